@@ -1,0 +1,62 @@
+# The commands of everyday work. `make help` lists them; docs/build.md says more.
+
+KERNELFORGE := build/release/bin/kernelforge
+PYTHON := .venv/bin/python
+PROMPT := --prompt "The capital of France is" --temperature 0 -n 32
+MATMUL := -m 512 -n 1536 -k 576 --weights q4_1
+
+# configure and build the preset $(1), the target $(2) or everything
+define build
+	@test -f build/$(1)/build.ninja || cmake --preset $(1) >/dev/null
+	@cmake --build --preset $(1) $(if $(2),--target $(2))
+endef
+
+.PHONY: help setup model build demo test test-asan quick goldens format tidy clean
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install packages (apt, with sudo where needed) and the private .venv
+	@scripts/setup.sh
+
+build: setup ## build everything, optimised, into build/release
+	$(call build,release)
+
+demo: setup ## set up, build, fetch SmolLM2 and generate text with it
+	$(call build,release,kernelforge)
+	@if $(PYTHON) scripts/models/fetch.py smollm2 >/dev/null; then \
+	  $(KERNELFORGE) llm-inference --model smollm2 $(PROMPT); \
+	else \
+	  echo "demo: SmolLM2 could not be fetched; running random weights of its shape instead"; \
+	  $(KERNELFORGE) llm-inference --random-weights scripts/models/smollm2.json $(PROMPT); \
+	fi
+
+test: build ## set up, build and run all tests; those of untrusted input under sanitizers
+	$(call build,sanitize-untrusted)
+	@$(PYTHON) scripts/models/fetch.py smollm2 || echo "test: tests that need SmolLM2 are skipped"
+	@ctest --preset sanitize-untrusted
+	@ctest --preset release
+
+test-asan: setup ## build everything with address and undefined-behaviour sanitizers and test it
+	$(call build,sanitize)
+	@ctest --preset sanitize
+
+quick: ## after an edit: build, then compile, verify and time one matmul; one row of JSON
+	@test -f build/release/build.ninja || cmake --preset release >/dev/null
+	@cmake --build --preset release --target kernelforge >&2
+	@$(KERNELFORGE) benchmark-matmul $(MATMUL) --json
+
+goldens: setup ## make tests/golden/data again (downloads gigabytes into .venv-goldens)
+	@test -x .venv-goldens/bin/python || python3 -m venv .venv-goldens
+	@.venv-goldens/bin/pip install --quiet -r scripts/goldens/requirements.txt
+	@model=$$($(PYTHON) scripts/models/fetch.py smollm2) && \
+	  .venv-goldens/bin/python scripts/goldens/make.py --model "$$model"
+
+SOURCES = find kernelforge tools examples tests fuzz -name '*.cpp' -o -name '*.h'
+format: ## format all C++ with clang-format
+	@$(SOURCES) | xargs clang-format-19 -i
+
+tidy: build ## check all C++ with clang-tidy
+	@run-clang-tidy-19 -quiet -p build/release 'kernelforge/.*|tools/.*|examples/.*'
+
+clean: ## remove the build folders
+	rm -rf build

@@ -1,0 +1,18 @@
+# LLVM and MLIR from the distribution: only the two shared libraries are linked.
+
+find_package(MLIR 19.1 REQUIRED CONFIG HINTS /usr/lib/llvm-19/lib/cmake/mlir)
+list(APPEND CMAKE_MODULE_PATH ${MLIR_CMAKE_DIR} ${LLVM_CMAKE_DIR})
+include(TableGen)
+include(AddLLVM)
+include(AddMLIR)
+
+add_library(kf_mlir INTERFACE)
+target_include_directories(kf_mlir SYSTEM INTERFACE ${LLVM_INCLUDE_DIRS} ${MLIR_INCLUDE_DIRS})
+separate_arguments(LLVM_DEFINITIONS_LIST NATIVE_COMMAND "${LLVM_DEFINITIONS}")
+target_compile_definitions(kf_mlir INTERFACE ${LLVM_DEFINITIONS_LIST})
+target_link_libraries(kf_mlir INTERFACE MLIR LLVM)
+
+# A translation unit with MLIR's headers takes 15 s without this, 3 s with it.
+add_library(kf_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cpp)
+target_link_libraries(kf_pch PRIVATE kf_warnings kf_mlir)
+target_precompile_headers(kf_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)

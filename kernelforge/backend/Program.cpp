@@ -1,0 +1,142 @@
+// Checks of programs and of what they are run on.
+#include "kernelforge/backend/Backend.h"
+#include "kernelforge/support/CheckedArithmetic.h"
+
+#include <fmt/format.h>
+
+namespace kernelforge {
+
+namespace {
+
+auto inconsistent(const Program &program, std::string why) {
+  return unusable("program is inconsistent", program.function, std::move(why));
+}
+
+/// Value of an extent at `sizes`; nothing where it is malformed or overflows.
+std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int64_t> sizes) {
+  if (extent.multiplier < 0 || extent.divisor < 1 || extent.size < -1 ||
+      extent.size >= int64_t(sizes.size()))
+    return std::nullopt;
+  if (extent.size < 0)
+    return extent.multiplier;
+  auto rounded = checkedRoundUp(sizes[extent.size], extent.divisor);
+  if (!rounded)
+    return std::nullopt;
+  auto value = checkedMul(extent.multiplier, *rounded / extent.divisor);
+  return value && *value <= uint64_t(INT64_MAX) ? value : std::nullopt;
+}
+
+Status checkBuffers(const Program &program, std::span<const int64_t> maxima) {
+  for (const Buffer &buffer : program.buffers) {
+    auto bytes = checkedExtent(buffer.bytes, maxima);
+    if (!bytes)
+      return inconsistent(program, fmt::format("size of buffer '{}' overflows", buffer.name));
+    if (buffer.kind != BufferKind::Intermediate)
+      continue;
+    auto end = checkedAdd(*bytes, buffer.offset);
+    if (buffer.offset < 0 || buffer.offset % 64 != 0 || !end || *end > uint64_t(program.arenaBytes))
+      return inconsistent(program, fmt::format("intermediate '{}' does not lie in the arena, on a "
+                                               "multiple of 64 bytes",
+                                               buffer.name));
+  }
+  std::vector<int> bound(program.buffers.size(), 0);
+  for (const std::vector<int> *list : {&program.arguments, &program.results})
+    for (int index : *list) {
+      if (index < 0 || index >= int(program.buffers.size()))
+        return inconsistent(program, fmt::format("there is no buffer {} to bind", index));
+      if (++bound[index] > 1)
+        return inconsistent(program,
+                            fmt::format("buffer '{}' is bound twice", program.buffers[index].name));
+    }
+  for (size_t i = 0; i < program.buffers.size(); ++i)
+    if ((program.buffers[i].kind == BufferKind::Intermediate) == (bound[i] == 1))
+      return inconsistent(program,
+                          fmt::format("buffer '{}' is {}", program.buffers[i].name,
+                                      bound[i] ? "an intermediate and bound" : "bound nowhere"));
+  return {};
+}
+
+Status checkLaunch(const Program &program, const Launch &launch, std::span<const int64_t> maxima) {
+  if (launch.artifact < 0 || launch.artifact >= int(program.artifacts.size()))
+    return inconsistent(program, fmt::format("there is no artifact {}", launch.artifact));
+  const Artifact &artifact = program.artifacts[launch.artifact];
+  for (int buffer : launch.buffers)
+    if (buffer < 0 || buffer >= int(program.buffers.size()))
+      return inconsistent(program, fmt::format("a launch of '{}' names buffer {}, which is not "
+                                               "there",
+                                               artifact.kernel, buffer));
+  std::vector<int64_t> sizes;
+  for (int size : launch.sizes) {
+    if (size < 0 || size >= int(maxima.size()))
+      return inconsistent(program, fmt::format("a launch of '{}' names size {}, which is not there",
+                                               artifact.kernel, size));
+    sizes.push_back(maxima[size]);
+  }
+  if (sizes.size() != artifact.sizeNames.size())
+    return inconsistent(program,
+                        fmt::format("a launch of '{}' gives {} sizes of {}", artifact.kernel,
+                                    sizes.size(), artifact.sizeNames.size()));
+  for (const Phase &phase : artifact.phases) {
+    uint64_t tasks = 1;
+    for (const Extent &extent : phase.grid) {
+      auto value = checkedExtent(extent, sizes);
+      auto product = value ? checkedMul(tasks, *value) : std::nullopt;
+      if (!product || *product > uint64_t(INT64_MAX))
+        return inconsistent(program, fmt::format("grid of '{}' overflows", artifact.kernel));
+      tasks = *product;
+    }
+    if (phase.scratchBytes < 0)
+      return inconsistent(program, fmt::format("'{}' has negative scratch", artifact.kernel));
+  }
+  return {};
+}
+
+} // namespace
+
+Status checkProgram(const Program &program) {
+  std::vector<int64_t> maxima;
+  for (const ProgramSize &size : program.sizes) {
+    if (size.min < 0 || size.min > size.max)
+      return inconsistent(program, fmt::format("size '{}' has the empty range {} to {}", size.name,
+                                               size.min, size.max));
+    maxima.push_back(size.max);
+  }
+  if (program.arenaBytes < 0)
+    return inconsistent(program, "the arena has a negative size");
+  KF_CHECK(checkBuffers(program, maxima));
+  for (const Launch &launch : program.launches)
+    KF_CHECK(checkLaunch(program, launch, maxima));
+  return {};
+}
+
+Status checkBindings(const Program &program, const Bindings &bindings) {
+  auto refused = [&](std::string why) {
+    return unusable("run is refused", program.function, std::move(why));
+  };
+  if (bindings.sizes.size() != program.sizes.size())
+    return refused(fmt::format("{} sizes are given where {} are needed", bindings.sizes.size(),
+                               program.sizes.size()));
+  for (size_t i = 0; i < program.sizes.size(); ++i) {
+    const ProgramSize &size = program.sizes[i];
+    if (bindings.sizes[i] < size.min || bindings.sizes[i] > size.max)
+      return refused(fmt::format("size '{}' is {}, out of the range {} to {} that it was compiled "
+                                 "for",
+                                 size.name, bindings.sizes[i], size.min, size.max));
+  }
+  auto checkPointers = [&](const char *what, std::span<const int> buffers,
+                           std::span<void *const> pointers) -> Status {
+    if (pointers.size() != buffers.size())
+      return refused(fmt::format("{} {}s are bound where {} are needed", pointers.size(), what,
+                                 buffers.size()));
+    for (size_t i = 0; i < buffers.size(); ++i) {
+      const Buffer &buffer = program.buffers[buffers[i]];
+      if (!pointers[i] && buffer.bytes.evaluate(bindings.sizes.data()) != 0)
+        return refused(fmt::format("{} {} ('{}') is not bound", what, i, buffer.name));
+    }
+    return {};
+  };
+  KF_CHECK(checkPointers("argument", program.arguments, bindings.arguments));
+  return checkPointers("result", program.results, bindings.results);
+}
+
+} // namespace kernelforge

@@ -1,0 +1,72 @@
+// What the compiler hands to a backend: artifacts, launches in order, buffers. Plain data; a
+// backend binds buffers and launches, and knows nothing of matmuls.
+#pragma once
+
+#include "kernelforge/codegen/Launching.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace kernelforge {
+
+/// One compiled kernel. The entry's signature on a CPU:
+///     void entry(void *const *args, const int64_t *sizes, int64_t phase, int64_t task, void *scratch)
+/// with args the buffers of a launch (the workspace, if any, last), sizes the kernel's sizes.
+struct Artifact {
+  std::string kernel;   ///< name in the module
+  std::string entry;    ///< symbol: from the kernel's hash, without names or locations
+  std::string code;     ///< object file bytes (CPU)
+  std::string codeHash; ///< of `code`
+  std::string schedule; ///< as JSON
+  std::string scheduleSource; ///< pinned, record, transferred or analytic
+  std::vector<Phase> phases;
+  std::vector<std::string> sizeNames;
+  Extent workspaceBytes{0};   ///< buffer shared by all tasks of one launch; 0: none
+  bool fromCache = false;     ///< the object was read from disk
+  double compileSeconds = 0;  ///< of this run; 0 when from the cache
+};
+
+enum class BufferKind {
+  Argument,     ///< bound by the caller at each run: inputs and outputs
+  Weight,       ///< bound once by name
+  Cache,        ///< bound once: written by memory effect, kept between runs
+  Intermediate, ///< lies in the arena at `offset`; space is reused by liveness
+};
+
+struct Buffer {
+  std::string name;
+  BufferKind kind = BufferKind::Intermediate;
+  Extent bytes;        ///< over the program's sizes
+  int64_t offset = 0;  ///< in the arena, for intermediates
+};
+
+/// One use of an artifact. `buffers` are indices into Program::buffers in the order of the entry's
+/// args (the workspace last, if the artifact has one); `sizes` are indices of the program's sizes
+/// in the order of the artifact's.
+struct Launch {
+  int artifact = 0;
+  std::vector<int> buffers;
+  std::vector<int> sizes;
+  int layer = -1; ///< of the decoder; -1: none
+};
+
+/// A dynamic size of a program and the range it was compiled for.
+struct ProgramSize {
+  std::string name;
+  int64_t min = 1;
+  int64_t max = 1;
+};
+
+struct Program {
+  std::string function;
+  std::vector<ProgramSize> sizes;
+  std::vector<Buffer> buffers;
+  std::vector<int> arguments; ///< buffer of each tensor or cache argument of the function, in order
+  std::vector<int> results;   ///< buffer of each result, in order
+  std::vector<Artifact> artifacts;
+  std::vector<Launch> launches;
+  int64_t arenaBytes = 0;     ///< at the sizes' maxima
+};
+
+} // namespace kernelforge

@@ -1,0 +1,273 @@
+#include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/backend/cpu/LoadedCode.h"
+#include "kernelforge/backend/cpu/SpinBarrier.h"
+#include "kernelforge/backend/cpu/Team.h"
+#include "kernelforge/support/Host.h"
+#include "kernelforge/support/PageMemory.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <mutex>
+
+#include <fmt/format.h>
+
+namespace kernelforge {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// All ones is a NaN in f32, f16 and bf16, and -1 as an integer.
+constexpr int poisonByte = 0xff;
+
+constexpr int64_t pageBytes = 4096;
+
+void fillPoison(void *buffer, int64_t bytes) {
+  if (bytes > 0)
+    std::memset(buffer, poisonByte, bytes);
+}
+
+/// What all executables of a backend share. Growing is under the lock that a run holds too.
+struct Workers {
+  Workers(int threads, bool poison)
+      : threads(threads), poison(poison), barrier(threads <= host().logicalCpus) {}
+
+  const int threads;
+  const bool poison;
+  std::mutex lock;
+  PageMemory arena;
+  PageMemory scratch; ///< `threads` pieces of `scratchStride` bytes
+  int64_t scratchStride = 0;
+  SpinBarrier barrier;
+};
+
+/// One phase of one launch.
+struct Step {
+  KernelEntry entry = nullptr;
+  void *const *args = nullptr;
+  const int64_t *sizes = nullptr;
+  int64_t phase = 0;
+  int64_t tasks = 0;
+  int64_t scratchBytes = 0;
+  int launch = 0;
+  bool barrier = true; ///< whether the team meets after it
+};
+
+class CpuExecutable : public Executable {
+public:
+  CpuExecutable(std::shared_ptr<const Program> program, std::unique_ptr<LoadedCode> code,
+                std::shared_ptr<Workers> workers)
+      : source(std::move(program)), code(std::move(code)), workers(std::move(workers)) {
+    size_t argCount = 0, sizeCount = 0;
+    for (const Launch &launch : source->launches) {
+      argCount += launch.buffers.size();
+      sizeCount += launch.sizes.size();
+    }
+    args.resize(argCount);
+    sizes.resize(sizeCount);
+    pointers.resize(source->buffers.size());
+  }
+
+  const Program &program() const override { return *source; }
+
+  MemoryUse memory() const override {
+    std::lock_guard<std::mutex> guard(workers->lock);
+    return {int64_t(workers->arena.size()), int64_t(workers->scratch.size())};
+  }
+
+  Status run(const Bindings &bindings, const RunOptions &options) override;
+
+private:
+  void bind(const Bindings &bindings);
+  void prepareSteps(const Bindings &bindings);
+  void poisonBuffers(const Bindings &bindings);
+  void work(int worker, int team, const RunOptions &options);
+  // The sanitizer of indirect calls looks for a mark before the function; ours may begin a page.
+  __attribute__((no_sanitize("function"))) void runTask(const Step &step, int64_t task,
+                                                        std::byte *scratch) const {
+    if (workers->poison)
+      fillPoison(scratch, step.scratchBytes);
+    step.entry(step.args, step.sizes, step.phase, task, scratch);
+  }
+
+  std::shared_ptr<const Program> source;
+  std::unique_ptr<LoadedCode> code;
+  std::shared_ptr<Workers> workers;
+
+  // Of the current run; kept to save allocations.
+  std::vector<void *> pointers; ///< by buffer
+  std::vector<void *> args;     ///< of all launches, one after the other
+  std::vector<int64_t> sizes;   ///< of all launches
+  std::vector<Step> steps;
+  std::vector<Clock::time_point> ends; ///< of each step, where times are wanted
+
+  // Tasks of a step handed out beyond each worker's first; the last to arrive at a barrier clears
+  // it. On a cache line of its own, apart from what the workers only read.
+  alignas(64) std::atomic<int64_t> nextTask{0};
+  alignas(64) bool cancelled = false; ///< written at barriers only
+};
+
+void CpuExecutable::bind(const Bindings &bindings) {
+  for (size_t i = 0; i < source->buffers.size(); ++i)
+    if (source->buffers[i].kind == BufferKind::Intermediate)
+      pointers[i] = workers->arena.data() + source->buffers[i].offset;
+  for (size_t i = 0; i < source->arguments.size(); ++i)
+    pointers[source->arguments[i]] = bindings.arguments[i];
+  for (size_t i = 0; i < source->results.size(); ++i)
+    pointers[source->results[i]] = bindings.results[i];
+}
+
+void CpuExecutable::prepareSteps(const Bindings &bindings) {
+  steps.clear();
+  void **arg = args.data();
+  int64_t *size = sizes.data();
+  for (size_t index = 0; index < source->launches.size(); ++index) {
+    const Launch &launch = source->launches[index];
+    const Artifact &artifact = source->artifacts[launch.artifact];
+    Step step;
+    step.entry = code->entry(launch.artifact);
+    step.args = arg;
+    step.sizes = size;
+    step.launch = int(index);
+    for (int buffer : launch.buffers)
+      *arg++ = pointers[buffer];
+    for (int which : launch.sizes)
+      *size++ = bindings.sizes[which];
+    for (size_t phase = 0; phase < artifact.phases.size(); ++phase) {
+      step.phase = int64_t(phase);
+      step.scratchBytes = artifact.phases[phase].scratchBytes;
+      step.tasks = 1;
+      for (const Extent &extent : artifact.phases[phase].grid)
+        step.tasks *= extent.evaluate(step.sizes);
+      if (step.tasks > 0)
+        steps.push_back(step);
+    }
+  }
+  // Steps of one task are all worker 0's: a row of them needs no meeting in between.
+  for (size_t i = 0; i + 1 < steps.size(); ++i)
+    steps[i].barrier = steps[i].tasks > 1 || steps[i + 1].tasks > 1;
+}
+
+void CpuExecutable::poisonBuffers(const Bindings &bindings) {
+  fillPoison(workers->arena.data(), source->arenaBytes);
+  for (size_t i = 0; i < source->results.size(); ++i)
+    fillPoison(bindings.results[i],
+               source->buffers[source->results[i]].bytes.evaluate(bindings.sizes.data()));
+}
+
+void CpuExecutable::work(int worker, int team, const RunOptions &options) {
+  std::byte *scratch = workers->scratch.data() + worker * workers->scratchStride;
+  auto cancelAsked = [&] {
+    return options.cancel && options.cancel->load(std::memory_order_relaxed);
+  };
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const Step &step = steps[i];
+    // The first task is fixed, which is all there is where workers abound; the rest go to whoever
+    // is free.
+    for (int64_t task = worker; task < step.tasks;) {
+      runTask(step, task, scratch);
+      if (step.tasks <= team)
+        break;
+      task = team == 1 ? task + 1 : team + nextTask.fetch_add(1, std::memory_order_relaxed);
+    }
+    if (team == 1) {
+      cancelled = cancelAsked();
+    } else if (step.barrier) {
+      workers->barrier.wait(team, [&] {
+        nextTask.store(0, std::memory_order_relaxed);
+        cancelled = cancelAsked();
+      });
+    } else {
+      if (worker == 0 && !ends.empty())
+        ends[i] = Clock::now();
+      continue; // `cancelled` is not ours to read between barriers
+    }
+    if (worker == 0 && !ends.empty())
+      ends[i] = Clock::now();
+    if (cancelled)
+      return;
+  }
+}
+
+Status CpuExecutable::run(const Bindings &bindings, const RunOptions &options) {
+  KF_CHECK(checkBindings(*source, bindings));
+  std::lock_guard<std::mutex> guard(workers->lock);
+  bind(bindings);
+  prepareSteps(bindings);
+  if (workers->poison)
+    poisonBuffers(bindings);
+  cancelled = options.cancel && options.cancel->load(std::memory_order_relaxed);
+  nextTask.store(0, std::memory_order_relaxed);
+  ends.assign(options.launchNanoseconds ? steps.size() : 0, Clock::time_point());
+
+  auto start = Clock::now();
+  if (!cancelled)
+    runTeam(workers->threads, [&](int worker, int team) {
+      if (worker == 0 && !ends.empty())
+        start = Clock::now(); // without the time that gathering the team took
+      work(worker, team, options);
+    });
+  if (cancelled)
+    return makeError(ErrorKind::Interrupted, "run was interrupted", source->function,
+                     "it was asked to stop");
+  if (options.launchNanoseconds) {
+    std::vector<int64_t> &times = *options.launchNanoseconds;
+    times.assign(source->launches.size(), 0);
+    for (size_t i = 0; i < steps.size(); ++i)
+      times[steps[i].launch] +=
+          std::chrono::duration_cast<std::chrono::nanoseconds>(ends[i] - (i ? ends[i - 1] : start))
+              .count();
+  }
+  return {};
+}
+
+class CpuBackend : public Backend {
+public:
+  explicit CpuBackend(std::shared_ptr<Workers> workers) : workers(std::move(workers)) {}
+
+  std::string_view name() const override { return "cpu"; }
+
+  Expected<std::unique_ptr<Executable>> load(std::shared_ptr<const Program> program) override {
+    KF_CHECK(checkProgram(*program));
+    KF_TRY(auto code, LoadedCode::load(program->artifacts));
+    KF_CHECK(reserve(*program));
+    return std::make_unique<CpuExecutable>(std::move(program), std::move(code), workers);
+  }
+
+private:
+  /// Makes the arena and the scratch large enough for one more program.
+  Status reserve(const Program &program) {
+    std::lock_guard<std::mutex> guard(workers->lock);
+    if (program.arenaBytes > int64_t(workers->arena.size())) {
+      KF_TRY(workers->arena, PageMemory::allocate(program.arenaBytes));
+    }
+    int64_t scratch = 0;
+    for (const Artifact &artifact : program.artifacts)
+      for (const Phase &phase : artifact.phases)
+        scratch = std::max(scratch, phase.scratchBytes);
+    if (scratch > (int64_t(1) << 40))
+      return unusable("program is inconsistent", program.function,
+                      fmt::format("a kernel asks for {} bytes of scratch", scratch));
+    int64_t stride = (scratch + pageBytes - 1) / pageBytes * pageBytes;
+    if (stride > workers->scratchStride) {
+      KF_TRY(workers->scratch, PageMemory::allocate(uint64_t(stride) * workers->threads));
+      workers->scratchStride = stride;
+    }
+    return {};
+  }
+
+  std::shared_ptr<Workers> workers;
+};
+
+} // namespace
+
+Expected<std::unique_ptr<Backend>> createCpuBackend(const CpuOptions &options) {
+  if (options.threads < 0 || options.threads > maxThreads)
+    return unusable("number of threads is not usable", fmt::format("{}", options.threads),
+                    fmt::format("it must be 1 to {}", maxThreads));
+  int threads = options.threads ? options.threads : host().physicalCores;
+  return std::make_unique<CpuBackend>(std::make_shared<Workers>(threads, options.poison));
+}
+
+} // namespace kernelforge

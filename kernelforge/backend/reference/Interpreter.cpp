@@ -1,0 +1,237 @@
+#include "kernelforge/backend/reference/Interpreter.h"
+
+#include "kernelforge/backend/reference/Operations.h"
+
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Verifier.h"
+#include "llvm/ADT/StringSet.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstring>
+#include <new>
+
+using namespace mlir;
+using namespace kernelforge::transformer;
+
+namespace kernelforge {
+
+namespace {
+
+//===----------------------------------------------------------------------===//
+// Checks before the first run
+//===----------------------------------------------------------------------===//
+
+std::string printed(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+unsigned countSizes(FunctionOpInterface function) {
+  unsigned count = 0;
+  while (count < function.getNumArguments() && function.getArgument(count).getType().isIndex())
+    ++count;
+  return count;
+}
+
+/// Whether values of `type` can be held with sizes of these names: `where` says whose they are.
+Status checkType(Type type, const llvm::StringSet<> &sizes, const std::string &where) {
+  auto wrong = [&](const char *why) {
+    return unusable("operation cannot be interpreted", where, printed(type) + " " + why);
+  };
+  if (isa<CacheType>(type))
+    return {};
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  if (!tensor || !elementTypeOf(type) || tensor.getRank() < 1 || tensor.getRank() > 2)
+    return wrong("is no tensor of one or two dimensions and no cache");
+  if (tensor.getRank() == 1 && info(*elementTypeOf(type)).isQuantized())
+    return wrong("is a vector of quantized elements");
+  if (tensor.getRank() == 2 && tensor.isDynamicDim(1) && !tensor.getElementType().isInteger(32))
+    return wrong("has rows of dynamic width");
+  auto dims = dyn_cast_or_null<DimsAttr>(tensor.getEncoding());
+  if (!tensor.hasStaticShape() && !dims)
+    return wrong("has an unnamed dynamic dimension");
+  if (dims)
+    for (StringAttr name : dims.getNames())
+      if (!sizes.contains(name.getValue()))
+        return wrong("follows a size that the function does not take");
+  return {};
+}
+
+/// Checks a function or kernel, and the kernels that it launches.
+Status checkBody(FunctionOpInterface function) {
+  const std::string where = "@" + function.getName().str();
+  if (function.isExternal() || !function.getFunctionBody().hasOneBlock())
+    return unusable("function cannot be interpreted", where, "it has no body of one block");
+  llvm::StringSet<> sizes;
+  const unsigned numSizes = countSizes(function);
+  for (unsigned i = 0; i < numSizes; ++i) {
+    auto size = function.getArgAttrOfType<SizeAttr>(i, sizeAttrName);
+    if (!size)
+      return unusable("function cannot be interpreted", where,
+                      fmt::format("argument {} is an index without {}", i, sizeAttrName.str()));
+    if (!sizes.insert(size.getName().getValue()).second)
+      return unusable("function cannot be interpreted", where,
+                      fmt::format("size '{}' is taken twice", size.getName().str()));
+  }
+  for (Type type : function.getArgumentTypes().drop_front(numSizes))
+    KF_CHECK(checkType(type, sizes, where));
+  for (Operation &op : function.getFunctionBody().front()) {
+    if (isa<func::ReturnOp, YieldOp>(op)) {
+      for (Type type : op.getOperandTypes())
+        if (!isa<RankedTensorType>(type))
+          return refused(&op, "it returns " + printed(type) + "; only tensors can be returned");
+      continue;
+    }
+    for (Type type : op.getResultTypes())
+      KF_CHECK(checkType(type, sizes, describeOp(&op)));
+    if (auto launch = dyn_cast<LaunchOp>(op))
+      KF_CHECK(checkBody(SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch,
+                                                                        launch.getKernelAttr())));
+    else if (!canExecute(&op))
+      return refused(&op, "the reference backend does not know it");
+  }
+  return {};
+}
+
+/// Verifies the module; what its verifiers say becomes the error.
+Status checkModule(ModuleOp module) {
+  std::string message;
+  ScopedDiagnosticHandler handler(module.getContext(), [&](Diagnostic &diagnostic) {
+    if (message.empty())
+      message = diagnostic.str();
+    return success();
+  });
+  if (mlir::failed(mlir::verify(module)))
+    return unusable("module is not valid", module.getName().value_or("module").str(),
+                    message.empty() ? "a verifier refused it" : message);
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Execution
+//===----------------------------------------------------------------------===//
+
+/// Runs the operations of a block up to its terminator, which is left to the caller.
+Status executeBlock(Block &block, Frame &frame, const RunOptions &options);
+
+/// Runs a kernel on a frame of its own; its yielded values become the launch's results.
+Status executeLaunch(LaunchOp launch, Frame &frame) {
+  auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
+  Frame inner;
+  Block &body = kernel.getBody().front();
+  std::vector<int64_t> sizes;
+  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+    sizes.push_back(std::get<int64_t>(frame.get(launch.getOperands()[i])));
+  KF_CHECK(inner.bindSizes(kernel, sizes));
+  for (unsigned i = kernel.getNumSizes(); i < kernel.getNumArguments(); ++i)
+    inner.set(body.getArgument(i), frame.get(launch.getOperands()[i]));
+  KF_CHECK(executeBlock(body, inner, {}));
+  for (auto [yielded, result] :
+       llvm::zip(body.getTerminator()->getOperands(), launch.getOutputs()))
+    frame.set(result, inner.get(yielded));
+  return {};
+}
+
+Status executeBlock(Block &block, Frame &frame, const RunOptions &options) {
+  for (Operation &op : block.without_terminator()) {
+    if (options.cancel && *options.cancel)
+      return makeError(ErrorKind::Interrupted, "run was stopped", describeOp(&op),
+                       "it was cancelled before this operation");
+    const auto begin = std::chrono::steady_clock::now();
+    if (auto launch = dyn_cast<LaunchOp>(op)) {
+      KF_CHECK(executeLaunch(launch, frame));
+      if (options.launchNanoseconds)
+        options.launchNanoseconds->push_back(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                                 std::chrono::steady_clock::now() - begin)
+                                                 .count());
+    } else {
+      KF_CHECK(executeOp(&op, frame));
+    }
+    frame.release(&op);
+  }
+  return {};
+}
+
+/// Binds the caller's memory to one argument.
+Status bindArgument(Frame &frame, BlockArgument argument, void *memory, const std::string &where) {
+  auto *data = static_cast<std::byte *>(memory);
+  auto missingPointer = [&] {
+    return unusable("run is refused", where,
+                    fmt::format("argument {} is not bound", argument.getArgNumber()));
+  };
+  if (auto cache = dyn_cast<CacheType>(argument.getType())) {
+    if (!data)
+      return missingPointer();
+    frame.set(argument, reference::CacheView{*elementTypeOf(cache.getElementType()), data,
+                                             cache.getHeads(), cache.getDim(), cache.getPage()});
+    return {};
+  }
+  Tensor tensor = frame.describe(cast<RankedTensorType>(argument.getType()));
+  auto bytes = Frame::bytes(tensor);
+  if (!bytes)
+    return unusable("run is refused", where,
+                    fmt::format("the size of argument {} overflows", argument.getArgNumber()));
+  if (!data && *bytes != 0)
+    return missingPointer();
+  tensor.data = data;
+  frame.set(argument, std::move(tensor));
+  return {};
+}
+
+} // namespace
+
+Expected<Interpreter> Interpreter::create(ModuleOp module, llvm::StringRef name) {
+  KF_CHECK(checkModule(module));
+  auto function = module.lookupSymbol<func::FuncOp>(name);
+  if (!function)
+    return missing("function is not there", "@" + name.str(), "the module has no such function");
+  KF_CHECK(checkBody(function));
+  return Interpreter(function);
+}
+
+Status Interpreter::run(const Bindings &bindings, const RunOptions &options) const {
+  try {
+    return runChecked(bindings, options);
+  } catch (const std::bad_alloc &) {
+    return kernelforge::failed("out of memory", "@" + function.getSymName().str(),
+                               "an operation's working memory cannot be had");
+  }
+}
+
+Status Interpreter::runChecked(const Bindings &bindings, const RunOptions &options) const {
+  const std::string where = "@" + function.getSymName().str();
+  const unsigned numSizes = countSizes(function);
+  auto checkCount = [&](const char *what, size_t given, size_t needed) -> Status {
+    if (given == needed)
+      return {};
+    return unusable("run is refused", where,
+                    fmt::format("{} {} are given where {} are needed", given, what, needed));
+  };
+  KF_CHECK(checkCount("sizes", bindings.sizes.size(), numSizes));
+  KF_CHECK(checkCount("arguments", bindings.arguments.size(),
+                      function.getNumArguments() - numSizes));
+  KF_CHECK(checkCount("results", bindings.results.size(), function.getNumResults()));
+
+  Frame frame;
+  KF_CHECK(frame.bindSizes(function, bindings.sizes));
+  for (size_t i = 0; i < bindings.arguments.size(); ++i)
+    KF_CHECK(bindArgument(frame, function.getArgument(numSizes + i), bindings.arguments[i], where));
+  for (size_t i = 0; i < bindings.results.size(); ++i)
+    if (!bindings.results[i])
+      return unusable("run is refused", where, fmt::format("result {} is not bound", i));
+  if (options.launchNanoseconds)
+    options.launchNanoseconds->clear();
+
+  Block &body = function.getBody().front();
+  KF_CHECK(executeBlock(body, frame, options));
+  for (auto [value, result] : llvm::zip(body.getTerminator()->getOperands(), bindings.results)) {
+    const Tensor &tensor = frame.tensor(value);
+    std::memmove(result, tensor.data, *Frame::bytes(tensor));
+  }
+  return {};
+}
+
+} // namespace kernelforge

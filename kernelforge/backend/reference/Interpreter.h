@@ -1,0 +1,38 @@
+// Runs a function of transformer operations directly by their reference semantics: the oracle of
+// whole models, and the proof that a module does not depend on the backend that runs it.
+#pragma once
+
+#include "kernelforge/backend/Backend.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace kernelforge {
+
+/// Interprets one function of a module: plain operations, or launches of kernels, before or after
+/// layouts were assigned. Called as an Executable is, so that callers can swap the two. Results of
+/// each operation are rounded to their type once; everything within is f64.
+class Interpreter {
+public:
+  /// Checks that the module is valid and that every operation which `function` reaches can be
+  /// interpreted. The module must outlive the interpreter and not change. Missing where there is no
+  /// such function, Unusable where it cannot be interpreted; the error names the operation.
+  static Expected<Interpreter> create(mlir::ModuleOp module, llvm::StringRef function);
+
+  /// Runs the function: `sizes` are its leading index arguments, `arguments` its tensors and caches
+  /// in order, each in the layout of its type and aligned for its elements; caches are written.
+  /// Unusable where a binding is missing, a size is out of its range or an index (an id, a
+  /// position, a page) points outside what it indexes; slots beyond a cache's memory are the
+  /// caller's mistake. Failed where memory cannot be had. On an error, results are not written, but
+  /// caches may be. RunOptions::launchNanoseconds is filled by launch, in the order of the body.
+  Status run(const Bindings &bindings, const RunOptions &options = {}) const;
+
+private:
+  explicit Interpreter(mlir::func::FuncOp function) : function(function) {}
+
+  Status runChecked(const Bindings &bindings, const RunOptions &options) const;
+
+  mutable mlir::func::FuncOp function; ///< a handle; MLIR's accessors are not const
+};
+
+} // namespace kernelforge

@@ -1,0 +1,220 @@
+#include "kernelforge/backend/reference/Operations.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+using namespace mlir;
+using namespace kernelforge::transformer;
+
+namespace kernelforge {
+
+namespace {
+
+ActivationKind kindOf(Activation function) {
+  switch (function) {
+  case Activation::Silu:
+    return ActivationKind::Silu;
+  case Activation::Gelu:
+    return ActivationKind::Gelu;
+  case Activation::GeluTanh:
+    return ActivationKind::GeluTanh;
+  case Activation::Relu:
+    return ActivationKind::Relu;
+  }
+  return ActivationKind::Silu;
+}
+
+/// Whether all of `indices` are in [0, limit).
+Status checkIndices(Operation *op, const char *name, std::span<const int32_t> indices,
+                    int64_t limit) {
+  for (size_t r = 0; r < indices.size(); ++r)
+    if (indices[r] < 0 || indices[r] >= limit)
+      return refused(op, fmt::format("{}[{}] is {}, out of the range 0 to {}", name, r, indices[r],
+                                     limit - 1));
+  return {};
+}
+
+Status execute(MatmulOp op, OpValues &values) {
+  for (auto [s, weight] : llvm::enumerate(op.getWeights())) {
+    KF_TRY(auto out, values.result(op.getOutputs()[s]));
+    Value bias = op.getBiases().empty() ? Value() : op.getBiases()[s];
+    reference::matmul(values.rows(op.getInput()), values.weight(weight), op.getTranspose(),
+                      values.vector(bias), out);
+  }
+  return {};
+}
+
+Status execute(MlpOp op, OpValues &values) {
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::MlpWeights weights;
+  weights.gate = values.weight(op.getGate());
+  weights.up = values.weight(op.getUp());
+  weights.down = values.weight(op.getDown());
+  weights.gateBias = values.vector(op.getGateBias());
+  weights.upBias = values.vector(op.getUpBias());
+  weights.downBias = values.vector(op.getDownBias());
+  weights.function = kindOf(op.getActivation());
+  reference::mlp(values.rows(op.getInput()), weights, out);
+  return {};
+}
+
+Status execute(CacheAppendOp op, OpValues &values) {
+  reference::cacheAppend(values.rows(op.getValues()), values.indices(op.getSlots()),
+                         values.cache(op.getCache()));
+  return {};
+}
+
+/// Whether every key that a row sees has a place in the table.
+Status checkTable(AttentionOp op, const reference::AttentionInputs &in) {
+  for (int64_t r = 0; r < in.query.rows; ++r) {
+    const auto [first, end] = in.visible(r);
+    const int64_t sequence = in.sequences[r], page = in.keys.page;
+    if (first >= end)
+      continue;
+    if (page != 0 && (end - 1) / page >= in.tableWidth)
+      return refused(op, fmt::format("row {} sees position {}, but the table has {} pages of {} "
+                                     "for a sequence",
+                                     r, end - 1, in.tableWidth, page));
+    const int64_t step = page == 0 ? end - first : page;
+    for (int64_t p = first; p < end; p = p / step * step + step)
+      if (in.slot(sequence, p) < 0)
+        return refused(op, fmt::format("row {} sees position {} of sequence {}, which has no slot "
+                                       "in the table",
+                                       r, p, sequence));
+  }
+  return {};
+}
+
+Status execute(AttentionOp op, OpValues &values) {
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::AttentionInputs in;
+  in.query = values.rows(op.getQuery());
+  in.keys = values.cache(op.getKeys());
+  in.values = values.cache(op.getValues());
+  in.positions = values.indices(op.getPositions());
+  in.sequences = values.indices(op.getSequences());
+  in.table = values.indices(op.getTable());
+  in.lengths = values.indices(op.getLengths());
+  in.tableWidth = static_cast<int64_t>(in.table.size() / std::max<size_t>(in.lengths.size(), 1));
+  in.heads = static_cast<int64_t>(op.getHeads());
+  in.scale = op.getScale().convertToDouble();
+  in.causal = op.getCausal();
+  in.window = static_cast<int64_t>(op.getWindow());
+  in.softcap = op.getSoftcap().convertToDouble();
+  KF_CHECK(checkIndices(op, "sequences", in.sequences, static_cast<int64_t>(in.lengths.size())));
+  KF_CHECK(checkTable(op, in));
+  reference::attention(in, out);
+  return {};
+}
+
+Status execute(EmbeddingOp op, OpValues &values) {
+  WeightView table = values.weight(op.getTable());
+  KF_CHECK(checkIndices(op, "ids", values.indices(op.getIds()), table.rows));
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::embedding(values.indices(op.getIds()), table, op.getScale().convertToDouble(), out);
+  return {};
+}
+
+Status execute(GatherRowsOp op, OpValues &values) {
+  reference::Rows input = values.rows(op.getInput());
+  KF_CHECK(checkIndices(op, "rows", values.indices(op.getRows()), input.rows));
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::gatherRows(input, values.indices(op.getRows()), out);
+  return {};
+}
+
+Status execute(RmsNormOp op, OpValues &values) {
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::rmsNorm(values.rows(op.getInput()), values.vector(op.getWeight()),
+                     op.getEpsilon().convertToDouble(), out);
+  return {};
+}
+
+Status execute(LayerNormOp op, OpValues &values) {
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::layerNorm(values.rows(op.getInput()), values.vector(op.getWeight()),
+                       values.vector(op.getBias()), op.getEpsilon().convertToDouble(), out);
+  return {};
+}
+
+Status execute(RopeOp op, OpValues &values) {
+  reference::Rows table = values.rows(op.getTable());
+  KF_CHECK(checkIndices(op, "positions", values.indices(op.getPositions()), table.rows));
+  KF_TRY(auto out, values.result(op.getOutput()));
+  auto pairing = op.getPairing() == Pairing::HalfSplit ? RopePairing::HalfSplit
+                                                       : RopePairing::Interleaved;
+  reference::rope(values.rows(op.getInput()), values.indices(op.getPositions()), table,
+                  static_cast<int64_t>(op.getHeadDim()), pairing, out);
+  return {};
+}
+
+Status execute(SoftmaxOp op, OpValues &values) {
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::softmax(values.rows(op.getInput()), out);
+  return {};
+}
+
+Status execute(ActivationOp op, OpValues &values) {
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::activation(values.rows(op.getInput()), kindOf(op.getFunction()), out);
+  return {};
+}
+
+Status execute(AddOp op, OpValues &values) {
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::add(values.rows(op.getLhs()), values.rows(op.getRhs()), out);
+  return {};
+}
+
+Status execute(MulOp op, OpValues &values) {
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::mul(values.rows(op.getLhs()), values.rows(op.getRhs()), out);
+  return {};
+}
+
+Status execute(ScaleOp op, OpValues &values) {
+  KF_TRY(auto out, values.result(op.getOutput()));
+  reference::scale(values.rows(op.getInput()), op.getFactor().convertToDouble(),
+                   op.getSoftcap().convertToDouble(), out);
+  return {};
+}
+
+/// The one operation that gives bytes of a weight instead of rows of numbers.
+Status executePack(PackOp op, Frame &frame) {
+  const Tensor &input = frame.tensor(op.getInput());
+  KF_TRY(Tensor output, frame.allocate(op, cast<RankedTensorType>(op.getOutput().getType())));
+  if (input.interleaved == output.interleaved)
+    std::memcpy(output.data, input.data, *Frame::bytes(input));
+  else
+    packInterleaved(input.element, input.data, input.rows, input.width, output.data);
+  frame.set(op.getOutput(), std::move(output));
+  return {};
+}
+
+} // namespace
+
+bool canExecute(Operation *op) {
+  return isRowwise(op) || isa<MatmulOp, MlpOp, AttentionOp>(op);
+}
+
+Status executeOp(Operation *op, Frame &frame) {
+  if (auto pack = dyn_cast<PackOp>(op))
+    return executePack(pack, frame);
+  OpValues values(frame, op);
+  Status status =
+      llvm::TypeSwitch<Operation *, Status>(op)
+          .Case<MatmulOp, MlpOp, CacheAppendOp, AttentionOp, EmbeddingOp, GatherRowsOp, RmsNormOp,
+                LayerNormOp, RopeOp, SoftmaxOp, ActivationOp, AddOp, MulOp, ScaleOp>(
+              [&](auto known) { return execute(known, values); })
+          .Default([](Operation *other) -> Status {
+            return refused(other, "the reference backend does not know it");
+          });
+  KF_CHECK(std::move(status));
+  values.finish();
+  return {};
+}
+
+} // namespace kernelforge

@@ -1,0 +1,466 @@
+#include "kernelforge/codegen/cpu/AttentionTile.h"
+
+#include "kernelforge/codegen/cpu/VectorMath.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::cpu;
+using namespace kernelforge::cpu::attention;
+
+using Predicate = arith::CmpIPredicate;
+
+/// First position of a row that sees none: beyond all that 32 bits can say.
+constexpr int64_t nowhere = int64_t(1) << 32;
+
+//===----------------------------------------------------------------------===//
+// Sixteen vectors by sixteen lanes
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// One of four steps that transpose 16 x 16 lanes: `low` and `high` of two vectors, each lane from
+/// the first (0-15) or the second (16-31). Each is one instruction on AVX-512; on AVX2, where a
+/// vector is two registers, none, two, two and two.
+struct Step {
+  int64_t low[lanes], high[lanes];
+};
+constexpr Step halves = {{0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23},
+                         {8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31}};
+constexpr Step quarters = {{0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27},
+                           {4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31}};
+constexpr Step singles = {{0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29},
+                          {2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31}};
+constexpr Step pairs = {{0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29},
+                        {2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31}};
+
+/// Which vectors meet in which order: halves of w and w + 4 and of w + 8 and w + 12, quarters of
+/// these, then singles of w = 0 and 1 and of 2 and 3, then pairs. `merge(x, y, step)` makes one T
+/// of two; lane i of the result is what vector i brought.
+template <typename T, typename Merge> T mergeSixteen(ArrayRef<T> vectors, Merge merge) {
+  std::array<T, 4> spread;
+  for (size_t w = 0; w < 4; ++w)
+    spread[w] = merge(merge(vectors[w], vectors[4 + w], halves),
+                      merge(vectors[8 + w], vectors[12 + w], halves), quarters);
+  return merge(merge(spread[0], spread[1], singles), merge(spread[2], spread[3], singles), pairs);
+}
+
+} // namespace
+
+Value attention::larger(KernelBuilder &k, Value x, Value y) {
+  return k.select(k.cmpf(arith::CmpFPredicate::OGT, x, y), x, y);
+}
+
+Value attention::reduceEach(KernelBuilder &k, ArrayRef<Value> vectors,
+                            llvm::function_ref<Value(Value, Value)> combine) {
+  SmallVector<Value> all(vectors);
+  all.resize(lanes);
+  return mergeSixteen<Value>(all, [&](Value x, Value y, const Step &step) {
+    if (!x)
+      return Value();
+    if (!y)
+      y = x;
+    return combine(k.shuffle(x, y, step.low), k.shuffle(x, y, step.high));
+  });
+}
+
+/// Vector i of the result holds lane i of each of the sixteen.
+static SmallVector<Value> transpose(KernelBuilder &k, ArrayRef<Value> vectors) {
+  SmallVector<SmallVector<Value>> all;
+  for (Value vector : vectors)
+    all.push_back({vector});
+  return mergeSixteen<SmallVector<Value>>(
+      all, [&](ArrayRef<Value> x, ArrayRef<Value> y, const Step &step) {
+        SmallVector<Value> both;
+        for (auto [p, q] : llvm::zip_equal(x, y)) {
+          both.push_back(k.shuffle(p, q, step.low));
+          both.push_back(k.shuffle(p, q, step.high));
+        }
+        return both;
+      });
+}
+
+//===----------------------------------------------------------------------===//
+// Rows of a tile
+//===----------------------------------------------------------------------===//
+
+Tile::Layout::Layout(const Shape &shape) {
+  bytes = 0;
+  auto take = [&](int64_t size) {
+    int64_t start = bytes;
+    bytes += (size + 63) / 64 * 64;
+    return start;
+  };
+  const int64_t rows = shape.stackedRows(), vectorBytes = lanes * 4;
+  query = take(rows * shape.keyVectors() * vectorBytes);
+  output = take(rows * shape.valueVectors() * vectorBytes);
+  scores = take(rows * shape.keyBlock * 4);
+  keys = take(shape.packed ? shape.keyDim * shape.keyBlock * 4 : 0);
+  ranges = take(shape.packed ? rows * 16 : 0);
+  tileRanges = take(shape.packed ? rows / shape.mr * 32 : 0);
+  // Read as whole vectors from any row.
+  highest = take(rows * 4 + vectorBytes);
+  sum = take(rows * 4 + vectorBytes);
+  alpha = take(rows * 4 + vectorBytes);
+}
+
+Tile::Tile(KernelBuilder &k, const Shape &shape)
+    : k(k), shape(shape), layout(shape), queryStride(shape.keyVectors() * lanes * 4),
+      outputStride(shape.valueVectors() * lanes * 4), scoreStride(shape.keyBlock * 4),
+      base(k.scratch) {}
+
+void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> visible) {
+  count = k.mul(rows, shape.group);
+  tiles = k.ceilDiv(count, shape.mr);
+  Range shared;
+  if (!shape.packed)
+    shared = visible(k.c(0));
+  const Value mask = shape.keyDim % lanes ? k.firstLanes(k.c(shape.keyDim % lanes)) : Value();
+  // The filling of the last register tile repeats the last row.
+  k.loop(k.c(0), k.mul(tiles, shape.mr), 1, [&](Value stacked) {
+    Value source = k.min(stacked, k.sub(count, k.c(1)));
+    Value row = k.div(source, shape.group), head = k.rem(source, shape.group);
+    Value from = k.at(query, k.add(k.mul(row, shape.heads * shape.keyDim * 4),
+                                   k.mul(head, shape.keyDim * 4)));
+    Value to = k.at(base, offset(layout.query, stacked, queryStride));
+    for (int64_t v = 0; v < shape.keyVectors(); ++v) {
+      Value part = k.loadVec(k.at(from, v * lanes * 4),
+                             v + 1 == shape.keyVectors() ? mask : Value());
+      k.storeVec(k.mulf(part, k.splat(shape.scale)), k.at(to, v * lanes * 4));
+    }
+    k.store(k.cf(-INFINITY), highest(stacked), 4);
+    k.store(k.cf(0), sum(stacked), 4);
+    for (int64_t v = 0; v < shape.valueVectors(); ++v)
+      k.storeVec(k.splat(0), k.at(output(stacked), v * lanes * 4));
+    if (shape.packed) {
+      auto [from, to] = visible(row);
+      Value none = k.cmp(Predicate::sge, from, to);
+      Value range = k.at(base, offset(layout.ranges, stacked, 16));
+      k.store(k.select(none, k.c(nowhere), from), range, 8);
+      k.store(k.select(none, k.c(0), to), k.at(range, 8), 8);
+    }
+  });
+  if (!shape.packed) {
+    std::tie(first, end) = shared;
+    return;
+  }
+  // What a register tile's rows see: lowest and highest first position, lowest and highest end.
+  auto seen = k.loop(
+      k.c(0), tiles, 1, {k.c(nowhere), k.c(0)}, [&](Value tile, ValueRange carried) {
+        Value stacked = k.mul(tile, shape.mr);
+        Range range = rowRange(stacked);
+        Value lowFirst = range.first, highFirst = range.first;
+        Value lowEnd = range.second, highEnd = range.second;
+        for (int64_t r = 1; r < shape.mr; ++r) {
+          range = rowRange(k.add(stacked, r));
+          lowFirst = k.min(lowFirst, range.first);
+          highFirst = k.max(highFirst, range.first);
+          lowEnd = k.min(lowEnd, range.second);
+          highEnd = k.max(highEnd, range.second);
+        }
+        Value entry = k.at(base, offset(layout.tileRanges, tile, 32));
+        k.store(lowFirst, entry, 8);
+        k.store(highFirst, k.at(entry, 8), 8);
+        k.store(lowEnd, k.at(entry, 16), 8);
+        k.store(highEnd, k.at(entry, 24), 8);
+        return SmallVector<Value>{k.min(carried[0], lowFirst), k.max(carried[1], highEnd)};
+      });
+  first = seen[0];
+  end = seen[1];
+}
+
+Tile::Range Tile::rowRange(Value stacked) {
+  Value range = k.at(base, offset(layout.ranges, stacked, 16));
+  return {k.load(k.i64, range, 8), k.load(k.i64, k.at(range, 8), 8)};
+}
+
+void Tile::forEachRow(llvm::function_ref<void(Value, Value, Value)> body) {
+  k.loop(k.c(0), count, 1, [&](Value stacked) {
+    body(stacked, k.div(stacked, shape.group), k.rem(stacked, shape.group));
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Blocks of keys
+//===----------------------------------------------------------------------===//
+
+void Tile::forEachTile(Value block,
+                       llvm::function_ref<void(Value stacked, const View &view)> body) {
+  Value blockEnd = k.add(block, shape.keyBlock);
+  k.loop(k.c(0), tiles, 1, [&](Value tile) {
+    Value stacked = k.mul(tile, shape.mr);
+    View view;
+    if (shape.packed) {
+      Value entry = k.at(base, offset(layout.tileRanges, tile, 32));
+      auto field = [&](int64_t i) { return k.load(k.i64, k.at(entry, 8 * i), 8); };
+      Value highFirst = field(1), lowEnd = field(2);
+      view.from = k.sub(k.max(field(0), block), block);
+      view.to = k.sub(k.min(field(3), blockEnd), block);
+      view.masked = k.b.create<arith::OrIOp>(k.loc, k.cmp(Predicate::sgt, highFirst, block),
+                                             k.cmp(Predicate::slt, lowEnd, blockEnd));
+      k.ifThen(k.lessThan(view.from, view.to), [&] { body(stacked, view); });
+    } else {
+      view.from = k.c(0);
+      view.to = k.sub(k.min(end, blockEnd), block);
+      view.masked = k.lessThan(end, blockEnd);
+      body(stacked, view);
+    }
+  });
+}
+
+void Tile::attend(Value keys, Value values) {
+  // Packed blocks begin at multiples of their size, so that which rows a task holds changes no sum.
+  Value start = shape.packed ? k.mul(k.div(first, shape.keyBlock), shape.keyBlock) : first;
+  k.loop(start, end, shape.keyBlock, [&](Value block) {
+    if (shape.packed)
+      packKeys(keys, block);
+    Value blockKeys = k.at(keys, k.mul(block, shape.keyStride()));
+    forEachTile(block, [&](Value stacked, const View &view) {
+      if (shape.packed)
+        scorePacked(stacked, view);
+      else
+        scoreInPlace(stacked, view, blockKeys);
+      softmax(stacked, block, view);
+    });
+    Value blockValues = k.at(values, k.mul(block, shape.valueStride()));
+    forEachTile(block, [&](Value stacked, const View &view) {
+      addValues(stacked, block, view, blockValues);
+    });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Scores
+//===----------------------------------------------------------------------===//
+
+void Tile::packKeys(Value keys, Value block) {
+  // Sixteen keys at a time, of which those that nobody sees repeat a neighbour that somebody does.
+  Value from = k.sub(k.max(first, block), block);
+  Value to = k.min(k.sub(end, block), k.c(shape.keyBlock));
+  k.loop(k.mul(k.div(from, lanes), lanes), to, lanes, [&](Value key) {
+    SmallVector<Value> rows;
+    for (int64_t i = 0; i < lanes; ++i) {
+      Value own = k.min(k.max(k.add(key, i), from), k.sub(to, k.c(1)));
+      rows.push_back(k.at(keys, k.mul(k.add(block, own), shape.keyStride())));
+    }
+    const int64_t whole = shape.keyDim / lanes * lanes;
+    k.loop(k.c(0), k.c(whole), lanes, [&](Value dim) { packSquare(rows, dim, key, lanes); });
+    if (whole != shape.keyDim)
+      packSquare(rows, k.c(whole), key, shape.keyDim - whole);
+  });
+}
+
+void Tile::packSquare(ArrayRef<Value> rows, Value dim, Value key, int64_t width) {
+  Value mask = width == lanes ? Value() : k.firstLanes(k.c(width));
+  SmallVector<Value> x;
+  for (Value row : rows)
+    x.push_back(k.loadVec(k.at(row, k.mul(dim, 4)), mask));
+  x = transpose(k, x);
+  for (int64_t i = 0; i < width; ++i)
+    k.storeVec(x[i], k.at(base, k.add(offset(layout.keys, k.add(dim, i), scoreStride),
+                                      k.mul(key, 4))));
+}
+
+void Tile::scorePacked(Value stacked, const View &view) {
+  const int64_t panel = shape.nr * lanes;
+  Value query = k.at(base, offset(layout.query, stacked, queryStride));
+  k.loop(k.mul(k.div(view.from, panel), panel), view.to, panel, [&](Value column) {
+    SmallVector<Value> zeros(shape.mr * shape.nr, k.splat(0));
+    auto scores = multiply(query, queryStride, k.at(base, offset(layout.keys, column, 4)),
+                           scoreStride, k.c(0), k.c(shape.keyDim), shape.mr, shape.nr, Value(),
+                           zeros);
+    Value out = k.at(scoreRow(stacked), k.mul(column, 4));
+    for (int64_t r = 0; r < shape.mr; ++r)
+      for (int64_t v = 0; v < shape.nr; ++v)
+        k.storeVec(scores[r * shape.nr + v], k.at(out, r * scoreStride + v * lanes * 4));
+  });
+}
+
+SmallVector<Value> Tile::dots(ArrayRef<Value> queries, Value key) {
+  const int64_t vectors = shape.keyVectors(), rows = int64_t(queries.size()) / vectors;
+  SmallVector<Value> sums(rows);
+  for (int64_t v = 0; v < vectors; ++v) {
+    const bool tail = v + 1 == vectors && shape.keyDim % lanes;
+    Value part = k.loadVec(k.at(key, v * lanes * 4),
+                           tail ? k.firstLanes(k.c(shape.keyDim % lanes)) : Value());
+    for (int64_t r = 0; r < rows; ++r) {
+      Value query = queries[r * vectors + v];
+      sums[r] = v == 0 ? k.mulf(query, part) : k.fma(query, part, sums[r]);
+    }
+  }
+  return sums;
+}
+
+void Tile::scoreInPlace(Value stacked, const View &view, Value keys) {
+  // Rows whose queries and half-reduced sums stay in registers together.
+  const int64_t together = k.target.vectorBits() == 512 ? 3 : 2;
+  const int64_t vectors = shape.keyVectors();
+  auto addf = [&](Value x, Value y) { return k.addf(x, y); };
+  for (int64_t begin = 0; begin < shape.mr; begin += together) {
+    const int64_t rows = std::min(together, shape.mr - begin);
+    SmallVector<Value> queries;
+    Value query = k.at(base, offset(layout.query, k.add(stacked, begin), queryStride));
+    for (int64_t i = 0; i < rows * vectors; ++i)
+      queries.push_back(k.loadVec(k.at(query, i * lanes * 4)));
+    Value out = scoreRow(k.add(stacked, begin));
+    Value whole = k.mul(k.div(view.to, lanes), lanes);
+    k.loop(k.c(0), whole, lanes, [&](Value column) {
+      Value key = k.at(keys, k.mul(column, shape.keyStride()));
+      SmallVector<SmallVector<Value>> sums(rows, SmallVector<Value>(lanes));
+      for (int64_t w = 0; w < 4; ++w) // in the order in which reduceEach takes them
+        for (int64_t i = w; i < lanes; i += 4)
+          for (auto [r, sum] : llvm::enumerate(dots(queries, k.at(key, i * shape.keyStride()))))
+            sums[r][i] = sum;
+      for (int64_t r = 0; r < rows; ++r)
+        k.storeVec(reduceEach(k, sums[r], addf),
+                   k.at(out, k.add(k.mul(column, 4), k.c(r * scoreStride))));
+    });
+    k.loop(whole, view.to, 1, [&](Value column) {
+      Value key = k.at(keys, k.mul(column, shape.keyStride()));
+      for (auto [r, sum] : llvm::enumerate(dots(queries, key)))
+        k.store(k.reduceAdd(sum), k.at(out, k.add(k.mul(column, 4), k.c(r * scoreStride))), 4);
+    });
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Online softmax
+//===----------------------------------------------------------------------===//
+
+void Tile::maskScores(Value stacked, Value block, Value from, Value to) {
+  // Bounds within the block, as 32-bit lanes.
+  auto bound = [&](Value position) {
+    Value inside = k.min(k.max(k.sub(position, block), k.c(0)), k.c(shape.keyBlock));
+    return k.broadcast(k.b.create<arith::TruncIOp>(k.loc, k.i32, inside));
+  };
+  SmallVector<Value> firsts, ends;
+  for (int64_t r = 0; r < (shape.packed ? shape.mr : 1); ++r) {
+    Range range = shape.packed ? rowRange(k.add(stacked, r)) : Range{first, end};
+    firsts.push_back(bound(range.first));
+    ends.push_back(bound(range.second));
+  }
+  k.loop(from, to, lanes, [&](Value column) {
+    Value index = k.b.create<arith::AddIOp>(
+        k.loc, k.iota(), k.broadcast(k.b.create<arith::TruncIOp>(k.loc, k.i32, column)));
+    for (int64_t r = 0; r < shape.mr; ++r) {
+      const int64_t own = shape.packed ? r : 0;
+      Value seen = k.b.create<arith::AndIOp>(k.loc, k.cmp(Predicate::sge, index, firsts[own]),
+                                             k.cmp(Predicate::slt, index, ends[own]));
+      Value at = k.at(scoreRow(k.add(stacked, r)), k.mul(column, 4));
+      k.storeVec(k.select(seen, k.loadVec(at), k.splat(-INFINITY)), at);
+    }
+  });
+}
+
+void Tile::softmax(Value stacked, Value block, const View &view) {
+  Value from = k.mul(k.div(view.from, lanes), lanes), to = k.mul(k.ceilDiv(view.to, lanes), lanes);
+  auto scoreAt = [&](int64_t r, Value column) {
+    return k.at(scoreRow(stacked), k.add(k.mul(column, 4), k.c(r * scoreStride)));
+  };
+  auto max = [&](Value x, Value y) { return larger(k, x, y); };
+  if (shape.softcap > 0)
+    k.loop(from, to, lanes, [&](Value column) {
+      for (int64_t r = 0; r < shape.mr; ++r)
+        k.storeVec(emitSoftcap(k, shape.softcap, k.loadVec(scoreAt(r, column))),
+                   scoreAt(r, column));
+    });
+  k.ifThen(view.masked, [&] { maskScores(stacked, block, from, to); });
+
+  SmallVector<Value> lowest(shape.mr, k.splat(-INFINITY));
+  auto tops = k.loop(from, to, lanes, lowest, [&](Value column, ValueRange carried) {
+    SmallVector<Value> next;
+    for (int64_t r = 0; r < shape.mr; ++r)
+      next.push_back(max(k.loadVec(scoreAt(r, column)), carried[r]));
+    return next;
+  });
+  // From here on lane r is row r. A row that has seen no key yet is measured against 0, not
+  // against -inf.
+  Value rowsMask = k.firstLanes(k.c(shape.mr));
+  Value before = k.loadVec(highest(stacked));
+  Value after = max(before, reduceEach(k, tops, max));
+  Value nothing = k.cmpf(arith::CmpFPredicate::OEQ, after, k.splat(-INFINITY));
+  Value against = k.select(nothing, k.splat(0), after);
+  Value rescale = emitExp(k, k.subf(before, against));
+  k.storeVec(after, highest(stacked), rowsMask);
+  k.storeVec(rescale, k.at(base, offset(layout.alpha, stacked, 4)), rowsMask);
+
+  SmallVector<Value> levels, zeros(shape.mr, k.splat(0));
+  for (int64_t r = 0; r < shape.mr; ++r)
+    levels.push_back(k.shuffle(against, against, SmallVector<int64_t>(lanes, r)));
+  auto sums = k.loop(from, to, lanes, zeros, [&](Value column, ValueRange carried) {
+    SmallVector<Value> next;
+    for (int64_t r = 0; r < shape.mr; ++r) {
+      Value share = emitExp(k, k.subf(k.loadVec(scoreAt(r, column)), levels[r]));
+      k.storeVec(share, scoreAt(r, column));
+      next.push_back(k.addf(carried[r], share));
+    }
+    return next;
+  });
+  Value added = reduceEach(k, sums, [&](Value x, Value y) { return k.addf(x, y); });
+  k.storeVec(k.fma(k.loadVec(sum(stacked)), rescale, added), sum(stacked), rowsMask);
+}
+
+//===----------------------------------------------------------------------===//
+// Weighted sums of values
+//===----------------------------------------------------------------------===//
+
+void Tile::addValues(Value stacked, Value block, const View &view, Value values) {
+  if (!shape.packed) // all rows see the same keys
+    return addValues(stacked, shape.mr, shape.nr, values, view.from, view.to);
+  k.ifThen(k.cmp(Predicate::eq, view.masked, k.b.create<arith::ConstantOp>(
+                                                 k.loc, k.b.getBoolAttr(false))),
+           [&] { addValues(stacked, shape.mr, shape.nr, values, k.c(0), k.c(shape.keyBlock)); });
+  // Row by row over just the keys that it sees: 0 times a value that it must not see might be NaN.
+  k.ifThen(view.masked, [&] {
+    k.loop(stacked, k.add(stacked, shape.mr), 1, [&](Value row) {
+      Range range = rowRange(row);
+      addValues(row, 1, 4, values, k.sub(k.max(range.first, block), block),
+                k.sub(k.min(range.second, k.add(block, shape.keyBlock)), block));
+    });
+  });
+}
+
+void Tile::addValues(Value stacked, int64_t rows, int64_t vectors, Value values, Value from,
+                     Value to) {
+  Value shares = scoreRow(stacked);
+  auto panel = [&](Value column, int64_t width, Value lastMask) {
+    Value out = k.at(output(stacked), k.mul(column, 4));
+    SmallVector<Value> init;
+    for (int64_t r = 0; r < rows; ++r) {
+      Value rescale = k.broadcast(
+          k.loadF32(k.at(base, offset(layout.alpha, k.add(stacked, r), 4))));
+      for (int64_t v = 0; v < width; ++v)
+        init.push_back(k.mulf(k.loadVec(k.at(out, r * outputStride + v * lanes * 4)), rescale));
+    }
+    auto sums = multiply(shares, scoreStride, k.at(values, k.mul(column, 4)), shape.valueStride(),
+                         from, to, rows, width, lastMask, init);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t v = 0; v < width; ++v)
+        k.storeVec(sums[r * width + v], k.at(out, r * outputStride + v * lanes * 4));
+  };
+  const int64_t step = vectors * lanes, whole = shape.valueDim / step * step;
+  k.loop(k.c(0), k.c(whole), step, [&](Value column) { panel(column, vectors, Value()); });
+  if (whole != shape.valueDim)
+    panel(k.c(whole), shape.valueVectors() - whole / lanes,
+          shape.valueDim % lanes ? k.firstLanes(k.c(shape.valueDim % lanes)) : Value());
+}
+
+/// init + a * b: `rows` x (to - from) scalars times (to - from) x `vectors` vectors, in registers.
+SmallVector<Value> Tile::multiply(Value a, int64_t strideA, Value b, int64_t strideB, Value from,
+                                  Value to, int64_t rows, int64_t vectors, Value lastMask,
+                                  ValueRange init) {
+  return k.loop(from, to, 1, init, [&](Value i, ValueRange carried) {
+    Value column = k.at(a, k.mul(i, 4)), row = k.at(b, k.mul(i, strideB));
+    SmallVector<Value> parts, next;
+    for (int64_t v = 0; v < vectors; ++v)
+      parts.push_back(
+          k.loadVec(k.at(row, v * lanes * 4), v + 1 == vectors ? lastMask : Value()));
+    for (int64_t r = 0; r < rows; ++r) {
+      Value factor = k.broadcast(k.loadF32(k.at(column, r * strideA)));
+      for (int64_t v = 0; v < vectors; ++v)
+        next.push_back(k.fma(factor, parts[v], carried[r * vectors + v]));
+    }
+    return next;
+  });
+}

@@ -1,0 +1,119 @@
+// Attention of some query rows of one sequence to one key/value head, key block by key block, with
+// an online softmax. The query heads that share the key/value head are stacked as rows of one tile,
+// so that keys and values are read once for all of them.
+#pragma once
+
+#include "kernelforge/codegen/cpu/KernelBuilder.h"
+
+#include <functional>
+
+namespace kernelforge::cpu::attention {
+
+/// What one kernel's tiles are made for: the operation and its schedule.
+struct Shape {
+  int64_t heads, kvHeads, group; ///< group: query heads of one key/value head
+  int64_t keyDim, valueDim;
+  double scale, softcap;
+  int64_t keyBlock; ///< keys of one step of the online softmax; a multiple of 16
+  int64_t mr, nr;   ///< register tile: rows, vectors
+  bool packed;      ///< keys are transposed into scratch, or (few rows) read where they lie
+  int64_t maxRows;  ///< query rows of a tile; 1 where keys are not packed
+
+  /// Stacked rows of a full tile, with the filling of its last register tile.
+  int64_t stackedRows() const { return (maxRows * group + mr - 1) / mr * mr; }
+  int64_t keyVectors() const { return (keyDim + lanes - 1) / lanes; }
+  int64_t valueVectors() const { return (valueDim + lanes - 1) / lanes; }
+  /// Bytes between a head's rows of neighbouring slots.
+  int64_t keyStride() const { return kvHeads * keyDim * 4; }
+  int64_t valueStride() const { return kvHeads * valueDim * 4; }
+};
+
+/// Emits a tile's work. Call begin, attend, then forEachRow.
+class Tile {
+public:
+  /// Positions [first, end) that a row sees; i64, relative to the sequence's first slot.
+  using Range = std::pair<mlir::Value, mlir::Value>;
+
+  Tile(KernelBuilder &k, const Shape &shape);
+
+  /// Scratch that a tile needs.
+  static int64_t scratchBytes(const Shape &shape) { return Layout(shape).bytes; }
+
+  /// Takes `rows` query rows; `query` points at the first row's first head of the group.
+  void begin(mlir::Value query, mlir::Value rows,
+             llvm::function_ref<Range(mlir::Value row)> visible);
+
+  /// Goes through all keys that a row sees. `keys` and `values` point at the key/value head in the
+  /// sequence's first slot. Keys that no row of a register tile sees take no part, so that nothing
+  /// that lies there reaches a result.
+  void attend(mlir::Value keys, mlir::Value values);
+
+  /// For each stacked row, its query row and its head within the group.
+  void forEachRow(llvm::function_ref<void(mlir::Value stacked, mlir::Value row, mlir::Value head)>);
+
+  // State of a stacked row after attend(): the highest score, the sum of exp(score - highest), and
+  // the values' sum with these weights, in whole vectors.
+  mlir::Value highest(mlir::Value stacked) { return k.at(base, offset(layout.highest, stacked, 4)); }
+  mlir::Value sum(mlir::Value stacked) { return k.at(base, offset(layout.sum, stacked, 4)); }
+  mlir::Value output(mlir::Value stacked) {
+    return k.at(base, offset(layout.output, stacked, outputStride));
+  }
+
+private:
+  /// Byte offsets in scratch.
+  struct Layout {
+    explicit Layout(const Shape &shape);
+    int64_t query, output, scores, keys, ranges, tileRanges, highest, sum, alpha, bytes;
+  };
+
+  /// A block of keys as one register tile sees it: columns [from, to) of the block; `masked` where
+  /// not every row sees all of the block.
+  struct View {
+    mlir::Value from, to, masked;
+  };
+
+  mlir::Value offset(int64_t start, mlir::Value index, int64_t stride) {
+    return k.add(k.mul(index, stride), start);
+  }
+  mlir::Value scoreRow(mlir::Value stacked) {
+    return k.at(base, offset(layout.scores, stacked, scoreStride));
+  }
+  Range rowRange(mlir::Value stacked);
+
+  void forEachTile(mlir::Value block,
+                   llvm::function_ref<void(mlir::Value stacked, const View &view)> body);
+  void packKeys(mlir::Value keys, mlir::Value block);
+  void packSquare(llvm::ArrayRef<mlir::Value> rows, mlir::Value dim, mlir::Value key,
+                  int64_t width);
+  void scorePacked(mlir::Value stacked, const View &view);
+  void scoreInPlace(mlir::Value stacked, const View &view, mlir::Value keys);
+  llvm::SmallVector<mlir::Value> dots(llvm::ArrayRef<mlir::Value> queries, mlir::Value key);
+  void maskScores(mlir::Value stacked, mlir::Value block, mlir::Value from, mlir::Value to);
+  void softmax(mlir::Value stacked, mlir::Value block, const View &view);
+  void addValues(mlir::Value stacked, mlir::Value block, const View &view, mlir::Value values);
+  void addValues(mlir::Value stacked, int64_t rows, int64_t vectors, mlir::Value values,
+                 mlir::Value from, mlir::Value to);
+  llvm::SmallVector<mlir::Value> multiply(mlir::Value a, int64_t strideA, mlir::Value b,
+                                          int64_t strideB, mlir::Value from, mlir::Value to,
+                                          int64_t rows, int64_t vectors, mlir::Value lastMask,
+                                          mlir::ValueRange init);
+
+  KernelBuilder &k;
+  const Shape shape;
+  const Layout layout;
+  const int64_t queryStride, outputStride, scoreStride;
+  mlir::Value base;        ///< scratch
+  mlir::Value count, tiles; ///< stacked rows; register tiles
+  mlir::Value first, end;  ///< keys that any row sees
+};
+
+/// Larger of two, lane by lane; `y` where one is NaN. One instruction, unlike KernelBuilder::maxf:
+/// a NaN among scores reaches the sum of their exponentials anyhow.
+mlir::Value larger(KernelBuilder &k, mlir::Value x, mlir::Value y);
+
+/// Lane i is the reduction by `combine` of all lanes of vectors[i]; up to 16 vectors, in a fixed
+/// order. Lanes beyond them hold nothing of use.
+mlir::Value reduceEach(KernelBuilder &k, llvm::ArrayRef<mlir::Value> vectors,
+                       llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
+
+} // namespace kernelforge::cpu::attention

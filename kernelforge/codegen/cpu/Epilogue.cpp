@@ -1,0 +1,460 @@
+#include "kernelforge/codegen/cpu/Epilogue.h"
+
+#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/TableRows.h"
+#include "kernelforge/codegen/cpu/VectorMath.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <limits>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::cpu;
+using namespace kernelforge::transformer;
+
+static int64_t widthOf(Value value) {
+  return cast<RankedTensorType>(value.getType()).getDimSize(1);
+}
+
+/// Operands of a rowwise operation that are rows of activations; its other operands are parameters,
+/// tables, caches and indices.
+static SmallVector<Value> rowInputs(Operation *op) {
+  if (isa<AddOp, MulOp>(op))
+    return {op->getOperand(0), op->getOperand(1)};
+  if (auto append = dyn_cast<CacheAppendOp>(op))
+    return {append.getValues()};
+  if (isa<EmbeddingOp, PackOp>(op))
+    return {};
+  return {op->getOperand(0)};
+}
+
+static bool hasStatistics(Operation *op) { return isa<RmsNormOp, LayerNormOp, SoftmaxOp>(op); }
+
+//===----------------------------------------------------------------------===//
+// What can be computed
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Looks through a kernel for what RowExpressions cannot do.
+class Checker {
+public:
+  explicit Checker(KernelOp kernel) : kernel(kernel) {}
+
+  Status check() {
+    for (Operation &op : kernel.getBody().front()) {
+      if (isRowwise(&op) && !isa<PackOp>(op))
+        KF_CHECK(checkOp(&op));
+      // Roots read their rows with a prologue of their own.
+      if (!isRowwise(&op) || isa<CacheAppendOp>(op))
+        for (Value operand : op.getOperands())
+          KF_CHECK(checkPaths(operand, {}));
+    }
+    return {};
+  }
+
+private:
+  tl::unexpected<Error> refuse(Operation *op, std::string why, std::string hint = "") {
+    return unusable("kernel cannot be compiled for a CPU",
+                    kernelName(kernel) + ", " + op->getName().getStringRef().str(), std::move(why),
+                    std::move(hint));
+  }
+
+  static std::string print(Type type) {
+    std::string text;
+    llvm::raw_string_ostream(text) << type;
+    return text;
+  }
+
+  Status checkRows(Operation *op, Value value) {
+    auto type = cast<RankedTensorType>(value.getType());
+    if (!type.getElementType().isF32())
+      return refuse(op, "activations of type " + print(type.getElementType()) + " are not supported",
+                    "use f32");
+    if (type.isDynamicDim(1) || (type.isDynamicDim(0) && rowsSizeName(type).empty()))
+      return refuse(op, print(type) + " has a dimension that no size gives",
+                    "name the leading dimension with #transformer.dims and keep the other static");
+    return {};
+  }
+
+  Status checkOp(Operation *op) {
+    SmallVector<Value> rows = rowInputs(op);
+    for (Value value : rows)
+      KF_CHECK(checkRows(op, value));
+    for (Value value : op->getResults())
+      KF_CHECK(checkRows(op, value));
+    for (Value value : op->getOperands())
+      if (!llvm::is_contained(rows, value) && !isa<BlockArgument>(value))
+        return refuse(op, "a parameter, table or index is computed in the same kernel",
+                      "make it an argument of the kernel");
+    if (auto rope = dyn_cast<RopeOp>(op))
+      return checkRows(op, rope.getTable());
+    if (auto append = dyn_cast<CacheAppendOp>(op)) {
+      Type element = append.getCache().getType().getElementType();
+      if (!element.isF32())
+        return refuse(op, "caches of type " + print(element) + " are not supported", "use f32");
+    }
+    if (auto embedding = dyn_cast<EmbeddingOp>(op))
+      return checkTable(op, *elementTypeOf(embedding.getTable().getType()));
+    return {};
+  }
+
+  /// Sixteen columns must be sixteen bytes, or the low or the high nibbles of sixteen bytes.
+  Status checkTable(Operation *op, ElementType type) {
+    const ElementTypeInfo &t = info(type);
+    if (!t.isQuantized() || (t.quantBits == 8 && t.blockElements % lanes == 0) ||
+        (t.quantBits == 4 && t.blockElements == 2 * lanes))
+      return {};
+    return refuse(op, "tables of type " + std::string(t.name) + " are not supported");
+  }
+
+  /// Row gathers between a store and an operation; statistics are kept for one such way only.
+  using Path = SmallVector<Value>;
+
+  bool needsStatistics(Value value) {
+    Operation *op = value.getDefiningOp();
+    if (!op || !isRowwise(op))
+      return false;
+    if (auto known = needs.find(op); known != needs.end())
+      return known->second;
+    bool result = hasStatistics(op) || llvm::any_of(rowInputs(op), [&](Value input) {
+                    return needsStatistics(input);
+                  });
+    return needs[op] = result;
+  }
+
+  Status checkPaths(Value value, const Path &path) {
+    if (!needsStatistics(value))
+      return {};
+    Operation *op = value.getDefiningOp();
+    auto [known, isNew] = paths.try_emplace(op, path);
+    if (!isNew) {
+      if (known->second == path)
+        return {};
+      return refuse(op, "its rows are needed both gathered and not gathered, or gathered twice",
+                    "split the kernel there");
+    }
+    Path inner = path;
+    if (auto gather = dyn_cast<GatherRowsOp>(op))
+      inner.push_back(gather.getRows());
+    for (Value input : rowInputs(op))
+      KF_CHECK(checkPaths(input, inner));
+    return {};
+  }
+
+  KernelOp kernel;
+  llvm::DenseMap<Operation *, bool> needs;
+  llvm::DenseMap<Operation *, Path> paths;
+};
+
+} // namespace
+
+Status cpu::checkRowwise(KernelOp kernel) { return Checker(kernel).check(); }
+
+//===----------------------------------------------------------------------===//
+// Whole rows
+//===----------------------------------------------------------------------===//
+
+void RowExpressions::forEachVector(Value row, int64_t width,
+                                   llvm::function_ref<void(const Position &)> body) {
+  const int64_t whole = width / lanes * lanes;
+  if (whole > 0)
+    k.loop(k.c(0), k.c(whole), lanes, [&](Value col) { body({row, col, {}, {}}); });
+  if (whole < width)
+    body({row, k.c(whole), {}, k.firstLanes(k.c(width - whole))});
+}
+
+RowExpressions::Accumulators RowExpressions::reduceRow(
+    Value value, Value row, Accumulators accumulators,
+    llvm::function_ref<Accumulators(Value x, Value mask, ValueRange)> body) {
+  const int64_t width = widthOf(value), whole = width / lanes * lanes;
+  if (whole > 0)
+    accumulators = k.loop(k.c(0), k.c(whole), lanes, accumulators,
+                          [&](Value col, ValueRange carried) {
+                            return body(evaluate(value, {row, col, {}, {}}), {}, carried);
+                          });
+  if (whole < width) {
+    Value mask = k.firstLanes(k.c(width - whole));
+    accumulators = body(evaluate(value, {row, k.c(whole), {}, mask}), mask, accumulators);
+  }
+  return accumulators;
+}
+
+void RowExpressions::prepareRow(ValueRange values, Value row) {
+  Visited visited;
+  for (Value value : values)
+    prepare(value, row, visited);
+}
+
+void RowExpressions::prepare(Value value, Value row, Visited &visited) {
+  Operation *op = value.getDefiningOp();
+  if (!op || loaders.count(value) || !visited.insert(value).second)
+    return;
+  Value inputRow = row;
+  if (auto gather = dyn_cast<GatherRowsOp>(op))
+    inputRow = index(gather.getRows(), row);
+  for (Value input : rowInputs(op))
+    prepare(input, inputRow, visited);
+  if (!hasStatistics(op))
+    return;
+
+  Value input = op->getOperand(0);
+  const double width = static_cast<double>(widthOf(input));
+  auto masked = [&](Value mask, Value x, double other) {
+    return mask ? k.select(mask, x, k.splat(other)) : x;
+  };
+  auto sum = [&](llvm::function_ref<Value(Value x)> term, double init = 0) {
+    return k.reduceAdd(reduceRow(input, row, {k.splat(init)},
+                                 [&](Value x, Value mask, ValueRange carried) {
+                                   Value added = masked(mask, term(x), 0);
+                                   return Accumulators{k.addf(carried[0], added)};
+                                 })[0]);
+  };
+  auto inverseRoot = [&](Value total, const APFloat &epsilon) {
+    Value mean = k.divf(total, k.cf(width));
+    Value root = k.sqrtf(k.addf(mean, k.cf(epsilon.convertToDouble())));
+    return k.broadcast(k.divf(k.cf(1), root));
+  };
+  auto square = [&](Value x) { return k.mulf(x, x); };
+
+  SmallVector<Value> &found = statistics[op];
+  if (auto norm = dyn_cast<RmsNormOp>(op)) {
+    found = {inverseRoot(sum(square), norm.getEpsilon())};
+  } else if (auto norm = dyn_cast<LayerNormOp>(op)) {
+    // Two passes: the difference of the mean square and the squared mean would cancel.
+    Value mean = k.broadcast(k.divf(sum([&](Value x) { return x; }), k.cf(width)));
+    Value total = sum([&](Value x) { return square(k.subf(x, mean)); });
+    found = {mean, inverseRoot(total, norm.getEpsilon())};
+  } else {
+    const double lowest = -std::numeric_limits<double>::infinity();
+    Value max = k.broadcast(k.reduceMax(
+        reduceRow(input, row, {k.splat(lowest)}, [&](Value x, Value mask, ValueRange carried) {
+          return Accumulators{k.maxf(carried[0], masked(mask, x, lowest))};
+        })[0]));
+    Value total = sum([&](Value x) { return emitExp(k, k.subf(x, max)); });
+    found = {max, k.broadcast(k.divf(k.cf(1), total))};
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Vectors of a row
+//===----------------------------------------------------------------------===//
+
+RowExpressions::Key RowExpressions::keyOf(Value value, const Position &position) {
+  return {value.getAsOpaquePointer(),
+          position.row.getAsOpaquePointer(),
+          position.col ? position.col.getAsOpaquePointer() : nullptr,
+          position.columns ? position.columns.getAsOpaquePointer() : nullptr,
+          position.mask ? position.mask.getAsOpaquePointer() : nullptr,
+          k.b.getInsertionBlock()};
+}
+
+Value RowExpressions::evaluate(Value value, const Position &position) {
+  if (depth == 0)
+    evaluated.clear();
+  ++depth;
+  Value result = evaluateOnce(value, position);
+  --depth;
+  return result;
+}
+
+Value RowExpressions::evaluateOnce(Value value, const Position &position) {
+  if (auto known = evaluated.find(keyOf(value, position)); known != evaluated.end())
+    return known->second;
+  Value result = evaluateAnew(value, position);
+  evaluated[keyOf(value, position)] = result;
+  return result;
+}
+
+Value RowExpressions::evaluateAnew(Value value, const Position &position) {
+  if (auto loader = loaders.find(value); loader != loaders.end())
+    return loader->second(position);
+  if (isa<BlockArgument>(value))
+    return loadRows(value, position);
+  return evaluateOp(value.getDefiningOp(), position);
+}
+
+Value RowExpressions::loadRows(Value argument, const Position &p) {
+  Value begin = k.at(k.argument(argument), k.mul(k.mul(p.row, widthOf(argument)), 4));
+  return loadNumbers(k, ElementType::F32, begin, p.columns ? Value() : p.col, p.columns, p.mask);
+}
+
+Value RowExpressions::loadParameter(Value argument, const Position &p) {
+  return loadNumbers(k, *elementTypeOf(argument.getType()), k.argument(argument),
+                     p.columns ? Value() : p.col, p.columns, p.mask);
+}
+
+Value RowExpressions::index(Value indices, Value row) {
+  return k.widen(k.load(k.i32, k.at(k.argument(indices), k.mul(row, 4)), 4));
+}
+
+Value RowExpressions::evaluateOp(Operation *op, const Position &p) {
+  auto input = [&](unsigned i) { return evaluate(op->getOperand(i), p); };
+  auto statistic = [&](unsigned i) {
+    auto found = statistics.find(op);
+    assert(found != statistics.end() && "prepareRow comes before evaluate");
+    return found->second[i];
+  };
+  return TypeSwitch<Operation *, Value>(op)
+      .Case([&](GatherRowsOp gather) {
+        return evaluate(gather.getInput(),
+                        {index(gather.getRows(), p.row), p.col, p.columns, p.mask});
+      })
+      .Case([&](EmbeddingOp embedding) {
+        Value table = embedding.getTable();
+        Value x = loadTableRow(k, k.argument(table), cast<RankedTensorType>(table.getType()),
+                               index(embedding.getIds(), p.row), p.col, p.columns, p.mask);
+        const double factor = embedding.getScale().convertToDouble();
+        return factor == 1 ? x : k.mulf(x, k.splat(factor));
+      })
+      .Case([&](RmsNormOp norm) {
+        return k.mulf(k.mulf(input(0), statistic(0)), loadParameter(norm.getWeight(), p));
+      })
+      .Case([&](LayerNormOp norm) {
+        Value x = k.mulf(k.subf(input(0), statistic(0)), statistic(1));
+        Value weight = loadParameter(norm.getWeight(), p);
+        return norm.getBias() ? k.fma(x, weight, loadParameter(norm.getBias(), p))
+                              : k.mulf(x, weight);
+      })
+      .Case([&](SoftmaxOp) {
+        return k.mulf(emitExp(k, k.subf(input(0), statistic(0))), statistic(1));
+      })
+      .Case([&](ActivationOp activation) {
+        return emitActivation(k, activation.getFunction(), input(0));
+      })
+      .Case([&](AddOp) { return k.addf(input(0), input(1)); })
+      .Case([&](MulOp) { return k.mulf(input(0), input(1)); })
+      .Case([&](ScaleOp scale) {
+        const double factor = scale.getFactor().convertToDouble();
+        Value x = factor == 1 ? input(0) : k.mulf(input(0), k.splat(factor));
+        return emitSoftcap(k, scale.getSoftcap().convertToDouble(), x);
+      })
+      .Case([&](RopeOp rope) { return this->rope(rope, p); })
+      .Default([](Operation *) -> Value { llvm_unreachable("checkRowwise refuses others"); });
+}
+
+//===----------------------------------------------------------------------===//
+// Rope
+//===----------------------------------------------------------------------===//
+
+Value RowExpressions::rope(RopeOp op, const Position &p) {
+  const auto headDim = static_cast<int64_t>(op.getHeadDim());
+  const int64_t half = headDim / 2;
+  const bool halfSplit = op.getPairing() == Pairing::HalfSplit;
+  if (p.columns || op.getRotaryDim() != headDim || (halfSplit ? half : headDim) % lanes != 0)
+    return ropeOfAnyColumns(op, p);
+
+  Value inHead = k.rem(p.col, headDim);
+  Value table = k.at(k.argument(op.getTable()),
+                     k.mul(index(op.getPositions(), p.row), 4 * op.getRotaryDim()));
+  Value x = evaluate(op.getInput(), p);
+  if (halfSplit) {
+    // All sixteen stand in one half of a head; their partners are the same lanes of the other.
+    Value isSecond = k.cmp(arith::CmpIPredicate::sge, inHead, k.c(half));
+    Value partnerCol = k.add(p.col, k.select(isSecond, k.c(-half), k.c(half)));
+    Value partner = evaluate(op.getInput(), {p.row, partnerCol, {}, p.mask});
+    Value angles = k.at(table, k.mul(k.rem(inHead, half), 4));
+    Value cos = k.loadVec(angles), sin = k.loadVec(k.at(angles, 4 * half));
+    Value sign = k.broadcast(k.select(isSecond, k.cf(1), k.cf(-1)));
+    return k.fma(x, cos, k.mulf(k.mulf(partner, sin), sign));
+  }
+  // Eight pairs side by side, with eight angles.
+  SmallVector<int64_t> twice, swapped;
+  SmallVector<float> signs;
+  for (int64_t i = 0; i < lanes; ++i) {
+    twice.push_back(i / 2);
+    swapped.push_back(i ^ 1);
+    signs.push_back(i % 2 == 0 ? -1.0f : 1.0f);
+  }
+  Value angles = k.at(table, k.mul(k.div(inHead, 2), 4));
+  auto duplicated = [&](Value pointer) {
+    Value eight = k.load(k.vec(k.f32, lanes / 2), pointer, 4);
+    return k.shuffle(eight, eight, twice);
+  };
+  Value cos = duplicated(angles), sin = duplicated(k.at(angles, 4 * half));
+  Value sign = k.b.create<arith::ConstantOp>(
+      k.loc, DenseElementsAttr::get(k.vf32, ArrayRef<float>(signs)));
+  return k.fma(x, cos, k.mulf(k.mulf(k.shuffle(x, x, swapped), sin), sign));
+}
+
+Value RowExpressions::ropeOfAnyColumns(RopeOp op, const Position &p) {
+  OpBuilder &b = k.b;
+  const int64_t rotaryDim = op.getRotaryDim(), half = rotaryDim / 2;
+  const bool halfSplit = op.getPairing() == Pairing::HalfSplit;
+  auto plus = [&](Value x, Value y) -> Value { return b.create<arith::AddIOp>(k.loc, x, y); };
+  auto below = [&](Value x, int64_t limit) {
+    return k.cmp(arith::CmpIPredicate::slt, x, k.splatI(limit));
+  };
+
+  Value columns = p.columns;
+  if (!columns) {
+    Value col = b.create<arith::TruncIOp>(k.loc, k.i32, p.col);
+    columns = plus(k.broadcast(col), k.iota());
+  }
+  Value inHead = b.create<arith::RemUIOp>(k.loc, columns,
+                                          k.splatI(static_cast<int64_t>(op.getHeadDim())));
+  Value rotates = below(inHead, rotaryDim);
+  Value isFirst, angle;
+  if (halfSplit) {
+    isFirst = below(inHead, half);
+    angle = k.select(isFirst, inHead, plus(inHead, k.splatI(-half)));
+  } else {
+    Value odd = b.create<arith::AndIOp>(k.loc, inHead, k.splatI(1));
+    isFirst = below(odd, 1);
+    angle = b.create<arith::ShRUIOp>(k.loc, inHead, k.splatI(1));
+  }
+  const int64_t distance = halfSplit ? half : 1;
+  Value toPartner = k.select(isFirst, k.splatI(distance), k.splatI(-distance));
+  // Lanes that do not rotate are their own partners, with any angle.
+  Value partners = plus(columns, k.select(rotates, toPartner, k.splatI(0)));
+  angle = k.select(rotates, angle, k.splatI(0));
+
+  Value table = k.at(k.argument(op.getTable()),
+                     k.mul(index(op.getPositions(), p.row), 4 * rotaryDim));
+  Value x = evaluate(op.getInput(), p);
+  Value partner = evaluate(op.getInput(), {p.row, {}, partners, p.mask});
+  Value cos = k.gather(table, angle), sin = k.gather(k.at(table, 4 * half), angle);
+  Value sign = k.select(isFirst, k.splat(-1), k.splat(1));
+  Value rotated = k.fma(x, cos, k.mulf(k.mulf(partner, sin), sign));
+  return k.select(rotates, rotated, x);
+}
+
+//===----------------------------------------------------------------------===//
+// Stores
+//===----------------------------------------------------------------------===//
+
+SmallVector<RowExpressions::Sink> RowExpressions::sinks(KernelOp kernel) {
+  SmallVector<Sink> found;
+  for (Operation &op : kernel.getBody().front()) {
+    if (auto append = dyn_cast<CacheAppendOp>(op))
+      found.push_back({append.getValues(), &op, 0});
+    else if (auto yield = dyn_cast<YieldOp>(op))
+      for (auto [i, value] : llvm::enumerate(yield.getValues()))
+        found.push_back({value, &op, static_cast<unsigned>(i)});
+  }
+  return found;
+}
+
+void RowExpressions::store(ArrayRef<Sink> sinks, const Position &p) {
+  assert(p.col && !p.columns && "stores are contiguous");
+  SmallVector<Value> values;
+  evaluated.clear();
+  ++depth;
+  for (const Sink &sink : sinks)
+    values.push_back(evaluate(sink.value, p));
+  --depth;
+  for (auto [sink, value] : llvm::zip(sinks, values)) {
+    const int64_t width = widthOf(sink.value);
+    auto storeAt = [&, value = value](Value base, Value row) {
+      k.storeVec(value, k.at(base, k.mul(k.add(k.mul(row, width), p.col), 4)), p.mask);
+    };
+    if (auto append = dyn_cast<CacheAppendOp>(sink.op)) {
+      Value slot = index(append.getSlots(), p.row);
+      k.ifThen(k.cmp(arith::CmpIPredicate::sge, slot, k.c(0)),
+               [&] { storeAt(k.argument(append.getCache()), slot); });
+    } else {
+      storeAt(k.result(sink.resultIndex), p.row);
+    }
+  }
+}

@@ -1,0 +1,154 @@
+// Kernels without a root: every row is computed by itself, so tasks are runs of rows.
+#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Epilogue.h"
+#include "kernelforge/codegen/cpu/Pack.h"
+
+#include <algorithm>
+#include <limits>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::cpu;
+using namespace kernelforge::transformer;
+
+namespace {
+
+using Sink = RowExpressions::Sink;
+
+constexpr StringLiteral rowsPerTask = "rows_per_task";
+constexpr int64_t maxRowsPerTask = 1 << 20;
+
+PackOp packOf(const Sink &sink) { return sink.value.getDefiningOp<PackOp>(); }
+
+/// What one phase computes: all stores whose rows follow one size, or one packed weight.
+using Stores = SmallVector<Sink>;
+
+/// True where two stores can share tasks: the same rows, by size or by number.
+bool sameRows(const Sink &a, const Sink &b) {
+  auto typeA = cast<RankedTensorType>(a.value.getType());
+  auto typeB = cast<RankedTensorType>(b.value.getType());
+  return !packOf(a) && !packOf(b) && rowsSizeName(typeA) == rowsSizeName(typeB) &&
+         typeA.getDimSize(0) == typeB.getDimSize(0);
+}
+
+/// The phases. Stores never read each other's results, so their order among phases is free.
+SmallVector<Stores> phasesOf(KernelOp kernel) {
+  SmallVector<Stores> phases;
+  for (const Sink &sink : RowExpressions::sinks(kernel)) {
+    auto same = llvm::find_if(phases, [&](Stores &stores) { return sameRows(stores[0], sink); });
+    if (same != phases.end())
+      same->push_back(sink);
+    else
+      phases.push_back({sink});
+  }
+  return phases;
+}
+
+Status check(KernelOp kernel) {
+  auto refuse = [&](StringRef op, std::string why, std::string hint) {
+    return unusable("kernel cannot be compiled for a CPU", kernelName(kernel) + ", " + op.str(),
+                    std::move(why), std::move(hint));
+  };
+  for (auto pack : kernel.getBody().getOps<PackOp>()) {
+    if (!isa<BlockArgument>(pack.getInput()) ||
+        !llvm::all_of(pack->getUsers(), [](Operation *user) { return isa<YieldOp>(user); }))
+      return refuse("transformer.pack", "a packed weight is used in the kernel that packs it",
+                    "yield it and pass it to another kernel");
+    auto type = cast<RankedTensorType>(pack.getOutput().getType());
+    if (!type.hasStaticShape() || !weightBytes(type))
+      return refuse("transformer.pack", "the weight's shape is not static or too large", "");
+  }
+  for (const Sink &sink : RowExpressions::sinks(kernel)) {
+    auto type = dyn_cast<RankedTensorType>(sink.value.getType());
+    if (packOf(sink))
+      continue;
+    if (!type || type.getRank() != 2 || !type.getElementType().isF32())
+      return refuse("transformer.yield", "a result that is no f32 rows is not supported", "");
+    if (type.isDynamicDim(1) || (type.isDynamicDim(0) && rowsSizeName(type).empty()))
+      return refuse("transformer.yield", "a result has a dimension that no size gives",
+                    "name the leading dimension with #transformer.dims");
+  }
+  return checkRowwise(kernel);
+}
+
+/// The largest number of rows that a phase can have, and what one row takes: elements.
+std::pair<int64_t, int64_t> extentOf(KernelOp kernel, const Stores &stores) {
+  auto type = cast<RankedTensorType>(stores[0].value.getType());
+  int64_t rows = type.getDimSize(0), width = 0;
+  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+    if (kernel.getSize(i).getName().getValue() == rowsSizeName(type))
+      rows = kernel.getSize(i).getMax();
+  for (const Sink &sink : stores)
+    width += cast<RankedTensorType>(sink.value.getType()).getDimSize(1);
+  return {rows, width};
+}
+
+bool packs(KernelOp kernel) { return !kernel.getBody().getOps<PackOp>().empty(); }
+
+/// Computes one row. Stores of one width share a loop and with it what they read.
+void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores) {
+  SmallVector<Value> values;
+  for (const Sink &sink : stores)
+    values.push_back(sink.value);
+  rows.prepareRow(ValueRange(values), row);
+  llvm::MapVector<int64_t, Stores> byWidth;
+  for (const Sink &sink : stores)
+    byWidth[cast<RankedTensorType>(sink.value.getType()).getDimSize(1)].push_back(sink);
+  for (auto &[width, together] : byWidth)
+    rows.forEachVector(row, width, [&, &sinks = together](const Position &position) {
+      rows.store(sinks, position);
+    });
+}
+
+} // namespace
+
+Expected<ScheduleAttr> rowwise::defaultSchedule(KernelOp kernel, const CpuTarget &target,
+                                                int64_t threads) {
+  KF_CHECK(check(kernel));
+  // Enough tasks for every thread to take some, none of less work than its hand-out costs.
+  constexpr int64_t tasksPerThread = 4, leastElements = 4096;
+  int64_t most = 1;
+  for (const Stores &stores : phasesOf(kernel)) {
+    auto [rows, width] = extentOf(kernel, stores);
+    int64_t shared = rows / (std::max<int64_t>(threads, 1) * tasksPerThread);
+    most = std::max({most, shared, leastElements / std::max<int64_t>(width, 1)});
+  }
+  most = std::min(most, maxRowsPerTask);
+  if (packs(kernel))
+    most = (most + lanes - 1) / lanes * lanes;
+  return makeSchedule(kernel.getContext(), {{rowsPerTask, most}});
+}
+
+Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,
+                                  StringRef entry) {
+  KF_CHECK(check(kernel));
+  KF_CHECK(checkKnobNames(kernel, {rowsPerTask}));
+  const int64_t unit = packs(kernel) ? lanes : 1;
+  KF_TRY(const int64_t perTask, knob(kernel, rowsPerTask, unit, maxRowsPerTask, unit));
+
+  KernelBuilder k(module, kernel, target, entry);
+  RowExpressions rows(k);
+  SmallVector<Stores> phases = phasesOf(kernel);
+  Launching launching;
+  for (const Stores &stores : phases) {
+    Type type = stores[0].value.getType();
+    const int size = k.rowsIndex(type);
+    Phase phase;
+    if (size < 0)
+      phase.grid = {{(k.rowsRange(type).second + perTask - 1) / perTask, -1, 1}};
+    else
+      phase.grid = {{1, size, perTask}};
+    launching.phases.push_back(phase);
+  }
+  k.switchOn(k.phase, static_cast<unsigned>(phases.size()), [&](unsigned index) {
+    const Stores &stores = phases[index];
+    Value first = k.mul(k.task, perTask);
+    if (PackOp pack = packOf(stores[0]))
+      return emitPackRows(k, pack, k.argument(pack.getInput()),
+                          k.result(stores[0].resultIndex), first, perTask);
+    Value last = k.min(k.add(first, perTask), k.rows(stores[0].value.getType()));
+    k.loop(first, last, 1, [&](Value row) { emitRow(rows, row, stores); });
+  });
+  k.finish();
+  return launching;
+}

@@ -1,0 +1,53 @@
+#include "kernelforge/compiler/DumpPasses.h"
+
+#include "kernelforge/support/AtomicFile.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/PassInstrumentation.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+using namespace mlir;
+using namespace kernelforge;
+
+namespace {
+
+/// Passes on functions may run in parallel; this manager is made single-threaded before.
+class Dumper : public PassInstrumentation {
+public:
+  explicit Dumper(std::filesystem::path folder) : folder(std::move(folder)) {}
+
+  void runAfterPass(Pass *pass, Operation *op) override {
+    auto module = dyn_cast<ModuleOp>(op);
+    if (!module)
+      module = op->getParentOfType<ModuleOp>();
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    module->print(stream);
+    if (text == last)
+      return;
+    last = text;
+    std::filesystem::path file =
+        folder / fmt::format("{:02}-{}.mlir", ++count, std::string(pass->getArgument()));
+    if (auto written = writeFileAtomically(file, text); !written)
+      spdlog::warn("{}", written.error().line());
+  }
+
+private:
+  std::filesystem::path folder;
+  std::string last;
+  int count = 0;
+};
+
+} // namespace
+
+Status kernelforge::dumpPasses(PassManager &passes, const std::filesystem::path &folder) {
+  std::error_code code;
+  std::filesystem::create_directories(folder, code);
+  if (code)
+    return failed("cannot dump passes", folder.string(), code.message(), "give another folder");
+  passes.getContext()->disableMultithreading();
+  passes.addInstrumentation(std::make_unique<Dumper>(folder));
+  return {};
+}

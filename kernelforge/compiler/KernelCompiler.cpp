@@ -1,0 +1,217 @@
+#include "kernelforge/compiler/KernelCompiler.h"
+
+#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/LowerToLLVM.h"
+#include "kernelforge/codegen/cpu/ObjectEmitter.h"
+#include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/Planner.h"
+#include "kernelforge/ir/Hash.h"
+
+#include "mlir/IR/Verifier.h"
+#include "llvm/Support/ThreadPool.h"
+
+#include <chrono>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+std::string kernelforge::entrySymbol(KernelOp kernel) {
+  return "kf_" + kernelHash(kernel).substr(0, 16);
+}
+
+//===----------------------------------------------------------------------===//
+// Launching as attributes, so that a module at stage target says all
+//===----------------------------------------------------------------------===//
+
+static ArrayAttr extentAttr(Builder &b, const Extent &extent) {
+  return b.getI64ArrayAttr({extent.multiplier, extent.size, extent.divisor});
+}
+
+static std::optional<Extent> extentOf(Attribute attribute) {
+  auto array = dyn_cast_or_null<ArrayAttr>(attribute);
+  if (!array || array.size() != 3 ||
+      !llvm::all_of(array, [](Attribute a) { return isa<IntegerAttr>(a); }))
+    return std::nullopt;
+  auto at = [&](unsigned i) { return cast<IntegerAttr>(array[i]).getInt(); };
+  if (at(2) < 1 || at(0) < 0)
+    return std::nullopt;
+  return Extent{at(0), static_cast<int>(at(1)), at(2)};
+}
+
+static void setLaunching(KernelOp kernel, const Launching &launching) {
+  Builder b(kernel.getContext());
+  SmallVector<Attribute> phases;
+  for (const Phase &phase : launching.phases) {
+    SmallVector<Attribute> grid;
+    for (const Extent &extent : phase.grid)
+      grid.push_back(extentAttr(b, extent));
+    phases.push_back(b.getDictionaryAttr(
+        {b.getNamedAttr("grid", b.getArrayAttr(grid)),
+         b.getNamedAttr("scratch", b.getI64IntegerAttr(phase.scratchBytes))}));
+  }
+  kernel.setPhasesAttr(b.getArrayAttr(phases));
+  kernel.setWorkspaceAttr(b.getDictionaryAttr(
+      b.getNamedAttr("bytes", extentAttr(b, launching.workspaceBytes))));
+}
+
+static Expected<Launching> launchingOf(KernelOp kernel) {
+  auto refuse = [&](const char *what) {
+    return unusable("kernel cannot be launched", cpu::kernelName(kernel),
+                    std::string("its attribute ") + what + " is missing or malformed",
+                    "emit the kernel again from stage scheduled");
+  };
+  Launching launching;
+  if (!kernel.getPhases() || kernel.getPhases()->empty())
+    return refuse("phases");
+  for (Attribute attribute : kernel.getPhasesAttr()) {
+    auto dictionary = dyn_cast<DictionaryAttr>(attribute);
+    auto grid = dictionary ? dyn_cast_or_null<ArrayAttr>(dictionary.get("grid")) : ArrayAttr();
+    auto scratch =
+        dictionary ? dyn_cast_or_null<IntegerAttr>(dictionary.get("scratch")) : IntegerAttr();
+    if (!grid || !scratch || scratch.getInt() < 0)
+      return refuse("phases");
+    Phase phase;
+    phase.scratchBytes = scratch.getInt();
+    for (Attribute extent : grid) {
+      std::optional<Extent> parsed = extentOf(extent);
+      if (!parsed || parsed->size >= static_cast<int>(kernel.getNumSizes()))
+        return refuse("phases");
+      phase.grid.push_back(*parsed);
+    }
+    launching.phases.push_back(phase);
+  }
+  auto workspace = kernel.getWorkspace() ? extentOf(kernel.getWorkspace()->get("bytes"))
+                                         : std::optional<Extent>();
+  if (!workspace || workspace->size >= static_cast<int>(kernel.getNumSizes()))
+    return refuse("workspace");
+  launching.workspaceBytes = *workspace;
+  return launching;
+}
+
+//===----------------------------------------------------------------------===//
+// Emitting
+//===----------------------------------------------------------------------===//
+
+static OwningOpRef<ModuleOp> moduleLike(KernelOp kernel) {
+  return ModuleOp::create(UnknownLoc::get(kernel.getContext()));
+}
+
+Expected<EmittedKernel> kernelforge::emitKernelModule(KernelOp kernel, const CpuTarget &target) {
+  EmittedKernel emitted{moduleLike(kernel), entrySymbol(kernel), {}};
+  if (auto code = kernel.getCodeAttr()) {
+    Operation *function = SymbolTable::lookupSymbolIn(kernel->getParentOp(), code.getAttr());
+    if (!isa_and_nonnull<func::FuncOp, LLVM::LLVMFuncOp>(function))
+      return unusable("kernel has no code", cpu::kernelName(kernel),
+                      "it names @" + code.getValue().str() + ", which is no function of the module",
+                      "emit the kernel again from stage scheduled");
+    emitted.module->push_back(function->clone());
+    emitted.entry = code.getValue().str();
+    KF_TRY(emitted.launching, launchingOf(kernel));
+  } else {
+    KF_TRY(emitted.launching, cpu::emitKernel(*emitted.module, kernel, target, emitted.entry));
+  }
+  KF_CHECK(lowerToLLVM(*emitted.module));
+  return emitted;
+}
+
+Status kernelforge::emitKernelsInto(ModuleOp module, const CpuTarget &target, bool lower) {
+  SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
+  for (KernelOp kernel : kernels) {
+    if (lower) {
+      KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, target));
+      if (auto code = kernel.getCodeAttr())
+        SymbolTable::lookupSymbolIn(module, code.getAttr())->erase();
+      setLaunching(kernel, emitted.launching);
+      kernel.setCode(emitted.entry);
+      SmallVector<Operation *> functions;
+      for (Operation &op : *emitted.module->getBody())
+        functions.push_back(&op);
+      for (Operation *op : functions) {
+        op->remove();
+        module.push_back(op);
+      }
+      continue;
+    }
+    if (kernel.getCode())
+      continue;
+    std::string entry = entrySymbol(kernel);
+    KF_TRY(Launching launching, cpu::emitKernel(module, kernel, target, entry));
+    setLaunching(kernel, launching);
+    kernel.setCode(entry);
+  }
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Compiling
+//===----------------------------------------------------------------------===//
+
+/// Layouts of a kernel's weights, as text: part of the cache's key.
+static std::string layoutsText(KernelOp kernel) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  for (Type type : kernel.getArgumentTypes())
+    if (LayoutAttr layout = layoutOf(type))
+      stream << layout << ";";
+  return text;
+}
+
+static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target,
+                                        const ObjectCache &cache) {
+  auto start = std::chrono::steady_clock::now();
+  std::string schedule = scheduleJson(kernel);
+  // Code that came with the module is not what the code generator would make: never cached.
+  auto key = kernel.getCode() ? std::nullopt
+                              : makeObjectKey(kernelHash(kernel), schedule, layoutsText(kernel),
+                                              target);
+  Artifact artifact;
+  if (auto found = key ? cache.find(*key) : std::nullopt) {
+    artifact = std::move(*found);
+  } else {
+    KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, target));
+    KF_TRY(artifact.code, emitObject(*emitted.module, target, emitted.entry));
+    artifact.entry = emitted.entry;
+    artifact.codeHash = sha256Hex(artifact.code);
+    artifact.schedule = schedule;
+    artifact.phases = emitted.launching.phases;
+    artifact.workspaceBytes = emitted.launching.workspaceBytes;
+    for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+      artifact.sizeNames.push_back(kernel.getSize(i).getName().str());
+    artifact.compileSeconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (key)
+      cache.store(*key, artifact);
+  }
+  artifact.kernel = kernel.getSymName().str();
+  artifact.scheduleSource = kernel.getScheduleSource().value_or("analytic").str();
+  return artifact;
+}
+
+Expected<std::vector<Artifact>> kernelforge::compileKernels(ModuleOp module,
+                                                            const CpuTarget &target,
+                                                            int64_t threads,
+                                                            const ObjectCache &cache) {
+  SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
+  std::vector<Expected<Artifact>> results(kernels.size(), Artifact());
+  DialectRegistry registry;
+  registerAllStages(registry);
+  module.getContext()->appendDialectRegistry(registry);
+  module.getContext()->loadAllAvailableDialects();
+  initializeCpuTarget();
+  if (threads > 1 && module.getContext()->isMultithreadingEnabled()) {
+    llvm::DefaultThreadPool pool(llvm::hardware_concurrency(static_cast<unsigned>(threads)));
+    for (size_t i = 0; i < kernels.size(); ++i)
+      pool.async([&, i] { results[i] = compileKernel(kernels[i], target, cache); });
+    pool.wait();
+  } else {
+    for (size_t i = 0; i < kernels.size(); ++i)
+      results[i] = compileKernel(kernels[i], target, cache);
+  }
+  std::vector<Artifact> artifacts;
+  for (Expected<Artifact> &result : results) {
+    KF_TRY(Artifact artifact, std::move(result));
+    artifacts.push_back(std::move(artifact));
+  }
+  return artifacts;
+}

@@ -1,0 +1,37 @@
+// From one scheduled kernel to its artifact: emit, lower, compile, or take it from the cache.
+#pragma once
+
+#include "kernelforge/backend/Program.h"
+#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/compiler/ObjectCache.h"
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/support/Error.h"
+
+#include "mlir/IR/OwningOpRef.h"
+
+namespace kernelforge {
+
+/// One kernel's function in a module of its own, in the LLVM dialect.
+struct EmittedKernel {
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::string entry;
+  Launching launching;
+};
+
+/// Symbol of a kernel's code: from its hash, without names or locations.
+std::string entrySymbol(transformer::KernelOp kernel);
+
+/// Emits and lowers a kernel. One that names its `code` (a module at stage target or llvm) is
+/// lowered from that. Unusable where target or schedule do not allow it.
+Expected<EmittedKernel> emitKernelModule(transformer::KernelOp kernel, const CpuTarget &target);
+
+/// Emits every kernel's function into `module` itself and names it in the kernel (`code`, `phases`,
+/// `workspace`): stage target, or with `lower` stage llvm.
+Status emitKernelsInto(mlir::ModuleOp module, const CpuTarget &target, bool lower);
+
+/// The artifacts of all kernels of `module` that are launched, in module order: from the cache, else
+/// compiled by up to `threads` threads and stored. Unusable or Failed naming the kernel.
+Expected<std::vector<Artifact>> compileKernels(mlir::ModuleOp module, const CpuTarget &target,
+                                               int64_t threads, const ObjectCache &cache);
+
+} // namespace kernelforge

@@ -1,0 +1,45 @@
+#include "kernelforge/compiler/MemoryPlan.h"
+
+#include "kernelforge/support/CheckedArithmetic.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+using namespace kernelforge;
+
+Expected<MemoryPlan> kernelforge::planMemory(const std::vector<Lifetime> &lifetimes) {
+  MemoryPlan plan;
+  plan.offsets.assign(lifetimes.size(), 0);
+  std::vector<size_t> order(lifetimes.size());
+  std::iota(order.begin(), order.end(), size_t(0));
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return std::pair(-lifetimes[a].bytes, a) < std::pair(-lifetimes[b].bytes, b);
+  });
+  std::vector<size_t> placed;
+  for (size_t index : order) {
+    const Lifetime &lifetime = lifetimes[index];
+    // What is placed already and alive at the same time, from low to high.
+    std::vector<size_t> neighbours;
+    for (size_t other : placed)
+      if (lifetimes[other].first <= lifetime.last && lifetime.first <= lifetimes[other].last)
+        neighbours.push_back(other);
+    std::sort(neighbours.begin(), neighbours.end(),
+              [&](size_t a, size_t b) { return plan.offsets[a] < plan.offsets[b]; });
+    int64_t offset = 0;
+    for (size_t other : neighbours) {
+      if (offset + lifetime.bytes <= plan.offsets[other])
+        break;
+      offset = std::max<int64_t>(offset, (plan.offsets[other] + lifetimes[other].bytes + 63) / 64 * 64);
+    }
+    auto end = checkedAdd(static_cast<uint64_t>(offset), static_cast<uint64_t>(lifetime.bytes));
+    if (lifetime.bytes < 0 || !end ||
+        *end > static_cast<uint64_t>(std::numeric_limits<int64_t>::max() / 2))
+      return unusable("program needs too much memory", "memory plan",
+                      "the sizes of its intermediates overflow", "lower the largest sizes");
+    plan.offsets[index] = offset;
+    plan.arenaBytes = std::max(plan.arenaBytes, static_cast<int64_t>((*end + 63) / 64 * 64));
+    placed.push_back(index);
+  }
+  return plan;
+}

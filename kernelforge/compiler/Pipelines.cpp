@@ -1,0 +1,104 @@
+#include "kernelforge/compiler/Pipelines.h"
+
+#include "kernelforge/codegen/cpu/ObjectEmitter.h"
+#include "kernelforge/compiler/DumpPasses.h"
+#include "kernelforge/compiler/KernelCompiler.h"
+#include "kernelforge/compiler/Planner.h"
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/passes/Passes.h"
+
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+static constexpr std::pair<std::string_view, Stage> stageNames[] = {
+    {"transformer", Stage::Transformer}, {"fused", Stage::Fused}, {"scheduled", Stage::Scheduled},
+    {"target", Stage::Target},           {"llvm", Stage::Llvm},   {"asm", Stage::Asm}};
+
+Expected<Stage> kernelforge::parseStage(std::string_view name) {
+  for (auto [known, stage] : stageNames)
+    if (known == name)
+      return stage;
+  return unusable("unknown stage", std::string(name), "the CPU target has no such stage",
+                  "use transformer, fused, scheduled, target, llvm or asm");
+}
+
+void kernelforge::buildFusePipeline(OpPassManager &passes, bool fuse) {
+  passes.addPass(createDecompose());
+  passes.addPass(createCanonicalizerPass());
+  if (fuse)
+    passes.addNestedPass<func::FuncOp>(createMergeMatmuls());
+  passes.addPass(createAssignLayouts());
+  passes.addPass(createFuse(FuseOptions{fuse}));
+}
+
+static void setTarget(ModuleOp module, const PipelineOptions &options) {
+  MLIRContext *context = module.getContext();
+  SmallVector<StringAttr> features;
+  for (const std::string &feature : options.target.features)
+    features.push_back(StringAttr::get(context, feature));
+  module->setAttr(targetAttrName,
+                  TargetAttr::get(context, "cpu", options.target.triple, options.target.cpu,
+                                  features, options.threads));
+}
+
+Status kernelforge::runFuse(ModuleOp module, const PipelineOptions &options) {
+  setTarget(module, options);
+  DiagnosticText diagnostics(module.getContext());
+  PassManager passes(module.getContext());
+  buildFusePipeline(passes, options.fuse);
+  if (!options.dumpFolder.empty())
+    KF_CHECK(dumpPasses(passes, options.dumpFolder));
+  if (failed(passes.run(module)))
+    return unusable("module cannot be compiled", "fusion", diagnostics.take("a pass failed"));
+  return {};
+}
+
+Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptions &options) {
+  if (stage == Stage::Transformer)
+    return {};
+  KF_CHECK(runFuse(module, options));
+  if (stage == Stage::Fused)
+    return {};
+  KF_CHECK(scheduleKernels(module, options.target, options.threads));
+  if (stage == Stage::Scheduled)
+    return {};
+  return emitKernelsInto(module, options.target, /*lower=*/stage == Stage::Llvm);
+}
+
+Expected<std::string> kernelforge::printAssembly(ModuleOp module, const PipelineOptions &options,
+                                                 std::string_view name) {
+  std::string text;
+  for (auto kernel : module.getOps<KernelOp>()) {
+    if (!name.empty() && kernel.getSymName() != StringRef(name.data(), name.size()))
+      continue;
+    KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, options.target));
+    KF_TRY(std::string assembly, emitAssembly(*emitted.module, options.target, emitted.entry));
+    text += "# kernel " + kernel.getSymName().str() + "\n" + assembly;
+  }
+  if (text.empty())
+    return unusable("unknown kernel", std::string(name), "the module has no kernel of that name",
+                    "see the names at stage fused");
+  return text;
+}
+
+void kernelforge::registerAllStages(DialectRegistry &registry) {
+  registry.insert<TransformerDialect, func::FuncDialect, arith::ArithDialect,
+                  cf::ControlFlowDialect, scf::SCFDialect, vector::VectorDialect,
+                  LLVM::LLVMDialect>();
+  registerCpuTranslations(registry);
+}
+
+DiagnosticText::DiagnosticText(MLIRContext *context)
+    : handler(context, [this](Diagnostic &diagnostic) {
+        if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+          text += (text.empty() ? "" : "; ") + diagnostic.str();
+        return success();
+      }) {}
+
+std::string DiagnosticText::take(std::string_view otherwise) {
+  return text.empty() ? std::string(otherwise) : std::move(text);
+}

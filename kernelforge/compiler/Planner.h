@@ -1,0 +1,18 @@
+// The only place that chooses: which schedule a kernel gets, and where it came from.
+#pragma once
+
+#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/support/Error.h"
+
+#include "mlir/IR/BuiltinOps.h"
+
+namespace kernelforge {
+
+/// Gives every kernel of `module` a schedule. One that is there already is kept: without a source it
+/// is `pinned`. Otherwise the code generator's analytic default for this target and thread count.
+Status scheduleKernels(mlir::ModuleOp module, const CpuTarget &target, int64_t threads);
+
+/// A kernel's schedule as canonical JSON: knobs sorted by name.
+std::string scheduleJson(mlir::Operation *kernel);
+
+} // namespace kernelforge

@@ -1,0 +1,195 @@
+#include "kernelforge/compiler/ProgramBuilder.h"
+
+#include "kernelforge/compiler/MemoryPlan.h"
+#include "kernelforge/ir/Transformer.h"
+
+#include <map>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+std::string kernelforge::argumentName(func::FuncOp function, unsigned index) {
+  for (StringRef attribute : {StringRef(weightAttrName), StringRef(inputAttrName)})
+    if (auto name = function.getArgAttrOfType<StringAttr>(index, attribute))
+      return name.getValue().str();
+  return "arg" + std::to_string(index);
+}
+
+namespace {
+
+class ProgramBuilder {
+public:
+  ProgramBuilder(func::FuncOp function, const std::vector<Artifact> &artifacts)
+      : function(function), all(artifacts) {}
+
+  Expected<Program> build() {
+    program.function = function.getSymName().str();
+    if (!function.getBody().hasOneBlock())
+      return refuse(function, "it has more than one block");
+    KF_CHECK(addArguments());
+    for (Operation &op : function.getBody().front().without_terminator()) {
+      auto launch = dyn_cast<LaunchOp>(op);
+      if (!launch)
+        return refuse(&op, "only launches can be run; form kernels first");
+      KF_CHECK(addLaunch(launch));
+    }
+    KF_CHECK(addResults());
+    KF_CHECK(placeIntermediates());
+    return std::move(program);
+  }
+
+private:
+  tl::unexpected<Error> refuse(Operation *op, const std::string &why) {
+    return unusable("function cannot be compiled",
+                    function.getSymName().str() + ", " + op->getName().getStringRef().str(), why);
+  }
+
+  Status addArguments() {
+    for (BlockArgument argument : function.getArguments()) {
+      unsigned index = argument.getArgNumber();
+      Type type = argument.getType();
+      if (auto size = function.getArgAttrOfType<SizeAttr>(index, sizeAttrName)) {
+        sizes[argument.getAsOpaquePointer()] = static_cast<int>(program.sizes.size());
+        sizeByName[size.getName().str()] = static_cast<int>(program.sizes.size());
+        program.sizes.push_back({size.getName().str(), size.getMin(), size.getMax()});
+        continue;
+      }
+      Buffer buffer{argumentName(function, index), BufferKind::Argument, Extent{0}, 0};
+      if (isa<CacheType>(type)) {
+        buffer.kind = BufferKind::Cache;
+      } else if (isa<RankedTensorType>(type)) {
+        if (function.getArgAttr(index, weightAttrName))
+          buffer.kind = BufferKind::Weight;
+        KF_TRY(buffer.bytes, bytesOf(cast<RankedTensorType>(type)));
+      } else {
+        return refuse(function, "argument " + std::to_string(index) +
+                                    " is neither a size, a tensor nor a cache");
+      }
+      program.arguments.push_back(addBuffer(argument, std::move(buffer)));
+    }
+    return {};
+  }
+
+  /// Bytes of a tensor over the program's sizes: rows of a fixed length times what they follow.
+  Expected<Extent> bytesOf(RankedTensorType type) {
+    auto one = weightBytes(type, 1);
+    if (!one || type.getRank() > 2)
+      return refuse(function, "it has a tensor without a size in bytes");
+    if (type.getRank() == 2 && type.isDynamicDim(1))
+      return Extent{0}; // a block table: its extent is the caller's
+    if (!type.isDynamicDim(0)) {
+      auto bytes = weightBytes(type);
+      return Extent{static_cast<int64_t>(*bytes)};
+    }
+    auto size = sizeByName.find(rowsSizeName(type).str());
+    if (size == sizeByName.end())
+      return refuse(function, "it has a tensor that follows a size it does not take");
+    return Extent{static_cast<int64_t>(*one), size->second};
+  }
+
+  int addBuffer(Value value, Buffer buffer) {
+    int index = static_cast<int>(program.buffers.size());
+    program.buffers.push_back(std::move(buffer));
+    lifetimes.push_back({});
+    if (value)
+      buffers[value.getAsOpaquePointer()] = index;
+    return index;
+  }
+
+  /// Index of a kernel's artifact in this program; artifacts that it does not launch stay out.
+  Expected<int> artifactOf(LaunchOp launch) {
+    std::string name = launch.getKernel().str();
+    if (auto known = artifacts.find(name); known != artifacts.end())
+      return known->second;
+    for (const Artifact &artifact : all)
+      if (artifact.kernel == name) {
+        artifacts[name] = static_cast<int>(program.artifacts.size());
+        program.artifacts.push_back(artifact);
+        return artifacts[name];
+      }
+    return refuse(launch, "kernel @" + name + " has no code");
+  }
+
+  Status addLaunch(LaunchOp op) {
+    Launch launch;
+    KF_TRY(launch.artifact, artifactOf(op));
+    launch.layer = op.getLayer() ? static_cast<int>(*op.getLayer()) : -1;
+    int now = static_cast<int>(program.launches.size());
+    for (Value operand : op.getOperands()) {
+      if (operand.getType().isIndex()) {
+        launch.sizes.push_back(sizes.at(operand.getAsOpaquePointer()));
+        continue;
+      }
+      int buffer = buffers.at(operand.getAsOpaquePointer());
+      lifetimes[buffer].last = now;
+      launch.buffers.push_back(buffer);
+    }
+    for (Value result : op.getOutputs()) {
+      KF_TRY(Extent bytes, bytesOf(cast<RankedTensorType>(result.getType())));
+      launch.buffers.push_back(
+          addBuffer(result, {"", BufferKind::Intermediate, bytes, 0}));
+      lifetimes.back() = {0, now, now};
+    }
+    const Artifact &artifact = program.artifacts[launch.artifact];
+    if (artifact.workspaceBytes.multiplier > 0) {
+      Extent bytes = artifact.workspaceBytes;
+      if (bytes.size >= 0)
+        bytes.size = launch.sizes[bytes.size];
+      launch.buffers.push_back(addBuffer({}, {"workspace", BufferKind::Intermediate, bytes, 0}));
+      lifetimes.back() = {0, now, now};
+    }
+    program.launches.push_back(std::move(launch));
+    return {};
+  }
+
+  Status addResults() {
+    Operation *terminator = function.getBody().front().getTerminator();
+    for (Value value : terminator->getOperands()) {
+      auto known = buffers.find(value.getAsOpaquePointer());
+      if (!value.getDefiningOp() || known == buffers.end())
+        return refuse(terminator, "it returns one of its arguments");
+      Buffer &buffer = program.buffers[known->second];
+      if (buffer.kind != BufferKind::Intermediate)
+        return refuse(terminator, "it returns the same value twice");
+      buffer.kind = BufferKind::Argument;
+      buffer.name = "result" + std::to_string(program.results.size());
+      program.results.push_back(known->second);
+    }
+    return {};
+  }
+
+  Status placeIntermediates() {
+    std::vector<int64_t> largest;
+    for (const ProgramSize &size : program.sizes)
+      largest.push_back(size.max);
+    std::vector<int> placed;
+    std::vector<Lifetime> live;
+    for (size_t i = 0; i < program.buffers.size(); ++i)
+      if (program.buffers[i].kind == BufferKind::Intermediate) {
+        Lifetime lifetime = lifetimes[i];
+        lifetime.bytes = program.buffers[i].bytes.evaluate(largest.data());
+        placed.push_back(static_cast<int>(i));
+        live.push_back(lifetime);
+      }
+    KF_TRY(MemoryPlan plan, planMemory(live));
+    for (size_t i = 0; i < placed.size(); ++i)
+      program.buffers[placed[i]].offset = plan.offsets[i];
+    program.arenaBytes = plan.arenaBytes;
+    return {};
+  }
+
+  func::FuncOp function;
+  const std::vector<Artifact> &all;
+  Program program;
+  std::map<const void *, int> sizes, buffers;
+  std::map<std::string, int> sizeByName, artifacts;
+  std::vector<Lifetime> lifetimes; ///< of each buffer, by index
+};
+
+} // namespace
+
+Expected<Program> kernelforge::buildProgram(func::FuncOp function,
+                                            const std::vector<Artifact> &artifacts) {
+  return ProgramBuilder(function, artifacts).build();
+}

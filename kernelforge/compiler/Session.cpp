@@ -1,0 +1,261 @@
+#include "kernelforge/compiler/Session.h"
+
+#include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/backend/reference/Interpreter.h"
+#include "kernelforge/compiler/KernelCompiler.h"
+#include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/Planner.h"
+#include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/kernels/Layout.h"
+#include "kernelforge/support/Host.h"
+#include "kernelforge/support/PageMemory.h"
+#include "kernelforge/support/Paths.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+namespace {
+
+/// One function on one of the backends, with what its arguments are bound to.
+struct LoadedFunction {
+  std::vector<std::string> names; ///< of tensor and cache arguments
+  std::vector<Type> types;
+  std::vector<void *> pointers;
+  std::shared_ptr<const Program> program;
+  std::unique_ptr<Executable> executable;
+  std::optional<Interpreter> interpreter;
+};
+
+RankedTensorType rowMajor(RankedTensorType type) { return withLayout(type, {}); }
+
+/// Name of the function that packs weights of `type`: one for each shape and element type.
+std::string packFunctionName(RankedTensorType type) {
+  auto element = elementTypeOf(type);
+  return "pack_" + std::string(info(*element).name) + "_" + std::to_string(type.getDimSize(0)) +
+         "x" + std::to_string(type.getDimSize(1));
+}
+
+} // namespace
+
+struct Session::Implementation {
+  SessionOptions options;
+  int threads = 1;
+  std::unique_ptr<MLIRContext> context;
+  OwningOpRef<ModuleOp> module, packModule;
+  std::unique_ptr<Backend> backend;
+  std::map<std::string, LoadedFunction> functions, packFunctions;
+  std::map<std::string, PageMemory> packed;
+  CompileStatistics statistics;
+  int64_t packedBytes = 0;
+
+  PipelineOptions pipeline() const {
+    return {options.target, threads, options.fuse, options.dumpFolder};
+  }
+
+  Status loadFunctions(ModuleOp from, std::map<std::string, LoadedFunction> &into);
+  Status buildPackModule();
+  Status pack(RankedTensorType type, std::span<const std::byte> data, std::byte *out);
+};
+
+Session::Session(std::unique_ptr<Implementation> implementation)
+    : implementation(std::move(implementation)) {}
+Session::~Session() = default;
+
+Expected<std::unique_ptr<Session>> Session::create(SessionOptions options) {
+  auto implementation = std::make_unique<Implementation>();
+  implementation->threads = options.threads > 0 ? options.threads : host().physicalCores;
+  if (options.backend == BackendKind::Cpu) {
+    KF_CHECK(checkRunnable(options.target));
+    CpuOptions cpu;
+    cpu.threads = options.threads;
+    cpu.poison = options.poison;
+    KF_TRY(implementation->backend, createCpuBackend(cpu));
+  }
+  DialectRegistry registry;
+  registerAllStages(registry);
+  implementation->context = std::make_unique<MLIRContext>(registry);
+  implementation->context->loadAllAvailableDialects();
+  implementation->options = std::move(options);
+  return std::unique_ptr<Session>(new Session(std::move(implementation)));
+}
+
+MLIRContext &Session::context() { return *implementation->context; }
+ModuleOp Session::module() { return *implementation->module; }
+const CompileStatistics &Session::statistics() const { return implementation->statistics; }
+const SessionOptions &Session::options() const { return implementation->options; }
+int64_t Session::packedBytes() const { return implementation->packedBytes; }
+
+int64_t Session::scratchBytes() const {
+  // Programs of one backend may share their memory: the largest counts.
+  int64_t most = 0;
+  for (const auto &[name, function] : implementation->functions)
+    if (function.executable) {
+      MemoryUse use = function.executable->memory();
+      most = std::max(most, use.arenaBytes + use.scratchBytes);
+    }
+  return most;
+}
+
+Status Session::Implementation::loadFunctions(ModuleOp from,
+                                              std::map<std::string, LoadedFunction> &into) {
+  std::vector<Artifact> artifacts;
+  if (options.backend == BackendKind::Cpu) {
+    ObjectCache cache = ObjectCache::disabled();
+    if (options.cache) {
+      auto folder = objectsDirectory();
+      if (folder)
+        cache = ObjectCache::open(*folder);
+      else
+        spdlog::warn("{}", folder.error().line());
+    }
+    KF_TRY(artifacts, compileKernels(from, options.target, threads, cache));
+    statistics.kernels += static_cast<int>(artifacts.size());
+    for (const Artifact &artifact : artifacts)
+      statistics.fromCache += artifact.fromCache;
+  }
+  for (auto function : from.getOps<func::FuncOp>()) {
+    if (!llvm::any_of(function.getBody().front(), [](Operation &op) { return isa<LaunchOp>(op); }))
+      continue;
+    LoadedFunction loaded;
+    for (BlockArgument argument : function.getArguments())
+      if (!argument.getType().isIndex()) {
+        loaded.names.push_back(argumentName(function, argument.getArgNumber()));
+        loaded.types.push_back(argument.getType());
+      }
+    loaded.pointers.assign(loaded.names.size(), nullptr);
+    if (options.backend == BackendKind::Cpu) {
+      KF_TRY(Program program, buildProgram(function, artifacts));
+      loaded.program = std::make_shared<const Program>(std::move(program));
+      KF_TRY(loaded.executable, backend->load(loaded.program));
+    } else {
+      KF_TRY(Interpreter interpreter, Interpreter::create(from, function.getSymName()));
+      loaded.interpreter = std::move(interpreter);
+    }
+    into.emplace(function.getSymName().str(), std::move(loaded));
+  }
+  return {};
+}
+
+/// Packing is a kernel: one function `pack` per weight shape and type that has a layout.
+Status Session::Implementation::buildPackModule() {
+  OpBuilder builder(context.get());
+  Location loc = builder.getUnknownLoc();
+  packModule = ModuleOp::create(loc);
+  std::map<std::string, bool> made;
+  for (const auto &[name, function] : functions)
+    for (Type type : function.types) {
+      if (!layoutOf(type))
+        continue;
+      auto packedType = cast<RankedTensorType>(type);
+      if (!made.emplace(packFunctionName(packedType), true).second)
+        continue;
+      builder.setInsertionPointToEnd(packModule->getBody());
+      auto pack = builder.create<func::FuncOp>(
+          loc, packFunctionName(packedType),
+          builder.getFunctionType({rowMajor(packedType)}, {packedType}));
+      Block *body = pack.addEntryBlock();
+      builder.setInsertionPointToStart(body);
+      Value result = builder.create<PackOp>(loc, packedType, body->getArgument(0));
+      builder.create<func::ReturnOp>(loc, result);
+    }
+  if (made.empty())
+    return {};
+  KF_CHECK(runToStage(*packModule, Stage::Scheduled, {options.target, threads, true, {}}));
+  return loadFunctions(*packModule, packFunctions);
+}
+
+Status Session::compile(OwningOpRef<ModuleOp> module) {
+  auto start = std::chrono::steady_clock::now();
+  Implementation &s = *implementation;
+  s.module = std::move(module);
+  KF_CHECK(runToStage(*s.module, Stage::Scheduled, s.pipeline()));
+  KF_CHECK(s.loadFunctions(*s.module, s.functions));
+  if (s.functions.empty())
+    return unusable("module cannot be run", "module", "it has no function with operations");
+  if (s.options.backend == BackendKind::Cpu)
+    KF_CHECK(s.buildPackModule());
+  s.statistics.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return {};
+}
+
+Status Session::Implementation::pack(RankedTensorType type, std::span<const std::byte> data,
+                                     std::byte *out) {
+  if (options.backend == BackendKind::Reference) {
+    packInterleaved(*elementTypeOf(type), data.data(), type.getDimSize(0), type.getDimSize(1), out);
+    return {};
+  }
+  LoadedFunction &function = packFunctions.at(packFunctionName(type));
+  void *argument = const_cast<std::byte *>(data.data()), *result = out;
+  return function.executable->run(Bindings{{}, {&argument, 1}, {&result, 1}});
+}
+
+Status Session::bindWeight(const std::string &name, ElementType type,
+                           std::span<const std::byte> data) {
+  Implementation &s = *implementation;
+  RankedTensorType declared;
+  for (auto &[functionName, function] : s.functions)
+    for (size_t i = 0; i < function.names.size(); ++i)
+      if (function.names[i] == name)
+        declared = dyn_cast<RankedTensorType>(function.types[i]);
+  if (!declared)
+    return unusable("weight is not used", name, "no function of the module takes it");
+  auto bytes = weightBytes(rowMajor(declared));
+  if (elementTypeOf(declared) != type || bytes != data.size())
+    return unusable("weight does not fit", name,
+                    std::to_string(data.size()) + " bytes of " + std::string(info(type).name) +
+                        " where the module takes " + std::to_string(bytes.value_or(0)) + " of " +
+                        std::string(info(*elementTypeOf(declared)).name));
+  if (!layoutOf(declared)) {
+    bind(name, const_cast<std::byte *>(data.data()));
+    return {};
+  }
+  uint64_t packedBytes = *weightBytes(declared);
+  KF_TRY(PageMemory memory, PageMemory::allocate(packedBytes));
+  KF_CHECK(s.pack(declared, data, memory.data()));
+  bind(name, memory.data());
+  s.packedBytes += static_cast<int64_t>(packedBytes);
+  if (auto old = s.packed.find(name); old != s.packed.end())
+    s.packedBytes -= static_cast<int64_t>(old->second.size());
+  s.packed[name] = std::move(memory);
+  return {};
+}
+
+void Session::bind(const std::string &name, void *data) {
+  for (auto &[functionName, function] : implementation->functions)
+    for (size_t i = 0; i < function.names.size(); ++i)
+      if (function.names[i] == name)
+        function.pointers[i] = data;
+}
+
+std::vector<std::string> Session::arguments(const std::string &function) const {
+  auto found = implementation->functions.find(function);
+  return found == implementation->functions.end() ? std::vector<std::string>() : found->second.names;
+}
+
+const Program *Session::program(const std::string &function) const {
+  auto found = implementation->functions.find(function);
+  return found == implementation->functions.end() ? nullptr : found->second.program.get();
+}
+
+Status Session::run(const std::string &name, std::span<const int64_t> sizes,
+                    std::span<void *const> results, const RunOptions &options) {
+  auto found = implementation->functions.find(name);
+  if (found == implementation->functions.end())
+    return unusable("function cannot be run", name, "the compiled module has none of that name");
+  LoadedFunction &function = found->second;
+  for (size_t i = 0; i < function.pointers.size(); ++i)
+    if (!function.pointers[i])
+      return unusable("function cannot be run", name,
+                      "argument '" + function.names[i] + "' is not bound");
+  Bindings bindings{sizes, function.pointers, results};
+  return function.executable ? function.executable->run(bindings, options)
+                             : function.interpreter->run(bindings, options);
+}

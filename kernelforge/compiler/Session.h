@@ -1,0 +1,96 @@
+// The user's handle: compile a module, bind its weights and buffers by name, run its functions.
+#pragma once
+
+#include "kernelforge/backend/Backend.h"
+#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/support/ElementType.h"
+#include "kernelforge/support/Error.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/OwningOpRef.h"
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace kernelforge {
+
+/// Which backend runs a session's functions. The same module runs on any.
+enum class BackendKind {
+  Cpu,       ///< compiled kernels on this processor
+  Reference, ///< interpreted by the operations' reference semantics, slowly and in wide precision
+};
+
+struct SessionOptions {
+  CpuTarget target; ///< from parseTarget
+  int threads = 0;  ///< 0: the physical cores that this process may use
+  BackendKind backend = BackendKind::Cpu;
+  bool fuse = true;   ///< false: every operation is a kernel of its own
+  bool cache = true;  ///< keep compiled kernels in objectsDirectory()
+  bool poison = false; ///< for tests: fill with NaN what a kernel must write before it reads
+  std::filesystem::path dumpFolder; ///< where set: the module after each pass that changed it
+};
+
+/// What compiling took.
+struct CompileStatistics {
+  int kernels = 0;       ///< distinct kernels of all functions
+  int fromCache = 0;     ///< of those, read from disk
+  double seconds = 0;    ///< passes, code generation, loading
+};
+
+/// One module on one backend.
+class Session {
+public:
+  /// Missing where this machine cannot run the target's code.
+  static Expected<std::unique_ptr<Session>> create(SessionOptions options);
+  ~Session();
+
+  /// The context that modules for this session are built in.
+  mlir::MLIRContext &context();
+
+  /// Compiles all functions of `module` for this session's target; once per session. A module of
+  /// any stage is taken up where it is.
+  Status compile(mlir::OwningOpRef<mlir::ModuleOp> module);
+
+  /// The module as it was compiled: kernels, launches and schedules.
+  mlir::ModuleOp module();
+
+  /// Binds a weight, in all functions that take one of that name. `data` holds the matrix row-major
+  /// as in the file, of the element type that the functions declare. It is brought into the
+  /// weight's layout now, in parallel, and `data` may go afterwards, or, where the layout is
+  /// row-major, is read where it is and must stay. Unusable where no function takes that weight, or
+  /// its type or size differs.
+  Status bindWeight(const std::string &name, ElementType type, std::span<const std::byte> data);
+
+  /// Binds an input or a cache by name, in all functions that take it; it must stay until the runs
+  /// that use it are over.
+  void bind(const std::string &name, void *data);
+
+  /// Names of the function's tensor and cache arguments, in order.
+  std::vector<std::string> arguments(const std::string &function) const;
+
+  /// Runs a function. `sizes` in the order of its size arguments; `results` in the order of its
+  /// results. Unusable where an argument was not bound.
+  Status run(const std::string &function, std::span<const int64_t> sizes,
+             std::span<void *const> results, const RunOptions &options = {});
+
+  /// The program of a function; null on the reference backend.
+  const Program *program(const std::string &function) const;
+
+  const CompileStatistics &statistics() const;
+  const SessionOptions &options() const;
+
+  /// Bytes held in packed weights, and in arenas and scratch.
+  int64_t packedBytes() const;
+  int64_t scratchBytes() const;
+
+private:
+  struct Implementation;
+  explicit Session(std::unique_ptr<Implementation> implementation);
+  std::unique_ptr<Implementation> implementation;
+};
+
+} // namespace kernelforge

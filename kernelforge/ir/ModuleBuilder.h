@@ -1,0 +1,57 @@
+// Makes modules of the transformer dialect from plain descriptions: a whole decoder, or a block.
+#pragma once
+
+#include "kernelforge/ir/ModelDescription.h"
+#include "kernelforge/support/ElementType.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace kernelforge {
+
+/// One function of a module: the same decoder for a range of sizes. One schedule cannot suit one
+/// row and five hundred, so prefill and decode are functions of their own over the same weights and
+/// caches.
+struct FunctionRange {
+  std::string name;         ///< "prefill", "decode", ...
+  int64_t minTokens = 1;    ///< rows of one call
+  int64_t maxTokens = 1;
+  int64_t maxOutputs = 1;   ///< rows whose logits are wanted
+  int64_t maxSequences = 1; ///< sequences that the rows may belong to
+};
+
+/// Element type of the weight of that name ("blk.0.attn_q.weight").
+using WeightTypeFn = std::function<ElementType(llvm::StringRef)>;
+
+/// Builds one function per range. Arguments, in order: the sizes `tokens`, `outputs` (with a
+/// vocabulary), `sequences`, `context`; the inputs `ids` (or `x`, where the model has no
+/// vocabulary), `positions`, `slots`, `sequences`, `table`, `lengths`, `outputs`, `rope`; each
+/// layer's caches `cache.N.k` and `cache.N.v`; the weights by name. Each carries its name as an
+/// attribute. The result is the logits of the wanted rows, or the rows of the last layer.
+///
+/// The description must be consistent (heads divisible by kvHeads, sizes positive); loaders and the
+/// command line check that.
+mlir::OwningOpRef<mlir::ModuleOp> buildDecoder(mlir::MLIRContext *context,
+                                               const ModelDescription &description,
+                                               llvm::ArrayRef<FunctionRange> ranges,
+                                               const WeightTypeFn &weightType);
+
+/// Builds `@matmul(%x, %w) -> y` for one product of M up to `maxRows` rows, the unit that
+/// benchmarks and tests use: x is f32 [rows, k], w [n, k] of type `weights` (or [k, n] with
+/// `transpose`).
+mlir::OwningOpRef<mlir::ModuleOp> buildMatmul(mlir::MLIRContext *context, int64_t minRows,
+                                              int64_t maxRows, int64_t n, int64_t k,
+                                              ElementType weights, bool transpose = false);
+
+/// Names and shapes of all weight tensors of a description, in the order of the function arguments.
+struct WeightSlot {
+  std::string name;
+  std::vector<int64_t> shape; ///< [out, in], or [n] for vectors
+};
+std::vector<WeightSlot> weightSlots(const ModelDescription &description);
+
+} // namespace kernelforge

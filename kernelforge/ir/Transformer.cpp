@@ -1,0 +1,237 @@
+#include "kernelforge/ir/Transformer.h"
+
+#include "kernelforge/support/CheckedArithmetic.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/SHA256.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+#include "kernelforge/ir/TransformerDialect.cpp.inc"
+#include "kernelforge/ir/TransformerEnums.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "kernelforge/ir/TransformerAttrs.cpp.inc"
+#define GET_TYPEDEF_CLASSES
+#include "kernelforge/ir/TransformerTypes.cpp.inc"
+
+void TransformerDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "kernelforge/ir/TransformerAttrs.cpp.inc"
+      >();
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "kernelforge/ir/TransformerTypes.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "kernelforge/ir/TransformerOps.cpp.inc"
+      >();
+}
+
+LogicalResult TransformerDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
+  if (attribute.getName() == targetAttrName) {
+    if (!isa<ModuleOp>(op))
+      return op->emitOpError("carries ") << targetAttrName << ", which belongs on the module";
+    if (!isa<TargetAttr>(attribute.getValue()))
+      return op->emitOpError() << targetAttrName << " must be a #transformer.target";
+  }
+  return success();
+}
+
+LogicalResult TransformerDialect::verifyRegionArgAttribute(Operation *op, unsigned region,
+                                                           unsigned argument,
+                                                           NamedAttribute attribute) {
+  if (attribute.getName() == sizeAttrName) {
+    if (!isa<SizeAttr>(attribute.getValue()))
+      return op->emitOpError() << "argument " << argument << ": " << sizeAttrName
+                               << " must be a #transformer.size";
+    auto function = dyn_cast<FunctionOpInterface>(op);
+    if (function && !function.getArgument(argument).getType().isIndex())
+      return op->emitOpError() << "argument " << argument << " is a size and must be an index, not "
+                               << function.getArgument(argument).getType();
+  }
+  if ((attribute.getName() == weightAttrName || attribute.getName() == inputAttrName) &&
+      !isa<StringAttr>(attribute.getValue()))
+    return op->emitOpError() << "argument " << argument << ": " << attribute.getName().getValue()
+                             << " must be a string";
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes and types
+//===----------------------------------------------------------------------===//
+
+LogicalResult DimsAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType,
+                                       function_ref<InFlightDiagnostic()> emitError) const {
+  auto dynamic = static_cast<size_t>(llvm::count_if(shape, ShapedType::isDynamic));
+  if (dynamic != getNames().size())
+    return emitError() << "names " << getNames().size() << " dynamic dimensions, but the type has "
+                       << dynamic;
+  return success();
+}
+
+LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef kind,
+                                 int64_t rows) {
+  if (kind != "interleaved")
+    return emitError() << "unknown layout '" << kind << "'; known: interleaved";
+  if (rows != 16)
+    return emitError() << "layout interleaved takes rows = 16, not " << rows;
+  return success();
+}
+
+LogicalResult LayoutAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType,
+                                         function_ref<InFlightDiagnostic()> emitError) const {
+  if (shape.size() != 2 || llvm::any_of(shape, ShapedType::isDynamic))
+    return emitError() << "a layout belongs to a weight matrix of static shape";
+  return success();
+}
+
+LogicalResult SizeAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringAttr name,
+                               int64_t min, int64_t max) {
+  if (name.getValue().empty())
+    return emitError() << "a size needs a name";
+  if (min < 1 || max < min)
+    return emitError() << "size '" << name.getValue() << "' has the empty or non-positive range "
+                       << min << " to " << max;
+  return success();
+}
+
+LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef kind,
+                                 StringRef triple, StringRef cpu, ArrayRef<StringAttr> features,
+                                 int64_t threads) {
+  if (kind != "cpu" && kind != "cuda" && kind != "webgpu")
+    return emitError() << "unknown target '" << kind << "'; known: cpu, cuda, webgpu";
+  if (threads < 1)
+    return emitError() << "threads must be at least 1, not " << threads;
+  for (StringAttr feature : features)
+    if (!feature.getValue().starts_with("+") && !feature.getValue().starts_with("-"))
+      return emitError() << "feature '" << feature.getValue() << "' must begin with + or -";
+  return success();
+}
+
+LogicalResult QuantType::verify(function_ref<InFlightDiagnostic()> emitError, StringRef scheme) {
+  auto type = elementTypeByName(std::string_view(scheme.data(), scheme.size()));
+  if (!type || !info(*type).isQuantized()) {
+    InFlightDiagnostic diagnostic = emitError();
+    diagnostic << "unknown quantization scheme '" << scheme << "'; known:";
+    for (const ElementTypeInfo &entry : elementTypes())
+      if (entry.isQuantized())
+        diagnostic << " " << entry.name;
+    return diagnostic;
+  }
+  return success();
+}
+
+LogicalResult CacheType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t heads,
+                                int64_t dim, Type elementType, int64_t page) {
+  if (heads < 1 || dim < 1)
+    return emitError() << "a cache needs at least one head of at least one dimension";
+  if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16())
+    return emitError() << "cache element type must be f32, f16 or bf16, not " << elementType;
+  if (page < 0 || (page != 0 && !llvm::isPowerOf2_64(static_cast<uint64_t>(page))))
+    return emitError() << "page must be a power of two, not " << page;
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// What others ask of types
+//===----------------------------------------------------------------------===//
+
+std::optional<ElementType> kernelforge::elementTypeOf(Type type) {
+  if (auto shaped = dyn_cast<RankedTensorType>(type))
+    type = shaped.getElementType();
+  if (auto quant = dyn_cast<QuantType>(type)) {
+    StringRef scheme = quant.getScheme();
+    return elementTypeByName(std::string_view(scheme.data(), scheme.size()));
+  }
+  if (type.isF32())
+    return ElementType::F32;
+  if (type.isF16())
+    return ElementType::F16;
+  if (type.isBF16())
+    return ElementType::BF16;
+  if (type.isInteger(32))
+    return ElementType::I32;
+  return std::nullopt;
+}
+
+Type kernelforge::elementTypeToMlir(MLIRContext *context, ElementType type) {
+  switch (type) {
+  case ElementType::F32:
+    return Float32Type::get(context);
+  case ElementType::F16:
+    return Float16Type::get(context);
+  case ElementType::BF16:
+    return BFloat16Type::get(context);
+  case ElementType::I32:
+    return IntegerType::get(context, 32);
+  default:
+    return QuantType::get(context, StringRef(info(type).name.data(), info(type).name.size()));
+  }
+}
+
+StringRef kernelforge::rowsSizeName(RankedTensorType type) {
+  auto dims = dyn_cast_or_null<DimsAttr>(type.getEncoding());
+  if (!dims || !type.isDynamicDim(0))
+    return "";
+  return dims.getNames().front().getValue();
+}
+
+LayoutAttr kernelforge::layoutOf(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor ? dyn_cast_or_null<LayoutAttr>(tensor.getEncoding()) : LayoutAttr();
+}
+
+RankedTensorType kernelforge::withLayout(RankedTensorType type, LayoutAttr layout) {
+  return RankedTensorType::get(type.getShape(), type.getElementType(), layout);
+}
+
+RankedTensorType kernelforge::rowsType(StringRef size, int64_t width, Type element) {
+  MLIRContext *context = element.getContext();
+  return RankedTensorType::get({ShapedType::kDynamic, width}, element,
+                               DimsAttr::get(context, StringAttr::get(context, size)));
+}
+
+RankedTensorType kernelforge::indicesType(MLIRContext *context, StringRef size) {
+  return RankedTensorType::get({ShapedType::kDynamic}, IntegerType::get(context, 32),
+                               DimsAttr::get(context, StringAttr::get(context, size)));
+}
+
+std::optional<uint64_t> kernelforge::weightBytes(RankedTensorType type, int64_t rows) {
+  auto element = elementTypeOf(type);
+  if (!element)
+    return std::nullopt;
+  uint64_t leading = type.isDynamicDim(0) ? rows : type.getDimSize(0);
+  if (LayoutAttr layout = layoutOf(type))
+    leading = *checkedRoundUp(leading, layout.getRows());
+  auto row = rowBytes(*element, type.getRank() == 2 ? type.getDimSize(1) : 1);
+  return row ? checkedMul(leading, *row) : std::nullopt;
+}
+
+bool kernelforge::isRowwise(Operation *op) {
+  return isa<EmbeddingOp, GatherRowsOp, RmsNormOp, LayerNormOp, RopeOp, SoftmaxOp, ActivationOp, AddOp,
+             MulOp, ScaleOp, CacheAppendOp, PackOp>(op);
+}
+
+std::string kernelforge::kernelHash(KernelOp kernel) {
+  // The identity is the body and its types: everything that only says how the kernel was named,
+  // chosen or compiled is left out.
+  OwningOpRef<KernelOp> copy = kernel.clone();
+  copy->setSymName("kernel");
+  for (StringRef name : {"schedule", "schedule_source", "code", "phases", "workspace"})
+    (*copy)->removeAttr(name);
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  OpPrintingFlags flags;
+  flags.enableDebugInfo(false).useLocalScope().printGenericOpForm();
+  (*copy)->print(stream, flags);
+  auto digest = llvm::SHA256::hash(
+      ArrayRef<uint8_t>(reinterpret_cast<const uint8_t *>(text.data()), text.size()));
+  return llvm::toHex(ArrayRef<uint8_t>(digest), /*LowerCase=*/true);
+}

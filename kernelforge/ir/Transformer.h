@@ -1,0 +1,69 @@
+// The transformer dialect: operations, attributes, types, and what others ask of them.
+#pragma once
+
+#include "kernelforge/support/ElementType.h"
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/IR/TensorEncoding.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "kernelforge/ir/TransformerDialect.h.inc"
+#include "kernelforge/ir/TransformerEnums.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "kernelforge/ir/TransformerAttrs.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "kernelforge/ir/TransformerTypes.h.inc"
+#define GET_OP_CLASSES
+#include "kernelforge/ir/TransformerOps.h.inc"
+
+namespace kernelforge {
+
+/// Names of the discardable attributes on function arguments.
+constexpr llvm::StringLiteral sizeAttrName = "transformer.size";     ///< SizeAttr, on an index
+constexpr llvm::StringLiteral weightAttrName = "transformer.weight"; ///< name of the weight
+constexpr llvm::StringLiteral inputAttrName = "transformer.input";   ///< what the caller binds
+/// TargetAttr on the module: set before fusion.
+constexpr llvm::StringLiteral targetAttrName = "transformer.target";
+
+/// Element type of a weight or activation type; nothing where the table has none.
+std::optional<ElementType> elementTypeOf(mlir::Type type);
+
+/// The MLIR type of an element type.
+mlir::Type elementTypeToMlir(mlir::MLIRContext *context, ElementType type);
+
+/// Name of the size that the leading dimension of `type` follows; empty where it is static.
+llvm::StringRef rowsSizeName(mlir::RankedTensorType type);
+
+/// The layout of a weight's type; null where it lies row-major.
+transformer::LayoutAttr layoutOf(mlir::Type type);
+
+/// `type` with another layout (null: row-major).
+mlir::RankedTensorType withLayout(mlir::RankedTensorType type, transformer::LayoutAttr layout);
+
+/// A tensor of rows: `[size, width]` of `element`, its leading dimension named `size`.
+mlir::RankedTensorType rowsType(llvm::StringRef size, int64_t width, mlir::Type element);
+
+/// A vector of one i32 per `size`.
+mlir::RankedTensorType indicesType(mlir::MLIRContext *context, llvm::StringRef size);
+
+/// Bytes of a weight in its layout (`rows` overrides a dynamic leading dimension); nothing where a
+/// row is no whole number of blocks or the size overflows.
+std::optional<uint64_t> weightBytes(mlir::RankedTensorType type, int64_t rows = -1);
+
+/// True for operations that are computed row by row and can be prologue or epilogue.
+bool isRowwise(mlir::Operation *op);
+
+/// Hash of a kernel's body: names, locations and schedule do not count. 64 hexadecimal digits.
+std::string kernelHash(transformer::KernelOp kernel);
+
+} // namespace kernelforge

@@ -1,0 +1,93 @@
+// Attributes: sizes, layouts, targets, schedules and the enumerations of operations.
+#ifndef KERNELFORGE_IR_TRANSFORMERATTRS_TD
+#define KERNELFORGE_IR_TRANSFORMERATTRS_TD
+
+include "kernelforge/ir/TransformerDialect.td"
+include "mlir/IR/TensorEncoding.td"
+
+def Transformer_Activation : I32EnumAttr<"Activation", "an activation function", [
+    I32EnumAttrCase<"Silu", 0, "silu">,
+    I32EnumAttrCase<"Gelu", 1, "gelu">,
+    I32EnumAttrCase<"GeluTanh", 2, "gelu_tanh">,
+    I32EnumAttrCase<"Relu", 3, "relu">]> {
+  let cppNamespace = "::kernelforge::transformer";
+  let genSpecializedAttr = 0;
+}
+def Transformer_ActivationAttr : EnumAttr<Transformer_Dialect, Transformer_Activation, "fn"> {
+  let assemblyFormat = "`<` $value `>`";
+}
+
+def Transformer_Pairing : I32EnumAttr<"Pairing", "which dimensions of a head rotate together", [
+    I32EnumAttrCase<"HalfSplit", 0, "half_split">,
+    I32EnumAttrCase<"Interleaved", 1, "interleaved">]> {
+  let cppNamespace = "::kernelforge::transformer";
+  let genSpecializedAttr = 0;
+}
+def Transformer_PairingAttr : EnumAttr<Transformer_Dialect, Transformer_Pairing, "pairing"> {
+  let assemblyFormat = "`<` $value `>`";
+}
+
+def Transformer_DimsAttr : Transformer_Attr<"Dims", "dims", [
+    DeclareAttrInterfaceMethods<VerifiableTensorEncoding>]> {
+  let summary = "names of a tensor type's dynamic dimensions, in order";
+  let description = [{
+    `tensor<?x576xf32, #transformer.dims<"tokens">>` has as many rows as the size `tokens` says.
+  }];
+  let parameters = (ins ArrayRefParameter<"::mlir::StringAttr">:$names);
+  let assemblyFormat = "`<` $names `>`";
+}
+
+def Transformer_LayoutAttr : Transformer_Attr<"Layout", "layout", [
+    DeclareAttrInterfaceMethods<VerifiableTensorEncoding>]> {
+  let summary = "how a weight matrix lies in memory";
+  let description = [{
+    `#transformer.layout<interleaved, rows = 16>`: rows are taken in groups of 16 (the last group is
+    filled with zeros); within a group, block after block along K, the 16 rows' scales, then their
+    minima, then their quants as 32-bit words, word after word, 16 rows side by side. Plain numbers
+    are blocks of one element. Nothing is expanded: a weight takes the bytes that it took in the
+    file (up to the last group's filling). A weight without layout lies as in the file, row-major.
+
+    The layout belongs to the weight: all programs of a session read one copy.
+  }];
+  let parameters = (ins Transformer_KeywordParameter<"kind of layout">:$kind, "int64_t":$rows);
+  let assemblyFormat = "`<` $kind `,` `rows` `=` $rows `>`";
+  let genVerifyDecl = 1;
+}
+
+def Transformer_SizeAttr : Transformer_Attr<"Size", "size"> {
+  let summary = "a named dynamic size and the range that a program is compiled for";
+  let description = [{
+    On a leading `index` argument: `%tokens: index {transformer.size = #transformer.size<"tokens", 1 to 512>}`.
+  }];
+  let parameters = (ins "::mlir::StringAttr":$name, "int64_t":$min, "int64_t":$max);
+  let assemblyFormat = "`<` $name `,` $min `to` $max `>`";
+  let genVerifyDecl = 1;
+}
+
+def Transformer_TargetAttr : Transformer_Attr<"Target", "target"> {
+  let summary = "the exact machine that code is generated for";
+  let description = [{
+    `#transformer.target<cpu, triple = "x86_64-pc-linux-gnu", cpu = "znver4", features = ["+avx512f"],
+    threads = 2>`. `threads` is how many workers the task grids are made for.
+  }];
+  let parameters = (ins Transformer_KeywordParameter<"cpu, cuda or webgpu">:$kind,
+      StringRefParameter<>:$triple, StringRefParameter<>:$cpu,
+      OptionalArrayRefParameter<"::mlir::StringAttr">:$features, "int64_t":$threads);
+  let assemblyFormat = [{
+    `<` $kind `,` `triple` `=` $triple `,` `cpu` `=` $cpu `,`
+    `features` `=` `[` (`]`) : ($features^ `]`)? `,` `threads` `=` $threads `>`
+  }];
+  let genVerifyDecl = 1;
+}
+
+def Transformer_ScheduleAttr : Transformer_Attr<"Schedule", "schedule"> {
+  let summary = "the knobs of one kernel on one target";
+  let description = [{
+    An open dictionary: the target's code generator says which knobs a family has, verifies them and
+    gives the analytic default. The same fields make the JSON form of tuning records.
+  }];
+  let parameters = (ins "::mlir::DictionaryAttr":$knobs);
+  let assemblyFormat = "`<` $knobs `>`";
+}
+
+#endif

@@ -1,0 +1,52 @@
+// The dialect itself, and the bases of its attributes, types and operations.
+#ifndef KERNELFORGE_IR_TRANSFORMERDIALECT_TD
+#define KERNELFORGE_IR_TRANSFORMERDIALECT_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+
+def Transformer_Dialect : Dialect {
+  let name = "transformer";
+  let cppNamespace = "::kernelforge::transformer";
+  let summary = "Transformer models as operations, kernels and launches";
+  let description = [{
+    Activations are rows: tensors `[rows, width]` whose leading dimension is a named dynamic size
+    (`tokens`, `outputs`, ...). A row may belong to any sequence. Weights are function arguments,
+    `[out, in]` unless an operation says otherwise, dense or of a quantized element type, with a
+    layout that belongs to the weight. Key/value caches are written by memory effect.
+
+    A `kernel` is what is fused, scheduled, compiled and timed; a `launch` uses it.
+  }];
+  let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
+  let hasOperationAttrVerify = 1;
+  let hasRegionArgAttrVerify = 1;
+  let dependentDialects = ["::mlir::func::FuncDialect"];
+}
+
+class Transformer_Attr<string name, string attrMnemonic, list<Trait> traits = []>
+    : AttrDef<Transformer_Dialect, name, traits> {
+  let mnemonic = attrMnemonic;
+}
+
+class Transformer_Type<string name, string typeMnemonic, list<Trait> traits = []>
+    : TypeDef<Transformer_Dialect, name, traits> {
+  let mnemonic = typeMnemonic;
+}
+
+/// A name out of a fixed list, written without quotes (with quotes it is read too).
+class Transformer_KeywordParameter<string description> : StringRefParameter<description> {
+  let parser = [{[&]() -> ::mlir::FailureOr<std::string> {
+    std::string word;
+    if ($_parser.parseKeywordOrString(&word))
+      return ::mlir::failure();
+    return word;
+  }()}];
+  let printer = [{$_printer.printKeywordOrString($_self)}];
+}
+
+class Transformer_Op<string mnemonic, list<Trait> traits = []>
+    : Op<Transformer_Dialect, mnemonic, traits>;
+
+#endif

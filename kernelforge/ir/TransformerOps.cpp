@@ -1,0 +1,403 @@
+// Verifiers, folders and canonicalisations of the operations.
+#include "kernelforge/ir/Transformer.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringSet.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/Interfaces/FunctionImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+#define GET_OP_CLASSES
+#include "kernelforge/ir/TransformerOps.cpp.inc"
+
+//===----------------------------------------------------------------------===//
+// Shared checks
+//===----------------------------------------------------------------------===//
+
+static int64_t widthOf(Value value) {
+  return cast<RankedTensorType>(value.getType()).getDimSize(1);
+}
+
+/// The leading dimension as the user reads it: its size's name or its number.
+static std::string rowsText(Type type) {
+  auto tensor = cast<RankedTensorType>(type);
+  StringRef name = rowsSizeName(tensor);
+  if (!name.empty())
+    return "'" + name.str() + "'";
+  return tensor.isDynamicDim(0) ? "an unnamed size" : std::to_string(tensor.getDimSize(0));
+}
+
+static LogicalResult checkSameRows(Operation *op, StringRef nameA, Value a, StringRef nameB, Value b) {
+  std::string rowsA = rowsText(a.getType()), rowsB = rowsText(b.getType());
+  if (rowsA != rowsB)
+    return op->emitOpError() << nameA << " has " << rowsA << " rows, but " << nameB << " has "
+                             << rowsB;
+  return success();
+}
+
+static LogicalResult checkWidth(Operation *op, StringRef name, Value value, int64_t width) {
+  if (widthOf(value) != width)
+    return op->emitOpError() << name << " is " << widthOf(value) << " wide, expected " << width;
+  return success();
+}
+
+static LogicalResult checkLength(Operation *op, StringRef name, Value vector, int64_t length) {
+  int64_t actual = cast<RankedTensorType>(vector.getType()).getDimSize(0);
+  if (actual != length)
+    return op->emitOpError() << name << " has " << actual << " elements, expected " << length;
+  return success();
+}
+
+/// Rows of a quantized weight must be whole blocks.
+static LogicalResult checkBlocks(Operation *op, StringRef name, Value weight) {
+  auto type = cast<RankedTensorType>(weight.getType());
+  const ElementTypeInfo &element = info(*elementTypeOf(type));
+  if (type.getDimSize(1) % element.blockElements != 0)
+    return op->emitOpError() << name << " has rows of " << type.getDimSize(1)
+                             << " elements, which is no multiple of the block of "
+                             << element.blockElements << " of "
+                             << StringRef(element.name.data(), element.name.size());
+  return success();
+}
+
+static LogicalResult checkEpsilon(Operation *op, const APFloat &epsilon) {
+  if (!epsilon.isFinite() || epsilon.isNegative())
+    return op->emitOpError("epsilon must be finite and not negative");
+  return success();
+}
+
+static LogicalResult checkLinear(Operation *op, StringRef name, Value weight, Value bias, int64_t k,
+                                 int64_t n, bool transpose = false) {
+  auto type = cast<RankedTensorType>(weight.getType());
+  int64_t weightN = type.getDimSize(transpose ? 1 : 0), weightK = type.getDimSize(transpose ? 0 : 1);
+  if (weightK != k)
+    return op->emitOpError() << name << " takes rows of " << weightK << ", but its input is " << k
+                             << " wide";
+  if (weightN != n)
+    return op->emitOpError() << name << " gives rows of " << weightN << ", expected " << n;
+  if (failed(checkBlocks(op, name, weight)))
+    return failure();
+  if (bias)
+    return checkLength(op, (name + " bias").str(), bias, n);
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Matmul and mlp
+//===----------------------------------------------------------------------===//
+
+int64_t MatmulOp::getN(unsigned s) { return widthOf(getOutputs()[s]); }
+int64_t MatmulOp::getK() { return widthOf(getInput()); }
+
+LogicalResult MatmulOp::verify() {
+  if (getWeights().empty())
+    return emitOpError("needs at least one weight");
+  if (getOutputs().size() != getWeights().size())
+    return emitOpError() << "has " << getWeights().size() << " weights, but "
+                         << getOutputs().size() << " results";
+  if (!getBiases().empty() && getBiases().size() != getWeights().size())
+    return emitOpError() << "has " << getBiases().size() << " biases for " << getWeights().size()
+                         << " weights; give one for each or none";
+  if (getAccumulator() && !getAccumulator()->isF32())
+    return emitOpError() << "accumulates in " << *getAccumulator() << "; only f32 is defined";
+  for (auto [s, weight] : llvm::enumerate(getWeights())) {
+    if (getTranspose() && isa<QuantType>(getElementTypeOrSelf(weight.getType())))
+      return emitOpError("cannot transpose a quantized weight: its blocks lie along K");
+    if (getTranspose() && layoutOf(weight.getType()))
+      return emitOpError("cannot transpose a weight that has a layout");
+    Value bias = getBiases().empty() ? Value() : getBiases()[s];
+    if (failed(checkLinear(*this, "weight", weight, bias, getK(), getN(s), getTranspose())) ||
+        failed(checkSameRows(*this, "result", getOutputs()[s], "input", getInput())))
+      return failure();
+  }
+  return success();
+}
+
+namespace {
+/// A segment whose result nobody uses is not computed.
+struct DropUnusedSegments : OpRewritePattern<MatmulOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(MatmulOp op, PatternRewriter &rewriter) const override {
+    SmallVector<unsigned> used;
+    for (auto [s, output] : llvm::enumerate(op.getOutputs()))
+      if (!output.use_empty())
+        used.push_back(s);
+    if (used.empty() || used.size() == op.getOutputs().size())
+      return failure();
+    SmallVector<Value> weights, biases;
+    SmallVector<Type> types;
+    for (unsigned s : used) {
+      weights.push_back(op.getWeights()[s]);
+      types.push_back(op.getOutputs()[s].getType());
+      if (!op.getBiases().empty())
+        biases.push_back(op.getBiases()[s]);
+    }
+    auto smaller = rewriter.create<MatmulOp>(op.getLoc(), types, op.getInput(), weights, biases,
+                                             op.getTransposeAttr(), op.getAccumulatorAttr());
+    for (auto [i, s] : llvm::enumerate(used))
+      rewriter.replaceAllUsesWith(op.getOutputs()[s], smaller.getOutputs()[i]);
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+} // namespace
+
+void MatmulOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
+  patterns.add<DropUnusedSegments>(context);
+}
+
+LogicalResult MlpOp::verify() {
+  int64_t width = widthOf(getInput());
+  int64_t hidden = cast<RankedTensorType>(getUp().getType()).getDimSize(0);
+  if (getGateBias() && !getGate())
+    return emitOpError("has a gate bias, but no gate");
+  if (getGate() && failed(checkLinear(*this, "gate", getGate(), getGateBias(), width, hidden)))
+    return failure();
+  if (failed(checkLinear(*this, "up", getUp(), getUpBias(), width, hidden)) ||
+      failed(checkLinear(*this, "down", getDown(), getDownBias(), hidden, widthOf(getOutput()))))
+    return failure();
+  return checkSameRows(*this, "result", getOutput(), "input", getInput());
+}
+
+//===----------------------------------------------------------------------===//
+// Attention and its cache
+//===----------------------------------------------------------------------===//
+
+LogicalResult CacheAppendOp::verify() {
+  CacheType cache = getCache().getType();
+  if (failed(checkWidth(*this, "values", getValues(), cache.getHeads() * cache.getDim())))
+    return failure();
+  return checkSameRows(*this, "slots", getSlots(), "values", getValues());
+}
+
+LogicalResult AttentionOp::verify() {
+  CacheType keys = getKeys().getType(), values = getValues().getType();
+  auto heads = static_cast<int64_t>(getHeads());
+  if (keys.getHeads() != values.getHeads() || keys.getPage() != values.getPage())
+    return emitOpError() << "keys and values differ in heads or paging: " << keys << " and "
+                         << values;
+  if (heads < 1 || heads % keys.getHeads() != 0)
+    return emitOpError() << "has " << heads << " query heads, which is no multiple of the cache's "
+                         << keys.getHeads();
+  if (failed(checkWidth(*this, "query", getQuery(), heads * keys.getDim())) ||
+      failed(checkWidth(*this, "result", getOutput(), heads * values.getDim())) ||
+      failed(checkSameRows(*this, "result", getOutput(), "query", getQuery())) ||
+      failed(checkSameRows(*this, "positions", getPositions(), "query", getQuery())) ||
+      failed(checkSameRows(*this, "sequences", getSequences(), "query", getQuery())) ||
+      failed(checkSameRows(*this, "lengths", getLengths(), "table", getTable())))
+    return failure();
+  int64_t rank = cast<RankedTensorType>(getTable().getType()).getRank();
+  if (keys.getPage() != 0 && rank != 2)
+    return emitOpError("reads a paged cache and needs a table [sequences, pages]");
+  if (keys.getPage() == 0 && rank != 1)
+    return emitOpError("reads a contiguous cache and needs a table [sequences] of first slots");
+  if (!getScale().isFinite())
+    return emitOpError("scale must be finite");
+  if (static_cast<int64_t>(getWindow()) < 0)
+    return emitOpError("window must not be negative");
+  if (!getSoftcap().isFinite() || getSoftcap().isNegative())
+    return emitOpError("softcap must be finite and not negative");
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Rowwise operations
+//===----------------------------------------------------------------------===//
+
+LogicalResult EmbeddingOp::verify() {
+  if (failed(checkWidth(*this, "result", getOutput(), widthOf(getTable()))) ||
+      failed(checkBlocks(*this, "table", getTable())))
+    return failure();
+  return checkSameRows(*this, "result", getOutput(), "ids", getIds());
+}
+
+LogicalResult GatherRowsOp::verify() {
+  if (failed(checkWidth(*this, "result", getOutput(), widthOf(getInput()))))
+    return failure();
+  return checkSameRows(*this, "result", getOutput(), "rows", getRows());
+}
+
+template <typename NormOp> static LogicalResult verifyNorm(NormOp op) {
+  if (op.getInput().getType() != op.getOutput().getType())
+    return op.emitOpError() << "result type " << op.getOutput().getType() << " differs from "
+                            << op.getInput().getType();
+  if (failed(checkEpsilon(op, op.getEpsilon())))
+    return failure();
+  return checkLength(op, "weight", op.getWeight(), widthOf(op.getInput()));
+}
+
+LogicalResult RmsNormOp::verify() { return verifyNorm(*this); }
+
+LogicalResult LayerNormOp::verify() {
+  if (getBias() && failed(checkLength(*this, "bias", getBias(), widthOf(getInput()))))
+    return failure();
+  return verifyNorm(*this);
+}
+
+int64_t RopeOp::getRotaryDim() { return widthOf(getTable()); }
+
+LogicalResult RopeOp::verify() {
+  auto headDim = static_cast<int64_t>(getHeadDim());
+  if (headDim < 1 || widthOf(getInput()) % headDim != 0)
+    return emitOpError() << "input is " << widthOf(getInput())
+                         << " wide, which is no whole number of heads of " << headDim;
+  if (getRotaryDim() % 2 != 0 || getRotaryDim() < 2 || getRotaryDim() > headDim)
+    return emitOpError() << "table is " << getRotaryDim()
+                         << " wide; an even number of rotary dimensions up to the head's " << headDim
+                         << " is needed";
+  if (getInput().getType() != getOutput().getType())
+    return emitOpError() << "result type " << getOutput().getType() << " differs from "
+                         << getInput().getType();
+  return checkSameRows(*this, "positions", getPositions(), "input", getInput());
+}
+
+OpFoldResult ActivationOp::fold(FoldAdaptor adaptor) {
+  // relu(relu(x)) is relu(x).
+  auto inner = getInput().getDefiningOp<ActivationOp>();
+  if (inner && getFunction() == Activation::Relu && inner.getFunction() == Activation::Relu)
+    return getInput();
+  return {};
+}
+
+LogicalResult ScaleOp::verify() {
+  if (!getFactor().isFinite())
+    return emitOpError("factor must be finite");
+  if (!getSoftcap().isFinite() || getSoftcap().isNegative())
+    return emitOpError("softcap must be finite and not negative");
+  return success();
+}
+
+OpFoldResult ScaleOp::fold(FoldAdaptor adaptor) {
+  if (getFactor().isExactlyValue(1.0) && getSoftcap().isZero())
+    return getInput();
+  return {};
+}
+
+LogicalResult PackOp::verify() {
+  auto input = cast<RankedTensorType>(getInput().getType());
+  auto output = cast<RankedTensorType>(getOutput().getType());
+  if (input.getShape() != output.getShape() || input.getElementType() != output.getElementType())
+    return emitOpError() << "changes more than the layout: " << input << " to " << output;
+  if (layoutOf(input) && layoutOf(input) != layoutOf(output))
+    return emitOpError("packs from the file's row-major layout only");
+  return checkBlocks(*this, "input", getInput());
+}
+
+OpFoldResult PackOp::fold(FoldAdaptor adaptor) {
+  return getInput().getType() == getOutput().getType() ? OpFoldResult(getInput()) : OpFoldResult();
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels and launches
+//===----------------------------------------------------------------------===//
+
+ParseResult KernelOp::parse(OpAsmParser &parser, OperationState &result) {
+  auto buildFunctionType = [](Builder &builder, ArrayRef<Type> arguments, ArrayRef<Type> results,
+                              function_interface_impl::VariadicFlag, std::string &) {
+    return builder.getFunctionType(arguments, results);
+  };
+  return function_interface_impl::parseFunctionOp(
+      parser, result, /*allowVariadic=*/false, getFunctionTypeAttrName(result.name),
+      buildFunctionType, getArgAttrsAttrName(result.name), getResAttrsAttrName(result.name));
+}
+
+void KernelOp::print(OpAsmPrinter &printer) {
+  function_interface_impl::printFunctionOp(printer, *this, /*isVariadic=*/false,
+                                           getFunctionTypeAttrName(), getArgAttrsAttrName(),
+                                           getResAttrsAttrName());
+}
+
+unsigned KernelOp::getNumSizes() {
+  unsigned count = 0;
+  while (count < getNumArguments() && getArgumentTypes()[count].isIndex())
+    ++count;
+  return count;
+}
+
+SizeAttr KernelOp::getSize(unsigned i) { return getArgAttrOfType<SizeAttr>(i, sizeAttrName); }
+
+Operation *KernelOp::getRoot() {
+  Operation *last = nullptr;
+  for (Operation &op : getBody().front().without_terminator()) {
+    if (isa<MatmulOp, AttentionOp, MlpOp>(op))
+      return &op;
+    last = &op;
+  }
+  return last;
+}
+
+StringRef KernelOp::getFamily() {
+  Operation *root = getRoot();
+  if (isa_and_nonnull<MatmulOp>(root))
+    return "matmul";
+  return isa_and_nonnull<AttentionOp>(root) ? "attention" : "rowwise";
+}
+
+LogicalResult KernelOp::verify() {
+  for (unsigned i = 0; i < getNumSizes(); ++i)
+    if (!getSize(i))
+      return emitOpError() << "argument " << i << " is an index without " << sizeAttrName;
+  for (Type type : getArgumentTypes().drop_front(getNumSizes()))
+    if (!isa<RankedTensorType, CacheType>(type))
+      return emitOpError() << "takes " << type
+                           << "; after the sizes, arguments are tensors and caches";
+  return success();
+}
+
+LogicalResult KernelOp::verifyRegions() {
+  auto yield = dyn_cast<YieldOp>(getBody().front().getTerminator());
+  if (!yield)
+    return emitOpError("must end with transformer.yield");
+  if (TypeRange(yield.getValues().getTypes()) != TypeRange(getResultTypes()))
+    return emitOpError("yields other types than it declares as results");
+  unsigned roots = 0;
+  bool empty = true;
+  llvm::StringSet<llvm::MallocAllocator> sizes;
+  for (unsigned i = 0; i < getNumSizes(); ++i)
+    sizes.insert(getSize(i).getName().getValue());
+  for (Operation &op : getBody().front().without_terminator()) {
+    empty = false;
+    if (isa<MatmulOp, AttentionOp, MlpOp>(op)) {
+      if (++roots > 1)
+        return op.emitOpError("is a second root; a kernel has one matmul or attention");
+    } else if (!isRowwise(&op)) {
+      return op.emitOpError("cannot stand in a kernel");
+    }
+    for (Value value : op.getOperands())
+      if (auto tensor = dyn_cast<RankedTensorType>(value.getType())) {
+        StringRef name = rowsSizeName(tensor);
+        if (!name.empty() && !sizes.contains(name))
+          return op.emitOpError() << "uses rows of size '" << name
+                                  << "', which the kernel does not take as a leading argument";
+      }
+  }
+  if (empty)
+    return emitOpError("has an empty body");
+  return success();
+}
+
+LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto kernel = symbols.lookupNearestSymbolFrom<KernelOp>(*this, getKernelAttr());
+  if (!kernel)
+    return emitOpError() << "launches @" << getKernel() << ", which is no kernel of this module";
+  if (TypeRange(getOperandTypes()) != TypeRange(kernel.getArgumentTypes()))
+    return emitOpError() << "gives other operand types than @" << getKernel() << " takes";
+  if (TypeRange(getResultTypes()) != TypeRange(kernel.getResultTypes()))
+    return emitOpError() << "takes other result types than @" << getKernel() << " gives";
+  return success();
+}
+
+void LaunchOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+  for (OpOperand &operand : getOperation()->getOpOperands())
+    if (isa<CacheType>(operand.get().getType())) {
+      effects.emplace_back(MemoryEffects::Read::get(), &operand);
+      effects.emplace_back(MemoryEffects::Write::get(), &operand);
+    }
+}

@@ -1,0 +1,315 @@
+// The operations of the dialect.
+#ifndef KERNELFORGE_IR_TRANSFORMEROPS_TD
+#define KERNELFORGE_IR_TRANSFORMEROPS_TD
+
+include "kernelforge/ir/TransformerAttrs.td"
+include "kernelforge/ir/TransformerTypes.td"
+include "mlir/IR/OpAsmInterface.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/FunctionInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+//===----------------------------------------------------------------------===//
+// Operands
+//===----------------------------------------------------------------------===//
+
+/// Activations: `[rows, width]` of a floating type.
+def Transformer_Rows : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[2]>], "rows of activations">;
+/// One i32 per row.
+def Transformer_Indices : RankedTensorOf<[I32], [HasAnyRankOfPred<[1]>], "one i32 per row">;
+/// One or two dimensional i32: first slots, or a block table.
+def Transformer_Table : RankedTensorOf<[I32], [HasAnyRankOfPred<[1, 2]>], "slot table">;
+/// A vector of parameters.
+def Transformer_Vector : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[1]>], "a vector of parameters">;
+/// A weight matrix, dense or quantized.
+def Transformer_Weight
+    : RankedTensorOf<[F32, F16, BF16, Transformer_QuantType], [HasAnyRankOfPred<[2]>], "a weight matrix">;
+
+class Transformer_RowwiseOp<string mnemonic, list<Trait> traits = []>
+    : Transformer_Op<mnemonic, !listconcat([Pure], traits)>;
+
+//===----------------------------------------------------------------------===//
+// Matmul and mlp
+//===----------------------------------------------------------------------===//
+
+def Transformer_MatmulOp : Transformer_Op<"matmul", [Pure, AttrSizedOperandSegments]> {
+  let summary = "rows times one or more weights";
+  let description = [{
+    Result s is `input * weights[s]^T (+ biases[s])`: `[M, K] x [N_s, K] -> [M, N_s]`. With
+    `transpose` the weights are `[K, N_s]`. Several weights are N-segments of one matmul: they share
+    K and may differ in N, element type and layout. Sums are accumulated in `accumulator`, f32 where it is
+    not given.
+
+    ```mlir
+    %q, %k = transformer.matmul %x weights(%wq, %wk) : (tensor<?x576xf32, #tokens>,
+        tensor<576x576x!transformer.quant<q4_1>>, tensor<192x576x!transformer.quant<q4_1>>)
+        -> (tensor<?x576xf32, #tokens>, tensor<?x192xf32, #tokens>)
+    ```
+  }];
+  let arguments = (ins Transformer_Rows:$input, Variadic<Transformer_Weight>:$weights,
+      Variadic<Transformer_Vector>:$biases, UnitAttr:$transpose,
+      OptionalAttr<TypeAttr>:$accumulator);
+  let results = (outs Variadic<Transformer_Rows>:$outputs);
+  let assemblyFormat = [{
+    $input `weights` `(` $weights `)` (`bias` `(` $biases^ `)`)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+  let hasCanonicalizer = 1;
+  let extraClassDeclaration = [{
+    /// Output width of segment `s`.
+    int64_t getN(unsigned s);
+    /// Width of the input.
+    int64_t getK();
+  }];
+}
+
+def Transformer_MlpOp : Transformer_RowwiseOp<"mlp", [AttrSizedOperandSegments]> {
+  let summary = "feed-forward layer, plain or gated";
+  let description = [{
+    Plain: `down(act(up(x)))`. Gated: `down(act(gate(x)) * up(x))`. Weights are `[out, in]`.
+    A composite: the pass `decompose` turns it into `matmul`, `activation` and `mul`.
+  }];
+  let arguments = (ins Transformer_Rows:$input, Optional<Transformer_Weight>:$gate,
+      Transformer_Weight:$up, Transformer_Weight:$down, Optional<Transformer_Vector>:$gateBias,
+      Optional<Transformer_Vector>:$upBias, Optional<Transformer_Vector>:$downBias,
+      Transformer_ActivationAttr:$activation);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = [{
+    $input (`gate` `(` $gate^ `)`)? `up` `(` $up `)` `down` `(` $down `)`
+    (`gate_bias` `(` $gateBias^ `)`)? (`up_bias` `(` $upBias^ `)`)? (`down_bias` `(` $downBias^ `)`)?
+    $activation attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Attention and its cache
+//===----------------------------------------------------------------------===//
+
+def Transformer_CacheAppendOp : Transformer_Op<"cache_append"> {
+  let summary = "write rows into a cache";
+  let description = [{
+    Row r of `values` (`[rows, heads * dim]`) is written to slot `slots[r]` of the cache. Rows whose
+    slot is negative are not written.
+  }];
+  let arguments = (ins Arg<Transformer_CacheType, "", [MemRead, MemWrite]>:$cache,
+      Transformer_Rows:$values, Transformer_Indices:$slots);
+  let assemblyFormat = "$values `,` $slots `into` $cache attr-dict `:` type(operands)";
+  let hasVerifier = 1;
+}
+
+def Transformer_AttentionOp : Transformer_Op<"attention"> {
+  let summary = "grouped-query attention over a cache";
+  let description = [{
+    Row r of `query` (`[rows, heads * dim]`) belongs to sequence s = `sequences[r]` and stands at
+    `positions[r]`. It sees the keys of positions 0 .. positions[r] (causal) or 0 .. lengths[s] - 1,
+    and with `window` w only the last w of them up to its own position. Position p of sequence s lies
+    in slot `table[s] + p` of a contiguous cache, or in page `table[s, p / page]` of a paged one.
+    Query head h reads cache head h / (heads / kv_heads).
+
+    score = scale * q.k, then softcap * tanh(score / softcap) where softcap > 0; softmax over the
+    keys that the row sees; the result is the weighted sum of values. A row that sees no key gives 0.
+  }];
+  let arguments = (ins Transformer_Rows:$query,
+      Arg<Transformer_CacheType, "", [MemRead]>:$keys, Arg<Transformer_CacheType, "", [MemRead]>:$values,
+      Transformer_Indices:$positions, Transformer_Indices:$sequences, Transformer_Table:$table,
+      Transformer_Indices:$lengths, I64Attr:$heads, F64Attr:$scale,
+      DefaultValuedAttr<BoolAttr, "true">:$causal, DefaultValuedAttr<I64Attr, "0">:$window,
+      DefaultValuedAttr<F64Attr, "0.0">:$softcap);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = [{
+    $query `,` $keys `,` $values `positions` `(` $positions `)` `sequences` `(` $sequences `)`
+    `table` `(` $table `)` `lengths` `(` $lengths `)` attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Rowwise operations
+//===----------------------------------------------------------------------===//
+
+def Transformer_EmbeddingOp : Transformer_RowwiseOp<"embedding"> {
+  let summary = "rows of a table";
+  let description = [{
+    Row r of the result is row `ids[r]` of `table` (`[vocabulary, width]`), expanded where the table
+    is quantized, times `scale`. Ids are checked by whoever makes them, not here.
+  }];
+  let arguments = (ins Transformer_Indices:$ids, Transformer_Weight:$table,
+                       DefaultValuedAttr<F64Attr, "1.0">:$scale);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = "$ids `,` $table attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def Transformer_GatherRowsOp : Transformer_RowwiseOp<"gather_rows"> {
+  let summary = "some rows of the input";
+  let description = "Row r of the result is row `rows[r]` of the input.";
+  let arguments = (ins Transformer_Rows:$input, Transformer_Indices:$rows);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = "$input `,` $rows attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def Transformer_RmsNormOp : Transformer_RowwiseOp<"rms_norm"> {
+  let summary = "root mean square norm";
+  let description = "`x / sqrt(mean(x^2) + epsilon) * weight`, row by row (Zhang and Sennrich 2019).";
+  let arguments = (ins Transformer_Rows:$input, Transformer_Vector:$weight, F64Attr:$epsilon);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = "$input `,` $weight attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def Transformer_LayerNormOp : Transformer_RowwiseOp<"layer_norm"> {
+  let summary = "layer norm";
+  let description = [{
+    `(x - mean(x)) / sqrt(var(x) + epsilon) * weight (+ bias)`, row by row, with the biased variance
+    (Ba, Kiros and Hinton 2016).
+  }];
+  let arguments = (ins Transformer_Rows:$input, Transformer_Vector:$weight,
+                       Optional<Transformer_Vector>:$bias, F64Attr:$epsilon);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = [{
+    $input `,` $weight (`,` $bias^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def Transformer_RopeOp : Transformer_RowwiseOp<"rope"> {
+  let summary = "rotary position embedding";
+  let description = [{
+    The input's rows hold heads of `headDim` values, of which the first `rotaryDim` rotate. Row p of
+    `table` (`[context, rotaryDim]`) holds the cosines of position p's rotaryDim / 2 angles, then their
+    sines; scaling rules are in the table. Pair i is (i, i + rotaryDim / 2) for `half_split` and
+    (2i, 2i + 1) for `interleaved`; (a, b) becomes (a cos - b sin, a sin + b cos) (Su et al. 2021).
+  }];
+  let arguments = (ins Transformer_Rows:$input, Transformer_Indices:$positions,
+      Transformer_Rows:$table, I64Attr:$headDim, Transformer_PairingAttr:$pairing);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = [{
+    $input `,` $positions `,` $table $pairing attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Leading dimensions of a head that rotate: the table's width.
+    int64_t getRotaryDim();
+  }];
+}
+
+def Transformer_SoftmaxOp : Transformer_RowwiseOp<"softmax", [SameOperandsAndResultType]> {
+  let summary = "softmax of each row";
+  let description = "`exp(x - max(x)) / sum(exp(x - max(x)))`, row by row.";
+  let arguments = (ins Transformer_Rows:$input);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = "$input attr-dict `:` type($output)";
+}
+
+def Transformer_ActivationOp : Transformer_RowwiseOp<"activation", [SameOperandsAndResultType]> {
+  let summary = "an activation function, element by element";
+  let description = [{
+    `silu`: x / (1 + exp(-x)); `gelu`: x * Phi(x) with the exact erf; `gelu_tanh`: its tanh
+    approximation (Hendrycks and Gimpel 2016); `relu`: max(x, 0).
+  }];
+  let arguments = (ins Transformer_Rows:$input, Transformer_ActivationAttr:$function);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = "$input $function attr-dict `:` type($output)";
+  let hasFolder = 1;
+}
+
+class Transformer_BinaryOp<string mnemonic, string symbol>
+    : Transformer_RowwiseOp<mnemonic, [SameOperandsAndResultType, Commutative]> {
+  let summary = "a " # symbol # " b, element by element";
+  let arguments = (ins Transformer_Rows:$lhs, Transformer_Rows:$rhs);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($output)";
+}
+def Transformer_AddOp : Transformer_BinaryOp<"add", "+">;
+def Transformer_MulOp : Transformer_BinaryOp<"mul", "*">;
+
+def Transformer_ScaleOp : Transformer_RowwiseOp<"scale", [SameOperandsAndResultType]> {
+  let summary = "each element times a constant, optionally soft-capped";
+  let description = "`y = factor * x`, then `softcap * tanh(y / softcap)` where softcap > 0.";
+  let arguments = (ins Transformer_Rows:$input, DefaultValuedAttr<F64Attr, "1.0">:$factor,
+                       DefaultValuedAttr<F64Attr, "0.0">:$softcap);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = "$input attr-dict `:` type($output)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def Transformer_PackOp : Transformer_RowwiseOp<"pack"> {
+  let summary = "bring a weight into a layout";
+  let description = [{
+    The result has the input's values in the layout of its type. Run once per weight at load.
+  }];
+  let arguments = (ins Transformer_Weight:$input);
+  let results = (outs Transformer_Weight:$output);
+  let assemblyFormat = "$input attr-dict `:` type($input) `to` type($output)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels and launches
+//===----------------------------------------------------------------------===//
+
+def Transformer_KernelOp : Transformer_Op<"kernel", [
+    IsolatedFromAbove, FunctionOpInterface, Symbol, SingleBlock, HasParent<"::mlir::ModuleOp">]> {
+  let summary = "the unit that is fused, scheduled, compiled, tuned, launched and timed";
+  let description = [{
+    An isolated symbol with a body of operations around one root (a matmul, an attention, or a chain
+    of rowwise operations). Leading `index` arguments are the sizes that it needs. Its identity is its
+    body: names and locations do not count, equal bodies are one kernel.
+
+    `schedule` holds the knobs, `schedule_source` where they came from; `code` names the function
+    that the target's code generator made of it, `phases` and `workspace` how that is launched.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type,
+      OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs,
+      OptionalAttr<Transformer_ScheduleAttr>:$schedule, OptionalAttr<StrAttr>:$schedule_source,
+      OptionalAttr<FlatSymbolRefAttr>:$code, OptionalAttr<ArrayAttr>:$phases,
+      OptionalAttr<DictionaryAttr>:$workspace);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let hasRegionVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Argument and result types (FunctionOpInterface).
+    ::llvm::ArrayRef<::mlir::Type> getArgumentTypes() { return getFunctionType().getInputs(); }
+    ::llvm::ArrayRef<::mlir::Type> getResultTypes() { return getFunctionType().getResults(); }
+    ::mlir::Region *getCallableRegion() { return &getBody(); }
+    /// How many leading arguments are sizes.
+    unsigned getNumSizes();
+    /// The size on leading argument `i`.
+    SizeAttr getSize(unsigned i);
+    /// The operation that gives the kernel its family; the last one where all are rowwise.
+    ::mlir::Operation *getRoot();
+    /// matmul, attention or rowwise.
+    ::llvm::StringRef getFamily();
+  }];
+}
+
+def Transformer_YieldOp : Transformer_Op<"yield", [
+    Pure, Terminator, ReturnLike, HasParent<"KernelOp">]> {
+  let summary = "results of a kernel";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+def Transformer_LaunchOp : Transformer_Op<"launch", [
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>,
+    DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "use of a kernel";
+  let description = [{
+    `%y = transformer.launch @k(%tokens, %x, %w) {layer = 3} : (...) -> ...`: sizes first, then
+    buffers, in the order of the kernel's arguments.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<AnyType>:$operands,
+                       OptionalAttr<I64Attr>:$layer);
+  let results = (outs Variadic<AnyType>:$outputs);
+  let assemblyFormat = "$kernel `(` $operands `)` attr-dict `:` functional-type($operands, $outputs)";
+}
+
+#endif

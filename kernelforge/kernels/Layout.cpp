@@ -1,0 +1,103 @@
+#include "kernelforge/kernels/Layout.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstring>
+
+namespace kernelforge {
+
+namespace {
+
+/// One piece of a row's block, and where its 16 copies begin in the group's block.
+struct Field {
+  int64_t offset;       ///< in the row-major block
+  int64_t bytes;        ///< of one row
+  int64_t packedOffset; ///< in the group's block; row r is at packedOffset + r * bytes
+};
+
+/// The pieces of a block in packed order: scale, minimum, quants word by word; or the element.
+class Fields {
+public:
+  explicit Fields(const ElementTypeInfo &t) {
+    if (!t.isQuantized()) {
+      add(0, t.blockBytes);
+      return;
+    }
+    add(t.scaleOffset, 2);
+    if (t.hasMin())
+      add(t.minOffset, 2);
+    for (int64_t offset = t.quantsOffset; offset < t.blockBytes; offset += 4)
+      add(offset, 4);
+  }
+  const Field *begin() const { return fields.data(); }
+  const Field *end() const { return fields.data() + count; }
+
+private:
+  void add(int64_t offset, int64_t bytes) {
+    assert(count < fields.size() && "blocks have at most 256 bytes of quants");
+    fields[count++] = {offset, bytes, packed};
+    packed += bytes * interleavedRows;
+  }
+
+  std::array<Field, 66> fields;
+  size_t count = 0;
+  int64_t packed = 0;
+};
+
+} // namespace
+
+void packInterleaved(ElementType type, const std::byte *rows, int64_t n, int64_t k,
+                     std::byte *out) {
+  const ElementTypeInfo &t = info(type);
+  assert(k % t.blockElements == 0 && "a row is whole blocks");
+  const Fields fields(t);
+  const int64_t blocks = k / t.blockElements, rowBytes = blocks * t.blockBytes;
+  const int64_t groups = (n + interleavedRows - 1) / interleavedRows;
+#pragma omp parallel for schedule(static)
+  for (int64_t group = 0; group < groups; ++group) {
+    std::byte *to = out + group * interleavedRows * rowBytes;
+    const std::byte *from = rows + group * interleavedRows * rowBytes;
+    const int64_t filled = std::min(interleavedRows, n - group * interleavedRows);
+    for (int64_t block = 0; block < blocks; ++block) {
+      for (const Field &field : fields) {
+        std::byte *lanes = to + field.packedOffset;
+        for (int64_t lane = 0; lane < filled; ++lane)
+          std::memcpy(lanes + lane * field.bytes, from + lane * rowBytes + field.offset,
+                      field.bytes);
+        std::memset(lanes + filled * field.bytes, 0, (interleavedRows - filled) * field.bytes);
+      }
+      to += interleavedRows * t.blockBytes;
+      from += t.blockBytes;
+    }
+  }
+}
+
+void dequantizeRowInterleaved(ElementType type, const std::byte *packed, int64_t k, int64_t row,
+                              float *out) {
+  const ElementTypeInfo &t = info(type);
+  const Fields fields(t);
+  const int64_t blocks = k / t.blockElements, lane = row % interleavedRows;
+  const std::byte *from = packed + (row - lane) * blocks * t.blockBytes;
+  // Blocks are put together again a few at a time and expanded by the one function that can.
+  std::array<std::byte, 1024> buffer;
+  const int64_t most = static_cast<int64_t>(buffer.size()) / t.blockBytes;
+  for (int64_t done = 0; done < blocks;) {
+    const int64_t chunk = std::min(most, blocks - done);
+    for (int64_t block = 0; block < chunk; ++block, from += interleavedRows * t.blockBytes)
+      for (const Field &field : fields)
+        std::memcpy(buffer.data() + block * t.blockBytes + field.offset,
+                    from + field.packedOffset + lane * field.bytes, field.bytes);
+    dequantizeRow(type, buffer.data(), chunk * t.blockElements, out + done * t.blockElements);
+    done += chunk;
+  }
+}
+
+void WeightView::readRow(int64_t row, float *out) const {
+  if (interleaved)
+    return dequantizeRowInterleaved(type, data, width, row, out);
+  const ElementTypeInfo &t = info(type);
+  dequantizeRow(type, data + row * (width / t.blockElements) * t.blockBytes, width, out);
+}
+
+} // namespace kernelforge

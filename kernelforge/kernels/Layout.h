@@ -1,0 +1,41 @@
+// How weight matrices lie in memory: row-major as in the file, or interleaved for kernels that work
+// on 16 output columns at once. Reads and writes both; the code generators follow the same bytes.
+#pragma once
+
+#include "kernelforge/support/ElementType.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace kernelforge {
+
+/// Rows of a group of the interleaved layout.
+inline constexpr int64_t interleavedRows = 16;
+
+/// A weight matrix of `rows` x `width` elements. A row is a whole number of blocks; `data` may have
+/// any alignment. Not owned.
+struct WeightView {
+  ElementType type = ElementType::F32;
+  const std::byte *data = nullptr;
+  int64_t rows = 0;
+  int64_t width = 0;
+  bool interleaved = false;
+
+  /// Expands row `row` into `width` values at `out`, as dequantizeRow does.
+  void readRow(int64_t row, float *out) const;
+};
+
+/// Brings the row-major `rows` ([n, k] elements of `type`) into the interleaved layout at `out`,
+/// which takes the bytes of n rounded up to 16 rows. Parallel over groups.
+///
+/// Group after group of 16 rows (rows beyond n are zero); in a group, block after block along k;
+/// in a block the 16 rows' f16 d, then their f16 m where the type has minima, then the quants as
+/// 32-bit words: word w of row 0 .. 15 is bytes 4w .. 4w + 3 of that row's quants. A plain type is
+/// a block of one element: [n / 16][k][16].
+void packInterleaved(ElementType type, const std::byte *rows, int64_t n, int64_t k, std::byte *out);
+
+/// Expands row `row` of a matrix that packInterleaved made, whose rows have `k` elements.
+void dequantizeRowInterleaved(ElementType type, const std::byte *packed, int64_t k, int64_t row,
+                              float *out);
+
+} // namespace kernelforge

@@ -1,0 +1,122 @@
+// The reference semantics of every operation of the dialect: plain functions in wide precision
+// (sums and functions in f64, each result rounded to f32 once), which every other way to compute
+// an operation is measured against. They write results into memory that the caller gives and check
+// nothing: indices in range and fitting sizes are the caller's part.
+#pragma once
+
+#include "kernelforge/ir/ModelDescription.h"
+#include "kernelforge/kernels/Layout.h"
+
+#include <span>
+#include <utility>
+
+namespace kernelforge::reference {
+
+/// `rows` x `width` values; row r begins at `data + r * stride`. Not owned.
+template <typename T> struct RowsOf {
+  T *data = nullptr;
+  int64_t rows = 0;
+  int64_t width = 0;
+  int64_t stride = 0;
+
+  T *row(int64_t r) const { return data + r * stride; }
+  operator RowsOf<const T>() const { return {data, rows, width, stride}; }
+};
+using Rows = RowsOf<const float>;
+using MutableRows = RowsOf<float>;
+
+/// Rows that follow each other without gaps.
+template <typename T> RowsOf<T> denseRows(T *data, int64_t rows, int64_t width) {
+  return {data, rows, width, width};
+}
+
+/// A key or value cache: one row of heads * dim elements (f32, f16 or bf16) per slot. Not owned.
+struct CacheView {
+  ElementType type = ElementType::F32;
+  std::byte *data = nullptr;
+  int64_t heads = 0;
+  int64_t dim = 0;
+  int64_t page = 0; ///< positions of a page; 0: contiguous
+
+  /// The `dim` elements of one head in one slot.
+  std::byte *at(int64_t slot, int64_t head) const {
+    return data + (slot * heads + head) * dim * info(type).blockBytes;
+  }
+};
+
+/// `out = input * weight^T (+ bias)`: [M, K] x [N, K] -> [M, N]; with `transpose` the weight is
+/// [K, N] of a plain type and row-major. `bias` has N values, or none.
+void matmul(Rows input, const WeightView &weight, bool transpose, std::span<const float> bias,
+            MutableRows out);
+
+/// Weights of a feed-forward layer, [out, in]; `gate.data` is null where it is not gated.
+struct MlpWeights {
+  WeightView gate, up, down;
+  std::span<const float> gateBias, upBias, downBias;
+  ActivationKind function = ActivationKind::Silu;
+};
+
+/// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))`. Rounds where the operations that it
+/// decomposes into round, so that the result is theirs.
+void mlp(Rows input, const MlpWeights &weights, MutableRows out);
+
+/// Row r of `values` goes to slot slots[r], converted to the cache's type; negative slots are
+/// passed over.
+void cacheAppend(Rows values, std::span<const int32_t> slots, const CacheView &cache);
+
+/// What attention works on. Row r belongs to sequence `sequences[r]` and stands at `positions[r]`.
+struct AttentionInputs {
+  Rows query; ///< [rows, heads * keys.dim]
+  CacheView keys, values;
+  std::span<const int32_t> positions, sequences;
+  std::span<const int32_t> table; ///< first slot by sequence, or pages [sequences, tableWidth]
+  int64_t tableWidth = 1;         ///< pages of a sequence in `table`; 1 for contiguous caches
+  std::span<const int32_t> lengths;
+  int64_t heads = 0;
+  double scale = 1.0;
+  bool causal = true;
+  int64_t window = 0;
+  double softcap = 0.0;
+
+  /// The positions [first, second) whose keys row `row` sees; empty where second <= first.
+  std::pair<int64_t, int64_t> visible(int64_t row) const;
+
+  /// The slot of a position of a sequence.
+  int64_t slot(int64_t sequence, int64_t position) const;
+};
+
+/// Grouped-query attention: `out` is [rows, heads * values.dim]. A row that sees no key gives 0.
+void attention(const AttentionInputs &inputs, MutableRows out);
+
+/// Row r of `out` is row ids[r] of `table`, times `scale`.
+void embedding(std::span<const int32_t> ids, const WeightView &table, double scale,
+               MutableRows out);
+
+/// Row r of `out` is row rows[r] of `input`.
+void gatherRows(Rows input, std::span<const int32_t> rows, MutableRows out);
+
+/// `x / sqrt(mean(x^2) + epsilon) * weight`.
+void rmsNorm(Rows input, std::span<const float> weight, double epsilon, MutableRows out);
+
+/// `(x - mean) / sqrt(variance + epsilon) * weight (+ bias)`, biased variance; `bias` may be empty.
+void layerNorm(Rows input, std::span<const float> weight, std::span<const float> bias,
+               double epsilon, MutableRows out);
+
+/// Rotates the leading table.width dimensions of each head of `headDim`. Row p of `table` holds
+/// the cosines of position p, then the sines.
+void rope(Rows input, std::span<const int32_t> positions, Rows table, int64_t headDim,
+          RopePairing pairing, MutableRows out);
+
+/// Softmax of each row.
+void softmax(Rows input, MutableRows out);
+
+/// An activation function, element by element.
+void activation(Rows input, ActivationKind function, MutableRows out);
+
+void add(Rows a, Rows b, MutableRows out);
+void mul(Rows a, Rows b, MutableRows out);
+
+/// `y = factor * x`, then `softcap * tanh(y / softcap)` where softcap > 0.
+void scale(Rows input, double factor, double softcap, MutableRows out);
+
+} // namespace kernelforge::reference

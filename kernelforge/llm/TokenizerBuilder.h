@@ -1,0 +1,34 @@
+// From what a file says to a tokenizer: all checks of untrusted tokenizer data are here.
+#pragma once
+
+#include "kernelforge/llm/Tokenizer.h"
+
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace kernelforge {
+
+class TokenizerBuilder {
+public:
+  explicit TokenizerBuilder(TokenizerData data) : data(std::move(data)) {}
+
+  /// Ids of added tokens that are looked for only after the others (see Tokenizer::addedSets).
+  std::unordered_set<TokenId> late;
+
+  Expected<Tokenizer> build();
+
+private:
+  Status checkShape() const;
+  Status checkSpecial() const;
+  Status addTokens();
+  Status addMerges();
+  void findEndOfTurn();
+  tl::unexpected<Error> error(std::string why, std::string hint = "") const;
+
+  TokenizerData data;
+  Tokenizer out;
+  std::unordered_map<std::string_view, TokenId> idOf; ///< views into data.tokens
+};
+
+} // namespace kernelforge

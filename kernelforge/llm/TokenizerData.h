@@ -1,0 +1,68 @@
+// What a model file says about its tokenizer, in plain structs: the loaders fill them, the tokenizer
+// is built from them. Where a model carries tokenizer.json instead of arrays, only its path is given
+// and the tokenizer reads that file itself.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kernelforge {
+
+using TokenId = int32_t;
+
+/// What kind of token an id is; the numbers are those of GGUF's tokenizer.ggml.token_type.
+enum class TokenType : uint8_t {
+  Normal = 1,
+  Unknown = 2,
+  Control = 3, ///< found in text only where special tokens are asked for; prints as nothing
+  UserDefined = 4,
+  Unused = 5,
+  Byte = 6 ///< stands for one byte, written <0xNN>
+};
+
+/// Token ids with a meaning. Every id that is set was checked by the loader to be at least 0 and
+/// below the vocabulary's size.
+struct SpecialTokens {
+  std::optional<TokenId> bos;
+  std::optional<TokenId> eos;
+  std::optional<TokenId> unknown;
+  std::optional<TokenId> padding;
+  /// Ids that end a generation: eos and its siblings (config.json may list several), no duplicates.
+  std::vector<TokenId> endOfGeneration;
+};
+
+/// The vocabulary of a GGUF file, or of a tokenizer.json after it has been read. `tokens`, `scores`
+/// and `types` are indexed by id and have the same length, except that `scores` is empty where the
+/// model has none (byte-level BPE). Token texts are as stored: byte-mapped for gpt2, with U+2581 for
+/// llama; valid UTF-8, each at most maxTokenBytes long.
+struct TokenizerData {
+  std::string where; ///< file the data came from, for messages
+  std::string model; ///< "gpt2": byte-level BPE; "llama": SentencePiece; other names are possible
+  std::string pre;   ///< name of the pre-tokenizer ("smollm", "gpt-2", ...); empty: not stated
+  std::vector<std::string> tokens;
+  std::vector<float> scores;
+  std::vector<TokenType> types;
+  std::vector<std::string> merges; ///< "left right", in order of rank; not checked against tokens
+  SpecialTokens special;
+  bool addBos = false;
+  bool addSpacePrefix = false;
+
+  static constexpr size_t maxTokenBytes = 65536;
+};
+
+/// Where a model's tokenizer comes from: exactly one of the two is set, or none where the model
+/// brings no tokenizer at all.
+struct TokenizerSource {
+  std::optional<TokenizerData> data; ///< from GGUF metadata
+  std::string jsonPath;              ///< of tokenizer.json, which exists and is a regular file
+  /// With `jsonPath`: what config.json and tokenizer_config.json add to it.
+  SpecialTokens special;
+  std::optional<bool> addBos;
+  int64_t vocabSize = 0; ///< rows of the embedding: every id of the tokenizer must be below it
+
+  bool present() const { return data.has_value() || !jsonPath.empty(); }
+};
+
+} // namespace kernelforge

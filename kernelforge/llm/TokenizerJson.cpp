@@ -1,0 +1,262 @@
+// Tokenizer::fromJson and load: what a tokenizer.json says, checked field by field.
+
+#include "kernelforge/llm/TokenizerBuilder.h"
+#include "kernelforge/support/Json.h"
+#include "kernelforge/support/MappedFile.h"
+
+#include <fmt/format.h>
+
+namespace kernelforge {
+
+namespace {
+
+constexpr std::string_view what = "tokenizer is not usable";
+constexpr int64_t maxTokens = 4'000'000;
+constexpr uint64_t maxAdded = 100'000;
+constexpr uint64_t maxMerges = 4'000'000;
+constexpr uint64_t maxNameBytes = 64;
+
+/// Reads a document into TokenizerData; everything that this tokenizer would do differently from
+/// what the file asks for is refused.
+class JsonReader {
+public:
+  TokenizerData data;
+  std::unordered_set<TokenId> late;
+
+  Status read(const JsonView &root) {
+    data.model = "gpt2";
+    KF_TRY(JsonView model, root.object("model"));
+    KF_CHECK(readModel(model));
+    if (root.has("added_tokens"))
+      KF_CHECK(readAdded(root));
+    for (size_t id = 0; id < data.types.size(); ++id)
+      if (data.types[id] == TokenType::Unused)
+        data.tokens[id].clear();
+    if (root.has("normalizer"))
+      return refuse(root, "normalizer");
+    KF_CHECK(readPreTokenizer(root));
+    if (root.has("decoder")) {
+      KF_TRY(std::string type, typeOf(root, "decoder"));
+      if (type != "ByteLevel")
+        return refuse(root, "decoder");
+    }
+    if (root.has("post_processor")) {
+      KF_TRY(JsonView processor, root.object("post_processor"));
+      KF_CHECK(readPostProcessor(processor, true));
+    }
+    return {};
+  }
+
+private:
+  static Expected<std::string> typeOf(const JsonView &view) {
+    return view.string("type", maxNameBytes);
+  }
+  static Expected<std::string> typeOf(const JsonView &parent, std::string_view field) {
+    KF_TRY(JsonView view, parent.object(field));
+    return typeOf(view);
+  }
+  static tl::unexpected<Error> refuse(const JsonView &parent, std::string_view field) {
+    auto view = parent.at(field);
+    auto type = view ? typeOf(*view) : Expected<std::string>("");
+    if (!type || type->empty())
+      return parent.error(fmt::format("its {} is not supported", field));
+    return view->error(fmt::format("{} {} is not supported", field, *type));
+  }
+
+  /// Makes room for `id` and stores its text.
+  Status place(const JsonView &view, int64_t id, std::string text, TokenType type) {
+    if (static_cast<size_t>(id) >= data.tokens.size()) {
+      data.tokens.resize(id + 1);
+      data.types.resize(id + 1, TokenType::Unused);
+    }
+    if (data.types[id] != TokenType::Unused && data.tokens[id] != text)
+      return view.error(fmt::format("id {} is given to two tokens", id));
+    data.tokens[id] = std::move(text);
+    data.types[id] = type;
+    return {};
+  }
+
+  Status readModel(const JsonView &model) {
+    KF_TRY(std::string type, model.stringOr("type", maxNameBytes, "BPE"));
+    if (type != "BPE")
+      return model.error(fmt::format("model {} is not supported", type), "BPE is");
+    for (std::string_view name : {"fuse_unk", "byte_fallback", "ignore_merges"}) {
+      KF_TRY(bool on, model.booleanOr(name, false));
+      if (on && name != "fuse_unk")
+        return model.error(fmt::format("{} is not supported", name));
+    }
+    for (std::string_view name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+      KF_TRY(std::string text, model.stringOr(name, TokenizerData::maxTokenBytes, ""));
+      if (!text.empty())
+        return model.error(fmt::format("{} is not supported", name));
+    }
+    for (std::string_view name : {"dropout", "unk_token"})
+      if (model.has(name))
+        return model.error(fmt::format("{} is not supported", name));
+
+    KF_TRY(JsonView vocabulary, model.object("vocab"));
+    KF_TRY(auto entries, vocabulary.members());
+    for (auto &[text, view] : entries) {
+      KF_TRY(int64_t id, view.asInteger(0, maxTokens - 1));
+      KF_CHECK(place(view, id, std::move(text), TokenType::Normal));
+    }
+    KF_TRY(auto merges, model.array("merges", maxMerges));
+    data.merges.reserve(merges.size());
+    for (const JsonView &merge : merges)
+      KF_CHECK(readMerge(merge));
+    return {};
+  }
+
+  /// "left right" (older files) or ["left", "right"].
+  Status readMerge(const JsonView &merge) {
+    constexpr uint64_t limit = 2 * TokenizerData::maxTokenBytes + 1;
+    if (!merge.isArray()) {
+      KF_TRY(std::string text, merge.asString(limit));
+      data.merges.push_back(std::move(text));
+      return {};
+    }
+    KF_TRY(auto parts, merge.elements(2));
+    if (parts.size() != 2)
+      return merge.error("is not a pair of tokens");
+    KF_TRY(std::string left, parts[0].asString(limit));
+    KF_TRY(std::string right, parts[1].asString(limit));
+    data.merges.push_back(left + " " + right);
+    return {};
+  }
+
+  Status readAdded(const JsonView &root) {
+    KF_TRY(auto tokens, root.array("added_tokens", maxAdded));
+    for (const JsonView &token : tokens) {
+      KF_TRY(int64_t id, token.integer("id", 0, maxTokens - 1));
+      KF_TRY(std::string text, token.string("content", TokenizerData::maxTokenBytes));
+      for (std::string_view name : {"single_word", "lstrip", "rstrip"}) {
+        KF_TRY(bool on, token.booleanOr(name, false));
+        if (on)
+          return token.error(fmt::format("{} is not supported", name));
+      }
+      KF_TRY(bool special, token.booleanOr("special", false));
+      KF_TRY(bool normalized, token.booleanOr("normalized", !special));
+      KF_CHECK(place(token, id, std::move(text),
+                     special ? TokenType::Control : TokenType::UserDefined));
+      if (normalized)
+        late.insert(static_cast<TokenId>(id));
+    }
+    return {};
+  }
+
+  Status readPreTokenizer(const JsonView &root) {
+    KF_TRY(JsonView outer, root.object("pre_tokenizer"));
+    KF_TRY(std::string type, typeOf(outer));
+    if (type == "ByteLevel") {
+      data.pre = "gpt2";
+      return checkByteLevel(outer);
+    }
+    if (type != "Sequence")
+      return refuse(root, "pre_tokenizer");
+    KF_TRY(auto steps, outer.array("pretokenizers", 16));
+    std::string names;
+    for (const JsonView &step : steps) {
+      KF_TRY(std::string name, typeOf(step));
+      names += (names.empty() ? "" : ", ") + name;
+    }
+    if (names == "ByteLevel") {
+      data.pre = "gpt2";
+      return checkByteLevel(steps[0]);
+    }
+    if (names != "Digits, ByteLevel")
+      return outer.error(fmt::format("pre_tokenizer sequence {} is not supported", names),
+                         "ByteLevel and Digits, ByteLevel are");
+    KF_TRY(bool individual, steps[0].booleanOr("individual_digits", false));
+    if (!individual)
+      return steps[0].error("Digits without individual_digits is not supported");
+    data.pre = "smollm";
+    return checkByteLevel(steps[1]);
+  }
+
+  Status checkByteLevel(const JsonView &view) {
+    KF_TRY(bool prefix, view.booleanOr("add_prefix_space", true));
+    KF_TRY(bool regex, view.booleanOr("use_regex", true));
+    if (prefix)
+      return view.error("ByteLevel with add_prefix_space is not supported");
+    if (!regex)
+      return view.error("ByteLevel without use_regex is not supported");
+    return {};
+  }
+
+  /// A processor may put BOS in front of a text, or do nothing to its ids.
+  Status readPostProcessor(const JsonView &view, bool mayNest) {
+    KF_TRY(std::string type, typeOf(view));
+    if (type == "ByteLevel")
+      return {};
+    if (type == "Sequence" && mayNest) {
+      KF_TRY(auto processors, view.array("processors", 16));
+      for (const JsonView &processor : processors)
+        KF_CHECK(readPostProcessor(processor, false));
+      return {};
+    }
+    if (type != "TemplateProcessing")
+      return view.error(fmt::format("post_processor {} is not supported", type));
+    KF_TRY(auto items, view.array("single", 16));
+    if (items.size() == 1 && items[0].has("Sequence"))
+      return {};
+    if (items.size() != 2 || !items[0].has("SpecialToken") || !items[1].has("Sequence"))
+      return view.error("a template other than BOS and the text is not supported");
+    KF_TRY(JsonView token, items[0].object("SpecialToken"));
+    KF_TRY(std::string text, token.string("id", TokenizerData::maxTokenBytes));
+    for (size_t id = 0; id < data.tokens.size(); ++id)
+      if (data.types[id] == TokenType::Control && data.tokens[id] == text) {
+        data.special.bos = static_cast<TokenId>(id);
+        data.addBos = true;
+        return {};
+      }
+    return token.error("is not a special token of the vocabulary");
+  }
+};
+
+Expected<JsonReader> readJson(std::string_view json, std::string_view where) {
+  KF_TRY(JsonDocument document, parseJson(json, what, where));
+  JsonReader reader;
+  reader.data.where = where;
+  KF_CHECK(reader.read(document.root()));
+  return reader;
+}
+
+Expected<Tokenizer> buildFrom(JsonReader reader) {
+  TokenizerBuilder builder(std::move(reader.data));
+  builder.late = std::move(reader.late);
+  return builder.build();
+}
+
+} // namespace
+
+Expected<Tokenizer> Tokenizer::fromJson(std::string_view json, std::string_view where) {
+  KF_TRY(JsonReader reader, readJson(json, where));
+  return buildFrom(std::move(reader));
+}
+
+Expected<Tokenizer> Tokenizer::load(const TokenizerSource &source) {
+  if (!source.present())
+    return missing("tokenizer not found", "", "the model brings none");
+  if (source.data)
+    return create(*source.data);
+  KF_TRY(std::string text, readFile(source.jsonPath, what, JsonLimits{}.maxBytes));
+  KF_TRY(JsonReader reader, readJson(text, source.jsonPath));
+  TokenizerData &data = reader.data;
+  auto override = [](std::optional<TokenId> &to, std::optional<TokenId> from) {
+    if (from)
+      to = from;
+  };
+  override(data.special.bos, source.special.bos);
+  override(data.special.eos, source.special.eos);
+  override(data.special.unknown, source.special.unknown);
+  override(data.special.padding, source.special.padding);
+  data.special.endOfGeneration = source.special.endOfGeneration;
+  data.addBos = source.addBos.value_or(data.addBos);
+  if (source.vocabSize > 0 && static_cast<int64_t>(data.tokens.size()) > source.vocabSize)
+    return unusable(std::string(what), source.jsonPath,
+                    fmt::format("it has {} tokens but the model has embeddings for {}",
+                                data.tokens.size(), source.vocabSize));
+  return buildFrom(std::move(reader));
+}
+
+} // namespace kernelforge

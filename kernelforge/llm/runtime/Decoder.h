@@ -1,0 +1,87 @@
+// A language model ready to run: weights bound, programs compiled, a key/value cache in memory.
+// The forward pass is the compiled module; this only feeds it rows.
+#pragma once
+
+#include "kernelforge/compiler/Session.h"
+#include "kernelforge/llm/ModelFile.h"
+#include "kernelforge/support/PageMemory.h"
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace kernelforge {
+
+struct DecoderOptions {
+  SessionOptions session;
+  int64_t context = 0;         ///< positions of the cache; 0: the smaller of the model's and 4,096
+  int64_t prefillChunk = 512;  ///< most rows of one prefill run; 1: token by token
+  bool allLogits = false;      ///< programs that give the logits of every row (scoring)
+};
+
+/// Bytes by kind, exact. What is mapped belongs to the file; the rest is ours.
+struct DecoderMemory {
+  int64_t mappedBytes = 0;
+  int64_t packedBytes = 0;
+  int64_t kvCacheBytes = 0;
+  int64_t scratchBytes = 0; ///< arenas, scratch, inputs, logits
+};
+
+/// Time and calls of one kernel over all runs since the counters were enabled.
+struct KernelTime {
+  std::string name;
+  int64_t calls = 0;
+  double seconds = 0;
+  double bytes = 0; ///< weights, rows and caches that a call must move at least, summed over calls
+  double flops = 0;
+};
+
+class Decoder {
+public:
+  /// Loads, plans memory (Unusable before allocation where it cannot fit, with the numbers),
+  /// compiles, packs weights. `model` must outlive the decoder.
+  static Expected<std::unique_ptr<Decoder>> create(const ModelFile &model, DecoderOptions options);
+  ~Decoder();
+
+  const ModelDescription &description() const;
+  int64_t context() const;
+  /// Tokens in the cache.
+  int64_t length() const;
+
+  /// Forgets all tokens from position `length` on (0: all).
+  void truncate(int64_t length);
+
+  /// Appends tokens to the sequence and gives the logits of the last one (vocabSize values, valid
+  /// until the next call). One token runs the decode program, more run prefill in chunks.
+  /// Unusable where they do not fit in the context or an id is not in the vocabulary; Interrupted
+  /// where `cancel` became true. `progress` gets the number of tokens done so far.
+  Expected<std::span<const float>> append(std::span<const int32_t> tokens,
+                                          const std::atomic<bool> *cancel = nullptr,
+                                          const std::function<void(int64_t)> &progress = {});
+
+  /// Appends tokens and gives the logits of every one of them to `visit` (position in `tokens`,
+  /// vocabSize values). Needs DecoderOptions::allLogits.
+  Status score(std::span<const int32_t> tokens,
+               const std::function<void(int64_t, std::span<const float>)> &visit,
+               const std::atomic<bool> *cancel = nullptr);
+
+  DecoderMemory memory() const;
+  const CompileStatistics &compileStatistics() const;
+  const Session &session() const;
+  double loadSeconds() const; ///< binding and packing of weights
+
+  /// Bytes of weights that one decode step reads.
+  int64_t weightBytesPerToken() const;
+
+  /// Starts measuring each kernel, or gives what was measured so far, largest first.
+  void enableKernelTimes();
+  std::vector<KernelTime> kernelTimes() const;
+
+private:
+  struct Implementation;
+  explicit Decoder(std::unique_ptr<Implementation> implementation);
+  std::unique_ptr<Implementation> implementation;
+};
+
+} // namespace kernelforge

@@ -1,0 +1,52 @@
+// A weight's layout belongs to the weight: chosen once over all uses, so that one copy serves all.
+#include "kernelforge/passes/Passes.h"
+
+#include "llvm/ADT/StringMap.h"
+
+using namespace mlir;
+using namespace kernelforge::transformer;
+
+namespace kernelforge {
+#define GEN_PASS_DEF_ASSIGNLAYOUTS
+#include "kernelforge/passes/Passes.h.inc"
+} // namespace kernelforge
+
+namespace {
+
+struct AssignLayouts : kernelforge::impl::AssignLayoutsBase<AssignLayouts> {
+  void runOnOperation() override {
+    // By name over all functions: weights that some matmul multiplies with, and those whose layout is
+    // settled by a use that reads them as they are (a transposed matmul, a pinned kernel).
+    llvm::StringMap<bool> multiplied, settled;
+    forEachWeight([&](StringRef name, BlockArgument weight) {
+      for (OpOperand &use : weight.getUses()) {
+        auto matmul = dyn_cast<MatmulOp>(use.getOwner());
+        if ((matmul && !matmul.getTranspose()) || isa<MlpOp>(use.getOwner()))
+          multiplied[name] = true;
+        else if (!isa<EmbeddingOp>(use.getOwner()))
+          settled[name] = true;
+      }
+    });
+    auto layout = LayoutAttr::get(&getContext(), "interleaved", 16);
+    forEachWeight([&](StringRef name, BlockArgument weight) {
+      auto type = dyn_cast<RankedTensorType>(weight.getType());
+      bool matrix = type && type.getRank() == 2 && type.hasStaticShape() && !type.getEncoding();
+      if (matrix && multiplied.lookup(name) && !settled.lookup(name))
+        weight.setType(kernelforge::withLayout(type, layout));
+    });
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      function.setFunctionType(FunctionType::get(&getContext(),
+                                                 function.getBody().getArgumentTypes(),
+                                                 function.getResultTypes()));
+  }
+
+  void forEachWeight(function_ref<void(StringRef, BlockArgument)> visit) {
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      for (BlockArgument argument : function.getArguments())
+        if (auto name = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(),
+                                                              kernelforge::weightAttrName))
+          visit(name.getValue(), argument);
+  }
+};
+
+} // namespace

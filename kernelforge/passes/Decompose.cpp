@@ -1,0 +1,56 @@
+// Composite operations are written by users and model builders; kernels are made of simple ones.
+#include "kernelforge/passes/Passes.h"
+
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+
+using namespace mlir;
+using namespace kernelforge::transformer;
+
+namespace kernelforge {
+#define GEN_PASS_DEF_DECOMPOSE
+#include "kernelforge/passes/Passes.h.inc"
+} // namespace kernelforge
+
+namespace {
+
+struct DecomposeMlp : OpRewritePattern<MlpOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(MlpOp op, PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto linear = [&](Value x, Value weight, Value bias) -> Value {
+      auto input = cast<RankedTensorType>(x.getType());
+      int64_t n = cast<RankedTensorType>(weight.getType()).getDimSize(0);
+      auto type = RankedTensorType::get({input.getDimSize(0), n}, input.getElementType(),
+                                        input.getEncoding());
+      auto matmul = rewriter.create<MatmulOp>(loc, TypeRange{type}, x, ValueRange{weight},
+                                              bias ? ValueRange{bias} : ValueRange{}, UnitAttr(),
+                                              TypeAttr());
+      return matmul.getOutputs()[0];
+    };
+    auto activate = [&](Value x) -> Value {
+      return rewriter.create<ActivationOp>(loc, x.getType(), x, op.getActivationAttr());
+    };
+    Value hidden;
+    if (op.getGate()) {
+      Value gate = linear(op.getInput(), op.getGate(), op.getGateBias());
+      Value up = linear(op.getInput(), op.getUp(), op.getUpBias());
+      hidden = rewriter.create<MulOp>(loc, activate(gate), up);
+    } else {
+      hidden = activate(linear(op.getInput(), op.getUp(), op.getUpBias()));
+    }
+    rewriter.replaceOp(op, linear(hidden, op.getDown(), op.getDownBias()));
+    return success();
+  }
+};
+
+struct Decompose : kernelforge::impl::DecomposeBase<Decompose> {
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    patterns.add<DecomposeMlp>(&getContext());
+    if (failed(applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
+      signalPassFailure();
+  }
+};
+
+} // namespace

@@ -1,0 +1,292 @@
+// Kernels are what everything later is done to: this pass decides what belongs together.
+#include "kernelforge/passes/Passes.h"
+
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+namespace kernelforge {
+#define GEN_PASS_DEF_FUSE
+#include "kernelforge/passes/Passes.h.inc"
+} // namespace kernelforge
+
+namespace {
+
+/// Operations of one future kernel, in block order once sorted; `anchor` is where it is launched.
+struct Group {
+  llvm::SmallSetVector<Operation *, 8> ops;
+  Operation *anchor;
+};
+
+bool isRoot(Operation *op) { return isa<MatmulOp, AttentionOp>(op); }
+
+/// Operations on single elements (or pairs within a head): they can follow a root's tile.
+bool isElementwise(Operation *op) {
+  return isa<ActivationOp, AddOp, MulOp, ScaleOp, RopeOp, CacheAppendOp>(op);
+}
+
+/// Name of the size that the rows of an operation's result (or of what it stores) follow.
+StringRef rowsOf(Operation *op) {
+  Value value = op->getNumResults() ? Value(op->getResult(0)) : cast<CacheAppendOp>(op).getValues();
+  return rowsSizeName(cast<RankedTensorType>(value.getType()));
+}
+
+class FunctionFuser {
+public:
+  FunctionFuser(func::FuncOp function, bool fuse) : function(function), fuse(fuse) {}
+
+  SmallVector<Group> formGroups() {
+    Block &block = function.getBody().front();
+    for (Operation &op : block)
+      if (isRoot(&op))
+        addGroup(&op);
+    for (Operation &op : block.without_terminator())
+      if (isRowwise(&op) && !grouped.contains(&op))
+        addGroup(&op);
+    for (Group &group : groups) {
+      auto ops = group.ops.takeVector();
+      llvm::sort(ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+      group.ops.insert(ops.begin(), ops.end());
+    }
+    llvm::sort(groups, [](const Group &a, const Group &b) {
+      return a.anchor->isBeforeInBlock(b.anchor);
+    });
+    return std::move(groups);
+  }
+
+private:
+  void addGroup(Operation *anchor) {
+    Group group{{}, anchor};
+    take(group, anchor);
+    if (fuse) {
+      if (auto matmul = dyn_cast<MatmulOp>(anchor))
+        takePrologue(group, matmul.getInput());
+      if (!isa<AttentionOp>(anchor))
+        takeEpilogue(group);
+    }
+    groups.push_back(std::move(group));
+  }
+
+  void take(Group &group, Operation *op) {
+    group.ops.insert(op);
+    grouped.insert(op);
+  }
+
+  /// Takes norms and row gathers that feed `input` and nothing outside the group.
+  void takePrologue(Group &group, Value input) {
+    Operation *producer = input.getDefiningOp();
+    if (!isa_and_nonnull<RmsNormOp, LayerNormOp, GatherRowsOp>(producer) ||
+        grouped.contains(producer))
+      return;
+    for (Operation *user : producer->getUsers())
+      if (!group.ops.contains(user))
+        return;
+    take(group, producer);
+    takePrologue(group, producer->getOperand(0));
+  }
+
+  /// Takes elementwise operations that consume the group's results and can be computed where the
+  /// group is launched.
+  void takeEpilogue(Group &group) {
+    for (Operation *op = group.anchor->getNextNode(); op; op = op->getNextNode()) {
+      if (!isElementwise(op) || grouped.contains(op) || rowsOf(op) != rowsOf(group.anchor))
+        continue;
+      bool consumes = false, available = true;
+      for (Value operand : op->getOperands()) {
+        Operation *producer = operand.getDefiningOp();
+        if (producer && group.ops.contains(producer))
+          consumes = true;
+        else if (producer && !producer->isBeforeInBlock(group.anchor))
+          available = false;
+      }
+      if (consumes && available && canMoveUp(op, group))
+        take(group, op);
+    }
+  }
+
+  /// An append may not pass another access of its cache that stays outside the group.
+  bool canMoveUp(Operation *op, const Group &group) {
+    auto append = dyn_cast<CacheAppendOp>(op);
+    if (!append)
+      return true;
+    for (Operation *other = group.anchor; other != op; other = other->getNextNode())
+      if (!group.ops.contains(other) && llvm::is_contained(other->getOperands(), append.getCache()))
+        return false;
+    return true;
+  }
+
+  func::FuncOp function;
+  bool fuse;
+  SmallVector<Group> groups;
+  llvm::DenseSet<Operation *> grouped;
+};
+
+/// "rms_norm_matmul_rope": the operations once each, in order.
+std::string bodyName(const Group &group) {
+  std::string name;
+  llvm::StringSet<> seen;
+  for (Operation *op : group.ops) {
+    StringRef mnemonic = op->getName().stripDialect();
+    if (seen.insert(mnemonic).second)
+      name += (name.empty() ? "" : "_") + mnemonic.str();
+  }
+  return name;
+}
+
+/// The layer that an argument's name speaks of ("blk.3.attn_q.weight", "cache.3.k"), or -1.
+int64_t layerOf(StringRef name) {
+  if (!name.consume_front("blk.") && !name.consume_front("cache."))
+    return -1;
+  int64_t layer;
+  return name.consumeInteger(10, layer) ? -1 : layer;
+}
+
+struct Fuse : kernelforge::impl::FuseBase<Fuse> {
+  using FuseBase::FuseBase;
+
+  void runOnOperation() override {
+    for (auto kernel : getOperation().getOps<KernelOp>())
+      kernels[kernelHash(kernel)] = kernel;
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      if (!function.isExternal() && isOurs(function) && failed(fuseFunction(function)))
+        return signalPassFailure();
+  }
+
+private:
+  /// Functions that the code generator made are left alone.
+  static bool isOurs(func::FuncOp function) {
+    return llvm::any_of(function.getBody().front(),
+                        [](Operation &op) { return isRoot(&op) || isRowwise(&op); });
+  }
+
+  LogicalResult fuseFunction(func::FuncOp function) {
+    if (!function.getBody().hasOneBlock())
+      return function.emitError("kernels are formed in functions of one block");
+    for (Operation &op : function.getBody().front().without_terminator())
+      if (isa<MlpOp>(op))
+        return op.emitOpError("is composite; run kernelforge-decompose first");
+    llvm::StringMap<Value> sizes;
+    for (BlockArgument argument : function.getArguments())
+      if (auto size = function.getArgAttrOfType<SizeAttr>(argument.getArgNumber(), sizeAttrName))
+        sizes[size.getName().getValue()] = argument;
+    for (Group &group : FunctionFuser(function, fuse).formGroups())
+      if (failed(outline(function, group, sizes)))
+        return failure();
+    return success();
+  }
+
+  /// Replaces the group by a launch of a kernel with its body.
+  LogicalResult outline(func::FuncOp function, Group &group, const llvm::StringMap<Value> &sizes) {
+    llvm::SmallSetVector<Value, 8> inputs;
+    llvm::SmallSetVector<StringRef, 4> sizeNames;
+    SmallVector<Value> outputs;
+    auto noteSize = [&](Type type) {
+      if (auto tensor = dyn_cast<RankedTensorType>(type))
+        if (auto dims = dyn_cast_or_null<DimsAttr>(tensor.getEncoding()))
+          for (StringAttr name : dims.getNames())
+            sizeNames.insert(name.getValue());
+    };
+    for (Operation *op : group.ops) {
+      for (Value operand : op->getOperands()) {
+        noteSize(operand.getType());
+        if (!operand.getDefiningOp() || !group.ops.contains(operand.getDefiningOp()))
+          inputs.insert(operand);
+      }
+      for (Value result : op->getResults()) {
+        noteSize(result.getType());
+        if (llvm::any_of(result.getUsers(), [&](Operation *u) { return !group.ops.contains(u); }))
+          outputs.push_back(result);
+      }
+    }
+
+    SmallVector<Value> operands;
+    SmallVector<DictionaryAttr> argumentAttributes;
+    Builder attributes(&getContext());
+    for (StringRef name : sizeNames) {
+      Value size = sizes.lookup(name);
+      if (!size)
+        return group.anchor->emitOpError()
+               << "uses rows of size '" << name << "', which the function does not take";
+      auto argument = cast<BlockArgument>(size);
+      operands.push_back(size);
+      argumentAttributes.push_back(attributes.getDictionaryAttr(attributes.getNamedAttr(
+          sizeAttrName, function.getArgAttr(argument.getArgNumber(), sizeAttrName))));
+    }
+    operands.append(inputs.begin(), inputs.end());
+    argumentAttributes.resize(operands.size(), attributes.getDictionaryAttr({}));
+
+    KernelOp kernel = createKernel(function, group, operands, argumentAttributes, outputs);
+    OpBuilder builder(group.anchor);
+    auto launch = builder.create<LaunchOp>(group.anchor->getLoc(), TypeRange(ValueRange(outputs)),
+                                           kernel.getSymName(), operands,
+                                           layerAttr(function, operands));
+    for (auto [output, result] : llvm::zip(outputs, launch.getOutputs()))
+      output.replaceUsesWithIf(result, [&](OpOperand &use) {
+        return !group.ops.contains(use.getOwner());
+      });
+    for (Operation *op : llvm::reverse(group.ops))
+      op->erase();
+    return success();
+  }
+
+  IntegerAttr layerAttr(func::FuncOp function, ArrayRef<Value> operands) {
+    for (Value operand : operands)
+      if (auto argument = dyn_cast<BlockArgument>(operand))
+        for (StringRef attribute : {StringRef(weightAttrName), StringRef(inputAttrName)})
+          if (auto name = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attribute))
+            if (int64_t layer = layerOf(name.getValue()); layer >= 0)
+              return Builder(&getContext()).getI64IntegerAttr(layer);
+    return {};
+  }
+
+  /// Makes the kernel, or finds the one with the same body.
+  KernelOp createKernel(func::FuncOp function, Group &group, ArrayRef<Value> operands,
+                        ArrayRef<DictionaryAttr> argumentAttributes, ArrayRef<Value> outputs) {
+    OpBuilder builder(function);
+    Location loc = group.anchor->getLoc();
+    auto type = builder.getFunctionType(TypeRange(ValueRange(operands)),
+                                        TypeRange(ValueRange(outputs)));
+    std::string base = function.getSymName().str() + "_" + bodyName(group);
+    auto kernel = builder.create<KernelOp>(loc, base, type, ArrayAttr(), ArrayAttr(), ScheduleAttr(),
+                                           StringAttr(), FlatSymbolRefAttr(), ArrayAttr(),
+                                           DictionaryAttr());
+    kernel.setAllArgAttrs(argumentAttributes);
+    Block &body = kernel.getBody().emplaceBlock();
+    IRMapping mapping;
+    for (Value operand : operands)
+      mapping.map(operand, body.addArgument(operand.getType(), loc));
+    builder.setInsertionPointToEnd(&body);
+    for (Operation *op : group.ops)
+      builder.clone(*op, mapping);
+    SmallVector<Value> yields;
+    for (Value output : outputs)
+      yields.push_back(mapping.lookup(output));
+    builder.create<YieldOp>(loc, yields);
+
+    auto [entry, isNew] = kernels.try_emplace(kernelHash(kernel), kernel);
+    if (!isNew) {
+      kernel.erase();
+      return entry->second;
+    }
+    std::string name = base;
+    for (unsigned suffix = 1; !names.insert(name).second || taken(name, kernel); ++suffix)
+      name = base + "_" + std::to_string(suffix);
+    kernel.setSymName(name);
+    return kernel;
+  }
+
+  bool taken(StringRef name, KernelOp kernel) {
+    Operation *other = SymbolTable::lookupSymbolIn(getOperation(), name);
+    return other && other != kernel;
+  }
+
+  llvm::StringMap<KernelOp> kernels;
+  llvm::StringSet<> names;
+};
+
+} // namespace

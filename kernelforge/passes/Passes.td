@@ -1,0 +1,48 @@
+// The target-neutral passes, one file each.
+#ifndef KERNELFORGE_PASSES_PASSES_TD
+#define KERNELFORGE_PASSES_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def Decompose : Pass<"kernelforge-decompose", "::mlir::ModuleOp"> {
+  let summary = "turn composite operations into the operations that kernels are made of";
+  let description = [{
+    `mlp` becomes `matmul` (gate and up, then down), `activation` and, where it is gated, `mul`.
+  }];
+  let dependentDialects = ["::kernelforge::transformer::TransformerDialect"];
+}
+
+def MergeMatmuls : Pass<"kernelforge-merge-matmuls", "::mlir::func::FuncOp"> {
+  let summary = "make matmuls of one input N-segments of one matmul";
+  let description = [{
+    q, k and v read the same rows, as do gate and up: one matmul reads them once, and its prologue
+    runs once. Segments keep their own weights, types and layouts.
+  }];
+  let dependentDialects = ["::kernelforge::transformer::TransformerDialect"];
+}
+
+def AssignLayouts : Pass<"kernelforge-assign-layouts", "::mlir::ModuleOp"> {
+  let summary = "choose one layout for each weight over all its uses in all functions";
+  let description = [{
+    A weight that any matmul multiplies with is interleaved; one that is only gathered from stays
+    row-major, as does a transposed one. The same weight has the same layout in every function, so
+    that a session holds one copy.
+  }];
+  let dependentDialects = ["::kernelforge::transformer::TransformerDialect"];
+}
+
+def Fuse : Pass<"kernelforge-fuse", "::mlir::ModuleOp"> {
+  let summary = "form kernels: each operation becomes part of one launch";
+  let description = [{
+    Around each root (matmul, attention) the rowwise operations that feed it alone become its
+    prologue, and those that consume its result while it is at hand become its epilogue: bias,
+    activation, gate, residual, RoPE, cache append. What is left forms rowwise kernels. Equal bodies
+    are one kernel.
+  }];
+  let options = [
+    Option<"fuse", "fuse", "bool", "true", "false: every operation is a kernel of its own">
+  ];
+  let dependentDialects = ["::kernelforge::transformer::TransformerDialect"];
+}
+
+#endif

@@ -1,0 +1,81 @@
+// Errors as values: what failed, where, why and what to do about it. Library code returns them;
+// only the tools turn them into exit codes.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+#include <utility>
+
+namespace kernelforge {
+
+/// Why a request could not be met; each kind is one exit code of the command line.
+enum class ErrorKind {
+  No = 1,           ///< It ran and the answer is no (regression found, verification failed).
+  Unusable = 2,     ///< Wrong usage, a defect in an input, or refused before allocation.
+  Missing = 3,      ///< Something is not here: a device, a library, a model name, a key.
+  Failed = 4,       ///< It failed part-way: I/O, memory, device, network.
+  Interrupted = 130 ///< The user stopped it.
+};
+
+/// One failure. `what` and `why` are never empty; `where` names the file, field, offset or op;
+/// `hint` says what to do. Control characters are escaped when printed, not here.
+struct Error {
+  ErrorKind kind = ErrorKind::Failed;
+  std::string what;
+  std::string where;
+  std::string why;
+  std::string hint;
+
+  /// "WHAT (WHERE): WHY; WHAT TO DO", control characters escaped: one line, always.
+  std::string line() const;
+};
+
+template <typename T> using Expected = tl::expected<T, Error>;
+using Status = Expected<void>;
+
+/// Shorthands: `return unusable("model file is not usable", path, "bad magic");`
+inline tl::unexpected<Error> makeError(ErrorKind kind, std::string what, std::string where,
+                                       std::string why, std::string hint = "") {
+  return tl::unexpected<Error>(
+      Error{kind, std::move(what), std::move(where), std::move(why), std::move(hint)});
+}
+inline tl::unexpected<Error> unusable(std::string what, std::string where, std::string why,
+                                      std::string hint = "") {
+  return makeError(ErrorKind::Unusable, std::move(what), std::move(where), std::move(why),
+                   std::move(hint));
+}
+inline tl::unexpected<Error> missing(std::string what, std::string where, std::string why,
+                                     std::string hint = "") {
+  return makeError(ErrorKind::Missing, std::move(what), std::move(where), std::move(why),
+                   std::move(hint));
+}
+inline tl::unexpected<Error> failed(std::string what, std::string where, std::string why,
+                                    std::string hint = "") {
+  return makeError(ErrorKind::Failed, std::move(what), std::move(where), std::move(why),
+                   std::move(hint));
+}
+
+/// Escapes control characters (and DEL) as \xNN, so that text from a file or a server can be
+/// printed on one line of a terminal.
+std::string escapeControls(std::string_view text);
+
+} // namespace kernelforge
+
+#define KF_CONCAT_IMPL(a, b) a##b
+#define KF_CONCAT(a, b) KF_CONCAT_IMPL(a, b)
+
+/// KF_TRY(auto x, f()): x is the value of f(), or the enclosing function returns its error.
+#define KF_TRY(declaration, expression)                                                            \
+  KF_TRY_IMPL(KF_CONCAT(kfResult, __LINE__), declaration, expression)
+#define KF_TRY_IMPL(result, declaration, expression)                                               \
+  auto result = (expression);                                                                      \
+  if (!result)                                                                                     \
+    return tl::unexpected<::kernelforge::Error>(std::move(result).error());                        \
+  declaration = std::move(*result)
+
+/// KF_CHECK(f()): the enclosing function returns f()'s error if there is one.
+#define KF_CHECK(expression)                                                                       \
+  do {                                                                                             \
+    if (auto kfStatus = (expression); !kfStatus)                                                   \
+      return tl::unexpected<::kernelforge::Error>(std::move(kfStatus).error());                    \
+  } while (false)

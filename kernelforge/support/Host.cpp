@@ -1,0 +1,169 @@
+#include "kernelforge/support/Host.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <fstream>
+#include <optional>
+#include <sched.h>
+#include <set>
+#include <sstream>
+#include <string_view>
+#include <sys/utsname.h>
+
+#include <fmt/format.h>
+
+namespace kernelforge {
+namespace fs = std::filesystem;
+
+namespace {
+
+/// First line of a small system file; empty where it cannot be read.
+std::string firstLine(const fs::path &file) {
+  std::ifstream in(file);
+  std::string line;
+  std::getline(in, line);
+  return line;
+}
+
+std::string_view trim(std::string_view text) {
+  constexpr std::string_view space = " \t\r\n\"";
+  size_t begin = text.find_first_not_of(space);
+  if (begin == std::string_view::npos)
+    return {};
+  return text.substr(begin, text.find_last_not_of(space) - begin + 1);
+}
+
+/// The value of the first line "KEY<separator>VALUE" of a file, trimmed.
+std::optional<std::string> lookUp(const fs::path &file, std::string_view key, char separator) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    size_t at = line.find(separator);
+    if (at != std::string::npos && trim(std::string_view(line).substr(0, at)) == key)
+      return std::string(trim(std::string_view(line).substr(at + 1)));
+  }
+  return std::nullopt;
+}
+
+/// The number that `text` begins with; the rest of the text goes to `rest`.
+std::optional<int64_t> leadingNumber(std::string_view text, std::string_view *rest = nullptr) {
+  int64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || value < 0)
+    return std::nullopt;
+  if (rest)
+    *rest = text.substr(end - text.data());
+  return value;
+}
+
+/// "32K", "1024K", "32M" as bytes.
+int64_t cacheBytes(std::string_view text) {
+  std::string_view unit;
+  auto value = leadingNumber(text, &unit);
+  if (!value || *value > (int64_t(1) << 40))
+    return 0;
+  if (unit.starts_with("K"))
+    return *value << 10;
+  if (unit.starts_with("M"))
+    return *value << 20;
+  return *value;
+}
+
+void readCaches(const fs::path &cpu, Host &host) {
+  for (int index = 0; index < 16; ++index) {
+    fs::path cache = cpu / "cache" / fmt::format("index{}", index);
+    std::string level = firstLine(cache / "level");
+    if (level.empty())
+      return;
+    int64_t bytes = cacheBytes(firstLine(cache / "size"));
+    if (level == "1" && firstLine(cache / "type") == "Data")
+      host.l1dBytes = bytes;
+    else if (level == "2")
+      host.l2Bytes = bytes;
+    else if (level == "3")
+      host.l3Bytes = bytes;
+  }
+}
+
+/// Calls `visit` with the folder of this process's control group (version 2) and each one above
+/// it: a limit may be set at any level.
+template <typename Visit> void forEachControlGroup(const fs::path &root, Visit visit) {
+  auto path = lookUp(root / "proc/self/cgroup", "0", ':');
+  if (!path || path->empty())
+    return;
+  fs::path base = root / "sys/fs/cgroup";
+  // The line is "0::/a/b": the text after the first colon still begins with one.
+  fs::path relative = fs::path(path->substr(1)).relative_path();
+  for (;; relative = relative.parent_path()) {
+    visit(base / relative);
+    if (relative.empty())
+      return;
+  }
+}
+
+void applyControlGroups(const fs::path &root, Host &host) {
+  forEachControlGroup(root, [&](const fs::path &group) {
+    if (auto limit = leadingNumber(firstLine(group / "memory.max")); limit && *limit > 0)
+      host.memoryBytes = host.memoryBytes ? std::min(host.memoryBytes, *limit) : *limit;
+    std::istringstream quota(firstLine(group / "cpu.max")); // "max 100000" or "200000 100000"
+    double used = 0, period = 0;
+    if (quota >> used >> period && used > 0 && period > 0)
+      host.physicalCores = std::clamp(int(std::ceil(used / period)), 1, host.physicalCores);
+  });
+}
+
+} // namespace
+
+std::vector<int> usableCpus() {
+  // The kernel refuses a mask smaller than its own; grow until it is content.
+  for (int capacity = 1024; capacity <= (1 << 20); capacity *= 2) {
+    cpu_set_t *mask = CPU_ALLOC(capacity);
+    if (!mask)
+      break;
+    size_t bytes = CPU_ALLOC_SIZE(capacity);
+    std::vector<int> cpus;
+    bool fits = sched_getaffinity(0, bytes, mask) == 0;
+    for (int cpu = 0; fits && cpu < capacity; ++cpu)
+      if (CPU_ISSET_S(cpu, bytes, mask))
+        cpus.push_back(cpu);
+    CPU_FREE(mask);
+    if (!cpus.empty())
+      return cpus;
+  }
+  return {0};
+}
+
+Host readHost(const fs::path &root, std::span<const int> usable) {
+  Host host;
+  host.cpu = lookUp(root / "proc/cpuinfo", "model name", ':').value_or("unknown");
+  host.vendor = lookUp(root / "proc/cpuinfo", "vendor_id", ':').value_or("unknown");
+
+  fs::path cpus = root / "sys/devices/system/cpu";
+  std::set<std::string> cores; // SMT siblings have the same list
+  for (int cpu : usable) {
+    std::string siblings =
+        firstLine(cpus / fmt::format("cpu{}", cpu) / "topology/thread_siblings_list");
+    cores.insert(siblings.empty() ? fmt::format("{}", cpu) : siblings);
+  }
+  host.logicalCpus = std::max<int>(1, usable.size());
+  host.physicalCores = std::max<int>(1, cores.size());
+  if (!usable.empty())
+    readCaches(cpus / fmt::format("cpu{}", usable.front()), host);
+
+  if (auto total = lookUp(root / "proc/meminfo", "MemTotal", ':'))
+    if (auto kibibytes = leadingNumber(*total); kibibytes && *kibibytes < (int64_t(1) << 50))
+      host.memoryBytes = *kibibytes << 10;
+  applyControlGroups(root, host);
+
+  host.os = lookUp(root / "etc/os-release", "PRETTY_NAME", '=').value_or("unknown");
+  if (utsname name; uname(&name) == 0)
+    host.os += fmt::format(" ({} {})", name.sysname, name.release);
+  return host;
+}
+
+const Host &host() {
+  static const Host machine = readHost("/", usableCpus());
+  return machine;
+}
+
+} // namespace kernelforge

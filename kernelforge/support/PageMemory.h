@@ -1,0 +1,42 @@
+// Large zeroed buffers straight from the system, on huge pages where it grants them.
+#pragma once
+
+#include "kernelforge/support/Error.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+namespace kernelforge {
+
+/// An owned block of zeroed memory, aligned to a page, and to 2 MiB where it is that large. Pages
+/// are taken when they are first touched, so they lie near the thread that uses them.
+class PageMemory {
+public:
+  PageMemory() = default;
+  PageMemory(PageMemory &&other) noexcept { *this = std::move(other); }
+  PageMemory &operator=(PageMemory &&other) noexcept {
+    std::swap(mapping, other.mapping);
+    std::swap(mappingBytes, other.mappingBytes);
+    std::swap(begin, other.begin);
+    std::swap(bytes, other.bytes);
+    return *this;
+  }
+  ~PageMemory();
+
+  /// Failed where the system has not that much. No bytes are no memory and no error.
+  static Expected<PageMemory> allocate(uint64_t bytes);
+
+  std::byte *data() const { return begin; }
+  uint64_t size() const { return bytes; }
+  std::span<std::byte> span() const { return {begin, bytes}; }
+
+private:
+  void *mapping = nullptr;
+  uint64_t mappingBytes = 0;
+  std::byte *begin = nullptr;
+  uint64_t bytes = 0;
+};
+
+} // namespace kernelforge

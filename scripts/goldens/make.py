@@ -1,0 +1,259 @@
+"""Makes the goldens of tests/golden/data with transformers in f32.
+
+The reference is LlamaForCausalLM on the weights dequantized from the same GGUF file that the
+product reads. Run by `make goldens` in an environment of its own; the results are committed.
+"""
+
+import argparse
+import hashlib
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "golden"))
+import model_files  # noqa: E402
+import tokenizer as tokenizer_files  # noqa: E402
+
+LOGIT_POSITIONS = 256
+TOP = 16
+FIXED_COLUMNS = 64
+PREFIXES = [1, 7, 64, 257]
+GREEDY_TOKENS = 64
+WINDOW = 512
+# None ends within GREEDY_TOKENS tokens, and every margin of each is at least 0.02.
+PROMPTS = [
+    "Here is a list of the planets of the solar system:\n1. Mercury\n2.",
+    "In 1969, the first human beings",
+    "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n",
+    "Water boils at 100 degrees Celsius at sea level, but at higher altitudes",
+    "Les trois mousquetaires",
+    "<|im_start|>user\nExplain in detail how a bicycle stays upright.<|im_end|>\n"
+    "<|im_start|>assistant\n",
+]
+TINY = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 48,
+    "intermediate_size": 104,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "vocab_size": 320,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+TINY_TEXT = "The lamp had burned from dusk to dawn on 2 pounds and 11 ounces.\n\tNaïve café: 東京 🙂\n"
+
+
+def build_model(weights, config):
+    """LlamaForCausalLM in f32 holding exactly these weights."""
+    arguments = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
+    theta = arguments.pop("rope_theta")
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            **arguments,
+            rope_parameters={"rope_type": "default", "rope_theta": theta},
+            attn_implementation="eager",
+            dtype=torch.float32,
+        )
+    ).eval()
+    state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
+    if config["tie_word_embeddings"]:
+        state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    model.load_state_dict(state, strict=True)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    return model
+
+
+def logits_of(model, ids):
+    """[len(ids), vocab] f32 logits of one sequence."""
+    with torch.inference_mode():
+        return model(torch.tensor([ids])).logits[0].numpy()
+
+
+def save_logits(path, logits, columns):
+    """Top values, fixed columns and largest magnitude of each position, compressed."""
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
+    np.savez_compressed(
+        path,
+        top_ids=order.astype(np.int32),
+        top_values=np.take_along_axis(logits, order, axis=1),
+        columns=columns.astype(np.int32),
+        column_values=logits[:, columns],
+        max_abs=np.abs(logits).max(axis=1),
+    )
+
+
+def fixed_columns(vocab_size):
+    """Columns spread over the whole vocabulary, first and last included."""
+    return np.linspace(0, vocab_size - 1, FIXED_COLUMNS).astype(np.int64)
+
+
+def prefix_text(tokenizer, ids, count):
+    """The text of the first `count` tokens; it must give the same tokens back."""
+    text = tokenizer.decode(ids[:count], skip_special_tokens=False)
+    assert tokenizer.encode(text).ids == ids[:count], f"prefix of {count} tokens does not round-trip"
+    return text
+
+
+def greedy(model, prompt_ids, eos):
+    """GREEDY_TOKENS greedy tokens and the margin (best - second) of each step."""
+    ids, margins = list(prompt_ids), []
+    cache, step = None, ids
+    with torch.inference_mode():
+        for _ in range(GREEDY_TOKENS):
+            out = model(torch.tensor([step]), past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            best = torch.topk(out.logits[0, -1], 2)
+            margins.append(float(best.values[0] - best.values[1]))
+            ids.append(int(best.indices[0]))
+            step = ids[-1:]
+    generated = ids[len(prompt_ids) :]
+    assert eos not in generated, "a golden prompt must not end before its last token"
+    return generated, margins
+
+
+def perplexity(model, ids, add_bos, bos):
+    """Mean negative log-likelihood over whole windows; a window's first token is not counted."""
+    total, count = 0.0, 0
+    for start in range(0, len(ids) - WINDOW + 1, WINDOW):
+        window = ids[start : start + WINDOW]
+        if add_bos:
+            window = [bos] + window[:-1]
+        scores = torch.from_numpy(logits_of(model, window)).double().log_softmax(dim=1)
+        total -= float(scores[:-1].gather(1, torch.tensor(window[1:])[:, None]).sum())
+        count += WINDOW - 1
+        print(f"perplexity: {count} tokens, {np.exp(total / count):.4f}", file=sys.stderr)
+    return {"tokens": count, "nll": total / count, "perplexity": float(np.exp(total / count))}
+
+
+def make_smollm2(model_path, data):
+    weights, config, vocabulary = model_files.read_gguf(model_path)
+    tokenizer = tokenizer_files.assemble(vocabulary)
+    model = build_model(weights, config)
+
+    # The text holds no control tokens, so recognising them or not makes no difference.
+    ids = tokenizer.encode((data / "text.txt").read_text()).ids
+    first = LOGIT_POSITIONS
+    save_logits(
+        data / "smollm2_logits.npz",
+        logits_of(model, ids[:first]),
+        fixed_columns(config["vocab_size"]),
+    )
+    prompts = []
+    for prompt in PROMPTS:
+        prompt_ids = tokenizer.encode(prompt).ids
+        generated, margins = greedy(model, prompt_ids, config["eos_token_id"])
+        text = tokenizer.decode(generated, skip_special_tokens=False)
+        print(f"greedy: {prompt!r} -> {text!r}, least margin {min(margins):.4f}", file=sys.stderr)
+        prompts.append(
+            {
+                "prompt": prompt,
+                "prompt_ids": prompt_ids,
+                "token_ids": generated,
+                "text": text,
+                "margins": [round(margin, 5) for margin in margins],
+            }
+        )
+    fields = model_files.gguf.GGUFReader(model_path).fields
+    add_bos = fields["tokenizer.ggml.add_bos_token"].contents()
+    write_json(
+        data / "smollm2.json",
+        {
+            "logits": {"text": prefix_text(tokenizer, ids, first), "ids": ids[:first]},
+            "prefixes": {str(n): prefix_text(tokenizer, ids, n) for n in PREFIXES},
+            "greedy": prompts,
+            "perplexity": {"context": WINDOW, "text_tokens": len(ids)}
+            | perplexity(model, ids, add_bos, config["bos_token_id"]),
+        },
+    )
+    return vocabulary
+
+
+def tiny_vocabulary(smollm2):
+    """3 control tokens, the 256 bytes, and the first merges of SmolLM2: 320 tokens."""
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    types = [tokenizer_files.CONTROL] * len(tokens)
+    merges = smollm2["merges"][: TINY["vocab_size"] - len(tokens) - 256]
+    tokens += sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens += [merge.replace(" ", "") for merge in merges]
+    types += [1] * (len(tokens) - len(types))
+    assert len(set(tokens)) == TINY["vocab_size"]
+    return {"pre": "smollm", "tokens": tokens, "types": types, "merges": merges}
+
+
+def make_tiny(smollm2, directory):
+    """Random weights that bf16 holds exactly, so f32 and bf16 files share one set of goldens."""
+    rng = np.random.default_rng(20240229)
+    d, ffn = TINY["hidden_size"], TINY["intermediate_size"]
+    q = TINY["num_attention_heads"] * TINY["head_dim"]
+    kv = TINY["num_key_value_heads"] * TINY["head_dim"]
+    shapes = {"model.embed_tokens": (TINY["vocab_size"], d)}
+    for layer in range(TINY["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        shapes |= {
+            prefix + "input_layernorm": (d,),
+            prefix + "self_attn.q_proj": (q, d),
+            prefix + "self_attn.k_proj": (kv, d),
+            prefix + "self_attn.v_proj": (kv, d),
+            prefix + "self_attn.o_proj": (d, q),
+            prefix + "post_attention_layernorm": (d,),
+            prefix + "mlp.gate_proj": (ffn, d),
+            prefix + "mlp.up_proj": (ffn, d),
+            prefix + "mlp.down_proj": (d, ffn),
+        }
+    shapes |= {"model.norm": (d,), "lm_head": (TINY["vocab_size"], d)}
+    weights = {}
+    for name, shape in shapes.items():
+        values = rng.standard_normal(shape, np.float32)
+        # Gains large enough that attention is far from uniform and logits are spread.
+        values = 1 + 0.2 * values if len(shape) == 1 else values * 1.5 / np.sqrt(shape[1])
+        bits = model_files.to_bf16_bits(values.astype(np.float32))
+        weights[name + ".weight"] = model_files.from_bf16_bits(bits)
+    vocabulary = tiny_vocabulary(smollm2)
+    model_files.write_hf_directory(directory, weights, TINY, vocabulary, bf16=True)
+    ids = tokenizer_files.assemble(vocabulary).encode(TINY_TEXT).ids
+    logits = logits_of(build_model(weights, TINY), ids)
+    np.savez_compressed(directory / "logits.npz", logits=logits, ids=np.array(ids, np.int32))
+    (directory / "prompt.txt").write_text(TINY_TEXT)
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="SmolLM2's GGUF file")
+    parser.add_argument("--out", type=Path, default=ROOT / "tests" / "golden" / "data")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    vocabulary = make_smollm2(arguments.model, arguments.out)
+    make_tiny(vocabulary, arguments.out / "tiny")
+    packages = ["torch", "transformers", "gguf", "safetensors", "tokenizers", "numpy"]
+    write_json(
+        arguments.out / "versions.json",
+        {
+            "model_sha256": hashlib.sha256(arguments.model.read_bytes()).hexdigest(),
+            "python": platform.python_version(),
+            "packages": {name: version(name) for name in packages},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

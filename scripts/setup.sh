@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Installs what building and testing need: Debian packages through apt, and pinned Python packages
+# into the private environment .venv. Does nothing, quickly, when all of it is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() {
+  echo "setup: $*" >&2
+  exit 1
+}
+
+. /etc/os-release
+case "${ID:-} ${VERSION_ID:-}" in
+  "debian 12" | "debian 13" | "ubuntu 24.04") ;;
+  *) fail "this is ${PRETTY_NAME:-an unknown system}; supported are Debian 12, Debian 13 and Ubuntu 24.04" ;;
+esac
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    fail "installing packages needs root or sudo; as root, run: $*"
+  fi
+}
+
+mapfile -t packages < <(grep -v '^#' scripts/packages.txt)
+installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "${packages[@]}" 2>/dev/null |
+  sed -n 's/^ii *//p' || true)
+mapfile -t missing < <(comm -23 <(printf '%s\n' "${packages[@]}" | sort -u) \
+  <(printf '%s\n' "$installed" | sort -u))
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "setup: installing with apt: ${missing[*]}"
+  as_root apt-get update -qq || fail "apt-get update failed; is there a network?"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    "${missing[@]}" >/dev/null || fail "apt-get could not install: ${missing[*]}"
+fi
+
+# The stamp holds everything the environment was made from, so a changed pin makes it anew.
+wanted="$(/usr/bin/python3 --version) $(sha256sum scripts/requirements.txt)"
+if [ ! -x .venv/bin/python ] || [ "$(cat .venv/stamp 2>/dev/null || true)" != "$wanted" ]; then
+  echo "setup: installing Python packages of scripts/requirements.txt into .venv"
+  rm -rf .venv
+  /usr/bin/python3 -m venv .venv
+  .venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt ||
+    fail "pip could not install scripts/requirements.txt; is there a network?"
+  echo "$wanted" >.venv/stamp
+fi
+echo "setup: ${PRETTY_NAME}: ${#packages[@]} packages and .venv are there"

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""The same weights in every file format give the same tokens.
+
+    formats_test.py --kernelforge PATH [--model SMOLLM2.gguf] [-- options of every call]
+
+A tiny llama with goldens of its own, and the first layers of SmolLM2 where its file is there, are
+written as safetensors (f32 and bf16, one file and three shards) by the `safetensors` library and
+as GGUF by the `gguf` library.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import model_files
+import numpy as np
+from product import DATA, Product, find_model
+
+TOLERANCE = 2e-4  # of the largest |logit|
+NEW_TOKENS = 48
+
+
+class FormatsTest(unittest.TestCase):
+    product = None
+    smollm2 = None
+
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="kernelforge-formats-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def variants(self, weights, config, vocabulary, bf16_kinds):
+        """Writes every format; yields (name, path)."""
+        for bf16 in bf16_kinds:
+            kind = "bf16" if bf16 else "f32"
+            path = self.folder / f"{kind}.gguf"
+            model_files.write_gguf(path, weights, config, vocabulary, bf16)
+            yield f"gguf {kind}", path
+            for shards in (1, 3):
+                path = self.folder / f"{kind}-{shards}"
+                model_files.write_hf_directory(path, weights, config, vocabulary, bf16, shards)
+                yield f"safetensors {kind}, {shards} file(s)", path
+
+    def test_tiny(self):
+        weights, config, vocabulary = model_files.read_hf_directory(DATA / "tiny")
+        prompt = (DATA / "tiny" / "prompt.txt").read_text()
+        golden = np.load(DATA / "tiny" / "logits.npz")
+        scale = np.abs(golden["logits"]).max(axis=1, keepdims=True)
+        first_ids = None
+        # The weights are numbers that bf16 holds exactly: one golden serves both types.
+        for name, path in self.variants(weights, config, vocabulary, (False, True)):
+            with self.subTest(name):
+                ids, logits = self.product.logits(path, prompt)
+                self.assertEqual(ids, golden["ids"].tolist())
+                worst = np.max(np.abs(logits - golden["logits"]) / scale)
+                print(f"{name}: worst difference {worst:.2e} x max |logit|")
+                self.assertLessEqual(worst, TOLERANCE)
+                answer = self.product.generate(path, prompt, NEW_TOKENS, "--ignore-eos")
+                first_ids = first_ids or answer["token_ids"]
+                self.assertEqual(len(answer["token_ids"]), NEW_TOKENS)
+                self.assertEqual(answer["token_ids"], first_ids)
+
+    def test_truncated_smollm2(self):
+        if self.smollm2 is None:
+            self.skipTest("SmolLM2 is not there")
+        layers = 2
+        weights, config, vocabulary = model_files.read_gguf(self.smollm2)
+        config = config | {"num_hidden_layers": layers}
+        names = model_files.name_map(layers)
+        weights = {name: values for name, values in weights.items() if name in names}
+        prompt = "The lamp had burned from dusk to dawn."
+        for bf16 in (False, True):
+            ids = {}
+            for name, path in self.variants(weights, config, vocabulary, (bf16,)):
+                answer = self.product.generate(path, prompt, NEW_TOKENS, "--ignore-eos")
+                ids[name] = answer["prompt_ids"], answer["token_ids"]
+            first = next(iter(ids.values()))
+            for name, value in ids.items():
+                with self.subTest(name):
+                    self.assertEqual(value, first)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kernelforge", required=True)
+    parser.add_argument("--model", help="SmolLM2's GGUF file (default: fetched by name)")
+    parser.add_argument("options", nargs="*", help="options of every call, after --")
+    arguments = parser.parse_args()
+    FormatsTest.product = Product(arguments.kernelforge, arguments.options)
+    FormatsTest.smollm2 = arguments.model or find_model("smollm2")
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(FormatsTest)
+    return 0 if unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

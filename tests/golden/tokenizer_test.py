@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Token ids equal to those of Hugging Face's `tokenizers`, line by line.
+
+    tokenizer_test.py --probe tokenizer-probe [--model FILE.gguf [--cli kernelforge]] [--lines N]
+
+Always: vocabularies trained here, for both pre-tokenizers. With --model: the vocabulary of that file.
+With --cli also `kernelforge tokenize` on the model itself. Each vocabulary is also read from the
+tokenizer.json that `tokenizers` writes. Exits with 1 at the first difference.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts" / "goldens"))
+import tokenizer as golden  # noqa: E402
+import unicode_classes  # noqa: E402
+
+
+def run(command):
+    start = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed with {done.returncode}: {done.stderr}")
+    return done.stdout.splitlines(), time.monotonic() - start, done.stderr.strip()
+
+
+def compare(label, lines, expected_file, got):
+    output, seconds, remark = got
+    with open(expected_file, encoding="utf-8") as file:
+        expected = [json.loads(line)["ids"] for line in file]
+    if not len(lines) == len(expected) == len(output):
+        sys.exit(f"{label}: {len(lines)} lines, {len(expected)} expected, {len(output)} printed")
+    wrong = [i for i, row in enumerate(output) if json.loads(row)["ids"] != expected[i]]
+    for i in wrong[:3]:
+        print(f"{label}: line {i} {lines[i][:200]!r}\n  expected {expected[i][:60]}\n  got      "
+              f"{json.loads(output[i])['ids'][:60]}")  # fmt: skip
+    tokens = sum(map(len, expected))
+    print(f"{label}: {len(lines) - len(wrong)}/{len(lines)} lines equal, {tokens} tokens, "
+          f"{seconds:.2f} s {remark}")  # fmt: skip
+    if wrong:
+        sys.exit(1)
+
+
+def check(label, vocabulary, options):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        lines = golden.write_golden(folder, vocabulary, options.lines, options.seed)
+        jsonl = str(folder / "lines.jsonl")
+        for source in ("vocabulary.json", "tokenizer.json"):
+            probe = [options.probe, str(folder / source), jsonl]
+            compare(f"{label} {source}", lines, folder / "ids.jsonl", run(probe))
+            compare(f"{label} {source} --no-special", lines, folder / "ids-no-special.jsonl",
+                    run(probe + ["--no-special"]))  # fmt: skip
+        if options.cli and label == "model":
+            command = [options.cli, "tokenize", "--model", options.model, "--jsonl", jsonl, "--json"]
+            compare("kernelforge tokenize", lines, folder / "ids.jsonl", run(command))
+            compare("kernelforge tokenize --no-special", lines, folder / "ids-no-special.jsonl",
+                    run(command + ["--no-special"]))  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--probe", required=True)
+    parser.add_argument("--model")
+    parser.add_argument("--cli")
+    parser.add_argument("--lines", type=int, default=20000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    table = ROOT / "kernelforge" / "llm" / "UnicodeClasses.inc"
+    if unicode_classes.main(["--check", str(table)]):
+        sys.exit(f"{table} is not what this version of tokenizers gives; run unicode_classes.py")
+    for pre in ("gpt2", "smollm"):
+        check(f"trained {pre}", golden.train(pre, options.seed), options)
+    if options.model and not pathlib.Path(options.model).is_file():
+        print(f"[SKIP] no model file at {options.model}")
+    elif options.model:
+        check("model", golden.read_gguf(options.model), options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The lit suite: every op and pass before and after, through the command-line tools.
+
+ctest runs it; by hand, for one file:
+    .venv/bin/python -m lit.main -v --param bin=build/release/bin tests/lit/FILE.mlir
+%opt is kernelforge-opt, %kernelforge the command line; FileCheck, not and split-file are LLVM's.
+"""
+
+import os
+import tempfile
+
+import lit.formats
+
+root = os.path.dirname(os.path.abspath(__file__))
+binaries = lit_config.params.get("bin", os.path.join(root, "../../build/release/bin"))
+
+config.name = "kernelforge"
+config.test_format = lit.formats.ShTest(execute_external=False)
+config.suffixes = [".mlir", ".test"]
+config.test_source_root = root
+config.test_exec_root = lit_config.params.get("out") or tempfile.mkdtemp(prefix="kernelforge-lit-")
+
+# Longer names first: %kernelforge would also match the start of a longer one.
+config.substitutions += [
+    ("%opt", os.path.join(binaries, "kernelforge-opt")),
+    ("%kernelforge", os.path.join(binaries, "kernelforge")),
+    (r"\bFileCheck\b", "FileCheck-19"),
+    (r"\bsplit-file\b", "split-file-19"),
+    (r"\bnot\b(?= )", "not-19"),
+]
+config.environment["PATH"] = os.environ["PATH"]
+config.environment["HOME"] = os.environ.get("HOME", "/")
+# The suite reads no records and writes no objects of the user's.
+config.environment["KERNELFORGE_HOME"] = os.path.join(config.test_exec_root, "home")
+for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+    if name in os.environ:
+        config.environment[name] = os.environ[name]

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Checks that no room includes one above or beside it.
+
+Rooms are the folders of kernelforge/, in the order of docs/architecture.md; tools are above them
+all. Within a room, a target's folder (codegen/cpu, backend/reference, ...) may include its room's
+own files but no other target's. First the checker itself is checked on made-up violations.
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+# From the top down: a room may include those after it.
+ROOMS = [
+    "tools",
+    "llm",
+    "eval",
+    "autotune",
+    "compiler",
+    "backend",
+    "measure",
+    "kernels",
+    "codegen",
+    "passes",
+    "records",
+    "ir",
+    "support",
+]
+TARGETS = {"cpu", "cuda", "webgpu", "reference"}
+INCLUDE = re.compile(r'^\s*#?\s*include\s*["<]([^">]+)[">]')  # TableGen has no #
+SUFFIXES = {".h", ".cpp", ".inc", ".td"}
+
+
+def place_of(path):
+    """(room, target or None) of a path relative to the root; None outside the rooms."""
+    parts = path.parts
+    if parts[0] == "tools":
+        return "tools", None
+    if parts[0] != "kernelforge" or len(parts) < 3:
+        return None
+    target = parts[2] if len(parts) > 3 and parts[2] in TARGETS else None
+    return parts[1], target
+
+
+def included_path(root, file, text):
+    """The path, relative to the root, of an include of this repository; None for a library's."""
+    if text.startswith(("kernelforge/", "tools/", "tests/", "bench/", "fuzz/", "examples/")):
+        return Path(text)
+    beside = (file.parent / text).resolve()
+    return beside.relative_to(root) if beside.is_relative_to(root) and beside.exists() else None
+
+
+def violation(source, target):
+    """Why the file at `source` must not include the one at `target`; None where it may."""
+    room, own_target = place_of(source)
+    place = place_of(target)
+    if place is None:
+        return f"{target.parts[0]}/ is no room"
+    included, included_target = place
+    for name in (room, included):
+        if name not in ROOMS:
+            return f"{name} is not in the list of rooms"
+    if ROOMS.index(included) < ROOMS.index(room):
+        return f"{included} is above {room}"
+    if room == included and own_target and included_target and own_target != included_target:
+        return f"{room}/{included_target} is beside {room}/{own_target}"
+    return None
+
+
+def violations(root):
+    """One line for each include that goes up or sideways."""
+    root = root.resolve()
+    found = []
+    for folder in ("kernelforge", "tools"):
+        for file in sorted((root / folder).rglob("*")):
+            source = file.relative_to(root)
+            if file.suffix not in SUFFIXES or place_of(source) is None:
+                continue
+            for number, line in enumerate(file.read_text().splitlines(), 1):
+                match = INCLUDE.match(line)
+                target = match and included_path(root, file, match.group(1))
+                reason = target and violation(source, target)
+                if reason:
+                    found.append(f"{source}:{number}: includes {target}: {reason}")
+    return found
+
+
+def check_the_checker():
+    """Each made-up tree has exactly the violations stated."""
+    cases = {
+        "a room below": ({"passes/A.cpp": '#include "kernelforge/ir/B.h"'}, 0),
+        "its own room": ({"ir/A.cpp": '#include "kernelforge/ir/B.h"'}, 0),
+        "a library": ({"ir/A.cpp": "#include <vector>\n#include \"mlir/IR/Builders.h\""}, 0),
+        "a room above": ({"ir/A.cpp": '#include "kernelforge/passes/B.h"'}, 1),
+        "a tool": ({"llm/A.h": '#include "tools/kernelforge/B.h"'}, 1),
+        "a test": ({"llm/A.h": '#include "tests/unit/B.h"'}, 1),
+        "a relative path up": (
+            {"ir/A.cpp": '  #  include "../passes/B.h"', "passes/B.h": ""},
+            1,
+        ),
+        "tablegen": ({"ir/A.td": 'include "mlir/X.td"\ninclude "kernelforge/passes/B.td"'}, 1),
+        "the target beside": ({"codegen/cpu/A.cpp": '#include "kernelforge/codegen/cuda/B.h"'}, 1),
+        "its room's top": ({"codegen/cpu/A.cpp": '#include "kernelforge/codegen/B.h"'}, 0),
+        "an unknown room": ({"helpers/A.cpp": '#include "kernelforge/ir/B.h"'}, 1),
+    }
+    for name, (files, expected) in cases.items():
+        with tempfile.TemporaryDirectory() as folder:
+            for path, text in files.items():
+                file = Path(folder) / "kernelforge" / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text + "\n")
+            found = violations(Path(folder))
+            if len(found) != expected:
+                sys.exit(f"the checker is wrong about {name}: expected {expected}, found {found}")
+
+
+def main():
+    check_the_checker()
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2]
+    files = [f for f in (root / "kernelforge").rglob("*") if f.suffix in SUFFIXES]
+    if not files:
+        sys.exit(f"{root} has no rooms")
+    found = violations(root)
+    print("\n".join(found) or f"{len(files)} files: no room includes one above or beside it")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

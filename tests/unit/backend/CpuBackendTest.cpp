@@ -1,0 +1,339 @@
+#include "KernelFixture.h"
+
+#include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/backend/cpu/LoadedCode.h"
+#include "kernelforge/backend/cpu/SpinBarrier.h"
+#include "kernelforge/backend/cpu/Team.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <numeric>
+#include <thread>
+
+using namespace kernelforge;
+using testing::HasSubstr;
+
+namespace {
+
+/// out[task] = in[task] + 1 over f32.
+const Artifact &addOne() {
+  static const Artifact artifact = compileKernel("add_one", R"mlir(
+    %p1 = llvm.getelementptr %args[1] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
+    %in = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %out = llvm.load %p1 : !llvm.ptr -> !llvm.ptr
+    %pin = llvm.getelementptr %in[%task] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+    %pout = llvm.getelementptr %out[%task] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+    %one = arith.constant 1.0 : f32
+    %v = llvm.load %pin : !llvm.ptr -> f32
+    %r = arith.addf %v, %one : f32
+    llvm.store %r, %pout : f32, !llvm.ptr)mlir",
+                                                 {{{1, 0, 1}}}, 1);
+  return artifact;
+}
+
+/// Phase 0: workspace[task] = in[task]. Phase 1, one task: out[0] = sum of workspace, in order.
+const Artifact &sum() {
+  static const Artifact artifact = compileKernel("sum", R"mlir(
+    %p1 = llvm.getelementptr %args[1] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
+    %p2 = llvm.getelementptr %args[2] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
+    %in = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %out = llvm.load %p1 : !llvm.ptr -> !llvm.ptr
+    %work = llvm.load %p2 : !llvm.ptr -> !llvm.ptr
+    %n = llvm.load %sizes : !llvm.ptr -> i64
+    %zero = arith.constant 0 : i64
+    %one = arith.constant 1 : i64
+    %first = arith.cmpi eq, %phase, %zero : i64
+    scf.if %first {
+      %from = llvm.getelementptr %in[%task] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+      %to = llvm.getelementptr %work[%task] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+      %v = llvm.load %from : !llvm.ptr -> f32
+      llvm.store %v, %to : f32, !llvm.ptr
+    } else {
+      %none = arith.constant 0.0 : f32
+      %s = scf.for %i = %zero to %n step %one iter_args(%a = %none) -> (f32) : i64 {
+        %from = llvm.getelementptr %work[%i] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+        %v = llvm.load %from : !llvm.ptr -> f32
+        %b = arith.addf %a, %v : f32
+        scf.yield %b : f32
+      }
+      llvm.store %s, %out : f32, !llvm.ptr
+    })mlir",
+                                                 {{{1, 0, 1}}, {{1, -1, 1}}}, 1);
+  return artifact;
+}
+
+constexpr int64_t maxN = 1000;
+
+/// in -> +1 -> ... -> +1 (`steps` times, through two intermediates in turn) -> sum -> out
+std::shared_ptr<Program> chain(int steps) {
+  auto program = std::make_shared<Program>();
+  program->function = "chain";
+  program->sizes = {{"n", 0, maxN}};
+  Extent bytes{4, 0, 1};
+  program->buffers = {{"in", BufferKind::Argument, bytes, 0},
+                      {"out", BufferKind::Argument, {4, -1, 1}, 0},
+                      {"even", BufferKind::Intermediate, bytes, 0},
+                      {"odd", BufferKind::Intermediate, bytes, 4032},
+                      {"workspace", BufferKind::Intermediate, bytes, 8064}};
+  program->arenaBytes = 8064 + 4 * maxN;
+  program->arguments = {0};
+  program->results = {1};
+  program->artifacts = {addOne(), sum()};
+  int from = 0;
+  for (int i = 0; i < steps; ++i) {
+    int to = 2 + i % 2;
+    program->launches.push_back({0, {from, to}, {0}, i});
+    from = to;
+  }
+  program->launches.push_back({1, {from, 1, 4}, {0}, -1});
+  return program;
+}
+
+std::unique_ptr<Executable> load(int threads, std::shared_ptr<const Program> program,
+                                 bool poison = false) {
+  auto backend = createCpuBackend({threads, poison});
+  EXPECT_TRUE(backend) << backend.error().line();
+  auto executable = (*backend)->load(std::move(program));
+  EXPECT_TRUE(executable) << executable.error().line();
+  return std::move(*executable);
+}
+
+TEST(CpuBackend, RunsAllTasksOfAllPhasesInOrder) {
+  std::vector<float> in(maxN);
+  std::iota(in.begin(), in.end(), 0.0f);
+  for (int threads : {1, 2, 3, 7}) {
+    auto executable = load(threads, chain(50), /*poison=*/true);
+    for (int64_t n : {int64_t(1), int64_t(2), int64_t(17), maxN})
+      for (int repeat = 0; repeat < 5; ++repeat) {
+        float out = 0;
+        void *arguments[] = {in.data()}, *results[] = {&out};
+        Status status = executable->run({{&n, 1}, arguments, results});
+        ASSERT_TRUE(status) << status.error().line();
+        EXPECT_EQ(out, float(n * (n - 1) / 2 + 50 * n)) << threads << " threads, n of " << n;
+      }
+  }
+}
+
+TEST(CpuBackend, NoTasksAreNoLaunch) {
+  auto executable = load(2, chain(3));
+  int64_t n = 0;
+  float out = -1;
+  void *arguments[] = {nullptr}, *results[] = {&out};
+  std::vector<int64_t> times;
+  ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}, {&times}));
+  EXPECT_EQ(out, 0); // the sum's second phase has one task whatever n is
+  EXPECT_EQ(times[0], 0);
+}
+
+TEST(CpuBackend, BadRunsAreRefused) {
+  auto executable = load(1, chain(1));
+  int64_t n = maxN + 1;
+  std::vector<float> in(n);
+  float out = 0;
+  void *arguments[] = {in.data()}, *results[] = {&out};
+  Status status = executable->run({{&n, 1}, arguments, results});
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().kind, ErrorKind::Unusable);
+  EXPECT_THAT(status.error().line(), HasSubstr("1001"));
+}
+
+TEST(CpuBackend, ProgramsOfOneBackendShareTheArena) {
+  auto backend = createCpuBackend({2, false}).value();
+  auto small = backend->load(chain(1)).value();
+  auto larger = chain(2);
+  larger->arenaBytes = 1 << 20;
+  auto large = backend->load(larger).value();
+  EXPECT_EQ(small->memory().arenaBytes, 1 << 20);
+  EXPECT_EQ(large->memory().arenaBytes, 1 << 20);
+  int64_t n = 10;
+  std::vector<float> in(n, 1.0f);
+  for (auto *executable : {small.get(), large.get()}) {
+    float out = 0;
+    void *arguments[] = {in.data()}, *results[] = {&out};
+    ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}));
+    EXPECT_EQ(out, executable == small.get() ? 20 : 30);
+  }
+}
+
+TEST(CpuBackend, PoisonShowsInWhatNobodyWrote) {
+  // The kernel passes on what its scratch holds, and writes only the first half of its result.
+  Artifact leak = compileKernel("leak", R"mlir(
+    %out = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %p1 = llvm.getelementptr %args[1] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
+    %middle = llvm.load %p1 : !llvm.ptr -> !llvm.ptr
+    %o1 = llvm.getelementptr %out[1] : (!llvm.ptr) -> !llvm.ptr, f32
+    %v = llvm.load %scratch : !llvm.ptr -> f32
+    %w = llvm.load %middle : !llvm.ptr -> f32
+    llvm.store %v, %out : f32, !llvm.ptr
+    llvm.store %w, %o1 : f32, !llvm.ptr)mlir",
+                                {{}}, 0, 64);
+  auto program = std::make_shared<Program>();
+  program->function = "leaks";
+  program->buffers = {{"out", BufferKind::Argument, {12, -1, 1}, 0},
+                      {"middle", BufferKind::Intermediate, {4, -1, 1}, 0}};
+  program->arenaBytes = 64;
+  program->results = {0};
+  program->artifacts = {leak};
+  program->launches = {{0, {0, 1}, {}, -1}};
+  for (bool poison : {true, false}) {
+    auto executable = load(1, program, poison);
+    float out[3] = {7, 7, 7};
+    void *results[] = {out};
+    ASSERT_TRUE(executable->run({{}, {}, results}));
+    EXPECT_EQ(std::isnan(out[0]), poison) << "scratch";
+    EXPECT_EQ(std::isnan(out[1]), poison) << "arena";
+    EXPECT_EQ(std::isnan(out[2]), poison) << "result";
+  }
+}
+
+TEST(CpuBackend, WorkersHaveScratchOfTheirOwn) {
+  // Each task tells where its scratch is. With as many tasks as workers, each has one.
+  constexpr int64_t threads = 4, bytes = 8192 + 8;
+  Artifact where = compileKernel("where", R"mlir(
+    %out = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %p = llvm.getelementptr %out[%task] : (!llvm.ptr, i64) -> !llvm.ptr, i64
+    %address = llvm.ptrtoint %scratch : !llvm.ptr to i64
+    llvm.store %address, %p : i64, !llvm.ptr)mlir",
+                                 {{{threads, -1, 1}}}, 0, bytes);
+  auto program = std::make_shared<Program>();
+  program->function = "where";
+  program->buffers = {{"out", BufferKind::Argument, {threads * 8, -1, 1}, 0}};
+  program->results = {0};
+  program->artifacts = {where};
+  program->launches = {{0, {0}, {}, -1}};
+  auto executable = load(threads, program, /*poison=*/true);
+  EXPECT_GE(executable->memory().scratchBytes, threads * bytes);
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    std::vector<int64_t> out(threads);
+    void *results[] = {out.data()};
+    ASSERT_TRUE(executable->run({{}, {}, results}));
+    std::sort(out.begin(), out.end());
+    for (int64_t i = 0; i < threads; ++i) {
+      EXPECT_EQ(out[i] % 64, 0);
+      if (i > 0)
+        EXPECT_GE(out[i] - out[i - 1], bytes);
+    }
+  }
+}
+
+TEST(CpuBackend, TimesEveryLaunch) {
+  for (int threads : {1, 2}) {
+    auto executable = load(threads, chain(20));
+    int64_t n = maxN;
+    std::vector<float> in(n);
+    float out = 0;
+    void *arguments[] = {in.data()}, *results[] = {&out};
+    std::vector<int64_t> times;
+    auto start = std::chrono::steady_clock::now();
+    ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}, {&times}));
+    auto total = std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
+    ASSERT_EQ(times.size(), 21u);
+    for (int64_t time : times)
+      EXPECT_GT(time, 0);
+    EXPECT_LE(std::accumulate(times.begin(), times.end(), int64_t(0)), total);
+  }
+}
+
+TEST(CpuBackend, CanBeStopped) {
+  for (int threads : {1, 2}) {
+    auto executable = load(threads, chain(2000));
+    int64_t n = maxN;
+    std::vector<float> in(n);
+    float out = 0;
+    void *arguments[] = {in.data()}, *results[] = {&out};
+    std::atomic<bool> cancel{true};
+    Status status = executable->run({{&n, 1}, arguments, results}, {nullptr, &cancel});
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().kind, ErrorKind::Interrupted);
+
+    // Asked for in mid-run: some run is caught, and the next one is whole again.
+    bool caught = false;
+    for (int attempt = 0; attempt < 100 && !caught; ++attempt) {
+      cancel = false;
+      std::thread stopper([&] {
+        std::this_thread::sleep_for(std::chrono::microseconds(20 * attempt));
+        cancel = true;
+      });
+      caught = !executable->run({{&n, 1}, arguments, results}, {nullptr, &cancel});
+      stopper.join();
+    }
+    EXPECT_TRUE(caught);
+    ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}));
+    EXPECT_EQ(out, 2000.0f * n);
+  }
+}
+
+TEST(CpuBackend, BadCodeIsAnErrorAndNotACrash) {
+  auto backend = createCpuBackend({1, false}).value();
+  auto program = chain(1);
+  program->artifacts[0].code = "no object";
+  auto executable = backend->load(program);
+  ASSERT_FALSE(executable);
+  EXPECT_EQ(executable.error().kind, ErrorKind::Failed);
+
+  program = chain(1);
+  program->artifacts[0].entry = "not_there";
+  executable = backend->load(program);
+  ASSERT_FALSE(executable);
+  EXPECT_THAT(executable.error().line(), HasSubstr("not_there"));
+
+  for (int threads : {-1, maxThreads + 1})
+    EXPECT_FALSE(createCpuBackend({threads, false}));
+}
+
+TEST(CpuBackend, KernelsMayCopyAndFill) {
+  Artifact copy = compileKernel("copy", R"mlir(
+    %p1 = llvm.getelementptr %args[1] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
+    %in = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %out = llvm.load %p1 : !llvm.ptr -> !llvm.ptr
+    %n = llvm.load %sizes : !llvm.ptr -> i64
+    "llvm.intr.memcpy"(%out, %in, %n) <{isVolatile = false}> : (!llvm.ptr, !llvm.ptr, i64) -> ()
+    %end = llvm.getelementptr %out[%n] : (!llvm.ptr, i64) -> !llvm.ptr, i8
+    %byte = arith.constant 42 : i8
+    "llvm.intr.memset"(%end, %byte, %n) <{isVolatile = false}> : (!llvm.ptr, i8, i64) -> ()
+    )mlir",
+                                {{}}, 1);
+  auto program = std::make_shared<Program>();
+  program->function = "copies";
+  program->sizes = {{"n", 1, 100}};
+  program->buffers = {{"in", BufferKind::Argument, {1, 0, 1}, 0},
+                      {"out", BufferKind::Argument, {2, 0, 1}, 0}};
+  program->arguments = {0};
+  program->results = {1};
+  program->artifacts = {copy};
+  program->launches = {{0, {0, 1}, {0}, -1}};
+  auto executable = load(1, program);
+  int64_t n = 5;
+  char in[] = "hello", out[11] = {};
+  void *arguments[] = {in}, *results[] = {out};
+  ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}));
+  EXPECT_STREQ(out, "hello*****");
+}
+
+TEST(SpinBarrier, LetsNobodyAhead) {
+  constexpr int rounds = 2000;
+  for (int threads : {2, 5}) { // the second is more than many machines have cores
+    SpinBarrier barrier(/*spinning=*/threads == 2);
+    std::atomic<int> inside{0};
+    std::atomic<int> wrong{0};
+    int lastCalls = 0;
+    runTeam(threads, [&](int, int team) {
+      for (int round = 0; round < rounds; ++round) {
+        inside.fetch_add(1);
+        barrier.wait(team, [&] {
+          if (inside.load() != team)
+            ++wrong;
+          inside.store(0);
+          ++lastCalls;
+        });
+      }
+    });
+    EXPECT_EQ(wrong.load(), 0);
+    EXPECT_EQ(lastCalls, rounds);
+  }
+}
+
+} // namespace

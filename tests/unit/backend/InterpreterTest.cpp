@@ -1,0 +1,345 @@
+// The reference backend: the same decoder at every stage, single operations from text, refusals.
+#include "InterpreterFixture.h"
+
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/kernels/Layout.h"
+
+#include "mlir/Parser/Parser.h"
+
+#include <algorithm>
+#include <cmath>
+#include <gmock/gmock.h>
+
+using namespace mlir;
+using testing::HasSubstr;
+
+namespace kernelforge {
+namespace {
+
+//===----------------------------------------------------------------------===//
+// Whole decoders
+//===----------------------------------------------------------------------===//
+
+/// A decoder as unlike Llama as the description allows.
+ModelDescription smallGpt() {
+  ModelDescription d = smallLlama();
+  d.norm = NormKind::Layer;
+  d.activation = ActivationKind::Gelu;
+  d.gated = false;
+  d.rope = {};
+  d.kvHeads = d.heads;
+  d.tiedEmbeddings = false;
+  d.attentionBias = d.outputBias = d.mlpBias = true;
+  return d;
+}
+
+ModelDescription smallGemma() {
+  ModelDescription d = smallLlama();
+  d.activation = ActivationKind::GeluTanh;
+  d.rope.pairing = RopePairing::Interleaved;
+  d.rope.rotaryDim = 8;
+  d.slidingWindow = 3;
+  d.attentionScale = 0.3;
+  d.attentionSoftcap = 2.0;
+  d.logitSoftcap = 1.5;
+  return d;
+}
+
+const std::vector<int32_t> prompt = {7, 0, 40, 13, 13, 2, 31};
+
+class Decoders : public testing::TestWithParam<ModelDescription (*)()> {};
+
+TEST_P(Decoders, GiveTheSameAtEveryStage) {
+  SmallDecoder built(GetParam()(), Stage::Built);
+  const std::vector<float> expected = built.feed("prefill", prompt, 3);
+  ASSERT_TRUE(built.last) << built.last.error().line();
+  ASSERT_TRUE(std::ranges::all_of(expected, [](float x) { return std::isfinite(x); }));
+  ASSERT_GT(*std::ranges::max_element(expected) - *std::ranges::min_element(expected), 0.1f);
+  for (Stage stage : {Stage::Decomposed, Stage::Merged, Stage::LaidOut, Stage::Fused,
+                      Stage::OneKernelEach}) {
+    SmallDecoder compiled(GetParam()(), stage);
+    EXPECT_EQ(compiled.feed("prefill", prompt, 3), expected) << "stage " << static_cast<int>(stage);
+    EXPECT_TRUE(compiled.last) << compiled.last.error().line();
+  }
+}
+
+TEST_P(Decoders, PrefillIsDecodeTokenByToken) {
+  SmallDecoder decoder(GetParam()(), Stage::Fused);
+  const std::vector<float> expected = decoder.feed("prefill", prompt, prompt.size());
+  decoder.reset();
+  std::vector<float> actual;
+  for (int32_t id : prompt) {
+    const std::vector<float> logits = decoder.feed("decode", {id}, 1);
+    ASSERT_TRUE(decoder.last) << decoder.last.error().line();
+    actual.insert(actual.end(), logits.begin(), logits.end());
+  }
+  EXPECT_EQ(actual, expected);
+  // In two pieces it is the same too.
+  decoder.reset();
+  decoder.feed("prefill", {prompt.begin(), prompt.begin() + 3}, 1);
+  actual = decoder.feed("prefill", {prompt.begin() + 3, prompt.end()}, 4);
+  EXPECT_EQ(actual, std::vector<float>(expected.end() - actual.size(), expected.end()));
+}
+
+TEST_P(Decoders, DependOnEveryEarlierToken) {
+  SmallDecoder decoder(GetParam()(), Stage::Fused);
+  const std::vector<float> expected = decoder.feed("prefill", prompt, 1);
+  std::vector<int32_t> other = prompt;
+  other[prompt.size() - 3] = 1; // within the narrowest window
+  decoder.reset();
+  EXPECT_NE(decoder.feed("prefill", other, 1), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Interpreter, Decoders, testing::Values(smallLlama, smallGpt, smallGemma));
+
+//===----------------------------------------------------------------------===//
+// Operations from text
+//===----------------------------------------------------------------------===//
+
+class FromText : public testing::Test {
+protected:
+  /// Makes an interpreter of @f of a module in text.
+  Expected<Interpreter> parse(const std::string &text) {
+    context.loadDialect<transformer::TransformerDialect, func::FuncDialect, arith::ArithDialect>();
+    module = parseSourceString<ModuleOp>(text, &context);
+    if (!module)
+      return unusable("text does not parse", "test", text);
+    return Interpreter::create(*module, "f");
+  }
+
+  /// The error of parsing and running with these sizes and arguments.
+  std::string error(const std::string &text, std::vector<int64_t> sizes = {},
+                    std::vector<void *> arguments = {}, size_t results = 1) {
+    auto interpreter = parse(text);
+    if (!interpreter)
+      return interpreter.error().line();
+    std::vector<float> memory(64, NAN);
+    std::vector<void *> out(results, memory.data());
+    Status status = interpreter->run({sizes, arguments, out});
+    return status ? "no error" : status.error().line();
+  }
+
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+};
+
+const std::string rowsOf3 = "tensor<?x3xf32, #transformer.dims<\"rows\">>";
+const std::string sizeRows = "%n: index {transformer.size = #transformer.size<\"rows\", 1 to 4>}";
+
+TEST_F(FromText, AttributesReachTheOperations) {
+  auto interpreter = parse("func.func @f(" + sizeRows + ", %x: " + rowsOf3 +
+                           ", %w: tensor<3x3xf32>) -> (" + rowsOf3 + ", " + rowsOf3 + ", " +
+                           rowsOf3 + R"() {
+      %m = transformer.matmul %x weights(%w) {transpose} : ()" + rowsOf3 +
+                           ", tensor<3x3xf32>) -> " + rowsOf3 + R"(
+      %s = transformer.scale %m {factor = 0.5, softcap = 2.0} : )" + rowsOf3 + R"(
+      %t = transformer.softmax %m : )" + rowsOf3 + R"(
+      return %m, %s, %t : )" + rowsOf3 + ", " + rowsOf3 + ", " + rowsOf3 + "}");
+  ASSERT_TRUE(interpreter) << interpreter.error().line();
+  std::vector<float> x = {1, 2, 3, 0, -1, 1}, w = {1, 0, 2, 0, 1, 0, 1, 1, 1}, m(6), s(6), t(6);
+  std::vector<void *> arguments = {x.data(), w.data()}, results = {m.data(), s.data(), t.data()};
+  const std::vector<int64_t> sizes = {2};
+  Status status = interpreter->run({sizes, arguments, results});
+  ASSERT_TRUE(status) << status.error().line();
+  EXPECT_EQ(m, (std::vector<float>{4, 5, 5, 1, 0, 1}));
+  for (size_t i = 0; i < 6; ++i)
+    EXPECT_FLOAT_EQ(s[i], 2 * std::tanh(m[i] / 4));
+  EXPECT_FLOAT_EQ(t[0], 1 / (1 + 2 * std::exp(1.0f)));
+  EXPECT_FLOAT_EQ(t[4], 1 / (1 + 2 * std::exp(1.0f)));
+}
+
+TEST_F(FromText, HalfPrecisionRowsAreRoundedOnceForEachOperation) {
+  auto interpreter = parse(R"(
+    func.func @f(%a: tensor<1x2xf16>, %b: tensor<1x2xf16>) -> tensor<1x2xf16> {
+      %s = transformer.add %a, %b : tensor<1x2xf16>
+      %t = transformer.add %s, %b : tensor<1x2xf16>
+      return %t : tensor<1x2xf16>
+    })");
+  ASSERT_TRUE(interpreter) << interpreter.error().line();
+  // 2048 + 1 is 2048 in f16 (ties to even), and again; 1 + 0.5 + 0.5 is exact.
+  std::vector<uint16_t> a = {floatToHalf(2048), floatToHalf(1)},
+                        b = {floatToHalf(1), floatToHalf(0.5f)}, out(2);
+  std::vector<void *> arguments = {a.data(), b.data()}, results = {out.data()};
+  ASSERT_TRUE(interpreter->run({{}, arguments, results}));
+  EXPECT_EQ(halfToFloat(out[0]), 2048.0f);
+  EXPECT_EQ(halfToFloat(out[1]), 2.0f);
+}
+
+TEST_F(FromText, PackBringsAWeightIntoItsLayout) {
+  auto interpreter = parse(R"(
+    func.func @f(%w: tensor<5x64x!transformer.quant<q4_1>>)
+        -> tensor<5x64x!transformer.quant<q4_1>, #transformer.layout<interleaved, rows = 16>> {
+      %p = transformer.pack %w : tensor<5x64x!transformer.quant<q4_1>> to
+          tensor<5x64x!transformer.quant<q4_1>, #transformer.layout<interleaved, rows = 16>>
+      return %p : tensor<5x64x!transformer.quant<q4_1>,
+                         #transformer.layout<interleaved, rows = 16>>
+    })");
+  ASSERT_TRUE(interpreter) << interpreter.error().line();
+  std::vector<std::byte> weight(5 * 40), out(16 * 40, std::byte{1}), expected(16 * 40);
+  for (size_t i = 0; i < weight.size(); ++i)
+    weight[i] = static_cast<std::byte>(i);
+  packInterleaved(ElementType::Q4_1, weight.data(), 5, 64, expected.data());
+  std::vector<void *> arguments = {weight.data()}, results = {out.data()};
+  ASSERT_TRUE(interpreter->run({{}, arguments, results}));
+  EXPECT_EQ(out, expected);
+}
+
+const std::string pagedAttention = R"(
+    func.func @f(%n: index {transformer.size = #transformer.size<"rows", 1 to 4>},
+                 %s: index {transformer.size = #transformer.size<"sequences", 1 to 2>},
+                 %p: index {transformer.size = #transformer.size<"pages", 1 to 2>},
+                 %x: tensor<?x3xf32, #transformer.dims<"rows">>,
+                 %k: !transformer.cache<1, 3, f32, page = 2>,
+                 %v: !transformer.cache<1, 3, f16, page = 2>,
+                 %slots: tensor<?xi32, #transformer.dims<"rows">>,
+                 %sequences: tensor<?xi32, #transformer.dims<"rows">>,
+                 %positions: tensor<?xi32, #transformer.dims<"rows">>,
+                 %table: tensor<?x?xi32, #transformer.dims<"sequences", "pages">>,
+                 %lengths: tensor<?xi32, #transformer.dims<"sequences">>)
+        -> tensor<?x3xf32, #transformer.dims<"rows">> {
+      transformer.cache_append %x, %slots into %k : !transformer.cache<1, 3, f32, page = 2>,
+        tensor<?x3xf32, #transformer.dims<"rows">>, tensor<?xi32, #transformer.dims<"rows">>
+      transformer.cache_append %x, %slots into %v : !transformer.cache<1, 3, f16, page = 2>,
+        tensor<?x3xf32, #transformer.dims<"rows">>, tensor<?xi32, #transformer.dims<"rows">>
+      %y = transformer.attention %x, %k, %v positions(%positions) sequences(%sequences)
+          table(%table) lengths(%lengths) {heads = 1 : i64, scale = 0.0 : f64} :
+          (tensor<?x3xf32, #transformer.dims<"rows">>, !transformer.cache<1, 3, f32, page = 2>,
+           !transformer.cache<1, 3, f16, page = 2>, tensor<?xi32, #transformer.dims<"rows">>,
+           tensor<?xi32, #transformer.dims<"rows">>,
+           tensor<?x?xi32, #transformer.dims<"sequences", "pages">>,
+           tensor<?xi32, #transformer.dims<"sequences">>)
+          -> tensor<?x3xf32, #transformer.dims<"rows">>
+      return %y : tensor<?x3xf32, #transformer.dims<"rows">>
+    })";
+
+TEST_F(FromText, PagedAttentionOfTwoSequences) {
+  // Scale 0 makes each result the mean of the rows seen: sequence 0 has rows 0, 2 and 3, sequence 1
+  // row 1. Pages: sequence 0 in pages 3 and 0, sequence 1 in page 2 (its second one is not there).
+  std::vector<float> x = {1, 2, 3, 100, 200, 300, 3, 4, 5, 5, 6, 10}, keys(8 * 3, NAN), out(12);
+  std::vector<uint16_t> values(8 * 3, 0x7e00);
+  std::vector<int32_t> slots = {6, 4, 7, 0}, sequences = {0, 1, 0, 0}, positions = {0, 0, 1, 2},
+                       table = {3, 0, 2, -1}, lengths = {3, 1};
+  std::vector<void *> arguments = {x.data(),         keys.data(),      values.data(),
+                                   slots.data(),     sequences.data(), positions.data(),
+                                   table.data(),     lengths.data()};
+  std::vector<void *> results = {out.data()};
+  const std::vector<int64_t> sizes = {4, 2, 2};
+  auto interpreter = parse(pagedAttention);
+  ASSERT_TRUE(interpreter) << interpreter.error().line();
+  Status status = interpreter->run({sizes, arguments, results});
+  ASSERT_TRUE(status) << status.error().line();
+  EXPECT_EQ(out, (std::vector<float>{1, 2, 3, 100, 200, 300, 2, 3, 4, 3, 4, 6}));
+
+  positions[1] = 2; // in the page that is not there
+  EXPECT_THAT(error(pagedAttention, sizes, arguments),
+              HasSubstr("transformer.attention in @f): row 1 sees position 2 of sequence 1, which "
+                        "has no slot"));
+  positions[1] = 4;
+  EXPECT_THAT(error(pagedAttention, sizes, arguments),
+              HasSubstr("row 1 sees position 4, but the table has 2 pages of 2"));
+  sequences[1] = 2;
+  EXPECT_THAT(error(pagedAttention, sizes, arguments), HasSubstr("sequences[1] is 2"));
+}
+
+//===----------------------------------------------------------------------===//
+// Refusals
+//===----------------------------------------------------------------------===//
+
+const std::string identity = "func.func @f(" + sizeRows + ", %x: " + rowsOf3 + ") -> " + rowsOf3 +
+                             " { %y = transformer.softmax %x : " + rowsOf3 +
+                             " return %y : " + rowsOf3 + " }";
+
+TEST_F(FromText, WrongBindingsAreRefused) {
+  std::vector<float> x(12);
+  EXPECT_EQ(error(identity, {4}, {x.data()}), "no error");
+  EXPECT_THAT(error(identity, {5}, {x.data()}),
+              HasSubstr("size 'rows' is 5, out of the range 1 to 4"));
+  EXPECT_THAT(error(identity, {0}, {x.data()}), HasSubstr("size 'rows' is 0"));
+  EXPECT_THAT(error(identity, {}, {x.data()}), HasSubstr("0 sizes are given where 1 are needed"));
+  EXPECT_THAT(error(identity, {1}, {}), HasSubstr("0 arguments are given where 1 are needed"));
+  EXPECT_THAT(error(identity, {1}, {nullptr}), HasSubstr("argument 1 is not bound"));
+  EXPECT_THAT(error(identity, {1}, {x.data()}, 0), HasSubstr("0 results are given where 1"));
+}
+
+TEST_F(FromText, ACancelledRunEndsAsInterrupted) {
+  auto interpreter = parse(identity);
+  ASSERT_TRUE(interpreter);
+  std::vector<float> x(3, 1.0f), y(3, 7.0f);
+  std::vector<void *> arguments = {x.data()}, results = {y.data()};
+  const std::vector<int64_t> sizes = {1};
+  std::atomic<bool> cancel = true;
+  Status status = interpreter->run({sizes, arguments, results}, {.cancel = &cancel});
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().kind, ErrorKind::Interrupted);
+  EXPECT_EQ(y, std::vector<float>(3, 7.0f));
+}
+
+TEST_F(FromText, LaunchesAreTimed) {
+  const std::string launch = " = transformer.launch @k(%n, %x) : (index, " + rowsOf3 + ") -> " +
+                             rowsOf3 + " ";
+  auto interpreter =
+      parse("transformer.kernel @k(" + sizeRows + ", %x: " + rowsOf3 + ") -> " + rowsOf3 +
+            " { %y = transformer.softmax %x : " + rowsOf3 + " transformer.yield %y : " + rowsOf3 +
+            " } func.func @f(" + sizeRows + ", %x: " + rowsOf3 + ") -> (" + rowsOf3 + ", " +
+            rowsOf3 + ") { %y" + launch + "%z" + launch + " return %y, %z : " + rowsOf3 + ", " +
+            rowsOf3 + " }");
+  ASSERT_TRUE(interpreter) << interpreter.error().line();
+  std::vector<float> x(3, 1.0f), y(3), z(3);
+  std::vector<void *> arguments = {x.data()}, results = {y.data(), z.data()};
+  const std::vector<int64_t> sizes = {1};
+  std::vector<int64_t> times = {99, 99, 99};
+  ASSERT_TRUE(interpreter->run({sizes, arguments, results}, {.launchNanoseconds = &times}));
+  ASSERT_EQ(times.size(), 2u);
+  EXPECT_GT(times[0], 0);
+  EXPECT_EQ(y, std::vector<float>(3, 1.0f / 3.0f));
+  EXPECT_EQ(z, y);
+}
+
+TEST_F(FromText, WhatCannotBeInterpretedIsNamed) {
+  EXPECT_THAT(error("func.func private @g()"), HasSubstr("(@f): the module has no such function"));
+  EXPECT_THAT(error("func.func private @f()"), HasSubstr("no body of one block"));
+  EXPECT_THAT(error("func.func @f(%n: index) { return }"),
+              HasSubstr("argument 0 is an index without transformer.size"));
+  EXPECT_THAT(error("func.func @f(%x: tensor<?x3xf32>) { return }"),
+              HasSubstr("unnamed dynamic dimension"));
+  EXPECT_THAT(error("func.func @f(%x: " + rowsOf3 + ") { return }"),
+              HasSubstr("follows a size that the function does not take"));
+  EXPECT_THAT(error("func.func @f(%x: tensor<2x2x2xf32>) { return }"), HasSubstr("one or two"));
+  EXPECT_THAT(error("func.func @f() -> tensor<1x1xf32> {"
+                    " %x = arith.constant dense<1.0> : tensor<1x1xf32>"
+                    " return %x : tensor<1x1xf32> }"),
+              HasSubstr("arith.constant in @f): the reference backend does not know it"));
+  EXPECT_THAT(error("func.func @f(" + sizeRows + ") -> index { return %n : index }"),
+              HasSubstr("only tensors can be returned"));
+}
+
+TEST_F(FromText, AModuleThatBecameInvalidIsRefused) {
+  ASSERT_TRUE(parse(identity));
+  // A width that softmax cannot change.
+  module->walk([](transformer::SoftmaxOp op) {
+    op.getOutput().setType(cast<RankedTensorType>(op.getInput().getType()).clone({1, 2}));
+  });
+  auto interpreter = Interpreter::create(*module, "f");
+  ASSERT_FALSE(interpreter);
+  EXPECT_THAT(interpreter.error().line(), HasSubstr("module is not valid"));
+}
+
+TEST(Refusals, IndicesOutOfRangeNameTheOperation) {
+  SmallDecoder decoder(smallLlama(), Stage::Fused);
+  auto errorWith = [&](const std::string &input, std::vector<int32_t> values) {
+    decoder.reset();
+    decoder.override = {{input, std::move(values)}};
+    decoder.feed("prefill", {1, 2, 3}, 1);
+    return decoder.last ? "no error" : decoder.last.error().line();
+  };
+  EXPECT_EQ(errorWith("ids", {0, 1, 40}), "no error");
+  EXPECT_THAT(errorWith("ids", {0, 1, 41}), HasSubstr("ids[2] is 41, out of the range 0 to 40"));
+  EXPECT_THAT(errorWith("ids", {0, -1, 4}), HasSubstr("transformer.embedding in @prefill"));
+  EXPECT_THAT(errorWith("outputs", {3}), HasSubstr("rows[0] is 3, out of the range 0 to 2"));
+  EXPECT_THAT(errorWith("positions", {0, 1, 48}), HasSubstr("positions[2] is 48"));
+  EXPECT_THAT(errorWith("sequences", {0, 1, 0}), HasSubstr("sequences[1] is 1"));
+  EXPECT_THAT(errorWith("table", {-1}), HasSubstr("has no slot in the table"));
+}
+
+} // namespace
+} // namespace kernelforge

@@ -1,0 +1,103 @@
+#include "kernelforge/backend/Backend.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+using namespace kernelforge;
+using testing::HasSubstr;
+
+namespace {
+
+/// in -> (kernel) -> arena -> (kernel) -> out, one size n of 1 to 100.
+Program twoLaunches() {
+  Program program;
+  program.function = "f";
+  program.sizes = {{"n", 1, 100}};
+  program.buffers = {{"in", BufferKind::Argument, {4, 0, 1}, 0},
+                     {"middle", BufferKind::Intermediate, {4, 0, 1}, 64},
+                     {"out", BufferKind::Argument, {4, 0, 1}, 0}};
+  program.arguments = {0};
+  program.results = {2};
+  program.arenaBytes = 64 + 400;
+  Artifact artifact;
+  artifact.kernel = artifact.entry = "k";
+  artifact.sizeNames = {"n"};
+  artifact.phases.resize(1);
+  artifact.phases[0].grid = {{2, 0, 16}};
+  program.artifacts = {artifact};
+  program.launches = {{0, {0, 1}, {0}, 0}, {0, {1, 2}, {0}, 0}};
+  return program;
+}
+
+TEST(Program, ExtentsFollowSizes) {
+  int64_t sizes[] = {33, 5};
+  EXPECT_EQ((Extent{2, 0, 16}.evaluate(sizes)), 6);
+  EXPECT_EQ((Extent{3, 1, 1}.evaluate(sizes)), 15);
+  EXPECT_EQ((Extent{7, -1, 1}.evaluate(sizes)), 7);
+}
+
+TEST(Program, ConsistentOnePasses) {
+  Status status = checkProgram(twoLaunches());
+  EXPECT_TRUE(status) << status.error().line();
+}
+
+/// Each defect alone is found and named.
+TEST(Program, DefectsAreFound) {
+  struct Defect {
+    void (*make)(Program &);
+    const char *message;
+  };
+  const Defect defects[] = {
+      {[](Program &p) { p.arenaBytes = 463; }, "'middle' does not lie in the arena"},
+      {[](Program &p) { p.buffers[1].offset = 8; }, "'middle' does not lie in the arena"},
+      {[](Program &p) { p.buffers[1].offset = -64; }, "'middle' does not lie in the arena"},
+      {[](Program &p) { p.buffers[0].bytes = {INT64_MAX, 0, 1}; }, "'in' overflows"},
+      {[](Program &p) { p.buffers[0].bytes = {4, 1, 1}; }, "'in' overflows"},
+      {[](Program &p) { p.buffers[0].bytes = {4, 0, 0}; }, "'in' overflows"},
+      {[](Program &p) { p.arguments = {}; }, "'in' is bound nowhere"},
+      {[](Program &p) { p.results = {2, 0}; }, "'in' is bound twice"},
+      {[](Program &p) { p.arguments = {0, 1}; }, "'middle' is an intermediate and bound"},
+      {[](Program &p) { p.arguments = {3}; }, "no buffer 3"},
+      {[](Program &p) { p.results = {-1}; }, "no buffer -1"},
+      {[](Program &p) { p.launches[0].artifact = 1; }, "no artifact 1"},
+      {[](Program &p) { p.launches[1].buffers = {1, 3}; }, "buffer 3"},
+      {[](Program &p) { p.launches[1].sizes = {1}; }, "size 1"},
+      {[](Program &p) { p.launches[1].sizes = {}; }, "0 sizes of 1"},
+      {[](Program &p) { p.artifacts[0].phases[0].grid = {{INT64_MAX, 0, 1}}; }, "grid of 'k'"},
+      {[](Program &p) {
+         p.artifacts[0].phases[0].grid = {{int64_t(1) << 40, -1, 1}, {int64_t(1) << 40, -1, 1}};
+       },
+       "grid of 'k'"},
+      {[](Program &p) { p.artifacts[0].phases[0].scratchBytes = -1; }, "negative scratch"},
+      {[](Program &p) { p.sizes[0].max = 0; }, "empty range"},
+  };
+  for (const Defect &defect : defects) {
+    Program program = twoLaunches();
+    defect.make(program);
+    Status status = checkProgram(program);
+    ASSERT_FALSE(status) << defect.message;
+    EXPECT_EQ(status.error().kind, ErrorKind::Unusable);
+    EXPECT_THAT(status.error().line(), HasSubstr(defect.message));
+  }
+}
+
+TEST(Program, BindingsAreChecked) {
+  Program program = twoLaunches();
+  float in[100], out[100];
+  int64_t n = 100, over = 101, zero = 0;
+  void *arguments[] = {in}, *results[] = {out}, *null[] = {nullptr};
+  auto line = [&](Bindings bindings) {
+    Status status = checkBindings(program, bindings);
+    return status ? std::string("fine") : status.error().line();
+  };
+  EXPECT_EQ(line({{&n, 1}, arguments, results}), "fine");
+  EXPECT_THAT(line({{&over, 1}, arguments, results}), HasSubstr("'n' is 101, out of the range"));
+  EXPECT_THAT(line({{&zero, 1}, arguments, results}), HasSubstr("'n' is 0"));
+  EXPECT_THAT(line({{}, arguments, results}), HasSubstr("0 sizes"));
+  EXPECT_THAT(line({{&n, 1}, {}, results}), HasSubstr("0 arguments"));
+  EXPECT_THAT(line({{&n, 1}, arguments, {}}), HasSubstr("0 results"));
+  EXPECT_THAT(line({{&n, 1}, null, results}), HasSubstr("'in'"));
+  EXPECT_THAT(line({{&n, 1}, arguments, null}), HasSubstr("'out'"));
+}
+
+} // namespace

@@ -1,0 +1,268 @@
+#include "KernelRunner.h"
+
+#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/LowerToLLVM.h"
+#include "kernelforge/codegen/cpu/ObjectEmitter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <random>
+#include <sys/mman.h>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Parser/Parser.h"
+
+namespace kernelforge {
+
+namespace {
+
+/// All ones is a NaN in f32, f16 and bf16, and -1 as an integer.
+constexpr std::byte poison{0xff};
+constexpr size_t page = 4096;
+
+size_t roundUp(size_t value, size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/// Memory whose end lies against a page that cannot be touched; what lies before it and between it
+/// and that page is poisoned and looked at afterwards.
+class GuardedBuffer {
+public:
+  GuardedBuffer(size_t bytes, size_t alignment, const Bytes *content = nullptr) : bytes(bytes) {
+    mapped = roundUp(bytes + page, page) + page;
+    void *memory =
+        mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+      std::abort();
+    base = static_cast<std::byte *>(memory);
+    begin = base + (mapped - page - roundUp(bytes, alignment));
+    std::fill(base, base + mapped - page, poison);
+    if (mprotect(base + mapped - page, page, PROT_NONE) != 0)
+      std::abort();
+    if (content)
+      std::copy(content->begin(), content->end(), begin);
+  }
+  ~GuardedBuffer() { munmap(base, mapped); }
+  GuardedBuffer(const GuardedBuffer &) = delete;
+  GuardedBuffer &operator=(const GuardedBuffer &) = delete;
+
+  void *data() const { return begin; }
+  Bytes content() const { return Bytes(begin, begin + bytes); }
+  void fill() { std::fill(begin, begin + bytes, poison); }
+
+  bool guardsAreIntact() const {
+    auto intact = [](std::byte value) { return value == poison; };
+    return std::all_of(base, begin, intact) &&
+           std::all_of(begin + bytes, base + mapped - page, intact);
+  }
+
+private:
+  size_t bytes, mapped;
+  std::byte *base, *begin;
+};
+
+} // namespace
+
+Expected<CompiledKernel> CompiledKernel::compile(const std::string &text, const std::string &level,
+                                                 const Knobs &knobs, int64_t threads) {
+  auto scheduler = [&](transformer::KernelOp kernel, const CpuTarget &target) -> Status {
+    KF_TRY(auto schedule, cpu::defaultSchedule(kernel, target, threads));
+    mlir::NamedAttrList merged(schedule.getKnobs());
+    mlir::Builder builder(kernel.getContext());
+    for (const auto &[name, value] : knobs)
+      merged.set(name, builder.getI64IntegerAttr(value));
+    kernel.setScheduleAttr(transformer::ScheduleAttr::get(
+        kernel.getContext(), merged.getDictionary(kernel.getContext())));
+    return {};
+  };
+  return compile(text, level, scheduler, cpu::emitKernel);
+}
+
+Expected<CompiledKernel> CompiledKernel::compileWith(const Emitter &emitter,
+                                                     const std::string &text,
+                                                     const std::string &level) {
+  auto none = [](transformer::KernelOp, const CpuTarget &) -> Status { return {}; };
+  return compile(text, level, none, emitter);
+}
+
+Expected<CompiledKernel> CompiledKernel::compile(const std::string &text, const std::string &level,
+                                                 const Scheduler &scheduler,
+                                                 const Emitter &emitter) {
+  CompiledKernel result;
+  result.context = std::make_shared<mlir::MLIRContext>(mlir::MLIRContext::Threading::DISABLED);
+  result.context->loadDialect<transformer::TransformerDialect, mlir::LLVM::LLVMDialect,
+                              mlir::func::FuncDialect, mlir::arith::ArithDialect,
+                              mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
+  std::string diagnostics;
+  mlir::ScopedDiagnosticHandler handler(result.context.get(), [&](mlir::Diagnostic &diagnostic) {
+    diagnostics += diagnostic.str() + "; ";
+    return mlir::success();
+  });
+  auto parsed = mlir::parseSourceString<mlir::ModuleOp>(text, result.context.get());
+  if (!parsed)
+    return unusable("kernel does not parse", text, diagnostics);
+  // The context must die last: the module's deleter holds it.
+  result.module = std::shared_ptr<mlir::OwningOpRef<mlir::ModuleOp>>(
+      new mlir::OwningOpRef<mlir::ModuleOp>(std::move(parsed)),
+      [context = result.context](mlir::OwningOpRef<mlir::ModuleOp> *module) { delete module; });
+  auto kernels = (*result.module)->getOps<transformer::KernelOp>();
+  if (kernels.empty())
+    return unusable("test is not usable", text, "it has no kernel");
+  result.kernel = *kernels.begin();
+
+  KF_TRY(CpuTarget target, parseTarget(level, ""));
+  KF_CHECK(scheduler(result.kernel, target));
+  llvm::raw_string_ostream(result.schedule) << result.kernel.getScheduleAttr();
+
+  mlir::OwningOpRef<mlir::ModuleOp> emitted =
+      mlir::ModuleOp::create(mlir::UnknownLoc::get(result.context.get()));
+  KF_TRY(result.launching, emitter(*emitted, result.kernel, target, "entry"));
+  if (std::getenv("KERNELFORGE_TEST_DUMP"))
+    emitted->dump();
+  KF_CHECK(lowerToLLVM(*emitted));
+  KF_TRY(result.object, emitObject(*emitted, target, "entry"));
+  Artifact artifact;
+  artifact.kernel = artifact.entry = "entry";
+  artifact.code = result.object;
+  KF_TRY(std::unique_ptr<LoadedCode> code, LoadedCode::load({&artifact, 1}));
+  result.code = std::move(code);
+  return result;
+}
+
+KernelOutcome CompiledKernel::run(const std::vector<int64_t> &sizes,
+                                  const std::vector<Bytes> &arguments, size_t alignment) const {
+  KernelOutcome forward = runOnce(sizes, arguments, alignment, /*reverse=*/false);
+  KernelOutcome backward = runOnce(sizes, arguments, alignment, /*reverse=*/true);
+  EXPECT_TRUE(forward.results == backward.results && forward.arguments == backward.arguments)
+      << "results depend on the order of tasks";
+  return forward;
+}
+
+KernelOutcome CompiledKernel::runOnce(const std::vector<int64_t> &sizes,
+                                      const std::vector<Bytes> &arguments, size_t alignment,
+                                      bool reverse) const {
+  transformer::KernelOp op = kernel; // MLIR's accessors are not const
+  const unsigned numSizes = op.getNumSizes();
+  auto bytesOfType = [&](mlir::Type type) -> size_t {
+    auto tensor = llvm::cast<mlir::RankedTensorType>(type);
+    int64_t rows = -1;
+    for (unsigned i = 0; i < numSizes; ++i)
+      if (op.getSize(i).getName().getValue() == rowsSizeName(tensor))
+        rows = sizes[i];
+    return weightBytes(tensor, rows).value();
+  };
+  if (sizes.size() != numSizes || arguments.size() + numSizes != op.getNumArguments()) {
+    ADD_FAILURE() << "the kernel takes other sizes or arguments than the test gives";
+    return {};
+  }
+
+  std::vector<std::unique_ptr<GuardedBuffer>> buffers;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    mlir::Type type = op.getArgumentTypes()[numSizes + i];
+    if (llvm::isa<mlir::RankedTensorType>(type) && bytesOfType(type) != arguments[i].size()) {
+      ADD_FAILURE() << "argument " << i << " has " << arguments[i].size() << " bytes, not "
+                    << bytesOfType(type);
+      return {};
+    }
+    buffers.push_back(
+        std::make_unique<GuardedBuffer>(arguments[i].size(), alignment, &arguments[i]));
+  }
+  for (mlir::Type type : op.getResultTypes())
+    buffers.push_back(std::make_unique<GuardedBuffer>(bytesOfType(type), alignment));
+  buffers.push_back(
+      std::make_unique<GuardedBuffer>(launching.workspaceBytes.evaluate(sizes.data()), 64));
+
+  std::vector<void *> pointers;
+  for (const auto &buffer : buffers)
+    pointers.push_back(buffer->data());
+  for (size_t index = 0; index < launching.phases.size(); ++index) {
+    const Phase &phase = launching.phases[index];
+    int64_t tasks = 1;
+    for (const Extent &extent : phase.grid)
+      tasks *= extent.evaluate(sizes.data());
+    GuardedBuffer scratch(phase.scratchBytes, 64);
+    for (int64_t i = 0; i < tasks; ++i) {
+      scratch.fill();
+      code->entry(0)(pointers.data(), sizes.data(), int64_t(index), reverse ? tasks - 1 - i : i,
+                     scratch.data());
+    }
+    EXPECT_TRUE(scratch.guardsAreIntact()) << "phase " << index << " wrote outside its scratch";
+  }
+
+  KernelOutcome outcome;
+  for (size_t i = 0; i < buffers.size(); ++i)
+    EXPECT_TRUE(buffers[i]->guardsAreIntact()) << "buffer " << i << " was written outside";
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    outcome.arguments.push_back(buffers[i]->content());
+    if (llvm::isa<mlir::RankedTensorType>(op.getArgumentTypes()[numSizes + i]))
+      EXPECT_EQ(outcome.arguments[i], arguments[i]) << "argument " << i << " was written";
+  }
+  for (size_t i = 0; i < op.getNumResults(); ++i)
+    outcome.results.push_back(buffers[arguments.size() + i]->content());
+  return outcome;
+}
+
+std::vector<std::string> runnableLevels() {
+  std::vector<std::string> levels{"native"};
+  for (const char *level : {"avx512", "avx2"})
+    if (auto target = parseTarget(level, ""); target && checkRunnable(*target))
+      levels.push_back(level);
+  return levels;
+}
+
+CompiledKernel compileOrDie(const std::string &text, const std::string &level, const Knobs &knobs,
+                            int64_t threads) {
+  auto kernel = CompiledKernel::compile(text, level, knobs, threads);
+  if (!kernel) {
+    fmt::print(stderr, "{}\n", kernel.error().line());
+    std::abort();
+  }
+  return std::move(*kernel);
+}
+
+std::vector<float> randomFloats(size_t count, uint64_t seed, float deviation) {
+  std::mt19937_64 generator(seed);
+  std::normal_distribution<float> normal(0.0f, deviation);
+  std::vector<float> values(count);
+  for (float &value : values)
+    value = normal(generator);
+  return values;
+}
+
+void expectClose(const std::vector<float> &actual, const std::vector<double> &expected,
+                 const std::string &what, double nmse) {
+  ASSERT_EQ(actual.size(), expected.size()) << what;
+  double error = 0, norm = 0, worst = -1;
+  size_t worstIndex = 0, zeros = 0, expectedZeros = 0;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const double a = actual[i], e = expected[i];
+    if (!std::isfinite(a) || !std::isfinite(e)) {
+      ASSERT_TRUE(a == e || (std::isnan(a) && std::isnan(e)))
+          << what << ": element " << i << " is " << a << ", not " << e;
+      continue;
+    }
+    const double difference = std::fabs(a - e);
+    if (difference > worst) {
+      worst = difference;
+      worstIndex = i;
+    }
+    error += difference * difference;
+    norm += e * e;
+    zeros += a == 0;
+    expectedZeros += static_cast<float>(e) == 0;
+  }
+  EXPECT_LE(error, nmse * norm) << what << ": element " << worstIndex << " of " << actual.size()
+                                << " is " << (actual.empty() ? 0.0f : actual[worstIndex])
+                                << ", not " << (actual.empty() ? 0.0 : expected[worstIndex]);
+  // A tenth more zeros than expected is no rounding but an element that was never computed.
+  EXPECT_LE(zeros, expectedZeros + actual.size() / 10) << what << ": too many zeros";
+}
+
+} // namespace kernelforge

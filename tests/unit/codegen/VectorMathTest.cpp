@@ -1,0 +1,217 @@
+#include "KernelRunner.h"
+
+#include "kernelforge/codegen/cpu/VectorMath.h"
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernelforge/codegen/cpu/ObjectEmitter.h"
+
+using namespace kernelforge;
+
+namespace {
+
+constexpr float inf = std::numeric_limits<float>::infinity();
+constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+
+/// Rows of 16; the body is not looked at.
+constexpr const char *vectors = R"mlir(
+transformer.kernel @vectors(%n: index {transformer.size = #transformer.size<"n", 1 to 1000000>},
+                            %x: tensor<?x16xf32, #transformer.dims<"n">>)
+    -> tensor<?x16xf32, #transformer.dims<"n">> {
+  %y = transformer.scale %x : tensor<?x16xf32, #transformer.dims<"n">>
+  transformer.yield %y : tensor<?x16xf32, #transformer.dims<"n">>
+})mlir";
+
+using Function = mlir::Value (*)(cpu::KernelBuilder &, mlir::Value);
+
+/// Code of a vector function, for one target.
+CompiledKernel compileFunction(Function function, const std::string &level) {
+  auto emitter = [&](mlir::ModuleOp module, transformer::KernelOp kernel, const CpuTarget &target,
+                     llvm::StringRef entry) -> Expected<Launching> {
+    cpu::KernelBuilder k(module, kernel, target, entry);
+    mlir::Value rows = k.rows(kernel.getArgumentTypes()[1]);
+    k.loop(k.c(0), rows, 1, [&](mlir::Value row) {
+      mlir::Value offset = k.mul(row, 4 * cpu::lanes);
+      mlir::Value x = k.loadVec(k.at(k.argument(kernel.getBody().getArgument(1)), offset));
+      k.storeVec(function(k, x), k.at(k.result(0), offset));
+    });
+    k.finish();
+    Launching launching;
+    launching.phases.push_back(Phase{{Extent{1}}});
+    return launching;
+  };
+  auto kernel = CompiledKernel::compileWith(emitter, vectors, level);
+  if (!kernel)
+    ADD_FAILURE() << kernel.error().line();
+  return std::move(kernel.value());
+}
+
+std::vector<float> apply(const CompiledKernel &kernel, std::vector<float> x) {
+  const size_t count = x.size();
+  x.resize((count + 15) / 16 * 16);
+  auto rows = static_cast<int64_t>(x.size() / 16);
+  std::vector<float> y = valuesOf<float>(kernel.run({rows}, {bytesOf(x)}).results.at(0));
+  y.resize(count);
+  return y;
+}
+
+/// Every 1009th f32 by its bits: all exponents, denormals, NaNs; and what is special.
+std::vector<float> samples() {
+  std::vector<float> x{0.0f, -0.0f, 1.0f, -1.0f, inf, -inf, nan, 0x1p-149f, -0x1p-149f, 0x1p-126f};
+  for (uint64_t bits = 0; bits < (uint64_t(1) << 32); bits += 1009)
+    x.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
+  return x;
+}
+
+/// The neighbourhood of points where a function's code changes its way.
+std::vector<float> around(const std::vector<float> &points) {
+  std::vector<float> x;
+  for (float point : points)
+    for (int32_t step = -2000; step <= 2000; ++step)
+      for (float sign : {1.0f, -1.0f})
+        x.push_back(sign * std::bit_cast<float>(std::bit_cast<int32_t>(point) + step));
+  return x;
+}
+
+/// Distance in units of the last place of the exact result.
+double ulps(float actual, double expected) {
+  if (std::isnan(expected) || std::isinf(static_cast<float>(expected)))
+    return (std::isnan(expected) && std::isnan(actual)) || actual == static_cast<float>(expected)
+               ? 0
+               : inf;
+  int exponent = expected == 0 ? -126 : std::max(std::ilogb(expected), -126);
+  double error = std::fabs(actual - expected) / std::ldexp(1.0, exponent - 23);
+  return std::isnan(error) ? inf : error;
+}
+
+struct Worst {
+  double ulps = 0;
+  float x = 0, y = 0;
+};
+
+Worst worstOf(const std::vector<float> &x, const std::vector<float> &y, double (*exact)(double)) {
+  Worst worst;
+  for (size_t i = 0; i < x.size(); ++i) {
+    double error = ulps(y[i], exact(x[i]));
+    if (error > worst.ulps)
+      worst = {error, x[i], y[i]};
+  }
+  return worst;
+}
+
+void expectAccurate(const char *name, Function function, double (*exact)(double), double limit,
+                    const std::vector<float> &joints) {
+  std::vector<float> x = samples(), more = around(joints);
+  x.insert(x.end(), more.begin(), more.end());
+  for (const std::string &level : runnableLevels()) {
+    CompiledKernel kernel = compileFunction(function, level);
+    Worst worst = worstOf(x, apply(kernel, x), exact);
+    EXPECT_LE(worst.ulps, limit) << name << " on " << level << ": x = " << worst.x << " gives "
+                                 << worst.y << ", not " << exact(worst.x);
+    testing::Test::RecordProperty(std::string(name) + "_ulps_" + level,
+                                  std::to_string(worst.ulps));
+    auto undefined = undefinedSymbols(kernel.object);
+    ASSERT_TRUE(undefined);
+    EXPECT_THAT(*undefined, testing::IsEmpty());
+  }
+}
+
+/// exp as the header has it: results that are no normal numbers are 0.
+double expWithoutDenormals(double x) {
+  double y = std::exp(x);
+  return y < 0x1p-126 ? 0 : y;
+}
+
+} // namespace
+
+TEST(VectorMath, ExpIsAccurateEverywhere) {
+  expectAccurate("exp", cpu::emitExp, expWithoutDenormals, 2,
+                 {0x1.62e42ep+6f, 0x1.5d589ep+6f, 0.34657359f, 1.03972077f, 87.0f, 88.0f});
+}
+
+TEST(VectorMath, TanhIsAccurateEverywhere) {
+  expectAccurate("tanh", cpu::emitTanh, [](double x) { return std::tanh(x); }, 3,
+                 {0.625f, 9.0f, 44.36f});
+}
+
+TEST(VectorMath, ErfIsAccurateEverywhere) {
+  expectAccurate("erf", cpu::emitErf, [](double x) { return std::erf(x); }, 4,
+                 {0.875f, 3.9f, 4.0f});
+}
+
+TEST(VectorMath, SignOfZeroIsKept) {
+  for (Function function : {cpu::emitTanh, cpu::emitErf}) {
+    std::vector<float> y = apply(compileFunction(function, "native"), {0.0f, -0.0f});
+    EXPECT_FALSE(std::signbit(y[0]));
+    EXPECT_TRUE(std::signbit(y[1]));
+  }
+}
+
+TEST(VectorMath, SoftcapCapsAndKeepsSmallValues) {
+  auto capped = [](cpu::KernelBuilder &k, mlir::Value x) { return cpu::emitSoftcap(k, 30.0, x); };
+  auto plain = [](cpu::KernelBuilder &k, mlir::Value x) { return cpu::emitSoftcap(k, 0.0, x); };
+  std::vector<float> x{0.0f, 1.0f, -29.0f, 1e9f, -inf, inf, nan, 3e-6f};
+  std::vector<float> y = apply(compileFunction(capped, "native"), x);
+  for (size_t i = 0; i < x.size(); ++i)
+    EXPECT_LE(ulps(y[i], 30.0 * std::tanh(x[i] / 30.0)), 4) << x[i];
+  std::vector<float> same = apply(compileFunction(plain, "native"), x);
+  EXPECT_EQ(bytesOf(same), bytesOf(x));
+}
+
+TEST(VectorMath, ActivationsAreAccurate) {
+  using transformer::Activation;
+  struct Case {
+    const char *name;
+    Function function;
+    double (*exact)(double);
+    double limit; ///< of the error over max(|x|, |result|) in units of 2^-24
+  };
+  const Case cases[] = {
+      {"silu",
+       [](cpu::KernelBuilder &k, mlir::Value x) {
+         return cpu::emitActivation(k, Activation::Silu, x);
+       },
+       [](double x) { return x / (1 + std::exp(-x)); }, 4},
+      {"gelu",
+       [](cpu::KernelBuilder &k, mlir::Value x) {
+         return cpu::emitActivation(k, Activation::Gelu, x);
+       },
+       [](double x) { return 0.5 * x * (1 + std::erf(x * std::sqrt(0.5))); }, 4},
+      {"gelu_tanh",
+       [](cpu::KernelBuilder &k, mlir::Value x) {
+         return cpu::emitActivation(k, Activation::GeluTanh, x);
+       },
+       [](double x) {
+         return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+       },
+       4},
+      {"relu",
+       [](cpu::KernelBuilder &k, mlir::Value x) {
+         return cpu::emitActivation(k, Activation::Relu, x);
+       },
+       [](double x) { return x < 0 ? 0 : x; }, 0},
+  };
+  std::vector<float> x = randomFloats(100000, 1, 4.0f);
+  for (float large : {100.0f, 1e4f, 1e30f, 3e38f, 1e-30f, 1e-40f, 0.0f, nan, inf})
+    x.insert(x.end(), {large, -large});
+  for (const Case &test : cases)
+    for (const std::string &level : runnableLevels()) {
+      std::vector<float> y = apply(compileFunction(test.function, level), x);
+      for (size_t i = 0; i < x.size(); ++i) {
+        double expected = test.exact(x[i]);
+        if (!std::isfinite(expected)) {
+          EXPECT_TRUE(y[i] == expected || (std::isnan(y[i]) && std::isnan(expected)))
+              << test.name << " on " << level << " of " << x[i] << " is " << y[i];
+          continue;
+        }
+        double error = std::fabs(y[i] - expected) / std::max(std::fabs(x[i]), 0x1p-126f);
+        ASSERT_LE(error, test.limit * 0x1p-24)
+            << test.name << " on " << level << " of " << x[i] << " is " << y[i];
+      }
+    }
+}

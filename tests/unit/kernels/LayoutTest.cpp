@@ -1,0 +1,112 @@
+// The interleaved layout: exact bytes, and every type there and back.
+#include "kernelforge/kernels/Layout.h"
+
+#include <cstring>
+#include <gtest/gtest.h>
+#include <random>
+#include <vector>
+
+namespace kernelforge {
+namespace {
+
+std::vector<std::byte> randomBytes(size_t size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::byte> bytes(size);
+  for (std::byte &byte : bytes)
+    byte = static_cast<std::byte>(random());
+  return bytes;
+}
+
+/// Memory of the packed form, poisoned, with guard bytes behind it.
+struct Packed {
+  Packed(ElementType type, const std::vector<std::byte> &rows, int64_t n, int64_t k)
+      : size((n + 15) / 16 * 16 * *rowBytes(type, k)), bytes(size + 64, std::byte{0xa5}) {
+    packInterleaved(type, rows.data(), n, k, bytes.data());
+  }
+  size_t size;
+  std::vector<std::byte> bytes;
+};
+
+class EveryType : public testing::TestWithParam<ElementType> {};
+
+TEST_P(EveryType, ComesBackBitByBit) {
+  const ElementTypeInfo &t = info(GetParam());
+  for (int64_t n : {1, 15, 16, 17, 33})
+    for (int64_t blocks : {1, 3, 70}) {
+      const int64_t k = blocks * t.blockElements;
+      const size_t bytes = *rowBytes(t.type, k);
+      auto rows = randomBytes(n * bytes, static_cast<unsigned>(n * 100 + blocks));
+      Packed packed(t.type, rows, n, k);
+      std::vector<float> expected(k), actual(k);
+      WeightView view{t.type, packed.bytes.data(), n, k, true};
+      for (int64_t row = 0; row < n; ++row) {
+        dequantizeRow(t.type, rows.data() + row * bytes, k, expected.data());
+        std::fill(actual.begin(), actual.end(), -1.0f);
+        view.readRow(row, actual.data());
+        ASSERT_EQ(0, std::memcmp(expected.data(), actual.data(), k * sizeof(float)))
+            << "row " << row << " of " << n << " x " << k;
+      }
+      // Rows that fill the last group are zero, and nothing is written behind it.
+      for (int64_t row = n; row < (n + 15) / 16 * 16; ++row) {
+        view.readRow(row, actual.data());
+        for (float value : actual)
+          ASSERT_EQ(value, 0.0f);
+      }
+      for (size_t i = packed.size; i < packed.bytes.size(); ++i)
+        ASSERT_EQ(packed.bytes[i], std::byte{0xa5});
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Layout, EveryType,
+                         testing::Values(ElementType::F32, ElementType::F16, ElementType::BF16,
+                                         ElementType::I32, ElementType::Q4_0, ElementType::Q4_1,
+                                         ElementType::Q8_0),
+                         [](const auto &test) {
+                           return std::string(kernelforge::info(test.param).name);
+                         });
+
+TEST(Layout, PutsPlainElementsOfARowSixteenApart) {
+  // 17 rows of 3: element (n, k) is 100 n + k.
+  std::vector<float> rows;
+  for (int n = 0; n < 17; ++n)
+    for (int k = 0; k < 3; ++k)
+      rows.push_back(static_cast<float>(100 * n + k));
+  std::vector<float> packed(32 * 3, -1.0f);
+  packInterleaved(ElementType::F32, reinterpret_cast<std::byte *>(rows.data()), 17, 3,
+                  reinterpret_cast<std::byte *>(packed.data()));
+  EXPECT_EQ(packed[0], 0);
+  EXPECT_EQ(packed[1], 100);
+  EXPECT_EQ(packed[15], 1500);
+  EXPECT_EQ(packed[16], 1);
+  EXPECT_EQ(packed[2 * 16 + 7], 702);
+  EXPECT_EQ(packed[3 * 16], 1600);
+  EXPECT_EQ(packed[3 * 16 + 1], 0);
+  EXPECT_EQ(packed[5 * 16], 1602);
+}
+
+TEST(Layout, PutsScalesThenMinimaThenWordsOfQuants) {
+  // 16 rows of two q4_1 blocks; byte j of row n's block b is n + 16 j + 7 b.
+  constexpr int blockBytes = 20;
+  std::vector<std::byte> rows(16 * 2 * blockBytes), packed(rows.size());
+  auto byteAt = [](int n, int b, int j) { return static_cast<std::byte>(n + 16 * j + 7 * b); };
+  for (int n = 0; n < 16; ++n)
+    for (int b = 0; b < 2; ++b)
+      for (int j = 0; j < blockBytes; ++j)
+        rows[(n * 2 + b) * blockBytes + j] = byteAt(n, b, j);
+  packInterleaved(ElementType::Q4_1, rows.data(), 16, 64, packed.data());
+  for (int b = 0; b < 2; ++b) {
+    const std::byte *block = packed.data() + b * 16 * blockBytes;
+    for (int n = 0; n < 16; ++n) {
+      for (int j = 0; j < 2; ++j) {
+        EXPECT_EQ(block[2 * n + j], byteAt(n, b, j)) << "d";
+        EXPECT_EQ(block[32 + 2 * n + j], byteAt(n, b, 2 + j)) << "m";
+      }
+      for (int w = 0; w < 4; ++w)
+        for (int j = 0; j < 4; ++j)
+          EXPECT_EQ(block[64 + (w * 16 + n) * 4 + j], byteAt(n, b, 4 + 4 * w + j)) << "word " << w;
+    }
+  }
+}
+
+} // namespace
+} // namespace kernelforge

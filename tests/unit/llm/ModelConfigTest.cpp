@@ -1,0 +1,431 @@
+#include "ModelWriters.h"
+
+#include "kernelforge/llm/ModelConfig.h"
+
+#include <cmath>
+
+namespace kernelforge {
+namespace {
+
+using namespace test;
+using nlohmann::json;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Expected<ModelConfig> configOf(const json &fields) {
+  auto document = parseJson(fields.dump(), "model file is not usable", "config.json");
+  if (!document)
+    return tl::unexpected(document.error());
+  return configFromJson(*document);
+}
+
+/// The tiny configuration with some fields set.
+json with(const json &fields) {
+  json config = tinyConfig();
+  config.update(fields);
+  return config;
+}
+
+TEST(ConfigJson, ReadsEveryField) {
+  auto config = configOf(with({{"head_dim", 6},
+                               {"rope_theta", 5e5},
+                               {"hidden_act", "gelu_pytorch_tanh"},
+                               {"attention_bias", true},
+                               {"mlp_bias", true},
+                               {"tie_word_embeddings", false},
+                               {"eos_token_id", {1, 4, 1}},
+                               {"pad_token_id", 3}}));
+  ASSERT_TRUE(config) << line(config);
+  const ModelDescription &d = config->description;
+  EXPECT_EQ(d.architecture, "llama");
+  EXPECT_EQ(d.layers, 1);
+  EXPECT_EQ(d.modelDim, 8);
+  EXPECT_EQ(d.heads, 2);
+  EXPECT_EQ(d.kvHeads, 1);
+  EXPECT_EQ(d.headDim, 6);
+  EXPECT_EQ(d.ffnDim, 16);
+  EXPECT_EQ(d.vocabSize, 5);
+  EXPECT_EQ(d.contextLength, 64);
+  EXPECT_EQ(d.normEpsilon, 1e-5);
+  EXPECT_EQ(d.activation, ActivationKind::GeluTanh);
+  EXPECT_TRUE(d.gated && d.attentionBias && d.outputBias && d.mlpBias);
+  EXPECT_FALSE(d.tiedEmbeddings);
+  EXPECT_TRUE(d.rope.present);
+  EXPECT_EQ(d.rope.pairing, RopePairing::HalfSplit);
+  EXPECT_EQ(d.rope.theta, 5e5);
+  EXPECT_EQ(d.rope.rotaryDim, 6);
+  EXPECT_TRUE(d.rope.frequencyFactors.empty());
+  EXPECT_EQ(config->special.bos, 0);
+  EXPECT_EQ(config->special.eos, 1);
+  EXPECT_EQ(config->special.padding, 3);
+  EXPECT_THAT(config->special.endOfGeneration, ElementsAre(1, 4));
+}
+
+TEST(ConfigJson, AbsentFieldsTakeTheFamilysDefaults) {
+  json config = tinyConfig();
+  for (const char *field : {"num_key_value_heads", "max_position_embeddings", "rms_norm_eps",
+                            "tie_word_embeddings", "bos_token_id", "eos_token_id"})
+    config.erase(field);
+  config["pad_token_id"] = -1;
+  auto read = configOf(config);
+  ASSERT_TRUE(read) << line(read);
+  EXPECT_EQ(read->description.kvHeads, 2);
+  EXPECT_EQ(read->description.contextLength, 2048);
+  EXPECT_EQ(read->description.normEpsilon, 1e-6);
+  EXPECT_EQ(read->description.rope.theta, 10000.0);
+  EXPECT_FALSE(read->description.tiedEmbeddings);
+  EXPECT_FALSE(read->special.bos || read->special.eos || read->special.padding);
+  config.erase("architectures");
+  config["model_type"] = "llama";
+  EXPECT_EQ(line(configOf(config)), "accepted");
+}
+
+TEST(ConfigJson, RefusesArchitecturesByName) {
+  EXPECT_THAT(line(configOf(with({{"architectures", {"Qwen3ForCausalLM"}}}))),
+              HasSubstr("architectures): architecture \"Qwen3ForCausalLM\" is not supported"));
+  EXPECT_THAT(line(configOf(with({{"architectures", "LlamaForCausalLM"}}))),
+              HasSubstr("must be an array"));
+  json config = tinyConfig();
+  config.erase("architectures");
+  EXPECT_THAT(line(configOf(config)), HasSubstr("model_type): is missing"));
+  config["model_type"] = "gpt2";
+  EXPECT_THAT(line(configOf(config)), HasSubstr("\"gpt2\" is not supported"));
+}
+
+TEST(ConfigJson, MistralOnlyWithoutAWindowThatMatters) {
+  const json mistral = with({{"architectures", {"MistralForCausalLM"}}});
+  json config = mistral;
+  config["sliding_window"] = nullptr;
+  EXPECT_EQ(line(configOf(config)), "accepted");
+  config["sliding_window"] = 64; // as long as the context
+  EXPECT_EQ(line(configOf(config)), "accepted");
+  config["sliding_window"] = 63;
+  EXPECT_THAT(line(configOf(config)), HasSubstr("sliding window of 63 positions"));
+  config = mistral; // the family's default is 4096
+  config["max_position_embeddings"] = 8192;
+  EXPECT_THAT(line(configOf(config)), HasSubstr("sliding window of 4096 positions"));
+}
+
+TEST(ConfigJson, RefusesValuesOutOfRange) {
+  struct Case {
+    const char *field;
+    json value;
+  };
+  for (const auto &[field, value] : std::vector<Case>{{"num_hidden_layers", 0},
+                                                      {"num_hidden_layers", 1025},
+                                                      {"num_hidden_layers", 1.5},
+                                                      {"num_hidden_layers", "1"},
+                                                      {"hidden_size", -8},
+                                                      {"hidden_size", 1 << 19},
+                                                      {"num_attention_heads", 0},
+                                                      {"num_key_value_heads", 0},
+                                                      {"intermediate_size", 0},
+                                                      {"vocab_size", 0},
+                                                      {"vocab_size", 1 << 25},
+                                                      {"head_dim", 2048},
+                                                      {"max_position_embeddings", 0},
+                                                      {"rms_norm_eps", 0},
+                                                      {"rms_norm_eps", -1e-5},
+                                                      {"rope_theta", 0},
+                                                      {"rope_theta", "1e4"},
+                                                      {"tie_word_embeddings", 1},
+                                                      {"attention_bias", "no"},
+                                                      {"bos_token_id", 5},
+                                                      {"bos_token_id", -1},
+                                                      {"eos_token_id", 5},
+                                                      {"pad_token_id", -2},
+                                                      {"partial_rotary_factor", 0.5},
+                                                      {"hidden_act", "mish"}})
+    EXPECT_THAT(line(configOf(with({{field, value}}))),
+                HasSubstr("config.json, field " + std::string(field) + "): "))
+        << field << " " << value;
+  EXPECT_THAT(line(configOf(with({{"eos_token_id", {1, 5}}}))), HasSubstr("eos_token_id[1]): is 5"));
+}
+
+TEST(ConfigJson, RefusesDimensionsThatDoNotFit) {
+  EXPECT_THAT(line(configOf(with({{"num_attention_heads", 3}}))),
+              HasSubstr("hidden_size 8 is no multiple of num_attention_heads 3"));
+  EXPECT_THAT(line(configOf(with({{"num_attention_heads", 4}, {"num_key_value_heads", 3}}))),
+              HasSubstr("4 attention heads are no multiple of 3"));
+  EXPECT_THAT(line(configOf(with({{"head_dim", 3}}))), HasSubstr("head dimension 3 is odd"));
+  EXPECT_THAT(line(configOf(with({{"hidden_size", 1 << 14}, {"num_attention_heads", 2}}))),
+              HasSubstr("head dimension 8192 is above 1024"));
+  EXPECT_THAT(line(configOf(with({{"quantization_config", {{"quant_method", "awq"}}}}))),
+              HasSubstr("quantization \"awq\" is not supported"));
+}
+
+TEST(ConfigJson, ScalesRope) {
+  auto linear = configOf(with({{"rope_scaling", {{"type", "linear"}, {"factor", 4}}}}));
+  ASSERT_TRUE(linear) << line(linear);
+  EXPECT_THAT(linear->description.rope.frequencyFactors, ElementsAre(4, 4));
+
+  const json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
+                       {"original_max_position_embeddings", 8192}};
+  json config = with({{"head_dim", 128}, {"rope_theta", 5e5}, {"rope_scaling", llama3}});
+  auto scaled = configOf(config);
+  ASSERT_TRUE(scaled) << line(scaled);
+  const auto &factors = scaled->description.rope.frequencyFactors;
+  ASSERT_EQ(factors.size(), 64u);
+  // Wavelengths below 2048 are kept (i <= 28), those above 8192 divided (i >= 35).
+  EXPECT_EQ(factors[28], 1.0);
+  EXPECT_GT(factors[29], 1.0);
+  EXPECT_LT(factors[34], 8.0);
+  EXPECT_EQ(factors[35], 8.0);
+  const double wavelength = 2 * M_PI * std::pow(5e5, 2.0 * 31 / 128);
+  const double smooth = (8192 / wavelength - 1) / 3;
+  EXPECT_DOUBLE_EQ(factors[31], 1 / ((1 - smooth) / 8 + smooth));
+
+  config.erase("rope_scaling");
+  config.erase("rope_theta");
+  config["rope_parameters"] = llama3;
+  config["rope_parameters"]["rope_theta"] = 5e5;
+  auto parameters = configOf(config);
+  ASSERT_TRUE(parameters) << line(parameters);
+  EXPECT_EQ(parameters->description.rope.frequencyFactors, factors);
+  EXPECT_EQ(parameters->description.rope.theta, 5e5);
+}
+
+TEST(ConfigJson, RefusesRopeScaling) {
+  auto scaling = [](const json &fields) { return line(configOf(with({{"rope_scaling", fields}}))); };
+  EXPECT_EQ(scaling({{"rope_type", "default"}}), "accepted");
+  for (const char *name : {"yarn", "dynamic", "longrope"})
+    EXPECT_THAT(scaling({{"rope_type", name}, {"factor", 2}}),
+                HasSubstr("RoPE scaling \"" + std::string(name) + "\" is not supported"));
+  EXPECT_THAT(scaling({{"type", "linear"}}), HasSubstr("rope_scaling.factor): is missing"));
+  EXPECT_THAT(scaling({{"type", "linear"}, {"factor", 0}}), HasSubstr("factor): is 0"));
+  EXPECT_THAT(scaling({{"type", "llama3"}, {"factor", 8}}), HasSubstr("low_freq_factor): is miss"));
+  EXPECT_THAT(scaling({{"type", "llama3"},
+                       {"factor", 8},
+                       {"low_freq_factor", 4},
+                       {"high_freq_factor", 1}}),
+              HasSubstr("high_freq_factor 1 must be above low_freq_factor 4"));
+  EXPECT_THAT(scaling(json::array()), HasSubstr("must be an object"));
+}
+
+/// The description in a GGUF file; the bytes must outlive the call only.
+Expected<ModelDescription> descriptionOf(const GgufWriter &writer) {
+  const std::string file = writer.build();
+  auto contents = parseGguf(asBytes(file), "f.gguf");
+  if (!contents)
+    return tl::unexpected(contents.error());
+  GgufModel model;
+  model.metadata = std::move(contents->metadata);
+  model.tensors = std::move(contents->tensors);
+  model.files.emplace_back();
+  return configFromGguf(model);
+}
+
+std::string refusal(const std::function<void(GgufWriter &)> &change) {
+  GgufWriter writer = tinyGguf();
+  change(writer);
+  return line(descriptionOf(writer));
+}
+
+TEST(ConfigGguf, ReadsEveryField) {
+  GgufWriter writer = tinyGguf();
+  writer.u32("llama.attention.key_length", 6);
+  writer.u32("llama.attention.value_length", 6);
+  writer.u32("llama.rope.dimension_count", 4);
+  writer.f32("llama.rope.freq_base", 5e5f);
+  writer.f32("llama.attention.scale", 0.25f);
+  writer.f32Tensor("output.weight", {8, 5});
+  writer.f32Tensor("blk.0.attn_q.bias", {8});
+  auto d = descriptionOf(writer);
+  ASSERT_TRUE(d) << line(d);
+  EXPECT_EQ(d->layers, 1);
+  EXPECT_EQ(d->modelDim, 8);
+  EXPECT_EQ(d->heads, 2);
+  EXPECT_EQ(d->kvHeads, 1);
+  EXPECT_EQ(d->headDim, 6);
+  EXPECT_EQ(d->ffnDim, 16);
+  EXPECT_EQ(d->vocabSize, 5);
+  EXPECT_EQ(d->contextLength, 64);
+  EXPECT_EQ(d->normEpsilon, static_cast<double>(1e-5f));
+  EXPECT_EQ(d->rope.pairing, RopePairing::Interleaved);
+  EXPECT_EQ(d->rope.theta, 5e5);
+  EXPECT_EQ(d->rope.rotaryDim, 4);
+  EXPECT_EQ(d->attentionScale, 0.25);
+  EXPECT_FALSE(d->tiedEmbeddings);
+  EXPECT_TRUE(d->attentionBias);
+  EXPECT_FALSE(d->outputBias || d->mlpBias);
+}
+
+TEST(ConfigGguf, AbsentFieldsHaveDefaults) {
+  GgufWriter writer = tinyGguf();
+  writer.remove("llama.attention.head_count_kv");
+  auto d = descriptionOf(writer);
+  ASSERT_TRUE(d) << line(d);
+  EXPECT_EQ(d->kvHeads, 2);
+  EXPECT_EQ(d->headDim, 4);
+  EXPECT_EQ(d->rope.rotaryDim, 4);
+  EXPECT_EQ(d->rope.theta, 10000.0);
+  EXPECT_TRUE(d->tiedEmbeddings);
+  for (const char *key :
+       {"general.architecture", "llama.block_count", "llama.context_length",
+        "llama.embedding_length", "llama.feed_forward_length", "llama.attention.head_count",
+        "llama.attention.layer_norm_rms_epsilon"})
+    EXPECT_THAT(refusal([&](auto &g) { g.remove(key); }),
+                HasSubstr("key " + std::string(key) + "): is missing"));
+}
+
+TEST(ConfigGguf, PerLayerValuesMustBeEqual) {
+  auto heads = [](const std::vector<uint32_t> &values) {
+    return refusal([&](GgufWriter &g) {
+      g.u32("llama.block_count", 2);
+      g.array("llama.attention.head_count_kv", 4, values);
+    });
+  };
+  EXPECT_EQ(heads({1, 1}), "accepted");
+  EXPECT_THAT(heads({1, 2}), HasSubstr("differs between layers"));
+  EXPECT_THAT(heads({1}), HasSubstr("has 1 elements for 2 layers"));
+  EXPECT_THAT(heads({1, 0}), HasSubstr("element 1 must be an integer from 1"));
+}
+
+TEST(ConfigGguf, RefusesValues) {
+  auto number = [](const std::string &key, uint32_t value) {
+    return refusal([&](GgufWriter &g) { g.u32("llama." + key, value); });
+  };
+  auto real = [](const std::string &key, float value) {
+    return refusal([&](GgufWriter &g) { g.f32("llama." + key, value); });
+  };
+  EXPECT_THAT(refusal([](auto &g) { g.string("general.architecture", "qwen2"); }),
+              HasSubstr("architecture \"qwen2\" is not supported"));
+  EXPECT_THAT(number("block_count", 0), HasSubstr("is 0, must be an integer from 1 to 1024"));
+  EXPECT_THAT(number("block_count", 1025), HasSubstr("is 1025"));
+  EXPECT_THAT(real("block_count", 1), HasSubstr("must be an integer"));
+  EXPECT_THAT(number("embedding_length", 1 << 19), HasSubstr("is 524288"));
+  EXPECT_THAT(number("context_length", UINT32_MAX), HasSubstr("is 4294967295"));
+  EXPECT_THAT(number("feed_forward_length", 0), HasSubstr("is 0"));
+  EXPECT_THAT(number("attention.head_count", 3), HasSubstr("3 heads do not divide 8"));
+  EXPECT_THAT(number("attention.head_count", 8), HasSubstr("head dimension 1 is odd"));
+  EXPECT_THAT(number("attention.key_length", 1025), HasSubstr("is 1025"));
+  EXPECT_THAT(number("attention.value_length", 2), HasSubstr("keys have 4 dimensions"));
+  EXPECT_THAT(number("rope.dimension_count", 3), HasSubstr("3 rotary dimensions must be even"));
+  EXPECT_THAT(number("rope.dimension_count", 6), HasSubstr("is 6, must be an integer from 2 to 4"));
+  EXPECT_THAT(number("vocab_size", 4), HasSubstr("is 4, the embedding has 5 rows"));
+  EXPECT_THAT(number("expert_count", 8), HasSubstr("mixture of experts"));
+  EXPECT_THAT(number("attention.sliding_window", 63), HasSubstr("a sliding window is not"));
+  EXPECT_EQ(number("attention.sliding_window", 64), "accepted");
+  for (float value : {0.0f, -1e-5f, NAN, INFINITY})
+    EXPECT_THAT(real("attention.layer_norm_rms_epsilon", value), HasSubstr("rms_epsilon): is"));
+  for (float value : {0.0f, -1.0f, NAN, INFINITY})
+    EXPECT_THAT(real("rope.freq_base", value), HasSubstr("freq_base): is"));
+  EXPECT_THAT(real("logit_scale", 2), HasSubstr("logit_scale): is 2, which is not supported"));
+  EXPECT_THAT(real("attention.clamp_kqv", 8), HasSubstr("clamp_kqv): is 8"));
+  EXPECT_THAT(refusal([](auto &g) { g.boolean("llama.attention.causal", 0); }),
+              HasSubstr("attention.causal"));
+  EXPECT_THAT(refusal([](auto &g) { g.boolean("llama.use_parallel_residual", 1); }),
+              HasSubstr("parallel residuals are not supported"));
+  EXPECT_THAT(refusal([](auto &g) { g.removeTensor("token_embd.weight"); }),
+              HasSubstr("token_embd.weight): is missing"));
+  EXPECT_THAT(refusal([](auto &g) { g.tensor("token_embd.weight").dims = {40}; }),
+              HasSubstr("has shape [40], must have two dimensions"));
+}
+
+TEST(ConfigGguf, ScalesRope) {
+  GgufWriter writer = tinyGguf();
+  writer.f32("llama.rope.scaling.factor", 4);
+  EXPECT_THAT(descriptionOf(writer)->rope.frequencyFactors, ElementsAre(4, 4));
+  writer.string("llama.rope.scaling.type", "none");
+  EXPECT_TRUE(descriptionOf(writer)->rope.frequencyFactors.empty());
+  writer.string("llama.rope.scaling.type", "linear");
+  writer.f32Tensor("rope_freqs.weight", {2}, 3);
+  EXPECT_THAT(descriptionOf(writer)->rope.frequencyFactors, ElementsAre(12, 12));
+  writer.remove("llama.rope.scaling.factor");
+  writer.f32("llama.rope.scale_linear", 2);
+  EXPECT_THAT(descriptionOf(writer)->rope.frequencyFactors, ElementsAre(6, 6));
+  writer.f32("llama.rope.scaling.attn_factor", 1.5f);
+  EXPECT_EQ(descriptionOf(writer)->rope.magnitude, 1.5);
+
+  EXPECT_THAT(refusal([](auto &g) { g.string("llama.rope.scaling.type", "yarn"); }),
+              HasSubstr("RoPE scaling \"yarn\" is not supported"));
+  for (float value : {0.0f, -1.0f, NAN, INFINITY})
+    EXPECT_THAT(refusal([&](auto &g) { g.f32Tensor("rope_freqs.weight", {2}, value); }),
+                HasSubstr("is not finite and above 0"));
+  EXPECT_THAT(refusal([](auto &g) { g.f32Tensor("rope_freqs.weight", {3}, 1); }),
+              HasSubstr("is f32 [3], must be f32 [2]"));
+}
+
+Expected<std::optional<TokenizerData>> tokenizerOf(const GgufWriter &writer) {
+  const std::string file = writer.build();
+  auto contents = parseGguf(asBytes(file), "f.gguf");
+  if (!contents)
+    return tl::unexpected(contents.error());
+  return tokenizerFromGguf(contents->metadata, "f.gguf");
+}
+
+TEST(TokenizerMetadata, IsRead) {
+  GgufWriter writer = tinyGguf();
+  writer.u32("tokenizer.ggml.eot_token_id", 4);
+  writer.u32("tokenizer.ggml.eom_token_id", 1);
+  writer.u32("tokenizer.ggml.unknown_token_id", 2);
+  writer.boolean("tokenizer.ggml.add_bos_token", 1);
+  auto data = tokenizerOf(writer);
+  ASSERT_TRUE(data) << line(data);
+  ASSERT_TRUE(*data);
+  const TokenizerData &t = **data;
+  EXPECT_EQ(t.where, "f.gguf");
+  EXPECT_EQ(t.model, "gpt2");
+  EXPECT_EQ(t.pre, "smollm");
+  EXPECT_THAT(t.tokens, ElementsAre("<s>", "</s>", "a", "b", "ab"));
+  EXPECT_EQ(t.types[1], TokenType::Control);
+  EXPECT_EQ(t.types[2], TokenType::Normal);
+  EXPECT_TRUE(t.scores.empty());
+  EXPECT_THAT(t.merges, ElementsAre("a b"));
+  EXPECT_EQ(t.special.bos, 0);
+  EXPECT_EQ(t.special.eos, 1);
+  EXPECT_EQ(t.special.unknown, 2);
+  EXPECT_EQ(t.special.padding, std::nullopt);
+  EXPECT_THAT(t.special.endOfGeneration, ElementsAre(1, 4));
+  EXPECT_TRUE(t.addBos);
+  EXPECT_FALSE(t.addSpacePrefix);
+
+  EXPECT_EQ(*tokenizerOf(GgufWriter()), std::nullopt);
+}
+
+TEST(TokenizerMetadata, IsChecked) {
+  auto refused = [](const std::function<void(GgufWriter &)> &change) {
+    GgufWriter writer = tinyGguf();
+    change(writer);
+    return line(tokenizerOf(writer));
+  };
+  const std::string key = "tokenizer.ggml.";
+  EXPECT_THAT(refused([&](auto &g) { g.remove(key + "tokens"); }), HasSubstr("tokens): is missing"));
+  EXPECT_THAT(refused([&](auto &g) { g.remove(key + "model"); }), HasSubstr("model): is missing"));
+  EXPECT_THAT(refused([&](auto &g) { g.strings(key + "tokens", {}); }), HasSubstr("is empty"));
+  EXPECT_THAT(refused([&](auto &g) { g.string(key + "tokens", "a"); }),
+              HasSubstr("must be an array of strings"));
+  EXPECT_THAT(refused([&](auto &g) { g.strings(key + "tokens", {std::string(70000, 'a')}); }),
+              HasSubstr("has 70000 bytes, at most 65536"));
+  EXPECT_THAT(refused([&](auto &g) { g.template array<int32_t>(key + "token_type", 5, {1}); }),
+              HasSubstr("has 1 elements, there are 5 tokens"));
+  for (int32_t type : {0, 7, -1})
+    EXPECT_THAT(refused([&](auto &g) {
+                  g.template array<int32_t>(key + "token_type", 5, {1, 1, 1, 1, type});
+                }),
+                HasSubstr("element 4 must be an integer from 1 to 6"));
+  EXPECT_THAT(refused([&](auto &g) { g.template array<float>(key + "token_type", 6, {1}); }),
+              HasSubstr("must be an array of integers"));
+  EXPECT_THAT(refused([&](auto &g) { g.template array<float>(key + "scores", 6, {1}); }),
+              HasSubstr("scores): has 1 elements"));
+  EXPECT_THAT(refused([&](auto &g) { g.template array<int32_t>(key + "scores", 5, {1}); }),
+              HasSubstr("array of floating-point numbers"));
+  for (const char *id : {"bos", "eos", "unknown", "padding", "eot", "eom"}) {
+    EXPECT_THAT(refused([&](auto &g) { g.u32(key + id + "_token_id", 5); }),
+                HasSubstr("_token_id): is 5, must be an integer from 0 to 4"));
+    EXPECT_THAT(refused([&](auto &g) { g.string(key + id + "_token_id", "1"); }),
+                HasSubstr("is a string, must be an integer"));
+  }
+  EXPECT_THAT(refused([&](auto &g) {
+                g.boolean(key + "add_bos_token", 1);
+                g.remove(key + "bos_token_id");
+              }),
+              HasSubstr("bos_token_id): is missing"));
+}
+
+} // namespace
+} // namespace kernelforge

@@ -1,0 +1,240 @@
+#include "ModelWriters.h"
+
+#include "kernelforge/llm/ModelFile.h"
+#include "kernelforge/llm/ModelWeights.h"
+
+namespace kernelforge {
+namespace {
+
+using namespace test;
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class ModelFileTest : public FolderTest {
+protected:
+  /// Writes a folder as Hugging Face's models have it, and its parts for tests to replace.
+  void writeFolder() {
+    write("config.json", tinyConfig().dump());
+    write("model.safetensors", safetensors(tinyShapes()));
+  }
+  std::string openFolder() const { return line(openModel(folder.string())); }
+  std::string openGguf(const std::function<void(GgufWriter &)> &change) const {
+    GgufWriter writer = tinyGguf();
+    change(writer);
+    return line(openModel(write("m.gguf", writer.build())));
+  }
+};
+
+TEST_F(ModelFileTest, OpensGguf) {
+  GgufWriter writer = tinyGguf();
+  writer.string("tokenizer.chat_template", "{{ messages }}");
+  auto model = openModel(write("some.model.gguf", writer.build()));
+  ASSERT_TRUE(model) << line(model);
+  EXPECT_EQ(model->name, "some.model");
+  EXPECT_EQ(model->format, ModelFormat::Gguf);
+  EXPECT_EQ(model->description.rope.pairing, RopePairing::Interleaved);
+  EXPECT_EQ(model->weights.size(), 11u);
+  EXPECT_THAT(model->weights.find("blk.0.ffn_down.weight")->shape, ElementsAre(8, 16));
+  EXPECT_EQ(model->special.eos, 1);
+  EXPECT_EQ(model->tokenizer.data->tokens.size(), 5u);
+  EXPECT_EQ(model->tokenizer.vocabSize, 5);
+  EXPECT_EQ(model->chatTemplate, "{{ messages }}");
+  EXPECT_EQ(model->mappedBytes(), writer.build().size());
+  EXPECT_TRUE(model->checkFiles());
+  std::filesystem::resize_file(path("some.model.gguf"), 100);
+  EXPECT_FALSE(model->checkFiles());
+}
+
+TEST_F(ModelFileTest, FirstBytesDecideWhereTheNameDoesNot) {
+  EXPECT_EQ(line(openModel(write("blob", tinyGguf().build()))), "accepted");
+  EXPECT_THAT(line(openModel(write("blob", "PK\3\4"))), HasSubstr("neither a GGUF nor"));
+  EXPECT_THAT(line(openModel(write("blob", ""))), HasSubstr("the file is empty"));
+}
+
+TEST_F(ModelFileTest, AMissingPathIsUnusable) {
+  for (const char *name : {"absent.gguf", "absent", "absent/model.safetensors.index.json"}) {
+    auto model = openModel(path(name));
+    ASSERT_FALSE(model);
+    EXPECT_EQ(model.error().kind, ErrorKind::Unusable);
+    EXPECT_THAT(line(model), HasSubstr("there is no such file"));
+  }
+}
+
+TEST_F(ModelFileTest, OpensAFolderAndWhatIsBesideTheWeights) {
+  writeFolder();
+  write("generation_config.json", R"({"eos_token_id": [1, 3]})");
+  write("tokenizer_config.json", R"({"add_bos_token": true, "chat_template": "{{ a }}"})");
+  write("tokenizer.json", "{}");
+  for (const std::string &name : {folder.string(), folder.string() + "/", path("model.safetensors")}) {
+    auto model = openModel(name);
+    ASSERT_TRUE(model) << line(model);
+    EXPECT_EQ(model->name, folder.filename().string());
+    EXPECT_EQ(model->format, ModelFormat::Safetensors);
+    EXPECT_EQ(model->description.rope.pairing, RopePairing::HalfSplit);
+    EXPECT_EQ(model->weights.size(), 11u);
+    EXPECT_THAT(model->weights.find("blk.0.attn_k.weight")->shape, ElementsAre(4, 8));
+    EXPECT_THAT(model->special.endOfGeneration, ElementsAre(1, 3));
+    EXPECT_EQ(model->tokenizer.jsonPath, path("tokenizer.json"));
+    EXPECT_EQ(model->tokenizer.addBos, true);
+    EXPECT_EQ(model->tokenizer.special.bos, 0);
+    EXPECT_EQ(model->chatTemplate, "{{ a }}");
+  }
+  write("chat_template.jinja", "{{ b }}");
+  EXPECT_EQ(openModel(folder.string())->chatTemplate, "{{ b }}");
+}
+
+TEST_F(ModelFileTest, OpensShards) {
+  write("config.json", tinyConfig().dump());
+  auto shapes = tinyShapes();
+  json map;
+  for (int shard = 0; shard < 3; ++shard) {
+    const std::string file = "part" + std::to_string(shard) + ".safetensors";
+    std::map<std::string, std::vector<uint64_t>> part;
+    int turn = 0;
+    for (const auto &tensor : shapes)
+      if (turn++ % 3 == shard) {
+        part.insert(tensor);
+        map[tensor.first] = file;
+      }
+    write(file, safetensors(part));
+  }
+  const std::string index = write("model.safetensors.index.json", json{{"weight_map", map}}.dump());
+  for (const std::string &name : {folder.string(), index}) {
+    auto model = openModel(name);
+    ASSERT_TRUE(model) << line(model);
+    EXPECT_EQ(model->weights.size(), 11u);
+    EXPECT_EQ(model->files.size(), 3u);
+  }
+}
+
+TEST_F(ModelFileTest, AFolderNeedsItsParts) {
+  EXPECT_THAT(openFolder(), HasSubstr("neither model.safetensors nor"));
+  write("model.safetensors", safetensors(tinyShapes()));
+  EXPECT_THAT(openFolder(), HasSubstr("config.json): there is no such file"));
+}
+
+TEST_F(ModelFileTest, SideFilesAreChecked) {
+  writeFolder();
+  write("generation_config.json", R"({"eos_token_id": 5})");
+  EXPECT_THAT(openFolder(), HasSubstr("generation_config.json, field eos_token_id): is 5"));
+  write("generation_config.json", "{}");
+  write("tokenizer_config.json", R"({"add_bos_token": 1})");
+  EXPECT_THAT(openFolder(), HasSubstr("add_bos_token): is 1, must be true or false"));
+  write("tokenizer_config.json", R"({"chat_template": 1})");
+  EXPECT_THAT(openFolder(), HasSubstr("chat_template): is 1, must be a string"));
+  write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "tool", "template": "t"}, {"name": "default", "template": "d"}]})");
+  EXPECT_EQ(openModel(folder.string())->chatTemplate, "d");
+  write("chat_template.jinja", "\xff");
+  EXPECT_THAT(openFolder(), HasSubstr("chat_template.jinja): is not valid UTF-8"));
+  write("chat_template.jinja", std::string((1 << 20) + 1, ' '));
+  EXPECT_THAT(openFolder(), HasSubstr("has 1048577 bytes, at most 1048576"));
+}
+
+TEST_F(ModelFileTest, WeightsMustFitTheDescription) {
+  EXPECT_THAT(openGguf([](auto &g) { g.removeTensor("blk.0.ffn_up.weight"); }),
+              HasSubstr("tensor blk.0.ffn_up.weight): is missing"));
+  EXPECT_THAT(openGguf([](auto &g) { g.tensor("blk.0.ffn_up.weight").dims = {16, 8}; }),
+              HasSubstr("has shape [8, 16], the model needs [16, 8]"));
+  EXPECT_THAT(openGguf([](auto &g) { g.tensor("output_norm.weight").dims = {8, 1}; }),
+              HasSubstr("has shape [1, 8], the model needs [8]"));
+  EXPECT_THAT(openGguf([](auto &g) { g.tensor("blk.0.attn_q.weight").type = 26; }),
+              HasSubstr("type i32 is not supported for a weight matrix"));
+  EXPECT_THAT(openGguf([](auto &g) { g.f32Tensor("blk.1.attn_q.weight", {8, 8}); }),
+              HasSubstr("blk.1.attn_q.weight): has no place"));
+  EXPECT_THAT(openGguf([](auto &g) { g.f32Tensor("blk.0.attn_k.bias", {4}); }),
+              HasSubstr("blk.0.attn_k.bias): has no place"));
+  EXPECT_THAT(openGguf([](auto &g) { g.f32Tensor("blk.0.attn_q.bias", {8}); }),
+              HasSubstr("blk.0.attn_k.bias): is missing"));
+  EXPECT_EQ(openGguf([](auto &g) { g.f32Tensor("rope_freqs.weight", {2}, 1); }), "accepted");
+  EXPECT_THAT(openGguf([](auto &g) {
+                g.strings("tokenizer.ggml.tokens", {"a", "b", "c", "d"});
+                g.template array<int32_t>("tokenizer.ggml.token_type", 5, {1, 1, 1, 1});
+              }),
+              HasSubstr("tokens): has 4 elements, the embedding has 5 rows"));
+}
+
+TEST_F(ModelFileTest, SafetensorsWeightsMustFitToo) {
+  writeFolder();
+  auto shapes = tinyShapes();
+  shapes["lm_head.weight"] = {5, 8}; // a second copy of tied embeddings does no harm
+  shapes["model.layers.0.self_attn.rotary_emb.inv_freq"] = {2};
+  write("model.safetensors", safetensors(shapes));
+  EXPECT_EQ(openFolder(), "accepted");
+  shapes["model.layers.0.self_attn.q_norm.weight"] = {4};
+  write("model.safetensors", safetensors(shapes));
+  EXPECT_THAT(openFolder(), HasSubstr("q_norm.weight): has no place"));
+  shapes = tinyShapes();
+  shapes["model.embed_tokens.weight"] = {6, 8};
+  write("model.safetensors", safetensors(shapes));
+  EXPECT_THAT(openFolder(), HasSubstr("has shape [6, 8], the model needs [5, 8]"));
+  json config = tinyConfig();
+  config["tie_word_embeddings"] = false;
+  write("config.json", config.dump());
+  write("model.safetensors", safetensors(tinyShapes()));
+  EXPECT_THAT(openFolder(), HasSubstr("tensor lm_head.weight): is missing"));
+}
+
+TEST(ModelWeights, OfTypesThatAVectorCannotHave) {
+  ModelDescription d;
+  d.layers = 0;
+  d.modelDim = 32;
+  d.vocabSize = 2;
+  d.heads = d.kvHeads = d.headDim = d.ffnDim = 1;
+  d.tiedEmbeddings = true;
+  NamedList<StoredTensor> tensors;
+  const std::vector<std::byte> bytes(256);
+  tensors.add({"token_embd.weight", "q8_0", ElementType::Q8_0, {2, 32}, bytes});
+  tensors.add({"output_norm.weight", "q8_0", ElementType::Q8_0, {32}, bytes});
+  EXPECT_THAT(line(bindWeights(d, tensors, WeightNaming::Gguf, "f")),
+              HasSubstr("type q8_0 is not supported for a norm or bias; supported are f32, f16, "
+                        "bf16"));
+  NamedList<StoredTensor> foreign;
+  foreign.add({"token_embd.weight", "Q6_K", std::nullopt, {2, 32}, bytes});
+  EXPECT_THAT(line(bindWeights(d, foreign, WeightNaming::Gguf, "f")),
+              HasSubstr("type Q6_K is not supported for a weight matrix; supported are f32"));
+}
+
+TEST(ModelWeights, EveryNameHasItsCounterpart) {
+  ModelDescription d;
+  d.layers = 12;
+  d.modelDim = 8;
+  d.heads = 2;
+  d.kvHeads = 1;
+  d.headDim = 4;
+  d.ffnDim = 16;
+  d.vocabSize = 5;
+  d.attentionBias = d.outputBias = d.mlpBias = true;
+  const auto specs = weightsOf(d);
+  EXPECT_EQ(specs.size(), 12u * (9 + 7) + 3);
+  for (const WeightSpec &spec : specs)
+    EXPECT_NE(huggingFaceName(spec.name), "") << spec.name;
+  EXPECT_EQ(huggingFaceName("blk.11.attn_q.weight"), "model.layers.11.self_attn.q_proj.weight");
+  EXPECT_EQ(huggingFaceName("token_embd.weight"), "model.embed_tokens.weight");
+  EXPECT_EQ(huggingFaceName("output.weight"), "lm_head.weight");
+  for (const char *name : {"", ".", "blk.", "blk.0", "blk.0.weight", "x.y", "blk.0.attn_z.weight"})
+    EXPECT_EQ(huggingFaceName(name), "") << name;
+}
+
+TEST(ModelWeights, OfABlockAndOfAPlainMlp) {
+  ModelDescription d;
+  d.layers = 1;
+  d.modelDim = 8;
+  d.heads = 2;
+  d.kvHeads = 2;
+  d.headDim = 4;
+  d.ffnDim = 32;
+  d.norm = NormKind::Layer;
+  d.gated = false;
+  std::vector<std::string> names;
+  for (const WeightSpec &spec : weightsOf(d))
+    names.push_back(spec.name.substr(std::string("blk.0.").size()));
+  EXPECT_THAT(names, ElementsAre("attn_norm.weight", "attn_norm.bias", "attn_q.weight",
+                                 "attn_k.weight", "attn_v.weight", "attn_output.weight",
+                                 "ffn_norm.weight", "ffn_norm.bias", "ffn_up.weight",
+                                 "ffn_down.weight"));
+}
+
+} // namespace
+} // namespace kernelforge

@@ -1,0 +1,227 @@
+#include "kernelforge/support/ElementType.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace kernelforge {
+namespace {
+
+std::vector<std::byte> bytesOf(std::initializer_list<int> values) {
+  std::vector<std::byte> bytes;
+  for (int value : values)
+    bytes.push_back(static_cast<std::byte>(value));
+  return bytes;
+}
+
+void putHalf(std::vector<std::byte> &row, size_t at, float value) {
+  const uint16_t bits = floatToHalf(value);
+  std::memcpy(row.data() + at, &bits, sizeof(bits));
+}
+
+TEST(ElementType, TableIsFoundByNameAndId) {
+  EXPECT_EQ(elementTypes().size(), 7u);
+  for (const ElementTypeInfo &t : elementTypes()) {
+    EXPECT_EQ(elementTypeByName(t.name), t.type);
+    EXPECT_EQ(elementTypeByGgmlId(t.ggmlId), t.type);
+    EXPECT_EQ(&info(t.type), &t);
+  }
+  EXPECT_EQ(elementTypeByGgmlId(3), ElementType::Q4_1);
+  EXPECT_EQ(elementTypeByName("q6_k"), std::nullopt);
+  EXPECT_EQ(elementTypeByGgmlId(14), std::nullopt);
+  EXPECT_EQ(elementTypeByGgmlId(-1), std::nullopt);
+}
+
+TEST(ElementType, RowBytesAreWholeBlocksWithoutOverflow) {
+  EXPECT_EQ(rowBytes(ElementType::F32, 3), 12u);
+  EXPECT_EQ(rowBytes(ElementType::Q4_1, 64), 40u);
+  EXPECT_EQ(rowBytes(ElementType::Q8_0, 0), 0u);
+  EXPECT_EQ(rowBytes(ElementType::Q4_0, 33), std::nullopt);
+  EXPECT_EQ(rowBytes(ElementType::F32, uint64_t{1} << 62), std::nullopt);
+}
+
+TEST(ElementType, HalfConversionIsExactForAllBits) {
+  for (uint32_t i = 0; i < 0x10000; ++i) {
+    const auto bits = static_cast<uint16_t>(i);
+    const float value = halfToFloat(bits);
+    const int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
+    if (exponent == 31 && mantissa != 0) {
+      EXPECT_TRUE(std::isnan(value));
+      EXPECT_TRUE(std::isnan(halfToFloat(floatToHalf(value))));
+      continue;
+    }
+    double expected = exponent == 31 ? std::numeric_limits<double>::infinity()
+                      : exponent == 0
+                          ? std::ldexp(mantissa, -24)
+                          : std::ldexp(1024 + mantissa, exponent - 25);
+    expected = bits & 0x8000 ? -expected : expected;
+    ASSERT_EQ(value, expected) << i;
+    ASSERT_EQ(std::signbit(value), (bits & 0x8000) != 0) << i;
+    ASSERT_EQ(floatToHalf(value), bits) << i;
+  }
+}
+
+TEST(ElementType, FloatToHalfRoundsToNearestEven) {
+  EXPECT_EQ(floatToHalf(1.0f + 0x1p-11f), 0x3c00);            // halfway, even below
+  EXPECT_EQ(floatToHalf(1.0f + 0x1p-11f + 0x1p-20f), 0x3c01); // above halfway
+  EXPECT_EQ(floatToHalf(1.0f + 3 * 0x1p-11f), 0x3c02);        // halfway, even above
+  EXPECT_EQ(floatToHalf(65519.996f), 0x7bff);
+  EXPECT_EQ(floatToHalf(65520.0f), 0x7c00);
+  EXPECT_EQ(floatToHalf(-1e30f), 0xfc00);
+  EXPECT_EQ(floatToHalf(0x1p-25f), 0x0000); // halfway to the least subnormal
+  EXPECT_EQ(floatToHalf(0x1.000002p-25f), 0x0001);
+  EXPECT_EQ(floatToHalf(0x1.ff8p-15f), 0x03ff); // the largest subnormal
+  EXPECT_EQ(floatToHalf(0x1.ffcp-15f), 0x0400); // rounds up into the normal numbers
+  EXPECT_EQ(floatToHalf(-0.0f), 0x8000);
+}
+
+TEST(ElementType, HalfRoundingPicksTheNearerNeighbour) {
+  std::mt19937 random(7);
+  for (int i = 0; i < 200000; ++i) {
+    const float value = std::bit_cast<float>(static_cast<uint32_t>(random()));
+    if (!std::isfinite(value) || std::fabs(value) >= 65504)
+      continue;
+    const uint16_t bits = floatToHalf(value);
+    const double error = std::fabs(double(halfToFloat(bits)) - value);
+    for (int step : {-1, 1}) {
+      if ((bits & 0x7fff) == 0 && step < 0)
+        continue;
+      const double other = halfToFloat(static_cast<uint16_t>(bits + step));
+      ASSERT_LE(error, std::fabs(other - value)) << value;
+    }
+  }
+}
+
+TEST(ElementType, Bfloat16RoundsToNearestEvenAndKeepsNan) {
+  EXPECT_EQ(bfloat16ToFloat(0x3f80), 1.0f);
+  EXPECT_EQ(floatToBfloat16(1.0f), 0x3f80);
+  EXPECT_EQ(floatToBfloat16(1.0f + 0x1p-8f), 0x3f80);     // halfway, even below
+  EXPECT_EQ(floatToBfloat16(1.0f + 3 * 0x1p-8f), 0x3f82); // halfway, even above
+  EXPECT_EQ(floatToBfloat16(std::numeric_limits<float>::max()), 0x7f80);
+  // A payload that only has low bits must not become infinity.
+  EXPECT_TRUE(std::isnan(bfloat16ToFloat(floatToBfloat16(std::bit_cast<float>(0x7f800001u)))));
+}
+
+TEST(ElementType, Q4_1BlockByHand) {
+  std::vector<std::byte> row(20);
+  putHalf(row, 0, 0.5f);
+  putHalf(row, 2, -3.0f);
+  row[4] = std::byte{0xa1};  // element 0 is 1, element 16 is 10
+  row[19] = std::byte{0x0f}; // element 15 is 15, element 31 is 0
+  float out[32];
+  dequantizeRow(ElementType::Q4_1, row.data(), 32, out);
+  EXPECT_EQ(out[0], -2.5f);
+  EXPECT_EQ(out[16], 2.0f);
+  EXPECT_EQ(out[15], 4.5f);
+  EXPECT_EQ(out[31], -3.0f);
+  EXPECT_EQ(out[1], -3.0f);
+}
+
+TEST(ElementType, Q4_0AndQ8_0BlocksByHand) {
+  std::vector<std::byte> row(18);
+  putHalf(row, 0, 2.0f);
+  row[2] = std::byte{0xf0};
+  float out[32];
+  dequantizeRow(ElementType::Q4_0, row.data(), 32, out);
+  EXPECT_EQ(out[0], -16.0f);
+  EXPECT_EQ(out[16], 14.0f);
+
+  row.assign(34, std::byte{});
+  putHalf(row, 0, -0.25f);
+  row[2] = std::byte{0x80}; // -128
+  row[33] = std::byte{127};
+  dequantizeRow(ElementType::Q8_0, row.data(), 32, out);
+  EXPECT_EQ(out[0], 32.0f);
+  EXPECT_EQ(out[31], -31.75f);
+}
+
+TEST(ElementType, RowsMayBeginAtAnyAddress) {
+  std::vector<float> in(64), aligned(64), shifted(64);
+  for (size_t i = 0; i < in.size(); ++i)
+    in[i] = std::sin(static_cast<float>(i));
+  for (const ElementTypeInfo &t : elementTypes()) {
+    std::vector<std::byte> row(*rowBytes(t.type, 64) + 1);
+    quantizeRow(t.type, in.data(), 64, row.data());
+    dequantizeRow(t.type, row.data(), 64, aligned.data());
+    std::memmove(row.data() + 1, row.data(), row.size() - 1);
+    dequantizeRow(t.type, row.data() + 1, 64, shifted.data());
+    EXPECT_EQ(aligned, shifted) << t.name;
+  }
+}
+
+TEST(ElementType, QuantizersFollowTheReferenceByHand) {
+  // Q4_0: d is the value of largest magnitude over -8, so that this value is quant 0.
+  std::vector<float> in(32, 0.0f);
+  in[3] = 4.0f;
+  in[20] = -2.0f;
+  std::vector<std::byte> row(18);
+  quantizeRow(ElementType::Q4_0, in.data(), 32, row.data());
+  EXPECT_EQ(std::vector(row.begin(), row.begin() + 2), bytesOf({0x00, 0xb8})); // -0.5
+  EXPECT_EQ(row[2 + 3], std::byte{0x80});                                      // 0 and 8
+  EXPECT_EQ(row[2 + 4], std::byte{0xc8});                                      // 8 and 12
+
+  // Q4_1: 15 steps from minimum to maximum.
+  for (int i = 0; i < 32; ++i)
+    in[i] = static_cast<float>(i % 16) - 5.0f;
+  row.resize(20);
+  quantizeRow(ElementType::Q4_1, in.data(), 32, row.data());
+  float out[32];
+  dequantizeRow(ElementType::Q4_1, row.data(), 32, out);
+  EXPECT_EQ(std::vector<float>(out, out + 32), in);
+
+  // Q8_0: the largest magnitude becomes 127; halves are rounded away from zero.
+  in.assign(32, 0.0f);
+  in[0] = -127.0f;
+  in[1] = 2.5f;
+  in[2] = -2.5f;
+  row.resize(34);
+  quantizeRow(ElementType::Q8_0, in.data(), 32, row.data());
+  EXPECT_EQ(std::vector(row.begin(), row.begin() + 5), bytesOf({0x00, 0x3c, 0x81, 3, 0xfd}));
+}
+
+TEST(ElementType, QuantizationErrorIsWithinAStep) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> in(32 * 50), out(in.size());
+  for (float &x : in)
+    x = normal(random);
+  for (auto [type, steps] : {std::pair(ElementType::Q4_0, 8.0f), std::pair(ElementType::Q4_1, 15.0f),
+                             std::pair(ElementType::Q8_0, 127.0f)}) {
+    std::vector<std::byte> row(*rowBytes(type, in.size()));
+    quantizeRow(type, in.data(), in.size(), row.data());
+    dequantizeRow(type, row.data(), in.size(), out.data());
+    for (size_t block = 0; block < in.size(); block += 32) {
+      float low = 0, high = 0;
+      for (size_t i = block; i < block + 32; ++i) {
+        low = std::fmin(low, in[i]);
+        high = std::fmax(high, in[i]);
+      }
+      const float range = type == ElementType::Q4_1 ? high - low : std::fmax(-low, high);
+      for (size_t i = block; i < block + 32; ++i)
+        ASSERT_LE(std::fabs(out[i] - in[i]), 1.01f * range / steps + 0.002f * range)
+            << info(type).name << " " << i;
+    }
+  }
+}
+
+TEST(ElementType, QuantizersTakeAnyInput) {
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const ElementTypeInfo &t : elementTypes())
+    for (float strange : {0.0f, -0.0f, inf, -inf, std::nanf(""), 1e-45f, 3e38f}) {
+      std::vector<float> in(32, 1.0f), out(32);
+      in[7] = strange;
+      std::vector<std::byte> row(*rowBytes(t.type, 32));
+      quantizeRow(t.type, in.data(), 32, row.data());
+      dequantizeRow(t.type, row.data(), 32, out.data());
+      if (!t.isQuantized() && t.type != ElementType::I32) {
+        EXPECT_EQ(out[0], 1.0f);
+      }
+    }
+}
+
+} // namespace
+} // namespace kernelforge

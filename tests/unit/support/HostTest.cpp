@@ -1,0 +1,107 @@
+#include "kernelforge/support/Host.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <gtest/gtest.h>
+
+using namespace kernelforge;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A folder that looks like the root of a machine.
+class FakeRoot : public testing::Test {
+protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "kernelforge-host-XXXXXX").string();
+    ASSERT_TRUE(mkdtemp(pattern.data()));
+    root = pattern;
+  }
+  void TearDown() override { fs::remove_all(root); }
+
+  void write(const std::string &path, const std::string &text) {
+    fs::create_directories((root / path).parent_path());
+    std::ofstream(root / path) << text;
+  }
+  void writeCpu(int cpu, const std::string &siblings) {
+    write("sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list",
+          siblings + "\n");
+  }
+
+  fs::path root;
+};
+
+TEST_F(FakeRoot, ReadsTheMachine) {
+  write("proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon 8488C\n\n"
+                        "processor\t: 1\nmodel name\t: another\n");
+  write("proc/meminfo", "MemFree:  1 kB\nMemTotal:       16384 kB\n");
+  write("etc/os-release", "NAME=\"x\"\nPRETTY_NAME=\"Debian GNU/Linux 12\"\n");
+  std::string cache = "sys/devices/system/cpu/cpu0/cache/index";
+  const char *levels[] = {"1", "1", "2", "3"};
+  const char *types[] = {"Data", "Instruction", "Unified", "Unified"};
+  const char *sizes[] = {"48K", "32K", "2048K", "105M"};
+  for (int i = 0; i < 4; ++i) {
+    write(cache + std::to_string(i) + "/level", levels[i]);
+    write(cache + std::to_string(i) + "/type", types[i]);
+    write(cache + std::to_string(i) + "/size", sizes[i]);
+  }
+  int cpus[] = {0};
+  Host host = readHost(root, cpus);
+  EXPECT_EQ(host.cpu, "Xeon 8488C");
+  EXPECT_EQ(host.vendor, "GenuineIntel");
+  EXPECT_EQ(host.memoryBytes, 16 << 20);
+  EXPECT_EQ(host.l1dBytes, 48 << 10);
+  EXPECT_EQ(host.l2Bytes, 2 << 20);
+  EXPECT_EQ(host.l3Bytes, 105 << 20);
+  EXPECT_EQ(host.os.find("Debian GNU/Linux 12 ("), 0u);
+}
+
+TEST_F(FakeRoot, CountsCoresNotThreads) {
+  for (int cpu = 0; cpu < 4; ++cpu)
+    writeCpu(cpu, std::to_string(cpu) + "," + std::to_string(cpu + 4));
+  for (int cpu = 4; cpu < 8; ++cpu)
+    writeCpu(cpu, std::to_string(cpu - 4) + "," + std::to_string(cpu));
+  int all[] = {0, 1, 2, 3, 4, 5, 6, 7};
+  EXPECT_EQ(readHost(root, all).physicalCores, 4);
+  EXPECT_EQ(readHost(root, all).logicalCpus, 8);
+  int siblingsOnly[] = {1, 5};
+  EXPECT_EQ(readHost(root, siblingsOnly).physicalCores, 1);
+  int apart[] = {1, 6};
+  EXPECT_EQ(readHost(root, apart).physicalCores, 2);
+}
+
+TEST_F(FakeRoot, KeepsWithinTheControlGroup) {
+  for (int cpu = 0; cpu < 8; ++cpu)
+    writeCpu(cpu, std::to_string(cpu));
+  write("proc/meminfo", "MemTotal: 1048576 kB\n");
+  write("proc/self/cgroup", "0::/a/b\n");
+  write("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+  write("sys/fs/cgroup/a/cpu.max", "250000 100000\n"); // a limit further up counts too
+  write("sys/fs/cgroup/a/b/memory.max", "536870912\n");
+  write("sys/fs/cgroup/a/memory.max", "max\n");
+  int all[] = {0, 1, 2, 3, 4, 5, 6, 7};
+  Host host = readHost(root, all);
+  EXPECT_EQ(host.physicalCores, 3);
+  EXPECT_EQ(host.logicalCpus, 8);
+  EXPECT_EQ(host.memoryBytes, 512 << 20);
+}
+
+TEST_F(FakeRoot, SaysUnknownOfWhatIsNotThere) {
+  int cpus[] = {0, 1};
+  Host host = readHost(root, cpus);
+  EXPECT_EQ(host.cpu, "unknown");
+  EXPECT_EQ(host.physicalCores, 2);
+  EXPECT_EQ(host.memoryBytes, 0);
+  write("sys/devices/system/cpu/cpu0/cache/index0/level", "2");
+  write("sys/devices/system/cpu/cpu0/cache/index0/size", "-5K");
+  EXPECT_EQ(readHost(root, cpus).l2Bytes, 0);
+}
+
+TEST(Host, ThisMachineHasWhatAllMachinesHave) {
+  EXPECT_FALSE(usableCpus().empty());
+  EXPECT_GE(host().physicalCores, 1);
+  EXPECT_LE(host().physicalCores, host().logicalCpus);
+  EXPECT_GT(host().memoryBytes, 0);
+}
+
+} // namespace

@@ -1,0 +1,43 @@
+#include "kernelforge/support/PageMemory.h"
+
+#include <algorithm>
+#include <gtest/gtest.h>
+
+using namespace kernelforge;
+
+namespace {
+
+TEST(PageMemory, IsZeroedAlignedAndWritable) {
+  for (uint64_t bytes : {uint64_t(1), uint64_t(4096), (uint64_t(2) << 20) + 12345}) {
+    auto memory = PageMemory::allocate(bytes);
+    ASSERT_TRUE(memory);
+    EXPECT_EQ(memory->size(), bytes);
+    auto address = reinterpret_cast<uintptr_t>(memory->data());
+    EXPECT_EQ(address % (bytes >= (2u << 20) ? 2u << 20 : 4096u), 0u);
+    auto all = memory->span();
+    EXPECT_TRUE(std::all_of(all.begin(), all.end(), [](std::byte b) { return b == std::byte(0); }));
+    std::fill(all.begin(), all.end(), std::byte(0xff));
+  }
+}
+
+TEST(PageMemory, MovesAndHoldsNothing) {
+  auto memory = PageMemory::allocate(100);
+  ASSERT_TRUE(memory);
+  std::byte *data = memory->data();
+  PageMemory other = std::move(*memory);
+  EXPECT_EQ(other.data(), data);
+  EXPECT_EQ(memory->data(), nullptr);
+  auto none = PageMemory::allocate(0);
+  ASSERT_TRUE(none);
+  EXPECT_EQ(none->data(), nullptr);
+}
+
+TEST(PageMemory, TooMuchIsAnError) {
+  for (uint64_t bytes : {UINT64_MAX, UINT64_MAX - 4096, uint64_t(1) << 62}) {
+    auto memory = PageMemory::allocate(bytes);
+    ASSERT_FALSE(memory);
+    EXPECT_EQ(memory.error().kind, ErrorKind::Failed);
+  }
+}
+
+} // namespace

@@ -53,6 +53,11 @@ fit("tanh", lambda s: (mp.tanh(mp.sqrt(s)) / mp.sqrt(s) - 1) / s,
 # erf(x) = x + x p(s), s = x^2, relative error.
 fit("erf, small", lambda s: mp.erf(mp.sqrt(s)) / mp.sqrt(s) - 1,
     lambda s: mp.sqrt(s) / mp.erf(mp.sqrt(s)), 0.0, 0.875**2, 5)
-# erf(x) = 1 - exp(-q(x - 2.4375)), absolute error: erf is near 1.
-fit("erf, large", lambda d: -mp.log(mp.erfc(d + mp.mpf(2.4375))),
-    lambda d: mp.erfc(d + mp.mpf(2.4375)), 0.875 - 2.4375, 4.0 - 2.4375, 6)
+# erfc(a) = exp(-a^2) p(t), t = 1 / (1 + a / 2), relative error.
+def scaled_complement(t):
+    a = 2 / t - 2
+    return mp.erfc(a) * mp.exp(a * a)
+
+
+fit("erfc", scaled_complement, lambda t: 1 / scaled_complement(t), 1 / (1 + 9.3 / 2),
+    1 / (1 + 0.875 / 2), 7)

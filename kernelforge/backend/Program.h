@@ -2,6 +2,7 @@
 // backend binds buffers and launches, and knows nothing of matmuls.
 #pragma once
 
+#include "kernelforge/codegen/KernelCost.h"
 #include "kernelforge/codegen/Launching.h"
 
 #include <cstdint>
@@ -23,6 +24,7 @@ struct Artifact {
   std::vector<Phase> phases;
   std::vector<std::string> sizeNames;
   Extent workspaceBytes{0};   ///< buffer shared by all tasks of one launch; 0: none
+  KernelCost cost;            ///< what a launch must compute and move at least
   bool fromCache = false;     ///< the object was read from disk
   double compileSeconds = 0;  ///< of this run; 0 when from the cache
 };

@@ -184,6 +184,7 @@ static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target
       cache.store(*key, artifact);
   }
   artifact.kernel = kernel.getSymName().str();
+  artifact.cost = costOf(kernel);
   artifact.scheduleSource = kernel.getScheduleSource().value_or("analytic").str();
   return artifact;
 }

@@ -52,9 +52,9 @@ LogicalResult TransformerDialect::verifyRegionArgAttribute(Operation *op, unsign
       return op->emitOpError() << "argument " << argument << ": " << sizeAttrName
                                << " must be a #transformer.size";
     auto function = dyn_cast<FunctionOpInterface>(op);
-    if (function && !function.getArgument(argument).getType().isIndex())
+    if (function && !function.getArgumentTypes()[argument].isIndex())
       return op->emitOpError() << "argument " << argument << " is a size and must be an index, not "
-                               << function.getArgument(argument).getType();
+                               << function.getArgumentTypes()[argument];
   }
   if ((attribute.getName() == weightAttrName || attribute.getName() == inputAttrName) &&
       !isa<StringAttr>(attribute.getValue()))

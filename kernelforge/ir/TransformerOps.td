@@ -15,17 +15,27 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 // Operands
 //===----------------------------------------------------------------------===//
 
+/// Dimensions of the model are static: only the leading one, the rows, may follow a size.
+def Transformer_StaticWidth : CPred<
+    "!::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim("
+    "::llvm::cast<::mlir::RankedTensorType>($_self).getRank() - 1)">;
+
 /// Activations: `[rows, width]` of a floating type.
-def Transformer_Rows : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[2]>], "rows of activations">;
+def Transformer_Rows
+    : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[2]>, Transformer_StaticWidth],
+                     "rows of activations of static width">;
 /// One i32 per row.
 def Transformer_Indices : RankedTensorOf<[I32], [HasAnyRankOfPred<[1]>], "one i32 per row">;
 /// One or two dimensional i32: first slots, or a block table.
 def Transformer_Table : RankedTensorOf<[I32], [HasAnyRankOfPred<[1, 2]>], "slot table">;
 /// A vector of parameters.
-def Transformer_Vector : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[1]>], "a vector of parameters">;
+def Transformer_Vector
+    : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[1]>, HasStaticShapePred],
+                     "a vector of parameters of static length">;
 /// A weight matrix, dense or quantized.
 def Transformer_Weight
-    : RankedTensorOf<[F32, F16, BF16, Transformer_QuantType], [HasAnyRankOfPred<[2]>], "a weight matrix">;
+    : RankedTensorOf<[F32, F16, BF16, Transformer_QuantType],
+                     [HasAnyRankOfPred<[2]>, HasStaticShapePred], "a weight matrix of static shape">;
 
 class Transformer_RowwiseOp<string mnemonic, list<Trait> traits = []>
     : Transformer_Op<mnemonic, !listconcat([Pure], traits)>;

@@ -36,16 +36,15 @@ struct Reader {
       return metadata.integer(key, low, high);
     KF_TRY(auto values, metadata.integers(key, low, high));
     if (static_cast<int64_t>(values->size()) != layers)
-      return metadata.error(key, fmt::format("has {} elements for {} layers", values->size(),
-                                             layers));
+      return metadata.error(key,
+                            fmt::format("has {} elements for {} layers", values->size(), layers));
     for (int64_t value : *values)
       if (value != values->front())
         return metadata.error(key, "differs between layers, which is not supported");
     return values->front();
   }
 
-  Expected<double> numberOr(std::string_view name, double low, double high,
-                            double fallback) const {
+  Expected<double> numberOr(std::string_view name, double low, double high, double fallback) const {
     KF_TRY(auto value, metadata.number(keyOf(name), low, high));
     return value.value_or(fallback);
   }
@@ -131,10 +130,10 @@ Expected<int64_t> readVocabSize(const GgufModel &model) {
                               : "is missing");
   const int64_t rows = embedding->shape[0];
   if (rows > modelLimits::vocabulary)
-    return unusable(std::string(modelFileError),
-                    fmt::format("{}, tensor {}", model.files.front().path(), embeddingTensor),
-                    fmt::format("has {} rows, at most {} are allowed", rows,
-                                modelLimits::vocabulary));
+    return unusable(
+        std::string(modelFileError),
+        fmt::format("{}, tensor {}", model.files.front().path(), embeddingTensor),
+        fmt::format("has {} rows, at most {} are allowed", rows, modelLimits::vocabulary));
   KF_TRY(auto stated, model.metadata.integer(keyOf("vocab_size"), 1, modelLimits::vocabulary));
   if (stated && *stated != rows)
     return model.metadata.error(keyOf("vocab_size"),
@@ -208,12 +207,11 @@ Expected<ModelDescription> configFromGguf(const GgufModel &model) {
                                       d.heads, d.modelDim, limits::headDim));
   d.headDim = keyDim.value_or(d.modelDim / d.heads);
   if (valueDim.value_or(d.headDim) != d.headDim)
-    return metadata.error(keyOf("attention.value_length"),
-                          fmt::format("is {}, keys have {} dimensions: not supported", *valueDim,
-                                      d.headDim));
+    return metadata.error(
+        keyOf("attention.value_length"),
+        fmt::format("is {}, keys have {} dimensions: not supported", *valueDim, d.headDim));
 
-  KF_TRY(auto epsilon,
-         metadata.number(keyOf("attention.layer_norm_rms_epsilon"), 1e-20, 1.0));
+  KF_TRY(auto epsilon, metadata.number(keyOf("attention.layer_norm_rms_epsilon"), 1e-20, 1.0));
   if (!epsilon)
     return metadata.error(keyOf("attention.layer_norm_rms_epsilon"), "is missing");
   d.normEpsilon = *epsilon;
@@ -245,9 +243,9 @@ Expected<std::optional<TokenizerData>> tokenizerFromGguf(const GgufMetadata &met
   data.tokens = std::move(*tokens);
   const size_t count = data.tokens.size();
   if (count > static_cast<size_t>(modelLimits::vocabulary))
-    return metadata.error("tokenizer.ggml.tokens",
-                          fmt::format("has {} elements, at most {} are allowed", count,
-                                      modelLimits::vocabulary));
+    return metadata.error(
+        "tokenizer.ggml.tokens",
+        fmt::format("has {} elements, at most {} are allowed", count, modelLimits::vocabulary));
   KF_TRY(auto pre, metadata.string("tokenizer.ggml.pre", maxNameBytes));
   data.pre = pre.value_or("");
 

@@ -161,8 +161,8 @@ Status refuseUnsupported(const JsonView &root, const Family &family, int64_t con
                       "use the unquantized checkpoint or a GGUF file");
   }
   const bool isStated = root.value().contains("sliding_window");
-  KF_TRY(int64_t window, root.integerOr("sliding_window", 0, modelLimits::context,
-                                        isStated ? 0 : family.window));
+  KF_TRY(int64_t window,
+         root.integerOr("sliding_window", 0, modelLimits::context, isStated ? 0 : family.window));
   if (window != 0 && window < context)
     return root.error(fmt::format("a sliding window of {} positions is not supported for {}",
                                   window, family.className));
@@ -187,12 +187,11 @@ Expected<ModelConfig> configFromJson(const JsonDocument &document) {
                                   d.modelDim, d.heads));
   KF_TRY(d.headDim, root.integerOr("head_dim", 1, limits::headDim, d.modelDim / d.heads));
   if (d.headDim > limits::headDim)
-    return root.error(fmt::format("the head dimension {} is above {}", d.headDim,
-                                  limits::headDim));
+    return root.error(fmt::format("the head dimension {} is above {}", d.headDim, limits::headDim));
   KF_TRY(d.ffnDim, root.integer("intermediate_size", 1, limits::ffnDim));
   KF_TRY(d.vocabSize, root.integer("vocab_size", 1, limits::vocabulary));
-  KF_TRY(d.contextLength, root.integerOr("max_position_embeddings", 1, limits::context,
-                                         family.context));
+  KF_TRY(d.contextLength,
+         root.integerOr("max_position_embeddings", 1, limits::context, family.context));
   KF_TRY(d.normEpsilon, root.numberOr("rms_norm_eps", 1e-20, 1, 1e-6));
   KF_TRY(d.activation, readActivation(root));
   KF_TRY(d.rope, readRope(root, d.headDim, d.contextLength));

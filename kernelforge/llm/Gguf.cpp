@@ -33,22 +33,22 @@ struct ForeignType {
   uint64_t blockElements, blockBytes;
 };
 constexpr std::array<ForeignType, 27> foreignTypes = {{
-    {6, "Q5_0", 32, 22},      {7, "Q5_1", 32, 24},     {9, "Q8_1", 32, 36},
-    {10, "Q2_K", 256, 84},    {11, "Q3_K", 256, 110},  {12, "Q4_K", 256, 144},
-    {13, "Q5_K", 256, 176},   {14, "Q6_K", 256, 210},  {15, "Q8_K", 256, 292},
-    {16, "IQ2_XXS", 256, 66}, {17, "IQ2_XS", 256, 74}, {18, "IQ3_XXS", 256, 98},
-    {19, "IQ1_S", 256, 50},   {20, "IQ4_NL", 32, 18},  {21, "IQ3_S", 256, 110},
+    {6, "Q5_0", 32, 22},      {7, "Q5_1", 32, 24},      {9, "Q8_1", 32, 36},
+    {10, "Q2_K", 256, 84},    {11, "Q3_K", 256, 110},   {12, "Q4_K", 256, 144},
+    {13, "Q5_K", 256, 176},   {14, "Q6_K", 256, 210},   {15, "Q8_K", 256, 292},
+    {16, "IQ2_XXS", 256, 66}, {17, "IQ2_XS", 256, 74},  {18, "IQ3_XXS", 256, 98},
+    {19, "IQ1_S", 256, 50},   {20, "IQ4_NL", 32, 18},   {21, "IQ3_S", 256, 110},
     {22, "IQ2_S", 256, 82},   {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},
-    {25, "I16", 1, 2},        {27, "I64", 1, 8},       {28, "F64", 1, 8},
-    {29, "IQ1_M", 256, 56},   {34, "TQ1_0", 256, 54},  {35, "TQ2_0", 256, 66},
-    {39, "MXFP4", 32, 17},    {40, "NVFP4", 64, 36},   {41, "Q1_0", 128, 18},
+    {25, "I16", 1, 2},        {27, "I64", 1, 8},        {28, "F64", 1, 8},
+    {29, "IQ1_M", 256, 56},   {34, "TQ1_0", 256, 54},   {35, "TQ2_0", 256, 66},
+    {39, "MXFP4", 32, 17},    {40, "NVFP4", 64, 36},    {41, "Q1_0", 128, 18},
 }};
 constexpr std::array<uint32_t, 8> removedTypes = {4, 5, 31, 32, 33, 36, 37, 38};
 
 std::string_view typeName(GgufType type) {
   constexpr std::array<std::string_view, 13> names = {
-      "a u8",  "an i8", "a u16",  "an i16",   "a u32", "an i32", "an f32",
-      "a bool", "a string", "an array", "a u64", "an i64", "an f64"};
+      "a u8",   "an i8",    "a u16",    "an i16", "a u32",  "an i32", "an f32",
+      "a bool", "a string", "an array", "a u64",  "an i64", "an f64"};
   return names[static_cast<size_t>(type)];
 }
 
@@ -154,8 +154,8 @@ public:
   Expected<std::string_view> text(std::string_view field, uint64_t maxBytes) {
     KF_TRY(uint64_t length, number<uint64_t>(field));
     if (length > maxBytes)
-      return error(field, fmt::format("is a text of {} bytes, at most {} are allowed", length,
-                                      maxBytes));
+      return error(field,
+                   fmt::format("is a text of {} bytes, at most {} are allowed", length, maxBytes));
     KF_TRY(auto bytes, take(length, field));
     return std::string_view(reinterpret_cast<const char *>(bytes.data()), bytes.size());
   }
@@ -262,8 +262,8 @@ Expected<ForeignType> lookUpType(const Cursor &cursor, const std::string &field,
       return type;
   const bool removed =
       std::find(removedTypes.begin(), removedTypes.end(), id) != removedTypes.end();
-  return cursor.error(field, fmt::format("has the {} type id {}", removed ? "removed" : "unknown",
-                                         id));
+  return cursor.error(field,
+                      fmt::format("has the {} type id {}", removed ? "removed" : "unknown", id));
 }
 
 Expected<TensorInfo> readTensorInfo(Cursor &cursor, uint64_t index) {
@@ -273,14 +273,14 @@ Expected<TensorInfo> readTensorInfo(Cursor &cursor, uint64_t index) {
   field = fmt::format("tensor {}", name);
   KF_TRY(uint32_t rank, cursor.number<uint32_t>(field));
   if (rank < 1 || rank > maxDimensions)
-    return cursor.error(field, fmt::format("has {} dimensions, must be 1 to {}", rank,
-                                           maxDimensions));
+    return cursor.error(field,
+                        fmt::format("has {} dimensions, must be 1 to {}", rank, maxDimensions));
   std::array<uint64_t, maxDimensions> dims{1, 1, 1, 1};
   for (uint32_t i = 0; i < rank; ++i) {
     KF_TRY(dims[i], cursor.number<uint64_t>(field));
     if (dims[i] < 1 || dims[i] > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
-      return cursor.error(field, fmt::format("has the dimension {}, must be 1 to 2^63 - 1",
-                                             dims[i]));
+      return cursor.error(field,
+                          fmt::format("has the dimension {}, must be 1 to 2^63 - 1", dims[i]));
   }
   KF_TRY(uint32_t id, cursor.number<uint32_t>(field));
   KF_TRY(ForeignType type, lookUpType(cursor, field, id));
@@ -289,8 +289,8 @@ Expected<TensorInfo> readTensorInfo(Cursor &cursor, uint64_t index) {
   if (dims[0] % type.blockElements != 0)
     return cursor.error(field, fmt::format("has rows of {} elements, {} is stored in blocks of {}",
                                            dims[0], type.name, type.blockElements));
-  auto size = checkedProduct(
-      {dims[0] / type.blockElements, type.blockBytes, dims[1], dims[2], dims[3]});
+  auto size =
+      checkedProduct({dims[0] / type.blockElements, type.blockBytes, dims[1], dims[2], dims[3]});
   if (!size || !checkedProduct(dims))
     return cursor.error(field, "has a size that overflows 64 bits");
   result.size = *size;
@@ -348,8 +348,8 @@ Expected<GgufContents> parseGguf(std::span<const std::byte> file, const std::str
   }
 
   // Cannot overflow: offsets in a file are far below 2^63. A file without tensors may end early.
-  const uint64_t dataStart = std::min<uint64_t>(
-      *checkedRoundUp(cursor.offset(), contents.alignment), file.size());
+  const uint64_t dataStart =
+      std::min<uint64_t>(*checkedRoundUp(cursor.offset(), contents.alignment), file.size());
   const auto data = file.subspan(dataStart);
   for (TensorInfo &info : infos) {
     const std::string field = fmt::format("tensor {}", info.tensor.name);
@@ -387,8 +387,8 @@ Expected<std::optional<int64_t>> GgufMetadata::integer(std::string_view key, int
     return std::nullopt;
   auto value = integerWithin(entry->value, low, high);
   if (!value)
-    return error(key, fmt::format("is {}, must be an integer from {} to {}", show(*entry), low,
-                                  high));
+    return error(key,
+                 fmt::format("is {}, must be an integer from {} to {}", show(*entry), low, high));
   return value;
 }
 
@@ -446,8 +446,8 @@ Expected<std::optional<std::vector<std::string>>> GgufMetadata::strings(std::str
     std::string_view text(reinterpret_cast<const char *>(at), length);
     at += length;
     if (length > maxBytes)
-      return error(key, fmt::format("element {} has {} bytes, at most {} are allowed", i, length,
-                                    maxBytes));
+      return error(
+          key, fmt::format("element {} has {} bytes, at most {} are allowed", i, length, maxBytes));
     if (!isValidUtf8(text))
       return error(key, fmt::format("element {} is not valid UTF-8", i));
     texts.emplace_back(text);
@@ -468,8 +468,8 @@ GgufMetadata::integers(std::string_view key, int64_t low, int64_t high) const {
   std::vector<int64_t> values;
   values.reserve(array->count);
   for (uint64_t i = 0; i < array->count; ++i) {
-    auto value = integerWithin(
-        loadScalar(type, array->bytes.data() + i * scalarBytes(type)), low, high);
+    auto value =
+        integerWithin(loadScalar(type, array->bytes.data() + i * scalarBytes(type)), low, high);
     if (!value)
       return error(key, fmt::format("element {} must be an integer from {} to {}", i, low, high));
     values.push_back(*value);

@@ -41,9 +41,9 @@ struct GgufEntry {
   std::variant<uint64_t, int64_t, double, bool, std::string_view, GgufArray> value;
 };
 
-/// The metadata of a file, read by type: a value of another type than the one asked for is an error,
-/// an absent key is an empty optional. Integers of any width serve an integer getter. Limits are
-/// inclusive. Errors are Unusable and name file, key, value and limit.
+/// The metadata of a file, read by type: a value of another type than the one asked for is an
+/// error, an absent key is an empty optional. Integers of any width serve an integer getter. Limits
+/// are inclusive. Errors are Unusable and name file, key, value and limit.
 class GgufMetadata {
 public:
   GgufMetadata() = default;
@@ -92,8 +92,8 @@ struct GgufModel {
   NamedList<StoredTensor> tensors;
 };
 
-/// Maps and parses the file at `path`; where its metadata says that it is a shard of several, it must
-/// be the first, and the others are opened from the same folder.
+/// Maps and parses the file at `path`; where its metadata says that it is a shard of several, it
+/// must be the first, and the others are opened from the same folder.
 Expected<GgufModel> openGguf(const std::string &path);
 
 } // namespace kernelforge

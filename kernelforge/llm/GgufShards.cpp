@@ -18,8 +18,8 @@ std::string shardSuffix(int64_t number, int64_t count) {
 Status addTensors(GgufModel &model, const GgufContents &contents, const std::string &path) {
   for (const StoredTensor &tensor : contents.tensors)
     if (!model.tensors.add(tensor))
-      return unusable(std::string(modelFileError),
-                      fmt::format("{}, tensor {}", path, tensor.name), "is in two shards");
+      return unusable(std::string(modelFileError), fmt::format("{}, tensor {}", path, tensor.name),
+                      "is in two shards");
   return {};
 }
 
@@ -29,8 +29,7 @@ Status openOtherShards(GgufModel &model, const std::string &path, int64_t count)
   const GgufMetadata &metadata = model.metadata;
   KF_TRY(auto number, metadata.integer("split.no", 0, maxShards - 1));
   if (number.value_or(0) != 0)
-    return metadata.error("split.no",
-                          fmt::format("this is shard {} of {}", *number + 1, count),
+    return metadata.error("split.no", fmt::format("this is shard {} of {}", *number + 1, count),
                           "open the first shard");
   const std::string name = std::filesystem::path(path).filename().string();
   const std::string suffix = shardSuffix(0, count);

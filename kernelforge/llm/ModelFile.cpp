@@ -34,8 +34,7 @@ Expected<ModelFile> openGgufModel(const std::string &path) {
   model.format = ModelFormat::Gguf;
   KF_TRY(GgufModel gguf, openGguf(path));
   KF_TRY(model.description, configFromGguf(gguf));
-  KF_TRY(model.weights,
-         bindWeights(model.description, gguf.tensors, WeightNaming::Gguf, path));
+  KF_TRY(model.weights, bindWeights(model.description, gguf.tensors, WeightNaming::Gguf, path));
   KF_TRY(model.tokenizer.data, tokenizerFromGguf(gguf.metadata, path));
   if (const auto &data = model.tokenizer.data) {
     if (static_cast<int64_t>(data->tokens.size()) != model.description.vocabSize)
@@ -93,20 +92,27 @@ Status readSideFiles(const fs::path &folder, ModelConfig &config, ModelFile &mod
   return {};
 }
 
-/// `weights` is a .safetensors file or an index; config.json lies beside it.
-Expected<ModelFile> openSafetensorsModel(const fs::path &weights, bool isIndex) {
+/// All but the weights, from a config.json and what lies beside it.
+Expected<ModelFile> openConfig(const fs::path &configJson) {
   ModelFile model;
   model.format = ModelFormat::Safetensors;
-  const fs::path folder = weights.parent_path();
-  KF_TRY(ModelConfig config, readConfigJson((folder / "config.json").string()));
-  KF_CHECK(readSideFiles(folder, config, model));
-  KF_TRY(SafetensorsModel tensors, isIndex ? openSafetensorsIndex(weights.string())
-                                           : openSafetensors(weights.string()));
-  KF_TRY(model.weights, bindWeights(config.description, tensors.tensors,
-                                    WeightNaming::HuggingFace, weights.string()));
+  KF_TRY(ModelConfig config, readConfigJson(configJson.string()));
+  // A configuration under another name is not one of a model's files.
+  if (configJson.filename() == "config.json")
+    KF_CHECK(readSideFiles(configJson.parent_path(), config, model));
   model.description = std::move(config.description);
   model.special = config.special;
   model.tokenizer.special = std::move(config.special);
+  return model;
+}
+
+/// `weights` is a .safetensors file or an index; config.json lies beside it.
+Expected<ModelFile> openSafetensorsModel(const fs::path &weights, bool isIndex) {
+  KF_TRY(ModelFile model, openConfig(weights.parent_path() / "config.json"));
+  KF_TRY(SafetensorsModel tensors,
+         isIndex ? openSafetensorsIndex(weights.string()) : openSafetensors(weights.string()));
+  KF_TRY(model.weights, bindWeights(model.description, tensors.tensors, WeightNaming::HuggingFace,
+                                    weights.string()));
   model.files = std::move(tensors.files);
   model.warnings = std::move(tensors.warnings);
   return model;
@@ -141,10 +147,28 @@ Expected<ModelFile> openByKind(const std::string &path) {
                   "name a .gguf file, a .safetensors file or a folder with config.json");
 }
 
+/// Fills in what follows from the path that a model was opened by.
+void setPath(ModelFile &model, const std::string &path) {
+  std::error_code ignored; // an unusual current folder costs the name, not the model
+  fs::path named = fs::absolute(path, ignored).lexically_normal();
+  if (!named.has_filename()) // "folder/"
+    named = named.parent_path();
+  // Every safetensors model is called "model", its configuration "config": the folder says more.
+  const bool isOwnName = model.format == ModelFormat::Gguf ||
+                         (named.extension() == ".json" && named.filename() != "config.json" &&
+                          !named.string().ends_with(indexSuffix));
+  if (isOwnName)
+    model.name = named.stem().string();
+  else
+    model.name = (isFolder(named) ? named : named.parent_path()).filename().string();
+  model.path = path;
+  model.tokenizer.vocabSize = model.description.vocabSize;
+}
+
 } // namespace
 
 uint64_t ModelFile::mappedBytes() const {
-  uint64_t sum = 0; // of mappings that exist at the same time: below the address space
+  uint64_t sum = ownedWeights.size(); // of mappings that exist at once: below the address space
   for (const MappedFile &file : files)
     sum += file.bytes().size();
   return sum;
@@ -158,17 +182,17 @@ Status ModelFile::checkFiles() const {
 
 Expected<ModelFile> openModel(const std::string &path) {
   KF_TRY(ModelFile model, openByKind(path));
-  std::error_code ignored; // an unusual current folder costs the name, not the model
-  fs::path named = fs::absolute(path, ignored).lexically_normal();
-  if (!named.has_filename()) // "folder/"
-    named = named.parent_path();
-  // Every safetensors model is called "model": its folder's name says more.
-  if (model.format == ModelFormat::Safetensors)
-    model.name = (isFolder(named) ? named : named.parent_path()).filename().string();
-  else
-    model.name = named.stem().string();
-  model.path = path;
-  model.tokenizer.vocabSize = model.description.vocabSize;
+  setPath(model, path);
+  return model;
+}
+
+Expected<ModelFile> openModelShape(const std::string &path) {
+  const bool folder = isFolder(path), json = path.ends_with(".json");
+  const fs::path config = folder ? fs::path(path) / "config.json" : fs::path(path);
+  KF_TRY(ModelFile model, folder || json ? openConfig(config) : openByKind(path));
+  model.weights = {};
+  model.files.clear();
+  setPath(model, path);
   return model;
 }
 

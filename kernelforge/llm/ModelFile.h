@@ -7,6 +7,7 @@
 #include "kernelforge/llm/WeightFile.h"
 #include "kernelforge/support/Error.h"
 #include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/PageMemory.h"
 
 namespace kernelforge {
 
@@ -22,9 +23,10 @@ struct ModelFile {
   TokenizerSource tokenizer;
   std::string chatTemplate; ///< Jinja text; empty: the model brings none
   std::vector<MappedFile> files;
+  PageMemory ownedWeights; ///< where weights lie that come from no file (makeRandomModel)
   std::vector<std::string> warnings; ///< what is odd but harmless, one line each
 
-  /// Bytes of the address space that the mapped files take.
+  /// Bytes of the address space that the mapped files and the weights without a file take.
   uint64_t mappedBytes() const;
 
   /// Looks at the files again: an error where one changed its size since it was mapped.
@@ -33,8 +35,12 @@ struct ModelFile {
 
 /// Opens a GGUF file (or the first of its shards), a .safetensors file beside its config.json, a
 /// model.safetensors.index.json, or a folder with config.json and model.safetensors or
-/// model.safetensors.index.json. Everything in them is checked before it is used. A missing path and
-/// every defect under it are Unusable.
+/// model.safetensors.index.json. Everything in them is checked before it is used. A missing path
+/// and every defect under it are Unusable.
 Expected<ModelFile> openModel(const std::string &path);
+
+/// What a GGUF file, a config.json or a folder with one says of a model, without any weights: its
+/// description, and its tokenizer and chat template where they are there too. Errors as openModel.
+Expected<ModelFile> openModelShape(const std::string &path);
 
 } // namespace kernelforge

@@ -47,8 +47,7 @@ bool isRedundant(const std::string &name, const ModelDescription &d, WeightNamin
   if (naming == WeightNaming::Gguf)
     return name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd") ||
            name.ends_with(".attn_rot_embd.weight");
-  return name.ends_with(".rotary_emb.inv_freq") ||
-         (d.tiedEmbeddings && name == "lm_head.weight");
+  return name.ends_with(".rotary_emb.inv_freq") || (d.tiedEmbeddings && name == "lm_head.weight");
 }
 
 std::string supportedTypes(bool isMatrix) {
@@ -119,20 +118,18 @@ std::string huggingFaceName(std::string_view canonical) {
     return "";
   for (const NamePair &names : layerNames)
     if (base.substr(layerEnd + 1) == names.canonical)
-      return fmt::format("model.layers.{}.{}{}",
-                         base.substr(block.size(), layerEnd - block.size()), names.huggingFace,
-                         suffix);
+      return fmt::format("model.layers.{}.{}{}", base.substr(block.size(), layerEnd - block.size()),
+                         names.huggingFace, suffix);
   return "";
 }
 
 Expected<NamedList<Weight>> bindWeights(const ModelDescription &description,
-                                        const NamedList<StoredTensor> &tensors,
-                                        WeightNaming naming, const std::string &where) {
+                                        const NamedList<StoredTensor> &tensors, WeightNaming naming,
+                                        const std::string &where) {
   NamedList<Weight> weights;
   std::unordered_set<std::string_view> used; // views into `tensors`
   for (const WeightSpec &spec : weightsOf(description)) {
-    const std::string name =
-        naming == WeightNaming::Gguf ? spec.name : huggingFaceName(spec.name);
+    const std::string name = naming == WeightNaming::Gguf ? spec.name : huggingFaceName(spec.name);
     const StoredTensor *tensor = tensors.find(name);
     if (!tensor)
       return unusable(std::string(modelFileError), fmt::format("{}, tensor {}", where, name),
@@ -143,8 +140,7 @@ Expected<NamedList<Weight>> bindWeights(const ModelDescription &description,
   }
   for (const StoredTensor &tensor : tensors)
     if (!used.contains(tensor.name) && !isRedundant(tensor.name, description, naming))
-      return unusable(std::string(modelFileError),
-                      fmt::format("{}, tensor {}", where, tensor.name),
+      return unusable(std::string(modelFileError), fmt::format("{}, tensor {}", where, tensor.name),
                       "has no place in a model of this configuration");
   return weights;
 }

@@ -28,27 +28,13 @@ struct DataType {
   std::optional<ElementType> type;
 };
 constexpr std::array<DataType, 21> dataTypes = {{
-    {"F32", 32, ElementType::F32},
-    {"F16", 16, ElementType::F16},
-    {"BF16", 16, ElementType::BF16},
-    {"I32", 32, ElementType::I32},
-    {"F64", 64, std::nullopt},
-    {"I64", 64, std::nullopt},
-    {"U64", 64, std::nullopt},
-    {"U32", 32, std::nullopt},
-    {"I16", 16, std::nullopt},
-    {"U16", 16, std::nullopt},
-    {"I8", 8, std::nullopt},
-    {"U8", 8, std::nullopt},
-    {"BOOL", 8, std::nullopt},
-    {"F8_E5M2", 8, std::nullopt},
-    {"F8_E4M3", 8, std::nullopt},
-    {"F8_E8M0", 8, std::nullopt},
-    {"F6_E2M3", 6, std::nullopt},
-    {"F6_E3M2", 6, std::nullopt},
-    {"F4", 4, std::nullopt},
-    {"C64", 64, std::nullopt},
-    {"C128", 128, std::nullopt},
+    {"F32", 32, ElementType::F32}, {"F16", 16, ElementType::F16}, {"BF16", 16, ElementType::BF16},
+    {"I32", 32, ElementType::I32}, {"F64", 64, std::nullopt},     {"I64", 64, std::nullopt},
+    {"U64", 64, std::nullopt},     {"U32", 32, std::nullopt},     {"I16", 16, std::nullopt},
+    {"U16", 16, std::nullopt},     {"I8", 8, std::nullopt},       {"U8", 8, std::nullopt},
+    {"BOOL", 8, std::nullopt},     {"F8_E5M2", 8, std::nullopt},  {"F8_E4M3", 8, std::nullopt},
+    {"F8_E8M0", 8, std::nullopt},  {"F6_E2M3", 6, std::nullopt},  {"F6_E3M2", 6, std::nullopt},
+    {"F4", 4, std::nullopt},       {"C64", 64, std::nullopt},     {"C128", 128, std::nullopt},
 }};
 
 struct HeaderEntry {
@@ -76,8 +62,8 @@ Expected<HeaderEntry> readHeaderEntry(const std::string &name, const JsonView &v
     entry.tensor.shape.push_back(length);
     auto product = checkedMul(bits, static_cast<uint64_t>(length));
     if (!product)
-      return view.error(fmt::format("its shape {} overflows 64 bits",
-                                    printShape(entry.tensor.shape)));
+      return view.error(
+          fmt::format("its shape {} overflows 64 bits", printShape(entry.tensor.shape)));
     bits = *product;
   }
   if (bits % 8 != 0)
@@ -160,11 +146,10 @@ Expected<NamedList<StoredTensor>> parseSafetensors(std::span<const std::byte> fi
   uint64_t covered = 0;
   for (HeaderEntry &entry : entries) {
     if (entry.begin != covered)
-      return unusable(std::string(modelFileError),
-                      fmt::format("{}, tensor {}", where, entry.tensor.name),
-                      fmt::format("its data begins at {}, {} the end of the one before it at {}",
-                                  entry.begin, entry.begin > covered ? "leaving a hole after" :
-                                  "overlapping", covered));
+      return unusable(
+          std::string(modelFileError), fmt::format("{}, tensor {}", where, entry.tensor.name),
+          fmt::format("its data begins at {}, {} the end of the one before it at {}", entry.begin,
+                      entry.begin > covered ? "leaving a hole after" : "overlapping", covered));
     covered = entry.end;
     entry.tensor.bytes = buffer.subspan(entry.begin, entry.end - entry.begin);
     tensors.add(std::move(entry.tensor)); // names are unique: they were keys of one object
@@ -198,8 +183,8 @@ Expected<SafetensorsModel> openSafetensorsIndex(const std::string &path) {
     shardOf[tensor] = std::move(shard);
   }
   if (tensorsMapped.size() > maxShards)
-    return map.error(fmt::format("names {} shards, at most {} are allowed", tensorsMapped.size(),
-                                 maxShards));
+    return map.error(
+        fmt::format("names {} shards, at most {} are allowed", tensorsMapped.size(), maxShards));
 
   SafetensorsModel model;
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();

@@ -1,5 +1,7 @@
 #include "kernelforge/llm/Sampler.h"
 
+#include "kernelforge/support/CounterRandom.h"
+
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -8,15 +10,6 @@
 namespace kernelforge {
 
 namespace {
-
-/// The finalizer of splitmix64: a bijection whose output bits all depend on all input bits.
-uint64_t mix(uint64_t x) {
-  x ^= x >> 30;
-  x *= 0xBF58476D1CE4E5B9;
-  x ^= x >> 27;
-  x *= 0x94D049BB133111EB;
-  return x ^ (x >> 31);
-}
 
 template <typename Number>
 Status checkRange(std::string_view name, Number value, bool inside, std::string_view range) {
@@ -27,12 +20,6 @@ Status checkRange(std::string_view name, Number value, bool inside, std::string_
 }
 
 } // namespace
-
-double uniformAt(uint64_t seed, uint64_t position) {
-  constexpr uint64_t golden = 0x9E3779B97F4A7C15;
-  uint64_t bits = mix(mix(seed + golden) + (position + 1) * golden);
-  return static_cast<double>(bits >> 11) * 0x1p-53;
-}
 
 Expected<Sampler> Sampler::create(const SamplingOptions &o) {
   KF_CHECK(checkRange("temperature", o.temperature, o.temperature >= 0 && o.temperature <= 100,
@@ -167,7 +154,7 @@ Expected<int32_t> Sampler::sample(std::span<const float> logits, std::span<const
   // By rank, or all by id: the choice must not depend on how a selection left the rest.
   if (sorted > 0)
     sortAtLeast(candidates.size());
-  return draw(uniformAt(settings.seed, position));
+  return draw(randomUniform(settings.seed, position));
 }
 
 } // namespace kernelforge

@@ -20,12 +20,8 @@ struct SamplingOptions {
   float minP = 0.05f;       ///< keep what has this share of the greatest probability; [0, 1]
   float repeatPenalty = 1;  ///< divides positive, multiplies negative logits of recent ids; > 0
   int32_t repeatWindow = 64; ///< how many recent ids are penalised; 0: none
-  uint64_t seed = 0;
+  uint64_t seed = 0; ///< draws depend on it and on the position alone (CounterRandom.h)
 };
-
-/// A number in [0, 1) that depends on the seed and the position alone: draws can be made in any
-/// order, again, or on another machine.
-double uniformAt(uint64_t seed, uint64_t position);
 
 class Sampler {
 public:

@@ -1,6 +1,6 @@
-// What a model file says about its tokenizer, in plain structs: the loaders fill them, the tokenizer
-// is built from them. Where a model carries tokenizer.json instead of arrays, only its path is given
-// and the tokenizer reads that file itself.
+// What a model file says about its tokenizer, in plain structs: the loaders fill them, the
+// tokenizer is built from them. Where a model carries tokenizer.json instead of arrays, only its
+// path is given and the tokenizer reads that file itself.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +35,8 @@ struct SpecialTokens {
 
 /// The vocabulary of a GGUF file, or of a tokenizer.json after it has been read. `tokens`, `scores`
 /// and `types` are indexed by id and have the same length, except that `scores` is empty where the
-/// model has none (byte-level BPE). Token texts are as stored: byte-mapped for gpt2, with U+2581 for
-/// llama; valid UTF-8, each at most maxTokenBytes long.
+/// model has none (byte-level BPE). Token texts are as stored: byte-mapped for gpt2, with U+2581
+/// for llama; valid UTF-8, each at most maxTokenBytes long.
 struct TokenizerData {
   std::string where; ///< file the data came from, for messages
   std::string model; ///< "gpt2": byte-level BPE; "llama": SentencePiece; other names are possible

@@ -193,7 +193,7 @@ uint16_t floatToHalf(float value) {
     return static_cast<uint16_t>(sign | 0x7c00u);
   uint32_t mantissa, shift;
   if (magnitude < 0x38800000u) { // below 2^-14: subnormal half, units of 2^-24
-    if (magnitude < 0x33000000u)  // below 2^-25: zero
+    if (magnitude < 0x33000000u) // below 2^-25: zero
       return sign;
     mantissa = (magnitude & 0x7fffffu) | 0x800000u;
     shift = 126 - (magnitude >> 23);

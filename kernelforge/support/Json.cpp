@@ -288,8 +288,7 @@ Expected<int64_t> JsonView::asInteger(int64_t low, int64_t high) const {
                                    static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
   const int64_t value = fits ? json->get<int64_t>() : 0;
   if (!fits || value < low || value > high)
-    return error(
-        fmt::format("is {}, must be an integer from {} to {}", show(*json), low, high));
+    return error(fmt::format("is {}, must be an integer from {} to {}", show(*json), low, high));
   return value;
 }
 

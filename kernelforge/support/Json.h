@@ -1,5 +1,5 @@
-// JSON from outside: parsed under limits, read through typed getters. Every failure is an Error that
-// names the file, the field, the value and the limit; no exception leaves this file.
+// JSON from outside: parsed under limits, read through typed getters. Every failure is an Error
+// that names the file, the field, the value and the limit; no exception leaves this file.
 #pragma once
 
 #include "kernelforge/support/Error.h"
@@ -18,8 +18,8 @@ using Json = nlohmann::json;
 /// that a model brings); configuration files are read with tighter ones.
 struct JsonLimits {
   uint64_t maxBytes = 64u << 20;
-  uint64_t maxDepth = 64;        ///< nesting of objects and arrays
-  uint64_t maxKeys = 2'000'000;  ///< keys of all objects together
+  uint64_t maxDepth = 64;         ///< nesting of objects and arrays
+  uint64_t maxKeys = 2'000'000;   ///< keys of all objects together
   uint64_t maxValues = 8'000'000; ///< values of all kinds together: bounds memory
 };
 
@@ -82,8 +82,7 @@ public:
 
   Expected<int64_t> integerOr(std::string_view field, int64_t low, int64_t high,
                               int64_t fallback) const;
-  Expected<double> numberOr(std::string_view field, double low, double high,
-                            double fallback) const;
+  Expected<double> numberOr(std::string_view field, double low, double high, double fallback) const;
   Expected<bool> booleanOr(std::string_view field, bool fallback) const;
   Expected<std::string> stringOr(std::string_view field, uint64_t maxBytes,
                                  std::string fallback) const;

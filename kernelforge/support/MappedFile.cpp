@@ -108,9 +108,9 @@ Status MappedFile::checkSize() const {
 Expected<std::string> readFile(const std::string &path, std::string_view what, uint64_t maxBytes) {
   KF_TRY(OpenedFile opened, openRegular(path, what));
   if (opened.size > maxBytes)
-    return unusable(std::string(what), path,
-                    fmt::format("the file has {} bytes, at most {} are read", opened.size,
-                                maxBytes));
+    return unusable(
+        std::string(what), path,
+        fmt::format("the file has {} bytes, at most {} are read", opened.size, maxBytes));
   std::string text(opened.size, '\0');
   size_t done = 0;
   while (done < text.size()) {

@@ -1,5 +1,5 @@
-// Opens a model as the command line does, and its tokenizer: a summary and exit code 0, or one error
-// line and the error's exit code. With --tokenize TEXT it prints the ids of a text as well.
+// Opens a model as the command line does, and its tokenizer: a summary and exit code 0, or one
+// error line and the error's exit code. With --tokenize TEXT it prints the ids of a text as well.
 #include "kernelforge/llm/ModelFile.h"
 #include "kernelforge/llm/Tokenizer.h"
 

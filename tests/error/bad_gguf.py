@@ -2,7 +2,6 @@
 
 import struct
 
-import gguf
 import tiny_model as tiny
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
@@ -400,7 +399,9 @@ case("a token that is no UTF-8", "tokens.*element 299 is not valid UTF-8")(
     )
 )
 case("a token of 70000 bytes", "tokens.*element 299 has 70000 bytes")(
-    lambda g: g.set_array("tokenizer.ggml.tokens", STRING, tiny.vocabulary()[0][:299] + ["a" * 70000])
+    lambda g: g.set_array(
+        "tokenizer.ggml.tokens", STRING, tiny.vocabulary()[0][:299] + ["a" * 70000]
+    )
 )
 case("no tokens", "tokens.*is empty")(lambda g: g.set_array("tokenizer.ggml.tokens", STRING, []))
 case("a tokenizer without tokens", "tokens.*is missing")(

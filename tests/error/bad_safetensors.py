@@ -97,7 +97,7 @@ case("header with garbage", "not valid JSON")(lambda f: f.set_header(b'{"a": }',
 case("header that is cut off", "not valid JSON")(lambda f: f.set_header(b'{"a": {"dtype"', b""))
 case("header with text after it", "not valid JSON")(lambda f: f.set_header(b"{} {}", b""))
 case("header that is no UTF-8", "ill-formed UTF-8")(
-    lambda f: f.set_header(b'{"\xff": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}', b"1234")
+    lambda f: f.set_header(b'{"\xff": {"dtype": "F32"}}', b"1234")
 )
 case("header nested 1000 deep", "nested deeper than")(
     lambda f: f.set_header(b'{"a": ' + b"[" * 1000 + b"]" * 1000 + b"}", b"")
@@ -454,7 +454,6 @@ case("tokenizer.json of type Unigram", "model Unigram is not supported")(
 
 def write(folder, add):
     """Writes all folders; add(name, path, expect) records each."""
-    valid = folder / "valid"
     for shards in (1, 3):
         tiny.write_safetensors(folder / f"valid-{shards}", shards)
         add(f"safetensors in {shards} files without defect", folder / f"valid-{shards}", None)

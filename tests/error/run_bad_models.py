@@ -6,7 +6,8 @@
 Every {} in the arguments is replaced by a model's path; without one it is appended. A malformed
 model must end with exit code 2, exactly one line on stderr that matches its expectation, no
 sanitizer report, within the limits of time and memory; a sound model with exit code 0. The models
-are made first where FOLDER has none, or with --make. Prints each failure and a summary; exit code 1 on a failure.
+are made first where FOLDER has none, or with --make. Prints each failure and a summary; exit code 1
+on a failure.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def check(command, path, expect, limits):
     if limits.asan_options:
         environment["ASAN_OPTIONS"] += ":" + limits.asan_options
 
-    def limit():  # AddressSanitizer reserves terabytes of addresses, so the data are what is limited
+    def limit():  # AddressSanitizer, which reserves terabytes, has a limit of its own
         if not limits.sanitized:
             size = limits.memory << 20
             resource.setrlimit(resource.RLIMIT_DATA, (size, size))
@@ -68,7 +69,7 @@ def main():
     parser.add_argument("--memory", type=int, default=1024, help="limit for each model in MiB")
     parser.add_argument("--sanitized", action="store_true", help="the program has AddressSanitizer")
     parser.add_argument("--asan-options", default="", help="added to ASAN_OPTIONS")
-    parser.add_argument("--make", action="store_true", help="make the models even if they are there")
+    parser.add_argument("--make", action="store_true", help="make the models anew")
     parser.add_argument("--show", action="store_true", help="print every error line")
     parser.add_argument("folder", type=Path)
     parser.add_argument("command", nargs=argparse.REMAINDER)

@@ -2,12 +2,14 @@
 error tests and what the malformed files are made from."""
 
 import json
+import sys
 from pathlib import Path
 
 import gguf
 import numpy as np
-from safetensors.numpy import save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "golden"))
+import model_files  # noqa: E402
 
 LAYERS, D_MODEL, HEADS, KV_HEADS, FFN, VOCAB, CONTEXT = 2, 64, 4, 2, 128, 300, 256
 HEAD_DIM = D_MODEL // HEADS
@@ -21,8 +23,8 @@ TEMPLATE = (
 )
 # The merges are learned from this; any text would do.
 TEXT = """the compiler reads the model and the weights, then it writes the kernels that the machine
-runs; there are other ways to do this, but in the end the time that a token takes is the time that it
-takes to read the weights"""
+runs; there are other ways to do this, but in the end the time that a token takes is the time that
+it takes to read the weights"""
 
 
 def byte_alphabet():
@@ -79,41 +81,14 @@ def weights(seed=1):
     return result
 
 
-GGUF_NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-
-def interleave_rows(matrix, heads):
-    """Within each head, row i and row i + half become rows 2i and 2i + 1 (GGUF's RoPE pairing)."""
-    rows, columns = matrix.shape
-    halves = matrix.reshape(heads, 2, rows // heads // 2, columns)
-    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(rows, columns))
-
-
 def gguf_weights(seed=1):
     """The same weights as a GGUF file has them: names, and the rows of Q and K."""
+    names = model_files.name_map(LAYERS)
     result = {}
     for name, value in weights(seed).items():
-        base, suffix = name.rsplit(".", 1)
         if "q_proj" in name or "k_proj" in name:
-            value = interleave_rows(value, HEADS if "q_proj" in name else KV_HEADS)
-        if base.startswith("model.layers."):
-            layer, inner = base.removeprefix("model.layers.").split(".", 1)
-            result[f"blk.{layer}.{GGUF_NAMES[inner]}.{suffix}"] = value
-        else:
-            result[f"{GGUF_NAMES[base]}.{suffix}"] = value
+            value = model_files.interleave_heads(value, HEADS if "q_proj" in name else KV_HEADS)
+        result[names[name]] = value
     return result
 
 
@@ -134,54 +109,19 @@ def config():
         "tie_word_embeddings": True,
         "bos_token_id": BOS,
         "eos_token_id": EOS,
-        "torch_dtype": "float32",
     }
-
-
-def tokenizer_json():
-    tokens, merges = vocabulary()
-    ids = {token: i for i, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=[tuple(m.split(" ")) for m in merges]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
-    return tokenizer.to_str(pretty=True)
-
-
-def write_config_files(folder):
-    """Everything of a Hugging Face folder but the weights."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config(), indent=2))
-    (folder / "tokenizer.json").write_text(tokenizer_json())
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"add_bos_token": False, "chat_template": TEMPLATE})
-    )
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [EOS, UNKNOWN]}))
 
 
 def write_safetensors(folder, shards=1):
     """A Hugging Face folder with f32 weights in one file or in several."""
-    folder = Path(folder)
-    write_config_files(folder)
-    values = weights()
-    if shards == 1:
-        save_file(values, folder / "model.safetensors")
-        return
-    names = list(values)
-    weight_map = {}
-    for shard in range(shards):
-        file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
-        part = names[shard::shards]
-        save_file({name: values[name] for name in part}, folder / file)
-        weight_map.update({name: file for name in part})
-    total = sum(value.nbytes for value in values.values())
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    tokens, merges = vocabulary()
+    types = [3] * len(SPECIAL) + [1] * (VOCAB - len(SPECIAL))
+    words = {"pre": "smollm", "tokens": tokens, "types": types, "merges": merges}
+    model_files.write_hf_directory(folder, weights(), config(), words, False, shards)
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"add_bos_token": False, "chat_template": TEMPLATE})
+    )
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [EOS, UNKNOWN]}))
 
 
 def write_gguf(path, types=("F32",)):

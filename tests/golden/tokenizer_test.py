@@ -26,7 +26,7 @@ def run(command):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{command[0]} failed with {done.returncode}: {done.stderr}")
-    return done.stdout.splitlines(), time.monotonic() - start, done.stderr.strip()
+    return done.stdout.rstrip("\n").split("\n"), time.monotonic() - start, done.stderr.strip()
 
 
 def compare(label, lines, expected_file, got):

@@ -1,7 +1,7 @@
 """The lit suite: every op and pass before and after, through the command-line tools.
 
 ctest runs it; by hand, for one file:
-    .venv/bin/python -m lit.main -v --param bin=build/release/bin tests/lit/FILE.mlir
+    .venv/bin/lit -v --param bin=build/release/bin tests/lit/FILE.mlir
 %opt is kernelforge-opt, %kernelforge the command line; FileCheck, not and split-file are LLVM's.
 """
 

@@ -28,7 +28,9 @@ constexpr int64_t maxQueryBlock = 512, maxKeyBlock = 512, maxSplits = 64;
 int64_t vectorRegisters(const CpuTarget &target) { return target.vectorBits() == 512 ? 32 : 8; }
 
 /// Rows of a register tile: an accumulator each, with one vector and one factor beside them.
-int64_t maxTileRows(const CpuTarget &target) { return std::min(vectorRegisters(target) - 2, lanes); }
+int64_t maxTileRows(const CpuTarget &target) {
+  return std::min(vectorRegisters(target) - 2, lanes);
+}
 
 /// Vectors of a register tile of `mr` rows.
 int64_t maxTileVectors(const CpuTarget &target, int64_t mr) {
@@ -38,8 +40,8 @@ int64_t maxTileVectors(const CpuTarget &target, int64_t mr) {
 /// The kernel's one operation, if this family computes it.
 Expected<AttentionOp> checkedOp(KernelOp kernel) {
   auto refuse = [&](std::string why, std::string hint) {
-    return unusable("attention cannot be generated for the CPU", kernelName(kernel),
-                    std::move(why), std::move(hint));
+    return unusable("attention cannot be generated for the CPU", kernelName(kernel), std::move(why),
+                    std::move(hint));
   };
   Block &body = kernel.getBody().front();
   auto op = dyn_cast<AttentionOp>(body.front());
@@ -55,7 +57,9 @@ Expected<AttentionOp> checkedOp(KernelOp kernel) {
                   "use a contiguous cache");
   if (!keys.getElementType().isF32() || !values.getElementType().isF32())
     return refuse("transformer.attention reads a cache that is not f32", "use caches of f32");
-  auto element = [](Value value) { return cast<RankedTensorType>(value.getType()).getElementType(); };
+  auto element = [](Value value) {
+    return cast<RankedTensorType>(value.getType()).getElementType();
+  };
   if (!element(op.getQuery()).isF32() || !element(op.getOutput()).isF32())
     return refuse("transformer.attention has activations that are not f32", "use f32 activations");
   for (int64_t dim : {keys.getDim(), values.getDim()})
@@ -98,8 +102,9 @@ private:
   /// Keys or values of one head in a sequence's first slot.
   Value cacheRow(Value cache, Value sequence, Value head) {
     int64_t dim = cast<CacheType>(cache.getType()).getDim();
-    return k.at(k.argument(cache), k.add(k.mul(index(op.getTable(), sequence), shape.kvHeads * dim * 4),
-                                         k.mul(head, dim * 4)));
+    return k.at(k.argument(cache),
+                k.add(k.mul(index(op.getTable(), sequence), shape.kvHeads * dim * 4),
+                      k.mul(head, dim * 4)));
   }
   /// A row's first query head (or output) of those that read key/value head `head`.
   Value rowAt(Value base, Value row, Value head, int64_t dim) {
@@ -199,9 +204,8 @@ void Emitter::emitRows() {
     emitRowPart(k.div(rowAndHead, shape.kvHeads), k.rem(rowAndHead, shape.kvHeads),
                 k.rem(item, splits));
   });
-  k.ifThen(k.cmp(Predicate::eq, k.phase, k.c(1)), [&] {
-    mergeParts(k.div(item, shape.kvHeads), k.rem(item, shape.kvHeads));
-  });
+  k.ifThen(k.cmp(Predicate::eq, k.phase, k.c(1)),
+           [&] { mergeParts(k.div(item, shape.kvHeads), k.rem(item, shape.kvHeads)); });
 }
 
 Value Emitter::part(Value row, Value head, Value split, Value groupHead) {
@@ -241,11 +245,11 @@ void Emitter::mergeParts(Value row, Value head) {
   Value out = rowAt(k.result(0), row, head, shape.valueDim);
   k.loop(k.c(0), k.c(shape.group), 1, [&](Value groupHead) {
     auto partOf = [&](Value split) { return part(row, head, split, groupHead); };
-    auto top = k.loop(k.c(0), k.c(splits), 1, {k.splat(-INFINITY)},
-                      [&](Value split, ValueRange carried) {
-                        Value own = k.loadVec(k.at(partOf(split), statistics));
-                        return SmallVector<Value>{larger(k, own, carried[0])};
-                      });
+    auto top =
+        k.loop(k.c(0), k.c(splits), 1, {k.splat(-INFINITY)}, [&](Value split, ValueRange carried) {
+          Value own = k.loadVec(k.at(partOf(split), statistics));
+          return SmallVector<Value>{larger(k, own, carried[0])};
+        });
     Value nothing = k.cmpf(arith::CmpFPredicate::OEQ, top[0], k.splat(-INFINITY));
     Value against = k.select(nothing, k.splat(0), top[0]);
     // Each part's weight goes to scratch: all columns use it.
@@ -259,12 +263,12 @@ void Emitter::mergeParts(Value row, Value head) {
     Value factor = normalizer(sum[0]);
     Value to = k.at(out, k.mul(groupHead, shape.valueDim * 4));
     forEachValueVector([&](Value offset, Value mask) {
-      auto total = k.loop(k.c(0), k.c(splits), 1, {k.splat(0)}, [&](Value split,
-                                                                    ValueRange carried) {
-        Value weight = k.loadVec(k.at(k.scratch, k.mul(split, lanes * 4)));
-        return SmallVector<Value>{
-            k.fma(k.loadVec(k.at(partOf(split), offset)), weight, carried[0])};
-      });
+      auto total =
+          k.loop(k.c(0), k.c(splits), 1, {k.splat(0)}, [&](Value split, ValueRange carried) {
+            Value weight = k.loadVec(k.at(k.scratch, k.mul(split, lanes * 4)));
+            return SmallVector<Value>{
+                k.fma(k.loadVec(k.at(partOf(split), offset)), weight, carried[0])};
+          });
       k.storeVec(k.mulf(total[0], factor), k.at(to, offset), mask);
     });
   });
@@ -305,8 +309,8 @@ Expected<ScheduleAttr> attention::defaultSchedule(KernelOp kernel, const CpuTarg
                                               {"splits", splits},
                                               {"split_keys", 256}});
   }
-  // 6 x 4 vectors fill AVX-512's registers, 6 x 1 (two registers each) AVX2's. About 96 stacked rows
-  // pay for packing a block of keys; fewer where the rows would not give every thread tasks.
+  // 6 x 4 vectors fill AVX-512's registers, 6 x 1 (two registers each) AVX2's. About 96 stacked
+  // rows pay for packing a block of keys; fewer where the rows would not give every thread tasks.
   const int64_t mr = 6;
   int64_t stacked = 96;
   while (stacked > 24 && (maxRows * group + stacked - 1) / stacked * kvHeads < wantedTasks)

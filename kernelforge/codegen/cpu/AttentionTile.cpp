@@ -121,12 +121,12 @@ void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> v
   k.loop(k.c(0), k.mul(tiles, shape.mr), 1, [&](Value stacked) {
     Value source = k.min(stacked, k.sub(count, k.c(1)));
     Value row = k.div(source, shape.group), head = k.rem(source, shape.group);
-    Value from = k.at(query, k.add(k.mul(row, shape.heads * shape.keyDim * 4),
-                                   k.mul(head, shape.keyDim * 4)));
+    Value from = k.at(
+        query, k.add(k.mul(row, shape.heads * shape.keyDim * 4), k.mul(head, shape.keyDim * 4)));
     Value to = k.at(base, offset(layout.query, stacked, queryStride));
     for (int64_t v = 0; v < shape.keyVectors(); ++v) {
-      Value part = k.loadVec(k.at(from, v * lanes * 4),
-                             v + 1 == shape.keyVectors() ? mask : Value());
+      Value part =
+          k.loadVec(k.at(from, v * lanes * 4), v + 1 == shape.keyVectors() ? mask : Value());
       k.storeVec(k.mulf(part, k.splat(shape.scale)), k.at(to, v * lanes * 4));
     }
     k.store(k.cf(-INFINITY), highest(stacked), 4);
@@ -146,26 +146,25 @@ void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> v
     return;
   }
   // What a register tile's rows see: lowest and highest first position, lowest and highest end.
-  auto seen = k.loop(
-      k.c(0), tiles, 1, {k.c(nowhere), k.c(0)}, [&](Value tile, ValueRange carried) {
-        Value stacked = k.mul(tile, shape.mr);
-        Range range = rowRange(stacked);
-        Value lowFirst = range.first, highFirst = range.first;
-        Value lowEnd = range.second, highEnd = range.second;
-        for (int64_t r = 1; r < shape.mr; ++r) {
-          range = rowRange(k.add(stacked, r));
-          lowFirst = k.min(lowFirst, range.first);
-          highFirst = k.max(highFirst, range.first);
-          lowEnd = k.min(lowEnd, range.second);
-          highEnd = k.max(highEnd, range.second);
-        }
-        Value entry = k.at(base, offset(layout.tileRanges, tile, 32));
-        k.store(lowFirst, entry, 8);
-        k.store(highFirst, k.at(entry, 8), 8);
-        k.store(lowEnd, k.at(entry, 16), 8);
-        k.store(highEnd, k.at(entry, 24), 8);
-        return SmallVector<Value>{k.min(carried[0], lowFirst), k.max(carried[1], highEnd)};
-      });
+  auto seen = k.loop(k.c(0), tiles, 1, {k.c(nowhere), k.c(0)}, [&](Value tile, ValueRange carried) {
+    Value stacked = k.mul(tile, shape.mr);
+    Range range = rowRange(stacked);
+    Value lowFirst = range.first, highFirst = range.first;
+    Value lowEnd = range.second, highEnd = range.second;
+    for (int64_t r = 1; r < shape.mr; ++r) {
+      range = rowRange(k.add(stacked, r));
+      lowFirst = k.min(lowFirst, range.first);
+      highFirst = k.max(highFirst, range.first);
+      lowEnd = k.min(lowEnd, range.second);
+      highEnd = k.max(highEnd, range.second);
+    }
+    Value entry = k.at(base, offset(layout.tileRanges, tile, 32));
+    k.store(lowFirst, entry, 8);
+    k.store(highFirst, k.at(entry, 8), 8);
+    k.store(lowEnd, k.at(entry, 16), 8);
+    k.store(highEnd, k.at(entry, 24), 8);
+    return SmallVector<Value>{k.min(carried[0], lowFirst), k.max(carried[1], highEnd)};
+  });
   first = seen[0];
   end = seen[1];
 }
@@ -258,8 +257,8 @@ void Tile::packSquare(ArrayRef<Value> rows, Value dim, Value key, int64_t width)
     x.push_back(k.loadVec(k.at(row, k.mul(dim, 4)), mask));
   x = transpose(k, x);
   for (int64_t i = 0; i < width; ++i)
-    k.storeVec(x[i], k.at(base, k.add(offset(layout.keys, k.add(dim, i), scoreStride),
-                                      k.mul(key, 4))));
+    k.storeVec(x[i],
+               k.at(base, k.add(offset(layout.keys, k.add(dim, i), scoreStride), k.mul(key, 4))));
 }
 
 void Tile::scorePacked(Value stacked, const View &view) {
@@ -267,9 +266,9 @@ void Tile::scorePacked(Value stacked, const View &view) {
   Value query = k.at(base, offset(layout.query, stacked, queryStride));
   k.loop(k.mul(k.div(view.from, panel), panel), view.to, panel, [&](Value column) {
     SmallVector<Value> zeros(shape.mr * shape.nr, k.splat(0));
-    auto scores = multiply(query, queryStride, k.at(base, offset(layout.keys, column, 4)),
-                           scoreStride, k.c(0), k.c(shape.keyDim), shape.mr, shape.nr, Value(),
-                           zeros);
+    auto scores =
+        multiply(query, queryStride, k.at(base, offset(layout.keys, column, 4)), scoreStride,
+                 k.c(0), k.c(shape.keyDim), shape.mr, shape.nr, Value(), zeros);
     Value out = k.at(scoreRow(stacked), k.mul(column, 4));
     for (int64_t r = 0; r < shape.mr; ++r)
       for (int64_t v = 0; v < shape.nr; ++v)
@@ -408,8 +407,8 @@ void Tile::softmax(Value stacked, Value block, const View &view) {
 void Tile::addValues(Value stacked, Value block, const View &view, Value values) {
   if (!shape.packed) // all rows see the same keys
     return addValues(stacked, shape.mr, shape.nr, values, view.from, view.to);
-  k.ifThen(k.cmp(Predicate::eq, view.masked, k.b.create<arith::ConstantOp>(
-                                                 k.loc, k.b.getBoolAttr(false))),
+  k.ifThen(k.cmp(Predicate::eq, view.masked,
+                 k.b.create<arith::ConstantOp>(k.loc, k.b.getBoolAttr(false))),
            [&] { addValues(stacked, shape.mr, shape.nr, values, k.c(0), k.c(shape.keyBlock)); });
   // Row by row over just the keys that it sees: 0 times a value that it must not see might be NaN.
   k.ifThen(view.masked, [&] {
@@ -428,8 +427,8 @@ void Tile::addValues(Value stacked, int64_t rows, int64_t vectors, Value values,
     Value out = k.at(output(stacked), k.mul(column, 4));
     SmallVector<Value> init;
     for (int64_t r = 0; r < rows; ++r) {
-      Value rescale = k.broadcast(
-          k.loadF32(k.at(base, offset(layout.alpha, k.add(stacked, r), 4))));
+      Value rescale =
+          k.broadcast(k.loadF32(k.at(base, offset(layout.alpha, k.add(stacked, r), 4))));
       for (int64_t v = 0; v < width; ++v)
         init.push_back(k.mulf(k.loadVec(k.at(out, r * outputStride + v * lanes * 4)), rescale));
     }
@@ -454,8 +453,7 @@ SmallVector<Value> Tile::multiply(Value a, int64_t strideA, Value b, int64_t str
     Value column = k.at(a, k.mul(i, 4)), row = k.at(b, k.mul(i, strideB));
     SmallVector<Value> parts, next;
     for (int64_t v = 0; v < vectors; ++v)
-      parts.push_back(
-          k.loadVec(k.at(row, v * lanes * 4), v + 1 == vectors ? lastMask : Value()));
+      parts.push_back(k.loadVec(k.at(row, v * lanes * 4), v + 1 == vectors ? lastMask : Value()));
     for (int64_t r = 0; r < rows; ++r) {
       Value factor = k.broadcast(k.loadF32(k.at(column, r * strideA)));
       for (int64_t v = 0; v < vectors; ++v)

@@ -53,7 +53,9 @@ public:
 
   // State of a stacked row after attend(): the highest score, the sum of exp(score - highest), and
   // the values' sum with these weights, in whole vectors.
-  mlir::Value highest(mlir::Value stacked) { return k.at(base, offset(layout.highest, stacked, 4)); }
+  mlir::Value highest(mlir::Value stacked) {
+    return k.at(base, offset(layout.highest, stacked, 4));
+  }
   mlir::Value sum(mlir::Value stacked) { return k.at(base, offset(layout.sum, stacked, 4)); }
   mlir::Value output(mlir::Value stacked) {
     return k.at(base, offset(layout.output, stacked, outputStride));
@@ -102,9 +104,9 @@ private:
   const Shape shape;
   const Layout layout;
   const int64_t queryStride, outputStride, scoreStride;
-  mlir::Value base;        ///< scratch
+  mlir::Value base;         ///< scratch
   mlir::Value count, tiles; ///< stacked rows; register tiles
-  mlir::Value first, end;  ///< keys that any row sees
+  mlir::Value first, end;   ///< keys that any row sees
 };
 
 /// Larger of two, lane by lane; `y` where one is NaN. One instruction, unlike KernelBuilder::maxf:

@@ -45,6 +45,7 @@ SmallVector<Stores> phasesOf(KernelOp kernel) {
 }
 
 Status check(KernelOp kernel) {
+  KF_CHECK(checkRowwise(kernel));
   auto refuse = [&](StringRef op, std::string why, std::string hint) {
     return unusable("kernel cannot be compiled for a CPU", kernelName(kernel) + ", " + op.str(),
                     std::move(why), std::move(hint));
@@ -68,7 +69,7 @@ Status check(KernelOp kernel) {
       return refuse("transformer.yield", "a result has a dimension that no size gives",
                     "name the leading dimension with #transformer.dims");
   }
-  return checkRowwise(kernel);
+  return {};
 }
 
 /// The largest number of rows that a phase can have, and what one row takes: elements.

@@ -79,38 +79,65 @@ Value cpu::emitTanh(KernelBuilder &k, Value x) {
   return withSignOf(k, x, k.select(isSmall, small, large));
 }
 
-Value cpu::emitErf(KernelBuilder &k, Value x) {
-  Value a = absolute(k, x);
+namespace {
+
+/// erf and its complement for a = |x|, each accurate where it is used.
+struct ErrorFunction {
+  Value isSmall; ///< where `erf` is meant, and not `complement`
+  Value erf, complement;
+};
+
+ErrorFunction errorFunction(KernelBuilder &k, Value a) {
   Value p = polynomial(k, k.mulf(a, a),
                        {0.128379151, -0.376125067, 0.112819649, -0.0267724283, 0.00500232307,
                         -0.000604072178});
-  Value small = k.fma(a, p, a);
-  // 1 - exp(-q(a - center)); from 4 on erf rounds to 1. NaN is not greater and stays.
-  constexpr double end = 4.0, center = 2.4375;
-  Value ended = k.cmpf(arith::CmpFPredicate::OGT, a, k.splat(end));
-  Value d = k.subf(k.select(ended, k.splat(end), a), k.splat(center));
-  Value q = polynomial(k, d,
-                       {7.47596025, 5.23483849, 0.941792011, 0.0112477904, -0.00263527478,
-                        0.000158280818, -0.000199911578});
-  Value large = k.subf(k.splat(1.0), emitExp(k, k.subf(k.splat(0.0), q)));
-  Value isSmall = k.cmpf(arith::CmpFPredicate::OLT, a, k.splat(0.875));
-  return withSignOf(k, x, k.select(isSmall, small, large));
+  Value erf = k.fma(a, p, a);
+  // erfc(a) = exp(-a^2) P(t), t = 1 / (1 + a / 2); the rounding of a^2 is put right. From 10 on it is
+  // below all normal numbers. NaN is not greater and stays.
+  constexpr double end = 10.0;
+  a = k.select(k.cmpf(arith::CmpFPredicate::OGT, a, k.splat(end)), k.splat(end), a);
+  Value minusSquare = k.mulf(a, k.subf(k.splat(0.0), a));
+  Value rest = k.fma(a, a, minusSquare);
+  Value power = emitExp(k, minusSquare);
+  power = k.subf(power, k.mulf(power, rest));
+  Value t = k.divf(k.splat(1.0), k.fma(a, k.splat(0.5), k.splat(1.0)));
+  p = polynomial(k, t,
+                 {-3.52023926e-05, 0.282943934, 0.273447901, 0.295197815, 0.0150715597,
+                  0.405326158, -0.356415838, 0.084199369});
+  return {k.cmpf(arith::CmpFPredicate::OLT, a, k.splat(0.875)), erf, k.mulf(power, p)};
+}
+
+/// 1 + erf(x), which stays accurate where erf is near -1.
+Value onePlusErf(KernelBuilder &k, Value x) {
+  ErrorFunction f = errorFunction(k, absolute(k, x));
+  Value small = k.addf(k.splat(1.0), withSignOf(k, x, f.erf));
+  Value negative = k.cmpf(arith::CmpFPredicate::OLT, x, k.splat(0.0));
+  Value large = k.select(negative, f.complement, k.subf(k.splat(2.0), f.complement));
+  return k.select(f.isSmall, small, large);
+}
+
+} // namespace
+
+Value cpu::emitErf(KernelBuilder &k, Value x) {
+  ErrorFunction f = errorFunction(k, absolute(k, x));
+  return withSignOf(k, x, k.select(f.isSmall, f.erf, k.subf(k.splat(1.0), f.complement)));
 }
 
 Value cpu::emitActivation(KernelBuilder &k, Activation function, Value x) {
-  Value one = k.splat(1.0);
+  // x / (1 + exp(-y)), the logistic function of y times x.
+  auto gated = [&](Value y) {
+    Value power = emitExp(k, k.subf(k.splat(0.0), y));
+    return k.divf(x, k.addf(k.splat(1.0), power));
+  };
   switch (function) {
   case Activation::Silu:
-    return k.divf(x, k.addf(one, emitExp(k, k.subf(k.splat(0.0), x))));
-  case Activation::Gelu: {
-    Value phi = k.addf(one, emitErf(k, times(k, std::numbers::sqrt2 / 2, x)));
-    return k.mulf(times(k, 0.5, x), phi);
-  }
+    return gated(x);
+  case Activation::Gelu:
+    return k.mulf(times(k, 0.5, x), onePlusErf(k, times(k, std::numbers::sqrt2 / 2, x)));
   case Activation::GeluTanh: {
-    // x + 0.044715 x^3 as x (1 + 0.044715 x^2).
-    Value cubic = k.mulf(x, k.fma(times(k, 0.044715, x), x, one));
-    Value phi = k.addf(one, emitTanh(k, times(k, std::sqrt(2 * std::numbers::inv_pi), cubic)));
-    return k.mulf(times(k, 0.5, x), phi);
+    // (1 + tanh(u)) / 2 is the logistic function of 2u, u = sqrt(2 / pi) (x + 0.044715 x^3).
+    Value cubic = k.mulf(x, k.fma(times(k, 0.044715, x), x, k.splat(1.0)));
+    return gated(times(k, 2 * std::sqrt(2 * std::numbers::inv_pi), cubic));
   }
   case Activation::Relu:
     return k.maxf(x, k.splat(0.0));

@@ -4,6 +4,7 @@
 
 #include "kernelforge/compiler/Session.h"
 #include "kernelforge/llm/ModelFile.h"
+#include "kernelforge/llm/runtime/KernelTimes.h"
 #include "kernelforge/support/PageMemory.h"
 
 #include <functional>
@@ -26,15 +27,6 @@ struct DecoderMemory {
   int64_t packedBytes = 0;
   int64_t kvCacheBytes = 0;
   int64_t scratchBytes = 0; ///< arenas, scratch, inputs, logits
-};
-
-/// Time and calls of one kernel over all runs since the counters were enabled.
-struct KernelTime {
-  std::string name;
-  int64_t calls = 0;
-  double seconds = 0;
-  double bytes = 0; ///< weights, rows and caches that a call must move at least, summed over calls
-  double flops = 0;
 };
 
 class Decoder {

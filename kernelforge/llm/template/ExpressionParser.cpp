@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <fmt/format.h>
 
 namespace kernelforge::chat {
@@ -275,8 +276,10 @@ ExpressionPtr ExpressionParser::parseNumber() {
   if (current().kind == TokenKind::Float) {
     double value = 0;
     auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (code != std::errc() || end != text.data() + text.size())
-      error("a number is out of range");
+    if (code == std::errc::result_out_of_range) // infinity or zero, as in Python
+      value = std::strtod(std::string(text).c_str(), nullptr);
+    else if (code != std::errc() || end != text.data() + text.size())
+      error("a number is malformed");
     out->value = Value(value);
   } else {
     int base = 10;

@@ -81,7 +81,9 @@ Value indentFilter(Interpreter &interpreter, const Value &value, const Arguments
     indention = Text(std::string(width, ' '));
   }
   bool first = given[1] && given[1]->truthy(), blank = given[2] && given[2]->truthy();
-  Text text = interpreter.toText(value);
+  if (!value.text())
+    fail(fmt::format("a value of type {} cannot be indented", value.typeName()));
+  Text text = *value.text();
   text.append("\n"); // so that a newline at the end makes an empty line, as in Jinja
   interpreter.budget.make(text.size() * sizeof(Text));
   Text out;

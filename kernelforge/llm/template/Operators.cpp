@@ -281,7 +281,7 @@ Value slice(const Value &of, const Value &start, const Value &stop, const Value 
   auto *list = of.sequence();
   auto *text = of.text();
   if (!list && !text)
-    return noItem(of, "slice");
+    fail(fmt::format("a value of type {} cannot be sliced", of.typeName()));
   auto by = number(step).value_or(1), first = int64_t(0), last = int64_t(0);
   if (by == 0)
     fail("the step of a slice is zero");

@@ -58,10 +58,16 @@ Value itemsFilter(Interpreter &interpreter, const Value &value, const Arguments 
   return interpreter.list(std::move(out));
 }
 
-/// The attribute of a value that a dotted path names; numbers in it are indices.
-Value attributeAt(Interpreter &interpreter, const Value &value, const Value &path) {
+/// The attribute of a value that a dotted path names; numbers in it are indices. What is not there is
+/// `fallback` if there is one, at each part of the path.
+Value attributeAt(Interpreter &interpreter, const Value &value, const Value &path,
+                  const Value *fallback = nullptr) {
+  auto itemOr = [&](const Value &of, const Value &key) {
+    Value item = interpreter.item(of, key);
+    return item.isUndefined() && fallback && !fallback->isNone() ? *fallback : item;
+  };
   if (path.integer())
-    return interpreter.item(value, path);
+    return itemOr(value, path);
   if (!path.text())
     fail("an attribute is named by a string or an integer");
   Value at = value;
@@ -70,7 +76,7 @@ Value attributeAt(Interpreter &interpreter, const Value &value, const Value &pat
     const char *end = part.bytes.data() + part.size();
     auto [last, code] = std::from_chars(part.bytes.data(), end, index);
     bool isNumber = code == std::errc() && last == end && part.bytes[0] != '-';
-    at = interpreter.item(at, isNumber ? Value(index) : Value(part));
+    at = itemOr(at, isNumber ? Value(index) : Value(part));
   }
   return at;
 }
@@ -108,6 +114,11 @@ std::string nameArgument(const char *filter, const Arguments &arguments, size_t 
   return arguments.positional[place].text()->bytes;
 }
 
+/// What map and select look at: values that count as false give nothing, whatever they are.
+std::vector<Value> itemsIfAny(Interpreter &interpreter, const Value &value) {
+  return value.truthy() ? interpreter.items(value) : std::vector<Value>();
+}
+
 /// map(attribute=..., default=...) or map("filter", arguments...).
 Value mapFilter(Interpreter &interpreter, const Value &value, const Arguments &arguments) {
   std::vector<Value> out;
@@ -116,15 +127,13 @@ Value mapFilter(Interpreter &interpreter, const Value &value, const Arguments &a
     auto given = bindArguments("map", arguments, names);
     if (!given[0])
       fail("map needs a filter or an attribute");
-    for (const Value &item : interpreter.items(value)) {
-      Value mapped = attributeAt(interpreter, item, *given[0]);
-      out.push_back(mapped.isUndefined() && given[1] ? *given[1] : std::move(mapped));
-    }
+    for (const Value &item : itemsIfAny(interpreter, value))
+      out.push_back(attributeAt(interpreter, item, *given[0], given[1]));
     return interpreter.list(std::move(out));
   }
   std::string filter = nameArgument("map", arguments, 0);
   Arguments remaining = rest(arguments, 1);
-  for (const Value &item : interpreter.items(value))
+  for (const Value &item : itemsIfAny(interpreter, value))
     out.push_back(interpreter.callFilter(filter, item, remaining));
   return interpreter.list(std::move(out));
 }
@@ -139,7 +148,7 @@ Value selectFilter(Interpreter &interpreter, const Value &value, const Arguments
   std::string test = tests ? nameArgument("select", arguments, place) : "";
   Arguments remaining = rest(arguments, place + 1);
   std::vector<Value> out;
-  for (Value &item : interpreter.items(value)) {
+  for (Value &item : itemsIfAny(interpreter, value)) {
     Value asked =
         ByAttribute ? attributeAt(interpreter, item, arguments.positional[0]) : item;
     bool holds = tests ? interpreter.callTest(test, asked, remaining) : asked.truthy();

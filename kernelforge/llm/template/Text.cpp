@@ -49,6 +49,12 @@ std::string titleBytes(char32_t c) {
   return toUtf8(fromUtf8(out).toTitle(nullptr, icu::Locale::getRoot()));
 }
 
+/// The lower case of a word without its first character, of `first` bytes. The first character counts
+/// as context: a sigma at a word's end depends on there being a letter before it.
+std::string lowerAfterFirst(std::string_view word, size_t first) {
+  return lowerBytes(word).substr(lowerBytes(word.substr(0, first)).size());
+}
+
 } // namespace
 
 Text::Text(std::string text, bool fromUser) : bytes(std::move(text)) {
@@ -139,7 +145,7 @@ std::vector<Text> splitWhitespace(const Text &text, int64_t limit) {
   };
   for (skip(true); at < text.size(); skip(true)) {
     if (limit >= 0 && static_cast<int64_t>(parts.size()) == limit) {
-      parts.push_back(strip(text.substr(at, text.size() - at), Side::Right));
+      parts.push_back(text.substr(at, text.size() - at));
       break;
     }
     size_t begin = at;
@@ -233,20 +239,31 @@ Text capitalize(const Text &text) {
   if (text.size() == 0)
     return text;
   Utf8Step first = stepAt(text.bytes, 0);
-  return derived(titleBytes(first.codePoint) +
-                     lowerBytes(std::string_view(text.bytes).substr(first.length)),
-                 text);
+  return derived(titleBytes(first.codePoint) + lowerAfterFirst(text.bytes, first.length), text);
 }
 
 Text titleCase(const Text &text) {
   std::string out;
-  bool inWord = false;
-  for (size_t at = 0; at < text.size();) {
-    Utf8Step step = stepAt(text.bytes, at);
-    std::string_view character = std::string_view(text.bytes).substr(at, step.length);
-    out += inWord ? lowerBytes(character) : titleBytes(step.codePoint);
-    inWord = u_hasBinaryProperty(static_cast<UChar32>(step.codePoint), UCHAR_CASED);
-    at += step.length;
+  std::string_view bytes = text.bytes;
+  auto isCased = [](char32_t c) {
+    return u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_CASED);
+  };
+  for (size_t at = 0; at < bytes.size();) {
+    Utf8Step first = decodeUtf8(bytes.substr(at));
+    size_t end = at + first.length;
+    if (isCased(first.codePoint)) {
+      while (end < bytes.size()) {
+        Utf8Step step = decodeUtf8(bytes.substr(end));
+        if (!isCased(step.codePoint))
+          break;
+        end += step.length;
+      }
+      out += titleBytes(first.codePoint);
+      out += lowerAfterFirst(bytes.substr(at, end - at), first.length);
+    } else {
+      out += bytes.substr(at, first.length);
+    }
+    at = end;
   }
   return derived(std::move(out), text);
 }

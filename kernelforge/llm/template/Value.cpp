@@ -292,7 +292,6 @@ std::vector<size_t> stableOrder(size_t count, const std::function<bool(size_t, s
 }
 
 void requireKey(const Value &key) {
-  requireDefined(key);
   if (key.sequence() || key.mapping())
     fail(fmt::format("a {} cannot be a key", key.typeName()));
 }

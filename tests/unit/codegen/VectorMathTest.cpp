@@ -15,8 +15,8 @@ using namespace kernelforge;
 
 namespace {
 
-constexpr float inf = std::numeric_limits<float>::infinity();
-constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float notANumber = std::numeric_limits<float>::quiet_NaN();
 
 /// Rows of 16; the body is not looked at.
 constexpr const char *vectors = R"mlir(
@@ -51,7 +51,7 @@ CompiledKernel compileFunction(Function function, const std::string &level) {
   return std::move(kernel.value());
 }
 
-std::vector<float> apply(const CompiledKernel &kernel, std::vector<float> x) {
+std::vector<float> applyTo(const CompiledKernel &kernel, std::vector<float> x) {
   const size_t count = x.size();
   x.resize((count + 15) / 16 * 16);
   auto rows = static_cast<int64_t>(x.size() / 16);
@@ -62,7 +62,8 @@ std::vector<float> apply(const CompiledKernel &kernel, std::vector<float> x) {
 
 /// Every 1009th f32 by its bits: all exponents, denormals, NaNs; and what is special.
 std::vector<float> samples() {
-  std::vector<float> x{0.0f, -0.0f, 1.0f, -1.0f, inf, -inf, nan, 0x1p-149f, -0x1p-149f, 0x1p-126f};
+  std::vector<float> x{0.0f,      -0.0f,      1.0f,     -1.0f,     infinity,
+                       -infinity, notANumber, 0x1p-149f, -0x1p-149f, 0x1p-126f};
   for (uint64_t bits = 0; bits < (uint64_t(1) << 32); bits += 1009)
     x.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
   return x;
@@ -83,10 +84,10 @@ double ulps(float actual, double expected) {
   if (std::isnan(expected) || std::isinf(static_cast<float>(expected)))
     return (std::isnan(expected) && std::isnan(actual)) || actual == static_cast<float>(expected)
                ? 0
-               : inf;
+               : infinity;
   int exponent = expected == 0 ? -126 : std::max(std::ilogb(expected), -126);
   double error = std::fabs(actual - expected) / std::ldexp(1.0, exponent - 23);
-  return std::isnan(error) ? inf : error;
+  return std::isnan(error) ? infinity : error;
 }
 
 struct Worst {
@@ -110,7 +111,7 @@ void expectAccurate(const char *name, Function function, double (*exact)(double)
   x.insert(x.end(), more.begin(), more.end());
   for (const std::string &level : runnableLevels()) {
     CompiledKernel kernel = compileFunction(function, level);
-    Worst worst = worstOf(x, apply(kernel, x), exact);
+    Worst worst = worstOf(x, applyTo(kernel, x), exact);
     EXPECT_LE(worst.ulps, limit) << name << " on " << level << ": x = " << worst.x << " gives "
                                  << worst.y << ", not " << exact(worst.x);
     testing::Test::RecordProperty(std::string(name) + "_ulps_" + level,
@@ -141,12 +142,12 @@ TEST(VectorMath, TanhIsAccurateEverywhere) {
 
 TEST(VectorMath, ErfIsAccurateEverywhere) {
   expectAccurate("erf", cpu::emitErf, [](double x) { return std::erf(x); }, 4,
-                 {0.875f, 3.9f, 4.0f});
+                 {0.875f, 3.9f, 10.0f});
 }
 
 TEST(VectorMath, SignOfZeroIsKept) {
   for (Function function : {cpu::emitTanh, cpu::emitErf}) {
-    std::vector<float> y = apply(compileFunction(function, "native"), {0.0f, -0.0f});
+    std::vector<float> y = applyTo(compileFunction(function, "native"), {0.0f, -0.0f});
     EXPECT_FALSE(std::signbit(y[0]));
     EXPECT_TRUE(std::signbit(y[1]));
   }
@@ -155,11 +156,11 @@ TEST(VectorMath, SignOfZeroIsKept) {
 TEST(VectorMath, SoftcapCapsAndKeepsSmallValues) {
   auto capped = [](cpu::KernelBuilder &k, mlir::Value x) { return cpu::emitSoftcap(k, 30.0, x); };
   auto plain = [](cpu::KernelBuilder &k, mlir::Value x) { return cpu::emitSoftcap(k, 0.0, x); };
-  std::vector<float> x{0.0f, 1.0f, -29.0f, 1e9f, -inf, inf, nan, 3e-6f};
-  std::vector<float> y = apply(compileFunction(capped, "native"), x);
+  std::vector<float> x{0.0f, 1.0f, -29.0f, 1e9f, -infinity, infinity, notANumber, 3e-6f};
+  std::vector<float> y = applyTo(compileFunction(capped, "native"), x);
   for (size_t i = 0; i < x.size(); ++i)
     EXPECT_LE(ulps(y[i], 30.0 * std::tanh(x[i] / 30.0)), 4) << x[i];
-  std::vector<float> same = apply(compileFunction(plain, "native"), x);
+  std::vector<float> same = applyTo(compileFunction(plain, "native"), x);
   EXPECT_EQ(bytesOf(same), bytesOf(x));
 }
 
@@ -181,13 +182,13 @@ TEST(VectorMath, ActivationsAreAccurate) {
        [](cpu::KernelBuilder &k, mlir::Value x) {
          return cpu::emitActivation(k, Activation::Gelu, x);
        },
-       [](double x) { return 0.5 * x * (1 + std::erf(x * std::sqrt(0.5))); }, 4},
+       [](double x) { return 0.5 * x * std::erfc(-x * std::sqrt(0.5)); }, 4},
       {"gelu_tanh",
        [](cpu::KernelBuilder &k, mlir::Value x) {
          return cpu::emitActivation(k, Activation::GeluTanh, x);
        },
        [](double x) {
-         return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+         return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
        },
        4},
       {"relu",
@@ -197,11 +198,11 @@ TEST(VectorMath, ActivationsAreAccurate) {
        [](double x) { return x < 0 ? 0 : x; }, 0},
   };
   std::vector<float> x = randomFloats(100000, 1, 4.0f);
-  for (float large : {100.0f, 1e4f, 1e30f, 3e38f, 1e-30f, 1e-40f, 0.0f, nan, inf})
+  for (float large : {100.0f, 1e4f, 1e30f, 3e38f, 1e-30f, 1e-40f, 0.0f, notANumber, infinity})
     x.insert(x.end(), {large, -large});
   for (const Case &test : cases)
     for (const std::string &level : runnableLevels()) {
-      std::vector<float> y = apply(compileFunction(test.function, level), x);
+      std::vector<float> y = applyTo(compileFunction(test.function, level), x);
       for (size_t i = 0; i < x.size(); ++i) {
         double expected = test.exact(x[i]);
         if (!std::isfinite(expected)) {
@@ -211,6 +212,9 @@ TEST(VectorMath, ActivationsAreAccurate) {
         }
         double error = std::fabs(y[i] - expected) / std::max(std::fabs(x[i]), 0x1p-126f);
         ASSERT_LE(error, test.limit * 0x1p-24)
+            << test.name << " on " << level << " of " << x[i] << " is " << y[i];
+        // The small values of negative x keep most of their places.
+        ASSERT_LE(std::fabs(y[i] - expected), 3e-5 * std::fabs(expected) + 0x1p-120)
             << test.name << " on " << level << " of " << x[i] << " is " << y[i];
       }
     }

@@ -41,7 +41,8 @@ TEST(Gguf, ReadsMetadataAndTensors) {
     EXPECT_EQ(*m.integer("x.i8", -5, 0), -5);
     EXPECT_EQ(*m.number("x.f64", 0, 1), 0.1);
     EXPECT_EQ(*m.string("general.architecture", 9), "llama");
-    EXPECT_THAT(**m.strings("tokenizer.ggml.tokens", 9), ElementsAre("<s>", "</s>", "a", "b", "ab"));
+    EXPECT_THAT(**m.strings("tokenizer.ggml.tokens", 9),
+                ElementsAre("<s>", "</s>", "a", "b", "ab"));
     EXPECT_THAT(**m.integers("x.list", 0, 255), ElementsAre(1, 2, 255));
     EXPECT_EQ(*m.integer("absent", 0, 9), std::nullopt);
 

@@ -140,7 +140,8 @@ TEST(ConfigJson, RefusesValuesOutOfRange) {
     EXPECT_THAT(line(configOf(with({{field, value}}))),
                 HasSubstr("config.json, field " + std::string(field) + "): "))
         << field << " " << value;
-  EXPECT_THAT(line(configOf(with({{"eos_token_id", {1, 5}}}))), HasSubstr("eos_token_id[1]): is 5"));
+  EXPECT_THAT(line(configOf(with({{"eos_token_id", {1, 5}}}))),
+              HasSubstr("eos_token_id[1]): is 5"));
 }
 
 TEST(ConfigJson, RefusesDimensionsThatDoNotFit) {
@@ -190,7 +191,9 @@ TEST(ConfigJson, ScalesRope) {
 }
 
 TEST(ConfigJson, RefusesRopeScaling) {
-  auto scaling = [](const json &fields) { return line(configOf(with({{"rope_scaling", fields}}))); };
+  auto scaling = [](const json &fields) {
+    return line(configOf(with({{"rope_scaling", fields}})));
+  };
   EXPECT_EQ(scaling({{"rope_type", "default"}}), "accepted");
   for (const char *name : {"yarn", "dynamic", "longrope"})
     EXPECT_THAT(scaling({{"rope_type", name}, {"factor", 2}}),
@@ -198,11 +201,9 @@ TEST(ConfigJson, RefusesRopeScaling) {
   EXPECT_THAT(scaling({{"type", "linear"}}), HasSubstr("rope_scaling.factor): is missing"));
   EXPECT_THAT(scaling({{"type", "linear"}, {"factor", 0}}), HasSubstr("factor): is 0"));
   EXPECT_THAT(scaling({{"type", "llama3"}, {"factor", 8}}), HasSubstr("low_freq_factor): is miss"));
-  EXPECT_THAT(scaling({{"type", "llama3"},
-                       {"factor", 8},
-                       {"low_freq_factor", 4},
-                       {"high_freq_factor", 1}}),
-              HasSubstr("high_freq_factor 1 must be above low_freq_factor 4"));
+  EXPECT_THAT(
+      scaling({{"type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 1}}),
+      HasSubstr("high_freq_factor 1 must be above low_freq_factor 4"));
   EXPECT_THAT(scaling(json::array()), HasSubstr("must be an object"));
 }
 
@@ -264,10 +265,9 @@ TEST(ConfigGguf, AbsentFieldsHaveDefaults) {
   EXPECT_EQ(d->rope.rotaryDim, 4);
   EXPECT_EQ(d->rope.theta, 10000.0);
   EXPECT_TRUE(d->tiedEmbeddings);
-  for (const char *key :
-       {"general.architecture", "llama.block_count", "llama.context_length",
-        "llama.embedding_length", "llama.feed_forward_length", "llama.attention.head_count",
-        "llama.attention.layer_norm_rms_epsilon"})
+  for (const char *key : {"general.architecture", "llama.block_count", "llama.context_length",
+                          "llama.embedding_length", "llama.feed_forward_length",
+                          "llama.attention.head_count", "llama.attention.layer_norm_rms_epsilon"})
     EXPECT_THAT(refusal([&](auto &g) { g.remove(key); }),
                 HasSubstr("key " + std::string(key) + "): is missing"));
 }
@@ -394,7 +394,8 @@ TEST(TokenizerMetadata, IsChecked) {
     return line(tokenizerOf(writer));
   };
   const std::string key = "tokenizer.ggml.";
-  EXPECT_THAT(refused([&](auto &g) { g.remove(key + "tokens"); }), HasSubstr("tokens): is missing"));
+  EXPECT_THAT(refused([&](auto &g) { g.remove(key + "tokens"); }),
+              HasSubstr("tokens): is missing"));
   EXPECT_THAT(refused([&](auto &g) { g.remove(key + "model"); }), HasSubstr("model): is missing"));
   EXPECT_THAT(refused([&](auto &g) { g.strings(key + "tokens", {}); }), HasSubstr("is empty"));
   EXPECT_THAT(refused([&](auto &g) { g.string(key + "tokens", "a"); }),

@@ -66,7 +66,8 @@ TEST_F(ModelFileTest, OpensAFolderAndWhatIsBesideTheWeights) {
   write("generation_config.json", R"({"eos_token_id": [1, 3]})");
   write("tokenizer_config.json", R"({"add_bos_token": true, "chat_template": "{{ a }}"})");
   write("tokenizer.json", "{}");
-  for (const std::string &name : {folder.string(), folder.string() + "/", path("model.safetensors")}) {
+  for (const std::string &name :
+       {folder.string(), folder.string() + "/", path("model.safetensors")}) {
     auto model = openModel(name);
     ASSERT_TRUE(model) << line(model);
     EXPECT_EQ(model->name, folder.filename().string());
@@ -123,8 +124,10 @@ TEST_F(ModelFileTest, SideFilesAreChecked) {
   EXPECT_THAT(openFolder(), HasSubstr("add_bos_token): is 1, must be true or false"));
   write("tokenizer_config.json", R"({"chat_template": 1})");
   EXPECT_THAT(openFolder(), HasSubstr("chat_template): is 1, must be a string"));
-  write("tokenizer_config.json",
-        R"({"chat_template": [{"name": "tool", "template": "t"}, {"name": "default", "template": "d"}]})");
+  write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "tool", "template": "t"},
+                            {"name": "default", "template": "d"}]})");
   EXPECT_EQ(openModel(folder.string())->chatTemplate, "d");
   write("chat_template.jinja", "\xff");
   EXPECT_THAT(openFolder(), HasSubstr("chat_template.jinja): is not valid UTF-8"));
@@ -230,10 +233,10 @@ TEST(ModelWeights, OfABlockAndOfAPlainMlp) {
   std::vector<std::string> names;
   for (const WeightSpec &spec : weightsOf(d))
     names.push_back(spec.name.substr(std::string("blk.0.").size()));
-  EXPECT_THAT(names, ElementsAre("attn_norm.weight", "attn_norm.bias", "attn_q.weight",
-                                 "attn_k.weight", "attn_v.weight", "attn_output.weight",
-                                 "ffn_norm.weight", "ffn_norm.bias", "ffn_up.weight",
-                                 "ffn_down.weight"));
+  EXPECT_THAT(names,
+              ElementsAre("attn_norm.weight", "attn_norm.bias", "attn_q.weight", "attn_k.weight",
+                          "attn_v.weight", "attn_output.weight", "ffn_norm.weight", "ffn_norm.bias",
+                          "ffn_up.weight", "ffn_down.weight"));
 }
 
 } // namespace

@@ -178,8 +178,7 @@ inline std::string safetensors(const std::map<std::string, std::vector<uint64_t>
     uint64_t bytes = 4;
     for (uint64_t dim : shape)
       bytes *= dim;
-    header[name] = {
-        {"dtype", "F32"}, {"shape", shape}, {"data_offsets", {offset, offset + bytes}}};
+    header[name] = {{"dtype", "F32"}, {"shape", shape}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   return safetensors(header.dump(), std::string(offset, '\0'));

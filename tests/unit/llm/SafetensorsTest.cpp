@@ -64,9 +64,9 @@ TEST(Safetensors, RefusesHeaders) {
   EXPECT_THAT(refusal(safetensors("{}", "x")), HasSubstr("cover 0 of 1 bytes"));
   EXPECT_THAT(refusal(safetensors(R"({"__metadata__": {"a": 1}})", "")), HasSubstr("be a string"));
   EXPECT_THAT(refusal(safetensors(R"({"__metadata__": []})", "")), HasSubstr("be an object"));
-  EXPECT_THAT(
-      refusal(safetensors(R"({"": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}})", "1234")),
-      HasSubstr("empty name"));
+  EXPECT_THAT(refusal(safetensors(R"({"": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}})",
+                                  "1234")),
+              HasSubstr("empty name"));
 }
 
 TEST(Safetensors, RefusesEntries) {

@@ -54,10 +54,9 @@ TEST(ElementType, HalfConversionIsExactForAllBits) {
       EXPECT_TRUE(std::isnan(halfToFloat(floatToHalf(value))));
       continue;
     }
-    double expected = exponent == 31 ? std::numeric_limits<double>::infinity()
-                      : exponent == 0
-                          ? std::ldexp(mantissa, -24)
-                          : std::ldexp(1024 + mantissa, exponent - 25);
+    double expected = exponent == 31  ? std::numeric_limits<double>::infinity()
+                      : exponent == 0 ? std::ldexp(mantissa, -24)
+                                      : std::ldexp(1024 + mantissa, exponent - 25);
     expected = bits & 0x8000 ? -expected : expected;
     ASSERT_EQ(value, expected) << i;
     ASSERT_EQ(std::signbit(value), (bits & 0x8000) != 0) << i;
@@ -189,8 +188,9 @@ TEST(ElementType, QuantizationErrorIsWithinAStep) {
   std::vector<float> in(32 * 50), out(in.size());
   for (float &x : in)
     x = normal(random);
-  for (auto [type, steps] : {std::pair(ElementType::Q4_0, 8.0f), std::pair(ElementType::Q4_1, 15.0f),
-                             std::pair(ElementType::Q8_0, 127.0f)}) {
+  for (auto [type, steps] :
+       {std::pair(ElementType::Q4_0, 8.0f), std::pair(ElementType::Q4_1, 15.0f),
+        std::pair(ElementType::Q8_0, 127.0f)}) {
     std::vector<std::byte> row(*rowBytes(type, in.size()));
     quantizeRow(type, in.data(), in.size(), row.data());
     dequantizeRow(type, row.data(), in.size(), out.data());

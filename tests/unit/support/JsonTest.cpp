@@ -66,7 +66,8 @@ TEST(Json, KeepsToItsLimits) {
 }
 
 TEST(Json, GettersReturnValues) {
-  JsonDocument d = parsed(R"({"i": -3, "n": 2.5, "b": true, "s": "x", "l": [1, 2], "o": {"k": 4}})");
+  JsonDocument d =
+      parsed(R"({"i": -3, "n": 2.5, "b": true, "s": "x", "l": [1, 2], "o": {"k": 4}})");
   JsonView root = d.root();
   EXPECT_EQ(*root.integer("i", -3, 5), -3);
   EXPECT_EQ(*root.number("n", 0, 2.5), 2.5);
@@ -93,8 +94,8 @@ TEST(Json, AbsentAndNullGiveTheFallback) {
 }
 
 TEST(Json, GetterErrorsNameFileFieldValueAndLimit) {
-  JsonDocument d = parsed(
-      R"({"a": {"i": 9, "f": 1.0, "u": 18446744073709551615, "s": "long", "l": [1, "x"]}})");
+  JsonDocument d =
+      parsed(R"({"a": {"i": 9, "f": 1.0, "u": 18446744073709551615, "s": "long", "l": [1, "x"]}})");
   JsonView view = *d.root().object("a");
   EXPECT_EQ(line(view.integer("i", 1, 8)),
             "settings are not usable (s.json, field a.i): is 9, must be an integer from 1 to 8");

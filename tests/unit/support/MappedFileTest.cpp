@@ -16,8 +16,7 @@ using testing::HasSubstr;
 class MappedFileTest : public testing::Test {
 protected:
   MappedFileTest()
-      : folder(fs::temp_directory_path() /
-               ("kernelforge-mapped-" + std::to_string(::getpid()))) {
+      : folder(fs::temp_directory_path() / ("kernelforge-mapped-" + std::to_string(::getpid()))) {
     fs::create_directories(folder);
   }
   ~MappedFileTest() override { fs::remove_all(folder); }

@@ -1,0 +1,301 @@
+#include "kernelforge/compiler/FunctionData.h"
+
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/kernels/Reference.h"
+#include "kernelforge/support/CheckedArithmetic.h"
+#include "kernelforge/support/Host.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+//===----------------------------------------------------------------------===//
+// Tensors
+//===----------------------------------------------------------------------===//
+
+/// Elements of all dimensions but the last, and bytes of a row of the last.
+static std::optional<std::pair<uint64_t, uint64_t>> rowsAndBytes(ElementType type,
+                                                                 const std::vector<int64_t> &shape) {
+  auto rows = checkedProduct(std::vector<uint64_t>(shape.begin(), shape.end() - 1));
+  auto row = rowBytes(type, static_cast<uint64_t>(shape.back()));
+  if (!rows || !row)
+    return std::nullopt;
+  return std::pair(*rows, *row);
+}
+
+int64_t TensorData::elements() const {
+  int64_t count = 1;
+  for (int64_t extent : shape)
+    count *= extent;
+  return count;
+}
+
+uint64_t TensorData::bytes() const {
+  auto [rows, row] = *rowsAndBytes(type, shape);
+  return rows * row;
+}
+
+Expected<TensorData> TensorData::allocate(std::string name, ElementType type,
+                                          std::vector<int64_t> shape) {
+  auto size = rowsAndBytes(type, shape);
+  auto bytes = size ? checkedMul(size->first, size->second) : std::nullopt;
+  const auto available = static_cast<uint64_t>(host().memoryBytes);
+  if (!bytes || (available != 0 && *bytes > available))
+    return unusable("tensor does not fit in memory", name,
+                    bytes ? fmt::format("it takes {} bytes, this machine has {}", *bytes, available)
+                          : "its size overflows");
+  TensorData tensor{std::move(name), type, std::move(shape), {}};
+  // A byte at least: a tensor without elements has an address too.
+  KF_TRY(tensor.memory, PageMemory::allocate(std::max<uint64_t>(*bytes, 1)));
+  return tensor;
+}
+
+std::vector<float> TensorData::toFloats() const {
+  auto [rows, row] = *rowsAndBytes(type, shape);
+  std::vector<float> values(static_cast<size_t>(elements()));
+  for (uint64_t r = 0; r < rows; ++r)
+    dequantizeRow(type, memory.data() + r * row, shape.back(), values.data() + r * shape.back());
+  return values;
+}
+
+Expected<TensorData> TensorData::clone() const {
+  KF_TRY(TensorData copy, allocate(name, type, shape));
+  std::memcpy(copy.memory.data(), memory.data(), bytes());
+  return copy;
+}
+
+std::vector<int64_t> FunctionData::sizeList(const FunctionSignature &signature) const {
+  std::vector<int64_t> list;
+  for (const ProgramSize &size : signature.sizes)
+    list.push_back(sizes.at(size.name));
+  return list;
+}
+
+//===----------------------------------------------------------------------===//
+// Random values
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Where the rows of a run stand: which sequence, which position, which slot.
+class Placement {
+public:
+  Placement(const FunctionSignature &signature, const SizeValues &sizes) {
+    bool paged = false;
+    int64_t limit = INT32_MAX, tableWidth = 0;
+    for (const FunctionArgument &argument : signature.arguments) {
+      if (argument.isCache())
+        continue;
+      const std::vector<int64_t> shape = signature.shape(argument.tensor(), sizes);
+      const IndexUse &use = argument.use;
+      if (use.position || use.sequence || use.slot)
+        rows = std::max(rows, shape[0]);
+      if (use.length || use.table)
+        sequences = std::max(sequences, shape[0]);
+      if (use.position)
+        limit = std::min(limit, use.limit.evaluate(sizes));
+      if (use.table && shape.size() == 2)
+        tableWidth = shape[1];
+    }
+    for (const AttentionUse &attention : signature.attentions)
+      if (attention.page != 0) {
+        paged = true;
+        page = attention.page;
+        limit = std::min(limit, tableWidth * page);
+      }
+    // A past of some rows where there is room for one.
+    const int64_t perSequence = (rows + sequences - 1) / sequences;
+    limit = std::max<int64_t>(limit, 1);
+    past = std::clamp<int64_t>(limit - perSequence, 0, 7);
+    positions = limit;
+    span = paged ? tableWidth * page : std::min(limit, past + perSequence);
+    for (int64_t r = 0; r < rows; ++r) {
+      if (r == 0 || sequence(r) != sequence(r - 1))
+        starts.resize(sequence(r) + 1, r);
+    }
+  }
+
+  int64_t slots() const { return std::max<int64_t>(sequences * span, 1); }
+  int64_t sequence(int64_t row) const { return row * sequences / std::max<int64_t>(rows, 1); }
+  int64_t position(int64_t row) const { return (past + inSequence(row)) % positions; }
+  int64_t length(int64_t s) const {
+    const int64_t end = s + 1 < static_cast<int64_t>(starts.size()) ? starts[s + 1] : rows;
+    const int64_t own = s < static_cast<int64_t>(starts.size()) ? end - starts[s] : 0;
+    return std::min(past + own, positions);
+  }
+  /// Where positions began anew, a row is written nowhere: no two rows share a slot.
+  int64_t slot(int64_t row) const {
+    return past + inSequence(row) < positions ? sequence(row) * span + position(row) : -1;
+  }
+  int64_t tableEntry(int64_t s, int64_t column, int64_t width) const {
+    return page == 0 ? s * span : s * width + column;
+  }
+
+private:
+  int64_t inSequence(int64_t row) const { return row - starts[sequence(row)]; }
+
+  int64_t rows = 0, sequences = 1, page = 0;
+  int64_t past = 0, span = 0, positions = 1;
+  std::vector<int64_t> starts; ///< first row of each sequence
+};
+
+class RandomFiller {
+public:
+  RandomFiller(const Placement &placement, const SizeValues &sizes, uint64_t seed)
+      : placement(placement), sizes(sizes), random(seed) {}
+
+  void fill(const FunctionArgument &argument, TensorData &tensor) {
+    if (tensor.type == ElementType::I32)
+      return fillIndices(argument.use, tensor);
+    // A weight's rows are summed over its width; everything else is of the order of one.
+    const bool weight = !argument.isCache() && argument.tensor().getRank() == 2 &&
+                        argument.tensor().hasStaticShape();
+    const auto width = static_cast<uint64_t>(tensor.shape.back());
+    const float scale = weight ? std::sqrt(3.0f / static_cast<float>(width)) : 1.0f;
+    const uint64_t row = *rowBytes(tensor.type, width);
+    std::vector<float> values(width);
+    for (std::byte *out = tensor.memory.data(), *end = out + tensor.bytes(); out < end; out += row) {
+      for (float &value : values)
+        value = scale * uniform();
+      quantizeRow(tensor.type, values.data(), width, out);
+    }
+  }
+
+private:
+  /// In [-1, 1), of 24 bits.
+  float uniform() { return static_cast<float>(random() >> 40) * 0x1p-23f - 1.0f; }
+
+  void fillIndices(const IndexUse &use, TensorData &tensor) {
+    std::span<int32_t> out = tensor.indices();
+    const int64_t width = tensor.shape.size() == 2 ? tensor.shape[1] : 1;
+    const auto limit = static_cast<uint64_t>(std::max<int64_t>(use.limit.evaluate(sizes), 1));
+    const bool indexes = use.limit.fixed != INT32_MAX || !use.limit.sizes.empty();
+    for (int64_t i = 0; i < static_cast<int64_t>(out.size()); ++i) {
+      int64_t value = 0;
+      if (use.position)
+        value = placement.position(i);
+      else if (use.sequence)
+        value = placement.sequence(i);
+      else if (use.slot)
+        value = placement.slot(i);
+      else if (use.length)
+        value = placement.length(i);
+      else if (use.table)
+        value = placement.tableEntry(i / width, i % width, width);
+      else if (indexes)
+        value = static_cast<int64_t>(random() % limit);
+      out[i] = static_cast<int32_t>(value);
+    }
+  }
+
+  const Placement &placement;
+  const SizeValues &sizes;
+  std::mt19937_64 random;
+};
+
+} // namespace
+
+Expected<std::vector<TensorData>> kernelforge::allocateResults(const FunctionSignature &signature,
+                                                               const SizeValues &sizes) {
+  std::vector<TensorData> results;
+  for (RankedTensorType type : signature.results) {
+    KF_TRY(TensorData result, TensorData::allocate(fmt::format("result {}", results.size()),
+                                                   *elementTypeOf(type),
+                                                   signature.shape(type, sizes)));
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+Expected<FunctionData> kernelforge::randomData(const FunctionSignature &signature,
+                                               const SizeValues &sizes, uint64_t seed) {
+  FunctionData data;
+  data.sizes = sizes;
+  const Placement placement(signature, sizes);
+  RandomFiller filler(placement, sizes, seed);
+  for (const FunctionArgument &argument : signature.arguments) {
+    std::vector<int64_t> shape;
+    ElementType type;
+    if (argument.isCache()) {
+      auto cache = cast<CacheType>(argument.type);
+      shape = {placement.slots(), cache.getHeads(), cache.getDim()};
+      type = *elementTypeOf(cache.getElementType());
+    } else {
+      shape = signature.shape(argument.tensor(), sizes);
+      type = *elementTypeOf(argument.tensor());
+    }
+    KF_TRY(TensorData tensor, TensorData::allocate(argument.name, type, std::move(shape)));
+    filler.fill(argument, tensor);
+    data.arguments.push_back(std::move(tensor));
+  }
+  KF_TRY(data.results, allocateResults(signature, sizes));
+  KF_CHECK(checkIndices(signature, data));
+  return data;
+}
+
+//===----------------------------------------------------------------------===//
+// Checking
+//===----------------------------------------------------------------------===//
+
+static Status checkRange(const TensorData &tensor, int64_t low, int64_t end) {
+  std::span<const int32_t> values = tensor.indices();
+  for (size_t i = 0; i < values.size(); ++i)
+    if (values[i] < low || values[i] >= end)
+      return unusable("input is not usable", tensor.name,
+                      fmt::format("element {} is {}, out of the range {} to {}", i, values[i], low,
+                                  end - 1));
+  return {};
+}
+
+/// Whether every key that a row sees lies in a slot of both caches.
+static Status checkVisibleSlots(const AttentionUse &use, const FunctionData &data) {
+  auto at = [&](int argument) -> const TensorData & { return data.arguments[argument]; };
+  reference::AttentionInputs in;
+  in.positions = at(use.positions).indices();
+  in.sequences = at(use.sequences).indices();
+  in.table = at(use.table).indices();
+  in.lengths = at(use.lengths).indices();
+  in.tableWidth = at(use.table).shape.size() == 2 ? at(use.table).shape[1] : 1;
+  in.keys.page = use.page;
+  in.causal = use.causal;
+  in.window = use.window;
+  const int64_t slots = std::min(at(use.keys).shape[0], at(use.values).shape[0]);
+  for (int64_t r = 0; r < static_cast<int64_t>(in.positions.size()); ++r) {
+    const auto [first, end] = in.visible(r);
+    // The first and last position of each page, or of the whole range where there are none.
+    const int64_t step = use.page != 0 ? use.page : std::max<int64_t>(end - first, 1);
+    for (int64_t p = first; p < end; p = use.page != 0 ? (p / step + 1) * step : p + step) {
+      const int64_t last = std::min(end, use.page != 0 ? (p / step + 1) * step : end) - 1;
+      const bool inTable = use.page == 0 || p / use.page < in.tableWidth;
+      const int64_t from = inTable ? in.slot(in.sequences[r], p) : -1;
+      if (!inTable || from < 0 || from + (last - p) >= slots)
+        return unusable("input is not usable", at(use.table).name,
+                        fmt::format("row {} sees positions {} to {} of sequence {}, which lie "
+                                    "outside the {} slots of the caches",
+                                    r, p, last, in.sequences[r], slots));
+    }
+  }
+  return {};
+}
+
+Status kernelforge::checkIndices(const FunctionSignature &signature, const FunctionData &data) {
+  for (size_t i = 0; i < signature.arguments.size(); ++i) {
+    const FunctionArgument &argument = signature.arguments[i];
+    const IndexUse &use = argument.use;
+    const bool indexes = use.limit.fixed != INT32_MAX || !use.limit.sizes.empty();
+    if (data.arguments[i].type == ElementType::I32 && (indexes || use.position || use.length))
+      KF_CHECK(checkRange(data.arguments[i], 0, use.limit.evaluate(data.sizes)));
+  }
+  for (const AppendUse &use : signature.appends)
+    KF_CHECK(checkRange(data.arguments[use.slots], INT32_MIN, data.arguments[use.cache].shape[0]));
+  for (const AttentionUse &use : signature.attentions)
+    KF_CHECK(checkVisibleSlots(use, data));
+  return {};
+}

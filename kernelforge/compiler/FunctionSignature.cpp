@@ -1,0 +1,252 @@
+#include "kernelforge/compiler/FunctionSignature.h"
+
+#include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/ir/Transformer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+int64_t IndexLimit::evaluate(const SizeValues &values) const {
+  int64_t limit = fixed;
+  for (const std::string &size : sizes)
+    if (auto known = values.find(size); known != values.end())
+      limit = std::min(limit, known->second);
+  return limit;
+}
+
+bool FunctionArgument::isCache() const { return isa<CacheType>(type); }
+
+std::vector<int64_t> FunctionSignature::shape(RankedTensorType type,
+                                              const SizeValues &values) const {
+  auto dims = dyn_cast_or_null<DimsAttr>(type.getEncoding());
+  std::vector<int64_t> shape;
+  size_t named = 0;
+  for (int64_t i = 0; i < type.getRank(); ++i)
+    shape.push_back(type.isDynamicDim(i) ? values.at(dims.getNames()[named++].getValue().str())
+                                         : type.getDimSize(i));
+  return shape;
+}
+
+namespace {
+
+/// Follows arguments to their uses, through launches into kernels.
+class UseReader {
+public:
+  UseReader(func::FuncOp function, FunctionSignature &signature)
+      : function(function), signature(signature) {}
+
+  void read() {
+    Scope scope;
+    int next = 0;
+    for (BlockArgument argument : function.getArguments()) {
+      if (auto size = function.getArgAttrOfType<SizeAttr>(argument.getArgNumber(), sizeAttrName))
+        scope.sizeNames[size.getName().getValue()] = size.getName().str();
+      else
+        scope.arguments[argument] = next++;
+    }
+    readBody(function.getBody().front(), scope);
+  }
+
+private:
+  /// What values of a body are in the function: a kernel has its own names.
+  struct Scope {
+    llvm::DenseMap<Value, int> arguments;
+    llvm::StringMap<std::string> sizeNames;
+
+    int argument(Value value) const {
+      auto known = arguments.find(value);
+      return known == arguments.end() ? -1 : known->second;
+    }
+  };
+
+  void readBody(Block &body, const Scope &scope) {
+    for (Operation &op : body) {
+      if (auto launch = dyn_cast<LaunchOp>(op))
+        readLaunch(launch, scope);
+      else if (auto attention = dyn_cast<AttentionOp>(op))
+        readAttention(attention, scope);
+      else if (auto append = dyn_cast<CacheAppendOp>(op))
+        readAppend(append, scope);
+      else if (auto embedding = dyn_cast<EmbeddingOp>(op))
+        limitBy(embedding.getIds(), embedding.getTable(), scope);
+      else if (auto gather = dyn_cast<GatherRowsOp>(op))
+        limitBy(gather.getRows(), gather.getInput(), scope);
+      else if (auto rope = dyn_cast<RopeOp>(op)) {
+        limitBy(rope.getPositions(), rope.getTable(), scope);
+        mark(rope.getPositions(), scope, &IndexUse::position);
+      }
+    }
+  }
+
+  void readLaunch(LaunchOp launch, const Scope &scope) {
+    auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
+    Scope inner;
+    Block &body = kernel.getBody().front();
+    for (auto [operand, argument] : llvm::zip(launch.getOperands(), body.getArguments())) {
+      unsigned index = argument.getArgNumber();
+      if (index < kernel.getNumSizes()) {
+        auto outer = cast<BlockArgument>(operand);
+        if (auto size = function.getArgAttrOfType<SizeAttr>(outer.getArgNumber(), sizeAttrName))
+          inner.sizeNames[kernel.getSize(index).getName().getValue()] = size.getName().str();
+      } else if (int known = scope.argument(operand); known >= 0) {
+        inner.arguments[argument] = known;
+      }
+    }
+    readBody(body, inner);
+  }
+
+  void readAttention(AttentionOp op, const Scope &scope) {
+    mark(op.getPositions(), scope, &IndexUse::position);
+    mark(op.getSequences(), scope, &IndexUse::sequence);
+    mark(op.getTable(), scope, &IndexUse::table);
+    mark(op.getLengths(), scope, &IndexUse::length);
+    limitBy(op.getSequences(), op.getLengths(), scope);
+    AttentionUse use{scope.argument(op.getKeys()),
+                     scope.argument(op.getValues()),
+                     scope.argument(op.getPositions()),
+                     scope.argument(op.getSequences()),
+                     scope.argument(op.getTable()),
+                     scope.argument(op.getLengths()),
+                     cast<CacheType>(op.getKeys().getType()).getPage(),
+                     op.getCausal(),
+                     static_cast<int64_t>(op.getWindow())};
+    signature.attentions.push_back(use);
+  }
+
+  void readAppend(CacheAppendOp op, const Scope &scope) {
+    mark(op.getSlots(), scope, &IndexUse::slot);
+    AppendUse use{scope.argument(op.getCache()), scope.argument(op.getSlots())};
+    signature.arguments[use.cache].written = true;
+    signature.appends.push_back(use);
+  }
+
+  void mark(Value indices, const Scope &scope, bool IndexUse::*use) {
+    if (int argument = scope.argument(indices); argument >= 0)
+      signature.arguments[argument].use.*use = true;
+  }
+
+  /// `indices` index the rows of `indexed`.
+  void limitBy(Value indices, Value indexed, const Scope &scope) {
+    int argument = scope.argument(indices);
+    if (argument < 0)
+      return;
+    IndexLimit &limit = signature.arguments[argument].use.limit;
+    auto type = cast<RankedTensorType>(indexed.getType());
+    if (!type.isDynamicDim(0))
+      limit.fixed = std::min(limit.fixed, type.getDimSize(0));
+    else if (auto name = scope.sizeNames.find(rowsSizeName(type)); name != scope.sizeNames.end())
+      limit.sizes.push_back(name->second);
+  }
+
+  func::FuncOp function;
+  FunctionSignature &signature;
+};
+
+} // namespace
+
+Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
+  FunctionSignature signature;
+  signature.name = function.getSymName().str();
+  auto refuse = [&](std::string why) {
+    return unusable("function cannot be run", "@" + signature.name, std::move(why));
+  };
+  if (!function.getBody().hasOneBlock())
+    return refuse("it has no body of one block");
+  std::set<std::string> names, sizes;
+  auto usable = [&](RankedTensorType type) {
+    if (!type || type.getRank() < 1 || type.getRank() > 2 || !elementTypeOf(type))
+      return false;
+    auto dims = dyn_cast_or_null<DimsAttr>(type.getEncoding());
+    return type.hasStaticShape() ||
+           (dims && llvm::all_of(dims.getNames(),
+                                 [&](StringAttr name) { return sizes.count(name.str()) != 0; }));
+  };
+  for (BlockArgument argument : function.getArguments()) {
+    unsigned index = argument.getArgNumber();
+    if (auto size = function.getArgAttrOfType<SizeAttr>(index, sizeAttrName)) {
+      signature.sizes.push_back({size.getName().str(), size.getMin(), size.getMax()});
+      sizes.insert(size.getName().str());
+      continue;
+    }
+    FunctionArgument described{argumentName(function, index), argument.getType(), {}, false};
+    if (!described.isCache() && !usable(dyn_cast<RankedTensorType>(described.type)))
+      return refuse("argument '" + described.name +
+                    "' is neither a size, a cache nor a tensor of one or two known dimensions");
+    if (!names.insert(described.name).second)
+      return refuse("two arguments are named '" + described.name + "'");
+    signature.arguments.push_back(std::move(described));
+  }
+  for (Type type : function.getResultTypes()) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    if (!usable(tensor) || info(*elementTypeOf(tensor)).isQuantized())
+      return refuse("it gives something else than rows of numbers of known sizes");
+    signature.results.push_back(tensor);
+  }
+  UseReader(function, signature).read();
+  return signature;
+}
+
+Expected<func::FuncOp> kernelforge::findFunction(ModuleOp module, StringRef name) {
+  std::vector<func::FuncOp> candidates;
+  std::string names;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (function.isExternal() ||
+        !llvm::all_of(function.getBody().front().without_terminator(), [](Operation &op) {
+          return op.getDialect() && isa<TransformerDialect>(op.getDialect());
+        }))
+      continue; // the code of a kernel, at stage target
+    if (function.getSymName() == name)
+      return function;
+    names += (names.empty() ? "" : ", ") + function.getSymName().str();
+    candidates.push_back(function);
+  }
+  if (name.empty() && candidates.size() == 1)
+    return candidates.front();
+  if (candidates.empty())
+    return unusable("module cannot be run", "module", "it has no function of transformer operations");
+  if (name.empty())
+    return unusable("function is not given", "module", "it has several: " + names,
+                    "name one with --function");
+  return unusable("unknown function", "@" + name.str(), "the module has " + names);
+}
+
+Expected<SizeValues> kernelforge::chooseSizes(const FunctionSignature &signature,
+                                              const SizeValues &given) {
+  SizeValues values;
+  int64_t largest = 8;
+  for (const auto &[name, value] : given) {
+    auto size = llvm::find_if(signature.sizes,
+                              [name = name](const ProgramSize &s) { return s.name == name; });
+    if (size == signature.sizes.end()) {
+      std::string known;
+      for (const ProgramSize &s : signature.sizes)
+        known += (known.empty() ? "" : ", ") + s.name;
+      return unusable("unknown size", name,
+                      "@" + signature.name + (known.empty() ? " has none" : " has " + known));
+    }
+    if (value < size->min || value > size->max)
+      return unusable("size is out of range", name,
+                      fmt::format("{} is not from {} to {}", value, size->min, size->max));
+    values[name] = value;
+    largest = std::max(largest, value);
+  }
+  // Positions are as many as rows and a past before them; tables and pages must hold them.
+  std::set<std::string> roomy;
+  for (const FunctionArgument &argument : signature.arguments) {
+    if (argument.use.position)
+      roomy.insert(argument.use.limit.sizes.begin(), argument.use.limit.sizes.end());
+    if (argument.use.table && argument.tensor().getRank() == 2 && argument.tensor().isDynamicDim(1))
+      roomy.insert(cast<DimsAttr>(argument.tensor().getEncoding()).getNames().back().str());
+  }
+  for (const ProgramSize &size : signature.sizes)
+    if (!values.count(size.name))
+      values[size.name] = std::clamp<int64_t>(roomy.count(size.name) ? std::max<int64_t>(64, 2 * largest) : 8,
+                                              size.min, size.max);
+  return values;
+}

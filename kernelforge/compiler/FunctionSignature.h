@@ -1,0 +1,85 @@
+// What a function takes and what its arguments are used for, so that a run can be given values that
+// make sense, or be refused ones that do not.
+#pragma once
+
+#include "kernelforge/backend/Program.h"
+#include "kernelforge/support/Error.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinTypes.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace kernelforge {
+
+/// Values of a function's sizes, by name.
+using SizeValues = std::map<std::string, int64_t>;
+
+/// How far indices may go: below `fixed` and below each of the named sizes.
+struct IndexLimit {
+  int64_t fixed = INT32_MAX;
+  std::vector<std::string> sizes;
+
+  int64_t evaluate(const SizeValues &values) const;
+};
+
+/// What an argument of i32 says. One argument may have several uses.
+struct IndexUse {
+  bool position = false; ///< of a row in its sequence
+  bool sequence = false; ///< of a row
+  bool table = false;    ///< where a sequence lies in a cache
+  bool length = false;   ///< of a sequence
+  bool slot = false;     ///< where a row is written in a cache; negative: nowhere
+  IndexLimit limit;      ///< of tables and inputs that are indexed directly
+};
+
+struct FunctionArgument {
+  std::string name;
+  mlir::Type type; ///< ranked tensor, or cache
+  IndexUse use;    ///< of a tensor of i32
+  bool written = false; ///< a cache that the function appends to
+
+  bool isCache() const;
+  mlir::RankedTensorType tensor() const { return mlir::cast<mlir::RankedTensorType>(type); }
+};
+
+/// One attention of the function; numbers are indices of FunctionSignature::arguments.
+struct AttentionUse {
+  int keys, values, positions, sequences, table, lengths;
+  int64_t page; ///< 0: contiguous
+  bool causal;
+  int64_t window;
+};
+
+/// One append to a cache.
+struct AppendUse {
+  int cache, slots;
+};
+
+struct FunctionSignature {
+  std::string name;
+  std::vector<ProgramSize> sizes;
+  std::vector<FunctionArgument> arguments; ///< tensors and caches, in order
+  std::vector<mlir::RankedTensorType> results;
+  std::vector<AttentionUse> attentions;
+  std::vector<AppendUse> appends;
+
+  /// Extents of a tensor type at these sizes.
+  std::vector<int64_t> shape(mlir::RankedTensorType type, const SizeValues &values) const;
+};
+
+/// Reads a function of operations or launches. Unusable where it takes or gives anything but sizes,
+/// tensors of one or two dimensions and caches, or where two arguments have the same name.
+Expected<FunctionSignature> readSignature(mlir::func::FuncOp function);
+
+/// The function of `module` that is named, or its only one that does something where `name` is
+/// empty. Unusable, naming the functions, otherwise.
+Expected<mlir::func::FuncOp> findFunction(mlir::ModuleOp module, llvm::StringRef name);
+
+/// Values for all sizes: those in `given`, and a small one within its range for every other, larger
+/// where positions must fit. Unusable where one is not known or out of range.
+Expected<SizeValues> chooseSizes(const FunctionSignature &signature, const SizeValues &given);
+
+} // namespace kernelforge

@@ -1,0 +1,71 @@
+// The generation loop: prompt, sample, append, until something ends it. It knows a model only as a
+// function from tokens to logits, so that a decoder, a test and a remote model can all be behind it.
+#pragma once
+
+#include "kernelforge/llm/Sampler.h"
+#include "kernelforge/llm/Tokenizer.h"
+
+#include <atomic>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kernelforge {
+
+/// Appends tokens to the sequence and gives the logits of the last one, valid until the next call.
+using AppendTokens =
+    std::function<Expected<std::span<const float>>(std::span<const TokenId> tokens)>;
+
+struct GenerateOptions {
+  int64_t maxTokens = 128; ///< 0: only the prompt is run
+  SamplingOptions sampling;
+  std::vector<std::string> stop; ///< needs a tokenizer
+  bool ignoreEos = false;        ///< go on after a token that ends a generation
+};
+
+enum class FinishReason {
+  Stop,        ///< the model ended its text
+  Length,      ///< maxTokens
+  Context,     ///< no room for another token
+  StopString,
+  Interrupted, ///< `cancel` became true
+};
+
+/// As in JSON: "stop", "length", "context", "stop_string", "interrupted".
+std::string_view name(FinishReason reason);
+
+/// Seconds; 0 for what was not reached.
+struct GenerateTimings {
+  double timeToFirstToken = 0; ///< from the start to the first token's choice
+  double prefill = 0;          ///< running the prompt
+  double decode = 0;           ///< from the first token to the last
+};
+
+struct Generation {
+  std::vector<TokenId> ids; ///< all that were chosen, one that ended the text included
+  std::string text;         ///< what they say; without control tokens and the stop string
+  FinishReason finish = FinishReason::Length;
+  int64_t promptTokens = 0;
+  GenerateTimings timings;
+  uint64_t logitsHash = 0; ///< of the last row of logits; 0 where the last run was interrupted
+
+  double prefillRate() const; ///< tokens of the prompt per second; 0 where nothing was measured
+  double decodeRate() const;  ///< generated - 1 tokens over timings.decode; 0 likewise
+};
+
+/// Generates after `prompt` in a context of `context` positions. `tokenizer` may be null: then there
+/// is no text. `showText` gets the text as it becomes certain. Unusable: an empty prompt or one
+/// longer than the context, options out of range; and what `append` returns, except that its
+/// Interrupted, like `cancel`, ends the generation with what there is.
+Expected<Generation> generate(const AppendTokens &append, const Tokenizer *tokenizer,
+                              std::span<const TokenId> prompt, int64_t context,
+                              const GenerateOptions &options,
+                              const std::function<void(std::string_view)> &showText = {},
+                              const std::atomic<bool> *cancel = nullptr);
+
+/// Identifies a row of logits bit by bit (64-bit FNV-1a).
+uint64_t hashLogits(std::span<const float> logits);
+
+} // namespace kernelforge

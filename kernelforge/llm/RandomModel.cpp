@@ -1,0 +1,201 @@
+#include "kernelforge/llm/RandomModel.h"
+
+#include "kernelforge/llm/ByteAlphabet.h"
+#include "kernelforge/llm/ModelWeights.h"
+#include "kernelforge/support/CheckedArithmetic.h"
+#include "kernelforge/support/CounterRandom.h"
+#include "kernelforge/support/Host.h"
+#include "kernelforge/support/Utf8.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fmt/format.h>
+
+namespace kernelforge {
+
+namespace {
+
+constexpr uint64_t weightAlignment = 64;
+
+struct BuiltInShape {
+  std::string_view name;
+  int64_t layers, modelDim, heads, kvHeads, headDim, ffnDim, vocabSize, context;
+  double ropeTheta;
+  bool tied;
+};
+constexpr BuiltInShape builtIn[] = {
+    {"smollm2", 30, 576, 9, 3, 64, 1536, 49152, 8192, 100000, true},
+    {"tinyllama", 22, 2048, 32, 4, 64, 5632, 32000, 2048, 10000, false},
+    {"tiny", 2, 64, 4, 2, 16, 160, 512, 512, 10000, true},
+};
+
+ModelDescription describe(const BuiltInShape &shape) {
+  ModelDescription d;
+  d.layers = shape.layers;
+  d.modelDim = shape.modelDim;
+  d.heads = shape.heads;
+  d.kvHeads = shape.kvHeads;
+  d.headDim = shape.headDim;
+  d.ffnDim = shape.ffnDim;
+  d.vocabSize = shape.vocabSize;
+  d.contextLength = shape.context;
+  d.rope.present = true;
+  d.rope.theta = shape.ropeTheta;
+  d.rope.rotaryDim = shape.headDim;
+  d.tiedEmbeddings = shape.tied;
+  return d;
+}
+
+Expected<ModelFile> openShape(const std::string &config) {
+  std::error_code ignored; // what cannot be looked at does not exist for us
+  if (std::filesystem::exists(config, ignored))
+    return openModelShape(config);
+  for (const BuiltInShape &shape : builtIn)
+    if (config == shape.name) {
+      ModelFile model;
+      model.path = model.name = config;
+      model.description = describe(shape);
+      return model;
+    }
+  return missing("configuration is not here", config, "there is no such file or folder",
+                 "name a config.json, a folder with one, a GGUF file, or a shape: " +
+                     builtInShapes());
+}
+
+/// One token for each byte; the rest of the vocabulary shows its number.
+TokenizerData byteTokenizer(const ModelFile &model) {
+  TokenizerData data;
+  data.where = model.path;
+  data.model = "gpt2";
+  data.pre = "gpt-2";
+  for (int64_t id = 0; id < model.description.vocabSize; ++id) {
+    std::string text;
+    if (id < 256)
+      appendUtf8(text, byteCharacter(static_cast<uint8_t>(id)));
+    else
+      text = fmt::format("<{}>", id);
+    data.tokens.push_back(std::move(text));
+    data.types.push_back(id < 256 ? TokenType::Normal : TokenType::Unused);
+  }
+  data.special = model.special;
+  return data;
+}
+
+/// Values of mean 0 and standard deviation `deviation`.
+void fillPlain(ElementType type, std::span<std::byte> out, uint64_t seed, float deviation) {
+  const float range = deviation * std::sqrt(12.0f); // of a uniform distribution
+  const auto bytes = static_cast<uint64_t>(info(type).blockBytes);
+  for (uint64_t i = 0; i < out.size() / bytes; ++i) {
+    const float value = (static_cast<float>(randomUniform(seed, i)) - 0.5f) * range;
+    quantizeRow(type, &value, 1, out.data() + i * bytes);
+  }
+}
+
+void putHalf(std::byte *at, float value) {
+  const uint16_t bits = floatToHalf(value);
+  std::memcpy(at, &bits, sizeof(bits));
+}
+
+/// The same for blocks: every bit random, then each block's scale and minimum set. Much faster than
+/// quantizing random numbers, and as good to compute with.
+void fillQuantized(const ElementTypeInfo &type, std::span<std::byte> out, uint64_t seed,
+                   float deviation) {
+  for (uint64_t at = 0; at < out.size(); at += sizeof(uint64_t)) {
+    const uint64_t bits = randomBits(seed, at);
+    std::memcpy(out.data() + at, &bits, std::min<uint64_t>(sizeof(bits), out.size() - at));
+  }
+  const auto levels = static_cast<float>(1 << type.quantBits);
+  const bool isSigned = type.quantBits == 8;
+  const float mean = (isSigned ? -0.5f : (levels - 1) / 2) - static_cast<float>(type.zero);
+  const float scale = deviation / std::sqrt((levels * levels - 1) / 12);
+  for (uint64_t at = 0; at < out.size(); at += static_cast<uint64_t>(type.blockBytes)) {
+    putHalf(out.data() + at + type.scaleOffset, scale);
+    if (type.hasMin())
+      putHalf(out.data() + at + type.minOffset, -mean * scale);
+  }
+}
+
+void fillWeight(const Weight &weight, std::span<std::byte> out, uint64_t seed) {
+  if (weight.shape.size() == 1) {
+    const float value = weight.name.ends_with(".bias") ? 0.0f : 1.0f;
+    for (uint64_t at = 0; at < out.size(); at += sizeof(float))
+      std::memcpy(out.data() + at, &value, sizeof(float));
+    return;
+  }
+  const float deviation = 1 / std::sqrt(static_cast<float>(weight.shape[1]));
+  if (info(weight.type).isQuantized())
+    fillQuantized(info(weight.type), out, seed, deviation);
+  else
+    fillPlain(weight.type, out, seed, deviation);
+}
+
+Status makeWeights(ModelFile &model, const RandomModelOptions &options) {
+  const ElementType embedding = options.embeddingType.value_or(
+      info(options.matrixType).isQuantized() ? ElementType::Q8_0 : options.matrixType);
+  auto error = [&](std::string where, std::string why, std::string hint = "") {
+    return unusable("random weights cannot be made", std::move(where), std::move(why),
+                    std::move(hint));
+  };
+  std::vector<Weight> weights;
+  std::vector<uint64_t> offsets;
+  uint64_t total = 0;
+  for (WeightSpec &spec : weightsOf(model.description)) {
+    const bool isEmbedding = spec.name == "token_embd.weight";
+    const ElementType type = !spec.isMatrix() ? ElementType::F32
+                             : isEmbedding    ? embedding
+                                              : options.matrixType;
+    const auto rows = static_cast<uint64_t>(spec.isMatrix() ? spec.shape[0] : 1);
+    const auto row = rowBytes(type, static_cast<uint64_t>(spec.shape.back()));
+    if (!row)
+      return error(spec.name,
+                   fmt::format("rows of {} elements are no whole number of {} blocks",
+                               spec.shape.back(), info(type).name),
+                   "choose --random-type f32, f16 or bf16");
+    const auto bytes = checkedMul(rows, *row);
+    const auto end = bytes ? checkedAdd(total, *bytes) : std::nullopt;
+    const auto next = end ? checkedRoundUp(*end, weightAlignment) : std::nullopt;
+    if (!next)
+      return error(model.path, "the size of the weights overflows");
+    weights.push_back({std::move(spec.name), type, std::move(spec.shape), {}});
+    offsets.push_back(total);
+    total = *next;
+  }
+  if (const auto memory = static_cast<uint64_t>(host().memoryBytes); memory && total > memory)
+    return error(model.path,
+                 fmt::format("they take {} bytes, this machine has {}", total, memory),
+                 "choose a smaller configuration or --random-type");
+  KF_TRY(model.ownedWeights, PageMemory::allocate(total));
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const auto rows = static_cast<uint64_t>(weights[i].shape.size() == 2 ? weights[i].shape[0] : 1);
+    const uint64_t bytes =
+        rows * *rowBytes(weights[i].type, static_cast<uint64_t>(weights[i].shape.back()));
+    const auto memory = model.ownedWeights.span().subspan(offsets[i], bytes);
+    fillWeight(weights[i], memory, randomBits(options.seed, i));
+    weights[i].bytes = memory;
+    model.weights.add(std::move(weights[i]));
+  }
+  return {};
+}
+
+} // namespace
+
+std::string builtInShapes() {
+  std::string names;
+  for (const BuiltInShape &shape : builtIn)
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", shape.name);
+  return names;
+}
+
+Expected<ModelFile> makeRandomModel(const std::string &config, const RandomModelOptions &options) {
+  KF_TRY(ModelFile model, openShape(config));
+  if (!model.tokenizer.present())
+    model.tokenizer.data = byteTokenizer(model);
+  model.tokenizer.vocabSize = model.description.vocabSize;
+  KF_CHECK(makeWeights(model, options));
+  model.name += " (random weights)";
+  return model;
+}
+
+} // namespace kernelforge

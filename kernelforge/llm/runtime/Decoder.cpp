@@ -1,0 +1,292 @@
+#include "kernelforge/llm/runtime/Decoder.h"
+
+#include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/llm/runtime/KernelTimes.h"
+#include "kernelforge/llm/runtime/RopeTable.h"
+#include "kernelforge/support/CheckedArithmetic.h"
+#include "kernelforge/support/Host.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+using namespace kernelforge;
+
+/// Context that a user gets without asking: models advertise far more than most machines hold.
+static constexpr int64_t defaultContext = 4096;
+
+namespace {
+
+double secondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Rows of one run, as the compiled functions take them.
+struct Rows {
+  std::vector<int32_t> ids, positions, slots, sequences;
+  std::vector<int32_t> table{0}, lengths{0}, outputs;
+
+  void resize(int64_t rows) {
+    for (std::vector<int32_t> *column : {&ids, &positions, &slots, &sequences, &outputs})
+      column->assign(rows, 0);
+  }
+};
+
+} // namespace
+
+struct Decoder::Implementation {
+  const ModelFile *model = nullptr;
+  DecoderOptions options;
+  int64_t context = 0;
+  int64_t length = 0;
+  std::unique_ptr<Session> session;
+  std::vector<PageMemory> caches;
+  std::vector<float> rope;
+  PageMemory logits;
+  Rows rows;
+  DecoderMemory memory;
+  double loadSeconds = 0;
+  int64_t weightBytesPerToken = 0;
+  bool timed = false;
+  KernelTimer timer;
+
+  const ModelDescription &description() const { return model->description; }
+  int64_t chunk() const { return std::min(options.prefillChunk, context); }
+  /// Rows whose logits one run gives at most.
+  int64_t maxOutputs() const { return options.allLogits ? chunk() : 1; }
+
+  Status planMemory();
+  Status compile();
+  Status bindWeights();
+  Status bindBuffers();
+  Status checkTokens(std::span<const int32_t> tokens) const;
+  Status runRows(std::span<const int32_t> tokens, bool everyLogit, const std::atomic<bool> *cancel);
+};
+
+Decoder::Decoder(std::unique_ptr<Implementation> implementation)
+    : implementation(std::move(implementation)) {}
+Decoder::~Decoder() = default;
+
+const ModelDescription &Decoder::description() const { return implementation->description(); }
+int64_t Decoder::context() const { return implementation->context; }
+int64_t Decoder::length() const { return implementation->length; }
+const Session &Decoder::session() const { return *implementation->session; }
+double Decoder::loadSeconds() const { return implementation->loadSeconds; }
+int64_t Decoder::weightBytesPerToken() const { return implementation->weightBytesPerToken; }
+const CompileStatistics &Decoder::compileStatistics() const {
+  return implementation->session->statistics();
+}
+
+void Decoder::truncate(int64_t length) {
+  implementation->length = std::clamp<int64_t>(length, 0, implementation->length);
+}
+
+DecoderMemory Decoder::memory() const {
+  DecoderMemory memory = implementation->memory;
+  memory.packedBytes = implementation->session->packedBytes();
+  memory.scratchBytes += implementation->session->scratchBytes();
+  return memory;
+}
+
+void Decoder::enableKernelTimes() { implementation->timed = true; }
+std::vector<KernelTime> Decoder::kernelTimes() const { return implementation->timer.times(); }
+
+Expected<std::unique_ptr<Decoder>> Decoder::create(const ModelFile &model, DecoderOptions options) {
+  auto implementation = std::make_unique<Implementation>();
+  Implementation &s = *implementation;
+  s.model = &model;
+  int64_t advertised = std::max<int64_t>(model.description.contextLength, 1);
+  if (options.context < 0 || options.prefillChunk < 1)
+    return unusable("context cannot be used", model.path,
+                    "context and prefill chunk must be positive");
+  s.context = options.context > 0 ? options.context : std::min(advertised, defaultContext);
+  if (s.context > advertised)
+    return unusable("context does not fit the model", model.path,
+                    fmt::format("{} positions were asked for, the model was made for {}", s.context,
+                                advertised),
+                    "ask for a smaller --context");
+  s.options = std::move(options);
+  KF_CHECK(s.planMemory());
+  KF_TRY(s.session, Session::create(s.options.session));
+  KF_CHECK(s.compile());
+  auto start = std::chrono::steady_clock::now();
+  KF_CHECK(s.bindBuffers());
+  KF_CHECK(s.bindWeights());
+  s.loadSeconds = secondsSince(start);
+  return std::unique_ptr<Decoder>(new Decoder(std::move(implementation)));
+}
+
+/// Everything is counted before anything is allocated.
+Status Decoder::Implementation::planMemory() {
+  const ModelDescription &d = description();
+  auto perPosition = checkedProduct({static_cast<uint64_t>(d.layers), uint64_t(2),
+                                     static_cast<uint64_t>(d.kvHeads),
+                                     static_cast<uint64_t>(d.headDim), sizeof(float)});
+  auto kv = perPosition ? checkedMul(*perPosition, static_cast<uint64_t>(context)) : std::nullopt;
+  auto logitBytes = checkedProduct(
+      {static_cast<uint64_t>(maxOutputs()), static_cast<uint64_t>(d.vocabSize), sizeof(float)});
+  uint64_t weights = 0;
+  for (const Weight &weight : model->weights)
+    weights += weight.bytes.size();
+  // Rows of the widest intermediates, twice: an estimate that only guards against the absurd.
+  auto arena = checkedProduct({static_cast<uint64_t>(chunk()),
+                               static_cast<uint64_t>(d.ffnDim + 4 * d.modelDim), 2 * sizeof(float)});
+  auto total = kv && logitBytes && arena ? checkedAdd(*kv, *logitBytes) : std::nullopt;
+  total = total ? checkedAdd(*total, *arena) : total;
+  total = total ? checkedAdd(*total, weights) : total;
+  auto available = static_cast<uint64_t>(host().memoryBytes);
+  if (!total || *total > available)
+    return unusable(
+        "model does not fit in memory", model->path,
+        fmt::format("it needs {} for packed weights, {} for a key/value cache of {} positions and "
+                    "{} for rows and logits; this machine has {}",
+                    weights, kv.value_or(UINT64_MAX), context,
+                    arena.value_or(0) + logitBytes.value_or(0), available),
+        "ask for a smaller --context");
+  memory.mappedBytes = static_cast<int64_t>(model->mappedBytes());
+  memory.kvCacheBytes = static_cast<int64_t>(*kv);
+  return {};
+}
+
+Status Decoder::Implementation::compile() {
+  std::vector<FunctionRange> ranges;
+  if (chunk() > 1)
+    ranges.push_back({"prefill", 2, chunk(), maxOutputs(), 1});
+  ranges.push_back({"decode", 1, 1, 1, 1});
+  auto weightType = [&](llvm::StringRef name) {
+    const Weight *weight = model->weights.find(std::string_view(name.data(), name.size()));
+    return weight ? weight->type : ElementType::F32;
+  };
+  return session->compile(buildDecoder(&session->context(), description(), ranges, weightType));
+}
+
+Status Decoder::Implementation::bindBuffers() {
+  const ModelDescription &d = description();
+  for (int64_t layer = 0; layer < d.layers; ++layer)
+    for (const char *kind : {"k", "v"}) {
+      KF_TRY(PageMemory cache, PageMemory::allocate(static_cast<uint64_t>(memory.kvCacheBytes) /
+                                                    static_cast<uint64_t>(2 * d.layers)));
+      session->bind(fmt::format("cache.{}.{}", layer, kind), cache.data());
+      caches.push_back(std::move(cache));
+    }
+  if (d.rope.present) {
+    rope = makeRopeTable(d.rope, context);
+    session->bind("rope", rope.data());
+  }
+  KF_TRY(logits, PageMemory::allocate(static_cast<uint64_t>(maxOutputs() * d.vocabSize) *
+                                      sizeof(float)));
+  rows.resize(chunk());
+  session->bind("ids", rows.ids.data());
+  session->bind("positions", rows.positions.data());
+  session->bind("slots", rows.slots.data());
+  session->bind("sequences", rows.sequences.data());
+  session->bind("table", rows.table.data());
+  session->bind("lengths", rows.lengths.data());
+  session->bind("outputs", rows.outputs.data());
+  memory.scratchBytes = static_cast<int64_t>(logits.size() + rope.size() * sizeof(float) +
+                                             5 * rows.ids.size() * sizeof(int32_t));
+  return {};
+}
+
+/// Vectors are read as f32 whatever the file holds; matrices stay as they are.
+Status Decoder::Implementation::bindWeights() {
+  for (const Weight &weight : model->weights) {
+    if (weight.shape.size() != 1 || weight.type == ElementType::F32) {
+      KF_CHECK(session->bindWeight(weight.name, weight.type, weight.bytes));
+      continue;
+    }
+    KF_TRY(PageMemory copy, PageMemory::allocate(weight.shape[0] * sizeof(float)));
+    dequantizeRow(weight.type, weight.bytes.data(), weight.shape[0],
+                  reinterpret_cast<float *>(copy.data()));
+    KF_CHECK(session->bindWeight(weight.name, ElementType::F32, copy.span()));
+    caches.push_back(std::move(copy));
+  }
+  // A step of decoding reads every matrix once; an untied embedding only gives one row.
+  for (const Weight &weight : model->weights)
+    if (weight.name != "token_embd.weight" || description().tiedEmbeddings)
+      weightBytesPerToken += static_cast<int64_t>(weight.bytes.size());
+  return {};
+}
+
+Status Decoder::Implementation::checkTokens(std::span<const int32_t> tokens) const {
+  if (tokens.empty())
+    return unusable("tokens cannot be appended", model->path, "there are none");
+  if (static_cast<int64_t>(tokens.size()) > context - length)
+    return unusable("tokens do not fit in the context", model->path,
+                    fmt::format("{} more on top of {} exceed the context of {}", tokens.size(),
+                                length, context),
+                    "shorten the text or ask for a larger --context");
+  for (size_t i = 0; i < tokens.size(); ++i)
+    if (tokens[i] < 0 || tokens[i] >= description().vocabSize)
+      return unusable("token is not in the vocabulary", model->path,
+                      fmt::format("token {} is {}, the vocabulary has {}", i, tokens[i],
+                                  description().vocabSize));
+  return {};
+}
+
+/// One run of prefill or decode over `tokens`; the logits of the last row, or of every row.
+Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool everyLogit,
+                                        const std::atomic<bool> *cancel) {
+  auto count = static_cast<int64_t>(tokens.size());
+  for (int64_t i = 0; i < count; ++i) {
+    rows.ids[i] = tokens[i];
+    rows.positions[i] = rows.slots[i] = static_cast<int32_t>(length + i);
+    rows.outputs[i] = static_cast<int32_t>(i);
+  }
+  int64_t outputs = everyLogit ? count : 1;
+  if (!everyLogit)
+    rows.outputs[0] = static_cast<int32_t>(count - 1);
+  rows.lengths[0] = static_cast<int32_t>(length + count);
+  std::vector<int64_t> sizes{count, outputs, 1};
+  if (description().rope.present)
+    sizes.push_back(context);
+  const char *function = count == 1 ? "decode" : "prefill";
+  void *result = logits.data();
+  std::vector<int64_t> nanoseconds;
+  RunOptions run;
+  run.cancel = cancel;
+  run.launchNanoseconds = timed ? &nanoseconds : nullptr;
+  KF_CHECK(session->run(function, sizes, {&result, 1}, run));
+  if (const Program *program = timed ? session->program(function) : nullptr)
+    timer.add(*program, sizes, nanoseconds, length + count);
+  length += count;
+  return {};
+}
+
+Expected<std::span<const float>>
+Decoder::append(std::span<const int32_t> tokens, const std::atomic<bool> *cancel,
+                const std::function<void(int64_t)> &progress) {
+  Implementation &s = *implementation;
+  KF_CHECK(s.checkTokens(tokens));
+  for (size_t done = 0; done < tokens.size();) {
+    size_t count = std::min(tokens.size() - done, static_cast<size_t>(s.chunk()));
+    KF_CHECK(s.runRows(tokens.subspan(done, count), false, cancel));
+    done += count;
+    if (progress)
+      progress(static_cast<int64_t>(done));
+  }
+  return std::span(reinterpret_cast<const float *>(s.logits.data()),
+                   static_cast<size_t>(s.description().vocabSize));
+}
+
+Status Decoder::score(std::span<const int32_t> tokens,
+                      const std::function<void(int64_t, std::span<const float>)> &visit,
+                      const std::atomic<bool> *cancel) {
+  Implementation &s = *implementation;
+  if (!s.options.allLogits)
+    return unusable("logits were not asked for", s.model->path,
+                    "the decoder was made without allLogits");
+  KF_CHECK(s.checkTokens(tokens));
+  auto vocabulary = static_cast<size_t>(s.description().vocabSize);
+  for (size_t done = 0; done < tokens.size();) {
+    size_t count = std::min(tokens.size() - done, static_cast<size_t>(s.chunk()));
+    KF_CHECK(s.runRows(tokens.subspan(done, count), true, cancel));
+    const float *first = reinterpret_cast<const float *>(s.logits.data());
+    for (size_t i = 0; i < count; ++i)
+      visit(static_cast<int64_t>(done + i), std::span(first + i * vocabulary, vocabulary));
+    done += count;
+  }
+  return {};
+}

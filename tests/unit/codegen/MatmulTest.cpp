@@ -1,0 +1,262 @@
+// The matmul family against f64: every weight type, odd sizes, both ways to read weights, and what
+// stands before and after a matmul.
+#include "KernelRunner.h"
+
+#include "kernelforge/kernels/Layout.h"
+#include "kernelforge/support/ElementType.h"
+
+#include <cmath>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+using namespace kernelforge;
+
+namespace {
+
+/// A weight matrix: bytes in the layout that kernels read, and its values.
+struct TestWeight {
+  Bytes bytes;
+  std::vector<double> values; ///< [n, k]
+  std::string mlir;
+};
+
+std::string elementText(ElementType type) {
+  std::string name(info(type).name);
+  return info(type).isQuantized() ? "!transformer.quant<" + name + ">" : name;
+}
+
+TestWeight makeWeight(ElementType type, int64_t n, int64_t k, uint64_t seed, bool transpose = false) {
+  int64_t rows = transpose ? k : n, width = transpose ? n : k;
+  std::vector<float> values = randomFloats(rows * width, seed, 0.5f);
+  Bytes rowMajor(rows * *rowBytes(type, width));
+  std::vector<float> row(width);
+  TestWeight weight;
+  weight.values.resize(n * k);
+  for (int64_t i = 0; i < rows; ++i) {
+    std::byte *bytes = rowMajor.data() + i * *rowBytes(type, width);
+    quantizeRow(type, values.data() + i * width, width, bytes);
+    dequantizeRow(type, bytes, width, row.data());
+    for (int64_t j = 0; j < width; ++j)
+      weight.values[transpose ? j * k + i : i * k + j] = row[j];
+  }
+  if (transpose) {
+    weight.bytes = rowMajor;
+    weight.mlir = fmt::format("tensor<{}x{}x{}>", k, n, elementText(type));
+  } else {
+    weight.bytes.resize((n + 15) / 16 * 16 * *rowBytes(type, k));
+    packInterleaved(type, rowMajor.data(), n, k, weight.bytes.data());
+    weight.mlir = fmt::format("tensor<{}x{}x{}, #transformer.layout<interleaved, rows = 16>>", n, k,
+                              elementText(type));
+  }
+  return weight;
+}
+
+std::vector<double> product(const std::vector<double> &x, const TestWeight &weight, int64_t m,
+                            int64_t n, int64_t k) {
+  std::vector<double> y(m * n);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (int64_t l = 0; l < k; ++l)
+        sum += x[i * k + l] * weight.values[j * k + l];
+      y[i * n + j] = sum;
+    }
+  return y;
+}
+
+std::vector<double> widen(const std::vector<float> &x) { return {x.begin(), x.end()}; }
+
+std::string rowsText(int64_t width) {
+  return fmt::format("tensor<?x{}xf32, #transformer.dims<\"tokens\">>", width);
+}
+
+/// `%tokens: index {...}` with a range around `rows`: few rows and many take different schedules.
+std::string sizeText(int64_t rows) {
+  return fmt::format("%tokens: index {{transformer.size = #transformer.size<\"tokens\", 1 to {}>}}",
+                     rows <= 4 ? 4 : 512);
+}
+
+struct Shape {
+  int64_t m, n, k;
+};
+
+constexpr Shape plainShapes[] = {{1, 1, 1},   {1, 16, 8},  {1, 65, 33},  {3, 7, 129}, {4, 64, 64},
+                                 {5, 1, 1},   {7, 33, 13}, {6, 64, 96},  {13, 80, 7}, {65, 17, 100},
+                                 {200, 130, 801}};
+constexpr Shape quantShapes[] = {{1, 1, 32},  {1, 65, 64},   {2, 48, 96},   {4, 576, 576},
+                                 {5, 17, 32}, {9, 131, 160}, {67, 64, 832}, {200, 70, 1536}};
+
+void checkPlainProduct(ElementType type, const Shape &shape, const std::string &level,
+                       bool transpose, const Knobs &knobs = {}) {
+  auto [m, n, k] = shape;
+  SCOPED_TRACE(fmt::format("{} {}x{}x{} {}{}", info(type).name, m, n, k, level,
+                           transpose ? " transposed" : ""));
+  TestWeight weight = makeWeight(type, n, k, 7 * n + k, transpose);
+  std::vector<float> x = randomFloats(m * k, m + 3);
+  std::string text = fmt::format(
+      "transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {3} {{\n"
+      "  %y = transformer.matmul %x weights(%w) {4} : ({1}, {2}) -> {3}\n"
+      "  transformer.yield %y : {3}\n}}\n",
+      sizeText(m), rowsText(k), weight.mlir, rowsText(n), transpose ? "{transpose}" : "");
+  CompiledKernel kernel = compileOrDie(text, level, knobs);
+  KernelOutcome outcome = kernel.run({m}, {bytesOf(x), weight.bytes});
+  expectClose(valuesOf<float>(outcome.results[0]), product(widen(x), weight, m, n, k), text);
+}
+
+TEST(Matmul, EveryTypeAndShape) {
+  for (const std::string &level : runnableLevels())
+    for (ElementType type : {ElementType::F32, ElementType::F16, ElementType::BF16,
+                             ElementType::Q4_0, ElementType::Q4_1, ElementType::Q8_0})
+      for (const Shape &shape : quantShapes)
+        checkPlainProduct(type, shape, level, false);
+}
+
+TEST(Matmul, PlainTypesOfOddDepth) {
+  for (const std::string &level : runnableLevels())
+    for (ElementType type : {ElementType::F32, ElementType::F16, ElementType::BF16})
+      for (const Shape &shape : plainShapes)
+        checkPlainProduct(type, shape, level, false);
+}
+
+TEST(Matmul, TransposedWeights) {
+  for (const std::string &level : runnableLevels())
+    for (ElementType type : {ElementType::F32, ElementType::F16, ElementType::BF16})
+      for (const Shape &shape : plainShapes)
+        checkPlainProduct(type, shape, level, true);
+}
+
+TEST(Matmul, OtherSchedulesGiveTheSameProduct) {
+  for (const std::string &level : runnableLevels()) {
+    checkPlainProduct(ElementType::Q4_1, {37, 200, 160}, level, false,
+                      {{"panel", 1}, {"mr", 4}, {"groups", 2}, {"mc", 8}, {"kc", 32}, {"nb", 48}});
+    checkPlainProduct(ElementType::Q8_0, {9, 100, 96}, level, false,
+                      {{"panel", 0}, {"mr", 1}, {"groups", 3}, {"mc", 1}, {"kc", 96}, {"nb", 32}});
+    checkPlainProduct(ElementType::F32, {30, 100, 50}, level, false,
+                      {{"panel", 1}, {"mr", 2}, {"groups", 3}, {"mc", 6}, {"kc", 24}, {"nb", 64}});
+  }
+}
+
+TEST(Matmul, IllegalSchedulesAreRefusedByName) {
+  TestWeight weight = makeWeight(ElementType::Q4_1, 64, 64, 1);
+  std::string text = fmt::format(
+      "transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {1} {{\n"
+      "  %y = transformer.matmul %x weights(%w) : ({1}, {2}) -> {1}\n"
+      "  transformer.yield %y : {1}\n}}\n",
+      sizeText(64), rowsText(64), weight.mlir);
+  for (auto [name, value] : {std::pair("mr", 40), std::pair("nb", 20), std::pair("mc", 7),
+                             std::pair("kc", 33), std::pair("panel", 2)}) {
+    auto compiled = CompiledKernel::compile(text, "avx2", {{name, value}});
+    ASSERT_FALSE(compiled.has_value()) << name;
+    EXPECT_EQ(compiled.error().kind, ErrorKind::Unusable);
+    EXPECT_NE(compiled.error().line().find(name), std::string::npos) << compiled.error().line();
+    EXPECT_NE(compiled.error().line().find(std::to_string(value)), std::string::npos)
+        << compiled.error().line();
+  }
+}
+
+/// rms_norm before, two segments joined by silu and mul after.
+void checkGatedUp(ElementType type, int64_t m, int64_t n, int64_t k, const std::string &level) {
+  SCOPED_TRACE(fmt::format("gated {} {}x{}x{} {}", info(type).name, m, n, k, level));
+  TestWeight gate = makeWeight(type, n, k, 11), up = makeWeight(type, n, k, 12);
+  std::vector<float> x = randomFloats(m * k, 5), norm = randomFloats(k, 6);
+  std::string text = fmt::format(
+      "transformer.kernel @k({0}, %x: {1}, %n: tensor<{4}xf32>, %g: {2}, %u: {2}) -> {3} {{\n"
+      "  %0 = transformer.rms_norm %x, %n {{epsilon = 1.0e-5 : f64}} : ({1}, tensor<{4}xf32>) -> {1}\n"
+      "  %1:2 = transformer.matmul %0 weights(%g, %u) : ({1}, {2}, {2}) -> ({3}, {3})\n"
+      "  %2 = transformer.activation %1#0 <silu> : {3}\n"
+      "  %3 = transformer.mul %2, %1#1 : {3}\n"
+      "  transformer.yield %3 : {3}\n}}\n",
+      sizeText(m), rowsText(k), gate.mlir, rowsText(n), k);
+  std::vector<double> normed(m * k);
+  for (int64_t i = 0; i < m; ++i) {
+    double square = 0;
+    for (int64_t j = 0; j < k; ++j)
+      square += double(x[i * k + j]) * x[i * k + j];
+    for (int64_t j = 0; j < k; ++j)
+      normed[i * k + j] = x[i * k + j] / std::sqrt(square / k + 1e-5) * norm[j];
+  }
+  std::vector<double> a = product(normed, gate, m, n, k), b = product(normed, up, m, n, k);
+  for (size_t i = 0; i < a.size(); ++i)
+    a[i] = a[i] / (1 + std::exp(-a[i])) * b[i];
+  KernelOutcome outcome = compileOrDie(text, level)
+                              .run({m}, {bytesOf(x), bytesOf(norm), gate.bytes, up.bytes});
+  expectClose(valuesOf<float>(outcome.results[0]), a, text);
+}
+
+TEST(Matmul, NormBeforeAndGateAfter) {
+  for (const std::string &level : runnableLevels())
+    for (int64_t m : {1, 3, 17, 100}) {
+      checkGatedUp(ElementType::Q4_1, m, 100, 64, level);
+      checkGatedUp(ElementType::F32, m, 33, 50, level);
+    }
+}
+
+/// Bias and residual; segments of different widths and types, one of them rotated and appended.
+void checkSegments(int64_t m, int64_t headDim, const std::string &pairing,
+                   const std::string &level) {
+  SCOPED_TRACE(fmt::format("segments m {} head {} {} {}", m, headDim, pairing, level));
+  constexpr int64_t k = 96, heads = 3, positions = 40;
+  int64_t nq = heads * headDim, nv = 50;
+  TestWeight wq = makeWeight(ElementType::Q4_1, nq, k, 21);
+  TestWeight wv = makeWeight(ElementType::F16, nv, k, 22);
+  std::vector<float> x = randomFloats(m * k, 23), bq = randomFloats(nq, 24),
+                     bv = randomFloats(nv, 25), residual = randomFloats(m * nv, 26),
+                     table = randomFloats(positions * headDim, 27);
+  std::vector<int32_t> at(m), slots(m);
+  for (int64_t i = 0; i < m; ++i) {
+    at[i] = static_cast<int32_t>((i * 7) % positions);
+    slots[i] = i % 5 == 3 ? -1 : static_cast<int32_t>(m - 1 - i);
+  }
+  std::string rotary = fmt::format("tensor<?x{}xf32, #transformer.dims<\"context\">>", headDim);
+  std::string index = "tensor<?xi32, #transformer.dims<\"tokens\">>";
+  std::string cache = fmt::format("!transformer.cache<{}, {}, f32>", heads, headDim);
+  std::string text = fmt::format(
+      "transformer.kernel @k({0}, %context: index {{transformer.size = "
+      "#transformer.size<\"context\", 1 to 64>}}, %x: {1}, %wq: {2}, %wv: {3}, %bq: tensor<{4}xf32>, "
+      "%bv: tensor<{5}xf32>, %r: {7}, %t: {8}, %p: {9}, %s: {9}, %c: {10}) -> ({6}, {7}) {{\n"
+      "  %0:2 = transformer.matmul %x weights(%wq, %wv) bias(%bq, %bv) : ({1}, {2}, {3}, "
+      "tensor<{4}xf32>, tensor<{5}xf32>) -> ({6}, {7})\n"
+      "  %1 = transformer.rope %0#0, %p, %t <{11}> {{headDim = {12} : i64}} : ({6}, {9}, {8}) -> {6}\n"
+      "  transformer.cache_append %1, %s into %c : {10}, {6}, {9}\n"
+      "  %2 = transformer.add %r, %0#1 : {7}\n"
+      "  transformer.yield %1, %2 : {6}, {7}\n}}\n",
+      sizeText(m), rowsText(k), wq.mlir, wv.mlir, nq, nv, rowsText(nq), rowsText(nv), rotary, index,
+      cache, pairing, headDim);
+  std::vector<double> q = product(widen(x), wq, m, nq, k), v = product(widen(x), wv, m, nv, k);
+  std::vector<double> rotated(m * nq), expectedCache(m * nq, -7.0);
+  int64_t half = headDim / 2;
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t j = 0; j < half; ++j) {
+        int64_t first = h * headDim + (pairing == "half_split" ? j : 2 * j);
+        int64_t second = pairing == "half_split" ? first + half : first + 1;
+        double a = q[i * nq + first] + bq[first], b = q[i * nq + second] + bq[second];
+        double cosine = table[at[i] * headDim + j], sine = table[at[i] * headDim + half + j];
+        rotated[i * nq + first] = a * cosine - b * sine;
+        rotated[i * nq + second] = a * sine + b * cosine;
+      }
+    for (int64_t j = 0; j < nv; ++j)
+      v[i * nv + j] += bv[j] + residual[i * nv + j];
+    if (slots[i] >= 0)
+      std::copy_n(rotated.begin() + i * nq, nq, expectedCache.begin() + slots[i] * nq);
+  }
+  std::vector<float> cacheBefore(m * nq, -7.0f);
+  KernelOutcome outcome =
+      compileOrDie(text, level)
+          .run({m, positions}, {bytesOf(x), wq.bytes, wv.bytes, bytesOf(bq), bytesOf(bv),
+                                bytesOf(residual), bytesOf(table), bytesOf(at), bytesOf(slots),
+                                bytesOf(cacheBefore)});
+  expectClose(valuesOf<float>(outcome.results[0]), rotated, text);
+  expectClose(valuesOf<float>(outcome.results[1]), v, text);
+  expectClose(valuesOf<float>(outcome.arguments.back()), expectedCache, text);
+}
+
+TEST(Matmul, SegmentsWithBiasRopeAppendAndResidual) {
+  for (const std::string &level : runnableLevels())
+    for (int64_t m : {1, 4, 23})
+      for (int64_t headDim : {64, 32, 24, 10})
+        for (const char *pairing : {"half_split", "interleaved"})
+          checkSegments(m, headDim, pairing, level);
+}
+
+} // namespace

@@ -1,0 +1,214 @@
+// The generation loop over made-up logits: what ends it, what it counts, what it shows.
+#include "kernelforge/llm/Generate.h"
+
+#include "kernelforge/llm/RandomModel.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+using namespace kernelforge;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+namespace {
+
+/// Says the bytes of a script one after another, greedily, whatever the prompt.
+class Script {
+public:
+  explicit Script(std::string text) : ids(text.begin(), text.end()) {}
+  explicit Script(std::vector<TokenId> ids) : ids(std::move(ids)) {}
+
+  AppendTokens append() {
+    return [this](std::span<const TokenId> tokens) -> Expected<std::span<const float>> {
+      sizes.push_back(tokens.size());
+      logits.assign(300, 0.0f);
+      logits[static_cast<size_t>(ids.at(sizes.size() - 1) & 0xff)] = 5;
+      return std::span<const float>(logits);
+    };
+  }
+
+  std::vector<size_t> sizes; ///< tokens of each call
+
+private:
+  std::vector<TokenId> ids;
+  std::vector<float> logits;
+};
+
+/// One token a byte, as random models have it; 10 ('\n') ends a generation where `eos` is set.
+Tokenizer byteTokenizer(bool eos = false) {
+  ModelFile model = *makeRandomModel("tiny", {});
+  if (eos)
+    model.tokenizer.data->special.endOfGeneration = {'\n'};
+  return *Tokenizer::load(model.tokenizer);
+}
+
+GenerateOptions greedy(int64_t maxTokens) {
+  GenerateOptions options;
+  options.maxTokens = maxTokens;
+  options.sampling.temperature = 0;
+  return options;
+}
+
+const std::vector<TokenId> prompt = {'a', 'b', 'c'};
+
+TEST(GenerateTest, StopsAtMaxTokensWithoutRunningTheLast) {
+  Script script("hello world");
+  const Tokenizer tokenizer = byteTokenizer();
+  auto out = generate(script.append(), &tokenizer, prompt, 100, greedy(5));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->text, "hello");
+  EXPECT_EQ(out->finish, FinishReason::Length);
+  EXPECT_THAT(out->ids, ElementsAre('h', 'e', 'l', 'l', 'o'));
+  EXPECT_THAT(script.sizes, ElementsAre(3, 1, 1, 1, 1));
+  EXPECT_NE(out->logitsHash, 0u);
+  EXPECT_GT(out->timings.timeToFirstToken, 0);
+  EXPECT_GE(out->timings.timeToFirstToken, out->timings.prefill);
+  EXPECT_GT(out->decodeRate(), 0);
+}
+
+TEST(GenerateTest, ZeroTokensRunOnlyThePrompt) {
+  Script script("x");
+  auto out = generate(script.append(), nullptr, prompt, 3, greedy(0));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_TRUE(out->ids.empty());
+  EXPECT_EQ(out->finish, FinishReason::Length);
+  EXPECT_GT(out->prefillRate(), 0);
+  EXPECT_EQ(out->decodeRate(), 0);
+  EXPECT_EQ(out->timings.timeToFirstToken, 0);
+}
+
+TEST(GenerateTest, EndOfGenerationIsCountedButNotShown) {
+  const Tokenizer tokenizer = byteTokenizer(true);
+  Script script("yes\nmore");
+  auto out = generate(script.append(), &tokenizer, prompt, 100, greedy(8));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->text, "yes");
+  EXPECT_EQ(out->finish, FinishReason::Stop);
+  EXPECT_EQ(out->ids.size(), 4u);
+
+  Script again("yes\nmore");
+  GenerateOptions options = greedy(8);
+  options.ignoreEos = true;
+  out = generate(again.append(), &tokenizer, prompt, 100, options);
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->text, "yes\nmore");
+  EXPECT_EQ(out->finish, FinishReason::Length);
+}
+
+TEST(GenerateTest, StopStringIsCutOffAndNeverShown) {
+  const Tokenizer tokenizer = byteTokenizer();
+  Script script("one END two");
+  GenerateOptions options = greedy(11);
+  options.stop = {"END"};
+  std::string shown;
+  auto out = generate(script.append(), &tokenizer, prompt, 100, options,
+                      [&](std::string_view piece) { shown += piece; });
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->text, "one ");
+  EXPECT_EQ(shown, out->text);
+  EXPECT_EQ(out->finish, FinishReason::StopString);
+  EXPECT_EQ(out->ids.size(), 7u);
+}
+
+TEST(GenerateTest, HeldBackTextIsGivenAtTheEnd) {
+  const Tokenizer tokenizer = byteTokenizer();
+  Script script("ab EN");
+  GenerateOptions options = greedy(5);
+  options.stop = {"END"};
+  auto out = generate(script.append(), &tokenizer, prompt, 100, options);
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->text, "ab EN");
+}
+
+TEST(GenerateTest, CharactersAreShownWhole) {
+  const Tokenizer tokenizer = byteTokenizer();
+  Script script("\xC3\xA9\xE2\x82"); // an accented e, then a character that never ends
+  std::vector<std::string> pieces;
+  auto out = generate(script.append(), &tokenizer, prompt, 100, greedy(4),
+                      [&](std::string_view piece) { pieces.emplace_back(piece); });
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_THAT(pieces, ElementsAre("\xC3\xA9", "\xEF\xBF\xBD"));
+}
+
+TEST(GenerateTest, StopsWhereTheContextIsFull) {
+  const Tokenizer tokenizer = byteTokenizer();
+  Script script("hello");
+  auto out = generate(script.append(), &tokenizer, prompt, 5, greedy(9));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->finish, FinishReason::Context);
+  // Positions 3 and 4 take two tokens; the third is chosen but has no room.
+  EXPECT_EQ(out->text, "hel");
+  EXPECT_THAT(script.sizes, ElementsAre(3, 1, 1));
+}
+
+TEST(GenerateTest, RefusesWhatCannotWork) {
+  Script script("hello");
+  auto error = [&](std::span<const TokenId> ids, int64_t context, const GenerateOptions &options) {
+    auto out = generate(script.append(), nullptr, ids, context, options);
+    EXPECT_FALSE(out);
+    if (!out)
+      EXPECT_EQ(out.error().kind, ErrorKind::Unusable);
+    return out ? "" : out.error().line();
+  };
+  EXPECT_THAT(error({}, 5, greedy(1)), HasSubstr("no tokens"));
+  EXPECT_THAT(error(prompt, 2, greedy(1)), HasSubstr("3 tokens exceed the context of 2"));
+  EXPECT_THAT(error(prompt, 5, greedy(-1)), HasSubstr("-1"));
+  GenerateOptions options = greedy(1);
+  options.sampling.temperature = -1;
+  EXPECT_THAT(error(prompt, 5, options), HasSubstr("temperature"));
+  options = greedy(1);
+  options.stop = {"x"};
+  EXPECT_THAT(error(prompt, 5, options), HasSubstr("no tokenizer"));
+  EXPECT_TRUE(script.sizes.empty());
+}
+
+TEST(GenerateTest, InterruptionKeepsWhatThereIs) {
+  const Tokenizer tokenizer = byteTokenizer();
+  Script script("hello world");
+  std::atomic<bool> cancel = false;
+  auto out = generate(
+      script.append(), &tokenizer, prompt, 100, greedy(9),
+      [&](std::string_view piece) { cancel = cancel || piece == "l"; }, &cancel);
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->finish, FinishReason::Interrupted);
+  EXPECT_EQ(out->text, "hel");
+
+  // Within the prompt: nothing was generated and no rate is claimed.
+  AppendTokens interrupted = [](std::span<const TokenId>) -> Expected<std::span<const float>> {
+    return makeError(ErrorKind::Interrupted, "run was interrupted", "prefill", "stopped by user");
+  };
+  out = generate(interrupted, &tokenizer, prompt, 100, greedy(9));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->finish, FinishReason::Interrupted);
+  EXPECT_TRUE(out->ids.empty());
+  EXPECT_EQ(out->prefillRate(), 0);
+  EXPECT_EQ(out->logitsHash, 0u);
+}
+
+TEST(GenerateTest, ErrorsOfTheModelAreReturned) {
+  AppendTokens broken = [](std::span<const TokenId>) -> Expected<std::span<const float>> {
+    return failed("run failed", "prefill", "device lost");
+  };
+  auto out = generate(broken, nullptr, prompt, 100, greedy(9));
+  ASSERT_FALSE(out);
+  EXPECT_EQ(out.error().kind, ErrorKind::Failed);
+}
+
+TEST(GenerateTest, SameSeedSameTokens) {
+  AppendTokens flat = [logits = std::vector<float>(300, 0.0f)](std::span<const TokenId>) {
+    return Expected<std::span<const float>>(std::span<const float>(logits));
+  };
+  GenerateOptions options;
+  options.maxTokens = 20;
+  options.sampling.topK = 0;
+  options.sampling.seed = 7;
+  auto first = generate(flat, nullptr, prompt, 100, options);
+  auto second = generate(flat, nullptr, prompt, 100, options);
+  options.sampling.seed = 8;
+  auto third = generate(flat, nullptr, prompt, 100, options);
+  ASSERT_TRUE(first && second && third);
+  EXPECT_EQ(first->ids, second->ids);
+  EXPECT_NE(first->ids, third->ids);
+}
+
+} // namespace

@@ -1,0 +1,153 @@
+#include "Command.h"
+
+#include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/support/Host.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <unistd.h>
+
+using namespace kernelforge;
+using namespace kernelforge::cli;
+
+//===----------------------------------------------------------------------===//
+// Options
+//===----------------------------------------------------------------------===//
+
+CLI::App &cli::addCommand(CLI::App &app, Context &context, const CommandText &text,
+                          std::function<Expected<int>()> run) {
+  CLI::App *command = app.add_subcommand(text.name, text.summary);
+  command->footer("Example:\n  kernelforge " + text.example);
+  command->add_flag("--json", context.json, "machine-readable output, nothing else on stdout");
+  command->add_flag("-v", context.verbosity, "say what is done; -vv and -vvv say more");
+  command->callback([&context, name = text.name, run = std::move(run)] {
+    context.command = name;
+    context.action = run;
+  });
+  return *command;
+}
+
+void cli::addTargetOptions(CLI::App &command, Context &context) {
+  command.add_option("--target", context.target, "cpu, cuda or webgpu")->capture_default_str();
+  command.add_option("--target-cpu", context.targetCpu,
+                     "native, avx2, avx512 or a processor that LLVM knows (default: native)");
+  command.add_option("--target-features", context.targetFeatures,
+                     "a level (avx2, avx512) and features: avx512,+amx-bf16,-avx512vnni");
+  command
+      .add_option("-t,--threads", context.threads,
+                  "threads (default: the physical cores this process may use)")
+      ->check(CLI::Range(1, maxThreads));
+  command.add_flag("--no-cache", context.noCache, "neither read nor write compiled kernels");
+}
+
+void cli::addSeedOption(CLI::App &command, Context &context) {
+  command.add_option("--seed", context.seed, "seed of random numbers")->capture_default_str();
+}
+
+Expected<CpuTarget> cli::requestedTarget(const Context &context) {
+  if (context.target == "cuda" || context.target == "webgpu")
+    return missing("target is not available", "--target " + context.target,
+                   "this build has no code generator for it", "use --target cpu");
+  if (context.target != "cpu")
+    return unusable("unknown target", "--target " + context.target,
+                    "targets are cpu, cuda and webgpu");
+  return parseTarget(context.targetCpu, context.targetFeatures);
+}
+
+Expected<SessionOptions> cli::requestedSession(const Context &context) {
+  SessionOptions options;
+  KF_TRY(options.target, requestedTarget(context));
+  options.threads = context.threads;
+  options.cache = !context.noCache;
+  return options;
+}
+
+int cli::requestedThreads(const Context &context) {
+  return context.threads > 0 ? context.threads : host().physicalCores;
+}
+
+//===----------------------------------------------------------------------===//
+// Output
+//===----------------------------------------------------------------------===//
+
+/// errno of the first write to standard output that failed; 0: none did.
+static int outputError = 0;
+
+void cli::print(std::string_view text) {
+  if (!outputError && (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() ||
+                       std::fflush(stdout) != 0))
+    outputError = errno;
+}
+
+bool cli::outputFailed() {
+  if (!outputError && (std::fflush(stdout) != 0 || std::ferror(stdout)))
+    outputError = errno ? errno : EIO;
+  errno = outputError;
+  return outputError != 0;
+}
+
+void cli::printJson(const Json &value) {
+  print(value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+int cli::report(const Error &error, bool json) {
+  const int code = static_cast<int>(error.kind);
+  std::fprintf(stderr, "kernelforge: error: %s\n", error.line().c_str());
+  if (json)
+    printJson({{"error",
+                {{"code", code},
+                 {"what", error.what},
+                 {"where", error.where},
+                 {"why", error.why},
+                 {"hint", error.hint}}}});
+  return code;
+}
+
+void cli::startLogging(const Context &context) {
+  auto logger = spdlog::stderr_color_mt("kernelforge");
+  logger->set_pattern("kernelforge: %^%l%$: %v");
+  logger->set_level(spdlog::level::warn);
+  const char *variable = std::getenv("KERNELFORGE_LOG");
+  if (context.verbosity > 0)
+    logger->set_level(context.verbosity == 1   ? spdlog::level::info
+                      : context.verbosity == 2 ? spdlog::level::debug
+                                               : spdlog::level::trace);
+  else if (variable && *variable)
+    logger->set_level(spdlog::level::from_str(variable));
+  spdlog::set_default_logger(std::move(logger));
+}
+
+//===----------------------------------------------------------------------===//
+// Signals
+//===----------------------------------------------------------------------===//
+
+static std::atomic<bool> interrupted{false};
+static std::atomic<bool> polled{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "signal handlers set them");
+
+static void onInterrupt(int) {
+  if (polled && !interrupted.exchange(true))
+    return;
+  static constexpr char line[] = "kernelforge: error: interrupted (kernelforge): stopped by user\n";
+  [[maybe_unused]] ssize_t written = write(STDERR_FILENO, line, sizeof(line) - 1);
+  _exit(static_cast<int>(ErrorKind::Interrupted));
+}
+
+const std::atomic<bool> *cli::interruptFlag() {
+  polled = true;
+  return &interrupted;
+}
+
+void cli::installSignalHandlers() {
+  struct sigaction action = {};
+  action.sa_handler = onInterrupt;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+}

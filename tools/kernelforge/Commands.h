@@ -1,0 +1,13 @@
+// All commands; main.cpp lists them in the order in which --help shows them.
+#pragma once
+
+#include "Command.h"
+
+namespace kernelforge::cli {
+
+void addEmitMlir(CLI::App &app, Context &context);
+void addCompile(CLI::App &app, Context &context);
+void addBenchmarkMatmul(CLI::App &app, Context &context);
+void addDiagnose(CLI::App &app, Context &context);
+
+} // namespace kernelforge::cli

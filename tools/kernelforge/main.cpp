@@ -1,0 +1,107 @@
+// kernelforge: the command line. Parses, runs one command, turns its answer into an exit code.
+#include "Commands.h"
+
+#include "llvm/Support/ErrorHandling.h"
+
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <unistd.h>
+
+using namespace kernelforge;
+using namespace kernelforge::cli;
+
+static void addCommands(CLI::App &app, Context &context) {
+  addEmitMlir(app, context);
+  addCompile(app, context);
+  addBenchmarkMatmul(app, context);
+  addDiagnose(app, context);
+}
+
+/// Whether --json was given; asked before parsing is done, because parsing may fail.
+static bool wantsJson(int argc, char **argv) {
+  for (int i = 1; i < argc && std::strcmp(argv[i], "--") != 0; ++i)
+    if (std::strcmp(argv[i], "--json") == 0)
+      return true;
+  return false;
+}
+
+/// A mistake on the command line as one line; CLI11's own message has several.
+static Error usageError(const CLI::App &app, const CLI::ParseError &error, int argc, char **argv) {
+  Error result{ErrorKind::Unusable, "wrong usage", "kernelforge", error.what(),
+               "see kernelforge --help"};
+  std::vector<CLI::App *> chosen = app.get_subcommands();
+  if (!chosen.empty()) {
+    result.where += " " + chosen.front()->get_name();
+    result.hint = "see " + result.where + " --help";
+  } else if (argc < 2) {
+    result.why = "a command is missing";
+  } else if (argv[1][0] != '-') {
+    result.why = "there is no command '" + std::string(argv[1]) + "'";
+  }
+  return result;
+}
+
+static int run(int argc, char **argv) {
+  Context context;
+  CLI::App app("KernelForgeML: a compiler for transformer kernels", "kernelforge");
+  app.set_version_flag("--version", KERNELFORGE_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  addCommands(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success &help) {
+    app.exit(help);
+    print("");
+    return outputFailed() ? report(Error{ErrorKind::Failed, "output cannot be written",
+                                         "standard output", std::strerror(errno), ""},
+                                   false)
+                          : 0;
+  } catch (const CLI::ParseError &error) {
+    return report(usageError(app, error, argc, argv), wantsJson(argc, argv));
+  }
+  startLogging(context);
+  Expected<int> code = context.action();
+  if (!code)
+    return report(code.error(), context.json);
+  if (outputFailed())
+    return report(Error{ErrorKind::Failed, "output cannot be written", "standard output",
+                        std::strerror(errno), "free space, or read all of the output"},
+                  false);
+  return *code;
+}
+
+/// LLVM's fatal errors do not return: they get the same line and exit code as our own.
+static void onFatalError(void *, const char *reason, bool) {
+  _exit(report(Error{ErrorKind::Failed, "LLVM gave up", "code generation", reason,
+                     "report this as a bug"},
+               false));
+}
+
+/// Ends the program without allocating.
+static int outOfMemory(bool json) {
+  std::fputs("kernelforge: error: out of memory (kernelforge): the system has no more; use a "
+             "smaller model, context or problem\n",
+             stderr);
+  if (json)
+    std::puts("{\"error\":{\"code\":4,\"what\":\"out of memory\",\"where\":\"kernelforge\","
+              "\"why\":\"the system has no more\","
+              "\"hint\":\"use a smaller model, context or problem\"}}");
+  return static_cast<int>(ErrorKind::Failed);
+}
+
+int main(int argc, char **argv) {
+  installSignalHandlers();
+  llvm::install_fatal_error_handler(onFatalError);
+  const bool json = wantsJson(argc, argv);
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc &) {
+    return outOfMemory(json);
+  } catch (const std::exception &error) {
+    return report(Error{ErrorKind::Failed, "unexpected failure", "kernelforge", error.what(),
+                        "report this as a bug"},
+                  json);
+  }
+}

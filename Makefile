@@ -11,7 +11,7 @@ define build
 	@cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-.PHONY: help setup model build demo test test-asan quick goldens format tidy clean
+.PHONY: help setup build demo test test-asan quick goldens format tidy clean
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
@@ -27,7 +27,7 @@ demo: setup ## set up, build, fetch SmolLM2 and generate text with it
 	  $(KERNELFORGE) llm-inference --model smollm2 $(PROMPT); \
 	else \
 	  echo "demo: SmolLM2 could not be fetched; running random weights of its shape instead"; \
-	  $(KERNELFORGE) llm-inference --random-weights scripts/models/smollm2.json $(PROMPT); \
+	  $(KERNELFORGE) llm-inference --random-weights smollm2 $(PROMPT); \
 	fi
 
 test: build ## set up, build and run all tests; those of untrusted input under sanitizers

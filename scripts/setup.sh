@@ -33,7 +33,8 @@ mapfile -t missing < <(comm -23 <(printf '%s\n' "${packages[@]}" | sort -u) \
 if [ ${#missing[@]} -gt 0 ]; then
   echo "setup: installing with apt: ${missing[*]}"
   as_root apt-get update -qq || fail "apt-get update failed; is there a network?"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+  as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+    apt-get -o Dpkg::Use-Pty=0 install -y -qq --no-install-recommends \
     "${missing[@]}" >/dev/null || fail "apt-get could not install: ${missing[*]}"
 fi
 

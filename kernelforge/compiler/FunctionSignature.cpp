@@ -41,7 +41,8 @@ public:
   UseReader(func::FuncOp function, FunctionSignature &signature)
       : function(function), signature(signature) {}
 
-  void read() {
+  /// False where an attention or append works on something that is no argument.
+  bool read() {
     Scope scope;
     int next = 0;
     for (BlockArgument argument : function.getArguments()) {
@@ -51,6 +52,7 @@ public:
         scope.arguments[argument] = next++;
     }
     readBody(function.getBody().front(), scope);
+    return known;
   }
 
 private:
@@ -67,7 +69,7 @@ private:
 
   void readBody(Block &body, const Scope &scope) {
     for (Operation &op : body) {
-      if (auto launch = dyn_cast<LaunchOp>(op))
+      if (auto launch = dyn_cast<LaunchOp>(op); launch && &body == &function.getBody().front())
         readLaunch(launch, scope);
       else if (auto attention = dyn_cast<AttentionOp>(op))
         readAttention(attention, scope);
@@ -91,8 +93,10 @@ private:
     for (auto [operand, argument] : llvm::zip(launch.getOperands(), body.getArguments())) {
       unsigned index = argument.getArgNumber();
       if (index < kernel.getNumSizes()) {
-        auto outer = cast<BlockArgument>(operand);
-        if (auto size = function.getArgAttrOfType<SizeAttr>(outer.getArgNumber(), sizeAttrName))
+        auto outer = dyn_cast<BlockArgument>(operand);
+        auto size = outer ? function.getArgAttrOfType<SizeAttr>(outer.getArgNumber(), sizeAttrName)
+                          : SizeAttr();
+        if (size)
           inner.sizeNames[kernel.getSize(index).getName().getValue()] = size.getName().str();
       } else if (int known = scope.argument(operand); known >= 0) {
         inner.arguments[argument] = known;
@@ -116,13 +120,18 @@ private:
                      cast<CacheType>(op.getKeys().getType()).getPage(),
                      op.getCausal(),
                      static_cast<int64_t>(op.getWindow())};
+    for (int argument :
+         {use.keys, use.values, use.positions, use.sequences, use.table, use.lengths})
+      known &= argument >= 0;
     signature.attentions.push_back(use);
   }
 
   void readAppend(CacheAppendOp op, const Scope &scope) {
     mark(op.getSlots(), scope, &IndexUse::slot);
     AppendUse use{scope.argument(op.getCache()), scope.argument(op.getSlots())};
-    signature.arguments[use.cache].written = true;
+    known &= use.cache >= 0 && use.slots >= 0;
+    if (use.cache >= 0)
+      signature.arguments[use.cache].written = true;
     signature.appends.push_back(use);
   }
 
@@ -146,6 +155,7 @@ private:
 
   func::FuncOp function;
   FunctionSignature &signature;
+  bool known = true;
 };
 
 } // namespace
@@ -188,7 +198,8 @@ Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
       return refuse("it gives something else than rows of numbers of known sizes");
     signature.results.push_back(tensor);
   }
-  UseReader(function, signature).read();
+  if (!UseReader(function, signature).read())
+    return refuse("an attention or append takes a cache or indices that are no argument");
   return signature;
 }
 
@@ -245,8 +256,9 @@ Expected<SizeValues> kernelforge::chooseSizes(const FunctionSignature &signature
       roomy.insert(cast<DimsAttr>(argument.tensor().getEncoding()).getNames().back().str());
   }
   for (const ProgramSize &size : signature.sizes)
-    if (!values.count(size.name))
-      values[size.name] = std::clamp<int64_t>(roomy.count(size.name) ? std::max<int64_t>(64, 2 * largest) : 8,
-                                              size.min, size.max);
+    if (!values.count(size.name)) {
+      const int64_t wanted = roomy.count(size.name) ? std::max<int64_t>(64, 2 * largest) : 8;
+      values[size.name] = std::clamp(wanted, size.min, size.max);
+    }
   return values;
 }

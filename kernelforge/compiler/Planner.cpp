@@ -2,8 +2,7 @@
 
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/ir/Transformer.h"
-
-#include <nlohmann/json.hpp>
+#include "kernelforge/support/Json.h"
 
 using namespace mlir;
 using namespace kernelforge;
@@ -35,4 +34,20 @@ std::string kernelforge::scheduleJson(Operation *op) {
         json[name] = text.getValue().str();
     }
   return json.dump();
+}
+
+Expected<ScheduleAttr> kernelforge::scheduleFromJson(MLIRContext *context, std::string_view text,
+                                                     std::string_view where) {
+  KF_TRY(JsonDocument document,
+         parseJson(text, "schedule is not usable", where, JsonLimits{64 << 10, 4, 256, 1024}));
+  KF_TRY(auto members, document.root().members());
+  std::vector<std::pair<std::string, int64_t>> knobs;
+  for (const auto &[name, value] : members) {
+    KF_TRY(int64_t number, value.asInteger(INT32_MIN, INT32_MAX));
+    knobs.emplace_back(name, number);
+  }
+  return cpu::makeSchedule(context,
+                           llvm::map_to_vector(knobs, [](const auto &knob) {
+                             return std::pair<StringRef, int64_t>(knob.first, knob.second);
+                           }));
 }

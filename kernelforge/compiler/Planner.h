@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Error.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -14,5 +15,10 @@ Status scheduleKernels(mlir::ModuleOp module, const CpuTarget &target, int64_t t
 
 /// A kernel's schedule as canonical JSON: knobs sorted by name.
 std::string scheduleJson(mlir::Operation *kernel);
+
+/// The schedule that scheduleJson printed or a user wrote: an object of integers. Unusable, naming
+/// `where`, otherwise. Whether a kernel can have it is for its code generator to say.
+Expected<transformer::ScheduleAttr> scheduleFromJson(mlir::MLIRContext *context,
+                                                     std::string_view text, std::string_view where);
 
 } // namespace kernelforge

@@ -102,18 +102,25 @@ uint64_t hashLogits(std::span<const float> logits) {
   return hash;
 }
 
+Status checkOptions(const GenerateOptions &options, bool hasTokenizer) {
+  if (options.maxTokens < 0)
+    return unusable("generation option is not usable", "max-tokens",
+                    fmt::format("{} is not 0 or more", options.maxTokens));
+  if (!hasTokenizer && !options.stop.empty())
+    return unusable("generation option is not usable", "stop",
+                    "the model has no tokenizer to find strings with");
+  KF_CHECK(Sampler::create(options.sampling));
+  KF_CHECK(StopStrings::create(options.stop));
+  return {};
+}
+
 Expected<Generation> generate(const AppendTokens &append, const Tokenizer *tokenizer,
                               std::span<const TokenId> prompt, int64_t context,
                               const GenerateOptions &options,
                               const std::function<void(std::string_view)> &showText,
                               const std::atomic<bool> *cancel) {
   KF_CHECK(checkPrompt(prompt, context));
-  if (options.maxTokens < 0)
-    return unusable("generation option is not usable", "max-tokens",
-                    fmt::format("{} is not 0 or more", options.maxTokens));
-  if (!tokenizer && !options.stop.empty())
-    return unusable("generation option is not usable", "stop",
-                    "the model has no tokenizer to find strings with");
+  KF_CHECK(checkOptions(options, tokenizer));
   KF_TRY(Sampler sampler, Sampler::create(options.sampling));
   KF_TRY(StopStrings stop, StopStrings::create(options.stop));
   TextStream stream(tokenizer, std::move(stop), showText);

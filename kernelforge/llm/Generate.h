@@ -55,6 +55,10 @@ struct Generation {
   double decodeRate() const;  ///< generated - 1 tokens over timings.decode; 0 likewise
 };
 
+/// Whether options can be used; generate() asks it itself, but only when a model is loaded. Unusable
+/// where one is out of range, or needs a tokenizer where there is none.
+Status checkOptions(const GenerateOptions &options, bool hasTokenizer);
+
 /// Generates after `prompt` in a context of `context` positions. `tokenizer` may be null: then there
 /// is no text. `showText` gets the text as it becomes certain. Unusable: an empty prompt or one
 /// longer than the context, options out of range; and what `append` returns, except that its

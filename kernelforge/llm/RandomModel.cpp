@@ -102,10 +102,13 @@ void putHalf(std::byte *at, float value) {
 /// quantizing random numbers, and as good to compute with.
 void fillQuantized(const ElementTypeInfo &type, std::span<std::byte> out, uint64_t seed,
                    float deviation) {
-  for (uint64_t at = 0; at < out.size(); at += sizeof(uint64_t)) {
+  for (uint64_t at = 0; at < out.size() / sizeof(uint64_t) * sizeof(uint64_t);
+       at += sizeof(uint64_t)) {
     const uint64_t bits = randomBits(seed, at);
-    std::memcpy(out.data() + at, &bits, std::min<uint64_t>(sizeof(bits), out.size() - at));
+    std::memcpy(out.data() + at, &bits, sizeof(bits));
   }
+  const uint64_t tail = out.size() % sizeof(uint64_t), bits = randomBits(seed, out.size());
+  std::memcpy(out.data() + out.size() - tail, &bits, tail);
   const auto levels = static_cast<float>(1 << type.quantBits);
   const bool isSigned = type.quantBits == 8;
   const float mean = (isSigned ? -0.5f : (levels - 1) / 2) - static_cast<float>(type.zero);

@@ -35,14 +35,15 @@ struct AssignLayouts : kernelforge::impl::AssignLayoutsBase<AssignLayouts> {
         weight.setType(kernelforge::withLayout(type, layout));
     });
     for (auto function : getOperation().getOps<func::FuncOp>())
-      function.setFunctionType(FunctionType::get(&getContext(),
-                                                 function.getBody().getArgumentTypes(),
-                                                 function.getResultTypes()));
+      if (!function.isExternal())
+        function.setFunctionType(FunctionType::get(&getContext(),
+                                                   function.getBody().getArgumentTypes(),
+                                                   function.getResultTypes()));
   }
 
   void forEachWeight(function_ref<void(StringRef, BlockArgument)> visit) {
     for (auto function : getOperation().getOps<func::FuncOp>())
-      for (BlockArgument argument : function.getArguments())
+      for (BlockArgument argument : function.getBody().getArguments())
         if (auto name = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(),
                                                               kernelforge::weightAttrName))
           visit(name.getValue(), argument);

@@ -160,8 +160,9 @@ struct Fuse : kernelforge::impl::FuseBase<Fuse> {
 private:
   /// Functions that the code generator made are left alone.
   static bool isOurs(func::FuncOp function) {
-    return llvm::any_of(function.getBody().front(),
-                        [](Operation &op) { return isRoot(&op) || isRowwise(&op); });
+    return llvm::any_of(function.getBody().front(), [](Operation &op) {
+      return isRoot(&op) || isRowwise(&op) || isa<MlpOp>(op);
+    });
   }
 
   LogicalResult fuseFunction(func::FuncOp function) {

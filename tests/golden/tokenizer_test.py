@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Token ids equal to those of Hugging Face's `tokenizers`, line by line.
 
-    tokenizer_test.py --probe tokenizer-probe [--model FILE.gguf [--cli kernelforge]] [--lines N]
+    tokenizer_test.py --probe tokenizer-probe [--model FILE.gguf] [--cli kernelforge] [--lines N]
 
-Always: vocabularies trained here, for both pre-tokenizers. With --model: the vocabulary of that file.
-With --cli also `kernelforge tokenize` on the model itself. Each vocabulary is also read from the
-tokenizer.json that `tokenizers` writes. Exits with 1 at the first difference.
+Always: vocabularies trained here, for both pre-tokenizers. With --model or --cli: the vocabulary of
+that file (smollm2 if none is named), with --cli also by `kernelforge tokenize`. Each vocabulary is
+also read from the tokenizer.json that `tokenizers` writes. Exits with 1 at the first difference.
 """
 import argparse
 import json
@@ -17,6 +17,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "goldens"))
+import product  # noqa: E402
 import tokenizer as golden  # noqa: E402
 import unicode_classes  # noqa: E402
 
@@ -46,7 +47,7 @@ def compare(label, lines, expected_file, got):
         sys.exit(1)
 
 
-def check(label, vocabulary, options):
+def check(label, vocabulary, options, model=None):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         lines = golden.write_golden(folder, vocabulary, options.lines, options.seed)
@@ -56,8 +57,8 @@ def check(label, vocabulary, options):
             compare(f"{label} {source}", lines, folder / "ids.jsonl", run(probe))
             compare(f"{label} {source} --no-special", lines, folder / "ids-no-special.jsonl",
                     run(probe + ["--no-special"]))  # fmt: skip
-        if options.cli and label == "model":
-            command = [options.cli, "tokenize", "--model", options.model, "--jsonl", jsonl, "--json"]
+        if options.cli and model:
+            command = [options.cli, "tokenize", "--model", str(model), "--jsonl", jsonl, "--json"]
             compare("kernelforge tokenize", lines, folder / "ids.jsonl", run(command))
             compare("kernelforge tokenize --no-special", lines, folder / "ids-no-special.jsonl",
                     run(command + ["--no-special"]))  # fmt: skip
@@ -74,12 +75,17 @@ def main():
     table = ROOT / "kernelforge" / "llm" / "UnicodeClasses.inc"
     if unicode_classes.main(["--check", str(table)]):
         sys.exit(f"{table} is not what this version of tokenizers gives; run unicode_classes.py")
+    model = options.model
+    if not model and options.cli:
+        model = product.find_model("smollm2")
+    if model and not pathlib.Path(model).is_file():
+        print(f"[SKIP] no model file at {model}")
+        model = None
+    if model:
+        check("model", golden.read_gguf(model), options, model)
+        options.lines = min(options.lines, 4000)  # the rest is about what that model lacks
     for pre in ("gpt2", "smollm"):
         check(f"trained {pre}", golden.train(pre, options.seed), options)
-    if options.model and not pathlib.Path(options.model).is_file():
-        print(f"[SKIP] no model file at {options.model}")
-    elif options.model:
-        check("model", golden.read_gguf(options.model), options)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,10 @@ namespace kernelforge::cli {
 void addEmitMlir(CLI::App &app, Context &context);
 void addCompile(CLI::App &app, Context &context);
 void addBenchmarkMatmul(CLI::App &app, Context &context);
+void addTokenize(CLI::App &app, Context &context);
+void addLlmInference(CLI::App &app, Context &context);
+void addLlmBench(CLI::App &app, Context &context);
+void addPerplexity(CLI::App &app, Context &context);
 void addDiagnose(CLI::App &app, Context &context);
 
 } // namespace kernelforge::cli

@@ -15,6 +15,10 @@ static void addCommands(CLI::App &app, Context &context) {
   addEmitMlir(app, context);
   addCompile(app, context);
   addBenchmarkMatmul(app, context);
+  addTokenize(app, context);
+  addLlmInference(app, context);
+  addLlmBench(app, context);
+  addPerplexity(app, context);
   addDiagnose(app, context);
 }
 

@@ -66,8 +66,7 @@ Expected<Tensor> Frame::allocate(Operation *op, RankedTensorType type) const {
     return refused(op, "the size of its result overflows");
   tensor.storage.reset(new (std::nothrow) std::byte[*size]);
   if (!tensor.storage)
-    return failed("out of memory", describeOp(op),
-                  fmt::format("its result takes {} bytes", *size));
+    return failed("out of memory", describeOp(op), fmt::format("its result takes {} bytes", *size));
   tensor.data = tensor.storage.get();
   return tensor;
 }

@@ -88,8 +88,8 @@ Status checkBody(FunctionOpInterface function) {
     for (Type type : op.getResultTypes())
       KF_CHECK(checkType(type, sizes, describeOp(&op)));
     if (auto launch = dyn_cast<LaunchOp>(op))
-      KF_CHECK(checkBody(SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch,
-                                                                        launch.getKernelAttr())));
+      KF_CHECK(checkBody(
+          SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr())));
     else if (!canExecute(&op))
       return refused(&op, "the reference backend does not know it");
   }
@@ -129,8 +129,7 @@ Status executeLaunch(LaunchOp launch, Frame &frame) {
   for (unsigned i = kernel.getNumSizes(); i < kernel.getNumArguments(); ++i)
     inner.set(body.getArgument(i), frame.get(launch.getOperands()[i]));
   KF_CHECK(executeBlock(body, inner, {}));
-  for (auto [yielded, result] :
-       llvm::zip(body.getTerminator()->getOperands(), launch.getOutputs()))
+  for (auto [yielded, result] : llvm::zip(body.getTerminator()->getOperands(), launch.getOutputs()))
     frame.set(result, inner.get(yielded));
   return {};
 }
@@ -211,8 +210,8 @@ Status Interpreter::runChecked(const Bindings &bindings, const RunOptions &optio
                     fmt::format("{} {} are given where {} are needed", given, what, needed));
   };
   KF_CHECK(checkCount("sizes", bindings.sizes.size(), numSizes));
-  KF_CHECK(checkCount("arguments", bindings.arguments.size(),
-                      function.getNumArguments() - numSizes));
+  KF_CHECK(
+      checkCount("arguments", bindings.arguments.size(), function.getNumArguments() - numSizes));
   KF_CHECK(checkCount("results", bindings.results.size(), function.getNumResults()));
 
   Frame frame;

@@ -144,8 +144,8 @@ Status execute(RopeOp op, OpValues &values) {
   reference::Rows table = values.rows(op.getTable());
   KF_CHECK(checkIndices(op, "positions", values.indices(op.getPositions()), table.rows));
   KF_TRY(auto out, values.result(op.getOutput()));
-  auto pairing = op.getPairing() == Pairing::HalfSplit ? RopePairing::HalfSplit
-                                                       : RopePairing::Interleaved;
+  auto pairing =
+      op.getPairing() == Pairing::HalfSplit ? RopePairing::HalfSplit : RopePairing::Interleaved;
   reference::rope(values.rows(op.getInput()), values.indices(op.getPositions()), table,
                   static_cast<int64_t>(op.getHeadDim()), pairing, out);
   return {};
@@ -196,9 +196,7 @@ Status executePack(PackOp op, Frame &frame) {
 
 } // namespace
 
-bool canExecute(Operation *op) {
-  return isRowwise(op) || isa<MatmulOp, MlpOp, AttentionOp>(op);
-}
+bool canExecute(Operation *op) { return isRowwise(op) || isa<MatmulOp, MlpOp, AttentionOp>(op); }
 
 Status executeOp(Operation *op, Frame &frame) {
   if (auto pack = dyn_cast<PackOp>(op))

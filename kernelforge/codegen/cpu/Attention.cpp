@@ -22,7 +22,7 @@ namespace {
 
 /// Larger heads or groups than any model has; keeps scratch sizes far from overflow.
 constexpr int64_t maxHeadDim = 1024, maxHeads = 4096;
-constexpr int64_t maxQueryBlock = 512, maxKeyBlock = 512, maxSplits = 64;
+constexpr int64_t maxQueryBlock = 512, maxKeyBlock = 512, maxSplits = 64, maxPrefetch = 256;
 
 /// Registers that hold a vector of 16 f32, counting two of AVX2 as one.
 int64_t vectorRegisters(const CpuTarget &target) { return target.vectorBits() == 512 ? 32 : 8; }
@@ -282,7 +282,8 @@ void Emitter::mergeParts(Value row, Value head) {
 
 // Knobs: query_block (rows of a task; 1 is the form that takes one row at a time), key_block (keys
 // of a step of the online softmax), mr and nr (register tile: stacked rows, vectors), splits (tasks
-// that share one row's keys) and split_keys (fewer keys are not split).
+// that share one row's keys), split_keys (fewer keys are not split) and prefetch (rows of keys and
+// values fetched ahead). Only the form of one row at a time splits and fetches ahead.
 Expected<ScheduleAttr> attention::defaultSchedule(KernelOp kernel, const CpuTarget &target,
                                                   int64_t threads) {
   KF_TRY(AttentionOp op, checkedOp(kernel));
@@ -307,7 +308,8 @@ Expected<ScheduleAttr> attention::defaultSchedule(KernelOp kernel, const CpuTarg
                                               {"mr", mr},
                                               {"nr", maxTileVectors(target, mr)},
                                               {"splits", splits},
-                                              {"split_keys", 256}});
+                                              {"split_keys", 256},
+                                              {"prefetch", 16}});
   }
   // 6 x 4 vectors fill AVX-512's registers, 6 x 1 (two registers each) AVX2's. About 96 stacked
   // rows pay for packing a block of keys; fewer where the rows would not give every thread tasks.
@@ -321,7 +323,8 @@ Expected<ScheduleAttr> attention::defaultSchedule(KernelOp kernel, const CpuTarg
                                             {"mr", mr},
                                             {"nr", maxTileVectors(target, mr)},
                                             {"splits", 1},
-                                            {"split_keys", 256}});
+                                            {"split_keys", 256},
+                                            {"prefetch", 0}});
 }
 
 //===----------------------------------------------------------------------===//
@@ -341,6 +344,7 @@ Expected<Launching> attention::emit(ModuleOp module, KernelOp kernel, const CpuT
          knob(kernel, "key_block", keyStep, maxKeyBlock / keyStep * keyStep, keyStep));
   KF_TRY(const int64_t splits, knob(kernel, "splits", 1, packed ? 1 : maxSplits));
   KF_TRY(const int64_t splitKeys, knob(kernel, "split_keys", lanes, int64_t(1) << 20, lanes));
+  KF_TRY(shape.prefetch, knob(kernel, "prefetch", 0, packed ? 0 : maxPrefetch));
   shape.heads = int64_t(op.getHeads());
   shape.kvHeads = op.getKeys().getType().getHeads();
   shape.group = shape.heads / shape.kvHeads;

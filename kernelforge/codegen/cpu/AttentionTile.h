@@ -16,6 +16,7 @@ struct Shape {
   double scale, softcap;
   int64_t keyBlock; ///< keys of one step of the online softmax; a multiple of 16
   int64_t mr, nr;   ///< register tile: rows, vectors
+  int64_t prefetch; ///< rows of keys and values fetched ahead; 0: none; 0 where keys are packed
   bool packed;      ///< keys are transposed into scratch, or (few rows) read where they lie
   int64_t maxRows;  ///< query rows of a tile; 1 where keys are not packed
 
@@ -89,6 +90,7 @@ private:
                   int64_t width);
   void scorePacked(mlir::Value stacked, const View &view);
   void scoreInPlace(mlir::Value stacked, const View &view, mlir::Value keys);
+  void prefetch(mlir::Value pointer, int64_t vectors);
   llvm::SmallVector<mlir::Value> dots(llvm::ArrayRef<mlir::Value> queries, mlir::Value key);
   void maskScores(mlir::Value stacked, mlir::Value block, mlir::Value from, mlir::Value to);
   void softmax(mlir::Value stacked, mlir::Value block, const View &view);

@@ -57,9 +57,9 @@ Expected<int64_t> cpu::knob(KernelOp kernel, StringRef name, int64_t min, int64_
   }
   const int64_t value = integer.getValue().getSExtValue();
   if (value < min || value > max || value % multipleOf != 0)
-    return refuse(fmt::format("it is {}, but must be {}", value, limit),
-                  fmt::format("the nearest legal value is {}",
-                              nearestLegal(value, min, max, multipleOf)));
+    return refuse(
+        fmt::format("it is {}, but must be {}", value, limit),
+        fmt::format("the nearest legal value is {}", nearestLegal(value, min, max, multipleOf)));
   return value;
 }
 

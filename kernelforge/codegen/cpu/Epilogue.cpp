@@ -70,7 +70,8 @@ private:
   Status checkRows(Operation *op, Value value) {
     auto type = cast<RankedTensorType>(value.getType());
     if (!type.getElementType().isF32())
-      return refuse(op, "activations of type " + print(type.getElementType()) + " are not supported",
+      return refuse(op,
+                    "activations of type " + print(type.getElementType()) + " are not supported",
                     "use f32");
     if (type.isDynamicDim(1) || (type.isDynamicDim(0) && rowsSizeName(type).empty()))
       return refuse(op, print(type) + " has a dimension that no size gives",
@@ -118,9 +119,8 @@ private:
       return false;
     if (auto known = needs.find(op); known != needs.end())
       return known->second;
-    bool result = hasStatistics(op) || llvm::any_of(rowInputs(op), [&](Value input) {
-                    return needsStatistics(input);
-                  });
+    bool result = hasStatistics(op) ||
+                  llvm::any_of(rowInputs(op), [&](Value input) { return needsStatistics(input); });
     return needs[op] = result;
   }
 
@@ -165,15 +165,15 @@ void RowExpressions::forEachVector(Value row, int64_t width,
     body({row, k.c(whole), {}, k.firstLanes(k.c(width - whole))});
 }
 
-RowExpressions::Accumulators RowExpressions::reduceRow(
-    Value value, Value row, Accumulators accumulators,
-    llvm::function_ref<Accumulators(Value x, Value mask, ValueRange)> body) {
+RowExpressions::Accumulators
+RowExpressions::reduceRow(Value value, Value row, Accumulators accumulators,
+                          llvm::function_ref<Accumulators(Value x, Value mask, ValueRange)> body) {
   const int64_t width = widthOf(value), whole = width / lanes * lanes;
   if (whole > 0)
-    accumulators = k.loop(k.c(0), k.c(whole), lanes, accumulators,
-                          [&](Value col, ValueRange carried) {
-                            return body(evaluate(value, {row, col, {}, {}}), {}, carried);
-                          });
+    accumulators =
+        k.loop(k.c(0), k.c(whole), lanes, accumulators, [&](Value col, ValueRange carried) {
+          return body(evaluate(value, {row, col, {}, {}}), {}, carried);
+        });
   if (whole < width) {
     Value mask = k.firstLanes(k.c(width - whole));
     accumulators = body(evaluate(value, {row, k.c(whole), {}, mask}), mask, accumulators);
@@ -205,11 +205,11 @@ void RowExpressions::prepare(Value value, Value row, Visited &visited) {
     return mask ? k.select(mask, x, k.splat(other)) : x;
   };
   auto sum = [&](llvm::function_ref<Value(Value x)> term, double init = 0) {
-    return k.reduceAdd(reduceRow(input, row, {k.splat(init)},
-                                 [&](Value x, Value mask, ValueRange carried) {
-                                   Value added = masked(mask, term(x), 0);
-                                   return Accumulators{k.addf(carried[0], added)};
-                                 })[0]);
+    return k.reduceAdd(
+        reduceRow(input, row, {k.splat(init)}, [&](Value x, Value mask, ValueRange carried) {
+          Value added = masked(mask, term(x), 0);
+          return Accumulators{k.addf(carried[0], added)};
+        })[0]);
   };
   auto inverseRoot = [&](Value total, const APFloat &epsilon) {
     Value mean = k.divf(total, k.cf(width));
@@ -373,8 +373,8 @@ Value RowExpressions::rope(RopeOp op, const Position &p) {
     return k.shuffle(eight, eight, twice);
   };
   Value cos = duplicated(angles), sin = duplicated(k.at(angles, 4 * half));
-  Value sign = k.b.create<arith::ConstantOp>(
-      k.loc, DenseElementsAttr::get(k.vf32, ArrayRef<float>(signs)));
+  Value sign =
+      k.b.create<arith::ConstantOp>(k.loc, DenseElementsAttr::get(k.vf32, ArrayRef<float>(signs)));
   return k.fma(x, cos, k.mulf(k.mulf(k.shuffle(x, x, swapped), sin), sign));
 }
 
@@ -392,8 +392,8 @@ Value RowExpressions::ropeOfAnyColumns(RopeOp op, const Position &p) {
     Value col = b.create<arith::TruncIOp>(k.loc, k.i32, p.col);
     columns = plus(k.broadcast(col), k.iota());
   }
-  Value inHead = b.create<arith::RemUIOp>(k.loc, columns,
-                                          k.splatI(static_cast<int64_t>(op.getHeadDim())));
+  Value inHead =
+      b.create<arith::RemUIOp>(k.loc, columns, k.splatI(static_cast<int64_t>(op.getHeadDim())));
   Value rotates = below(inHead, rotaryDim);
   Value isFirst, angle;
   if (halfSplit) {
@@ -410,8 +410,8 @@ Value RowExpressions::ropeOfAnyColumns(RopeOp op, const Position &p) {
   Value partners = plus(columns, k.select(rotates, toPartner, k.splatI(0)));
   angle = k.select(rotates, angle, k.splatI(0));
 
-  Value table = k.at(k.argument(op.getTable()),
-                     k.mul(index(op.getPositions(), p.row), 4 * rotaryDim));
+  Value table =
+      k.at(k.argument(op.getTable()), k.mul(index(op.getPositions(), p.row), 4 * rotaryDim));
   Value x = evaluate(op.getInput(), p);
   Value partner = evaluate(op.getInput(), {p.row, {}, partners, p.mask});
   Value cos = k.gather(table, angle), sin = k.gather(k.at(table, 4 * half), angle);

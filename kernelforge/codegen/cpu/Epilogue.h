@@ -43,9 +43,10 @@ public:
   /// The value at a position: vector of 16 f32.
   mlir::Value evaluate(mlir::Value value, const Position &position);
 
-  /// Positions of a row of `width` columns, sixteen at a time, the last one masked where width is no
-  /// multiple of 16. `body` is emitted once in a loop, and once more for the tail.
-  void forEachVector(mlir::Value row, int64_t width, llvm::function_ref<void(const Position &)> body);
+  /// Positions of a row of `width` columns, sixteen at a time, the last one masked where width is
+  /// no multiple of 16. `body` is emitted once in a loop, and once more for the tail.
+  void forEachVector(mlir::Value row, int64_t width,
+                     llvm::function_ref<void(const Position &)> body);
 
   /// What the kernel's body stores: yields and cache appends, with the value that each stores.
   struct Sink {
@@ -82,9 +83,9 @@ private:
 
   void prepare(mlir::Value value, mlir::Value row, Visited &visited);
   /// Sums or maxima over a row of `value`: `body` adds one vector to the accumulators.
-  Accumulators
-  reduceRow(mlir::Value value, mlir::Value row, Accumulators accumulators,
-            llvm::function_ref<Accumulators(mlir::Value x, mlir::Value mask, mlir::ValueRange)> body);
+  Accumulators reduceRow(
+      mlir::Value value, mlir::Value row, Accumulators accumulators,
+      llvm::function_ref<Accumulators(mlir::Value x, mlir::Value mask, mlir::ValueRange)> body);
 
   KernelBuilder &k;
   llvm::DenseMap<mlir::Value, Loader> loaders;

@@ -17,8 +17,7 @@ public:
     SmallVector<int64_t> offsets;
     for (int64_t lane = 0; lane < lanes; ++lane)
       offsets.push_back(lane * (width / type.blockElements * type.blockBytes));
-    rowOffsets =
-        k.b.create<arith::ConstantOp>(k.loc, k.b.getI64VectorAttr(offsets));
+    rowOffsets = k.b.create<arith::ConstantOp>(k.loc, k.b.getI64VectorAttr(offsets));
   }
 
   void pack(Value from, Value to) {
@@ -32,9 +31,7 @@ public:
 
 private:
   Value gather(Type element, Value from) { return k.gatherBytes(element, from, rowOffsets, mask); }
-  Value lowHalves(Value words) {
-    return k.b.create<arith::TruncIOp>(k.loc, k.vec(k.i16), words);
-  }
+  Value lowHalves(Value words) { return k.b.create<arith::TruncIOp>(k.loc, k.vec(k.i16), words); }
   Value highHalves(Value words) {
     return lowHalves(k.b.create<arith::ShRUIOp>(k.loc, words, k.splatI(16)));
   }
@@ -71,8 +68,8 @@ private:
       if (type.hasMin())
         packHalf(type.minOffset);
       for (int64_t w = 0; w < quantBytes / 4; ++w)
-        k.store(gather(k.i32, k.at(block, type.quantsOffset + 4 * w)),
-                k.at(begin, 4 * lanes * w), 2);
+        k.store(gather(k.i32, k.at(block, type.quantsOffset + 4 * w)), k.at(begin, 4 * lanes * w),
+                2);
     });
   }
 
@@ -108,8 +105,7 @@ void cpu::emitPackRows(KernelBuilder &k, PackOp op, Value from, Value to, Value 
          [&](Value row) { packGroup(row, Value()); });
   if (wholeRows < rows)
     k.ifThen(k.lessThan(k.c(wholeRows), lastRow), [&] {
-      k.ifThen(k.cmp(arith::CmpIPredicate::sge, k.c(wholeRows), firstRow), [&] {
-        packGroup(k.c(wholeRows), k.firstLanes(k.c(rows - wholeRows)));
-      });
+      k.ifThen(k.cmp(arith::CmpIPredicate::sge, k.c(wholeRows), firstRow),
+               [&] { packGroup(k.c(wholeRows), k.firstLanes(k.c(rows - wholeRows))); });
     });
 }

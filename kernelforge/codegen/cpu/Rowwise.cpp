@@ -145,8 +145,8 @@ Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const CpuTar
     const Stores &stores = phases[index];
     Value first = k.mul(k.task, perTask);
     if (PackOp pack = packOf(stores[0]))
-      return emitPackRows(k, pack, k.argument(pack.getInput()),
-                          k.result(stores[0].resultIndex), first, perTask);
+      return emitPackRows(k, pack, k.argument(pack.getInput()), k.result(stores[0].resultIndex),
+                          first, perTask);
     Value last = k.min(k.add(first, perTask), k.rows(stores[0].value.getType()));
     k.loop(first, last, 1, [&](Value row) { emitRow(rows, row, stores); });
   });

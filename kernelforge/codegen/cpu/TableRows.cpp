@@ -20,9 +20,7 @@ struct BlockPlaces {
   Value lane; ///< i64; null: row-major
 
   int64_t stride() const { return type.blockBytes * (lane ? lanes : 1); }
-  Value scale() const {
-    return lane ? k.mul(lane, halfBytes) : k.c(type.scaleOffset);
-  }
+  Value scale() const { return lane ? k.mul(lane, halfBytes) : k.c(type.scaleOffset); }
   Value minimum() const {
     return lane ? k.add(k.mul(lane, halfBytes), lanes * halfBytes) : k.c(type.minOffset);
   }
@@ -43,8 +41,8 @@ Value fromBits(KernelBuilder &k, ElementType type, Value bits) {
   return k.halfToF32(k.b.create<arith::BitcastOp>(k.loc, k.vec(k.f16), bits));
 }
 
-/// (q - zero) * d + m with one rounding per operation, as dequantizeRow does it. `quants` is a vector
-/// of i32, `m` null where the type has none.
+/// (q - zero) * d + m with one rounding per operation, as dequantizeRow does it. `quants` is a
+/// vector of i32, `m` null where the type has none.
 Value expand(KernelBuilder &k, const ElementTypeInfo &type, Value quants, Value d, Value m) {
   if (type.zero != 0)
     quants = k.b.create<arith::SubIOp>(k.loc, quants, k.splatI(type.zero));
@@ -115,8 +113,7 @@ Value gatherQuantized(KernelBuilder &k, const BlockPlaces &places, Value base, V
   Value within = modulo(columns, type.blockElements);
   Value byte = type.quantBits == 8 ? within : modulo(within, type.blockElements / 2);
   Value offset = plus(times(over(byte, wordBytes), places.wordStride()), modulo(byte, wordBytes));
-  Value quants =
-      k.gatherBytes(k.i8, k.at(base, places.quants()), plus(block, offset), mask);
+  Value quants = k.gatherBytes(k.i8, k.at(base, places.quants()), plus(block, offset), mask);
   if (type.quantBits == 8) {
     quants = b.create<arith::ExtSIOp>(k.loc, k.vi32, quants);
   } else {

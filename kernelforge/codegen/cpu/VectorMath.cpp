@@ -37,16 +37,14 @@ Value withSignOf(KernelBuilder &k, Value x, Value magnitude) {
   return floatOf(k, k.b.create<arith::OrIOp>(k.loc, bitsOf(k, magnitude), sign));
 }
 
-Value times(KernelBuilder &k, double factor, Value x) {
-  return k.mulf(x, k.splat(factor));
-}
+Value times(KernelBuilder &k, double factor, Value x) { return k.mulf(x, k.splat(factor)); }
 
 } // namespace
 
 Value cpu::emitExp(KernelBuilder &k, Value x) {
   // x = n ln 2 + r with |r| <= ln 2 / 2. Adding 1.5 * 2^23 rounds to an integer and leaves it in
-  // the low bits; ln 2 is taken in two pieces, the first of few enough bits that n times it is exact
-  // under fma.
+  // the low bits; ln 2 is taken in two pieces, the first of few enough bits that n times it is
+  // exact under fma.
   constexpr double shift = 12582912.0;
   Value shifted = k.fma(x, k.splat(std::numbers::log2e), k.splat(shift));
   Value n = k.subf(shifted, k.splat(shift));
@@ -69,8 +67,8 @@ Value cpu::emitExp(KernelBuilder &k, Value x) {
 Value cpu::emitTanh(KernelBuilder &k, Value x) {
   Value a = absolute(k, x);
   Value s = k.mulf(a, a);
-  Value p = polynomial(
-      k, s, {-0.333332807, 0.133314058, -0.0537365153, 0.0206281673, -0.0056922962});
+  Value p =
+      polynomial(k, s, {-0.333332807, 0.133314058, -0.0537365153, 0.0206281673, -0.0056922962});
   Value small = k.fma(k.mulf(a, s), p, a);
   // 1 - 2 / (exp(2a) + 1): 1 where exp overflows.
   Value denominator = k.addf(emitExp(k, k.addf(a, a)), k.splat(1.0));
@@ -88,12 +86,12 @@ struct ErrorFunction {
 };
 
 ErrorFunction errorFunction(KernelBuilder &k, Value a) {
-  Value p = polynomial(k, k.mulf(a, a),
-                       {0.128379151, -0.376125067, 0.112819649, -0.0267724283, 0.00500232307,
-                        -0.000604072178});
+  Value p = polynomial(
+      k, k.mulf(a, a),
+      {0.128379151, -0.376125067, 0.112819649, -0.0267724283, 0.00500232307, -0.000604072178});
   Value erf = k.fma(a, p, a);
-  // erfc(a) = exp(-a^2) P(t), t = 1 / (1 + a / 2); the rounding of a^2 is put right. From 10 on it is
-  // below all normal numbers. NaN is not greater and stays.
+  // erfc(a) = exp(-a^2) P(t), t = 1 / (1 + a / 2); the rounding of a^2 is put right. From 10 on it
+  // is below all normal numbers. NaN is not greater and stays.
   constexpr double end = 10.0;
   a = k.select(k.cmpf(arith::CmpFPredicate::OGT, a, k.splat(end)), k.splat(end), a);
   Value minusSquare = k.mulf(a, k.subf(k.splat(0.0), a));
@@ -102,8 +100,8 @@ ErrorFunction errorFunction(KernelBuilder &k, Value a) {
   power = k.subf(power, k.mulf(power, rest));
   Value t = k.divf(k.splat(1.0), k.fma(a, k.splat(0.5), k.splat(1.0)));
   p = polynomial(k, t,
-                 {-3.52023926e-05, 0.282943934, 0.273447901, 0.295197815, 0.0150715597,
-                  0.405326158, -0.356415838, 0.084199369});
+                 {-3.52023926e-05, 0.282943934, 0.273447901, 0.295197815, 0.0150715597, 0.405326158,
+                  -0.356415838, 0.084199369});
   return {k.cmpf(arith::CmpFPredicate::OLT, a, k.splat(0.875)), erf, k.mulf(power, p)};
 }
 

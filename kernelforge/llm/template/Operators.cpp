@@ -218,8 +218,7 @@ bool contains(const Value &container, const Value &item, Budget &budget) {
     return false;
   }
   if (auto *map = container.mapping()) {
-    if (item.sequence() || item.mapping())
-      fail(fmt::format("a {} cannot be a key", item.typeName()));
+    requireKey(item);
     return findKey(*map, item, budget) != nullptr;
   }
   fail(fmt::format("a value of type {} holds nothing", container.typeName()));
@@ -245,7 +244,7 @@ Value Interpreter::attribute(const Value &of, const std::string &name) {
 
 Value Interpreter::item(const Value &of, const Value &key) {
   requireDefined(of);
-  if (auto *map = of.mapping(); map && !key.sequence() && !key.mapping())
+  if (auto *map = of.mapping(); map && isKey(key))
     if (const Value *found = findKey(*map, key, budget))
       return *found;
   if (auto index = key.integer(); index && (of.sequence() || of.text())) {

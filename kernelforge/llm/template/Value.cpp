@@ -291,8 +291,14 @@ std::vector<size_t> stableOrder(size_t count, const std::function<bool(size_t, s
   return {order.begin(), order.end()};
 }
 
+bool isKey(const Value &value) {
+  if (auto *list = value.sequence())
+    return list->isTuple && std::all_of(list->items.begin(), list->items.end(), isKey);
+  return !value.mapping();
+}
+
 void requireKey(const Value &key) {
-  if (key.sequence() || key.mapping())
+  if (!isKey(key))
     fail(fmt::format("a {} cannot be a key", key.typeName()));
 }
 

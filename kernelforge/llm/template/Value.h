@@ -135,6 +135,8 @@ int compare(const Value &a, const Value &b, Budget &budget);
 /// one that is no order (there are NaNs) or that throws.
 std::vector<size_t> stableOrder(size_t count, const std::function<bool(size_t, size_t)> &less);
 const Value *findKey(const Mapping &mapping, const Value &key, Budget &budget);
+/// Lists and dicts, and tuples that hold them, cannot be keys.
+bool isKey(const Value &value);
 /// Throws for what cannot be a key.
 void requireKey(const Value &key);
 

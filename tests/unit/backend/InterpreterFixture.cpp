@@ -88,9 +88,9 @@ ModelDescription smallLlama() {
 }
 
 SmallDecoder::SmallDecoder(ModelDescription d, Stage stage) : description(std::move(d)) {
-  owned = buildDecoder(&context, description,
-                       {{"prefill", 1, mostTokens, mostTokens, 1}, {"decode", 1, 1, 1, 1}},
-                       weightType);
+  owned =
+      buildDecoder(&context, description,
+                   {{"prefill", 1, mostTokens, mostTokens, 1}, {"decode", 1, 1, 1, 1}}, weightType);
   compile(*owned, stage);
   const int64_t pairs = description.rope.rotaryDim / 2;
   for (int64_t p = 0; p < contextLength && description.rope.present; ++p)

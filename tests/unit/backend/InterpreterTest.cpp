@@ -55,8 +55,8 @@ TEST_P(Decoders, GiveTheSameAtEveryStage) {
   ASSERT_TRUE(built.last) << built.last.error().line();
   ASSERT_TRUE(std::ranges::all_of(expected, [](float x) { return std::isfinite(x); }));
   ASSERT_GT(*std::ranges::max_element(expected) - *std::ranges::min_element(expected), 0.1f);
-  for (Stage stage : {Stage::Decomposed, Stage::Merged, Stage::LaidOut, Stage::Fused,
-                      Stage::OneKernelEach}) {
+  for (Stage stage :
+       {Stage::Decomposed, Stage::Merged, Stage::LaidOut, Stage::Fused, Stage::OneKernelEach}) {
     SmallDecoder compiled(GetParam()(), stage);
     EXPECT_EQ(compiled.feed("prefill", prompt, 3), expected) << "stage " << static_cast<int>(stage);
     EXPECT_TRUE(compiled.last) << compiled.last.error().line();
@@ -127,14 +127,17 @@ const std::string rowsOf3 = "tensor<?x3xf32, #transformer.dims<\"rows\">>";
 const std::string sizeRows = "%n: index {transformer.size = #transformer.size<\"rows\", 1 to 4>}";
 
 TEST_F(FromText, AttributesReachTheOperations) {
-  auto interpreter = parse("func.func @f(" + sizeRows + ", %x: " + rowsOf3 +
-                           ", %w: tensor<3x3xf32>) -> (" + rowsOf3 + ", " + rowsOf3 + ", " +
-                           rowsOf3 + R"() {
-      %m = transformer.matmul %x weights(%w) {transpose} : ()" + rowsOf3 +
-                           ", tensor<3x3xf32>) -> " + rowsOf3 + R"(
-      %s = transformer.scale %m {factor = 0.5, softcap = 2.0} : )" + rowsOf3 + R"(
-      %t = transformer.softmax %m : )" + rowsOf3 + R"(
-      return %m, %s, %t : )" + rowsOf3 + ", " + rowsOf3 + ", " + rowsOf3 + "}");
+  auto interpreter =
+      parse("func.func @f(" + sizeRows + ", %x: " + rowsOf3 + ", %w: tensor<3x3xf32>) -> (" +
+            rowsOf3 + ", " + rowsOf3 + ", " + rowsOf3 + R"() {
+      %m = transformer.matmul %x weights(%w) {transpose} : ()" +
+            rowsOf3 + ", tensor<3x3xf32>) -> " + rowsOf3 + R"(
+      %s = transformer.scale %m {factor = 0.5, softcap = 2.0} : )" +
+            rowsOf3 + R"(
+      %t = transformer.softmax %m : )" +
+            rowsOf3 + R"(
+      return %m, %s, %t : )" +
+            rowsOf3 + ", " + rowsOf3 + ", " + rowsOf3 + "}");
   ASSERT_TRUE(interpreter) << interpreter.error().line();
   std::vector<float> x = {1, 2, 3, 0, -1, 1}, w = {1, 0, 2, 0, 1, 0, 1, 1, 1}, m(6), s(6), t(6);
   std::vector<void *> arguments = {x.data(), w.data()}, results = {m.data(), s.data(), t.data()};
@@ -219,9 +222,9 @@ TEST_F(FromText, PagedAttentionOfTwoSequences) {
   std::vector<uint16_t> values(8 * 3, 0x7e00);
   std::vector<int32_t> slots = {6, 4, 7, 0}, sequences = {0, 1, 0, 0}, positions = {0, 0, 1, 2},
                        table = {3, 0, 2, -1}, lengths = {3, 1};
-  std::vector<void *> arguments = {x.data(),         keys.data(),      values.data(),
-                                   slots.data(),     sequences.data(), positions.data(),
-                                   table.data(),     lengths.data()};
+  std::vector<void *> arguments = {x.data(),     keys.data(),      values.data(),
+                                   slots.data(), sequences.data(), positions.data(),
+                                   table.data(), lengths.data()};
   std::vector<void *> results = {out.data()};
   const std::vector<int64_t> sizes = {4, 2, 2};
   auto interpreter = parse(pagedAttention);
@@ -275,14 +278,13 @@ TEST_F(FromText, ACancelledRunEndsAsInterrupted) {
 }
 
 TEST_F(FromText, LaunchesAreTimed) {
-  const std::string launch = " = transformer.launch @k(%n, %x) : (index, " + rowsOf3 + ") -> " +
-                             rowsOf3 + " ";
-  auto interpreter =
-      parse("transformer.kernel @k(" + sizeRows + ", %x: " + rowsOf3 + ") -> " + rowsOf3 +
-            " { %y = transformer.softmax %x : " + rowsOf3 + " transformer.yield %y : " + rowsOf3 +
-            " } func.func @f(" + sizeRows + ", %x: " + rowsOf3 + ") -> (" + rowsOf3 + ", " +
-            rowsOf3 + ") { %y" + launch + "%z" + launch + " return %y, %z : " + rowsOf3 + ", " +
-            rowsOf3 + " }");
+  const std::string launch =
+      " = transformer.launch @k(%n, %x) : (index, " + rowsOf3 + ") -> " + rowsOf3 + " ";
+  auto interpreter = parse(
+      "transformer.kernel @k(" + sizeRows + ", %x: " + rowsOf3 + ") -> " + rowsOf3 +
+      " { %y = transformer.softmax %x : " + rowsOf3 + " transformer.yield %y : " + rowsOf3 +
+      " } func.func @f(" + sizeRows + ", %x: " + rowsOf3 + ") -> (" + rowsOf3 + ", " + rowsOf3 +
+      ") { %y" + launch + "%z" + launch + " return %y, %z : " + rowsOf3 + ", " + rowsOf3 + " }");
   ASSERT_TRUE(interpreter) << interpreter.error().line();
   std::vector<float> x(3, 1.0f), y(3), z(3);
   std::vector<void *> arguments = {x.data()}, results = {y.data(), z.data()};

@@ -5,8 +5,8 @@
 #include "kernelforge/kernels/Reference.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
-#include <numeric>
 #include <random>
 
 #include <fmt/format.h>
@@ -177,9 +177,9 @@ void check(const Problem &p, const std::vector<int64_t> &moreRows = {},
   }
 }
 
-const Knobs oneRow = {{"query_block", 1}, {"key_block", 32}, {"splits", 1}};
+const Knobs oneRow = {{"query_block", 1}, {"key_block", 32}, {"splits", 1}, {"prefetch", 3}};
 const Knobs split = {{"query_block", 1}, {"key_block", 32}, {"splits", 5}, {"split_keys", 16}};
-const Knobs blocks = {{"query_block", 7}, {"splits", 1}, {"key_block", 64}};
+const Knobs blocks = {{"query_block", 7}, {"splits", 1}, {"key_block", 64}, {"prefetch", 0}};
 
 /// The same problem in each form.
 void checkForms(Problem p, const std::vector<int64_t> &moreRows = {},
@@ -382,6 +382,7 @@ TEST(Attention, RefusesIllegalSchedules) {
   EXPECT_THAT(errorOf(text, {{"mr", 7}}), testing::HasSubstr("knob mr"));
   EXPECT_THAT(errorOf(text, {{"nr", 2}}), testing::HasSubstr("knob nr"));
   EXPECT_THAT(errorOf(text, {{"key_block", 40}}), testing::HasSubstr("knob key_block"));
+  EXPECT_THAT(errorOf(text, {{"prefetch", 1}}), testing::HasSubstr("knob prefetch"));
   EXPECT_THAT(errorOf(text, {{"splits", 2}}), testing::HasSubstr("knob splits"));
   EXPECT_THAT(errorOf(text, {{"split_keys", 17}}), testing::HasSubstr("knob split_keys"));
 }

@@ -3,6 +3,7 @@
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
+#include "kernelforge/kernels/Layout.h"
 
 #include <algorithm>
 #include <cmath>
@@ -234,6 +235,36 @@ std::vector<float> randomFloats(size_t count, uint64_t seed, float deviation) {
   for (float &value : values)
     value = normal(generator);
   return values;
+}
+
+std::vector<double> widened(const std::vector<float> &values) {
+  return std::vector<double>(values.begin(), values.end());
+}
+
+std::string weightText(ElementType type, int64_t rows, int64_t width, bool interleaved) {
+  const ElementTypeInfo &t = info(type);
+  std::string element =
+      t.isQuantized() ? fmt::format("!transformer.quant<{}>", t.name) : std::string(t.name);
+  return fmt::format("tensor<{}x{}x{}{}>", rows, width, element,
+                     interleaved ? ", #transformer.layout<interleaved, rows = 16>" : "");
+}
+
+Bytes randomWeight(ElementType type, int64_t rows, int64_t width, uint64_t seed) {
+  std::vector<float> values = randomFloats(static_cast<size_t>(rows * width), seed);
+  const size_t bytes = rowBytes(type, static_cast<uint64_t>(width)).value();
+  Bytes weight(bytes * static_cast<size_t>(rows));
+  for (int64_t r = 0; r < rows; ++r)
+    quantizeRow(type, values.data() + r * width, static_cast<uint64_t>(width),
+                weight.data() + static_cast<size_t>(r) * bytes);
+  return weight;
+}
+
+Bytes packedWeight(ElementType type, const Bytes &weight, int64_t rows, int64_t width) {
+  const int64_t groups = (rows + interleavedRows - 1) / interleavedRows;
+  const size_t bytes = rowBytes(type, static_cast<uint64_t>(width)).value();
+  Bytes result(bytes * static_cast<size_t>(groups * interleavedRows));
+  packInterleaved(type, weight.data(), rows, width, result.data());
+  return result;
 }
 
 void expectClose(const std::vector<float> &actual, const std::vector<double> &expected,

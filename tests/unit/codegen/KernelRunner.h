@@ -90,6 +90,18 @@ CompiledKernel compileOrDie(const std::string &text, const std::string &level,
 /// Random values, normal with the deviation given; the same for the same seed.
 std::vector<float> randomFloats(size_t count, uint64_t seed, float deviation = 1.0f);
 
+/// The same values in double.
+std::vector<double> widened(const std::vector<float> &values);
+
+/// Type of a weight [rows, width] as text.
+std::string weightText(ElementType type, int64_t rows, int64_t width, bool interleaved);
+
+/// A row-major weight of random values.
+Bytes randomWeight(ElementType type, int64_t rows, int64_t width, uint64_t seed);
+
+/// A row-major weight in the interleaved layout, by the reference.
+Bytes packedWeight(ElementType type, const Bytes &weight, int64_t rows, int64_t width);
+
 /// Fails the running test, naming `what` and the worst element, unless the results' normalised mean
 /// squared error is at most `nmse` and NaN, infinities and zeros stand where they are expected.
 void expectClose(const std::vector<float> &actual, const std::vector<double> &expected,

@@ -100,7 +100,9 @@ void checkPlainProduct(ElementType type, const Shape &shape, const std::string &
       sizeText(m), rowsText(k), weight.mlir, rowsText(n), transpose ? "{transpose}" : "");
   CompiledKernel kernel = compileOrDie(text, level, knobs);
   KernelOutcome outcome = kernel.run({m}, {bytesOf(x), weight.bytes});
-  expectClose(valuesOf<float>(outcome.results[0]), product(widen(x), weight, m, n, k), text);
+  // A handful of outputs may cancel by chance; over many the mean error is what f32 gives.
+  expectClose(valuesOf<float>(outcome.results[0]), product(widen(x), weight, m, n, k), text,
+              m * n < 64 ? 1e-10 : 1e-12);
 }
 
 TEST(Matmul, EveryTypeAndShape) {
@@ -128,11 +130,11 @@ TEST(Matmul, TransposedWeights) {
 TEST(Matmul, OtherSchedulesGiveTheSameProduct) {
   for (const std::string &level : runnableLevels()) {
     checkPlainProduct(ElementType::Q4_1, {37, 200, 160}, level, false,
-                      {{"panel", 1}, {"mr", 4}, {"groups", 2}, {"mc", 8}, {"kc", 32}, {"nb", 48}});
+                      {{"panel", 1}, {"mr", 2}, {"groups", 2}, {"mc", 8}, {"kc", 32}, {"nb", 48}});
     checkPlainProduct(ElementType::Q8_0, {9, 100, 96}, level, false,
                       {{"panel", 0}, {"mr", 1}, {"groups", 3}, {"mc", 1}, {"kc", 96}, {"nb", 32}});
     checkPlainProduct(ElementType::F32, {30, 100, 50}, level, false,
-                      {{"panel", 1}, {"mr", 2}, {"groups", 3}, {"mc", 6}, {"kc", 24}, {"nb", 64}});
+                      {{"panel", 1}, {"mr", 3}, {"groups", 1}, {"mc", 6}, {"kc", 24}, {"nb", 64}});
   }
 }
 

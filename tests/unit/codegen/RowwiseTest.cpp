@@ -32,10 +32,6 @@ transformer.kernel @k(%n: index {{transformer.size = #transformer.size<"tokens",
                      width, arguments, body);
 }
 
-std::vector<double> widened(const std::vector<float> &values) {
-  return std::vector<double>(values.begin(), values.end());
-}
-
 /// What an operation makes of x [rows, width] and two vectors of `width`.
 using Reference = std::function<void(reference::Rows x, const std::vector<float> &a,
                                      const std::vector<float> &b, reference::MutableRows out)>;
@@ -46,10 +42,12 @@ struct OpCase {
 };
 
 const OpCase ops[] = {
-    {"rms_norm", "%y = transformer.rms_norm %x, %a {epsilon = 1.0e-5 : f64} : (!rows, !vector) -> !rows",
+    {"rms_norm",
+     "%y = transformer.rms_norm %x, %a {epsilon = 1.0e-5 : f64} : (!rows, !vector) -> !rows",
      [](auto x, auto &a, auto &b, auto out) { reference::rmsNorm(x, a, 1e-5, out); }},
     {"layer_norm",
-     "%y = transformer.layer_norm %x, %a, %b {epsilon = 1.0e-5 : f64} : (!rows, !vector, !vector) -> !rows",
+     "%y = transformer.layer_norm %x, %a, %b {epsilon = 1.0e-5 : f64} : (!rows, !vector, !vector) "
+     "-> !rows",
      [](auto x, auto &a, auto &b, auto out) { reference::layerNorm(x, a, b, 1e-5, out); }},
     {"layer_norm without bias",
      "%y = transformer.layer_norm %x, %a {epsilon = 1.0e-5 : f64} : (!rows, !vector) -> !rows",
@@ -90,44 +88,19 @@ const OpCase ops[] = {
 
 class RowwiseOps : public testing::TestWithParam<OpCase> {};
 
-Bytes randomBlocks(ElementType type, int64_t rows, int64_t width, uint64_t seed) {
-  std::vector<float> values = randomFloats(static_cast<size_t>(rows * width), seed);
-  const size_t bytes = *rowBytes(type, static_cast<uint64_t>(width));
-  Bytes blocks(bytes * static_cast<size_t>(rows));
-  for (int64_t r = 0; r < rows; ++r)
-    quantizeRow(type, values.data() + r * width, static_cast<uint64_t>(width),
-                blocks.data() + static_cast<size_t>(r) * bytes);
-  return blocks;
-}
-
-std::string weightType(ElementType type, int64_t rows, int64_t width, bool interleaved) {
-  const ElementTypeInfo &t = info(type);
-  return fmt::format("tensor<{}x{}x{}{}>", rows, width,
-                     t.isQuantized() ? fmt::format("!transformer.quant<{}>", t.name)
-                                     : std::string(t.name),
-                     interleaved ? ", #transformer.layout<interleaved, rows = 16>" : "");
-}
-
 std::string packKernel(ElementType type, int64_t rows, int64_t width, bool interleaved = true) {
-  std::string from = weightType(type, rows, width, false);
-  std::string to = weightType(type, rows, width, interleaved);
+  std::string from = weightText(type, rows, width, false);
+  std::string to = weightText(type, rows, width, interleaved);
   return fmt::format("transformer.kernel @pack(%w: {0}) -> {1} {{\n"
                      "%p = transformer.pack %w : {0} to {1}\ntransformer.yield %p : {1}\n}}",
                      from, to);
-}
-
-Bytes packed(ElementType type, const Bytes &weight, int64_t rows, int64_t width) {
-  Bytes result(*rowBytes(type, static_cast<uint64_t>(width)) * ((rows + 15) / 16 * 16));
-  packInterleaved(type, weight.data(), rows, width, result.data());
-  return result;
 }
 
 constexpr ElementType weightTypes[] = {ElementType::F32,  ElementType::F16,  ElementType::BF16,
                                        ElementType::Q4_0, ElementType::Q4_1, ElementType::Q8_0};
 
 std::vector<int64_t> widthsOf(ElementType type) {
-  return info(type).isQuantized() ? std::vector<int64_t>{32, 96, 576}
-                                  : std::vector<int64_t>{1, 7, 16, 33, 576};
+  return info(type).isQuantized() ? std::vector<int64_t>{32, 96} : std::vector<int64_t>{1, 16, 33};
 }
 
 std::string errorOf(const std::string &text, const Knobs &knobs = {}) {
@@ -141,9 +114,8 @@ TEST_P(RowwiseOps, EqualTheReference) {
   const OpCase &op = GetParam();
   for (int64_t width : widths)
     for (const std::string &level : runnableLevels()) {
-      CompiledKernel kernel =
-          compileOrDie(rowsKernel(width, ", %a: !vector, %b: !vector", op.body), level,
-                       {{"rows_per_task", 2}});
+      CompiledKernel kernel = compileOrDie(rowsKernel(width, ", %a: !vector, %b: !vector", op.body),
+                                           level, {{"rows_per_task", 2}});
       EXPECT_THAT(*undefinedSymbols(kernel.object), testing::IsEmpty());
       for (int64_t rows : {1, 2, 5}) {
         const auto count = static_cast<size_t>(rows * width);
@@ -169,10 +141,10 @@ TEST(Rowwise, SoftmaxOfExtremeRows) {
       compileOrDie(rowsKernel(17, "", "%y = transformer.softmax %x : !rows"), "native");
   std::vector<float> x(17 * 4), expected(x.size());
   for (int i = 0; i < 17; ++i) {
-    x[i] = i == 3 ? 3e38f : -3e38f;             // all but one underflow
-    x[17 + i] = i == 16 ? 0.0f : -infinity;     // masked but the last
-    x[34 + i] = static_cast<float>(-10 * i);    // terms that end as denormals
-    x[51 + i] = i == 5 ? std::nanf("") : 1.0f;  // NaN spreads over its row
+    x[i] = i == 3 ? 3e38f : -3e38f;            // all but one underflow
+    x[17 + i] = i == 16 ? 0.0f : -infinity;    // masked but the last
+    x[34 + i] = static_cast<float>(-10 * i);   // terms that end as denormals
+    x[51 + i] = i == 5 ? std::nanf("") : 1.0f; // NaN spreads over its row
   }
   reference::softmax(reference::denseRows<const float>(x.data(), 4, 17),
                      reference::denseRows(expected.data(), 4, 17));
@@ -202,10 +174,9 @@ TEST(Rowwise, EmbeddingIsExactInEveryTypeAndLayout) {
   for (ElementType type : weightTypes)
     for (bool interleaved : {false, true})
       for (int64_t width : widthsOf(type))
-        for (const std::string &level : runnableLevels()) {
-          std::string table = weightType(type, vocabulary, width, interleaved);
-          CompiledKernel kernel = compileOrDie(
-              fmt::format(R"mlir(
+        for (const char *level : {"native", "avx2"}) {
+          std::string table = weightText(type, vocabulary, width, interleaved);
+          CompiledKernel kernel = compileOrDie(fmt::format(R"mlir(
 transformer.kernel @k(%n: index {{transformer.size = #transformer.size<"tokens", 1 to 64>}},
     %ids: tensor<?xi32, #transformer.dims<"tokens">>, %t: {0})
     -> tensor<?x{1}xf32, #transformer.dims<"tokens">> {{
@@ -213,16 +184,17 @@ transformer.kernel @k(%n: index {{transformer.size = #transformer.size<"tokens",
       -> tensor<?x{1}xf32, #transformer.dims<"tokens">>
   transformer.yield %y : tensor<?x{1}xf32, #transformer.dims<"tokens">>
 }})mlir",
-                          table, width),
-              level);
-          Bytes weight = randomBlocks(type, vocabulary, width, 5);
+                                                           table, width),
+                                               level);
+          Bytes weight = randomWeight(type, vocabulary, width, 5);
           std::vector<float> expected(rows * width);
           const size_t bytes = *rowBytes(type, width);
           for (int64_t r = 0; r < rows; ++r)
             dequantizeRow(type, weight.data() + ids[r] * bytes, width, &expected[r * width]);
           if (interleaved)
-            weight = packed(type, weight, vocabulary, width);
-          auto outcome = kernel.run({rows}, {bytesOf(ids), weight}, info(type).blockBytes == 4 ? 4 : 2);
+            weight = packedWeight(type, weight, vocabulary, width);
+          auto outcome =
+              kernel.run({rows}, {bytesOf(ids), weight}, info(type).blockBytes == 4 ? 4 : 2);
           EXPECT_EQ(valuesOf<float>(outcome.results[0]), expected)
               << info(type).name << " " << table << " on " << level;
         }
@@ -232,20 +204,20 @@ TEST(Rowwise, PackIsExactAndFillsWithZeros) {
   for (ElementType type : weightTypes)
     for (int64_t rows : {1, 16, 17, 40})
       for (int64_t width : widthsOf(type))
-        for (const std::string &level : {std::string("native"), std::string("avx2")}) {
+        for (const char *level : {"native", "avx2"}) {
           CompiledKernel kernel =
               compileOrDie(packKernel(type, rows, width), level, {{"rows_per_task", 16}});
-          Bytes weight = randomBlocks(type, rows, width, 11);
+          Bytes weight = randomWeight(type, rows, width, 11);
           auto outcome = kernel.run({}, {weight}, 2);
-          ASSERT_EQ(outcome.results[0], packed(type, weight, rows, width))
+          ASSERT_EQ(outcome.results[0], packedWeight(type, weight, rows, width))
               << info(type).name << " " << rows << " x " << width << " on " << level;
         }
 }
 
 TEST(Rowwise, PackOfTheSameLayoutCopies) {
-  CompiledKernel kernel = compileOrDie(packKernel(ElementType::Q8_0, 40, 64, false), "native",
-                                       {{"rows_per_task", 16}});
-  Bytes weight = randomBlocks(ElementType::Q8_0, 40, 64, 12);
+  CompiledKernel kernel =
+      compileOrDie(packKernel(ElementType::Q8_0, 40, 64, false), "native", {{"rows_per_task", 16}});
+  Bytes weight = randomWeight(ElementType::Q8_0, 40, 64, 12);
   EXPECT_EQ(kernel.run({}, {weight}, 2).results[0], weight);
 }
 
@@ -285,7 +257,8 @@ transformer.kernel @k(%n: index {transformer.size = #transformer.size<"tokens", 
     %m: index {transformer.size = #transformer.size<"outputs", 1 to 8>},
     %x: !tokens, %w: tensor<20xf32>, %rows: !indices) -> (!tokens, !outputs, !tokens) {
   %sum = transformer.add %x, %x : !tokens
-  %norm = transformer.rms_norm %sum, %w {epsilon = 1.0e-5 : f64} : (!tokens, tensor<20xf32>) -> !tokens
+  %norm = transformer.rms_norm %sum, %w {epsilon = 1.0e-5 : f64} : 
+      (!tokens, tensor<20xf32>) -> !tokens
   %g = transformer.gather_rows %sum, %rows : (!tokens, !indices) -> !outputs
   %soft = transformer.softmax %g : !outputs
   transformer.yield %norm, %soft, %sum : !tokens, !outputs, !tokens
@@ -347,18 +320,21 @@ TEST(Rowwise, IllegalSchedulesAreRefused) {
 }
 
 TEST(Rowwise, UnsupportedKernelsAreRefused) {
-  EXPECT_THAT(errorOf(R"mlir(
+  EXPECT_THAT(
+      errorOf(R"mlir(
 transformer.kernel @k(%x: tensor<5x9xf16>) -> tensor<5x9xf16> {
   %y = transformer.add %x, %x : tensor<5x9xf16>
   transformer.yield %y : tensor<5x9xf16>
 })mlir"),
-              testing::AllOf(HasSubstr("@k, transformer.add"), HasSubstr("activations of type f16")));
-  EXPECT_THAT(errorOf(R"mlir(
+      testing::AllOf(HasSubstr("@k, transformer.add"), HasSubstr("activations of type f16")));
+  EXPECT_THAT(
+      errorOf(R"mlir(
 transformer.kernel @k(%c: !transformer.cache<1, 8, f16>, %x: tensor<5x8xf32>, %s: tensor<5xi32>) {
-  transformer.cache_append %x, %s into %c : !transformer.cache<1, 8, f16>, tensor<5x8xf32>, tensor<5xi32>
+  transformer.cache_append %x, %s into %c
+      : !transformer.cache<1, 8, f16>, tensor<5x8xf32>, tensor<5xi32>
   transformer.yield
 })mlir"),
-              testing::AllOf(HasSubstr("transformer.cache_append"), HasSubstr("caches of type f16")));
+      testing::AllOf(HasSubstr("transformer.cache_append"), HasSubstr("caches of type f16")));
   EXPECT_THAT(errorOf(R"mlir(
 transformer.kernel @k(%x: tensor<?x9xf32>) -> tensor<?x9xf32> {
   %y = transformer.add %x, %x : tensor<?x9xf32>
@@ -373,12 +349,13 @@ transformer.kernel @k(%x: tensor<5x9xf32>, %rows: tensor<5xi32>) -> tensor<5x9xf
   transformer.yield %y : tensor<5x9xf32>
 })mlir"),
               testing::AllOf(HasSubstr("transformer.softmax"), HasSubstr("gathered")));
-  EXPECT_THAT(errorOf(R"mlir(
+  EXPECT_THAT(
+      errorOf(R"mlir(
 !packed = tensor<16x32xf32, #transformer.layout<interleaved, rows = 16>>
 transformer.kernel @k(%w: tensor<16x32xf32>, %ids: tensor<5xi32>) -> tensor<5x32xf32> {
   %p = transformer.pack %w : tensor<16x32xf32> to !packed
   %y = transformer.embedding %ids, %p : (tensor<5xi32>, !packed) -> tensor<5x32xf32>
   transformer.yield %y : tensor<5x32xf32>
 })mlir"),
-              HasSubstr("transformer.pack"));
+      testing::AllOf(HasSubstr("transformer.embedding"), HasSubstr("computed in the same kernel")));
 }

@@ -62,7 +62,7 @@ std::vector<float> applyTo(const CompiledKernel &kernel, std::vector<float> x) {
 
 /// Every 1009th f32 by its bits: all exponents, denormals, NaNs; and what is special.
 std::vector<float> samples() {
-  std::vector<float> x{0.0f,      -0.0f,      1.0f,     -1.0f,     infinity,
+  std::vector<float> x{0.0f,      -0.0f,      1.0f,      -1.0f,      infinity,
                        -infinity, notANumber, 0x1p-149f, -0x1p-149f, 0x1p-126f};
   for (uint64_t bits = 0; bits < (uint64_t(1) << 32); bits += 1009)
     x.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
@@ -114,8 +114,7 @@ void expectAccurate(const char *name, Function function, double (*exact)(double)
     Worst worst = worstOf(x, applyTo(kernel, x), exact);
     EXPECT_LE(worst.ulps, limit) << name << " on " << level << ": x = " << worst.x << " gives "
                                  << worst.y << ", not " << exact(worst.x);
-    testing::Test::RecordProperty(std::string(name) + "_ulps_" + level,
-                                  std::to_string(worst.ulps));
+    testing::Test::RecordProperty(std::string(name) + "_ulps_" + level, std::to_string(worst.ulps));
     auto undefined = undefinedSymbols(kernel.object);
     ASSERT_TRUE(undefined);
     EXPECT_THAT(*undefined, testing::IsEmpty());

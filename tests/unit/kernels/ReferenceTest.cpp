@@ -155,8 +155,13 @@ TEST(Reference, MlpIsItsOperations) {
                gateBias = Matrix::random(1, 11, 5), upBias = Matrix::random(1, 11, 6),
                downBias = Matrix::random(1, 5, 7);
   for (bool gated : {false, true}) {
-    MlpWeights weights{gated ? f32Weight(gate) : WeightView{}, f32Weight(up), f32Weight(down),
-                       {}, upBias.values, downBias.values, ActivationKind::Gelu};
+    MlpWeights weights{gated ? f32Weight(gate) : WeightView{},
+                       f32Weight(up),
+                       f32Weight(down),
+                       {},
+                       upBias.values,
+                       downBias.values,
+                       ActivationKind::Gelu};
     if (gated)
       weights.gateBias = gateBias.values;
     Matrix out(3, 5), hidden(3, 11), gates(3, 11), expected(3, 5);

@@ -119,6 +119,7 @@ TEST_F(RandomModelTest, RefusesWhatCannotBeMade) {
   nlohmann::json huge = tinyConfig();
   huge["vocab_size"] = 1 << 24;
   huge["hidden_size"] = 1 << 18;
+  huge["num_attention_heads"] = 256;
   auto memory = makeRandomModel(write("huge.json", huge.dump()), {ElementType::F32, {}, 0});
   ASSERT_FALSE(memory);
   EXPECT_EQ(memory.error().kind, ErrorKind::Unusable);

@@ -1,0 +1,45 @@
+// Sums behind perplexity and KL divergence, in f64, one row of logits at a time.
+#pragma once
+
+#include "kernelforge/llm/TokenizerData.h"
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace kernelforge {
+
+/// Tokens of window `index`. Windows follow each other without overlap; where the model wants BOS
+/// it is in front, and the window's last token gives way.
+std::vector<TokenId> windowOf(std::span<const TokenId> tokens, size_t index, size_t window,
+                              std::optional<TokenId> bos);
+
+/// The logarithm of the sum of exponentials.
+double logSumExp(std::span<const float> logits);
+
+/// Negative log-likelihood of tokens.
+struct LikelihoodSum {
+  double sum = 0;
+  int64_t tokens = 0;
+
+  /// `next` is the token that `logits` should have predicted; it is within them.
+  void add(std::span<const float> logits, TokenId next);
+  double mean() const { return tokens > 0 ? sum / static_cast<double>(tokens) : 0; }
+  double perplexity() const;
+};
+
+/// Kullback-Leibler divergence of our distribution from a base one, and how often both agree on the
+/// likeliest token.
+struct DivergenceSum {
+  double sum = 0;
+  int64_t tokens = 0;
+  int64_t sameTop = 0;
+
+  /// Two rows of the same length.
+  void add(std::span<const float> base, std::span<const float> ours);
+  double mean() const { return tokens > 0 ? sum / static_cast<double>(tokens) : 0; }
+  double sameTopShare() const;
+};
+
+} // namespace kernelforge

@@ -1,0 +1,119 @@
+#include "kernelforge/measure/Ceilings.h"
+
+#include "kernelforge/measure/PeakLoops.h"
+#include "kernelforge/support/Host.h"
+#include "kernelforge/support/PageMemory.h"
+
+#include <algorithm>
+#include <barrier>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <thread>
+
+namespace kernelforge {
+
+using Clock = std::chrono::steady_clock;
+
+/// Calls `work(thread)` again and again on `threads` threads for `seconds`: calls per second, all
+/// threads together.
+static double callRate(int threads, double seconds, const std::function<void(int)> &work) {
+  std::vector<double> rates(static_cast<size_t>(threads));
+  std::barrier start(threads);
+  auto body = [&](int thread) {
+    work(thread);
+    start.arrive_and_wait();
+    const auto begin = Clock::now();
+    int64_t calls = 0;
+    double spent = 0;
+    while (spent < seconds) {
+      work(thread);
+      ++calls;
+      spent = std::chrono::duration<double>(Clock::now() - begin).count();
+    }
+    rates[static_cast<size_t>(thread)] = static_cast<double>(calls) / spent;
+  };
+  std::vector<std::jthread> others;
+  for (int thread = 1; thread < threads; ++thread)
+    others.emplace_back(body, thread);
+  body(0);
+  others.clear();
+  double sum = 0;
+  for (double rate : rates)
+    sum += rate;
+  return sum;
+}
+
+/// The best of three: what disturbs a measurement only makes it slower.
+static Expected<double> bestRate(const CeilingOptions &options, int threads,
+                                 const std::function<void(int)> &work) {
+  double best = 0;
+  for (int round = 0; round < 3; ++round) {
+    if (options.cancel && *options.cancel)
+      return makeError(ErrorKind::Interrupted, "interrupted", "ceilings", "stopped by user");
+    best = std::max(best, callRate(threads, options.seconds, work));
+  }
+  return best;
+}
+
+Expected<std::vector<ArithmeticPeak>> measurePeaks(const CeilingOptions &options) {
+  constexpr int64_t iterations = 20'000; // tens of microseconds: far more than reading the clock
+  std::vector<ArithmeticPeak> peaks;
+  for (const PeakLoop &loop : peakLoops()) {
+    const double operations = loop.operationsPerIteration * double(iterations);
+    const auto work = [&](int) { loop.run(iterations); };
+    ArithmeticPeak peak{loop.name, loop.instruction, 0, 0};
+    KF_TRY(double one, bestRate(options, 1, work));
+    KF_TRY(double all, bestRate(options, options.threads, work));
+    peak.oneCore = one * operations;
+    peak.allCores = all * operations;
+    peaks.push_back(std::move(peak));
+  }
+  return peaks;
+}
+
+/// Bytes per second of reading `bytes` on each of `threads` threads.
+static Expected<double> readRate(const CeilingOptions &options, int threads, int64_t bytes) {
+  std::vector<PageMemory> sets;
+  for (int thread = 0; thread < threads; ++thread) {
+    KF_TRY(PageMemory set, PageMemory::allocate(static_cast<uint64_t>(bytes)));
+    // Written once: pages that nobody wrote are all the same page.
+    std::memset(set.data(), thread + 1, set.size());
+    sets.push_back(std::move(set));
+  }
+  // A call reads a slice of 64 KiB at least, so that the clock costs nothing next to it.
+  const int64_t repeats = std::max<int64_t>(1, (64 << 10) / bytes);
+  KF_TRY(double rate, bestRate(options, threads, [&](int thread) {
+           for (int64_t i = 0; i < repeats; ++i)
+             readAll(sets[static_cast<size_t>(thread)].data(), bytes);
+         }));
+  return rate * double(bytes) * double(repeats);
+}
+
+Expected<std::vector<ReadBandwidth>> measureReadBandwidth(const CeilingOptions &options) {
+  const Host &machine = host();
+  const int64_t threads = options.threads;
+  const int64_t memorySet = std::min(std::max<int64_t>(4 * machine.l3Bytes, 256 << 20),
+                                     std::max<int64_t>(machine.memoryBytes / 4, 64 << 20));
+  struct Level {
+    const char *name;
+    int64_t one, each; ///< bytes of a set where one core reads, where all do
+  };
+  const Level levels[] = {{"l1d", machine.l1dBytes / 2, machine.l1dBytes / 2},
+                          {"l2", machine.l2Bytes / 2, machine.l2Bytes / 2},
+                          {"l3", machine.l3Bytes / 2, machine.l3Bytes / 2 / threads},
+                          {"memory", memorySet, memorySet / threads}};
+  std::vector<ReadBandwidth> rates;
+  for (const Level &level : levels) {
+    const int64_t one = level.one / 512 * 512, each = level.each / 512 * 512;
+    if (one == 0 || each == 0)
+      continue; // the system does not tell of such a cache
+    ReadBandwidth rate{level.name, one, 0, 0};
+    KF_TRY(rate.oneCore, readRate(options, 1, one));
+    KF_TRY(rate.allCores, readRate(options, options.threads, each));
+    rates.push_back(std::move(rate));
+  }
+  return rates;
+}
+
+} // namespace kernelforge

@@ -1,0 +1,48 @@
+// What this machine can do at most: arithmetic of each kind and reading from each level of memory,
+// measured, because data sheets know nothing of clocks, power limits and neighbours.
+#pragma once
+
+#include "kernelforge/support/Error.h"
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace kernelforge {
+
+/// Best rate of one kind of arithmetic. A multiply-add counts as two operations.
+struct ArithmeticPeak {
+  std::string name;        ///< fma_f32, dot_bf16, dot_int8, amx_bf16, amx_int8
+  std::string instruction; ///< what was measured
+  double oneCore = 0;      ///< operations per second
+  double allCores = 0;
+};
+
+/// Best rate of reading a working set again and again.
+struct ReadBandwidth {
+  std::string level;    ///< l1d, l2, l3, memory: where the set fits
+  int64_t bytes = 0;    ///< of one core's set
+  double oneCore = 0;   ///< bytes per second
+  double allCores = 0;  ///< each core with a set of its own; of l3 and memory, a share of it
+};
+
+struct CeilingOptions {
+  int threads = 1;        ///< what "all cores" means
+  double seconds = 0.05;  ///< of one measurement; each is the best of three
+  const std::atomic<bool> *cancel = nullptr; ///< where true: Interrupted
+};
+
+/// Peaks of every kind that this processor and system have. Interrupted, or Failed where memory
+/// cannot be had.
+Expected<std::vector<ArithmeticPeak>> measurePeaks(const CeilingOptions &options);
+Expected<std::vector<ReadBandwidth>> measureReadBandwidth(const CeilingOptions &options);
+
+/// Whether the processor has AMX, and whether the system lets this process use it (asks for it).
+struct AmxState {
+  bool present = false;
+  bool permitted = false;
+};
+AmxState amxState();
+
+} // namespace kernelforge

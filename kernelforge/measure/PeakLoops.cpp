@@ -1,0 +1,175 @@
+#include "kernelforge/measure/PeakLoops.h"
+
+#include "kernelforge/measure/Ceilings.h"
+
+#include <cpuid.h>
+#include <cstring>
+#include <immintrin.h>
+#include <vector>
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace kernelforge {
+
+// Each loop keeps as many sums in registers as the latency of two pipes needs; what they sum up is
+// stored to a volatile, so that the compiler must compute it.
+static volatile float floatSink;
+static volatile int intSink;
+static volatile float floatSource = 1e-9f;
+static volatile int intSource = 0x01010101;
+
+__attribute__((target("avx2,fma"))) static void fmaAvx2(int64_t iterations) {
+  __m256 a = _mm256_set1_ps(floatSource), b = _mm256_set1_ps(floatSource), sums[12];
+  for (auto &sum : sums)
+    sum = _mm256_set1_ps(floatSource);
+  for (int64_t i = 0; i < iterations; ++i)
+    for (auto &sum : sums)
+      sum = _mm256_fmadd_ps(a, b, sum);
+  for (auto &sum : sums)
+    floatSink = _mm256_cvtss_f32(sum);
+}
+
+__attribute__((target("avx512f"))) static void fmaAvx512(int64_t iterations) {
+  __m512 a = _mm512_set1_ps(floatSource), b = _mm512_set1_ps(floatSource), sums[16];
+  for (auto &sum : sums)
+    sum = _mm512_set1_ps(floatSource);
+  for (int64_t i = 0; i < iterations; ++i)
+    for (auto &sum : sums)
+      sum = _mm512_fmadd_ps(a, b, sum);
+  for (auto &sum : sums)
+    floatSink = _mm512_cvtss_f32(sum);
+}
+
+__attribute__((target("avx512f,avx512bf16"))) static void dotBf16(int64_t iterations) {
+  auto a = (__m512bh)_mm512_set1_epi32(intSource), b = (__m512bh)_mm512_set1_epi32(intSource);
+  __m512 sums[16];
+  for (auto &sum : sums)
+    sum = _mm512_set1_ps(floatSource);
+  for (int64_t i = 0; i < iterations; ++i)
+    for (auto &sum : sums)
+      sum = _mm512_dpbf16_ps(sum, a, b);
+  for (auto &sum : sums)
+    floatSink = _mm512_cvtss_f32(sum);
+}
+
+__attribute__((target("avx512f,avx512vnni"))) static void dotInt8Avx512(int64_t iterations) {
+  __m512i a = _mm512_set1_epi32(intSource), b = _mm512_set1_epi32(intSource), sums[16];
+  for (auto &sum : sums)
+    sum = _mm512_set1_epi32(intSource);
+  for (int64_t i = 0; i < iterations; ++i)
+    for (auto &sum : sums)
+      sum = _mm512_dpbusd_epi32(sum, a, b);
+  for (auto &sum : sums)
+    intSink = _mm512_cvtsi512_si32(sum);
+}
+
+__attribute__((target("avx2,avxvnni"))) static void dotInt8Avx(int64_t iterations) {
+  __m256i a = _mm256_set1_epi32(intSource), b = _mm256_set1_epi32(intSource), sums[12];
+  for (auto &sum : sums)
+    sum = _mm256_set1_epi32(intSource);
+  for (int64_t i = 0; i < iterations; ++i)
+    for (auto &sum : sums)
+      sum = _mm256_dpbusd_avx_epi32(sum, a, b);
+  for (auto &sum : sums)
+    intSink = _mm256_cvtsi256_si32(sum);
+}
+
+/// All eight tiles as 16 rows of 64 bytes.
+struct alignas(64) TileConfiguration {
+  uint8_t palette = 1, startRow = 0, reserved[14] = {};
+  uint16_t rowBytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+#define KF_TILE_LOOP(name, features, instruction)                                                  \
+  __attribute__((target(features))) static void name(int64_t iterations) {                        \
+    const TileConfiguration configuration;                                                        \
+    _tile_loadconfig(&configuration);                                                             \
+    _tile_zero(0);                                                                                \
+    _tile_zero(1);                                                                                \
+    _tile_zero(2);                                                                                \
+    _tile_zero(3);                                                                                \
+    _tile_zero(4);                                                                                \
+    _tile_zero(5);                                                                                \
+    _tile_zero(6);                                                                                \
+    _tile_zero(7);                                                                                \
+    for (int64_t i = 0; i < iterations; ++i) {                                                    \
+      instruction(0, 4, 6);                                                                       \
+      instruction(1, 4, 7);                                                                       \
+      instruction(2, 5, 6);                                                                       \
+      instruction(3, 5, 7);                                                                       \
+    }                                                                                             \
+    _tile_release();                                                                              \
+  }
+KF_TILE_LOOP(amxBf16, "amx-tile,amx-bf16", _tile_dpbf16ps)
+KF_TILE_LOOP(amxInt8, "amx-tile,amx-int8", _tile_dpbssd)
+#undef KF_TILE_LOOP
+
+/// Bits of CPUID leaf 7; all zero where there is none.
+struct Leaf7 {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  explicit Leaf7(unsigned subleaf) { __get_cpuid_count(7, subleaf, &eax, &ebx, &ecx, &edx); }
+};
+static bool bit(unsigned value, int index) { return (value >> index & 1) != 0; }
+
+AmxState amxState() {
+  constexpr int requestPermission = 0x1023, tileData = 18; // of arch_prctl
+  AmxState state;
+  state.present = bit(Leaf7(0).edx, 24);
+  state.permitted = state.present && syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
+  return state;
+}
+
+static bool hasAvx512() { return __builtin_cpu_supports("avx512f"); }
+
+std::span<const PeakLoop> peakLoops() {
+  static const std::vector<PeakLoop> loops = [] {
+    std::vector<PeakLoop> found;
+    if (hasAvx512())
+      found.push_back({"fma_f32", "vfmadd231ps zmm", 16 * 32, fmaAvx512});
+    else
+      found.push_back({"fma_f32", "vfmadd231ps ymm", 12 * 16, fmaAvx2});
+    if (__builtin_cpu_supports("avx512bf16"))
+      found.push_back({"dot_bf16", "vdpbf16ps zmm", 16 * 64, dotBf16});
+    if (__builtin_cpu_supports("avx512vnni"))
+      found.push_back({"dot_int8", "vpdpbusd zmm", 16 * 128, dotInt8Avx512});
+    else if (bit(Leaf7(1).eax, 4) && __builtin_cpu_supports("avx2"))
+      found.push_back({"dot_int8", "vpdpbusd ymm", 12 * 64, dotInt8Avx});
+    if (amxState().permitted) {
+      const Leaf7 leaf(0);
+      if (bit(leaf.edx, 22))
+        found.push_back({"amx_bf16", "tdpbf16ps", 4 * 2.0 * 16 * 16 * 32, amxBf16});
+      if (bit(leaf.edx, 25))
+        found.push_back({"amx_int8", "tdpbssd", 4 * 2.0 * 16 * 16 * 64, amxInt8});
+    }
+    return found;
+  }();
+  return loops;
+}
+
+__attribute__((target("avx512f"))) static void readAvx512(const std::byte *data, int64_t bytes) {
+  __m512i sums[8] = {};
+  for (int64_t i = 0; i < bytes; i += 512)
+    for (int j = 0; j < 8; ++j)
+      sums[j] = _mm512_or_si512(sums[j], _mm512_loadu_si512(data + i + 64 * j));
+  for (auto &sum : sums)
+    intSink = _mm512_cvtsi512_si32(sum);
+}
+
+__attribute__((target("avx2"))) static void readAvx2(const std::byte *data, int64_t bytes) {
+  __m256i sums[8] = {};
+  for (int64_t i = 0; i < bytes; i += 256)
+    for (int j = 0; j < 8; ++j)
+      sums[j] = _mm256_or_si256(
+          sums[j], _mm256_loadu_si256(reinterpret_cast<const __m256i *>(data + i + 32 * j)));
+  for (auto &sum : sums)
+    intSink = _mm256_cvtsi256_si32(sum);
+}
+
+void readAll(const std::byte *data, int64_t bytes) {
+  static const bool wide = hasAvx512();
+  wide ? readAvx512(data, bytes) : readAvx2(data, bytes);
+}
+
+} // namespace kernelforge

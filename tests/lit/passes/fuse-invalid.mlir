@@ -1,0 +1,29 @@
+// What the pass refuses, and how it says so.
+// RUN: %opt %s --kernelforge-fuse -verify-diagnostics -split-input-file
+
+func.func @mlp(%x: tensor<4x64xf32>, %up: tensor<96x64xf32>, %down: tensor<64x96xf32>)
+    -> tensor<4x64xf32> {
+  // expected-error @+1 {{is composite; run kernelforge-decompose first}}
+  %0 = transformer.mlp %x up(%up) down(%down) <silu>
+    : (tensor<4x64xf32>, tensor<96x64xf32>, tensor<64x96xf32>) -> tensor<4x64xf32>
+  return %0 : tensor<4x64xf32>
+}
+
+// -----
+
+!x = tensor<?x8xf32, #transformer.dims<"tokens">>
+func.func @size(%x: !x) -> !x {
+  // expected-error @+1 {{uses rows of size 'tokens', which the function does not take}}
+  %0 = transformer.softmax %x : !x
+  return %0 : !x
+}
+
+// -----
+
+// expected-error @+1 {{kernels are formed in functions of one block}}
+func.func @blocks(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %0 = transformer.softmax %x : tensor<4x8xf32>
+  cf.br ^end
+^end:
+  return %0 : tensor<4x8xf32>
+}

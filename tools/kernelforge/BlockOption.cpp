@@ -1,0 +1,148 @@
+#include "BlockOption.h"
+
+#include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/llm/ModelConfig.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <map>
+
+using namespace kernelforge;
+using namespace kernelforge::cli;
+
+namespace {
+
+/// The pairs of --block; each is taken once, what is left over is unknown.
+class BlockText {
+public:
+  static Expected<BlockText> parse(const std::string &text) {
+    BlockText block;
+    for (size_t begin = 0; begin <= text.size();) {
+      const size_t end = std::min(text.find(',', begin), text.size());
+      const std::string pair = text.substr(begin, end - begin);
+      const size_t equals = pair.find('=');
+      if (equals == std::string::npos || equals == 0 || equals + 1 == pair.size())
+        return refuse("'" + pair + "' is no KEY=VALUE");
+      if (!block.pairs.emplace(pair.substr(0, equals), pair.substr(equals + 1)).second)
+        return refuse("'" + pair.substr(0, equals) + "' is given twice");
+      begin = end + 1;
+    }
+    return block;
+  }
+
+  static tl::unexpected<Error> refuse(std::string why) {
+    return unusable("block is not usable", "--block", std::move(why),
+                    std::string("write ") + blockHelp);
+  }
+
+  /// An integer in [1, high]; `fallback` where it is not given, required where that is negative.
+  Expected<int64_t> integer(const std::string &key, int64_t high, int64_t fallback) {
+    auto pair = take(key);
+    if (!pair && fallback < 0)
+      return refuse("'" + key + "' is missing");
+    if (!pair)
+      return fallback;
+    int64_t value = 0;
+    const char *end = pair->data() + pair->size();
+    auto [stop, error] = std::from_chars(pair->data(), end, value);
+    if (error != std::errc() || stop != end || value < 1 || value > high)
+      return refuse(fmt::format("{}={} is no integer from 1 to {}", key, *pair, high));
+    return value;
+  }
+
+  /// One of several words.
+  template <typename T>
+  Expected<T> word(const std::string &key, const std::map<std::string, T> &words, T fallback) {
+    auto pair = take(key);
+    if (!pair)
+      return fallback;
+    if (auto known = words.find(*pair); known != words.end())
+      return known->second;
+    std::string all;
+    for (const auto &[name, value] : words)
+      all += (all.empty() ? "" : ", ") + name;
+    return refuse(key + "=" + *pair + " is none of " + all);
+  }
+
+  Expected<bool> boolean(const std::string &key, bool fallback) {
+    return word<bool>(key, {{"true", true}, {"false", false}, {"1", true}, {"0", false}}, fallback);
+  }
+
+  Status finish() const {
+    if (!pairs.empty())
+      return refuse("there is no key '" + pairs.begin()->first + "'");
+    return {};
+  }
+
+private:
+  std::optional<std::string> take(const std::string &key) {
+    auto node = pairs.extract(key);
+    return node.empty() ? std::nullopt : std::optional(std::move(node.mapped()));
+  }
+
+  std::map<std::string, std::string> pairs;
+};
+
+} // namespace
+
+Expected<ModelDescription> cli::parseBlock(const std::string &text) {
+  KF_TRY(BlockText block, BlockText::parse(text));
+  ModelDescription d;
+  d.architecture = "block";
+  KF_TRY(d.modelDim, block.integer("d_model", modelLimits::modelDim, -1));
+  KF_TRY(d.heads, block.integer("heads", modelLimits::heads, -1));
+  KF_TRY(d.kvHeads, block.integer("kv_heads", modelLimits::heads, d.heads));
+  KF_TRY(d.headDim, block.integer("head_dim", modelLimits::headDim, 0));
+  KF_TRY(d.ffnDim, block.integer("d_ff", modelLimits::ffnDim, 4 * d.modelDim));
+  KF_TRY(d.norm, block.word<NormKind>(
+                     "norm", {{"rms", NormKind::Rms}, {"layer", NormKind::Layer}}, NormKind::Rms));
+  KF_TRY(d.activation, block.word<ActivationKind>("activation",
+                                                  {{"silu", ActivationKind::Silu},
+                                                   {"gelu", ActivationKind::Gelu},
+                                                   {"gelu_tanh", ActivationKind::GeluTanh},
+                                                   {"relu", ActivationKind::Relu}},
+                                                  ActivationKind::Silu));
+  KF_TRY(d.gated, block.boolean("gated", true));
+  KF_TRY(d.rope.present, block.boolean("rope", true));
+  KF_TRY(d.layers, block.integer("layers", modelLimits::layers, 1));
+  KF_TRY(d.vocabSize, block.integer("vocab", modelLimits::vocabulary, 0));
+  KF_TRY(d.contextLength, block.integer("context", modelLimits::context, 4096));
+  KF_CHECK(block.finish());
+  if (d.headDim == 0) {
+    if (d.modelDim % d.heads != 0)
+      return BlockText::refuse(fmt::format("d_model={} is not divisible by heads={} and head_dim is "
+                                           "not given",
+                                           d.modelDim, d.heads));
+    d.headDim = d.modelDim / d.heads;
+  }
+  if (d.rope.present)
+    d.rope.rotaryDim = d.headDim;
+  if (d.heads % d.kvHeads != 0)
+    return BlockText::refuse(
+        fmt::format("heads={} is not divisible by kv_heads={}", d.heads, d.kvHeads));
+  if (std::string defect = describeDefect(d); !defect.empty())
+    return BlockText::refuse(defect);
+  return d;
+}
+
+Status cli::checkWeightType(const ModelDescription &description, ElementType type) {
+  for (const WeightSlot &slot : weightSlots(description))
+    if (slot.shape.size() == 2 && !rowBytes(type, slot.shape[1]))
+      return unusable("weight type does not fit", slot.name,
+                      fmt::format("rows of {} elements are no whole number of {} blocks of {}",
+                                  slot.shape[1], info(type).name, info(type).blockElements),
+                      "use another --weights or other dimensions");
+  return {};
+}
+
+Expected<ElementType> cli::parseWeightType(const std::string &name) {
+  std::string known;
+  for (const ElementTypeInfo &row : elementTypes())
+    if (row.type != ElementType::I32) {
+      if (row.name == name)
+        return row.type;
+      known += (known.empty() ? "" : ", ") + std::string(row.name);
+    }
+  return unusable("unknown type of weights", "--weights " + name, "supported are " + known);
+}

@@ -1,0 +1,363 @@
+// compile: runs the compiler on a textual module; prints its kernels, runs, verifies and times it.
+#include "Commands.h"
+#include "FunctionRun.h"
+#include "TensorFiles.h"
+
+#include "kernelforge/compiler/KernelCompiler.h"
+#include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/measure/Timing.h"
+#include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/Paths.h"
+
+#include "mlir/Parser/Parser.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/SourceMgr.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <chrono>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::cli;
+using namespace kernelforge::transformer;
+
+namespace {
+
+/// The largest module that is read; a whole decoder at stage llvm stays far below.
+constexpr uint64_t maxModuleBytes = 256u << 20;
+
+struct CompileOptions {
+  std::string file, function, dumpFolder;
+  std::vector<std::string> inputs, outputs, expected, sizes;
+  bool run = false, bench = false, noFuse = false;
+
+  bool runs() const {
+    return run || bench || !inputs.empty() || !outputs.empty() || !expected.empty();
+  }
+};
+
+/// What is printed of one kernel.
+struct KernelRow {
+  std::string family;
+  const Artifact *artifact = nullptr;
+  int launches = 0;
+  std::vector<double> nanoseconds; ///< one call, by --bench
+};
+
+} // namespace
+
+static Expected<std::string> readModuleText(const std::string &file) {
+  if (file != "-")
+    return readFile(file, "module is not usable", maxModuleBytes);
+  std::string text;
+  char chunk[1 << 16];
+  while (size_t count = std::fread(chunk, 1, sizeof(chunk), stdin)) {
+    text.append(chunk, count);
+    if (text.size() > maxModuleBytes)
+      return unusable("module is not usable", "standard input",
+                      fmt::format("it is larger than {} bytes", maxModuleBytes));
+  }
+  if (std::ferror(stdin))
+    return failed("module cannot be read", "standard input", "reading failed");
+  return text;
+}
+
+/// Parses a module; the error names line and column of the first mistake.
+static Expected<OwningOpRef<ModuleOp>> parseModule(MLIRContext *context, const std::string &file) {
+  KF_TRY(std::string text, readModuleText(file));
+  std::string where = file == "-" ? "standard input" : file, why;
+  ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error || !why.empty())
+      return success();
+    why = diagnostic.str();
+    if (auto location = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
+      where += fmt::format(":{}:{}", location.getLine(), location.getColumn());
+    return success();
+  });
+  llvm::SourceMgr sources;
+  sources.AddNewSourceBuffer(llvm::MemoryBuffer::getMemBufferCopy(text, "module"), llvm::SMLoc());
+  auto module = parseSourceFile<ModuleOp>(sources, ParserConfig(context));
+  if (!module)
+    return unusable("module is not usable", where, why.empty() ? "it cannot be parsed" : why);
+  return module;
+}
+
+/// --size NAME=N, as values.
+static Expected<SizeValues> parseSizes(const std::vector<std::string> &texts) {
+  SizeValues sizes;
+  for (const std::string &text : texts) {
+    const size_t equals = text.find('=');
+    int64_t value = 0;
+    const char *begin = text.data() + std::min(equals, text.size() - 1) + 1;
+    const char *end = text.data() + text.size();
+    auto [stop, error] = std::from_chars(begin, end, value);
+    if (equals == std::string::npos || equals == 0 || error != std::errc() || stop != end)
+      return unusable("wrong usage", "--size " + text, "it is no NAME=N");
+    if (!sizes.emplace(text.substr(0, equals), value).second)
+      return unusable("wrong usage", "--size " + text, "that size is given twice");
+  }
+  return sizes;
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels
+//===----------------------------------------------------------------------===//
+
+/// Kernels in the order of the module: all, or those that `function` launches.
+static std::vector<KernelRow> listKernels(ModuleOp module, const std::vector<Artifact> &artifacts,
+                                          func::FuncOp only) {
+  std::map<std::string, int> launches;
+  auto count = [&](func::FuncOp function) {
+    function.walk([&](LaunchOp launch) { ++launches[launch.getKernel().str()]; });
+  };
+  if (only)
+    count(only);
+  else
+    for (auto function : module.getOps<func::FuncOp>())
+      count(function);
+  std::vector<KernelRow> rows;
+  for (const Artifact &artifact : artifacts)
+    if (!only || launches.count(artifact.kernel))
+      rows.push_back({module.lookupSymbol<KernelOp>(artifact.kernel).getFamily().str(), &artifact,
+                      launches[artifact.kernel], {}});
+  return rows;
+}
+
+static Json kernelJson(const KernelRow &row) {
+  const Artifact &artifact = *row.artifact;
+  Json json = {{"name", artifact.kernel},
+               {"family", row.family},
+               {"launches", row.launches},
+               {"schedule", Json::parse(artifact.schedule)},
+               {"schedule_source", artifact.scheduleSource},
+               {"phases", artifact.phases.size()},
+               {"from_cache", artifact.fromCache},
+               {"compile_ms", artifact.compileSeconds * 1e3},
+               {"code_hash", artifact.codeHash},
+               {"resources", {{"code_bytes", artifact.code.size()}}}};
+  if (!row.nanoseconds.empty())
+    json.update({{"median_ns", median(row.nanoseconds)},
+                 {"mad_ns", medianAbsoluteDeviation(row.nanoseconds)},
+                 {"samples", row.nanoseconds.size()}});
+  return json;
+}
+
+static void printKernels(const std::vector<KernelRow> &rows) {
+  for (const KernelRow &row : rows) {
+    std::string line = fmt::format("{:<28} {:<9} x{:<4} {:<11} {}", row.artifact->kernel,
+                                   row.family, row.launches, row.artifact->scheduleSource,
+                                   row.artifact->schedule);
+    if (!row.nanoseconds.empty())
+      line += fmt::format("  {:.1f} us +- {:.1f}", median(row.nanoseconds) / 1e3,
+                          medianAbsoluteDeviation(row.nanoseconds) / 1e3);
+    print(line + "\n");
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Running
+//===----------------------------------------------------------------------===//
+
+/// Times each kernel within runs of the whole function, until half a second is over.
+static Status benchKernels(FunctionRun &run, const Program &program, std::vector<KernelRow> &rows) {
+  std::vector<int64_t> nanoseconds;
+  RunOptions options;
+  options.launchNanoseconds = &nanoseconds;
+  options.cancel = interruptFlag();
+  KF_CHECK(run.run(options));
+  const auto start = std::chrono::steady_clock::now();
+  for (int round = 0; round < 1000; ++round) {
+    const auto spent = std::chrono::steady_clock::now() - start;
+    if (round >= 10 && spent > std::chrono::milliseconds(500))
+      break;
+    KF_CHECK(run.run(options));
+    for (size_t i = 0; i < program.launches.size(); ++i)
+      for (KernelRow &row : rows)
+        if (row.artifact->kernel == program.artifacts[program.launches[i].artifact].kernel)
+          row.nanoseconds.push_back(static_cast<double>(nanoseconds[i]));
+  }
+  return {};
+}
+
+static Json comparisonJson(const Comparison &comparison, const char *reference) {
+  const Accuracy &a = comparison.accuracy;
+  return {{"name", comparison.name}, {"reference", reference}, {"max_abs", a.maxAbs},
+          {"max_rel", a.maxRel},     {"l2_rel", a.l2Rel},      {"cosine_diff", a.cosineDiff},
+          {"nan", a.nan},            {"poisoned_left", a.poisonedLeft},
+          {"tolerance", a.tolerance}, {"pass", a.pass}};
+}
+
+/// Verifies against the reference semantics, or against the files that the user expects.
+static Expected<std::vector<Comparison>>
+verify(const CompileOptions &options, const FunctionSignature &signature, const FunctionData &data,
+       const std::vector<TensorData> &reference) {
+  const std::vector<const TensorData *> outputs = outputsOf(signature, data);
+  if (!options.expected.empty() && options.expected.size() != outputs.size())
+    return unusable("wrong usage", "--expect",
+                    fmt::format("@{} gives {} arrays (results, then written caches), {} are given",
+                                signature.name, outputs.size(), options.expected.size()));
+  std::vector<Comparison> comparisons;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const bool cache = i >= data.results.size();
+    std::vector<float> expected;
+    if (options.expected.empty()) {
+      expected = reference[i].toFloats();
+    } else {
+      KF_TRY(expected, readExpected(options.expected[i], *outputs[i], cache));
+    }
+    comparisons.push_back({outputs[i]->name, compareValues(outputs[i]->toFloats(), expected,
+                                                           toleranceOf(outputs[i]->type))});
+  }
+  return comparisons;
+}
+
+static Status writeOutputs(const CompileOptions &options, const FunctionSignature &signature,
+                           const FunctionData &data) {
+  const std::vector<const TensorData *> outputs = outputsOf(signature, data);
+  if (options.outputs.empty())
+    return {};
+  if (options.outputs.size() > outputs.size() || options.outputs.size() < data.results.size())
+    return unusable("wrong usage", "--output",
+                    fmt::format("@{} gives {} results and {} written caches, {} files are named",
+                                signature.name, data.results.size(),
+                                outputs.size() - data.results.size(), options.outputs.size()));
+  for (size_t i = 0; i < options.outputs.size(); ++i)
+    KF_CHECK(writeTensor(options.outputs[i], *outputs[i], i >= data.results.size()));
+  return {};
+}
+
+/// Compiles, runs, verifies; adds to `answer` and prints.
+static Expected<int> compileAndRun(const CompileOptions &options, const Context &context) {
+  KF_TRY(SessionOptions sessionOptions, requestedSession(context));
+  sessionOptions.fuse = !options.noFuse;
+  sessionOptions.dumpFolder = options.dumpFolder;
+  sessionOptions.poison = !options.bench;
+  KF_TRY(std::unique_ptr<Session> session, Session::create(sessionOptions));
+  KF_TRY(OwningOpRef<ModuleOp> module, parseModule(&session->context(), options.file));
+  KF_TRY(func::FuncOp function, findFunction(*module, options.function));
+  KF_TRY(FunctionSignature signature, readSignature(function));
+  KF_TRY(SizeValues sizes, parseSizes(options.sizes));
+  FunctionData data;
+  if (options.inputs.empty()) {
+    KF_TRY(sizes, chooseSizes(signature, sizes));
+    KF_TRY(data, randomData(signature, sizes, context.seed));
+  } else {
+    KF_TRY(data, dataFromFiles(signature, sizes, options.inputs));
+  }
+
+  OwningOpRef<ModuleOp> original = module->clone();
+  KF_CHECK(session->compile(std::move(module)));
+  std::vector<TensorData> reference;
+  if (options.expected.empty()) {
+    KF_TRY(reference, runReference(*original, signature, data));
+  }
+  KF_TRY(FunctionRun run, FunctionRun::create(*session, signature, data));
+  run.poisonResults();
+  KF_CHECK(run.run());
+  KF_TRY(std::vector<Comparison> comparisons, verify(options, signature, data, reference));
+  KF_CHECK(writeOutputs(options, signature, data));
+  bool pass = true;
+  for (const Comparison &comparison : comparisons)
+    pass &= comparison.accuracy.pass;
+
+  const Program &program = *session->program(signature.name);
+  auto compiled = session->module().lookupSymbol<func::FuncOp>(signature.name);
+  std::vector<KernelRow> rows = listKernels(session->module(), program.artifacts, compiled);
+  if (options.bench)
+    KF_CHECK(benchKernels(run, program, rows));
+
+  const char *against = options.expected.empty() ? "f64" : "expected";
+  if (context.json) {
+    Json answer = {{"function", signature.name}, {"sizes", data.sizes}, {"pass", pass},
+                   {"arena_bytes", program.arenaBytes}};
+    for (const KernelRow &row : rows)
+      answer["kernels"].push_back(kernelJson(row));
+    for (const Comparison &comparison : comparisons)
+      answer["accuracy"].push_back(comparisonJson(comparison, against));
+    printJson(answer);
+  } else {
+    printKernels(rows);
+    for (const Comparison &comparison : comparisons)
+      print(fmt::format("{}: {} against {}: max error {:.3g} of {:.3g} (tolerance {:g}), {} not "
+                        "numbers\n",
+                        comparison.name, comparison.accuracy.pass ? "ok" : "WRONG", against,
+                        comparison.accuracy.maxAbs, comparison.accuracy.maxReference,
+                        comparison.accuracy.tolerance,
+                        comparison.accuracy.nan + comparison.accuracy.poisonedLeft));
+  }
+  return pass ? 0
+              : report(Error{ErrorKind::No, "verification failed", "@" + signature.name,
+                             std::string("a result differs from ") + against, ""},
+                       false);
+}
+
+/// Compiles without running: for any target that code can be generated for.
+static Expected<int> compileOnly(const CompileOptions &options, const Context &context) {
+  PipelineOptions pipeline;
+  KF_TRY(pipeline.target, requestedTarget(context));
+  pipeline.threads = requestedThreads(context);
+  pipeline.fuse = !options.noFuse;
+  pipeline.dumpFolder = options.dumpFolder;
+  DialectRegistry registry;
+  registerAllStages(registry);
+  MLIRContext mlirContext(registry);
+  mlirContext.loadAllAvailableDialects();
+  KF_TRY(OwningOpRef<ModuleOp> module, parseModule(&mlirContext, options.file));
+  KF_CHECK(runToStage(*module, Stage::Scheduled, pipeline));
+  ObjectCache cache = ObjectCache::disabled();
+  if (!context.noCache) {
+    KF_TRY(std::filesystem::path folder, objectsDirectory());
+    cache = ObjectCache::open(folder);
+  }
+  KF_TRY(std::vector<Artifact> artifacts,
+         compileKernels(*module, pipeline.target, pipeline.threads, cache));
+  func::FuncOp only;
+  if (!options.function.empty()) {
+    KF_TRY(only, findFunction(*module, options.function));
+  }
+  std::vector<KernelRow> rows = listKernels(*module, artifacts, only);
+  if (context.json) {
+    Json answer = {{"target", pipeline.target.cpu}, {"kernels", Json::array()}};
+    for (const KernelRow &row : rows)
+      answer["kernels"].push_back(kernelJson(row));
+    printJson(answer);
+  } else {
+    printKernels(rows);
+  }
+  return 0;
+}
+
+void cli::addCompile(CLI::App &app, Context &context) {
+  auto options = std::make_shared<CompileOptions>();
+  CLI::App &command = addCommand(
+      app, context,
+      {"compile", "compile a textual module, run it and verify it",
+       "compile block.mlir --function decode --run --size context=128"},
+      [options, &context] {
+        return options->runs() ? compileAndRun(*options, context) : compileOnly(*options, context);
+      });
+  addTargetOptions(command, context);
+  addSeedOption(command, context);
+  command.add_option("file", options->file, "a module at any stage (- reads standard input)")
+      ->required();
+  command.add_option("--function", options->function, "the function to compile or run");
+  command.add_flag("--run", options->run, "run on random input and verify the results");
+  command.add_option("--input", options->inputs,
+                     "a .npy file for each tensor or cache argument, in order")
+      ->allow_extra_args(false);
+  command.add_option("--output", options->outputs,
+                     "write each result, then each written cache, to a .npy file")
+      ->allow_extra_args(false);
+  command.add_option("--expect", options->expected,
+                     "check each result and written cache against a .npy file")
+      ->allow_extra_args(false);
+  command.add_option("--size", options->sizes, "value of a dynamic size: NAME=N")
+      ->allow_extra_args(false);
+  command.add_flag("--bench", options->bench, "time each kernel");
+  command.add_flag("--no-fuse", options->noFuse, "every operation is a kernel of its own");
+  command.add_option("--dump-passes", options->dumpFolder,
+                     "write the module after each pass that changed it into this folder");
+}

@@ -1,0 +1,153 @@
+// emit-mlir: a block or model at any stage of the compiler, as text.
+#include "BlockOption.h"
+#include "Commands.h"
+
+#include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/llm/ModelFile.h"
+#include "kernelforge/llm/ModelNames.h"
+#include "kernelforge/support/AtomicFile.h"
+
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::cli;
+using namespace kernelforge::transformer;
+
+namespace {
+
+struct EmitOptions {
+  std::string block, model, phase, weights = "f32", stage = "transformer", kernel, dumpFolder, output;
+  bool noFuse = false;
+};
+
+/// What is emitted: a description, and the type of each weight.
+struct Subject {
+  ModelDescription description;
+  std::map<std::string, ElementType, std::less<>> types; ///< of a model's weights
+  ElementType otherwise = ElementType::F32;
+
+  ElementType typeOf(StringRef name) const {
+    auto known = types.find(std::string_view(name.data(), name.size()));
+    return known == types.end() ? otherwise : known->second;
+  }
+};
+
+} // namespace
+
+static Expected<Subject> readSubject(const EmitOptions &options) {
+  Subject subject;
+  if (!options.block.empty()) {
+    KF_TRY(subject.description, parseBlock(options.block));
+    KF_TRY(subject.otherwise, parseWeightType(options.weights));
+    KF_CHECK(checkWeightType(subject.description, subject.otherwise));
+    return subject;
+  }
+  KF_TRY(std::string path, resolveModel(options.model));
+  KF_TRY(ModelFile model, openModel(path));
+  subject.description = std::move(model.description);
+  for (const Weight &weight : model.weights)
+    subject.types.emplace(weight.name, weight.type);
+  return subject;
+}
+
+static std::vector<FunctionRange> rangesOf(const EmitOptions &options) {
+  std::vector<FunctionRange> ranges;
+  if (options.phase != "decode")
+    ranges.push_back({"prefill", 2, 512, 1, 1});
+  if (options.phase != "prefill")
+    ranges.push_back({"decode", 1, 1, 1, 1});
+  return ranges;
+}
+
+/// Leaves nothing in `module` but the kernel and what it names.
+static Status keepOnly(ModuleOp module, const std::string &name) {
+  llvm::SetVector<Operation *> kept;
+  if (auto kernel = module.lookupSymbol<KernelOp>(name))
+    kept.insert(kernel);
+  else
+    return unusable("unknown kernel", name, "the module has no kernel of that name at this stage",
+                    "see the names at stage fused");
+  for (size_t i = 0; i < kept.size(); ++i)
+    if (auto uses = SymbolTable::getSymbolUses(kept[i]))
+      for (SymbolTable::SymbolUse use : *uses)
+        if (Operation *used = module.lookupSymbol(use.getSymbolRef().getRootReference()))
+          kept.insert(used);
+  for (Operation &op : llvm::make_early_inc_range(*module.getBody()))
+    if (!kept.contains(&op))
+      op.erase();
+  return {};
+}
+
+static Expected<std::string> emitText(const EmitOptions &options, const Context &context) {
+  KF_TRY(Stage stage, parseStage(options.stage));
+  PipelineOptions pipeline;
+  KF_TRY(pipeline.target, requestedTarget(context));
+  pipeline.threads = requestedThreads(context);
+  pipeline.fuse = !options.noFuse;
+  pipeline.dumpFolder = options.dumpFolder;
+  KF_TRY(Subject subject, readSubject(options));
+
+  DialectRegistry registry;
+  registerAllStages(registry);
+  MLIRContext mlirContext(registry);
+  mlirContext.loadAllAvailableDialects();
+  OwningOpRef<ModuleOp> module =
+      buildDecoder(&mlirContext, subject.description, rangesOf(options),
+                   [&](StringRef name) { return subject.typeOf(name); });
+  if (stage == Stage::Asm) {
+    KF_CHECK(runToStage(*module, Stage::Scheduled, pipeline));
+    return printAssembly(*module, pipeline, options.kernel);
+  }
+  KF_CHECK(runToStage(*module, stage, pipeline));
+  if (!options.kernel.empty())
+    KF_CHECK(keepOnly(*module, options.kernel));
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module->print(stream);
+  stream << "\n";
+  return text;
+}
+
+static Expected<int> emitMlir(const EmitOptions &options, const Context &context) {
+  if (options.block.empty() == options.model.empty())
+    return unusable("wrong usage", "kernelforge emit-mlir", "give either --block or --model");
+  KF_TRY(std::string text, emitText(options, context));
+  if (!options.output.empty())
+    KF_CHECK(writeFileAtomically(options.output, text));
+  if (context.json) {
+    Json answer = {{"stage", options.stage}, {"bytes", text.size()}};
+    answer[options.output.empty() ? "text" : "file"] = options.output.empty() ? text : options.output;
+    printJson(answer);
+  } else if (options.output.empty()) {
+    print(text);
+  }
+  return 0;
+}
+
+void cli::addEmitMlir(CLI::App &app, Context &context) {
+  auto options = std::make_shared<EmitOptions>();
+  CLI::App &command = addCommand(
+      app, context,
+      {"emit-mlir", "print a block or model at a stage of the compiler",
+       "emit-mlir --block d_model=576,heads=9,kv_heads=3,d_ff=1536 --stage fused"},
+      [options, &context] { return emitMlir(*options, context); });
+  addTargetOptions(command, context);
+  command.add_option("--block", options->block, blockHelp);
+  command.add_option("--model", options->model, "a model's name, file or folder");
+  command.add_option("--weights", options->weights, "type of a block's weight matrices")
+      ->capture_default_str();
+  command.add_option("--phase", options->phase, "prefill or decode (default: both)")
+      ->check(CLI::IsMember({"prefill", "decode"}));
+  command
+      .add_option("--stage", options->stage,
+                  "transformer, fused, scheduled, target, llvm or asm")
+      ->capture_default_str();
+  command.add_option("--kernel", options->kernel, "print this kernel alone");
+  command.add_flag("--no-fuse", options->noFuse, "every operation is a kernel of its own");
+  command.add_option("--dump-passes", options->dumpFolder,
+                     "write the module after each pass that changed it into this folder");
+  command.add_option("-o,--output", options->output, "write to this file");
+}

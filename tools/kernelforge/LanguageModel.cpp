@@ -1,0 +1,151 @@
+#include "LanguageModel.h"
+
+#include "kernelforge/llm/ModelNames.h"
+#include "kernelforge/llm/RandomModel.h"
+#include "kernelforge/support/Progress.h"
+
+#include <fmt/format.h>
+#include <map>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+
+using namespace kernelforge;
+using namespace kernelforge::cli;
+
+//===----------------------------------------------------------------------===//
+// Options and loading
+//===----------------------------------------------------------------------===//
+
+void cli::addModelOptions(CLI::App &command, ModelChoice &choice) {
+  CLI::Option *model =
+      command.add_option("-m,--model", choice.model,
+                         "a GGUF file, a folder with config.json and safetensors, or a name");
+  command
+      .add_option("--random-weights", choice.randomWeights,
+                  "instead of a model: random weights for a config.json, a GGUF file's shape, or " +
+                      builtInShapes())
+      ->excludes(model);
+  command.add_option("--random-type", choice.randomType, "type of random weights")
+      ->capture_default_str();
+}
+
+void cli::addRunOptions(CLI::App &command, ModelChoice &choice) {
+  command
+      .add_option("--backend", choice.backend,
+                  "cpu, or reference: interpreted by the operations' definitions, slowly")
+      ->check(CLI::IsMember({"cpu", "reference"}))
+      ->capture_default_str();
+  command.add_flag("--no-fuse", choice.noFuse, "make every operation a kernel of its own");
+  command.add_option("--prefill-chunk", choice.prefillChunk, "most tokens of one run of the prompt")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
+      ->capture_default_str();
+}
+
+Expected<ModelFile> cli::openChosenModel(const ModelChoice &choice, const Context &context) {
+  Progress progress("opening the model", 0);
+  if (!choice.randomWeights.empty()) {
+    RandomModelOptions options;
+    const auto type = elementTypeByName(choice.randomType);
+    if (!type || *type == ElementType::I32)
+      return unusable("unknown type of weights", "--random-type", choice.randomType,
+                      "types are f32, f16, bf16, q4_0, q4_1 and q8_0");
+    options.matrixType = *type;
+    options.seed = context.seed;
+    return makeRandomModel(choice.randomWeights, options);
+  }
+  if (choice.model.empty())
+    return unusable("wrong usage", "kernelforge " + context.command, "no model is named",
+                    "name one with -m, or use --random-weights");
+  KF_TRY(std::string path, resolveModel(choice.model));
+  KF_TRY(ModelFile file, openModel(path));
+  for (const std::string &warning : file.warnings)
+    spdlog::warn("{}", escapeControls(warning));
+  return file;
+}
+
+Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const ModelChoice &choice,
+                                     const Context &context, bool allLogits) {
+  LoadedModel loaded;
+  loaded.file = std::make_unique<ModelFile>(std::move(file));
+  DecoderOptions options;
+  KF_TRY(options.session, requestedSession(context));
+  options.session.backend =
+      choice.backend == "reference" ? BackendKind::Reference : BackendKind::Cpu;
+  options.session.fuse = !choice.noFuse;
+  options.context = choice.context;
+  options.prefillChunk = choice.prefillChunk;
+  options.allLogits = allLogits;
+  Progress progress("compiling kernels", 0);
+  KF_TRY(loaded.decoder, Decoder::create(*loaded.file, std::move(options)));
+  loaded.loadSeconds = openSeconds + loaded.decoder->loadSeconds();
+  return loaded;
+}
+
+double cli::secondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+//===----------------------------------------------------------------------===//
+// Printing
+//===----------------------------------------------------------------------===//
+
+std::string cli::targetName(const Decoder &decoder) {
+  const SessionOptions &options = decoder.session().options();
+  if (options.backend == BackendKind::Reference)
+    return "reference";
+  const std::string features = options.target.featureString();
+  return options.target.cpu + (features.empty() ? "" : "," + features);
+}
+
+static void describeProgram(const Program &program, std::string &out) {
+  std::map<int, int> uses;
+  for (const Launch &launch : program.launches)
+    ++uses[launch.artifact];
+  std::string sizes;
+  for (const ProgramSize &size : program.sizes)
+    sizes += fmt::format("{}{} {} to {}", sizes.empty() ? "" : ", ", size.name, size.min, size.max);
+  out += fmt::format("function {} ({}): {} launches of {} kernels, {} of intermediates\n",
+                     program.function, sizes, program.launches.size(), uses.size(),
+                     printBytes(program.arenaBytes));
+  for (const auto &[index, count] : uses) {
+    const Artifact &artifact = program.artifacts[static_cast<size_t>(index)];
+    out += fmt::format("  kernel {:<40} x{:<3} {} ({}{})\n", artifact.kernel, count,
+                       artifact.schedule, artifact.scheduleSource,
+                       artifact.fromCache
+                           ? ", cached"
+                           : fmt::format(", compiled in {:.2f} s", artifact.compileSeconds));
+  }
+  std::vector<int64_t> maxima;
+  for (const ProgramSize &size : program.sizes)
+    maxima.push_back(size.max);
+  for (const Buffer &buffer : program.buffers)
+    if (buffer.kind == BufferKind::Intermediate)
+      out += fmt::format("  buffer {:<40} at {:>10}, {} bytes\n", buffer.name, buffer.offset,
+                         buffer.bytes.evaluate(maxima.data()));
+}
+
+std::string cli::describePrograms(const Decoder &decoder) {
+  std::string out;
+  for (const char *function : {"prefill", "decode"})
+    if (const Program *program = decoder.session().program(function))
+      describeProgram(*program, out);
+  return out;
+}
+
+std::string cli::printBytes(int64_t bytes) {
+  constexpr double unit = 1024;
+  const auto value = static_cast<double>(bytes);
+  if (value < unit)
+    return fmt::format("{} B", bytes);
+  if (value < unit * unit)
+    return fmt::format("{:.1f} KiB", value / unit);
+  if (value < unit * unit * unit)
+    return fmt::format("{:.1f} MiB", value / (unit * unit));
+  return fmt::format("{:.2f} GiB", value / (unit * unit * unit));
+}
+
+int64_t cli::peakResidentBytes() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+}

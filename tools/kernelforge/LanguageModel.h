@@ -1,0 +1,62 @@
+// What the commands that run a language model share: their options, loading, and printing.
+#pragma once
+
+#include "Command.h"
+
+#include "kernelforge/llm/ModelFile.h"
+#include "kernelforge/llm/Tokenizer.h"
+#include "kernelforge/llm/runtime/Decoder.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace kernelforge::cli {
+
+/// Which model, and how it is run.
+struct ModelChoice {
+  std::string model;         ///< -m: name, file or folder
+  std::string randomWeights; ///< --random-weights: a configuration instead of a model
+  std::string randomType = "q4_1";
+  std::string backend = "cpu";
+  int64_t context = 0; ///< 0: the smaller of the model's and 4,096
+  int64_t prefillChunk = 512;
+  bool noFuse = false;
+};
+
+/// Adds -m, and --random-weights with --random-type.
+void addModelOptions(CLI::App &command, ModelChoice &choice);
+
+/// Adds --backend, --no-fuse and --prefill-chunk.
+void addRunOptions(CLI::App &command, ModelChoice &choice);
+
+/// The files of the chosen model, opened and checked, or random weights in its place.
+Expected<ModelFile> openChosenModel(const ModelChoice &choice, const Context &context);
+
+/// A model ready to run.
+struct LoadedModel {
+  std::unique_ptr<ModelFile> file;
+  std::unique_ptr<Decoder> decoder;
+  double loadSeconds = 0; ///< opening, binding and packing
+};
+
+/// Makes a decoder of an opened model, showing progress. `openSeconds` is what opening took.
+Expected<LoadedModel> loadModel(ModelFile file, double openSeconds, const ModelChoice &choice,
+                                const Context &context, bool allLogits);
+
+/// Seconds since `start`.
+double secondsSince(std::chrono::steady_clock::time_point start);
+
+/// The processor and features that a decoder's code is for; "reference" where it is interpreted.
+std::string targetName(const Decoder &decoder);
+
+/// For -v: every function's kernels with schedules, and its memory plan.
+std::string describePrograms(const Decoder &decoder);
+
+/// "93.8 MiB"
+std::string printBytes(int64_t bytes);
+
+/// Most memory that this process ever held.
+int64_t peakResidentBytes();
+
+} // namespace kernelforge::cli

@@ -1,0 +1,190 @@
+// kernelforge llm-bench: rates of prefill and decode by llama-bench's rules: random tokens, one
+// warm-up, no tokenization and no sampling in the measured time.
+#include "Commands.h"
+#include "LanguageModel.h"
+
+#include "kernelforge/support/CounterRandom.h"
+#include "kernelforge/support/Progress.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+using namespace kernelforge;
+using namespace kernelforge::cli;
+
+namespace {
+
+struct BenchOptions {
+  ModelChoice choice;
+  std::vector<int64_t> prompts{512}, generations{128}, depths{0};
+  int64_t repetitions = 5;
+};
+
+struct BenchTest {
+  bool isPrompt = true;
+  int64_t tokens = 0;
+  int64_t depth = 0; ///< tokens in the cache before the measured ones
+
+  std::string name() const {
+    return fmt::format("{}{}", isPrompt ? "pp" : "tg", tokens) +
+           (depth > 0 ? fmt::format("@d{}", depth) : "");
+  }
+};
+
+struct BenchRow {
+  std::string test;
+  std::vector<double> samples; ///< tokens per second
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+std::vector<BenchTest> testsOf(const BenchOptions &options) {
+  std::vector<BenchTest> tests;
+  for (int64_t depth : options.depths) {
+    for (int64_t tokens : options.prompts)
+      if (tokens > 0)
+        tests.push_back({true, tokens, depth});
+    for (int64_t tokens : options.generations)
+      if (tokens > 0)
+        tests.push_back({false, tokens, depth});
+  }
+  return tests;
+}
+
+/// The tests of one decoder.
+class Bench {
+public:
+  Bench(Decoder &decoder, uint64_t seed)
+      : decoder(decoder), seed(seed), cancel(interruptFlag()) {}
+
+  Expected<BenchRow> run(const BenchTest &test, int64_t repetitions) {
+    Progress progress(test.name(), repetitions);
+    BenchRow row{test.name(), {}};
+    KF_CHECK(fill(test.depth));
+    // As the measured run, but one step is enough to warm up decoding.
+    KF_CHECK(measure(test, test.isPrompt ? test.tokens : 1));
+    for (int64_t i = 0; i < repetitions; ++i) {
+      KF_TRY(double seconds, measure(test, test.tokens));
+      row.samples.push_back(static_cast<double>(test.tokens) / seconds);
+      progress.update(i + 1);
+    }
+    return row;
+  }
+
+private:
+  /// Random tokens, other ones at each call.
+  std::vector<TokenId> randomTokens(int64_t count) {
+    const auto vocabulary = static_cast<uint64_t>(decoder.description().vocabSize);
+    std::vector<TokenId> tokens(static_cast<size_t>(count));
+    for (TokenId &token : tokens)
+      token = static_cast<TokenId>(randomBits(seed, drawn++) % vocabulary);
+    return tokens;
+  }
+
+  Status fill(int64_t depth) {
+    decoder.truncate(0);
+    if (depth > 0)
+      KF_CHECK(decoder.append(randomTokens(depth), cancel));
+    return {};
+  }
+
+  /// Seconds for `tokens` tokens on top of what fill() left, which is what remains afterwards.
+  Expected<double> measure(const BenchTest &test, int64_t tokens) {
+    decoder.truncate(test.depth);
+    const std::vector<TokenId> ids = randomTokens(tokens);
+    const size_t step = test.isPrompt ? ids.size() : 1;
+    const auto start = std::chrono::steady_clock::now();
+    for (size_t at = 0; at < ids.size(); at += step)
+      KF_CHECK(decoder.append(std::span(ids).subspan(at, step), cancel));
+    return secondsSince(start);
+  }
+
+  Decoder &decoder;
+  uint64_t seed;
+  uint64_t drawn = 0;
+  const std::atomic<bool> *cancel;
+};
+
+Json toJson(const std::vector<BenchRow> &rows, const LoadedModel &model, const Context &context) {
+  Json list = Json::array();
+  for (const BenchRow &row : rows)
+    list.push_back({{"test", row.test},
+                    {"median_tokens_per_s", median(row.samples)},
+                    {"samples", row.samples}});
+  return {{"model", model.file->name},
+          {"target", targetName(*model.decoder)},
+          {"threads", requestedThreads(context)},
+          {"rows", std::move(list)}};
+}
+
+void printTable(const std::vector<BenchRow> &rows, const LoadedModel &model,
+                const Context &context) {
+  print(fmt::format("{} on {}, {} threads\n", model.file->name, targetName(*model.decoder),
+                    requestedThreads(context)));
+  print(fmt::format("{:<16} {:>12} {:>12} {:>12}\n", "test", "tokens/s", "lowest", "highest"));
+  for (const BenchRow &row : rows) {
+    const auto [low, high] = std::minmax_element(row.samples.begin(), row.samples.end());
+    print(fmt::format("{:<16} {:>12.2f} {:>12.2f} {:>12.2f}\n", row.test, median(row.samples), *low,
+                      *high));
+  }
+}
+
+Expected<int> bench(BenchOptions options, const Context &context) {
+  const std::vector<BenchTest> tests = testsOf(options);
+  if (tests.empty())
+    return unusable("wrong usage", "kernelforge llm-bench", "there is nothing to measure",
+                    "give -p or -n above 0");
+  for (const BenchTest &test : tests)
+    options.choice.context = std::max(options.choice.context, test.depth + test.tokens);
+  const auto start = std::chrono::steady_clock::now();
+  KF_TRY(ModelFile file, openChosenModel(options.choice, context));
+  KF_TRY(LoadedModel model,
+         loadModel(std::move(file), secondsSince(start), options.choice, context, false));
+  if (context.verbosity > 0)
+    fmt::print(stderr, "{}", describePrograms(*model.decoder));
+  Bench bench(*model.decoder, context.seed);
+  std::vector<BenchRow> rows;
+  for (const BenchTest &test : tests) {
+    KF_TRY(BenchRow row, bench.run(test, options.repetitions));
+    rows.push_back(std::move(row));
+  }
+  if (context.json)
+    printJson(toJson(rows, model, context));
+  else
+    printTable(rows, model, context);
+  return 0;
+}
+
+} // namespace
+
+void cli::addLlmBench(CLI::App &app, Context &context) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App &command = addCommand(app, context,
+                                 {"llm-bench", "measures prefill and decode of a language model",
+                                  "llm-bench -m smollm2 -p 512 -n 128 -r 5"},
+                                 [options, &context] { return bench(*options, context); });
+  addTargetOptions(command, context);
+  addSeedOption(command, context);
+  addModelOptions(command, options->choice);
+  addRunOptions(command, options->choice);
+  const auto tokens = CLI::Range(int64_t(0), int64_t(1) << 27);
+  command.add_option("-p,--prompt-tokens", options->prompts, "lengths of prompts: 512,2048")
+      ->delimiter(',')
+      ->check(tokens)
+      ->capture_default_str();
+  command.add_option("-n,--max-tokens", options->generations, "numbers of tokens to generate")
+      ->delimiter(',')
+      ->check(tokens)
+      ->capture_default_str();
+  command.add_option("-d,--depth", options->depths, "tokens in the cache before the measured ones")
+      ->delimiter(',')
+      ->check(tokens)
+      ->capture_default_str();
+  command.add_option("-r,--repetitions", options->repetitions, "samples of each test")
+      ->check(CLI::Range(int64_t(1), int64_t(100000)))
+      ->capture_default_str();
+}

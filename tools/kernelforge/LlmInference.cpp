@@ -1,0 +1,355 @@
+// kernelforge llm-inference: generates text after a prompt.
+#include "Commands.h"
+#include "LanguageModel.h"
+
+#include "kernelforge/llm/ChatTemplate.h"
+#include "kernelforge/llm/Generate.h"
+#include "kernelforge/support/CheckedArithmetic.h"
+#include "kernelforge/support/Host.h"
+#include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/Npy.h"
+#include "kernelforge/support/Progress.h"
+
+#include <ctime>
+#include <fmt/format.h>
+#include <unistd.h>
+
+using namespace kernelforge;
+using namespace kernelforge::cli;
+
+namespace {
+
+struct InferenceOptions {
+  ModelChoice choice;
+  std::string prompt, promptFile, system, logitsFile;
+  std::vector<TokenId> promptIds;
+  GenerateOptions generate;
+  bool chat = false;
+  bool kernelTimes = false;
+};
+
+/// A run's parts, for printing.
+struct Inference {
+  std::vector<TokenId> promptIds;
+  Generation generation;
+  LoadedModel model;
+};
+
+//===----------------------------------------------------------------------===//
+// Prompt
+//===----------------------------------------------------------------------===//
+
+Expected<std::string> readPrompt(const InferenceOptions &options) {
+  if (options.promptFile.empty())
+    return options.prompt;
+  return readFile(options.promptFile, "prompt is not usable", Tokenizer::maxTextBytes);
+}
+
+Expected<std::vector<TokenId>> encodeTurn(const ModelFile &file, const Tokenizer &tokenizer,
+                                          const InferenceOptions &options,
+                                          const std::string &text) {
+  if (file.chatTemplate.empty())
+    return unusable("chat is not possible", file.path, "the model brings no chat template",
+                    "leave out --chat");
+  ChatInput input;
+  if (!options.system.empty())
+    input.messages.push_back({"system", options.system});
+  input.messages.push_back({"user", text});
+  if (tokenizer.bos())
+    input.bosToken = tokenizer.piece(*tokenizer.bos());
+  if (tokenizer.eos())
+    input.eosToken = tokenizer.piece(*tokenizer.eos());
+  const std::time_t now = std::time(nullptr);
+  std::tm local = {};
+  if (localtime_r(&now, &local))
+    input.now = local;
+  KF_TRY(ChatTemplate chat, ChatTemplate::parse(file.chatTemplate, file.path));
+  KF_TRY(ChatPrompt prompt, chat.render(input));
+  return encodeChat(tokenizer, prompt);
+}
+
+/// The ids of the prompt. Raw ids are taken as they are; a raw text gets BOS where the model wants
+/// one and the text does not begin with it.
+Expected<std::vector<TokenId>> encodePrompt(const ModelFile &file, const Tokenizer *tokenizer,
+                                            const InferenceOptions &options) {
+  if (!options.promptIds.empty())
+    return options.promptIds;
+  KF_TRY(std::string text, readPrompt(options));
+  if (options.chat)
+    return encodeTurn(file, *tokenizer, options, text);
+  KF_TRY(std::vector<TokenId> ids, tokenizer->encode(text, true));
+  if (tokenizer->addBos() && (ids.empty() || ids.front() != *tokenizer->bos()))
+    ids.insert(ids.begin(), *tokenizer->bos());
+  return ids;
+}
+
+Status checkUsage(const InferenceOptions &options, const Context &context) {
+  auto error = [&](std::string why, std::string hint) {
+    return unusable("wrong usage", "kernelforge " + context.command, std::move(why),
+                    std::move(hint));
+  };
+  if (options.prompt.empty() && options.promptFile.empty() && options.promptIds.empty())
+    return error("there is no prompt", "give one with -p, --prompt-file or --prompt-ids");
+  if (options.chat && !options.promptIds.empty())
+    return error("--chat needs a text, not --prompt-ids", "use -p or --prompt-file");
+  if (!options.system.empty() && !options.chat)
+    return error("--system is a message of a chat", "add --chat");
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Running
+//===----------------------------------------------------------------------===//
+
+/// The logits of every position of the prompt.
+struct LogitsFile {
+  std::string path;
+  std::vector<float> values;
+  uint64_t positions = 0, vocabulary = 0;
+
+  static Expected<LogitsFile> plan(const std::string &path, size_t positions, int64_t vocabulary) {
+    LogitsFile file{path, {}, positions, static_cast<uint64_t>(vocabulary)};
+    const auto bytes = checkedProduct({file.positions, file.vocabulary, sizeof(float)});
+    if (!bytes || *bytes > static_cast<uint64_t>(host().memoryBytes))
+      return unusable("logits do not fit in memory", path,
+                      fmt::format("{} positions of {} values", positions, vocabulary),
+                      "shorten the prompt");
+    file.values.resize(file.positions * file.vocabulary);
+    return file;
+  }
+
+  Status write() const {
+    const uint64_t shape[] = {positions, vocabulary};
+    return writeNpy(path, NpyType::F32, shape, std::as_bytes(std::span(values)));
+  }
+};
+
+/// Runs the prompt in steps of the decoder's, so that each position's logits can be kept.
+Expected<std::span<const float>> scorePrompt(Decoder &decoder, std::span<const TokenId> prompt,
+                                             LogitsFile &file, Progress &progress,
+                                             const std::atomic<bool> *cancel) {
+  auto keep = [&](int64_t position, std::span<const float> row) {
+    std::copy(row.begin(), row.end(),
+              file.values.begin() + position * static_cast<int64_t>(file.vocabulary));
+    progress.update(position);
+  };
+  KF_CHECK(decoder.score(prompt, keep, cancel));
+  return std::span<const float>(file.values).last(file.vocabulary);
+}
+
+/// Generates; the text goes to standard output as it comes unless JSON was asked for.
+Expected<Generation> run(Inference &inference, const Tokenizer *tokenizer,
+                         const InferenceOptions &options, const Context &context) {
+  Decoder &decoder = *inference.model.decoder;
+  const std::atomic<bool> *cancel = interruptFlag();
+  std::optional<LogitsFile> logits;
+  if (!options.logitsFile.empty()) {
+    KF_TRY(logits, LogitsFile::plan(options.logitsFile, inference.promptIds.size(),
+                                    decoder.description().vocabSize));
+  }
+  auto append = [&](std::span<const TokenId> tokens) -> Expected<std::span<const float>> {
+    if (outputFailed())
+      return failed("output cannot be written", "standard output", std::strerror(errno));
+    if (decoder.length() > 0)
+      return decoder.append(tokens, cancel);
+    Progress progress("running the prompt", static_cast<int64_t>(tokens.size()));
+    if (logits)
+      return scorePrompt(decoder, tokens, *logits, progress, cancel);
+    return decoder.append(tokens, cancel, [&](int64_t done) { progress.update(done); });
+  };
+  std::function<void(std::string_view)> show;
+  if (!context.json)
+    show = [](std::string_view text) { print(text); };
+  KF_TRY(Generation generation, generate(append, tokenizer, inference.promptIds, decoder.context(),
+                                         options.generate, show, cancel));
+  if (logits && decoder.length() >= static_cast<int64_t>(inference.promptIds.size()))
+    KF_CHECK(logits->write());
+  return generation;
+}
+
+//===----------------------------------------------------------------------===//
+// Answers
+//===----------------------------------------------------------------------===//
+
+/// Bytes of weights that decoding read in a second, in units of 10^9.
+double decodeGbPerSecond(const Inference &inference) {
+  return inference.generation.decodeRate() *
+         static_cast<double>(inference.model.decoder->weightBytesPerToken()) / 1e9;
+}
+
+Json kernelsJson(const std::vector<KernelTime> &times) {
+  Json rows = Json::array();
+  for (const KernelTime &time : times) {
+    const double perSecond = time.seconds > 0 ? 1e-9 / time.seconds : 0;
+    rows.push_back({{"name", time.name},
+                    {"calls", time.calls},
+                    {"total_s", time.seconds},
+                    {"gb_per_s", time.bytes * perSecond},
+                    {"gflops", time.flops * perSecond}});
+  }
+  return rows;
+}
+
+Json toJson(const Inference &inference) {
+  const Generation &g = inference.generation;
+  const Decoder &decoder = *inference.model.decoder;
+  const DecoderMemory memory = decoder.memory();
+  return {{"model", inference.model.file->name},
+          {"target", targetName(decoder)},
+          {"context", decoder.context()},
+          {"prompt_tokens", g.promptTokens},
+          {"generated_tokens", g.ids.size()},
+          {"text", g.text},
+          {"prompt_ids", inference.promptIds},
+          {"token_ids", g.ids},
+          {"finish_reason", name(g.finish)},
+          {"logits_hash", fmt::format("{:016x}", g.logitsHash)},
+          {"timings",
+           {{"load_s", inference.model.loadSeconds},
+            {"compile_s", decoder.compileStatistics().seconds},
+            {"time_to_first_token_s", g.timings.timeToFirstToken},
+            {"prefill_s", g.timings.prefill},
+            {"prefill_tokens_per_s", g.prefillRate()},
+            {"decode_s", g.timings.decode},
+            {"decode_tokens_per_s", g.decodeRate()}}},
+          {"memory",
+           {{"mapped_bytes", memory.mappedBytes},
+            {"packed_bytes", memory.packedBytes},
+            {"kv_cache_bytes", memory.kvCacheBytes},
+            {"scratch_bytes", memory.scratchBytes},
+            {"peak_rss_bytes", peakResidentBytes()}}},
+          {"bandwidth", {{"decode_gb_per_s", decodeGbPerSecond(inference)}}},
+          {"kernels", kernelsJson(decoder.kernelTimes())}};
+}
+
+void printSummary(const Inference &inference) {
+  const Generation &g = inference.generation;
+  const Decoder &decoder = *inference.model.decoder;
+  const CompileStatistics &compile = decoder.compileStatistics();
+  const DecoderMemory memory = decoder.memory();
+  fmt::print(stderr, "model    {} on {}, context {}\n", inference.model.file->name,
+             targetName(decoder), decoder.context());
+  fmt::print(stderr, "start    load {:.2f} s, compile {:.2f} s ({} kernels, {} cached)\n",
+             inference.model.loadSeconds, compile.seconds, compile.kernels, compile.fromCache);
+  fmt::print(stderr, "prompt   {} tokens, {:.1f} tokens/s, first token after {:.3f} s\n",
+             g.promptTokens, g.prefillRate(), g.timings.timeToFirstToken);
+  fmt::print(stderr, "decode   {} tokens, {:.1f} tokens/s, {:.1f} GB/s of weights ({})\n",
+             g.ids.size(), g.decodeRate(), decodeGbPerSecond(inference), name(g.finish));
+  fmt::print(stderr, "memory   mapped {}, packed {}, cache {}, scratch {}, peak {}\n",
+             printBytes(memory.mappedBytes), printBytes(memory.packedBytes),
+             printBytes(memory.kvCacheBytes), printBytes(memory.scratchBytes),
+             printBytes(peakResidentBytes()));
+  fmt::print(stderr, "logits   {:016x}\n", g.logitsHash);
+}
+
+void printKernelTimes(const std::vector<KernelTime> &times) {
+  double total = 0;
+  for (const KernelTime &time : times)
+    total += time.seconds;
+  fmt::print(stderr, "{:<48} {:>7} {:>10} {:>6} {:>8} {:>8}\n", "kernel", "calls", "total ms", "%",
+             "GB/s", "GFLOP/s");
+  for (const KernelTime &time : times) {
+    const double perSecond = time.seconds > 0 ? 1e-9 / time.seconds : 0;
+    fmt::print(stderr, "{:<48} {:>7} {:>10.3f} {:>6.1f} {:>8.1f} {:>8.1f}\n", time.name,
+               time.calls, time.seconds * 1e3, total > 0 ? time.seconds / total * 100 : 0,
+               time.bytes * perSecond, time.flops * perSecond);
+  }
+}
+
+/// What standard output gets besides the text: ids where there is none, and a last newline.
+void finishText(const Generation &generation, bool hasTokenizer) {
+  if (!hasTokenizer)
+    for (TokenId id : generation.ids)
+      print(fmt::format("{} ", id));
+  print("\n");
+}
+
+Expected<int> infer(const InferenceOptions &options, const Context &context) {
+  KF_CHECK(checkUsage(options, context));
+  KF_CHECK(checkOptions(options.generate, true));
+  const auto start = std::chrono::steady_clock::now();
+  KF_TRY(ModelFile file, openChosenModel(options.choice, context));
+  // Ids can be run without a tokenizer, so one that we do not support is only a loss of text.
+  std::optional<Tokenizer> tokenizer;
+  if (auto loaded = Tokenizer::load(file.tokenizer))
+    tokenizer = std::move(*loaded);
+  else if (options.promptIds.empty())
+    return tl::unexpected<Error>(loaded.error());
+  const Tokenizer *usable = tokenizer ? &*tokenizer : nullptr;
+  KF_CHECK(checkOptions(options.generate, usable));
+
+  Inference inference;
+  KF_TRY(inference.promptIds, encodePrompt(file, usable, options));
+  KF_TRY(inference.model, loadModel(std::move(file), secondsSince(start), options.choice, context,
+                                    !options.logitsFile.empty()));
+  Decoder &decoder = *inference.model.decoder;
+  if (options.kernelTimes)
+    decoder.enableKernelTimes();
+  if (context.verbosity > 0)
+    fmt::print(stderr, "{}", describePrograms(decoder));
+  KF_TRY(inference.generation, run(inference, usable, options, context));
+  if (context.json)
+    printJson(toJson(inference));
+  else
+    finishText(inference.generation, usable);
+  if (!context.json || context.verbosity > 0)
+    printSummary(inference);
+  if (options.kernelTimes && !context.json)
+    printKernelTimes(decoder.kernelTimes());
+  return inference.generation.finish == FinishReason::Interrupted
+             ? static_cast<int>(ErrorKind::Interrupted)
+             : 0;
+}
+
+} // namespace
+
+void cli::addLlmInference(CLI::App &app, Context &context) {
+  auto options = std::make_shared<InferenceOptions>();
+  CLI::App &command = addCommand(
+      app, context,
+      {"llm-inference", "generates text after a prompt",
+       "llm-inference -m smollm2 -p \"The capital of France is\" --temperature 0 -n 32"},
+      [options, &context] {
+        options->generate.sampling.seed = context.seed;
+        return infer(*options, context);
+      });
+  addTargetOptions(command, context);
+  addSeedOption(command, context);
+  addModelOptions(command, options->choice);
+  addRunOptions(command, options->choice);
+  CLI::Option *prompt = command.add_option("-p,--prompt", options->prompt, "the text to go on from");
+  CLI::Option *file =
+      command.add_option("--prompt-file", options->promptFile, "a file with that text")
+          ->excludes(prompt);
+  command.add_option("--prompt-ids", options->promptIds, "token ids instead of a text: 1,2,3")
+      ->delimiter(',')
+      ->excludes(prompt)
+      ->excludes(file);
+  command.add_flag("--chat", options->chat, "the text is a message, in the model's chat template");
+  command.add_option("--system", options->system, "with --chat: the system message");
+
+  GenerateOptions &generate = options->generate;
+  command.add_option("-n,--max-tokens", generate.maxTokens, "most tokens to generate")
+      ->capture_default_str();
+  command
+      .add_option("-c,--context", options->choice.context,
+                  "positions of the cache (default: the smaller of the model's and 4096)")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 31));
+  SamplingOptions &sampling = generate.sampling;
+  command.add_option("--temperature", sampling.temperature, "0: always the likeliest token")
+      ->capture_default_str();
+  command.add_option("--top-k", sampling.topK, "keep the K likeliest tokens; 0: all")
+      ->capture_default_str();
+  command.add_option("--top-p", sampling.topP, "keep the fewest tokens with that probability")
+      ->capture_default_str();
+  command.add_option("--min-p", sampling.minP, "keep tokens with that share of the likeliest's")
+      ->capture_default_str();
+  command.add_option("--repeat-penalty", sampling.repeatPenalty, "above 1: avoid recent tokens")
+      ->capture_default_str();
+  command.add_option("--stop", generate.stop, "end at this text; may be given several times")
+      ->allow_extra_args(false);
+  command.add_flag("--ignore-eos", generate.ignoreEos, "go on where the model would end");
+  command.add_option("--logits", options->logitsFile,
+                     "write the logits of the prompt's positions to this .npy file");
+  command.add_flag("--kernel-times", options->kernelTimes, "measure each kernel");
+}

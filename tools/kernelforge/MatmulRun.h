@@ -1,0 +1,55 @@
+// One matmul compiled for this machine, with data and reference: what benchmark-matmul times and
+// diagnose tries.
+#pragma once
+
+#include "Command.h"
+#include "FunctionRun.h"
+
+namespace kernelforge::cli {
+
+struct MatmulProblem {
+  int64_t m = 0, n = 0, k = 0;
+  ElementType weights = ElementType::F32;
+  bool transpose = false; ///< the weight is [k, n]
+
+  std::string name() const; ///< "matmul_512x1536x576_q4_1"
+  double flops() const { return 2.0 * double(m) * double(n) * double(k); }
+  double bytes() const; ///< input, weight and result, each once
+};
+
+class MatmulRun {
+public:
+  /// Compiles with `schedule` (JSON; empty: the planner's), binds random data, computes the
+  /// reference. Unusable where the problem or the schedule is not legal.
+  static Expected<std::unique_ptr<MatmulRun>> create(const MatmulProblem &problem,
+                                                     const std::string &schedule,
+                                                     const Context &context);
+
+  /// Runs the compiled kernel, once.
+  Status runGenerated() { return run->run(); }
+
+  /// Runs the reference implementation into the same result.
+  void runReferenceKernel();
+
+  /// What runs next must write the result, all of it.
+  void poison() { run->poisonResults(); }
+
+  /// The result's distance from the reference.
+  Accuracy compare() const;
+
+  /// The result as it is now.
+  std::vector<float> result() const { return data.results.front().toFloats(); }
+
+  const Artifact &artifact() const;
+  const Session &compiled() const { return *session; }
+
+private:
+  MatmulProblem problem;
+  std::unique_ptr<Session> session;
+  FunctionSignature signature;
+  FunctionData data;
+  std::vector<float> reference;
+  std::optional<FunctionRun> run;
+};
+
+} // namespace kernelforge::cli

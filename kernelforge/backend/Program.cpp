@@ -12,20 +12,6 @@ auto inconsistent(const Program &program, std::string why) {
   return unusable("program is inconsistent", program.function, std::move(why));
 }
 
-/// Value of an extent at `sizes`; nothing where it is malformed or overflows.
-std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int64_t> sizes) {
-  if (extent.multiplier < 0 || extent.divisor < 1 || extent.size < -1 ||
-      extent.size >= int64_t(sizes.size()))
-    return std::nullopt;
-  if (extent.size < 0)
-    return extent.multiplier;
-  auto rounded = checkedRoundUp(sizes[extent.size], extent.divisor);
-  if (!rounded)
-    return std::nullopt;
-  auto value = checkedMul(extent.multiplier, *rounded / extent.divisor);
-  return value && *value <= uint64_t(INT64_MAX) ? value : std::nullopt;
-}
-
 Status checkBuffers(const Program &program, std::span<const int64_t> maxima) {
   for (const Buffer &buffer : program.buffers) {
     auto bytes = checkedExtent(buffer.bytes, maxima);
@@ -92,6 +78,19 @@ Status checkLaunch(const Program &program, const Launch &launch, std::span<const
 }
 
 } // namespace
+
+std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int64_t> sizes) {
+  if (extent.multiplier < 0 || extent.divisor < 1 || extent.size < -1 ||
+      extent.size >= int64_t(sizes.size()))
+    return std::nullopt;
+  if (extent.size < 0)
+    return extent.multiplier;
+  auto rounded = checkedRoundUp(sizes[extent.size], extent.divisor);
+  if (!rounded)
+    return std::nullopt;
+  auto value = checkedMul(extent.multiplier, *rounded / extent.divisor);
+  return value && *value <= uint64_t(INT64_MAX) ? value : std::nullopt;
+}
 
 Status checkProgram(const Program &program) {
   std::vector<int64_t> maxima;

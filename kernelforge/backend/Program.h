@@ -6,6 +6,8 @@
 #include "kernelforge/codegen/Launching.h"
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,5 +72,8 @@ struct Program {
   std::vector<Launch> launches;
   int64_t arenaBytes = 0;     ///< at the sizes' maxima
 };
+
+/// Value of an extent at `sizes`; nothing where it is malformed or beyond an int64_t.
+std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int64_t> sizes);
 
 } // namespace kernelforge

@@ -46,8 +46,8 @@ public:
         cost.bytesPerCached += 2 * keys.getHeads() * keys.getDim() * elementBytes(keys);
       } else if (auto append = dyn_cast<CacheAppendOp>(op)) {
         CacheType cache = append.getCache().getType();
-        cost.byteTerms.push_back(rowsTimes(append.getValues().getType(),
-                                           cache.getHeads() * cache.getDim() * elementBytes(cache)));
+        cost.byteTerms.push_back(rowsTimes(
+            append.getValues().getType(), cache.getHeads() * cache.getDim() * elementBytes(cache)));
       }
     }
     return std::move(cost);
@@ -74,10 +74,10 @@ private:
   Extent bytesRead(BlockArgument argument, RankedTensorType type) {
     if (argument.hasOneUse()) {
       Operation *user = *argument.getUsers().begin();
-      int64_t row = type.getRank() == 2 && !type.isDynamicDim(1)
-                        ? static_cast<int64_t>(
-                              rowBytes(*elementTypeOf(type), type.getDimSize(1)).value_or(0))
-                        : 0;
+      int64_t row =
+          type.getRank() == 2 && !type.isDynamicDim(1)
+              ? static_cast<int64_t>(rowBytes(*elementTypeOf(type), type.getDimSize(1)).value_or(0))
+              : 0;
       auto embedding = dyn_cast<EmbeddingOp>(user);
       auto gather = dyn_cast<GatherRowsOp>(user);
       auto rope = dyn_cast<RopeOp>(user);

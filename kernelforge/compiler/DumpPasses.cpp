@@ -18,13 +18,13 @@ class Dumper : public PassInstrumentation {
 public:
   explicit Dumper(std::filesystem::path folder) : folder(std::move(folder)) {}
 
+  void runBeforePass(Pass *, Operation *op) override {
+    if (last.empty())
+      last = moduleText(op);
+  }
+
   void runAfterPass(Pass *pass, Operation *op) override {
-    auto module = dyn_cast<ModuleOp>(op);
-    if (!module)
-      module = op->getParentOfType<ModuleOp>();
-    std::string text;
-    llvm::raw_string_ostream stream(text);
-    module->print(stream);
+    std::string text = moduleText(op);
     if (text == last)
       return;
     last = text;
@@ -35,6 +35,16 @@ public:
   }
 
 private:
+  static std::string moduleText(Operation *op) {
+    auto module = dyn_cast<ModuleOp>(op);
+    if (!module)
+      module = op->getParentOfType<ModuleOp>();
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    module->print(stream);
+    return text;
+  }
+
   std::filesystem::path folder;
   std::string last;
   int count = 0;

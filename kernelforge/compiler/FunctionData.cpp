@@ -21,8 +21,8 @@ using namespace kernelforge::transformer;
 //===----------------------------------------------------------------------===//
 
 /// Elements of all dimensions but the last, and bytes of a row of the last.
-static std::optional<std::pair<uint64_t, uint64_t>> rowsAndBytes(ElementType type,
-                                                                 const std::vector<int64_t> &shape) {
+static std::optional<std::pair<uint64_t, uint64_t>>
+rowsAndBytes(ElementType type, const std::vector<int64_t> &shape) {
   auto rows = checkedProduct(std::vector<uint64_t>(shape.begin(), shape.end() - 1));
   auto row = rowBytes(type, static_cast<uint64_t>(shape.back()));
   if (!rows || !row)
@@ -161,7 +161,8 @@ public:
     const float scale = weight ? std::sqrt(3.0f / static_cast<float>(width)) : 1.0f;
     const uint64_t row = *rowBytes(tensor.type, width);
     std::vector<float> values(width);
-    for (std::byte *out = tensor.memory.data(), *end = out + tensor.bytes(); out < end; out += row) {
+    for (std::byte *out = tensor.memory.data(), *end = out + tensor.bytes(); out < end;
+         out += row) {
       for (float &value : values)
         value = scale * uniform();
       quantizeRow(tensor.type, values.data(), width, out);
@@ -206,12 +207,40 @@ Expected<std::vector<TensorData>> kernelforge::allocateResults(const FunctionSig
                                                                const SizeValues &sizes) {
   std::vector<TensorData> results;
   for (RankedTensorType type : signature.results) {
-    KF_TRY(TensorData result, TensorData::allocate(fmt::format("result {}", results.size()),
-                                                   *elementTypeOf(type),
-                                                   signature.shape(type, sizes)));
+    KF_TRY(TensorData result,
+           TensorData::allocate(fmt::format("result {}", results.size()), *elementTypeOf(type),
+                                signature.shape(type, sizes)));
     results.push_back(std::move(result));
   }
   return results;
+}
+
+std::pair<ElementType, std::vector<int64_t>>
+kernelforge::describeArgument(const FunctionSignature &signature, const FunctionArgument &argument,
+                              const SizeValues &sizes, int64_t slots) {
+  if (!argument.isCache())
+    return {*elementTypeOf(argument.tensor()), signature.shape(argument.tensor(), sizes)};
+  auto cache = cast<CacheType>(argument.type);
+  return {*elementTypeOf(cache.getElementType()), {slots, cache.getHeads(), cache.getDim()}};
+}
+
+/// Unusable where all arguments together are beyond this machine's memory.
+static Status checkTotal(const FunctionSignature &signature, const SizeValues &sizes,
+                         int64_t slots) {
+  std::optional<uint64_t> total = 0;
+  for (const FunctionArgument &argument : signature.arguments) {
+    auto [type, shape] = describeArgument(signature, argument, sizes, slots);
+    auto size = rowsAndBytes(type, shape);
+    auto bytes = size ? checkedMul(size->first, size->second) : std::nullopt;
+    total = total && bytes ? checkedAdd(*total, *bytes) : std::nullopt;
+  }
+  const auto available = static_cast<uint64_t>(host().memoryBytes);
+  if (total && (available == 0 || *total <= available))
+    return {};
+  return unusable("inputs do not fit in memory", "@" + signature.name,
+                  total ? fmt::format("they take {} bytes, this machine has {}", *total, available)
+                        : "their size overflows",
+                  "choose smaller sizes");
 }
 
 Expected<FunctionData> kernelforge::randomData(const FunctionSignature &signature,
@@ -219,18 +248,10 @@ Expected<FunctionData> kernelforge::randomData(const FunctionSignature &signatur
   FunctionData data;
   data.sizes = sizes;
   const Placement placement(signature, sizes);
+  KF_CHECK(checkTotal(signature, sizes, placement.slots()));
   RandomFiller filler(placement, sizes, seed);
   for (const FunctionArgument &argument : signature.arguments) {
-    std::vector<int64_t> shape;
-    ElementType type;
-    if (argument.isCache()) {
-      auto cache = cast<CacheType>(argument.type);
-      shape = {placement.slots(), cache.getHeads(), cache.getDim()};
-      type = *elementTypeOf(cache.getElementType());
-    } else {
-      shape = signature.shape(argument.tensor(), sizes);
-      type = *elementTypeOf(argument.tensor());
-    }
+    auto [type, shape] = describeArgument(signature, argument, sizes, placement.slots());
     KF_TRY(TensorData tensor, TensorData::allocate(argument.name, type, std::move(shape)));
     filler.fill(argument, tensor);
     data.arguments.push_back(std::move(tensor));
@@ -248,9 +269,9 @@ static Status checkRange(const TensorData &tensor, int64_t low, int64_t end) {
   std::span<const int32_t> values = tensor.indices();
   for (size_t i = 0; i < values.size(); ++i)
     if (values[i] < low || values[i] >= end)
-      return unusable("input is not usable", tensor.name,
-                      fmt::format("element {} is {}, out of the range {} to {}", i, values[i], low,
-                                  end - 1));
+      return unusable(
+          "input is not usable", tensor.name,
+          fmt::format("element {} is {}, out of the range {} to {}", i, values[i], low, end - 1));
   return {};
 }
 

@@ -34,6 +34,12 @@ struct TensorData {
                                        std::vector<int64_t> shape);
 };
 
+/// Element type and shape of an argument at these sizes; `slots` is that of caches.
+std::pair<ElementType, std::vector<int64_t>> describeArgument(const FunctionSignature &signature,
+                                                              const FunctionArgument &argument,
+                                                              const SizeValues &sizes,
+                                                              int64_t slots);
+
 struct FunctionData {
   SizeValues sizes;
   std::vector<TensorData> arguments; ///< as FunctionSignature::arguments
@@ -43,9 +49,9 @@ struct FunctionData {
   std::vector<int64_t> sizeList(const FunctionSignature &signature) const;
 };
 
-/// Random values for all arguments, the same for the same seed: numbers of both signs, weights scaled
-/// by their width; indices in range that fit together: rows follow each other in their sequences,
-/// after a past, and every sequence has room in the caches.
+/// Random values for all arguments, the same for the same seed: numbers of both signs, weights
+/// scaled by their width; indices in range that fit together: rows follow each other in their
+/// sequences, after a past, and every sequence has room in the caches.
 Expected<FunctionData> randomData(const FunctionSignature &signature, const SizeValues &sizes,
                                   uint64_t seed);
 

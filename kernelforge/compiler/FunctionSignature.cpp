@@ -173,9 +173,9 @@ Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
     if (!type || type.getRank() < 1 || type.getRank() > 2 || !elementTypeOf(type))
       return false;
     auto dims = dyn_cast_or_null<DimsAttr>(type.getEncoding());
-    return type.hasStaticShape() ||
-           (dims && llvm::all_of(dims.getNames(),
-                                 [&](StringAttr name) { return sizes.count(name.str()) != 0; }));
+    return type.hasStaticShape() || (dims && llvm::all_of(dims.getNames(), [&](StringAttr name) {
+                                       return sizes.count(name.str()) != 0;
+                                     }));
   };
   for (BlockArgument argument : function.getArguments()) {
     unsigned index = argument.getArgNumber();
@@ -220,7 +220,8 @@ Expected<func::FuncOp> kernelforge::findFunction(ModuleOp module, StringRef name
   if (name.empty() && candidates.size() == 1)
     return candidates.front();
   if (candidates.empty())
-    return unusable("module cannot be run", "module", "it has no function of transformer operations");
+    return unusable("module cannot be run", "module",
+                    "it has no function of transformer operations");
   if (name.empty())
     return unusable("function is not given", "module", "it has several: " + names,
                     "name one with --function");

@@ -37,8 +37,8 @@ struct IndexUse {
 
 struct FunctionArgument {
   std::string name;
-  mlir::Type type; ///< ranked tensor, or cache
-  IndexUse use;    ///< of a tensor of i32
+  mlir::Type type;      ///< ranked tensor, or cache
+  IndexUse use;         ///< of a tensor of i32
   bool written = false; ///< a cache that the function appends to
 
   bool isCache() const;

@@ -46,13 +46,13 @@ static void setLaunching(KernelOp kernel, const Launching &launching) {
     SmallVector<Attribute> grid;
     for (const Extent &extent : phase.grid)
       grid.push_back(extentAttr(b, extent));
-    phases.push_back(b.getDictionaryAttr(
-        {b.getNamedAttr("grid", b.getArrayAttr(grid)),
-         b.getNamedAttr("scratch", b.getI64IntegerAttr(phase.scratchBytes))}));
+    phases.push_back(
+        b.getDictionaryAttr({b.getNamedAttr("grid", b.getArrayAttr(grid)),
+                             b.getNamedAttr("scratch", b.getI64IntegerAttr(phase.scratchBytes))}));
   }
   kernel.setPhasesAttr(b.getArrayAttr(phases));
-  kernel.setWorkspaceAttr(b.getDictionaryAttr(
-      b.getNamedAttr("bytes", extentAttr(b, launching.workspaceBytes))));
+  kernel.setWorkspaceAttr(
+      b.getDictionaryAttr(b.getNamedAttr("bytes", extentAttr(b, launching.workspaceBytes))));
 }
 
 static Expected<Launching> launchingOf(KernelOp kernel) {
@@ -162,9 +162,9 @@ static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target
   auto start = std::chrono::steady_clock::now();
   std::string schedule = scheduleJson(kernel);
   // Code that came with the module is not what the code generator would make: never cached.
-  auto key = kernel.getCode() ? std::nullopt
-                              : makeObjectKey(kernelHash(kernel), schedule, layoutsText(kernel),
-                                              target);
+  auto key = kernel.getCode()
+                 ? std::nullopt
+                 : makeObjectKey(kernelHash(kernel), schedule, layoutsText(kernel), target);
   Artifact artifact;
   if (auto found = key ? cache.find(*key) : std::nullopt) {
     artifact = std::move(*found);

@@ -29,8 +29,8 @@ Expected<EmittedKernel> emitKernelModule(transformer::KernelOp kernel, const Cpu
 /// `workspace`): stage target, or with `lower` stage llvm.
 Status emitKernelsInto(mlir::ModuleOp module, const CpuTarget &target, bool lower);
 
-/// The artifacts of all kernels of `module` that are launched, in module order: from the cache, else
-/// compiled by up to `threads` threads and stored. Unusable or Failed naming the kernel.
+/// The artifacts of all kernels of `module` that are launched, in module order: from the cache,
+/// else compiled by up to `threads` threads and stored. Unusable or Failed naming the kernel.
 Expected<std::vector<Artifact>> compileKernels(mlir::ModuleOp module, const CpuTarget &target,
                                                int64_t threads, const ObjectCache &cache);
 

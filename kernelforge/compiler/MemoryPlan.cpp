@@ -1,15 +1,24 @@
 #include "kernelforge/compiler/MemoryPlan.h"
 
-#include "kernelforge/support/CheckedArithmetic.h"
-
 #include <algorithm>
 #include <limits>
 #include <numeric>
 
 using namespace kernelforge;
 
+/// Places and ends of buffers stay below this, so that sums of two do not overflow.
+static constexpr int64_t mostBytes = std::numeric_limits<int64_t>::max() / 4;
+
+static tl::unexpected<Error> tooLarge() {
+  return unusable("program needs too much memory", "memory plan",
+                  "the sizes of its intermediates overflow", "lower the largest sizes");
+}
+
 Expected<MemoryPlan> kernelforge::planMemory(const std::vector<Lifetime> &lifetimes) {
   MemoryPlan plan;
+  for (const Lifetime &lifetime : lifetimes)
+    if (lifetime.bytes < 0 || lifetime.bytes > mostBytes)
+      return tooLarge();
   plan.offsets.assign(lifetimes.size(), 0);
   std::vector<size_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), size_t(0));
@@ -30,15 +39,14 @@ Expected<MemoryPlan> kernelforge::planMemory(const std::vector<Lifetime> &lifeti
     for (size_t other : neighbours) {
       if (offset + lifetime.bytes <= plan.offsets[other])
         break;
-      offset = std::max<int64_t>(offset, (plan.offsets[other] + lifetimes[other].bytes + 63) / 64 * 64);
+      offset =
+          std::max<int64_t>(offset, (plan.offsets[other] + lifetimes[other].bytes + 63) / 64 * 64);
     }
-    auto end = checkedAdd(static_cast<uint64_t>(offset), static_cast<uint64_t>(lifetime.bytes));
-    if (lifetime.bytes < 0 || !end ||
-        *end > static_cast<uint64_t>(std::numeric_limits<int64_t>::max() / 2))
-      return unusable("program needs too much memory", "memory plan",
-                      "the sizes of its intermediates overflow", "lower the largest sizes");
+    const int64_t end = offset + lifetime.bytes;
+    if (end > mostBytes)
+      return tooLarge();
     plan.offsets[index] = offset;
-    plan.arenaBytes = std::max(plan.arenaBytes, static_cast<int64_t>((*end + 63) / 64 * 64));
+    plan.arenaBytes = std::max(plan.arenaBytes, (end + 63) / 64 * 64);
     placed.push_back(index);
   }
   return plan;

@@ -1,5 +1,6 @@
 #include "kernelforge/compiler/Pipelines.h"
 
+#include "kernelforge/codegen/cpu/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/DumpPasses.h"
 #include "kernelforge/compiler/KernelCompiler.h"
@@ -40,9 +41,8 @@ static void setTarget(ModuleOp module, const PipelineOptions &options) {
   SmallVector<StringAttr> features;
   for (const std::string &feature : options.target.features)
     features.push_back(StringAttr::get(context, feature));
-  module->setAttr(targetAttrName,
-                  TargetAttr::get(context, "cpu", options.target.triple, options.target.cpu,
-                                  features, options.threads));
+  module->setAttr(targetAttrName, TargetAttr::get(context, "cpu", options.target.triple,
+                                                  options.target.cpu, features, options.threads));
 }
 
 Status kernelforge::runFuse(ModuleOp module, const PipelineOptions &options) {
@@ -86,9 +86,14 @@ Expected<std::string> kernelforge::printAssembly(ModuleOp module, const Pipeline
 }
 
 void kernelforge::registerAllStages(DialectRegistry &registry) {
-  registry.insert<TransformerDialect, func::FuncDialect, arith::ArithDialect,
-                  cf::ControlFlowDialect, scf::SCFDialect, vector::VectorDialect,
-                  LLVM::LLVMDialect>();
+  registry
+      .insert<TransformerDialect, func::FuncDialect, arith::ArithDialect, cf::ControlFlowDialect,
+              scf::SCFDialect, vector::VectorDialect, LLVM::LLVMDialect>();
+  // What the lowering passes bring along, too: kernels are compiled in parallel, and loading a
+  // dialect while another thread reads the context is a race.
+  OpPassManager lowering(ModuleOp::getOperationName());
+  buildLowerToLLVM(lowering);
+  lowering.getDependentDialects(registry);
   registerCpuTranslations(registry);
 }
 

@@ -46,8 +46,7 @@ Expected<ScheduleAttr> kernelforge::scheduleFromJson(MLIRContext *context, std::
     KF_TRY(int64_t number, value.asInteger(INT32_MIN, INT32_MAX));
     knobs.emplace_back(name, number);
   }
-  return cpu::makeSchedule(context,
-                           llvm::map_to_vector(knobs, [](const auto &knob) {
+  return cpu::makeSchedule(context, llvm::map_to_vector(knobs, [](const auto &knob) {
                              return std::pair<StringRef, int64_t>(knob.first, knob.second);
                            }));
 }

@@ -51,7 +51,8 @@ private:
       Type type = argument.getType();
       if (auto size = function.getArgAttrOfType<SizeAttr>(index, sizeAttrName)) {
         sizes[argument.getAsOpaquePointer()] = static_cast<int>(program.sizes.size());
-        sizeByName[size.getName().str()] = static_cast<int>(program.sizes.size());
+        if (!sizeByName.emplace(size.getName().str(), program.sizes.size()).second)
+          return refuse(function, "it takes size '" + size.getName().str() + "' twice");
         program.sizes.push_back({size.getName().str(), size.getMin(), size.getMax()});
         continue;
       }
@@ -74,12 +75,14 @@ private:
   /// Bytes of a tensor over the program's sizes: rows of a fixed length times what they follow.
   Expected<Extent> bytesOf(RankedTensorType type) {
     auto one = weightBytes(type, 1);
-    if (!one || type.getRank() > 2)
+    if (!one)
       return refuse(function, "it has a tensor without a size in bytes");
     if (type.getRank() == 2 && type.isDynamicDim(1))
       return Extent{0}; // a block table: its extent is the caller's
     if (!type.isDynamicDim(0)) {
       auto bytes = weightBytes(type);
+      if (!bytes || *bytes > static_cast<uint64_t>(INT64_MAX))
+        return refuse(function, "the size of one of its tensors overflows");
       return Extent{static_cast<int64_t>(*bytes)};
     }
     auto size = sizeByName.find(rowsSizeName(type).str());
@@ -111,9 +114,29 @@ private:
     return refuse(launch, "kernel @" + name + " has no code");
   }
 
+  /// A kernel's code is made for its own sizes and their ranges: it must be launched with the sizes
+  /// of those names, and with no others than it was made for.
+  Status checkSizes(LaunchOp op) {
+    auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(op, op.getKernelAttr());
+    for (unsigned i = 0; i < kernel.getNumSizes(); ++i) {
+      SizeAttr wanted = kernel.getSize(i);
+      const ProgramSize &given = program.sizes[sizes.at(op.getOperands()[i].getAsOpaquePointer())];
+      auto text = [](StringRef name, int64_t min, int64_t max) {
+        return "'" + name.str() + "' (" + std::to_string(min) + " to " + std::to_string(max) + ")";
+      };
+      if (given.name != wanted.getName().getValue() || given.min < wanted.getMin() ||
+          given.max > wanted.getMax())
+        return refuse(op, "kernel @" + op.getKernel().str() + " takes size " +
+                              text(wanted.getName(), wanted.getMin(), wanted.getMax()) +
+                              " and is given " + text(given.name, given.min, given.max));
+    }
+    return {};
+  }
+
   Status addLaunch(LaunchOp op) {
     Launch launch;
     KF_TRY(launch.artifact, artifactOf(op));
+    KF_CHECK(checkSizes(op));
     launch.layer = op.getLayer() ? static_cast<int>(*op.getLayer()) : -1;
     int now = static_cast<int>(program.launches.size());
     for (Value operand : op.getOperands()) {
@@ -127,8 +150,7 @@ private:
     }
     for (Value result : op.getOutputs()) {
       KF_TRY(Extent bytes, bytesOf(cast<RankedTensorType>(result.getType())));
-      launch.buffers.push_back(
-          addBuffer(result, {"", BufferKind::Intermediate, bytes, 0}));
+      launch.buffers.push_back(addBuffer(result, {"", BufferKind::Intermediate, bytes, 0}));
       lifetimes.back() = {0, now, now};
     }
     const Artifact &artifact = program.artifacts[launch.artifact];
@@ -168,7 +190,10 @@ private:
     for (size_t i = 0; i < program.buffers.size(); ++i)
       if (program.buffers[i].kind == BufferKind::Intermediate) {
         Lifetime lifetime = lifetimes[i];
-        lifetime.bytes = program.buffers[i].bytes.evaluate(largest.data());
+        auto bytes = checkedExtent(program.buffers[i].bytes, largest);
+        if (!bytes)
+          return refuse(function, "the size of an intermediate overflows");
+        lifetime.bytes = static_cast<int64_t>(*bytes);
         placed.push_back(static_cast<int>(i));
         live.push_back(lifetime);
       }

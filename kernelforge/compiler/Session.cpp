@@ -121,7 +121,8 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
       statistics.fromCache += artifact.fromCache;
   }
   for (auto function : from.getOps<func::FuncOp>()) {
-    if (!llvm::any_of(function.getBody().front(), [](Operation &op) { return isa<LaunchOp>(op); }))
+    if (function.isExternal() ||
+        !llvm::any_of(function.getBody().front(), [](Operation &op) { return isa<LaunchOp>(op); }))
       continue;
     LoadedFunction loaded;
     for (BlockArgument argument : function.getArguments())
@@ -174,12 +175,17 @@ Status Session::Implementation::buildPackModule() {
 Status Session::compile(OwningOpRef<ModuleOp> module) {
   auto start = std::chrono::steady_clock::now();
   Implementation &s = *implementation;
+  if (s.module)
+    return unusable("module cannot be compiled", "session", "a session compiles once",
+                    "make another session");
   s.module = std::move(module);
-  KF_CHECK(runToStage(*s.module, Stage::Scheduled, s.pipeline()));
+  // The interpreter needs no schedules, and runs what no code generator knows.
+  const bool compiled = s.options.backend == BackendKind::Cpu;
+  KF_CHECK(runToStage(*s.module, compiled ? Stage::Scheduled : Stage::Fused, s.pipeline()));
   KF_CHECK(s.loadFunctions(*s.module, s.functions));
   if (s.functions.empty())
     return unusable("module cannot be run", "module", "it has no function with operations");
-  if (s.options.backend == BackendKind::Cpu)
+  if (compiled)
     KF_CHECK(s.buildPackModule());
   s.statistics.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -203,8 +209,13 @@ Status Session::bindWeight(const std::string &name, ElementType type,
   RankedTensorType declared;
   for (auto &[functionName, function] : s.functions)
     for (size_t i = 0; i < function.names.size(); ++i)
-      if (function.names[i] == name)
-        declared = dyn_cast<RankedTensorType>(function.types[i]);
+      if (function.names[i] == name) {
+        auto type = dyn_cast<RankedTensorType>(function.types[i]);
+        if (declared && type != declared)
+          return unusable("weight cannot be bound", name,
+                          "functions of the module declare it in different ways");
+        declared = type;
+      }
   if (!declared)
     return unusable("weight is not used", name, "no function of the module takes it");
   auto bytes = weightBytes(rowMajor(declared));
@@ -237,7 +248,8 @@ void Session::bind(const std::string &name, void *data) {
 
 std::vector<std::string> Session::arguments(const std::string &function) const {
   auto found = implementation->functions.find(function);
-  return found == implementation->functions.end() ? std::vector<std::string>() : found->second.names;
+  return found == implementation->functions.end() ? std::vector<std::string>()
+                                                  : found->second.names;
 }
 
 const Program *Session::program(const std::string &function) const {

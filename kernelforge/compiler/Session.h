@@ -28,17 +28,17 @@ struct SessionOptions {
   CpuTarget target; ///< from parseTarget
   int threads = 0;  ///< 0: the physical cores that this process may use
   BackendKind backend = BackendKind::Cpu;
-  bool fuse = true;   ///< false: every operation is a kernel of its own
-  bool cache = true;  ///< keep compiled kernels in objectsDirectory()
+  bool fuse = true;    ///< false: every operation is a kernel of its own
+  bool cache = true;   ///< keep compiled kernels in objectsDirectory()
   bool poison = false; ///< for tests: fill with NaN what a kernel must write before it reads
   std::filesystem::path dumpFolder; ///< where set: the module after each pass that changed it
 };
 
 /// What compiling took.
 struct CompileStatistics {
-  int kernels = 0;       ///< distinct kernels of all functions
-  int fromCache = 0;     ///< of those, read from disk
-  double seconds = 0;    ///< passes, code generation, loading
+  int kernels = 0;    ///< distinct kernels of all functions
+  int fromCache = 0;  ///< of those, read from disk
+  double seconds = 0; ///< passes, code generation, loading
 };
 
 /// One module on one backend.
@@ -51,18 +51,18 @@ public:
   /// The context that modules for this session are built in.
   mlir::MLIRContext &context();
 
-  /// Compiles all functions of `module` for this session's target; once per session. A module of
-  /// any stage is taken up where it is.
+  /// Compiles all functions of `module` for this session's target; a second call is refused. A
+  /// module of any stage is taken up where it is.
   Status compile(mlir::OwningOpRef<mlir::ModuleOp> module);
 
-  /// The module as it was compiled: kernels, launches and schedules.
+  /// The module as it was compiled: kernels, launches and (not on the reference backend) schedules.
   mlir::ModuleOp module();
 
   /// Binds a weight, in all functions that take one of that name. `data` holds the matrix row-major
   /// as in the file, of the element type that the functions declare. It is brought into the
   /// weight's layout now, in parallel, and `data` may go afterwards, or, where the layout is
-  /// row-major, is read where it is and must stay. Unusable where no function takes that weight, or
-  /// its type or size differs.
+  /// row-major, is read where it is and must stay. Unusable where no function takes that weight,
+  /// functions declare it in different ways, or its type or size differs.
   Status bindWeight(const std::string &name, ElementType type, std::span<const std::byte> data);
 
   /// Binds an input or a cache by name, in all functions that take it; it must stay until the runs

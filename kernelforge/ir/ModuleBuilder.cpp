@@ -73,9 +73,8 @@ public:
 
   void addSize(StringRef name, int64_t min, int64_t max) {
     add("size." + name.str(), builder.getIndexType(),
-        builder.getNamedAttr(sizeAttrName,
-                             SizeAttr::get(builder.getContext(), builder.getStringAttr(name), min,
-                                           max)));
+        builder.getNamedAttr(sizeAttrName, SizeAttr::get(builder.getContext(),
+                                                         builder.getStringAttr(name), min, max)));
   }
   void addInput(StringRef name, Type type) {
     add(name.str(), type, builder.getNamedAttr(inputAttrName, builder.getStringAttr(name)));
@@ -198,8 +197,8 @@ private:
     Value v = linear(prefix + "attn_v", x, kvDim);
     b.create<CacheAppendOp>(loc, keyCache, k, arguments["slots"]);
     b.create<CacheAppendOp>(loc, valueCache, v, arguments["slots"]);
-    double scale = d.attentionScale != 0 ? d.attentionScale
-                                         : 1.0 / std::sqrt(static_cast<double>(d.headDim));
+    double scale =
+        d.attentionScale != 0 ? d.attentionScale : 1.0 / std::sqrt(static_cast<double>(d.headDim));
     Value out = b.create<AttentionOp>(
         loc, q.getType(), q, keyCache, valueCache, arguments["positions"], arguments["sequences"],
         arguments["table"], arguments["lengths"], b.getI64IntegerAttr(d.heads),
@@ -239,8 +238,8 @@ private:
   Value rope(Value x) {
     if (!d.rope.present)
       return x;
-    auto pairing = d.rope.pairing == RopePairing::HalfSplit ? Pairing::HalfSplit
-                                                            : Pairing::Interleaved;
+    auto pairing =
+        d.rope.pairing == RopePairing::HalfSplit ? Pairing::HalfSplit : Pairing::Interleaved;
     return b.create<RopeOp>(loc, x.getType(), x, arguments["positions"], arguments["rope"],
                             b.getI64IntegerAttr(d.headDim),
                             PairingAttr::get(b.getContext(), pairing));
@@ -281,9 +280,9 @@ OwningOpRef<ModuleOp> kernelforge::buildDecoder(MLIRContext *context,
   return module;
 }
 
-OwningOpRef<ModuleOp> kernelforge::buildMatmul(MLIRContext *context, int64_t minRows, int64_t maxRows,
-                                               int64_t n, int64_t k, ElementType weights,
-                                               bool transpose) {
+OwningOpRef<ModuleOp> kernelforge::buildMatmul(MLIRContext *context, int64_t minRows,
+                                               int64_t maxRows, int64_t n, int64_t k,
+                                               ElementType weights, bool transpose) {
   context->loadDialect<TransformerDialect, func::FuncDialect>();
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
   OpBuilder b(context);
@@ -296,9 +295,9 @@ OwningOpRef<ModuleOp> kernelforge::buildMatmul(MLIRContext *context, int64_t min
   Type result = rowsType("rows", n, b.getF32Type());
   func::FuncOp function = arguments.createFunction(*module, "matmul", result);
   b.setInsertionPointToEnd(&function.getBody().front());
-  auto matmul = b.create<MatmulOp>(loc, TypeRange{result}, arguments["x"],
-                                   ValueRange{arguments["weight"]}, ValueRange{},
-                                   transpose ? b.getUnitAttr() : UnitAttr(), TypeAttr());
+  auto matmul =
+      b.create<MatmulOp>(loc, TypeRange{result}, arguments["x"], ValueRange{arguments["weight"]},
+                         ValueRange{}, transpose ? b.getUnitAttr() : UnitAttr(), TypeAttr());
   b.create<func::ReturnOp>(loc, matmul.getOutputs());
   return module;
 }

@@ -17,8 +17,8 @@ namespace kernelforge {
 /// row and five hundred, so prefill and decode are functions of their own over the same weights and
 /// caches.
 struct FunctionRange {
-  std::string name;         ///< "prefill", "decode", ...
-  int64_t minTokens = 1;    ///< rows of one call
+  std::string name;      ///< "prefill", "decode", ...
+  int64_t minTokens = 1; ///< rows of one call
   int64_t maxTokens = 1;
   int64_t maxOutputs = 1;   ///< rows whose logits are wanted
   int64_t maxSequences = 1; ///< sequences that the rows may belong to

@@ -34,7 +34,8 @@ void TransformerDialect::initialize() {
       >();
 }
 
-LogicalResult TransformerDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
+LogicalResult TransformerDialect::verifyOperationAttribute(Operation *op,
+                                                           NamedAttribute attribute) {
   if (attribute.getName() == targetAttrName) {
     if (!isa<ModuleOp>(op))
       return op->emitOpError("carries ") << targetAttrName << ", which belongs on the module";
@@ -205,7 +206,7 @@ RankedTensorType kernelforge::indicesType(MLIRContext *context, StringRef size) 
 
 std::optional<uint64_t> kernelforge::weightBytes(RankedTensorType type, int64_t rows) {
   auto element = elementTypeOf(type);
-  if (!element)
+  if (!element || type.getRank() < 1 || type.getRank() > 2)
     return std::nullopt;
   uint64_t leading = type.isDynamicDim(0) ? rows : type.getDimSize(0);
   if (LayoutAttr layout = layoutOf(type))
@@ -215,8 +216,8 @@ std::optional<uint64_t> kernelforge::weightBytes(RankedTensorType type, int64_t 
 }
 
 bool kernelforge::isRowwise(Operation *op) {
-  return isa<EmbeddingOp, GatherRowsOp, RmsNormOp, LayerNormOp, RopeOp, SoftmaxOp, ActivationOp, AddOp,
-             MulOp, ScaleOp, CacheAppendOp, PackOp>(op);
+  return isa<EmbeddingOp, GatherRowsOp, RmsNormOp, LayerNormOp, RopeOp, SoftmaxOp, ActivationOp,
+             AddOp, MulOp, ScaleOp, CacheAppendOp, PackOp>(op);
 }
 
 std::string kernelforge::kernelHash(KernelOp kernel) {

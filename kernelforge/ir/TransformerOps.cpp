@@ -2,11 +2,11 @@
 #include "kernelforge/ir/Transformer.h"
 
 #include "mlir/IR/Builders.h"
-#include "llvm/ADT/StringSet.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "mlir/IR/OpImplementation.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Interfaces/FunctionImplementation.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -33,7 +33,8 @@ static std::string rowsText(Type type) {
   return tensor.isDynamicDim(0) ? "an unnamed size" : std::to_string(tensor.getDimSize(0));
 }
 
-static LogicalResult checkSameRows(Operation *op, StringRef nameA, Value a, StringRef nameB, Value b) {
+static LogicalResult checkSameRows(Operation *op, StringRef nameA, Value a, StringRef nameB,
+                                   Value b) {
   std::string rowsA = rowsText(a.getType()), rowsB = rowsText(b.getType());
   if (rowsA != rowsB)
     return op->emitOpError() << nameA << " has " << rowsA << " rows, but " << nameB << " has "
@@ -75,7 +76,8 @@ static LogicalResult checkEpsilon(Operation *op, const APFloat &epsilon) {
 static LogicalResult checkLinear(Operation *op, StringRef name, Value weight, Value bias, int64_t k,
                                  int64_t n, bool transpose = false) {
   auto type = cast<RankedTensorType>(weight.getType());
-  int64_t weightN = type.getDimSize(transpose ? 1 : 0), weightK = type.getDimSize(transpose ? 0 : 1);
+  int64_t weightN = type.getDimSize(transpose ? 1 : 0),
+          weightK = type.getDimSize(transpose ? 0 : 1);
   if (weightK != k)
     return op->emitOpError() << name << " takes rows of " << weightK << ", but its input is " << k
                              << " wide";
@@ -99,8 +101,8 @@ LogicalResult MatmulOp::verify() {
   if (getWeights().empty())
     return emitOpError("needs at least one weight");
   if (getOutputs().size() != getWeights().size())
-    return emitOpError() << "has " << getWeights().size() << " weights, but "
-                         << getOutputs().size() << " results";
+    return emitOpError() << "has " << getWeights().size() << " weights, but " << getOutputs().size()
+                         << " results";
   if (!getBiases().empty() && getBiases().size() != getWeights().size())
     return emitOpError() << "has " << getBiases().size() << " biases for " << getWeights().size()
                          << " weights; give one for each or none";
@@ -249,8 +251,8 @@ LogicalResult RopeOp::verify() {
                          << " wide, which is no whole number of heads of " << headDim;
   if (getRotaryDim() % 2 != 0 || getRotaryDim() < 2 || getRotaryDim() > headDim)
     return emitOpError() << "table is " << getRotaryDim()
-                         << " wide; an even number of rotary dimensions up to the head's " << headDim
-                         << " is needed";
+                         << " wide; an even number of rotary dimensions up to the head's "
+                         << headDim << " is needed";
   if (getInput().getType() != getOutput().getType())
     return emitOpError() << "result type " << getOutput().getType() << " differs from "
                          << getInput().getType();

@@ -15,8 +15,8 @@ namespace {
 
 struct AssignLayouts : kernelforge::impl::AssignLayoutsBase<AssignLayouts> {
   void runOnOperation() override {
-    // By name over all functions: weights that some matmul multiplies with, and those whose layout is
-    // settled by a use that reads them as they are (a transposed matmul, a pinned kernel).
+    // By name over all functions: weights that some matmul multiplies with, and those whose layout
+    // is settled by a use that reads them as they are (a transposed matmul, a pinned kernel).
     llvm::StringMap<bool> multiplied, settled;
     forEachWeight([&](StringRef name, BlockArgument weight) {
       for (OpOperand &use : weight.getUses()) {
@@ -36,9 +36,8 @@ struct AssignLayouts : kernelforge::impl::AssignLayoutsBase<AssignLayouts> {
     });
     for (auto function : getOperation().getOps<func::FuncOp>())
       if (!function.isExternal())
-        function.setFunctionType(FunctionType::get(&getContext(),
-                                                   function.getBody().getArgumentTypes(),
-                                                   function.getResultTypes()));
+        function.setFunctionType(FunctionType::get(
+            &getContext(), function.getBody().getArgumentTypes(), function.getResultTypes()));
   }
 
   void forEachWeight(function_ref<void(StringRef, BlockArgument)> visit) {

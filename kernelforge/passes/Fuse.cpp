@@ -53,9 +53,8 @@ public:
       llvm::sort(ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
       group.ops.insert(ops.begin(), ops.end());
     }
-    llvm::sort(groups, [](const Group &a, const Group &b) {
-      return a.anchor->isBeforeInBlock(b.anchor);
-    });
+    llvm::sort(groups,
+               [](const Group &a, const Group &b) { return a.anchor->isBeforeInBlock(b.anchor); });
     return std::move(groups);
   }
 
@@ -223,13 +222,12 @@ private:
 
     KernelOp kernel = createKernel(function, group, operands, argumentAttributes, outputs);
     OpBuilder builder(group.anchor);
-    auto launch = builder.create<LaunchOp>(group.anchor->getLoc(), TypeRange(ValueRange(outputs)),
-                                           kernel.getSymName(), operands,
-                                           layerAttr(function, operands));
+    auto launch =
+        builder.create<LaunchOp>(group.anchor->getLoc(), TypeRange(ValueRange(outputs)),
+                                 kernel.getSymName(), operands, layerAttr(function, operands));
     for (auto [output, result] : llvm::zip(outputs, launch.getOutputs()))
-      output.replaceUsesWithIf(result, [&](OpOperand &use) {
-        return !group.ops.contains(use.getOwner());
-      });
+      output.replaceUsesWithIf(result,
+                               [&](OpOperand &use) { return !group.ops.contains(use.getOwner()); });
     for (Operation *op : llvm::reverse(group.ops))
       op->erase();
     return success();
@@ -250,12 +248,12 @@ private:
                         ArrayRef<DictionaryAttr> argumentAttributes, ArrayRef<Value> outputs) {
     OpBuilder builder(function);
     Location loc = group.anchor->getLoc();
-    auto type = builder.getFunctionType(TypeRange(ValueRange(operands)),
-                                        TypeRange(ValueRange(outputs)));
+    auto type =
+        builder.getFunctionType(TypeRange(ValueRange(operands)), TypeRange(ValueRange(outputs)));
     std::string base = function.getSymName().str() + "_" + bodyName(group);
-    auto kernel = builder.create<KernelOp>(loc, base, type, ArrayAttr(), ArrayAttr(), ScheduleAttr(),
-                                           StringAttr(), FlatSymbolRefAttr(), ArrayAttr(),
-                                           DictionaryAttr());
+    auto kernel =
+        builder.create<KernelOp>(loc, base, type, ArrayAttr(), ArrayAttr(), ScheduleAttr(),
+                                 StringAttr(), FlatSymbolRefAttr(), ArrayAttr(), DictionaryAttr());
     kernel.setAllArgAttrs(argumentAttributes);
     Block &body = kernel.getBody().emplaceBlock();
     IRMapping mapping;

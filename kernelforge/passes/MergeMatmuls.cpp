@@ -53,9 +53,8 @@ struct MergeMatmuls : kernelforge::impl::MergeMatmulsBase<MergeMatmuls> {
     }
     MatmulOp first = group.front();
     OpBuilder builder(first);
-    auto merged =
-        builder.create<MatmulOp>(first.getLoc(), types, first.getInput(), weights, biases,
-                                 first.getTransposeAttr(), first.getAccumulatorAttr());
+    auto merged = builder.create<MatmulOp>(first.getLoc(), types, first.getInput(), weights, biases,
+                                           first.getTransposeAttr(), first.getAccumulatorAttr());
     unsigned next = 0;
     for (MatmulOp op : group) {
       for (Value output : op.getOutputs())

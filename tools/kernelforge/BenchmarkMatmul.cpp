@@ -58,11 +58,6 @@ static Json accuracyJson(const Accuracy &a) {
           {"pass", a.pass}};
 }
 
-static std::string targetText(const CpuTarget &target) {
-  const std::string features = target.featureString();
-  return target.cpu + (features.empty() ? "" : " " + features);
-}
-
 static Json rowJson(const BenchmarkOptions &options, const MatmulRun &run) {
   const MatmulProblem &p = options.problem;
   Json row = {{"name", p.name()},

@@ -46,7 +46,9 @@ void cli::addTargetOptions(CLI::App &command, Context &context) {
 }
 
 void cli::addSeedOption(CLI::App &command, Context &context) {
-  command.add_option("--seed", context.seed, "seed of random numbers")->capture_default_str();
+  command.add_option("--seed", context.seed, "seed of random numbers")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
 }
 
 Expected<CpuTarget> cli::requestedTarget(const Context &context) {
@@ -57,6 +59,11 @@ Expected<CpuTarget> cli::requestedTarget(const Context &context) {
     return unusable("unknown target", "--target " + context.target,
                     "targets are cpu, cuda and webgpu");
   return parseTarget(context.targetCpu, context.targetFeatures);
+}
+
+std::string cli::targetText(const CpuTarget &target) {
+  const std::string features = target.featureString();
+  return target.cpu + (features.empty() ? "" : " " + features);
 }
 
 Expected<SessionOptions> cli::requestedSession(const Context &context) {

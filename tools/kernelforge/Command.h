@@ -63,6 +63,9 @@ void addSeedOption(CLI::App &command, Context &context);
 /// target that this build has no code generator for.
 Expected<CpuTarget> requestedTarget(const Context &context);
 
+/// A target as answers name it: "znver4 -rdpru".
+std::string targetText(const CpuTarget &target);
+
 /// Options of a session for that target, with threads and cache as asked for.
 Expected<SessionOptions> requestedSession(const Context &context);
 

@@ -35,7 +35,8 @@ struct CompileOptions {
   bool run = false, bench = false, noFuse = false;
 
   bool runs() const {
-    return run || bench || !inputs.empty() || !outputs.empty() || !expected.empty();
+    return run || bench || !inputs.empty() || !outputs.empty() || !expected.empty() ||
+           !sizes.empty();
   }
 };
 
@@ -344,7 +345,7 @@ void cli::addCompile(CLI::App &app, Context &context) {
   command.add_option("file", options->file, "a module at any stage (- reads standard input)")
       ->required();
   command.add_option("--function", options->function, "the function to compile or run");
-  command.add_flag("--run", options->run, "run on random input and verify the results");
+  command.add_flag("--run", options->run, "run on random input and verify the results (options that need a run imply it)");
   command.add_option("--input", options->inputs,
                      "a .npy file for each tensor or cache argument, in order")
       ->allow_extra_args(false);

@@ -49,8 +49,7 @@ Expected<ModelFile> cli::openChosenModel(const ModelChoice &choice, const Contex
     if (!type || *type == ElementType::I32)
       return unusable("unknown type of weights", "--random-type", choice.randomType,
                       "types are f32, f16, bf16, q4_0, q4_1 and q8_0");
-    options.matrixType = *type;
-    options.seed = context.seed;
+    options.matrixType = *type; // the seed stays: --seed is that of sampling
     return makeRandomModel(choice.randomWeights, options);
   }
   if (choice.model.empty())
@@ -93,8 +92,7 @@ std::string cli::targetName(const Decoder &decoder) {
   const SessionOptions &options = decoder.session().options();
   if (options.backend == BackendKind::Reference)
     return "reference";
-  const std::string features = options.target.featureString();
-  return options.target.cpu + (features.empty() ? "" : "," + features);
+  return targetText(options.target);
 }
 
 static void describeProgram(const Program &program, std::string &out) {

@@ -2,6 +2,7 @@
 // warm-up, no tokenization and no sampling in the measured time.
 #include "Commands.h"
 #include "LanguageModel.h"
+#include "Rows.h"
 
 #include "kernelforge/support/CounterRandom.h"
 #include "kernelforge/support/Progress.h"
@@ -18,6 +19,7 @@ struct BenchOptions {
   ModelChoice choice;
   std::vector<int64_t> prompts{512}, generations{128}, depths{0};
   int64_t repetitions = 5;
+  std::string format;
 };
 
 struct BenchTest {
@@ -109,28 +111,25 @@ private:
   const std::atomic<bool> *cancel;
 };
 
-Json toJson(const std::vector<BenchRow> &rows, const LoadedModel &model, const Context &context) {
-  Json list = Json::array();
-  for (const BenchRow &row : rows)
-    list.push_back({{"test", row.test},
-                    {"median_tokens_per_s", median(row.samples)},
-                    {"samples", row.samples}});
-  return {{"model", model.file->name},
+Json toJson(const BenchRow &row, const LoadedModel &model, const Context &context) {
+  return {{"test", row.test},
+          {"median_tokens_per_s", median(row.samples)},
+          {"samples", row.samples},
+          {"model", model.file->name},
           {"target", targetName(*model.decoder)},
-          {"threads", requestedThreads(context)},
-          {"rows", std::move(list)}};
+          {"threads", requestedThreads(context)}};
 }
 
-void printTable(const std::vector<BenchRow> &rows, const LoadedModel &model,
-                const Context &context) {
-  print(fmt::format("{} on {}, {} threads\n", model.file->name, targetName(*model.decoder),
-                    requestedThreads(context)));
-  print(fmt::format("{:<16} {:>12} {:>12} {:>12}\n", "test", "tokens/s", "lowest", "highest"));
+RowTable toTable(const std::vector<BenchRow> &rows, const LoadedModel &model,
+                 const Context &context) {
+  RowTable table{{"test", "tokens/s", "lowest", "highest", "model", "threads"}, {}};
   for (const BenchRow &row : rows) {
     const auto [low, high] = std::minmax_element(row.samples.begin(), row.samples.end());
-    print(fmt::format("{:<16} {:>12.2f} {:>12.2f} {:>12.2f}\n", row.test, median(row.samples), *low,
-                      *high));
+    table.rows.push_back({row.test, fmt::format("{:.2f}", median(row.samples)),
+                          fmt::format("{:.2f}", *low), fmt::format("{:.2f}", *high),
+                          model.file->name, std::to_string(requestedThreads(context))});
   }
+  return table;
 }
 
 Expected<int> bench(BenchOptions options, const Context &context) {
@@ -152,10 +151,13 @@ Expected<int> bench(BenchOptions options, const Context &context) {
     KF_TRY(BenchRow row, bench.run(test, options.repetitions));
     rows.push_back(std::move(row));
   }
+  std::vector<Json> json;
+  for (const BenchRow &row : rows)
+    json.push_back(toJson(row, model, context));
   if (context.json)
-    printJson(toJson(rows, model, context));
+    printJson({{"rows", json}});
   else
-    printTable(rows, model, context);
+    printRows(toTable(rows, model, context), json, options.format);
   return 0;
 }
 
@@ -171,6 +173,7 @@ void cli::addLlmBench(CLI::App &app, Context &context) {
   addSeedOption(command, context);
   addModelOptions(command, options->choice);
   addRunOptions(command, options->choice);
+  addFormatOption(command, options->format);
   const auto tokens = CLI::Range(int64_t(0), int64_t(1) << 27);
   command.add_option("-p,--prompt-tokens", options->prompts, "lengths of prompts: 512,2048")
       ->delimiter(',')

@@ -4,6 +4,7 @@
 
 #include "kernelforge/llm/ChatTemplate.h"
 #include "kernelforge/llm/Generate.h"
+#include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/MappedFile.h"
@@ -26,6 +27,7 @@ struct InferenceOptions {
   GenerateOptions generate;
   bool chat = false;
   bool kernelTimes = false;
+  bool measureBandwidth = false;
 };
 
 /// A run's parts, for printing.
@@ -33,6 +35,7 @@ struct Inference {
   std::vector<TokenId> promptIds;
   Generation generation;
   LoadedModel model;
+  std::optional<double> readBandwidth; ///< of this machine's memory, in bytes per second
 };
 
 //===----------------------------------------------------------------------===//
@@ -167,6 +170,19 @@ Expected<Generation> run(Inference &inference, const Tokenizer *tokenizer,
   return generation;
 }
 
+/// What all threads together can read from memory.
+Expected<double> measureMemory(const Context &context) {
+  Progress progress("measuring read bandwidth", 0);
+  CeilingOptions options;
+  options.threads = requestedThreads(context);
+  options.cancel = interruptFlag();
+  KF_TRY(std::vector<ReadBandwidth> levels, measureReadBandwidth(options));
+  for (const ReadBandwidth &level : levels)
+    if (level.level == "memory")
+      return level.allCores;
+  return failed("read bandwidth cannot be measured", "memory", "there is no such level");
+}
+
 //===----------------------------------------------------------------------===//
 // Answers
 //===----------------------------------------------------------------------===//
@@ -175,6 +191,13 @@ Expected<Generation> run(Inference &inference, const Tokenizer *tokenizer,
 double decodeGbPerSecond(const Inference &inference) {
   return inference.generation.decodeRate() *
          static_cast<double>(inference.model.decoder->weightBytesPerToken()) / 1e9;
+}
+
+/// Decoding's share of the measured read bandwidth; nothing where it was not measured.
+std::optional<double> percentOfBandwidth(const Inference &inference) {
+  if (!inference.readBandwidth || *inference.readBandwidth <= 0)
+    return std::nullopt;
+  return decodeGbPerSecond(inference) * 1e9 / *inference.readBandwidth * 100;
 }
 
 Json kernelsJson(const std::vector<KernelTime> &times) {
@@ -194,6 +217,7 @@ Json toJson(const Inference &inference) {
   const Generation &g = inference.generation;
   const Decoder &decoder = *inference.model.decoder;
   const DecoderMemory memory = decoder.memory();
+  const std::optional<double> percent = percentOfBandwidth(inference);
   return {{"model", inference.model.file->name},
           {"target", targetName(decoder)},
           {"context", decoder.context()},
@@ -218,7 +242,9 @@ Json toJson(const Inference &inference) {
             {"kv_cache_bytes", memory.kvCacheBytes},
             {"scratch_bytes", memory.scratchBytes},
             {"peak_rss_bytes", peakResidentBytes()}}},
-          {"bandwidth", {{"decode_gb_per_s", decodeGbPerSecond(inference)}}},
+          {"bandwidth",
+           {{"decode_gb_per_s", decodeGbPerSecond(inference)},
+            {"pct_of_measured_read_bandwidth", percent ? Json(*percent) : Json()}}},
           {"kernels", kernelsJson(decoder.kernelTimes())}};
 }
 
@@ -233,8 +259,11 @@ void printSummary(const Inference &inference) {
              inference.model.loadSeconds, compile.seconds, compile.kernels, compile.fromCache);
   fmt::print(stderr, "prompt   {} tokens, {:.1f} tokens/s, first token after {:.3f} s\n",
              g.promptTokens, g.prefillRate(), g.timings.timeToFirstToken);
-  fmt::print(stderr, "decode   {} tokens, {:.1f} tokens/s, {:.1f} GB/s of weights ({})\n",
-             g.ids.size(), g.decodeRate(), decodeGbPerSecond(inference), name(g.finish));
+  const std::optional<double> percent = percentOfBandwidth(inference);
+  fmt::print(stderr, "decode   {} tokens, {:.1f} tokens/s, {:.1f} GB/s of weights{} ({})\n",
+             g.ids.size(), g.decodeRate(), decodeGbPerSecond(inference),
+             percent ? fmt::format(", {:.0f} % of what memory gives", *percent) : "",
+             name(g.finish));
   fmt::print(stderr, "memory   mapped {}, packed {}, cache {}, scratch {}, peak {}\n",
              printBytes(memory.mappedBytes), printBytes(memory.packedBytes),
              printBytes(memory.kvCacheBytes), printBytes(memory.scratchBytes),
@@ -288,10 +317,13 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
   if (context.verbosity > 0)
     fmt::print(stderr, "{}", describePrograms(decoder));
   KF_TRY(inference.generation, run(inference, usable, options, context));
+  if (!context.json)
+    finishText(inference.generation, usable);
+  if (options.measureBandwidth && inference.generation.finish != FinishReason::Interrupted) {
+    KF_TRY(inference.readBandwidth, measureMemory(context));
+  }
   if (context.json)
     printJson(toJson(inference));
-  else
-    finishText(inference.generation, usable);
   if (!context.json || context.verbosity > 0)
     printSummary(inference);
   if (options.kernelTimes && !context.json)
@@ -352,4 +384,6 @@ void cli::addLlmInference(CLI::App &app, Context &context) {
   command.add_option("--logits", options->logitsFile,
                      "write the logits of the prompt's positions to this .npy file");
   command.add_flag("--kernel-times", options->kernelTimes, "measure each kernel");
+  command.add_flag("--measure-bandwidth", options->measureBandwidth,
+                   "measure the machine's read bandwidth and compare decoding with it");
 }

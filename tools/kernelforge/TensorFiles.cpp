@@ -149,10 +149,9 @@ Expected<FunctionData> cli::dataFromFiles(const FunctionSignature &signature,
   KF_TRY(data.sizes, chooseSizes(signature, sizes));
   for (size_t i = 0; i < files.size(); ++i) {
     const FunctionArgument &argument = signature.arguments[i];
-    auto [type, shape] = typeAndShape(argument);
-    for (size_t d = 0; d < shape.size(); ++d)
-      if (shape[d] < 0)
-        shape[d] = static_cast<int64_t>(arrays[i].shape[d]);
+    // Only caches have an extent that no size names: their slots.
+    const auto slots = argument.isCache() ? static_cast<int64_t>(arrays[i].shape[0]) : 0;
+    auto [type, shape] = describeArgument(signature, argument, data.sizes, slots);
     KF_TRY(TensorData tensor, TensorData::allocate(argument.name, type, shape));
     KF_CHECK(fill(tensor, argument.isCache(), arrays[i]));
     arrays[i] = {};

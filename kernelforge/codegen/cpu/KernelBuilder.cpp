@@ -29,8 +29,8 @@ KernelBuilder::KernelBuilder(ModuleOp module, KernelOp kernel, const CpuTarget &
   vf32 = vec(f32);
   vi32 = vec(i32);
   b.setInsertionPointToEnd(module.getBody());
-  function = b.create<func::FuncOp>(loc, entry,
-                                    b.getFunctionType({ptr, ptr, i64, i64, ptr}, TypeRange{}));
+  function =
+      b.create<func::FuncOp>(loc, entry, b.getFunctionType({ptr, ptr, i64, i64, ptr}, TypeRange{}));
   Block *body = function.addEntryBlock();
   args = body->getArgument(0);
   sizes = body->getArgument(1);
@@ -50,8 +50,8 @@ Value KernelBuilder::buffer(unsigned index) {
     // Loaded once, at the start, where it dominates every use.
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(&function.getBody().front());
-    auto address = b.create<LLVM::GEPOp>(loc, ptr, i8, args,
-                                         ArrayRef<LLVM::GEPArg>{LLVM::GEPArg(8 * index)});
+    auto address =
+        b.create<LLVM::GEPOp>(loc, ptr, i8, args, ArrayRef<LLVM::GEPArg>{LLVM::GEPArg(8 * index)});
     pointer = b.create<LLVM::LoadOp>(loc, ptr, address, 8);
   }
   return pointer;
@@ -212,6 +212,9 @@ static Value gatherFrom(KernelBuilder &k, Type element, Value addresses, Value m
                                          k.b.getI32IntegerAttr(alignment));
 }
 
+void KernelBuilder::prefetch(Value pointer) {
+  b.create<LLVM::Prefetch>(loc, pointer, /*rw=*/0u, /*hint=*/3u, /*cache=*/1u);
+}
 Value KernelBuilder::gather(Value base, Value offsets, Value mask) {
   auto pointers = LLVM::getFixedVectorType(ptr, lanes);
   Value addresses = b.create<LLVM::GEPOp>(loc, pointers, f32, base, ValueRange{offsets});
@@ -231,12 +234,11 @@ Value KernelBuilder::cf(double value) {
   return b.create<arith::ConstantOp>(loc, b.getF32FloatAttr(static_cast<float>(value)));
 }
 Value KernelBuilder::splat(double value) {
-  return b.create<arith::ConstantOp>(
-      loc, DenseElementsAttr::get(vf32, static_cast<float>(value)));
+  return b.create<arith::ConstantOp>(loc, DenseElementsAttr::get(vf32, static_cast<float>(value)));
 }
 Value KernelBuilder::splatI(int64_t value) {
-  return b.create<arith::ConstantOp>(
-      loc, DenseElementsAttr::get(vi32, static_cast<int32_t>(value)));
+  return b.create<arith::ConstantOp>(loc,
+                                     DenseElementsAttr::get(vi32, static_cast<int32_t>(value)));
 }
 Value KernelBuilder::iota() {
   SmallVector<int32_t> values;
@@ -247,7 +249,9 @@ Value KernelBuilder::iota() {
 Value KernelBuilder::broadcast(Value scalar) {
   return b.create<vector::BroadcastOp>(loc, vec(scalar.getType()), scalar);
 }
-Value KernelBuilder::fma(Value x, Value y, Value z) { return b.create<vector::FMAOp>(loc, x, y, z); }
+Value KernelBuilder::fma(Value x, Value y, Value z) {
+  return b.create<vector::FMAOp>(loc, x, y, z);
+}
 Value KernelBuilder::addf(Value x, Value y) { return b.create<arith::AddFOp>(loc, x, y); }
 Value KernelBuilder::subf(Value x, Value y) { return b.create<arith::SubFOp>(loc, x, y); }
 Value KernelBuilder::mulf(Value x, Value y) { return b.create<arith::MulFOp>(loc, x, y); }
@@ -309,8 +313,7 @@ void KernelBuilder::loop(Value from, Value to, int64_t step, LoopBody body) {
 SmallVector<Value> KernelBuilder::loop(Value from, Value to, int64_t step, ValueRange init,
                                        CarryBody body) {
   auto op = b.create<scf::ForOp>(
-      loc, from, to, c(step), init,
-      [&](OpBuilder &nested, Location, Value iv, ValueRange carried) {
+      loc, from, to, c(step), init, [&](OpBuilder &nested, Location, Value iv, ValueRange carried) {
         OpBuilder::InsertionGuard guard(b);
         b.setInsertionPoint(nested.getInsertionBlock(), nested.getInsertionPoint());
         SmallVector<Value> next = body(iv, carried);

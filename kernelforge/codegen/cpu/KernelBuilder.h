@@ -87,6 +87,8 @@ public:
   void storeVec(mlir::Value value, mlir::Value pointer, mlir::Value mask = {});
   /// The same for elements of any type: `lanes` of them, aligned to their size.
   mlir::Value loadVec(mlir::Type element, mlir::Value pointer, mlir::Value mask = {});
+  /// Asks for the cache line at `pointer`, for reading; never faults.
+  void prefetch(mlir::Value pointer);
   /// f32 at base + 4 * offsets[lane] (vector of i32), 0 where the mask is off.
   mlir::Value gather(mlir::Value base, mlir::Value offsets, mlir::Value mask = {});
   /// Elements of any type, unaligned, at base + byteOffsets[lane] (vector of i32 or i64).
@@ -94,11 +96,11 @@ public:
                           mlir::Value mask = {});
 
   // Floats and vectors.
-  mlir::Value cf(double value);                    ///< f32
-  mlir::Value splat(double value);                 ///< vector of f32
-  mlir::Value splatI(int64_t value);               ///< vector of i32
-  mlir::Value iota();                              ///< vector of i32: 0, 1, ..., 15
-  mlir::Value broadcast(mlir::Value scalar);       ///< any scalar to a vector of `lanes`
+  mlir::Value cf(double value);              ///< f32
+  mlir::Value splat(double value);           ///< vector of f32
+  mlir::Value splatI(int64_t value);         ///< vector of i32
+  mlir::Value iota();                        ///< vector of i32: 0, 1, ..., 15
+  mlir::Value broadcast(mlir::Value scalar); ///< any scalar to a vector of `lanes`
   mlir::Value fma(mlir::Value x, mlir::Value y, mlir::Value z);
   mlir::Value addf(mlir::Value x, mlir::Value y);
   mlir::Value subf(mlir::Value x, mlir::Value y);
@@ -118,8 +120,8 @@ public:
 
   // Control flow: the bodies get the induction variable and the carried values.
   using LoopBody = llvm::function_ref<void(mlir::Value iv)>;
-  using CarryBody = llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value iv,
-                                                                      mlir::ValueRange carried)>;
+  using CarryBody =
+      llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value iv, mlir::ValueRange carried)>;
   void loop(mlir::Value from, mlir::Value to, int64_t step, LoopBody body);
   llvm::SmallVector<mlir::Value> loop(mlir::Value from, mlir::Value to, int64_t step,
                                       mlir::ValueRange init, CarryBody body);

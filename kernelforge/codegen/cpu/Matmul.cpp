@@ -31,12 +31,13 @@ int64_t ceilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
 /// Knobs of a matmul's schedule.
 struct Knobs {
-  bool panel;     ///< unpack = panel (1) or registers (0)
-  int64_t mr;     ///< rows of the register tile
-  int64_t groups; ///< groups of 16 columns of the register tile
-  int64_t mc;     ///< rows that share an unpacked panel; a multiple of mr
-  int64_t kc;     ///< depth of a panel
-  int64_t nb;     ///< columns of a task; whole heads where the epilogue rotates
+  bool panel;       ///< unpack = panel (1) or registers (0)
+  int64_t mr;       ///< rows of the register tile
+  int64_t groups;   ///< groups of 16 columns of the register tile
+  int64_t mc;       ///< rows that share an unpacked panel; a multiple of mr
+  int64_t kc;       ///< depth of a panel
+  int64_t nb;       ///< columns of a task; whole heads where the epilogue rotates
+  int64_t prefetch; ///< registers: blocks of each group that are asked for ahead
 };
 
 /// Segments whose tiles an epilogue needs together (gate and up), with the sinks they feed.
@@ -63,9 +64,8 @@ void collectSegments(MatmulOp matmul, Value value, llvm::SmallSet<unsigned, 4> &
 /// head.
 int64_t headColumns(KernelOp kernel) {
   int64_t columns = lanes;
-  kernel.walk([&](RopeOp rope) {
-    columns = std::lcm(columns, static_cast<int64_t>(rope.getHeadDim()));
-  });
+  kernel.walk(
+      [&](RopeOp rope) { columns = std::lcm(columns, static_cast<int64_t>(rope.getHeadDim())); });
   return columns;
 }
 
@@ -289,8 +289,8 @@ private:
     });
   }
 
-  /// Stores a group of a register tile unless the tile has no room for it: the last register tile of
-  /// a task may reach past its columns.
+  /// Stores a group of a register tile unless the tile has no room for it: the last register tile
+  /// of a task may reach past its columns.
   void storeGroup(Value sum, Value to, Value g0, int64_t g) {
     Value address = k.at(to, g * lanes * 4);
     if (knobs.nb / lanes % knobs.groups == 0)
@@ -311,14 +311,13 @@ private:
       if (reader.needsBlockSums())
         sum = k.loadF32(k.at(x, k.add(k.mul(index, 4), depth * 4)));
       reader.dotBlock(groupNumbers, index, count, k.at(x, k.mul(index, reader.blockK() * 4)), sum,
-                      next);
+                      next, knobs.prefetch);
       return next;
     };
     if (reader.wholeBlocks() > 0)
-      accumulators = k.loop(k.c(0), k.c(reader.wholeBlocks()), 1, accumulators,
-                            [&](Value index, ValueRange carried) {
-                              return step(index, reader.blockK(), carried);
-                            });
+      accumulators = k.loop(
+          k.c(0), k.c(reader.wholeBlocks()), 1, accumulators,
+          [&](Value index, ValueRange carried) { return step(index, reader.blockK(), carried); });
     if (reader.lastBlock() > 0)
       accumulators = step(k.c(reader.wholeBlocks()), reader.lastBlock(), accumulators);
     return accumulators;
@@ -369,9 +368,9 @@ private:
       Value firstBlock = k.div(k0, block);
       auto unpack = [&](Value index, int64_t elements) {
         Value to = k.at(panel, k.mul(index, block * lanes * 4));
-        reader.unpackBlock(number, k.add(firstBlock, index), elements, [&](int64_t i, Value values) {
-          k.storeVec(values, k.at(to, i * lanes * 4));
-        });
+        reader.unpackBlock(
+            number, k.add(firstBlock, index), elements,
+            [&](int64_t i, Value values) { k.storeVec(values, k.at(to, i * lanes * 4)); });
       };
       k.loop(k.c(0), k.c(count / block), 1, [&](Value index) { unpack(index, block); });
       if (count % block != 0)
@@ -483,6 +482,7 @@ private:
 
 Expected<Knobs> readKnobs(KernelOp kernel, MatmulOp matmul, const CpuTarget &target) {
   Knobs knobs;
+  KF_CHECK(checkKnobNames(kernel, {"panel", "mr", "groups", "mc", "kc", "nb", "prefetch"}));
   int64_t k = matmul.getK();
   KF_TRY(int64_t panel, knob(kernel, "panel", 0, 1));
   knobs.panel = panel != 0;
@@ -497,8 +497,10 @@ Expected<Knobs> readKnobs(KernelOp kernel, MatmulOp matmul, const CpuTarget &tar
   int64_t block = 8;
   for (Value weight : matmul.getWeights())
     block = std::max(block, info(*elementTypeOf(weight.getType())).blockElements);
-  KF_TRY(knobs.kc, knob(kernel, "kc", std::min(k, block), roundUp(k, block), knobs.panel ? block : 1));
+  KF_TRY(knobs.kc,
+         knob(kernel, "kc", std::min(k, block), roundUp(k, block), knobs.panel ? block : 1));
   KF_TRY(knobs.mc, knob(kernel, "mc", knobs.mr, int64_t(1) << 20, knobs.mr));
+  KF_TRY(knobs.prefetch, knob(kernel, "prefetch", 0, 64));
   return knobs;
 }
 
@@ -532,7 +534,8 @@ Expected<ScheduleAttr> cpu::matmul::defaultSchedule(KernelOp kernel, const CpuTa
                                             {"groups", groups},
                                             {"mc", mc},
                                             {"kc", kc},
-                                            {"nb", nb}});
+                                            {"nb", nb},
+                                            {"prefetch", 0}});
 }
 
 Expected<Launching> cpu::matmul::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,

@@ -24,9 +24,7 @@ WeightReader::WeightReader(KernelBuilder &b, Value pointer, RankedTensorType typ
 
 bool WeightReader::needsBlockSums() const { return element.hasMin(); }
 
-bool WeightReader::isPanel() const {
-  return element.type == ElementType::F32 && !transposed;
-}
+bool WeightReader::isPanel() const { return element.type == ElementType::F32 && !transposed; }
 
 Value WeightReader::groupPointer(Value g) {
   int64_t bytes = transposed ? lanes * element.blockBytes
@@ -34,11 +32,14 @@ Value WeightReader::groupPointer(Value g) {
   return b.at(pointer, b.mul(g, bytes));
 }
 
+int64_t WeightReader::blockStep() const {
+  if (element.isQuantized())
+    return lanes * element.blockBytes;
+  return block * (transposed ? outputs : lanes) * element.blockBytes;
+}
+
 Value WeightReader::blockPointer(Value g, Value index) {
-  int64_t bytes = lanes * element.blockBytes;
-  if (!element.isQuantized())
-    bytes = block * (transposed ? outputs : lanes) * element.blockBytes;
-  return b.at(groupPointer(g), b.mul(index, bytes));
+  return b.at(groupPointer(g), b.mul(index, blockStep()));
 }
 
 Value WeightReader::scale(Value blockPointer) {
@@ -69,9 +70,9 @@ Value WeightReader::loadDense(Value address, Value g) {
 }
 
 Value WeightReader::nibbleToFloat(Value words, int64_t nibble) {
-  Value shifted =
-      nibble == 0 ? words
-                  : b.b.create<arith::ShRUIOp>(b.loc, words, b.splatI(4 * nibble)).getResult();
+  Value shifted = nibble == 0
+                      ? words
+                      : b.b.create<arith::ShRUIOp>(b.loc, words, b.splatI(4 * nibble)).getResult();
   if (table)
     return b.b
         .create<LLVM::CallIntrinsicOp>(b.loc, TypeRange{b.vf32},
@@ -84,69 +85,90 @@ Value WeightReader::nibbleToFloat(Value words, int64_t nibble) {
   return b.b.create<arith::SIToFPOp>(b.loc, b.vf32, q);
 }
 
-void WeightReader::visitQuants(Value g, Value index, int64_t count,
-                               llvm::function_ref<void(int64_t, Value)> visit) {
-  Value base = blockPointer(g, index);
+Value WeightReader::byteToFloat(Value words, int64_t byte) {
+  Value top = byte == 3
+                  ? words
+                  : b.b.create<arith::ShLIOp>(b.loc, words, b.splatI(24 - 8 * byte)).getResult();
+  Value q = b.b.create<arith::ShRSIOp>(b.loc, top, b.splatI(24));
+  return b.b.create<arith::SIToFPOp>(b.loc, b.vf32, q);
+}
+
+void WeightReader::visitQuants(ArrayRef<Value> groups, Value index, int64_t count,
+                               llvm::function_ref<void(int64_t, size_t, Value)> visit) {
+  SmallVector<Value> bases;
+  for (Value g : groups)
+    bases.push_back(blockPointer(g, index));
   if (!element.isQuantized()) {
     int64_t step = (transposed ? outputs : lanes) * element.blockBytes;
     for (int64_t i = 0; i < count; ++i)
-      visit(i, loadDense(b.at(base, i * step), g));
+      for (size_t g = 0; g < groups.size(); ++g)
+        visit(i, g, loadDense(b.at(bases[g], i * step), groups[g]));
     return;
   }
   // 32-bit words of the 16 outputs side by side; see the layout's description.
   int64_t header = lanes * (element.hasMin() ? 4 : 2);
   int64_t numWords = element.blockElements * element.quantBits / 32;
   for (int64_t w = 0; w < numWords; ++w) {
-    Value words = b.load(b.vi32, b.at(base, header + w * lanes * 4), 4);
-    if (element.quantBits == 4) {
-      // Byte j of a row: its low nibble is element j, its high nibble element j + half a block.
-      for (int64_t nibble = 0; nibble < 8; ++nibble)
-        visit(4 * w + nibble / 2 + (nibble % 2) * element.blockElements / 2,
-              nibbleToFloat(words, nibble));
-    } else {
-      for (int64_t byte = 0; byte < 4; ++byte) {
-        Value top = byte == 3
-                        ? words
-                        : b.b.create<arith::ShLIOp>(b.loc, words, b.splatI(24 - 8 * byte)).getResult();
-        Value q = b.b.create<arith::ShRSIOp>(b.loc, top, b.splatI(24));
-        visit(4 * w + byte, b.b.create<arith::SIToFPOp>(b.loc, b.vf32, q));
-      }
+    SmallVector<Value> words;
+    for (Value base : bases)
+      words.push_back(b.load(b.vi32, b.at(base, header + w * lanes * 4), 4));
+    int64_t perWord = 32 / element.quantBits;
+    for (int64_t i = 0; i < perWord; ++i) {
+      // Of 4-bit quants, byte j of a row holds element j in its low nibble and element j + half a
+      // block in its high one.
+      int64_t place =
+          element.quantBits == 4 ? 4 * w + i / 2 + (i % 2) * element.blockElements / 2 : 4 * w + i;
+      for (size_t g = 0; g < groups.size(); ++g)
+        visit(place, g,
+              element.quantBits == 4 ? nibbleToFloat(words[g], i) : byteToFloat(words[g], i));
     }
   }
 }
 
 void WeightReader::dotBlock(ArrayRef<Value> groups, Value index, int64_t count, Value x,
-                            Value blockSum, MutableArrayRef<Value> accumulators) {
+                            Value blockSum, MutableArrayRef<Value> accumulators, int64_t prefetch) {
+  constexpr int64_t cacheLine = 64;
+  if (prefetch > 0 && !transposed)
+    for (Value g : groups)
+      for (int64_t byte = 0; byte < blockStep(); byte += cacheLine)
+        b.prefetch(b.at(blockPointer(g, index), prefetch * blockStep() + byte));
   // Two chains for each group hide the latency of fma. Plain numbers go straight to the
   // accumulator; quants are summed first and scaled once.
   bool quantized = element.isQuantized();
-  for (auto [i, g] : llvm::enumerate(groups)) {
-    Value chains[2] = {quantized ? Value() : accumulators[i], Value()};
-    int64_t visited = 0;
-    visitQuants(g, index, count, [&](int64_t place, Value value) {
-      Value activation = b.broadcast(b.loadF32(b.at(x, 4 * place)));
-      Value &chain = chains[visited++ % 2];
-      chain = chain ? b.fma(value, activation, chain) : b.mulf(value, activation);
-    });
-    Value sum = !chains[1] ? chains[0] : chains[0] ? b.addf(chains[0], chains[1]) : chains[1];
+  SmallVector<std::array<Value, 2>> chains(groups.size());
+  SmallVector<int64_t> visited(groups.size(), 0);
+  if (!quantized)
+    for (size_t g = 0; g < groups.size(); ++g)
+      chains[g][0] = accumulators[g];
+  int64_t lastPlace = -1;
+  Value activation;
+  visitQuants(groups, index, count, [&](int64_t place, size_t g, Value value) {
+    if (place != lastPlace)
+      activation = b.broadcast(b.loadF32(b.at(x, 4 * place)));
+    lastPlace = place;
+    Value &chain = chains[g][visited[g]++ % 2];
+    chain = chain ? b.fma(value, activation, chain) : b.mulf(value, activation);
+  });
+  for (auto [g, number] : llvm::enumerate(groups)) {
+    auto [even, odd] = chains[g];
+    Value sum = !odd ? even : even ? b.addf(even, odd) : odd;
     if (!quantized) {
-      accumulators[i] = sum;
+      accumulators[g] = sum;
       continue;
     }
-    Value base = blockPointer(g, index);
-    accumulators[i] = b.fma(scale(base), sum, accumulators[i]);
+    Value base = blockPointer(number, index);
+    accumulators[g] = b.fma(scale(base), sum, accumulators[g]);
     if (element.hasMin())
-      accumulators[i] = b.fma(minimum(base), b.broadcast(blockSum), accumulators[i]);
+      accumulators[g] = b.fma(minimum(base), b.broadcast(blockSum), accumulators[g]);
   }
 }
 
 void WeightReader::unpackBlock(Value g, Value index, int64_t count,
                                llvm::function_ref<void(int64_t, Value)> store) {
-  if (!element.isQuantized())
-    return visitQuants(g, index, count, store);
   Value base = blockPointer(g, index);
-  Value d = scale(base), m = element.hasMin() ? minimum(base) : Value();
-  visitQuants(g, index, count, [&](int64_t place, Value q) {
-    store(place, m ? b.fma(q, d, m) : b.mulf(q, d));
+  Value d = element.isQuantized() ? scale(base) : Value();
+  Value m = element.hasMin() ? minimum(base) : Value();
+  visitQuants(g, index, count, [&](int64_t place, size_t, Value q) {
+    store(place, m ? b.fma(q, d, m) : d ? b.mulf(q, d) : q);
   });
 }

@@ -131,8 +131,9 @@ Status Decoder::Implementation::planMemory() {
   for (const Weight &weight : model->weights)
     weights += weight.bytes.size();
   // Rows of the widest intermediates, twice: an estimate that only guards against the absurd.
-  auto arena = checkedProduct({static_cast<uint64_t>(chunk()),
-                               static_cast<uint64_t>(d.ffnDim + 4 * d.modelDim), 2 * sizeof(float)});
+  auto arena =
+      checkedProduct({static_cast<uint64_t>(chunk()),
+                      static_cast<uint64_t>(d.ffnDim + 4 * d.modelDim), 2 * sizeof(float)});
   auto total = kv && logitBytes && arena ? checkedAdd(*kv, *logitBytes) : std::nullopt;
   total = total ? checkedAdd(*total, *arena) : total;
   total = total ? checkedAdd(*total, weights) : total;
@@ -175,8 +176,8 @@ Status Decoder::Implementation::bindBuffers() {
     rope = makeRopeTable(d.rope, context);
     session->bind("rope", rope.data());
   }
-  KF_TRY(logits, PageMemory::allocate(static_cast<uint64_t>(maxOutputs() * d.vocabSize) *
-                                      sizeof(float)));
+  KF_TRY(logits,
+         PageMemory::allocate(static_cast<uint64_t>(maxOutputs() * d.vocabSize) * sizeof(float)));
   rows.resize(chunk());
   session->bind("ids", rows.ids.data());
   session->bind("positions", rows.positions.data());
@@ -255,9 +256,9 @@ Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool ev
   return {};
 }
 
-Expected<std::span<const float>>
-Decoder::append(std::span<const int32_t> tokens, const std::atomic<bool> *cancel,
-                const std::function<void(int64_t)> &progress) {
+Expected<std::span<const float>> Decoder::append(std::span<const int32_t> tokens,
+                                                 const std::atomic<bool> *cancel,
+                                                 const std::function<void(int64_t)> &progress) {
   Implementation &s = *implementation;
   KF_CHECK(s.checkTokens(tokens));
   for (size_t done = 0; done < tokens.size();) {

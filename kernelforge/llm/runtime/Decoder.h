@@ -16,9 +16,9 @@ namespace kernelforge {
 
 struct DecoderOptions {
   SessionOptions session;
-  int64_t context = 0;         ///< positions of the cache; 0: the smaller of the model's and 4,096
-  int64_t prefillChunk = 512;  ///< most rows of one prefill run; 1: token by token
-  bool allLogits = false;      ///< programs that give the logits of every row (scoring)
+  int64_t context = 0;        ///< positions of the cache; 0: the smaller of the model's and 4,096
+  int64_t prefillChunk = 512; ///< most rows of one prefill run; 1: token by token
+  bool allLogits = false;     ///< programs that give the logits of every row (scoring)
 };
 
 /// Bytes by kind, exact. What is mapped belongs to the file; the rest is ours.

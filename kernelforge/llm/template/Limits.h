@@ -13,8 +13,8 @@ namespace kernelforge::chat {
 
 struct Limits {
   size_t templateBytes = size_t(256) << 10;
-  uint64_t steps = 5'000'000;              ///< nodes evaluated, plus one for each 64 bytes made
-  size_t createdBytes = size_t(256) << 20; ///< text and list items made in all: bounds memory
+  uint64_t steps = 2'000'000;              ///< nodes evaluated, plus one for each 256 bytes made
+  size_t createdBytes = size_t(128) << 20; ///< text and list items made in all: bounds memory
   size_t outputBytes = size_t(16) << 20;
   size_t nesting = 100;      ///< of brackets, tags and operators in the template
   size_t depth = 400;        ///< of evaluation, calls of macros included
@@ -44,7 +44,7 @@ public:
   }
   /// Call before `bytes` are allocated.
   void make(size_t bytes) {
-    step(1 + bytes / 64);
+    step(1 + bytes / 256);
     if (bytes > limits.createdBytes - created)
       throw TemplateError{
           "it makes more than " + std::to_string(limits.createdBytes) + " bytes of text", {}};

@@ -25,7 +25,8 @@ std::string elementText(ElementType type) {
   return info(type).isQuantized() ? "!transformer.quant<" + name + ">" : name;
 }
 
-TestWeight makeWeight(ElementType type, int64_t n, int64_t k, uint64_t seed, bool transpose = false) {
+TestWeight makeWeight(ElementType type, int64_t n, int64_t k, uint64_t seed,
+                      bool transpose = false) {
   int64_t rows = transpose ? k : n, width = transpose ? n : k;
   std::vector<float> values = randomFloats(rows * width, seed, 0.5f);
   Bytes rowMajor(rows * *rowBytes(type, width));
@@ -80,9 +81,9 @@ struct Shape {
   int64_t m, n, k;
 };
 
-constexpr Shape plainShapes[] = {{1, 1, 1},   {1, 16, 8},  {1, 65, 33},  {3, 7, 129}, {4, 64, 64},
-                                 {5, 1, 1},   {7, 33, 13}, {6, 64, 96},  {13, 80, 7}, {65, 17, 100},
-                                 {200, 130, 801}};
+constexpr Shape plainShapes[] = {{1, 1, 1},   {1, 16, 8},    {1, 65, 33},    {3, 7, 129},
+                                 {4, 64, 64}, {5, 1, 1},     {7, 33, 13},    {6, 64, 96},
+                                 {13, 80, 7}, {65, 17, 100}, {200, 130, 801}};
 constexpr Shape quantShapes[] = {{1, 1, 32},  {1, 65, 64},   {2, 48, 96},   {4, 576, 576},
                                  {5, 17, 32}, {9, 131, 160}, {67, 64, 832}, {200, 70, 1536}};
 
@@ -132,7 +133,13 @@ TEST(Matmul, OtherSchedulesGiveTheSameProduct) {
     checkPlainProduct(ElementType::Q4_1, {37, 200, 160}, level, false,
                       {{"panel", 1}, {"mr", 2}, {"groups", 2}, {"mc", 8}, {"kc", 32}, {"nb", 48}});
     checkPlainProduct(ElementType::Q8_0, {9, 100, 96}, level, false,
-                      {{"panel", 0}, {"mr", 1}, {"groups", 3}, {"mc", 1}, {"kc", 96}, {"nb", 32}});
+                      {{"panel", 0},
+                       {"mr", 1},
+                       {"groups", 3},
+                       {"mc", 1},
+                       {"kc", 96},
+                       {"nb", 32},
+                       {"prefetch", 4}});
     checkPlainProduct(ElementType::F32, {30, 100, 50}, level, false,
                       {{"panel", 1}, {"mr", 3}, {"groups", 1}, {"mc", 6}, {"kc", 24}, {"nb", 64}});
   }
@@ -140,11 +147,10 @@ TEST(Matmul, OtherSchedulesGiveTheSameProduct) {
 
 TEST(Matmul, IllegalSchedulesAreRefusedByName) {
   TestWeight weight = makeWeight(ElementType::Q4_1, 64, 64, 1);
-  std::string text = fmt::format(
-      "transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {1} {{\n"
-      "  %y = transformer.matmul %x weights(%w) : ({1}, {2}) -> {1}\n"
-      "  transformer.yield %y : {1}\n}}\n",
-      sizeText(64), rowsText(64), weight.mlir);
+  std::string text = fmt::format("transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {1} {{\n"
+                                 "  %y = transformer.matmul %x weights(%w) : ({1}, {2}) -> {1}\n"
+                                 "  transformer.yield %y : {1}\n}}\n",
+                                 sizeText(64), rowsText(64), weight.mlir);
   for (auto [name, value] : {std::pair("mr", 40), std::pair("nb", 20), std::pair("mc", 7),
                              std::pair("kc", 33), std::pair("panel", 2)}) {
     auto compiled = CompiledKernel::compile(text, "avx2", {{name, value}});
@@ -163,7 +169,8 @@ void checkGatedUp(ElementType type, int64_t m, int64_t n, int64_t k, const std::
   std::vector<float> x = randomFloats(m * k, 5), norm = randomFloats(k, 6);
   std::string text = fmt::format(
       "transformer.kernel @k({0}, %x: {1}, %n: tensor<{4}xf32>, %g: {2}, %u: {2}) -> {3} {{\n"
-      "  %0 = transformer.rms_norm %x, %n {{epsilon = 1.0e-5 : f64}} : ({1}, tensor<{4}xf32>) -> {1}\n"
+      "  %0 = transformer.rms_norm %x, %n {{epsilon = 1.0e-5 : f64}} : ({1}, tensor<{4}xf32>) -> "
+      "{1}\n"
       "  %1:2 = transformer.matmul %0 weights(%g, %u) : ({1}, {2}, {2}) -> ({3}, {3})\n"
       "  %2 = transformer.activation %1#0 <silu> : {3}\n"
       "  %3 = transformer.mul %2, %1#1 : {3}\n"
@@ -180,8 +187,8 @@ void checkGatedUp(ElementType type, int64_t m, int64_t n, int64_t k, const std::
   std::vector<double> a = product(normed, gate, m, n, k), b = product(normed, up, m, n, k);
   for (size_t i = 0; i < a.size(); ++i)
     a[i] = a[i] / (1 + std::exp(-a[i])) * b[i];
-  KernelOutcome outcome = compileOrDie(text, level)
-                              .run({m}, {bytesOf(x), bytesOf(norm), gate.bytes, up.bytes});
+  KernelOutcome outcome =
+      compileOrDie(text, level).run({m}, {bytesOf(x), bytesOf(norm), gate.bytes, up.bytes});
   expectClose(valuesOf<float>(outcome.results[0]), a, text);
 }
 
@@ -214,11 +221,13 @@ void checkSegments(int64_t m, int64_t headDim, const std::string &pairing,
   std::string cache = fmt::format("!transformer.cache<{}, {}, f32>", heads, headDim);
   std::string text = fmt::format(
       "transformer.kernel @k({0}, %context: index {{transformer.size = "
-      "#transformer.size<\"context\", 1 to 64>}}, %x: {1}, %wq: {2}, %wv: {3}, %bq: tensor<{4}xf32>, "
+      "#transformer.size<\"context\", 1 to 64>}}, %x: {1}, %wq: {2}, %wv: {3}, %bq: "
+      "tensor<{4}xf32>, "
       "%bv: tensor<{5}xf32>, %r: {7}, %t: {8}, %p: {9}, %s: {9}, %c: {10}) -> ({6}, {7}) {{\n"
       "  %0:2 = transformer.matmul %x weights(%wq, %wv) bias(%bq, %bv) : ({1}, {2}, {3}, "
       "tensor<{4}xf32>, tensor<{5}xf32>) -> ({6}, {7})\n"
-      "  %1 = transformer.rope %0#0, %p, %t <{11}> {{headDim = {12} : i64}} : ({6}, {9}, {8}) -> {6}\n"
+      "  %1 = transformer.rope %0#0, %p, %t <{11}> {{headDim = {12} : i64}} : ({6}, {9}, {8}) -> "
+      "{6}\n"
       "  transformer.cache_append %1, %s into %c : {10}, {6}, {9}\n"
       "  %2 = transformer.add %r, %0#1 : {7}\n"
       "  transformer.yield %1, %2 : {6}, {7}\n}}\n",
@@ -245,9 +254,9 @@ void checkSegments(int64_t m, int64_t headDim, const std::string &pairing,
   std::vector<float> cacheBefore(m * nq, -7.0f);
   KernelOutcome outcome =
       compileOrDie(text, level)
-          .run({m, positions}, {bytesOf(x), wq.bytes, wv.bytes, bytesOf(bq), bytesOf(bv),
-                                bytesOf(residual), bytesOf(table), bytesOf(at), bytesOf(slots),
-                                bytesOf(cacheBefore)});
+          .run({m, positions},
+               {bytesOf(x), wq.bytes, wv.bytes, bytesOf(bq), bytesOf(bv), bytesOf(residual),
+                bytesOf(table), bytesOf(at), bytesOf(slots), bytesOf(cacheBefore)});
   expectClose(valuesOf<float>(outcome.results[0]), rotated, text);
   expectClose(valuesOf<float>(outcome.results[1]), v, text);
   expectClose(valuesOf<float>(outcome.arguments.back()), expectedCache, text);

@@ -1,0 +1,111 @@
+// A user's program: describe a transformer block, compile it for this machine, run it on a few
+// rows, and print the kernels that it became with the schedule and the time of each.
+#include "kernelforge/compiler/Session.h"
+#include "kernelforge/ir/ModuleBuilder.h"
+
+#include <cmath>
+#include <cstdio>
+#include <random>
+
+using namespace kernelforge;
+
+/// Numbers of both signs, of the order of `scale`.
+static std::vector<float> randomNumbers(size_t count, float scale) {
+  static std::mt19937 random(1);
+  std::vector<float> numbers(count);
+  for (float &number : numbers)
+    number = scale * (static_cast<float>(random()) * 0x1p-31f - 1.0f);
+  return numbers;
+}
+
+static Status run() {
+  // 1. What the block is: grouped-query attention and a gated feed-forward layer.
+  ModelDescription block;
+  block.layers = 1;
+  block.modelDim = 256;
+  block.heads = 4;
+  block.kvHeads = 2;
+  block.headDim = 64;
+  block.ffnDim = 512;
+  block.contextLength = 128;
+  block.rope.present = true;
+  block.rope.rotaryDim = block.headDim;
+
+  // 2. A session for this machine; its module has one function for runs of 2 to 32 rows.
+  SessionOptions options;
+  KF_TRY(options.target, parseTarget("native", ""));
+  KF_TRY(std::unique_ptr<Session> session, Session::create(options));
+  const FunctionRange range{"forward", 2, 32, 1, 1};
+  KF_CHECK(session->compile(buildDecoder(&session->context(), block, range,
+                                         [](llvm::StringRef) { return ElementType::F32; })));
+
+  // 3. Weights, by name. The session keeps a copy of what it brings into another layout, and reads
+  //    the rest where it is.
+  std::vector<std::vector<float>> weights;
+  for (const WeightSlot &slot : weightSlots(block)) {
+    size_t count = 1;
+    for (int64_t extent : slot.shape)
+      count *= static_cast<size_t>(extent);
+    const bool vector = slot.shape.size() == 1;
+    weights.push_back(
+        randomNumbers(count, vector ? 1.0f : 1 / std::sqrt(static_cast<float>(slot.shape[1]))));
+    KF_CHECK(session->bindWeight(slot.name, ElementType::F32, std::as_bytes(std::span(weights.back()))));
+  }
+
+  // 4. Inputs: eight rows of one sequence, and the caches that they are appended to.
+  const int64_t rows = 8, context = block.contextLength, half = block.headDim / 2;
+  std::vector<float> x = randomNumbers(static_cast<size_t>(rows * block.modelDim), 1);
+  std::vector<int32_t> positions(rows), slots(rows), sequences(rows), table{0}, lengths{rows};
+  for (int32_t row = 0; row < rows; ++row)
+    positions[row] = slots[row] = row;
+  std::vector<float> rope(static_cast<size_t>(context * block.headDim));
+  for (int64_t p = 0; p < context; ++p)
+    for (int64_t i = 0; i < half; ++i) {
+      const double angle = double(p) * std::pow(block.rope.theta, -double(i) / double(half));
+      rope[p * block.headDim + i] = static_cast<float>(std::cos(angle));
+      rope[p * block.headDim + half + i] = static_cast<float>(std::sin(angle));
+    }
+  const auto cacheSize = static_cast<size_t>(context * block.kvHeads * block.headDim);
+  std::vector<float> keys(cacheSize), values(cacheSize);
+  session->bind("x", x.data());
+  session->bind("positions", positions.data());
+  session->bind("slots", slots.data());
+  session->bind("sequences", sequences.data());
+  session->bind("table", table.data());
+  session->bind("lengths", lengths.data());
+  session->bind("rope", rope.data());
+  session->bind("cache.0.k", keys.data());
+  session->bind("cache.0.v", values.data());
+
+  // 5. Run: sizes are tokens, sequences and context, in the order of the function's arguments.
+  std::vector<float> y(x.size());
+  void *result = y.data();
+  const int64_t sizes[] = {rows, 1, context};
+  std::vector<int64_t> nanoseconds;
+  RunOptions timed;
+  timed.launchNanoseconds = &nanoseconds;
+  KF_CHECK(session->run("forward", sizes, {&result, 1}, timed));
+
+  // 6. What happened: every launch with its kernel, schedule and time.
+  const Program &program = *session->program("forward");
+  for (size_t i = 0; i < program.launches.size(); ++i) {
+    const Artifact &kernel = program.artifacts[program.launches[i].artifact];
+    std::printf("%-44s %7.1f us  %s\n", kernel.kernel.c_str(), double(nanoseconds[i]) / 1e3,
+                kernel.schedule.c_str());
+  }
+  double sum = 0;
+  for (float value : y)
+    sum += double(value) * value;
+  std::printf("root mean square of the result: %.4f\n", std::sqrt(sum / double(y.size())));
+  if (!std::isfinite(sum) || sum == 0)
+    return failed("example gave nonsense", "forward", "its result is not a finite number");
+  return {};
+}
+
+int main() {
+  if (Status status = run(); !status) {
+    std::fprintf(stderr, "%s\n", status.error().line().c_str());
+    return static_cast<int>(status.error().kind);
+  }
+  return 0;
+}

@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""The command line's manners: exit codes, one-line errors, JSON, signals, full disks.
+
+    cli_test.py --bin build/release/bin
+"""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import cli
+from cli import CliTest, kernelforge
+
+BLOCK = "d_model=64,heads=4,kv_heads=2,d_ff=96"
+
+
+class Usage(CliTest):
+    def test_help_of_every_command_ends_with_an_example(self):
+        text = self.ok("--help")
+        commands = re.findall(r"^  ([a-z-]+) {2,}", text.split("Subcommands:")[1], re.M)
+        self.assertIn("emit-mlir", commands)
+        for command in commands:
+            last = self.ok(command, "--help").rstrip().splitlines()
+            self.assertTrue(last[-1].startswith(f"  kernelforge {command} "), last[-1])
+            self.assertEqual(last[-2], "Example:")
+
+    def test_version(self):
+        self.assertRegex(self.ok("--version"), r"^\d+\.\d+\.\d+\n$")
+
+    def test_wrong_usage(self):
+        for arguments in (
+            [],
+            ["nonsense"],
+            ["--nonsense"],
+            ["emit-mlir"],
+            ["emit-mlir", "--block", BLOCK, "--model", "x"],
+            ["emit-mlir", "--block", BLOCK, "--phase", "both"],
+            ["emit-mlir", "--block", BLOCK, "--stage", "wgsl"],
+            ["emit-mlir", "--block", BLOCK, "--kernel", "nobody", "--stage", "fused"],
+            ["emit-mlir", "--block", BLOCK, "--weights", "q9_9"],
+            ["emit-mlir", "--block", BLOCK, "--weights", "i32"],
+            ["emit-mlir", "--block", BLOCK, "--target", "abacus"],
+            ["emit-mlir", "--block", BLOCK, "--target-cpu", "z80"],
+            ["emit-mlir", "--block", BLOCK, "--target-features", "+telepathy"],
+            ["emit-mlir", "--block", BLOCK, "--threads", "0"],
+            ["emit-mlir", "--block", BLOCK, "--threads", "many"],
+            ["compile"],
+            ["compile", "/nonexistent.mlir"],
+            ["compile", "/"],
+            ["compile", "a.mlir", "b.mlir"],
+            ["benchmark-matmul", "-m", "1", "-n", "1"],
+            ["benchmark-matmul", "-m", "0", "-n", "1", "-k", "1"],
+            ["benchmark-matmul", "-m", "-1", "-n", "1", "-k", "1"],
+            ["benchmark-matmul", "-m", "1.5", "-n", "1", "-k", "1"],
+            ["benchmark-matmul", "-m", "1", "-n", "1", "-k", "33", "--weights", "q4_1"],
+            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--seed", "-1"],
+            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--rounds", "0"],
+            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--mode", "fast"],
+            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--variant", "guess"],
+            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--schedule", "{"],
+            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--schedule", "{}"],
+            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--schedule", '{"mr":1e9}'],
+            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--schedule", "@/nonexistent"],
+            ["benchmark-matmul", "-m", "16777216", "-n", "16777216", "-k", "16777216"],
+            ["diagnose", "me"],
+        ):
+            with self.subTest(arguments):
+                self.refused(2, *arguments)
+
+    def test_block(self):
+        for block, says in {
+            "": "--block",
+            "d_model": "KEY=VALUE",
+            "d_model=64": "'heads' is missing",
+            "heads=4": "'d_model' is missing",
+            "d_model=64,heads=4,": "KEY=VALUE",
+            "d_model=64,heads=4,d_model=64": "given twice",
+            "d_model=64,heads=4,colour=red": "no key 'colour'",
+            "d_model=64,heads=5": "not divisible by heads=5",
+            "d_model=64,heads=4,kv_heads=3": "not divisible by kv_heads=3",
+            "d_model=60,heads=4": "odd",
+            "d_model=6e1,heads=4": "no integer",
+            "d_model=-64,heads=4": "no integer",
+            "d_model=0,heads=4": "no integer",
+            "d_model=99999999999999999999,heads=4": "no integer",
+            "d_model=64,heads=4,norm=group": "none of layer, rms",
+            "d_model=64,heads=4,activation=swish": "none of gelu",
+            "d_model=64,heads=4,gated=maybe": "none of",
+            "d_model=64,heads=4,layers=0": "no integer",
+            "d_model=64\x1b[31m,heads=4": "\\x1b[31m",
+        }.items():
+            with self.subTest(block):
+                self.refused(2, "emit-mlir", f"--block={block}", says=says)
+
+    def test_what_is_not_here(self):
+        self.refused(3, "emit-mlir", "--block", BLOCK, "--target", "cuda")
+        self.refused(3, "emit-mlir", "--block", BLOCK, "--target", "webgpu")
+        self.refused(3, "emit-mlir", "--model", "no-such-model")
+
+    def test_modules_that_are_none(self):
+        for text in (
+            "",
+            "module {}",
+            "func.func @f( {",
+            "\x00\xff",
+            "func.func @f() { unknown.op : () -> () }",
+            "%0 = transformer.softmax",
+            'func.func @f(%x: tensor<2x4xf32>) { "transformer.launch"(%x) {kernel = @k} : '
+            "(tensor<2x4xf32>) -> () return }",
+        ):
+            with self.subTest(text):
+                self.refused(2, "compile", "-", "--run", text=text)
+
+    def test_parse_errors_name_the_place(self):
+        self.refused(2, "compile", "-", text="module {\n  nonsense\n}", says="standard input:2:3")
+
+
+class Output(CliTest):
+    def test_full_disk(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [cli.BIN / "kernelforge", "emit-mlir", "--block", BLOCK],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        self.assertEqual(done.returncode, 4)
+        self.assertRegex(done.stderr, r"\Akernelforge: error: [^\n]*No space left[^\n]*\n\Z")
+        self.refused(4, "emit-mlir", "--block", BLOCK, "-o", "/nonexistent/x.mlir")
+        self.refused(4, "emit-mlir", "--block", BLOCK, "--stage", "fused", "--dump-passes", "/dev/null/x")
+
+    def test_a_limit_on_file_sizes_is_an_error(self):
+        line = f"ulimit -f 1; '{cli.BIN}/kernelforge' emit-mlir --block {BLOCK} --stage llvm"
+        done = subprocess.run(
+            ["bash", "-c", f"{line} -o '{self.folder}/x.mlir'"], capture_output=True, text=True
+        )
+        self.assertEqual(done.returncode, 4, done.stderr)
+        self.assertFalse((self.folder / "x.mlir").exists())
+
+    def test_a_closed_pipe_is_an_error(self):
+        line = f"'{cli.BIN}/kernelforge' emit-mlir --block {BLOCK} --stage llvm"
+        done = subprocess.run(
+            ["bash", "-c", f"{line} | true; echo ${{PIPESTATUS[0]}}"],
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(done.stdout, "4\n")
+        self.assertRegex(done.stderr, r"\Akernelforge: error: [^\n]*Broken pipe[^\n]*\n\Z")
+
+    def test_a_full_cache_does_not_stop_anything(self):
+        done = kernelforge(
+            "benchmark-matmul", "-m", 2, "-n", 8, "-k", 32, "--mode", "correctness",
+            env={"KERNELFORGE_HOME": "/dev/null/home"},
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_log_levels(self):
+        quiet = kernelforge("benchmark-matmul", "-m", 2, "-n", 8, "-k", 32, "--mode", "correctness")
+        self.assertEqual(quiet.stderr, "")
+        self.refused(2, "benchmark-matmul", "-vvvx")
+
+
+class Signals(CliTest):
+    def start(self, *arguments):
+        process = subprocess.Popen(
+            [cli.BIN / "kernelforge", *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(1)
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+        return process.returncode, output, errors
+
+    def test_interrupted_while_timing(self):
+        problem = ["benchmark-matmul", "-m", 2, "-n", 64, "-k", 64, "--min-time", 100]
+        code, output, errors = self.start(*problem)
+        self.assertEqual(code, 130)
+        self.assertEqual(output, "")
+        self.assertRegex(errors, r"\Akernelforge: error: interrupted [^\n]+\n\Z")
+        code, output, _ = self.start(*problem, "--json")
+        self.assertEqual(code, 130)
+        self.assertEqual(json.loads(output)["error"]["code"], 130)
+
+    def test_interrupted_while_reading(self):
+        code, _, errors = self.start("compile", "-")
+        self.assertEqual(code, 130)
+        self.assertRegex(errors, r"\Akernelforge: error: interrupted [^\n]+\n\Z")
+
+
+class Measuring(CliTest):
+    def test_benchmark_matmul_row(self):
+        problem = ["-m", 3, "-n", 40, "-k", 64, "--weights", "q4_1", "--min-time", 0.02]
+        row = self.answer("benchmark-matmul", *problem)
+        self.assertEqual(row["status"], "ok")
+        self.assertEqual(row["problem"]["weights"], "q4_1")
+        self.assertEqual((row["family"], row["variant"], row["mode"]),
+                         ("matmul", "generated", "warm"))
+        self.assertEqual(row["schedule_source"], "analytic")
+        self.assertGreaterEqual(len(row["samples_ns"]), 10)
+        self.assertGreater(row["gflops"], 0)
+        self.assertTrue(row["accuracy"]["pass"])
+        self.assertRegex(row["code_hash"], "^[0-9a-f]{64}$")
+        self.assertGreater(row["resources"]["code_bytes"], 0)
+        # The schedule that it printed can be pinned, inline or from a file.
+        schedule = self.folder / "schedule.json"
+        schedule.write_text(json.dumps(row["schedule"]))
+        for option in (json.dumps(row["schedule"]), f"@{schedule}"):
+            pinned = self.answer("benchmark-matmul", *problem, "--schedule", option)
+            self.assertEqual(pinned["schedule_source"], "pinned")
+            self.assertEqual(pinned["schedule"], row["schedule"])
+            self.assertEqual(pinned["code_hash"], row["code_hash"])
+
+    def test_benchmark_matmul_modes_and_variants(self):
+        for options in (
+            ["--mode", "correctness"],
+            ["--mode", "bitwise"],
+            ["--mode", "correctness", "--transpose"],
+            ["--mode", "correctness", "--variant", "reference"],
+        ):
+            row = self.answer("benchmark-matmul", "-m", 5, "-n", 33, "-k", 31, *options)
+            self.assertEqual(row["status"], "ok", row)
+            self.assertNotIn("samples_ns", row)
+
+    def test_diagnose(self):
+        answer = self.answer("diagnose")
+        self.assertEqual(answer["backends"][0]["name"], "cpu")
+        self.assertEqual(answer["backends"][0]["status"], "ok")
+        self.assertIn("avx2", answer["host"]["isa"])
+        self.assertIn("fma_f32", [peak["name"] for peak in answer["peaks"]])
+        self.assertEqual(answer["read_bandwidth"][-1]["level"], "memory")
+
+
+if __name__ == "__main__":
+    cli.run(sys.argv)

@@ -1,0 +1,375 @@
+#!/usr/bin/env python3
+"""The language-model commands on a tiny random model, and on SmolLM2 where it is there.
+
+    llm_test.py --kernelforge PATH [--model SMOLLM2.gguf]
+
+Answers, determinism over threads, instruction sets and chunks, and every kind of refusal.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "golden"))
+from product import find_model  # noqa: E402
+
+TINY = ["--random-weights", "tiny"]
+GREEDY = ["--temperature", "0"]
+HAS_AVX512 = " avx512f " in Path("/proc/cpuinfo").read_text()
+
+
+class LlmTest(unittest.TestCase):
+    program = None
+    smollm2 = None
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="kernelforge-llm-")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def run_raw(self, *arguments):
+        command = [self.program, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+    def run_json(self, *arguments):
+        done = self.run_raw(*arguments, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def infer(self, *arguments, prompt="Hello", count=12):
+        return self.run_json("llm-inference", *TINY, "-p", prompt, "-n", count, *arguments)
+
+    def refuse(self, code, expected, *arguments):
+        """The command must end with `code` and one line that holds `expected`."""
+        done = self.run_raw(*arguments)
+        self.assertEqual(done.returncode, code, done.stderr)
+        lines = done.stderr.splitlines()
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertTrue(lines[0].startswith("kernelforge: error: "), lines[0])
+        self.assertIn(expected, lines[0])
+        self.assertEqual(done.stdout, "")
+        error = json.loads(self.run_raw(*arguments, "--json").stdout)["error"]
+        self.assertEqual(error["code"], code)
+        self.assertTrue(error["what"] and error["why"])
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    def test_answer(self):
+        answer = self.infer(*GREEDY)
+        self.assertEqual(answer["prompt_ids"], list(b"Hello"))
+        self.assertEqual(answer["prompt_tokens"], 5)
+        self.assertEqual(answer["generated_tokens"], len(answer["token_ids"]))
+        self.assertEqual(answer["finish_reason"], "length")
+        timings = answer["timings"]
+        for key in ("load_s", "compile_s", "time_to_first_token_s", "prefill_s", "decode_s"):
+            self.assertGreater(timings[key], 0, key)
+        self.assertAlmostEqual(timings["prefill_tokens_per_s"] * timings["prefill_s"], 5, places=6)
+        self.assertAlmostEqual(timings["decode_tokens_per_s"] * timings["decode_s"], 11, places=6)
+        memory = answer["memory"]
+        # 2 layers of keys and values, 2 heads of 16 dimensions in f32, 512 positions.
+        self.assertEqual(memory["kv_cache_bytes"], 2 * 2 * 2 * 16 * 4 * 512)
+        self.assertGreater(memory["peak_rss_bytes"], memory["kv_cache_bytes"])
+        self.assertEqual(answer["kernels"], [])
+        self.assertIsNone(answer["bandwidth"]["pct_of_measured_read_bandwidth"])
+
+    def test_text_goes_to_stdout_and_figures_to_stderr(self):
+        done = self.run_raw("llm-inference", *TINY, *GREEDY, "-p", "Hello", "-n", 12)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, self.infer(*GREEDY)["text"] + "\n")
+        for word in ("prompt   5 tokens", "decode   12 tokens", "memory   mapped", "first token"):
+            self.assertIn(word, done.stderr)
+        self.assertNotIn("\r", done.stderr)  # progress is for terminals
+
+    def test_kernel_times(self):
+        answer = self.infer(*GREEDY, "--kernel-times")
+        kernels = {kernel["name"]: kernel for kernel in answer["kernels"]}
+        self.assertTrue(any(name.startswith("prefill") for name in kernels), kernels)
+        attention = kernels["decode_attention"]
+        self.assertEqual(attention["calls"], 2 * 11)  # layers x steps
+        self.assertGreater(attention["total_s"], 0)
+
+    def test_verbose_prints_plan_and_schedules(self):
+        done = self.run_raw("llm-inference", *TINY, *GREEDY, "-p", "Hello", "-n", 2, "-v")
+        self.assertIn("function prefill", done.stderr)
+        self.assertIn("function decode", done.stderr)
+        self.assertRegex(done.stderr, r"kernel \S+ +x\d+ +\{.*\} \((analytic|record|pinned)")
+        self.assertRegex(done.stderr, r"buffer \S+ +at +\d+, \d+ bytes")
+
+    def test_zero_tokens_runs_the_prompt(self):
+        answer = self.infer(*GREEDY, count=0)
+        self.assertEqual(answer["token_ids"], [])
+        self.assertEqual(answer["text"], "")
+        self.assertGreater(answer["timings"]["prefill_tokens_per_s"], 0)
+
+    def test_full_context_ends_generation(self):
+        answer = self.infer(*GREEDY, "-c", 8, count=100)
+        self.assertEqual(answer["finish_reason"], "context")
+        self.assertEqual(answer["generated_tokens"], 4)  # three with room, one without
+
+    def test_stop_string(self):
+        text = self.infer(*GREEDY)["text"]
+        stop = text[3:5]
+        answer = self.infer(*GREEDY, "--stop", stop)
+        self.assertEqual(answer["finish_reason"], "stop_string")
+        self.assertEqual(answer["text"], text[: text.index(stop)])
+
+    def test_prompt_ids_equal_the_text(self):
+        ids = ",".join(str(byte) for byte in b"Hello")
+        answer = self.run_json(
+            "llm-inference", *TINY, *GREEDY, "--prompt-ids", ids, "-n", 12
+        )
+        self.assertEqual(answer["token_ids"], self.infer(*GREEDY)["token_ids"])
+
+    # --- determinism ------------------------------------------------------------------------------
+
+    def test_seed_decides(self):
+        sampled = ["--temperature", 1, "--top-k", 0, "--top-p", 1, "--min-p", 0]
+        ids = [self.infer(*sampled, "--seed", seed)["token_ids"] for seed in (1, 1, 2)]
+        self.assertEqual(ids[0], ids[1])
+        self.assertNotEqual(ids[0], ids[2])
+
+    def test_chunks_threads_and_targets_agree(self):
+        prompt = "The quick brown fox jumps over the lazy dog, again and again."
+        reference = self.infer(*GREEDY, prompt=prompt)["token_ids"]
+        variants = [("-t", 1), ("-t", 2), ("--prefill-chunk", 1), ("--prefill-chunk", 7)]
+        variants += [("--target-features", "avx2"), ("--no-fuse",), ("--backend", "reference")]
+        if HAS_AVX512:
+            variants.append(("--target-features", "avx512"))
+        for variant in variants:
+            with self.subTest(variant):
+                self.assertEqual(self.infer(*GREEDY, *variant, prompt=prompt)["token_ids"], reference)
+
+    def test_logits_file(self):
+        files = []
+        for options in ([], ["--prefill-chunk", 1], ["--backend", "reference"]):
+            files.append(self.folder / f"{len(files)}.npy")
+            self.infer(*GREEDY, "--logits", files[-1], *options)
+        first, *others = (np.load(file) for file in files)
+        self.assertEqual(first.shape, (5, 512))
+        self.assertEqual(first.dtype, np.float32)
+        for other in others:
+            worst = np.abs(first - other).max() / np.abs(first).max()
+            self.assertLessEqual(worst, 1e-4)
+        self.assertEqual(first[-1].argmax(), self.infer(*GREEDY)["token_ids"][0])
+
+    # --- refusals ---------------------------------------------------------------------------------
+
+    def write_config(self, **changes):
+        config = {
+            "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 96,
+            "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "vocab_size": 300, "max_position_embeddings": 128, "rms_norm_eps": 1e-5,
+        }  # fmt: skip
+        path = self.folder / "config.json"
+        path.write_text(json.dumps(config | changes))
+        return path
+
+    def test_missing_model(self):
+        self.refuse(3, "nosuchmodel.gguf", "llm-inference", "-m", "nosuchmodel", "-p", "x")
+        self.refuse(3, "nosuchshape", "llm-inference", "--random-weights", "nosuchshape", "-p", "x")
+        self.refuse(2, "no/such/file", "llm-inference", "-m", "no/such/file", "-p", "x")
+
+    def test_bad_file(self):
+        path = self.folder / "bad.gguf"
+        path.write_bytes(b"GGUF\x03\0\0\0 and nothing more")
+        for command in (["llm-inference", "-p", "x"], ["llm-bench"], ["tokenize", "x"]):
+            self.refuse(2, str(path), *command, "-m", path)
+
+    def test_bad_options(self):
+        infer = ["llm-inference", *TINY]
+        prompt = ["-p", "Hello"]
+        self.refuse(2, "no prompt", *infer)
+        self.refuse(2, "temperature", *infer, *prompt, "--temperature", -1)
+        self.refuse(2, "temperature", *infer, *prompt, "--temperature", "nan")
+        self.refuse(2, "top-p", *infer, *prompt, "--top-p", 0)
+        self.refuse(2, "min-p", *infer, *prompt, "--min-p", 2)
+        self.refuse(2, "top-k", *infer, *prompt, "--top-k", -5)
+        self.refuse(2, "repeat-penalty", *infer, *prompt, "--repeat-penalty", 0)
+        self.refuse(2, "max-tokens", *infer, *prompt, "-n", -3)
+        self.refuse(2, "stop", *infer, *prompt, "--stop", "")
+        self.refuse(2, "--system", *infer, *prompt, "--system", "x")
+        self.refuse(2, "chat template", *infer, *prompt, "--chat")
+        self.refuse(2, "--backend", *infer, *prompt, "--backend", "abacus")
+        self.refuse(2, "--random-type", *infer, *prompt, "--random-type", "q9_9")
+        self.refuse(2, "no model", "llm-inference", *prompt)
+        self.refuse(2, "there is nothing to measure", "llm-bench", *TINY, "-p", 0, "-n", 0)
+        self.refuse(2, "exactly one text", "tokenize", "-m", "tiny")
+
+    def test_what_does_not_fit(self):
+        infer = ["llm-inference", *TINY]
+        self.refuse(2, "5 tokens exceed the context of 4", *infer, "-p", "Hello", "-c", 4)
+        self.refuse(2, "512", *infer, "-p", "Hello", "-c", 513)
+        self.refuse(2, "vocabulary", *infer, "--prompt-ids", "1,512")
+        # 128 Mi positions of 128 layers: refused with numbers, before anything is allocated.
+        config = self.write_config(max_position_embeddings=1 << 27, num_hidden_layers=128)
+        start = time.monotonic()
+        self.refuse(2, "key/value cache of 134217728 positions", "llm-inference",
+                    "--random-weights", config, "-p", "x", "-c", 1 << 27)  # fmt: skip
+        self.assertLess(time.monotonic() - start, 10)
+
+    def test_unwritable_outputs(self):
+        infer = ["llm-inference", *TINY, *GREEDY, "-p", "Hello", "-n", 2]
+        done = self.run_raw(*infer, "--logits", self.folder / "no" / "such" / "file.npy", "--json")
+        self.assertEqual(done.returncode, 4, done.stderr)
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([self.program, *map(str, infer)], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 4, done.stderr)
+
+    def test_interruption_keeps_the_figures(self):
+        # Enough tokens of a slow backend that the signal comes in their midst.
+        command = [self.program, "llm-inference", "--random-weights", "tiny", "-p", "Hello"]
+        command += ["-n", "500", "--backend", "reference", "--no-fuse", "--ignore-eos"]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as run:
+            first = run.stdout.read(1)
+            run.send_signal(signal.SIGINT)
+            rest, figures = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 130, figures)
+        self.assertTrue(first)
+        self.assertIn("(interrupted)", figures)
+        self.assertIn("tokens/s", figures)
+
+    # --- the other commands -----------------------------------------------------------------------
+
+    def test_bench(self):
+        answer = self.run_json("llm-bench", *TINY, "-p", 16, "-n", 4, "-d", "0,32", "-r", 3)
+        self.assertEqual(
+            [row["test"] for row in answer["rows"]], ["pp16", "tg4", "pp16@d32", "tg4@d32"]
+        )
+        for row in answer["rows"]:
+            self.assertEqual(len(row["samples"]), 3)
+            self.assertEqual(row["median_tokens_per_s"], sorted(row["samples"])[1])
+        once = ["llm-bench", *TINY, "-p", 16, "-n", 4, "-r", 1, "--format"]
+        self.assertIn("pp16", self.run_raw(*once, "table").stdout)
+        self.assertIn("| tg4 ", self.run_raw(*once, "md").stdout)
+        self.assertTrue(self.run_raw(*once, "csv").stdout.startswith("test,tokens/s,"))
+        lines = self.run_raw(*once, "jsonl").stdout.splitlines()
+        self.assertEqual([json.loads(line)["test"] for line in lines], ["pp16", "tg4"])
+
+    def test_perplexity(self):
+        text = self.folder / "text.txt"
+        text.write_text("The quick brown fox jumps over the lazy dog. " * 3)
+        logits = self.folder / "logits.npy"
+        window = 20
+        options = ["perplexity", *TINY, "--file", text, "--context", window]
+        answer = self.run_json(*options)
+        ids = list(text.read_bytes())
+        windows = len(ids) // window
+        self.assertEqual(answer["tokens"], windows * (window - 1))
+
+        # The same from the logits of each window as a prompt.
+        rows, total = [], 0.0
+        for index in range(windows):
+            part = ids[index * window : (index + 1) * window]
+            joined = ",".join(map(str, part))
+            self.run_json("llm-inference", *TINY, *GREEDY, "--prompt-ids", joined, "-n", 0,
+                          "--logits", logits)  # fmt: skip
+            values = np.load(logits)[:-1].astype(np.float64)
+            rows.append(values)
+            log_sum = np.log(np.exp(values).sum(axis=1))
+            total += (log_sum - values[np.arange(window - 1), part[1:]]).sum()
+        self.assertAlmostEqual(answer["nll"], total / answer["tokens"], places=4)
+        self.assertAlmostEqual(answer["perplexity"], np.exp(answer["nll"]), places=6)
+
+        base = np.concatenate(rows)
+        np.save(logits, base.astype(np.float32))
+        same = self.run_json(*options, "--kl-against", logits)
+        self.assertLess(abs(same["kl_divergence"]), 1e-6)
+        self.assertEqual(same["same_top"], 1)
+        # From a flat distribution: the mean over the vocabulary of log(1 / vocabulary) - log p.
+        np.save(logits, np.zeros(base.shape, np.float16))
+        logs = base - np.log(np.exp(base).sum(axis=1, keepdims=True))
+        expected = (-np.log(base.shape[1]) - logs).mean()
+        flat = self.run_json(*options, "--kl-against", logits)
+        self.assertAlmostEqual(flat["kl_divergence"], expected, places=3)
+
+        part = self.run_json(*options, "--max-tokens", 45)
+        self.assertEqual(part["tokens"], 2 * (window - 1))
+        self.refuse(2, "do not fill one window", *options, "--max-tokens", 5)
+        np.save(logits, np.zeros((3, 7), np.float32))
+        self.refuse(2, "base logits", *options, "--kl-against", logits)
+
+    def test_tokenize(self):
+        config = self.folder / "model"
+        config.mkdir()
+        data = ROOT / "tests" / "golden" / "data" / "tiny"
+        text = "Naïve café: 東京 🙂 <|im_end|>"
+        answer = self.run_json("tokenize", "-m", data, text)
+        back = self.run_raw("tokenize", "-m", data, "--decode", " ".join(map(str, answer["ids"])))
+        self.assertEqual(back.stdout, text + "\n")
+        plain = self.run_json("tokenize", "-m", data, text, "--no-special")
+        self.assertGreater(len(plain["ids"]), len(answer["ids"]))
+        lines = self.folder / "lines.jsonl"
+        lines.write_text('"one"\n"two\\n"\n')
+        done = self.run_raw("tokenize", "-m", data, "--jsonl", lines, "--json")
+        rows = [json.loads(line)["ids"] for line in done.stdout.splitlines()]
+        self.assertEqual(len(rows), 2)
+        lines.write_text(f"{json.dumps(rows[0])}\n{json.dumps(rows[1])}\n")
+        done = self.run_raw("tokenize", "-m", data, "--jsonl", lines, "--json", "--decode")
+        texts = [json.loads(line)["text"] for line in done.stdout.splitlines()]
+        self.assertEqual(texts, ["one", "two\n"])
+        self.refuse(2, "vocabulary", "tokenize", "-m", data, "--decode", "1 99999")
+        self.refuse(2, "token id", "tokenize", "-m", data, "--decode", "1 x")
+        lines.write_text('"fine"\nnot json\n')
+        done = self.run_raw("tokenize", "-m", data, "--jsonl", lines, "--json")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("line 2", done.stderr)
+
+    # --- a real model -----------------------------------------------------------------------------
+
+    def test_smollm2_agrees_with_itself(self):
+        if self.smollm2 is None:
+            self.skipTest("SmolLM2 is not there")
+        prompt = ["-p", "In 1969, the first human beings", "-n", 24, *GREEDY]
+        variants = [("-t", 1), ("-t", 2), ("--target-features", "avx2")]
+        if HAS_AVX512:
+            variants.append(("--target-features", "avx512"))
+        ids = {
+            variant: self.run_json("llm-inference", "-m", self.smollm2, *prompt, *variant)["token_ids"]
+            for variant in variants
+        }
+        for variant in variants:
+            self.assertEqual(ids[variant], ids[variants[0]], variant)
+
+    def test_smollm2_chats(self):
+        if self.smollm2 is None:
+            self.skipTest("SmolLM2 is not there")
+        answer = self.run_json("llm-inference", "-m", self.smollm2, "--chat", *GREEDY, "-n", 48,
+                               "-p", "What is the capital of France?")  # fmt: skip
+        self.assertIn("Paris", answer["text"])
+        self.assertEqual(answer["finish_reason"], "stop")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kernelforge", required=True)
+    parser.add_argument("--model", help="SmolLM2's GGUF file (default: fetched by name)")
+    parser.add_argument("tests", nargs="*", help="names of tests (default: all)")
+    arguments = parser.parse_args()
+    LlmTest.program = os.path.abspath(arguments.kernelforge)
+    LlmTest.smollm2 = arguments.model or find_model("smollm2")
+    loader = unittest.defaultTestLoader
+    names = [f"LlmTest.{name}" for name in arguments.tests]
+    suite = (
+        loader.loadTestsFromNames(names, sys.modules[__name__])
+        if names
+        else loader.loadTestsFromTestCase(LlmTest)
+    )
+    return 0 if unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+// Small decoders with made-up weights that run through a Session on any backend, fed sequence by
+// sequence.
+#pragma once
+
+#include "kernelforge/compiler/Session.h"
+#include "kernelforge/ir/ModuleBuilder.h"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+namespace kernelforge {
+
+/// A decoder's shape and the element type of each weight.
+struct DecoderCase {
+  std::string name;
+  ModelDescription description;
+  std::function<ElementType(llvm::StringRef)> weightType; ///< empty: f32
+};
+/// For messages of parametrized tests.
+inline void PrintTo(const DecoderCase &decoder, std::ostream *stream) { *stream << decoder.name; }
+
+/// Two layers like Llama's: RMS norm, grouped queries, RoPE, gated SiLU, tied embeddings.
+ModelDescription llamaLike();
+/// Two layers like GPT's: layer norm, GELU, no gate, biases, no RoPE, a head of its own.
+ModelDescription gptLike();
+/// Both, and decoders that differ from them in every switch that a description has.
+std::vector<DecoderCase> decoderCases();
+
+/// The case of that name.
+DecoderCase decoderCase(const std::string &name);
+
+/// Tokens of some sequences; a sequence without tokens takes no part.
+using Batch = std::vector<std::vector<int32_t>>;
+
+class TestDecoder {
+public:
+  /// Sequences that run side by side, positions of each, rows of one prefill.
+  static constexpr int64_t sequences = 3, context = 40, maxRows = 32;
+
+  /// The functions "prefill" (1 to maxRows rows) and "decode" (a row of each sequence) of a case.
+  static mlir::OwningOpRef<mlir::ModuleOp> build(mlir::MLIRContext &context,
+                                                 const DecoderCase &decoder);
+
+  /// Options of a session that compiles for `level` ("native", "avx2"), with poison, without cache.
+  static SessionOptions options(const std::string &level = "native");
+
+  /// Compiles and binds everything; the module is parsed from `text` where that is given.
+  static Expected<std::unique_ptr<TestDecoder>> create(const DecoderCase &decoder,
+                                                       SessionOptions options,
+                                                       const std::string &text = "");
+
+  /// Appends tokens to the sequences, all rows in one call of `function`. Gives the result's rows: of
+  /// every row where `all`, else of the last one of each sequence that has any.
+  Expected<std::vector<float>> append(const std::string &function, const Batch &tokens,
+                                      bool all = true);
+
+  /// Forgets all sequences.
+  void reset();
+
+  /// Two prefills and three decode steps of a conversation; the results one after the other.
+  Expected<std::vector<float>> converse();
+
+  Session &session() { return *handle; }
+  /// Bytes of a weight as bindWeight takes it, and its type.
+  std::pair<ElementType, std::vector<std::byte>> weight(const WeightSlot &slot) const;
+
+private:
+  Status bindAll();
+  int64_t width() const;
+
+  DecoderCase decoder;
+  std::unique_ptr<Session> handle;
+  std::map<std::string, std::vector<std::byte>> weights;
+  std::map<std::string, std::vector<float>> buffers; ///< caches, rope table, rows
+  std::map<std::string, std::vector<int32_t>> inputs;
+  std::vector<int32_t> lengths;
+};
+
+/// Euclidean distance of two results relative to the second's norm; infinite where their lengths
+/// differ or one is not a number.
+double relativeDistance(const std::vector<float> &actual, const std::vector<float> &expected);
+
+/// The text of a module.
+std::string printModule(mlir::ModuleOp module);
+
+/// A temporary folder, removed with all that it holds; KERNELFORGE_HOME points at it meanwhile.
+class TemporaryHome {
+public:
+  TemporaryHome();
+  ~TemporaryHome();
+  TemporaryHome(const TemporaryHome &) = delete;
+  TemporaryHome &operator=(const TemporaryHome &) = delete;
+
+  std::filesystem::path folder;
+
+private:
+  std::string before;
+  bool hadBefore;
+};
+
+} // namespace kernelforge

@@ -1,0 +1,162 @@
+#include "kernelforge/llm/ByteAlphabet.h"
+#include "kernelforge/llm/Tokenizer.h"
+#include "kernelforge/support/Json.h"
+#include "kernelforge/support/Utf8.h"
+
+#include <fstream>
+#include <gmock/gmock.h>
+
+using namespace kernelforge;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+namespace {
+
+/// A small tokenizer.json: all bytes, "ab", a control and a user defined token.
+Json tokenizerJson() {
+  Json vocabulary = Json::object();
+  for (int byte = 0; byte < 256; ++byte) {
+    std::string text;
+    appendUtf8(text, byteCharacter(static_cast<uint8_t>(byte)));
+    vocabulary[text] = byte;
+  }
+  vocabulary["ab"] = 256;
+  auto added = [](int id, const char *text, bool special) {
+    return Json{{"id", id},         {"content", text},  {"single_word", false}, {"lstrip", false},
+                {"rstrip", false}, {"special", special}, {"normalized", !special}};
+  };
+  return Json{{"version", "1.0"},
+              {"added_tokens", {added(257, "<s>", true), added(258, "<tool>", false)}},
+              {"normalizer", nullptr},
+              {"pre_tokenizer",
+               {{"type", "Sequence"},
+                {"pretokenizers",
+                 {{{"type", "Digits"}, {"individual_digits", true}},
+                  {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}}}}},
+              {"post_processor", nullptr},
+              {"decoder", {{"type", "ByteLevel"}}},
+              {"model",
+               {{"type", "BPE"},
+                {"dropout", nullptr},
+                {"unk_token", nullptr},
+                {"vocab", vocabulary},
+                {"merges", Json::array({Json::array({"a", "b"})})}}}};
+}
+
+std::string refusal(const Json &json) {
+  auto tokenizer = Tokenizer::fromJson(json.dump(), "t.json");
+  EXPECT_FALSE(tokenizer);
+  return tokenizer ? "" : tokenizer.error().line();
+}
+
+TEST(TokenizerJson, Reads) {
+  auto t = Tokenizer::fromJson(tokenizerJson().dump());
+  ASSERT_TRUE(t) << t.error().line();
+  EXPECT_EQ(t->vocabSize(), 259);
+  EXPECT_THAT(*t->encode("ab<s><tool>12", true), ElementsAre(256, 257, 258, '1', '2'));
+  EXPECT_TRUE(t->isControl(257));
+}
+
+TEST(TokenizerJson, MergesMayBeStrings) {
+  Json json = tokenizerJson();
+  json["model"]["merges"] = {"a b"};
+  auto t = Tokenizer::fromJson(json.dump());
+  ASSERT_TRUE(t) << t.error().line();
+  EXPECT_THAT(*t->encode("ab", true), ElementsAre(256));
+}
+
+TEST(TokenizerJson, BosOfThePostProcessor) {
+  Json json = tokenizerJson();
+  json["post_processor"] = {{"type", "TemplateProcessing"},
+                            {"single",
+                             {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
+                              {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}}};
+  auto t = Tokenizer::fromJson(json.dump());
+  ASSERT_TRUE(t) << t.error().line();
+  EXPECT_TRUE(t->addBos());
+  EXPECT_EQ(t->bos(), 257);
+  EXPECT_THAT(*t->encode("a", true), ElementsAre('a'));
+}
+
+TEST(TokenizerJson, WhatItWouldDoDifferentlyIsRefusedByName) {
+  auto changed = [](const char *pointer, Json value) {
+    Json json = tokenizerJson();
+    json[Json::json_pointer(pointer)] = std::move(value);
+    return refusal(json);
+  };
+  EXPECT_THAT(changed("/normalizer", {{"type", "NFC"}}), HasSubstr("NFC"));
+  EXPECT_THAT(changed("/model/type", "Unigram"), HasSubstr("Unigram"));
+  EXPECT_THAT(changed("/model/ignore_merges", true), HasSubstr("ignore_merges"));
+  EXPECT_THAT(changed("/model/byte_fallback", true), HasSubstr("byte_fallback"));
+  EXPECT_THAT(changed("/model/unk_token", "<unk>"), HasSubstr("unk_token"));
+  EXPECT_THAT(changed("/model/dropout", 0.1), HasSubstr("dropout"));
+  EXPECT_THAT(changed("/model/end_of_word_suffix", "</w>"), HasSubstr("end_of_word_suffix"));
+  EXPECT_THAT(changed("/pre_tokenizer", {{"type", "Metaspace"}}), HasSubstr("Metaspace"));
+  EXPECT_THAT(changed("/pre_tokenizer/pretokenizers/0", {{"type", "Split"}}), HasSubstr("Split"));
+  EXPECT_THAT(changed("/pre_tokenizer/pretokenizers/0/individual_digits", false),
+              HasSubstr("individual_digits"));
+  EXPECT_THAT(changed("/pre_tokenizer/pretokenizers/1/add_prefix_space", true),
+              HasSubstr("add_prefix_space"));
+  EXPECT_THAT(changed("/pre_tokenizer/pretokenizers/1/use_regex", false), HasSubstr("use_regex"));
+  EXPECT_THAT(changed("/decoder", {{"type", "Metaspace"}}), HasSubstr("Metaspace"));
+  EXPECT_THAT(changed("/post_processor", {{"type", "BertProcessing"}}),
+              HasSubstr("BertProcessing"));
+  EXPECT_THAT(changed("/added_tokens/0/lstrip", true), HasSubstr("lstrip"));
+  EXPECT_THAT(changed("/added_tokens/0/single_word", true), HasSubstr("single_word"));
+}
+
+TEST(TokenizerJson, MalformedFilesAreRefused) {
+  auto changed = [](const char *pointer, Json value) {
+    Json json = tokenizerJson();
+    json[Json::json_pointer(pointer)] = std::move(value);
+    return refusal(json);
+  };
+  EXPECT_THAT(refusal(Json::array()), HasSubstr("t.json"));
+  EXPECT_THAT(refusal(Json::object()), HasSubstr("model"));
+  EXPECT_THAT(changed("/model/vocab/ab", -1), HasSubstr("-1"));
+  EXPECT_THAT(changed("/model/vocab/ab", 1e30), HasSubstr("integer"));
+  EXPECT_THAT(changed("/model/vocab/ab", int64_t(1) << 40), HasSubstr("integer"));
+  EXPECT_THAT(changed("/model/vocab/ab", 3), HasSubstr("two tokens"));
+  EXPECT_THAT(changed("/model/merges/0", {"a", "z!"}), HasSubstr("merge 0"));
+  EXPECT_THAT(changed("/model/merges/0", {"a"}), HasSubstr("pair"));
+  EXPECT_THAT(changed("/model/merges/0", 7), HasSubstr("string"));
+  EXPECT_THAT(changed("/added_tokens/0/id", 3), HasSubstr("two tokens"));
+  EXPECT_THAT(changed("/added_tokens/0/id", 4'000'000), HasSubstr("integer"));
+  EXPECT_THAT(changed("/added_tokens/0/content", 1), HasSubstr("string"));
+  auto cut = tokenizerJson().dump();
+  EXPECT_FALSE(Tokenizer::fromJson(cut.substr(0, cut.size() / 2)));
+}
+
+TEST(TokenizerJson, GapsAmongIdsStandForNothing) {
+  Json json = tokenizerJson();
+  json["added_tokens"][1]["id"] = 300;
+  auto t = Tokenizer::fromJson(json.dump());
+  ASSERT_TRUE(t) << t.error().line();
+  EXPECT_EQ(t->vocabSize(), 301);
+  EXPECT_EQ(t->piece(270), "");
+  EXPECT_THAT(*t->encode("<tool>", false), ElementsAre(300));
+}
+
+TEST(TokenizerJson, LoadJoinsTheFileWithTheConfiguration) {
+  std::string path = testing::TempDir() + "kernelforge-tokenizer.json";
+  std::ofstream(path) << tokenizerJson().dump();
+  TokenizerSource source;
+  source.jsonPath = path;
+  source.special.bos = 257;
+  source.special.eos = 258;
+  source.special.endOfGeneration = {258};
+  source.addBos = true;
+  source.vocabSize = 300;
+  auto t = Tokenizer::load(source);
+  ASSERT_TRUE(t) << t.error().line();
+  EXPECT_EQ(t->bos(), 257);
+  EXPECT_EQ(t->eos(), 258);
+  EXPECT_TRUE(t->addBos());
+  source.vocabSize = 100;
+  auto small = Tokenizer::load(source);
+  ASSERT_FALSE(small);
+  EXPECT_THAT(small.error().line(), HasSubstr("259 tokens"));
+  EXPECT_FALSE(Tokenizer::load(TokenizerSource{}));
+}
+
+} // namespace

@@ -1,0 +1,92 @@
+#include "kernelforge/measure/Timing.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+using namespace kernelforge;
+
+namespace {
+
+TEST(Timing, MedianAndDeviation) {
+  EXPECT_EQ(median({}), 0);
+  EXPECT_EQ(median({3}), 3);
+  EXPECT_EQ(median({9, 1, 5}), 5);
+  EXPECT_EQ(median({4, 1, 9, 2}), 3);
+  const std::vector<double> values{1, 1, 2, 2, 4, 6, 9};
+  EXPECT_EQ(medianAbsoluteDeviation(values), 1);
+  const std::vector<double> outlier{10, 10, 10, 1e9};
+  EXPECT_EQ(medianAbsoluteDeviation(outlier), 0);
+}
+
+TEST(Timing, MeasuresACallThatSleeps) {
+  TimingOptions options;
+  options.minSeconds = 0;
+  options.rounds = 5;
+  int calls = 0;
+  auto timing = measureTime(
+      [&]() -> Status {
+        ++calls;
+        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+        return {};
+      },
+      options);
+  ASSERT_TRUE(timing);
+  EXPECT_EQ(timing->samples.size(), 5u);
+  EXPECT_GE(timing->median, 3e6);
+  EXPECT_LE(timing->batch, 4);
+  EXPECT_GE(calls, options.warmup + 5);
+}
+
+TEST(Timing, BatchesShortCalls) {
+  TimingOptions options;
+  options.minSeconds = 0;
+  options.rounds = 3;
+  options.batchSeconds = 0.001;
+  volatile int counter = 0;
+  auto timing = measureTime(
+      [&]() -> Status {
+        counter = counter + 1;
+        return {};
+      },
+      options);
+  ASSERT_TRUE(timing);
+  EXPECT_GT(timing->batch, 1000);
+  EXPECT_LT(timing->median, 1e4);
+}
+
+TEST(Timing, MeasuresAsLongAsItWasAsked) {
+  TimingOptions options;
+  options.minSeconds = 0.05;
+  options.rounds = 1;
+  options.batchSeconds = 0.001;
+  const auto start = std::chrono::steady_clock::now();
+  auto timing = measureTime([]() -> Status { return {}; }, options);
+  ASSERT_TRUE(timing);
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(50));
+  EXPECT_GT(timing->samples.size(), 1u);
+}
+
+TEST(Timing, EndsWithTheFirstError) {
+  int calls = 0;
+  auto timing = measureTime([&]() -> Status {
+    if (++calls == 2)
+      return failed("launch failed", "test", "second call");
+    return {};
+  });
+  ASSERT_FALSE(timing);
+  EXPECT_EQ(timing.error().why, "second call");
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(Timing, CanBeInterrupted) {
+  std::atomic<bool> cancel{true};
+  TimingOptions options;
+  options.cancel = &cancel;
+  auto timing = measureTime([]() -> Status { return {}; }, options);
+  ASSERT_FALSE(timing);
+  EXPECT_EQ(timing.error().kind, ErrorKind::Interrupted);
+}
+
+} // namespace

@@ -33,12 +33,12 @@ demo: setup ## set up, build, fetch SmolLM2 and generate text with it
 test: build ## set up, build and run all tests; those of untrusted input under sanitizers
 	$(call build,sanitize-untrusted)
 	@$(PYTHON) scripts/models/fetch.py smollm2 || echo "test: tests that need SmolLM2 are skipped"
-	@ctest --preset sanitize-untrusted
-	@ctest --preset release
+	@ctest --preset sanitize-untrusted -j $$(nproc)
+	@ctest --preset release -j $$(nproc)
 
 test-asan: setup ## build everything with address and undefined-behaviour sanitizers and test it
 	$(call build,sanitize)
-	@ctest --preset sanitize
+	@ctest --preset sanitize -j $$(nproc)
 
 quick: ## after an edit: build, then compile, verify and time one matmul; one row of JSON
 	@test -f build/release/build.ninja || cmake --preset release >/dev/null

@@ -28,8 +28,7 @@ Value messageValue(const ChatMessage &message) {
 /// Cuts a text where its marks change.
 std::vector<TextSegment> segmentsOf(const Text &text) {
   if (text.marks.empty())
-    return text.size() ? std::vector<TextSegment>{{text.bytes, false}}
-                       : std::vector<TextSegment>{};
+    return text.size() ? std::vector<TextSegment>{{text.bytes, false}} : std::vector<TextSegment>{};
   std::vector<TextSegment> out;
   for (size_t begin = 0; begin < text.size();) {
     char mark = text.marks[begin];
@@ -61,8 +60,7 @@ Expected<ChatPrompt> ChatTemplate::render(const ChatInput &input) const {
   for (const ChatMessage &message : input.messages)
     messages.push_back(messageValue(message));
   std::vector<std::pair<std::string, Value>> variables;
-  variables.emplace_back("messages",
-                         Value::list(std::move(messages), chat::Limits{}.valueDepth));
+  variables.emplace_back("messages", Value::list(std::move(messages), chat::Limits{}.valueDepth));
   variables.emplace_back("add_generation_prompt", Value(input.addGenerationPrompt));
   variables.emplace_back("bos_token", Value(Text(replaceInvalidUtf8(input.bosToken))));
   variables.emplace_back("eos_token", Value(Text(replaceInvalidUtf8(input.eosToken))));

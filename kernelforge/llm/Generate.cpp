@@ -90,9 +90,8 @@ double Generation::prefillRate() const {
 }
 
 double Generation::decodeRate() const {
-  return timings.decode > 0 && ids.size() > 1
-             ? static_cast<double>(ids.size() - 1) / timings.decode
-             : 0;
+  return timings.decode > 0 && ids.size() > 1 ? static_cast<double>(ids.size() - 1) / timings.decode
+                                              : 0;
 }
 
 uint64_t hashLogits(std::span<const float> logits) {

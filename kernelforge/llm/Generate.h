@@ -1,5 +1,6 @@
 // The generation loop: prompt, sample, append, until something ends it. It knows a model only as a
-// function from tokens to logits, so that a decoder, a test and a remote model can all be behind it.
+// function from tokens to logits, so that a decoder, a test and a remote model can all be behind
+// it.
 #pragma once
 
 #include "kernelforge/llm/Sampler.h"
@@ -26,9 +27,9 @@ struct GenerateOptions {
 };
 
 enum class FinishReason {
-  Stop,        ///< the model ended its text
-  Length,      ///< maxTokens
-  Context,     ///< no room for another token
+  Stop,    ///< the model ended its text
+  Length,  ///< maxTokens
+  Context, ///< no room for another token
   StopString,
   Interrupted, ///< `cancel` became true
 };
@@ -55,13 +56,13 @@ struct Generation {
   double decodeRate() const;  ///< generated - 1 tokens over timings.decode; 0 likewise
 };
 
-/// Whether options can be used; generate() asks it itself, but only when a model is loaded. Unusable
-/// where one is out of range, or needs a tokenizer where there is none.
+/// Whether options can be used; generate() asks it itself, but only when a model is loaded.
+/// Unusable where one is out of range, or needs a tokenizer where there is none.
 Status checkOptions(const GenerateOptions &options, bool hasTokenizer);
 
-/// Generates after `prompt` in a context of `context` positions. `tokenizer` may be null: then there
-/// is no text. `showText` gets the text as it becomes certain. Unusable: an empty prompt or one
-/// longer than the context, options out of range; and what `append` returns, except that its
+/// Generates after `prompt` in a context of `context` positions. `tokenizer` may be null: then
+/// there is no text. `showText` gets the text as it becomes certain. Unusable: an empty prompt or
+/// one longer than the context, options out of range; and what `append` returns, except that its
 /// Interrupted, like `cancel`, ends the generation with what there is.
 Expected<Generation> generate(const AppendTokens &append, const Tokenizer *tokenizer,
                               std::span<const TokenId> prompt, int64_t context,

@@ -23,7 +23,7 @@ struct ModelFile {
   TokenizerSource tokenizer;
   std::string chatTemplate; ///< Jinja text; empty: the model brings none
   std::vector<MappedFile> files;
-  PageMemory ownedWeights; ///< where weights lie that come from no file (makeRandomModel)
+  PageMemory ownedWeights;           ///< where weights lie that come from no file (makeRandomModel)
   std::vector<std::string> warnings; ///< what is odd but harmless, one line each
 
   /// Bytes of the address space that the mapped files and the weights without a file take.

@@ -109,8 +109,8 @@ size_t PreTokenScanner::numericEnd(size_t from) const {
   return numeric ? from + here.length : from;
 }
 
-/// Puts `limit` at the end of what the gpt2 pattern may look at from `at` on: the text's end, or the
-/// next numeric code point where those are split off.
+/// Puts `limit` at the end of what the gpt2 pattern may look at from `at` on: the text's end, or
+/// the next numeric code point where those are split off.
 void PreTokenScanner::findLimit() {
   limit = text.size();
   if (kind == PreTokenizer::SmolLm)

@@ -166,8 +166,7 @@ Status makeWeights(ModelFile &model, const RandomModelOptions &options) {
     total = *next;
   }
   if (const auto memory = static_cast<uint64_t>(host().memoryBytes); memory && total > memory)
-    return error(model.path,
-                 fmt::format("they take {} bytes, this machine has {}", total, memory),
+    return error(model.path, fmt::format("they take {} bytes, this machine has {}", total, memory),
                  "choose a smaller configuration or --random-type");
   KF_TRY(model.ownedWeights, PageMemory::allocate(total));
   for (size_t i = 0; i < weights.size(); ++i) {

@@ -49,8 +49,8 @@ Status Sampler::gather(std::span<const float> logits, std::span<const int32_t> h
     candidates[i] = {logits[i], static_cast<int32_t>(i)};
   }
   if (settings.repeatPenalty != 1) {
-    auto recent = history.last(
-        std::min(history.size(), static_cast<size_t>(settings.repeatWindow)));
+    auto recent =
+        history.last(std::min(history.size(), static_cast<size_t>(settings.repeatWindow)));
     for (int32_t id : recent) {
       if (id < 0 || static_cast<size_t>(id) >= logits.size())
         continue;

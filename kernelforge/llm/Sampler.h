@@ -1,8 +1,8 @@
 // Chooses the next token from a row of logits.
 //
 // Order, each step on what the one before left: repetition penalty, then (temperature 0) the
-// greatest logit, or else top-k, top-p, min-p, temperature, draw. Filters come before temperature, so
-// top_p and min_p speak of the model's own distribution. Equal logits rank by lower id.
+// greatest logit, or else top-k, top-p, min-p, temperature, draw. Filters come before temperature,
+// so top_p and min_p speak of the model's own distribution. Equal logits rank by lower id.
 #pragma once
 
 #include "kernelforge/support/Error.h"
@@ -14,13 +14,13 @@
 namespace kernelforge {
 
 struct SamplingOptions {
-  float temperature = 0.8f; ///< 0: greedy; at most 100
-  int32_t topK = 40;        ///< keep the K greatest; 0: all
-  float topP = 0.95f;       ///< keep the fewest whose mass reaches this; (0, 1], 1: all
-  float minP = 0.05f;       ///< keep what has this share of the greatest probability; [0, 1]
-  float repeatPenalty = 1;  ///< divides positive, multiplies negative logits of recent ids; > 0
+  float temperature = 0.8f;  ///< 0: greedy; at most 100
+  int32_t topK = 40;         ///< keep the K greatest; 0: all
+  float topP = 0.95f;        ///< keep the fewest whose mass reaches this; (0, 1], 1: all
+  float minP = 0.05f;        ///< keep what has this share of the greatest probability; [0, 1]
+  float repeatPenalty = 1;   ///< divides positive, multiplies negative logits of recent ids; > 0
   int32_t repeatWindow = 64; ///< how many recent ids are penalised; 0: none
-  uint64_t seed = 0; ///< draws depend on it and on the position alone (CounterRandom.h)
+  uint64_t seed = 0;         ///< draws depend on it and on the position alone (CounterRandom.h)
 };
 
 class Sampler {

@@ -32,8 +32,8 @@ struct BpeWorker {
     int32_t right = symbols[left].next;
     if (right < 0)
       return nullptr;
-    uint64_t key = static_cast<uint64_t>(symbols[left].id) << 32 |
-                   static_cast<uint32_t>(symbols[right].id);
+    uint64_t key =
+        static_cast<uint64_t>(symbols[left].id) << 32 | static_cast<uint32_t>(symbols[right].id);
     auto found = tokenizer.merges.find(key);
     return found == tokenizer.merges.end() ? nullptr : &found->second;
   }

@@ -55,8 +55,8 @@ Status TokenizerBuilder::checkShape() const {
                    fmt::format("the limit is {}", TokenizerData::maxTokenBytes));
     total += text.size();
     if (total > Tokenizer::maxVocabularyBytes)
-      return error(fmt::format("the texts of its tokens exceed {} bytes",
-                               Tokenizer::maxVocabularyBytes));
+      return error(
+          fmt::format("the texts of its tokens exceed {} bytes", Tokenizer::maxVocabularyBytes));
     if (!isValidUtf8(text))
       return error(fmt::format("the text of token {} is not valid UTF-8", i));
   }

@@ -136,8 +136,8 @@ private:
       }
       KF_TRY(bool special, token.booleanOr("special", false));
       KF_TRY(bool normalized, token.booleanOr("normalized", !special));
-      KF_CHECK(place(token, id, std::move(text),
-                     special ? TokenType::Control : TokenType::UserDefined));
+      KF_CHECK(
+          place(token, id, std::move(text), special ? TokenType::Control : TokenType::UserDefined));
       if (normalized)
         late.insert(static_cast<TokenId>(id));
     }

@@ -1,11 +1,11 @@
-// Tokenizes lines as `kernelforge tokenize --jsonl` does, from nothing but a vocabulary in JSON: the
-// golden test's way in where no model file is at hand.
+// Tokenizes lines as `kernelforge tokenize --jsonl` does, from nothing but a vocabulary in JSON:
+// the golden test's way in where no model file is at hand.
 //
 //   tokenizer-probe VOCABULARY|TOKENIZER.json LINES.jsonl [--no-special] > IDS.jsonl
 //
 // VOCABULARY has {"pre","tokens":[...],"types":[...],"merges":[...]}; a file with a "model" is read
-// as a tokenizer.json. LINES has one JSON string a line; each gives one line {"ids":[...]}. The time
-// of encoding alone goes to stderr.
+// as a tokenizer.json. LINES has one JSON string a line; each gives one line {"ids":[...]}. The
+// time of encoding alone goes to stderr.
 
 #include "kernelforge/llm/Tokenizer.h"
 #include "kernelforge/support/Json.h"

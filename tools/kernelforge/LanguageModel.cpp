@@ -36,7 +36,8 @@ void cli::addRunOptions(CLI::App &command, ModelChoice &choice) {
       ->check(CLI::IsMember({"cpu", "reference"}))
       ->capture_default_str();
   command.add_flag("--no-fuse", choice.noFuse, "make every operation a kernel of its own");
-  command.add_option("--prefill-chunk", choice.prefillChunk, "most tokens of one run of the prompt")
+  command
+      .add_option("--prefill-chunk", choice.prefillChunk, "most tokens of one run of the prompt")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
       ->capture_default_str();
 }

@@ -60,8 +60,7 @@ std::vector<BenchTest> testsOf(const BenchOptions &options) {
 /// The tests of one decoder.
 class Bench {
 public:
-  Bench(Decoder &decoder, uint64_t seed)
-      : decoder(decoder), seed(seed), cancel(interruptFlag()) {}
+  Bench(Decoder &decoder, uint64_t seed) : decoder(decoder), seed(seed), cancel(interruptFlag()) {}
 
   Expected<BenchRow> run(const BenchTest &test, int64_t repetitions) {
     Progress progress(test.name(), repetitions);

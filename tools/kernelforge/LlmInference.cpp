@@ -279,8 +279,8 @@ void printKernelTimes(const std::vector<KernelTime> &times) {
              "GB/s", "GFLOP/s");
   for (const KernelTime &time : times) {
     const double perSecond = time.seconds > 0 ? 1e-9 / time.seconds : 0;
-    fmt::print(stderr, "{:<48} {:>7} {:>10.3f} {:>6.1f} {:>8.1f} {:>8.1f}\n", time.name,
-               time.calls, time.seconds * 1e3, total > 0 ? time.seconds / total * 100 : 0,
+    fmt::print(stderr, "{:<48} {:>7} {:>10.3f} {:>6.1f} {:>8.1f} {:>8.1f}\n", time.name, time.calls,
+               time.seconds * 1e3, total > 0 ? time.seconds / total * 100 : 0,
                time.bytes * perSecond, time.flops * perSecond);
   }
 }
@@ -337,19 +337,20 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
 
 void cli::addLlmInference(CLI::App &app, Context &context) {
   auto options = std::make_shared<InferenceOptions>();
-  CLI::App &command = addCommand(
-      app, context,
-      {"llm-inference", "generates text after a prompt",
-       "llm-inference -m smollm2 -p \"The capital of France is\" --temperature 0 -n 32"},
-      [options, &context] {
-        options->generate.sampling.seed = context.seed;
-        return infer(*options, context);
-      });
+  CLI::App &command =
+      addCommand(app, context,
+                 {"llm-inference", "generates text after a prompt",
+                  "llm-inference -m smollm2 -p \"The capital of France is\" --temperature 0 -n 32"},
+                 [options, &context] {
+                   options->generate.sampling.seed = context.seed;
+                   return infer(*options, context);
+                 });
   addTargetOptions(command, context);
   addSeedOption(command, context);
   addModelOptions(command, options->choice);
   addRunOptions(command, options->choice);
-  CLI::Option *prompt = command.add_option("-p,--prompt", options->prompt, "the text to go on from");
+  CLI::Option *prompt =
+      command.add_option("-p,--prompt", options->prompt, "the text to go on from");
   CLI::Option *file =
       command.add_option("--prompt-file", options->promptFile, "a file with that text")
           ->excludes(prompt);

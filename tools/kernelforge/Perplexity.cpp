@@ -32,10 +32,10 @@ Expected<NpyArray> readBase(const std::string &path, int64_t rows, int64_t vocab
   const bool isFloat = base.type == NpyType::F32 || base.type == NpyType::F16;
   if (!isFloat || base.shape.size() != 2 || base.shape[0] < static_cast<uint64_t>(rows) ||
       base.shape[1] != static_cast<uint64_t>(vocabulary))
-    return unusable("base logits are not usable", path,
-                    fmt::format("float16 or float32 of shape [{} or more, {}] are needed", rows,
-                                vocabulary),
-                    "store the logits of the same text, --context and --max-tokens");
+    return unusable(
+        "base logits are not usable", path,
+        fmt::format("float16 or float32 of shape [{} or more, {}] are needed", rows, vocabulary),
+        "store the logits of the same text, --context and --max-tokens");
   return base;
 }
 
@@ -54,10 +54,10 @@ Expected<std::vector<TokenId>> readTokens(const PerplexityOptions &options,
   if (options.maxTokens > 0 && tokens.size() > static_cast<size_t>(options.maxTokens))
     tokens.resize(static_cast<size_t>(options.maxTokens));
   if (tokens.size() < static_cast<size_t>(options.window))
-    return unusable("text is not usable", options.file,
-                    fmt::format("its {} tokens do not fill one window of {}", tokens.size(),
-                                options.window),
-                    "give a longer text or a smaller --context");
+    return unusable(
+        "text is not usable", options.file,
+        fmt::format("its {} tokens do not fill one window of {}", tokens.size(), options.window),
+        "give a longer text or a smaller --context");
   return tokens;
 }
 
@@ -110,8 +110,8 @@ void printAnswer(const Answer &answer, const Context &context) {
   print(fmt::format("perplexity     {:.4f}\nnll            {:.6f}\ntokens         {}\n",
                     likelihood.perplexity(), likelihood.mean(), likelihood.tokens));
   if (answer.divergence)
-    print(fmt::format("kl divergence  {:.6g}\nsame top       {:.2f} %\n",
-                      answer.divergence->mean(), 100 * answer.divergence->sameTopShare()));
+    print(fmt::format("kl divergence  {:.6g}\nsame top       {:.2f} %\n", answer.divergence->mean(),
+                      100 * answer.divergence->sameTopShare()));
 }
 
 Expected<int> perplexity(PerplexityOptions options, const Context &context) {

@@ -61,9 +61,9 @@ Status printIds(const Tokenizer &tokenizer, std::string_view text, const Tokeniz
   }
   std::string table;
   for (TokenId id : ids)
-    table += fmt::format("{:>8}  {}\n", id,
-                         Json(tokenizer.piece(id)).dump(-1, ' ', false,
-                                                        Json::error_handler_t::replace));
+    table +=
+        fmt::format("{:>8}  {}\n", id,
+                    Json(tokenizer.piece(id)).dump(-1, ' ', false, Json::error_handler_t::replace));
   print(table);
   return {};
 }
@@ -120,8 +120,7 @@ Expected<int> tokenize(const TokenizeOptions &options, const Context &context) {
     return 0;
   }
   if (!options.file.empty()) {
-    KF_TRY(std::string text,
-           readFile(options.file, "text is not usable", Tokenizer::maxTextBytes));
+    KF_TRY(std::string text, readFile(options.file, "text is not usable", Tokenizer::maxTextBytes));
     KF_CHECK(convert(tokenizer, text, options.file, options, context));
     return 0;
   }
@@ -142,10 +141,10 @@ Expected<int> tokenize(const TokenizeOptions &options, const Context &context) {
 
 void cli::addTokenize(CLI::App &app, Context &context) {
   auto options = std::make_shared<TokenizeOptions>();
-  CLI::App &command = addCommand(app, context,
-                                 {"tokenize", "text to token ids and back",
-                                  "tokenize --model smollm2 \"Hello, world\""},
-                                 [options, &context] { return tokenize(*options, context); });
+  CLI::App &command = addCommand(
+      app, context,
+      {"tokenize", "text to token ids and back", "tokenize --model smollm2 \"Hello, world\""},
+      [options, &context] { return tokenize(*options, context); });
   command
       .add_option("-m,--model", options->model,
                   "whose tokenizer: a GGUF file, a folder with tokenizer.json, or a name")

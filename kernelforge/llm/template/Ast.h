@@ -14,7 +14,23 @@ struct Statement;
 using ExpressionPtr = std::unique_ptr<Expression>;
 using Body = std::vector<std::unique_ptr<Statement>>;
 
-enum class Op : uint8_t { Add, Sub, Mul, Div, FloorDiv, Mod, Pow, Eq, Ne, Lt, Le, Gt, Ge, In, NotIn };
+enum class Op : uint8_t {
+  Add,
+  Sub,
+  Mul,
+  Div,
+  FloorDiv,
+  Mod,
+  Pow,
+  Eq,
+  Ne,
+  Lt,
+  Le,
+  Gt,
+  Ge,
+  In,
+  NotIn
+};
 
 struct NamedArgument {
   std::string name;
@@ -63,16 +79,16 @@ struct Target {
 
 struct Statement {
   enum class Kind : uint8_t {
-    Data,      ///< `text`
-    Output,    ///< {{ value }}
-    If,        ///< branches; orElse
-    For,       ///< target in value if condition; body; orElse
-    Set,       ///< target = value
-    SetBlock,  ///< target = body, through `value` (a chain of filters) if there is one
-    With,      ///< assignments, body
-    Macro,     ///< name(parameters); body
-    Filter,    ///< body through `value`
-    Scope,     ///< body as it is (tags of other engines' bookkeeping)
+    Data,     ///< `text`
+    Output,   ///< {{ value }}
+    If,       ///< branches; orElse
+    For,      ///< target in value if condition; body; orElse
+    Set,      ///< target = value
+    SetBlock, ///< target = body, through `value` (a chain of filters) if there is one
+    With,     ///< assignments, body
+    Macro,    ///< name(parameters); body
+    Filter,   ///< body through `value`
+    Scope,    ///< body as it is (tags of other engines' bookkeeping)
     Break,
     Continue
   };

@@ -419,9 +419,8 @@ ExpressionPtr ExpressionParser::parseTest(ExpressionPtr operand) {
   out->name = expectName();
   addPart(*out, std::move(operand));
   TokenKind kind = current().kind;
-  bool value = kind == TokenKind::Name || kind == TokenKind::String ||
-               kind == TokenKind::Integer || kind == TokenKind::Float || atOperator("[") ||
-               atOperator("{");
+  bool value = kind == TokenKind::Name || kind == TokenKind::String || kind == TokenKind::Integer ||
+               kind == TokenKind::Float || atOperator("[") || atOperator("{");
   if (atOperator("(")) {
     parseArguments(*out);
   } else if (value && !atName("else") && !atName("or") && !atName("and")) {

@@ -15,7 +15,7 @@ public:
 
 protected:
   struct TupleStyle {
-    bool conditional = true; ///< may "a if b else c" stand in it
+    bool conditional = true;  ///< may "a if b else c" stand in it
     bool parentheses = false; ///< is it inside them, where it may be empty
   };
 

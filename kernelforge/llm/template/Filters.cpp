@@ -110,8 +110,8 @@ std::optional<std::string> numberText(const Text &text) {
       out += bytes[i];
       continue;
     }
-    bool between = i > 0 && i + 1 < bytes.size() && std::isxdigit(bytes[i - 1]) &&
-                   std::isxdigit(bytes[i + 1]);
+    bool between =
+        i > 0 && i + 1 < bytes.size() && std::isxdigit(bytes[i - 1]) && std::isxdigit(bytes[i + 1]);
     if (!between)
       return std::nullopt;
   }
@@ -242,8 +242,7 @@ Value roundFilter(Interpreter &, const Value &value, const Arguments &arguments)
 
 Value tojsonFilter(Interpreter &interpreter, const Value &value, const Arguments &arguments) {
   // The signature that transformers gives this filter, not Jinja's own.
-  static constexpr std::string_view names[] = {"ensure_ascii", "indent", "separators",
-                                               "sort_keys"};
+  static constexpr std::string_view names[] = {"ensure_ascii", "indent", "separators", "sort_keys"};
   auto given = bindArguments("tojson", arguments, names);
   JsonStyle style;
   style.ensureAscii = given[0] && given[0]->truthy();

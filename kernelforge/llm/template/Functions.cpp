@@ -36,8 +36,8 @@ Value rangeFunction(Interpreter &interpreter, const Value &, const Arguments &ar
 }
 
 /// The entries of dict(mapping, name=value...), which namespace() takes as well.
-std::vector<std::pair<Value, Value>> entriesOf(Interpreter &interpreter,
-                                               const Arguments &arguments, const char *callee) {
+std::vector<std::pair<Value, Value>> entriesOf(Interpreter &interpreter, const Arguments &arguments,
+                                               const char *callee) {
   std::vector<std::pair<Value, Value>> entries;
   if (arguments.positional.size() > 1)
     fail(fmt::format("{} takes at most one argument without a name", callee));
@@ -109,10 +109,8 @@ Value strftimeFunction(Interpreter &interpreter, const Value &, const Arguments 
 }
 
 constexpr std::pair<std::string_view, Callable::Function> functions[] = {
-    {"range", rangeFunction},
-    {"dict", dictFunction},
-    {"namespace", namespaceFunction},
-    {"raise_exception", raiseFunction},
+    {"range", rangeFunction},           {"dict", dictFunction},
+    {"namespace", namespaceFunction},   {"raise_exception", raiseFunction},
     {"strftime_now", strftimeFunction},
 };
 

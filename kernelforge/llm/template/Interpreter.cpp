@@ -397,11 +397,11 @@ Value Interpreter::callMacro(const Statement &macro, const Arguments &arguments)
   Frame frame{&root, {}};
   for (size_t i = 0; i < given.size(); ++i) {
     const auto &parameter = macro.parameters[i];
-    Value value = given[i] ? *given[i]
-                  : parameter.fallback
-                      ? evaluate(*parameter.fallback, frame)
-                      : Value::undefined(fmt::format("parameter '{}' was not provided",
-                                                     parameter.name));
+    Value value =
+        given[i] ? *given[i]
+        : parameter.fallback
+            ? evaluate(*parameter.fallback, frame)
+            : Value::undefined(fmt::format("parameter '{}' was not provided", parameter.name));
     frame.names.insert_or_assign(parameter.name, std::move(value));
   }
   Text out;

@@ -43,8 +43,9 @@ private:
     if (auto *v = value.get<int64_t>())
       return std::to_string(*v);
     if (auto *v = value.get<double>())
-      return std::isnan(*v) ? "NaN" : std::isinf(*v) ? (*v < 0 ? "-Infinity" : "Infinity")
-                                                     : floatText(*v);
+      return std::isnan(*v)   ? "NaN"
+             : std::isinf(*v) ? (*v < 0 ? "-Infinity" : "Infinity")
+                              : floatText(*v);
     fail(fmt::format("a value of type {} cannot be written as JSON", value.typeName()));
   }
 

@@ -186,8 +186,8 @@ private:
         continue;
       size_t end = close;
       if (before == '-')
-        end = begin +
-              strip(Text(std::string(text.substr(begin, close - begin))), Side::Right).size();
+        end =
+            begin + strip(Text(std::string(text.substr(begin, close - begin))), Side::Right).size();
       else if (before != '+')
         end = stripLine(begin, close);
       tokenStart = begin;

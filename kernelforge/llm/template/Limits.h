@@ -16,9 +16,9 @@ struct Limits {
   uint64_t steps = 2'000'000;              ///< nodes evaluated, plus one for each 256 bytes made
   size_t createdBytes = size_t(128) << 20; ///< text and list items made in all: bounds memory
   size_t outputBytes = size_t(16) << 20;
-  size_t nesting = 100;      ///< of brackets, tags and operators in the template
-  size_t depth = 400;        ///< of evaluation, calls of macros included
-  size_t valueDepth = 100;   ///< of lists in lists
+  size_t nesting = 100;    ///< of brackets, tags and operators in the template
+  size_t depth = 400;      ///< of evaluation, calls of macros included
+  size_t valueDepth = 100; ///< of lists in lists
   size_t rangeLength = 100'000;
 };
 

@@ -1,5 +1,5 @@
-// Methods of strings and dicts, as Python has them. Nothing that changes its value: templates run as
-// in an immutable sandbox.
+// Methods of strings and dicts, as Python has them. Nothing that changes its value: templates run
+// as in an immutable sandbox.
 
 #include "kernelforge/llm/template/Interpreter.h"
 
@@ -50,8 +50,8 @@ Value stripMethod(Interpreter &interpreter, const Value &self, const Arguments &
   interpreter.budget.make(self.text()->size());
   if (chars)
     interpreter.budget.step(chars->size() / 16 * (1 + self.text()->size() / 64));
-  return interpreter.text(
-      chars ? strip(*self.text(), Which, chars->bytes) : strip(*self.text(), Which));
+  return interpreter.text(chars ? strip(*self.text(), Which, chars->bytes)
+                                : strip(*self.text(), Which));
 }
 
 Value textList(Interpreter &interpreter, std::vector<Text> parts) {
@@ -127,12 +127,10 @@ template <bool Begin>
 Value removeMethod(Interpreter &interpreter, const Value &self, const Arguments &arguments) {
   Given given(Begin ? "removeprefix" : "removesuffix", arguments, 1, 1);
   const Text &text = *self.text(), &affix = given.text(0);
-  bool fits =
-      Begin ? text.bytes.starts_with(affix.bytes) : text.bytes.ends_with(affix.bytes);
+  bool fits = Begin ? text.bytes.starts_with(affix.bytes) : text.bytes.ends_with(affix.bytes);
   if (!fits)
     return self;
-  return interpreter.text(
-      text.substr(Begin ? affix.size() : 0, text.size() - affix.size()));
+  return interpreter.text(text.substr(Begin ? affix.size() : 0, text.size() - affix.size()));
 }
 
 template <Text (*Map)(const Text &)>

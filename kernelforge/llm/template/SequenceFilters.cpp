@@ -58,8 +58,8 @@ Value itemsFilter(Interpreter &interpreter, const Value &value, const Arguments 
   return interpreter.list(std::move(out));
 }
 
-/// The attribute of a value that a dotted path names; numbers in it are indices. What is not there is
-/// `fallback` if there is one, at each part of the path.
+/// The attribute of a value that a dotted path names; numbers in it are indices. What is not there
+/// is `fallback` if there is one, at each part of the path.
 Value attributeAt(Interpreter &interpreter, const Value &value, const Value &path,
                   const Value *fallback = nullptr) {
   auto itemOr = [&](const Value &of, const Value &key) {
@@ -149,8 +149,7 @@ Value selectFilter(Interpreter &interpreter, const Value &value, const Arguments
   Arguments remaining = rest(arguments, place + 1);
   std::vector<Value> out;
   for (Value &item : itemsIfAny(interpreter, value)) {
-    Value asked =
-        ByAttribute ? attributeAt(interpreter, item, arguments.positional[0]) : item;
+    Value asked = ByAttribute ? attributeAt(interpreter, item, arguments.positional[0]) : item;
     bool holds = tests ? interpreter.callTest(test, asked, remaining) : asked.truthy();
     if (holds == Keep)
       out.push_back(std::move(item));
@@ -179,8 +178,7 @@ Value sortFilter(Interpreter &interpreter, const Value &value, const Arguments &
   if (given[2] && given[2]->text() && given[2]->text()->bytes.find(',') != std::string::npos)
     fail("sorting by several attributes is not supported");
   std::vector<Value> items = interpreter.items(value);
-  std::vector<Value> keys =
-      keysOf(interpreter, items, given[2], given[1] && given[1]->truthy());
+  std::vector<Value> keys = keysOf(interpreter, items, given[2], given[1] && given[1]->truthy());
   std::vector<Value> out;
   for (size_t i : stableOrder(items.size(), [&](size_t a, size_t b) {
          return compare(keys[a], keys[b], interpreter.budget) == (reverse ? 1 : -1);
@@ -193,8 +191,7 @@ Value uniqueFilter(Interpreter &interpreter, const Value &value, const Arguments
   static constexpr std::string_view names[] = {"case_sensitive", "attribute"};
   auto given = bindArguments("unique", arguments, names);
   std::vector<Value> items = interpreter.items(value), seen, out;
-  std::vector<Value> keys =
-      keysOf(interpreter, items, given[1], given[0] && given[0]->truthy());
+  std::vector<Value> keys = keysOf(interpreter, items, given[1], given[0] && given[0]->truthy());
   for (size_t i = 0; i < items.size(); ++i) {
     bool known = std::any_of(seen.begin(), seen.end(), [&](const Value &other) {
       return equals(keys[i], other, interpreter.budget);
@@ -215,8 +212,7 @@ Value extremeFilter(Interpreter &interpreter, const Value &value, const Argument
   std::vector<Value> items = interpreter.items(value);
   if (items.empty())
     return Value::undefined("a sequence without items has no least and no greatest");
-  std::vector<Value> keys =
-      keysOf(interpreter, items, given[1], given[0] && given[0]->truthy());
+  std::vector<Value> keys = keysOf(interpreter, items, given[1], given[0] && given[0]->truthy());
   size_t best = 0;
   for (size_t i = 1; i < items.size(); ++i)
     if (compare(keys[i], keys[best], interpreter.budget) == Wanted)

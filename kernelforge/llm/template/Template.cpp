@@ -33,9 +33,8 @@ auto guarded(std::string_view where, Work work) -> Expected<decltype(work())> {
 
 } // namespace
 
-Expected<std::shared_ptr<const Template>> parseTemplate(std::string_view source,
-                                                        std::string_view where,
-                                                        const Limits &limits) {
+Expected<std::shared_ptr<const Template>>
+parseTemplate(std::string_view source, std::string_view where, const Limits &limits) {
   return guarded(where, [&]() -> std::shared_ptr<const Template> {
     if (!isValidUtf8(source))
       fail("it is not valid UTF-8");

@@ -17,9 +17,8 @@ struct Template {
 };
 
 /// Parses a template. `where` (a file, a field) goes into the message with line and column.
-Expected<std::shared_ptr<const Template>> parseTemplate(std::string_view source,
-                                                        std::string_view where,
-                                                        const Limits &limits = {});
+Expected<std::shared_ptr<const Template>>
+parseTemplate(std::string_view source, std::string_view where, const Limits &limits = {});
 
 /// Renders a template with variables. `now` is what strftime_now() formats; without it there is no
 /// such function. Errors as parseTemplate, or what raise_exception() says.

@@ -48,8 +48,7 @@ bool isIterable(const Value &v) {
 }
 
 bool divides(Interpreter &interpreter, const Value &value, const Value &by) {
-  return equals(arithmetic(Op::Mod, value, by, interpreter), Value(int64_t(0)),
-                interpreter.budget);
+  return equals(arithmetic(Op::Mod, value, by, interpreter), Value(int64_t(0)), interpreter.budget);
 }
 template <bool Odd>
 bool parity(Interpreter &interpreter, const Value &value, const Arguments &arguments) {

@@ -49,8 +49,8 @@ std::string titleBytes(char32_t c) {
   return toUtf8(fromUtf8(out).toTitle(nullptr, icu::Locale::getRoot()));
 }
 
-/// The lower case of a word without its first character, of `first` bytes. The first character counts
-/// as context: a sigma at a word's end depends on there being a letter before it.
+/// The lower case of a word without its first character, of `first` bytes. The first character
+/// counts as context: a sigma at a word's end depends on there being a letter before it.
 std::string lowerAfterFirst(std::string_view word, size_t first) {
   return lowerBytes(word).substr(lowerBytes(word.substr(0, first)).size());
 }
@@ -92,8 +92,8 @@ Text derived(std::string bytes, const Text &source) {
 
 bool isSpace(char32_t c) {
   return (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
-         c == 0x205F || c == 0x3000;
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 size_t countCodePoints(std::string_view text) {
@@ -309,12 +309,23 @@ Text escapeHtml(const Text &text, Budget &budget) {
   for (char c : text.bytes) {
     std::string_view entity;
     switch (c) {
-    case '&': entity = "&amp;"; break;
-    case '<': entity = "&lt;"; break;
-    case '>': entity = "&gt;"; break;
-    case '"': entity = "&#34;"; break;
-    case '\'': entity = "&#39;"; break;
-    default: out.push_back(c);
+    case '&':
+      entity = "&amp;";
+      break;
+    case '<':
+      entity = "&lt;";
+      break;
+    case '>':
+      entity = "&gt;";
+      break;
+    case '"':
+      entity = "&#34;";
+      break;
+    case '\'':
+      entity = "&#39;";
+      break;
+    default:
+      out.push_back(c);
     }
     out += entity;
   }

@@ -1,5 +1,5 @@
-// Strings of the template language: text with a mark on each byte that says whether a user wrote it,
-// and the string operations of Python over them, by code points.
+// Strings of the template language: text with a mark on each byte that says whether a user wrote
+// it, and the string operations of Python over them, by code points.
 #pragma once
 
 #include "kernelforge/llm/template/Limits.h"

@@ -101,8 +101,8 @@ bool Value::holdsNamespace() const {
 }
 
 std::string Value::typeName() const {
-  static constexpr const char *names[] = {"Undefined", "NoneType", "bool",      "int",
-                                          "float",     "str",      "list",      "dict",
+  static constexpr const char *names[] = {"Undefined", "NoneType", "bool",    "int",
+                                          "float",     "str",      "list",    "dict",
                                           "Namespace", "loop",     "function"};
   return sequence() && sequence()->isTuple ? "tuple" : names[storage.index()];
 }

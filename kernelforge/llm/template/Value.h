@@ -31,7 +31,7 @@ struct None {};
 struct Sequence {
   std::vector<Value> items;
   bool isTuple = false;
-  size_t depth = 1;             ///< of nesting, bounded: freeing and printing recurse
+  size_t depth = 1; ///< of nesting, bounded: freeing and printing recurse
   bool holdsNamespace = false;
 };
 struct Mapping {
@@ -131,8 +131,8 @@ bool equals(const Value &a, const Value &b, Budget &budget);
 /// `unordered` is returned, which is no less, greater or equal.
 inline constexpr int unordered = 2;
 int compare(const Value &a, const Value &b, Budget &budget);
-/// The places 0 to count - 1 in the order of `less`, equal ones as they were. Any `less` is safe, also
-/// one that is no order (there are NaNs) or that throws.
+/// The places 0 to count - 1 in the order of `less`, equal ones as they were. Any `less` is safe,
+/// also one that is no order (there are NaNs) or that throws.
 std::vector<size_t> stableOrder(size_t count, const std::function<bool(size_t, size_t)> &less);
 const Value *findKey(const Mapping &mapping, const Value &key, Budget &budget);
 /// Lists and dicts, and tuples that hold them, cannot be keys.

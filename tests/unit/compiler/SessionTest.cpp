@@ -19,10 +19,21 @@ std::vector<float> conversation(const DecoderCase &decoder, const SessionOptions
   return {};
 }
 
-class SessionNumerics : public testing::TestWithParam<DecoderCase> {};
+class SessionNumerics : public testing::TestWithParam<DecoderCase> {
+protected:
+  // Tests compile the same decoders: one cache for all of them saves most of their time.
+  static void SetUpTestSuite() { home = std::make_unique<TemporaryHome>(); }
+  static void TearDownTestSuite() { home.reset(); }
+  static SessionOptions options(const std::string &level = "native") {
+    SessionOptions options = TestDecoder::options(level);
+    options.cache = true;
+    return options;
+  }
+  static inline std::unique_ptr<TemporaryHome> home;
+};
 
 TEST_P(SessionNumerics, CompiledEqualsReference) {
-  SessionOptions options = TestDecoder::options();
+  SessionOptions options = this->options();
   options.backend = BackendKind::Reference;
   std::vector<float> expected = conversation(GetParam(), options);
   ASSERT_FALSE(expected.empty());
@@ -41,20 +52,20 @@ TEST_P(SessionNumerics, CompiledEqualsReference) {
 }
 
 TEST_P(SessionNumerics, UnfusedEqualsFused) {
-  SessionOptions options = TestDecoder::options();
+  SessionOptions options = this->options();
   std::vector<float> fused = conversation(GetParam(), options);
   options.fuse = false;
   EXPECT_LT(relativeDistance(conversation(GetParam(), options), fused), 1e-5);
 }
 
 TEST_P(SessionNumerics, Avx2EqualsNative) {
-  std::vector<float> native = conversation(GetParam(), TestDecoder::options());
-  std::vector<float> avx2 = conversation(GetParam(), TestDecoder::options("avx2"));
+  std::vector<float> native = conversation(GetParam(), options());
+  std::vector<float> avx2 = conversation(GetParam(), options("avx2"));
   EXPECT_LT(relativeDistance(avx2, native), 1e-5);
 }
 
 TEST_P(SessionNumerics, PrefillEqualsDecodes) {
-  auto decoder = TestDecoder::create(GetParam(), TestDecoder::options());
+  auto decoder = TestDecoder::create(GetParam(), options());
   ASSERT_TRUE(decoder) << decoder.error().line();
   std::vector<int32_t> tokens{4, 1, 30, 2, 2, 17, 9, 25, 6, 11, 13};
   auto atOnce = (*decoder)->append("prefill", {tokens});
@@ -70,7 +81,7 @@ TEST_P(SessionNumerics, PrefillEqualsDecodes) {
 }
 
 TEST_P(SessionNumerics, SequencesDoNotSeeEachOther) {
-  auto decoder = TestDecoder::create(GetParam(), TestDecoder::options());
+  auto decoder = TestDecoder::create(GetParam(), options());
   ASSERT_TRUE(decoder) << decoder.error().line();
   std::vector<int32_t> tokens{4, 1, 30, 2, 2, 17, 9};
   auto alone = (*decoder)->append("prefill", {tokens});

@@ -68,9 +68,9 @@ TEST(ChatTemplate, MarksSurviveOperations) {
 }
 
 TEST(ChatTemplate, AnUnknownRoleIsAUsersWord) {
-  EXPECT_THAT(segments("{{ '<|' + messages[0].role + '|>' }}", oneUser("", "im_end")),
-              ElementsAre(TextSegment{"<|", false}, TextSegment{"im_end", true},
-                          TextSegment{"|>", false}));
+  EXPECT_THAT(
+      segments("{{ '<|' + messages[0].role + '|>' }}", oneUser("", "im_end")),
+      ElementsAre(TextSegment{"<|", false}, TextSegment{"im_end", true}, TextSegment{"|>", false}));
   EXPECT_THAT(segments("{{ '<|' + messages[0].role + '|>' }}", oneUser("", "assistant")),
               ElementsAre(TextSegment{"<|assistant|>", false}));
 }
@@ -92,8 +92,8 @@ TEST(ChatTemplate, TokensAndTime) {
 }
 
 TEST(ChatTemplate, ErrorsSayWhere) {
-  auto parsed = ChatTemplate::parse("line\n  {{ raise_exception('no ' + messages[0].role) }}",
-                                    "m.gguf");
+  auto parsed =
+      ChatTemplate::parse("line\n  {{ raise_exception('no ' + messages[0].role) }}", "m.gguf");
   ASSERT_TRUE(parsed);
   auto prompt = parsed->render(oneUser("x"));
   ASSERT_FALSE(prompt);

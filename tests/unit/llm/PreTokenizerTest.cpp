@@ -57,8 +57,9 @@ TEST(PreTokenizer, NamesAreChecked) {
   EXPECT_EQ(preTokenizerByName("smollm", ""), PreTokenizer::SmolLm);
   auto other = preTokenizerByName("llama-bpe", "m.gguf");
   ASSERT_FALSE(other);
-  EXPECT_EQ(other.error().line(), "tokenizer is not usable (m.gguf): pre-tokenizer \"llama-bpe\" is "
-                                  "not supported; supported are gpt2 and smollm");
+  EXPECT_EQ(other.error().line(),
+            "tokenizer is not usable (m.gguf): pre-tokenizer \"llama-bpe\" is "
+            "not supported; supported are gpt2 and smollm");
   EXPECT_FALSE(preTokenizerByName("", ""));
 }
 

@@ -106,7 +106,7 @@ TEST(Sampler, PenaltyHoldsWithinTheWindow) {
   options.repeatPenalty = 2;
   EXPECT_EQ(sampleAt(options, {3, 4}, 0, {1}), 0);
   EXPECT_EQ(sampleAt(options, {3, 4}, 0, {1, 1}), 0);
-  EXPECT_EQ(sampleAt(options, {-3, -2}, 0, {1}), 0); // negative logits are multiplied
+  EXPECT_EQ(sampleAt(options, {-3, -2}, 0, {1}), 0);     // negative logits are multiplied
   EXPECT_EQ(sampleAt(options, {3, 7}, 0, {1, 1, 1}), 1); // once, however often
   EXPECT_EQ(sampleAt(options, {3, 4}, 0, {99, -1}), 1);  // ids of another vocabulary
   options.repeatWindow = 1;
@@ -137,8 +137,7 @@ TEST(Sampler, ADrawDependsOnSeedAndPositionAlone) {
 TEST(Sampler, LogitsThatAreNoNumbersAreErrors) {
   float inf = std::numeric_limits<float>::infinity();
   auto sampler = Sampler::create({});
-  for (std::vector<float> logits :
-       {std::vector<float>{}, {1, NAN, 2}, {1, inf}, {-inf, -inf}}) {
+  for (std::vector<float> logits : {std::vector<float>{}, {1, NAN, 2}, {1, inf}, {-inf, -inf}}) {
     auto id = sampler->sample(logits, {}, 0);
     EXPECT_FALSE(id);
   }

@@ -1,4 +1,5 @@
-// The template engine under templates that mean ill: each ends in an error, soon and in little memory.
+// The template engine under templates that mean ill: each ends in an error, soon and in little
+// memory.
 
 #include "kernelforge/llm/template/Template.h"
 
@@ -86,8 +87,8 @@ TEST(TemplateLimits, Nesting) {
     EXPECT_THAT(render("{{ " + repeat(open, many) + "1" + repeat(close, many) + " }}"),
                 HasSubstr("deep"))
         << open;
-  for (const char *chain : {"+1", ".a", "|string", "[0]", " and 1", " or 1", "()",
-                            "**1", " if 1 else 1"})
+  for (const char *chain :
+       {"+1", ".a", "|string", "[0]", " and 1", " or 1", "()", "**1", " if 1 else 1"})
     EXPECT_THAT(render("{{ 1" + repeat(chain, many) + " }}"), HasSubstr("deep")) << chain;
   EXPECT_EQ(render("{{ 1" + repeat("~1", many) + " }}"), std::string(many + 1, '1')); // one level
   EXPECT_EQ(render("{{ 1" + repeat("==1", many) + " }}"), "True");
@@ -116,9 +117,10 @@ TEST(TemplateLimits, DepthOfCallsAndValues) {
 
 TEST(TemplateLimits, IntegersDoNotWrap) {
   std::string most = "9223372036854775807";
-  for (const std::string &expression : std::vector<std::string>{most + " + 1", "-" + most + " - 2", most + " * 2", "2 ** 63",
-                                 "(-" + most + " - 1) // -1", "-(-" + most + " - 1)",
-                                 "(-" + most + " - 1)|abs", "1e300|int", "'" + most + "0'|int"})
+  for (const std::string &expression :
+       std::vector<std::string>{most + " + 1", "-" + most + " - 2", most + " * 2", "2 ** 63",
+                                "(-" + most + " - 1) // -1", "-(-" + most + " - 1)",
+                                "(-" + most + " - 1)|abs", "1e300|int", "'" + most + "0'|int"})
     EXPECT_THAT(render("{{ " + expression + " }}"), HasSubstr("out of range")) << expression;
   EXPECT_EQ(render("{{ (-" + most + " - 1) % -1 }}"), "0");
   EXPECT_THAT(render("{{ 99999999999999999999 }}"), HasSubstr("out of range"));
@@ -133,9 +135,29 @@ TEST(TemplateLimits, NothingOfTheHostIsReached) {
 }
 
 TEST(TemplateLimits, OddEndingsAndBytes) {
-  for (std::string source : std::vector<std::string>{"{", "{{", "{%", "{#", "{{ '", "{{ \"\\", "{% raw", "{% raw %}", "{{-",
-                             "{%+", "{% set", "{% for", "{% macro f(", "{{ 1e", "{{ 0x", "{{ '\\x",
-                             "{{ '\\uD800' }}", "{{ a b", "{{ }}", "{% %}", "{{ $ }}", "}}", "%}"}) {
+  for (std::string source : std::vector<std::string>{"{",
+                                                     "{{",
+                                                     "{%",
+                                                     "{#",
+                                                     "{{ '",
+                                                     "{{ \"\\",
+                                                     "{% raw",
+                                                     "{% raw %}",
+                                                     "{{-",
+                                                     "{%+",
+                                                     "{% set",
+                                                     "{% for",
+                                                     "{% macro f(",
+                                                     "{{ 1e",
+                                                     "{{ 0x",
+                                                     "{{ '\\x",
+                                                     "{{ '\\uD800' }}",
+                                                     "{{ a b",
+                                                     "{{ }}",
+                                                     "{% %}",
+                                                     "{{ $ }}",
+                                                     "}}",
+                                                     "%}"}) {
     std::string text = render(source);
     bool plain = source == "{" || source == "}}" || source == "%}";
     EXPECT_EQ(text.starts_with("error"), !plain) << source << ": " << text;

@@ -22,7 +22,7 @@ Json tokenizerJson() {
   }
   vocabulary["ab"] = 256;
   auto added = [](int id, const char *text, bool special) {
-    return Json{{"id", id},         {"content", text},  {"single_word", false}, {"lstrip", false},
+    return Json{{"id", id},        {"content", text},    {"single_word", false},  {"lstrip", false},
                 {"rstrip", false}, {"special", special}, {"normalized", !special}};
   };
   return Json{{"version", "1.0"},

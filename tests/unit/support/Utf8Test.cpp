@@ -10,10 +10,10 @@ const std::string mark = "\xEF\xBF\xBD"; // U+FFFD
 
 TEST(Utf8, ReplacesEachMaximalInvalidSubpart) {
   EXPECT_EQ(replaceInvalidUtf8("a\x80z"), "a" + mark + "z");
-  EXPECT_EQ(replaceInvalidUtf8("\xE2\x82"), mark);                     // cut short: one
+  EXPECT_EQ(replaceInvalidUtf8("\xE2\x82"), mark); // cut short: one
   EXPECT_EQ(replaceInvalidUtf8("\xE2\x82x"), mark + "x");
-  EXPECT_EQ(replaceInvalidUtf8("\xC0\xAF"), mark + mark);              // overlong: each byte
-  EXPECT_EQ(replaceInvalidUtf8("\xED\xA0\x80"), mark + mark + mark);   // a surrogate
+  EXPECT_EQ(replaceInvalidUtf8("\xC0\xAF"), mark + mark);            // overlong: each byte
+  EXPECT_EQ(replaceInvalidUtf8("\xED\xA0\x80"), mark + mark + mark); // a surrogate
   EXPECT_EQ(replaceInvalidUtf8("\xF4\x90\x80\x80"), mark + mark + mark + mark);
   EXPECT_EQ(replaceInvalidUtf8("\xF0\x9F\x98\x80"), "\xF0\x9F\x98\x80");
   // The example of the Unicode standard, table 3-8.
@@ -22,8 +22,8 @@ TEST(Utf8, ReplacesEachMaximalInvalidSubpart) {
 }
 
 TEST(Utf8, AppendsWhatItDecodes) {
-  for (char32_t c : {U'\0', U'\x7F', U'\x80', U'\x7FF', U'\x800', U'\xFFFD', U'\x10000',
-                     U'\x10FFFF'}) {
+  for (char32_t c :
+       {U'\0', U'\x7F', U'\x80', U'\x7FF', U'\x800', U'\xFFFD', U'\x10000', U'\x10FFFF'}) {
     std::string text;
     appendUtf8(text, c);
     Utf8Step step = decodeUtf8(text);

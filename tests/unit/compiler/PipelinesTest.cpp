@@ -1,0 +1,281 @@
+// The compiler's stages: each is a module that prints and parses, small enough to be read.
+#include "DecoderFixture.h"
+
+#include "kernelforge/compiler/DumpPasses.h"
+#include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/ir/Transformer.h"
+
+#include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
+
+#include <fstream>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <iterator>
+#include <set>
+
+using namespace kernelforge;
+using testing::HasSubstr;
+using testing::Not;
+using transformer::KernelOp;
+
+namespace {
+
+constexpr Stage moduleStages[] = {Stage::Transformer, Stage::Fused, Stage::Scheduled, Stage::Target,
+                                  Stage::Llvm};
+
+class Pipelines : public testing::Test {
+protected:
+  Pipelines() { registerAllStages(registry), context.appendDialectRegistry(registry); }
+
+  mlir::OwningOpRef<mlir::ModuleOp> parse(const std::string &text) {
+    return mlir::parseSourceString<mlir::ModuleOp>(text, &context);
+  }
+  PipelineOptions options(const std::string &cpu = "native") {
+    return {parseTarget(cpu, "").value(), 2, true, {}};
+  }
+  void expectReached(mlir::ModuleOp module, Stage stage, const PipelineOptions &options) {
+    Status reached = runToStage(module, stage, options);
+    ASSERT_TRUE(reached) << reached.error().line();
+  }
+
+  mlir::DialectRegistry registry;
+  mlir::MLIRContext context;
+};
+
+TEST_F(Pipelines, EveryStageVerifiesPrintsAndParsesAgain) {
+  for (const DecoderCase &decoder : decoderCases()) {
+    SCOPED_TRACE(decoder.name);
+    auto module = TestDecoder::build(context, decoder);
+    // One stage after the other, each from the text of the one before.
+    for (Stage stage : moduleStages) {
+      SCOPED_TRACE(static_cast<int>(stage));
+      expectReached(*module, stage, options());
+      EXPECT_TRUE(mlir::succeeded(mlir::verify(*module)));
+      std::string text = printModule(*module);
+      module = parse(text);
+      ASSERT_TRUE(module);
+      EXPECT_EQ(printModule(*module), text);
+      for (auto kernel : module->getOps<KernelOp>()) {
+        EXPECT_EQ(bool(kernel.getSchedule()), stage >= Stage::Scheduled);
+        EXPECT_EQ(bool(kernel.getCode()), stage >= Stage::Target);
+      }
+    }
+    EXPECT_GT(std::distance(module->getOps<mlir::LLVM::LLVMFuncOp>().begin(),
+                            module->getOps<mlir::LLVM::LLVMFuncOp>().end()),
+              2);
+    // Where it is already, nothing happens.
+    std::string text = printModule(*module);
+    expectReached(*module, Stage::Fused, options());
+    EXPECT_EQ(printModule(*module), text);
+  }
+}
+
+TEST_F(Pipelines, StageByStageEqualsAtOnce) {
+  DecoderCase decoder = decoderCase("LlamaInterleavedMixedTypes");
+  auto module = TestDecoder::build(context, decoder);
+  for (Stage stage : {Stage::Fused, Stage::Scheduled, Stage::Target}) {
+    expectReached(*module, stage, options());
+    auto atOnce = TestDecoder::build(context, decoder);
+    expectReached(*atOnce, stage, options());
+    EXPECT_EQ(printModule(*module), printModule(*atOnce));
+  }
+}
+
+TEST_F(Pipelines, TargetIsOnTheModule) {
+  auto module = TestDecoder::build(context, decoderCase("LlamaHalfSplit"));
+  expectReached(*module, Stage::Fused, options("haswell"));
+  auto target = (*module)->getAttrOfType<transformer::TargetAttr>(targetAttrName);
+  ASSERT_TRUE(target);
+  EXPECT_EQ(target.getCpu(), "haswell");
+  EXPECT_EQ(target.getThreads(), 2);
+}
+
+TEST_F(Pipelines, ParseStage) {
+  EXPECT_EQ(parseStage("fused").value(), Stage::Fused);
+  EXPECT_EQ(parseStage("asm").value(), Stage::Asm);
+  for (const char *bad : {"", "Fused", "ptx", "fused "}) {
+    auto refused = parseStage(bad);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::Unusable);
+    EXPECT_THAT(refused.error().line(), HasSubstr("transformer, fused, scheduled, target, llvm"));
+  }
+}
+
+TEST_F(Pipelines, AssemblyForAnyProcessor) {
+  auto unscheduled = TestDecoder::build(context, decoderCase("GptF32"));
+  for (const char *cpu : {"sapphirerapids", "znver5", "haswell"}) {
+    SCOPED_TRACE(cpu);
+    auto module = unscheduled->clone();
+    mlir::OwningOpRef<mlir::ModuleOp> owner(module);
+    expectReached(module, Stage::Scheduled, options(cpu));
+    std::string before = printModule(module);
+    auto text = printAssembly(module, options(cpu), "");
+    ASSERT_TRUE(text) << text.error().line();
+    EXPECT_EQ(printModule(module), before);
+    for (auto kernel : module.getOps<KernelOp>())
+      EXPECT_THAT(*text, HasSubstr("# kernel " + kernel.getSymName().str() + "\n"));
+    if (cpu == std::string("haswell"))
+      EXPECT_THAT(*text, Not(HasSubstr("zmm")));
+    else
+      EXPECT_THAT(*text, HasSubstr("%zmm31"));
+    EXPECT_THAT(*text, HasSubstr("vfmadd231ps"));
+
+    auto first = *module.getOps<KernelOp>().begin();
+    auto one = printAssembly(module, options(cpu), first.getSymName());
+    ASSERT_TRUE(one);
+    EXPECT_LT(one->size(), text->size() / 2);
+    EXPECT_EQ(text->substr(0, one->size()), *one);
+    auto none = printAssembly(module, options(cpu), "nobody");
+    ASSERT_FALSE(none);
+    EXPECT_THAT(none.error().line(), HasSubstr("nobody"));
+  }
+}
+
+TEST_F(Pipelines, AssemblyNeedsSchedules) {
+  auto module = TestDecoder::build(context, decoderCase("GptF32"));
+  expectReached(*module, Stage::Fused, options());
+  auto text = printAssembly(*module, options(), "");
+  ASSERT_FALSE(text);
+  EXPECT_THAT(text.error().line(), HasSubstr("schedule"));
+}
+
+//===----------------------------------------------------------------------===//
+// Dumps
+//===----------------------------------------------------------------------===//
+
+/// Texts of a folder's files, by name.
+std::map<std::string, std::string> readFolder(const std::filesystem::path &folder) {
+  std::map<std::string, std::string> files;
+  for (const auto &entry : std::filesystem::directory_iterator(folder)) {
+    std::ifstream in(entry.path());
+    files[entry.path().filename()] = {std::istreambuf_iterator<char>(in), {}};
+  }
+  return files;
+}
+
+TEST_F(Pipelines, DumpsHoldWhatChanged) {
+  TemporaryHome home;
+  auto module = TestDecoder::build(context, decoderCase("LlamaHalfSplit"));
+  PipelineOptions dumped = options();
+  dumped.dumpFolder = home.folder / "new" / "dumps";
+  expectReached(*module, Stage::Fused, dumped);
+  auto files = readFolder(dumped.dumpFolder);
+  std::vector<std::string> names;
+  for (const auto &[name, text] : files)
+    names.push_back(name);
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "01-kernelforge-decompose.mlir", "02-kernelforge-merge-matmuls.mlir",
+                       "03-kernelforge-merge-matmuls.mlir", "04-kernelforge-assign-layouts.mlir",
+                       "05-kernelforge-fuse.mlir"}));
+  std::set<std::string> texts;
+  for (const auto &[name, text] : files) {
+    EXPECT_TRUE(texts.insert(text).second) << name << " is like another";
+    EXPECT_TRUE(parse(text)) << name;
+  }
+  EXPECT_THAT(files["01-kernelforge-decompose.mlir"], Not(HasSubstr("transformer.mlp")));
+  EXPECT_THAT(files["05-kernelforge-fuse.mlir"], HasSubstr("transformer.kernel"));
+
+  // A module without composites is not changed by the first pass, nor a fused one by any.
+  auto matmul = buildMatmul(&context, 1, 4, 32, 32, ElementType::F32);
+  dumped.dumpFolder = home.folder / "matmul";
+  expectReached(*matmul, Stage::Fused, dumped);
+  names.clear();
+  for (const auto &[name, text] : readFolder(dumped.dumpFolder))
+    names.push_back(name);
+  EXPECT_EQ(names, (std::vector<std::string>{"01-kernelforge-assign-layouts.mlir",
+                                             "02-kernelforge-fuse.mlir"}));
+  dumped.dumpFolder = home.folder / "again";
+  expectReached(*matmul, Stage::Fused, dumped);
+  EXPECT_TRUE(readFolder(dumped.dumpFolder).empty());
+
+  std::ofstream(home.folder / "file") << "no folder";
+  dumped.dumpFolder = home.folder / "file" / "under";
+  Status refused = runToStage(*matmul, Stage::Fused, dumped);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::Failed);
+  EXPECT_THAT(refused.error().line(), HasSubstr("under"));
+}
+
+//===----------------------------------------------------------------------===//
+// Fusion of a layer
+//===----------------------------------------------------------------------===//
+
+TEST_F(Pipelines, ALayerIsAFewKernelsOfOneRootEach) {
+  ModelDescription llama = llamaLike(), gpt = gptLike();
+  for (ModelDescription *description : {&llama, &gpt})
+    description->layers = 1, description->vocabSize = 0;
+  for (const ModelDescription &description : {llama, gpt}) {
+    SCOPED_TRACE(description.architecture);
+    auto module = buildDecoder(&context, description, {FunctionRange{"prefill", 2, 64, 1, 1}},
+                               [](llvm::StringRef) { return ElementType::F32; });
+    expectReached(*module, Stage::Fused, options());
+    int kernels = 0;
+    for (auto kernel : module->getOps<KernelOp>()) {
+      ++kernels;
+      int roots = 0;
+      for (mlir::Operation &op : kernel.getBody().front())
+        roots += mlir::isa<transformer::MatmulOp, transformer::AttentionOp>(op);
+      EXPECT_EQ(roots, 1) << kernel.getSymName().str();
+    }
+    EXPECT_GE(kernels, 3);
+    EXPECT_LE(kernels, 8);
+    int launches = 0;
+    module->walk([&](transformer::LaunchOp) { ++launches; });
+    EXPECT_EQ(launches, kernels);
+    // Everything is in a kernel.
+    for (auto function : module->getOps<mlir::func::FuncOp>())
+      for (mlir::Operation &op : function.getBody().front().without_terminator())
+        EXPECT_TRUE(mlir::isa<transformer::LaunchOp>(op)) << op.getName().getStringRef().str();
+  }
+}
+
+TEST_F(Pipelines, WithoutFusionEveryOperationIsAKernel) {
+  auto module = TestDecoder::build(context, decoderCase("GptF32"));
+  PipelineOptions separate = options();
+  separate.fuse = false;
+  expectReached(*module, Stage::Fused, separate);
+  for (auto kernel : module->getOps<KernelOp>())
+    EXPECT_EQ(kernel.getBody().front().getOperations().size(), 2u) << kernel.getSymName().str();
+}
+
+//===----------------------------------------------------------------------===//
+// Size
+//===----------------------------------------------------------------------===//
+
+/// Thirty layers of SmolLM2-135M: every stage of both its functions can be printed and read.
+TEST_F(Pipelines, AWholeModelStaysPrintable) {
+  DecoderCase smol;
+  ModelDescription &d = smol.description;
+  d.layers = 30;
+  d.modelDim = 576;
+  d.heads = 9;
+  d.kvHeads = 3;
+  d.headDim = 64;
+  d.ffnDim = 1536;
+  d.vocabSize = 49152;
+  d.contextLength = 8192;
+  d.rope.present = true;
+  d.rope.rotaryDim = 64;
+  d.rope.pairing = RopePairing::Interleaved;
+  d.tiedEmbeddings = true;
+  smol.weightType = [](llvm::StringRef name) {
+    return name == "token_embd.weight" ? ElementType::Q8_0 : ElementType::Q4_1;
+  };
+  auto module = buildDecoder(&context, d,
+                             {FunctionRange{"prefill", 2, 512, 1, 1},
+                              FunctionRange{"decode", 1, 1, 1, 1}},
+                             smol.weightType);
+  for (const char *cpu : {"sapphirerapids", "haswell"}) {
+    mlir::OwningOpRef<mlir::ModuleOp> copy(module->clone());
+    for (Stage stage : moduleStages) {
+      expectReached(*copy, stage, options(cpu));
+      size_t bytes = printModule(*copy).size();
+      RecordProperty(std::string(cpu) + "_" + std::to_string(static_cast<int>(stage)),
+                     std::to_string(bytes));
+      EXPECT_LT(bytes, 2u << 20) << cpu << ", stage " << static_cast<int>(stage);
+    }
+  }
+}
+
+} // namespace

@@ -6,7 +6,7 @@ on 2 cores) into .venv-peers: native instructions, OpenMP, without AMX. Both sid
 llama-bench's rules: the model is loaded once in a round, one warm-up, then the samples;
 tokenization and sampling are not timed. ppN is a prompt of N random tokens, logits of the last
 token only; tgN is N single-token steps from an empty context. Each round runs one process of
-each side, and the order is swapped every round, so that drift of the machine meets both alike.
+each side, and the order is swapped every round, so that drift of the machine meets both alike. Run it on a quiet machine: the load average before the first round is part of the report.
 """
 
 import argparse
@@ -162,6 +162,7 @@ def main():
     if not Path(arguments.model).is_file():
         sys.exit(f"{arguments.model} is not there; run scripts/models/fetch.py smollm2")
     python = build_peer(arguments.build_jobs)
+    load = os.getloadavg()[0]
     rounds, peer = [], None
     for index in range(arguments.rounds):
         row = {}
@@ -178,6 +179,7 @@ def main():
     report = {
         "cpu": cpu_name(),
         "threads": arguments.threads,
+        "load_before": load,
         "model": Path(arguments.model).name,
         "peer": {"version": peer["version"], "system_info": peer["system_info"]},
         "tests": {},
@@ -198,7 +200,7 @@ def main():
     if arguments.json:
         print(json.dumps(report))
         return
-    print(f"{report['cpu']}, {arguments.threads} threads, {report['model']}")
+    print(f"{report['cpu']}, {arguments.threads} threads, load {load:.1f}, {report['model']}")
     print(f"llama-cpp-python {peer['version']}: {peer['system_info'].strip(' |')}")
     for test, result in report["tests"].items():
         line = f"{test:8} llama.cpp {result['llama.cpp']['median_tokens_per_s']:8.1f} tokens/s"

@@ -11,13 +11,15 @@
 #include "llvm/Support/ThreadPool.h"
 
 #include <chrono>
+#include <map>
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
 std::string kernelforge::entrySymbol(KernelOp kernel) {
-  return "kf_" + kernelHash(kernel).substr(0, 16);
+  // Equal bodies may be scheduled differently, and then are different code.
+  return "kf_" + sha256Hex(kernelHash(kernel) + scheduleJson(kernel)).substr(0, 16);
 }
 
 //===----------------------------------------------------------------------===//
@@ -115,29 +117,41 @@ Expected<EmittedKernel> kernelforge::emitKernelModule(KernelOp kernel, const Cpu
   return emitted;
 }
 
+/// Emits a kernel's function at the end of `module`, in the LLVM dialect with `lower`; there it takes
+/// the place of the one that the kernel names.
+static Expected<Launching> emitInto(ModuleOp module, KernelOp kernel, const CpuTarget &target,
+                                    const std::string &entry, bool lower) {
+  Operation *before = SymbolTable::lookupSymbolIn(module, entry);
+  if (before && !kernel.getCode())
+    return unusable("kernel cannot be emitted", cpu::kernelName(kernel),
+                    "the module has a symbol @" + entry + " already", "give that another name");
+  if (!lower)
+    return cpu::emitKernel(module, kernel, target, entry);
+  KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, target));
+  if (before)
+    before->erase();
+  SmallVector<Operation *> functions;
+  for (Operation &op : *emitted.module->getBody())
+    functions.push_back(&op);
+  for (Operation *op : functions) {
+    op->remove();
+    module.push_back(op);
+  }
+  return emitted.launching;
+}
+
 Status kernelforge::emitKernelsInto(ModuleOp module, const CpuTarget &target, bool lower) {
-  SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
-  for (KernelOp kernel : kernels) {
-    if (lower) {
-      KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, target));
-      if (auto code = kernel.getCodeAttr())
-        SymbolTable::lookupSymbolIn(module, code.getAttr())->erase();
-      setLaunching(kernel, emitted.launching);
-      kernel.setCode(emitted.entry);
-      SmallVector<Operation *> functions;
-      for (Operation &op : *emitted.module->getBody())
-        functions.push_back(&op);
-      for (Operation *op : functions) {
-        op->remove();
-        module.push_back(op);
-      }
+  std::map<std::string, Launching> emitted; // by entry
+  for (KernelOp kernel : SmallVector<KernelOp>(module.getOps<KernelOp>())) {
+    if (kernel.getCode() && !lower)
       continue;
+    const std::string entry = kernel.getCode() ? kernel.getCode()->str() : entrySymbol(kernel);
+    auto known = emitted.find(entry);
+    if (known == emitted.end()) {
+      KF_TRY(Launching launching, emitInto(module, kernel, target, entry, lower));
+      known = emitted.emplace(entry, std::move(launching)).first;
     }
-    if (kernel.getCode())
-      continue;
-    std::string entry = entrySymbol(kernel);
-    KF_TRY(Launching launching, cpu::emitKernel(module, kernel, target, entry));
-    setLaunching(kernel, launching);
+    setLaunching(kernel, known->second);
     kernel.setCode(entry);
   }
   return {};
@@ -195,10 +209,7 @@ Expected<std::vector<Artifact>> kernelforge::compileKernels(ModuleOp module,
                                                             const ObjectCache &cache) {
   SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
   std::vector<Expected<Artifact>> results(kernels.size(), Artifact());
-  DialectRegistry registry;
-  registerAllStages(registry);
-  module.getContext()->appendDialectRegistry(registry);
-  module.getContext()->loadAllAvailableDialects();
+  loadAllStages(module.getContext());
   initializeCpuTarget();
   if (threads > 1 && module.getContext()->isMultithreadingEnabled()) {
     llvm::DefaultThreadPool pool(llvm::hardware_concurrency(static_cast<unsigned>(threads)));

@@ -18,7 +18,7 @@ struct EmittedKernel {
   Launching launching;
 };
 
-/// Symbol of a kernel's code: from its hash, without names or locations.
+/// Symbol of a kernel's code: from its hash and its schedule, without names or locations.
 std::string entrySymbol(transformer::KernelOp kernel);
 
 /// Emits and lowers a kernel. One that names its `code` (a module at stage target or llvm) is
@@ -26,11 +26,12 @@ std::string entrySymbol(transformer::KernelOp kernel);
 Expected<EmittedKernel> emitKernelModule(transformer::KernelOp kernel, const CpuTarget &target);
 
 /// Emits every kernel's function into `module` itself and names it in the kernel (`code`, `phases`,
-/// `workspace`): stage target, or with `lower` stage llvm.
+/// `workspace`): stage target, or with `lower` stage llvm. Equal kernels share a function. Unusable
+/// as emitKernelModule, or where a symbol of the module has the function's name.
 Status emitKernelsInto(mlir::ModuleOp module, const CpuTarget &target, bool lower);
 
-/// The artifacts of all kernels of `module` that are launched, in module order: from the cache,
-/// else compiled by up to `threads` threads and stored. Unusable or Failed naming the kernel.
+/// The artifacts of all kernels of `module`, launched or not, in module order: from the cache, else
+/// compiled by up to `threads` threads and stored. Unusable or Failed naming the kernel.
 Expected<std::vector<Artifact>> compileKernels(mlir::ModuleOp module, const CpuTarget &target,
                                                int64_t threads, const ObjectCache &cache);
 

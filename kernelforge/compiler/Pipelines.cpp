@@ -36,17 +36,39 @@ void kernelforge::buildFusePipeline(OpPassManager &passes, bool fuse) {
   passes.addPass(createFuse(FuseOptions{fuse}));
 }
 
-static void setTarget(ModuleOp module, const PipelineOptions &options) {
+/// "haswell +avx512f": what a user asks for.
+static std::string targetText(TargetAttr target) {
+  std::string text = target.getCpu().str();
+  for (StringAttr feature : target.getFeatures())
+    text += " " + feature.getValue().str();
+  return text;
+}
+
+/// Puts the target on the module. Code that a module brings must be for that target: nobody else
+/// knows whether other machines can run it.
+static Status setTarget(ModuleOp module, const PipelineOptions &options) {
   MLIRContext *context = module.getContext();
   SmallVector<StringAttr> features;
   for (const std::string &feature : options.target.features)
     features.push_back(StringAttr::get(context, feature));
-  module->setAttr(targetAttrName, TargetAttr::get(context, "cpu", options.target.triple,
-                                                  options.target.cpu, features, options.threads));
+  auto target = TargetAttr::get(context, "cpu", options.target.triple, options.target.cpu, features,
+                                options.threads);
+  auto before = module->getAttrOfType<TargetAttr>(targetAttrName);
+  auto machine = [](TargetAttr of) {
+    return std::tuple(of.getKind(), of.getTriple(), of.getCpu(), of.getFeatures());
+  };
+  if (before && machine(before) != machine(target))
+    for (auto kernel : module.getOps<KernelOp>())
+      if (kernel.getCode())
+        return unusable("kernel is for another target", "@" + kernel.getSymName().str(),
+                        "its code is for " + targetText(before) + ", not for " + targetText(target),
+                        "ask for that target, or begin at stage scheduled");
+  module->setAttr(targetAttrName, target);
+  return {};
 }
 
 Status kernelforge::runFuse(ModuleOp module, const PipelineOptions &options) {
-  setTarget(module, options);
+  KF_CHECK(setTarget(module, options));
   DiagnosticText diagnostics(module.getContext());
   PassManager passes(module.getContext());
   buildFusePipeline(passes, options.fuse);
@@ -60,6 +82,7 @@ Status kernelforge::runFuse(ModuleOp module, const PipelineOptions &options) {
 Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptions &options) {
   if (stage == Stage::Transformer)
     return {};
+  loadAllStages(module.getContext());
   KF_CHECK(runFuse(module, options));
   if (stage == Stage::Fused)
     return {};
@@ -71,6 +94,7 @@ Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptio
 
 Expected<std::string> kernelforge::printAssembly(ModuleOp module, const PipelineOptions &options,
                                                  std::string_view name) {
+  loadAllStages(module.getContext());
   std::string text;
   for (auto kernel : module.getOps<KernelOp>()) {
     if (!name.empty() && kernel.getSymName() != StringRef(name.data(), name.size()))
@@ -95,6 +119,14 @@ void kernelforge::registerAllStages(DialectRegistry &registry) {
   buildLowerToLLVM(lowering);
   lowering.getDependentDialects(registry);
   registerCpuTranslations(registry);
+}
+
+void kernelforge::loadAllStages(MLIRContext *context) {
+  DialectRegistry registry;
+  registerAllStages(registry);
+  context->appendDialectRegistry(registry);
+  for (StringRef dialect : registry.getDialectNames())
+    context->getOrLoadDialect(dialect);
 }
 
 DiagnosticText::DiagnosticText(MLIRContext *context)

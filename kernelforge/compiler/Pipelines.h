@@ -51,6 +51,9 @@ Expected<std::string> printAssembly(mlir::ModuleOp module, const PipelineOptions
 /// Registers dialects and passes that modules of any stage need.
 void registerAllStages(mlir::DialectRegistry &registry);
 
+/// Makes `context` hold all of them. What compiles in several threads must do so before.
+void loadAllStages(mlir::MLIRContext *context);
+
 /// Collects a context's diagnostics as text while it lives, instead of printing them.
 class DiagnosticText {
 public:

@@ -28,10 +28,15 @@ std::string kernelforge::scheduleJson(Operation *op) {
   if (ScheduleAttr schedule = cast<KernelOp>(op).getScheduleAttr())
     for (NamedAttribute knob : schedule.getKnobs()) {
       std::string name = knob.getName().str();
-      if (auto integer = dyn_cast<IntegerAttr>(knob.getValue()))
-        json[name] = integer.getInt();
-      else if (auto text = dyn_cast<StringAttr>(knob.getValue()))
-        json[name] = text.getValue().str();
+      auto integer = dyn_cast<IntegerAttr>(knob.getValue());
+      if (integer && integer.getValue().isSignedIntN(64)) {
+        json[name] = integer.getValue().getSExtValue();
+        continue;
+      }
+      // Never legal, but it must not look like a schedule that is.
+      std::string printed;
+      llvm::raw_string_ostream(printed) << knob.getValue();
+      json[name] = printed;
     }
   return json.dump();
 }

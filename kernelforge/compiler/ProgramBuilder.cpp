@@ -107,9 +107,15 @@ private:
       return known->second;
     for (const Artifact &artifact : all)
       if (artifact.kernel == name) {
-        artifacts[name] = static_cast<int>(program.artifacts.size());
-        program.artifacts.push_back(artifact);
-        return artifacts[name];
+        // Kernels that differ in their names alone have the same code: it is loaded once.
+        auto same = llvm::find_if(program.artifacts, [&](const Artifact &other) {
+          return other.entry == artifact.entry && other.codeHash == artifact.codeHash;
+        });
+        int index = static_cast<int>(same - program.artifacts.begin());
+        if (same == program.artifacts.end())
+          program.artifacts.push_back(artifact);
+        artifacts[name] = index;
+        return index;
       }
     return refuse(launch, "kernel @" + name + " has no code");
   }

@@ -78,10 +78,8 @@ Expected<std::unique_ptr<Session>> Session::create(SessionOptions options) {
     cpu.poison = options.poison;
     KF_TRY(implementation->backend, createCpuBackend(cpu));
   }
-  DialectRegistry registry;
-  registerAllStages(registry);
-  implementation->context = std::make_unique<MLIRContext>(registry);
-  implementation->context->loadAllAvailableDialects();
+  implementation->context = std::make_unique<MLIRContext>();
+  loadAllStages(implementation->context.get());
   implementation->options = std::move(options);
   return std::unique_ptr<Session>(new Session(std::move(implementation)));
 }

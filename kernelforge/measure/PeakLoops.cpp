@@ -13,9 +13,10 @@
 namespace kernelforge {
 
 // Each loop keeps as many sums in registers as the latency of two pipes needs; what they sum up is
-// stored to a volatile, so that the compiler must compute it.
-static volatile float floatSink;
-static volatile int intSink;
+// stored to a volatile, so that the compiler must compute it: one of each thread, because a line that
+// all cores write would be what is measured.
+static thread_local volatile float floatSink;
+static thread_local volatile int intSink;
 static volatile float floatSource = 1e-9f;
 static volatile int intSource = 0x01010101;
 

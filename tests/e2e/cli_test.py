@@ -72,7 +72,6 @@ class Usage(CliTest):
 
     def test_block(self):
         for block, says in {
-            "": "--block",
             "d_model": "KEY=VALUE",
             "d_model=64": "'heads' is missing",
             "heads=4": "'d_model' is missing",

@@ -8,7 +8,6 @@
 #include "kernelforge/ir/Hash.h"
 
 #include "mlir/IR/Verifier.h"
-#include "llvm/Support/ThreadPool.h"
 
 #include <chrono>
 #include <map>
@@ -205,24 +204,13 @@ static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target
 
 Expected<std::vector<Artifact>> kernelforge::compileKernels(ModuleOp module,
                                                             const CpuTarget &target,
-                                                            int64_t threads,
                                                             const ObjectCache &cache) {
   SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
-  std::vector<Expected<Artifact>> results(kernels.size(), Artifact());
   loadAllStages(module.getContext());
   initializeCpuTarget();
-  if (threads > 1 && module.getContext()->isMultithreadingEnabled()) {
-    llvm::DefaultThreadPool pool(llvm::hardware_concurrency(static_cast<unsigned>(threads)));
-    for (size_t i = 0; i < kernels.size(); ++i)
-      pool.async([&, i] { results[i] = compileKernel(kernels[i], target, cache); });
-    pool.wait();
-  } else {
-    for (size_t i = 0; i < kernels.size(); ++i)
-      results[i] = compileKernel(kernels[i], target, cache);
-  }
   std::vector<Artifact> artifacts;
-  for (Expected<Artifact> &result : results) {
-    KF_TRY(Artifact artifact, std::move(result));
+  for (KernelOp kernel : kernels) {
+    KF_TRY(Artifact artifact, compileKernel(kernel, target, cache));
     artifacts.push_back(std::move(artifact));
   }
   return artifacts;

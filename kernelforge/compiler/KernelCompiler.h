@@ -31,8 +31,8 @@ Expected<EmittedKernel> emitKernelModule(transformer::KernelOp kernel, const Cpu
 Status emitKernelsInto(mlir::ModuleOp module, const CpuTarget &target, bool lower);
 
 /// The artifacts of all kernels of `module`, launched or not, in module order: from the cache, else
-/// compiled by up to `threads` threads and stored. Unusable or Failed naming the kernel.
+/// compiled one after another and stored. Unusable or Failed naming the kernel.
 Expected<std::vector<Artifact>> compileKernels(mlir::ModuleOp module, const CpuTarget &target,
-                                               int64_t threads, const ObjectCache &cache);
+                                               const ObjectCache &cache);
 
 } // namespace kernelforge

@@ -79,6 +79,8 @@ Expected<std::unique_ptr<Session>> Session::create(SessionOptions options) {
     KF_TRY(implementation->backend, createCpuBackend(cpu));
   }
   implementation->context = std::make_unique<MLIRContext>();
+  // One module at a time: MLIR's own threads would only cost their start.
+  implementation->context->disableMultithreading();
   loadAllStages(implementation->context.get());
   implementation->options = std::move(options);
   return std::unique_ptr<Session>(new Session(std::move(implementation)));
@@ -113,7 +115,7 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
       else
         spdlog::warn("{}", folder.error().line());
     }
-    KF_TRY(artifacts, compileKernels(from, options.target, threads, cache));
+    KF_TRY(artifacts, compileKernels(from, options.target, cache));
     statistics.kernels += static_cast<int>(artifacts.size());
     for (const Artifact &artifact : artifacts)
       statistics.fromCache += artifact.fromCache;

@@ -314,7 +314,7 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
     cache = ObjectCache::open(folder);
   }
   KF_TRY(std::vector<Artifact> artifacts,
-         compileKernels(*module, pipeline.target, pipeline.threads, cache));
+         compileKernels(*module, pipeline.target, cache));
   func::FuncOp only;
   if (!options.function.empty()) {
     KF_TRY(only, findFunction(*module, options.function));

@@ -365,7 +365,7 @@ TEST(CompiledKernels, NeedNothingButMemcpyAndMemset) {
       auto module = TestDecoder::build(*context, decoderCase(name));
       CpuTarget target = parseTarget(level, "").value();
       ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 2, true, {}}));
-      auto artifacts = compileKernels(*module, target, 2, ObjectCache::disabled());
+      auto artifacts = compileKernels(*module, target, ObjectCache::disabled());
       ASSERT_TRUE(artifacts) << artifacts.error().line();
       EXPECT_GT(artifacts->size(), 5u);
       std::set<std::string> entries;
@@ -397,7 +397,7 @@ func.func @f(%x: !rows) -> !rows {
   ASSERT_TRUE(module);
   CpuTarget target = parseTarget("native", "").value();
   ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 1, true, {}}));
-  auto artifacts = compileKernels(*module, target, 1, ObjectCache::disabled());
+  auto artifacts = compileKernels(*module, target, ObjectCache::disabled());
   ASSERT_TRUE(artifacts) << artifacts.error().line();
   ASSERT_EQ(artifacts->size(), 2u);
   auto program = buildProgram(module->lookupSymbol<mlir::func::FuncOp>("f"), *artifacts);

@@ -49,7 +49,8 @@ static Status run() {
     const bool vector = slot.shape.size() == 1;
     weights.push_back(
         randomNumbers(count, vector ? 1.0f : 1 / std::sqrt(static_cast<float>(slot.shape[1]))));
-    KF_CHECK(session->bindWeight(slot.name, ElementType::F32, std::as_bytes(std::span(weights.back()))));
+    KF_CHECK(
+        session->bindWeight(slot.name, ElementType::F32, std::as_bytes(std::span(weights.back()))));
   }
 
   // 4. Inputs: eight rows of one sequence, and the caches that they are appended to.

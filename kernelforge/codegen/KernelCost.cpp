@@ -2,6 +2,8 @@
 
 #include "kernelforge/ir/Transformer.h"
 
+#include "llvm/ADT/SetVector.h"
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
@@ -30,35 +32,32 @@ public:
   KernelCost count() {
     for (BlockArgument argument : kernel.getArguments())
       if (auto type = dyn_cast<RankedTensorType>(argument.getType()))
-        cost.byteTerms.push_back(bytesRead(argument, type));
+        addBytesRead(argument, type);
     for (Type type : kernel.getResultTypes())
-      cost.byteTerms.push_back(rowsTimes(type, rowBytesOf(cast<RankedTensorType>(type))));
+      cost.byteTerms.push_back(bytesOf(cast<RankedTensorType>(type)));
     for (Operation &op : kernel.getBody().front()) {
       if (auto matmul = dyn_cast<MatmulOp>(op)) {
         for (unsigned s = 0; s < matmul.getWeights().size(); ++s)
           cost.flopTerms.push_back(
               rowsTimes(matmul.getInput().getType(), 2 * matmul.getK() * matmul.getN(s)));
       } else if (auto attention = dyn_cast<AttentionOp>(op)) {
-        CacheType keys = attention.getKeys().getType();
-        int64_t heads = static_cast<int64_t>(attention.getHeads());
-        cost.flopTermsPerCached.push_back(
-            rowsTimes(attention.getQuery().getType(), 4 * heads * keys.getDim()));
-        cost.bytesPerCached += 2 * keys.getHeads() * keys.getDim() * elementBytes(keys);
+        auto heads = static_cast<int64_t>(attention.getHeads());
+        for (CacheType cache : {attention.getKeys().getType(), attention.getValues().getType()}) {
+          cost.flopTermsPerCached.push_back(
+              rowsTimes(attention.getQuery().getType(), 2 * heads * cache.getDim()));
+          cost.bytesPerCached += bytesPerSlot(cache);
+        }
       } else if (auto append = dyn_cast<CacheAppendOp>(op)) {
-        CacheType cache = append.getCache().getType();
-        cost.byteTerms.push_back(rowsTimes(
-            append.getValues().getType(), cache.getHeads() * cache.getDim() * elementBytes(cache)));
+        cost.byteTerms.push_back(
+            rowsTimes(append.getValues().getType(), bytesPerSlot(append.getCache().getType())));
       }
     }
     return std::move(cost);
   }
 
 private:
-  static int64_t elementBytes(CacheType cache) {
-    return cache.getElementType().getIntOrFloatBitWidth() / 8;
-  }
-  static int64_t rowBytesOf(RankedTensorType type) {
-    return static_cast<int64_t>(weightBytes(type, 1).value_or(0));
+  static int64_t bytesPerSlot(CacheType cache) {
+    return cache.getHeads() * cache.getDim() * cache.getElementType().getIntOrFloatBitWidth() / 8;
   }
 
   /// `bytes` for each row of `type`.
@@ -71,23 +70,37 @@ private:
     return Extent{bytes * (tensor.isDynamicDim(0) ? 1 : tensor.getDimSize(0))};
   }
 
-  Extent bytesRead(BlockArgument argument, RankedTensorType type) {
-    if (argument.hasOneUse()) {
-      Operation *user = *argument.getUsers().begin();
-      int64_t row =
-          type.getRank() == 2 && !type.isDynamicDim(1)
-              ? static_cast<int64_t>(rowBytes(*elementTypeOf(type), type.getDimSize(1)).value_or(0))
-              : 0;
-      auto embedding = dyn_cast<EmbeddingOp>(user);
-      auto gather = dyn_cast<GatherRowsOp>(user);
-      auto rope = dyn_cast<RopeOp>(user);
-      if ((embedding && embedding.getTable() == argument) ||
-          (gather && gather.getInput() == argument) || (rope && rope.getTable() == argument))
-        return rowsTimes(user->getResult(0).getType(), row);
+  /// Bytes of a whole tensor; 0 where it has no size in bytes.
+  Extent bytesOf(RankedTensorType type) {
+    if (type.getRank() == 0)
+      return Extent{0};
+    auto bytes = static_cast<int64_t>(weightBytes(type, 1).value_or(0));
+    return type.isDynamicDim(0) ? rowsTimes(type, bytes) : Extent{bytes};
+  }
+
+  /// The indices by which an operation looks up rows of `table`; null where it reads the whole.
+  static Value lookUpIndices(Operation *op, Value table) {
+    if (auto embedding = dyn_cast<EmbeddingOp>(op))
+      return embedding.getTable() == table ? embedding.getIds() : Value();
+    if (auto gather = dyn_cast<GatherRowsOp>(op))
+      return gather.getInput() == table ? gather.getRows() : Value();
+    if (auto rope = dyn_cast<RopeOp>(op))
+      return rope.getTable() == table ? rope.getPositions() : Value();
+    return {};
+  }
+
+  void addBytesRead(BlockArgument argument, RankedTensorType type) {
+    // Several operations that look up the same rows read them once.
+    llvm::SmallSetVector<Value, 2> lookUps;
+    for (Operation *user : argument.getUsers())
+      lookUps.insert(lookUpIndices(user, argument));
+    if (lookUps.empty() || lookUps.contains(Value())) {
+      cost.byteTerms.push_back(bytesOf(type));
+      return;
     }
-    if (!type.isDynamicDim(0))
-      return Extent{static_cast<int64_t>(weightBytes(type).value_or(0))};
-    return rowsTimes(type, rowBytesOf(type));
+    auto row = static_cast<int64_t>(rowBytes(*elementTypeOf(type), type.getDimSize(1)).value_or(0));
+    for (Value indices : lookUps)
+      cost.byteTerms.push_back(rowsTimes(indices.getType(), row));
   }
 
   KernelOp kernel;

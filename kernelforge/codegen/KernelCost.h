@@ -22,8 +22,9 @@ struct KernelCost {
   double bytes(const int64_t *sizes, int64_t cached) const;
 };
 
-/// Matmuls count 2 M N K, attention 4 rows heads dim keys; rowwise operations count no flops. Each
-/// tensor argument and result counts once, but of tables only the rows that are looked up.
+/// Matmuls count 2 M N K, attention 4 rows heads dim keys (half of it for each of keys and values,
+/// which may differ in dim); rowwise operations count no flops. Each tensor argument and result
+/// counts once, but of tables only the rows that are looked up.
 KernelCost costOf(transformer::KernelOp kernel);
 
 } // namespace kernelforge

@@ -90,7 +90,7 @@ public:
     function.setAllArgAttrs(attributes);
     module.push_back(function);
     Block *entry = function.addEntryBlock();
-    for (auto [argumentName, index] : indices)
+    for (const auto &[argumentName, index] : indices)
       values[argumentName] = entry->getArgument(index);
     return function;
   }
@@ -99,7 +99,7 @@ public:
   Value operator[](StringRef name) const { return values.lookup(name.str()); }
 
 private:
-  void add(std::string name, Type type, NamedAttribute attribute) {
+  void add(const std::string &name, Type type, NamedAttribute attribute) {
     indices[name] = types.size();
     types.push_back(type);
     attributes.push_back(builder.getDictionaryAttr(attribute));

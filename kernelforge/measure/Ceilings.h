@@ -21,15 +21,15 @@ struct ArithmeticPeak {
 
 /// Best rate of reading a working set again and again.
 struct ReadBandwidth {
-  std::string level;    ///< l1d, l2, l3, memory: where the set fits
-  int64_t bytes = 0;    ///< of one core's set
-  double oneCore = 0;   ///< bytes per second
-  double allCores = 0;  ///< each core with a set of its own; of l3 and memory, a share of it
+  std::string level;   ///< l1d, l2, l3, memory: where the set fits
+  int64_t bytes = 0;   ///< of one core's set
+  double oneCore = 0;  ///< bytes per second
+  double allCores = 0; ///< each core with a set of its own; of l3 and memory, a share of it
 };
 
 struct CeilingOptions {
-  int threads = 1;        ///< what "all cores" means
-  double seconds = 0.05;  ///< of one measurement; each is the best of three
+  int threads = 1;                           ///< what "all cores" means
+  double seconds = 0.05;                     ///< of one measurement; each is the best of three
   const std::atomic<bool> *cancel = nullptr; ///< where true: Interrupted
 };
 

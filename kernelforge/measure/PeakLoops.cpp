@@ -13,8 +13,8 @@
 namespace kernelforge {
 
 // Each loop keeps as many sums in registers as the latency of two pipes needs; what they sum up is
-// stored to a volatile, so that the compiler must compute it: one of each thread, because a line that
-// all cores write would be what is measured.
+// stored to a volatile, so that the compiler must compute it: one of each thread, because a line
+// that all cores write would be what is measured.
 static thread_local volatile float floatSink;
 static thread_local volatile int intSink;
 static volatile float floatSource = 1e-9f;
@@ -84,24 +84,24 @@ struct alignas(64) TileConfiguration {
 };
 
 #define KF_TILE_LOOP(name, features, instruction)                                                  \
-  __attribute__((target(features))) static void name(int64_t iterations) {                        \
-    const TileConfiguration configuration;                                                        \
-    _tile_loadconfig(&configuration);                                                             \
-    _tile_zero(0);                                                                                \
-    _tile_zero(1);                                                                                \
-    _tile_zero(2);                                                                                \
-    _tile_zero(3);                                                                                \
-    _tile_zero(4);                                                                                \
-    _tile_zero(5);                                                                                \
-    _tile_zero(6);                                                                                \
-    _tile_zero(7);                                                                                \
-    for (int64_t i = 0; i < iterations; ++i) {                                                    \
-      instruction(0, 4, 6);                                                                       \
-      instruction(1, 4, 7);                                                                       \
-      instruction(2, 5, 6);                                                                       \
-      instruction(3, 5, 7);                                                                       \
-    }                                                                                             \
-    _tile_release();                                                                              \
+  __attribute__((target(features))) static void name(int64_t iterations) {                         \
+    const TileConfiguration configuration;                                                         \
+    _tile_loadconfig(&configuration);                                                              \
+    _tile_zero(0);                                                                                 \
+    _tile_zero(1);                                                                                 \
+    _tile_zero(2);                                                                                 \
+    _tile_zero(3);                                                                                 \
+    _tile_zero(4);                                                                                 \
+    _tile_zero(5);                                                                                 \
+    _tile_zero(6);                                                                                 \
+    _tile_zero(7);                                                                                 \
+    for (int64_t i = 0; i < iterations; ++i) {                                                     \
+      instruction(0, 4, 6);                                                                        \
+      instruction(1, 4, 7);                                                                        \
+      instruction(2, 5, 6);                                                                        \
+      instruction(3, 5, 7);                                                                        \
+    }                                                                                              \
+    _tile_release();                                                                               \
   }
 KF_TILE_LOOP(amxBf16, "amx-tile,amx-bf16", _tile_dpbf16ps)
 KF_TILE_LOOP(amxInt8, "amx-tile,amx-int8", _tile_dpbssd)

@@ -12,10 +12,10 @@
 namespace kernelforge {
 
 struct TimingOptions {
-  double minSeconds = 0.5;        ///< measure at least this long
-  int rounds = 10;                ///< and take at least this many samples
-  int warmup = 3;                 ///< calls before the first sample
-  double batchSeconds = 0.01;     ///< a sample is as many calls as take about this long
+  double minSeconds = 0.5;                   ///< measure at least this long
+  int rounds = 10;                           ///< and take at least this many samples
+  int warmup = 3;                            ///< calls before the first sample
+  double batchSeconds = 0.01;                ///< a sample is as many calls as take about this long
   const std::atomic<bool> *cancel = nullptr; ///< where true: Interrupted
 };
 
@@ -30,7 +30,8 @@ struct Timing {
 inline constexpr size_t maxSamples = 10'000;
 
 /// Calls `call` until the options are met. Its first error ends the measurement.
-Expected<Timing> measureTime(const std::function<Status()> &call, const TimingOptions &options = {});
+Expected<Timing> measureTime(const std::function<Status()> &call,
+                             const TimingOptions &options = {});
 
 /// Middle value, or the mean of the two; 0 where there are none.
 double median(std::vector<double> values);

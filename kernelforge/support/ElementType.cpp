@@ -114,7 +114,8 @@ void quantizeBlock(const ElementTypeInfo &t, const float *in, std::byte *block) 
     d = largest / static_cast<float>(-t.zero);
     bias = static_cast<float>(t.zero) + 0.5f;
   } else {
-    d = std::fabs(largest) / static_cast<float>(top / 2);
+    const int largestQuant = top / 2; // both signs
+    d = std::fabs(largest) / static_cast<float>(largestQuant);
     bias = 0.0f;
   }
   store(block + t.scaleOffset, floatToHalf(d));

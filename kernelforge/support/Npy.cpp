@@ -87,8 +87,7 @@ private:
 
   Expected<std::string_view> string() {
     const char quote = peek();
-    const size_t end =
-        quote == '\'' || quote == '"' ? rest.find(quote, 1) : std::string_view::npos;
+    const size_t end = quote == '\'' || quote == '"' ? rest.find(quote, 1) : std::string_view::npos;
     if (end == std::string_view::npos)
       return refuse("its header has no string where one belongs");
     std::string_view text = rest.substr(1, end - 1);
@@ -171,7 +170,7 @@ Expected<NpyArray> parseNpy(std::span<const std::byte> bytes, const std::string 
   std::string_view text(reinterpret_cast<const char *>(bytes.data()), bytes.size());
   if (!text.starts_with(magic) || text.size() < 10)
     return refuse("it does not begin as a .npy file", "write it with numpy.save");
-  const int version = text[6];
+  const int version = static_cast<unsigned char>(text[6]);
   if (version < 1 || version > 3)
     return refuse(fmt::format("its format version {} is not 1, 2 or 3", version));
   const size_t lengthBytes = version == 1 ? 2 : 4, start = 8 + lengthBytes;
@@ -209,10 +208,9 @@ Expected<NpyArray> readNpy(const std::string &path) {
 
 Status writeNpy(const std::filesystem::path &path, NpyType type, std::span<const uint64_t> shape,
                 std::span<const std::byte> data) {
-  std::string header =
-      fmt::format("{{'descr': '{}{}', 'fortran_order': False, 'shape': ({}{}), }}",
-                  elementBytes(type) == 1 ? '|' : '<', rowOf(type).descr, fmt::join(shape, ", "),
-                  shape.size() == 1 ? "," : "");
+  std::string header = fmt::format("{{'descr': '{}{}', 'fortran_order': False, 'shape': ({}{}), }}",
+                                   elementBytes(type) == 1 ? '|' : '<', rowOf(type).descr,
+                                   fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
   // The data begin at a multiple of 64, behind spaces and a newline.
   constexpr size_t fixed = 10;
   const size_t total = (fixed + header.size() + 1 + 63) / 64 * 64;

@@ -35,8 +35,8 @@ inline constexpr uint64_t dimensions = 8;
 inline constexpr uint64_t headerBytes = 1u << 16;
 } // namespace npyLimits
 
-/// Reads a file's bytes; `where` names it. Unusable, saying what is wrong, where they are no .npy of
-/// version 1 to 3 with a type above, in C order, with exactly the bytes that its shape asks for.
+/// Reads a file's bytes; `where` names it. Unusable, saying what is wrong, where they are no .npy
+/// of version 1 to 3 with a type above, in C order, with exactly the bytes that its shape asks for.
 Expected<NpyArray> parseNpy(std::span<const std::byte> bytes, const std::string &where);
 
 /// The same from a file.

@@ -51,10 +51,14 @@ static Expected<bool> bitwiseEqual(MatmulRun &run, const std::function<Status()>
 }
 
 static Json accuracyJson(const Accuracy &a) {
-  return {{"reference", "f64"},       {"max_abs", a.maxAbs},
-          {"max_rel", a.maxRel},      {"l2_rel", a.l2Rel},
-          {"cosine_diff", a.cosineDiff}, {"nan", a.nan},
-          {"poisoned_left", a.poisonedLeft}, {"tolerance", a.tolerance},
+  return {{"reference", "f64"},
+          {"max_abs", a.maxAbs},
+          {"max_rel", a.maxRel},
+          {"l2_rel", a.l2Rel},
+          {"cosine_diff", a.cosineDiff},
+          {"nan", a.nan},
+          {"poisoned_left", a.poisonedLeft},
+          {"tolerance", a.tolerance},
           {"pass", a.pass}};
 }
 
@@ -134,18 +138,18 @@ static Expected<int> benchmark(BenchmarkOptions options, const Context &context)
       print("schedule (" + row["schedule_source"].get<std::string>() + ") " +
             row["schedule"].dump() + "\n");
   }
-  return right ? 0
-               : report(Error{ErrorKind::No, "verification failed", options.problem.name(), why, ""},
-                        false);
+  return right
+             ? 0
+             : report(Error{ErrorKind::No, "verification failed", options.problem.name(), why, ""},
+                      false);
 }
 
 void cli::addBenchmarkMatmul(CLI::App &app, Context &context) {
   auto options = std::make_shared<BenchmarkOptions>();
-  CLI::App &command = addCommand(
-      app, context,
-      {"benchmark-matmul", "compile, verify and time one matmul",
-       "benchmark-matmul -m 512 -n 1536 -k 576 --weights q4_1 --json"},
-      [options, &context] { return benchmark(*options, context); });
+  CLI::App &command = addCommand(app, context,
+                                 {"benchmark-matmul", "compile, verify and time one matmul",
+                                  "benchmark-matmul -m 512 -n 1536 -k 576 --weights q4_1 --json"},
+                                 [options, &context] { return benchmark(*options, context); });
   addTargetOptions(command, context);
   addSeedOption(command, context);
   const auto dimension = CLI::Range(int64_t(1), int64_t(1) << 24);

@@ -95,8 +95,8 @@ Expected<ModelDescription> cli::parseBlock(const std::string &text) {
   KF_TRY(d.kvHeads, block.integer("kv_heads", modelLimits::heads, d.heads));
   KF_TRY(d.headDim, block.integer("head_dim", modelLimits::headDim, 0));
   KF_TRY(d.ffnDim, block.integer("d_ff", modelLimits::ffnDim, 4 * d.modelDim));
-  KF_TRY(d.norm, block.word<NormKind>(
-                     "norm", {{"rms", NormKind::Rms}, {"layer", NormKind::Layer}}, NormKind::Rms));
+  KF_TRY(d.norm, block.word<NormKind>("norm", {{"rms", NormKind::Rms}, {"layer", NormKind::Layer}},
+                                      NormKind::Rms));
   KF_TRY(d.activation, block.word<ActivationKind>("activation",
                                                   {{"silu", ActivationKind::Silu},
                                                    {"gelu", ActivationKind::Gelu},
@@ -111,9 +111,10 @@ Expected<ModelDescription> cli::parseBlock(const std::string &text) {
   KF_CHECK(block.finish());
   if (d.headDim == 0) {
     if (d.modelDim % d.heads != 0)
-      return BlockText::refuse(fmt::format("d_model={} is not divisible by heads={} and head_dim is "
-                                           "not given",
-                                           d.modelDim, d.heads));
+      return BlockText::refuse(
+          fmt::format("d_model={} is not divisible by heads={} and head_dim is "
+                      "not given",
+                      d.modelDim, d.heads));
     d.headDim = d.modelDim / d.heads;
   }
   if (d.rope.present)

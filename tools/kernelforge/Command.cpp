@@ -86,8 +86,8 @@ int cli::requestedThreads(const Context &context) {
 static int outputError = 0;
 
 void cli::print(std::string_view text) {
-  if (!outputError && (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() ||
-                       std::fflush(stdout) != 0))
+  if (!outputError &&
+      (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0))
     outputError = errno;
 }
 

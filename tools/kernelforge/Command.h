@@ -80,9 +80,9 @@ bool outputFailed();
 /// Prints a value as one line; text that is not UTF-8 is made so.
 void printJson(const Json &value);
 
-/// The flag that Ctrl-C sets. A command that calls this promises to look at it and to return 130 (or
-/// ErrorKind::Interrupted) soon after; before the first call, Ctrl-C ends the program at once with
-/// 130. A second Ctrl-C always does.
+/// The flag that Ctrl-C sets. A command that calls this promises to look at it and to return 130
+/// (or ErrorKind::Interrupted) soon after; before the first call, Ctrl-C ends the program at once
+/// with 130. A second Ctrl-C always does.
 const std::atomic<bool> *interruptFlag();
 
 /// Installs the handlers of SIGINT; ignores SIGPIPE and SIGXFSZ, so that writing returns errors.

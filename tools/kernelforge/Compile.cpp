@@ -122,8 +122,10 @@ static std::vector<KernelRow> listKernels(ModuleOp module, const std::vector<Art
   std::vector<KernelRow> rows;
   for (const Artifact &artifact : artifacts)
     if (!only || launches.count(artifact.kernel))
-      rows.push_back({module.lookupSymbol<KernelOp>(artifact.kernel).getFamily().str(), &artifact,
-                      launches[artifact.kernel], {}});
+      rows.push_back({module.lookupSymbol<KernelOp>(artifact.kernel).getFamily().str(),
+                      &artifact,
+                      launches[artifact.kernel],
+                      {}});
   return rows;
 }
 
@@ -148,9 +150,9 @@ static Json kernelJson(const KernelRow &row) {
 
 static void printKernels(const std::vector<KernelRow> &rows) {
   for (const KernelRow &row : rows) {
-    std::string line = fmt::format("{:<28} {:<9} x{:<4} {:<11} {}", row.artifact->kernel,
-                                   row.family, row.launches, row.artifact->scheduleSource,
-                                   row.artifact->schedule);
+    std::string line =
+        fmt::format("{:<28} {:<9} x{:<4} {:<11} {}", row.artifact->kernel, row.family, row.launches,
+                    row.artifact->scheduleSource, row.artifact->schedule);
     if (!row.nanoseconds.empty())
       line += fmt::format("  {:.1f} us +- {:.1f}", median(row.nanoseconds) / 1e3,
                           medianAbsoluteDeviation(row.nanoseconds) / 1e3);
@@ -185,16 +187,23 @@ static Status benchKernels(FunctionRun &run, const Program &program, std::vector
 
 static Json comparisonJson(const Comparison &comparison, const char *reference) {
   const Accuracy &a = comparison.accuracy;
-  return {{"name", comparison.name}, {"reference", reference}, {"max_abs", a.maxAbs},
-          {"max_rel", a.maxRel},     {"l2_rel", a.l2Rel},      {"cosine_diff", a.cosineDiff},
-          {"nan", a.nan},            {"poisoned_left", a.poisonedLeft},
-          {"tolerance", a.tolerance}, {"pass", a.pass}};
+  return {{"name", comparison.name},
+          {"reference", reference},
+          {"max_abs", a.maxAbs},
+          {"max_rel", a.maxRel},
+          {"l2_rel", a.l2Rel},
+          {"cosine_diff", a.cosineDiff},
+          {"nan", a.nan},
+          {"poisoned_left", a.poisonedLeft},
+          {"tolerance", a.tolerance},
+          {"pass", a.pass}};
 }
 
 /// Verifies against the reference semantics, or against the files that the user expects.
-static Expected<std::vector<Comparison>>
-verify(const CompileOptions &options, const FunctionSignature &signature, const FunctionData &data,
-       const std::vector<TensorData> &reference) {
+static Expected<std::vector<Comparison>> verify(const CompileOptions &options,
+                                                const FunctionSignature &signature,
+                                                const FunctionData &data,
+                                                const std::vector<TensorData> &reference) {
   const std::vector<const TensorData *> outputs = outputsOf(signature, data);
   if (!options.expected.empty() && options.expected.size() != outputs.size())
     return unusable("wrong usage", "--expect",
@@ -272,7 +281,9 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
 
   const char *against = options.expected.empty() ? "f64" : "expected";
   if (context.json) {
-    Json answer = {{"function", signature.name}, {"sizes", data.sizes}, {"pass", pass},
+    Json answer = {{"function", signature.name},
+                   {"sizes", data.sizes},
+                   {"pass", pass},
                    {"arena_bytes", program.arenaBytes}};
     for (const KernelRow &row : rows)
       answer["kernels"].push_back(kernelJson(row));
@@ -333,27 +344,31 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
 
 void cli::addCompile(CLI::App &app, Context &context) {
   auto options = std::make_shared<CompileOptions>();
-  CLI::App &command = addCommand(
-      app, context,
-      {"compile", "compile a textual module, run it and verify it",
-       "compile block.mlir --function decode --run --size context=128"},
-      [options, &context] {
-        return options->runs() ? compileAndRun(*options, context) : compileOnly(*options, context);
-      });
+  CLI::App &command = addCommand(app, context,
+                                 {"compile", "compile a textual module, run it and verify it",
+                                  "compile block.mlir --function decode --run --size context=128"},
+                                 [options, &context] {
+                                   return options->runs() ? compileAndRun(*options, context)
+                                                          : compileOnly(*options, context);
+                                 });
   addTargetOptions(command, context);
   addSeedOption(command, context);
   command.add_option("file", options->file, "a module at any stage (- reads standard input)")
       ->required();
   command.add_option("--function", options->function, "the function to compile or run");
-  command.add_flag("--run", options->run, "run on random input and verify the results (options that need a run imply it)");
-  command.add_option("--input", options->inputs,
-                     "a .npy file for each tensor or cache argument, in order")
+  command.add_flag("--run", options->run,
+                   "run on random input and verify the results (options that need a run imply it)");
+  command
+      .add_option("--input", options->inputs,
+                  "a .npy file for each tensor or cache argument, in order")
       ->allow_extra_args(false);
-  command.add_option("--output", options->outputs,
-                     "write each result, then each written cache, to a .npy file")
+  command
+      .add_option("--output", options->outputs,
+                  "write each result, then each written cache, to a .npy file")
       ->allow_extra_args(false);
-  command.add_option("--expect", options->expected,
-                     "check each result and written cache against a .npy file")
+  command
+      .add_option("--expect", options->expected,
+                  "check each result and written cache against a .npy file")
       ->allow_extra_args(false);
   command.add_option("--size", options->sizes, "value of a dynamic size: NAME=N")
       ->allow_extra_args(false);

@@ -148,8 +148,7 @@ static Expected<int> diagnose(const Context &context) {
 
 void cli::addDiagnose(CLI::App &app, Context &context) {
   CLI::App &command = addCommand(
-      app, context,
-      {"diagnose", "what this machine has and can do, measured", "diagnose --json"},
+      app, context, {"diagnose", "what this machine has and can do, measured", "diagnose --json"},
       [&context] { return diagnose(context); });
   addTargetOptions(command, context);
   addSeedOption(command, context);

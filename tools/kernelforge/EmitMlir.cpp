@@ -19,7 +19,8 @@ using namespace kernelforge::transformer;
 namespace {
 
 struct EmitOptions {
-  std::string block, model, phase, weights = "f32", stage = "transformer", kernel, dumpFolder, output;
+  std::string block, model, phase, weights = "f32", stage = "transformer", kernel, dumpFolder,
+                                   output;
   bool noFuse = false;
 };
 
@@ -94,9 +95,8 @@ static Expected<std::string> emitText(const EmitOptions &options, const Context 
   registerAllStages(registry);
   MLIRContext mlirContext(registry);
   mlirContext.loadAllAvailableDialects();
-  OwningOpRef<ModuleOp> module =
-      buildDecoder(&mlirContext, subject.description, rangesOf(options),
-                   [&](StringRef name) { return subject.typeOf(name); });
+  OwningOpRef<ModuleOp> module = buildDecoder(&mlirContext, subject.description, rangesOf(options),
+                                              [&](StringRef name) { return subject.typeOf(name); });
   if (stage == Stage::Asm) {
     KF_CHECK(runToStage(*module, Stage::Scheduled, pipeline));
     return printAssembly(*module, pipeline, options.kernel);
@@ -119,7 +119,8 @@ static Expected<int> emitMlir(const EmitOptions &options, const Context &context
     KF_CHECK(writeFileAtomically(options.output, text));
   if (context.json) {
     Json answer = {{"stage", options.stage}, {"bytes", text.size()}};
-    answer[options.output.empty() ? "text" : "file"] = options.output.empty() ? text : options.output;
+    answer[options.output.empty() ? "text" : "file"] =
+        options.output.empty() ? text : options.output;
     printJson(answer);
   } else if (options.output.empty()) {
     print(text);
@@ -129,11 +130,11 @@ static Expected<int> emitMlir(const EmitOptions &options, const Context &context
 
 void cli::addEmitMlir(CLI::App &app, Context &context) {
   auto options = std::make_shared<EmitOptions>();
-  CLI::App &command = addCommand(
-      app, context,
-      {"emit-mlir", "print a block or model at a stage of the compiler",
-       "emit-mlir --block d_model=576,heads=9,kv_heads=3,d_ff=1536 --stage fused"},
-      [options, &context] { return emitMlir(*options, context); });
+  CLI::App &command =
+      addCommand(app, context,
+                 {"emit-mlir", "print a block or model at a stage of the compiler",
+                  "emit-mlir --block d_model=576,heads=9,kv_heads=3,d_ff=1536 --stage fused"},
+                 [options, &context] { return emitMlir(*options, context); });
   addTargetOptions(command, context);
   command.add_option("--block", options->block, blockHelp);
   command.add_option("--model", options->model, "a model's name, file or folder");
@@ -142,8 +143,7 @@ void cli::addEmitMlir(CLI::App &app, Context &context) {
   command.add_option("--phase", options->phase, "prefill or decode (default: both)")
       ->check(CLI::IsMember({"prefill", "decode"}));
   command
-      .add_option("--stage", options->stage,
-                  "transformer, fused, scheduled, target, llvm or asm")
+      .add_option("--stage", options->stage, "transformer, fused, scheduled, target, llvm or asm")
       ->capture_default_str();
   command.add_option("--kernel", options->kernel, "print this kernel alone");
   command.add_flag("--no-fuse", options->noFuse, "every operation is a kernel of its own");

@@ -74,9 +74,8 @@ void FunctionRun::poisonResults() {
   }
 }
 
-Expected<std::vector<TensorData>> cli::runReference(ModuleOp module,
-                                                    const FunctionSignature &signature,
-                                                    const FunctionData &data) {
+Expected<std::vector<TensorData>>
+cli::runReference(ModuleOp module, const FunctionSignature &signature, const FunctionData &data) {
   KF_TRY(Interpreter interpreter, Interpreter::create(module, signature.name));
   const std::vector<Type> types = declaredTypes(module, signature.name);
   std::vector<TensorData> written;

@@ -39,9 +39,8 @@ private:
 
 /// Runs the function of `module` by the operations' reference semantics on a copy of `data` as it
 /// is before a run; gives the results and written caches, in that order.
-Expected<std::vector<TensorData>> runReference(mlir::ModuleOp module,
-                                               const FunctionSignature &signature,
-                                               const FunctionData &data);
+Expected<std::vector<TensorData>>
+runReference(mlir::ModuleOp module, const FunctionSignature &signature, const FunctionData &data);
 
 /// The results and the caches that the function writes, in that order.
 std::vector<const TensorData *> outputsOf(const FunctionSignature &signature,

@@ -21,9 +21,8 @@ class MatmulRun {
 public:
   /// Compiles with `schedule` (JSON; empty: the planner's), binds random data, computes the
   /// reference. Unusable where the problem or the schedule is not legal.
-  static Expected<std::unique_ptr<MatmulRun>> create(const MatmulProblem &problem,
-                                                     const std::string &schedule,
-                                                     const Context &context);
+  static Expected<std::unique_ptr<MatmulRun>>
+  create(const MatmulProblem &problem, const std::string &schedule, const Context &context);
 
   /// Runs the compiled kernel, once.
   Status runGenerated() { return run->run(); }

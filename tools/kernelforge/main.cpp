@@ -78,9 +78,9 @@ static int run(int argc, char **argv) {
 
 /// LLVM's fatal errors do not return: they get the same line and exit code as our own.
 static void onFatalError(void *, const char *reason, bool) {
-  _exit(report(Error{ErrorKind::Failed, "LLVM gave up", "code generation", reason,
-                     "report this as a bug"},
-               false));
+  _exit(report(
+      Error{ErrorKind::Failed, "LLVM gave up", "code generation", reason, "report this as a bug"},
+      false));
 }
 
 /// Ends the program without allocating.

@@ -5,10 +5,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
+#include "mlir/Target/LLVMIR/LLVMTranslationInterface.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/DiagnosticPrinter.h"
@@ -46,9 +48,13 @@ struct DiagnosticText : llvm::DiagnosticHandler {
 
 Expected<std::unique_ptr<llvm::Module>> translate(mlir::ModuleOp module, llvm::LLVMContext &context,
                                                   std::string_view entry) {
-  mlir::DialectRegistry registry;
-  registerCpuTranslations(registry);
-  module.getContext()->appendDialectRegistry(registry);
+  // Adding a registry changes the context, which others may be using: only where it is needed.
+  auto *dialect = module.getContext()->getLoadedDialect<mlir::LLVM::LLVMDialect>();
+  if (!dialect || !dialect->getRegisteredInterface<mlir::LLVMTranslationDialectInterface>()) {
+    mlir::DialectRegistry registry;
+    registerCpuTranslations(registry);
+    module.getContext()->appendDialectRegistry(registry);
+  }
 
   std::string diagnostics;
   mlir::ScopedDiagnosticHandler handler(module.getContext(), [&](mlir::Diagnostic &diagnostic) {

@@ -136,8 +136,8 @@ static float noise(const std::string &name, uint64_t index) {
 
 mlir::OwningOpRef<mlir::ModuleOp> TestDecoder::build(mlir::MLIRContext &context,
                                                      const DecoderCase &decoder) {
-  auto types = decoder.weightType ? decoder.weightType
-                                  : [](llvm::StringRef) { return ElementType::F32; };
+  auto types =
+      decoder.weightType ? decoder.weightType : [](llvm::StringRef) { return ElementType::F32; };
   return buildDecoder(&context, decoder.description,
                       {FunctionRange{"prefill", 1, maxRows, maxRows, sequences},
                        FunctionRange{"decode", 1, sequences, sequences, sequences}},
@@ -153,9 +153,8 @@ SessionOptions TestDecoder::options(const std::string &level) {
   return options;
 }
 
-Expected<std::unique_ptr<TestDecoder>> TestDecoder::create(const DecoderCase &decoder,
-                                                           SessionOptions options,
-                                                           const std::string &text) {
+Expected<std::unique_ptr<TestDecoder>>
+TestDecoder::create(const DecoderCase &decoder, SessionOptions options, const std::string &text) {
   auto test = std::make_unique<TestDecoder>();
   test->decoder = decoder;
   KF_TRY(test->handle, Session::create(std::move(options)));
@@ -204,8 +203,9 @@ Status TestDecoder::bindAll() {
     std::vector<float> &table = buffers["rope"];
     for (int64_t p = 0; p < context; ++p)
       for (int64_t i = 0; i < 2 * half; ++i) {
-        double angle = static_cast<double>(p) *
-                       std::pow(d.rope.theta, -static_cast<double>(i % half) / static_cast<double>(half));
+        double angle =
+            static_cast<double>(p) *
+            std::pow(d.rope.theta, -static_cast<double>(i % half) / static_cast<double>(half));
         table.push_back(static_cast<float>(i < half ? std::cos(angle) : std::sin(angle)));
       }
   }

@@ -49,12 +49,11 @@ public:
   static SessionOptions options(const std::string &level = "native");
 
   /// Compiles and binds everything; the module is parsed from `text` where that is given.
-  static Expected<std::unique_ptr<TestDecoder>> create(const DecoderCase &decoder,
-                                                       SessionOptions options,
-                                                       const std::string &text = "");
+  static Expected<std::unique_ptr<TestDecoder>>
+  create(const DecoderCase &decoder, SessionOptions options, const std::string &text = "");
 
-  /// Appends tokens to the sequences, all rows in one call of `function`. Gives the result's rows: of
-  /// every row where `all`, else of the last one of each sequence that has any.
+  /// Appends tokens to the sequences, all rows in one call of `function`. Gives the result's rows:
+  /// of every row where `all`, else of the last one of each sequence that has any.
   Expected<std::vector<float>> append(const std::string &function, const Batch &tokens,
                                       bool all = true);
 

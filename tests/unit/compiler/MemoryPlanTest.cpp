@@ -21,7 +21,8 @@ void expectValid(const std::vector<Lifetime> &lifetimes, const MemoryPlan &plan)
     EXPECT_EQ(plan.offsets[i] % 64, 0);
     end = std::max(end, plan.offsets[i] + lifetimes[i].bytes);
     for (size_t j = 0; j < i; ++j) {
-      bool inTime = lifetimes[i].first <= lifetimes[j].last && lifetimes[j].first <= lifetimes[i].last;
+      bool inTime =
+          lifetimes[i].first <= lifetimes[j].last && lifetimes[j].first <= lifetimes[i].last;
       bool inSpace = plan.offsets[i] < plan.offsets[j] + lifetimes[j].bytes &&
                      plan.offsets[j] < plan.offsets[i] + lifetimes[i].bytes;
       EXPECT_FALSE(inTime && inSpace) << "buffers " << j << " and " << i;

@@ -262,10 +262,9 @@ TEST_F(Pipelines, AWholeModelStaysPrintable) {
   smol.weightType = [](llvm::StringRef name) {
     return name == "token_embd.weight" ? ElementType::Q8_0 : ElementType::Q4_1;
   };
-  auto module = buildDecoder(&context, d,
-                             {FunctionRange{"prefill", 2, 512, 1, 1},
-                              FunctionRange{"decode", 1, 1, 1, 1}},
-                             smol.weightType);
+  auto module = buildDecoder(
+      &context, d, {FunctionRange{"prefill", 2, 512, 1, 1}, FunctionRange{"decode", 1, 1, 1, 1}},
+      smol.weightType);
   for (const char *cpu : {"sapphirerapids", "haswell"}) {
     mlir::OwningOpRef<mlir::ModuleOp> copy(module->clone());
     for (Stage stage : moduleStages) {

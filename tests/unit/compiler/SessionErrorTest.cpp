@@ -33,7 +33,8 @@ Status compileText(const std::string &text, SessionOptions options = TestDecoder
 class SessionErrors : public testing::Test {
 protected:
   void SetUp() override {
-    auto made = TestDecoder::create(decoderCase("LlamaInterleavedMixedTypes"), TestDecoder::options());
+    auto made =
+        TestDecoder::create(decoderCase("LlamaInterleavedMixedTypes"), TestDecoder::options());
     ASSERT_TRUE(made) << made.error().line();
     decoder = std::move(*made);
   }
@@ -185,8 +186,8 @@ TEST(SessionCompileErrors, WeightDeclaredInTwoWays) {
   // One name, two types: no bytes fit both.
   std::string text;
   for (const char *declared : {"f32", "f16"})
-    text += std::string("func.func @") + declared +
-            "(%x: tensor<4x8xf32>, %w: tensor<16x8x" + declared +
+    text += std::string("func.func @") + declared + "(%x: tensor<4x8xf32>, %w: tensor<16x8x" +
+            declared +
             "> {transformer.weight = \"w\"}) -> tensor<4x16xf32> {\n"
             "  %y = transformer.matmul %x weights(%w) : (tensor<4x8xf32>, tensor<16x8x" +
             declared + ">) -> tensor<4x16xf32>\n  return %y : tensor<4x16xf32>\n}\n";

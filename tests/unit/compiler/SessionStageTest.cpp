@@ -28,9 +28,10 @@ std::unique_ptr<mlir::MLIRContext> makeContext() {
 }
 
 /// A decoder's module brought to a stage, changed, and printed.
-std::string textAt(const DecoderCase &decoder, Stage stage,
-                   llvm::function_ref<void(mlir::ModuleOp)> change = [](mlir::ModuleOp) {},
-                   const std::string &level = "native") {
+std::string textAt(
+    const DecoderCase &decoder, Stage stage,
+    llvm::function_ref<void(mlir::ModuleOp)> change = [](mlir::ModuleOp) {},
+    const std::string &level = "native") {
   auto context = makeContext();
   auto module = TestDecoder::build(*context, decoder);
   PipelineOptions options{TestDecoder::options(level).target, 2, true, {}};
@@ -92,8 +93,7 @@ TEST_P(SessionStages, TextOfEveryStageGivesTheSameResults) {
     auto parsed = TestDecoder::create(decoder, TestDecoder::options(), text);
     ASSERT_TRUE(parsed) << parsed.error().line();
     EXPECT_EQ(converse(**parsed), expected);
-    EXPECT_EQ((*parsed)->session().statistics().kernels,
-              (*direct)->session().statistics().kernels);
+    EXPECT_EQ((*parsed)->session().statistics().kernels, (*direct)->session().statistics().kernels);
   }
 }
 
@@ -174,9 +174,8 @@ TEST(SessionSchedules, PinnedOneIsKeptAndUsed) {
 TEST(SessionSchedules, IllegalOneIsRefused) {
   DecoderCase decoder = decoderCase("LlamaHalfSplit");
   auto refusal = [&](const char *knob, int64_t value) {
-    std::string text = textAt(decoder, Stage::Scheduled, [&](mlir::ModuleOp module) {
-      pin(headKernel(module), knob, value);
-    });
+    std::string text = textAt(decoder, Stage::Scheduled,
+                              [&](mlir::ModuleOp module) { pin(headKernel(module), knob, value); });
     auto session = TestDecoder::create(decoder, TestDecoder::options(), text);
     return session ? std::string("none") : session.error().line();
   };
@@ -317,9 +316,8 @@ TEST(SessionCache, SecondSessionCompilesNothing) {
     EXPECT_TRUE(session) << session.error().line();
     return session ? (*session)->session().statistics().fromCache : -1;
   };
-  std::string text = textAt(decoder, Stage::Scheduled, [](mlir::ModuleOp module) {
-    pin(headKernel(module), "prefetch", 3);
-  });
+  std::string text = textAt(decoder, Stage::Scheduled,
+                            [](mlir::ModuleOp module) { pin(headKernel(module), "prefetch", 3); });
   EXPECT_EQ(fromCache(options, text), kernels - 1) << "a schedule is part of the key";
   EXPECT_EQ(fromCache(options, text), kernels);
   // Code that came with the module is not taken from the cache; the kernels that pack weights are.
@@ -393,7 +391,7 @@ func.func @f(%x: !rows) -> !rows {
   %y = transformer.add %x, %x : !rows
   return %y : !rows
 })",
-                                                         context.get());
+                                                        context.get());
   ASSERT_TRUE(module);
   CpuTarget target = parseTarget("native", "").value();
   ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 1, true, {}}));

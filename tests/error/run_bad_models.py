@@ -27,9 +27,8 @@ def check(command, path, expect, limits):
     command = [part.replace("{}", str(path)) for part in command]
     if str(path) not in " ".join(command):
         command.append(str(path))
-    environment = {**os.environ, "ASAN_OPTIONS": f"hard_rss_limit_mb={limits.memory}"}
-    if limits.asan_options:
-        environment["ASAN_OPTIONS"] += ":" + limits.asan_options
+    options = [os.environ.get("ASAN_OPTIONS", ""), f"hard_rss_limit_mb={limits.memory}"]
+    environment = {**os.environ, "ASAN_OPTIONS": ":".join(filter(None, options))}
 
     def limit():  # AddressSanitizer, which reserves terabytes, has a limit of its own
         if not limits.sanitized:
@@ -68,7 +67,6 @@ def main():
     parser.add_argument("--seconds", type=float, default=5, help="limit for each model")
     parser.add_argument("--memory", type=int, default=1024, help="limit for each model in MiB")
     parser.add_argument("--sanitized", action="store_true", help="the program has AddressSanitizer")
-    parser.add_argument("--asan-options", default="", help="added to ASAN_OPTIONS")
     parser.add_argument("--make", action="store_true", help="make the models anew")
     parser.add_argument("--show", action="store_true", help="print every error line")
     parser.add_argument("folder", type=Path)

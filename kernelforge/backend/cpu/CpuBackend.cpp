@@ -44,7 +44,7 @@ struct Workers {
 
 /// One phase of one launch.
 struct Step {
-  KernelEntry entry = nullptr;
+  KernelEntry entry;
   void *const *args = nullptr;
   const int64_t *sizes = nullptr;
   int64_t phase = 0;
@@ -83,9 +83,7 @@ private:
   void prepareSteps(const Bindings &bindings);
   void poisonBuffers(const Bindings &bindings);
   void work(int worker, int team, const RunOptions &options);
-  // The sanitizer of indirect calls looks for a mark before the function; ours may begin a page.
-  __attribute__((no_sanitize("function"))) void runTask(const Step &step, int64_t task,
-                                                        std::byte *scratch) const {
+  void runTask(const Step &step, int64_t task, std::byte *scratch) const {
     if (workers->poison)
       fillPoison(scratch, step.scratchBytes);
     step.entry(step.args, step.sizes, step.phase, task, scratch);

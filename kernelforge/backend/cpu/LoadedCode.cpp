@@ -80,8 +80,8 @@ Expected<std::unique_ptr<LoadedCode>> LoadedCode::load(std::span<const Artifact>
   if (!found)
     return linkError("all kernels", found.takeError(), details);
   for (const Artifact &artifact : artifacts)
-    code->entries.push_back(
-        (*found)[jit.mangleAndIntern(artifact.entry)].getAddress().toPtr<KernelEntry>());
+    code->entries.emplace_back(
+        (*found)[jit.mangleAndIntern(artifact.entry)].getAddress().toPtr<KernelEntry::Function>());
   return code;
 }
 

@@ -60,6 +60,40 @@ void collectSegments(MatmulOp matmul, Value value, llvm::SmallSet<unsigned, 4> &
     collectSegments(matmul, operand, segments);
 }
 
+/// The segments of `matmul` by what is computed from them; those that nothing needs are left out.
+SmallVector<SegmentGroup> formGroups(KernelOp kernel, MatmulOp matmul) {
+  llvm::EquivalenceClasses<unsigned> classes;
+  auto sinks = RowExpressions::sinks(kernel);
+  const unsigned count = matmul.getWeights().size();
+  SmallVector<unsigned> owner;
+  for (unsigned s = 0; s < count; ++s)
+    classes.insert(s);
+  for (const RowExpressions::Sink &sink : sinks) {
+    llvm::SmallSet<unsigned, 4> segments;
+    collectSegments(matmul, sink.value, segments);
+    unsigned first = segments.empty() ? 0 : *segments.begin();
+    for (unsigned s : segments)
+      classes.unionSets(first, s);
+    owner.push_back(first);
+  }
+  SmallVector<SegmentGroup> groups;
+  for (unsigned s = 0; s < count; ++s) {
+    if (classes.getLeaderValue(s) != s)
+      continue;
+    SegmentGroup group;
+    for (unsigned t = 0; t < count; ++t)
+      if (classes.isEquivalent(s, t))
+        group.segments.push_back(t);
+    for (auto [sink, first] : llvm::zip(sinks, owner))
+      if (classes.isEquivalent(s, first))
+        group.sinks.push_back(sink);
+    group.n = cast<RankedTensorType>(matmul.getOutputs()[s].getType()).getDimSize(1);
+    if (!group.sinks.empty())
+      groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
 /// Columns that a tile must hold whole for the epilogue of `kernel`: a multiple of every rotated
 /// head.
 int64_t headColumns(KernelOp kernel) {
@@ -95,7 +129,7 @@ public:
     for (auto [s, weight] : llvm::enumerate(matmul.getWeights()))
       readers.emplace_back(k, k.argument(weight), cast<RankedTensorType>(weight.getType()),
                            matmul.getTranspose());
-    formGroups();
+    groups = formGroups(kernel, matmul);
     auto inputArgument = dyn_cast<BlockArgument>(matmul.getInput());
     for (WeightReader &reader : readers)
       if (reader.needsBlockSums())
@@ -155,41 +189,6 @@ private:
     for (const SegmentGroup &group : groups)
       count += ceilDiv(group.n, knobs.nb);
     return count;
-  }
-
-  void formGroups() {
-    llvm::EquivalenceClasses<unsigned> classes;
-    auto sinks = RowExpressions::sinks(kernel);
-    SmallVector<unsigned> owner;
-    for (unsigned s = 0; s < readers.size(); ++s)
-      classes.insert(s);
-    for (const RowExpressions::Sink &sink : sinks) {
-      llvm::SmallSet<unsigned, 4> segments;
-      collectSegments(matmul, sink.value, segments);
-      unsigned first = segments.empty() ? 0 : *segments.begin();
-      for (unsigned s : segments)
-        classes.unionSets(first, s);
-      owner.push_back(first);
-    }
-    for (unsigned s = 0; s < readers.size(); ++s) {
-      if (covered(s))
-        continue;
-      SegmentGroup group;
-      for (unsigned t = s; t < readers.size(); ++t)
-        if (classes.isEquivalent(s, t))
-          group.segments.push_back(t);
-      for (auto [sink, first] : llvm::zip(sinks, owner))
-        if (classes.isEquivalent(s, first))
-          group.sinks.push_back(sink);
-      group.n = readers[s].n();
-      if (!group.sinks.empty())
-        groups.push_back(std::move(group));
-    }
-  }
-  bool covered(unsigned segment) const {
-    return llvm::any_of(groups, [&](const SegmentGroup &group) {
-      return llvm::is_contained(group.segments, segment);
-    });
   }
 
   //===--------------------------------------------------------------------===//
@@ -517,21 +516,50 @@ Expected<ScheduleAttr> cpu::matmul::defaultSchedule(KernelOp kernel, const CpuTa
       maxRows = kernel.getSize(i).getMax();
   bool panel = maxRows > maxRegisterRows;
   int64_t k = matmul.getK(), columns = headColumns(kernel);
+  SmallVector<SegmentGroup> segmentGroups = formGroups(kernel, matmul);
 
-  // Columns of a task: about 64, whole heads. Register tile: 6 x 64 on AVX-512 (24 accumulators, 4
-  // weights, 1 broadcast of 32), 6 x 16 on AVX2 (12, 2, 1 of 16).
-  int64_t nb = roundUp(64, columns);
+  // Register tile: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1 broadcast of 32), 6 x 16 on
+  // AVX2 (12, 2, 1 of 16); one row where weights are dequantized in registers.
   int64_t mr = panel ? 6 : 1;
   int64_t groups = wide ? 4 : panel ? 1 : 2;
   // A panel (kc x 64 f32) and the rows that meet it stay in L2 together.
   int64_t kc = panel ? (k <= 768 ? k : ceilDiv(k, ceilDiv(k, 512))) : k;
-  kc = std::min(roundUp(kc, 32), roundUp(k, 8));
-  int64_t mc = panel ? roundUp(std::min<int64_t>(maxRows, 192), mr) : mr;
-  if (!panel)
-    kc = k;
+  kc = panel ? std::min(roundUp(kc, 32), roundUp(k, 8)) : k;
+
+  // Tasks of about 64 columns, whole heads, and up to 192 rows: of sizes near these the one whose
+  // tasks can be dealt out evenly. What counts is the work of the busiest thread; unpacking a panel
+  // costs about as much as 8 rows of it.
+  int64_t nb = 0, mc = 0, bestGroups = groups;
+  double least = 0;
+  auto consider = [&](int64_t g, int64_t blockColumns, int64_t blockRows) {
+    int64_t tasks = 0;
+    size_t segments = 0;
+    for (const SegmentGroup &group : segmentGroups) {
+      tasks += ceilDiv(group.n, blockColumns);
+      segments = std::max(segments, group.segments.size());
+    }
+    tasks *= ceilDiv(maxRows, blockRows);
+    double work = static_cast<double>(ceilDiv(tasks, std::max<int64_t>(1, threads))) *
+                  static_cast<double>(blockColumns * static_cast<int64_t>(segments)) *
+                  static_cast<double>(blockRows + (panel ? 8 : 0));
+    // Only a clear gain is worth leaving the usual sizes.
+    if (nb == 0 || work < 0.97 * least) {
+      least = work;
+      nb = blockColumns, mc = blockRows, bestGroups = g;
+    }
+  };
+  SmallVector<int64_t> rowCounts{mr};
+  if (panel)
+    rowCounts = {192, 144, 96, 48};
+  for (int64_t rows : rowCounts)
+    for (int64_t wanted : {64, 128})
+      consider(groups, roundUp(wanted, columns), roundUp(std::min(maxRows, rows), mr));
+  if (!panel && wide)
+    for (int64_t wanted : {96, 48})
+      consider(3, roundUp(wanted, columns), mr);
   return makeSchedule(kernel.getContext(), {{"panel", panel},
                                             {"mr", mr},
-                                            {"groups", groups},
+                                            {"groups", bestGroups},
                                             {"mc", mc},
                                             {"kc", kc},
                                             {"nb", nb},

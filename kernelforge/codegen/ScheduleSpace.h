@@ -30,6 +30,10 @@ struct ScheduleSpace {
   std::vector<Knob> knobs;
   KnobValues analytic; ///< the schedule that is taken without measuring
 
+  /// A schedule that a user wrote in part, with analytic values for the knobs left open that suit
+  /// those given. Not checked.
+  std::function<KnobValues(const KnobValues &)> complete;
+
   /// Unusable where a schedule is not legal, naming the knob, the limit, the value and the nearest
   /// legal value. Covers what `knobs` does not list, too.
   std::function<Status(const KnobValues &)> check;

@@ -1,6 +1,7 @@
 #include "kernelforge/compiler/KernelCompiler.h"
 
 #include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/Pipelines.h"

@@ -1,6 +1,7 @@
 #include "kernelforge/compiler/Planner.h"
 
 #include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Json.h"
 
@@ -8,16 +9,27 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
+/// A pinned schedule with the knobs that its writer left open.
+static Status completePinned(KernelOp kernel, const CpuTarget &target, int64_t threads) {
+  KF_TRY(KnobValues pinned, cpu::knobsOf(kernel));
+  KF_TRY(ScheduleSpace space, cpu::scheduleSpace(kernel, target, threads));
+  pinned = space.complete(pinned);
+  KF_CHECK(space.check(pinned));
+  kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), pinned));
+  return {};
+}
+
 Status kernelforge::scheduleKernels(ModuleOp module, const CpuTarget &target, int64_t threads) {
-  Builder builder(module.getContext());
   for (auto kernel : module.getOps<KernelOp>()) {
     if (kernel.getSchedule()) {
-      if (!kernel.getScheduleSource())
+      if (!kernel.getScheduleSource()) {
+        KF_CHECK(completePinned(kernel, target, threads));
         kernel.setScheduleSource("pinned");
+      }
       continue;
     }
-    KF_TRY(ScheduleAttr schedule, cpu::defaultSchedule(kernel, target, threads));
-    kernel.setScheduleAttr(schedule);
+    KF_TRY(ScheduleSpace space, cpu::scheduleSpace(kernel, target, threads));
+    kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), space.analytic));
     kernel.setScheduleSource("analytic");
   }
   return {};
@@ -43,15 +55,6 @@ std::string kernelforge::scheduleJson(Operation *op) {
 
 Expected<ScheduleAttr> kernelforge::scheduleFromJson(MLIRContext *context, std::string_view text,
                                                      std::string_view where) {
-  KF_TRY(JsonDocument document,
-         parseJson(text, "schedule is not usable", where, JsonLimits{64 << 10, 4, 256, 1024}));
-  KF_TRY(auto members, document.root().members());
-  std::vector<std::pair<std::string, int64_t>> knobs;
-  for (const auto &[name, value] : members) {
-    KF_TRY(int64_t number, value.asInteger(INT32_MIN, INT32_MAX));
-    knobs.emplace_back(name, number);
-  }
-  return cpu::makeSchedule(context, llvm::map_to_vector(knobs, [](const auto &knob) {
-                             return std::pair<StringRef, int64_t>(knob.first, knob.second);
-                           }));
+  KF_TRY(KnobValues values, parseKnobs(text, where));
+  return cpu::scheduleAttr(context, values);
 }

@@ -10,8 +10,8 @@
 namespace kernelforge {
 
 /// Gives every kernel of `module` a schedule. One that is there already is kept: without a source
-/// it is `pinned`. Otherwise the code generator's analytic default for this target and thread
-/// count.
+/// it is `pinned`, and knobs that it leaves open get their analytic values. Otherwise the code
+/// generator's analytic default for this target and thread count.
 Status scheduleKernels(mlir::ModuleOp module, const CpuTarget &target, int64_t threads);
 
 /// A kernel's schedule as canonical JSON: knobs sorted by name.

@@ -27,10 +27,8 @@ static Status pinSchedule(ModuleOp module, const std::string &schedule,
                           const SessionOptions &options, int threads) {
   KF_CHECK(runToStage(module, Stage::Fused, {options.target, threads, true, {}}));
   KF_TRY(ScheduleAttr knobs, scheduleFromJson(module.getContext(), schedule, "--schedule"));
-  for (auto kernel : module.getOps<KernelOp>()) {
+  for (auto kernel : module.getOps<KernelOp>())
     kernel.setScheduleAttr(knobs);
-    kernel.setScheduleSource("pinned");
-  }
   return {};
 }
 

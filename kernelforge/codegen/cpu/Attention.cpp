@@ -2,13 +2,12 @@
 // task is a block of query rows and one key/value head, whose keys are packed once per block. One
 // row at a time: keys and values are read where they lie, and where there are few rows, each row's
 // keys are split over several tasks, whose parts a second phase puts together.
+#include "kernelforge/codegen/cpu/AttentionSchedule.h"
 #include "kernelforge/codegen/cpu/AttentionTile.h"
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/VectorMath.h"
 
 #include <cmath>
-
-#include <fmt/format.h>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -19,67 +18,6 @@ using namespace kernelforge::transformer;
 using Predicate = arith::CmpIPredicate;
 
 namespace {
-
-/// Larger heads or groups than any model has; keeps scratch sizes far from overflow.
-constexpr int64_t maxHeadDim = 1024, maxHeads = 4096;
-constexpr int64_t maxQueryBlock = 512, maxKeyBlock = 512, maxSplits = 64, maxPrefetch = 256;
-
-/// Registers that hold a vector of 16 f32, counting two of AVX2 as one.
-int64_t vectorRegisters(const CpuTarget &target) { return target.vectorBits() == 512 ? 32 : 8; }
-
-/// Rows of a register tile: an accumulator each, with one vector and one factor beside them.
-int64_t maxTileRows(const CpuTarget &target) {
-  return std::min(vectorRegisters(target) - 2, lanes);
-}
-
-/// Vectors of a register tile of `mr` rows.
-int64_t maxTileVectors(const CpuTarget &target, int64_t mr) {
-  return std::clamp<int64_t>((vectorRegisters(target) - 1) / (mr + 1), 1, 4);
-}
-
-/// The kernel's one operation, if this family computes it.
-Expected<AttentionOp> checkedOp(KernelOp kernel) {
-  auto refuse = [&](std::string why, std::string hint) {
-    return unusable("attention cannot be generated for the CPU", kernelName(kernel), std::move(why),
-                    std::move(hint));
-  };
-  Block &body = kernel.getBody().front();
-  auto op = dyn_cast<AttentionOp>(body.front());
-  auto yield = dyn_cast<YieldOp>(body.back());
-  if (!op || &body.back() != op->getNextNode() || yield.getNumOperands() != 1 ||
-      yield.getOperand(0) != op.getOutput())
-    return refuse("an attention kernel holds one transformer.attention and yields its result",
-                  "fuse nothing into it");
-  CacheType keys = op.getKeys().getType(), values = op.getValues().getType();
-  if (keys.getPage() != 0)
-    return refuse(fmt::format("transformer.attention reads a cache with pages of {} positions",
-                              keys.getPage()),
-                  "use a contiguous cache");
-  if (!keys.getElementType().isF32() || !values.getElementType().isF32())
-    return refuse("transformer.attention reads a cache that is not f32", "use caches of f32");
-  auto element = [](Value value) {
-    return cast<RankedTensorType>(value.getType()).getElementType();
-  };
-  if (!element(op.getQuery()).isF32() || !element(op.getOutput()).isF32())
-    return refuse("transformer.attention has activations that are not f32", "use f32 activations");
-  for (int64_t dim : {keys.getDim(), values.getDim()})
-    if (dim > maxHeadDim)
-      return refuse(fmt::format("transformer.attention has heads of {} values", dim),
-                    fmt::format("heads may have up to {}", maxHeadDim));
-  if (int64_t(op.getHeads()) > maxHeads)
-    return refuse(fmt::format("transformer.attention has {} heads", op.getHeads()),
-                  fmt::format("there may be up to {}", maxHeads));
-  return op;
-}
-
-/// The range of rows or sequences that a tensor's leading dimension has.
-std::pair<int64_t, int64_t> leadingRange(KernelOp kernel, Type type) {
-  auto tensor = cast<RankedTensorType>(type);
-  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
-    if (kernel.getSize(i).getName().getValue() == rowsSizeName(tensor))
-      return {kernel.getSize(i).getMin(), kernel.getSize(i).getMax()};
-  return {tensor.getDimSize(0), tensor.getDimSize(0)};
-}
 
 /// What all parts of the emitter need.
 class Emitter {
@@ -277,74 +215,21 @@ void Emitter::mergeParts(Value row, Value head) {
 } // namespace
 
 //===----------------------------------------------------------------------===//
-// Schedules
-//===----------------------------------------------------------------------===//
-
-// Knobs: query_block (rows of a task; 1 is the form that takes one row at a time), key_block (keys
-// of a step of the online softmax), mr and nr (register tile: stacked rows, vectors), splits (tasks
-// that share one row's keys), split_keys (fewer keys are not split) and prefetch (rows of keys and
-// values fetched ahead). Only the form of one row at a time splits and fetches ahead.
-Expected<ScheduleAttr> attention::defaultSchedule(KernelOp kernel, const CpuTarget &target,
-                                                  int64_t threads) {
-  KF_TRY(AttentionOp op, checkedOp(kernel));
-  const int64_t kvHeads = op.getKeys().getType().getHeads();
-  const int64_t group = int64_t(op.getHeads()) / kvHeads;
-  auto [minRows, maxRows] = leadingRange(kernel, op.getQuery().getType());
-  const int64_t sequences = leadingRange(kernel, op.getLengths().getType()).second;
-  const int64_t wantedTasks = 4 * std::max<int64_t>(threads, 1);
-
-  // One row at a time where each row may be a sequence of its own (decoding), or rows are too few
-  // to be worth packing keys for.
-  const int64_t fewRows = 4, manySequences = 64;
-  if (maxRows <= fewRows || (maxRows <= sequences && maxRows <= manySequences)) {
-    // The group in as few register tiles of at most six rows as it takes, all of one size.
-    const int64_t rows = std::min<int64_t>(6, maxTileRows(target));
-    const int64_t mr = (group + (group + rows - 1) / rows - 1) / ((group + rows - 1) / rows);
-    const int64_t tasks = std::max<int64_t>(minRows, 1) * kvHeads;
-    const int64_t splits =
-        threads <= 1 ? 1 : std::clamp<int64_t>((wantedTasks + tasks - 1) / tasks, 1, maxSplits);
-    return makeSchedule(kernel.getContext(), {{"query_block", 1},
-                                              {"key_block", 128},
-                                              {"mr", mr},
-                                              {"nr", maxTileVectors(target, mr)},
-                                              {"splits", splits},
-                                              {"split_keys", 256},
-                                              {"prefetch", 16}});
-  }
-  // 6 x 4 vectors fill AVX-512's registers, 6 x 1 (two registers each) AVX2's. About 96 stacked
-  // rows pay for packing a block of keys; fewer where the rows would not give every thread tasks.
-  const int64_t mr = 6;
-  int64_t stacked = 96;
-  while (stacked > 24 && (maxRows * group + stacked - 1) / stacked * kvHeads < wantedTasks)
-    stacked /= 2;
-  const int64_t queryBlock = std::clamp<int64_t>(stacked / group, 2, maxQueryBlock);
-  return makeSchedule(kernel.getContext(), {{"query_block", queryBlock},
-                                            {"key_block", 64},
-                                            {"mr", mr},
-                                            {"nr", maxTileVectors(target, mr)},
-                                            {"splits", 1},
-                                            {"split_keys", 256},
-                                            {"prefetch", 0}});
-}
-
-//===----------------------------------------------------------------------===//
 // Entry
 //===----------------------------------------------------------------------===//
 
 Expected<Launching> attention::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,
                                     StringRef entry) {
-  KF_TRY(AttentionOp op, checkedOp(kernel));
-  KF_TRY(const int64_t queryBlock, knob(kernel, "query_block", 1, maxQueryBlock));
+  KF_TRY(AttentionOp op, supportedAttention(kernel));
+  KF_TRY(KnobValues values, knobsOf(kernel));
+  KF_TRY(const Knobs knobs, readKnobs(kernel, op, target, values));
+  const int64_t queryBlock = knobs.queryBlock, splits = knobs.splits, splitKeys = knobs.splitKeys;
   const bool packed = queryBlock > 1;
   Shape shape;
-  KF_TRY(shape.mr, knob(kernel, "mr", 1, maxTileRows(target)));
-  KF_TRY(shape.nr, knob(kernel, "nr", 1, maxTileVectors(target, shape.mr)));
-  const int64_t keyStep = packed ? shape.nr * lanes : lanes;
-  KF_TRY(shape.keyBlock,
-         knob(kernel, "key_block", keyStep, maxKeyBlock / keyStep * keyStep, keyStep));
-  KF_TRY(const int64_t splits, knob(kernel, "splits", 1, packed ? 1 : maxSplits));
-  KF_TRY(const int64_t splitKeys, knob(kernel, "split_keys", lanes, int64_t(1) << 20, lanes));
-  KF_TRY(shape.prefetch, knob(kernel, "prefetch", 0, packed ? 0 : maxPrefetch));
+  shape.mr = knobs.mr;
+  shape.nr = knobs.nr;
+  shape.keyBlock = knobs.keyBlock;
+  shape.prefetch = knobs.prefetch;
   shape.heads = int64_t(op.getHeads());
   shape.kvHeads = op.getKeys().getType().getHeads();
   shape.group = shape.heads / shape.kvHeads;
@@ -365,7 +250,7 @@ Expected<Launching> attention::emit(ModuleOp module, KernelOp kernel, const CpuT
 
   Launching launching;
   const int size = k.rowsIndex(op.getQuery().getType());
-  const int64_t staticRows = k.rowsRange(op.getQuery().getType()).second;
+  const int64_t staticRows = rowsRange(kernel, op.getQuery().getType()).second;
   auto perRows = [&](int64_t multiplier, int64_t divisor) {
     return size < 0 ? Extent{multiplier * ((staticRows + divisor - 1) / divisor)}
                     : Extent{multiplier, size, divisor};

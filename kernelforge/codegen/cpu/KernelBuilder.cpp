@@ -79,14 +79,6 @@ Value KernelBuilder::rows(Type type) {
                    : load(i64, at(sizes, 8 * index), 8);
 }
 
-std::pair<int64_t, int64_t> KernelBuilder::rowsRange(Type type) {
-  int index = rowsIndex(type);
-  if (index >= 0)
-    return {kernel.getSize(index).getMin(), kernel.getSize(index).getMax()};
-  int64_t n = cast<RankedTensorType>(type).getDimSize(0);
-  return {n, n};
-}
-
 //===----------------------------------------------------------------------===//
 // Integers
 //===----------------------------------------------------------------------===//
@@ -127,6 +119,7 @@ Value KernelBuilder::mul(Value x, Value y) {
     return x;
   return b.create<arith::MulIOp>(loc, x, y);
 }
+Value KernelBuilder::div(Value x, Value y) { return b.create<arith::DivUIOp>(loc, x, y); }
 Value KernelBuilder::div(Value x, int64_t y) {
   if (auto cx = constantOf(x))
     return c(*cx / y);
@@ -152,6 +145,10 @@ Value KernelBuilder::max(Value x, Value y) {
 Value KernelBuilder::ceilDiv(Value x, int64_t y) { return div(add(x, y - 1), y); }
 Value KernelBuilder::cmp(arith::CmpIPredicate predicate, Value x, Value y) {
   return b.create<arith::CmpIOp>(loc, predicate, x, y);
+}
+Value KernelBuilder::not_(Value condition) {
+  return b.create<arith::XOrIOp>(loc, condition,
+                                 b.create<arith::ConstantOp>(loc, b.getBoolAttr(true)));
 }
 Value KernelBuilder::select(Value condition, Value x, Value y) {
   return b.create<arith::SelectOp>(loc, condition, x, y);

@@ -52,8 +52,6 @@ public:
   mlir::Value rows(mlir::Type type);
   /// Index of that size among the kernel's sizes, or -1 where it is static.
   int rowsIndex(mlir::Type type);
-  /// Range of the leading dimension: {min, max}, equal where it is static.
-  std::pair<int64_t, int64_t> rowsRange(mlir::Type type);
 
   // Integers (i64 unless said otherwise); small folds keep the IR readable.
   mlir::Value c(int64_t value);
@@ -62,8 +60,9 @@ public:
   mlir::Value sub(mlir::Value x, mlir::Value y);
   mlir::Value mul(mlir::Value x, mlir::Value y);
   mlir::Value mul(mlir::Value x, int64_t y) { return y == 1 ? x : mul(x, c(y)); }
-  mlir::Value div(mlir::Value x, int64_t y); ///< unsigned
-  mlir::Value rem(mlir::Value x, int64_t y); ///< unsigned
+  mlir::Value div(mlir::Value x, mlir::Value y); ///< unsigned
+  mlir::Value div(mlir::Value x, int64_t y);     ///< unsigned
+  mlir::Value rem(mlir::Value x, int64_t y);     ///< unsigned
   mlir::Value min(mlir::Value x, mlir::Value y);
   mlir::Value max(mlir::Value x, mlir::Value y);
   mlir::Value ceilDiv(mlir::Value x, int64_t y);
@@ -71,6 +70,7 @@ public:
   mlir::Value lessThan(mlir::Value x, mlir::Value y) {
     return cmp(mlir::arith::CmpIPredicate::slt, x, y);
   }
+  mlir::Value not_(mlir::Value condition);
   mlir::Value select(mlir::Value condition, mlir::Value x, mlir::Value y);
   /// i32 to i64, with sign.
   mlir::Value widen(mlir::Value x);

@@ -7,134 +7,35 @@
 //   unpack = panel: many rows; a panel of weights is expanded to f32 in scratch that fits in L2 and
 //                   used for `mc` rows by a register-tiled micro-kernel.
 #include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/Epilogue.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
+#include "kernelforge/codegen/cpu/MatmulSchedule.h"
 #include "kernelforge/codegen/cpu/Weights.h"
-
-#include "llvm/ADT/EquivalenceClasses.h"
-#include "llvm/ADT/SmallSet.h"
-
-#include <numeric>
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cpu;
+using namespace kernelforge::cpu::matmul;
 using namespace kernelforge::transformer;
 
 namespace {
 
-/// Rows up to which weights are dequantized in registers.
-constexpr int64_t maxRegisterRows = 4;
-
 int64_t roundUp(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 int64_t ceilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
-
-/// Knobs of a matmul's schedule.
-struct Knobs {
-  bool panel;       ///< unpack = panel (1) or registers (0)
-  int64_t mr;       ///< rows of the register tile
-  int64_t groups;   ///< groups of 16 columns of the register tile
-  int64_t mc;       ///< rows that share an unpacked panel; a multiple of mr
-  int64_t kc;       ///< depth of a panel
-  int64_t nb;       ///< columns of a task; whole heads where the epilogue rotates
-  int64_t prefetch; ///< registers: blocks of each group that are asked for ahead
-};
-
-/// Segments whose tiles an epilogue needs together (gate and up), with the sinks they feed.
-struct SegmentGroup {
-  SmallVector<unsigned> segments;
-  SmallVector<RowExpressions::Sink> sinks;
-  int64_t n = 0;
-};
-
-/// Segments of `matmul` that `value` is computed from.
-void collectSegments(MatmulOp matmul, Value value, llvm::SmallSet<unsigned, 4> &segments) {
-  Operation *op = value.getDefiningOp();
-  if (!op)
-    return;
-  if (op == matmul) {
-    segments.insert(cast<OpResult>(value).getResultNumber());
-    return;
-  }
-  for (Value operand : op->getOperands())
-    collectSegments(matmul, operand, segments);
-}
-
-/// The segments of `matmul` by what is computed from them; those that nothing needs are left out.
-SmallVector<SegmentGroup> formGroups(KernelOp kernel, MatmulOp matmul) {
-  llvm::EquivalenceClasses<unsigned> classes;
-  auto sinks = RowExpressions::sinks(kernel);
-  const unsigned count = matmul.getWeights().size();
-  SmallVector<unsigned> owner;
-  for (unsigned s = 0; s < count; ++s)
-    classes.insert(s);
-  for (const RowExpressions::Sink &sink : sinks) {
-    llvm::SmallSet<unsigned, 4> segments;
-    collectSegments(matmul, sink.value, segments);
-    unsigned first = segments.empty() ? 0 : *segments.begin();
-    for (unsigned s : segments)
-      classes.unionSets(first, s);
-    owner.push_back(first);
-  }
-  SmallVector<SegmentGroup> groups;
-  for (unsigned s = 0; s < count; ++s) {
-    if (classes.getLeaderValue(s) != s)
-      continue;
-    SegmentGroup group;
-    for (unsigned t = 0; t < count; ++t)
-      if (classes.isEquivalent(s, t))
-        group.segments.push_back(t);
-    for (auto [sink, first] : llvm::zip(sinks, owner))
-      if (classes.isEquivalent(s, first))
-        group.sinks.push_back(sink);
-    group.n = cast<RankedTensorType>(matmul.getOutputs()[s].getType()).getDimSize(1);
-    if (!group.sinks.empty())
-      groups.push_back(std::move(group));
-  }
-  return groups;
-}
-
-/// Columns that a tile must hold whole for the epilogue of `kernel`: a multiple of every rotated
-/// head.
-int64_t headColumns(KernelOp kernel) {
-  int64_t columns = lanes;
-  kernel.walk(
-      [&](RopeOp rope) { columns = std::lcm(columns, static_cast<int64_t>(rope.getHeadDim())); });
-  return columns;
-}
-
-Expected<MatmulOp> supportedMatmul(KernelOp kernel) {
-  auto matmul = cast<MatmulOp>(kernel.getRoot());
-  auto refuse = [&](const std::string &why, const std::string &hint) {
-    return unusable("matmul cannot be compiled for the CPU", kernelName(kernel), why, hint);
-  };
-  for (Value weight : matmul.getWeights()) {
-    if (!isa<BlockArgument>(weight))
-      return refuse("a weight is computed inside the kernel", "pass weights as arguments");
-    if (!matmul.getTranspose() && !layoutOf(weight.getType()))
-      return refuse("a weight has no layout", "run kernelforge-assign-layouts first");
-  }
-  for (Value bias : matmul.getBiases())
-    if (!cast<RankedTensorType>(bias.getType()).getElementType().isF32())
-      return refuse("a bias is not f32", "convert vectors to f32 at load");
-  return matmul;
-}
 
 class MatmulEmitter {
 public:
   MatmulEmitter(ModuleOp module, KernelOp kernel, MatmulOp matmul, const CpuTarget &target,
                 StringRef entry, Knobs knobs)
       : k(module, kernel, target, entry), kernel(kernel), matmul(matmul), knobs(knobs),
-        expressions(k), depth(matmul.getK()) {
+        expressions(k), groups(formGroups(kernel, matmul)), depth(matmul.getK()) {
     for (auto [s, weight] : llvm::enumerate(matmul.getWeights()))
       readers.emplace_back(k, k.argument(weight), cast<RankedTensorType>(weight.getType()),
                            matmul.getTranspose());
-    groups = formGroups(kernel, matmul);
     auto inputArgument = dyn_cast<BlockArgument>(matmul.getInput());
     for (WeightReader &reader : readers)
       if (reader.needsBlockSums())
         sumBlock = reader.blockK();
-    prepares = knobs.panel || !inputArgument || sumBlock > 0;
+    prepares = knobs.panel ? knobs.pack : !inputArgument || sumBlock > 0;
   }
 
   Launching emit() {
@@ -146,21 +47,38 @@ public:
       return Extent{multiplier, rowsIndex, divisor};
     };
     m = k.rows(matmul.getInput().getType());
+    rowBlocks = k.ceilDiv(m, taskRows());
 
-    auto emitMain = [&] { knobs.panel ? emitPanelTask() : emitRegisterTask(); };
+    int64_t phase = 0;
+    auto inPhase = [&](llvm::function_ref<void()> body) {
+      if (numPhases() == 1)
+        return body();
+      k.ifThen(k.cmp(arith::CmpIPredicate::eq, k.phase, k.c(phase++)), body);
+    };
     if (prepares) {
-      k.ifThen(k.cmp(arith::CmpIPredicate::eq, k.phase, k.c(0)),
-               [&] { knobs.panel ? emitPackRows() : emitPrepareRows(); });
-      k.ifThen(k.cmp(arith::CmpIPredicate::eq, k.phase, k.c(1)), emitMain);
+      inPhase([&] { knobs.panel ? emitPackRows() : emitPrepareRows(); });
       launching.phases.push_back(Phase{{rowTiles(1, rowTile())}});
-      launching.workspaceBytes = rowTiles(rowTile() * preparedRowBytes(), rowTile());
-    } else {
-      emitMain();
     }
+    inPhase([&] { knobs.panel ? emitPanelTask() : emitRegisterTask(); });
+    if (knobs.splits > 1)
+      inPhase([&] { emitMergeTask(); });
     k.finish();
-    Phase main{{Extent{numBlocks()}, rowTiles(1, taskRows())}};
+
+    // Prepared rows, then the sums of tasks that share K.
+    const int64_t prepared = prepares ? preparedRowBytes() : 0;
+    if (knobs.splits > 1)
+      launching.workspaceBytes =
+          rowTiles(taskRows() * prepared + numBlocks() * knobs.splits * tilesBytes(), taskRows());
+    else if (prepares)
+      launching.workspaceBytes = rowTiles(rowTile() * prepared, rowTile());
+    Phase main{{Extent{numBlocks()}, rowTiles(1, taskRows()), Extent{knobs.splits}}};
     main.scratchBytes = panelOffset() + (knobs.panel ? knobs.kc * knobs.groups * lanes * 4 : 0);
     launching.phases.push_back(main);
+    if (knobs.splits > 1) {
+      Phase merge{{Extent{numBlocks()}, rowTiles(1, taskRows())}};
+      merge.scratchBytes = panelOffset();
+      launching.phases.push_back(merge);
+    }
     return launching;
   }
 
@@ -171,25 +89,22 @@ private:
 
   int64_t staticRows() { return cast<RankedTensorType>(matmul.getInput().getType()).getDimSize(0); }
   int64_t rowTile() const { return knobs.panel ? knobs.mr : 1; }
-  int64_t taskRows() const { return knobs.panel ? knobs.mc : maxRegisterRows; }
+  int64_t taskRows() const { return knobs.mc; }
+  int64_t numPhases() const { return 1 + (prepares ? 1 : 0) + (knobs.splits > 1 ? 1 : 0); }
   int64_t sumsPerRow() const { return sumBlock ? ceilDiv(depth, sumBlock) : 0; }
   /// A prepared row: its K values, then (registers) the sums of its blocks; whole cache lines.
   int64_t preparedRowBytes() const {
     return knobs.panel ? depth * 4 : roundUp(depth + sumsPerRow(), lanes) * 4;
   }
   int64_t tileBytes() const { return taskRows() * knobs.nb * 4; }
-  int64_t panelOffset() const {
+  int64_t tilesBytes() const {
     size_t most = 0;
     for (const SegmentGroup &group : groups)
       most = std::max(most, group.segments.size());
     return static_cast<int64_t>(most) * tileBytes();
   }
-  int64_t numBlocks() const {
-    int64_t count = 0;
-    for (const SegmentGroup &group : groups)
-      count += ceilDiv(group.n, knobs.nb);
-    return count;
-  }
+  int64_t panelOffset() const { return tilesBytes(); }
+  int64_t numBlocks() const { return countBlocks(groups, knobs.nb); }
 
   //===--------------------------------------------------------------------===//
   // Phase 0
@@ -240,15 +155,37 @@ private:
   // Phase 1
   //===--------------------------------------------------------------------===//
 
-  /// Splits the task into a block of columns of a segment group and a block of rows, and calls
-  /// `body` with the group, its first column and the first row.
-  void forTask(llvm::function_ref<void(const SegmentGroup &, Value n0, Value row0)> body) {
-    Value block = k.rem(k.task, numBlocks());
-    Value row0 = k.mul(k.div(k.task, numBlocks()), taskRows());
+  /// What a task computes: a block of columns of a segment group, a block of rows, a part of K.
+  struct Task {
+    const SegmentGroup &group;
+    Value n0, row0, numRows, split;
+  };
+
+  /// Takes the task's number apart and calls `body` for it.
+  void forTask(llvm::function_ref<void(const Task &)> body) {
+    Value split = k.c(0), place = k.task;
+    if (knobs.splits > 1) {
+      Value tiles = k.mul(rowBlocks, numBlocks());
+      split = k.div(k.task, tiles);
+      place = k.sub(k.task, k.mul(split, tiles));
+    }
+    Value block, rowBlock;
+    if (knobs.rowsFirst) {
+      block = k.div(place, rowBlocks);
+      rowBlock = k.sub(place, k.mul(block, rowBlocks));
+    } else {
+      block = k.rem(place, numBlocks());
+      rowBlock = k.div(place, numBlocks());
+    }
+    Value row0 = k.mul(rowBlock, taskRows());
+    Value numRows = k.min(k.sub(m, row0), k.c(taskRows()));
+    sumsPlace = k.add(k.mul(rowBlock, numBlocks()), block);
     int64_t first = 0;
     for (const SegmentGroup &group : groups) {
       int64_t count = ceilDiv(group.n, knobs.nb);
-      auto emitGroup = [&] { body(group, k.mul(k.sub(block, k.c(first)), knobs.nb), row0); };
+      auto emitGroup = [&] {
+        body(Task{group, k.mul(k.sub(block, k.c(first)), knobs.nb), row0, numRows, split});
+      };
       if (groups.size() == 1) {
         emitGroup();
       } else {
@@ -260,31 +197,67 @@ private:
     }
   }
 
+  /// Where a task's products of a segment go: scratch, or where the merging phase finds them.
   Value tile(size_t indexInGroup) {
     return k.at(k.scratch, static_cast<int64_t>(indexInGroup) * tileBytes());
   }
+  Value partialTile(size_t indexInGroup, Value split) {
+    const int64_t prepared = prepares ? taskRows() * preparedRowBytes() : 0;
+    Value tiles = k.at(k.workspace(), k.mul(rowBlocks, prepared));
+    Value place = k.add(k.mul(sumsPlace, knobs.splits), split);
+    return k.at(k.at(tiles, k.mul(place, tilesBytes())),
+                static_cast<int64_t>(indexInGroup) * tileBytes());
+  }
+  Value productsOf(const Task &task, size_t indexInGroup) {
+    return knobs.splits > 1 ? partialTile(indexInGroup, task.split) : tile(indexInGroup);
+  }
+
+  /// The part [first, second) of `pieces` that belongs to a split; none is empty.
+  std::pair<Value, Value> share(Value split, int64_t pieces) {
+    if (knobs.splits == 1)
+      return {k.c(0), k.c(pieces)};
+    return {k.div(k.mul(split, pieces), knobs.splits),
+            k.div(k.mul(k.add(split, 1), pieces), knobs.splits)};
+  }
+  Value isLast(Value split) {
+    return k.cmp(arith::CmpIPredicate::eq, split, k.c(knobs.splits - 1));
+  }
+
+  /// Adds up what the splits of a task found, in their order.
+  void emitMergeTask() {
+    forTask([&](const Task &task) {
+      for (size_t i = 0; i < task.group.segments.size(); ++i)
+        k.loop(k.c(0), k.mul(task.numRows, knobs.nb * 4), lanes * 4, [&](Value offset) {
+          Value sum = k.loadVec(k.at(partialTile(i, k.c(0)), offset));
+          for (int64_t split = 1; split < knobs.splits; ++split)
+            sum = k.addf(sum, k.loadVec(k.at(partialTile(i, k.c(split)), offset)));
+          k.storeVec(sum, k.at(tile(i), offset));
+        });
+      emitEpilogue(task.group, task.n0, task.row0, task.numRows);
+    });
+  }
 
   void emitRegisterTask() {
-    forTask([&](const SegmentGroup &group, Value n0, Value row0) {
-      Value numRows = k.min(k.sub(m, row0), k.c(taskRows()));
-      for (auto [i, s] : llvm::enumerate(group.segments)) {
-        Value out = tile(i);
+    forTask([&](const Task &task) {
+      for (auto [i, s] : llvm::enumerate(task.group.segments)) {
+        Value out = productsOf(task, i);
         WeightReader &reader = readers[s];
-        Value first = k.div(n0, lanes);
-        Value columns = k.min(k.sub(k.c(group.n), n0), k.c(knobs.nb));
+        Value first = k.div(task.n0, lanes);
+        Value columns = k.min(k.sub(k.c(task.group.n), task.n0), k.c(knobs.nb));
         Value rowsFrom = prepares ? k.workspace() : k.argument(matmul.getInput());
         int64_t rowBytes = prepares ? preparedRowBytes() : depth * 4;
         k.loop(k.c(0), k.ceilDiv(columns, lanes), knobs.groups, [&](Value g0) {
-          k.loop(k.c(0), numRows, 1, [&](Value r) {
-            Value x = k.at(rowsFrom, k.mul(k.add(row0, r), rowBytes));
-            SmallVector<Value> sums = dotRow(reader, k.add(first, g0), x);
+          k.loop(k.c(0), task.numRows, 1, [&](Value r) {
+            Value x = k.at(rowsFrom, k.mul(k.add(task.row0, r), rowBytes));
+            SmallVector<Value> sums = dotRow(reader, k.add(first, g0), x, task.split);
             Value to = k.at(out, k.mul(k.add(k.mul(r, knobs.nb), k.mul(g0, lanes)), 4));
             for (auto [g, sum] : llvm::enumerate(sums))
               storeGroup(sum, to, g0, g);
           });
         });
       }
-      emitEpilogue(group, n0, row0, numRows);
+      if (knobs.splits == 1)
+        emitEpilogue(task.group, task.n0, task.row0, task.numRows);
     });
   }
 
@@ -297,8 +270,8 @@ private:
     k.ifThen(k.lessThan(k.add(g0, g), k.c(knobs.nb / lanes)), [&] { k.storeVec(sum, address); });
   }
 
-  /// Products of one row with `knobs.groups` groups from `firstGroup` on.
-  SmallVector<Value> dotRow(WeightReader &reader, Value firstGroup, Value x) {
+  /// Products of one row with `knobs.groups` groups from `firstGroup` on, over a part of K.
+  SmallVector<Value> dotRow(WeightReader &reader, Value firstGroup, Value x, Value split) {
     SmallVector<Value> groupNumbers, accumulators;
     for (int64_t g = 0; g < knobs.groups; ++g) {
       groupNumbers.push_back(k.min(k.add(firstGroup, g), k.c(reader.groups() - 1)));
@@ -313,47 +286,60 @@ private:
                       next, knobs.prefetch);
       return next;
     };
+    auto [begin, end] = share(split, reader.wholeBlocks());
     if (reader.wholeBlocks() > 0)
-      accumulators = k.loop(
-          k.c(0), k.c(reader.wholeBlocks()), 1, accumulators,
-          [&](Value index, ValueRange carried) { return step(index, reader.blockK(), carried); });
-    if (reader.lastBlock() > 0)
-      accumulators = step(k.c(reader.wholeBlocks()), reader.lastBlock(), accumulators);
+      accumulators = k.loop(begin, end, 1, accumulators, [&](Value index, ValueRange carried) {
+        return step(index, reader.blockK(), carried);
+      });
+    if (reader.lastBlock() > 0) {
+      auto lastStep = [&](ValueRange carried) {
+        return step(k.c(reader.wholeBlocks()), reader.lastBlock(), carried);
+      };
+      if (knobs.splits == 1)
+        return lastStep(accumulators);
+      Value times = k.select(isLast(split), k.c(1), k.c(0));
+      accumulators = k.loop(k.c(0), times, 1, accumulators,
+                            [&](Value, ValueRange carried) { return lastStep(carried); });
+    }
     return accumulators;
   }
 
   void emitPanelTask() {
-    forTask([&](const SegmentGroup &group, Value n0, Value row0) {
-      Value numRows = k.min(k.sub(m, row0), k.c(taskRows()));
-      Value columns = k.min(k.sub(k.c(group.n), n0), k.c(knobs.nb));
-      int64_t whole = depth / knobs.kc, rest = depth % knobs.kc;
-      bool onePanel = whole + (rest > 0) == 1;
-      for (auto [i, s] : llvm::enumerate(group.segments)) {
-        Value out = tile(i);
+    forTask([&](const Task &task) {
+      Value columns = k.min(k.sub(k.c(task.group.n), task.n0), k.c(knobs.nb));
+      const int64_t whole = depth / knobs.kc, rest = depth % knobs.kc;
+      const int64_t pieces = whole + (rest > 0);
+      auto [begin, end] = share(task.split, pieces);
+      for (auto [i, s] : llvm::enumerate(task.group.segments)) {
+        Value out = productsOf(task, i);
         WeightReader &reader = readers[s];
         k.loop(k.c(0), k.ceilDiv(columns, lanes), knobs.groups, [&](Value g0) {
-          Value first = k.add(k.div(n0, lanes), g0);
-          auto panel = [&](Value k0, int64_t count) {
-            emitPanel(reader, first, k0, count, row0, numRows, k.at(out, k.mul(g0, lanes * 4)), g0,
-                      onePanel);
+          Value first = k.add(k.div(task.n0, lanes), g0);
+          auto panel = [&, begin = begin](Value piece, int64_t count) {
+            // Only the first panel of a task may write over what the tile holds.
+            Value isFirst =
+                pieces == knobs.splits ? Value() : k.cmp(arith::CmpIPredicate::eq, piece, begin);
+            emitPanel(reader, first, k.mul(piece, knobs.kc), count, task.row0, task.numRows,
+                      k.at(out, k.mul(g0, lanes * 4)), g0, isFirst);
           };
-          if (whole == 1)
-            panel(k.c(0), knobs.kc);
-          else if (whole > 1)
-            k.loop(k.c(0), k.c(whole), 1,
-                   [&](Value block) { panel(k.mul(block, knobs.kc), knobs.kc); });
-          if (rest > 0)
-            panel(k.c(whole * knobs.kc), rest);
+          if (rest == 0)
+            return k.loop(begin, end, 1, [&](Value piece) { panel(piece, knobs.kc); });
+          if (whole > 0)
+            k.loop(begin, k.min(end, k.c(whole)), 1, [&](Value piece) { panel(piece, knobs.kc); });
+          if (knobs.splits == 1)
+            return panel(k.c(whole), rest);
+          k.ifThen(isLast(task.split), [&] { panel(k.c(whole), rest); });
         });
       }
-      emitEpilogue(group, n0, row0, numRows);
+      if (knobs.splits == 1)
+        emitEpilogue(task.group, task.n0, task.row0, task.numRows);
     });
   }
 
   /// Unpacks K rows [k0, k0 + count) of the register tile's groups and multiplies all rows of the
   /// task with them.
   void emitPanel(WeightReader &reader, Value firstGroup, Value k0, int64_t count, Value row0,
-                 Value numRows, Value out, Value g0, bool onePanel) {
+                 Value numRows, Value out, Value g0, Value isFirst) {
     SmallVector<Value> panels;
     for (int64_t g = 0; g < knobs.groups; ++g) {
       Value number = k.min(k.add(firstGroup, g), k.c(reader.groups() - 1));
@@ -376,25 +362,38 @@ private:
         unpack(k.c(count / block), count % block);
     }
     k.loop(k.c(0), k.ceilDiv(numRows, knobs.mr), 1, [&](Value t) {
-      Value a = k.add(k.div(row0, knobs.mr), t);
-      Value rows = k.at(k.workspace(), k.mul(k.add(k.mul(a, depth), k0), knobs.mr * 4));
-      emitMicroKernel(rows, panels, count, k.at(out, k.mul(t, knobs.mr * knobs.nb * 4)), g0,
-                      onePanel ? Value() : k0);
+      emitMicroKernel(rowsOfTile(k.add(k.div(row0, knobs.mr), t), k0), panels, count,
+                      k.at(out, k.mul(t, knobs.mr * knobs.nb * 4)), g0, isFirst);
     });
   }
 
-  /// mr rows times the panels: sums in registers over the whole depth. `k0` is null where this is
-  /// the only panel, otherwise all but the first (k0 = 0) add to what the tile holds.
-  void emitMicroKernel(Value rows, ArrayRef<Value> panels, int64_t count, Value out, Value g0,
-                       Value k0) {
-    constexpr int64_t unroll = 4;
-    int64_t mr = knobs.mr, numGroups = knobs.groups;
-    auto step = [&](Value aBase, ArrayRef<Value> bBases, int64_t i, SmallVector<Value> &sums) {
+  /// Where the rows of a register tile lie from `k0` on: packed, row r's element i is at
+  /// rows[0] + 4 * (i * mr + r); otherwise at rows[r] + 4 * i. Rows past the last repeat it.
+  SmallVector<Value> rowsOfTile(Value tileNumber, Value k0) {
+    if (knobs.pack)
+      return {k.at(k.workspace(), k.mul(k.add(k.mul(tileNumber, depth), k0), knobs.mr * 4))};
+    SmallVector<Value> rows;
+    Value input = k.at(k.argument(matmul.getInput()), k.mul(k0, 4));
+    for (int64_t r = 0; r < knobs.mr; ++r) {
+      Value row = k.min(k.add(k.mul(tileNumber, knobs.mr), r), k.sub(m, k.c(1)));
+      rows.push_back(k.at(input, k.mul(row, depth * 4)));
+    }
+    return rows;
+  }
+
+  /// mr rows times the panels: sums in registers over the whole depth. Where `isFirst` is not null
+  /// and false, they are added to what the tile holds.
+  void emitMicroKernel(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
+                       Value g0, Value isFirst) {
+    const int64_t unroll = knobs.unroll, mr = knobs.mr, numGroups = knobs.groups;
+    auto step = [&](ArrayRef<Value> aBases, ArrayRef<Value> bBases, int64_t i,
+                    MutableArrayRef<Value> sums) {
       SmallVector<Value> columns;
       for (Value base : bBases)
         columns.push_back(k.loadVec(k.at(base, i * lanes * 4)));
       for (int64_t r = 0; r < mr; ++r) {
-        Value x = k.broadcast(k.loadF32(k.at(aBase, (i * mr + r) * 4)));
+        Value address = knobs.pack ? k.at(aBases[0], (i * mr + r) * 4) : k.at(aBases[r], i * 4);
+        Value x = k.broadcast(k.loadF32(address));
         for (int64_t g = 0; g < numGroups; ++g)
           sums[r * numGroups + g] = k.fma(columns[g], x, sums[r * numGroups + g]);
       }
@@ -403,12 +402,13 @@ private:
     int64_t main = count / unroll * unroll;
     if (main > 0)
       sums = k.loop(k.c(0), k.c(main), unroll, sums, [&](Value kk, ValueRange carried) {
-        SmallVector<Value> next(carried), bases;
+        SmallVector<Value> next(carried), bases, aBases;
         for (Value panel : panels)
           bases.push_back(k.at(panel, k.mul(kk, lanes * 4)));
-        Value a = k.at(rows, k.mul(kk, mr * 4));
+        for (Value row : rows)
+          aBases.push_back(k.at(row, k.mul(kk, knobs.pack ? mr * 4 : 4)));
         for (int64_t i = 0; i < unroll; ++i)
-          step(a, bases, i, next);
+          step(aBases, bases, i, next);
         return next;
       });
     for (int64_t i = main; i < count; ++i)
@@ -428,11 +428,10 @@ private:
             k.ifThen(k.lessThan(k.add(g0, g), k.c(knobs.nb / lanes)), storeOne);
         }
     };
-    if (!k0)
+    if (!isFirst)
       return storeAll(false);
-    Value isFirst = k.cmp(arith::CmpIPredicate::eq, k0, k.c(0));
     k.ifThen(isFirst, [&] { storeAll(false); });
-    k.ifThen(k.cmp(arith::CmpIPredicate::ne, k0, k.c(0)), [&] { storeAll(true); });
+    k.ifThen(k.not_(isFirst), [&] { storeAll(true); });
   }
 
   /// Everything after the matmul, over the columns [n0, n0 + nb) of the task's rows.
@@ -476,100 +475,16 @@ private:
   int64_t depth;
   bool prepares;        ///< whether there is a phase 0
   int64_t sumBlock = 0; ///< elements of x whose sums weights with minima need; 0: none does
-  Value m;
+  Value m, rowBlocks;   ///< rows, and blocks of them
+  Value sumsPlace;      ///< of the current task: its place among the tasks of one split
 };
 
-Expected<Knobs> readKnobs(KernelOp kernel, MatmulOp matmul, const CpuTarget &target) {
-  Knobs knobs;
-  KF_CHECK(checkKnobNames(kernel, {"panel", "mr", "groups", "mc", "kc", "nb", "prefetch"}));
-  int64_t k = matmul.getK();
-  KF_TRY(int64_t panel, knob(kernel, "panel", 0, 1));
-  knobs.panel = panel != 0;
-  int64_t columns = headColumns(kernel);
-  KF_TRY(knobs.nb, knob(kernel, "nb", columns, int64_t(1) << 20, columns));
-  int64_t registers = target.vectorBits() == 512 ? 32 : 16;
-  int64_t perVector = target.vectorBits() == 512 ? 1 : 2;
-  // Accumulators, one row of weights and one broadcast must fit in the registers.
-  KF_TRY(knobs.groups, knob(kernel, "groups", 1, (registers - 1) / (2 * perVector)));
-  int64_t mostRows = (registers - 1 - knobs.groups * perVector) / (knobs.groups * perVector);
-  KF_TRY(knobs.mr, knob(kernel, "mr", 1, knobs.panel ? mostRows : 1));
-  int64_t block = 8;
-  for (Value weight : matmul.getWeights())
-    block = std::max(block, info(*elementTypeOf(weight.getType())).blockElements);
-  KF_TRY(knobs.kc,
-         knob(kernel, "kc", std::min(k, block), roundUp(k, block), knobs.panel ? block : 1));
-  KF_TRY(knobs.mc, knob(kernel, "mc", knobs.mr, int64_t(1) << 20, knobs.mr));
-  KF_TRY(knobs.prefetch, knob(kernel, "prefetch", 0, 64));
-  return knobs;
-}
-
 } // namespace
-
-Expected<ScheduleAttr> cpu::matmul::defaultSchedule(KernelOp kernel, const CpuTarget &target,
-                                                    int64_t threads) {
-  KF_TRY(MatmulOp matmul, supportedMatmul(kernel));
-  bool wide = target.vectorBits() == 512;
-  int64_t maxRows = cast<RankedTensorType>(matmul.getInput().getType()).getDimSize(0);
-  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
-    if (kernel.getSize(i).getName().getValue() ==
-        rowsSizeName(cast<RankedTensorType>(matmul.getInput().getType())))
-      maxRows = kernel.getSize(i).getMax();
-  bool panel = maxRows > maxRegisterRows;
-  int64_t k = matmul.getK(), columns = headColumns(kernel);
-  SmallVector<SegmentGroup> segmentGroups = formGroups(kernel, matmul);
-
-  // Register tile: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1 broadcast of 32), 6 x 16 on
-  // AVX2 (12, 2, 1 of 16); one row where weights are dequantized in registers.
-  int64_t mr = panel ? 6 : 1;
-  int64_t groups = wide ? 4 : panel ? 1 : 2;
-  // A panel (kc x 64 f32) and the rows that meet it stay in L2 together.
-  int64_t kc = panel ? (k <= 768 ? k : ceilDiv(k, ceilDiv(k, 512))) : k;
-  kc = panel ? std::min(roundUp(kc, 32), roundUp(k, 8)) : k;
-
-  // Tasks of about 64 columns, whole heads, and up to 192 rows: of sizes near these the one whose
-  // tasks can be dealt out evenly. What counts is the work of the busiest thread; unpacking a panel
-  // costs about as much as 8 rows of it.
-  int64_t nb = 0, mc = 0, bestGroups = groups;
-  double least = 0;
-  auto consider = [&](int64_t g, int64_t blockColumns, int64_t blockRows) {
-    int64_t tasks = 0;
-    size_t segments = 0;
-    for (const SegmentGroup &group : segmentGroups) {
-      tasks += ceilDiv(group.n, blockColumns);
-      segments = std::max(segments, group.segments.size());
-    }
-    tasks *= ceilDiv(maxRows, blockRows);
-    double work = static_cast<double>(ceilDiv(tasks, std::max<int64_t>(1, threads))) *
-                  static_cast<double>(blockColumns * static_cast<int64_t>(segments)) *
-                  static_cast<double>(blockRows + (panel ? 8 : 0));
-    // Only a clear gain is worth leaving the usual sizes.
-    if (nb == 0 || work < 0.97 * least) {
-      least = work;
-      nb = blockColumns, mc = blockRows, bestGroups = g;
-    }
-  };
-  SmallVector<int64_t> rowCounts{mr};
-  if (panel)
-    rowCounts = {192, 144, 96, 48};
-  for (int64_t rows : rowCounts)
-    for (int64_t wanted : {64, 128})
-      consider(groups, roundUp(wanted, columns), roundUp(std::min(maxRows, rows), mr));
-  if (!panel && wide)
-    for (int64_t wanted : {96, 48})
-      consider(3, roundUp(wanted, columns), mr);
-  return makeSchedule(kernel.getContext(), {{"panel", panel},
-                                            {"mr", mr},
-                                            {"groups", bestGroups},
-                                            {"mc", mc},
-                                            {"kc", kc},
-                                            {"nb", nb},
-                                            {"prefetch", 0}});
-}
 
 Expected<Launching> cpu::matmul::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,
                                       StringRef entry) {
   KF_TRY(MatmulOp matmul, supportedMatmul(kernel));
-  KF_TRY(Knobs knobs, readKnobs(kernel, matmul, target));
-  knobs.kc = std::min(knobs.kc, matmul.getK());
+  KF_TRY(KnobValues values, knobsOf(kernel));
+  KF_TRY(Knobs knobs, readKnobs(kernel, matmul, target, values));
   return MatmulEmitter(module, kernel, matmul, target, entry, knobs).emit();
 }

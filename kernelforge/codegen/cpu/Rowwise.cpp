@@ -1,6 +1,7 @@
 // Kernels without a root: every row is computed by itself, so tasks are runs of rows.
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Epilogue.h"
+#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/Pack.h"
 
 #include <algorithm>
@@ -75,16 +76,19 @@ Status check(KernelOp kernel) {
 /// The largest number of rows that a phase can have, and what one row takes: elements.
 std::pair<int64_t, int64_t> extentOf(KernelOp kernel, const Stores &stores) {
   auto type = cast<RankedTensorType>(stores[0].value.getType());
-  int64_t rows = type.getDimSize(0), width = 0;
-  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
-    if (kernel.getSize(i).getName().getValue() == rowsSizeName(type))
-      rows = kernel.getSize(i).getMax();
+  int64_t rows = rowsRange(kernel, type).second, width = 0;
   for (const Sink &sink : stores)
     width += cast<RankedTensorType>(sink.value.getType()).getDimSize(1);
   return {rows, width};
 }
 
 bool packs(KernelOp kernel) { return !kernel.getBody().getOps<PackOp>().empty(); }
+
+Expected<int64_t> readRowsPerTask(const std::string &name, const KnobValues &values, int64_t unit) {
+  KnobReader read(name, values);
+  KF_CHECK(read.checkNames({rowsPerTask}));
+  return read.get(rowsPerTask, unit, maxRowsPerTask, unit);
+}
 
 /// Computes one row. Stores of one width share a loop and with it what they read.
 void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores) {
@@ -103,29 +107,55 @@ void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores) {
 
 } // namespace
 
-Expected<ScheduleAttr> rowwise::defaultSchedule(KernelOp kernel, const CpuTarget &target,
-                                                int64_t threads) {
+Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const CpuTarget &target,
+                                               int64_t threads) {
   KF_CHECK(check(kernel));
   // Enough tasks for every thread to take some, none of less work than its hand-out costs.
   constexpr int64_t tasksPerThread = 4, leastElements = 4096;
-  int64_t most = 1;
+  const int64_t unit = packs(kernel) ? lanes : 1;
+  threads = std::max<int64_t>(threads, 1);
+  int64_t usual = 1, mostRows = 1, elements = 0;
   for (const Stores &stores : phasesOf(kernel)) {
     auto [rows, width] = extentOf(kernel, stores);
-    int64_t shared = rows / (std::max<int64_t>(threads, 1) * tasksPerThread);
-    most = std::max({most, shared, leastElements / std::max<int64_t>(width, 1)});
+    int64_t shared = rows / (threads * tasksPerThread);
+    usual = std::max({usual, shared, leastElements / std::max<int64_t>(width, 1)});
+    mostRows = std::max(mostRows, rows);
+    elements = std::max(elements, rows * width);
   }
-  most = std::min(most, maxRowsPerTask);
-  if (packs(kernel))
-    most = (most + lanes - 1) / lanes * lanes;
-  return makeSchedule(kernel.getContext(), {{rowsPerTask, most}});
+  usual = std::min((usual + unit - 1) / unit * unit, maxRowsPerTask);
+
+  ScheduleSpace space;
+  space.analytic = {{rowsPerTask.str(), usual}};
+  space.complete = [analytic = space.analytic](KnobValues given) {
+    given.insert(analytic.begin(), analytic.end());
+    return given;
+  };
+  std::vector<int64_t> values{usual};
+  for (int64_t value = unit; value < 2 * mostRows && value <= maxRowsPerTask; value *= 2)
+    values.push_back(value);
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  space.knobs = {{rowsPerTask.str(), std::move(values), "rows of a task"}};
+  space.check = [name = kernelName(kernel), unit](const KnobValues &values) -> Status {
+    KF_TRY(int64_t rows, readRowsPerTask(name, values, unit));
+    (void)rows;
+    return {};
+  };
+  space.predict = [mostRows, elements, threads](const KnobValues &values) {
+    const int64_t perTask = values.at(rowsPerTask.str());
+    const int64_t tasks = (mostRows + perTask - 1) / perTask;
+    const double task = double(elements) * double(perTask) / double(mostRows) / 4 + 200;
+    return double((tasks + threads - 1) / threads) * task / 3e9;
+  };
+  return space;
 }
 
 Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,
                                   StringRef entry) {
   KF_CHECK(check(kernel));
-  KF_CHECK(checkKnobNames(kernel, {rowsPerTask}));
   const int64_t unit = packs(kernel) ? lanes : 1;
-  KF_TRY(const int64_t perTask, knob(kernel, rowsPerTask, unit, maxRowsPerTask, unit));
+  KF_TRY(KnobValues values, knobsOf(kernel));
+  KF_TRY(const int64_t perTask, readRowsPerTask(kernelName(kernel), values, unit));
 
   KernelBuilder k(module, kernel, target, entry);
   RowExpressions rows(k);
@@ -136,7 +166,7 @@ Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const CpuTar
     const int size = k.rowsIndex(type);
     Phase phase;
     if (size < 0)
-      phase.grid = {{(k.rowsRange(type).second + perTask - 1) / perTask, -1, 1}};
+      phase.grid = {{(rowsRange(kernel, type).second + perTask - 1) / perTask, -1, 1}};
     else
       phase.grid = {{1, size, perTask}};
     launching.phases.push_back(phase);

@@ -1,6 +1,7 @@
 #include "KernelRunner.h"
 
 #include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/kernels/Layout.h"
@@ -74,13 +75,9 @@ private:
 Expected<CompiledKernel> CompiledKernel::compile(const std::string &text, const std::string &level,
                                                  const Knobs &knobs, int64_t threads) {
   auto scheduler = [&](transformer::KernelOp kernel, const CpuTarget &target) -> Status {
-    KF_TRY(auto schedule, cpu::defaultSchedule(kernel, target, threads));
-    mlir::NamedAttrList merged(schedule.getKnobs());
-    mlir::Builder builder(kernel.getContext());
-    for (const auto &[name, value] : knobs)
-      merged.set(name, builder.getI64IntegerAttr(value));
-    kernel.setScheduleAttr(transformer::ScheduleAttr::get(
-        kernel.getContext(), merged.getDictionary(kernel.getContext())));
+    KF_TRY(ScheduleSpace space, cpu::scheduleSpace(kernel, target, threads));
+    const KnobValues given(knobs.begin(), knobs.end());
+    kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), space.complete(given)));
     return {};
   };
   return compile(text, level, scheduler, cpu::emitKernel);

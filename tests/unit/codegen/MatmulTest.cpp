@@ -9,6 +9,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <random>
+
 using namespace kernelforge;
 
 namespace {
@@ -145,14 +147,59 @@ TEST(Matmul, OtherSchedulesGiveTheSameProduct) {
   }
 }
 
+TEST(Matmul, SplitsOfK) {
+  for (const std::string &level : runnableLevels()) {
+    // In registers: a last block that is shorter, more splits than are even, several row blocks.
+    checkPlainProduct(ElementType::F32, {3, 100, 333}, level, false, {{"splits", 7}});
+    checkPlainProduct(ElementType::Q4_1, {2, 40, 320}, level, false, {{"splits", 3}, {"mc", 1}});
+    checkPlainProduct(ElementType::F32, {4, 16, 4096}, level, false, {{"splits", 64}});
+    // Panels: the last one shorter, one split with nothing but it, unpacked rows.
+    checkPlainProduct(ElementType::Q8_0, {30, 100, 320}, level, false,
+                      {{"splits", 3}, {"kc", 64}, {"mc", 6}});
+    checkPlainProduct(ElementType::F32, {7, 333, 129}, level, false,
+                      {{"splits", 2}, {"kc", 128}, {"mc", 6}});
+    checkPlainProduct(ElementType::F32, {7, 33, 129}, level, true,
+                      {{"splits", 4}, {"kc", 32}, {"mc", 6}, {"pack", 0}});
+  }
+}
+
+TEST(Matmul, AnyCombinationOfKnobsGivesTheSameProduct) {
+  const std::vector<std::pair<std::string, std::vector<int64_t>>> knobs = {
+      {"panel", {0, 1}},       {"mr", {1, 2, 4, 6}},      {"groups", {1, 2, 3, 4}},
+      {"mc", {4, 12, 24, 48}}, {"kc", {32, 64, 96, 160}}, {"nb", {16, 48, 64, 96}},
+      {"unroll", {1, 2, 8}},   {"splits", {1, 2, 3}},     {"pack", {0, 1}},
+      {"order", {0, 1}},       {"prefetch", {0, 3}}};
+  std::mt19937_64 random(20);
+  int legal = 0;
+  for (int i = 0; i < 1000 && legal < 24; ++i) {
+    Knobs chosen;
+    for (const auto &[name, values] : knobs)
+      chosen.emplace_back(name, values[random() % values.size()]);
+    const ElementType type = i % 2 ? ElementType::F32 : ElementType::Q4_1;
+    TestWeight weight = makeWeight(type, 100, 160, 1);
+    const std::string text =
+        fmt::format("transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {3} {{\n"
+                    "  %y = transformer.matmul %x weights(%w) : ({1}, {2}) -> {3}\n"
+                    "  transformer.yield %y : {3}\n}}\n",
+                    sizeText(50), rowsText(160), weight.mlir, rowsText(100));
+    if (!CompiledKernel::compile(text, "native", chosen))
+      continue; // not legal together
+    ++legal;
+    checkPlainProduct(type, {50, 100, 160}, "native", false, chosen);
+  }
+  EXPECT_EQ(legal, 24);
+}
+
 TEST(Matmul, IllegalSchedulesAreRefusedByName) {
   TestWeight weight = makeWeight(ElementType::Q4_1, 64, 64, 1);
   std::string text = fmt::format("transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {1} {{\n"
                                  "  %y = transformer.matmul %x weights(%w) : ({1}, {2}) -> {1}\n"
                                  "  transformer.yield %y : {1}\n}}\n",
                                  sizeText(64), rowsText(64), weight.mlir);
-  for (auto [name, value] : {std::pair("mr", 40), std::pair("nb", 20), std::pair("mc", 7),
-                             std::pair("kc", 33), std::pair("panel", 2)}) {
+  for (auto [name, value] :
+       {std::pair("mr", 40), std::pair("nb", 20), std::pair("mc", 7), std::pair("kc", 33),
+        std::pair("panel", 2), std::pair("unroll", 17), std::pair("splits", 9),
+        std::pair("pack", 2), std::pair("order", -1), std::pair("prefetch", 1)}) {
     auto compiled = CompiledKernel::compile(text, "avx2", {{name, value}});
     ASSERT_FALSE(compiled.has_value()) << name;
     EXPECT_EQ(compiled.error().kind, ErrorKind::Unusable);

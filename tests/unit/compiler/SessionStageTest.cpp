@@ -1,7 +1,7 @@
 // A module may come from any stage, with schedules of the user's, and find its code in the cache.
 #include "DecoderFixture.h"
 
-#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
@@ -225,7 +225,7 @@ TEST(SessionSchedules, JsonReadsWhatItWrote) {
   context->loadDialect<transformer::TransformerDialect>();
   auto read = scheduleFromJson(context.get(), R"({"nb": 32, "mr": -4})", "test");
   ASSERT_TRUE(read) << read.error().line();
-  EXPECT_EQ(*read, cpu::makeSchedule(context.get(), {{"mr", -4}, {"nb", 32}}));
+  EXPECT_EQ(*read, cpu::scheduleAttr(context.get(), {{"mr", -4}, {"nb", 32}}));
   for (const char *bad : {"[]", "{\"mr\": 1.5}", "{\"mr\": \"4\"}", "{\"mr\": 1", "{\"mr\": null}",
                           "{\"mr\": 9223372036854775808}", "{\"mr\": 1, \"mr\": 2}"}) {
     auto refused = scheduleFromJson(context.get(), bad, "the test's schedule");

@@ -1,0 +1,236 @@
+// Schedules of the attention family: what is legal, what is taken without measuring, what a search
+// tries, and how long a schedule may be expected to take.
+#include "kernelforge/codegen/cpu/AttentionSchedule.h"
+
+#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/KernelBuilder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::cpu;
+using namespace kernelforge::cpu::attention;
+using namespace kernelforge::transformer;
+
+namespace {
+
+/// Larger heads or groups than any model has; keeps scratch sizes far from overflow.
+constexpr int64_t maxHeadDim = 1024, maxHeads = 4096;
+constexpr int64_t maxQueryBlock = 512, maxKeyBlock = 512, maxSplits = 64, maxPrefetch = 256;
+
+/// Registers that hold a vector of 16 f32, counting two of AVX2 as one.
+int64_t vectorRegisters(const CpuTarget &target) { return target.vectorBits() == 512 ? 32 : 8; }
+
+/// Rows of a register tile: an accumulator each, with one vector and one factor beside them.
+int64_t maxTileRows(const CpuTarget &target) {
+  return std::min(vectorRegisters(target) - 2, lanes);
+}
+
+/// What bounds a kernel's schedules, as plain numbers.
+struct Limits {
+  std::string name;
+  int64_t tileRows = 1;   ///< most rows of a register tile
+  int64_t registers = 32; ///< that hold 16 f32
+  int64_t rows = 1, minRows = 1, sequences = 1, slots = 1;
+  int64_t kvHeads = 1, group = 1, keyDim = 1, valueDim = 1, threads = 1;
+
+  /// Most vectors of a register tile of `mr` rows.
+  int64_t tileVectors(int64_t mr) const {
+    return std::clamp<int64_t>((registers - 1) / (mr + 1), 1, 4);
+  }
+};
+
+Limits limitsOf(KernelOp kernel, AttentionOp op, const CpuTarget &target, int64_t threads) {
+  Limits limits;
+  limits.name = kernelName(kernel);
+  limits.tileRows = maxTileRows(target);
+  limits.registers = vectorRegisters(target);
+  std::tie(limits.minRows, limits.rows) = rowsRange(kernel, op.getQuery().getType());
+  limits.sequences = rowsRange(kernel, op.getLengths().getType()).second;
+  limits.kvHeads = op.getKeys().getType().getHeads();
+  limits.group = int64_t(op.getHeads()) / limits.kvHeads;
+  limits.keyDim = op.getKeys().getType().getDim();
+  limits.valueDim = op.getValues().getType().getDim();
+  limits.threads = std::max<int64_t>(threads, 1);
+  return limits;
+}
+
+Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
+  KnobReader read(limits.name, values);
+  KF_CHECK(read.checkNames(
+      {"query_block", "key_block", "mr", "nr", "splits", "split_keys", "prefetch"}));
+  Knobs knobs;
+  KF_TRY(knobs.queryBlock, read.get("query_block", 1, maxQueryBlock));
+  const bool packed = knobs.queryBlock > 1;
+  KF_TRY(knobs.mr, read.get("mr", 1, limits.tileRows));
+  KF_TRY(knobs.nr, read.get("nr", 1, limits.tileVectors(knobs.mr)));
+  const int64_t keyStep = packed ? knobs.nr * lanes : lanes;
+  KF_TRY(knobs.keyBlock, read.get("key_block", keyStep, maxKeyBlock / keyStep * keyStep, keyStep));
+  KF_TRY(knobs.splits, read.get("splits", 1, packed ? 1 : maxSplits));
+  KF_TRY(knobs.splitKeys, read.get("split_keys", lanes, int64_t(1) << 20, lanes));
+  KF_TRY(knobs.prefetch, read.get("prefetch", 0, packed ? 0 : maxPrefetch));
+  return knobs;
+}
+
+/// Whether rows are taken one at a time: each may be a sequence of its own (decoding), or they are
+/// too few to be worth packing keys for.
+bool takesOneRow(const Limits &limits) {
+  constexpr int64_t fewRows = 4, manySequences = 64;
+  return limits.rows <= fewRows ||
+         (limits.rows <= limits.sequences && limits.rows <= manySequences);
+}
+
+/// The analytic schedule of one of the two forms.
+KnobValues analyticKnobs(const Limits &limits, bool oneRow) {
+  const int64_t wantedTasks = 4 * limits.threads;
+  if (oneRow) {
+    // The group in as few register tiles of at most six rows as it takes, all of one size.
+    const int64_t rows = std::min<int64_t>(6, limits.tileRows), group = limits.group;
+    const int64_t mr = (group + (group + rows - 1) / rows - 1) / ((group + rows - 1) / rows);
+    const int64_t tasks = std::max<int64_t>(limits.minRows, 1) * limits.kvHeads;
+    const int64_t splits =
+        limits.threads <= 1 ? 1
+                            : std::clamp<int64_t>((wantedTasks + tasks - 1) / tasks, 1, maxSplits);
+    return {
+        {"query_block", 1}, {"key_block", 128},  {"mr", mr},      {"nr", limits.tileVectors(mr)},
+        {"splits", splits}, {"split_keys", 256}, {"prefetch", 16}};
+  }
+  // 6 x 4 vectors fill AVX-512's registers, 6 x 1 (two registers each) AVX2's. About 96 stacked
+  // rows pay for packing a block of keys; fewer where the rows would not give every thread tasks.
+  const int64_t mr = 6;
+  int64_t stacked = 96;
+  while (stacked > 24 &&
+         (limits.rows * limits.group + stacked - 1) / stacked * limits.kvHeads < wantedTasks)
+    stacked /= 2;
+  const int64_t queryBlock = std::clamp<int64_t>(stacked / limits.group, 2, maxQueryBlock);
+  return {{"query_block", queryBlock},
+          {"key_block", 64},
+          {"mr", mr},
+          {"nr", limits.tileVectors(mr)},
+          {"splits", 1},
+          {"split_keys", 256},
+          {"prefetch", 0}};
+}
+
+/// Cycles of the busiest thread for rows that see a thousand keys: multiply-adds, exponentials, the
+/// packing of keys, and what tasks and phases cost.
+double predictCycles(const Limits &limits, const Knobs &knobs) {
+  constexpr double keys = 1024, exponential = 1.0, phase = 1500, perTask = 300;
+  const double dims = static_cast<double>(limits.keyDim + limits.valueDim) / lanes;
+  const double stacked = static_cast<double>(knobs.queryBlock * limits.group);
+  const double tile = std::ceil(stacked / double(knobs.mr)) * double(knobs.mr);
+  const double vectors = 32.0 / double(limits.registers);
+  // A small tile waits for its sums or for loads.
+  const double busy = double(knobs.mr * knobs.nr) * vectors / 2;
+  const double loads = double(knobs.mr + knobs.nr * 1.0) * vectors / 2;
+  const double efficiency = busy / std::max({busy, loads, 4.0});
+  const double steps = std::ceil(keys / double(knobs.keyBlock));
+  double task = keys * (tile * (dims * vectors / 2 / efficiency + exponential / lanes * 12));
+  task += steps * (tile * (dims * vectors + 20) + 50);
+  if (knobs.queryBlock > 1)
+    task += keys * dims * 4; // packing
+  else
+    task /= double(knobs.splits);
+  const int64_t tasks =
+      (limits.rows + knobs.queryBlock - 1) / knobs.queryBlock * limits.kvHeads * knobs.splits;
+  double cycles = double((tasks + limits.threads - 1) / limits.threads) * (task + perTask) + phase;
+  if (knobs.splits > 1)
+    cycles += phase + double(knobs.splits * limits.group) * dims * 8;
+  return cycles;
+}
+
+} // namespace
+
+Expected<AttentionOp> attention::supportedAttention(KernelOp kernel) {
+  auto refuse = [&](std::string why, std::string hint) {
+    return unusable("attention cannot be generated for the CPU", kernelName(kernel), std::move(why),
+                    std::move(hint));
+  };
+  Block &body = kernel.getBody().front();
+  auto op = dyn_cast<AttentionOp>(body.front());
+  auto yield = dyn_cast<YieldOp>(body.back());
+  if (!op || &body.back() != op->getNextNode() || yield.getNumOperands() != 1 ||
+      yield.getOperand(0) != op.getOutput())
+    return refuse("an attention kernel holds one transformer.attention and yields its result",
+                  "fuse nothing into it");
+  CacheType keys = op.getKeys().getType(), values = op.getValues().getType();
+  if (keys.getPage() != 0)
+    return refuse(fmt::format("transformer.attention reads a cache with pages of {} positions",
+                              keys.getPage()),
+                  "use a contiguous cache");
+  if (!keys.getElementType().isF32() || !values.getElementType().isF32())
+    return refuse("transformer.attention reads a cache that is not f32", "use caches of f32");
+  auto element = [](Value value) {
+    return cast<RankedTensorType>(value.getType()).getElementType();
+  };
+  if (!element(op.getQuery()).isF32() || !element(op.getOutput()).isF32())
+    return refuse("transformer.attention has activations that are not f32", "use f32 activations");
+  for (int64_t dim : {keys.getDim(), values.getDim()})
+    if (dim > maxHeadDim)
+      return refuse(fmt::format("transformer.attention has heads of {} values", dim),
+                    fmt::format("heads may have up to {}", maxHeadDim));
+  if (int64_t(op.getHeads()) > maxHeads)
+    return refuse(fmt::format("transformer.attention has {} heads", op.getHeads()),
+                  fmt::format("there may be up to {}", maxHeads));
+  return op;
+}
+
+Expected<Knobs> attention::readKnobs(KernelOp kernel, AttentionOp op, const CpuTarget &target,
+                                     const KnobValues &values) {
+  return checkKnobs(limitsOf(kernel, op, target, 1), values);
+}
+
+Expected<ScheduleSpace> attention::scheduleSpace(KernelOp kernel, const CpuTarget &target,
+                                                 int64_t threads) {
+  KF_TRY(AttentionOp op, supportedAttention(kernel));
+  const Limits limits = limitsOf(kernel, op, target, threads);
+  ScheduleSpace space;
+  space.analytic = analyticKnobs(limits, takesOneRow(limits));
+  space.complete = [limits](KnobValues given) {
+    const auto queryBlock = given.find("query_block");
+    KnobValues usual = analyticKnobs(limits, queryBlock == given.end() ? takesOneRow(limits)
+                                                                       : queryBlock->second == 1);
+    if (const auto mr = given.find("mr"); mr != given.end())
+      usual["nr"] = limits.tileVectors(std::max<int64_t>(mr->second, 1));
+    given.insert(usual.begin(), usual.end());
+    return given;
+  };
+  const bool one = space.analytic.at("query_block") == 1;
+  auto with = [&](const char *name, std::vector<int64_t> values) {
+    values.push_back(space.analytic.at(name));
+    std::sort(values.begin(), values.end());
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+    return values;
+  };
+  std::vector<int64_t> queryBlocks;
+  for (int64_t rows : {1, 2, 4, 8, 16, 24, 32, 48, 64, 96})
+    if (rows <= std::max<int64_t>(limits.rows, 1))
+      queryBlocks.push_back(rows);
+  space.knobs = {
+      {"query_block", with("query_block", queryBlocks), "rows of a task; 1: one row at a time"},
+      {"key_block", with("key_block", {32, 64, 96, 128, 192, 256}), "keys of a softmax step"},
+      {"mr", with("mr", {1, 2, 3, 4, 6, 8}), "rows of the register tile"},
+      {"nr", with("nr", {1, 2, 3, 4}), "vectors of the register tile"},
+      {"splits", one ? with("splits", {1, 2, 3, 4, 6, 8, 12, 16}) : with("splits", {1}),
+       "tasks that share a row's keys"},
+      {"split_keys", one ? with("split_keys", {64, 128, 256, 512}) : with("split_keys", {}),
+       "fewer keys are not split"},
+      {"prefetch", one ? with("prefetch", {0, 8, 16, 32}) : with("prefetch", {0}),
+       "rows of keys and values fetched ahead"},
+  };
+  space.check = [limits](const KnobValues &values) -> Status {
+    KF_TRY(Knobs knobs, checkKnobs(limits, values));
+    (void)knobs;
+    return {};
+  };
+  space.predict = [limits](const KnobValues &values) {
+    Expected<Knobs> knobs = checkKnobs(limits, values);
+    return knobs ? predictCycles(limits, *knobs) / 3e9 : HUGE_VAL;
+  };
+  return space;
+}

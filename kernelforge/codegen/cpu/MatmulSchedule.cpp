@@ -1,0 +1,394 @@
+// Schedules of the matmul family: what is legal, what is taken without measuring, what a search
+// tries, and how long a schedule may be expected to take.
+#include "kernelforge/codegen/cpu/MatmulSchedule.h"
+
+#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/KernelBuilder.h"
+#include "kernelforge/support/Host.h"
+
+#include "llvm/ADT/EquivalenceClasses.h"
+#include "llvm/ADT/SmallSet.h"
+
+#include <algorithm>
+#include <numeric>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::cpu;
+using namespace kernelforge::cpu::matmul;
+using namespace kernelforge::transformer;
+
+namespace {
+
+/// Rows up to which the analytic schedule dequantizes weights in registers, and up to which a
+/// search tries it.
+constexpr int64_t maxRegisterRows = 4, maxSearchedRegisterRows = 16;
+constexpr int64_t maxSplits = 64, maxBlock = int64_t(1) << 20;
+
+int64_t roundUp(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+int64_t ceilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
+
+/// Segments of `matmul` that `value` is computed from.
+void collectSegments(MatmulOp matmul, Value value, llvm::SmallSet<unsigned, 4> &segments) {
+  Operation *op = value.getDefiningOp();
+  if (!op)
+    return;
+  if (op == matmul) {
+    segments.insert(cast<OpResult>(value).getResultNumber());
+    return;
+  }
+  for (Value operand : op->getOperands())
+    collectSegments(matmul, operand, segments);
+}
+
+/// Everything that bounds a kernel's schedules, as plain numbers.
+struct Limits {
+  std::string name;        ///< of the kernel, for errors
+  int64_t rows = 1;        ///< the most that a launch has
+  int64_t depth = 1;       ///< K
+  int64_t columns = lanes; ///< that a tile must hold whole: a multiple of every rotated head
+  int64_t block = 8;       ///< elements of K that weights are read in
+  int64_t registers = 32;  ///< vector registers
+  int64_t perVector = 1;   ///< registers of 16 f32
+  bool plainInput = false; ///< rows are an argument, so that they can be read where they lie
+  bool quantized = false, needsSums = false, f32Panels = false;
+  double weightBytes = 0; ///< of one column
+  int64_t threads = 1;
+  SmallVector<int64_t> widths;      ///< columns of each group of segments
+  SmallVector<int64_t> groupCounts; ///< segments of each
+
+  int64_t blocks(int64_t nb) const {
+    int64_t count = 0;
+    for (int64_t n : widths)
+      count += ceilDiv(n, nb);
+    return count;
+  }
+  int64_t widest() const { return *std::max_element(widths.begin(), widths.end()); }
+  int64_t segments() const { return *std::max_element(groupCounts.begin(), groupCounts.end()); }
+};
+
+Limits limitsOf(KernelOp kernel, MatmulOp matmul, const CpuTarget &target, int64_t threads) {
+  Limits limits;
+  limits.name = kernelName(kernel);
+  limits.rows = rowsRange(kernel, matmul.getInput().getType()).second;
+  limits.depth = matmul.getK();
+  kernel.walk([&](RopeOp rope) {
+    limits.columns = std::lcm(limits.columns, static_cast<int64_t>(rope.getHeadDim()));
+  });
+  limits.f32Panels = !matmul.getTranspose();
+  for (Value weight : matmul.getWeights()) {
+    const ElementTypeInfo &element = info(*elementTypeOf(weight.getType()));
+    limits.block = std::max(limits.block, element.blockElements);
+    limits.quantized |= element.isQuantized();
+    limits.needsSums |= element.hasMin();
+    limits.f32Panels &= element.type == ElementType::F32;
+    limits.weightBytes =
+        std::max(limits.weightBytes,
+                 double(limits.depth) * double(element.blockBytes) / double(element.blockElements));
+  }
+  limits.registers = target.vectorBits() == 512 ? 32 : 16;
+  limits.perVector = target.vectorBits() == 512 ? 1 : 2;
+  limits.plainInput = isa<BlockArgument>(matmul.getInput());
+  limits.threads = std::max<int64_t>(1, threads);
+  for (const SegmentGroup &group : formGroups(kernel, matmul)) {
+    limits.widths.push_back(group.n);
+    limits.groupCounts.push_back(static_cast<int64_t>(group.segments.size()));
+  }
+  if (limits.widths.empty()) { // nothing is stored
+    limits.widths.push_back(lanes);
+    limits.groupCounts.push_back(1);
+  }
+  return limits;
+}
+
+Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
+  KnobReader read(limits.name, values);
+  KF_CHECK(read.checkNames({"panel", "mr", "groups", "mc", "kc", "nb", "unroll", "splits", "pack",
+                            "order", "prefetch"}));
+  Knobs knobs;
+  KF_TRY(int64_t panel, read.get("panel", 0, 1));
+  knobs.panel = panel != 0;
+  KF_TRY(knobs.nb, read.get("nb", limits.columns, maxBlock, limits.columns));
+  // Accumulators, one row of weights and one broadcast must fit in the registers.
+  const int64_t registers = limits.registers, perVector = limits.perVector;
+  KF_TRY(knobs.groups, read.get("groups", 1, (registers - 1) / (2 * perVector)));
+  const int64_t mostRows = (registers - 1 - knobs.groups * perVector) / (knobs.groups * perVector);
+  KF_TRY(knobs.mr, read.get("mr", 1, knobs.panel ? mostRows : 1));
+  const int64_t k = limits.depth, block = limits.block;
+  KF_TRY(knobs.kc, read.get("kc", std::min(k, block), roundUp(k, block), knobs.panel ? block : 1));
+  KF_TRY(knobs.mc, read.get("mc", knobs.mr, maxBlock, knobs.mr));
+  KF_TRY(knobs.unroll, read.get("unroll", 1, knobs.panel ? 16 : 1));
+  // A split has at least one panel, or block, of its own.
+  const int64_t pieces = knobs.panel ? ceilDiv(k, knobs.kc) : std::max<int64_t>(1, k / block);
+  KF_TRY(knobs.splits, read.get("splits", 1, std::min(maxSplits, pieces)));
+  KF_TRY(int64_t pack, read.get("pack", knobs.panel && !limits.plainInput ? 1 : 0, knobs.panel));
+  knobs.pack = pack != 0;
+  KF_TRY(int64_t order, read.get("order", 0, 1));
+  knobs.rowsFirst = order != 0;
+  KF_TRY(knobs.prefetch, read.get("prefetch", 0, knobs.panel ? 0 : 64));
+  knobs.kc = std::min(knobs.kc, k);
+  return knobs;
+}
+
+/// Depth of a panel whose `kc x 64` f32 stay in L2 with the rows that meet them.
+int64_t usualDepth(int64_t k) {
+  const int64_t kc = k <= 768 ? k : ceilDiv(k, ceilDiv(k, 512));
+  return std::min(roundUp(kc, 32), roundUp(k, 8));
+}
+
+/// The analytic schedule. Register tile: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1 broadcast
+/// of 32), 6 x 16 on AVX2 (12, 2, 1 of 16); one row where weights are dequantized in registers.
+/// Tasks of about 64 columns, whole heads, and up to 192 rows: of sizes near these the one whose
+/// tasks can be dealt out evenly. What counts is the work of the busiest thread; unpacking a panel
+/// costs about as much as 8 rows of it.
+KnobValues analyticKnobs(const Limits &limits, bool panel) {
+  const bool wide = limits.perVector == 1;
+  const int64_t mr = panel ? std::min<int64_t>(6, limits.rows) : 1;
+  const int64_t groups = wide ? 4 : panel ? 1 : 2;
+  const int64_t narrowest = roundUp(limits.widest(), lanes) / lanes;
+  int64_t kc = panel ? usualDepth(limits.depth) : limits.depth;
+  if (panel && kc % limits.block != 0)
+    kc = roundUp(kc, limits.block);
+
+  int64_t nb = 0, mc = 0, bestGroups = 0;
+  double least = 0;
+  auto consider = [&](int64_t g, int64_t blockColumns, int64_t blockRows) {
+    const int64_t tasks = limits.blocks(blockColumns) * ceilDiv(limits.rows, blockRows);
+    const double work = static_cast<double>(ceilDiv(tasks, limits.threads)) *
+                        static_cast<double>(blockColumns * limits.segments()) *
+                        static_cast<double>(blockRows + (panel ? 8 : 0));
+    // Only a clear gain is worth leaving the usual sizes.
+    if (nb == 0 || work < 0.97 * least) {
+      least = work;
+      nb = blockColumns, mc = blockRows, bestGroups = std::min(g, narrowest);
+    }
+  };
+  SmallVector<int64_t> rowCounts{maxRegisterRows};
+  if (panel)
+    rowCounts = {192, 144, 96, 48};
+  for (int64_t rows : rowCounts)
+    for (int64_t wanted : {64, 128})
+      consider(groups, roundUp(wanted, limits.columns), roundUp(std::min(limits.rows, rows), mr));
+  if (!panel && wide)
+    for (int64_t wanted : {96, 48})
+      consider(3, roundUp(wanted, limits.columns), std::min(limits.rows, maxRegisterRows));
+  nb = std::min(nb, roundUp(limits.widest(), limits.columns));
+
+  // Too few tasks for the threads and a long K: share it.
+  const int64_t tasks = limits.blocks(nb) * ceilDiv(limits.rows, mc);
+  const int64_t pieces = panel ? ceilDiv(limits.depth, kc) : limits.depth / limits.block;
+  int64_t splits = 1;
+  constexpr int64_t leastDepth = 2048; // below this a phase more costs what is gained
+  while (tasks * splits < limits.threads && 2 * splits <= pieces &&
+         limits.depth / (2 * splits) >= leastDepth)
+    splits *= 2;
+  return {{"panel", panel},
+          {"mr", mr},
+          {"groups", bestGroups},
+          {"mc", mc},
+          {"kc", kc},
+          {"nb", nb},
+          {"unroll", panel ? 4 : 1},
+          {"splits", splits},
+          {"pack", panel},
+          {"order", 0},
+          {"prefetch", 0}};
+}
+
+/// Cycles that the busiest thread takes, by counting what bounds each loop: multiply-adds, loads,
+/// bytes from beyond L2, and what tasks and phases cost. The constants are those of no processor in
+/// particular: 2 vector operations and 2 loads a cycle, 48 bytes a cycle from L2, 12 from beyond.
+double predictCycles(const Limits &limits, const Knobs &knobs) {
+  const double vector = static_cast<double>(limits.perVector);
+  const double depth = static_cast<double>(limits.depth) / static_cast<double>(knobs.splits);
+  const double rows = static_cast<double>(std::min(knobs.mc, roundUp(limits.rows, knobs.mr)));
+  const double tiles = static_cast<double>(ceilDiv(std::min(knobs.nb, limits.widest()),
+                                                   knobs.groups * lanes)); // of a task
+  const double groups = static_cast<double>(knobs.groups), mr = static_cast<double>(knobs.mr);
+  const double unpack = limits.quantized ? 2.5 : limits.f32Panels ? 0.0 : 1.5;
+  double task = 0;
+  if (knobs.panel) {
+    const double panels = std::max(1.0, depth / static_cast<double>(knobs.kc));
+    const double fmas = std::max(mr * groups * vector / 2, 4.0);
+    const double loads = (groups * vector + mr) / 2;
+    const double panelBytes = static_cast<double>(knobs.kc * knobs.groups * lanes * 4);
+    const double stream = groups * 64 / (panelBytes < 6e5 ? 48.0 : 12.0);
+    const double perStep =
+        std::max({fmas, loads, stream}) + 1.0 / static_cast<double>(knobs.unroll);
+    const double repeats = std::ceil(rows / mr);
+    task = tiles * depth * (groups * vector * unpack + repeats * perStep);
+    task += tiles * (panels - 1) * repeats * mr * groups * vector * 2; // sums go to memory and back
+    if (!knobs.pack)
+      task *= 1.03;
+  } else {
+    // A row of a group per block: chains of two sums for quants, one for plain numbers.
+    const double chains = groups * (limits.quantized ? 2.0 : 1.0) * vector;
+    const double perStep =
+        std::max(groups * vector * (1.0 + unpack) / 2, 4.0 * groups * vector / chains);
+    task = tiles * rows * depth * perStep;
+  }
+  const double weightBytes = limits.weightBytes / static_cast<double>(knobs.splits);
+  const double bytes = static_cast<double>(std::min(knobs.nb, limits.widest())) * weightBytes;
+  const double share = 12.0 / std::min(2.0, static_cast<double>(limits.threads));
+  task = std::max(task, bytes / share) * static_cast<double>(limits.segments()) + 200;
+
+  const int64_t tasks = limits.blocks(knobs.nb) * ceilDiv(limits.rows, knobs.mc) * knobs.splits;
+  double cycles = static_cast<double>(ceilDiv(tasks, limits.threads)) * task;
+  constexpr double phase = 1500;
+  const double threads = static_cast<double>(limits.threads);
+  if (knobs.panel ? knobs.pack : limits.needsSums || !limits.plainInput)
+    cycles += phase + static_cast<double>(limits.rows * limits.depth) * (knobs.panel ? 1.0 : 0.1) /
+                          std::min(threads, std::ceil(static_cast<double>(limits.rows) / mr));
+  if (knobs.splits > 1)
+    cycles +=
+        phase + static_cast<double>(limits.rows * limits.widest() * knobs.splits) / 4 / threads;
+  return cycles + phase;
+}
+
+/// `values` that are multiples of `multipleOf` and at most `most`, ascending, without repeats;
+/// `always` is among them.
+std::vector<int64_t> choices(ArrayRef<int64_t> values, int64_t multipleOf, int64_t most,
+                             int64_t always) {
+  std::vector<int64_t> result{always};
+  for (int64_t value : values)
+    if (value % multipleOf == 0 && value <= most)
+      result.push_back(value);
+  std::sort(result.begin(), result.end());
+  result.erase(std::unique(result.begin(), result.end()), result.end());
+  return result;
+}
+
+} // namespace
+
+SmallVector<SegmentGroup> cpu::matmul::formGroups(KernelOp kernel, MatmulOp matmul) {
+  llvm::EquivalenceClasses<unsigned> classes;
+  auto sinks = RowExpressions::sinks(kernel);
+  const unsigned count = matmul.getWeights().size();
+  SmallVector<unsigned> owner;
+  for (unsigned s = 0; s < count; ++s)
+    classes.insert(s);
+  for (const RowExpressions::Sink &sink : sinks) {
+    llvm::SmallSet<unsigned, 4> segments;
+    collectSegments(matmul, sink.value, segments);
+    unsigned first = segments.empty() ? 0 : *segments.begin();
+    for (unsigned s : segments)
+      classes.unionSets(first, s);
+    owner.push_back(first);
+  }
+  SmallVector<SegmentGroup> groups;
+  for (unsigned s = 0; s < count; ++s) {
+    if (classes.getLeaderValue(s) != s)
+      continue;
+    SegmentGroup group;
+    for (unsigned t = 0; t < count; ++t)
+      if (classes.isEquivalent(s, t))
+        group.segments.push_back(t);
+    for (auto [sink, first] : llvm::zip(sinks, owner))
+      if (classes.isEquivalent(s, first))
+        group.sinks.push_back(sink);
+    group.n = cast<RankedTensorType>(matmul.getOutputs()[s].getType()).getDimSize(1);
+    if (!group.sinks.empty())
+      groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+int64_t cpu::matmul::countBlocks(ArrayRef<SegmentGroup> groups, int64_t nb) {
+  int64_t count = 0;
+  for (const SegmentGroup &group : groups)
+    count += ceilDiv(group.n, nb);
+  return count;
+}
+
+Expected<MatmulOp> cpu::matmul::supportedMatmul(KernelOp kernel) {
+  auto matmul = cast<MatmulOp>(kernel.getRoot());
+  auto refuse = [&](const std::string &why, const std::string &hint) {
+    return unusable("matmul cannot be compiled for the CPU", kernelName(kernel), why, hint);
+  };
+  for (Value weight : matmul.getWeights()) {
+    if (!isa<BlockArgument>(weight))
+      return refuse("a weight is computed inside the kernel", "pass weights as arguments");
+    if (!matmul.getTranspose() && !layoutOf(weight.getType()))
+      return refuse("a weight has no layout", "run kernelforge-assign-layouts first");
+  }
+  for (Value bias : matmul.getBiases())
+    if (!cast<RankedTensorType>(bias.getType()).getElementType().isF32())
+      return refuse("a bias is not f32", "convert vectors to f32 at load");
+  return matmul;
+}
+
+Expected<Knobs> cpu::matmul::readKnobs(KernelOp kernel, MatmulOp matmul, const CpuTarget &target,
+                                       const KnobValues &values) {
+  return checkKnobs(limitsOf(kernel, matmul, target, 1), values);
+}
+
+Expected<ScheduleSpace> cpu::matmul::scheduleSpace(KernelOp kernel, const CpuTarget &target,
+                                                   int64_t threads) {
+  KF_TRY(MatmulOp matmul, supportedMatmul(kernel));
+  const Limits limits = limitsOf(kernel, matmul, target, threads);
+  ScheduleSpace space;
+  const bool usualForm = limits.rows > maxRegisterRows;
+  space.analytic = analyticKnobs(limits, usualForm);
+  space.complete = [limits, usualForm](KnobValues given) {
+    const auto panel = given.find("panel");
+    const KnobValues usual =
+        analyticKnobs(limits, panel == given.end() ? usualForm : panel->second != 0);
+    given.insert(usual.begin(), usual.end());
+    return given;
+  };
+  const KnobValues &usual = space.analytic;
+  auto value = [&](const char *name) { return usual.at(name); };
+  const int64_t widest = roundUp(limits.widest(), limits.columns);
+  const bool many = limits.rows > maxSearchedRegisterRows;
+  const bool fewTasks =
+      limits.blocks(64) * ceilDiv(limits.rows, 48) < 4 * limits.threads && limits.depth >= 1024;
+  std::vector<int64_t> forms{0, 1};
+  if (many)
+    forms = {1};
+  else if (limits.rows == 1)
+    forms = {0};
+  const bool anyPanel = forms.back() == 1;
+  space.knobs = {
+      {"panel", forms, "1: weights are expanded to a panel in L2; 0: in registers"},
+      {"mr",
+       anyPanel ? choices({1, 2, 4, 6, 8, 12}, 1, roundUp(limits.rows, 2), value("mr"))
+                : std::vector<int64_t>{1},
+       "rows of the register tile"},
+      {"groups", choices({1, 2, 3, 4}, 1, widest / lanes, value("groups")),
+       "columns of the register tile, in 16"},
+      {"mc", choices({4, 12, 24, 48, 96, 144, 192, 384}, 1, roundUp(limits.rows, 48), value("mc")),
+       "rows of a task"},
+      {"kc", choices({64, 128, 256, 512, 1024, 2048}, limits.block, limits.depth, value("kc")),
+       "depth of a panel"},
+      {"nb", choices({16, 32, 48, 64, 96, 128, 192, 256}, limits.columns, widest, value("nb")),
+       "columns of a task"},
+      {"unroll", anyPanel ? choices({1, 2, 4, 8}, 1, 8, value("unroll")) : std::vector<int64_t>{1},
+       "steps of k in the inner loop's body"},
+      {"splits",
+       fewTasks ? choices({1, 2, 4, 8}, 1, 8, value("splits")) : choices({}, 1, 1, value("splits")),
+       "tasks that share K"},
+      {"pack",
+       !anyPanel            ? std::vector<int64_t>{0}
+       : !limits.plainInput ? std::vector<int64_t>{value("pack"), 1}
+                            : std::vector<int64_t>{0, 1},
+       "1: rows are brought side by side first"},
+      {"order", limits.rows > 48 ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{0},
+       "neighbouring tasks have the same rows (0) or columns (1)"},
+      {"prefetch", many ? std::vector<int64_t>{0} : std::vector<int64_t>{0, 2, 8},
+       "blocks of weights asked for ahead"},
+  };
+  for (Knob &knob : space.knobs) {
+    std::sort(knob.values.begin(), knob.values.end());
+    knob.values.erase(std::unique(knob.values.begin(), knob.values.end()), knob.values.end());
+  }
+  space.check = [limits](const KnobValues &values) -> Status {
+    KF_TRY(Knobs knobs, checkKnobs(limits, values));
+    (void)knobs;
+    return {};
+  };
+  space.predict = [limits](const KnobValues &values) {
+    Expected<Knobs> knobs = checkKnobs(limits, values);
+    return knobs ? predictCycles(limits, *knobs) / 3e9 : HUGE_VAL;
+  };
+  return space;
+}

@@ -1,0 +1,47 @@
+// What the matmul family's emitter and its schedules share: which segments go together, the knobs,
+// their limits.
+#pragma once
+
+#include "kernelforge/codegen/cpu/Epilogue.h"
+#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/codegen/cpu/Target.h"
+
+namespace kernelforge::cpu::matmul {
+
+/// Knobs of a matmul's schedule.
+struct Knobs {
+  bool panel;       ///< unpack = panel (1) or registers (0)
+  int64_t mr;       ///< rows of the register tile
+  int64_t groups;   ///< groups of 16 columns of the register tile
+  int64_t mc;       ///< rows of a task, which share an unpacked panel; a multiple of mr
+  int64_t kc;       ///< depth of a panel
+  int64_t nb;       ///< columns of a task; whole heads where the epilogue rotates
+  int64_t unroll;   ///< panel: steps of k written out in the inner loop
+  int64_t splits;   ///< tasks that share K; a phase more adds their sums up, in order
+  bool pack;        ///< panel: rows are first brought side by side (1), or read where they lie (0)
+  bool rowsFirst;   ///< order: neighbouring tasks have the same rows (0) or the same columns (1)
+  int64_t prefetch; ///< registers: blocks of each group that are asked for ahead
+};
+
+/// Segments whose tiles an epilogue needs together (gate and up), with the sinks they feed.
+struct SegmentGroup {
+  llvm::SmallVector<unsigned> segments;
+  llvm::SmallVector<RowExpressions::Sink> sinks;
+  int64_t n = 0;
+};
+
+/// The segments of `matmul` by what is computed from them; those that nothing needs are left out.
+llvm::SmallVector<SegmentGroup> formGroups(transformer::KernelOp kernel,
+                                           transformer::MatmulOp matmul);
+
+/// Columns of all groups, in blocks of `nb`.
+int64_t countBlocks(llvm::ArrayRef<SegmentGroup> groups, int64_t nb);
+
+/// The kernel's matmul, if this family computes it.
+Expected<transformer::MatmulOp> supportedMatmul(transformer::KernelOp kernel);
+
+/// The knobs of `values`, checked against what kernel and target allow.
+Expected<Knobs> readKnobs(transformer::KernelOp kernel, transformer::MatmulOp matmul,
+                          const CpuTarget &target, const KnobValues &values);
+
+} // namespace kernelforge::cpu::matmul

@@ -87,7 +87,7 @@ namespace {
 /// Where the rows of a run stand: which sequence, which position, which slot.
 class Placement {
 public:
-  Placement(const FunctionSignature &signature, const SizeValues &sizes) {
+  Placement(const FunctionSignature &signature, const SizeValues &sizes, int64_t wantedPast) {
     bool paged = false;
     int64_t limit = INT32_MAX, tableWidth = 0;
     for (const FunctionArgument &argument : signature.arguments) {
@@ -113,7 +113,7 @@ public:
     // A past of some rows where there is room for one.
     const int64_t perSequence = (rows + sequences - 1) / sequences;
     limit = std::max<int64_t>(limit, 1);
-    past = std::clamp<int64_t>(limit - perSequence, 0, 7);
+    past = std::clamp<int64_t>(limit - perSequence, 0, wantedPast);
     positions = limit;
     span = paged ? tableWidth * page : std::min(limit, past + perSequence);
     for (int64_t r = 0; r < rows; ++r) {
@@ -244,10 +244,11 @@ static Status checkTotal(const FunctionSignature &signature, const SizeValues &s
 }
 
 Expected<FunctionData> kernelforge::randomData(const FunctionSignature &signature,
-                                               const SizeValues &sizes, uint64_t seed) {
+                                               const SizeValues &sizes, uint64_t seed,
+                                               int64_t past) {
   FunctionData data;
   data.sizes = sizes;
-  const Placement placement(signature, sizes);
+  const Placement placement(signature, sizes, past);
   KF_CHECK(checkTotal(signature, sizes, placement.slots()));
   RandomFiller filler(placement, sizes, seed);
   for (const FunctionArgument &argument : signature.arguments) {

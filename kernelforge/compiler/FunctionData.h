@@ -51,9 +51,10 @@ struct FunctionData {
 
 /// Random values for all arguments, the same for the same seed: numbers of both signs, weights
 /// scaled by their width; indices in range that fit together: rows follow each other in their
-/// sequences, after a past, and every sequence has room in the caches.
+/// sequences, after a past of up to `past` positions where there is room for one, and every
+/// sequence has room in the caches.
 Expected<FunctionData> randomData(const FunctionSignature &signature, const SizeValues &sizes,
-                                  uint64_t seed);
+                                  uint64_t seed, int64_t past = 7);
 
 /// Memory for the results of a run at these sizes.
 Expected<std::vector<TensorData>> allocateResults(const FunctionSignature &signature,

@@ -117,8 +117,8 @@ Expected<EmittedKernel> kernelforge::emitKernelModule(KernelOp kernel, const Cpu
   return emitted;
 }
 
-/// Emits a kernel's function at the end of `module`, in the LLVM dialect with `lower`; there it takes
-/// the place of the one that the kernel names.
+/// Emits a kernel's function at the end of `module`, in the LLVM dialect with `lower`; there it
+/// takes the place of the one that the kernel names.
 static Expected<Launching> emitInto(ModuleOp module, KernelOp kernel, const CpuTarget &target,
                                     const std::string &entry, bool lower) {
   Operation *before = SymbolTable::lookupSymbolIn(module, entry);
@@ -203,9 +203,8 @@ static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target
   return artifact;
 }
 
-Expected<std::vector<Artifact>> kernelforge::compileKernels(ModuleOp module,
-                                                            const CpuTarget &target,
-                                                            const ObjectCache &cache) {
+Expected<std::vector<Artifact>>
+kernelforge::compileKernels(ModuleOp module, const CpuTarget &target, const ObjectCache &cache) {
   SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
   loadAllStages(module.getContext());
   initializeCpuTarget();

@@ -324,8 +324,7 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
     KF_TRY(std::filesystem::path folder, objectsDirectory());
     cache = ObjectCache::open(folder);
   }
-  KF_TRY(std::vector<Artifact> artifacts,
-         compileKernels(*module, pipeline.target, cache));
+  KF_TRY(std::vector<Artifact> artifacts, compileKernels(*module, pipeline.target, cache));
   func::FuncOp only;
   if (!options.function.empty()) {
     KF_TRY(only, findFunction(*module, options.function));

@@ -3,6 +3,7 @@
 
 #include "kernelforge/compiler/FunctionData.h"
 #include "kernelforge/compiler/Session.h"
+#include "kernelforge/compiler/Verification.h"
 #include "kernelforge/measure/Accuracy.h"
 
 namespace kernelforge::cli {
@@ -36,17 +37,5 @@ private:
   std::vector<int64_t> sizes;
   std::vector<void *> results;
 };
-
-/// Runs the function of `module` by the operations' reference semantics on a copy of `data` as it
-/// is before a run; gives the results and written caches, in that order.
-Expected<std::vector<TensorData>>
-runReference(mlir::ModuleOp module, const FunctionSignature &signature, const FunctionData &data);
-
-/// The results and the caches that the function writes, in that order.
-std::vector<const TensorData *> outputsOf(const FunctionSignature &signature,
-                                          const FunctionData &data);
-
-/// What a result of that type may differ from its reference, as a multiple of the largest value.
-double toleranceOf(ElementType type);
 
 } // namespace kernelforge::cli

@@ -1,0 +1,171 @@
+#include "kernelforge/autotune/Messages.h"
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include <poll.h>
+#include <sys/socket.h>
+
+using namespace kernelforge;
+
+namespace {
+
+/// Before each message: the bytes of its two parts.
+struct Header {
+  uint64_t jsonBytes, otherBytes;
+};
+constexpr uint64_t mostBytes = uint64_t(1) << 30;
+
+bool sendAll(int socket, const void *data, size_t bytes) {
+  const char *from = static_cast<const char *>(data);
+  while (bytes > 0) {
+    const ssize_t sent = ::send(socket, from, bytes, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR)
+      continue;
+    if (sent <= 0)
+      return false;
+    from += sent;
+    bytes -= static_cast<size_t>(sent);
+  }
+  return true;
+}
+
+using Clock = std::chrono::steady_clock;
+
+Received receiveAll(int socket, void *data, size_t bytes, Clock::time_point deadline,
+                    bool forEver) {
+  char *to = static_cast<char *>(data);
+  while (bytes > 0) {
+    int wait = -1;
+    if (!forEver) {
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+      if (left <= 0)
+        return Received::TimedOut;
+      wait = static_cast<int>(std::min<int64_t>(left, 1'000'000));
+    }
+    pollfd waiting{socket, POLLIN, 0};
+    const int ready = ::poll(&waiting, 1, wait);
+    if (ready < 0 && errno == EINTR)
+      continue;
+    if (ready == 0)
+      continue; // the deadline is looked at above
+    const ssize_t got = ::recv(socket, to, bytes, 0);
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got <= 0)
+      return Received::Closed;
+    to += got;
+    bytes -= static_cast<size_t>(got);
+  }
+  return Received::Message;
+}
+
+Json extentJson(const Extent &extent) {
+  return Json::array({extent.multiplier, extent.size, extent.divisor});
+}
+Extent extentFrom(const Json &json) { return {json[0], json[1], json[2]}; }
+
+} // namespace
+
+bool kernelforge::sendMessage(int socket, const Message &message) {
+  const std::string json = message.json.dump();
+  const Header header{json.size(), message.bytes.size()};
+  return sendAll(socket, &header, sizeof(header)) && sendAll(socket, json.data(), json.size()) &&
+         sendAll(socket, message.bytes.data(), message.bytes.size());
+}
+
+Received kernelforge::receiveMessage(int socket, Message &message, double seconds) {
+  const bool forEver = seconds < 0;
+  const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                           std::chrono::duration<double>(forEver ? 0.0 : seconds));
+  Header header{};
+  Received got = receiveAll(socket, &header, sizeof(header), deadline, forEver);
+  if (got != Received::Message)
+    return got;
+  if (header.jsonBytes > mostBytes || header.otherBytes > mostBytes)
+    return Received::Broken;
+  std::string json(header.jsonBytes, '\0');
+  message.bytes.resize(header.otherBytes);
+  if ((got = receiveAll(socket, json.data(), json.size(), deadline, forEver)) != Received::Message)
+    return got;
+  if ((got = receiveAll(socket, message.bytes.data(), message.bytes.size(), deadline, forEver)) !=
+      Received::Message)
+    return got;
+  message.json = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  return message.json.is_object() ? Received::Message : Received::Broken;
+}
+
+Message kernelforge::programMessage(const Program &program) {
+  Message message;
+  Json &json = message.json;
+  json["function"] = program.function;
+  json["arena_bytes"] = program.arenaBytes;
+  json["arguments"] = program.arguments;
+  json["results"] = program.results;
+  for (const ProgramSize &size : program.sizes)
+    json["sizes"].push_back(Json::array({size.name, size.min, size.max}));
+  for (const Buffer &buffer : program.buffers)
+    json["buffers"].push_back({{"name", buffer.name},
+                               {"kind", static_cast<int>(buffer.kind)},
+                               {"bytes", extentJson(buffer.bytes)},
+                               {"offset", buffer.offset}});
+  for (const Launch &launch : program.launches)
+    json["launches"].push_back(
+        {{"artifact", launch.artifact}, {"buffers", launch.buffers}, {"sizes", launch.sizes}});
+  for (const Artifact &artifact : program.artifacts) {
+    Json phases = Json::array();
+    for (const Phase &phase : artifact.phases) {
+      Json grid = Json::array();
+      for (const Extent &extent : phase.grid)
+        grid.push_back(extentJson(extent));
+      phases.push_back({{"grid", grid}, {"scratch_bytes", phase.scratchBytes}});
+    }
+    json["artifacts"].push_back({{"kernel", artifact.kernel},
+                                 {"entry", artifact.entry},
+                                 {"code_bytes", artifact.code.size()},
+                                 {"size_names", artifact.sizeNames},
+                                 {"workspace_bytes", extentJson(artifact.workspaceBytes)},
+                                 {"phases", phases}});
+    message.bytes += artifact.code;
+  }
+  return message;
+}
+
+Program kernelforge::programFrom(const Message &message) {
+  const Json &json = message.json;
+  Program program;
+  program.function = json["function"];
+  program.arenaBytes = json["arena_bytes"];
+  program.arguments = json["arguments"].get<std::vector<int>>();
+  program.results = json["results"].get<std::vector<int>>();
+  if (json.contains("sizes"))
+    for (const Json &size : json["sizes"])
+      program.sizes.push_back({size[0], size[1], size[2]});
+  for (const Json &buffer : json["buffers"])
+    program.buffers.push_back({buffer["name"], static_cast<BufferKind>(buffer["kind"].get<int>()),
+                               extentFrom(buffer["bytes"]), buffer["offset"]});
+  for (const Json &launch : json["launches"])
+    program.launches.push_back({launch["artifact"], launch["buffers"].get<std::vector<int>>(),
+                                launch["sizes"].get<std::vector<int>>(), -1});
+  size_t offset = 0;
+  for (const Json &from : json["artifacts"]) {
+    Artifact artifact;
+    artifact.kernel = from["kernel"];
+    artifact.entry = from["entry"];
+    artifact.code = message.bytes.substr(offset, from["code_bytes"].get<size_t>());
+    offset += artifact.code.size();
+    artifact.sizeNames = from["size_names"].get<std::vector<std::string>>();
+    artifact.workspaceBytes = extentFrom(from["workspace_bytes"]);
+    for (const Json &described : from["phases"]) {
+      Phase phase;
+      for (const Json &extent : described["grid"])
+        phase.grid.push_back(extentFrom(extent));
+      phase.scratchBytes = described["scratch_bytes"];
+      artifact.phases.push_back(std::move(phase));
+    }
+    program.artifacts.push_back(std::move(artifact));
+  }
+  return program;
+}

@@ -1,0 +1,133 @@
+#include "kernelforge/compiler/KernelProblem.h"
+
+#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/compiler/KernelCompiler.h"
+#include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/compiler/Verification.h"
+#include "kernelforge/support/Json.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+/// A module of its own for a kernel, with a function that launches it on its arguments.
+static OwningOpRef<ModuleOp> moduleFor(KernelOp kernel) {
+  auto parent = kernel->getParentOfType<ModuleOp>();
+  OpBuilder builder(kernel.getContext());
+  const Location loc = kernel.getLoc();
+  OwningOpRef<ModuleOp> module = ModuleOp::create(loc);
+  (*module)->setAttrs(parent->getAttrs());
+  builder.setInsertionPointToEnd(module->getBody());
+  auto copy = cast<KernelOp>(builder.clone(*kernel));
+  copy.setSymName("kernel");
+  copy.removeCodeAttr();
+  copy.removePhasesAttr();
+  copy.removeWorkspaceAttr();
+  auto function = builder.create<func::FuncOp>(
+      loc, "run", builder.getFunctionType(kernel.getArgumentTypes(), kernel.getResultTypes()));
+  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+    function.setArgAttr(i, sizeAttrName, kernel.getSize(i));
+  builder.setInsertionPointToEnd(function.addEntryBlock());
+  auto launch = builder.create<LaunchOp>(loc, kernel.getResultTypes(), "kernel",
+                                         function.getArguments(), IntegerAttr());
+  builder.create<func::ReturnOp>(loc, launch.getOutputs());
+  return module;
+}
+
+std::span<const std::byte> ProblemData::argument(size_t index) const {
+  if (packed[index].size() > 0)
+    return packed[index].span();
+  const TensorData &tensor = data.arguments[index];
+  return {tensor.memory.data(), tensor.bytes()};
+}
+
+Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
+                                                               const ProblemOptions &options) {
+  std::unique_ptr<KernelProblem> problem(new KernelProblem);
+  KernelProblem &p = *problem;
+  p.settings = options;
+  p.kernelName = kernel.getSymName().str();
+  p.kernelFamily = kernel.getFamily().str();
+  p.identity = kernelHash(kernel);
+  p.cost = costOf(kernel);
+  KF_TRY(p.schedules, cpu::scheduleSpace(kernel, options.target, options.threads));
+  p.module = moduleFor(kernel);
+  KF_TRY(p.function, readSignature(p.module->lookupSymbol<func::FuncOp>("run")));
+  SizeValues sizes = options.sizes;
+  for (const ProgramSize &size : p.function.sizes)
+    sizes.try_emplace(size.name, size.max);
+  KF_TRY(sizes, chooseSizes(p.function, sizes));
+
+  const std::vector<Type> types = declaredTypes(*p.module, "run");
+  for (int set = 0; set < options.dataSets; ++set) {
+    ProblemData data;
+    KF_TRY(data.data, randomData(p.function, sizes, options.seed + set, options.past));
+    KF_TRY(std::vector<TensorData> reference, runReference(*p.module, p.function, data.data));
+    for (const TensorData &output : reference)
+      data.references.push_back(output.toFloats());
+    for (size_t i = 0; i < types.size(); ++i) {
+      data.packed.emplace_back();
+      if (layoutOf(types[i])) {
+        KF_TRY(data.packed.back(), packWeight(data.data.arguments[i]));
+      }
+    }
+    p.sets.push_back(std::move(data));
+  }
+  return problem;
+}
+
+Expected<std::shared_ptr<const Program>> KernelProblem::compile(const KnobValues &schedule) const {
+  OwningOpRef<ModuleOp> copy = ModuleOp(module.get()).clone();
+  auto kernel = copy->lookupSymbol<KernelOp>("kernel");
+  kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), schedule));
+  KF_TRY(std::vector<Artifact> artifacts,
+         compileKernels(*copy, settings.target, ObjectCache::disabled()));
+  artifacts.front().kernel = kernelName;
+  KF_TRY(Program program, buildProgram(copy->lookupSymbol<func::FuncOp>("run"), artifacts));
+  return std::make_shared<const Program>(std::move(program));
+}
+
+double KernelProblem::flops() const {
+  const std::vector<int64_t> values = sets.front().data.sizeList(function);
+  return cost.flops(values.data(), settings.past + 1);
+}
+
+double KernelProblem::bytes() const {
+  const std::vector<int64_t> values = sets.front().data.sizeList(function);
+  return cost.bytes(values.data(), settings.past + 1);
+}
+
+std::string kernelforge::problemText(KernelOp kernel) {
+  Json json = Json::object();
+  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+    json["max_" + kernel.getSize(i).getName().str()] = kernel.getSize(i).getMax();
+  std::string types, operations;
+  int number = 0;
+  for (Type type : kernel.getArgumentTypes()) {
+    if (auto cache = dyn_cast<CacheType>(type)) {
+      json["heads"] = cache.getHeads();
+      json["dim"] = cache.getDim();
+      types += "cache ";
+    }
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    if (!tensor)
+      continue;
+    if (std::optional<ElementType> element = elementTypeOf(tensor))
+      types += std::string(info(*element).name);
+    types += layoutOf(tensor) ? " packed " : " ";
+    for (int64_t extent : tensor.getShape())
+      if (!ShapedType::isDynamic(extent))
+        json["extent" + std::to_string(number++)] = std::max<int64_t>(extent, 1);
+  }
+  for (Operation &op : kernel.getBody().front().without_terminator()) {
+    operations += op.getName().stripDialect().str() + " ";
+    if (auto attention = dyn_cast<AttentionOp>(op))
+      json["query_heads"] = static_cast<int64_t>(attention.getHeads());
+  }
+  json["types"] = types;
+  json["operations"] = operations;
+  return json.dump();
+}

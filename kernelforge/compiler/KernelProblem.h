@@ -1,0 +1,77 @@
+// One kernel by itself: sizes, data with what must come out, and code for any schedule. What
+// tuning, records and evaluation measure.
+#pragma once
+
+#include "kernelforge/backend/Program.h"
+#include "kernelforge/codegen/ScheduleSpace.h"
+#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/compiler/FunctionData.h"
+#include "kernelforge/ir/Transformer.h"
+
+#include "mlir/IR/OwningOpRef.h"
+
+namespace kernelforge {
+
+/// Inputs of one run, weights in the layout that the kernel reads, and what must come out.
+struct ProblemData {
+  FunctionData data;
+  std::vector<PageMemory> packed;             ///< by argument; empty where it is read row-major
+  std::vector<std::vector<float>> references; ///< of each output: results, then written caches
+
+  /// The bytes that argument `index` is passed as.
+  std::span<const std::byte> argument(size_t index) const;
+};
+
+struct ProblemOptions {
+  CpuTarget target;
+  int threads = 1;
+  SizeValues sizes;  ///< of the run; those not given are the largest of their range
+  int64_t past = 0;  ///< positions in the caches before the rows of the run
+  int dataSets = 2;  ///< independent inputs
+  uint64_t seed = 0; ///< of the inputs
+};
+
+/// A kernel of some module as a problem of its own. The module may go; its context must stay.
+class KernelProblem {
+public:
+  /// Unusable where the kernel cannot be run by itself or compiled for the target.
+  static Expected<std::unique_ptr<KernelProblem>> create(transformer::KernelOp kernel,
+                                                         const ProblemOptions &options);
+
+  /// All schedules of the kernel for the target and threads.
+  const ScheduleSpace &space() const { return schedules; }
+
+  /// A program of one launch: the kernel with that schedule. Unusable where it is not legal.
+  Expected<std::shared_ptr<const Program>> compile(const KnobValues &schedule) const;
+
+  const FunctionSignature &signature() const { return function; }
+  const std::vector<ProblemData> &data() const { return sets; }
+  const ProblemOptions &options() const { return settings; }
+  const SizeValues &sizes() const { return sets.front().data.sizes; }
+
+  const std::string &name() const { return kernelName; } ///< in its module
+  const std::string &family() const { return kernelFamily; }
+  const std::string &hash() const { return identity; } ///< without schedule
+
+  /// Operations and bytes of a run, at the least.
+  double flops() const;
+  double bytes() const;
+
+private:
+  KernelProblem() = default;
+
+  ProblemOptions settings;
+  mlir::OwningOpRef<mlir::ModuleOp> module; ///< the kernel and a function that launches it
+  std::string kernelName, kernelFamily, identity;
+  FunctionSignature function;
+  ScheduleSpace schedules;
+  KernelCost cost;
+  std::vector<ProblemData> sets;
+};
+
+/// What a kernel computes, as the JSON object that records are keyed by and compared by for
+/// transfer: the most rows of its range, the extents of its operands, types and layouts, the
+/// operations. Numbers are positive.
+std::string problemText(transformer::KernelOp kernel);
+
+} // namespace kernelforge

@@ -1,0 +1,81 @@
+#include "kernelforge/compiler/Verification.h"
+
+#include "kernelforge/backend/reference/Interpreter.h"
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/kernels/Layout.h"
+
+#include <algorithm>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+double kernelforge::toleranceOf(ElementType type) {
+  switch (type) {
+  case ElementType::F16:
+    return 2e-3;
+  case ElementType::BF16:
+    return 1e-2;
+  default:
+    return 1e-4;
+  }
+}
+
+std::vector<const TensorData *> kernelforge::outputsOf(const FunctionSignature &signature,
+                                                       const FunctionData &data) {
+  std::vector<const TensorData *> outputs;
+  for (const TensorData &result : data.results)
+    outputs.push_back(&result);
+  for (size_t i = 0; i < signature.arguments.size(); ++i)
+    if (signature.arguments[i].written)
+      outputs.push_back(&data.arguments[i]);
+  return outputs;
+}
+
+std::vector<Type> kernelforge::declaredTypes(ModuleOp module, StringRef name) {
+  std::vector<Type> types;
+  for (Type type : module.lookupSymbol<func::FuncOp>(name).getArgumentTypes())
+    if (!type.isIndex())
+      types.push_back(type);
+  return types;
+}
+
+Expected<PageMemory> kernelforge::packWeight(const TensorData &weight) {
+  const int64_t rows = weight.shape[0], width = weight.shape[1];
+  const int64_t padded = (rows + interleavedRows - 1) / interleavedRows * interleavedRows;
+  KF_TRY(PageMemory memory, PageMemory::allocate(padded * *rowBytes(weight.type, width)));
+  packInterleaved(weight.type, weight.memory.data(), rows, width, memory.data());
+  return memory;
+}
+
+Expected<std::vector<TensorData>> kernelforge::runReference(ModuleOp module,
+                                                            const FunctionSignature &signature,
+                                                            const FunctionData &data) {
+  KF_TRY(Interpreter interpreter, Interpreter::create(module, signature.name));
+  const std::vector<Type> types = declaredTypes(module, signature.name);
+  std::vector<TensorData> written;
+  std::vector<PageMemory> packed;
+  std::vector<void *> arguments, results;
+  for (size_t i = 0; i < data.arguments.size(); ++i) {
+    const TensorData &argument = data.arguments[i];
+    if (signature.arguments[i].written) {
+      KF_TRY(TensorData copy, argument.clone());
+      arguments.push_back(copy.memory.data());
+      written.push_back(std::move(copy));
+    } else if (layoutOf(types[i])) {
+      KF_TRY(PageMemory memory, packWeight(argument));
+      arguments.push_back(memory.data());
+      packed.push_back(std::move(memory));
+    } else {
+      arguments.push_back(argument.memory.data());
+    }
+  }
+  KF_TRY(std::vector<TensorData> outputs, allocateResults(signature, data.sizes));
+  for (TensorData &result : outputs)
+    results.push_back(result.memory.data());
+  const std::vector<int64_t> sizes = data.sizeList(signature);
+  KF_CHECK(interpreter.run(Bindings{sizes, arguments, results}));
+  for (TensorData &cache : written)
+    outputs.push_back(std::move(cache));
+  return outputs;
+}

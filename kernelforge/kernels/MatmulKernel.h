@@ -97,8 +97,8 @@ public:
   virtual MatmulSupport supports(const MatmulProblem &problem) const = 0;
 
   /// The schedules of a problem that supports() accepts; nothing where there is no choice.
-  virtual std::optional<ScheduleSpace> scheduleSpace(const MatmulProblem &problem,
-                                                     int threads) const {
+  virtual std::optional<ScheduleSpace> scheduleSpace(const MatmulProblem & /*problem*/,
+                                                     int /*threads*/) const {
     return std::nullopt;
   }
 

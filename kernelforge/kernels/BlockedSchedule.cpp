@@ -14,16 +14,23 @@ Blocking kernelforge::blockingOf(const KnobValues &schedule) {
   return {schedule.at("mc"), schedule.at("nc"), schedule.at("kc"), schedule.at("pack") != 0};
 }
 
+/// The size, a multiple of `unit`, of equal parts of `size` that are at most `most`: so that the
+/// last one is no sliver.
+static int64_t equalParts(int64_t size, int64_t most, int64_t unit) {
+  const int64_t units = (size + unit - 1) / unit;
+  const int64_t parts = (units * unit + most - 1) / most;
+  return (units + parts - 1) / parts * unit;
+}
+
 std::vector<KnobRule> kernelforge::blockingRules(const MatmulProblem &problem,
                                                  const MatmulArea &area) {
   const int64_t columns = tileKernels().columns, unit = depthUnit(problem);
   // A panel fills half of the L2 cache at most; the other half is for the input and the result.
   const int64_t l2 = host().l2Bytes > 0 ? host().l2Bytes : int64_t(1) << 20;
   const int64_t depth = area.kEnd - area.kBegin;
-  // Equal parts, so that the last one is not a sliver.
-  const int64_t parts = (depth + 511) / 512;
-  const int64_t kc = ((depth + parts - 1) / parts + unit - 1) / unit * unit;
-  const int64_t nc = std::max(columns, l2 / 2 / 4 / kc / columns * columns);
+  const int64_t kc = equalParts(depth, 512, unit);
+  const int64_t widest = std::max(columns, l2 / 2 / 4 / kc / columns * columns);
+  const int64_t nc = equalParts(area.columnEnd - area.columnBegin, widest, columns);
   // Where rows are few the panel is read too rarely to be worth packing.
   const bool fewRows = area.rowEnd - area.rowBegin <= 4;
   return {

@@ -2,8 +2,6 @@
 // level's target attribute. All loads and stores are unaligned ones.
 #include "kernelforge/kernels/TileKernels.h"
 
-#include "kernelforge/kernels/Processor.h"
-
 #include <cstring>
 
 using namespace kernelforge;
@@ -149,8 +147,8 @@ KF_LEVEL(Portable, , V4, 4, 4);
 
 } // namespace
 
-const TileKernels &kernelforge::tileKernels() {
-  switch (vectorLevel()) {
+const TileKernels &kernelforge::tileKernels(VectorLevel level) {
+  switch (level) {
   case VectorLevel::Avx512:
     return levelAvx512;
   case VectorLevel::Avx2:

@@ -1,7 +1,9 @@
 // The innermost loops of the hand-written matmul, for each level of vector instructions.
 #pragma once
 
+#include "kernelforge/kernels/Processor.h"
 #include <cstddef>
+
 #include <cstdint>
 
 namespace kernelforge {
@@ -30,7 +32,7 @@ struct TileKernels {
   void (*dot)(int64_t k, const float *x, const float *rows, int64_t stride, float *sums);
 };
 
-/// The loops for this processor.
-const TileKernels &tileKernels();
+/// The loops of a level, by default the best that this processor has.
+const TileKernels &tileKernels(VectorLevel level = vectorLevel());
 
 } // namespace kernelforge

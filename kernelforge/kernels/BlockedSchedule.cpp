@@ -3,6 +3,7 @@
 #include "kernelforge/support/Host.h"
 
 #include <algorithm>
+#include <cmath>
 
 using namespace kernelforge;
 
@@ -57,18 +58,14 @@ double kernelforge::predictBlocked(const MatmulProblem &problem, const MatmulAre
   const auto rows = double(area.rowEnd - area.rowBegin);
   const auto columns = double(area.columnEnd - area.columnBegin);
   const auto depth = double(area.kEnd - area.kBegin);
-  const double lanes = double(tileKernels().columns) / 3, clock = 3e9;
+  const auto width = double(tileKernels().columns);
+  const double lanes = width / 3, clock = 3e9;
   // Whole tiles are computed where only a part of one is wanted.
-  const double padded = [&] {
-    const auto up = [](double value, double to) {
-      return double(int64_t((value + to - 1) / to)) * to;
-    };
-    return blocking.pack ? rows * up(columns, 3 * lanes) : rows * columns;
-  }();
-  const double arithmetic = padded * depth / (blocking.pack ? 2 : 0.5) / lanes;
+  const double computed = blocking.pack ? std::ceil(columns / width) * width : columns;
+  const double arithmetic = rows * computed * depth / (blocking.pack ? 2 : 0.5) / lanes;
   const double expansion = problem.weights == ElementType::F32 ? 0 : 3;
   const double weight = columns * depth * (expansion + (blocking.pack ? 1 : 0));
-  const double passes = double((area.columnEnd - area.columnBegin + blocking.nc - 1) / blocking.nc);
+  const double passes = std::ceil(columns / double(blocking.nc));
   const double input = blocking.pack ? passes * rows * depth * 0.5 : 0;
   const double results = rows * columns * depth / double(blocking.kc) * 0.25;
   const double bytes = columns * depth * double(t.blockBytes) / double(t.blockElements);

@@ -3,8 +3,6 @@
 #include "kernelforge/kernels/MatmulVariants.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -22,14 +20,23 @@ MatmulRegistry &MatmulRegistry::global() {
 }
 
 Status MatmulRegistry::add(std::unique_ptr<MatmulKernel> kernel) {
-  if (find(kernel->name()))
+  if (std::ranges::any_of(kernels, [&](const auto &k) { return k->name() == kernel->name(); }))
     return unusable("variant cannot be added", std::string(kernel->name()),
                     "there is one of that name already", "give it a name of its own");
   kernels.push_back(std::move(kernel));
   return {};
 }
 
+void MatmulRegistry::addBeforeMain(std::unique_ptr<MatmulKernel> kernel) {
+  std::string name(kernel->name());
+  if (!add(std::move(kernel)))
+    disputed.push_back(std::move(name));
+}
+
 Expected<const MatmulKernel *> MatmulRegistry::find(std::string_view name) const {
+  if (std::ranges::find(disputed, name) != disputed.end())
+    return unusable("variant is not known", std::string(name), "two variants claim this name",
+                    "give one of them another");
   std::vector<std::string_view> names;
   for (const auto &kernel : kernels) {
     if (kernel->name() == name)
@@ -38,11 +45,4 @@ Expected<const MatmulKernel *> MatmulRegistry::find(std::string_view name) const
   }
   return unusable("variant is not known", std::string(name), "there is none of that name",
                   fmt::format("there are {}", fmt::join(names, ", ")));
-}
-
-void kernelforge::registerMatmulOrExit(std::unique_ptr<MatmulKernel> kernel) {
-  if (Status added = MatmulRegistry::global().add(std::move(kernel)); !added) {
-    std::fprintf(stderr, "kernelforge: error: %s\n", added.error().line().c_str());
-    std::exit(static_cast<int>(added.error().kind));
-  }
 }

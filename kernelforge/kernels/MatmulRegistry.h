@@ -16,6 +16,9 @@ public:
   /// Unusable where a variant of that name is there already.
   Status add(std::unique_ptr<MatmulKernel> kernel);
 
+  /// As add(), where nobody would see an error: a name that two claim is refused by find().
+  void addBeforeMain(std::unique_ptr<MatmulKernel> kernel);
+
   /// The variant of a name. Unusable, with the names that there are, where there is none.
   Expected<const MatmulKernel *> find(std::string_view name) const;
 
@@ -23,16 +26,14 @@ public:
 
 private:
   std::vector<std::unique_ptr<MatmulKernel>> kernels;
+  std::vector<std::string> disputed; ///< names that addBeforeMain() found taken
 };
 
-/// Adds `kernel` to the global registry; prints the error and exits where that fails.
-void registerMatmulOrExit(std::unique_ptr<MatmulKernel> kernel);
-
-/// Adds a variant to the global registry before main: `static RegisterMatmul<MyMatmul> added;` in a
+/// Adds a variant to the global registry before main: `const RegisterMatmul<MyMatmul> added;` in a
 /// source file of a program. (An object file of a static library is linked only where something
-/// refers to it, so the built-in variants are a list: MatmulVariants.h.) A name that is taken ends
-/// the program with a message.
+/// refers to it, so the built-in variants are a list: MatmulVariants.h.)
 template <typename Kernel> struct RegisterMatmul {
-  RegisterMatmul() { registerMatmulOrExit(std::make_unique<Kernel>()); }
+  RegisterMatmul() { MatmulRegistry::global().addBeforeMain(std::make_unique<Kernel>()); }
 };
+
 } // namespace kernelforge

@@ -269,6 +269,9 @@ TEST(MatmulRegistry, HasUniqueNamesInOrder) {
   EXPECT_EQ(registry.all()[1]->name(), "a");
   EXPECT_EQ((*registry.find("a"))->name(), "a");
   EXPECT_THAT(registry.find("b").error().line(), HasSubstr("there are z, a"));
+  registry.addBeforeMain(std::make_unique<Fake>("a", nullptr));
+  EXPECT_EQ(registry.all().size(), 2);
+  EXPECT_THAT(registry.find("a").error().line(), HasSubstr("two variants claim this name"));
 }
 
 TEST(MatmulRegistry, HasTheBuiltInVariants) {

@@ -29,8 +29,6 @@ constexpr StepName stepNames[] = {
 // polynomials are those of codegen/cpu/VectorMath.cpp.
 //===----------------------------------------------------------------------===//
 
-#define KF_INLINE [[gnu::always_inline]] inline
-
 template <size_t n> KF_INLINE float polynomial(float x, const float (&c)[n]) {
   float sum = c[n - 1];
   for (size_t i = n - 1; i-- > 0;)

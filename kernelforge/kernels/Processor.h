@@ -6,6 +6,9 @@
 #define KF_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c"
 #define KF_AVX2 "avx2,fma,f16c"
 
+/// For what is inlined into functions with such an attribute, and compiled for their level there.
+#define KF_INLINE [[gnu::always_inline]] inline
+
 namespace kernelforge {
 
 enum class VectorLevel { Portable, Avx2, Avx512 };

@@ -8,8 +8,6 @@ using namespace kernelforge;
 
 namespace {
 
-#define KF_INLINE [[gnu::always_inline]] inline
-
 /// Vectors of f32. The type that memory is read through has the alignment of a byte, because
 /// weights lie in a file as they like, and may alias anything.
 template <int lanes> struct Vectors {

@@ -11,12 +11,15 @@ define build
 	@cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-.PHONY: help setup build demo test test-asan quick goldens format tidy clean
+.PHONY: help setup vendors build demo test test-asan quick goldens format tidy clean
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install packages (apt, with sudo where needed) and the private .venv
 	@scripts/setup.sh
+
+vendors: setup ## fetch Intel MKL (220 MB), too, as a peer to measure against
+	@scripts/vendors.sh openblas mkl
 
 build: setup ## build everything, optimised, into build/release
 	$(call build,release)

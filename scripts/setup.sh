@@ -48,4 +48,7 @@ if [ ! -x .venv/bin/python ] || [ "$(cat .venv/stamp 2>/dev/null || true)" != "$
     fail "pip could not install scripts/requirements.txt; is there a network?"
   echo "$wanted" >.venv/stamp
 fi
+
+# A peer to measure against; everything else works without it.
+scripts/vendors.sh openblas || echo "setup: going on without OpenBLAS"
 echo "setup: ${PRETTY_NAME}: ${#packages[@]} packages and .venv are there"

@@ -5,22 +5,10 @@
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/kernels/Reference.h"
 
-#include <fmt/format.h>
-
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cli;
 using namespace kernelforge::transformer;
-
-std::string MatmulProblem::name() const {
-  return fmt::format("matmul_{}x{}x{}_{}{}", m, n, k, info(weights).name, transpose ? "_t" : "");
-}
-
-double MatmulProblem::bytes() const {
-  const double weightBytes = transpose ? double(k) * double(*rowBytes(weights, n))
-                                       : double(n) * double(*rowBytes(weights, k));
-  return weightBytes + 4.0 * (double(m) * double(k) + double(m) * double(n));
-}
 
 /// Forms the kernel and gives it the schedule that was asked for.
 static Status pinSchedule(ModuleOp module, const std::string &schedule,
@@ -35,11 +23,7 @@ static Status pinSchedule(ModuleOp module, const std::string &schedule,
 Expected<std::unique_ptr<MatmulRun>> MatmulRun::create(const MatmulProblem &problem,
                                                        const std::string &schedule,
                                                        const Context &context) {
-  const int64_t width = problem.transpose ? problem.n : problem.k;
-  if (!rowBytes(problem.weights, width))
-    return unusable("problem is not usable", problem.name(),
-                    fmt::format("rows of {} elements are no whole number of {} blocks of {}", width,
-                                info(problem.weights).name, info(problem.weights).blockElements));
+  KF_CHECK(checkProblem(problem));
   auto result = std::make_unique<MatmulRun>();
   MatmulRun &r = *result;
   r.problem = problem;

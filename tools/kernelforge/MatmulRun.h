@@ -5,17 +5,9 @@
 #include "Command.h"
 #include "FunctionRun.h"
 
+#include "kernelforge/kernels/MatmulKernel.h"
+
 namespace kernelforge::cli {
-
-struct MatmulProblem {
-  int64_t m = 0, n = 0, k = 0;
-  ElementType weights = ElementType::F32;
-  bool transpose = false; ///< the weight is [k, n]
-
-  std::string name() const; ///< "matmul_512x1536x576_q4_1"
-  double flops() const { return 2.0 * double(m) * double(n) * double(k); }
-  double bytes() const; ///< input, weight and result, each once
-};
 
 class MatmulRun {
 public:

@@ -1,0 +1,121 @@
+// One problem, many ways to run it: what a matmul is, and the interface of the variants (reference,
+// blocked, parallel, generated, vendor libraries) that compute it.
+#pragma once
+
+#include "kernelforge/codegen/ScheduleSpace.h"
+#include "kernelforge/kernels/Epilogue.h"
+#include "kernelforge/support/ElementType.h"
+#include "kernelforge/support/Error.h"
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kernelforge {
+
+/// `out = epilogue(input * weight^T)`: input [m, k] and out [m, n] in f32, row-major; the weight
+/// [n, k] as it lies in a file, or [k, n] of a plain type where `transpose` is set.
+struct MatmulProblem {
+  int64_t m = 0, n = 0, k = 0;
+  ElementType weights = ElementType::F32;
+  bool transpose = false;
+  std::vector<EpilogueStep> epilogue = {};
+
+  std::string name() const; ///< "matmul_512x1536x576_q4_1", then "_t" and the epilogue's steps
+  bool has(EpilogueStep step) const;
+  double flops() const { return 2.0 * double(m) * double(n) * double(k); }
+  double bytes() const; ///< input, weight, result, bias and residual, each once
+};
+
+/// Unusable where a size is not positive or too large, rows of the weight are no whole blocks, or a
+/// quantized weight is to be transposed.
+Status checkProblem(const MatmulProblem &problem);
+
+/// What a matmul reads beside its input. `weight` may have any alignment; `bias` [n] and `residual`
+/// [m, n] are null where the epilogue has no such step. The memory outlives the prepared matmul.
+struct MatmulOperands {
+  const std::byte *weight = nullptr;
+  const float *bias = nullptr;
+  const float *residual = nullptr;
+};
+
+/// How to run it.
+struct MatmulOptions {
+  int threads = 1;
+  std::string schedule; ///< JSON; empty: the variant's own choice
+};
+
+/// Whether a variant can run a problem here.
+struct MatmulSupport {
+  enum class Kind {
+    Ok,
+    Unsupported, ///< the variant cannot do this, anywhere
+    Unavailable  ///< something that the variant needs is not here
+  };
+  Kind kind = Kind::Ok;
+  std::string why; ///< empty where it can
+
+  static MatmulSupport ok() { return {}; }
+  static MatmulSupport unsupported(std::string why) { return {Kind::Unsupported, std::move(why)}; }
+  static MatmulSupport unavailable(std::string why) { return {Kind::Unavailable, std::move(why)}; }
+  explicit operator bool() const { return kind == Kind::Ok; }
+};
+
+/// What a measurement row says about a prepared matmul.
+struct MatmulDetails {
+  std::string schedule;       ///< canonical JSON; empty where the variant has no schedule
+  std::string scheduleSource; ///< "pinned", "record", "transferred", "analytic", or empty
+  std::string library;        ///< name and version of a vendor's library
+  std::string codeHash;       ///< of generated code
+  int64_t codeBytes = 0;      ///< of generated code
+  double compileMs = 0;       ///< time that compiling took, or bringing the weight into a layout
+};
+
+/// A matmul that is ready to run, as often as wanted. Not to be run by two threads at once.
+class PreparedMatmul {
+public:
+  virtual ~PreparedMatmul() = default;
+
+  /// Reads `input` [m, k], writes all of `output` [m, n] and nothing else.
+  virtual Status run(const float *input, float *output) = 0;
+
+  MatmulDetails details;
+};
+
+/// One variant. Stateless: a registry holds one of each for the whole process.
+class MatmulKernel {
+public:
+  virtual ~MatmulKernel() = default;
+
+  /// As in `--variant`: "blocked", "vendor:openblas".
+  virtual std::string_view name() const = 0;
+
+  /// Whether prepare() will do for a problem that checkProblem accepts.
+  virtual MatmulSupport supports(const MatmulProblem &problem) const = 0;
+
+  /// The schedules of a problem that supports() accepts; nothing where there is no choice.
+  virtual std::optional<ScheduleSpace> scheduleSpace(const MatmulProblem & /*problem*/,
+                                                     int /*threads*/) const {
+    return std::nullopt;
+  }
+
+  /// Makes the problem ready to run with `operands`. Unusable where the problem, the operands, the
+  /// thread count or the schedule is not legal, or the variant does not support it; Missing where
+  /// what it needs is not here.
+  Expected<std::unique_ptr<PreparedMatmul>> prepare(const MatmulProblem &problem,
+                                                    const MatmulOperands &operands,
+                                                    const MatmulOptions &options) const;
+
+private:
+  /// As prepare(), for what it found to be legal. Where scheduleSpace() gives a space, `schedule`
+  /// has been checked by it; otherwise it is empty.
+  virtual Expected<std::unique_ptr<PreparedMatmul>> make(const MatmulProblem &problem,
+                                                         const MatmulOperands &operands,
+                                                         const KnobValues &schedule,
+                                                         int threads) const = 0;
+};
+
+} // namespace kernelforge

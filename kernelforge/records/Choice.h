@@ -47,10 +47,10 @@ struct Choice {
 ///
 /// Records of the same variant, schedule and code are one candidate, their rounds are pooled. A
 /// candidate qualifies with records of status ok whose accuracy passed, none of which was disturbed
-/// (trusted), and with a baseline beside it. It is out where the same code once crashed or gave a
-/// wrong result. Where a schedule was measured with several codes, only the code measured last
-/// counts. Only candidates measured beside the same baseline in the same mode are compared: those
-/// that most of them have.
+/// (trusted), and with a baseline beside it; the baseline itself takes part where it has a record
+/// of its own. It is out where the same code once crashed or gave a wrong result. Where a schedule
+/// was measured with several codes, only the code measured last counts. Only candidates measured
+/// beside the same baseline in the same mode are compared: those that most of them have.
 ///
 /// The least ratio is best. All candidates within noise of the best tie; of these the analytic
 /// default is preferred, then the smallest canonical schedule, variant and code hash, in this

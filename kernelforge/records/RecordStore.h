@@ -47,20 +47,30 @@ struct PruneCounts {
 
 using RecordFilter = std::function<bool(const Record &)>;
 
-/// The winner of each key, as choose() finds it without options.
+/// The winner of each key and, for a caller that can only use some, of each of its variants, as
+/// choose() finds them.
 class BestTable {
 public:
-  /// The winner's record of a key; nothing where none is known or its line is damaged.
-  std::optional<Record> find(const RecordKey &key) const;
+  /// The winner's record of a key, of all variants where `variant` is empty; nothing where none is
+  /// known or its line is damaged.
+  std::optional<Record> find(const RecordKey &key, const std::string &variant = "") const;
 
-  /// All winners, in the order of their keys' ids: what nearest() looks at.
-  std::vector<Record> records() const;
+  /// The winners of all keys, in the order of their ids: what nearest() looks at.
+  std::vector<Record> records(const std::string &variant = "") const;
 
-  size_t size() const { return lines.size(); }
+  /// How many keys have a winner.
+  size_t size() const { return keys.size(); }
 
 private:
   friend class RecordStore;
-  std::map<std::string, std::string> lines; ///< by the key's id
+  struct Entry {
+    std::string winner;                       ///< the variant that won
+    std::map<std::string, std::string> lines; ///< each variant's winner, as a record's line
+
+    /// Null where there is none.
+    const std::string *line(const std::string &variant) const;
+  };
+  std::map<std::string, Entry> keys; ///< by id
 };
 
 /// One folder of records. Cheap to make and to copy; opens nothing before it is used. May be used
@@ -113,6 +123,7 @@ private:
   Status makeFolder() const;
   Expected<std::vector<std::filesystem::path>> logs() const;
   Expected<std::string> state() const;
+  static Expected<BestTable> tableFrom(const JsonView &best);
   std::optional<BestTable> readTable(std::string_view state) const;
 
   std::filesystem::path directory;

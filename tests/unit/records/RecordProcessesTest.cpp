@@ -193,6 +193,28 @@ TEST_F(Processes, LockGoesWithTheKilledProcess) {
   EXPECT_EQ(trials(*store.load()), (std::multiset<int64_t>{1, 2}));
 }
 
+TEST_F(Processes, ChildForkedUnderTheLockDoesNotKeepIt) {
+  const RecordStore store(folder / "records");
+  ASSERT_TRUE(store.append(recordOf(1)));
+  EXPECT_EQ(waitFor(inChild([&] {
+              alarm(20); // instead of waiting for ever
+              pid_t holder = -1;
+              if (!store.prune([&](const Record &) {
+                    holder = inChild([] {
+                      alarm(30);
+                      return pause();
+                    });
+                    return false;
+                  }))
+                return 1;
+              const bool appended = store.append(recordOf(2)).has_value();
+              kill(holder, SIGKILL);
+              waitFor(holder);
+              return appended ? 0 : 2;
+            })),
+            0);
+}
+
 TEST_F(Processes, ReadOnlyFolderIsAnErrorAndStillRead) {
   const RecordStore store(folder / "records");
   ASSERT_TRUE(store.append(recordOf(1)));

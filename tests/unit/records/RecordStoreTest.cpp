@@ -345,6 +345,26 @@ TEST_F(Store, BestFollowsTheLog) {
   EXPECT_EQ(bestTrial(store(), "a"), 1);
 }
 
+TEST_F(Store, BestKnowsEachVariant) {
+  Record vendor = timed("a", 1, 0.2), ours = timed("a", 2, 0.5), slower = timed("a", 3, 0.8);
+  vendor.variant = "vendor:openblas";
+  for (const Record &record : {slower, vendor, ours})
+    ASSERT_TRUE(store().append(record));
+  for (bool derived : {true, false}) {
+    EXPECT_EQ(fs::exists(store().folder() / "best.json"), !derived);
+    Expected<BestTable> table = store().best();
+    ASSERT_TRUE(table) << table.error().line();
+    EXPECT_EQ(table->size(), 1u);
+    EXPECT_EQ(table->find(ours.key)->trial, 1);
+    EXPECT_EQ(table->find(ours.key, "vendor:openblas")->trial, 1);
+    EXPECT_EQ(table->find(ours.key, "generated")->trial, 2);
+    EXPECT_FALSE(table->find(ours.key, "blocked"));
+    EXPECT_EQ(table->records().at(0).trial, 1);
+    EXPECT_EQ(table->records("generated").at(0).trial, 2);
+    EXPECT_TRUE(table->records("blocked").empty());
+  }
+}
+
 TEST_F(Store, FreshTableIsUsedAndDamagedOneRebuilt) {
   ASSERT_TRUE(store().append(timed("a", 1, 0.9)));
   ASSERT_EQ(bestTrial(store(), "a"), 1);

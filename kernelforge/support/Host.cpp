@@ -140,9 +140,9 @@ Host readHost(const fs::path &root, std::span<const int> usable) {
   };
   host.cpu = cpuinfo("model name");
   host.vendor = cpuinfo("vendor_id");
-  host.cpuModel = fmt::format("{} family {} model {} stepping {}, {}", host.vendor,
-                              cpuinfo("cpu family"), cpuinfo("model"), cpuinfo("stepping"),
-                              host.cpu);
+  host.cpuModel =
+      fmt::format("{} family {} model {} stepping {}, {}", host.vendor, cpuinfo("cpu family"),
+                  cpuinfo("model"), cpuinfo("stepping"), host.cpu);
 
   fs::path cpus = root / "sys/devices/system/cpu";
   std::set<std::string> cores; // SMT siblings have the same list

@@ -12,7 +12,7 @@ using testing::HasSubstr;
 namespace {
 
 /// A good record of a schedule whose rounds take `ratios` of a baseline that drifts.
-Record measured(const std::string &schedule, std::vector<double> ratios) {
+Record measured(const std::string &schedule, const std::vector<double> &ratios) {
   Record record = fullRecord();
   record.mode = "warm";
   record.schedule = R"({"name":")" + schedule + R"("})";

@@ -135,8 +135,14 @@ std::vector<int> usableCpus() {
 
 Host readHost(const fs::path &root, std::span<const int> usable) {
   Host host;
-  host.cpu = lookUp(root / "proc/cpuinfo", "model name", ':').value_or("unknown");
-  host.vendor = lookUp(root / "proc/cpuinfo", "vendor_id", ':').value_or("unknown");
+  auto cpuinfo = [&](std::string_view key) {
+    return lookUp(root / "proc/cpuinfo", key, ':').value_or("unknown");
+  };
+  host.cpu = cpuinfo("model name");
+  host.vendor = cpuinfo("vendor_id");
+  host.cpuModel =
+      fmt::format("{} family {} model {} stepping {}, {}", host.vendor, cpuinfo("cpu family"),
+                  cpuinfo("model"), cpuinfo("stepping"), host.cpu);
 
   fs::path cpus = root / "sys/devices/system/cpu";
   std::set<std::string> cores; // SMT siblings have the same list

@@ -14,6 +14,7 @@ namespace kernelforge {
 struct Host {
   std::string cpu;         ///< model name, e.g. "AMD EPYC 9575F"
   std::string vendor;      ///< e.g. "AuthenticAMD"
+  std::string cpuModel;    ///< "AuthenticAMD family 26 model 2 stepping 1, AMD EPYC 9575F"
   int logicalCpus = 1;     ///< hardware threads in this process's affinity mask
   int physicalCores = 1;   ///< distinct cores among them, no more than the control group's quota
   int64_t l1dBytes = 0;    ///< of one core

@@ -32,8 +32,9 @@ protected:
 };
 
 TEST_F(FakeRoot, ReadsTheMachine) {
-  write("proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon 8488C\n\n"
-                        "processor\t: 1\nmodel name\t: another\n");
+  write("proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\n"
+                        "model\t\t: 143\nmodel name\t: Xeon 8488C\nstepping\t: 8\n\n"
+                        "processor\t: 1\nmodel\t: 1\nmodel name\t: another\n");
   write("proc/meminfo", "MemFree:  1 kB\nMemTotal:       16384 kB\n");
   write("etc/os-release", "NAME=\"x\"\nPRETTY_NAME=\"Debian GNU/Linux 12\"\n");
   std::string cache = "sys/devices/system/cpu/cpu0/cache/index";
@@ -49,6 +50,7 @@ TEST_F(FakeRoot, ReadsTheMachine) {
   Host host = readHost(root, cpus);
   EXPECT_EQ(host.cpu, "Xeon 8488C");
   EXPECT_EQ(host.vendor, "GenuineIntel");
+  EXPECT_EQ(host.cpuModel, "GenuineIntel family 6 model 143 stepping 8, Xeon 8488C");
   EXPECT_EQ(host.memoryBytes, 16 << 20);
   EXPECT_EQ(host.l1dBytes, 48 << 10);
   EXPECT_EQ(host.l2Bytes, 2 << 20);
@@ -90,6 +92,7 @@ TEST_F(FakeRoot, SaysUnknownOfWhatIsNotThere) {
   int cpus[] = {0, 1};
   Host host = readHost(root, cpus);
   EXPECT_EQ(host.cpu, "unknown");
+  EXPECT_EQ(host.cpuModel, "unknown family unknown model unknown stepping unknown, unknown");
   EXPECT_EQ(host.physicalCores, 2);
   EXPECT_EQ(host.memoryBytes, 0);
   write("sys/devices/system/cpu/cpu0/cache/index0/level", "2");

@@ -1,0 +1,79 @@
+// Which of the measured candidates wins, decided so that the same records give the same winner in
+// whatever order they come: nothing here depends on the clock, the order or the machine.
+#pragma once
+
+#include "kernelforge/records/Record.h"
+
+#include <functional>
+#include <span>
+
+namespace kernelforge {
+
+/// A candidate's time as a multiple of the baseline's that was measured beside it.
+struct Ratio {
+  double median = 0; ///< over rounds: drift of the machine hits both and cancels
+  double mad = 0;    ///< median absolute deviation
+  size_t rounds = 0; ///< 0: nothing to compare
+};
+
+/// The ratio of rounds that were measured in turns: `samples[i]` beside `baseline[i]`.
+Ratio ratioOf(std::span<const double> samples, std::span<const double> baseline);
+
+/// Two ratios are within noise where they differ by less than 2 % of the smaller, or by less than
+/// their combined median absolute deviations (the root of the sum of their squares), of which at
+/// most 5 % count: a disturbed measurement must not make a slow candidate a tie.
+bool withinNoise(const Ratio &a, const Ratio &b);
+
+/// What a choice may look at, beside the records.
+struct ChoiceOptions {
+  /// The schedule that is taken without measuring, as canonical JSON; preferred among equals. Where
+  /// it is empty, what the records mark as `schedule_source` "analytic" is.
+  std::string analyticSchedule;
+
+  /// Candidates for which this is false are left out (variants that are not here, other classes of
+  /// order). Empty: all are admitted.
+  std::function<bool(const Record &)> admits;
+};
+
+/// The winner of a key.
+struct Choice {
+  Record record; ///< the newest of the winner's records
+  Ratio ratio;   ///< of all its rounds together
+  std::string reason;
+  bool transferred = false; ///< it won for another problem: legal here or not, and not measured
+};
+
+/// The winner among the records of one key; nothing where none qualifies.
+///
+/// Records of the same variant, schedule and code are one candidate, their rounds are pooled. A
+/// candidate qualifies with records of status ok whose accuracy passed, none of which was disturbed
+/// (trusted), and with a baseline beside it; the baseline itself takes part where it has a record
+/// of its own. It is out where the same code once crashed or gave a wrong result. Where a schedule
+/// was measured with several codes, only the code measured last counts. Only candidates measured
+/// beside the same baseline in the same mode are compared: those that most of them have.
+///
+/// The least ratio is best. All candidates within noise of the best tie; of these the analytic
+/// default is preferred, then the smallest canonical schedule, variant and code hash, in this
+/// order.
+std::optional<Choice> choose(std::span<const Record> records, const ChoiceOptions &options = {});
+
+/// As above, for those of `records` that have this key.
+std::optional<Choice> choose(std::span<const Record> records, const RecordKey &key,
+                             const ChoiceOptions &options = {});
+
+/// Whether the record's schedule gives other code now. It still proposes, its times no longer hold.
+bool isStale(const Record &record, std::string_view currentCodeHash);
+
+/// How far apart two problems (JSON objects) are: the sum of |log2(a / b)| over their numbers.
+/// Nothing where they differ in anything else: fields, texts (types, layouts), a number that is not
+/// positive.
+std::optional<double> problemDistance(std::string_view a, std::string_view b);
+
+/// Transfer between shapes: the winner of the nearest problem among the records whose key differs
+/// from `key` in nothing but kernel and problem. Of equally near ones the smaller problem text,
+/// then kernel hash, is taken; a problem without winner is passed over. Nothing where none is
+/// comparable. The winner's schedule need not be legal for `key`: check it as one from a user.
+std::optional<Choice> nearest(std::span<const Record> records, const RecordKey &key,
+                              const ChoiceOptions &options = {});
+
+} // namespace kernelforge

@@ -1,0 +1,61 @@
+// What few trials teach about the other schedules of a kernel: the prediction's error, learned by
+// ridge regression on the knobs, with how sure that is.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace kernelforge {
+
+/// A schedule as the model sees it.
+struct ModelPoint {
+  std::vector<double> logs;  ///< of the knobs' values, base 2, scaled to [-1, 1]
+  std::vector<double> steps; ///< positions of the knobs' values among those that are tried
+  double logPredicted = 0;
+  size_t kernel = 0; ///< which kernel it is a schedule of; each has an offset of its own
+};
+
+/// A measured one.
+struct Observation {
+  ModelPoint point;
+  double logTime = 0;
+  double noise = 1; ///< variance, in units of that of an ordinary trial
+};
+
+/// Ridge regression of log(time) on the logarithms of the knobs, their squares and pairwise
+/// products, log(predicted time) and a local term that follows cliffs. It is solved in its kernel
+/// form, where the unknowns are one an observation, not one a feature.
+class CostModel {
+public:
+  /// What is assumed before anything is measured.
+  struct Prior {
+    double trust = 1; ///< part of log(predicted) that is expected in log(time)
+    double scale = 1; ///< how much the knobs may correct it
+  };
+
+  CostModel(std::span<const Observation> observations, Prior prior);
+
+  struct Guess {
+    double logTime;
+    double deviation; ///< standard deviation of logTime, without the noise of a measurement
+  };
+  Guess guess(const ModelPoint &point) const;
+
+  /// Logarithm of how probable the observations are under the prior, up to a constant that all
+  /// models of the same observations share.
+  double evidence() const { return logEvidence; }
+
+private:
+  double covariance(const ModelPoint &a, const ModelPoint &b) const;
+
+  Prior prior;
+  std::vector<ModelPoint> points;
+  std::vector<double> factor;  ///< Cholesky factor of the covariances, row by row
+  std::vector<double> weights; ///< one a point
+  double noise = 0; ///< estimated variance of a measurement; all others are relative to it
+  double logEvidence = 0;
+};
+
+} // namespace kernelforge

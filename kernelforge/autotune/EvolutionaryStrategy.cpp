@@ -1,0 +1,183 @@
+#include "kernelforge/autotune/History.h"
+
+#include "kernelforge/support/CounterRandom.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+using namespace kernelforge;
+
+// One set for all kernels, chosen on made-up spaces that differ in shape (tests/unit/autotune).
+static constexpr size_t founders = 6;         // before evolution starts
+static constexpr size_t populationSize = 6;   // the best so far; few, because budgets are small
+static constexpr size_t brood = 32;           // offspring of which the most promising is tried
+static constexpr double randomShare = 0.1;    // of proposals: the way out of a local optimum
+static constexpr double crossoverShare = 0.3; // of offspring
+static constexpr double stepShare = 0.7;      // of mutations: to the value beside it, else to any
+static constexpr double furtherShare = 0.4;   // of mutations: one more follows
+static constexpr double worst = 0.4;  // logarithms of times are cut off so far above the best
+static constexpr double reach = 0.75; // steps of knobs after which a trial tells little
+
+namespace {
+
+/// Random numbers of one proposal.
+class Draws {
+public:
+  Draws(uint64_t seed, uint64_t proposal) : stream(mixBits(seed) ^ mixBits(~proposal)) {}
+  double uniform() { return randomUniform(stream, counter++); }
+  size_t below(size_t bound) { return static_cast<size_t>(uniform() * static_cast<double>(bound)); }
+
+private:
+  uint64_t stream;
+  uint64_t counter = 0;
+};
+
+/// A trial by the positions of its knobs' values.
+struct Individual {
+  std::vector<size_t> genes;
+  double logPredicted = 0;
+  double logTime = 0; ///< above the best, cut off
+};
+
+class EvolutionaryStrategy : public HistoryStrategy {
+public:
+  EvolutionaryStrategy(const ScheduleSpace &space, const StrategyOptions &options)
+      : HistoryStrategy(space, options) {
+    for (const std::vector<PriorTrial> &trials : options.priors) {
+      auto best = std::ranges::min_element(trials, {}, &PriorTrial::seconds);
+      if (best != trials.end() && (!space.check || space.check(best->knobs)))
+        promising.push_back(best->knobs);
+    }
+    std::vector<std::pair<double, KnobValues>> ranked;
+    for (KnobValues &knobs : sample(16384))
+      ranked.emplace_back(logPredicted(knobs), std::move(knobs));
+    std::ranges::stable_sort(ranked, {}, [](const auto &entry) { return entry.first; });
+    // Neighbours in this order tend to be alike: leave some out.
+    for (size_t i = 0; i < std::min(ranked.size(), 8 * founders); i += 8)
+      promising.push_back(std::move(ranked[i].second));
+  }
+
+protected:
+  std::optional<KnobValues> next() override {
+    if (space.knobs.empty())
+      return nextRandom();
+    Draws draws(options.seed, seenCount());
+    if (seenCount() < founders || draws.uniform() < randomShare)
+      return found();
+    const std::vector<Individual> population = ranked();
+    if (population.empty())
+      return nextRandom();
+    std::optional<KnobValues> best;
+    double bestGuess = std::numeric_limits<double>::infinity();
+    for (size_t i = 0; i < brood; ++i) {
+      const std::vector<size_t> genes = offspring(population, draws);
+      KnobValues knobs;
+      for (size_t k = 0; k < genes.size(); ++k)
+        knobs[space.knobs[k].name] = space.knobs[k].values[genes[k]];
+      if (seen(knobs) || (space.check && !space.check(knobs)))
+        continue;
+      const double guess = guessTime(population, genes, logPredicted(knobs));
+      if (guess < bestGuess) {
+        bestGuess = guess;
+        best = std::move(knobs);
+      }
+    }
+    return best ? best : nextRandom();
+  }
+
+private:
+  /// Founders by turns: what the prediction and other kernels suggest, and random ones, because the
+  /// prediction may be wrong.
+  std::optional<KnobValues> found() {
+    if (seenCount() % 2 == 0)
+      for (const KnobValues &knobs : promising)
+        if (!seen(knobs))
+          return knobs;
+    return nextRandom();
+  }
+
+  /// All trials, best first.
+  std::vector<Individual> ranked() const {
+    std::vector<Individual> all;
+    double best = std::numeric_limits<double>::infinity();
+    for (const Trial &trial : history)
+      best = std::min(best, trial.seconds);
+    if (!std::isfinite(best))
+      return all;
+    for (const Trial &trial : history) {
+      Individual one;
+      for (const Knob &knob : space.knobs)
+        one.genes.push_back(valueIndex(knob, trial.knobs));
+      one.logPredicted = logPredicted(trial.knobs);
+      one.logTime = std::min(std::log(trial.seconds / best), worst);
+      all.push_back(std::move(one));
+    }
+    std::ranges::stable_sort(all, {}, &Individual::logTime);
+    return all;
+  }
+
+  std::vector<size_t> offspring(const std::vector<Individual> &population, Draws &draws) const {
+    const size_t size = std::min(population.size(), populationSize);
+    // The smaller of two draws: better parents more often.
+    const auto parent = [&]() -> const Individual & {
+      const size_t one = draws.below(size);
+      return population[std::min(one, draws.below(size))];
+    };
+    std::vector<size_t> genes = parent().genes;
+    if (draws.uniform() < crossoverShare) {
+      const Individual &other = parent();
+      for (size_t k = 0; k < genes.size(); ++k)
+        if (draws.uniform() < 0.5)
+          genes[k] = other.genes[k];
+    }
+    do {
+      const size_t k = draws.below(genes.size());
+      const size_t values = space.knobs[k].values.size();
+      if (draws.uniform() >= stepShare)
+        genes[k] = draws.below(values);
+      else if (draws.uniform() < 0.5)
+        genes[k] = std::min(genes[k] + 1, values - 1);
+      else if (genes[k] > 0)
+        --genes[k];
+    } while (draws.uniform() < furtherShare);
+    return genes;
+  }
+
+  /// What the trials nearby took, and how the prediction differs from theirs as far as it was
+  /// right so far.
+  static double guessTime(const std::vector<Individual> &trials, const std::vector<size_t> &genes,
+                          double logPredicted) {
+    const double n = static_cast<double>(trials.size());
+    double x = 0, y = 0, xx = 0, xy = 0;
+    for (const Individual &trial : trials) {
+      x += trial.logPredicted / n;
+      y += trial.logTime / n;
+    }
+    for (const Individual &trial : trials) {
+      xx += (trial.logPredicted - x) * (trial.logPredicted - x);
+      xy += (trial.logPredicted - x) * (trial.logTime - y);
+    }
+    const double slope = xx > 0 ? std::clamp(xy / xx, 0.0, 1.0) : 0;
+    double weights = 0, sum = 0;
+    for (const Individual &trial : trials) {
+      double distance = 0;
+      for (size_t k = 0; k < genes.size(); ++k)
+        distance += static_cast<double>(std::max(trial.genes[k], genes[k]) -
+                                        std::min(trial.genes[k], genes[k]));
+      const double weight = std::exp(-distance / reach);
+      weights += weight;
+      sum += weight * (trial.logTime + slope * (logPredicted - trial.logPredicted));
+    }
+    return weights > 0 ? sum / weights : worst; // all too far away for a double
+  }
+
+  std::vector<KnobValues> promising;
+};
+
+} // namespace
+
+std::unique_ptr<Strategy> kernelforge::makeEvolutionaryStrategy(const ScheduleSpace &space,
+                                                                const StrategyOptions &options) {
+  return std::make_unique<EvolutionaryStrategy>(space, options);
+}

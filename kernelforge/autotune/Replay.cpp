@@ -1,0 +1,181 @@
+#include "kernelforge/autotune/Replay.h"
+
+#include "kernelforge/support/Json.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <limits>
+
+using namespace kernelforge;
+
+static constexpr double infinity = std::numeric_limits<double>::infinity();
+static constexpr double longest = 1e9; // seconds; more is a defect of the file
+static constexpr std::string_view purpose = "recorded schedule space is not usable";
+
+ReplaySpace kernelforge::makeReplaySpace(std::vector<Knob> knobs,
+                                         std::span<const ReplayPoint> points) {
+  ReplaySpace recorded;
+  std::unordered_map<std::string, double> predicted;
+  recorded.best = infinity;
+  for (const ReplayPoint &point : points) {
+    const std::string text = knobsText(point.knobs);
+    recorded.seconds[text] = point.seconds;
+    predicted[text] = point.predicted;
+    recorded.best = std::min(recorded.best, point.seconds);
+  }
+  recorded.space.knobs = std::move(knobs);
+  // One table for both rules and all copies of the space.
+  auto table = std::make_shared<const std::unordered_map<std::string, double>>(predicted);
+  recorded.space.check = [table](const KnobValues &values) -> Status {
+    const std::string text = knobsText(values);
+    if (!table->contains(text))
+      return unusable("schedule is not legal", text, "it is not in the recorded space");
+    return {};
+  };
+  recorded.space.predict = [table](const KnobValues &values) {
+    auto found = table->find(knobsText(values));
+    return found == table->end() ? infinity : found->second;
+  };
+  return recorded;
+}
+
+static Expected<KnobValues> readSchedule(const JsonView &view) {
+  KnobValues schedule;
+  KF_TRY(auto members, view.members());
+  for (const auto &[name, value] : members) {
+    KF_TRY(schedule[name], value.asInteger(INT32_MIN, INT32_MAX));
+  }
+  return schedule;
+}
+
+static Expected<Knob> readKnob(const JsonView &view) {
+  Knob knob;
+  KF_TRY(knob.name, view.string("name", 256));
+  KF_TRY(auto values, view.array("values", 1024));
+  if (values.empty())
+    return view.error("\"values\" is empty");
+  for (const JsonView &value : values) {
+    KF_TRY(int64_t number, value.asInteger(INT32_MIN, INT32_MAX));
+    if (!knob.values.empty() && number <= knob.values.back())
+      return value.error(fmt::format("{} does not ascend", number));
+    knob.values.push_back(number);
+  }
+  return knob;
+}
+
+/// Checks that a point is a combination of the knobs' values: only such can be proposed.
+static Expected<ReplayPoint> readPoint(const JsonView &view, std::span<const Knob> knobs) {
+  ReplayPoint point;
+  KF_TRY(JsonView schedule, view.object("schedule"));
+  KF_TRY(point.knobs, readSchedule(schedule));
+  if (point.knobs.size() != knobs.size())
+    return schedule.error(
+        fmt::format("it has {} knobs, the space has {}", point.knobs.size(), knobs.size()));
+  for (const Knob &knob : knobs) {
+    auto found = point.knobs.find(knob.name);
+    if (found == point.knobs.end())
+      return schedule.error(fmt::format("the knob {} is missing", knob.name));
+    if (!std::ranges::binary_search(knob.values, found->second))
+      return schedule.error(
+          fmt::format("{} = {} is none of the knob's values", knob.name, found->second));
+  }
+  KF_TRY(point.seconds, view.numberOr("seconds", 0, longest, infinity));
+  KF_TRY(point.predicted, view.number("predicted", 0, longest));
+  return point;
+}
+
+static Expected<ReplaySpace> readSpace(const JsonView &root) {
+  std::vector<Knob> knobs;
+  KF_TRY(auto knobViews, root.array("knobs", 256));
+  for (const JsonView &view : knobViews) {
+    KF_TRY(Knob knob, readKnob(view));
+    if (std::ranges::find(knobs, knob.name, &Knob::name) != knobs.end())
+      return view.error(fmt::format("the knob {} is there twice", knob.name));
+    knobs.push_back(std::move(knob));
+  }
+  std::vector<ReplayPoint> points;
+  KF_TRY(auto pointViews, root.array("points", 1'000'000));
+  for (const JsonView &view : pointViews) {
+    KF_TRY(ReplayPoint point, readPoint(view, knobs));
+    points.push_back(std::move(point));
+  }
+  ReplaySpace recorded = makeReplaySpace(std::move(knobs), points);
+  if (recorded.seconds.size() != points.size())
+    return root.error("\"points\" has a schedule twice");
+  if (!std::isfinite(recorded.best))
+    return root.error("no point has a time");
+  KF_TRY(double best, root.number("best_seconds", 0, longest));
+  // Writers may round.
+  if (std::abs(best - recorded.best) > 1e-3 * recorded.best)
+    return root.error(
+        fmt::format("\"best_seconds\" is {}, the best point has {}", best, recorded.best));
+  KF_TRY(recorded.problem, root.string("problem", 4096));
+  KF_TRY(recorded.cpu, root.string("cpu", 4096));
+  if (root.has("analytic")) {
+    KF_TRY(JsonView analytic, root.object("analytic"));
+    KF_TRY(recorded.space.analytic, readSchedule(analytic));
+  }
+  return recorded;
+}
+
+Expected<ReplaySpace> kernelforge::parseReplaySpace(std::string_view text, std::string_view where) {
+  KF_TRY(JsonDocument document, parseJson(text, purpose, where));
+  return readSpace(document.root());
+}
+
+Expected<ReplaySpace> kernelforge::readReplaySpace(const std::string &path) {
+  KF_TRY(JsonDocument document, readJsonFile(path, purpose));
+  return readSpace(document.root());
+}
+
+Expected<ReplayRun> kernelforge::replay(const ReplaySpace &recorded,
+                                        const StrategyRegistry &registry, std::string_view strategy,
+                                        uint64_t seed, size_t batch) {
+  StrategyOptions options;
+  options.seed = seed;
+  options.startFromAnalytic = false;
+  KF_TRY(std::unique_ptr<Strategy> search, registry.make(strategy, recorded.space, options));
+  ReplayRun run;
+  double best = infinity;
+  for (;;) {
+    std::vector<Trial> trials;
+    for (KnobValues &knobs : search->ask(batch)) {
+      auto found = recorded.seconds.find(knobsText(knobs));
+      if (found == recorded.seconds.end())
+        return failed("search failed", std::string(strategy),
+                      fmt::format("it proposed {}, which is not legal", knobsText(knobs)));
+      trials.push_back({std::move(knobs), found->second});
+    }
+    if (trials.empty())
+      return failed("search failed", std::string(strategy),
+                    fmt::format("it stopped after {} trials, {} times slower than the best",
+                                run.trials, best / recorded.best));
+    for (const Trial &trial : trials) {
+      best = std::min(best, trial.seconds);
+      run.trajectory.push_back(best);
+      ++run.trials;
+      if (recorded.isGood(best))
+        return run;
+    }
+    search->tell(trials);
+  }
+}
+
+Expected<std::vector<ReplaySummary>>
+kernelforge::replaySummary(const ReplaySpace &recorded, const StrategyRegistry &registry,
+                           std::span<const std::string> strategies, uint64_t seeds) {
+  std::vector<ReplaySummary> summaries;
+  for (const std::string &strategy : strategies) {
+    std::vector<size_t> trials;
+    for (uint64_t seed = 0; seed < seeds; ++seed) {
+      KF_TRY(ReplayRun run, replay(recorded, registry, strategy, seed));
+      trials.push_back(run.trials);
+    }
+    std::ranges::sort(trials);
+    if (!trials.empty())
+      summaries.push_back(
+          {strategy, trials[(trials.size() - 1) / 2], trials[(trials.size() * 9 + 9) / 10 - 1]});
+  }
+  return summaries;
+}

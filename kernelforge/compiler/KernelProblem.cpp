@@ -4,6 +4,7 @@
 #include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/Verification.h"
 #include "kernelforge/support/Json.h"
 
@@ -51,7 +52,7 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
   p.settings = options;
   p.kernelName = kernel.getSymName().str();
   p.kernelFamily = kernel.getFamily().str();
-  p.identity = kernelHash(kernel);
+  p.recordsKey = recordKey(kernel, options.target, options.threads);
   p.cost = costOf(kernel);
   KF_TRY(p.schedules, cpu::scheduleSpace(kernel, options.target, options.threads));
   p.module = moduleFor(kernel);

@@ -7,6 +7,7 @@
 #include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/FunctionData.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/records/Record.h"
 
 #include "mlir/IR/OwningOpRef.h"
 
@@ -51,7 +52,7 @@ public:
 
   const std::string &name() const { return kernelName; } ///< in its module
   const std::string &family() const { return kernelFamily; }
-  const std::string &hash() const { return identity; } ///< without schedule
+  const RecordKey &key() const { return recordsKey; }
 
   /// Operations and bytes of a run, at the least.
   double flops() const;
@@ -62,7 +63,8 @@ private:
 
   ProblemOptions settings;
   mlir::OwningOpRef<mlir::ModuleOp> module; ///< the kernel and a function that launches it
-  std::string kernelName, kernelFamily, identity;
+  std::string kernelName, kernelFamily;
+  RecordKey recordsKey;
   FunctionSignature function;
   ScheduleSpace schedules;
   KernelCost cost;

@@ -86,7 +86,8 @@ Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptio
   KF_CHECK(runFuse(module, options));
   if (stage == Stage::Fused)
     return {};
-  KF_CHECK(scheduleKernels(module, options.target, options.threads));
+  KF_CHECK(scheduleKernels(module, options.target, options.threads,
+                           options.records ? &*options.records : nullptr));
   if (stage == Stage::Scheduled)
     return {};
   return emitKernelsInto(module, options.target, /*lower=*/stage == Stage::Llvm);

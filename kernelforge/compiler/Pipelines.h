@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/Error.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -31,6 +32,7 @@ struct PipelineOptions {
   int64_t threads = 1;
   bool fuse = true;                 ///< false: every operation is a kernel of its own
   std::filesystem::path dumpFolder; ///< where set: the module after each pass that changed it
+  std::optional<RecordStore> records; ///< where set: whose winners kernels get as schedules
 };
 
 /// The passes from operations to kernels.

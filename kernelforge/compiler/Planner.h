@@ -3,16 +3,21 @@
 
 #include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/Error.h"
 
 #include "mlir/IR/BuiltinOps.h"
 
 namespace kernelforge {
 
-/// Gives every kernel of `module` a schedule. One that is there already is kept: without a source
-/// it is `pinned`, and knobs that it leaves open get their analytic values. Otherwise the code
-/// generator's analytic default for this target and thread count.
-Status scheduleKernels(mlir::ModuleOp module, const CpuTarget &target, int64_t threads);
+/// Gives every kernel of `module` a schedule, and says where it is from and why. In this order:
+///   pinned       it is there already: kept, and knobs that it leaves open get analytic values;
+///   record       the winner of the records of this kernel, processor, thread count and LLVM;
+///   transferred  the winner of the nearest problem of the same kind, where it is legal here;
+///   analytic     the code generator's default for this target and thread count.
+/// Without `records`, or where they cannot be read (a warning), there are no records.
+Status scheduleKernels(mlir::ModuleOp module, const CpuTarget &target, int64_t threads,
+                       const RecordStore *records = nullptr);
 
 /// A kernel's schedule as canonical JSON: knobs sorted by name.
 std::string scheduleJson(mlir::Operation *kernel);

@@ -56,7 +56,7 @@ struct Session::Implementation {
   int64_t packedBytes = 0;
 
   PipelineOptions pipeline() const {
-    return {options.target, threads, options.fuse, options.dumpFolder};
+    return {options.target, threads, options.fuse, options.dumpFolder, options.records};
   }
 
   Status loadFunctions(ModuleOp from, std::map<std::string, LoadedFunction> &into);
@@ -119,6 +119,8 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
     statistics.kernels += static_cast<int>(artifacts.size());
     for (const Artifact &artifact : artifacts)
       statistics.fromCache += artifact.fromCache;
+    for (const Artifact &artifact : artifacts)
+      ++statistics.scheduleSources[artifact.scheduleSource];
   }
   for (auto function : from.getOps<func::FuncOp>()) {
     if (function.isExternal() ||
@@ -168,7 +170,8 @@ Status Session::Implementation::buildPackModule() {
     }
   if (made.empty())
     return {};
-  KF_CHECK(runToStage(*packModule, Stage::Scheduled, {options.target, threads, true, {}}));
+  KF_CHECK(runToStage(*packModule, Stage::Scheduled,
+                      {options.target, threads, true, {}, options.records}));
   return loadFunctions(*packModule, packFunctions);
 }
 

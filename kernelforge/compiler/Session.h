@@ -3,6 +3,7 @@
 
 #include "kernelforge/backend/Backend.h"
 #include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/Error.h"
 
@@ -30,6 +31,7 @@ struct SessionOptions {
   BackendKind backend = BackendKind::Cpu;
   bool fuse = true;    ///< false: every operation is a kernel of its own
   bool cache = true;   ///< keep compiled kernels in objectsDirectory()
+  std::optional<RecordStore> records; ///< where set: whose winners kernels get as schedules
   bool poison = false; ///< for tests: fill with NaN what a kernel must write before it reads
   std::filesystem::path dumpFolder; ///< where set: the module after each pass that changed it
 };
@@ -39,6 +41,7 @@ struct CompileStatistics {
   int kernels = 0;    ///< distinct kernels of all functions
   int fromCache = 0;  ///< of those, read from disk
   double seconds = 0; ///< passes, code generation, loading
+  std::map<std::string, int> scheduleSources; ///< kernels by where their schedule is from
 };
 
 /// One module on one backend.

@@ -273,12 +273,14 @@ def Transformer_KernelOp : Transformer_Op<"kernel", [
     of rowwise operations). Leading `index` arguments are the sizes that it needs. Its identity is its
     body: names and locations do not count, equal bodies are one kernel.
 
-    `schedule` holds the knobs, `schedule_source` where they came from; `code` names the function
+    `schedule` holds the knobs, `schedule_source` where they came from (pinned, record, transferred
+    or analytic), `schedule_reason` why these; `code` names the function
     that the target's code generator made of it, `phases` and `workspace` how that is launched.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type,
       OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs,
       OptionalAttr<Transformer_ScheduleAttr>:$schedule, OptionalAttr<StrAttr>:$schedule_source,
+      OptionalAttr<StrAttr>:$schedule_reason,
       OptionalAttr<FlatSymbolRefAttr>:$code, OptionalAttr<ArrayAttr>:$phases,
       OptionalAttr<DictionaryAttr>:$workspace);
   let regions = (region SizedRegion<1>:$body);

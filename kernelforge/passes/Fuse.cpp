@@ -253,7 +253,7 @@ private:
     std::string base = function.getSymName().str() + "_" + bodyName(group);
     auto kernel =
         builder.create<KernelOp>(loc, base, type, ArrayAttr(), ArrayAttr(), ScheduleAttr(),
-                                 StringAttr(), FlatSymbolRefAttr(), ArrayAttr(), DictionaryAttr());
+                                 StringAttr(), StringAttr(), FlatSymbolRefAttr(), ArrayAttr(), DictionaryAttr());
     kernel.setAllArgAttrs(argumentAttributes);
     Block &body = kernel.getBody().emplaceBlock();
     IRMapping mapping;

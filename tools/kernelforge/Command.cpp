@@ -2,6 +2,7 @@
 
 #include "kernelforge/backend/cpu/CpuBackend.h"
 #include "kernelforge/support/Host.h"
+#include "kernelforge/support/Paths.h"
 
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -43,6 +44,8 @@ void cli::addTargetOptions(CLI::App &command, Context &context) {
                   "threads (default: the physical cores this process may use)")
       ->check(CLI::Range(1, maxThreads));
   command.add_flag("--no-cache", context.noCache, "neither read nor write compiled kernels");
+  command.add_flag("--no-records", context.noRecords,
+                   "schedules without tuning records: pinned or analytic");
 }
 
 void cli::addSeedOption(CLI::App &command, Context &context) {
@@ -71,7 +74,17 @@ Expected<SessionOptions> cli::requestedSession(const Context &context) {
   KF_TRY(options.target, requestedTarget(context));
   options.threads = context.threads;
   options.cache = !context.noCache;
+  options.records = requestedRecords(context);
   return options;
+}
+
+std::optional<RecordStore> cli::requestedRecords(const Context &context) {
+  if (context.noRecords)
+    return std::nullopt;
+  Expected<std::filesystem::path> folder = recordsDirectory();
+  if (!folder)
+    return std::nullopt;
+  return RecordStore(*folder);
 }
 
 int cli::requestedThreads(const Context &context) {

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "kernelforge/compiler/Session.h"
+#include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/Error.h"
 #include "kernelforge/support/Json.h"
 
@@ -37,6 +38,7 @@ struct Context {
   int threads = 0;            ///< 0: the physical cores that this process may use
   uint64_t seed = 0;
   bool noCache = false;
+  bool noRecords = false;
 
   /// The chosen command; set while the command line is parsed.
   std::function<Expected<int>()> action;
@@ -53,7 +55,7 @@ struct CommandText {
 CLI::App &addCommand(CLI::App &app, Context &context, const CommandText &text,
                      std::function<Expected<int>()> run);
 
-/// Adds --target, --target-cpu, --target-features, --threads and --no-cache.
+/// Adds --target, --target-cpu, --target-features, --threads, --no-cache and --no-records.
 void addTargetOptions(CLI::App &command, Context &context);
 
 /// Adds --seed.
@@ -68,6 +70,9 @@ std::string targetText(const CpuTarget &target);
 
 /// Options of a session for that target, with threads and cache as asked for.
 Expected<SessionOptions> requestedSession(const Context &context);
+
+/// The tuning records of this user; nothing with --no-records or where there is no home directory.
+std::optional<RecordStore> requestedRecords(const Context &context);
 
 /// Threads that were asked for, or the physical cores that this process may use.
 int requestedThreads(const Context &context);

@@ -313,6 +313,7 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
   pipeline.threads = requestedThreads(context);
   pipeline.fuse = !options.noFuse;
   pipeline.dumpFolder = options.dumpFolder;
+  pipeline.records = requestedRecords(context);
   DialectRegistry registry;
   registerAllStages(registry);
   MLIRContext mlirContext(registry);

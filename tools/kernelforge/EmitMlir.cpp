@@ -89,6 +89,7 @@ static Expected<std::string> emitText(const EmitOptions &options, const Context 
   pipeline.threads = requestedThreads(context);
   pipeline.fuse = !options.noFuse;
   pipeline.dumpFolder = options.dumpFolder;
+  pipeline.records = requestedRecords(context);
   KF_TRY(Subject subject, readSubject(options));
 
   DialectRegistry registry;

@@ -13,7 +13,7 @@ using namespace kernelforge::transformer;
 /// Forms the kernel and gives it the schedule that was asked for.
 static Status pinSchedule(ModuleOp module, const std::string &schedule,
                           const SessionOptions &options, int threads) {
-  KF_CHECK(runToStage(module, Stage::Fused, {options.target, threads, true, {}}));
+  KF_CHECK(runToStage(module, Stage::Fused, {options.target, threads, true, {}, {}}));
   KF_TRY(ScheduleAttr knobs, scheduleFromJson(module.getContext(), schedule, "--schedule"));
   for (auto kernel : module.getOps<KernelOp>())
     kernel.setScheduleAttr(knobs);

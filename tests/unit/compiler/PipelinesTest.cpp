@@ -32,7 +32,7 @@ protected:
     return mlir::parseSourceString<mlir::ModuleOp>(text, &context);
   }
   PipelineOptions options(const std::string &cpu = "native") {
-    return {parseTarget(cpu, "").value(), 2, true, {}};
+    return {parseTarget(cpu, "").value(), 2, true, {}, {}};
   }
   void expectReached(mlir::ModuleOp module, Stage stage, const PipelineOptions &options) {
     Status reached = runToStage(module, stage, options);

@@ -34,7 +34,7 @@ std::string textAt(
     const std::string &level = "native") {
   auto context = makeContext();
   auto module = TestDecoder::build(*context, decoder);
-  PipelineOptions options{TestDecoder::options(level).target, 2, true, {}};
+  PipelineOptions options{TestDecoder::options(level).target, 2, true, {}, {}};
   Status reached = runToStage(*module, stage, options);
   EXPECT_TRUE(reached) << reached.error().line();
   change(*module);
@@ -265,7 +265,7 @@ func.func @f(%x: !rows) -> (!rows, !rows, !rows) {
     ASSERT_TRUE(session);
     auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &(*session)->context());
     ASSERT_TRUE(module);
-    PipelineOptions options{TestDecoder::options().target, 2, true, {}};
+    PipelineOptions options{TestDecoder::options().target, 2, true, {}, {}};
     Status reached = runToStage(*module, stage, options);
     ASSERT_TRUE(reached) << reached.error().line();
     Status compiled = (*session)->compile(std::move(module));
@@ -362,7 +362,7 @@ TEST(CompiledKernels, NeedNothingButMemcpyAndMemset) {
       auto context = makeContext();
       auto module = TestDecoder::build(*context, decoderCase(name));
       CpuTarget target = parseTarget(level, "").value();
-      ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 2, true, {}}));
+      ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 2, true, {}, {}}));
       auto artifacts = compileKernels(*module, target, ObjectCache::disabled());
       ASSERT_TRUE(artifacts) << artifacts.error().line();
       EXPECT_GT(artifacts->size(), 5u);
@@ -394,7 +394,7 @@ func.func @f(%x: !rows) -> !rows {
                                                         context.get());
   ASSERT_TRUE(module);
   CpuTarget target = parseTarget("native", "").value();
-  ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 1, true, {}}));
+  ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 1, true, {}, {}}));
   auto artifacts = compileKernels(*module, target, ObjectCache::disabled());
   ASSERT_TRUE(artifacts) << artifacts.error().line();
   ASSERT_EQ(artifacts->size(), 2u);

@@ -1,0 +1,189 @@
+#include "kernelforge/autotune/Measurement.h"
+
+#include "kernelforge/measure/Timing.h"
+#include "kernelforge/records/LogFile.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+using namespace kernelforge;
+
+namespace {
+
+constexpr double sampleSeconds = 0.002;
+constexpr int firstRounds = 3;
+
+/// Samples are taken under a lock of the whole machine, so that tuners do not measure each other.
+std::optional<FileLock> lockMachine() {
+  auto lock = FileLock::acquire("/tmp/kernelforge-measure.lock");
+  if (!lock) {
+    spdlog::debug("measuring without the machine's lock: {}", lock.error().line());
+    return std::nullopt;
+  }
+  return std::move(*lock);
+}
+
+} // namespace
+
+Expected<std::unique_ptr<Measurement>> Measurement::create(const KernelProblem &problem,
+                                                           const TuneOptions &options) {
+  std::unique_ptr<Measurement> measurement(new Measurement(problem, options));
+  Measurement &m = *measurement;
+  KF_TRY(m.shared, WorkerProblem::create(problem));
+  m.worker = std::make_unique<WorkerProcess>(m.shared, options.worker);
+  m.baselineKnobs = options.start.value_or(problem.space().analytic);
+  KF_TRY(m.baselineProgram, problem.compile(m.baselineKnobs));
+  KF_CHECK(m.startWorker());
+  Record record;
+  if (!m.verify(0, 0, record))
+    return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(),
+                     "its default schedule fails: " + record.error, "report this as a bug");
+  return measurement;
+}
+
+/// Starts the worker where it is gone, with the baseline in slot 0.
+Status Measurement::startWorker() {
+  if (worker->running())
+    return {};
+  KF_CHECK(worker->start());
+  const WorkerAnswer answer = load(0, *baselineProgram);
+  if (answer.outcome != WorkerOutcome::Answered)
+    return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(), answer.why, "");
+  return {};
+}
+
+WorkerAnswer Measurement::load(int slot, const Program &program) {
+  Message message = programMessage(program);
+  message.json["command"] = "load";
+  message.json["slot"] = slot;
+  return worker->call(message, 30);
+}
+
+Expected<Measurement::Compiled> Measurement::compile(const KnobValues &schedule) {
+  if (lastCompiled.program && lastSchedule == schedule)
+    return lastCompiled;
+  const auto start = std::chrono::steady_clock::now();
+  Compiled compiled;
+  KF_TRY(compiled.program, problem.compile(schedule));
+  if (options.tamper)
+    compiled.program = options.tamper(schedule, compiled.program);
+  compiled.milliseconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() * 1e3;
+  lastSchedule = schedule;
+  lastCompiled = compiled;
+  return compiled;
+}
+
+std::optional<std::string> Measurement::codeHash(const KnobValues &schedule) {
+  auto compiled = compile(schedule);
+  if (!compiled)
+    return std::nullopt;
+  return compiled->program->artifacts.front().codeHash;
+}
+
+/// Whether a command succeeded; what became of the candidate otherwise goes into the record.
+bool Measurement::answered(const WorkerAnswer &answer, Record &record) {
+  if (answer.outcome == WorkerOutcome::Answered)
+    return true;
+  record.status = answer.outcome == WorkerOutcome::TimedOut ? RecordStatus::Timeout
+                                                            : RecordStatus::Crash;
+  record.error = answer.why;
+  return false;
+}
+
+bool Measurement::verify(int slot, int set, Record &record) {
+  // A candidate may be far slower than the baseline; verifying also fills and compares memory.
+  const double seconds = 10 + 200 * baselineSeconds;
+  const WorkerAnswer answer =
+      worker->call({{{"command", "verify"}, {"slot", slot}, {"set", set}}, {}}, seconds);
+  if (!answered(answer, record))
+    return false;
+  const Json &accuracy = answer.json["accuracy"];
+  record.accuracy = RecordAccuracy{"f64",
+                                   accuracy["max_abs"],
+                                   accuracy["max_rel"],
+                                   accuracy["l2_rel"],
+                                   accuracy["cosine_diff"],
+                                   accuracy["nan"],
+                                   accuracy["poisoned_left"],
+                                   accuracy["tolerance"],
+                                   answer.json["pass"]};
+  if (set == 0)
+    lastBits = answer.json["bits"];
+  if (record.accuracy->pass)
+    return true;
+  record.status = RecordStatus::WrongResult;
+  record.error = answer.json["why"];
+  return false;
+}
+
+/// Adds rounds of samples of the candidate (slot 1) beside the baseline (slot 0).
+bool Measurement::time(int rounds, Record &record) {
+  const double expected = 2 * sampleSeconds * (rounds + 2) + 40 * baselineSeconds * rounds;
+  const std::optional<FileLock> lock = lockMachine();
+  const WorkerAnswer answer = worker->call({{{"command", "time"},
+                                             {"slots", {0, 1}},
+                                             {"rounds", rounds},
+                                             {"sample_seconds", sampleSeconds}},
+                                            {}},
+                                           10 + 20 * expected);
+  if (!answered(answer, record))
+    return false;
+  const Json &samples = answer.json["samples_ns"];
+  for (const Json &sample : samples[0])
+    record.baselineNs.push_back(sample);
+  for (const Json &sample : samples[1])
+    record.samplesNs.push_back(sample);
+  record.ratio = ratioOf(record.samplesNs, record.baselineNs).median;
+  baselineSeconds = median(record.baselineNs) / 1e9;
+  return true;
+}
+
+void Measurement::summarize(Record &record) const {
+  record.medianNs = median(record.samplesNs);
+  record.madNs = medianAbsoluteDeviation(record.samplesNs);
+  if (*record.medianNs > 0) {
+    record.gflops = problem.flops() / *record.medianNs;
+    record.gbPerS = problem.bytes() / *record.medianNs;
+  }
+}
+
+Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, int rounds) {
+  Record record;
+  record.key = problem.key();
+  record.name = problem.name();
+  record.schedule = knobsText(schedule);
+  record.scheduleSource = schedule == problem.space().analytic ? "analytic" : "";
+  record.baseline = "schedule " + knobsText(baselineKnobs);
+  record.inputs = "uniform[-1,1)";
+  record.predictedNs = problem.space().predict(schedule) * 1e9;
+  auto compiled = compile(schedule);
+  if (!compiled) {
+    record.status = RecordStatus::CompileError;
+    record.error = compiled.error().line();
+    return record;
+  }
+  const Artifact &artifact = compiled->program->artifacts.front();
+  record.codeHash = artifact.codeHash;
+  record.resources.codeBytes = static_cast<int64_t>(artifact.code.size());
+  record.compileMs = compiled->milliseconds;
+
+  KF_CHECK(startWorker());
+  const int sets = static_cast<int>(problem.data().size());
+  if (!answered(load(1, *compiled->program), record) || !verify(1, 0, record))
+    return record;
+  if (!time(std::min(firstRounds, rounds), record))
+    return record;
+  if (rounds > firstRounds && *record.ratio <= limit && !time(rounds - firstRounds, record))
+    return record;
+  // A candidate may be right only once, or only on one input: look again.
+  for (int set = sets - 1; set >= 0; --set)
+    if (!verify(1, set, record))
+      return record;
+  summarize(record);
+  return record;
+}

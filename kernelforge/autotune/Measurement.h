@@ -1,0 +1,57 @@
+// Verifying and timing candidates of one problem in a worker, beside a baseline.
+#pragma once
+
+#include "kernelforge/autotune/Tuner.h"
+
+namespace kernelforge {
+
+/// A worker with the baseline loaded, and what it takes to load it again after a candidate took the
+/// worker down.
+class Measurement {
+public:
+  /// Failed where the baseline does not run, or is wrong.
+  static Expected<std::unique_ptr<Measurement>> create(const KernelProblem &problem,
+                                                       const TuneOptions &options);
+
+  /// Verifies, times and verifies again. `limit` is the ratio to the baseline beyond which a
+  /// candidate is hopeless and gets few rounds only. The record lacks only what the search knows.
+  Expected<Record> measure(const KnobValues &schedule, double limit, int rounds);
+
+  /// A compiled candidate's code hash without running it; nothing where it does not compile.
+  std::optional<std::string> codeHash(const KnobValues &schedule);
+
+  /// Hash of the output of the last verification of the first data set.
+  const std::string &bits() const { return lastBits; }
+
+  const KnobValues &baseline() const { return baselineKnobs; }
+
+private:
+  struct Compiled {
+    std::shared_ptr<const Program> program;
+    double milliseconds = 0;
+  };
+
+  Measurement(const KernelProblem &problem, const TuneOptions &options)
+      : problem(problem), options(options) {}
+
+  Expected<Compiled> compile(const KnobValues &schedule);
+  Status startWorker();
+  bool answered(const WorkerAnswer &answer, Record &record);
+  WorkerAnswer load(int slot, const Program &program);
+  bool verify(int slot, int set, Record &record);
+  bool time(int rounds, Record &record);
+  void summarize(Record &record) const;
+
+  const KernelProblem &problem;
+  const TuneOptions &options;
+  WorkerProblem shared;
+  std::unique_ptr<WorkerProcess> worker;
+  KnobValues baselineKnobs;
+  std::shared_ptr<const Program> baselineProgram;
+  double baselineSeconds = 0; ///< of one call, about
+  KnobValues lastSchedule; ///< that lastCompiled is of
+  Compiled lastCompiled;
+  std::string lastBits;
+};
+
+} // namespace kernelforge

@@ -1,0 +1,186 @@
+#include "kernelforge/autotune/Tuner.h"
+
+#include "kernelforge/autotune/Measurement.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+using namespace kernelforge;
+
+namespace {
+
+/// Rounds of a candidate that may win, and of the final between the best few.
+constexpr int usualRounds = 9, finalRounds = 15;
+constexpr size_t finalists = 3;
+
+/// A candidate this much slower than the best so far is hopeless: it gets no more rounds.
+constexpr double hopeless = 1.25;
+
+/// One search.
+class Search {
+public:
+  Search(const KernelProblem &problem, const RecordStore &store, const TuneOptions &options)
+      : problem(problem), store(store), options(options) {}
+
+  Expected<TuneResult> run();
+
+private:
+  Status loadRecords();
+  Expected<Record> evaluate(const KnobValues &schedule);
+  Status keep(Record record);
+  Status finale();
+  bool over() const;
+  double elapsed() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  const KernelProblem &problem;
+  const RecordStore &store;
+  const TuneOptions &options;
+  std::unique_ptr<Measurement> measurement;
+  std::vector<Record> known;   ///< of this key, from the store and from this search
+  TuneResult result;
+  double best = 1;
+  int lastBetter = 0;
+  bool warned = false;
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+};
+
+Status Search::loadRecords() {
+  KF_TRY(RecordLog log, store.load());
+  for (Record &record : log.records)
+    if (record.key == problem.key() && record.variant == "generated")
+      known.push_back(std::move(record));
+  return {};
+}
+
+bool Search::over() const {
+  if (result.trials >= options.trials)
+    return true;
+  if (options.seconds > 0 && elapsed() >= options.seconds)
+    return true;
+  return options.patience > 0 && result.trials - lastBetter >= options.patience;
+}
+
+/// Keeps a record in the store and in memory.
+Status Search::keep(Record record) {
+  record.strategy = options.strategy;
+  record.seed = static_cast<int64_t>(options.seed);
+  record.trial = result.trials;
+  if (Status status = store.append(record); !status && !warned) {
+    spdlog::warn("{}", status.error().line());
+    warned = true;
+  }
+  known.push_back(std::move(record));
+  return {};
+}
+
+/// The candidate's record: a known one of the same code and baseline, or a new one.
+Expected<Record> Search::evaluate(const KnobValues &schedule) {
+  const std::string text = knobsText(schedule);
+  const std::optional<std::string> code = measurement->codeHash(schedule);
+  const std::string baseline = "schedule " + knobsText(measurement->baseline());
+  for (const Record &record : known)
+    if (record.schedule == text && record.baseline == baseline &&
+        (!code || record.codeHash == *code))
+      return record;
+  ++result.measured;
+  KF_TRY(Record record, measurement->measure(schedule, hopeless * best, usualRounds));
+  KF_CHECK(keep(record));
+  return record;
+}
+
+/// Measures the best few candidates again, so that none wins by one lucky measurement.
+Status Search::finale() {
+  std::map<std::string, double> ratios; // by schedule
+  for (const Record &record : known)
+    if (record.status == RecordStatus::Ok && record.ratio &&
+        record.samplesNs.size() >= static_cast<size_t>(usualRounds))
+      ratios.try_emplace(record.schedule, *record.ratio);
+  std::vector<std::pair<double, std::string>> order;
+  for (const auto &[schedule, ratio] : ratios)
+    order.emplace_back(ratio, schedule);
+  std::sort(order.begin(), order.end());
+  order.resize(std::min(order.size(), finalists));
+  for (const auto &[ratio, schedule] : order) {
+    KF_TRY(KnobValues knobs, parseKnobs(schedule, "records"));
+    KF_TRY(Record record, measurement->measure(knobs, HUGE_VAL, finalRounds));
+    KF_CHECK(keep(std::move(record)));
+  }
+  return {};
+}
+
+Expected<TuneResult> Search::run() {
+  if (Status status = loadRecords(); !status)
+    spdlog::warn("{}", status.error().line());
+  KF_TRY(measurement, Measurement::create(problem, options));
+  StrategyOptions strategyOptions;
+  strategyOptions.seed = options.seed;
+  strategyOptions.startFromAnalytic = !options.start;
+  KF_TRY(std::unique_ptr<Strategy> strategy,
+         options.strategies.make(options.strategy, problem.space(), strategyOptions));
+
+  // The baseline beside itself: what noise alone makes of a ratio, and a record that can win.
+  KF_TRY(Record baseline, evaluate(measurement->baseline()));
+  if (baseline.status != RecordStatus::Ok)
+    return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(), baseline.error,
+                     "");
+  const int measuredBefore = result.measured;
+  if (options.start) // known from the start, not to be proposed
+    strategy->tell(std::vector<Trial>{{measurement->baseline(), 1.0}});
+  while (!over()) {
+    if (options.cancel && options.cancel->load())
+      return makeError(ErrorKind::Interrupted, "tuning was interrupted", problem.name(),
+                       "it was asked to stop", "run it again to go on");
+    std::vector<KnobValues> asked = strategy->ask(1);
+    if (asked.empty())
+      break;
+    ++result.trials;
+    result.proposals.push_back(knobsText(asked.front()));
+    KF_TRY(Record record, evaluate(asked.front()));
+    const bool ok = record.status == RecordStatus::Ok && record.ratio;
+    if (!ok)
+      ++result.failed;
+    strategy->tell(std::vector<Trial>{{asked.front(), ok ? *record.ratio : HUGE_VAL}});
+    if (ok && *record.ratio < best) {
+      best = *record.ratio;
+      lastBetter = result.trials;
+    }
+    if (options.progress)
+      options.progress({problem.name(), result.trials, options.trials, best, elapsed(),
+                        options.seconds, record.schedule, std::string(statusName(record.status))});
+  }
+  if (result.measured > measuredBefore)
+    KF_CHECK(finale());
+  ChoiceOptions choosing;
+  choosing.analyticSchedule = knobsText(problem.space().analytic);
+  std::optional<Choice> choice = choose(known, problem.key(), choosing);
+  if (!choice)
+    return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(),
+                     "no candidate could be measured", "");
+  result.choice = std::move(*choice);
+  return result;
+}
+
+} // namespace
+
+Expected<TuneResult> kernelforge::tuneKernel(const KernelProblem &problem, const RecordStore &store,
+                                             const TuneOptions &options) {
+  return Search(problem, store, options).run();
+}
+
+Expected<Replayed> kernelforge::measureSchedule(const KernelProblem &problem,
+                                                const KnobValues &schedule,
+                                                const TuneOptions &options) {
+  KF_CHECK(problem.space().check(schedule));
+  KF_TRY(std::unique_ptr<Measurement> measurement, Measurement::create(problem, options));
+  Replayed replayed;
+  KF_TRY(replayed.record, measurement->measure(schedule, HUGE_VAL, finalRounds));
+  replayed.bits = measurement->bits();
+  return replayed;
+}

@@ -1,0 +1,71 @@
+// Finds a good schedule for one kernel: a strategy proposes, workers verify and measure, every
+// candidate becomes a record, and the records decide.
+#pragma once
+
+#include "kernelforge/autotune/Strategy.h"
+#include "kernelforge/autotune/WorkerProcess.h"
+#include "kernelforge/records/RecordStore.h"
+
+#include <atomic>
+#include <functional>
+
+namespace kernelforge {
+
+/// What has happened so far, for a progress line.
+struct TuneProgress {
+  std::string kernel;
+  int trial = 0, trials = 0;
+  double best = 1;     ///< time of the best so far as a multiple of the default's
+  double seconds = 0;  ///< spent
+  double allowed = 0;  ///< 0: no limit
+  std::string schedule, status; ///< of the last candidate
+};
+
+struct TuneOptions {
+  std::string strategy = "model";
+  uint64_t seed = 0;
+  int trials = 64;        ///< candidates at most, those taken from records included
+  double seconds = 0;     ///< at most; 0: no limit
+  int patience = 0;       ///< candidates without a better one before it ends; 0: no limit
+  bool verifyOnly = false; ///< for tests: correctness decides, nothing is timed for long
+
+  /// The baseline that all candidates are measured beside; the analytic default where it is not
+  /// given. A search does not propose the analytic default where this is another.
+  std::optional<KnobValues> start;
+
+  WorkerOptions worker;
+  StrategyRegistry strategies = defaultStrategies();
+
+  /// For tests: changes the program of a candidate after it was compiled.
+  std::function<std::shared_ptr<const Program>(const KnobValues &, std::shared_ptr<const Program>)>
+      tamper;
+
+  std::function<void(const TuneProgress &)> progress;
+  const std::atomic<bool> *cancel = nullptr; ///< where true: Interrupted, with all records kept
+};
+
+struct TuneResult {
+  Choice choice;        ///< the winner
+  int trials = 0;       ///< candidates tried
+  int measured = 0;     ///< of those, measured now; the others were in the records
+  int failed = 0;       ///< of those, candidates that crashed, hung, were wrong or did not compile
+  std::vector<std::string> proposals; ///< schedules in the order they were tried, as JSON
+};
+
+/// Tunes `problem`. A candidate that the records hold with the same code is not measured again, so
+/// that an interrupted search goes on where it was, and a search over the same records with the
+/// same seed and trials makes the same proposals and choice. A store that cannot be written is a
+/// warning: the search goes on. Failed where not even the baseline runs.
+Expected<TuneResult> tuneKernel(const KernelProblem &problem, const RecordStore &store,
+                                const TuneOptions &options);
+
+/// Measures one schedule beside the problem's analytic default, with verification before and after:
+/// what a search does with each candidate. `bits` is the hash of the output of the first data set.
+struct Replayed {
+  Record record;
+  std::string bits;
+};
+Expected<Replayed> measureSchedule(const KernelProblem &problem, const KnobValues &schedule,
+                                   const TuneOptions &options);
+
+} // namespace kernelforge

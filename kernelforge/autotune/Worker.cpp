@@ -1,0 +1,267 @@
+#include "kernelforge/autotune/Worker.h"
+
+#include "kernelforge/autotune/Messages.h"
+#include "kernelforge/autotune/SharedData.h"
+#include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/ir/Hash.h"
+#include "kernelforge/measure/Accuracy.h"
+#include "kernelforge/support/ElementType.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <map>
+
+#include <csignal>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+using namespace kernelforge;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double secondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// An argument or result of the problem's function in one of its data sets.
+struct Tensor {
+  uint64_t offset = 0; ///< in the shared data
+  uint64_t bytes = 0;
+  bool written = false; ///< a cache: copied before each run
+};
+
+/// What an output must be.
+struct Output {
+  int argument = -1; ///< a cache, or
+  int result = -1;   ///< a result
+  ElementType type = ElementType::F32;
+  uint64_t offset = 0, elements = 0; ///< of the reference, f32
+  double tolerance = 0;
+};
+
+struct DataSet {
+  std::vector<Tensor> arguments;
+  std::vector<uint64_t> results; ///< bytes of each
+  std::vector<Output> outputs;
+};
+
+/// One candidate, loaded twice: to be verified (scratch and intermediates are poisoned) and timed.
+struct Candidate {
+  std::unique_ptr<Executable> verified, timed;
+};
+
+class Worker {
+public:
+  Worker(int socket, SharedData data) : socket(socket), data(std::move(data)) {}
+
+  Status serve() {
+    Message message;
+    while (receiveMessage(socket, message, -1) == Received::Message) {
+      Json answer;
+      if (Status status = handle(message, answer); !status)
+        answer = {{"error", status.error().line()}};
+      if (!sendMessage(socket, {answer, {}}))
+        break;
+    }
+    return {};
+  }
+
+private:
+  Status handle(const Message &message, Json &answer) {
+    const std::string command = message.json.value("command", "");
+    if (command == "problem")
+      return setProblem(message.json, answer);
+    if (command == "load")
+      return load(message, answer);
+    if (command == "verify")
+      return verify(message.json, answer);
+    if (command == "time")
+      return time(message.json, answer);
+    return unusable("tuning worker cannot serve", command, "there is no such command");
+  }
+
+  Status setProblem(const Json &json, Json &answer) {
+    KF_TRY(timing, createCpuBackend({json["threads"].get<int>(), false}));
+    KF_TRY(verifying, createCpuBackend({json["threads"].get<int>(), true}));
+    sizes = json["sizes"].get<std::vector<int64_t>>();
+    for (const Json &described : json["sets"]) {
+      DataSet set;
+      for (const Json &a : described["arguments"])
+        set.arguments.push_back({a["offset"], a["bytes"], a["written"]});
+      set.results = described["results"].get<std::vector<uint64_t>>();
+      for (const Json &o : described["outputs"])
+        set.outputs.push_back({o["argument"], o["result"],
+                               static_cast<ElementType>(o["type"].get<int>()), o["offset"],
+                               o["elements"], o["tolerance"]});
+      sets.push_back(std::move(set));
+    }
+    answer = {{"pid", ::getpid()}};
+    return {};
+  }
+
+  Status load(const Message &message, Json &answer) {
+    auto program = std::make_shared<const Program>(programFrom(message));
+    Candidate candidate;
+    KF_TRY(candidate.verified, verifying->load(program));
+    KF_TRY(candidate.timed, timing->load(program));
+    candidates[message.json["slot"]] = std::move(candidate);
+    answer = Json::object();
+    return {};
+  }
+
+  /// Memory for what a run of a set writes, and pointers to all that it takes.
+  struct Run {
+    std::vector<GuardedBuffer> written, results; ///< by argument (empty: only read), by result
+    std::vector<void *> arguments, resultPointers;
+  };
+
+  Status prepare(const DataSet &set, Run &run) {
+    for (const Tensor &tensor : set.arguments) {
+      std::byte *from = data.data() + tensor.offset;
+      run.written.emplace_back();
+      if (tensor.written) {
+        KF_TRY(run.written.back(), GuardedBuffer::create(tensor.bytes));
+        std::memcpy(run.written.back().data(), from, tensor.bytes);
+        from = run.written.back().data();
+      }
+      run.arguments.push_back(from);
+    }
+    for (uint64_t bytes : set.results) {
+      KF_TRY(GuardedBuffer result, GuardedBuffer::create(bytes));
+      run.results.push_back(std::move(result));
+      run.resultPointers.push_back(run.results.back().data());
+    }
+    return {};
+  }
+
+  /// Runs a candidate once into poisoned memory and compares.
+  Status verify(const Json &json, Json &answer) {
+    const Candidate &candidate = candidates.at(json["slot"]);
+    const DataSet &set = sets.at(json["set"].get<size_t>());
+    Run run;
+    KF_CHECK(prepare(set, run));
+    KF_CHECK(candidate.verified->run(Bindings{sizes, run.arguments, run.resultPointers}));
+    std::string allBytes;
+    bool pass = true;
+    std::string why;
+    Accuracy worst;
+    for (const GuardedBuffer &buffer : run.results)
+      pass &= buffer.guardsAreIntact();
+    for (const GuardedBuffer &buffer : run.written)
+      pass &= buffer.size() == 0 || buffer.guardsAreIntact();
+    if (!pass)
+      why = "bytes beside an output were written";
+    for (const Output &output : set.outputs) {
+      const GuardedBuffer &buffer =
+          output.result >= 0 ? run.results[output.result] : run.written[output.argument];
+      allBytes.append(reinterpret_cast<const char *>(buffer.data()), buffer.size());
+      std::vector<float> values(output.elements);
+      if (output.type == ElementType::F32)
+        std::memcpy(values.data(), buffer.data(), output.elements * sizeof(float));
+      else
+        dequantizeRow(output.type, buffer.data(), output.elements, values.data());
+      const std::span<const float> reference(
+          reinterpret_cast<const float *>(data.data() + output.offset), output.elements);
+      Accuracy accuracy = compareValues(values, reference, output.tolerance);
+      // Poison is a NaN; what was never written is one still.
+      accuracy.poisonedLeft = countPoison(buffer, output);
+      if (!accuracy.pass && why.empty())
+        why = accuracy.poisonedLeft > 0 ? "outputs were left unwritten"
+              : accuracy.nan > 0        ? "the result has NaN where the reference has none"
+                                        : "the result differs from the reference";
+      if (accuracy.pass ? worst.pass || worst.tolerance == 0 : true)
+        if (worst.tolerance == 0 || accuracy.maxRel >= worst.maxRel || !accuracy.pass)
+          worst = accuracy;
+      pass &= accuracy.pass;
+    }
+    answer = {{"pass", pass},
+              {"why", why},
+              {"bits", sha256Hex(allBytes)},
+              {"accuracy",
+               {{"max_abs", finite(worst.maxAbs)},
+                {"max_rel", finite(worst.maxRel)},
+                {"l2_rel", finite(worst.l2Rel)},
+                {"cosine_diff", finite(worst.cosineDiff)},
+                {"nan", worst.nan},
+                {"poisoned_left", worst.poisonedLeft},
+                {"tolerance", worst.tolerance}}}};
+    return {};
+  }
+
+  /// JSON knows no infinity.
+  static double finite(double x) { return std::clamp(x, -1e300, 1e300) == x ? x : 1e300; }
+
+  /// Elements that still hold the poison's bytes.
+  static int64_t countPoison(const GuardedBuffer &buffer, const Output &output) {
+    const uint64_t each = output.elements ? buffer.size() / output.elements : 0;
+    int64_t count = 0;
+    for (uint64_t i = 0; i < output.elements; ++i)
+      count += std::all_of(buffer.data() + i * each, buffer.data() + (i + 1) * each,
+                           [](std::byte b) { return b == std::byte{0xff}; });
+    return count;
+  }
+
+  /// Times candidates in turns: one sample of each a round, in an order that rotates.
+  Status time(const Json &json, Json &answer) {
+    const auto slots = json["slots"].get<std::vector<int>>();
+    const int rounds = json["rounds"];
+    const double sampleSeconds = json["sample_seconds"];
+    const DataSet &set = sets.front();
+    if (!timedRun) {
+      timedRun.emplace();
+      KF_CHECK(prepare(set, *timedRun));
+    }
+    const Bindings bindings{sizes, timedRun->arguments, timedRun->resultPointers};
+    std::vector<int64_t> batches;
+    for (int slot : slots) { // warm up, and see how many calls make a sample
+      Executable &executable = *candidates.at(slot).timed;
+      KF_CHECK(executable.run(bindings));
+      auto start = Clock::now();
+      int64_t calls = 0;
+      do {
+        KF_CHECK(executable.run(bindings));
+        ++calls;
+      } while (secondsSince(start) < sampleSeconds / 4 && calls < 1000);
+      const double each = std::max(secondsSince(start) / double(calls), 1e-8);
+      batches.push_back(std::clamp<int64_t>(std::llround(sampleSeconds / each), 1, 1'000'000));
+    }
+    std::vector<std::vector<double>> samples(slots.size());
+    for (int round = 0; round < rounds; ++round)
+      for (size_t i = 0; i < slots.size(); ++i) {
+        const size_t which = (i + static_cast<size_t>(round)) % slots.size();
+        Executable &executable = *candidates.at(slots[which]).timed;
+        auto start = Clock::now();
+        for (int64_t call = 0; call < batches[which]; ++call)
+          KF_CHECK(executable.run(bindings));
+        samples[which].push_back(secondsSince(start) * 1e9 / double(batches[which]));
+      }
+    answer = {{"samples_ns", samples}};
+    return {};
+  }
+
+  int socket;
+  SharedData data;
+  std::unique_ptr<Backend> timing, verifying;
+  std::vector<int64_t> sizes;
+  std::vector<DataSet> sets;
+  std::map<int, Candidate> candidates; ///< by slot
+  std::optional<Run> timedRun;
+};
+
+} // namespace
+
+Status kernelforge::runWorker(int socket, int dataDescriptor) {
+  // Whoever started it wants it no longer than it lives itself.
+  const pid_t parent = ::getppid();
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent)
+    return {};
+  const rlimit none{0, 0};
+  ::setrlimit(RLIMIT_CORE, &none);
+  KF_TRY(SharedData data, SharedData::open(dataDescriptor));
+  return Worker(socket, std::move(data)).serve();
+}

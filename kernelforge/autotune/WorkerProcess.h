@@ -1,0 +1,77 @@
+// The tuner's end of a worker: starts it, talks to it with time limits, and finds out how it ended.
+#pragma once
+
+#include "kernelforge/autotune/Messages.h"
+#include "kernelforge/autotune/SharedData.h"
+#include "kernelforge/compiler/KernelProblem.h"
+
+#include <filesystem>
+#include <sys/types.h>
+
+namespace kernelforge {
+
+struct WorkerOptions {
+  std::filesystem::path executable; ///< the kernelforge program; empty: the one that runs
+  uint64_t memoryBytes = 0;         ///< a worker's data segment at most; 0: no limit
+  double startSeconds = 30;         ///< it must have taken the problem by then
+};
+
+/// How a command to a worker ended.
+enum class WorkerOutcome {
+  Answered,
+  Refused, ///< it answered that it could not: the text says why
+  Crashed, ///< it died: the text says of what
+  TimedOut ///< it was killed
+};
+
+struct WorkerAnswer {
+  WorkerOutcome outcome = WorkerOutcome::Answered;
+  Json json;
+  std::string why;
+};
+
+/// The data of a problem as its workers see it.
+class WorkerProblem {
+public:
+  static Expected<WorkerProblem> create(const KernelProblem &problem);
+
+  const SharedData &data() const { return shared; }
+  const Json &description() const { return json; }
+
+private:
+  SharedData shared;
+  Json json;
+};
+
+/// One worker process; started anew by the next command after it died.
+class WorkerProcess {
+public:
+  WorkerProcess(const WorkerProblem &problem, WorkerOptions options)
+      : problem(problem), options(std::move(options)) {}
+  ~WorkerProcess() { stop(); }
+  WorkerProcess(const WorkerProcess &) = delete;
+  WorkerProcess &operator=(const WorkerProcess &) = delete;
+
+  /// Starts the worker where none runs. Failed where it cannot be started.
+  Status start();
+
+  /// True while a worker runs that holds what was loaded.
+  bool running() const { return process > 0; }
+
+  /// Sends a command and waits for its answer. A worker that crashes or does not answer in
+  /// `seconds` is gone afterwards, with all that was loaded.
+  WorkerAnswer call(const Message &message, double seconds);
+
+  pid_t pid() const { return process; }
+
+private:
+  void stop();
+  std::string fate(); ///< waits for a worker that is gone: what it died of
+
+  const WorkerProblem &problem;
+  WorkerOptions options;
+  pid_t process = -1;
+  int socket = -1;
+};
+
+} // namespace kernelforge

@@ -1,0 +1,144 @@
+#include "kernelforge/compiler/GeneratedMatmul.h"
+
+#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/ir/ModuleBuilder.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+namespace {
+
+std::optional<ActivationKind> activationOf(EpilogueStep step) {
+  switch (step) {
+  case EpilogueStep::Relu:
+    return ActivationKind::Relu;
+  case EpilogueStep::Silu:
+    return ActivationKind::Silu;
+  case EpilogueStep::Gelu:
+    return ActivationKind::Gelu;
+  case EpilogueStep::GeluTanh:
+    return ActivationKind::GeluTanh;
+  case EpilogueStep::Bias:
+  case EpilogueStep::Residual:
+    return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+bool biasIsFirst(const MatmulProblem &problem) {
+  return !problem.has(EpilogueStep::Bias) || problem.epilogue.front() == EpilogueStep::Bias;
+}
+
+class PreparedGenerated : public PreparedMatmul {
+public:
+  std::unique_ptr<Session> session;
+  int64_t rows = 0;
+
+  Status run(const float *input, float *output) override {
+    if (input != bound) {
+      session->bind("x", const_cast<float *>(input));
+      bound = input;
+    }
+    void *result = output;
+    return session->run("matmul", {&rows, 1}, {&result, 1});
+  }
+
+private:
+  const float *bound = nullptr;
+};
+
+} // namespace
+
+Expected<OwningOpRef<ModuleOp>> kernelforge::buildMatmulModule(MLIRContext *context,
+                                                               const MatmulProblem &problem) {
+  KF_CHECK(checkProblem(problem));
+  if (!biasIsFirst(problem))
+    return unusable("epilogue cannot be generated", problem.name(),
+                    "a bias is added to the product itself", "list bias first");
+  // One row is a range of its own, as decoding is; more rows are compiled as prefill is.
+  OwningOpRef<ModuleOp> module = buildMatmul(context, problem.m == 1 ? 1 : 2, problem.m, problem.n,
+                                             problem.k, problem.weights, problem.transpose);
+  auto function = module->lookupSymbol<func::FuncOp>("matmul");
+  auto matmul = *function.getOps<MatmulOp>().begin();
+  auto end = cast<func::ReturnOp>(function.getBody().front().getTerminator());
+  OpBuilder b(end);
+  const Location loc = end.getLoc();
+  Value value = end.getOperand(0);
+  auto addInput = [&](Type type, StringRef attribute, StringRef name) {
+    const unsigned index = function.getNumArguments();
+    function.insertArgument(
+        index, type, b.getDictionaryAttr(b.getNamedAttr(attribute, b.getStringAttr(name))), loc);
+    return function.getArgument(index);
+  };
+  for (EpilogueStep step : problem.epilogue) {
+    if (std::optional<ActivationKind> kind = activationOf(step)) {
+      value = b.create<ActivationOp>(loc, value.getType(), value, *kind);
+    } else if (step == EpilogueStep::Bias) {
+      Value bias =
+          addInput(RankedTensorType::get({problem.n}, b.getF32Type()), inputAttrName, "bias");
+      matmul.getBiasesMutable().assign(bias);
+    } else {
+      Value residual = addInput(value.getType(), inputAttrName, "residual");
+      value = b.create<AddOp>(loc, value, residual);
+    }
+  }
+  end->setOperand(0, value);
+  return module;
+}
+
+MatmulSupport GeneratedMatmul::supports(const MatmulProblem &problem) const {
+  if (!biasIsFirst(problem))
+    return MatmulSupport::unsupported("a bias must be the epilogue's first step");
+  return MatmulSupport::ok();
+}
+
+std::optional<ScheduleSpace> GeneratedMatmul::scheduleSpace(const MatmulProblem &problem,
+                                                            int threads) const {
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  auto module = buildMatmulModule(&context, problem);
+  if (!module || !runToStage(**module, Stage::Fused, {options.target, threads, true, {}, {}}))
+    return std::nullopt;
+  for (auto kernel : (*module)->getOps<KernelOp>())
+    if (auto space = cpu::scheduleSpace(kernel, options.target, threads))
+      return std::move(*space);
+  return std::nullopt;
+}
+
+Expected<std::unique_ptr<PreparedMatmul>> GeneratedMatmul::make(const MatmulProblem &problem,
+                                                                const MatmulOperands &operands,
+                                                                const KnobValues &schedule,
+                                                                int threads) const {
+  auto prepared = std::make_unique<PreparedGenerated>();
+  SessionOptions sessionOptions = options;
+  sessionOptions.threads = threads;
+  KF_TRY(prepared->session, Session::create(sessionOptions));
+  Session &session = *prepared->session;
+  KF_TRY(OwningOpRef<ModuleOp> module, buildMatmulModule(&session.context(), problem));
+  KF_CHECK(runToStage(*module, Stage::Fused, {options.target, threads, true, {}, {}}));
+  if (!schedule.empty())
+    for (auto kernel : module->getOps<KernelOp>())
+      kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), schedule));
+  KF_CHECK(session.compile(std::move(module)));
+  const uint64_t width = problem.transpose ? problem.n : problem.k;
+  const uint64_t rows = problem.transpose ? problem.k : problem.n;
+  KF_CHECK(session.bindWeight("weight", problem.weights,
+                              {operands.weight, rows * *rowBytes(problem.weights, width)}));
+  if (problem.has(EpilogueStep::Bias))
+    session.bind("bias", const_cast<float *>(operands.bias));
+  if (problem.has(EpilogueStep::Residual))
+    session.bind("residual", const_cast<float *>(operands.residual));
+  prepared->rows = problem.m;
+  const Artifact &artifact = session.program("matmul")->artifacts.front();
+  MatmulDetails &details = prepared->details;
+  details.schedule = artifact.schedule;
+  details.scheduleSource = artifact.scheduleSource;
+  details.codeHash = artifact.codeHash;
+  details.codeBytes = static_cast<int64_t>(artifact.code.size());
+  details.compileMs = artifact.compileSeconds * 1e3;
+  return prepared;
+}

@@ -1,0 +1,22 @@
+#include "kernelforge/compiler/RecordKeys.h"
+
+#include "kernelforge/compiler/KernelProblem.h"
+#include "kernelforge/support/Host.h"
+
+#include "llvm/Config/llvm-config.h"
+
+using namespace kernelforge;
+
+RecordKey kernelforge::recordKey(transformer::KernelOp kernel, const CpuTarget &target,
+                                 int threads) {
+  RecordKey key;
+  key.family = kernel.getFamily().str();
+  key.kernelHash = kernelHash(kernel);
+  key.problem = problemText(kernel);
+  key.target = target.triple + " " + target.cpu + " " + target.featureString();
+  key.cpuModel = host().cpuModel;
+  key.toolchain = "LLVM " LLVM_VERSION_STRING;
+  key.threads = threads;
+  key.affinity = "none";
+  return key;
+}

@@ -53,6 +53,7 @@ goldens: setup ## make tests/golden/data again (downloads gigabytes into .venv-g
 	@.venv-goldens/bin/pip install --quiet -r scripts/goldens/requirements.txt
 	@model=$$($(PYTHON) scripts/models/fetch.py smollm2) && \
 	  .venv-goldens/bin/python scripts/goldens/make.py --model "$$model"
+	@$(PYTHON) scripts/goldens/quantized_blocks.py
 
 SOURCES = find kernelforge tools examples tests fuzz -name '*.cpp' -o -name '*.h'
 format: ## format all C++ with clang-format

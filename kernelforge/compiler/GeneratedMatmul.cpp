@@ -77,7 +77,8 @@ Expected<OwningOpRef<ModuleOp>> kernelforge::buildMatmulModule(MLIRContext *cont
   };
   for (EpilogueStep step : problem.epilogue) {
     if (std::optional<ActivationKind> kind = activationOf(step)) {
-      value = b.create<ActivationOp>(loc, value.getType(), value, *kind);
+      value =
+          b.create<ActivationOp>(loc, value.getType(), value, ActivationAttr::get(context, *kind));
     } else if (step == EpilogueStep::Bias) {
       Value bias =
           addInput(RankedTensorType::get({problem.n}, b.getF32Type()), inputAttrName, "bias");

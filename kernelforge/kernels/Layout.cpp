@@ -16,7 +16,7 @@ struct Field {
   int64_t packedOffset; ///< in the group's block; row r is at packedOffset + r * bytes
 };
 
-/// The pieces of a block in packed order: scale, minimum, quants word by word; or the element.
+/// The units of a block, part after part; or the element.
 class Fields {
 public:
   explicit Fields(const ElementTypeInfo &t) {
@@ -24,18 +24,16 @@ public:
       add(0, t.blockBytes);
       return;
     }
-    add(t.scaleOffset, 2);
-    if (t.hasMin())
-      add(t.minOffset, 2);
-    for (int64_t offset = t.quantsOffset; offset < t.blockBytes; offset += 4)
-      add(offset, 4);
+    for (BlockPart part : blockParts)
+      for (int64_t at = 0; at < t.bytes(part); at += t.unitBytes(part))
+        add(t.offset(part) + at, t.unitBytes(part));
   }
   const Field *begin() const { return fields.data(); }
   const Field *end() const { return fields.data() + count; }
 
 private:
   void add(int64_t offset, int64_t bytes) {
-    assert(count < fields.size() && "blocks have at most 256 bytes of quants");
+    assert(count < fields.size() && "blocks have at most 256 bytes in words");
     fields[count++] = {offset, bytes, packed};
     packed += bytes * interleavedRows;
   }

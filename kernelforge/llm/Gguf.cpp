@@ -32,10 +32,9 @@ struct ForeignType {
   std::string_view name;
   uint64_t blockElements, blockBytes;
 };
-constexpr std::array<ForeignType, 27> foreignTypes = {{
-    {6, "Q5_0", 32, 22},      {7, "Q5_1", 32, 24},      {9, "Q8_1", 32, 36},
-    {10, "Q2_K", 256, 84},    {11, "Q3_K", 256, 110},   {12, "Q4_K", 256, 144},
-    {13, "Q5_K", 256, 176},   {14, "Q6_K", 256, 210},   {15, "Q8_K", 256, 292},
+constexpr std::array<ForeignType, 24> foreignTypes = {{
+    {7, "Q5_1", 32, 24},      {9, "Q8_1", 32, 36},      {10, "Q2_K", 256, 84},
+    {11, "Q3_K", 256, 110},   {13, "Q5_K", 256, 176},   {15, "Q8_K", 256, 292},
     {16, "IQ2_XXS", 256, 66}, {17, "IQ2_XS", 256, 74},  {18, "IQ3_XXS", 256, 98},
     {19, "IQ1_S", 256, 50},   {20, "IQ4_NL", 32, 18},   {21, "IQ3_S", 256, 110},
     {22, "IQ2_S", 256, 82},   {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},

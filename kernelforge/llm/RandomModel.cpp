@@ -109,14 +109,32 @@ void fillQuantized(const ElementTypeInfo &type, std::span<std::byte> out, uint64
   }
   const uint64_t tail = out.size() % sizeof(uint64_t), bits = randomBits(seed, out.size());
   std::memcpy(out.data() + out.size() - tail, &bits, tail);
-  const auto levels = static_cast<float>(1 << type.quantBits);
-  const bool isSigned = type.quantBits == 8;
-  const float mean = (isSigned ? -0.5f : (levels - 1) / 2) - static_cast<float>(type.zero);
-  const float scale = deviation / std::sqrt((levels * levels - 1) / 12);
+  // A value is d s q - m t, with d and m set here and the others random integers.
+  struct Moments {
+    float mean, square;
+  };
+  auto uniform = [](int low, int high) {
+    const float mean = static_cast<float>(low + high) / 2,
+                count = static_cast<float>(high - low + 1);
+    return Moments{mean, mean * mean + (count * count - 1) / 12};
+  };
+  const int levels = 1 << type.quantBits, zero = type.quantBits == 8 ? 128 : type.zero;
+  const Moments q = uniform(-zero, levels - 1 - zero), one{1, 1};
+  const Moments s = type.subScales == SubScales::Signed8   ? uniform(-128, 127)
+                    : type.subScales == SubScales::Packed6 ? uniform(0, 63)
+                                                           : one;
+  const Moments t = type.subScales == SubScales::Packed6 ? s : one;
+  const float mean = s.mean * q.mean;
+  float variance = s.square * q.square - mean * mean, ratio = 0; // of d, and m / d
+  if (type.hasMin()) {
+    ratio = mean / t.mean;
+    variance += ratio * ratio * (t.square - t.mean * t.mean);
+  }
+  const float scale = deviation / std::sqrt(variance);
   for (uint64_t at = 0; at < out.size(); at += static_cast<uint64_t>(type.blockBytes)) {
     putHalf(out.data() + at + type.scaleOffset, scale);
-    if (type.hasMin())
-      putHalf(out.data() + at + type.minOffset, -mean * scale);
+    if (type.hasMin()) // without sub-scales the minimum is added
+      putHalf(out.data() + at + type.minOffset, (type.hasSubScales() ? ratio : -ratio) * scale);
   }
 }
 

@@ -9,7 +9,7 @@ FORMATS = {
     U8: "<B", I8: "<b", U16: "<H", I16: "<h", U32: "<I", I32: "<i", F32: "<f", BOOL: "<B",
     U64: "<Q", I64: "<q", F64: "<d",
 }  # fmt: skip
-TYPE_F32, TYPE_F16, TYPE_Q4_0, TYPE_Q6_K, TYPE_I32 = 0, 1, 2, 14, 26
+TYPE_F32, TYPE_F16, TYPE_Q4_0, TYPE_Q3_K, TYPE_Q6_K, TYPE_I32 = 0, 1, 2, 11, 14, 26
 HUGE = 2**63
 
 cases = []
@@ -245,6 +245,9 @@ case("a removed type", "removed type id 4")(tensor_field(2, 4))
 case("rows that are no whole blocks", "rows of 60 elements.*blocks of 32")(
     lambda g: g.tensor("blk.0.attn_q.weight").__setitem__(slice(1, 3), [[60, 64], TYPE_Q4_0])
 )
+case("rows that are no whole super-blocks", "rows of 64 elements, q6_k.*blocks of 256")(
+    lambda g: g.tensor("blk.0.attn_q.weight").__setitem__(slice(1, 3), [[64, 64], TYPE_Q6_K])
+)
 case("an offset off the alignment", "offset 8 is no multiple")(tensor_field(4, 8))
 case("an offset beyond the file", "reach beyond")(tensor_field(4, 2**40))
 case("an offset that wraps", "reach beyond")(tensor_field(4, 2**64 - 32))
@@ -272,7 +275,7 @@ case("a quantized norm", "type q4_0 is not supported for a norm")(
 )
 
 
-@case("a weight type without support", "ffn_up.weight.*type Q6_K is not supported")
+@case("a weight type without support", "ffn_up.weight.*type Q3_K is not supported")
 def wide(g):
     """A model of 256 dimensions, so that a type with blocks of 256 fits its rows."""
     g.set("llama.embedding_length", U32, 256)
@@ -287,7 +290,7 @@ def wide(g):
                 dims = [64, 256] if "output" in t[0] else [256, t[1][1]]
             t[1:4] = [dims, TYPE_F16, bytes(2 * dims[0] * dims[1])]
     t = g.tensor("blk.0.ffn_up.weight")
-    t[1:4] = [[256, 128], TYPE_Q6_K, bytes(210 * 128)]
+    t[1:4] = [[256, 128], TYPE_Q3_K, bytes(110 * 128)]
 
 
 # Configuration.

@@ -137,7 +137,7 @@ Status cli::checkWeightType(const ModelDescription &description, ElementType typ
   return {};
 }
 
-Expected<ElementType> cli::parseWeightType(const std::string &name) {
+Expected<ElementType> cli::parseWeightType(const std::string &name, const std::string &option) {
   std::string known;
   for (const ElementTypeInfo &row : elementTypes())
     if (row.type != ElementType::I32) {
@@ -145,5 +145,5 @@ Expected<ElementType> cli::parseWeightType(const std::string &name) {
         return row.type;
       known += (known.empty() ? "" : ", ") + std::string(row.name);
     }
-  return unusable("unknown type of weights", "--weights " + name, "supported are " + known);
+  return unusable("unknown type of weights", option + " " + name, "supported are " + known);
 }

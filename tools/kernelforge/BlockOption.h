@@ -24,6 +24,7 @@ Expected<ModelDescription> parseBlock(const std::string &text);
 Status checkWeightType(const ModelDescription &description, ElementType type);
 
 /// By name, for options. Unusable, naming all, where it is not known or no type of weights.
-Expected<ElementType> parseWeightType(const std::string &name);
+Expected<ElementType> parseWeightType(const std::string &name,
+                                      const std::string &option = "--weights");
 
 } // namespace kernelforge::cli

@@ -1,5 +1,7 @@
 #include "LanguageModel.h"
 
+#include "BlockOption.h"
+
 #include "kernelforge/llm/ModelNames.h"
 #include "kernelforge/llm/RandomModel.h"
 #include "kernelforge/support/Progress.h"
@@ -46,11 +48,8 @@ Expected<ModelFile> cli::openChosenModel(const ModelChoice &choice, const Contex
   Progress progress("opening the model", 0);
   if (!choice.randomWeights.empty()) {
     RandomModelOptions options;
-    const auto type = elementTypeByName(choice.randomType);
-    if (!type || *type == ElementType::I32)
-      return unusable("unknown type of weights", "--random-type", choice.randomType,
-                      "types are f32, f16, bf16, q4_0, q4_1 and q8_0");
-    options.matrixType = *type; // the seed stays: --seed is that of sampling
+    // The options' seed stays: --seed is that of sampling.
+    KF_TRY(options.matrixType, parseWeightType(choice.randomType, "--random-type"));
     return makeRandomModel(choice.randomWeights, options);
   }
   if (choice.model.empty())

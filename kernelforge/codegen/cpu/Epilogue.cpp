@@ -96,18 +96,7 @@ private:
       if (!element.isF32())
         return refuse(op, "caches of type " + print(element) + " are not supported", "use f32");
     }
-    if (auto embedding = dyn_cast<EmbeddingOp>(op))
-      return checkTable(op, *elementTypeOf(embedding.getTable().getType()));
     return {};
-  }
-
-  /// Sixteen columns must be sixteen bytes, or the low or the high nibbles of sixteen bytes.
-  Status checkTable(Operation *op, ElementType type) {
-    const ElementTypeInfo &t = info(type);
-    if (!t.isQuantized() || (t.quantBits == 8 && t.blockElements % lanes == 0) ||
-        (t.quantBits == 4 && t.blockElements == 2 * lanes))
-      return {};
-    return refuse(op, "tables of type " + std::string(t.name) + " are not supported");
   }
 
   /// Row gathers between a store and an operation; statistics are kept for one such way only.

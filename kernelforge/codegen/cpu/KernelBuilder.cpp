@@ -297,6 +297,59 @@ Value KernelBuilder::bfloat16ToF32(Value x) {
 }
 
 //===----------------------------------------------------------------------===//
+// Instructions that do nothing
+//===----------------------------------------------------------------------===//
+
+/// Inline assembly without text: its result is `type`, null for none.
+static Value emptyAssembly(KernelBuilder &k, Type type, ValueRange operands,
+                           const std::string &constraints, bool hasSideEffects) {
+  auto op = k.b.create<LLVM::InlineAsmOp>(k.loc, type ? TypeRange(type) : TypeRange(), operands, "",
+                                          constraints, hasSideEffects, /*is_align_stack=*/false,
+                                          LLVM::AsmDialectAttr(), ArrayAttr());
+  return type ? op.getResult(0) : Value();
+}
+
+void KernelBuilder::fence(ArrayRef<Value *> values) {
+  // Each register is an operand and a result. Not all of them might be had at once.
+  const bool isWide = target.has("avx512f");
+  const int64_t width = isWide ? lanes : lanes / 2;
+  const size_t registers = values.size() * (isWide ? 1 : 2);
+  if (registers < 2 || registers > (isWide ? 16 : 10))
+    return;
+  SmallVector<int64_t> low, high, both;
+  for (int64_t i = 0; i < lanes; ++i) {
+    (i < lanes / 2 ? low : high).push_back(i);
+    both.push_back(i);
+  }
+  SmallVector<Value> operands;
+  std::string results, ties;
+  for (Value *value : values)
+    for (const SmallVector<int64_t> &half : {low, high}) {
+      results += "=v,";
+      ties += std::to_string(operands.size()) + ",";
+      operands.push_back(isWide ? *value : shuffle(*value, *value, half));
+      if (isWide)
+        break;
+    }
+  SmallVector<Type> types(operands.size(), vec(f32, width));
+  Value all = emptyAssembly(*this, LLVM::LLVMStructType::getLiteral(b.getContext(), types),
+                            operands, results + ties + "~{memory}", /*hasSideEffects=*/true);
+  int64_t next = 0;
+  auto take = [&]() -> Value {
+    return b.create<LLVM::ExtractValueOp>(loc, all, ArrayRef<int64_t>{next++});
+  };
+  for (Value *value : values) {
+    Value first = take();
+    *value = isWide ? first : shuffle(first, take(), both);
+  }
+}
+
+Value KernelBuilder::inRegister(Value constant) {
+  assert(target.has("avx512f") && "a vector is one register");
+  return emptyAssembly(*this, constant.getType(), constant, "=v,0", /*hasSideEffects=*/false);
+}
+
+//===----------------------------------------------------------------------===//
 // Control flow
 //===----------------------------------------------------------------------===//
 

@@ -118,6 +118,13 @@ public:
   mlir::Value halfToF32(mlir::Value x);     ///< f16 scalar or vector; F16C
   mlir::Value bfloat16ToF32(mlir::Value x); ///< vector of i16 holding bf16
 
+  // What LLVM's scheduler is to leave alone; both are instructions that do nothing.
+  /// Ends what computes `values` (vectors) before anything is loaded for what follows: in long
+  /// straight code LLVM otherwise computes so far ahead that registers run out.
+  void fence(llvm::ArrayRef<mlir::Value *> values);
+  /// A constant vector to keep in a register, not to read again at each use. AVX-512 only.
+  mlir::Value inRegister(mlir::Value constant);
+
   // Control flow: the bodies get the induction variable and the carried values.
   using LoopBody = llvm::function_ref<void(mlir::Value iv)>;
   using CarryBody =

@@ -33,8 +33,7 @@ public:
                            matmul.getTranspose());
     auto inputArgument = dyn_cast<BlockArgument>(matmul.getInput());
     for (WeightReader &reader : readers)
-      if (reader.needsBlockSums())
-        sumBlock = reader.blockK();
+      sumBlock = std::max(sumBlock, reader.sumElements());
     prepares = knobs.panel ? knobs.pack : !inputArgument || sumBlock > 0;
   }
 
@@ -279,10 +278,10 @@ private:
     }
     auto step = [&](Value index, int64_t count, ValueRange carried) {
       SmallVector<Value> next(carried);
-      Value sum;
-      if (reader.needsBlockSums())
-        sum = k.loadF32(k.at(x, k.add(k.mul(index, 4), depth * 4)));
-      reader.dotBlock(groupNumbers, index, count, k.at(x, k.mul(index, reader.blockK() * 4)), sum,
+      Value sums;
+      if (reader.sumElements() > 0)
+        sums = k.at(x, k.add(k.mul(index, reader.blockK() / sumBlock * 4), depth * 4));
+      reader.dotBlock(groupNumbers, index, count, k.at(x, k.mul(index, reader.blockK() * 4)), sums,
                       next, knobs.prefetch);
       return next;
     };

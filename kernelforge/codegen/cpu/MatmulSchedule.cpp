@@ -4,6 +4,7 @@
 
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
+#include "kernelforge/codegen/cpu/Weights.h"
 #include "kernelforge/support/Host.h"
 
 #include "llvm/ADT/EquivalenceClasses.h"
@@ -48,6 +49,7 @@ struct Limits {
   int64_t depth = 1;       ///< K
   int64_t columns = lanes; ///< that a tile must hold whole: a multiple of every rotated head
   int64_t block = 8;       ///< elements of K that weights are read in
+  int64_t chains = 2;      ///< sums that a group of columns keeps at once, in registers
   int64_t registers = 32;  ///< vector registers
   int64_t perVector = 1;   ///< registers of 16 f32
   bool plainInput = false; ///< rows are an argument, so that they can be read where they lie
@@ -78,7 +80,8 @@ Limits limitsOf(KernelOp kernel, MatmulOp matmul, const CpuTarget &target, int64
   limits.f32Panels = !matmul.getTranspose();
   for (Value weight : matmul.getWeights()) {
     const ElementTypeInfo &element = info(*elementTypeOf(weight.getType()));
-    limits.block = std::max(limits.block, element.blockElements);
+    limits.block = std::max(limits.block, WeightReader::blockK(element));
+    limits.chains = std::max(limits.chains, WeightReader::chains(element));
     limits.quantized |= element.isQuantized();
     limits.needsSums |= element.hasMin();
     limits.f32Panels &= element.type == ElementType::F32;
@@ -131,24 +134,23 @@ Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
 }
 
 /// Depth of a panel whose `kc x 64` f32 stay in L2 with the rows that meet them.
-int64_t usualDepth(int64_t k) {
+int64_t usualDepth(int64_t k, int64_t block) {
   const int64_t kc = k <= 768 ? k : ceilDiv(k, ceilDiv(k, 512));
-  return std::min(roundUp(kc, 32), roundUp(k, 8));
+  return std::min(roundUp(kc, std::max<int64_t>(32, block)), roundUp(k, block));
 }
 
 /// The analytic schedule. Register tile: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1 broadcast
-/// of 32), 6 x 16 on AVX2 (12, 2, 1 of 16); one row where weights are dequantized in registers.
-/// Tasks of about 64 columns, whole heads, and up to 192 rows: of sizes near these the one whose
-/// tasks can be dealt out evenly. What counts is the work of the busiest thread; unpacking a panel
-/// costs about as much as 8 rows of it.
+/// of 32), 6 x 16 on AVX2 (12, 2, 1 of 16); one row where weights are dequantized in registers,
+/// with about 8 sums of 16 at once on AVX-512, 4 on AVX2. Tasks of about 64 columns, whole heads,
+/// and up to 192 rows: of sizes near these the one whose tasks can be dealt out evenly. What counts
+/// is the work of the busiest thread; unpacking a panel costs about as much as 8 rows of it.
 KnobValues analyticKnobs(const Limits &limits, bool panel) {
   const bool wide = limits.perVector == 1;
   const int64_t mr = panel ? std::min<int64_t>(6, limits.rows) : 1;
-  const int64_t groups = wide ? 4 : panel ? 1 : 2;
+  const int64_t groups =
+      panel ? (wide ? 4 : 1) : std::max<int64_t>(1, (wide ? 8 : 4) / limits.chains);
   const int64_t narrowest = roundUp(limits.widest(), lanes) / lanes;
-  int64_t kc = panel ? usualDepth(limits.depth) : limits.depth;
-  if (panel && kc % limits.block != 0)
-    kc = roundUp(kc, limits.block);
+  const int64_t kc = panel ? usualDepth(limits.depth, limits.block) : limits.depth;
 
   int64_t nb = 0, mc = 0, bestGroups = 0;
   double least = 0;
@@ -169,7 +171,7 @@ KnobValues analyticKnobs(const Limits &limits, bool panel) {
   for (int64_t rows : rowCounts)
     for (int64_t wanted : {64, 128})
       consider(groups, roundUp(wanted, limits.columns), roundUp(std::min(limits.rows, rows), mr));
-  if (!panel && wide)
+  if (!panel && wide && groups > 3)
     for (int64_t wanted : {96, 48})
       consider(3, roundUp(wanted, limits.columns), std::min(limits.rows, maxRegisterRows));
   nb = std::min(nb, roundUp(limits.widest(), limits.columns));

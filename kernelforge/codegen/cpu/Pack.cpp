@@ -55,21 +55,21 @@ private:
   }
 
   void packBlocks(Value from, Value to) {
-    const int64_t quantBytes = type.blockElements * type.quantBits / 8;
     k.loop(k.c(0), k.c(width / type.blockElements), 1, [&](Value i) {
       Value block = k.at(from, k.mul(i, type.blockBytes));
       Value begin = k.at(to, k.mul(i, type.blockBytes * lanes));
-      // Scales and minima stand before the quants, so a word read there stays within the block.
-      auto packHalf = [&](int offset) {
-        k.store(lowHalves(gather(k.i32, k.at(block, offset))), begin, 2);
-        begin = k.at(begin, 2 * lanes);
-      };
-      packHalf(type.scaleOffset);
-      if (type.hasMin())
-        packHalf(type.minOffset);
-      for (int64_t w = 0; w < quantBytes / 4; ++w)
-        k.store(gather(k.i32, k.at(block, type.quantsOffset + 4 * w)), k.at(begin, 4 * lanes * w),
-                2);
+      for (BlockPart part : blockParts)
+        for (int64_t at = 0; at < type.bytes(part); at += type.unitBytes(part)) {
+          const int64_t offset = type.offset(part) + at;
+          Value unit;
+          if (type.unitBytes(part) == 4)
+            unit = gather(k.i32, k.at(block, offset));
+          else if (offset + 4 <= type.blockBytes) // only words are gathered: stay in the block
+            unit = lowHalves(gather(k.i32, k.at(block, offset)));
+          else
+            unit = highHalves(gather(k.i32, k.at(block, offset - 2)));
+          k.store(unit, k.at(begin, lanes * (type.bytesBefore(part) + at)), 2);
+        }
     });
   }
 

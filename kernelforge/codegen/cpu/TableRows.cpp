@@ -6,8 +6,6 @@ using namespace kernelforge::cpu;
 
 namespace {
 
-/// Bytes of an f16, the type of all scales and minima.
-constexpr int64_t halfBytes = 2;
 /// Bytes of a word, the unit in which quants are interleaved.
 constexpr int64_t wordBytes = 4;
 
@@ -20,17 +18,12 @@ struct BlockPlaces {
   Value lane; ///< i64; null: row-major
 
   int64_t stride() const { return type.blockBytes * (lane ? lanes : 1); }
-  Value scale() const { return lane ? k.mul(lane, halfBytes) : k.c(type.scaleOffset); }
-  Value minimum() const {
-    return lane ? k.add(k.mul(lane, halfBytes), lanes * halfBytes) : k.c(type.minOffset);
+  /// Of the part's first unit.
+  Value begin(BlockPart part) const {
+    return lane ? k.add(k.mul(lane, type.unitBytes(part)), lanes * type.bytesBefore(part))
+                : k.c(type.offset(part));
   }
-  /// Of the quants' first word.
-  Value quants() const {
-    const int64_t halves = type.hasMin() ? 2 : 1;
-    return lane ? k.add(k.mul(lane, wordBytes), halves * lanes * halfBytes)
-                : k.c(type.quantsOffset);
-  }
-  /// From one word of quants to the next.
+  /// From one word of a part to the next.
   int64_t wordStride() const { return wordBytes * (lane ? lanes : 1); }
 };
 
@@ -41,13 +34,21 @@ Value fromBits(KernelBuilder &k, ElementType type, Value bits) {
   return k.halfToF32(k.b.create<arith::BitcastOp>(k.loc, k.vec(k.f16), bits));
 }
 
-/// (q - zero) * d + m with one rounding per operation, as dequantizeRow does it. `quants` is a
-/// vector of i32, `m` null where the type has none.
-Value expand(KernelBuilder &k, const ElementTypeInfo &type, Value quants, Value d, Value m) {
+/// (q - zero) * scale + minimum with one rounding per operation, as dequantizeRow does it. `quants`
+/// is a vector of i32, `minimum` null where the type has none.
+Value expand(KernelBuilder &k, const ElementTypeInfo &type, Value quants, Value scale,
+             Value minimum) {
   if (type.zero != 0)
     quants = k.b.create<arith::SubIOp>(k.loc, quants, k.splatI(type.zero));
-  Value value = k.mulf(k.b.create<arith::SIToFPOp>(k.loc, k.vf32, quants), d);
-  return m ? k.addf(value, m) : value;
+  Value value = k.mulf(k.b.create<arith::SIToFPOp>(k.loc, k.vf32, quants), scale);
+  return minimum ? k.addf(value, minimum) : value;
+}
+
+/// Whether sixteen columns are sixteen bytes, or the low or the high nibbles of sixteen bytes, with
+/// one scale.
+bool isContiguous(const ElementTypeInfo &type) {
+  return !type.hasSubScales() && !type.hasHighs() &&
+         (type.quantBits == 8 || type.chunkElements == 2 * lanes);
 }
 
 /// Quants of the contiguous columns col .. col + 15 of a block, as a vector of i32.
@@ -56,7 +57,7 @@ Value contiguousQuants(KernelBuilder &k, const BlockPlaces &places, Value block,
   // Sixteen columns are the bytes of four words: of 8-bit quants those of the half, of 4-bit quants
   // the low or the high nibbles of all.
   const int64_t words = lanes / wordBytes;
-  Value first = k.at(block, places.quants());
+  Value first = k.at(block, places.begin(BlockPart::Quants));
   if (bytes)
     first = k.at(first, k.mul(half, words * places.wordStride()));
   Value packed;
@@ -83,49 +84,105 @@ Value loadContiguousQuantized(KernelBuilder &k, const BlockPlaces &places, Value
   const ElementTypeInfo &type = places.type;
   Value block = k.at(base, k.mul(k.div(col, type.blockElements), places.stride()));
   Value half = k.rem(k.div(col, lanes), type.blockElements / lanes);
-  auto number = [&](Value offset) {
-    return k.broadcast(k.halfToF32(k.load(k.f16, k.at(block, offset), halfBytes)));
+  auto number = [&](BlockPart part) {
+    return k.broadcast(k.halfToF32(k.load(k.f16, k.at(block, places.begin(part)), 2)));
   };
   Value quants = contiguousQuants(k, places, block, half);
-  Value x = expand(k, type, quants, number(places.scale()),
-                   type.hasMin() ? number(places.minimum()) : Value());
+  Value x = expand(k, type, quants, number(BlockPart::Scale),
+                   type.hasMin() ? number(BlockPart::Min) : Value());
   return mask ? k.select(mask, x, k.splat(0)) : x;
 }
 
-Value gatherQuantized(KernelBuilder &k, const BlockPlaces &places, Value base, Value columns,
-                      Value mask) {
-  const ElementTypeInfo &type = places.type;
-  OpBuilder &b = k.b;
-  auto times = [&](Value x, int64_t factor) -> Value {
-    return b.create<arith::MulIOp>(k.loc, x, k.splatI(factor));
-  };
-  auto plus = [&](Value x, Value y) -> Value { return b.create<arith::AddIOp>(k.loc, x, y); };
-  auto over = [&](Value x, int64_t divisor) -> Value {
-    return b.create<arith::DivUIOp>(k.loc, x, k.splatI(divisor));
-  };
-  auto modulo = [&](Value x, int64_t divisor) -> Value {
-    return b.create<arith::RemUIOp>(k.loc, x, k.splatI(divisor));
-  };
-  Value block = times(over(columns, type.blockElements), places.stride());
-  auto number = [&](Value offset) {
-    return fromBits(k, ElementType::F16, k.gatherBytes(k.i16, k.at(base, offset), block, mask));
-  };
-  Value within = modulo(columns, type.blockElements);
-  Value byte = type.quantBits == 8 ? within : modulo(within, type.blockElements / 2);
-  Value offset = plus(times(over(byte, wordBytes), places.wordStride()), modulo(byte, wordBytes));
-  Value quants = k.gatherBytes(k.i8, k.at(base, places.quants()), plus(block, offset), mask);
-  if (type.quantBits == 8) {
-    quants = b.create<arith::ExtSIOp>(k.loc, k.vi32, quants);
-  } else {
-    quants = b.create<arith::ExtUIOp>(k.loc, k.vi32, quants);
-    Value shift = times(over(within, type.blockElements / 2), 4);
-    quants = b.create<arith::AndIOp>(
-        k.loc, b.create<arith::ShRUIOp>(k.loc, quants, shift).getResult(), k.splatI(15));
+/// Reads elements of any columns of a row, each lane by itself.
+class ColumnGatherer {
+public:
+  /// `columns` is a vector of i32, not negative.
+  ColumnGatherer(KernelBuilder &k, const BlockPlaces &places, Value base, Value columns, Value mask)
+      : k(k), places(places), type(places.type), base(base), mask(mask),
+        block(times(over(columns, type.blockElements), places.stride())),
+        element(modulo(columns, type.blockElements)) {}
+
+  Value gather() {
+    Value scale = half(BlockPart::Scale), minimum;
+    if (type.hasMin())
+      minimum = half(BlockPart::Min);
+    if (type.subScales == SubScales::Signed8) {
+      Value factor = byte(BlockPart::SubScales, over(element, type.subElements), /*isSigned=*/true);
+      scale = k.mulf(scale, toFloat(factor));
+    } else if (type.subScales == SubScales::Packed6) {
+      scale = k.mulf(scale, toFloat(packed(/*isMin=*/false)));
+      minimum = k.subf(k.splat(0), k.mulf(minimum, toFloat(packed(/*isMin=*/true))));
+    }
+    Value x = expand(k, type, quants(), scale, minimum);
+    return mask ? k.select(mask, x, k.splat(0)) : x;
   }
-  Value x = expand(k, type, quants, number(places.scale()),
-                   type.hasMin() ? number(places.minimum()) : Value());
-  return mask ? k.select(mask, x, k.splat(0)) : x;
-}
+
+private:
+  // Arithmetic of vectors of i32, unsigned.
+  template <typename Op> Value make(Value x, Value y) { return k.b.create<Op>(k.loc, x, y); }
+  Value plus(Value x, Value y) { return make<arith::AddIOp>(x, y); }
+  Value times(Value x, int64_t factor) { return make<arith::MulIOp>(x, k.splatI(factor)); }
+  Value over(Value x, int64_t divisor) { return make<arith::DivUIOp>(x, k.splatI(divisor)); }
+  Value modulo(Value x, int64_t divisor) { return make<arith::RemUIOp>(x, k.splatI(divisor)); }
+  /// (x >> shift) & mask.
+  Value field(Value x, Value shift, Value mask) {
+    return make<arith::AndIOp>(make<arith::ShRUIOp>(x, shift), mask);
+  }
+  Value toFloat(Value x) { return k.b.create<arith::SIToFPOp>(k.loc, k.vf32, x); }
+
+  Value half(BlockPart part) {
+    Value begin = k.at(base, places.begin(part));
+    return fromBits(k, ElementType::F16, k.gatherBytes(k.i16, begin, block, mask));
+  }
+
+  /// Bytes `index` (vector of i32) of a part of words, as i32.
+  Value byte(BlockPart part, Value index, bool isSigned = false) {
+    Value offset =
+        plus(times(over(index, wordBytes), places.wordStride()), modulo(index, wordBytes));
+    Value bytes = k.gatherBytes(k.i8, k.at(base, places.begin(part)), plus(block, offset), mask);
+    return isSigned ? k.b.create<arith::ExtSIOp>(k.loc, k.vi32, bytes).getResult()
+                    : k.b.create<arith::ExtUIOp>(k.loc, k.vi32, bytes).getResult();
+  }
+
+  /// The six bits of the elements' sub-blocks; see sixBits().
+  Value packed(bool isMin) {
+    const SixBits first = sixBits(0, isMin), later = sixBits(4, isMin);
+    Value sub = over(element, type.subElements), within = modulo(sub, 4);
+    Value isLater = k.cmp(arith::CmpIPredicate::uge, sub, k.splatI(4));
+    auto pick = [&](int64_t ofFirst, int64_t ofLater) {
+      return k.select(isLater, k.splatI(ofLater), k.splatI(ofFirst));
+    };
+    Value low = byte(BlockPart::SubScales, plus(within, pick(first.low, later.low)));
+    Value high = byte(BlockPart::SubScales, plus(within, pick(first.high, later.high)));
+    return make<arith::OrIOp>(
+        field(low, pick(first.lowShift, later.lowShift), pick(first.lowMask, later.lowMask)),
+        field(high, k.splatI(2), pick(first.highMask, later.highMask)));
+  }
+
+  Value quants() {
+    if (type.quantBits == 8)
+      return byte(BlockPart::Quants, element, /*isSigned=*/true);
+    const int64_t pairs = type.chunkElements / 2;
+    Value within = modulo(element, type.chunkElements);
+    Value index = plus(times(over(element, type.chunkElements), pairs), modulo(within, pairs));
+    Value q = field(byte(BlockPart::Quants, index), times(over(within, pairs), 4), k.splatI(15));
+    if (!type.hasHighs())
+      return q;
+    const int64_t together = 8 / type.highBits() * type.highStep;
+    Value high = byte(BlockPart::Highs, plus(times(over(element, together), type.highStep),
+                                             modulo(element, type.highStep)));
+    Value shift = times(over(modulo(element, together), type.highStep), type.highBits());
+    high = field(high, shift, k.splatI((1 << type.highBits()) - 1));
+    return make<arith::OrIOp>(q, times(high, 16));
+  }
+
+  KernelBuilder &k;
+  const BlockPlaces &places;
+  const ElementTypeInfo &type;
+  Value base, mask;
+  Value block;   ///< byte offset of each lane's block
+  Value element; ///< of each lane within it
+};
 
 } // namespace
 
@@ -152,8 +209,12 @@ Value cpu::loadTableRow(KernelBuilder &k, Value table, RankedTensorType type, Va
   Value lane = interleaved ? k.rem(row, lanes) : Value();
   if (element.isQuantized()) {
     BlockPlaces places{k, element, lane};
-    return columns ? gatherQuantized(k, places, base, columns, mask)
-                   : loadContiguousQuantized(k, places, base, col, mask);
+    if (!columns && isContiguous(element))
+      return loadContiguousQuantized(k, places, base, col, mask);
+    if (!columns)
+      columns = k.b.create<arith::AddIOp>(
+          k.loc, k.broadcast(k.b.create<arith::TruncIOp>(k.loc, k.i32, col)), k.iota());
+    return ColumnGatherer(k, places, base, columns, mask).gather();
   }
   if (!interleaved)
     return columns ? loadNumbers(k, element.type, base, {}, columns, mask)

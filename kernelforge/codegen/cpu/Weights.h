@@ -13,15 +13,19 @@ class WeightReader {
 public:
   WeightReader(KernelBuilder &k, mlir::Value pointer, mlir::RankedTensorType type, bool transposed);
 
-  /// Elements of K that are read together: a quantized block, or a handful of plain numbers. The
-  /// last block of plain numbers may be shorter.
+  /// Elements of K that are read together, called a block here: a chunk of a quantized block, or a
+  /// handful of plain numbers. The last block of plain numbers may be shorter.
   int64_t blockK() const { return block; }
+  static int64_t blockK(const ElementTypeInfo &type);
   int64_t n() const { return outputs; }
   int64_t k() const { return depth; }
   int64_t groups() const { return (outputs + lanes - 1) / lanes; }
 
-  /// True where dotBlock needs the sum of x over each block.
-  bool needsBlockSums() const;
+  /// Elements of x whose sums dotBlock needs, block after block; 0 where it needs none.
+  int64_t sumElements() const;
+
+  /// Sums that dotBlock keeps in registers at once for each group, beside its accumulator.
+  static int64_t chains(const ElementTypeInfo &type);
 
   /// True where an unpacked panel would be a copy: a group's values lie as a panel does, K rows of
   /// 16 f32.
@@ -32,10 +36,10 @@ public:
 
   /// Adds to accumulators[i], for each of several groups, the products of x[0 .. count - 1] with
   /// the group's elements of block `index` (i64). `x` points to the block's first activation;
-  /// `blockSum` is their sum (f32), where it is needed. `groups` are the groups' numbers. The block
-  /// that is `prefetch` blocks further on in each group is asked for (0: none).
+  /// `sums` to the first of the block's sums (f32), where they are needed. `groups` are the groups'
+  /// numbers. What is `prefetch` blocks further on in each group is asked for (0: nothing).
   void dotBlock(llvm::ArrayRef<mlir::Value> groups, mlir::Value index, int64_t count, mlir::Value x,
-                mlir::Value blockSum, llvm::MutableArrayRef<mlir::Value> accumulators,
+                mlir::Value sums, llvm::MutableArrayRef<mlir::Value> accumulators,
                 int64_t prefetch);
 
   /// Expands block `index` of group `g`: calls `store` with each element's place in the block and
@@ -51,22 +55,42 @@ private:
   /// Calls `visit(place, group, value)` with each element's place in the block and its quants as
   /// f32 minus zero (or, for plain numbers, the values), in the order in which they lie in memory,
   /// for each of the groups in turn: independent sums side by side, and an activation that is
-  /// broadcast once is used at once.
+  /// broadcast once is used at once. `between` is called before each word of quants whose
+  /// expansion takes many registers.
   void visitQuants(llvm::ArrayRef<mlir::Value> groups, mlir::Value index, int64_t count,
-                   llvm::function_ref<void(int64_t, size_t, mlir::Value)> visit);
-  int64_t blockStep() const; ///< bytes from a block of a group to its next
-  mlir::Value blockPointer(mlir::Value g, mlir::Value index);
-  mlir::Value scale(mlir::Value blockPointer);
-  mlir::Value minimum(mlir::Value blockPointer);
+                   llvm::function_ref<void(int64_t, size_t, mlir::Value)> visit,
+                   llvm::function_ref<void()> between);
+  /// Bytes from a block of a group to its next; the mean where several make a quantized block.
+  int64_t blockStep() const;
+  int64_t chunks() const { return element.isQuantized() ? element.blockElements / block : 1; }
+  int64_t subBlocks() const { return element.isQuantized() ? block / element.subElements : 1; }
+  mlir::Value blockPointer(mlir::Value g, mlir::Value index); ///< of the whole quantized block
+  /// Where the share that block `index` has in a part begins. Scale, minimum and packed sub-scales
+  /// are shared by all.
+  mlir::Value partPointer(BlockPart part, mlir::Value g, mlir::Value index);
+  mlir::Value half(BlockPart part, mlir::Value g, mlir::Value index); ///< scale or minimum
+  /// The factor of the scale (or minimum) of the block's sub-block `sub`.
+  mlir::Value subScale(mlir::Value g, mlir::Value index, int64_t sub, bool isMin);
   mlir::Value loadDense(mlir::Value pointer, mlir::Value g);
   mlir::Value nibbleToFloat(mlir::Value words, int64_t nibble);
+  mlir::Value lowBitsToFloat(mlir::Value words); ///< of the quant at the bottom of each word
   mlir::Value byteToFloat(mlir::Value words, int64_t byte); ///< signed; the zero is 0
+  /// A quant at the bottom of a byte of each word; anything may stand above it.
+  mlir::Value unsignedByteToFloat(mlir::Value words, int64_t byte);
+  /// The quants of elements 4 word .. 4 word + 3 of the low or the high nibbles, each at the bottom
+  /// of its byte.
+  mlir::Value joinHighs(mlir::Value words, mlir::Value highs, int64_t word, bool highNibbles);
 
   KernelBuilder &b;
   mlir::Value pointer;
   const ElementTypeInfo &element;
   bool transposed;
   int64_t outputs, depth, block;
+  /// How a quant in byte 0 or 2 of a word becomes a float on AVX-512: see unsignedByteToFloat.
+  struct MantissaPlace {
+    mlir::Value mask, exponent, excess;
+  };
+  std::array<MantissaPlace, 2> mantissa;
   mlir::Value table; ///< the sixteen values of a 4-bit quant, where a permutation looks them up
 };
 

@@ -82,6 +82,15 @@ func.func @blocks(%x: tensor<4x48xf32>, %w: tensor<8x48x!transformer.quant<q4_1>
 
 // -----
 
+func.func @super_blocks(%x: tensor<4x320xf32>, %w: tensor<8x320x!transformer.quant<q4_k>>) {
+  // expected-error @+1 {{weight has rows of 320 elements, which is no multiple of the block of 256 of q4_k}}
+  %0 = transformer.matmul %x weights(%w)
+    : (tensor<4x320xf32>, tensor<8x320x!transformer.quant<q4_k>>) -> tensor<4x8xf32>
+  return
+}
+
+// -----
+
 func.func @bias(%x: tensor<4x64xf32>, %w: tensor<8x64xf32>, %b: tensor<7xf32>) {
   // expected-error @+1 {{weight bias has 7 elements, expected 8}}
   %0 = transformer.matmul %x weights(%w) bias(%b)

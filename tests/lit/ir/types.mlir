@@ -5,9 +5,11 @@
 module attributes {transformer.target = #transformer.target<cpu, triple = "x86_64-pc-linux-gnu",
     cpu = "znver4", features = ["+avx512f", "-avx512vnni"], threads = 2>} {
 
-  // CHECK: func.func private @quants(tensor<4x32x!transformer.quant<q4_0>>, tensor<4x32x!transformer.quant<q4_1>>, tensor<4x32x!transformer.quant<q8_0>>)
+  // CHECK: func.func private @quants(tensor<4x32x!transformer.quant<q4_0>>, tensor<4x32x!transformer.quant<q4_1>>, tensor<4x32x!transformer.quant<q8_0>>, tensor<4x32x!transformer.quant<q5_0>>, tensor<4x256x!transformer.quant<q4_k>>, tensor<4x256x!transformer.quant<q6_k>>)
   func.func private @quants(tensor<4x32x!transformer.quant<q4_0>>,
-      tensor<4x32x!transformer.quant<"q4_1">>, tensor<4x32x!transformer.quant<q8_0>>)
+      tensor<4x32x!transformer.quant<"q4_1">>, tensor<4x32x!transformer.quant<q8_0>>,
+      tensor<4x32x!transformer.quant<q5_0>>, tensor<4x256x!transformer.quant<q4_k>>,
+      tensor<4x256x!transformer.quant<q6_k>>)
 
   // CHECK: func.func private @caches(!transformer.cache<3, 64, f32>, !transformer.cache<3, 64, f16>, !transformer.cache<1, 128, bf16, page = 16>)
   func.func private @caches(!transformer.cache<3, 64, f32>, !transformer.cache<3, 64, f16>,

@@ -83,11 +83,23 @@ struct Shape {
   int64_t m, n, k;
 };
 
+/// Every quantized type.
+std::vector<ElementType> quantTypes() {
+  std::vector<ElementType> types;
+  for (const ElementTypeInfo &t : elementTypes())
+    if (t.isQuantized())
+      types.push_back(t.type);
+  return types;
+}
+
 constexpr Shape plainShapes[] = {{1, 1, 1},   {1, 16, 8},    {1, 65, 33},    {3, 7, 129},
                                  {4, 64, 64}, {5, 1, 1},     {7, 33, 13},    {6, 64, 96},
                                  {13, 80, 7}, {65, 17, 100}, {200, 130, 801}};
 constexpr Shape quantShapes[] = {{1, 1, 32},  {1, 65, 64},   {2, 48, 96},   {4, 576, 576},
                                  {5, 17, 32}, {9, 131, 160}, {67, 64, 832}, {200, 70, 1536}};
+
+constexpr Shape superBlockShapes[] = {
+    {1, 1, 256}, {1, 65, 512}, {3, 37, 768}, {5, 17, 256}, {17, 131, 1280}};
 
 void checkPlainProduct(ElementType type, const Shape &shape, const std::string &level,
                        bool transpose, const Knobs &knobs = {}) {
@@ -110,9 +122,17 @@ void checkPlainProduct(ElementType type, const Shape &shape, const std::string &
 
 TEST(Matmul, EveryTypeAndShape) {
   for (const std::string &level : runnableLevels())
-    for (ElementType type : {ElementType::F32, ElementType::F16, ElementType::BF16,
-                             ElementType::Q4_0, ElementType::Q4_1, ElementType::Q8_0})
+    for (ElementType type :
+         {ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Q4_0,
+          ElementType::Q4_1, ElementType::Q5_0, ElementType::Q8_0})
       for (const Shape &shape : quantShapes)
+        checkPlainProduct(type, shape, level, false);
+}
+
+TEST(Matmul, BlocksOfEverySizeAndShape) {
+  for (const std::string &level : runnableLevels())
+    for (ElementType type : quantTypes())
+      for (const Shape &shape : superBlockShapes)
         checkPlainProduct(type, shape, level, false);
 }
 
@@ -142,6 +162,10 @@ TEST(Matmul, OtherSchedulesGiveTheSameProduct) {
                        {"kc", 96},
                        {"nb", 32},
                        {"prefetch", 4}});
+    checkPlainProduct(ElementType::Q4_K, {21, 100, 512}, level, false,
+                      {{"panel", 1}, {"mr", 4}, {"groups", 1}, {"mc", 12}, {"kc", 64}, {"nb", 32}});
+    checkPlainProduct(ElementType::Q6_K, {3, 100, 512}, level, false,
+                      {{"panel", 0}, {"groups", 3}, {"nb", 64}, {"prefetch", 5}});
     checkPlainProduct(ElementType::F32, {30, 100, 50}, level, false,
                       {{"panel", 1}, {"mr", 3}, {"groups", 1}, {"mc", 6}, {"kc", 24}, {"nb", 64}});
   }
@@ -244,6 +268,7 @@ TEST(Matmul, NormBeforeAndGateAfter) {
     for (int64_t m : {1, 3, 17, 100}) {
       checkGatedUp(ElementType::Q4_1, m, 100, 64, level);
       checkGatedUp(ElementType::F32, m, 33, 50, level);
+      checkGatedUp(ElementType::Q4_K, m, 40, 256, level);
     }
 }
 
@@ -307,6 +332,32 @@ void checkSegments(int64_t m, int64_t headDim, const std::string &pairing,
   expectClose(valuesOf<float>(outcome.results[0]), rotated, text);
   expectClose(valuesOf<float>(outcome.results[1]), v, text);
   expectClose(valuesOf<float>(outcome.arguments.back()), expectedCache, text);
+}
+
+/// Real files mix types within one layer: the segments of one matmul then read different blocks.
+TEST(Matmul, SegmentsOfDifferentBlocks) {
+  constexpr int64_t k = 512;
+  constexpr int64_t widths[] = {40, 17, 33};
+  for (const std::string &level : runnableLevels())
+    for (int64_t m : {1, 9}) {
+      TestWeight weights[] = {makeWeight(ElementType::Q4_K, widths[0], k, 31),
+                              makeWeight(ElementType::Q6_K, widths[1], k, 32),
+                              makeWeight(ElementType::Q4_1, widths[2], k, 33)};
+      std::vector<float> x = randomFloats(m * k, 34);
+      std::string text = fmt::format(
+          "transformer.kernel @k({0}, %x: {1}, %a: {2}, %b: {3}, %c: {4}) -> ({5}, {6}, {7}) {{\n"
+          "  %y:3 = transformer.matmul %x weights(%a, %b, %c) : ({1}, {2}, {3}, {4}) -> ({5}, {6}, "
+          "{7})\n"
+          "  transformer.yield %y#0, %y#1, %y#2 : {5}, {6}, {7}\n}}\n",
+          sizeText(m), rowsText(k), weights[0].mlir, weights[1].mlir, weights[2].mlir,
+          rowsText(widths[0]), rowsText(widths[1]), rowsText(widths[2]));
+      KernelOutcome outcome =
+          compileOrDie(text, level)
+              .run({m}, {bytesOf(x), weights[0].bytes, weights[1].bytes, weights[2].bytes});
+      for (size_t i = 0; i < 3; ++i)
+        expectClose(valuesOf<float>(outcome.results[i]),
+                    product(widen(x), weights[i], m, widths[i], k), text, 1e-11);
+    }
 }
 
 TEST(Matmul, SegmentsWithBiasRopeAppendAndResidual) {

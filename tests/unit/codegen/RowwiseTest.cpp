@@ -97,10 +97,13 @@ std::string packKernel(ElementType type, int64_t rows, int64_t width, bool inter
 }
 
 constexpr ElementType weightTypes[] = {ElementType::F32,  ElementType::F16,  ElementType::BF16,
-                                       ElementType::Q4_0, ElementType::Q4_1, ElementType::Q8_0};
+                                       ElementType::Q4_0, ElementType::Q4_1, ElementType::Q5_0,
+                                       ElementType::Q8_0, ElementType::Q4_K, ElementType::Q6_K};
 
 std::vector<int64_t> widthsOf(ElementType type) {
-  return info(type).isQuantized() ? std::vector<int64_t>{32, 96} : std::vector<int64_t>{1, 16, 33};
+  const int64_t block = info(type).blockElements;
+  return info(type).isQuantized() ? std::vector<int64_t>{block, 3 * block}
+                                  : std::vector<int64_t>{1, 16, 33};
 }
 
 std::string errorOf(const std::string &text, const Knobs &knobs = {}) {

@@ -61,7 +61,8 @@ TEST_P(EveryType, ComesBackBitByBit) {
 INSTANTIATE_TEST_SUITE_P(Layout, EveryType,
                          testing::Values(ElementType::F32, ElementType::F16, ElementType::BF16,
                                          ElementType::I32, ElementType::Q4_0, ElementType::Q4_1,
-                                         ElementType::Q8_0),
+                                         ElementType::Q5_0, ElementType::Q8_0, ElementType::Q4_K,
+                                         ElementType::Q6_K),
                          [](const auto &test) {
                            return std::string(kernelforge::info(test.param).name);
                          });
@@ -106,6 +107,25 @@ TEST(Layout, PutsScalesThenMinimaThenWordsOfQuants) {
         for (int j = 0; j < 4; ++j)
           EXPECT_EQ(block[64 + (w * 16 + n) * 4 + j], byteAt(n, b, 4 + 4 * w + j)) << "word " << w;
     }
+  }
+}
+
+TEST(Layout, PutsPartsOfABlockOneAfterAnother) {
+  // 16 rows of one block. q6_k: d is last in the file and first here, then the sub-scales, the high
+  // bits and the low ones.
+  constexpr int blockBytes = 210;
+  const std::vector<std::byte> rows = randomBytes(16 * blockBytes, 9);
+  std::vector<std::byte> packed(rows.size());
+  packInterleaved(ElementType::Q6_K, rows.data(), 16, 256, packed.data());
+  for (int n = 0; n < 16; ++n) {
+    const std::byte *row = rows.data() + n * blockBytes;
+    for (int j = 0; j < 2; ++j)
+      EXPECT_EQ(packed[2 * n + j], row[208 + j]) << "d";
+    int at = 32;
+    for (auto [offset, bytes] : {std::pair(192, 16), std::pair(128, 64), std::pair(0, 128)})
+      for (int w = 0; w < bytes / 4; ++w, at += 64)
+        for (int j = 0; j < 4; ++j)
+          EXPECT_EQ(packed[at + 4 * n + j], row[offset + 4 * w + j]) << offset << " word " << w;
   }
 }
 

@@ -121,6 +121,9 @@ INSTANTIATE_TEST_SUITE_P(
                     MatmulCase{ElementType::Q4_0, 3, 18, 96, true, false, false},
                     MatmulCase{ElementType::Q4_1, 1, 31, 160, false, false, false},
                     MatmulCase{ElementType::Q4_1, 4, 31, 160, true, false, true},
+                    MatmulCase{ElementType::Q5_0, 3, 18, 96, true, false, false},
+                    MatmulCase{ElementType::Q4_K, 2, 17, 512, false, false, false},
+                    MatmulCase{ElementType::Q6_K, 2, 17, 256, true, false, true},
                     MatmulCase{ElementType::Q8_0, 2, 3, 32, false, false, false},
                     MatmulCase{ElementType::Q8_0, 2, 20, 320, true, false, false}),
     matmulName);

@@ -191,7 +191,10 @@ TEST(Gguf, RefusesTensors) {
   for (uint32_t id : {4u, 5u, 31u, 32u, 33u, 36u, 37u, 38u})
     EXPECT_THAT(tensor([&](auto &t) { t.type = id; }), HasSubstr("removed type id"));
   EXPECT_THAT(tensor([](auto &t) { t.type = 2; }), HasSubstr("rows of 8 elements, q4_0"));
-  EXPECT_THAT(tensor([](auto &t) { t.type = 14; }), HasSubstr("rows of 8 elements, Q6_K"));
+  EXPECT_THAT(tensor([](auto &t) { t.type = 6; }), HasSubstr("rows of 8 elements, q5_0"));
+  EXPECT_THAT(tensor([](auto &t) { t.type = 12; }), HasSubstr("rows of 8 elements, q4_k"));
+  EXPECT_THAT(tensor([](auto &t) { t.type = 14; }), HasSubstr("rows of 8 elements, q6_k"));
+  EXPECT_THAT(tensor([](auto &t) { t.type = 11; }), HasSubstr("rows of 8 elements, Q3_K"));
   EXPECT_THAT(tensor([](auto &t) { t.offset = 33; }), HasSubstr("33 is no multiple"));
   EXPECT_THAT(tensor([](auto &t) { t.offset = 1 << 20; }), HasSubstr("reach beyond"));
   EXPECT_THAT(tensor([](auto &t) { t.offset = UINT64_MAX - 31; }), HasSubstr("reach beyond"));
@@ -200,13 +203,29 @@ TEST(Gguf, RefusesTensors) {
 
 TEST(Gguf, ForeignTypesAreListedWithTheirSize) {
   GgufWriter writer;
-  writer.tensors.push_back({"k", {256, 2}, 14, std::string(420, '\0')});
+  writer.tensors.push_back({"k", {256, 2}, 11, std::string(220, '\0')});
   const std::string file = writer.build();
   auto gguf = parseGguf(asBytes(file), "f.gguf");
   ASSERT_TRUE(gguf) << line(gguf);
   EXPECT_EQ(gguf->tensors[0].type, std::nullopt);
-  EXPECT_EQ(gguf->tensors[0].typeName, "Q6_K");
-  EXPECT_EQ(gguf->tensors[0].bytes.size(), 420u);
+  EXPECT_EQ(gguf->tensors[0].typeName, "Q3_K");
+  EXPECT_EQ(gguf->tensors[0].bytes.size(), 220u);
+}
+
+TEST(Gguf, SuperBlocksAreRead) {
+  GgufWriter writer;
+  writer.tensors.push_back({"a", {512, 2}, 12, std::string(576, '\1')});
+  writer.tensors.push_back({"b", {256, 2}, 14, std::string(420, '\2')});
+  writer.tensors.push_back({"c", {64, 2}, 6, std::string(88, '\3')});
+  const std::string file = writer.build();
+  auto gguf = parseGguf(asBytes(file), "f.gguf");
+  ASSERT_TRUE(gguf) << line(gguf);
+  EXPECT_EQ(gguf->tensors[0].type, ElementType::Q4_K);
+  EXPECT_EQ(gguf->tensors[0].bytes.size(), 576u);
+  EXPECT_EQ(gguf->tensors[1].type, ElementType::Q6_K);
+  EXPECT_EQ(gguf->tensors[1].bytes.size(), 420u);
+  EXPECT_EQ(gguf->tensors[2].type, ElementType::Q5_0);
+  EXPECT_EQ(gguf->tensors[2].bytes.back(), std::byte{3});
 }
 
 class GgufShards : public FolderTest {

@@ -124,9 +124,8 @@ TEST_F(ModelFileTest, SideFilesAreChecked) {
   EXPECT_THAT(openFolder(), HasSubstr("add_bos_token): is 1, must be true or false"));
   write("tokenizer_config.json", R"({"chat_template": 1})");
   EXPECT_THAT(openFolder(), HasSubstr("chat_template): is 1, must be a string"));
-  write(
-      "tokenizer_config.json",
-      R"({"chat_template": [{"name": "tool", "template": "t"},
+  write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "tool", "template": "t"},
                             {"name": "default", "template": "d"}]})");
   EXPECT_EQ(openModel(folder.string())->chatTemplate, "d");
   write("chat_template.jinja", "\xff");
@@ -194,9 +193,9 @@ TEST(ModelWeights, OfTypesThatAVectorCannotHave) {
               HasSubstr("type q8_0 is not supported for a norm or bias; supported are f32, f16, "
                         "bf16"));
   NamedList<StoredTensor> foreign;
-  foreign.add({"token_embd.weight", "Q6_K", std::nullopt, {2, 32}, bytes});
+  foreign.add({"token_embd.weight", "Q3_K", std::nullopt, {2, 32}, bytes});
   EXPECT_THAT(line(bindWeights(d, foreign, WeightNaming::Gguf, "f")),
-              HasSubstr("type Q6_K is not supported for a weight matrix; supported are f32"));
+              HasSubstr("type Q3_K is not supported for a weight matrix; supported are f32"));
 }
 
 TEST(ModelWeights, EveryNameHasItsCounterpart) {

@@ -1,5 +1,7 @@
 #include "kernelforge/support/ElementType.h"
 
+#include "kernelforge/support/Json.h"
+
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -24,15 +26,19 @@ void putHalf(std::vector<std::byte> &row, size_t at, float value) {
 }
 
 TEST(ElementType, TableIsFoundByNameAndId) {
-  EXPECT_EQ(elementTypes().size(), 7u);
+  EXPECT_EQ(elementTypes().size(), 10u);
   for (const ElementTypeInfo &t : elementTypes()) {
     EXPECT_EQ(elementTypeByName(t.name), t.type);
     EXPECT_EQ(elementTypeByGgmlId(t.ggmlId), t.type);
     EXPECT_EQ(&info(t.type), &t);
   }
   EXPECT_EQ(elementTypeByGgmlId(3), ElementType::Q4_1);
-  EXPECT_EQ(elementTypeByName("q6_k"), std::nullopt);
-  EXPECT_EQ(elementTypeByGgmlId(14), std::nullopt);
+  EXPECT_EQ(elementTypeByGgmlId(6), ElementType::Q5_0);
+  EXPECT_EQ(elementTypeByGgmlId(12), ElementType::Q4_K);
+  EXPECT_EQ(elementTypeByGgmlId(14), ElementType::Q6_K);
+  EXPECT_EQ(elementTypeByName("q6_k"), ElementType::Q6_K);
+  EXPECT_EQ(elementTypeByName("q3_k"), std::nullopt);
+  EXPECT_EQ(elementTypeByGgmlId(13), std::nullopt);
   EXPECT_EQ(elementTypeByGgmlId(-1), std::nullopt);
 }
 
@@ -40,7 +46,11 @@ TEST(ElementType, RowBytesAreWholeBlocksWithoutOverflow) {
   EXPECT_EQ(rowBytes(ElementType::F32, 3), 12u);
   EXPECT_EQ(rowBytes(ElementType::Q4_1, 64), 40u);
   EXPECT_EQ(rowBytes(ElementType::Q8_0, 0), 0u);
+  EXPECT_EQ(rowBytes(ElementType::Q5_0, 64), 44u);
+  EXPECT_EQ(rowBytes(ElementType::Q4_K, 512), 288u);
+  EXPECT_EQ(rowBytes(ElementType::Q6_K, 256), 210u);
   EXPECT_EQ(rowBytes(ElementType::Q4_0, 33), std::nullopt);
+  EXPECT_EQ(rowBytes(ElementType::Q4_K, 288), std::nullopt);
   EXPECT_EQ(rowBytes(ElementType::F32, uint64_t{1} << 62), std::nullopt);
 }
 
@@ -138,16 +148,40 @@ TEST(ElementType, Q4_0AndQ8_0BlocksByHand) {
   EXPECT_EQ(out[31], -31.75f);
 }
 
+std::vector<std::byte> fromHex(const std::string &text) {
+  std::vector<std::byte> bytes;
+  for (size_t i = 0; i + 1 < text.size(); i += 2)
+    bytes.push_back(static_cast<std::byte>(std::stoi(text.substr(i, 2), nullptr, 16)));
+  return bytes;
+}
+
+TEST(ElementType, BlocksHaveTheValuesOfAnotherImplementation) {
+  auto golden = readJsonFile(KERNELFORGE_TEST_DATA "/golden/data/quantized_blocks.json", "golden");
+  ASSERT_TRUE(golden) << golden.error().line();
+  for (const ElementTypeInfo &t : elementTypes()) {
+    if (!t.isQuantized())
+      continue;
+    auto entry = golden->root().object(t.name);
+    ASSERT_TRUE(entry) << entry.error().line();
+    const auto row = fromHex(*entry->string("blocks", 1 << 16));
+    const auto expected = fromHex(*entry->string("values", 1 << 16));
+    std::vector<float> out(expected.size() / sizeof(float));
+    ASSERT_EQ(row.size(), rowBytes(t.type, out.size()));
+    dequantizeRow(t.type, row.data(), out.size(), out.data());
+    EXPECT_EQ(std::memcmp(out.data(), expected.data(), expected.size()), 0) << t.name;
+  }
+}
+
 TEST(ElementType, RowsMayBeginAtAnyAddress) {
-  std::vector<float> in(64), aligned(64), shifted(64);
+  std::vector<float> in(256), aligned(256), shifted(256);
   for (size_t i = 0; i < in.size(); ++i)
     in[i] = std::sin(static_cast<float>(i));
   for (const ElementTypeInfo &t : elementTypes()) {
-    std::vector<std::byte> row(*rowBytes(t.type, 64) + 1);
-    quantizeRow(t.type, in.data(), 64, row.data());
-    dequantizeRow(t.type, row.data(), 64, aligned.data());
+    std::vector<std::byte> row(*rowBytes(t.type, 256) + 1);
+    quantizeRow(t.type, in.data(), 256, row.data());
+    dequantizeRow(t.type, row.data(), 256, aligned.data());
     std::memmove(row.data() + 1, row.data(), row.size() - 1);
-    dequantizeRow(t.type, row.data() + 1, 64, shifted.data());
+    dequantizeRow(t.type, row.data() + 1, 256, shifted.data());
     EXPECT_EQ(aligned, shifted) << t.name;
   }
 }
@@ -162,6 +196,14 @@ TEST(ElementType, QuantizersFollowTheReferenceByHand) {
   EXPECT_EQ(std::vector(row.begin(), row.begin() + 2), bytesOf({0x00, 0xb8})); // -0.5
   EXPECT_EQ(row[2 + 3], std::byte{0x80});                                      // 0 and 8
   EXPECT_EQ(row[2 + 4], std::byte{0xc8});                                      // 8 and 12
+
+  // Q5_0 likewise, with -16; the fifth bits are apart.
+  row.resize(22);
+  quantizeRow(ElementType::Q5_0, in.data(), 32, row.data());
+  EXPECT_EQ(std::vector(row.begin(), row.begin() + 2), bytesOf({0x00, 0xb4})); // -0.25
+  EXPECT_EQ(std::vector(row.begin() + 2, row.begin() + 6), bytesOf({0xf7, 0xff, 0xff, 0xff}));
+  EXPECT_EQ(row[6 + 3], std::byte{0x00}); // 0 and 16
+  EXPECT_EQ(row[6 + 4], std::byte{0x80}); // 16 and 24
 
   // Q4_1: 15 steps from minimum to maximum.
   for (int i = 0; i < 32; ++i)
@@ -190,7 +232,7 @@ TEST(ElementType, QuantizationErrorIsWithinAStep) {
     x = normal(random);
   for (auto [type, steps] :
        {std::pair(ElementType::Q4_0, 8.0f), std::pair(ElementType::Q4_1, 15.0f),
-        std::pair(ElementType::Q8_0, 127.0f)}) {
+        std::pair(ElementType::Q5_0, 16.0f), std::pair(ElementType::Q8_0, 127.0f)}) {
     std::vector<std::byte> row(*rowBytes(type, in.size()));
     quantizeRow(type, in.data(), in.size(), row.data());
     dequantizeRow(type, row.data(), in.size(), out.data());
@@ -208,15 +250,61 @@ TEST(ElementType, QuantizationErrorIsWithinAStep) {
   }
 }
 
+/// Root of the mean squared error over that of the values.
+double relativeError(ElementType type, const std::vector<float> &in) {
+  std::vector<std::byte> row(*rowBytes(type, in.size()));
+  std::vector<float> out(in.size());
+  quantizeRow(type, in.data(), in.size(), row.data());
+  dequantizeRow(type, row.data(), in.size(), out.data());
+  double error = 0, square = 0;
+  for (size_t i = 0; i < in.size(); ++i) {
+    error += (double(out[i]) - in[i]) * (double(out[i]) - in[i]);
+    square += double(in[i]) * in[i];
+  }
+  return std::sqrt(error / square);
+}
+
+TEST(ElementType, SubBlocksAreFittedWell) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> even(256 * 40), scaled(even.size());
+  for (size_t i = 0; i < even.size(); ++i) {
+    even[i] = normal(random);
+    scaled[i] = even[i] * std::ldexp(1.0f, static_cast<int>(i / 16 % 4));
+  }
+  EXPECT_LT(relativeError(ElementType::Q4_K, even), 0.076);
+  EXPECT_LT(relativeError(ElementType::Q6_K, even), 0.0175);
+  // Sub-blocks of different sizes suffer no more.
+  EXPECT_LT(relativeError(ElementType::Q6_K, scaled), 0.0175);
+  // What a block can be is what it becomes.
+  for (ElementType type : {ElementType::Q4_K, ElementType::Q6_K}) {
+    std::vector<float> exact(256);
+    for (int i = 0; i < 256; ++i)
+      exact[i] = static_cast<float>(i % 16) - (type == ElementType::Q6_K ? 8.0f : 0.0f);
+    EXPECT_LT(relativeError(type, exact), 1e-3) << info(type).name;
+    EXPECT_LT(relativeError(type, std::vector<float>(256, 0.5f)), 1e-3) << info(type).name;
+  }
+}
+
+TEST(ElementType, BlocksOfZerosAreZeros) {
+  for (const ElementTypeInfo &t : elementTypes()) {
+    std::vector<float> in(256), out(256, 1.0f);
+    std::vector<std::byte> row(*rowBytes(t.type, 256), std::byte{0xa5});
+    quantizeRow(t.type, in.data(), 256, row.data());
+    dequantizeRow(t.type, row.data(), 256, out.data());
+    EXPECT_EQ(in, out) << t.name;
+  }
+}
+
 TEST(ElementType, QuantizersTakeAnyInput) {
   const float inf = std::numeric_limits<float>::infinity();
   for (const ElementTypeInfo &t : elementTypes())
     for (float strange : {0.0f, -0.0f, inf, -inf, std::nanf(""), 1e-45f, 3e38f}) {
-      std::vector<float> in(32, 1.0f), out(32);
+      std::vector<float> in(256, 1.0f), out(256);
       in[7] = strange;
-      std::vector<std::byte> row(*rowBytes(t.type, 32));
-      quantizeRow(t.type, in.data(), 32, row.data());
-      dequantizeRow(t.type, row.data(), 32, out.data());
+      std::vector<std::byte> row(*rowBytes(t.type, 256));
+      quantizeRow(t.type, in.data(), 256, row.data());
+      dequantizeRow(t.type, row.data(), 256, out.data());
       if (!t.isQuantized() && t.type != ElementType::I32) {
         EXPECT_EQ(out[0], 1.0f);
       }

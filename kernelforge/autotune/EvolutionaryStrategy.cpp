@@ -49,13 +49,14 @@ public:
       if (best != trials.end() && (!space.check || space.check(best->knobs)))
         promising.push_back(best->knobs);
     }
-    std::vector<std::pair<double, KnobValues>> ranked;
-    for (KnobValues &knobs : sample(16384))
-      ranked.emplace_back(logPredicted(knobs), std::move(knobs));
-    std::ranges::stable_sort(ranked, {}, [](const auto &entry) { return entry.first; });
+    std::vector<KnobValues> pool = sample(16384);
+    std::vector<std::pair<double, size_t>> order;
+    for (size_t i = 0; i < pool.size(); ++i)
+      order.emplace_back(logPredicted(pool[i]), i);
+    std::ranges::sort(order);
     // Neighbours in this order tend to be alike: leave some out.
-    for (size_t i = 0; i < std::min(ranked.size(), 8 * founders); i += 8)
-      promising.push_back(std::move(ranked[i].second));
+    for (size_t i = 0; i < std::min(order.size(), 8 * founders); i += 8)
+      promising.push_back(std::move(pool[order[i].second]));
   }
 
 protected:
@@ -100,20 +101,18 @@ private:
   /// All trials, best first.
   std::vector<Individual> ranked() const {
     std::vector<Individual> all;
-    double best = std::numeric_limits<double>::infinity();
-    for (const Trial &trial : history)
-      best = std::min(best, trial.seconds);
-    if (!std::isfinite(best))
+    const std::vector<size_t> order = ranking();
+    if (order.empty() || !std::isfinite(history[order[0]].seconds))
       return all;
-    for (const Trial &trial : history) {
+    const double best = history[order[0]].seconds;
+    for (size_t i : order) {
       Individual one;
       for (const Knob &knob : space.knobs)
-        one.genes.push_back(valueIndex(knob, trial.knobs));
-      one.logPredicted = logPredicted(trial.knobs);
-      one.logTime = std::min(std::log(trial.seconds / best), worst);
+        one.genes.push_back(valueIndex(knob, history[i].knobs));
+      one.logPredicted = logPredicted(history[i].knobs);
+      one.logTime = std::min(std::log(history[i].seconds / best), worst);
       all.push_back(std::move(one));
     }
-    std::ranges::stable_sort(all, {}, &Individual::logTime);
     return all;
   }
 

@@ -138,15 +138,6 @@ private:
       pool[found->second].out = true;
   }
 
-  /// Indices into history, fastest first.
-  std::vector<size_t> ranking() const {
-    std::vector<size_t> order(history.size());
-    for (size_t i = 0; i < order.size(); ++i)
-      order[i] = i;
-    std::ranges::stable_sort(order, {}, [&](size_t i) { return history[i].seconds; });
-    return order;
-  }
-
   /// One of the models that differ in what they assume, the more often the better the trials
   /// confirm it. `draw` in [0, 1) chooses.
   CostModel fit(double best, double draw) const {

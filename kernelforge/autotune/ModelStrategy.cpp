@@ -106,6 +106,7 @@ private:
       const double low = signedLog2(knob.values.front()), high = signedLog2(knob.values.back());
       auto found = knobs.find(knob.name);
       const double log = found == knobs.end() ? low : signedLog2(found->second);
+      point.powers.push_back(log);
       // A user's pins may lie outside the values that a search tries.
       point.logs.push_back(high > low ? std::clamp(2 * (log - low) / (high - low) - 1, -1.5, 1.5)
                                       : 0);

@@ -90,10 +90,10 @@ inline ReplaySpace cliffs(uint64_t variant) {
     const double bytes = kc * (mr + vectors * 16) + prefetch * draw(variant, 5, 500, 3000);
     if (bytes > cache)
       t *= 1 + 0.2 * std::log2(bytes / cache);
-    t *= 1 + draw(variant, 6, 0.01, 0.03) * std::abs(prefetch - draw(variant, 7, 0, 4));
+    t *= 1 + draw(variant, 6, 0.005, 0.02) * std::abs(prefetch - draw(variant, 7, 0, 4));
     if ((v.at("order") == 1) != (kc > draw(variant, 8, 64, 512)))
       t *= draw(variant, 9, 1.1, 1.3);
-    return t * noise(variant, i, 0.02);
+    return t * noise(variant, i, 0.01);
   };
   return measureAll(
       knobs, [](const KnobValues &v) { return v.at("mr") * v.at("nr") <= 14 * 48; }, time, traffic);

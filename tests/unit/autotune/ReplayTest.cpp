@@ -58,7 +58,7 @@ TEST(Replay, RefusesDefects) {
       {"\"mr\": 1, \"nr\": 8", "\"mr\": 1, \"nr\": 9", "nr = 9 is none"},
       {"\"mr\": 1, \"nr\": 8", "\"mr\": 1, \"nr\": 16", "a schedule twice"},
       {"4.0", "-4.0", "points[0].seconds"},
-      {"4.0", "0", "points[0].seconds"},
+      {"4.0", "0", "\"seconds\" is 0"},
       {"\"predicted\": 4", "\"predicted\": \"4\"", "points[0].predicted"},
       {"2.0001", "1", "best_seconds"},
       {"\"cpu\"", "\"gpu\"", "cpu"}};

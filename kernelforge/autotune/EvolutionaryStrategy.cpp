@@ -15,11 +15,11 @@ static constexpr size_t brood = 32;           // offspring of which the most pro
 static constexpr double randomShare = 0.1;    // of proposals: the way out of a local optimum
 static constexpr double crossoverShare = 0.3; // of offspring
 static constexpr double stepShare = 0.6;      // of mutations: a step; the rest go to any value
-static constexpr double tradeShare =
-    0.2; // of mutations: a step up for one down, which keeps a product
+static constexpr double tradeShare = 0.2;   // of mutations: a step up for one down: keeps products
 static constexpr double furtherShare = 0.4; // of mutations: one more follows
 static constexpr double worst = 0.4;        // logarithms of times are cut off so far above the best
 static constexpr double reach = 0.5;        // steps of knobs after which a trial tells little
+static constexpr size_t maxPool = 16384;    // schedules of which the best predicted are founders
 
 namespace {
 
@@ -52,7 +52,7 @@ public:
           (!space.check || space.check(best->knobs)))
         promising.push_back(best->knobs);
     }
-    std::vector<KnobValues> pool = sample(16384);
+    std::vector<KnobValues> pool = sample(maxPool);
     std::vector<std::pair<double, size_t>> order;
     for (size_t i = 0; i < pool.size(); ++i)
       order.emplace_back(logPredicted(pool[i]), i);

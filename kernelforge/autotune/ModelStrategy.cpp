@@ -125,7 +125,8 @@ private:
     for (const PriorTrial &trial : trials) {
       const bool comparable = std::ranges::all_of(
           space.knobs, [&](const Knob &knob) { return trial.knobs.contains(knob.name); });
-      if (!comparable || !(trial.predicted > 0) || priors.size() == maxPriors)
+      if (!comparable || !(trial.predicted > 0) || !std::isfinite(trial.predicted) ||
+          priors.size() == maxPriors)
         continue;
       ModelPoint point = pointOf(trial.knobs, std::log(trial.predicted) - center);
       point.kernel = kernel;

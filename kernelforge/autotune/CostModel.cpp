@@ -16,6 +16,8 @@ static constexpr double squareVariance = 0.5;
 static constexpr double productVariance = 0.2;
 static constexpr double localVariance = 100;
 static constexpr double localReach = 3; // steps of knobs after which it knows little
+static constexpr double pairVariance = 80;
+static constexpr double pairReach = 0.6; // powers of two
 
 // The noise before anything is measured, 5 %, and how many trials that counts for.
 static constexpr double noiseGuess = 0.003;
@@ -29,9 +31,17 @@ double CostModel::covariance(const ModelPoint &a, const ModelPoint &b) const {
     squares += product * product;
     distance += std::abs(a.steps[i] - b.steps[i]);
   }
+  // What limits a schedule is often the product of two knobs: a tile, or its bytes.
+  double pairs = 0;
+  for (size_t i = 1; i < a.logs.size(); ++i)
+    for (size_t j = 0; j < i; ++j)
+      pairs +=
+          std::exp(-std::abs(a.powers[i] + a.powers[j] - b.powers[i] - b.powers[j]) / pairReach);
+  const double knobCount = static_cast<double>(a.logs.size());
+  const double pairCount = std::max(1.0, knobCount * (knobCount - 1) / 2);
   // linear * linear holds the products of all pairs.
   const double knobs = linearVariance * linear + squareVariance * squares +
-                       productVariance * linear * linear +
+                       productVariance * linear * linear + pairVariance * pairs / pairCount +
                        localVariance * std::exp(-distance / localReach);
   return (a.kernel == b.kernel ? offsetVariance : 0) +
          predictedVariance * a.logPredicted * b.logPredicted + prior.scale * knobs;

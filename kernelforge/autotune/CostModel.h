@@ -11,8 +11,9 @@ namespace kernelforge {
 
 /// A schedule as the model sees it.
 struct ModelPoint {
-  std::vector<double> logs;  ///< of the knobs' values, base 2, scaled to [-1, 1]
-  std::vector<double> steps; ///< positions of the knobs' values among those that are tried
+  std::vector<double> powers; ///< logarithms of the knobs' values, base 2
+  std::vector<double> logs;   ///< the same, scaled to [-1, 1]
+  std::vector<double> steps;  ///< positions of the knobs' values among those that are tried
   double logPredicted = 0;
   size_t kernel = 0; ///< which kernel it is a schedule of; each has an offset of its own
 };
@@ -25,8 +26,9 @@ struct Observation {
 };
 
 /// Ridge regression of log(time) on the logarithms of the knobs, their squares and pairwise
-/// products, log(predicted time) and a local term that follows cliffs. It is solved in its kernel
-/// form, where the unknowns are one an observation, not one a feature.
+/// products, log(predicted time) and two local terms that follow cliffs: in all knobs and in the
+/// products of two. It is solved in its kernel form, where the unknowns are one an observation, not
+/// one a feature.
 class CostModel {
 public:
   /// What is assumed before anything is measured.

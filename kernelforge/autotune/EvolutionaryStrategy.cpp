@@ -14,10 +14,12 @@ static constexpr size_t populationSize = 6;   // the best so far; few, because b
 static constexpr size_t brood = 32;           // offspring of which the most promising is tried
 static constexpr double randomShare = 0.1;    // of proposals: the way out of a local optimum
 static constexpr double crossoverShare = 0.3; // of offspring
-static constexpr double stepShare = 0.7;      // of mutations: to the value beside it, else to any
-static constexpr double furtherShare = 0.4;   // of mutations: one more follows
-static constexpr double worst = 0.4;  // logarithms of times are cut off so far above the best
-static constexpr double reach = 0.75; // steps of knobs after which a trial tells little
+static constexpr double stepShare = 0.6;      // of mutations: a step; the rest go to any value
+static constexpr double tradeShare = 0.2;   // of mutations: a step up for one down: keeps products
+static constexpr double furtherShare = 0.4; // of mutations: one more follows
+static constexpr double worst = 0.4;        // logarithms of times are cut off so far above the best
+static constexpr double reach = 0.5;        // steps of knobs after which a trial tells little
+static constexpr size_t maxPool = 16384;    // schedules of which the best predicted are founders
 
 namespace {
 
@@ -46,16 +48,18 @@ public:
       : HistoryStrategy(space, options) {
     for (const std::vector<PriorTrial> &trials : options.priors) {
       auto best = std::ranges::min_element(trials, {}, &PriorTrial::seconds);
-      if (best != trials.end() && (!space.check || space.check(best->knobs)))
+      if (best != trials.end() && sameKnobs(best->knobs) &&
+          (!space.check || space.check(best->knobs)))
         promising.push_back(best->knobs);
     }
-    std::vector<std::pair<double, KnobValues>> ranked;
-    for (KnobValues &knobs : sample(16384))
-      ranked.emplace_back(logPredicted(knobs), std::move(knobs));
-    std::ranges::stable_sort(ranked, {}, [](const auto &entry) { return entry.first; });
+    std::vector<KnobValues> pool = sample(maxPool);
+    std::vector<std::pair<double, size_t>> order;
+    for (size_t i = 0; i < pool.size(); ++i)
+      order.emplace_back(logPredicted(pool[i]), i);
+    std::ranges::sort(order);
     // Neighbours in this order tend to be alike: leave some out.
-    for (size_t i = 0; i < std::min(ranked.size(), 8 * founders); i += 8)
-      promising.push_back(std::move(ranked[i].second));
+    for (size_t i = 0; i < std::min(order.size(), 8 * founders); i += 8)
+      promising.push_back(std::move(pool[order[i].second]));
   }
 
 protected:
@@ -87,6 +91,12 @@ protected:
   }
 
 private:
+  bool sameKnobs(const KnobValues &knobs) const {
+    return knobs.size() == space.knobs.size() &&
+           std::ranges::all_of(space.knobs,
+                               [&](const Knob &knob) { return knobs.contains(knob.name); });
+  }
+
   /// Founders by turns: what the prediction and other kernels suggest, and random ones, because the
   /// prediction may be wrong.
   std::optional<KnobValues> found() {
@@ -100,20 +110,18 @@ private:
   /// All trials, best first.
   std::vector<Individual> ranked() const {
     std::vector<Individual> all;
-    double best = std::numeric_limits<double>::infinity();
-    for (const Trial &trial : history)
-      best = std::min(best, trial.seconds);
-    if (!std::isfinite(best))
+    const std::vector<size_t> order = ranking();
+    if (order.empty() || !std::isfinite(history[order[0]].seconds))
       return all;
-    for (const Trial &trial : history) {
+    const double best = history[order[0]].seconds;
+    for (size_t i : order) {
       Individual one;
       for (const Knob &knob : space.knobs)
-        one.genes.push_back(valueIndex(knob, trial.knobs));
-      one.logPredicted = logPredicted(trial.knobs);
-      one.logTime = std::min(std::log(trial.seconds / best), worst);
+        one.genes.push_back(valueIndex(knob, history[i].knobs));
+      one.logPredicted = logPredicted(history[i].knobs);
+      one.logTime = std::min(std::log(history[i].seconds / best), worst);
       all.push_back(std::move(one));
     }
-    std::ranges::stable_sort(all, {}, &Individual::logTime);
     return all;
   }
 
@@ -133,15 +141,26 @@ private:
     }
     do {
       const size_t k = draws.below(genes.size());
-      const size_t values = space.knobs[k].values.size();
-      if (draws.uniform() >= stepShare)
-        genes[k] = draws.below(values);
-      else if (draws.uniform() < 0.5)
-        genes[k] = std::min(genes[k] + 1, values - 1);
-      else if (genes[k] > 0)
-        --genes[k];
+      const double kind = draws.uniform();
+      const bool up = draws.uniform() < 0.5;
+      if (kind < tradeShare) {
+        step(genes, k, up);
+        step(genes, draws.below(genes.size()), !up);
+      } else if (kind < tradeShare + stepShare) {
+        step(genes, k, up);
+      } else {
+        genes[k] = draws.below(space.knobs[k].values.size());
+      }
     } while (draws.uniform() < furtherShare);
     return genes;
+  }
+
+  /// Takes the value beside a knob's value, where there is one.
+  void step(std::vector<size_t> &genes, size_t k, bool up) const {
+    if (up)
+      genes[k] = std::min(genes[k] + 1, space.knobs[k].values.size() - 1);
+    else if (genes[k] > 0)
+      --genes[k];
   }
 
   /// What the trials nearby took, and how the prediction differs from theirs as far as it was

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 using namespace kernelforge;
 
@@ -78,6 +79,13 @@ std::vector<KnobValues> HistoryStrategy::sample(size_t most) const {
     if (std::optional<KnobValues> knobs = space.at(order[i]))
       found.push_back(std::move(*knobs));
   return found;
+}
+
+std::vector<size_t> HistoryStrategy::ranking() const {
+  std::vector<size_t> order(history.size());
+  std::iota(order.begin(), order.end(), size_t(0));
+  std::ranges::sort(order, {}, [&](size_t i) { return std::pair(history[i].seconds, i); });
+  return order;
 }
 
 double HistoryStrategy::logPredicted(const KnobValues &knobs) const {

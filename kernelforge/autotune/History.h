@@ -49,6 +49,9 @@ protected:
   /// large.
   std::vector<KnobValues> sample(size_t most) const;
 
+  /// Indices into history, fastest first.
+  std::vector<size_t> ranking() const;
+
   /// The prediction's logarithm; 0 where there is no usable prediction.
   double logPredicted(const KnobValues &knobs) const;
 

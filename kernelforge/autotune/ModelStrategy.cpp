@@ -106,6 +106,7 @@ private:
       const double low = signedLog2(knob.values.front()), high = signedLog2(knob.values.back());
       auto found = knobs.find(knob.name);
       const double log = found == knobs.end() ? low : signedLog2(found->second);
+      point.powers.push_back(log);
       // A user's pins may lie outside the values that a search tries.
       point.logs.push_back(high > low ? std::clamp(2 * (log - low) / (high - low) - 1, -1.5, 1.5)
                                       : 0);
@@ -124,7 +125,8 @@ private:
     for (const PriorTrial &trial : trials) {
       const bool comparable = std::ranges::all_of(
           space.knobs, [&](const Knob &knob) { return trial.knobs.contains(knob.name); });
-      if (!comparable || !(trial.predicted > 0) || priors.size() == maxPriors)
+      if (!comparable || !(trial.predicted > 0) || !std::isfinite(trial.predicted) ||
+          priors.size() == maxPriors)
         continue;
       ModelPoint point = pointOf(trial.knobs, std::log(trial.predicted) - center);
       point.kernel = kernel;
@@ -136,15 +138,6 @@ private:
   void takeOut(const KnobValues &knobs) {
     if (auto found = places.find(knobsText(knobs)); found != places.end())
       pool[found->second].out = true;
-  }
-
-  /// Indices into history, fastest first.
-  std::vector<size_t> ranking() const {
-    std::vector<size_t> order(history.size());
-    for (size_t i = 0; i < order.size(); ++i)
-      order[i] = i;
-    std::ranges::stable_sort(order, {}, [&](size_t i) { return history[i].seconds; });
-    return order;
   }
 
   /// One of the models that differ in what they assume, the more often the better the trials

@@ -81,6 +81,8 @@ static Expected<ReplayPoint> readPoint(const JsonView &view, std::span<const Kno
           fmt::format("{} = {} is none of the knob's values", knob.name, found->second));
   }
   KF_TRY(point.seconds, view.numberOr("seconds", 0, longest, infinity));
+  if (point.seconds == 0)
+    return view.error("\"seconds\" is 0");
   KF_TRY(point.predicted, view.number("predicted", 0, longest));
   return point;
 }

@@ -13,7 +13,7 @@ namespace kernelforge {
 /// One tried schedule.
 struct Trial {
   KnobValues knobs;
-  double seconds = 0; ///< time or ratio, lower is better; infinity where the candidate failed
+  double seconds = 0; ///< time or ratio, positive, lower is better; infinity: it failed
 };
 
 /// Proposes schedules. The next proposals are a function of the options, of what was told and of

@@ -76,8 +76,8 @@ inline ReplaySpace cliffs(uint64_t variant) {
   const double registers = draw(variant, 0, 18, 28);
   const double cache = draw(variant, 1, 8 << 10, 48 << 10);
   const auto traffic = [=](const KnobValues &v) {
-    return 1 + draw(variant, 2, 1, 2) / static_cast<double>(v.at("mr")) +
-           draw(variant, 3, 6, 18) / static_cast<double>(v.at("nr")) +
+    return 1 + draw(variant, 2, 0.7, 1.5) / static_cast<double>(v.at("mr")) +
+           draw(variant, 3, 5, 12) / static_cast<double>(v.at("nr")) +
            draw(variant, 4, 8, 24) / static_cast<double>(v.at("kc"));
   };
   const auto time = [=](const KnobValues &v, uint64_t i) {
@@ -89,11 +89,11 @@ inline ReplaySpace cliffs(uint64_t variant) {
     const double prefetch = static_cast<double>(v.at("prefetch"));
     const double bytes = kc * (mr + vectors * 16) + prefetch * draw(variant, 5, 500, 3000);
     if (bytes > cache)
-      t *= 1 + 0.3 * std::log2(bytes / cache);
-    t *= 1 + draw(variant, 6, 0.01, 0.03) * std::abs(prefetch - draw(variant, 7, 0, 4));
+      t *= 1 + 0.2 * std::log2(bytes / cache);
+    t *= 1 + draw(variant, 6, 0.005, 0.02) * std::abs(prefetch - draw(variant, 7, 0, 4));
     if ((v.at("order") == 1) != (kc > draw(variant, 8, 64, 512)))
       t *= draw(variant, 9, 1.1, 1.3);
-    return t * noise(variant, i, 0.02);
+    return t * noise(variant, i, 0.01);
   };
   return measureAll(
       knobs, [](const KnobValues &v) { return v.at("mr") * v.at("nr") <= 14 * 48; }, time, traffic);

@@ -13,16 +13,16 @@ using namespace kernelforge::transformer;
 
 namespace {
 
-std::optional<ActivationKind> activationOf(EpilogueStep step) {
+std::optional<Activation> activationOf(EpilogueStep step) {
   switch (step) {
   case EpilogueStep::Relu:
-    return ActivationKind::Relu;
+    return Activation::Relu;
   case EpilogueStep::Silu:
-    return ActivationKind::Silu;
+    return Activation::Silu;
   case EpilogueStep::Gelu:
-    return ActivationKind::Gelu;
+    return Activation::Gelu;
   case EpilogueStep::GeluTanh:
-    return ActivationKind::GeluTanh;
+    return Activation::GeluTanh;
   case EpilogueStep::Bias:
   case EpilogueStep::Residual:
     return std::nullopt;
@@ -76,7 +76,7 @@ Expected<OwningOpRef<ModuleOp>> kernelforge::buildMatmulModule(MLIRContext *cont
     return function.getArgument(index);
   };
   for (EpilogueStep step : problem.epilogue) {
-    if (std::optional<ActivationKind> kind = activationOf(step)) {
+    if (std::optional<Activation> kind = activationOf(step)) {
       value =
           b.create<ActivationOp>(loc, value.getType(), value, ActivationAttr::get(context, *kind));
     } else if (step == EpilogueStep::Bias) {

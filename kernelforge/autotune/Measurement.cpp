@@ -89,8 +89,8 @@ std::optional<std::string> Measurement::codeHash(const KnobValues &schedule) {
 bool Measurement::answered(const WorkerAnswer &answer, Record &record) {
   if (answer.outcome == WorkerOutcome::Answered)
     return true;
-  record.status = answer.outcome == WorkerOutcome::TimedOut ? RecordStatus::Timeout
-                                                            : RecordStatus::Crash;
+  record.status =
+      answer.outcome == WorkerOutcome::TimedOut ? RecordStatus::Timeout : RecordStatus::Crash;
   record.error = answer.why;
   return false;
 }

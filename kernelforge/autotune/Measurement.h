@@ -49,7 +49,7 @@ private:
   KnobValues baselineKnobs;
   std::shared_ptr<const Program> baselineProgram;
   double baselineSeconds = 0; ///< of one call, about
-  KnobValues lastSchedule; ///< that lastCompiled is of
+  KnobValues lastSchedule;    ///< that lastCompiled is of
   Compiled lastCompiled;
   std::string lastBits;
 };

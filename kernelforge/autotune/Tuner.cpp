@@ -43,7 +43,7 @@ private:
   const RecordStore &store;
   const TuneOptions &options;
   std::unique_ptr<Measurement> measurement;
-  std::vector<Record> known;   ///< of this key, from the store and from this search
+  std::vector<Record> known; ///< of this key, from the store and from this search
   TuneResult result;
   double best = 1;
   int lastBetter = 0;

@@ -15,18 +15,18 @@ namespace kernelforge {
 struct TuneProgress {
   std::string kernel;
   int trial = 0, trials = 0;
-  double best = 1;     ///< time of the best so far as a multiple of the default's
-  double seconds = 0;  ///< spent
-  double allowed = 0;  ///< 0: no limit
+  double best = 1;              ///< time of the best so far as a multiple of the default's
+  double seconds = 0;           ///< spent
+  double allowed = 0;           ///< 0: no limit
   std::string schedule, status; ///< of the last candidate
 };
 
 struct TuneOptions {
   std::string strategy = "model";
   uint64_t seed = 0;
-  int trials = 64;        ///< candidates at most, those taken from records included
-  double seconds = 0;     ///< at most; 0: no limit
-  int patience = 0;       ///< candidates without a better one before it ends; 0: no limit
+  int trials = 64;         ///< candidates at most, those taken from records included
+  double seconds = 0;      ///< at most; 0: no limit
+  int patience = 0;        ///< candidates without a better one before it ends; 0: no limit
   bool verifyOnly = false; ///< for tests: correctness decides, nothing is timed for long
 
   /// The baseline that all candidates are measured beside; the analytic default where it is not
@@ -45,10 +45,10 @@ struct TuneOptions {
 };
 
 struct TuneResult {
-  Choice choice;        ///< the winner
-  int trials = 0;       ///< candidates tried
-  int measured = 0;     ///< of those, measured now; the others were in the records
-  int failed = 0;       ///< of those, candidates that crashed, hung, were wrong or did not compile
+  Choice choice;    ///< the winner
+  int trials = 0;   ///< candidates tried
+  int measured = 0; ///< of those, measured now; the others were in the records
+  int failed = 0;   ///< of those, candidates that crashed, hung, were wrong or did not compile
   std::vector<std::string> proposals; ///< schedules in the order they were tried, as JSON
 };
 

@@ -45,8 +45,8 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
                  {"threads", problem.options().threads},
                  {"sizes", problem.data().front().data.sizeList(signature)}};
   for (const ProblemData &set : problem.data()) {
-    Json described = {{"arguments", Json::array()}, {"results", Json::array()},
-                      {"outputs", Json::array()}};
+    Json described = {
+        {"arguments", Json::array()}, {"results", Json::array()}, {"outputs", Json::array()}};
     for (size_t i = 0; i < set.data.arguments.size(); ++i) {
       const std::span<const std::byte> bytes = set.argument(i);
       described["arguments"].push_back({{"offset", place(bytes)},
@@ -58,8 +58,7 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
     const std::vector<const TensorData *> outputs = outputsOf(signature, set.data);
     for (size_t i = 0; i < outputs.size(); ++i) {
       const bool isResult = i < set.data.results.size();
-      const int argument =
-          isResult ? -1 : static_cast<int>(outputs[i] - set.data.arguments.data());
+      const int argument = isResult ? -1 : static_cast<int>(outputs[i] - set.data.arguments.data());
       const std::vector<float> &reference = set.references[i];
       described["outputs"].push_back({{"argument", argument},
                                       {"result", isResult ? static_cast<int>(i) : -1},
@@ -116,8 +115,8 @@ Status WorkerProcess::start() {
 WorkerAnswer WorkerProcess::call(const Message &message, double seconds) {
   WorkerAnswer answer;
   Message received;
-  const Received got = sendMessage(socket, message) ? receiveMessage(socket, received, seconds)
-                                                    : Received::Closed;
+  const Received got =
+      sendMessage(socket, message) ? receiveMessage(socket, received, seconds) : Received::Closed;
   if (got == Received::Message) {
     answer.json = std::move(received.json);
     if (answer.json.contains("error")) {

@@ -86,8 +86,8 @@ Expected<std::shared_ptr<const Program>> KernelProblem::compile(const KnobValues
   kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), schedule));
   KF_TRY(std::vector<Artifact> artifacts,
          compileKernels(*copy, settings.target, ObjectCache::disabled()));
-  artifacts.front().kernel = kernelName;
   KF_TRY(Program program, buildProgram(copy->lookupSymbol<func::FuncOp>("run"), artifacts));
+  program.artifacts.front().kernel = kernelName;
   return std::make_shared<const Program>(std::move(program));
 }
 

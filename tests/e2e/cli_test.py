@@ -61,7 +61,7 @@ class Usage(CliTest):
             ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--mode", "fast"],
             ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--variant", "guess"],
             ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--schedule", "{"],
-            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--schedule", "{}"],
+            ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--schedule", '{"speed":1}'],
             ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--schedule", '{"mr":1e9}'],
             ["benchmark-matmul", "-m", "1", "-n", "8", "-k", "32", "--schedule", "@/nonexistent"],
             ["benchmark-matmul", "-m", "16777216", "-n", "16777216", "-k", "16777216"],

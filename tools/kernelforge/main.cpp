@@ -19,7 +19,10 @@ static void addCommands(CLI::App &app, Context &context) {
   addLlmInference(app, context);
   addLlmBench(app, context);
   addPerplexity(app, context);
+  addTune(app, context);
+  addRecords(app, context);
   addDiagnose(app, context);
+  addTuneWorker(app, context);
 }
 
 /// Whether --json was given; asked before parsing is done, because parsing may fail.

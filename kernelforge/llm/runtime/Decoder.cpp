@@ -151,16 +151,22 @@ Status Decoder::Implementation::planMemory() {
   return {};
 }
 
-Status Decoder::Implementation::compile() {
+mlir::OwningOpRef<mlir::ModuleOp> kernelforge::buildDecoderModule(mlir::MLIRContext *context,
+                                                                  const ModelFile &model,
+                                                                  int64_t chunk, int64_t outputs) {
   std::vector<FunctionRange> ranges;
-  if (chunk() > 1)
-    ranges.push_back({"prefill", 2, chunk(), maxOutputs(), 1});
+  if (chunk > 1)
+    ranges.push_back({"prefill", 2, chunk, outputs, 1});
   ranges.push_back({"decode", 1, 1, 1, 1});
   auto weightType = [&](llvm::StringRef name) {
-    const Weight *weight = model->weights.find(std::string_view(name.data(), name.size()));
+    const Weight *weight = model.weights.find(std::string_view(name.data(), name.size()));
     return weight ? weight->type : ElementType::F32;
   };
-  return session->compile(buildDecoder(&session->context(), description(), ranges, weightType));
+  return buildDecoder(context, model.description, ranges, weightType);
+}
+
+Status Decoder::Implementation::compile() {
+  return session->compile(buildDecoderModule(&session->context(), *model, chunk(), maxOutputs()));
 }
 
 Status Decoder::Implementation::bindBuffers() {

@@ -213,7 +213,8 @@ func.func @f(%x: tensor<8x32xf32>) -> tensor<8x32xf32> {
   EXPECT_TRUE(compile("rows_per_task = 2 : i64"));
   for (const char *knobs :
        {"rows_per_task = 2 : i64, speed = 1.0 : f32", "rows_per_task = 2 : i64, speed = unit",
-        "rows_per_task = 18446744073709551618 : i128", "rows_per_task = \"2\"", ""}) {
+        "rows_per_task = 18446744073709551618 : i128", "rows_per_task = \"2\"",
+        "rows_per_task = 0 : i64"}) {
     Status refused = compile(knobs);
     ASSERT_FALSE(refused) << knobs;
     EXPECT_THAT(refused.error().line(), HasSubstr("schedule is not legal")) << knobs;

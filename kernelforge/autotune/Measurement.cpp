@@ -160,6 +160,8 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   record.scheduleSource = schedule == problem.space().analytic ? "analytic" : "";
   record.baseline = "schedule " + knobsText(baselineKnobs);
   record.inputs = "uniform[-1,1)";
+  record.kernel = problem.text();
+  record.run = problem.runText();
   record.predictedNs = problem.space().predict(schedule) * 1e9;
   auto compiled = compile(schedule);
   if (!compiled) {
@@ -184,6 +186,7 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   for (int set = sets - 1; set >= 0; --set)
     if (!verify(1, set, record))
       return record;
+  record.outputBits = lastBits;
   summarize(record);
   return record;
 }

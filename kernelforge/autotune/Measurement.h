@@ -20,9 +20,6 @@ public:
   /// A compiled candidate's code hash without running it; nothing where it does not compile.
   std::optional<std::string> codeHash(const KnobValues &schedule);
 
-  /// Hash of the output of the last verification of the first data set.
-  const std::string &bits() const { return lastBits; }
-
   const KnobValues &baseline() const { return baselineKnobs; }
 
 private:

@@ -174,13 +174,10 @@ Expected<TuneResult> kernelforge::tuneKernel(const KernelProblem &problem, const
   return Search(problem, store, options).run();
 }
 
-Expected<Replayed> kernelforge::measureSchedule(const KernelProblem &problem,
-                                                const KnobValues &schedule,
-                                                const TuneOptions &options) {
+Expected<Record> kernelforge::measureSchedule(const KernelProblem &problem,
+                                              const KnobValues &schedule,
+                                              const TuneOptions &options) {
   KF_CHECK(problem.space().check(schedule));
   KF_TRY(std::unique_ptr<Measurement> measurement, Measurement::create(problem, options));
-  Replayed replayed;
-  KF_TRY(replayed.record, measurement->measure(schedule, HUGE_VAL, finalRounds));
-  replayed.bits = measurement->bits();
-  return replayed;
+  return measurement->measure(schedule, HUGE_VAL, finalRounds);
 }

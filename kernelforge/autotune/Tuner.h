@@ -59,13 +59,14 @@ struct TuneResult {
 Expected<TuneResult> tuneKernel(const KernelProblem &problem, const RecordStore &store,
                                 const TuneOptions &options);
 
+/// Measures a whole space, or `points` schedules spread over it, each briefly beside the analytic
+/// default; then the best 32 again in turns. What Replay reads, with all ratios. `progress` gets
+/// the number of points done.
+Expected<Json> recordSpace(const KernelProblem &problem, size_t points, const TuneOptions &options);
+
 /// Measures one schedule beside the problem's analytic default, with verification before and after:
-/// what a search does with each candidate. `bits` is the hash of the output of the first data set.
-struct Replayed {
-  Record record;
-  std::string bits;
-};
-Expected<Replayed> measureSchedule(const KernelProblem &problem, const KnobValues &schedule,
-                                   const TuneOptions &options);
+/// what a search does with each candidate.
+Expected<Record> measureSchedule(const KernelProblem &problem, const KnobValues &schedule,
+                                 const TuneOptions &options);
 
 } // namespace kernelforge

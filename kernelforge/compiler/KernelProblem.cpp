@@ -91,6 +91,34 @@ Expected<std::shared_ptr<const Program>> KernelProblem::compile(const KnobValues
   return std::make_shared<const Program>(std::move(program));
 }
 
+std::string KernelProblem::text() const {
+  OwningOpRef<ModuleOp> copy = ModuleOp(module.get()).clone();
+  copy->lookupSymbol("run")->erase();
+  copy->lookupSymbol<KernelOp>("kernel").setSymName(kernelName);
+  std::string text;
+  llvm::raw_string_ostream(text) << *copy;
+  return text;
+}
+
+std::string KernelProblem::runText() const {
+  return Json({{"sizes", sizes()}, {"past", settings.past}, {"seed", settings.seed}}).dump();
+}
+
+Expected<ProblemOptions> kernelforge::problemOptionsFrom(std::string_view runText,
+                                                         ProblemOptions options) {
+  KF_TRY(JsonDocument document,
+         parseJson(runText, "record is not usable", "field run", configJsonLimits));
+  KF_TRY(options.past, document.root().integer("past", 0, int64_t(1) << 30));
+  KF_TRY(int64_t seed, document.root().integer("seed", 0, INT64_MAX));
+  options.seed = static_cast<uint64_t>(seed);
+  KF_TRY(JsonView sizes, document.root().object("sizes"));
+  KF_TRY(auto members, sizes.members());
+  for (const auto &[name, value] : members) {
+    KF_TRY(options.sizes[name], value.asInteger(1, int64_t(1) << 40));
+  }
+  return options;
+}
+
 double KernelProblem::flops() const {
   const std::vector<int64_t> values = sets.front().data.sizeList(function);
   return cost.flops(values.data(), settings.past + 1);

@@ -54,6 +54,11 @@ public:
   const std::string &family() const { return kernelFamily; }
   const RecordKey &key() const { return recordsKey; }
 
+  /// The kernel in a module of its own, as text; and how it is run, as a JSON object: what
+  /// problemFromText() needs.
+  std::string text() const;
+  std::string runText() const;
+
   /// Operations and bytes of a run, at the least.
   double flops() const;
   double bytes() const;
@@ -70,6 +75,9 @@ private:
   KernelCost cost;
   std::vector<ProblemData> sets;
 };
+
+/// The options that runText() says: sizes, past, seed. Target and threads are the caller's.
+Expected<ProblemOptions> problemOptionsFrom(std::string_view runText, ProblemOptions options);
 
 /// What a kernel computes, as the JSON object that records are keyed by and compared by for
 /// transfer: the most rows of its range, the extents of its operands, types and layouts, the

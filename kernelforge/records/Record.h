@@ -109,6 +109,12 @@ struct Record {
   std::optional<double> compileMs;
   std::optional<double> predictedNs; ///< by the analytic model
 
+  /// What it takes to run it again: a module with the kernel as text, and as a JSON object the
+  /// sizes of the run, what stood in the caches before, and the seed of the inputs.
+  std::string kernel;
+  std::string run = "{}";
+  std::string outputBits; ///< hash of the outputs for the first inputs
+
   std::string strategy; ///< of the search that tried it
   int64_t seed = 0;
   int64_t trial = 0;

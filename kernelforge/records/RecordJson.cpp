@@ -242,6 +242,9 @@ Json toJson(const Record &record) {
   json["resources"] = toJson(record.resources);
   setNumber(json, "compile_ms", record.compileMs);
   setNumber(json, "predicted_ns", record.predictedNs);
+  setText(json, "kernel", record.kernel);
+  json["run"] = objectOrText(record.run);
+  setText(json, "output_bits", record.outputBits);
   setText(json, "strategy", record.strategy);
   json["seed"] = record.seed;
   json["trial"] = record.trial;
@@ -266,6 +269,11 @@ Expected<Record> recordFromJson(const JsonView &json) {
   KF_TRY(record.bound, json.stringOr("bound", maxName, ""));
   KF_TRY(record.trusted, json.booleanOr("trusted", true));
   KF_TRY(record.codeHash, json.stringOr("code_hash", maxName, ""));
+  KF_TRY(record.kernel, json.stringOr("kernel", maxRecordBytes, ""));
+  if (json.has("run")) {
+    KF_TRY(record.run, objectText(json, "run"));
+  }
+  KF_TRY(record.outputBits, json.stringOr("output_bits", maxName, ""));
   KF_TRY(record.strategy, json.stringOr("strategy", maxName, ""));
   KF_TRY(record.seed, json.integerOr("seed", INT64_MIN, INT64_MAX, 0));
   KF_TRY(record.trial, json.integerOr("trial", INT64_MIN, INT64_MAX, 0));

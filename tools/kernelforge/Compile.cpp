@@ -1,6 +1,7 @@
 // compile: runs the compiler on a textual module; prints its kernels, runs, verifies and times it.
 #include "Commands.h"
 #include "FunctionRun.h"
+#include "ModuleText.h"
 #include "TensorFiles.h"
 
 #include "kernelforge/compiler/KernelCompiler.h"
@@ -9,10 +10,6 @@
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/support/MappedFile.h"
 #include "kernelforge/support/Paths.h"
-
-#include "mlir/Parser/Parser.h"
-#include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/SourceMgr.h"
 
 #include <fmt/format.h>
 
@@ -25,9 +22,6 @@ using namespace kernelforge::cli;
 using namespace kernelforge::transformer;
 
 namespace {
-
-/// The largest module that is read; a whole decoder at stage llvm stays far below.
-constexpr uint64_t maxModuleBytes = 256u << 20;
 
 struct CompileOptions {
   std::string file, function, dumpFolder;
@@ -49,42 +43,6 @@ struct KernelRow {
 };
 
 } // namespace
-
-static Expected<std::string> readModuleText(const std::string &file) {
-  if (file != "-")
-    return readFile(file, "module is not usable", maxModuleBytes);
-  std::string text;
-  char chunk[1 << 16];
-  while (size_t count = std::fread(chunk, 1, sizeof(chunk), stdin)) {
-    text.append(chunk, count);
-    if (text.size() > maxModuleBytes)
-      return unusable("module is not usable", "standard input",
-                      fmt::format("it is larger than {} bytes", maxModuleBytes));
-  }
-  if (std::ferror(stdin))
-    return failed("module cannot be read", "standard input", "reading failed");
-  return text;
-}
-
-/// Parses a module; the error names line and column of the first mistake.
-static Expected<OwningOpRef<ModuleOp>> parseModule(MLIRContext *context, const std::string &file) {
-  KF_TRY(std::string text, readModuleText(file));
-  std::string where = file == "-" ? "standard input" : file, why;
-  ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() != DiagnosticSeverity::Error || !why.empty())
-      return success();
-    why = diagnostic.str();
-    if (auto location = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
-      where += fmt::format(":{}:{}", location.getLine(), location.getColumn());
-    return success();
-  });
-  llvm::SourceMgr sources;
-  sources.AddNewSourceBuffer(llvm::MemoryBuffer::getMemBufferCopy(text, "module"), llvm::SMLoc());
-  auto module = parseSourceFile<ModuleOp>(sources, ParserConfig(context));
-  if (!module)
-    return unusable("module is not usable", where, why.empty() ? "it cannot be parsed" : why);
-  return module;
-}
 
 /// --size NAME=N, as values.
 static Expected<SizeValues> parseSizes(const std::vector<std::string> &texts) {

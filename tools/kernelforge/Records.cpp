@@ -1,13 +1,21 @@
 // records: what tuning measured, looked at, carried to another home, thrown away, replayed.
 #include "Commands.h"
+#include "ModuleText.h"
 #include "Rows.h"
 
+#include "kernelforge/autotune/Tuner.h"
+#include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/RecordKeys.h"
+#include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/Paths.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+using namespace mlir;
 using namespace kernelforge;
+using namespace kernelforge::transformer;
 using namespace kernelforge::cli;
 
 namespace {
@@ -126,6 +134,86 @@ static Expected<int> prune(const RecordsCommand &command, const Context &context
   return 0;
 }
 
+/// The target of a record's key, which must be this machine's in every other respect too.
+static Expected<CpuTarget> targetOfRecord(const Record &record) {
+  const std::string &text = record.key.target; // triple, CPU, features
+  const size_t cpu = text.find(' ') + 1, features = text.find(' ', cpu) + 1;
+  if (cpu == 0 || features == 0)
+    return unusable("record is not usable", record.key.id(), "its target cannot be read");
+  return parseTarget(text.substr(cpu, features - 1 - cpu), text.substr(features));
+}
+
+/// Replays the winner of a key: compiles and measures it again and says what is the same.
+static Expected<int> explain(const RecordsCommand &command, const Context &context) {
+  KF_TRY(RecordStore store, userStore());
+  KF_TRY(std::vector<Record> records, recordsOf(store, command.key));
+  std::optional<Choice> choice = choose(records, records.front().key);
+  if (!choice)
+    return makeError(ErrorKind::No, "nothing to replay", command.key,
+                     "no record of this key is ok and measured beside a baseline");
+  const Record &old = choice->record;
+  DialectRegistry registry;
+  registerAllStages(registry);
+  MLIRContext mlirContext(registry, MLIRContext::Threading::DISABLED);
+  mlirContext.loadAllAvailableDialects();
+  KF_TRY(OwningOpRef<ModuleOp> module,
+         parseModuleText(&mlirContext, old.kernel, "record " + old.key.id()));
+  auto kernels = module->getOps<KernelOp>();
+  if (kernels.empty())
+    return unusable("record is not usable", old.key.id(), "it holds no kernel");
+  ProblemOptions options;
+  KF_TRY(options.target, targetOfRecord(old));
+  options.threads = old.key.threads;
+  const std::vector<std::string> differences =
+      keyDifferences(recordKey(*kernels.begin(), options.target, options.threads), old.key);
+  if (!differences.empty())
+    return makeError(ErrorKind::Missing, "record cannot be replayed here", old.key.id(),
+                     fmt::format("{}", fmt::join(differences, "; ")),
+                     "replay it on the machine that it is from");
+  KF_CHECK(checkRunnable(options.target));
+  KF_TRY(options, problemOptionsFrom(old.run, options));
+  KF_TRY(std::unique_ptr<KernelProblem> problem, KernelProblem::create(*kernels.begin(), options));
+  KF_TRY(KnobValues schedule, parseKnobs(old.schedule, "records"));
+  TuneOptions tuning;
+  const std::string prefix = "schedule ";
+  if (old.baseline.starts_with(prefix)) {
+    KF_TRY(tuning.start, parseKnobs(old.baseline.substr(prefix.size()), "records"));
+  }
+  KF_TRY(Record now, measureSchedule(*problem, schedule, tuning));
+  if (now.status != RecordStatus::Ok)
+    return makeError(ErrorKind::No, "replay failed", old.key.id(), now.error);
+  // The machine's speed now and then, by the baseline that was measured beside both.
+  const double drift = median(now.baselineNs) / median(old.baselineNs);
+  const double corrected = *now.medianNs / drift;
+  const bool stale = isStale(old, now.codeHash), sameBits = old.outputBits == now.outputBits;
+  Json json = {{"key", old.key.id()},
+               {"kernel", old.name},
+               {"schedule", Json::parse(old.schedule)},
+               {"reason", choice->reason},
+               {"stale", stale},
+               {"code_hash", {{"then", old.codeHash}, {"now", now.codeHash}}},
+               {"output_bits_equal", sameBits},
+               {"median_ns",
+                {{"then", *old.medianNs}, {"now", *now.medianNs}, {"now_corrected", corrected}}},
+               {"drift", drift},
+               {"ratio", {{"then", choice->ratio.median}, {"now", *now.ratio}}},
+               {"predicted_ns", *now.predictedNs}};
+  if (context.json) {
+    printJson(json);
+    return 0;
+  }
+  print(fmt::format("kernel {} of key {}\nschedule {}\nchosen: {}\n", old.name, old.key.id(),
+                    old.schedule, choice->reason));
+  print(fmt::format("code: {}\noutput: {}\n",
+                    stale ? "changed since (stale)" : "the same, " + now.codeHash.substr(0, 16),
+                    sameBits ? "the same bits" : "other bits"));
+  print(fmt::format("time: {:.1f} us then, {:.1f} us now, {:.1f} us corrected for the machine's "
+                    "drift ({:+.1f} %)\n",
+                    *old.medianNs / 1e3, *now.medianNs / 1e3, corrected / 1e3,
+                    (corrected / *old.medianNs - 1) * 100));
+  return 0;
+}
+
 /// A command of the command, with --json and -v.
 static CLI::App &addAction(CLI::App &command, Context &context, const std::string &name,
                            const std::string &summary, std::function<Expected<int>()> run) {
@@ -155,6 +243,9 @@ void cli::addRecords(CLI::App &app, Context &context) {
   CLI::App &shows =
       addAction(command, context, "show", "all fields of a key's records", bind(show));
   shows.add_option("key", options->key, keyText)->required();
+  CLI::App &explains =
+      addAction(command, context, "explain", "replays the winner of a key", bind(explain));
+  explains.add_option("key", options->key, keyText)->required();
   CLI::App &exports =
       addAction(command, context, "export", "writes records to a file", bind(exportRecords));
   exports.add_option("file", options->file, "the file to write")->required();

@@ -2,12 +2,15 @@
 #include "BlockOption.h"
 #include "Commands.h"
 #include "LanguageModel.h"
+#include "ModuleText.h"
 #include "Rows.h"
 
+#include "kernelforge/autotune/Replay.h"
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/Paths.h"
 
 #include <algorithm>
@@ -26,9 +29,10 @@ namespace {
 
 struct TuneCommand {
   ModelChoice model;
-  std::string family, weights = "f32", strategy = "model", start;
+  std::string file, kernel, family, weights = "f32", strategy = "model", start, recordTo;
+  std::vector<std::string> replays;
   MatmulProblem matmul;
-  int trials = 48, patience = 0;
+  int trials = 48, patience = 0, points = 2000, seeds = 50;
   int64_t depth = 512;
   double seconds = 0;
 };
@@ -71,7 +75,7 @@ static Expected<std::vector<Target>> kernelsOf(ModuleOp module, const TuneComman
       ++calls;
       decode |= launch->getParentOfType<func::FuncOp>().getSymName() == "decode";
     });
-    if (calls == 0)
+    if (calls == 0 || (!command.kernel.empty() && kernel.getSymName() != command.kernel))
       continue;
     KF_TRY(ProblemOptions options, problemOptions(command, context, decode));
     Target target;
@@ -91,7 +95,9 @@ static Expected<std::vector<Target>> kernelsOf(ModuleOp module, const TuneComman
 static Expected<OwningOpRef<ModuleOp>>
 moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &context) {
   OwningOpRef<ModuleOp> module;
-  if (command.family.empty()) {
+  if (!command.file.empty()) {
+    KF_TRY(module, parseModule(mlirContext, command.file));
+  } else if (command.family.empty()) {
     KF_TRY(ModelFile file, openChosenModel(command.model, context));
     module = buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1);
   } else {
@@ -128,6 +134,63 @@ static Json resultJson(const KernelProblem &problem, const TuneResult &result) {
           {"proposals", result.proposals}};
 }
 
+/// --record-space: the truth about one kernel's space, for --replay.
+static Expected<int> recordTruth(const TuneCommand &command, const Context &context,
+                                 const std::vector<Target> &targets) {
+  if (targets.size() != 1)
+    return unusable("wrong usage", "--record-space",
+                    fmt::format("there are {} kernels", targets.size()), "name one with --kernel");
+  TuneOptions options;
+  options.seed = context.seed;
+  options.cancel = interruptFlag();
+  options.progress = showProgress;
+  KF_TRY(Json space, recordSpace(*targets.front().problem, command.points, options));
+  KF_CHECK(writeFileAtomically(command.recordTo, space.dump() + "\n"));
+  const std::string analytic = knobsText(targets.front().problem->space().analytic);
+  double analyticSeconds = 0;
+  for (const Json &point : space["points"])
+    if (point["schedule"].dump() == analytic && !point["seconds"].is_null())
+      analyticSeconds = point["seconds"];
+  print(fmt::format(
+      "{} points in {}; the best takes {:.1f} us, the analytic default {:.1f} us\n",
+      space["points"].size(), command.recordTo, space["best_seconds"].get<double>() * 1e6,
+      (analyticSeconds > 0 ? analyticSeconds : space["baseline_seconds"].get<double>()) * 1e6));
+  return 0;
+}
+
+/// --replay: how many trials each strategy needs on recorded spaces.
+static Expected<int> replayTruths(const TuneCommand &command, const Context &context) {
+  RowTable table{{"space", "points", "good", "default", "strategy", "median", "p90"}, {}};
+  std::vector<Json> rows;
+  const StrategyRegistry registry = defaultStrategies();
+  const std::vector<std::string> names = registry.names();
+  for (const std::string &file : command.replays) {
+    KF_TRY(ReplaySpace space, readReplaySpace(file));
+    KF_TRY(auto summaries,
+           replaySummary(space, registry, names, static_cast<uint64_t>(command.seeds)));
+    const auto analytic = space.seconds.find(knobsText(space.space.analytic));
+    const double share = analytic == space.seconds.end() ? 0 : space.best / analytic->second;
+    size_t good = 0;
+    for (const auto &[schedule, seconds] : space.seconds)
+      good += space.isGood(seconds);
+    for (const ReplaySummary &summary : summaries) {
+      const std::string name = std::filesystem::path(file).stem().string();
+      rows.push_back({{"space", name},
+                      {"points", space.seconds.size()},
+                      {"good", good},
+                      {"analytic_share_of_best", share},
+                      {"strategy", summary.strategy},
+                      {"median_trials", summary.median},
+                      {"p90_trials", summary.p90}});
+      table.rows.push_back({name, std::to_string(space.seconds.size()), std::to_string(good),
+                            fmt::format("{:.1f} %", 100 * share), summary.strategy,
+                            std::to_string(summary.median), std::to_string(summary.p90)});
+    }
+  }
+  printRows(table, rows, context.json ? "jsonl" : "table");
+  return 0;
+}
+
 static Expected<int> tune(const TuneCommand &command, const Context &context) {
   const auto begin = std::chrono::steady_clock::now();
   auto spent = [&] {
@@ -141,6 +204,11 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
   mlirContext.loadAllAvailableDialects();
   KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, command, context));
   KF_TRY(std::vector<Target> targets, kernelsOf(*module, command, context));
+  if (targets.empty())
+    return unusable("nothing to tune", command.kernel, "the module launches no such kernel",
+                    "see the names at stage fused");
+  if (!command.recordTo.empty())
+    return recordTruth(command, context, targets);
 
   double shares = 0;
   for (const Target &target : targets)
@@ -193,11 +261,14 @@ void cli::addTune(CLI::App &app, Context &context) {
                  {"tune", "searches good schedules and keeps them as records",
                   "tune --family matmul -m 512 -n 1536 -k 576 --weights q4_1 --trials 40"},
                  [options, &context]() -> Expected<int> {
+                   if (!options->replays.empty())
+                     return replayTruths(*options, context);
                    const ModelChoice &model = options->model;
-                   const bool wholeModel = !model.model.empty() || !model.randomWeights.empty();
-                   if (wholeModel != options->family.empty())
-                     return unusable("wrong usage", "tune", "what to tune is not said",
-                                     "give either --model or --family");
+                   const int given = !model.model.empty() + !model.randomWeights.empty() +
+                                     !options->file.empty() + !options->family.empty();
+                   if (given != 1)
+                     return unusable("wrong usage", "tune", "what to tune is not said, or twice",
+                                     "give a module, --model, --random-weights or --family");
                    if (!options->family.empty()) {
                      KF_TRY(options->matmul.weights, parseWeightType(options->weights));
                      KF_CHECK(checkProblem(options->matmul));
@@ -206,6 +277,8 @@ void cli::addTune(CLI::App &app, Context &context) {
                  });
   addTargetOptions(command, context);
   addSeedOption(command, context);
+  command.add_option("file", options->file, "all kernels of a module (- reads stdin)");
+  command.add_option("--kernel", options->kernel, "of them only that one");
   command.add_option("--model", options->model.model,
                      "all kernels of a model: a name, file or folder");
   command.add_option("--random-weights", options->model.randomWeights,
@@ -238,6 +311,22 @@ void cli::addTune(CLI::App &app, Context &context) {
   command.add_option("--depth", options->depth, "positions in the cache before a decoded token")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 20))
       ->capture_default_str();
+  command
+      .add_option("--record-space", options->recordTo,
+                  "measure a kernel's whole space into a file, for --replay")
+      ->group("Experiments");
+  command.add_option("--points", options->points, "schedules of it at most")
+      ->check(CLI::Range(1, 10'000'000))
+      ->capture_default_str()
+      ->group("Experiments");
+  command
+      .add_option("--replay", options->replays,
+                  "trials that each strategy needs on recorded spaces; measures nothing")
+      ->group("Experiments");
+  command.add_option("--seeds", options->seeds, "searches of each strategy and space")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str()
+      ->group("Experiments");
   command
       .add_option("--start", options->start,
                   "a schedule to measure beside, in place of the analytic one (for experiments)")

@@ -54,6 +54,25 @@ struct Step {
   bool barrier = true; ///< whether the team meets after it
 };
 
+/// What a run computes and moves, as far as its kernels tell.
+class KnownWork {
+public:
+  void add(const KernelCost &cost, const int64_t *sizes) {
+    known &= !cost.byteTerms.empty() && cost.bytesPerCached == 0;
+    if (known) {
+      flops += cost.flops(sizes, 0);
+      bytes += cost.bytes(sizes, 0);
+    }
+  }
+
+  /// Whether one thread does it in the microseconds that gathering a team takes.
+  bool isSmall() const { return known && flops <= 0x1p17 && bytes <= 0x1p14; }
+
+private:
+  bool known = true;
+  double flops = 0, bytes = 0;
+};
+
 class CpuExecutable : public Executable {
 public:
   CpuExecutable(std::shared_ptr<const Program> program, std::unique_ptr<LoadedCode> code,
@@ -100,7 +119,7 @@ private:
   std::vector<int64_t> boundSizes;
   const std::byte *boundArena = nullptr;
   bool prepared = false;        ///< `steps` are those of what is bound
-  bool alone = false;           ///< no step has work for a second worker
+  bool alone = false;           ///< there is no work that a second worker is worth gathering for
   std::vector<void *> pointers; ///< by buffer
   std::vector<void *> args;     ///< of all launches, one after the other
   std::vector<int64_t> sizes;   ///< of all launches
@@ -136,6 +155,7 @@ void CpuExecutable::bind(const Bindings &bindings) {
 
 void CpuExecutable::prepareSteps(const Bindings &bindings) {
   steps.clear();
+  KnownWork work;
   void **arg = args.data();
   int64_t *size = sizes.data();
   for (size_t index = 0; index < source->launches.size(); ++index) {
@@ -150,6 +170,7 @@ void CpuExecutable::prepareSteps(const Bindings &bindings) {
       *arg++ = pointers[buffer];
     for (int which : launch.sizes)
       *size++ = bindings.sizes[which];
+    work.add(artifact.cost, step.sizes);
     for (size_t phase = 0; phase < artifact.phases.size(); ++phase) {
       step.phase = int64_t(phase);
       step.scratchBytes = artifact.phases[phase].scratchBytes;
@@ -163,7 +184,8 @@ void CpuExecutable::prepareSteps(const Bindings &bindings) {
   // Steps of one task are all worker 0's: a row of them needs no meeting in between.
   for (size_t i = 0; i + 1 < steps.size(); ++i)
     steps[i].barrier = steps[i].tasks > 1 || steps[i + 1].tasks > 1;
-  alone = std::ranges::all_of(steps, [](const Step &step) { return step.tasks <= 1; });
+  alone = work.isSmall() ||
+          std::ranges::all_of(steps, [](const Step &step) { return step.tasks <= 1; });
   prepared = true;
 }
 

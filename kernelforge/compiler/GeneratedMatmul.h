@@ -26,6 +26,7 @@ public:
                                              int threads) const override;
 
 private:
+  bool choosesSchedule() const override { return true; }
   Expected<std::unique_ptr<PreparedMatmul>> make(const MatmulProblem &problem,
                                                  const MatmulOperands &operands,
                                                  const KnobValues &schedule,

@@ -91,8 +91,11 @@ MatmulKernel::prepare(const MatmulProblem &problem, const MatmulOperands &operan
   if (options.threads < 1 || options.threads > 4096)
     return unusable("thread count is not usable", where,
                     fmt::format("it is {}, but must be from 1 to 4096", options.threads));
-  KF_TRY(auto choice,
-         chooseSchedule(name(), scheduleSpace(problem, options.threads), options.schedule));
+  std::pair<KnobValues, std::string> choice;
+  if (!options.schedule.empty() || !choosesSchedule()) {
+    KF_TRY(choice,
+           chooseSchedule(name(), scheduleSpace(problem, options.threads), options.schedule));
+  }
   const auto begin = std::chrono::steady_clock::now();
   KF_TRY(std::unique_ptr<PreparedMatmul> prepared,
          make(problem, operands, choice.first, options.threads));

@@ -110,8 +110,12 @@ public:
                                                     const MatmulOptions &options) const;
 
 private:
+  /// Whether make() chooses a schedule itself where the caller gives none: it then gets an empty
+  /// one, and fills in the details of what it chose.
+  virtual bool choosesSchedule() const { return false; }
+
   /// As prepare(), for what it found to be legal. Where scheduleSpace() gives a space, `schedule`
-  /// has been checked by it; otherwise it is empty.
+  /// has been checked by it, or is left to choosesSchedule(); otherwise it is empty.
   virtual Expected<std::unique_ptr<PreparedMatmul>> make(const MatmulProblem &problem,
                                                          const MatmulOperands &operands,
                                                          const KnobValues &schedule,

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <string_view>
 #include <thread>
 
 namespace kernelforge {
@@ -114,6 +115,26 @@ Expected<std::vector<ReadBandwidth>> measureReadBandwidth(const CeilingOptions &
     rates.push_back(std::move(rate));
   }
   return rates;
+}
+
+int64_t uncachedBytes() {
+  constexpr int64_t least = 64 << 20, most = 256 << 20;
+  return std::clamp(4 * host().l3Bytes, least, most);
+}
+
+Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptions &options) {
+  constexpr int64_t iterations = 20'000, line = 512;
+  KernelCeilings ceilings;
+  for (const PeakLoop &loop : peakLoops())
+    if (std::string_view(loop.name) == "fma_f32") {
+      KF_TRY(double rate, bestRate(options, options.threads, [&](int) { loop.run(iterations); }));
+      ceilings.fma = rate * loop.operationsPerIteration * double(iterations);
+    }
+  // Never less than a page each: a working set of a few bytes is read by the call overhead.
+  const int64_t share =
+      std::max<int64_t>(4096, std::min(bytes, uncachedBytes()) / options.threads / line * line);
+  KF_TRY(ceilings.read, readRate(options, options.threads, share));
+  return ceilings;
 }
 
 } // namespace kernelforge

@@ -38,6 +38,19 @@ struct CeilingOptions {
 Expected<std::vector<ArithmeticPeak>> measurePeaks(const CeilingOptions &options);
 Expected<std::vector<ReadBandwidth>> measureReadBandwidth(const CeilingOptions &options);
 
+/// What one f32 kernel can reach at most on `threads` threads.
+struct KernelCeilings {
+  double fma = 0;  ///< operations per second of f32 multiply-adds
+  double read = 0; ///< bytes per second of reading its working set again and again
+};
+
+/// Ceilings for a working set of `bytes`, of which each thread reads a share; a large set counts as
+/// one that memory has to serve. Fast: for measuring before and after a kernel.
+Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptions &options);
+
+/// Bytes that no cache holds: four times the last-level cache, at most 256 MiB.
+int64_t uncachedBytes();
+
 /// Whether the processor has AMX, and whether the system lets this process use it (asks for it).
 struct AmxState {
   bool present = false;

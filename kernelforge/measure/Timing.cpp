@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <thread>
 
 namespace kernelforge {
 
@@ -34,36 +35,114 @@ static Expected<double> timeBatch(const std::function<Status()> &call, int64_t c
   return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
 }
 
-Expected<Timing> measureTime(const std::function<Status()> &call, const TimingOptions &options) {
-  for (int i = 0; i < options.warmup; ++i)
-    KF_CHECK(call());
+static tl::unexpected<Error> interrupted() {
+  return makeError(ErrorKind::Interrupted, "interrupted", "timing", "stopped by user");
+}
 
-  // Double the batch until it is long enough to be scaled, so that one slow call (an interrupt, a
-  // page fault) does not settle it.
-  Timing timing;
-  const double wanted = options.batchSeconds * 1e9;
-  for (;;) {
-    KF_TRY(double took, timeBatch(call, timing.batch));
-    if (took >= wanted / 4 || timing.batch >= int64_t(1) << 30) {
-      const double scale = wanted / std::max(took, 1.0);
-      timing.batch = std::max<int64_t>(1, std::llround(static_cast<double>(timing.batch) * scale));
-      break;
+namespace {
+
+/// One of the calls that are measured.
+class TimedCall {
+public:
+  TimedCall(const std::function<Status()> &call, const TimingOptions &options)
+      : call(call), options(options) {}
+
+  /// Warms up and finds the size of a batch.
+  Status start() {
+    for (int i = 0; i < options.warmup && (i == 0 || !isTooSlow()); ++i) {
+      if (options.cancel && *options.cancel)
+        return interrupted();
+      KF_TRY(double took, timeBatch(call, 1));
+      spent += took;
     }
-    timing.batch *= 2;
+    if (!options.evict)
+      KF_CHECK(chooseBatch());
+    spent = 0;
+    return {};
   }
 
-  const auto start = Clock::now();
-  while (timing.samples.size() < maxSamples &&
-         (timing.samples.size() < static_cast<size_t>(std::max(options.rounds, 1)) ||
-          std::chrono::duration<double>(Clock::now() - start).count() < options.minSeconds)) {
-    if (options.cancel && *options.cancel)
-      return makeError(ErrorKind::Interrupted, "interrupted", "timing", "stopped by user");
-    KF_TRY(double took, timeBatch(call, timing.batch));
-    timing.samples.push_back(took / static_cast<double>(timing.batch));
+  bool isTooSlow() const { return options.mostSeconds > 0 && spent > options.mostSeconds * 1e9; }
+  bool wantsMore() const {
+    return timing.samples.size() < maxSamples &&
+           (timing.samples.size() < static_cast<size_t>(std::max(options.rounds, 1)) ||
+            spent < options.minSeconds * 1e9);
   }
-  timing.median = median(timing.samples);
-  timing.mad = medianAbsoluteDeviation(timing.samples);
-  return timing;
+
+  Status sample(bool settle) {
+    if (options.evict)
+      options.evict();
+    else if (settle && spent < 1e9) // a slow call needs no company
+      KF_CHECK(call());
+    KF_TRY(double took, timeBatch(call, timing.batch));
+    timing.samples.push_back(std::max(took / static_cast<double>(timing.batch), 1e-3));
+    spent += took;
+    return {};
+  }
+
+  Timing finish() {
+    timing.median = median(timing.samples);
+    timing.mad = medianAbsoluteDeviation(timing.samples);
+    return std::move(timing);
+  }
+
+private:
+  /// Doubles the batch until it is long enough to be scaled, so that one slow call (an interrupt, a
+  /// page fault) does not settle it.
+  Status chooseBatch() {
+    const double wanted = options.batchSeconds * 1e9;
+    for (;;) {
+      KF_TRY(double took, timeBatch(call, timing.batch));
+      if (took >= wanted / 4 || timing.batch >= int64_t(1) << 30) {
+        const double scale = wanted / std::max(took, 1.0);
+        timing.batch =
+            std::max<int64_t>(1, std::llround(static_cast<double>(timing.batch) * scale));
+        return {};
+      }
+      timing.batch *= 2;
+    }
+  }
+
+  const std::function<Status()> &call;
+  const TimingOptions &options;
+  Timing timing;
+  double spent = 0; ///< nanoseconds
+};
+
+} // namespace
+
+Expected<std::vector<Timing>> measureInRounds(std::span<const std::function<Status()>> calls,
+                                              const TimingOptions &options) {
+  std::vector<TimedCall> timed;
+  for (const std::function<Status()> &call : calls) {
+    timed.emplace_back(call, options);
+    KF_CHECK(timed.back().start());
+  }
+  const bool settle = options.settleSeconds > 0 && calls.size() > 1;
+  bool more = !timed.empty();
+  for (size_t round = 0; more; ++round) {
+    // All of them go on while one wants more, so that there is a sample of each to compare with.
+    for (size_t i = 0; i < timed.size(); ++i) {
+      if (options.cancel && *options.cancel)
+        return interrupted();
+      TimedCall &next = timed[(round + i) % timed.size()];
+      if (round > 0 && next.isTooSlow())
+        continue;
+      if (settle)
+        std::this_thread::sleep_for(std::chrono::duration<double>(options.settleSeconds));
+      KF_CHECK(next.sample(settle));
+    }
+    more = std::ranges::any_of(
+        timed, [&](const TimedCall &call) { return !call.isTooSlow() && call.wantsMore(); });
+  }
+  std::vector<Timing> timings;
+  for (TimedCall &call : timed)
+    timings.push_back(call.finish());
+  return timings;
+}
+
+Expected<Timing> measureTime(const std::function<Status()> &call, const TimingOptions &options) {
+  KF_TRY(std::vector<Timing> timings, measureInRounds({&call, 1}, options));
+  return std::move(timings.front());
 }
 
 } // namespace kernelforge

@@ -16,6 +16,9 @@ struct TimingOptions {
   int rounds = 10;                           ///< and take at least this many samples
   int warmup = 3;                            ///< calls before the first sample
   double batchSeconds = 0.01;                ///< a sample is as many calls as take about this long
+  double mostSeconds = 0;                    ///< a call that took longer in all sits out; 0: none
+  double settleSeconds = 0;                  ///< idle time before each of several calls' batches
+  std::function<void()> evict = {};          ///< where set, called before each sample of one call
   const std::atomic<bool> *cancel = nullptr; ///< where true: Interrupted
 };
 
@@ -32,6 +35,13 @@ inline constexpr size_t maxSamples = 10'000;
 /// Calls `call` until the options are met. Its first error ends the measurement.
 Expected<Timing> measureTime(const std::function<Status()> &call,
                              const TimingOptions &options = {});
+
+/// Measures several calls in rounds: one batch of each a round, the order rotating, so that what
+/// drifts hits all alike. Sample i of each is of round i; calls that sit out have fewer. The
+/// options hold for each call; where it idles between calls, threads of one that still spin do not
+/// slow the next, and one call goes ahead that is not counted.
+Expected<std::vector<Timing>> measureInRounds(std::span<const std::function<Status()>> calls,
+                                              const TimingOptions &options = {});
 
 /// Middle value, or the mean of the two; 0 where there are none.
 double median(std::vector<double> values);

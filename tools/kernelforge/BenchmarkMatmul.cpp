@@ -1,14 +1,21 @@
-// benchmark-matmul: one matmul compiled, verified, timed, verified again; one measurement row.
+// benchmark-matmul: one matmul by one or all of its variants, each verified, timed beside the
+// others and verified again; a measurement row for each.
 #include "BlockOption.h"
 #include "Commands.h"
+#include "MatmulRows.h"
 #include "MatmulRun.h"
 
-#include "kernelforge/measure/Timing.h"
+#include "kernelforge/backend/cpu/Team.h"
+#include "kernelforge/compiler/AutoMatmul.h"
+#include "kernelforge/measure/PeakLoops.h"
+#include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/MappedFile.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
+#include <dlfcn.h>
 
 using namespace kernelforge;
 using namespace kernelforge::cli;
@@ -17,139 +24,307 @@ namespace {
 
 struct BenchmarkOptions {
   MatmulProblem problem;
-  std::string dtype = "f32", weights = "f32", variant = "generated", schedule, mode = "performance";
+  std::string dtype = "f32", weights = "f32", epilogue, variant = "generated", schedule, profile;
+  std::string mode = "performance", cache = "warm", format = "table";
   TimingOptions timing;
+};
+
+/// Walks through more memory than the caches hold, on all threads.
+class CacheEviction {
+public:
+  static Expected<CacheEviction> create(int threads) {
+    CacheEviction eviction;
+    eviction.threads = threads;
+    KF_TRY(eviction.memory, PageMemory::allocate(static_cast<uint64_t>(uncachedBytes())));
+    // Written once: pages that nobody wrote are all the same page.
+    std::memset(eviction.memory.data(), 1, eviction.memory.size());
+    return eviction;
+  }
+
+  void operator()() const {
+    runTeam(threads, [&](int index, int team) {
+      const auto share = static_cast<int64_t>(memory.size()) / team / 512 * 512;
+      readAll(memory.data() + index * share, share);
+    });
+  }
+
+private:
+  CacheEviction() = default;
+  PageMemory memory;
+  int threads = 1;
+};
+
+/// One run of the command.
+class Benchmark {
+public:
+  Benchmark(BenchmarkOptions options, const Context &context)
+      : options(std::move(options)), context(context) {}
+  Expected<int> run();
+
+private:
+  struct Entry {
+    const MatmulKernel *kernel = nullptr;
+    std::string schedule;
+    std::unique_ptr<PreparedMatmul> prepared;
+  };
+
+  bool isAll() const { return options.variant == "all"; }
+  Status readOptions();
+  Status chooseVariants();
+  void addVariant(const MatmulKernel *kernel, MatmulMeasurement measurement,
+                  std::string schedule = "");
+  Status prepareAll();
+  Status prepare(size_t index);
+  Status verify(size_t index);
+  Status time();
+  Expected<int> answer() const;
+
+  BenchmarkOptions options;
+  const Context &context;
+  CpuTarget target;
+  const MatmulRegistry *variants = nullptr;
+  std::unique_ptr<MatmulRun> data;
+  std::optional<RecordKey> key; ///< where records are to be written
+  std::vector<Entry> entries;
+  std::vector<MatmulMeasurement> measured; ///< of the entries
+  MatmulConditions conditions;
 };
 
 } // namespace
 
-/// --schedule: JSON, or @FILE.
-static Expected<std::string> scheduleText(const std::string &option) {
-  if (option.empty() || option[0] != '@')
-    return option;
-  return readFile(option.substr(1), "schedule is not usable", 64 << 10);
-}
-
-/// Runs once into a poisoned result and compares.
-static Expected<Accuracy> verifyOnce(MatmulRun &run, const std::function<Status()> &call) {
-  run.poison();
-  KF_CHECK(call());
-  return run.compare();
-}
-
-/// Whether runs into poisoned results give the same bits every time.
-static Expected<bool> bitwiseEqual(MatmulRun &run, const std::function<Status()> &call) {
-  const std::vector<float> first = run.result();
-  for (int i = 0; i < 3; ++i) {
-    run.poison();
-    KF_CHECK(call());
-    const std::vector<float> again = run.result();
-    if (std::memcmp(first.data(), again.data(), first.size() * sizeof(float)) != 0)
-      return false;
+Status Benchmark::readOptions() {
+  MatmulProblem &problem = options.problem;
+  KF_TRY(problem.weights, parseWeightType(options.weights));
+  KF_TRY(problem.epilogue, parseEpilogue(options.epilogue));
+  KF_CHECK(checkProblem(problem));
+  if (options.schedule.starts_with('@')) {
+    KF_TRY(options.schedule,
+           readFile(options.schedule.substr(1), "schedule is not usable", 64 << 10));
   }
-  return true;
+  if (!options.schedule.empty() && (isAll() || options.variant == "auto"))
+    return unusable("wrong usage", "--schedule",
+                    "a schedule is for one variant, not for " + options.variant,
+                    "name the variant");
+  if (!options.profile.empty() && options.mode != "performance")
+    return unusable("wrong usage", "--profile", "a record has times, and none are taken",
+                    "take --mode performance");
+  if (context.json)
+    options.format = "jsonl";
+  return {};
 }
 
-static Json accuracyJson(const Accuracy &a) {
-  return {{"reference", "f64"},
-          {"max_abs", a.maxAbs},
-          {"max_rel", a.maxRel},
-          {"l2_rel", a.l2Rel},
-          {"cosine_diff", a.cosineDiff},
-          {"nan", a.nan},
-          {"poisoned_left", a.poisonedLeft},
-          {"tolerance", a.tolerance},
-          {"pass", a.pass}};
+void Benchmark::addVariant(const MatmulKernel *kernel, MatmulMeasurement measurement,
+                           std::string schedule) {
+  entries.push_back({kernel, std::move(schedule), nullptr});
+  measured.push_back(std::move(measurement));
 }
 
-static Json rowJson(const BenchmarkOptions &options, const MatmulRun &run) {
-  const MatmulProblem &p = options.problem;
-  Json row = {{"name", p.name()},
-              {"family", "matmul"},
-              {"problem",
-               {{"m", p.m},
-                {"n", p.n},
-                {"k", p.k},
-                {"dtype", options.dtype},
-                {"weights", info(p.weights).name},
-                {"transpose", p.transpose}}},
-              {"target", targetText(run.compiled().options().target)},
-              {"variant", options.variant},
-              {"mode", "warm"}};
-  if (options.variant == "generated") {
-    const Artifact &artifact = run.artifact();
-    row.update({{"schedule", Json::parse(artifact.schedule)},
-                {"schedule_source", artifact.scheduleSource},
-                {"resources", {{"code_bytes", artifact.code.size()}}},
-                {"code_hash", artifact.codeHash},
-                {"from_cache", artifact.fromCache},
-                {"compile_ms", artifact.compileSeconds * 1e3}});
-  }
-  return row;
-}
-
-static Expected<int> benchmark(BenchmarkOptions options, const Context &context) {
-  KF_TRY(options.problem.weights, parseWeightType(options.weights));
-  KF_TRY(std::string schedule, scheduleText(options.schedule));
-  if (!schedule.empty() && options.variant != "generated")
-    return unusable("wrong usage", "--schedule", "only the generated variant has a schedule");
-  options.timing.cancel = interruptFlag();
-  KF_TRY(std::unique_ptr<MatmulRun> run, MatmulRun::create(options.problem, schedule, context));
-  const std::function<Status()> call = [&]() -> Status {
-    if (options.variant == "generated")
-      return run->runGenerated();
-    run->runReferenceKernel();
-    return {};
-  };
-
-  Json row = rowJson(options, *run);
-  KF_TRY(Accuracy accuracy, verifyOnce(*run, call));
-  bool right = accuracy.pass;
-  std::string why = "the result differs from the reference";
-  if (right && options.mode == "bitwise") {
-    KF_TRY(right, bitwiseEqual(*run, call));
-    why = "two runs differ in a bit";
-  }
-  if (right && options.mode == "performance") {
-    KF_TRY(Timing timing, measureTime(call, options.timing));
-    row.update({{"samples_ns", timing.samples},
-                {"batch", timing.batch},
-                {"median_ns", timing.median},
-                {"mad_ns", timing.mad},
-                {"gflops", options.problem.flops() / timing.median},
-                {"gb_per_s", options.problem.bytes() / timing.median}});
-    // A kernel may be right only once: look again.
-    KF_TRY(accuracy, verifyOnce(*run, call));
-    right = accuracy.pass;
-  }
-  row["accuracy"] = accuracyJson(accuracy);
-  row["status"] = right ? "ok" : "wrong_result";
-  if (context.json) {
-    printJson(row);
+Status Benchmark::chooseVariants() {
+  const int threads = requestedThreads(context);
+  const std::optional<RecordStore> records = requestedRecords(context);
+  if (isAll()) {
+    for (const auto &kernel : variants->all())
+      addVariant(kernel.get(), {.variant = std::string(kernel->name())});
+  } else if (options.variant == "auto") {
+    KF_TRY(AutoMatmul chosen, chooseMatmul(*variants, options.problem, target, threads,
+                                           records ? &*records : nullptr));
+    addVariant(chosen.kernel,
+               {.variant = "auto", .chosen = std::string(chosen.kernel->name()), .why = chosen.why},
+               chosen.schedule);
   } else {
-    print(fmt::format("{} {}: {}, max error {:.3g} of {:.3g}\n", options.problem.name(),
-                      options.variant, right ? "ok" : "WRONG", accuracy.maxAbs,
-                      accuracy.maxReference));
-    if (row.contains("median_ns"))
-      print(fmt::format("{:.1f} us +- {:.1f}, {:.1f} GFLOP/s, {:.1f} GB/s\n",
-                        row["median_ns"].get<double>() / 1e3, row["mad_ns"].get<double>() / 1e3,
-                        row["gflops"].get<double>(), row["gb_per_s"].get<double>()));
-    if (row.contains("schedule"))
-      print("schedule (" + row["schedule_source"].get<std::string>() + ") " +
-            row["schedule"].dump() + "\n");
+    Expected<const MatmulKernel *> kernel = variants->find(options.variant);
+    if (!kernel) {
+      Error error = kernel.error();
+      error.hint += ", all, auto";
+      return tl::unexpected(std::move(error));
+    }
+    addVariant(*kernel, {.variant = options.variant}, options.schedule);
   }
-  return right
-             ? 0
-             : report(Error{ErrorKind::No, "verification failed", options.problem.name(), why, ""},
-                      false);
+  if (options.profile.empty())
+    return {};
+  KF_TRY(key, matmulKey(options.problem, target, threads));
+  // Records of different runs are compared by what was measured beside them.
+  KF_TRY(const MatmulKernel *generated, variants->find("generated"));
+  if (entries.size() == 1 && entries.front().kernel != generated &&
+      generated->supports(options.problem))
+    addVariant(generated, {.variant = "generated", .beside = true});
+  return {};
+}
+
+/// Brings one variant up and runs it once. What it cannot do is for its row to say.
+Status Benchmark::prepare(size_t index) {
+  MatmulMeasurement &m = measured[index];
+  Entry &entry = entries[index];
+  KF_TRY(entry.prepared, data->prepare(*entry.kernel, entry.schedule));
+  m.details = entry.prepared->details;
+  KF_CHECK(verify(index));
+  if (m.status != RecordStatus::Ok || options.mode != "bitwise")
+    return {};
+  KF_TRY(bool same, data->repeats(*entry.prepared));
+  if (!same) {
+    m.status = RecordStatus::WrongResult;
+    m.error = "two runs differ in a bit";
+  }
+  return {};
+}
+
+Status Benchmark::verify(size_t index) {
+  MatmulMeasurement &m = measured[index];
+  KF_TRY(m.accuracy, data->verify(*entries[index].prepared));
+  if (!m.accuracy->pass) {
+    m.status = RecordStatus::WrongResult;
+    m.error = fmt::format("the result differs from the reference: {} places are no numbers or were "
+                          "not written, the largest error is {:.3g} of {:.3g}",
+                          m.accuracy->nan + m.accuracy->poisonedLeft, m.accuracy->maxAbs,
+                          m.accuracy->maxReference);
+  }
+  return {};
+}
+
+/// The row's status for a variant that did not come up.
+static RecordStatus statusOf(const Error &error) {
+  return error.kind == ErrorKind::Missing    ? RecordStatus::Unavailable
+         : error.kind == ErrorKind::Unusable ? RecordStatus::Unsupported
+                                             : RecordStatus::CompileError;
+}
+
+Status Benchmark::prepareAll() {
+  const MatmulProblem &p = options.problem;
+  const bool large = double(p.m) * double(p.n) * double(p.k) > 0x1p31;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    MatmulMeasurement &m = measured[i];
+    if (!isAll() && !m.beside) {
+      KF_CHECK(prepare(i));
+      continue;
+    }
+    const MatmulSupport support = entries[i].kernel->supports(p);
+    if (!support) {
+      m.status = support.kind == MatmulSupport::Kind::Unavailable ? RecordStatus::Unavailable
+                                                                  : RecordStatus::Unsupported;
+      m.error = support.why;
+    } else if (large && m.variant == "reference") {
+      m.status = RecordStatus::Unsupported;
+      m.error = "takes too long at this size, unless it is asked for alone";
+    } else if (Status status = prepare(i); !status) {
+      if (status.error().kind == ErrorKind::Interrupted)
+        return status;
+      m.status = statusOf(status.error());
+      m.error = status.error().line();
+    }
+  }
+  return {};
+}
+
+/// OpenMP's threads spin for long after a region, on cores that a library with threads of its own
+/// needs next.
+static void shortenSpinning() {
+  constexpr int milliseconds = 5;
+  if (auto *set = reinterpret_cast<void (*)(int)>(dlsym(RTLD_DEFAULT, "kmp_set_blocktime")))
+    set(milliseconds);
+}
+
+Status Benchmark::time() {
+  std::vector<size_t> right;
+  std::vector<std::function<Status()>> calls;
+  for (size_t i = 0; i < entries.size(); ++i)
+    if (measured[i].status == RecordStatus::Ok) {
+      right.push_back(i);
+      calls.emplace_back([this, i] { return data->run(*entries[i].prepared); });
+    }
+  if (right.empty())
+    return {};
+  TimingOptions timing = options.timing;
+  timing.cancel = interruptFlag();
+  if (calls.size() > 1) {
+    // Rounds cost idle time: as many as asked for, with batches that fill the time.
+    timing.batchSeconds = std::clamp(timing.minSeconds / timing.rounds, 0.002, 0.1);
+    timing.mostSeconds = std::max(2.0, 4 * timing.minSeconds);
+    if (conditions.threads > 1) {
+      timing.settleSeconds = 0.03;
+      shortenSpinning();
+    }
+  }
+  std::optional<CacheEviction> eviction;
+  int64_t workingSet = static_cast<int64_t>(options.problem.bytes());
+  if (options.cache == "cold") {
+    KF_TRY(eviction, CacheEviction::create(conditions.threads));
+    timing.evict = std::ref(*eviction);
+    workingSet = uncachedBytes();
+  }
+  const CeilingOptions shortly{conditions.threads, 0.01, timing.cancel};
+  KF_TRY(conditions.before, measureKernelCeilings(workingSet, shortly));
+  KF_TRY(std::vector<Timing> timings, measureInRounds(calls, timing));
+  KF_TRY(conditions.after, measureKernelCeilings(workingSet, shortly));
+  for (size_t i = 0; i < right.size(); ++i) {
+    measured[right[i]].timing = std::move(timings[i]);
+    // A kernel may be right only once: look again.
+    KF_CHECK(verify(right[i]));
+  }
+  compareWithVendors(measured);
+  return {};
+}
+
+Expected<int> Benchmark::answer() const {
+  if (key) {
+    KF_TRY(std::string lines, recordLines(conditions, *key, measured));
+    KF_CHECK(writeFileAtomically(options.profile, lines));
+  }
+  printMatmuls(conditions, measured, options.format);
+  for (const MatmulMeasurement &m : measured)
+    if (m.status == RecordStatus::WrongResult || m.status == RecordStatus::CompileError)
+      return report(Error{ErrorKind::No, "verification failed",
+                          options.problem.name() + ", " + m.variant, m.error, ""},
+                    false);
+  return 0;
+}
+
+Expected<int> Benchmark::run() {
+  KF_CHECK(readOptions());
+  KF_TRY(target, requestedTarget(context));
+  KF_TRY(variants, matmulVariants(context));
+  KF_CHECK(chooseVariants());
+  KF_TRY(data, MatmulRun::create(options.problem, context.seed, requestedThreads(context)));
+  conditions = {.problem = options.problem,
+                .target = targetText(target),
+                .mode = options.cache,
+                .threads = data->threads(),
+                .seed = context.seed,
+                .comparedRows = data->comparedRows(),
+                .before = {},
+                .after = {}};
+  KF_CHECK(prepareAll());
+  if (options.mode == "performance")
+    KF_CHECK(time());
+  return answer();
+}
+
+static void addMeasuringOptions(CLI::App &command, BenchmarkOptions &options) {
+  command.add_option("--mode", options.mode, "correctness, bitwise or performance")
+      ->check(CLI::IsMember({"correctness", "bitwise", "performance"}))
+      ->capture_default_str();
+  command.add_option("--min-time", options.timing.minSeconds, "measure at least so many seconds")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  command.add_option("--rounds", options.timing.rounds, "take at least so many samples")
+      ->check(CLI::Range(1, static_cast<int>(maxSamples)))
+      ->capture_default_str();
+  command.add_option("--warmup", options.timing.warmup, "calls before the first sample")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  command
+      .add_option("--cache", options.cache,
+                  "warm, or cold: a sample is one call after the caches were emptied")
+      ->check(CLI::IsMember({"warm", "cold"}))
+      ->capture_default_str();
 }
 
 void cli::addBenchmarkMatmul(CLI::App &app, Context &context) {
   auto options = std::make_shared<BenchmarkOptions>();
-  CLI::App &command = addCommand(app, context,
-                                 {"benchmark-matmul", "compile, verify and time one matmul",
-                                  "benchmark-matmul -m 512 -n 1536 -k 576 --weights q4_1 --json"},
-                                 [options, &context] { return benchmark(*options, context); });
+  CLI::App &command =
+      addCommand(app, context,
+                 {"benchmark-matmul", "verify and time one matmul, by any or all of its variants",
+                  "benchmark-matmul -m 512 -n 1536 -k 576 --weights q4_1 --variant all"},
+                 [options, &context] { return Benchmark(*options, context).run(); });
   addTargetOptions(command, context);
   addSeedOption(command, context);
   const auto dimension = CLI::Range(int64_t(1), int64_t(1) << 24);
@@ -165,20 +340,18 @@ void cli::addBenchmarkMatmul(CLI::App &app, Context &context) {
       ->capture_default_str();
   command.add_option("--weights", options->weights, "type of the weight")->capture_default_str();
   command.add_flag("--transpose", options->problem.transpose, "the weight is [k, n]");
-  command.add_option("--variant", options->variant, "generated or reference")
-      ->check(CLI::IsMember({"generated", "reference"}))
+  command.add_option("--epilogue", options->epilogue,
+                     "steps after the product, in order: bias, relu, silu, gelu, gelu_tanh, "
+                     "residual (bias,gelu)");
+  command
+      .add_option("--variant", options->variant,
+                  "reference, blocked, parallel, generated, vendor:openblas, vendor:mkl, "
+                  "vendor:onednn; all of them; or auto: the fastest on record, else generated")
       ->capture_default_str();
-  command.add_option("--schedule", options->schedule, "a schedule as JSON, or @FILE");
-  command.add_option("--mode", options->mode, "correctness, bitwise or performance")
-      ->check(CLI::IsMember({"correctness", "bitwise", "performance"}))
-      ->capture_default_str();
-  command.add_option("--min-time", options->timing.minSeconds, "measure at least so many seconds")
-      ->check(CLI::Range(0.0, 3600.0))
-      ->capture_default_str();
-  command.add_option("--rounds", options->timing.rounds, "take at least so many samples")
-      ->check(CLI::Range(1, static_cast<int>(maxSamples)))
-      ->capture_default_str();
-  command.add_option("--warmup", options->timing.warmup, "calls before the first sample")
-      ->check(CLI::Range(0, 1'000'000))
-      ->capture_default_str();
+  command.add_option("--schedule", options->schedule,
+                     "a schedule for the variant, as JSON or @FILE");
+  command.add_option("--profile", options->profile,
+                     "write tuning records of what was measured, for 'records import'");
+  addMeasuringOptions(command, *options);
+  addFormatOption(command, options->format);
 }

@@ -32,24 +32,22 @@ struct Diagnosis {
 } // namespace
 
 /// Compiles one matmul, runs it and compares it with the reference.
+static Expected<Accuracy> runGenerated(const MatmulProblem &problem, const Context &context) {
+  KF_TRY(const MatmulRegistry *variants, matmulVariants(context));
+  KF_TRY(const MatmulKernel *kernel, variants->find("generated"));
+  KF_TRY(auto run, MatmulRun::create(problem, context.seed, requestedThreads(context)));
+  KF_TRY(auto matmul, run->prepare(*kernel, ""));
+  return run->verify(*matmul);
+}
+
 static BackendState tryCpu(const Context &context) {
   const MatmulProblem problem{7, 96, 64, ElementType::Q4_1, false};
-  BackendState state{"cpu", "failed", ""};
-  auto run = MatmulRun::create(problem, "", context);
-  if (!run) {
-    state.detail = run.error().line();
-    return state;
-  }
-  (*run)->poison();
-  if (Status status = (*run)->runGenerated(); !status) {
-    state.detail = status.error().line();
-    return state;
-  }
-  const Accuracy accuracy = (*run)->compare();
-  state.status = accuracy.pass ? "ok" : "wrong_result";
-  state.detail = fmt::format("{}: max error {:.3g} of {:.3g}", problem.name(), accuracy.maxAbs,
-                             accuracy.maxReference);
-  return state;
+  Expected<Accuracy> accuracy = runGenerated(problem, context);
+  if (!accuracy)
+    return {"cpu", "failed", accuracy.error().line()};
+  return {"cpu", accuracy->pass ? "ok" : "wrong_result",
+          fmt::format("{}: max error {:.3g} of {:.3g}", problem.name(), accuracy->maxAbs,
+                      accuracy->maxReference)};
 }
 
 static Json toJson(const Diagnosis &d) {

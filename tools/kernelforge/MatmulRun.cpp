@@ -1,64 +1,159 @@
 #include "MatmulRun.h"
 
-#include "kernelforge/compiler/Pipelines.h"
-#include "kernelforge/compiler/Planner.h"
-#include "kernelforge/ir/ModuleBuilder.h"
-#include "kernelforge/kernels/Reference.h"
+#include "kernelforge/compiler/GeneratedMatmul.h"
+#include "kernelforge/compiler/Verification.h"
+#include "kernelforge/support/CounterRandom.h"
+#include "kernelforge/support/Host.h"
 
-using namespace mlir;
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
 using namespace kernelforge;
 using namespace kernelforge::cli;
-using namespace kernelforge::transformer;
 
-/// Forms the kernel and gives it the schedule that was asked for.
-static Status pinSchedule(ModuleOp module, const std::string &schedule,
-                          const SessionOptions &options, int threads) {
-  KF_CHECK(runToStage(module, Stage::Fused, {options.target, threads, true, {}, {}}));
-  KF_TRY(ScheduleAttr knobs, scheduleFromJson(module.getContext(), schedule, "--schedule"));
-  for (auto kernel : module.getOps<KernelOp>())
-    kernel.setScheduleAttr(knobs);
+/// Multiply-adds up to which a result is verified in full, and the rows that are beyond.
+static constexpr double fullyVerified = 0x1p31;
+static constexpr int64_t spreadRows = 64;
+
+Expected<const MatmulRegistry *> cli::matmulVariants(const Context &context) {
+  MatmulRegistry &registry = MatmulRegistry::global();
+  KF_TRY(SessionOptions options, requestedSession(context));
+  KF_CHECK(checkRunnable(options.target));
+  KF_CHECK(registry.add(std::make_unique<GeneratedMatmul>(std::move(options))));
+  return &registry;
+}
+
+/// Numbers in [-scale, scale), an independent sequence for each `stream`.
+static void fillRandom(std::span<float> values, uint64_t seed, uint64_t stream, double scale) {
+  const uint64_t key = mixBits(seed) + stream;
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<float>((2 * randomUniform(key, i) - 1) * scale);
+}
+
+static Expected<PageMemory> randomFloats(int64_t count, uint64_t seed, uint64_t stream,
+                                         double scale) {
+  KF_TRY(PageMemory memory, PageMemory::allocate(uint64_t(count) * sizeof(float)));
+  fillRandom({reinterpret_cast<float *>(memory.data()), static_cast<size_t>(count)}, seed, stream,
+             scale);
+  return memory;
+}
+
+Expected<std::unique_ptr<MatmulRun>> MatmulRun::create(const MatmulProblem &problem, uint64_t seed,
+                                                       int threads) {
+  KF_CHECK(checkProblem(problem));
+  // Variants may bring the weight into a layout of their own; the least that is needed is the
+  // operands themselves.
+  const double memory = double(host().memoryBytes);
+  if (memory > 0 && problem.bytes() > memory)
+    return unusable("problem does not fit", problem.name(),
+                    fmt::format("its operands need {:.0f} MiB, this machine has {:.0f}",
+                                problem.bytes() / 0x1p20, memory / 0x1p20),
+                    "take smaller sizes");
+  std::unique_ptr<MatmulRun> run(new MatmulRun(problem, threads));
+  KF_CHECK(run->makeOperands(seed));
+  KF_CHECK(run->makeReference());
+  return run;
+}
+
+Status MatmulRun::makeOperands(uint64_t seed) {
+  const auto [m, n, k] = std::tuple(shape.m, shape.n, shape.k);
+  KF_TRY(input, randomFloats(m * k, seed, 0, 1));
+  if (shape.has(EpilogueStep::Bias)) {
+    KF_TRY(bias, randomFloats(n, seed, 1, 1));
+  }
+  if (shape.has(EpilogueStep::Residual)) {
+    KF_TRY(residual, randomFloats(m * n, seed, 2, 1));
+  }
+  // Scaled so that a product is about as large as its input, whatever its width.
+  const double scale = 1 / std::sqrt(double(k));
+  const int64_t count = shape.transpose ? k : n, width = shape.transpose ? n : k;
+  const uint64_t rowSize = *rowBytes(shape.weights, static_cast<uint64_t>(width));
+  KF_TRY(weight, PageMemory::allocate(rowSize * uint64_t(count)));
+  std::vector<float> row(static_cast<size_t>(width));
+  for (int64_t i = 0; i < count; ++i) {
+    fillRandom(row, seed, 3 + static_cast<uint64_t>(i), scale);
+    quantizeRow(shape.weights, row.data(), row.size(), weight.data() + uint64_t(i) * rowSize);
+  }
+  KF_TRY(output, PageMemory::allocate(uint64_t(m) * uint64_t(n) * sizeof(float)));
+  typical = 1.0 / 3;
   return {};
 }
 
-Expected<std::unique_ptr<MatmulRun>> MatmulRun::create(const MatmulProblem &problem,
-                                                       const std::string &schedule,
-                                                       const Context &context) {
-  KF_CHECK(checkProblem(problem));
-  auto result = std::make_unique<MatmulRun>();
-  MatmulRun &r = *result;
-  r.problem = problem;
-  KF_TRY(SessionOptions options, requestedSession(context));
-  KF_TRY(r.session, Session::create(options));
-  // One row is a range of its own, as decode is; more rows are compiled as prefill is.
-  OwningOpRef<ModuleOp> module =
-      buildMatmul(&r.session->context(), problem.m == 1 ? 1 : 2, problem.m, problem.n, problem.k,
-                  problem.weights, problem.transpose);
-  OwningOpRef<ModuleOp> original = module->clone();
-  KF_TRY(r.signature, readSignature(original->lookupSymbol<func::FuncOp>("matmul")));
-  KF_TRY(r.data, randomData(r.signature, {{"rows", problem.m}}, context.seed));
-  if (!schedule.empty())
-    KF_CHECK(pinSchedule(*module, schedule, options, requestedThreads(context)));
-  KF_CHECK(r.session->compile(std::move(module)));
-  KF_TRY(std::vector<TensorData> reference, runReference(*original, r.signature, r.data));
-  r.reference = reference.front().toFloats();
-  KF_TRY(r.run, FunctionRun::create(*r.session, r.signature, r.data));
-  return result;
+Status MatmulRun::makeReference() {
+  const bool whole = double(shape.m) * double(shape.n) * double(shape.k) <= fullyVerified;
+  const int64_t count = whole ? shape.m : std::min(shape.m, spreadRows);
+  for (int64_t i = 0; i < count; ++i)
+    rows.push_back(count == 1 ? 0 : i * (shape.m - 1) / (count - 1));
+  auto gather = [&](const PageMemory &from, int64_t width) {
+    std::vector<float> values(static_cast<size_t>(count * width));
+    for (int64_t i = 0; i < count; ++i)
+      std::memcpy(values.data() + i * width,
+                  from.data() + static_cast<uint64_t>(rows[static_cast<size_t>(i)] * width) * 4,
+                  static_cast<size_t>(width) * 4);
+    return values;
+  };
+  MatmulProblem part = shape;
+  part.m = count;
+  MatmulOperands partOperands = operands();
+  std::vector<float> gatheredInput, gatheredResidual;
+  const auto *rowsOfInput = reinterpret_cast<const float *>(input.data());
+  if (count < shape.m) {
+    gatheredInput = gather(input, shape.k);
+    rowsOfInput = gatheredInput.data();
+    if (partOperands.residual) {
+      gatheredResidual = gather(residual, shape.n);
+      partOperands.residual = gatheredResidual.data();
+    }
+  }
+  KF_TRY(const MatmulKernel *kernel, MatmulRegistry::global().find("reference"));
+  KF_TRY(auto prepared, kernel->prepare(part, partOperands, {threadCount, ""}));
+  reference.resize(static_cast<size_t>(count * shape.n));
+  return prepared->run(rowsOfInput, reference.data());
 }
 
-void MatmulRun::runReferenceKernel() {
-  const TensorData &x = data.arguments[0], &weight = data.arguments[1];
-  reference::matmul(
-      reference::denseRows(reinterpret_cast<const float *>(x.memory.data()), problem.m, problem.k),
-      WeightView{problem.weights, weight.memory.data(), weight.shape[0], weight.shape[1], false},
-      problem.transpose, {},
-      reference::denseRows(reinterpret_cast<float *>(data.results[0].memory.data()), problem.m,
-                           problem.n));
+MatmulOperands MatmulRun::operands() const {
+  auto floats = [](const PageMemory &memory) {
+    return reinterpret_cast<const float *>(memory.data());
+  };
+  return {weight.data(), floats(bias), floats(residual)};
 }
 
-Accuracy MatmulRun::compare() const {
-  return compareValues(result(), reference, toleranceOf(ElementType::F32));
+Expected<std::unique_ptr<PreparedMatmul>> MatmulRun::prepare(const MatmulKernel &kernel,
+                                                             const std::string &schedule) const {
+  return kernel.prepare(shape, operands(), {threadCount, schedule});
 }
 
-const Artifact &MatmulRun::artifact() const {
-  return session->program("matmul")->artifacts.front();
+std::vector<float> MatmulRun::comparedResult() const {
+  std::vector<float> values;
+  values.reserve(reference.size());
+  for (int64_t row : rows)
+    values.insert(values.end(), result() + row * shape.n, result() + (row + 1) * shape.n);
+  return values;
+}
+
+Expected<Accuracy> MatmulRun::verify(PreparedMatmul &matmul) {
+  poison(resultSpan());
+  KF_CHECK(run(matmul));
+  // Relative to the largest value, but for results so few that all of them may be small by chance.
+  double largest = 0;
+  for (float value : reference)
+    largest = std::max(largest, std::abs(double(value)));
+  const double allowed = toleranceOf(ElementType::F32);
+  return compareValues(comparedResult(), reference,
+                       largest > 0 ? allowed * std::max(1.0, typical / largest) : allowed);
+}
+
+Expected<bool> MatmulRun::repeats(PreparedMatmul &matmul) {
+  KF_CHECK(run(matmul));
+  const std::vector<float> first(resultSpan().begin(), resultSpan().end());
+  for (int i = 0; i < 3; ++i) {
+    poison(resultSpan());
+    KF_CHECK(run(matmul));
+    if (std::memcmp(first.data(), result(), first.size() * sizeof(float)) != 0)
+      return false;
+  }
+  return true;
 }

@@ -1,46 +1,62 @@
-// One matmul compiled for this machine, with data and reference: what benchmark-matmul times and
-// diagnose tries.
+// One matmul problem with random operands and the result that must come out: what benchmark-matmul
+// times all variants on, and what diagnose tries.
 #pragma once
 
 #include "Command.h"
-#include "FunctionRun.h"
 
-#include "kernelforge/kernels/MatmulKernel.h"
+#include "kernelforge/kernels/MatmulRegistry.h"
+#include "kernelforge/measure/Accuracy.h"
+#include "kernelforge/support/PageMemory.h"
 
 namespace kernelforge::cli {
 
+/// The process's variants, with the generated one for the target, cache and records asked for.
+Expected<const MatmulRegistry *> matmulVariants(const Context &context);
+
 class MatmulRun {
 public:
-  /// Compiles with `schedule` (JSON; empty: the planner's), binds random data, computes the
-  /// reference. Unusable where the problem or the schedule is not legal.
-  static Expected<std::unique_ptr<MatmulRun>>
-  create(const MatmulProblem &problem, const std::string &schedule, const Context &context);
+  /// Operands of both signs, the same for the same seed; the reference in f64, of all rows or,
+  /// where that would take long, of 64 that are spread over the result. Unusable where the problem
+  /// is not legal or needs more memory than this machine has.
+  static Expected<std::unique_ptr<MatmulRun>> create(const MatmulProblem &problem, uint64_t seed,
+                                                     int threads);
 
-  /// Runs the compiled kernel, once.
-  Status runGenerated() { return run->run(); }
+  /// As MatmulKernel::prepare, on these operands.
+  Expected<std::unique_ptr<PreparedMatmul>> prepare(const MatmulKernel &kernel,
+                                                    const std::string &schedule) const;
 
-  /// Runs the reference implementation into the same result.
-  void runReferenceKernel();
+  /// Runs once. All variants read the same operands and write the same result.
+  Status run(PreparedMatmul &matmul) {
+    return matmul.run(reinterpret_cast<const float *>(input.data()), result());
+  }
 
-  /// What runs next must write the result, all of it.
-  void poison() { run->poisonResults(); }
+  /// Runs into a poisoned result and compares it with the reference.
+  Expected<Accuracy> verify(PreparedMatmul &matmul);
 
-  /// The result's distance from the reference.
-  Accuracy compare() const;
+  /// Whether more runs into poisoned results give the same bits.
+  Expected<bool> repeats(PreparedMatmul &matmul);
 
-  /// The result as it is now.
-  std::vector<float> result() const { return data.results.front().toFloats(); }
+  const MatmulProblem &problem() const { return shape; }
+  int threads() const { return threadCount; }
 
-  const Artifact &artifact() const;
-  const Session &compiled() const { return *session; }
+  /// Rows of the result that are compared.
+  size_t comparedRows() const { return rows.size(); }
 
 private:
-  MatmulProblem problem;
-  std::unique_ptr<Session> session;
-  FunctionSignature signature;
-  FunctionData data;
-  std::vector<float> reference;
-  std::optional<FunctionRun> run;
+  MatmulRun(const MatmulProblem &problem, int threads) : shape(problem), threadCount(threads) {}
+  Status makeOperands(uint64_t seed);
+  Status makeReference();
+  MatmulOperands operands() const;
+  float *result() const { return reinterpret_cast<float *>(output.data()); }
+  std::span<float> resultSpan() const { return {result(), static_cast<size_t>(shape.m * shape.n)}; }
+  std::vector<float> comparedResult() const;
+
+  MatmulProblem shape;
+  int threadCount;
+  PageMemory input, weight, bias, residual, output;
+  std::vector<int64_t> rows;    ///< that are compared, ascending
+  std::vector<float> reference; ///< of those rows
+  double typical = 0;           ///< size of an element of the product, as random signs give it
 };
 
 } // namespace kernelforge::cli

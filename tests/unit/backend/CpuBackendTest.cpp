@@ -117,6 +117,51 @@ TEST(CpuBackend, RunsAllTasksOfAllPhasesInOrder) {
   }
 }
 
+TEST(CpuBackend, FollowsWhatIsBoundFromRunToRun) {
+  std::vector<float> first(8, 1), second(8, 2);
+  float a = 0, b = 0;
+  auto executable = load(2, chain(3));
+  auto run = [&](int64_t n, std::vector<float> &in, float &out) {
+    out = 0;
+    void *arguments[] = {in.data()}, *results[] = {&out};
+    return bool(executable->run({{&n, 1}, arguments, results}));
+  };
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    EXPECT_TRUE(run(8, first, a));
+    EXPECT_EQ(a, 32);
+  }
+  first[0] = 5; // the same memory, with other values in it
+  EXPECT_TRUE(run(8, first, a));
+  EXPECT_EQ(a, 36);
+  EXPECT_TRUE(run(8, second, a));
+  EXPECT_EQ(a, 40);
+  EXPECT_TRUE(run(8, second, b));
+  EXPECT_EQ(b, 40);
+  EXPECT_FALSE(run(maxN + 1, second, b));
+  EXPECT_TRUE(run(3, second, b));
+  EXPECT_EQ(b, 15);
+}
+
+TEST(CpuBackend, SmallWorkGivesTheSame) {
+  // Whether or not the kernels tell how little they do, the result is the same.
+  auto small = chain(2), unknown = chain(2);
+  for (Artifact &artifact : small->artifacts)
+    artifact.cost.byteTerms = {{8, 0, 1}};
+  std::vector<float> in(100, 1);
+  for (const auto &program : {small, unknown}) {
+    auto executable = load(4, program, /*poison=*/true);
+    const int64_t n = 100;
+    float out = 0;
+    void *arguments[] = {in.data()}, *results[] = {&out};
+    std::vector<int64_t> times;
+    RunOptions options;
+    options.launchNanoseconds = &times;
+    ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}, options));
+    EXPECT_EQ(out, 300);
+    EXPECT_EQ(times.size(), 3u);
+  }
+}
+
 TEST(CpuBackend, NoTasksAreNoLaunch) {
   auto executable = load(2, chain(3));
   int64_t n = 0;

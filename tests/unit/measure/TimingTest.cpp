@@ -39,6 +39,56 @@ TEST(Timing, MeasuresACallThatSleeps) {
   EXPECT_GE(calls, options.warmup + 5);
 }
 
+TEST(Timing, MeasuresSeveralCallsInRounds) {
+  TimingOptions options;
+  options.minSeconds = 0;
+  options.rounds = 6;
+  options.warmup = 0;
+  options.batchSeconds = 0;
+  options.mostSeconds = 0.02;
+  std::string order;
+  auto call = [&](char name, int milliseconds) -> std::function<Status()> {
+    return [&order, name, milliseconds]() -> Status {
+      order += name;
+      std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+      return {};
+    };
+  };
+  const std::vector<std::function<Status()>> calls{call('a', 0), call('b', 1), call('c', 30)};
+  auto timings = measureInRounds(calls, options);
+  ASSERT_TRUE(timings);
+  ASSERT_EQ(timings->size(), 3u);
+  EXPECT_EQ((*timings)[0].samples.size(), 6u);
+  EXPECT_EQ((*timings)[1].samples.size(), 6u);
+  EXPECT_EQ((*timings)[2].samples.size(), 1u) << "too slow for more than a round";
+  EXPECT_GE((*timings)[1].median, 1e6);
+  // The order rotates: after the calls that find the size of a batch, abc, then ba, ab, ...
+  std::string shortened; // a batch of the quick call may have many calls
+  for (char c : order)
+    if (shortened.empty() || shortened.back() != c)
+      shortened += c;
+  EXPECT_EQ(shortened.substr(0, 6), "abcabc");
+  EXPECT_NE(shortened.find("cba"), std::string::npos);
+}
+
+TEST(Timing, EmptiesCachesBeforeEverySampleOfOneCall) {
+  TimingOptions options;
+  options.minSeconds = 0;
+  options.rounds = 4;
+  options.warmup = 1;
+  std::string order;
+  options.evict = [&] { order += 'e'; };
+  auto timing = measureTime(
+      [&]() -> Status {
+        order += 'c';
+        return {};
+      },
+      options);
+  ASSERT_TRUE(timing);
+  EXPECT_EQ(order, "cecececec");
+  EXPECT_EQ(timing->batch, 1);
+}
+
 TEST(Timing, BatchesShortCalls) {
   TimingOptions options;
   options.minSeconds = 0;

@@ -1,0 +1,292 @@
+#include "MatmulRows.h"
+
+#include "kernelforge/records/Choice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+using namespace kernelforge;
+using namespace kernelforge::cli;
+
+//===----------------------------------------------------------------------===//
+// Figures
+//===----------------------------------------------------------------------===//
+
+KernelCeilings MatmulConditions::ceilings() const {
+  return {std::max(before->fma, after->fma), std::max(before->read, after->read)};
+}
+
+bool MatmulConditions::trusted() const {
+  auto same = [](double a, double b) { return std::abs(a - b) <= 0.1 * std::max(a, b); };
+  return same(before->fma, after->fma) && same(before->read, after->read);
+}
+
+double MatmulConditions::attainable() const {
+  const KernelCeilings most = ceilings();
+  return std::min(most.fma, problem.flops() / problem.bytes() * most.read);
+}
+
+bool MatmulConditions::computeBound() const { return attainable() >= ceilings().fma; }
+
+/// Percent of what the problem can reach.
+static double percentOfCeiling(const MatmulConditions &c, const MatmulMeasurement &m) {
+  return 100 * c.problem.flops() / m.timing->median * 1e9 / c.attainable();
+}
+
+/// The samples of the rounds that both took part in: those of the first rounds.
+static Ratio pairedRatio(const Timing &a, const Timing &b) {
+  const size_t rounds = std::min(a.samples.size(), b.samples.size());
+  return ratioOf(std::span(a.samples).first(rounds), std::span(b.samples).first(rounds));
+}
+
+static bool isRight(const MatmulMeasurement &m) { return m.status == RecordStatus::Ok && m.timing; }
+
+void cli::compareWithVendors(std::vector<MatmulMeasurement> &measured) {
+  const MatmulMeasurement *best = nullptr;
+  for (const MatmulMeasurement &m : measured)
+    if (isRight(m) && m.variant.starts_with("vendor:") &&
+        (!best || m.timing->median < best->timing->median))
+      best = &m;
+  for (MatmulMeasurement &m : measured)
+    if (best && m.timing)
+      m.vendorRatio = pairedRatio(*m.timing, *best->timing).median;
+}
+
+//===----------------------------------------------------------------------===//
+// JSON
+//===----------------------------------------------------------------------===//
+
+static Json accuracyJson(const MatmulConditions &c, const Accuracy &a) {
+  return {{"reference", "f64"},
+          {"rows", c.comparedRows},
+          {"max_abs", a.maxAbs},
+          {"max_rel", a.maxRel},
+          {"l2_rel", a.l2Rel},
+          {"cosine_diff", a.cosineDiff},
+          {"nan", a.nan},
+          {"poisoned_left", a.poisonedLeft},
+          {"tolerance", a.tolerance},
+          {"pass", a.pass}};
+}
+
+static Json ceilingsJson(const KernelCeilings &c) {
+  return {{"fma_gflops", c.fma / 1e9}, {"read_gb_per_s", c.read / 1e9}};
+}
+
+static Json problemJson(const MatmulProblem &p) {
+  return {{"m", p.m},
+          {"n", p.n},
+          {"k", p.k},
+          {"dtype", "f32"},
+          {"weights", info(p.weights).name},
+          {"transpose", p.transpose},
+          {"epilogue", epilogueText(p.epilogue)}};
+}
+
+Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {
+  Json row = {{"name", c.problem.name()},
+              {"family", "matmul"},
+              {"problem", problemJson(c.problem)},
+              {"target", c.target},
+              {"threads", c.threads},
+              {"variant", m.variant},
+              {"status", statusName(m.status)},
+              {"mode", c.mode}};
+  if (!m.chosen.empty())
+    row.update({{"chosen", m.chosen}, {"why", m.why}});
+  if (!m.error.empty())
+    row["error"] = m.error;
+  const MatmulDetails &details = m.details;
+  if (!details.schedule.empty())
+    row.update({{"schedule", Json::parse(details.schedule, nullptr, false)},
+                {"schedule_source", details.scheduleSource}});
+  if (!details.library.empty())
+    row["library"] = details.library;
+  if (!details.codeHash.empty())
+    row.update(
+        {{"code_hash", details.codeHash}, {"resources", {{"code_bytes", details.codeBytes}}}});
+  if (m.accuracy)
+    row.update({{"accuracy", accuracyJson(c, *m.accuracy)}, {"compile_ms", details.compileMs}});
+  if (m.timing)
+    row.update(
+        {{"samples_ns", m.timing->samples},
+         {"batch", m.timing->batch},
+         {"median_ns", m.timing->median},
+         {"mad_ns", m.timing->mad},
+         {"gflops", c.problem.flops() / m.timing->median},
+         {"gb_per_s", c.problem.bytes() / m.timing->median},
+         {"pct_roofline", percentOfCeiling(c, m)},
+         {"bound", c.computeBound() ? "compute" : "memory"},
+         {"trusted", c.trusted()},
+         {"ceilings", {{"before", ceilingsJson(*c.before)}, {"after", ceilingsJson(*c.after)}}}});
+  if (m.vendorRatio)
+    row["vendor_ratio"] = *m.vendorRatio;
+  return row;
+}
+
+//===----------------------------------------------------------------------===//
+// Table
+//===----------------------------------------------------------------------===//
+
+/// A number in six characters or so.
+static std::string figure(double value) {
+  return fmt::format("{:.{}f}", value, value < 9.995 ? 2 : value < 9999.5 ? 1 : 0);
+}
+
+/// A row's last column: where the schedule is from, or why there is no time.
+static std::string sourceOf(const MatmulMeasurement &m) {
+  return m.error.empty() ? m.details.scheduleSource : m.error;
+}
+
+static std::vector<std::string> cellsOf(const MatmulConditions &c, const MatmulMeasurement &m) {
+  std::vector<std::string> cells = {m.variant, std::string(statusName(m.status))};
+  if (m.timing) {
+    for (double value : {m.timing->median / 1e3, c.problem.flops() / m.timing->median,
+                         c.problem.bytes() / m.timing->median, percentOfCeiling(c, m)})
+      cells.push_back(figure(value));
+    cells.emplace_back(c.computeBound() ? "compute" : "memory");
+  } else {
+    cells.resize(7);
+  }
+  cells.push_back(m.accuracy ? fmt::format("{:.1e}", m.accuracy->maxAbs) : "");
+  cells.push_back(sourceOf(m));
+  return cells;
+}
+
+/// Text in lines of up to `width` characters, those after the first indented.
+static std::string wrapped(const std::string &text, size_t width) {
+  std::string lines, line;
+  auto flush = [&] {
+    lines += line + "\n";
+    line = "   ";
+  };
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    if (line.size() > 3 && line.size() + 1 + word.size() > width)
+      flush();
+    line += (line.empty() ? "" : " ") + word;
+    begin = end + 1;
+  }
+  flush();
+  return lines;
+}
+
+static void printHeader(const MatmulConditions &c) {
+  print(fmt::format("{}, {} thread{}, {}{}\n", c.problem.name(), c.threads,
+                    c.threads == 1 ? "" : "s", c.mode,
+                    c.comparedRows < size_t(c.problem.m)
+                        ? fmt::format(", {} of {} rows verified", c.comparedRows, c.problem.m)
+                        : ""));
+  if (!c.before)
+    return;
+  const KernelCeilings most = c.ceilings();
+  print(fmt::format("ceilings: {} GFLOP/s, {} GB/s{}\n", figure(most.fma / 1e9),
+                    figure(most.read / 1e9),
+                    c.trusted() ? "" : "; they moved by more than 10 %: not trusted"));
+}
+
+static void printReasons(const std::vector<MatmulMeasurement> &measured) {
+  constexpr size_t width = 100;
+  for (const MatmulMeasurement &m : measured) {
+    if (m.beside)
+      continue;
+    if (!m.why.empty())
+      print(wrapped(m.variant + " is " + m.chosen + ": " + escapeControls(m.why), width));
+    if (!m.error.empty())
+      print(wrapped(m.variant + ": " + escapeControls(m.error), width));
+  }
+}
+
+void cli::printMatmuls(const MatmulConditions &c, const std::vector<MatmulMeasurement> &measured,
+                       const std::string &format) {
+  RowTable table{
+      {"variant", "status", "us", "GFLOP/s", "GB/s", "% ceiling", "bound", "error", "schedule"},
+      {}};
+  std::vector<Json> json;
+  for (const MatmulMeasurement &m : measured) {
+    if (m.beside)
+      continue;
+    table.rows.push_back(cellsOf(c, m));
+    if (format == "table" && !m.error.empty())
+      table.rows.back().back() = "see below";
+    json.push_back(rowJson(c, m));
+  }
+  if (format == "table")
+    printHeader(c);
+  printRows(table, json, format);
+  if (format != "table")
+    return;
+  printReasons(measured);
+  if (json.size() == 1 && !measured.front().details.schedule.empty())
+    print("schedule " + measured.front().details.schedule + "\n");
+}
+
+//===----------------------------------------------------------------------===//
+// Records
+//===----------------------------------------------------------------------===//
+
+static Record recordOf(const MatmulConditions &c, const RecordKey &key, const MatmulMeasurement &m,
+                       const MatmulMeasurement *baseline) {
+  Record record;
+  record.key = key;
+  record.name = c.problem.name();
+  record.variant = m.name();
+  if (!m.details.schedule.empty())
+    record.schedule = m.details.schedule;
+  record.scheduleSource = m.details.scheduleSource;
+  record.status = m.status;
+  record.error = m.error;
+  record.mode = c.mode;
+  record.codeHash = m.details.codeHash;
+  record.resources.codeBytes = m.details.codeBytes;
+  record.compileMs = m.details.compileMs;
+  record.strategy = "benchmark";
+  record.seed = static_cast<int64_t>(c.seed);
+  record.created = recordTimeNow();
+  record.inputs = "uniform[-1,1)";
+  if (m.accuracy) {
+    const Accuracy &a = *m.accuracy;
+    record.accuracy = RecordAccuracy{"f64", a.maxAbs,       a.maxRel,    a.l2Rel, a.cosineDiff,
+                                     a.nan, a.poisonedLeft, a.tolerance, a.pass};
+  }
+  if (!m.timing)
+    return record;
+  record.samplesNs = m.timing->samples;
+  record.medianNs = m.timing->median;
+  record.madNs = m.timing->mad;
+  record.gflops = c.problem.flops() / m.timing->median;
+  record.gbPerS = c.problem.bytes() / m.timing->median;
+  record.pctOfCeiling = percentOfCeiling(c, m);
+  record.bound = c.computeBound() ? "compute" : "memory";
+  record.vendorRatio = m.vendorRatio;
+  record.trusted = c.trusted();
+  if (baseline) {
+    // Named as tuning names it, so that its records and these are compared.
+    record.baseline = "schedule " + baseline->details.schedule;
+    const size_t rounds = std::min(m.timing->samples.size(), baseline->timing->samples.size());
+    record.samplesNs.resize(rounds);
+    record.baselineNs.assign(baseline->timing->samples.begin(),
+                             baseline->timing->samples.begin() + static_cast<ptrdiff_t>(rounds));
+    record.ratio = pairedRatio(*m.timing, *baseline->timing).median;
+  }
+  return record;
+}
+
+Expected<std::string> cli::recordLines(const MatmulConditions &conditions, const RecordKey &key,
+                                       const std::vector<MatmulMeasurement> &measured) {
+  const auto baseline = std::ranges::find_if(
+      measured, [](const MatmulMeasurement &m) { return isRight(m) && m.name() == "generated"; });
+  std::string text;
+  for (const MatmulMeasurement &m : measured) {
+    if (!m.timing && m.status != RecordStatus::WrongResult)
+      continue;
+    KF_TRY(std::string line,
+           recordLine(
+               recordOf(conditions, key, m, baseline == measured.end() ? nullptr : &*baseline)));
+    text += line + "\n";
+  }
+  return text;
+}

@@ -133,49 +133,82 @@ Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
   return knobs;
 }
 
-/// Depth of a panel whose `kc x 64` f32 stay in L2 with the rows that meet them.
-int64_t usualDepth(int64_t k, int64_t block) {
-  const int64_t kc = k <= 768 ? k : ceilDiv(k, ceilDiv(k, 512));
-  return std::min(roundUp(kc, std::max<int64_t>(32, block)), roundUp(k, block));
+/// Rows up to which a schedule is made for few: tiles that fit them, panels that stay in L1.
+constexpr int64_t fewRows = 48;
+
+/// Depth of a panel of 64 columns. In L1 where a panel is read once or twice after it was expanded,
+/// or is read where the weights lie; otherwise in L2 with the rows that meet it, since each panel
+/// more takes the sums to memory and back.
+int64_t usualDepth(const Limits &limits) {
+  const int64_t depth = limits.depth;
+  int64_t kc = depth <= 768 ? depth : ceilDiv(depth, ceilDiv(depth, 512));
+  if (limits.rows <= fewRows)
+    kc = 64;
+  else if (limits.f32Panels)
+    kc = 128;
+  return std::min(roundUp(kc, std::max<int64_t>(32, limits.block)), roundUp(depth, limits.block));
 }
 
-/// The analytic schedule. Register tile: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1 broadcast
-/// of 32), 6 x 16 on AVX2 (12, 2, 1 of 16); one row where weights are dequantized in registers,
-/// with about 8 sums of 16 at once on AVX-512, 4 on AVX2. Tasks of about 64 columns, whole heads,
-/// and up to 192 rows: of sizes near these the one whose tasks can be dealt out evenly. What counts
-/// is the work of the busiest thread; unpacking a panel costs about as much as 8 rows of it.
-KnobValues analyticKnobs(const Limits &limits, bool panel) {
-  const bool wide = limits.perVector == 1;
-  const int64_t mr = panel ? std::min<int64_t>(6, limits.rows) : 1;
-  const int64_t groups =
-      panel ? (wide ? 4 : 1) : std::max<int64_t>(1, (wide ? 8 : 4) / limits.chains);
-  const int64_t narrowest = roundUp(limits.widest(), lanes) / lanes;
-  const int64_t kc = panel ? usualDepth(limits.depth, limits.block) : limits.depth;
+/// A register tile: rows, groups of 16 columns, and its cost for each product beside the best
+/// one's.
+struct RegisterTile {
+  int64_t mr, groups;
+  double cost;
+};
 
-  int64_t nb = 0, mc = 0, bestGroups = 0;
+/// The register tiles worth considering. Panels: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1
+/// broadcast of 32 registers), 6 x 16 on AVX2 (12, 2, 1 of 16); for few rows also those that fit
+/// them without waste. In registers: one row, with about 8 sums of 16 at once on AVX-512, 4 on
+/// AVX2.
+SmallVector<RegisterTile> usualTiles(const Limits &limits, bool panel) {
+  const bool wide = limits.perVector == 1;
+  if (!panel) {
+    const int64_t groups = std::max<int64_t>(1, (wide ? 8 : 4) / limits.chains);
+    SmallVector<RegisterTile> tiles{{1, groups, 1.0}};
+    if (wide && groups > 3)
+      tiles.push_back({1, 3, 1.0});
+    return tiles;
+  }
+  SmallVector<RegisterTile> tiles{{6, wide ? 4 : 1, 1.0}};
+  if (limits.rows <= fewRows) {
+    tiles.push_back({4, wide ? 4 : 1, wide ? 1.08 : 1.2});
+    if (wide)
+      tiles.push_back({8, 3, 1.02});
+  }
+  return tiles;
+}
+
+/// The analytic schedule: of the usual tiles and of tasks of about 64 columns, whole heads, and up
+/// to 192 rows, those that leave the busiest thread the least work; unpacking a panel costs about
+/// as much as 8 rows of it. A panel fits in the first-level cache, which costs little where the
+/// second is fast and gains much where it is not. Rows are read where they lie if that is possible.
+KnobValues analyticKnobs(const Limits &limits, bool panel) {
+  const int64_t narrowest = roundUp(limits.widest(), lanes) / lanes;
+  RegisterTile tile{};
+  int64_t nb = 0, mc = 0;
   double least = 0;
-  auto consider = [&](int64_t g, int64_t blockColumns, int64_t blockRows) {
+  auto consider = [&](const RegisterTile &candidate, int64_t blockColumns, int64_t blockRows) {
     const int64_t tasks = limits.blocks(blockColumns) * ceilDiv(limits.rows, blockRows);
     const double work = static_cast<double>(ceilDiv(tasks, limits.threads)) *
-                        static_cast<double>(blockColumns * limits.segments()) *
-                        static_cast<double>(blockRows + (panel ? 8 : 0));
+                        static_cast<double>(roundUp(blockColumns, candidate.groups * lanes)) *
+                        static_cast<double>(blockRows + (panel ? 8 : 0)) * candidate.cost;
     // Only a clear gain is worth leaving the usual sizes.
     if (nb == 0 || work < 0.97 * least) {
       least = work;
-      nb = blockColumns, mc = blockRows, bestGroups = std::min(g, narrowest);
+      nb = blockColumns, mc = blockRows, tile = candidate;
     }
   };
-  SmallVector<int64_t> rowCounts{maxRegisterRows};
-  if (panel)
-    rowCounts = {192, 144, 96, 48};
-  for (int64_t rows : rowCounts)
-    for (int64_t wanted : {64, 128})
-      consider(groups, roundUp(wanted, limits.columns), roundUp(std::min(limits.rows, rows), mr));
-  if (!panel && wide && groups > 3)
-    for (int64_t wanted : {96, 48})
-      consider(3, roundUp(wanted, limits.columns), std::min(limits.rows, maxRegisterRows));
+  for (const RegisterTile &candidate : usualTiles(limits, panel))
+    for (int64_t rows : {192, 144, 96, 48})
+      for (int64_t wanted : {1, 2}) {
+        const int64_t most = panel ? rows : maxRegisterRows;
+        const int64_t columns = candidate.groups == 3 ? 48 : 64;
+        consider(candidate, roundUp(wanted * columns, limits.columns),
+                 roundUp(std::min(limits.rows, most), candidate.mr));
+      }
   nb = std::min(nb, roundUp(limits.widest(), limits.columns));
 
+  const int64_t kc = panel ? usualDepth(limits) : limits.depth;
   // Too few tasks for the threads and a long K: share it.
   const int64_t tasks = limits.blocks(nb) * ceilDiv(limits.rows, mc);
   const int64_t pieces = panel ? ceilDiv(limits.depth, kc) : limits.depth / limits.block;
@@ -185,21 +218,22 @@ KnobValues analyticKnobs(const Limits &limits, bool panel) {
          limits.depth / (2 * splits) >= leastDepth)
     splits *= 2;
   return {{"panel", panel},
-          {"mr", mr},
-          {"groups", bestGroups},
+          {"mr", tile.mr},
+          {"groups", std::min(tile.groups, narrowest)},
           {"mc", mc},
           {"kc", kc},
           {"nb", nb},
-          {"unroll", panel ? 4 : 1},
+          {"unroll", panel ? 8 : 1},
           {"splits", splits},
-          {"pack", panel},
+          {"pack", panel && !limits.plainInput},
           {"order", 0},
           {"prefetch", 0}};
 }
 
 /// Cycles that the busiest thread takes, by counting what bounds each loop: multiply-adds, loads,
 /// bytes from beyond L2, and what tasks and phases cost. The constants are those of no processor in
-/// particular: 2 vector operations and 2 loads a cycle, 48 bytes a cycle from L2, 12 from beyond.
+/// particular: 2 vector operations and 2 loads a cycle, 96 bytes a cycle from L1, 48 from L2, 12
+/// from beyond.
 double predictCycles(const Limits &limits, const Knobs &knobs) {
   const double vector = static_cast<double>(limits.perVector);
   const double depth = static_cast<double>(limits.depth) / static_cast<double>(knobs.splits);
@@ -214,7 +248,10 @@ double predictCycles(const Limits &limits, const Knobs &knobs) {
     const double fmas = std::max(mr * groups * vector / 2, 4.0);
     const double loads = (groups * vector + mr) / 2;
     const double panelBytes = static_cast<double>(knobs.kc * knobs.groups * lanes * 4);
-    const double stream = groups * 64 / (panelBytes < 6e5 ? 48.0 : 12.0);
+    const double stream = groups * 64 /
+                          (panelBytes < 3.3e4 ? 96.0
+                           : panelBytes < 6e5 ? 48.0
+                                              : 12.0);
     const double perStep =
         std::max({fmas, loads, stream}) + 1.0 / static_cast<double>(knobs.unroll);
     const double repeats = std::ceil(rows / mr);

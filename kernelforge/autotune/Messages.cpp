@@ -67,6 +67,19 @@ Json extentJson(const Extent &extent) {
 }
 Extent extentFrom(const Json &json) { return {json[0], json[1], json[2]}; }
 
+Json extentsJson(const std::vector<Extent> &extents) {
+  Json list = Json::array();
+  for (const Extent &extent : extents)
+    list.push_back(extentJson(extent));
+  return list;
+}
+std::vector<Extent> extentsFrom(const Json &json) {
+  std::vector<Extent> extents;
+  for (const Json &extent : json)
+    extents.push_back(extentFrom(extent));
+  return extents;
+}
+
 } // namespace
 
 bool kernelforge::sendMessage(int socket, const Message &message) {
@@ -116,17 +129,16 @@ Message kernelforge::programMessage(const Program &program) {
         {{"artifact", launch.artifact}, {"buffers", launch.buffers}, {"sizes", launch.sizes}});
   for (const Artifact &artifact : program.artifacts) {
     Json phases = Json::array();
-    for (const Phase &phase : artifact.phases) {
-      Json grid = Json::array();
-      for (const Extent &extent : phase.grid)
-        grid.push_back(extentJson(extent));
-      phases.push_back({{"grid", grid}, {"scratch_bytes", phase.scratchBytes}});
-    }
+    for (const Phase &phase : artifact.phases)
+      phases.push_back({{"grid", extentsJson(phase.grid)}, {"scratch_bytes", phase.scratchBytes}});
     json["artifacts"].push_back({{"kernel", artifact.kernel},
                                  {"entry", artifact.entry},
                                  {"code_bytes", artifact.code.size()},
                                  {"size_names", artifact.sizeNames},
                                  {"workspace_bytes", extentJson(artifact.workspaceBytes)},
+                                 {"flop_terms", extentsJson(artifact.cost.flopTerms)},
+                                 {"byte_terms", extentsJson(artifact.cost.byteTerms)},
+                                 {"bytes_per_cached", artifact.cost.bytesPerCached},
                                  {"phases", phases}});
     message.bytes += artifact.code;
   }
@@ -158,10 +170,12 @@ Program kernelforge::programFrom(const Message &message) {
     offset += artifact.code.size();
     artifact.sizeNames = from["size_names"].get<std::vector<std::string>>();
     artifact.workspaceBytes = extentFrom(from["workspace_bytes"]);
+    artifact.cost.flopTerms = extentsFrom(from["flop_terms"]);
+    artifact.cost.byteTerms = extentsFrom(from["byte_terms"]);
+    artifact.cost.bytesPerCached = from["bytes_per_cached"];
     for (const Json &described : from["phases"]) {
       Phase phase;
-      for (const Json &extent : described["grid"])
-        phase.grid.push_back(extentFrom(extent));
+      phase.grid = extentsFrom(described["grid"]);
       phase.scratchBytes = described["scratch_bytes"];
       artifact.phases.push_back(std::move(phase));
     }

@@ -13,6 +13,7 @@
 
 #include <ctime>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 using namespace kernelforge;
@@ -245,7 +246,23 @@ Json toJson(const Inference &inference) {
           {"bandwidth",
            {{"decode_gb_per_s", decodeGbPerSecond(inference)},
             {"pct_of_measured_read_bandwidth", percent ? Json(*percent) : Json()}}},
+          {"schedule_sources", decoder.compileStatistics().scheduleSources},
           {"kernels", kernelsJson(decoder.kernelTimes())}};
+}
+
+/// Where schedules are from, unless all are analytic: "5 schedules from records, 12 analytic".
+std::string scheduleSources(const CompileStatistics &compile) {
+  std::vector<std::string> parts;
+  for (const auto &[source, text] :
+       {std::pair("record", "schedules from records"),
+        std::pair("transferred", "from records of other shapes"), std::pair("pinned", "pinned"),
+        std::pair("analytic", "analytic")})
+    if (const auto found = compile.scheduleSources.find(source);
+        found != compile.scheduleSources.end())
+      parts.push_back(fmt::format("{} {}", found->second, text));
+  if (compile.scheduleSources.size() <= 1 && compile.scheduleSources.count("analytic"))
+    return "";
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 void printSummary(const Inference &inference) {
@@ -257,6 +274,8 @@ void printSummary(const Inference &inference) {
              targetName(decoder), decoder.context());
   fmt::print(stderr, "start    load {:.2f} s, compile {:.2f} s ({} kernels, {} cached)\n",
              inference.model.loadSeconds, compile.seconds, compile.kernels, compile.fromCache);
+  if (const std::string sources = scheduleSources(compile); !sources.empty())
+    fmt::print(stderr, "tuned    {}; nothing was measured\n", sources);
   fmt::print(stderr, "prompt   {} tokens, {:.1f} tokens/s, first token after {:.3f} s\n",
              g.promptTokens, g.prefillRate(), g.timings.timeToFirstToken);
   const std::optional<double> percent = percentOfBandwidth(inference);

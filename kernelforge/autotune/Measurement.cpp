@@ -1,5 +1,6 @@
 #include "kernelforge/autotune/Measurement.h"
 
+#include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/LogFile.h"
 
@@ -172,6 +173,7 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   const Artifact &artifact = compiled->program->artifacts.front();
   record.codeHash = artifact.codeHash;
   record.resources.codeBytes = static_cast<int64_t>(artifact.code.size());
+  record.resources.spillBytes = stackBytes(artifact.code);
   record.compileMs = compiled->milliseconds;
 
   KF_CHECK(startWorker());

@@ -2,6 +2,7 @@
 
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 
@@ -140,6 +141,7 @@ Expected<std::unique_ptr<PreparedMatmul>> GeneratedMatmul::make(const MatmulProb
   details.scheduleSource = artifact.scheduleSource;
   details.codeHash = artifact.codeHash;
   details.codeBytes = static_cast<int64_t>(artifact.code.size());
+  details.spillBytes = stackBytes(artifact.code);
   details.compileMs = artifact.compileSeconds * 1e3;
   return prepared;
 }

@@ -71,6 +71,7 @@ struct MatmulDetails {
   std::string library;        ///< name and version of a vendor's library
   std::string codeHash;       ///< of generated code
   int64_t codeBytes = 0;      ///< of generated code
+  int64_t spillBytes = 0;     ///< of its stack frame
   double compileMs = 0;       ///< time that compiling took, or bringing the weight into a layout
 };
 

@@ -106,7 +106,8 @@ Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {
     row["library"] = details.library;
   if (!details.codeHash.empty())
     row.update(
-        {{"code_hash", details.codeHash}, {"resources", {{"code_bytes", details.codeBytes}}}});
+        {{"code_hash", details.codeHash},
+         {"resources", {{"code_bytes", details.codeBytes}, {"spill_bytes", details.spillBytes}}}});
   if (m.accuracy)
     row.update({{"accuracy", accuracyJson(c, *m.accuracy)}, {"compile_ms", details.compileMs}});
   if (m.timing)
@@ -242,6 +243,7 @@ static Record recordOf(const MatmulConditions &c, const RecordKey &key, const Ma
   record.mode = c.mode;
   record.codeHash = m.details.codeHash;
   record.resources.codeBytes = m.details.codeBytes;
+  record.resources.spillBytes = m.details.spillBytes;
   record.compileMs = m.details.compileMs;
   record.strategy = "benchmark";
   record.seed = static_cast<int64_t>(c.seed);

@@ -20,6 +20,7 @@
 #include "llvm/IR/Verifier.h"
 #include "llvm/Object/ObjectFile.h"
 #include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/LEB128.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
 
@@ -151,6 +152,38 @@ Expected<std::string> emitObject(mlir::ModuleOp module, const CpuTarget &target,
 Expected<std::string> emitAssembly(mlir::ModuleOp module, const CpuTarget &target,
                                    std::string_view entry) {
   return emit(module, target, entry, llvm::CodeGenFileType::AssemblyFile);
+}
+
+int64_t stackBytes(std::string_view object) {
+  auto parsed = llvm::object::ObjectFile::createObjectFile(
+      llvm::MemoryBufferRef(llvm::StringRef(object.data(), object.size()), "object"));
+  if (!parsed) {
+    llvm::consumeError(parsed.takeError());
+    return 0;
+  }
+  int64_t total = 0;
+  for (const llvm::object::SectionRef &section : (*parsed)->sections()) {
+    auto name = section.getName();
+    auto content = section.getContents();
+    if (!name || !content) {
+      llvm::consumeError(name.takeError());
+      llvm::consumeError(content.takeError());
+      continue;
+    }
+    if (*name != ".stack_sizes")
+      continue;
+    // For each function its address and, as ULEB128, the size of its frame.
+    for (size_t at = sizeof(uint64_t); at < content->size(); at += sizeof(uint64_t)) {
+      unsigned length = 0;
+      const char *error = nullptr;
+      total += static_cast<int64_t>(
+          llvm::decodeULEB128(content->bytes_begin() + at, &length, content->bytes_end(), &error));
+      if (error)
+        return 0;
+      at += length;
+    }
+  }
+  return total;
 }
 
 Expected<std::vector<std::string>> undefinedSymbols(std::string_view object) {

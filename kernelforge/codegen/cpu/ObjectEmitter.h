@@ -32,6 +32,11 @@ Expected<std::string> emitObject(mlir::ModuleOp module, const CpuTarget &target,
 Expected<std::string> emitAssembly(mlir::ModuleOp module, const CpuTarget &target,
                                    std::string_view entry);
 
+/// Bytes of the stack frame that an object's functions take, all together. Emitters keep nothing
+/// on the stack, so it is what the compiler spilled, alignment included. 0 where the object does not
+/// say.
+int64_t stackBytes(std::string_view object);
+
 /// Names of the symbols that an object needs from outside, sorted. Unusable where the bytes are no
 /// object file.
 Expected<std::vector<std::string>> undefinedSymbols(std::string_view object);

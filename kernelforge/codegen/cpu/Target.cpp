@@ -240,6 +240,7 @@ Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(const CpuTarg
     return missing("code generator is not here", target.triple, "this LLVM has no x86 target");
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Standard; // only what the IR itself fuses
+  options.EmitStackSizeSection = true;                  // what stackBytes() reads
   std::unique_ptr<llvm::TargetMachine> machine(x86->createTargetMachine(
       target.triple, target.cpu, target.featureString(), options, llvm::Reloc::PIC_,
       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive, /*JIT=*/true));

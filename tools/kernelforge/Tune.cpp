@@ -32,7 +32,7 @@ struct TuneCommand {
   std::string file, kernel, family, weights = "f32", strategy = "model", start, recordTo;
   std::vector<std::string> replays;
   MatmulProblem matmul;
-  int trials = 48, patience = 0, points = 2000, seeds = 50;
+  int trials = 0, patience = 0, points = 2000, seeds = 50;
   int64_t depth = 512;
   double seconds = 0;
 };
@@ -106,6 +106,26 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
   KF_TRY(CpuTarget target, requestedTarget(context));
   KF_CHECK(runToStage(*module, Stage::Fused, {target, requestedThreads(context), true, {}, {}}));
   return module;
+}
+
+static int trialsOf(const TuneCommand &command) {
+  if (command.trials > 0)
+    return command.trials;
+  return command.seconds > 0 ? 1'000'000 : 48;
+}
+
+/// --start: a schedule, or "poor" for one that the model expects to be the worst.
+static Expected<KnobValues> startOf(const ScheduleSpace &space, const std::string &text) {
+  if (text == "poor") {
+    const std::vector<KnobValues> some = space.legal(1024);
+    return *std::max_element(some.begin(), some.end(), [&](const auto &a, const auto &b) {
+      return space.predict(a) < space.predict(b);
+    });
+  }
+  KF_TRY(KnobValues start, parseKnobs(text, "--start"));
+  start = space.complete(start);
+  KF_CHECK(space.check(start));
+  return start;
 }
 
 /// A line that changes, on a terminal.
@@ -219,15 +239,12 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
     TuneOptions options;
     options.strategy = command.strategy;
     options.seed = context.seed;
-    options.trials = command.trials;
+    options.trials = trialsOf(command);
     options.patience = command.patience;
     options.cancel = interruptFlag();
     options.progress = showProgress;
     if (!command.start.empty()) {
-      KF_TRY(KnobValues start, parseKnobs(command.start, "--start"));
-      const KnobValues whole = target.problem->space().complete(start);
-      KF_CHECK(target.problem->space().check(whole));
-      options.start = whole;
+      KF_TRY(options.start, startOf(target.problem->space(), command.start));
     }
     if (command.seconds > 0) { // what is left, by how much each kernel matters
       options.seconds = (command.seconds - spent()) * std::sqrt(target.share) / shares;
@@ -297,9 +314,10 @@ void cli::addTune(CLI::App &app, Context &context) {
   command.add_flag("--transpose", options->matmul.transpose, "the weight is [k, n]");
   command.add_option("--strategy", options->strategy, "grid, random, evolutionary or model")
       ->capture_default_str();
-  command.add_option("--trials", options->trials, "candidates of each kernel at most")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
+  command
+      .add_option("--trials", options->trials,
+                  "candidates of each kernel at most (default: 48, with --seconds what fits)")
+      ->check(CLI::Range(1, 1'000'000));
   command.add_option("--seconds", options->seconds, "time for all kernels together; 0: no limit")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
@@ -329,6 +347,7 @@ void cli::addTune(CLI::App &app, Context &context) {
       ->group("Experiments");
   command
       .add_option("--start", options->start,
-                  "a schedule to measure beside, in place of the analytic one (for experiments)")
+                  "a schedule to begin with and to measure beside in place of the analytic one, "
+                  "or poor: one that should be the worst")
       ->group("Experiments");
 }

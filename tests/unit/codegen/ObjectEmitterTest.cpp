@@ -143,6 +143,30 @@ TEST_F(Emitter, LoopsKeepTheirShape) {
   EXPECT_EQ(adds, 1u) << code;
 }
 
+TEST_F(Emitter, ObjectsSayWhatTheyKeepOnTheStack) {
+  auto target = parseTarget("avx2", "").value();
+  auto frame = [&](const std::string &text) {
+    auto module = lowered(text);
+    auto object = emitObject(*module, target, "entry");
+    EXPECT_TRUE(object) << object.error().line();
+    return stackBytes(*object);
+  };
+  const std::string begin = "func.func @entry(%args: !llvm.ptr, %sizes: !llvm.ptr, %phase: i64, "
+                            "%task: i64, %scratch: !llvm.ptr) {\n";
+  EXPECT_LE(frame(begin + "return }"), 16);
+  // 4 KB that the compiler may not leave out.
+  EXPECT_GE(frame(begin + R"mlir(
+      %c1024 = arith.constant 1024 : i32
+      %zero = arith.constant 0.0 : f32
+      %kept = llvm.alloca %c1024 x f32 : (i32) -> !llvm.ptr
+      %p = llvm.getelementptr %kept[%task] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+      llvm.store volatile %zero, %p : f32, !llvm.ptr
+      return
+    })mlir"),
+            4096);
+  EXPECT_EQ(stackBytes("no object"), 0);
+}
+
 TEST_F(Emitter, ObjectsAreSelfContainedAndTheSameEachTime) {
   auto module = lowered(axpy);
   auto target = parseTarget("avx512", "").value();

@@ -23,6 +23,14 @@ static constexpr double pairReach = 0.6; // powers of two
 static constexpr double noiseGuess = 0.003;
 static constexpr double noiseGuessCount = 4;
 
+void ModelPoint::setPowers(std::span<const double> powers) {
+  for (size_t i = 1; i < powers.size(); ++i)
+    for (size_t j = 0; j < i; ++j) {
+      pairs.push_back(std::exp((powers[i] + powers[j]) / pairReach));
+      inversePairs.push_back(1 / pairs.back());
+    }
+}
+
 double CostModel::covariance(const ModelPoint &a, const ModelPoint &b) const {
   double linear = 0, squares = 0, distance = 0;
   for (size_t i = 0; i < a.logs.size(); ++i) {
@@ -32,13 +40,10 @@ double CostModel::covariance(const ModelPoint &a, const ModelPoint &b) const {
     distance += std::abs(a.steps[i] - b.steps[i]);
   }
   // What limits a schedule is often the product of two knobs: a tile, or its bytes.
-  double pairs = 0;
-  for (size_t i = 1; i < a.logs.size(); ++i)
-    for (size_t j = 0; j < i; ++j)
-      pairs +=
-          std::exp(-std::abs(a.powers[i] + a.powers[j] - b.powers[i] - b.powers[j]) / pairReach);
-  const double knobCount = static_cast<double>(a.logs.size());
-  const double pairCount = std::max(1.0, knobCount * (knobCount - 1) / 2);
+  double pairs = 0; // e^(-|x - y|) is the smaller of e^x / e^y and e^y / e^x
+  for (size_t i = 0; i < a.pairs.size(); ++i)
+    pairs += std::min(a.pairs[i] * b.inversePairs[i], b.pairs[i] * a.inversePairs[i]);
+  const double pairCount = std::max(1.0, static_cast<double>(a.pairs.size()));
   // linear * linear holds the products of all pairs.
   const double knobs = linearVariance * linear + squareVariance * squares +
                        productVariance * linear * linear + pairVariance * pairs / pairCount +

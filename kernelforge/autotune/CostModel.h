@@ -11,11 +11,15 @@ namespace kernelforge {
 
 /// A schedule as the model sees it.
 struct ModelPoint {
-  std::vector<double> powers; ///< logarithms of the knobs' values, base 2
-  std::vector<double> logs;   ///< the same, scaled to [-1, 1]
-  std::vector<double> steps;  ///< positions of the knobs' values among those that are tried
+  std::vector<double> logs;  ///< logarithms of the knobs' values, scaled to [-1, 1]
+  std::vector<double> steps; ///< positions of the knobs' values among those that are tried
+  std::vector<double> pairs; ///< exponentials of the products of two knobs, in the model's units
+  std::vector<double> inversePairs;
   double logPredicted = 0;
   size_t kernel = 0; ///< which kernel it is a schedule of; each has an offset of its own
+
+  /// Fills `pairs` from the logarithms of the knobs' values, base 2.
+  void setPowers(std::span<const double> powers);
 };
 
 /// A measured one.

@@ -1,4 +1,4 @@
-#include "kernelforge/autotune/History.h"
+#include "kernelforge/autotune/LearningStrategy.h"
 
 #include "kernelforge/support/CounterRandom.h"
 
@@ -9,135 +9,97 @@
 using namespace kernelforge;
 
 // One set for all kernels, chosen on made-up spaces that differ in shape (tests/unit/autotune).
-static constexpr size_t founders = 6;         // before evolution starts
 static constexpr size_t populationSize = 6;   // the best so far; few, because budgets are small
-static constexpr size_t brood = 32;           // offspring of which the most promising is tried
-static constexpr double randomShare = 0.1;    // of proposals: the way out of a local optimum
+static constexpr size_t brood = 64;           // offspring of which the most promising is tried
+static constexpr size_t immigrants = 128;     // of the pool, that compete with them
 static constexpr double crossoverShare = 0.3; // of offspring
 static constexpr double stepShare = 0.6;      // of mutations: a step; the rest go to any value
 static constexpr double tradeShare = 0.2;   // of mutations: a step up for one down: keeps products
 static constexpr double furtherShare = 0.4; // of mutations: one more follows
-static constexpr double worst = 0.4;        // logarithms of times are cut off so far above the best
-static constexpr double reach = 0.5;        // steps of knobs after which a trial tells little
-static constexpr size_t maxPool = 16384;    // schedules of which the best predicted are founders
 
 namespace {
+
+/// A schedule by the positions of its knobs' values.
+using Genes = std::vector<size_t>;
 
 /// Random numbers of one proposal.
 class Draws {
 public:
-  Draws(uint64_t seed, uint64_t proposal) : stream(mixBits(seed) ^ mixBits(~proposal)) {}
+  explicit Draws(uint64_t stream) : stream(stream) {}
   double uniform() { return randomUniform(stream, counter++); }
   size_t below(size_t bound) { return static_cast<size_t>(uniform() * static_cast<double>(bound)); }
 
 private:
   uint64_t stream;
-  uint64_t counter = 0;
+  uint64_t counter = 1; // 0 decided whether the proposal is random
 };
 
-/// A trial by the positions of its knobs' values.
-struct Individual {
-  std::vector<size_t> genes;
-  double logPredicted = 0;
-  double logTime = 0; ///< above the best, cut off
-};
-
-class EvolutionaryStrategy : public HistoryStrategy {
+/// Each proposal is the most promising of a brood: offspring of the best trials, and immigrants.
+class EvolutionaryStrategy : public LearningStrategy {
 public:
-  EvolutionaryStrategy(const ScheduleSpace &space, const StrategyOptions &options)
-      : HistoryStrategy(space, options) {
-    for (const std::vector<PriorTrial> &trials : options.priors) {
-      auto best = std::ranges::min_element(trials, {}, &PriorTrial::seconds);
-      if (best != trials.end() && sameKnobs(best->knobs) &&
-          (!space.check || space.check(best->knobs)))
-        promising.push_back(best->knobs);
-    }
-    std::vector<KnobValues> pool = sample(maxPool);
-    std::vector<std::pair<double, size_t>> order;
-    for (size_t i = 0; i < pool.size(); ++i)
-      order.emplace_back(logPredicted(pool[i]), i);
-    std::ranges::sort(order);
-    // Neighbours in this order tend to be alike: leave some out.
-    for (size_t i = 0; i < std::min(order.size(), 8 * founders); i += 8)
-      promising.push_back(std::move(pool[order[i].second]));
-  }
+  using LearningStrategy::LearningStrategy;
 
 protected:
   std::optional<KnobValues> next() override {
-    if (space.knobs.empty())
+    learn();
+    if (space.knobs.empty() || randomNext())
       return nextRandom();
-    Draws draws(options.seed, seenCount());
-    if (seenCount() < founders || draws.uniform() < randomShare)
-      return found();
-    const std::vector<Individual> population = ranked();
-    if (population.empty())
-      return nextRandom();
-    std::optional<KnobValues> best;
-    double bestGuess = std::numeric_limits<double>::infinity();
-    for (size_t i = 0; i < brood; ++i) {
-      const std::vector<size_t> genes = offspring(population, draws);
+    Draws draws(stream());
+    const CostModel model = fit(draws.uniform());
+    std::optional<KnobValues> chosen;
+    double chosenScore = -std::numeric_limits<double>::infinity();
+    const auto compete = [&](const Candidate &candidate) {
+      const double value = score(model, candidate.point);
+      if (value > chosenScore) {
+        chosenScore = value;
+        chosen = candidate.knobs;
+      }
+    };
+    for (size_t i = 0; i < immigrants && !pool.empty(); ++i)
+      if (const Candidate &candidate = pool[draws.below(pool.size())]; !candidate.out)
+        compete(candidate);
+    const std::vector<Genes> parents = population();
+    for (size_t i = 0; i < brood && !parents.empty(); ++i) {
+      const Genes genes = offspring(parents, draws);
       KnobValues knobs;
       for (size_t k = 0; k < genes.size(); ++k)
         knobs[space.knobs[k].name] = space.knobs[k].values[genes[k]];
-      if (seen(knobs) || (space.check && !space.check(knobs)))
-        continue;
-      const double guess = guessTime(population, genes, logPredicted(knobs));
-      if (guess < bestGuess) {
-        bestGuess = guess;
-        best = std::move(knobs);
+      if (!space.check || space.check(knobs)) {
+        if (!seen(knobs))
+          compete(candidateOf(std::move(knobs)));
+      } else if (const Candidate *legal = nearest(genes)) {
+        compete(*legal);
       }
     }
-    return best ? best : nextRandom();
+    return chosen ? chosen : nextRandom();
   }
 
 private:
-  bool sameKnobs(const KnobValues &knobs) const {
-    return knobs.size() == space.knobs.size() &&
-           std::ranges::all_of(space.knobs,
-                               [&](const Knob &knob) { return knobs.contains(knob.name); });
-  }
-
-  /// Founders by turns: what the prediction and other kernels suggest, and random ones, because the
-  /// prediction may be wrong.
-  std::optional<KnobValues> found() {
-    if (seenCount() % 2 == 0)
-      for (const KnobValues &knobs : promising)
-        if (!seen(knobs))
-          return knobs;
-    return nextRandom();
-  }
-
-  /// All trials, best first.
-  std::vector<Individual> ranked() const {
-    std::vector<Individual> all;
-    const std::vector<size_t> order = ranking();
-    if (order.empty() || !std::isfinite(history[order[0]].seconds))
-      return all;
-    const double best = history[order[0]].seconds;
-    for (size_t i : order) {
-      Individual one;
+  /// The best trials that succeeded, best first.
+  std::vector<Genes> population() const {
+    std::vector<Genes> all;
+    for (size_t i : ranking()) {
+      if (all.size() == populationSize || !std::isfinite(history[i].seconds))
+        break;
+      Genes &genes = all.emplace_back();
       for (const Knob &knob : space.knobs)
-        one.genes.push_back(valueIndex(knob, history[i].knobs));
-      one.logPredicted = logPredicted(history[i].knobs);
-      one.logTime = std::min(std::log(history[i].seconds / best), worst);
-      all.push_back(std::move(one));
+        genes.push_back(valueIndex(knob, history[i].knobs));
     }
     return all;
   }
 
-  std::vector<size_t> offspring(const std::vector<Individual> &population, Draws &draws) const {
-    const size_t size = std::min(population.size(), populationSize);
+  Genes offspring(const std::vector<Genes> &population, Draws &draws) const {
     // The smaller of two draws: better parents more often.
-    const auto parent = [&]() -> const Individual & {
-      const size_t one = draws.below(size);
-      return population[std::min(one, draws.below(size))];
+    const auto parent = [&]() -> const Genes & {
+      const size_t one = draws.below(population.size());
+      return population[std::min(one, draws.below(population.size()))];
     };
-    std::vector<size_t> genes = parent().genes;
+    Genes genes = parent();
     if (draws.uniform() < crossoverShare) {
-      const Individual &other = parent();
+      const Genes &other = parent();
       for (size_t k = 0; k < genes.size(); ++k)
         if (draws.uniform() < 0.5)
-          genes[k] = other.genes[k];
+          genes[k] = other[k];
     }
     do {
       const size_t k = draws.below(genes.size());
@@ -156,42 +118,31 @@ private:
   }
 
   /// Takes the value beside a knob's value, where there is one.
-  void step(std::vector<size_t> &genes, size_t k, bool up) const {
+  void step(Genes &genes, size_t k, bool up) const {
     if (up)
       genes[k] = std::min(genes[k] + 1, space.knobs[k].values.size() - 1);
     else if (genes[k] > 0)
       --genes[k];
   }
 
-  /// What the trials nearby took, and how the prediction differs from theirs as far as it was
-  /// right so far.
-  static double guessTime(const std::vector<Individual> &trials, const std::vector<size_t> &genes,
-                          double logPredicted) {
-    const double n = static_cast<double>(trials.size());
-    double x = 0, y = 0, xx = 0, xy = 0;
-    for (const Individual &trial : trials) {
-      x += trial.logPredicted / n;
-      y += trial.logTime / n;
-    }
-    for (const Individual &trial : trials) {
-      xx += (trial.logPredicted - x) * (trial.logPredicted - x);
-      xy += (trial.logPredicted - x) * (trial.logTime - y);
-    }
-    const double slope = xx > 0 ? std::clamp(xy / xx, 0.0, 1.0) : 0;
-    double weights = 0, sum = 0;
-    for (const Individual &trial : trials) {
+  /// The schedule of the pool that is left and fewest steps away from an illegal one: legal ones
+  /// may lie so far apart that hardly a mutation meets one.
+  const Candidate *nearest(const Genes &genes) const {
+    const Candidate *found = nullptr;
+    double least = std::numeric_limits<double>::infinity();
+    for (const Candidate &candidate : pool) {
+      if (candidate.out)
+        continue;
       double distance = 0;
-      for (size_t k = 0; k < genes.size(); ++k)
-        distance += static_cast<double>(std::max(trial.genes[k], genes[k]) -
-                                        std::min(trial.genes[k], genes[k]));
-      const double weight = std::exp(-distance / reach);
-      weights += weight;
-      sum += weight * (trial.logTime + slope * (logPredicted - trial.logPredicted));
+      for (size_t k = 0; k < genes.size() && distance < least; ++k)
+        distance += std::abs(candidate.point.steps[k] - static_cast<double>(genes[k]));
+      if (distance < least) {
+        least = distance;
+        found = &candidate;
+      }
     }
-    return weights > 0 ? sum / weights : worst; // all too far away for a double
+    return found;
   }
-
-  std::vector<KnobValues> promising;
 };
 
 } // namespace

@@ -1,95 +1,35 @@
-#include "kernelforge/autotune/CostModel.h"
-#include "kernelforge/autotune/History.h"
+#include "kernelforge/autotune/LearningStrategy.h"
 
 #include "kernelforge/support/CounterRandom.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <limits>
 
 using namespace kernelforge;
 
-// One set for all kernels, chosen on made-up spaces that differ in shape (tests/unit/autotune).
-static constexpr uint64_t founders = 6;    // before the model alone decides, every other is random
-static constexpr double randomShare = 0.1; // of later proposals: the way out of a wrong model
-static constexpr double worst = 0.35;      // logarithms of times are cut off so far above the best
-static constexpr double worthwhile = 0.02; // improvements are counted from this one on
-static constexpr double boldness = 0.7;    // deviations are taken for that part
-static constexpr double temperature = 2;   // of the choice among models by their evidence
-static constexpr size_t maxObservations = 96; // the solver's cost grows with the cube
-static constexpr size_t maxPriors = 32;       // trials of other kernels among them
-static constexpr double priorNoise = 4;       // another kernel's trial against one of this kernel
-static constexpr size_t maxPool = 16384;      // schedules that are ranked
-
 namespace {
 
-/// What a model may assume; the first holds until something was measured.
-constexpr std::array<CostModel::Prior, 6> assumptions{
-    {{1, 1}, {1, 0.2}, {1, 5}, {0, 1}, {0, 0.2}, {0, 5}}};
-
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
-/// Logarithm that also orders 0 and negative values: 0 is one step below 1.
-double signedLog2(int64_t value) {
-  const double magnitude = std::log2(std::abs(static_cast<double>(value)) + (value == 0)) + 1;
-  return value > 0 ? magnitude : value < 0 ? -magnitude : 0;
-}
-
-struct Candidate {
-  KnobValues knobs;
-  ModelPoint point;
-  bool out = false; ///< proposed or told
-};
-
-class ModelStrategy : public HistoryStrategy {
+/// Proposes what promises most of the whole pool.
+class ModelStrategy : public LearningStrategy {
 public:
-  ModelStrategy(const ScheduleSpace &space, const StrategyOptions &options)
-      : HistoryStrategy(space, options) {
-    for (KnobValues &knobs : sample(maxPool)) {
-      places.emplace(knobsText(knobs), pool.size());
-      ModelPoint point = pointOf(knobs, logPredicted(knobs));
-      pool.push_back({std::move(knobs), std::move(point)});
-    }
-    complete = pool.size() < maxPool && space.size() <= sampledCombinations;
-    // Around 0, so that the prediction's share is learned apart from the offset.
-    for (const Candidate &candidate : pool)
-      center += candidate.point.logPredicted / static_cast<double>(pool.size());
-    for (Candidate &candidate : pool)
-      candidate.point.logPredicted -= center;
-    for (size_t i = 0; i < options.priors.size(); ++i)
-      addPriors(options.priors[i], i + 1);
-  }
+  using LearningStrategy::LearningStrategy;
 
 protected:
   std::optional<KnobValues> next() override {
-    for (; learned < history.size(); ++learned) {
-      points.push_back(
-          pointOf(history[learned].knobs, logPredicted(history[learned].knobs) - center));
-      takeOut(history[learned].knobs);
-    }
-    for (const KnobValues &knobs : pending)
-      takeOut(knobs);
-    const uint64_t stream = mixBits(options.seed) ^ mixBits(~seenCount());
-    const bool random =
-        seenCount() < founders ? seenCount() % 2 == 1 : randomUniform(stream, 0) < randomShare;
-    if (random)
+    learn();
+    if (randomNext())
       return nextRandom();
-
-    double best = infinity;
-    for (const Trial &trial : history)
-      best = std::min(best, trial.seconds);
-    const CostModel model = fit(best, randomUniform(stream, 1));
+    const CostModel model = fit(randomUniform(stream(), 1));
     std::vector<Candidate> more;
     if (!complete)
       more = neighbours();
     const Candidate *chosen = nullptr;
-    double chosenScore = -infinity;
+    double chosenScore = -std::numeric_limits<double>::infinity();
     for (const std::vector<Candidate> *candidates : {&pool, &more})
       for (const Candidate &candidate : *candidates) {
         if (candidate.out)
           continue;
-        const double value = score(model.guess(candidate.point), std::isfinite(best));
+        const double value = score(model, candidate.point);
         if (value > chosenScore) {
           chosenScore = value;
           chosen = &candidate;
@@ -99,106 +39,6 @@ protected:
   }
 
 private:
-  ModelPoint pointOf(const KnobValues &knobs, double logPredicted) const {
-    ModelPoint point;
-    point.logPredicted = logPredicted;
-    for (const Knob &knob : space.knobs) {
-      const double low = signedLog2(knob.values.front()), high = signedLog2(knob.values.back());
-      auto found = knobs.find(knob.name);
-      const double log = found == knobs.end() ? low : signedLog2(found->second);
-      point.powers.push_back(log);
-      // A user's pins may lie outside the values that a search tries.
-      point.logs.push_back(high > low ? std::clamp(2 * (log - low) / (high - low) - 1, -1.5, 1.5)
-                                      : 0);
-      point.steps.push_back(static_cast<double>(valueIndex(knob, knobs)));
-    }
-    return point;
-  }
-
-  void addPriors(std::span<const PriorTrial> trials, size_t kernel) {
-    double best = infinity;
-    for (const PriorTrial &trial : trials)
-      best = std::min(best, trial.seconds);
-    if (!(best > 0) || !std::isfinite(best))
-      return;
-    const double start = std::log(best);
-    for (const PriorTrial &trial : trials) {
-      const bool comparable = std::ranges::all_of(
-          space.knobs, [&](const Knob &knob) { return trial.knobs.contains(knob.name); });
-      if (!comparable || !(trial.predicted > 0) || !std::isfinite(trial.predicted) ||
-          priors.size() == maxPriors)
-        continue;
-      ModelPoint point = pointOf(trial.knobs, std::log(trial.predicted) - center);
-      point.kernel = kernel;
-      priors.push_back(
-          {std::move(point), std::min(std::log(trial.seconds) - start, worst), priorNoise});
-    }
-  }
-
-  void takeOut(const KnobValues &knobs) {
-    if (auto found = places.find(knobsText(knobs)); found != places.end())
-      pool[found->second].out = true;
-  }
-
-  /// One of the models that differ in what they assume, the more often the better the trials
-  /// confirm it. `draw` in [0, 1) chooses.
-  CostModel fit(double best, double draw) const {
-    std::vector<Observation> observations = priors;
-    if (std::isfinite(best)) {
-      const std::vector<size_t> order = ranking();
-      // The best half of what the solver takes, and of the others evenly spread ones: where it is
-      // slow has to be known, too.
-      const size_t room = maxObservations - priors.size(), kept = std::min(order.size(), room);
-      for (size_t i = 0; i < kept; ++i) {
-        const size_t half = room / 2;
-        const size_t rank = i < half || order.size() <= room
-                                ? i
-                                : half + (i - half) * (order.size() - half) / (room - half);
-        const double logTime = std::log(history[order[rank]].seconds / best);
-        observations.push_back({points[order[rank]], std::min(logTime, worst)});
-      }
-    }
-    std::vector<CostModel> models;
-    std::vector<double> shares;
-    double top = -infinity, sum = 0;
-    for (const CostModel::Prior &assumed : assumptions) {
-      models.emplace_back(observations, assumed);
-      top = std::max(top, models.back().evidence());
-      if (observations.empty())
-        return models.front();
-    }
-    for (const CostModel &model : models)
-      sum += shares.emplace_back(std::exp((model.evidence() - top) / temperature));
-    size_t chosen = 0;
-    for (draw = draw * sum - shares[0]; draw >= 0 && chosen + 1 < models.size();)
-      draw -= shares[++chosen];
-    if (pending.empty() || !std::isfinite(best))
-      return models[chosen];
-    // Schedules that are being measured are believed to take what is expected: a batch would crowd
-    // in one place otherwise.
-    for (const KnobValues &knobs : pending) {
-      ModelPoint point = pointOf(knobs, logPredicted(knobs) - center);
-      const double expected = models[chosen].guess(point).logTime;
-      observations.push_back({std::move(point), expected});
-    }
-    return {observations, assumptions[chosen]};
-  }
-
-  /// How much a schedule promises: its speed before anything was measured, then the logarithm of
-  /// the expected improvement on the best.
-  static double score(CostModel::Guess guess, bool measured) {
-    if (!measured)
-      return -guess.logTime;
-    const double deviation = boldness * guess.deviation + 1e-9;
-    const double margin = (-worthwhile - guess.logTime) / deviation;
-    // Far below, the improvement is nil in floating point; the order still matters.
-    if (margin < -6)
-      return -1000 + margin;
-    const double below = std::erfc(-margin / std::sqrt(2.0)) / 2;
-    const double density = std::exp(-margin * margin / 2) / std::sqrt(2 * M_PI);
-    return std::log(deviation * (margin * below + density) + 1e-300);
-  }
-
   /// The schedules one step away from the best three: where the space is too large to be ranked as
   /// a whole.
   std::vector<Candidate> neighbours() const {
@@ -215,20 +55,11 @@ private:
           knobs[knob.name] = knob.values[other];
           if (seen(knobs) || (space.check && !space.check(knobs)))
             continue;
-          ModelPoint point = pointOf(knobs, logPredicted(knobs) - center);
-          found.push_back({std::move(knobs), std::move(point)});
+          found.push_back(candidateOf(std::move(knobs)));
         }
       }
     return found;
   }
-
-  std::vector<Candidate> pool;
-  std::unordered_map<std::string, size_t> places; ///< in the pool, by schedule
-  bool complete = false;                          ///< the pool is the whole space
-  double center = 0;                              ///< mean log(predicted) of the pool
-  std::vector<Observation> priors;
-  std::vector<ModelPoint> points; ///< of the history
-  size_t learned = 0;             ///< trials of the history that have one
 };
 
 } // namespace

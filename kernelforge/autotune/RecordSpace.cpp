@@ -8,6 +8,8 @@
 #include <map>
 #include <random>
 
+#include <fmt/format.h>
+
 using namespace kernelforge;
 
 namespace {
@@ -24,6 +26,9 @@ struct Point {
 };
 
 } // namespace
+
+/// To five significant digits: more is beyond what a measurement tells.
+static double rounded(double number) { return std::stod(fmt::format("{:.5g}", number)); }
 
 static Status measurePoint(Measurement &measurement, Point &point, int rounds,
                            std::vector<double> &baseline) {
@@ -93,9 +98,12 @@ Expected<Json> kernelforge::recordSpace(const KernelProblem &problem, size_t poi
     const double seconds = point.failed ? 0 : point.ratio() * unit;
     if (!point.failed)
       best = std::min(best, seconds);
-    json["points"].push_back({{"schedule", point.knobs},
-                              {"seconds", point.failed ? Json() : Json(seconds)},
-                              {"predicted", space.predict(point.knobs)}});
+    Json row = Json::array();
+    for (const Knob &knob : space.knobs)
+      row.push_back(point.knobs.at(knob.name));
+    row.push_back(point.failed ? Json() : Json(rounded(seconds)));
+    row.push_back(rounded(space.predict(point.knobs)));
+    json["points"].push_back(std::move(row));
   }
   json["best_seconds"] = best;
   return json;

@@ -1,5 +1,6 @@
 #include "kernelforge/autotune/Replay.h"
 
+#include "kernelforge/support/CounterRandom.h"
 #include "kernelforge/support/Json.h"
 
 #include <algorithm>
@@ -13,28 +14,42 @@ static constexpr double infinity = std::numeric_limits<double>::infinity();
 static constexpr double longest = 1e9; // seconds; more is a defect of the file
 static constexpr std::string_view purpose = "recorded schedule space is not usable";
 
+namespace {
+
+/// Of the values alone: all schedules of a space have the same knobs.
+struct KnobValuesHash {
+  size_t operator()(const KnobValues &knobs) const {
+    uint64_t hash = 0;
+    for (const auto &[name, value] : knobs)
+      hash = mixBits(hash ^ static_cast<uint64_t>(value));
+    return hash;
+  }
+};
+
+} // namespace
+
 ReplaySpace kernelforge::makeReplaySpace(std::vector<Knob> knobs,
                                          std::span<const ReplayPoint> points) {
   ReplaySpace recorded;
-  std::unordered_map<std::string, double> predicted;
+  using Table = std::unordered_map<KnobValues, double, KnobValuesHash>;
+  Table predicted;
   recorded.best = infinity;
   for (const ReplayPoint &point : points) {
-    const std::string text = knobsText(point.knobs);
-    recorded.seconds[text] = point.seconds;
-    predicted[text] = point.predicted;
+    recorded.seconds[knobsText(point.knobs)] = point.seconds;
+    predicted[point.knobs] = point.predicted;
     recorded.best = std::min(recorded.best, point.seconds);
   }
   recorded.space.knobs = std::move(knobs);
   // One table for both rules and all copies of the space.
-  auto table = std::make_shared<const std::unordered_map<std::string, double>>(predicted);
+  auto table = std::make_shared<const Table>(std::move(predicted));
+  // Strategies walk all combinations: no text is made for each.
   recorded.space.check = [table](const KnobValues &values) -> Status {
-    const std::string text = knobsText(values);
-    if (!table->contains(text))
-      return unusable("schedule is not legal", text, "it is not in the recorded space");
+    if (!table->contains(values))
+      return unusable("schedule is not legal", "", "it is not in the recorded space");
     return {};
   };
   recorded.space.predict = [table](const KnobValues &values) {
-    auto found = table->find(knobsText(values));
+    auto found = table->find(values);
     return found == table->end() ? infinity : found->second;
   };
   return recorded;
@@ -67,23 +82,25 @@ static Expected<Knob> readKnob(const JsonView &view) {
 /// Checks that a point is a combination of the knobs' values: only such can be proposed.
 static Expected<ReplayPoint> readPoint(const JsonView &view, std::span<const Knob> knobs) {
   ReplayPoint point;
-  KF_TRY(JsonView schedule, view.object("schedule"));
-  KF_TRY(point.knobs, readSchedule(schedule));
-  if (point.knobs.size() != knobs.size())
-    return schedule.error(
-        fmt::format("it has {} knobs, the space has {}", point.knobs.size(), knobs.size()));
-  for (const Knob &knob : knobs) {
-    auto found = point.knobs.find(knob.name);
-    if (found == point.knobs.end())
-      return schedule.error(fmt::format("the knob {} is missing", knob.name));
-    if (!std::ranges::binary_search(knob.values, found->second))
-      return schedule.error(
-          fmt::format("{} = {} is none of the knob's values", knob.name, found->second));
+  KF_TRY(auto row, view.elements(knobs.size() + 2));
+  if (row.size() != knobs.size() + 2)
+    return view.error(fmt::format("it has {} numbers, {} knobs, seconds and predicted need {}",
+                                  row.size(), knobs.size(), knobs.size() + 2));
+  for (size_t k = 0; k < knobs.size(); ++k) {
+    KF_TRY(int64_t value, row[k].asInteger(INT32_MIN, INT32_MAX));
+    if (!std::ranges::binary_search(knobs[k].values, value))
+      return row[k].error(
+          fmt::format("{} = {} is none of the knob's values", knobs[k].name, value));
+    point.knobs[knobs[k].name] = value;
   }
-  KF_TRY(point.seconds, view.numberOr("seconds", 0, longest, infinity));
+  const JsonView &seconds = row[knobs.size()];
+  point.seconds = infinity;
+  if (!seconds.value().is_null()) {
+    KF_TRY(point.seconds, seconds.asNumber(0, longest));
+  }
   if (point.seconds == 0)
-    return view.error("\"seconds\" is 0");
-  KF_TRY(point.predicted, view.number("predicted", 0, longest));
+    return seconds.error("it took no time");
+  KF_TRY(point.predicted, row[knobs.size() + 1].asNumber(0, longest));
   return point;
 }
 

@@ -30,9 +30,10 @@ struct ReplaySpace {
 /// The space whose legal schedules are `points`, of which one at least did not fail.
 ReplaySpace makeReplaySpace(std::vector<Knob> knobs, std::span<const ReplayPoint> points);
 
-/// Reads a recorded space: {"problem", "cpu", "knobs": [{"name", "values"}], "points":
-/// [{"schedule", "seconds", "predicted"}], "best_seconds", "analytic"}; "seconds" null is a failed
-/// candidate. Unusable, naming the field, where it is not well-formed.
+/// Reads a recorded space: {"problem", "cpu", "knobs": [{"name", "values"}], "points": [[value of
+/// each knob, in the order of "knobs", ..., seconds, predicted]], "best_seconds", "analytic":
+/// {name: value}}; seconds null is a failed candidate. Other fields are for people. Unusable,
+/// naming the field, where it is not well-formed.
 Expected<ReplaySpace> parseReplaySpace(std::string_view text, std::string_view where);
 
 /// The same from a file.

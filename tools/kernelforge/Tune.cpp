@@ -166,15 +166,13 @@ static Expected<int> recordTruth(const TuneCommand &command, const Context &cont
   options.progress = showProgress;
   KF_TRY(Json space, recordSpace(*targets.front().problem, command.points, options));
   KF_CHECK(writeFileAtomically(command.recordTo, space.dump() + "\n"));
-  const std::string analytic = knobsText(targets.front().problem->space().analytic);
-  double analyticSeconds = 0;
-  for (const Json &point : space["points"])
-    if (point["schedule"].dump() == analytic && !point["seconds"].is_null())
-      analyticSeconds = point["seconds"];
-  print(fmt::format(
-      "{} points in {}; the best takes {:.1f} us, the analytic default {:.1f} us\n",
-      space["points"].size(), command.recordTo, space["best_seconds"].get<double>() * 1e6,
-      (analyticSeconds > 0 ? analyticSeconds : space["baseline_seconds"].get<double>()) * 1e6));
+  KF_TRY(ReplaySpace replayed, readReplaySpace(command.recordTo));
+  const auto analytic = replayed.seconds.find(knobsText(replayed.space.analytic));
+  const bool measured = analytic != replayed.seconds.end() && std::isfinite(analytic->second);
+  print(fmt::format("{} points in {}; the best takes {:.1f} us, the analytic default {:.1f} us\n",
+                    space["points"].size(), command.recordTo,
+                    space["best_seconds"].get<double>() * 1e6,
+                    (measured ? analytic->second : space["baseline_seconds"].get<double>()) * 1e6));
   return 0;
 }
 

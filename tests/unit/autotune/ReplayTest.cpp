@@ -13,10 +13,10 @@ namespace {
 constexpr std::string_view recorded = R"({"problem": "matmul 1x2x3", "cpu": "made-up",
   "knobs": [{"name": "mr", "values": [1, 2]}, {"name": "nr", "values": [8, 16, 32]}],
   "points": [
-    {"schedule": {"mr": 1, "nr": 8}, "seconds": 4.0, "predicted": 4},
-    {"schedule": {"mr": 1, "nr": 16}, "seconds": 2, "predicted": 3},
-    {"schedule": {"mr": 2, "nr": 8}, "seconds": 2.08, "predicted": 2},
-    {"schedule": {"mr": 2, "nr": 16}, "seconds": null, "predicted": 1}],
+    [1, 8, 4.0, 4],
+    [1, 16, 2, 3],
+    [2, 8, 2.08, 2],
+    [2, 16, null, 1]],
   "best_seconds": 2.0001, "analytic": {"mr": 1, "nr": 16}})";
 
 std::string replaced(std::string_view from, std::string_view to) {
@@ -52,13 +52,15 @@ TEST(Replay, RefusesDefects) {
       {"[1, 2]", "[]", "knobs[0]"},
       {"[1, 2]", "[2, 1]", "does not ascend"},
       {"\"name\": \"nr\"", "\"name\": \"mr\"", "there twice"},
-      {"\"mr\": 1, \"nr\": 8", "\"mr\": 1", "it has 1 knobs, the space has 2"},
-      {"\"mr\": 1, \"nr\": 8", "\"mr\": 1, \"kr\": 8", "the knob nr is missing"},
-      {"\"mr\": 1, \"nr\": 8", "\"mr\": 1, \"nr\": 9", "nr = 9 is none"},
-      {"\"mr\": 1, \"nr\": 8", "\"mr\": 1, \"nr\": 16", "a schedule twice"},
-      {"4.0", "-4.0", "points[0].seconds"},
-      {"4.0", "0", "\"seconds\" is 0"},
-      {"\"predicted\": 4", "\"predicted\": \"4\"", "points[0].predicted"},
+      {"[1, 8, 4.0, 4]", "[1, 4.0, 4]", "it has 3 numbers, 2 knobs, seconds and predicted need 4"},
+      {"[1, 8, 4.0, 4]", "{}", "points[0]"},
+      {"[1, 8, 4.0, 4]", "[1, 8.5, 4.0, 4]", "points[0][1]"},
+      {"[1, 8, 4.0, 4]", "[1, 9, 4.0, 4]", "nr = 9 is none"},
+      {"[1, 8, 4.0, 4]", "[1, 16, 4.0, 4]", "a schedule twice"},
+      {"4.0", "-4.0", "points[0][2]"},
+      {"4.0", "0", "it took no time"},
+      {"4.0, 4]", "4.0, \"4\"]", "points[0][3]"},
+      {"4.0, 4]", "4.0, null]", "points[0][3]"},
       {"2.0001", "1", "best_seconds"},
       {"\"cpu\"", "\"gpu\"", "cpu"}};
   for (const auto &[from, to, message] : defects) {

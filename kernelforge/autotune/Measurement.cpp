@@ -18,6 +18,9 @@ namespace {
 constexpr double sampleSeconds = 0.002;
 constexpr int firstRounds = 3;
 
+/// How often a candidate is measured again, or a worker started, after something killed the worker.
+constexpr int mostAttempts = 3;
+
 /// Samples are taken under a lock of the whole machine, so that tuners do not measure each other.
 std::optional<FileLock> lockMachine() {
   auto lock = FileLock::acquire("/tmp/kernelforge-measure.lock");
@@ -50,18 +53,24 @@ Expected<std::unique_ptr<Measurement>> Measurement::create(const KernelProblem &
 Status Measurement::startWorker() {
   if (worker->running())
     return {};
-  KF_CHECK(worker->start());
-  const WorkerAnswer answer = load(0, *baselineProgram);
-  if (answer.outcome != WorkerOutcome::Answered)
-    return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(), answer.why, "");
-  return {};
+  WorkerAnswer answer;
+  for (int i = 0; i < mostAttempts; ++i) {
+    KF_CHECK(worker->start());
+    answer = load(0, *baselineProgram);
+    if (answer.outcome != WorkerOutcome::Killed)
+      break;
+  }
+  if (answer.outcome == WorkerOutcome::Answered)
+    return {};
+  worker->stop();
+  return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(), answer.why, "");
 }
 
 WorkerAnswer Measurement::load(int slot, const Program &program) {
   Message message = programMessage(program);
   message.json["command"] = "load";
   message.json["slot"] = slot;
-  return worker->call(message, 30);
+  return worker->call(message, 20 + options.worker.answerSeconds);
 }
 
 Expected<Measurement::Compiled> Measurement::compile(const KnobValues &schedule) {
@@ -88,17 +97,28 @@ std::optional<std::string> Measurement::codeHash(const KnobValues &schedule) {
 
 /// Whether a command succeeded; what became of the candidate otherwise goes into the record.
 bool Measurement::answered(const WorkerAnswer &answer, Record &record) {
-  if (answer.outcome == WorkerOutcome::Answered)
+  killed = answer.outcome == WorkerOutcome::Killed;
+  switch (answer.outcome) {
+  case WorkerOutcome::Answered:
     return true;
-  record.status =
-      answer.outcome == WorkerOutcome::TimedOut ? RecordStatus::Timeout : RecordStatus::Crash;
+  case WorkerOutcome::TimedOut:
+    record.status = RecordStatus::Timeout;
+    break;
+  case WorkerOutcome::Refused: // memory, threads, the linker: the code itself did nothing
+  case WorkerOutcome::Killed:
+    record.status = RecordStatus::Unavailable;
+    break;
+  case WorkerOutcome::Crashed:
+    record.status = RecordStatus::Crash;
+    break;
+  }
   record.error = answer.why;
   return false;
 }
 
 bool Measurement::verify(int slot, int set, Record &record) {
   // A candidate may be far slower than the baseline; verifying also fills and compares memory.
-  const double seconds = 10 + 200 * baselineSeconds;
+  const double seconds = options.worker.answerSeconds + 200 * baselineSeconds;
   const WorkerAnswer answer =
       worker->call({{{"command", "verify"}, {"slot", slot}, {"set", set}}, {}}, seconds);
   if (!answered(answer, record))
@@ -131,7 +151,7 @@ bool Measurement::time(int rounds, Record &record) {
                                              {"rounds", rounds},
                                              {"sample_seconds", sampleSeconds}},
                                             {}},
-                                           10 + 20 * expected);
+                                           options.worker.answerSeconds + 20 * expected);
   if (!answered(answer, record))
     return false;
   const Json &samples = answer.json["samples_ns"];
@@ -176,19 +196,36 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   record.resources.spillBytes = stackBytes(artifact.code);
   record.compileMs = compiled->milliseconds;
 
+  const Record blank = record;
+  for (int i = 0; i < mostAttempts; ++i) {
+    record = blank;
+    KF_TRY(bool ok, attempt(*compiled->program, limit, rounds, record));
+    if (ok || !killed)
+      break;
+  }
+  // Code that wrote the wrong thing may have damaged the worker, too.
+  if (record.status == RecordStatus::WrongResult)
+    worker->stop();
+  return record;
+}
+
+/// Runs a candidate through verification and timing; false where it fails, or the worker does.
+Expected<bool> Measurement::attempt(const Program &program, double limit, int rounds,
+                                    Record &record) {
+  killed = false;
   KF_CHECK(startWorker());
   const int sets = static_cast<int>(problem.data().size());
-  if (!answered(load(1, *compiled->program), record) || !verify(1, 0, record))
-    return record;
+  if (!answered(load(1, program), record) || !verify(1, 0, record))
+    return false;
   if (!time(std::min(firstRounds, rounds), record))
-    return record;
+    return false;
   if (rounds > firstRounds && *record.ratio <= limit && !time(rounds - firstRounds, record))
-    return record;
+    return false;
   // A candidate may be right only once, or only on one input: look again.
   for (int set = sets - 1; set >= 0; --set)
     if (!verify(1, set, record))
-      return record;
+      return false;
   record.outputBits = lastBits;
   summarize(record);
-  return record;
+  return true;
 }

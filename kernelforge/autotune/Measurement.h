@@ -33,6 +33,7 @@ private:
 
   Expected<Compiled> compile(const KnobValues &schedule);
   Status startWorker();
+  Expected<bool> attempt(const Program &program, double limit, int rounds, Record &record);
   bool answered(const WorkerAnswer &answer, Record &record);
   WorkerAnswer load(int slot, const Program &program);
   bool verify(int slot, int set, Record &record);
@@ -49,6 +50,7 @@ private:
   KnobValues lastSchedule;    ///< that lastCompiled is of
   Compiled lastCompiled;
   std::string lastBits;
+  bool killed = false; ///< the worker was, during the last command
 };
 
 } // namespace kernelforge

@@ -16,7 +16,7 @@ namespace {
 
 /// Rounds of a candidate that may win, and of the final between the best few.
 constexpr int usualRounds = 9, finalRounds = 15;
-constexpr size_t finalists = 3;
+constexpr size_t finalists = 3, mostConfirmed = 16;
 
 /// A candidate this much slower than the best so far is hopeless: it gets no more rounds.
 constexpr double hopeless = 1.25;
@@ -31,10 +31,13 @@ public:
 
 private:
   Status loadRecords();
-  Expected<Record> evaluate(const KnobValues &schedule);
+  Expected<Record> evaluate(const KnobValues &schedule, bool mustRun = false);
   Status keep(Record record);
   Status finale();
+  Expected<bool> confirm(const std::string &schedule);
+  std::optional<Choice> winner() const;
   bool over() const;
+  Status interruption() const;
   double elapsed() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
@@ -67,11 +70,20 @@ bool Search::over() const {
   return options.patience > 0 && result.trials - lastBetter >= options.patience;
 }
 
+/// The error to end with where the search was asked to stop.
+Status Search::interruption() const {
+  if (!options.cancel || !options.cancel->load())
+    return {};
+  return makeError(ErrorKind::Interrupted, "tuning was interrupted", problem.name(),
+                   "it was asked to stop", "run it again to go on");
+}
+
 /// Keeps a record in the store and in memory.
 Status Search::keep(Record record) {
   record.strategy = options.strategy;
   record.seed = static_cast<int64_t>(options.seed);
   record.trial = result.trials;
+  record.created = recordTimeNow(); // the same in memory as on the disk: a choice may look at it
   if (Status status = store.append(record); !status && !warned) {
     spdlog::warn("{}", status.error().line());
     warned = true;
@@ -80,14 +92,17 @@ Status Search::keep(Record record) {
   return {};
 }
 
-/// The candidate's record: a known one of the same code and baseline, or a new one.
-Expected<Record> Search::evaluate(const KnobValues &schedule) {
+/// The candidate's record: a known one of the same code and baseline, or a new one. What `mustRun`
+/// is measured again where it once failed: the machine may have been busy or out of memory.
+Expected<Record> Search::evaluate(const KnobValues &schedule, bool mustRun) {
   const std::string text = knobsText(schedule);
   const std::optional<std::string> code = measurement->codeHash(schedule);
   const std::string baseline = "schedule " + knobsText(measurement->baseline());
   for (const Record &record : known)
     if (record.schedule == text && record.baseline == baseline &&
-        (!code || record.codeHash == *code))
+        record.codeHash == code.value_or("") &&       // none where it does not compile
+        record.status != RecordStatus::Unavailable && // nothing was learned
+        (!mustRun || record.status == RecordStatus::Ok))
       return record;
   ++result.measured;
   KF_TRY(Record record, measurement->measure(schedule, hopeless * best, usualRounds));
@@ -95,11 +110,13 @@ Expected<Record> Search::evaluate(const KnobValues &schedule) {
   return record;
 }
 
-/// Measures the best few candidates again, so that none wins by one lucky measurement.
+/// Measures the best few candidates again where no search has, so that none wins by one lucky
+/// measurement.
 Status Search::finale() {
   std::map<std::string, double> ratios; // by schedule
+  const std::string baseline = "schedule " + knobsText(measurement->baseline());
   for (const Record &record : known)
-    if (record.status == RecordStatus::Ok && record.ratio &&
+    if (record.status == RecordStatus::Ok && record.ratio && record.baseline == baseline &&
         record.samplesNs.size() >= static_cast<size_t>(usualRounds))
       ratios.try_emplace(record.schedule, *record.ratio);
   std::vector<std::pair<double, std::string>> order;
@@ -107,12 +124,43 @@ Status Search::finale() {
     order.emplace_back(ratio, schedule);
   std::sort(order.begin(), order.end());
   order.resize(std::min(order.size(), finalists));
-  for (const auto &[ratio, schedule] : order) {
-    KF_TRY(KnobValues knobs, parseKnobs(schedule, "records"));
-    KF_TRY(Record record, measurement->measure(knobs, HUGE_VAL, finalRounds));
-    KF_CHECK(keep(std::move(record)));
+  for (const auto &[ratio, schedule] : order)
+    KF_CHECK(confirm(schedule));
+  // On a busy machine these may fall behind another that was lucky.
+  for (size_t i = 0; i < mostConfirmed; ++i) {
+    const std::optional<Choice> choice = winner();
+    if (!choice)
+      break;
+    KF_TRY(bool measured, confirm(choice->record.schedule));
+    if (!measured)
+      break;
   }
   return {};
+}
+
+/// Measures a candidate over the rounds of the final, where no search has; whether it did.
+Expected<bool> Search::confirm(const std::string &schedule) {
+  KF_CHECK(interruption());
+  KF_TRY(KnobValues knobs, parseKnobs(schedule, "records"));
+  const std::string code = measurement->codeHash(knobs).value_or("");
+  const std::string baseline = "schedule " + knobsText(measurement->baseline());
+  const auto isFinal = [&](const Record &record) { // or will not have another
+    return record.schedule == schedule && record.baseline == baseline && record.codeHash == code &&
+           record.status != RecordStatus::Unavailable &&
+           (record.status != RecordStatus::Ok ||
+            record.samplesNs.size() >= static_cast<size_t>(finalRounds));
+  };
+  if (std::any_of(known.begin(), known.end(), isFinal))
+    return false;
+  KF_TRY(Record record, measurement->measure(knobs, HUGE_VAL, finalRounds));
+  KF_CHECK(keep(std::move(record)));
+  return true;
+}
+
+std::optional<Choice> Search::winner() const {
+  ChoiceOptions choosing;
+  choosing.analyticSchedule = knobsText(problem.space().analytic);
+  return choose(known, problem.key(), choosing);
 }
 
 Expected<TuneResult> Search::run() {
@@ -126,17 +174,14 @@ Expected<TuneResult> Search::run() {
          options.strategies.make(options.strategy, problem.space(), strategyOptions));
 
   // The baseline beside itself: what noise alone makes of a ratio, and a record that can win.
-  KF_TRY(Record baseline, evaluate(measurement->baseline()));
+  KF_TRY(Record baseline, evaluate(measurement->baseline(), /*mustRun=*/true));
   if (baseline.status != RecordStatus::Ok)
     return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(), baseline.error,
                      "");
-  const int measuredBefore = result.measured;
   if (options.start) // known from the start, not to be proposed
     strategy->tell(std::vector<Trial>{{measurement->baseline(), 1.0}});
   while (!over()) {
-    if (options.cancel && options.cancel->load())
-      return makeError(ErrorKind::Interrupted, "tuning was interrupted", problem.name(),
-                       "it was asked to stop", "run it again to go on");
+    KF_CHECK(interruption());
     std::vector<KnobValues> asked = strategy->ask(1);
     if (asked.empty())
       break;
@@ -155,11 +200,8 @@ Expected<TuneResult> Search::run() {
       options.progress({problem.name(), result.trials, options.trials, best, elapsed(),
                         options.seconds, record.schedule, std::string(statusName(record.status))});
   }
-  if (result.measured > measuredBefore)
-    KF_CHECK(finale());
-  ChoiceOptions choosing;
-  choosing.analyticSchedule = knobsText(problem.space().analytic);
-  std::optional<Choice> choice = choose(known, problem.key(), choosing);
+  KF_CHECK(finale());
+  std::optional<Choice> choice = winner();
   if (!choice)
     return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(),
                      "no candidate could be measured", "");

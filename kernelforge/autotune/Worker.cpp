@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <map>
 
@@ -62,8 +63,12 @@ public:
     Message message;
     while (receiveMessage(socket, message, -1) == Received::Message) {
       Json answer;
-      if (Status status = handle(message, answer); !status)
-        answer = {{"error", status.error().line()}};
+      try {
+        if (Status status = handle(message, answer); !status)
+          answer = {{"error", status.error().line()}};
+      } catch (const std::bad_alloc &) { // says nothing against the candidate
+        answer = {{"error", "out of memory"}};
+      }
       if (!sendMessage(socket, {answer, {}}))
         break;
     }
@@ -221,12 +226,14 @@ private:
       Executable &executable = *candidates.at(slot).timed;
       KF_CHECK(executable.run(bindings));
       auto start = Clock::now();
-      int64_t calls = 0;
-      do {
+      double each = HUGE_VAL; // the least: others on the machine must not make a sample shorter
+      for (int calls = 0; calls < 3 || (calls < 1000 && secondsSince(start) < sampleSeconds / 4);
+           ++calls) {
+        auto begin = Clock::now();
         KF_CHECK(executable.run(bindings));
-        ++calls;
-      } while (secondsSince(start) < sampleSeconds / 4 && calls < 1000);
-      const double each = std::max(secondsSince(start) / double(calls), 1e-8);
+        each = std::min(each, secondsSince(begin));
+      }
+      each = std::max(each, 1e-8);
       batches.push_back(std::clamp<int64_t>(std::llround(sampleSeconds / each), 1, 1'000'000));
     }
     std::vector<std::vector<double>> samples(slots.size());
@@ -262,6 +269,8 @@ Status kernelforge::runWorker(int socket, int dataDescriptor) {
     return {};
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);
+  // A terminal's interrupt goes to all its processes; the tuner ends its candidate, then stops.
+  ::signal(SIGINT, SIG_IGN);
   KF_TRY(SharedData data, SharedData::open(dataDescriptor));
   return Worker(socket, std::move(data)).serve();
 }

@@ -107,9 +107,10 @@ Status WorkerProcess::start() {
   }
   socket = ends[0];
   const WorkerAnswer answer = call({problem.description(), {}}, options.startSeconds);
-  if (answer.outcome != WorkerOutcome::Answered)
-    return makeError(ErrorKind::Failed, "tuning worker cannot be started", path, answer.why, "");
-  return {};
+  if (answer.outcome == WorkerOutcome::Answered)
+    return {};
+  stop(); // one that refused the problem is of no use
+  return makeError(ErrorKind::Failed, "tuning worker cannot be started", path, answer.why, "");
 }
 
 WorkerAnswer WorkerProcess::call(const Message &message, double seconds) {
@@ -126,8 +127,7 @@ WorkerAnswer WorkerProcess::call(const Message &message, double seconds) {
     return answer;
   }
   if (got == Received::Closed) {
-    answer.outcome = WorkerOutcome::Crashed;
-    answer.why = fate();
+    answer = fate();
   } else {
     answer.outcome = WorkerOutcome::TimedOut;
     answer.why = fmt::format("no answer in {:.3g} s", seconds);
@@ -136,7 +136,7 @@ WorkerAnswer WorkerProcess::call(const Message &message, double seconds) {
   return answer;
 }
 
-std::string WorkerProcess::fate() {
+WorkerAnswer WorkerProcess::fate() {
   int status = 0;
   pid_t ended = -1;
   for (int i = 0; i < 500 && ended == -1; ++i) { // it closed its socket, so it is about to end
@@ -149,11 +149,16 @@ std::string WorkerProcess::fate() {
     }
   }
   if (ended != process)
-    return "it closed its connection";
+    return {WorkerOutcome::Crashed, {}, "it closed its connection"};
   process = -1;
-  if (WIFSIGNALED(status))
-    return fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
-  return fmt::format("ended with code {}", WEXITSTATUS(status));
+  if (!WIFSIGNALED(status))
+    return {WorkerOutcome::Crashed, {}, fmt::format("ended with code {}", WEXITSTATUS(status))};
+  const int signal = WTERMSIG(status);
+  const bool outside =
+      signal == SIGKILL || signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
+  return {outside ? WorkerOutcome::Killed : WorkerOutcome::Crashed,
+          {},
+          fmt::format("killed by signal {} ({})", signal, ::strsignal(signal))};
 }
 
 void WorkerProcess::stop() {

@@ -14,14 +14,16 @@ struct WorkerOptions {
   std::filesystem::path executable; ///< the kernelforge program; empty: the one that runs
   uint64_t memoryBytes = 0;         ///< a worker's data segment at most; 0: no limit
   double startSeconds = 30;         ///< it must have taken the problem by then
+  double answerSeconds = 10;        ///< for a command, beside a multiple of the time it should take
 };
 
 /// How a command to a worker ended.
 enum class WorkerOutcome {
   Answered,
-  Refused, ///< it answered that it could not: the text says why
-  Crashed, ///< it died: the text says of what
-  TimedOut ///< it was killed
+  Refused,  ///< it answered that it could not: the text says why
+  Crashed,  ///< it died: the text says of what
+  Killed,   ///< it was ended from outside, by a signal that no code raises by itself
+  TimedOut, ///< it did not answer in time, and was killed
 };
 
 struct WorkerAnswer {
@@ -55,8 +57,11 @@ public:
   /// Starts the worker where none runs. Failed where it cannot be started.
   Status start();
 
-  /// True while a worker runs that holds what was loaded.
+  /// True while a worker runs that holds what was loaded, as far as is known.
   bool running() const { return process > 0; }
+
+  /// Ends the worker, if one runs.
+  void stop();
 
   /// Sends a command and waits for its answer. A worker that crashes or does not answer in
   /// `seconds` is gone afterwards, with all that was loaded.
@@ -65,8 +70,7 @@ public:
   pid_t pid() const { return process; }
 
 private:
-  void stop();
-  std::string fate(); ///< waits for a worker that is gone: what it died of
+  WorkerAnswer fate(); ///< waits for a worker that is gone: what it died of
 
   const WorkerProblem &problem;
   WorkerOptions options;

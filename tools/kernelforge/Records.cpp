@@ -94,6 +94,7 @@ static Expected<int> show(const RecordsCommand &command, const Context &context)
 
 static Expected<int> exportRecords(const RecordsCommand &command, const Context &context) {
   KF_TRY(RecordStore store, userStore());
+  KF_CHECK(recordsOf(store, command.key)); // an unknown key writes no file
   KF_TRY(uint64_t count, store.exportTo(command.file, [&](const Record &record) {
     return record.key.id().starts_with(command.key);
   }));
@@ -237,9 +238,12 @@ void cli::addRecords(CLI::App &app, Context &context) {
     return [options, run, &context] { return run(*options, context); };
   };
   const char *keyText = "id of a key, or its first digits";
+  const CLI::Validator isStatus = CLI::Validator(
+      [](std::string &text) { return statusFromName(text) ? "" : "there is no status " + text; },
+      "STATUS");
   CLI::App &lists = addAction(command, context, "list", "one line for each record", bind(list));
   lists.add_flag("--best", options->best, "the winners only");
-  lists.add_option("--status", options->status, "of that status only");
+  lists.add_option("--status", options->status, "of that status only")->check(isStatus);
   CLI::App &shows =
       addAction(command, context, "show", "all fields of a key's records", bind(show));
   shows.add_option("key", options->key, keyText)->required();
@@ -255,5 +259,5 @@ void cli::addRecords(CLI::App &app, Context &context) {
   imports.add_option("file", options->file, "what export wrote")->required();
   CLI::App &prunes = addAction(command, context, "prune", "removes records", bind(prune));
   prunes.add_option("--key", options->key, keyText);
-  prunes.add_option("--status", options->status, "of that status only");
+  prunes.add_option("--status", options->status, "of that status only")->check(isStatus);
 }

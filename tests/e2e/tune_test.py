@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""Tuning, its records and what uses them; many tuners at once, some of which are killed.
+
+    tune_test.py --bin build/release/bin
+    KERNELFORGE_TUNERS_SECONDS=60 tune_test.py --bin build/release/bin ManyTuners
+"""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cli
+from cli import CliTest, kernelforge, shown
+
+BLOCK = "d_model=64,heads=4,kv_heads=2,d_ff=96"
+KEY_FIELDS = [
+    "family", "kernel_hash", "problem", "target", "cpu_model", "toolchain", "threads", "affinity",
+]  # fmt: skip
+
+
+def sizes(m, n, k):
+    return ["-m", m, "-n", n, "-k", k, "--threads", 1]
+
+
+def compact(value):
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def signed(record):
+    """A record's line, with the key's id and the checksum of what it says now."""
+    fields = {name: value for name, value in record.items() if name != "checksum"}
+    key = compact({name: record[name] for name in KEY_FIELDS})
+    fields["key"] = hashlib.sha256(key.encode()).hexdigest()[:16]
+    body = compact(fields)[:-1]
+    checksum = hashlib.sha256(body.encode()).hexdigest()[:16]
+    return f'{body},"checksum":"{checksum}"}}\n'
+
+
+def lines_of(log):
+    """The whole lines of a log that is being written."""
+    text = log.read_bytes() if log.exists() else b""
+    return set(text[: text.rfind(b"\n") + 1].splitlines())
+
+
+class Tuning(CliTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.home = Path(os.environ["KERNELFORGE_HOME"])
+        done = kernelforge("tune", "--family", "matmul", *sizes(16, 48, 64), "--trials", 6,
+                           "--seed", 7, "--json")  # fmt: skip
+        assert done.returncode == 0, shown(done)
+        cls.tuned = json.loads(done.stdout)
+
+    def home_of(self, name):
+        """The environment with another home."""
+        return {**os.environ, "KERNELFORGE_HOME": str(self.folder / name)}
+
+    def test_what_tuning_says(self):
+        (kernel,) = self.tuned["kernels"]
+        self.assertEqual(kernel["family"], "matmul")
+        self.assertEqual((kernel["trials"], kernel["failed"]), (6, 0))
+        self.assertEqual(len(kernel["proposals"]), 6)
+        self.assertRegex(kernel["key"], "^[0-9a-f]{16}$")
+        self.assertEqual(self.tuned["records"], str(self.home / "records" / "records.jsonl"))
+        listed = self.answer("records", "list")
+        self.assertEqual(listed["torn_lines"], 0)
+        self.assertGreaterEqual(len(listed["records"]), 6)
+        for record in listed["records"]:
+            self.assertEqual((record["key"], record["status"]), (kernel["key"], "ok"))
+        best = self.answer("records", "list", "--best")["records"]
+        self.assertEqual([record["schedule"] for record in best], [kernel["schedule"]])
+        shown_lines = self.ok("records", "show", kernel["key"], "--json").splitlines()
+        self.assertEqual(len(shown_lines), len(listed["records"]))
+
+    def test_tuning_again_measures_nothing(self):
+        again = self.answer("tune", "--family", "matmul", *sizes(16, 48, 64), "--trials", 6,
+                            "--seed", 7)["kernels"][0]  # fmt: skip
+        self.assertEqual(again["measured"], 0)
+        for field in ("schedule", "proposals", "reason", "code_hash"):
+            self.assertEqual(again[field], self.tuned["kernels"][0][field])
+
+    def test_records_travel_and_are_replayed(self):
+        file = self.folder / "exported.jsonl"
+        count = self.answer("records", "export", file)["exported"]
+        other = self.home_of("imported")
+        counts = self.answer("records", "import", file, env=other)
+        self.assertEqual(counts, {"imported": count, "duplicates": 0, "damaged": 0})
+        counts = self.answer("records", "import", file, env=other)
+        self.assertEqual(counts, {"imported": 0, "duplicates": count, "damaged": 0})
+        kernel = self.tuned["kernels"][0]
+        replayed = self.answer("records", "explain", kernel["key"], env=other)
+        self.assertEqual(replayed["schedule"], kernel["schedule"])
+        self.assertEqual(replayed["code_hash"]["now"], replayed["code_hash"]["then"])
+        self.assertIs(replayed["stale"], False)
+        self.assertIs(replayed["output_bits_equal"], True)
+        self.assertIn("the same bits", self.ok("records", "explain", kernel["key"][:8], env=other))
+
+    def test_records_decide(self):
+        problem = ["benchmark-matmul", *sizes(16, 48, 64), "--mode", "correctness"]
+        row = self.answer(*problem)
+        self.assertEqual(row["schedule_source"], "record")
+        self.assertEqual(row["schedule"], self.tuned["kernels"][0]["schedule"])
+        near = self.answer("benchmark-matmul", *sizes(16, 56, 64), "--mode", "correctness")
+        self.assertEqual(near["schedule_source"], "transferred")
+        without = self.answer(*problem, env=self.home_of("empty"))
+        self.assertEqual(without["schedule_source"], "analytic")
+
+    def test_records_of_another_processor_do_not(self):
+        other = self.home_of("foreign")
+        log = self.home / "records" / "records.jsonl"
+        target = self.folder / "foreign" / "records"
+        target.mkdir(parents=True)
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        problem = ["benchmark-matmul", *sizes(16, 48, 64), "--mode", "correctness"]
+        for cpu, source in ((records[0]["cpu_model"], "record"), ("Abacus 9000", "analytic")):
+            lines = [signed({**record, "cpu_model": cpu}) for record in records]
+            (target / "records.jsonl").write_text("".join(lines))
+            listed = self.answer("records", "list", env=other)
+            self.assertEqual(listed["torn_lines"], 0)
+            self.assertEqual({r["cpu_model"] for r in listed["records"]}, {cpu})
+            row = self.answer(*problem, env=other)
+            self.assertEqual(row["schedule_source"], source)
+        key = json.loads(lines[0])["key"]
+        self.refused(3, "records", "explain", key, env=other, says="cpu_model")
+
+    def test_the_schedule_stage_says_where_schedules_are_from(self):
+        emit = ["emit-mlir", "--block", BLOCK, "--phase", "decode", "--threads", 1]
+        home = self.home_of("block")
+        module = self.folder / "block.mlir"
+        self.ok(*emit, "--stage", "fused", "-o", module, env=home)
+        kernels = [line.split("@")[1].split("(")[0] for line in module.read_text().splitlines()
+                   if line.strip().startswith("transformer.kernel")]  # fmt: skip
+        name = next(kernel for kernel in kernels if "matmul" in kernel)
+        tuned = self.answer("tune", module, "--kernel", name, "--trials", 2, "--threads", 1,
+                            env=home)["kernels"]  # fmt: skip
+        self.assertEqual([kernel["kernel"] for kernel in tuned], [name])
+        text = self.ok(*emit, "--stage", "scheduled", "--kernel", name, env=home)
+        self.assertIn('"record"', text)
+        self.assertIn(f'won in the record of key {tuned[0]["key"]}', text)
+        before = self.ok(*emit, "--stage", "scheduled", "--kernel", name, env=self.home_of("empty"))
+        self.assertNotIn('"record"', before)
+
+    def test_wrong_usage(self):
+        for arguments in (
+            ["tune"],
+            ["tune", "--family", "matmul"],
+            ["tune", "--family", "softmax"],
+            ["tune", "--family", "matmul", "--block", BLOCK],
+            ["tune", "x.mlir", "--family", "matmul", *sizes(1, 8, 8)],
+            ["tune", "/nonexistent.mlir"],
+            ["tune", "--family", "matmul", *sizes(1, 8, 8), "--trials", 0],
+            ["tune", "--family", "matmul", *sizes(1, 8, 8), "--seconds", -1],
+            ["tune", "--family", "matmul", *sizes(1, 8, 8), "--strategy", "guess"],
+            ["tune", "--family", "matmul", *sizes(1, 8, 8), "--kernel", "nobody"],
+            ["tune", "--family", "matmul", *sizes(1, 8, 8), "--start", '{"speed":1}'],
+            ["tune", "--family", "matmul", *sizes(1, 8, 8), "--start", "{"],
+            ["tune", "--family", "matmul", *sizes(1, 8, 33), "--weights", "q4_1"],
+            ["tune", "--replay", "/nonexistent.json"],
+            ["records"],
+            ["records", "show"],
+            ["records", "prune"],
+            ["records", "list", "--status", "splendid"],
+            ["records", "prune", "--status", "splendid"],
+        ):
+            with self.subTest(arguments):
+                self.refused(2, *arguments)
+
+    def test_unknown_keys(self):
+        for action in ("show", "explain"):
+            self.refused(3, "records", action, "0123456789abcdef", says="no such record")
+        self.refused(3, "records", "export", self.folder / "none.jsonl", "--key", "0123456789abcdef")
+        self.assertFalse((self.folder / "none.jsonl").exists())
+
+    def test_an_interrupt_keeps_the_records(self):
+        home = self.home_of("interrupted")
+        log = self.folder / "interrupted" / "records" / "records.jsonl"
+        line = [cli.BIN / "kernelforge", "tune", "--family", "matmul",
+                *map(str, sizes(16, 48, 64)), "--trials", "100000", "--json"]  # fmt: skip
+        # A terminal sends the signal to all processes of the group.
+        process = subprocess.Popen(line, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, start_new_session=True)  # fmt: skip
+        until = time.monotonic() + 60
+        while len(lines_of(log)) < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertEqual(json.loads(output)["error"]["code"], 130)
+        listed = self.answer("records", "list", env=home)
+        self.assertEqual(listed["torn_lines"], 0)
+        self.assertGreaterEqual(len(listed["records"]), 3)
+        self.assertEqual({record["status"] for record in listed["records"]}, {"ok"})
+
+
+class ManyTuners(CliTest):
+    """Eight tuners on one store, of which one is killed every second."""
+
+    count = 8
+
+    def start(self, seed):
+        return subprocess.Popen(
+            [cli.BIN / "kernelforge", "tune", "--family", "matmul", *map(str, sizes(8, 48, 64)),
+             "--seed", str(seed), "--strategy", "random", "--trials", "100000"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ours(self):
+        """Processes of this test's home: their command lines by id."""
+        found = {}
+        home = f"KERNELFORGE_HOME={os.environ['KERNELFORGE_HOME']}".encode()
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and int(entry.name) != os.getpid():
+                    if home in (entry / "environ").read_bytes().split(b"\0"):
+                        found[int(entry.name)] = (entry / "cmdline").read_bytes()
+            except OSError:
+                pass  # gone, or another user's
+        return found
+
+    def test_killed_tuners_cost_nothing(self):
+        seconds = float(os.environ.get("KERNELFORGE_TUNERS_SECONDS", "8"))
+        log = Path(os.environ["KERNELFORGE_HOME"]) / "records" / "records.jsonl"
+        chance = random.Random(1)
+        tuners = [self.start(seed) for seed in range(self.count)]
+        kills, seen, workers = 0, set(), 0
+        until = time.monotonic() + seconds
+        try:
+            while time.monotonic() < until:
+                time.sleep(1)
+                seen |= lines_of(log)
+                workers = max(workers, sum(b"tune-worker" in line for line in self.ours().values()))
+                i = chance.randrange(self.count)
+                self.assertIsNone(tuners[i].poll(), "a tuner ended by itself")
+                tuners[i].kill()
+                tuners[i].communicate()
+                kills += 1
+                tuners[i] = self.start(self.count + kills)
+            time.sleep(1)  # the last one has begun
+            for tuner in tuners:
+                tuner.send_signal(signal.SIGINT)
+            ends = [(tuner.communicate(timeout=60)[1], tuner.returncode) for tuner in tuners]
+        finally:
+            for tuner in tuners:
+                tuner.kill()
+                tuner.wait()
+        self.assertEqual({code for _, code in ends}, {130}, ends)
+        self.assertGreater(workers, 0)
+        end = time.monotonic() + 10
+        while self.ours() and time.monotonic() < end:
+            time.sleep(0.1)
+        self.assertEqual(self.ours(), {}, "processes were left behind")
+
+        final = lines_of(log)
+        self.assertTrue(seen <= final, "records were lost")
+        listed = self.answer("records", "list")
+        self.assertLessEqual(listed["torn_lines"], kills)
+        self.assertEqual(len(listed["records"]) + listed["torn_lines"], len(log.read_bytes().splitlines()))
+        self.assertEqual({record["status"] for record in listed["records"]}, {"ok"})
+        chosen = self.answer("tune", "--family", "matmul", *sizes(8, 48, 64), "--trials", 3)["kernels"][0]
+        self.assertEqual(chosen["failed"], 0)
+        self.assertTrue(chosen["schedule"])
+        print(f"{kills} kills in {seconds:.0f} s, {workers} workers at most, "
+              f"{len(listed['records'])} records of {len({r['seed'] for r in listed['records']})} "
+              f"searches, {listed['torn_lines']} torn lines; chosen: {chosen['reason']}",
+              file=sys.stderr)  # fmt: skip
+
+
+if __name__ == "__main__":
+    cli.run(sys.argv)

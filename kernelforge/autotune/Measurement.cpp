@@ -164,7 +164,16 @@ bool Measurement::time(int rounds, Record &record) {
   return true;
 }
 
+/// Whether samples of the baseline, whose code does not change, differ as only a preempted or
+/// throttled machine makes them differ: then ratios to them mean nothing.
+static bool isDisturbed(const std::vector<double> &baseline) {
+  const double middle = median(baseline);
+  return middle > 1.5 * *std::min_element(baseline.begin(), baseline.end()) ||
+         medianAbsoluteDeviation(baseline) > 0.25 * middle;
+}
+
 void Measurement::summarize(Record &record) const {
+  record.trusted = !isDisturbed(record.baselineNs);
   record.medianNs = median(record.samplesNs);
   record.madNs = medianAbsoluteDeviation(record.samplesNs);
   if (*record.medianNs > 0) {
@@ -221,6 +230,12 @@ Expected<bool> Measurement::attempt(const Program &program, double limit, int ro
     return false;
   if (rounds > firstRounds && *record.ratio <= limit && !time(rounds - firstRounds, record))
     return false;
+  if (isDisturbed(record.baselineNs)) { // once more, it may have been a moment
+    record.baselineNs.clear();
+    record.samplesNs.clear();
+    if (!time(rounds, record))
+      return false;
+  }
   // A candidate may be right only once, or only on one input: look again.
   for (int set = sets - 1; set >= 0; --set)
     if (!verify(1, set, record))

@@ -33,7 +33,8 @@ Expected<std::string> emitAssembly(mlir::ModuleOp module, const CpuTarget &targe
                                    std::string_view entry);
 
 /// Bytes of the stack frame that an object's functions take, all together. Emitters keep nothing
-/// on the stack, so it is what the compiler spilled, alignment included. 0 where the object does not
+/// on the stack, so it is what the compiler spilled, alignment included, but for up to 128 bytes
+/// below the stack pointer (the red zone of functions that call none). 0 where the object does not
 /// say.
 int64_t stackBytes(std::string_view object);
 

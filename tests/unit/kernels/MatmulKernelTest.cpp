@@ -136,10 +136,10 @@ TEST_P(Scheduled, RefusesIllegalOnes) {
   EXPECT_THAT(refusal("kc", 5000), HasSubstr("the nearest legal value is 4096"));
   EXPECT_THAT(refusal("pack", 2), HasSubstr("it is 2, but must be from 0 to 1"));
   EXPECT_THAT(refusal("mr", 4), HasSubstr("there is no such knob; known: "));
+  // Knobs that are left open get their analytic values.
   KnobValues incomplete = legal;
   incomplete.erase("nc");
-  EXPECT_THAT(lineOf(verifyMatmul(kernel, problem, {2, knobsText(incomplete)})),
-              HasSubstr("the schedule does not give it"));
+  EXPECT_TRUE(verifyMatmul(kernel, problem, {2, knobsText(incomplete)}));
   EXPECT_THAT(lineOf(verifyMatmul(kernel, problem, {2, "{"})), HasSubstr("schedule is not usable"));
 }
 

@@ -1,6 +1,7 @@
 #include "kernelforge/autotune/Measurement.h"
 
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
+#include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/LogFile.h"
 
@@ -48,6 +49,8 @@ Expected<std::unique_ptr<Measurement>> Measurement::create(const KernelProblem &
                      "its default schedule fails: " + record.error, "report this as a bug");
   return measurement;
 }
+
+std::string Measurement::baselineText() const { return baselineOf(knobsText(baselineKnobs)); }
 
 /// Starts the worker where it is gone, with the baseline in slot 0.
 Status Measurement::startWorker() {
@@ -188,7 +191,7 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   record.name = problem.name();
   record.schedule = knobsText(schedule);
   record.scheduleSource = schedule == problem.space().analytic ? "analytic" : "";
-  record.baseline = "schedule " + knobsText(baselineKnobs);
+  record.baseline = baselineText();
   record.inputs = "uniform[-1,1)";
   record.kernel = problem.text();
   record.run = problem.runText();

@@ -21,6 +21,7 @@ public:
   std::optional<std::string> codeHash(const KnobValues &schedule);
 
   const KnobValues &baseline() const { return baselineKnobs; }
+  std::string baselineText() const; ///< as records name it
 
 private:
   struct Compiled {

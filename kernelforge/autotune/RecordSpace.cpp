@@ -2,10 +2,8 @@
 #include "kernelforge/autotune/Measurement.h"
 
 #include "kernelforge/measure/Timing.h"
-#include "kernelforge/support/Host.h"
 
 #include <algorithm>
-#include <map>
 #include <random>
 
 #include <fmt/format.h>

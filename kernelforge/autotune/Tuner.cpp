@@ -97,7 +97,7 @@ Status Search::keep(Record record) {
 Expected<Record> Search::evaluate(const KnobValues &schedule, bool mustRun) {
   const std::string text = knobsText(schedule);
   const std::optional<std::string> code = measurement->codeHash(schedule);
-  const std::string baseline = "schedule " + knobsText(measurement->baseline());
+  const std::string baseline = measurement->baselineText();
   for (const Record &record : known)
     if (record.schedule == text && record.baseline == baseline &&
         record.codeHash == code.value_or("") &&       // none where it does not compile
@@ -114,7 +114,7 @@ Expected<Record> Search::evaluate(const KnobValues &schedule, bool mustRun) {
 /// measurement.
 Status Search::finale() {
   std::map<std::string, double> ratios; // by schedule
-  const std::string baseline = "schedule " + knobsText(measurement->baseline());
+  const std::string baseline = measurement->baselineText();
   for (const Record &record : known)
     if (record.status == RecordStatus::Ok && record.ratio && record.baseline == baseline &&
         record.samplesNs.size() >= static_cast<size_t>(usualRounds))
@@ -143,7 +143,7 @@ Expected<bool> Search::confirm(const std::string &schedule) {
   KF_CHECK(interruption());
   KF_TRY(KnobValues knobs, parseKnobs(schedule, "records"));
   const std::string code = measurement->codeHash(knobs).value_or("");
-  const std::string baseline = "schedule " + knobsText(measurement->baseline());
+  const std::string baseline = measurement->baselineText();
   const auto isFinal = [&](const Record &record) { // or will not have another
     return record.schedule == schedule && record.baseline == baseline && record.codeHash == code &&
            record.status != RecordStatus::Unavailable &&

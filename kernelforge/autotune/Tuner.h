@@ -24,10 +24,9 @@ struct TuneProgress {
 struct TuneOptions {
   std::string strategy = "model";
   uint64_t seed = 0;
-  int trials = 64;         ///< candidates at most, those taken from records included
-  double seconds = 0;      ///< at most; 0: no limit
-  int patience = 0;        ///< candidates without a better one before it ends; 0: no limit
-  bool verifyOnly = false; ///< for tests: correctness decides, nothing is timed for long
+  int trials = 64;    ///< candidates at most, those taken from records included
+  double seconds = 0; ///< at most; 0: no limit
+  int patience = 0;   ///< candidates without a better one before it ends; 0: no limit
 
   /// The baseline that all candidates are measured beside; the analytic default where it is not
   /// given. A search does not propose the analytic default where this is another.

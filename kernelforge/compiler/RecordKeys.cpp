@@ -20,3 +20,15 @@ RecordKey kernelforge::recordKey(transformer::KernelOp kernel, const CpuTarget &
   key.affinity = "none";
   return key;
 }
+
+static constexpr std::string_view baselinePrefix = "schedule ";
+
+std::string kernelforge::baselineOf(std::string_view schedule) {
+  return std::string(baselinePrefix) + std::string(schedule);
+}
+
+std::optional<std::string> kernelforge::scheduleOfBaseline(const Record &record) {
+  if (!record.baseline.starts_with(baselinePrefix))
+    return std::nullopt;
+  return record.baseline.substr(baselinePrefix.size());
+}

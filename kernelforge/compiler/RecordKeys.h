@@ -10,4 +10,9 @@ namespace kernelforge {
 /// The key of measurements of `kernel` on this machine with that target and thread count.
 RecordKey recordKey(transformer::KernelOp kernel, const CpuTarget &target, int threads);
 
+/// Record::baseline of what was measured beside the generated variant with `schedule` (canonical
+/// JSON), and back: nothing where a record was measured beside something else.
+std::string baselineOf(std::string_view schedule);
+std::optional<std::string> scheduleOfBaseline(const Record &record);
+
 } // namespace kernelforge

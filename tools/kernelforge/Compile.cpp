@@ -2,6 +2,7 @@
 #include "Commands.h"
 #include "FunctionRun.h"
 #include "ModuleText.h"
+#include "Rows.h"
 #include "TensorFiles.h"
 
 #include "kernelforge/compiler/KernelCompiler.h"
@@ -144,17 +145,9 @@ static Status benchKernels(FunctionRun &run, const Program &program, std::vector
 }
 
 static Json comparisonJson(const Comparison &comparison, const char *reference) {
-  const Accuracy &a = comparison.accuracy;
-  return {{"name", comparison.name},
-          {"reference", reference},
-          {"max_abs", a.maxAbs},
-          {"max_rel", a.maxRel},
-          {"l2_rel", a.l2Rel},
-          {"cosine_diff", a.cosineDiff},
-          {"nan", a.nan},
-          {"poisoned_left", a.poisonedLeft},
-          {"tolerance", a.tolerance},
-          {"pass", a.pass}};
+  Json json = accuracyJson(comparison.accuracy, reference);
+  json["name"] = comparison.name;
+  return json;
 }
 
 /// Verifies against the reference semantics, or against the files that the user expects.

@@ -1,5 +1,6 @@
 #include "MatmulRows.h"
 
+#include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/records/Choice.h"
 
 #include <fmt/format.h>
@@ -58,19 +59,6 @@ void cli::compareWithVendors(std::vector<MatmulMeasurement> &measured) {
 // JSON
 //===----------------------------------------------------------------------===//
 
-static Json accuracyJson(const MatmulConditions &c, const Accuracy &a) {
-  return {{"reference", "f64"},
-          {"rows", c.comparedRows},
-          {"max_abs", a.maxAbs},
-          {"max_rel", a.maxRel},
-          {"l2_rel", a.l2Rel},
-          {"cosine_diff", a.cosineDiff},
-          {"nan", a.nan},
-          {"poisoned_left", a.poisonedLeft},
-          {"tolerance", a.tolerance},
-          {"pass", a.pass}};
-}
-
 static Json ceilingsJson(const KernelCeilings &c) {
   return {{"fma_gflops", c.fma / 1e9}, {"read_gb_per_s", c.read / 1e9}};
 }
@@ -108,8 +96,11 @@ Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {
     row.update(
         {{"code_hash", details.codeHash},
          {"resources", {{"code_bytes", details.codeBytes}, {"spill_bytes", details.spillBytes}}}});
-  if (m.accuracy)
-    row.update({{"accuracy", accuracyJson(c, *m.accuracy)}, {"compile_ms", details.compileMs}});
+  if (m.accuracy) {
+    Json accuracy = accuracyJson(*m.accuracy, "f64");
+    accuracy["rows"] = c.comparedRows;
+    row.update({{"accuracy", accuracy}, {"compile_ms", details.compileMs}});
+  }
   if (m.timing)
     row.update(
         {{"samples_ns", m.timing->samples},
@@ -267,7 +258,7 @@ static Record recordOf(const MatmulConditions &c, const RecordKey &key, const Ma
   record.trusted = c.trusted();
   if (baseline) {
     // Named as tuning names it, so that its records and these are compared.
-    record.baseline = "schedule " + baseline->details.schedule;
+    record.baseline = baselineOf(baseline->details.schedule);
     const size_t rounds = std::min(m.timing->samples.size(), baseline->timing->samples.size());
     record.samplesNs.resize(rounds);
     record.baselineNs.assign(baseline->timing->samples.begin(),

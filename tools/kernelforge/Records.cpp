@@ -176,9 +176,8 @@ static Expected<int> explain(const RecordsCommand &command, const Context &conte
   KF_TRY(std::unique_ptr<KernelProblem> problem, KernelProblem::create(*kernels.begin(), options));
   KF_TRY(KnobValues schedule, parseKnobs(old.schedule, "records"));
   TuneOptions tuning;
-  const std::string prefix = "schedule ";
-  if (old.baseline.starts_with(prefix)) {
-    KF_TRY(tuning.start, parseKnobs(old.baseline.substr(prefix.size()), "records"));
+  if (const std::optional<std::string> baseline = scheduleOfBaseline(old)) {
+    KF_TRY(tuning.start, parseKnobs(*baseline, "records"));
   }
   KF_TRY(Record now, measureSchedule(*problem, schedule, tuning));
   if (now.status != RecordStatus::Ok)

@@ -9,7 +9,6 @@
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
-#include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/Paths.h"
 
@@ -135,8 +134,9 @@ static void showProgress(const TuneProgress &p) {
     return;
   const std::string left =
       p.allowed > 0 ? fmt::format(", {:.0f} s left", std::max(0.0, p.allowed - p.seconds)) : "";
-  fmt::print(stderr, "\r\x1b[Ktune {}: trial {} of {}, best {:.3f} of the default{}", p.kernel,
-             p.trial, p.trials, p.best, left);
+  const std::string of = p.allowed > 0 ? "" : fmt::format(" of {}", p.trials);
+  fmt::print(stderr, "\r\x1b[Ktune {}: trial {}{}, best {:.3f} of the default{}", p.kernel, p.trial,
+             of, p.best, left);
   std::fflush(stderr);
 }
 

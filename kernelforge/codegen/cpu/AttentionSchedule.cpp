@@ -36,7 +36,7 @@ struct Limits {
   std::string name;
   int64_t tileRows = 1;   ///< most rows of a register tile
   int64_t registers = 32; ///< that hold 16 f32
-  int64_t rows = 1, minRows = 1, sequences = 1, slots = 1;
+  int64_t rows = 1, minRows = 1, sequences = 1;
   int64_t kvHeads = 1, group = 1, keyDim = 1, valueDim = 1, threads = 1;
 
   /// Most vectors of a register tile of `mr` rows.
@@ -120,17 +120,17 @@ KnobValues analyticKnobs(const Limits &limits, bool oneRow) {
 /// Cycles of the busiest thread for rows that see a thousand keys: multiply-adds, exponentials, the
 /// packing of keys, and what tasks and phases cost.
 double predictCycles(const Limits &limits, const Knobs &knobs) {
-  constexpr double keys = 1024, exponential = 1.0, phase = 1500, perTask = 300;
+  constexpr double keys = 1024, phase = 1500, perTask = 300;
   const double dims = static_cast<double>(limits.keyDim + limits.valueDim) / lanes;
   const double stacked = static_cast<double>(knobs.queryBlock * limits.group);
   const double tile = std::ceil(stacked / double(knobs.mr)) * double(knobs.mr);
   const double vectors = 32.0 / double(limits.registers);
   // A small tile waits for its sums or for loads.
   const double busy = double(knobs.mr * knobs.nr) * vectors / 2;
-  const double loads = double(knobs.mr + knobs.nr * 1.0) * vectors / 2;
+  const double loads = double(knobs.mr + knobs.nr) * vectors / 2;
   const double efficiency = busy / std::max({busy, loads, 4.0});
   const double steps = std::ceil(keys / double(knobs.keyBlock));
-  double task = keys * (tile * (dims * vectors / 2 / efficiency + exponential / lanes * 12));
+  double task = keys * (tile * (dims * vectors / 2 / efficiency + 12.0 / lanes));
   task += steps * (tile * (dims * vectors + 20) + 50);
   if (knobs.queryBlock > 1)
     task += keys * dims * 4; // packing

@@ -19,9 +19,6 @@ using namespace kernelforge::transformer;
 
 namespace {
 
-int64_t roundUp(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-int64_t ceilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
-
 class MatmulEmitter {
 public:
   MatmulEmitter(ModuleOp module, KernelOp kernel, MatmulOp matmul, const CpuTarget &target,

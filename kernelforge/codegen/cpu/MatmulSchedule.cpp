@@ -5,7 +5,6 @@
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
 #include "kernelforge/codegen/cpu/Weights.h"
-#include "kernelforge/support/Host.h"
 
 #include "llvm/ADT/EquivalenceClasses.h"
 #include "llvm/ADT/SmallSet.h"
@@ -25,9 +24,6 @@ namespace {
 /// search tries it.
 constexpr int64_t maxRegisterRows = 4, maxSearchedRegisterRows = 16;
 constexpr int64_t maxSplits = 64, maxBlock = int64_t(1) << 20;
-
-int64_t roundUp(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-int64_t ceilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
 /// Segments of `matmul` that `value` is computed from.
 void collectSegments(MatmulOp matmul, Value value, llvm::SmallSet<unsigned, 4> &segments) {
@@ -180,8 +176,7 @@ SmallVector<RegisterTile> usualTiles(const Limits &limits, bool panel) {
 
 /// The analytic schedule: of the usual tiles and of tasks of about 64 columns, whole heads, and up
 /// to 192 rows, those that leave the busiest thread the least work; unpacking a panel costs about
-/// as much as 8 rows of it. A panel fits in the first-level cache, which costs little where the
-/// second is fast and gains much where it is not. Rows are read where they lie if that is possible.
+/// as much as 8 rows of it. Rows are read where they lie if that is possible.
 KnobValues analyticKnobs(const Limits &limits, bool panel) {
   const int64_t narrowest = roundUp(limits.widest(), lanes) / lanes;
   RegisterTile tile{};

@@ -8,6 +8,9 @@
 
 namespace kernelforge::cpu::matmul {
 
+inline int64_t roundUp(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+inline int64_t ceilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
+
 /// Knobs of a matmul's schedule.
 struct Knobs {
   bool panel;       ///< unpack = panel (1) or registers (0)

@@ -1,10 +1,11 @@
 # A room is one folder of kernelforge/ built as one static library: every *.cpp in it.
 
-# kf_add_room(NAME [MLIR] [EXTRA dirs...] [DEPENDS libraries...])
+# kf_add_room(NAME [MLIR] [TEXT] [EXTRA dirs...] [DEPENDS libraries...])
 #   MLIR   the room uses MLIR: its headers, the precompiled header, its libraries
+#   TEXT   the room has no MLIR, and the precompiled header of text and JSON
 #   EXTRA  sub-folders whose sources belong to the room
 function(kf_add_room name)
-  cmake_parse_arguments(ROOM "MLIR" "" "EXTRA;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ROOM "MLIR;TEXT" "" "EXTRA;DEPENDS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cpp *.h)
   foreach(dir ${ROOM_EXTRA})
     file(GLOB more CONFIGURE_DEPENDS ${dir}/*.cpp ${dir}/*.h)
@@ -16,7 +17,9 @@ function(kf_add_room name)
   target_include_directories(kf_${name} PUBLIC ${CMAKE_SOURCE_DIR})
   if(ROOM_MLIR)
     target_link_libraries(kf_${name} PUBLIC kf_mlir)
-    target_precompile_headers(kf_${name} REUSE_FROM kf_pch)
+    target_precompile_headers(kf_${name} REUSE_FROM kf_pch_mlir)
+  elseif(ROOM_TEXT)
+    target_precompile_headers(kf_${name} REUSE_FROM kf_pch_text)
   endif()
 endfunction()
 
@@ -35,7 +38,10 @@ function(kf_add_unit_test room)
     KERNELFORGE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
   if(TEST_MLIR)
     target_link_libraries(${room}-test PRIVATE kf_mlir)
-    target_precompile_headers(${room}-test REUSE_FROM kf_pch)
+    target_precompile_headers(${room}-test REUSE_FROM kf_pch_mlir_test)
+  else()
+    target_precompile_headers(${room}-test REUSE_FROM kf_pch_test)
   endif()
+  target_compile_options(${room}-test PRIVATE ${KERNELFORGE_TEST_OPTIONS})
   add_test(NAME unit-${room} COMMAND ${room}-test)
 endfunction()

@@ -18,7 +18,7 @@ public:
   void write(const Value &value, size_t level) {
     budget.step();
     if (auto *text = value.text())
-      put(derived(quoted(text->bytes), *text));
+      put(derived(inQuotes(text->bytes), *text));
     else if (auto *list = value.sequence())
       writeItems("[", "]", list->items.size(), level,
                  [&](size_t i) { write(list->items[i], level + 1); });
@@ -80,7 +80,7 @@ private:
     writeItems("{", "}", map.entries.size(), level, [&](size_t i) {
       const auto &[key, value] = map.entries[style.sortKeys ? order[i] : i];
       if (auto *text = key.text())
-        put(derived(quoted(text->bytes), *text));
+        put(derived(inQuotes(text->bytes), *text));
       else
         put("\"" + scalar(key) + "\"");
       put(style.keySeparator);
@@ -88,7 +88,7 @@ private:
     });
   }
 
-  std::string quoted(std::string_view text) const {
+  std::string inQuotes(std::string_view text) const {
     std::string out = "\"";
     for (size_t i = 0; i < text.size();) {
       Utf8Step step = decodeUtf8(text.substr(i));

@@ -130,7 +130,7 @@ std::string floatText(double value) {
 namespace {
 
 /// Python's repr() of a string, without the marks.
-std::string quoted(std::string_view text) {
+std::string inQuotes(std::string_view text) {
   bool single = text.find('\'') != text.npos && text.find('"') == text.npos;
   char quote = single ? '"' : '\'';
   std::string out(1, quote);
@@ -165,7 +165,7 @@ public:
   void print(const Value &value) {
     budget.step();
     if (auto *text = value.text())
-      return put(derived(quoted(text->bytes), *text));
+      return put(derived(inQuotes(text->bytes), *text));
     if (auto *list = value.sequence()) {
       put(list->isTuple ? "(" : "[");
       for (size_t i = 0; i < list->items.size(); ++i) {

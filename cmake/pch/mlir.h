@@ -1,4 +1,4 @@
-// Precompiled header of the rooms that use MLIR. Only what most of them need.
+// Of the rooms that use MLIR. Only what most of them need.
 #pragma once
 #include <map>
 #include <memory>

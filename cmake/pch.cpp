@@ -1,1 +1,0 @@
-// Nothing: this file carries the precompiled header that the MLIR rooms reuse.

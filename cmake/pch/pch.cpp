@@ -1,0 +1,1 @@
+// Nothing: this file carries a precompiled header that others reuse.

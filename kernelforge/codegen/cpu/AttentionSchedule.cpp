@@ -50,8 +50,8 @@ Limits limitsOf(KernelOp kernel, AttentionOp op, const CpuTarget &target, int64_
   limits.name = kernelName(kernel);
   limits.tileRows = maxTileRows(target);
   limits.registers = vectorRegisters(target);
-  std::tie(limits.minRows, limits.rows) = rowsRange(kernel, op.getQuery().getType());
-  limits.sequences = rowsRange(kernel, op.getLengths().getType()).second;
+  std::tie(limits.minRows, limits.rows) = plannedRows(kernel, op.getQuery().getType());
+  limits.sequences = plannedRows(kernel, op.getLengths().getType()).second;
   limits.kvHeads = op.getKeys().getType().getHeads();
   limits.group = int64_t(op.getHeads()) / limits.kvHeads;
   limits.keyDim = op.getKeys().getType().getDim();

@@ -146,10 +146,17 @@ Status cpu::checkRowwise(KernelOp kernel) { return Checker(kernel).check(); }
 //===----------------------------------------------------------------------===//
 
 void RowExpressions::forEachVector(Value row, int64_t width,
-                                   llvm::function_ref<void(const Position &)> body) {
-  const int64_t whole = width / lanes * lanes;
-  if (whole > 0)
-    k.loop(k.c(0), k.c(whole), lanes, [&](Value col) { body({row, col, {}, {}}); });
+                                   llvm::function_ref<void(const Position &)> body,
+                                   int64_t unroll) {
+  const int64_t whole = width / lanes * lanes, step = lanes * unroll;
+  const int64_t unrolled = whole / step * step;
+  if (unrolled > 0)
+    k.loop(k.c(0), k.c(unrolled), step, [&](Value col) {
+      for (int64_t i = 0; i < unroll; ++i)
+        body({row, i == 0 ? col : k.add(col, i * lanes), {}, {}});
+    });
+  if (unrolled < whole)
+    k.loop(k.c(unrolled), k.c(whole), lanes, [&](Value col) { body({row, col, {}, {}}); });
   if (whole < width)
     body({row, k.c(whole), {}, k.firstLanes(k.c(width - whole))});
 }

@@ -44,9 +44,10 @@ public:
   mlir::Value evaluate(mlir::Value value, const Position &position);
 
   /// Positions of a row of `width` columns, sixteen at a time, the last one masked where width is
-  /// no multiple of 16. `body` is emitted once in a loop, and once more for the tail.
+  /// no multiple of 16. `body` is emitted `unroll` times in a loop, once in a loop over what that
+  /// leaves, and once for the tail.
   void forEachVector(mlir::Value row, int64_t width,
-                     llvm::function_ref<void(const Position &)> body);
+                     llvm::function_ref<void(const Position &)> body, int64_t unroll = 1);
 
   /// What the kernel's body stores: yields and cache appends, with the value that each stores.
   struct Sink {

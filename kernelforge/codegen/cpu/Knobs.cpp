@@ -87,3 +87,9 @@ std::pair<int64_t, int64_t> cpu::rowsRange(KernelOp kernel, Type type) {
       return {kernel.getSize(i).getMin(), kernel.getSize(i).getMax()};
   return {tensor.getDimSize(0), tensor.getDimSize(0)};
 }
+
+std::pair<int64_t, int64_t> cpu::plannedRows(KernelOp kernel, Type type) {
+  constexpr int64_t most = int64_t(1) << 30;
+  const auto [least, largest] = rowsRange(kernel, type);
+  return {std::min(least, most), std::min(largest, most)};
+}

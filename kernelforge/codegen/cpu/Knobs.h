@@ -43,4 +43,8 @@ std::string kernelName(transformer::KernelOp kernel);
 /// {min, max}, equal where it is static.
 std::pair<int64_t, int64_t> rowsRange(transformer::KernelOp kernel, mlir::Type type);
 
+/// The same for choosing a schedule: at most 2^30. More rows change no choice, and what is computed
+/// from fewer stays in range.
+std::pair<int64_t, int64_t> plannedRows(transformer::KernelOp kernel, mlir::Type type);
+
 } // namespace kernelforge::cpu

@@ -68,7 +68,7 @@ struct Limits {
 Limits limitsOf(KernelOp kernel, MatmulOp matmul, const CpuTarget &target, int64_t threads) {
   Limits limits;
   limits.name = kernelName(kernel);
-  limits.rows = rowsRange(kernel, matmul.getInput().getType()).second;
+  limits.rows = plannedRows(kernel, matmul.getInput().getType()).second;
   limits.depth = matmul.getK();
   kernel.walk([&](RopeOp rope) {
     limits.columns = std::lcm(limits.columns, static_cast<int64_t>(rope.getHeadDim()));

@@ -16,8 +16,8 @@ namespace {
 
 using Sink = RowExpressions::Sink;
 
-constexpr StringLiteral rowsPerTask = "rows_per_task";
-constexpr int64_t maxRowsPerTask = 1 << 20;
+constexpr StringLiteral rowsPerTask = "rows_per_task", unrollName = "unroll";
+constexpr int64_t maxRowsPerTask = 1 << 20, maxUnroll = 8;
 
 PackOp packOf(const Sink &sink) { return sink.value.getDefiningOp<PackOp>(); }
 
@@ -76,7 +76,7 @@ Status check(KernelOp kernel) {
 /// The largest number of rows that a phase can have, and what one row takes: elements.
 std::pair<int64_t, int64_t> extentOf(KernelOp kernel, const Stores &stores) {
   auto type = cast<RankedTensorType>(stores[0].value.getType());
-  int64_t rows = rowsRange(kernel, type).second, width = 0;
+  int64_t rows = plannedRows(kernel, type).second, width = 0;
   for (const Sink &sink : stores)
     width += cast<RankedTensorType>(sink.value.getType()).getDimSize(1);
   return {rows, width};
@@ -84,14 +84,23 @@ std::pair<int64_t, int64_t> extentOf(KernelOp kernel, const Stores &stores) {
 
 bool packs(KernelOp kernel) { return !kernel.getBody().getOps<PackOp>().empty(); }
 
-Expected<int64_t> readRowsPerTask(const std::string &name, const KnobValues &values, int64_t unit) {
+struct Knobs {
+  int64_t rowsPerTask; ///< whole vectors of rows where a weight is packed
+  int64_t unroll;      ///< vectors of a row that a step of the loop over it computes
+};
+
+Expected<Knobs> readKnobs(const std::string &name, const KnobValues &values, bool packs) {
+  const int64_t unit = packs ? lanes : 1;
   KnobReader read(name, values);
-  KF_CHECK(read.checkNames({rowsPerTask}));
-  return read.get(rowsPerTask, unit, maxRowsPerTask, unit);
+  KF_CHECK(read.checkNames({rowsPerTask, unrollName}));
+  Knobs knobs{};
+  KF_TRY(knobs.rowsPerTask, read.get(rowsPerTask, unit, maxRowsPerTask, unit));
+  KF_TRY(knobs.unroll, read.get(unrollName, 1, packs ? 1 : maxUnroll));
+  return knobs;
 }
 
 /// Computes one row. Stores of one width share a loop and with it what they read.
-void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores) {
+void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores, int64_t unroll) {
   SmallVector<Value> values;
   for (const Sink &sink : stores)
     values.push_back(sink.value);
@@ -100,9 +109,9 @@ void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores) {
   for (const Sink &sink : stores)
     byWidth[cast<RankedTensorType>(sink.value.getType()).getDimSize(1)].push_back(sink);
   for (auto &[width, together] : byWidth)
-    rows.forEachVector(row, width, [&, &sinks = together](const Position &position) {
-      rows.store(sinks, position);
-    });
+    rows.forEachVector(
+        row, width,
+        [&, &sinks = together](const Position &position) { rows.store(sinks, position); }, unroll);
 }
 
 } // namespace
@@ -114,18 +123,19 @@ Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const CpuTarget 
   constexpr int64_t tasksPerThread = 4, leastElements = 4096;
   const int64_t unit = packs(kernel) ? lanes : 1;
   threads = std::max<int64_t>(threads, 1);
-  int64_t usual = 1, mostRows = 1, elements = 0;
+  int64_t usual = 1, mostRows = 1;
+  double elements = 0;
   for (const Stores &stores : phasesOf(kernel)) {
     auto [rows, width] = extentOf(kernel, stores);
     int64_t shared = rows / (threads * tasksPerThread);
     usual = std::max({usual, shared, leastElements / std::max<int64_t>(width, 1)});
     mostRows = std::max(mostRows, rows);
-    elements = std::max(elements, rows * width);
+    elements = std::max(elements, double(rows) * double(width));
   }
   usual = std::min((usual + unit - 1) / unit * unit, maxRowsPerTask);
 
   ScheduleSpace space;
-  space.analytic = {{rowsPerTask.str(), usual}};
+  space.analytic = {{rowsPerTask.str(), usual}, {unrollName.str(), 1}};
   space.complete = [analytic = space.analytic](KnobValues given) {
     given.insert(analytic.begin(), analytic.end());
     return given;
@@ -135,16 +145,20 @@ Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const CpuTarget 
     values.push_back(value);
   std::sort(values.begin(), values.end());
   values.erase(std::unique(values.begin(), values.end()), values.end());
-  space.knobs = {{rowsPerTask.str(), std::move(values), "rows of a task"}};
-  space.check = [name = kernelName(kernel), unit](const KnobValues &values) -> Status {
-    KF_TRY(int64_t rows, readRowsPerTask(name, values, unit));
-    (void)rows;
-    return {};
+  space.knobs = {
+      {rowsPerTask.str(), std::move(values), "rows of a task"},
+      {unrollName.str(),
+       packs(kernel) ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 2, 4, maxUnroll},
+       "vectors of a row in a step of its loop"}};
+  space.check = [name = kernelName(kernel),
+                 packed = packs(kernel)](const KnobValues &values) -> Status {
+    return readKnobs(name, values, packed).transform([](const Knobs &) {});
   };
   space.predict = [mostRows, elements, threads](const KnobValues &values) {
     const int64_t perTask = values.at(rowsPerTask.str());
     const int64_t tasks = (mostRows + perTask - 1) / perTask;
-    const double task = double(elements) * double(perTask) / double(mostRows) / 4 + 200;
+    const double loop = 1 + 0.25 / double(values.at(unrollName.str())); // a step counts and jumps
+    const double task = elements * double(perTask) / double(mostRows) / 4 * loop + 200;
     return double((tasks + threads - 1) / threads) * task / 3e9;
   };
   return space;
@@ -153,9 +167,9 @@ Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const CpuTarget 
 Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,
                                   StringRef entry) {
   KF_CHECK(check(kernel));
-  const int64_t unit = packs(kernel) ? lanes : 1;
   KF_TRY(KnobValues values, knobsOf(kernel));
-  KF_TRY(const int64_t perTask, readRowsPerTask(kernelName(kernel), values, unit));
+  KF_TRY(const Knobs knobs, readKnobs(kernelName(kernel), values, packs(kernel)));
+  const int64_t perTask = knobs.rowsPerTask;
 
   KernelBuilder k(module, kernel, target, entry);
   RowExpressions rows(k);
@@ -178,7 +192,7 @@ Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const CpuTar
       return emitPackRows(k, pack, k.argument(pack.getInput()), k.result(stores[0].resultIndex),
                           first, perTask);
     Value last = k.min(k.add(first, perTask), k.rows(stores[0].value.getType()));
-    k.loop(first, last, 1, [&](Value row) { emitRow(rows, row, stores); });
+    k.loop(first, last, 1, [&](Value row) { emitRow(rows, row, stores, knobs.unroll); });
   });
   k.finish();
   return launching;

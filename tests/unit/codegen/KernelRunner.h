@@ -87,7 +87,7 @@ std::vector<std::string> runnableLevels();
 CompiledKernel compileOrDie(const std::string &text, const std::string &level,
                             const Knobs &knobs = {}, int64_t threads = 2);
 
-/// Random values, normal with the deviation given; the same for the same seed.
+/// Random values, about normal with the deviation given; the same for the same seed.
 std::vector<float> randomFloats(size_t count, uint64_t seed, float deviation = 1.0f);
 
 /// The same values in double.

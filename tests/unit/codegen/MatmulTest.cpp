@@ -59,9 +59,10 @@ std::vector<double> product(const std::vector<double> &x, const TestWeight &weig
   std::vector<double> y(m * n);
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {
+      const double *row = &x[i * k], *column = &weight.values[j * k]; // plain: this is not optimised
       double sum = 0;
       for (int64_t l = 0; l < k; ++l)
-        sum += x[i * k + l] * weight.values[j * k + l];
+        sum += row[l] * column[l];
       y[i * n + j] = sum;
     }
   return y;

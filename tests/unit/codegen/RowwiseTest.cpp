@@ -117,8 +117,9 @@ TEST_P(RowwiseOps, EqualTheReference) {
   const OpCase &op = GetParam();
   for (int64_t width : widths)
     for (const std::string &level : runnableLevels()) {
-      CompiledKernel kernel = compileOrDie(rowsKernel(width, ", %a: !vector, %b: !vector", op.body),
-                                           level, {{"rows_per_task", 2}});
+      CompiledKernel kernel =
+          compileOrDie(rowsKernel(width, ", %a: !vector, %b: !vector", op.body), level,
+                       {{"rows_per_task", 2}, {"unroll", width == 576 ? 5 : 2}});
       EXPECT_THAT(*undefinedSymbols(kernel.object), testing::IsEmpty());
       for (int64_t rows : {1, 2, 5}) {
         const auto count = static_cast<size_t>(rows * width);
@@ -320,6 +321,9 @@ TEST(Rowwise, IllegalSchedulesAreRefused) {
   EXPECT_THAT(errorOf(packKernel(ElementType::Q4_1, 40, 64), {{"rows_per_task", 30}}),
               testing::AllOf(HasSubstr("multiple of 16"), HasSubstr("it is 30"),
                              HasSubstr("nearest legal value is 32")));
+  EXPECT_THAT(
+      errorOf(packKernel(ElementType::Q4_1, 40, 64), {{"rows_per_task", 32}, {"unroll", 2}}),
+      testing::AllOf(HasSubstr("knob unroll"), HasSubstr("nearest legal value is 1")));
 }
 
 TEST(Rowwise, UnsupportedKernelsAreRefused) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same weights in every file format give the same tokens.
 
-    formats_test.py --kernelforge PATH [--model SMOLLM2.gguf] [-- options of every call]
+    formats_test.py --kernelforge PATH [--model SMOLLM2.gguf] [--tokens N] [-- options of every call]
 
 A tiny llama with goldens of its own, and the first layers of SmolLM2 where its file is there, are
 written as safetensors (f32 and bf16, one file and three shards) by the `safetensors` library and
@@ -20,12 +20,12 @@ import numpy as np
 from product import DATA, Product, find_model
 
 TOLERANCE = 2e-4  # of the largest |logit|
-NEW_TOKENS = 48
 
 
 class FormatsTest(unittest.TestCase):
     product = None
     smollm2 = None
+    tokens = 0
 
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="kernelforge-formats-"))
@@ -57,9 +57,9 @@ class FormatsTest(unittest.TestCase):
                 worst = np.max(np.abs(logits - golden["logits"]) / scale)
                 print(f"{name}: worst difference {worst:.2e} x max |logit|")
                 self.assertLessEqual(worst, TOLERANCE)
-                answer = self.product.generate(path, prompt, NEW_TOKENS, "--ignore-eos")
+                answer = self.product.generate(path, prompt, self.tokens, "--ignore-eos")
                 first_ids = first_ids or answer["token_ids"]
-                self.assertEqual(len(answer["token_ids"]), NEW_TOKENS)
+                self.assertEqual(len(answer["token_ids"]), self.tokens)
                 self.assertEqual(answer["token_ids"], first_ids)
 
     def test_truncated_smollm2(self):
@@ -74,7 +74,7 @@ class FormatsTest(unittest.TestCase):
         for bf16 in (False, True):
             ids = {}
             for name, path in self.variants(weights, config, vocabulary, (bf16,)):
-                answer = self.product.generate(path, prompt, NEW_TOKENS, "--ignore-eos")
+                answer = self.product.generate(path, prompt, self.tokens, "--ignore-eos")
                 ids[name] = answer["prompt_ids"], answer["token_ids"]
             first = next(iter(ids.values()))
             for name, value in ids.items():
@@ -88,9 +88,11 @@ def main():
     )
     parser.add_argument("--kernelforge", required=True)
     parser.add_argument("--model", help="SmolLM2's GGUF file (default: fetched by name)")
+    parser.add_argument("--tokens", type=int, default=48, help="tokens to generate")
     parser.add_argument("options", nargs="*", help="options of every call, after --")
     arguments = parser.parse_args()
     FormatsTest.product = Product(arguments.kernelforge, arguments.options)
+    FormatsTest.tokens = arguments.tokens
     FormatsTest.smollm2 = arguments.model or find_model("smollm2")
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(FormatsTest)
     return 0 if unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful() else 1

@@ -195,6 +195,7 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   record.inputs = "uniform[-1,1)";
   record.kernel = problem.text();
   record.run = problem.runText();
+  record.orderClass = problem.space().orderClass(schedule);
   record.predictedNs = problem.space().predict(schedule) * 1e9;
   auto compiled = compile(schedule);
   if (!compiled) {

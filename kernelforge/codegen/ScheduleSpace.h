@@ -42,6 +42,10 @@ struct ScheduleSpace {
   /// not for reports.
   std::function<double(const KnobValues &)> predict;
 
+  /// The order in which a legal schedule adds sums up: schedules of equal classes give equal bits.
+  /// Not there where schedules are not the emitter's, as in recorded spaces.
+  std::function<std::string(const KnobValues &)> orderClass;
+
   /// Number of combinations of the knobs' values, legal or not; saturates.
   uint64_t size() const;
 

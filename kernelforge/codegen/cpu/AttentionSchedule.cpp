@@ -232,5 +232,12 @@ Expected<ScheduleSpace> attention::scheduleSpace(KernelOp kernel, const CpuTarge
     Expected<Knobs> knobs = checkKnobs(limits, values);
     return knobs ? predictCycles(limits, *knobs) / 3e9 : HUGE_VAL;
   };
+  // Each block of keys rescales what was summed up before it.
+  space.orderClass = [](const KnobValues &values) {
+    if (values.at("query_block") != 1)
+      return fmt::format("rows key_block={}", values.at("key_block"));
+    return fmt::format("one_row key_block={} splits={} split_keys={}", values.at("key_block"),
+                       values.at("splits"), values.at("split_keys"));
+  };
   return space;
 }

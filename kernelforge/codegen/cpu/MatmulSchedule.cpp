@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include <fmt/format.h>
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cpu;
@@ -423,6 +425,12 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(KernelOp kernel, const CpuTar
   space.predict = [limits](const KnobValues &values) {
     Expected<Knobs> knobs = checkKnobs(limits, values);
     return knobs ? predictCycles(limits, *knobs) / 3e9 : HUGE_VAL;
+  };
+  // A panel's sums are added to those of the panels before it.
+  space.orderClass = [](const KnobValues &values) {
+    return values.at("panel") != 0
+               ? fmt::format("panel kc={} splits={}", values.at("kc"), values.at("splits"))
+               : fmt::format("registers splits={}", values.at("splits"));
   };
   return space;
 }

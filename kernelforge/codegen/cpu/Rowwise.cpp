@@ -161,6 +161,7 @@ Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const CpuTarget 
     const double task = elements * double(perTask) / double(mostRows) / 4 * loop + 200;
     return double((tasks + threads - 1) / threads) * task / 3e9;
   };
+  space.orderClass = [](const KnobValues &) { return std::string("row"); };
   return space;
 }
 

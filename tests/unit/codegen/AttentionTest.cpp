@@ -254,6 +254,33 @@ TEST(Attention, EverySchedule) {
   }
 }
 
+TEST(Attention, EqualOrderClassesGiveEqualBits) {
+  Problem p{.heads = 6, .kvHeads = 2, .dim = 40, .rows = 9, .lengths = {150, 20}};
+  const Data data = makeData(p, 1);
+  for (const std::vector<Knobs> &together : std::vector<std::vector<Knobs>>{
+           {{{"query_block", 2}, {"mr", 1}, {"nr", 1}, {"key_block", 96}},
+            {{"query_block", 9}, {"mr", 4}, {"nr", 1}, {"key_block", 96}},
+            {{"query_block", 512}, {"mr", 2}, {"nr", 2}, {"key_block", 96}}},
+           {{{"query_block", 1}, {"mr", 4}, {"key_block", 48}, {"splits", 2}, {"split_keys", 64}},
+            {{"query_block", 1},
+             {"mr", 1},
+             {"key_block", 48},
+             {"splits", 2},
+             {"split_keys", 64},
+             {"prefetch", 8}}}}) {
+    std::string orderClass;
+    std::vector<float> first;
+    for (const Knobs &knobs : together) {
+      CompiledKernel kernel = compileOrDie(kernelText(p), "native", knobs);
+      std::vector<float> result = runKernel(kernel, p, data);
+      if (first.empty())
+        std::tie(orderClass, first) = std::pair(kernel.orderClass, result);
+      EXPECT_EQ(kernel.orderClass, orderClass);
+      EXPECT_EQ(result, first) << kernel.schedule;
+    }
+  }
+}
+
 // A NaN in a key or value reaches the rows that see it, and no others.
 TEST(Attention, NaNStaysWithItsRows) {
   for (const Knobs &knobs : {oneRow, split, blocks})

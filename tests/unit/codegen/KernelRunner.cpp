@@ -74,13 +74,18 @@ private:
 
 Expected<CompiledKernel> CompiledKernel::compile(const std::string &text, const std::string &level,
                                                  const Knobs &knobs, int64_t threads) {
+  std::string orderClass;
   auto scheduler = [&](transformer::KernelOp kernel, const CpuTarget &target) -> Status {
     KF_TRY(ScheduleSpace space, cpu::scheduleSpace(kernel, target, threads));
-    const KnobValues given(knobs.begin(), knobs.end());
-    kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), space.complete(given)));
+    const KnobValues given = space.complete(KnobValues(knobs.begin(), knobs.end()));
+    kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), given));
+    KF_CHECK(space.check(given));
+    orderClass = space.orderClass(given);
     return {};
   };
-  return compile(text, level, scheduler, cpu::emitKernel);
+  KF_TRY(CompiledKernel result, compile(text, level, scheduler, cpu::emitKernel));
+  result.orderClass = std::move(orderClass);
+  return result;
 }
 
 Expected<CompiledKernel> CompiledKernel::compileWith(const Emitter &emitter,
@@ -226,8 +231,8 @@ CompiledKernel compileOrDie(const std::string &text, const std::string &level, c
 }
 
 std::vector<float> randomFloats(size_t count, uint64_t seed, float deviation) {
-  // The sum of four uniform 16-bit numbers is near enough to normal, and cheap: its mean is 2 * 65535
-  // and its variance a third of 65536 squared.
+  // The sum of four uniform 16-bit numbers is near enough to normal, and cheap: its mean is 2 *
+  // 65535 and its variance a third of 65536 squared.
   const float scale = deviation * std::sqrt(3.0f) / 65536;
   std::vector<float> values(count);
   for (size_t i = 0; i < count; ++i) {

@@ -63,8 +63,9 @@ public:
                     size_t alignment = 4) const;
 
   Launching launching;
-  std::string schedule; ///< as printed
-  std::string object;   ///< ELF bytes
+  std::string schedule;   ///< as printed
+  std::string orderClass; ///< of the schedule
+  std::string object;     ///< ELF bytes
 
 private:
   using Scheduler = std::function<Status(transformer::KernelOp, const CpuTarget &)>;

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-
+#include <map>
 #include <random>
 
 using namespace kernelforge;
@@ -59,7 +59,8 @@ std::vector<double> product(const std::vector<double> &x, const TestWeight &weig
   std::vector<double> y(m * n);
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {
-      const double *row = &x[i * k], *column = &weight.values[j * k]; // plain: this is not optimised
+      const double *row = &x[i * k],
+                   *column = &weight.values[j * k]; // plain: this is not optimised
       double sum = 0;
       for (int64_t l = 0; l < k; ++l)
         sum += row[l] * column[l];
@@ -213,6 +214,48 @@ TEST(Matmul, AnyCombinationOfKnobsGivesTheSameProduct) {
     checkPlainProduct(type, {50, 100, 160}, "native", false, chosen);
   }
   EXPECT_EQ(legal, 24);
+}
+
+TEST(Matmul, EqualOrderClassesGiveEqualBits) {
+  const int64_t m = 50, n = 100, k = 160;
+  std::mt19937_64 random(21);
+  auto oneOf = [&](std::initializer_list<int64_t> values) {
+    return values.begin()[random() % values.size()];
+  };
+  const std::vector<float> x = randomFloats(m * k, 1);
+  for (ElementType type : {ElementType::F32, ElementType::Q4_1, ElementType::Q8_0}) {
+    TestWeight weight = makeWeight(type, n, k, 2);
+    const std::string text =
+        fmt::format("transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {3} {{\n"
+                    "  %y = transformer.matmul %x weights(%w) : ({1}, {2}) -> {3}\n"
+                    "  transformer.yield %y : {3}\n}}\n",
+                    sizeText(m), rowsText(k), weight.mlir, rowsText(n));
+    std::map<std::string, std::pair<std::string, Bytes>> first; // schedule and bits, by class
+    int compared = 0;
+    for (int i = 0; i < 300 && compared < 12; ++i) {
+      const int64_t panel = i % 2;
+      auto kernel = CompiledKernel::compile(text, "native",
+                                            {{"panel", panel},
+                                             {"mr", panel ? oneOf({1, 3, 4, 6}) : 1},
+                                             {"groups", oneOf({1, 2, 3, 4})},
+                                             {"mc", oneOf({6, 12, 24, 48})},
+                                             {"kc", oneOf({64, 160})},
+                                             {"nb", oneOf({16, 48, 64})},
+                                             {"unroll", panel ? oneOf({1, 2, 8}) : 1},
+                                             {"splits", oneOf({1, 2})},
+                                             {"pack", oneOf({0, 1})},
+                                             {"order", oneOf({0, 1})}});
+      if (!kernel)
+        continue; // not legal together
+      const Bytes bits = kernel->run({m}, {bytesOf(x), weight.bytes}).results[0];
+      auto [other, isNew] = first.try_emplace(kernel->orderClass, kernel->schedule, bits);
+      compared += !isNew;
+      EXPECT_EQ(bits, other->second.second)
+          << info(type).name << ", class " << kernel->orderClass << ": " << kernel->schedule
+          << " and " << other->second.first;
+    }
+    EXPECT_EQ(compared, 12) << info(type).name;
+  }
 }
 
 TEST(Matmul, IllegalSchedulesAreRefusedByName) {

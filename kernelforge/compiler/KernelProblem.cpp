@@ -24,6 +24,7 @@ static OwningOpRef<ModuleOp> moduleFor(KernelOp kernel) {
   builder.setInsertionPointToEnd(module->getBody());
   auto copy = cast<KernelOp>(builder.clone(*kernel));
   copy.setSymName("kernel");
+  copy.removeVariantAttr(); // it is about generated code
   copy.removeCodeAttr();
   copy.removePhasesAttr();
   copy.removeWorkspaceAttr();

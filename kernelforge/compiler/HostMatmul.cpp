@@ -25,16 +25,14 @@ struct Use {
 
 class HostMatmul final : public HostKernel {
 public:
-  HostMatmul(const LibraryProblem &library, unsigned sizes, size_t args,
-             const MatmulKernel &variant, std::string schedule)
-      : library(library), sizeCount(sizes), argCount(args), variant(variant),
-        schedule(std::move(schedule)) {}
+  HostMatmul(const LibraryProblem &library, const MatmulKernel &variant, std::string schedule)
+      : library(library), variant(variant), schedule(std::move(schedule)) {}
 
   Status run(std::span<void *const> args, std::span<const int64_t> sizes, int threads) override {
-    if (args.size() != argCount || sizes.size() != sizeCount)
+    if (sizes.size() != library.sizes || args.size() != library.arguments - library.sizes + 1)
       return unusable("launch is not usable", library.problem.name(),
                       "it gives other buffers or sizes than the kernel takes");
-    auto buffer = [&](unsigned argument) { return args[argument - sizeCount]; };
+    auto buffer = [&](unsigned argument) { return args[argument - library.sizes]; };
     Use use;
     use.rows = library.rowsSize < 0 ? library.problem.m : sizes[library.rowsSize];
     use.operands.weight = static_cast<const std::byte *>(buffer(library.weight));
@@ -91,8 +89,6 @@ private:
   }
 
   const LibraryProblem library;
-  const unsigned sizeCount;
-  const size_t argCount;
   const MatmulKernel &variant;
   const std::string schedule;
   std::mutex lock;
@@ -101,11 +97,8 @@ private:
 
 } // namespace
 
-std::shared_ptr<HostKernel> kernelforge::makeHostMatmul(transformer::KernelOp kernel,
-                                                        const LibraryProblem &library,
+std::shared_ptr<HostKernel> kernelforge::makeHostMatmul(const LibraryProblem &kernel,
                                                         const MatmulKernel &variant,
                                                         std::string schedule) {
-  const unsigned sizes = kernel.getNumSizes();
-  const size_t args = kernel.getNumArguments() - sizes + kernel.getNumResults();
-  return std::make_shared<HostMatmul>(library, sizes, args, variant, std::move(schedule));
+  return std::make_shared<HostMatmul>(kernel, variant, std::move(schedule));
 }

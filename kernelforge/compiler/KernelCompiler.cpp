@@ -192,7 +192,7 @@ static Expected<Artifact> hostArtifact(KernelOp kernel) {
   const std::string schedule = scheduleJson(kernel);
   Artifact artifact;
   artifact.variant = name;
-  artifact.host = makeHostMatmul(kernel, *library, *variant, schedule == "{}" ? "" : schedule);
+  artifact.host = makeHostMatmul(*library, *variant, schedule == "{}" ? "" : schedule);
   artifact.entry = entrySymbol(kernel);
   artifact.schedule = schedule;
   nameSizes(kernel, artifact);

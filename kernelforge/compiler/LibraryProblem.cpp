@@ -34,6 +34,8 @@ public:
 
   std::optional<LibraryProblem> read() {
     Block &body = kernel.getBody().front();
+    found.sizes = kernel.getNumSizes();
+    found.arguments = kernel.getNumArguments();
     auto matmul = dyn_cast<MatmulOp>(body.front()); // anything before it would be a prologue
     if (!matmul || !readMatmul(matmul) || !readRows(matmul))
       return std::nullopt;

@@ -13,6 +13,7 @@ struct LibraryProblem {
   int rowsSize = -1;     ///< the size that the rows follow; -1: there are always problem.m
   unsigned input = 0, weight = 0;
   std::optional<unsigned> bias, residual;
+  unsigned sizes = 0, arguments = 0; ///< how many the kernel takes, sizes among the arguments
 };
 
 /// The inverse of buildMatmulModule: the problem that a kernel is, no more and no less. Nothing

@@ -59,7 +59,7 @@ Status Measurement::startWorker() {
   WorkerAnswer answer;
   for (int i = 0; i < mostAttempts; ++i) {
     KF_CHECK(worker->start());
-    answer = load(0, *baselineProgram);
+    answer = load(0, programMessage(*baselineProgram));
     if (answer.outcome != WorkerOutcome::Killed)
       break;
   }
@@ -69,8 +69,7 @@ Status Measurement::startWorker() {
   return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(), answer.why, "");
 }
 
-WorkerAnswer Measurement::load(int slot, const Program &program) {
-  Message message = programMessage(program);
+WorkerAnswer Measurement::load(int slot, Message message) {
   message.json["command"] = "load";
   message.json["slot"] = slot;
   return worker->call(message, 20 + options.worker.answerSeconds);
@@ -185,14 +184,32 @@ void Measurement::summarize(Record &record) const {
   }
 }
 
-Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, int rounds) {
+/// What all records of this problem have in common.
+Record Measurement::newRecord() const {
   Record record;
   record.key = problem.key();
   record.name = problem.name();
-  record.schedule = knobsText(schedule);
-  record.scheduleSource = schedule == problem.space().analytic ? "analytic" : "";
   record.baseline = baselineText();
   record.inputs = "uniform[-1,1)";
+  return record;
+}
+
+Expected<Record> Measurement::measure(const MatmulKernel &variant, double limit, int rounds) {
+  Record record = newRecord();
+  record.variant = variant.name();
+  const std::optional<ScheduleSpace> space =
+      variant.scheduleSpace(problem.library()->problem, problem.options().threads);
+  if (space)
+    record.schedule = knobsText(space->analytic);
+  KF_TRY(std::shared_ptr<const Program> program, problem.compile(variant));
+  KF_CHECK(attempt(variantMessage(*program, *problem.library()), limit, rounds, record));
+  return record;
+}
+
+Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, int rounds) {
+  Record record = newRecord();
+  record.schedule = knobsText(schedule);
+  record.scheduleSource = schedule == problem.space().analytic ? "analytic" : "";
   record.kernel = problem.text();
   record.run = problem.runText();
   record.orderClass = problem.space().orderClass(schedule);
@@ -209,26 +226,32 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   record.resources.spillBytes = stackBytes(artifact.code);
   record.compileMs = compiled->milliseconds;
 
+  KF_CHECK(attempt(programMessage(*compiled->program), limit, rounds, record));
+  return record;
+}
+
+/// Tries a candidate until nothing from outside kills the worker.
+Status Measurement::attempt(Message candidate, double limit, int rounds, Record &record) {
   const Record blank = record;
   for (int i = 0; i < mostAttempts; ++i) {
     record = blank;
-    KF_TRY(bool ok, attempt(*compiled->program, limit, rounds, record));
+    KF_TRY(bool ok, attemptOnce(candidate, limit, rounds, record));
     if (ok || !killed)
       break;
   }
   // Code that wrote the wrong thing may have damaged the worker, too.
   if (record.status == RecordStatus::WrongResult)
     worker->stop();
-  return record;
+  return {};
 }
 
 /// Runs a candidate through verification and timing; false where it fails, or the worker does.
-Expected<bool> Measurement::attempt(const Program &program, double limit, int rounds,
-                                    Record &record) {
+Expected<bool> Measurement::attemptOnce(const Message &candidate, double limit, int rounds,
+                                        Record &record) {
   killed = false;
   KF_CHECK(startWorker());
   const int sets = static_cast<int>(problem.data().size());
-  if (!answered(load(1, program), record) || !verify(1, 0, record))
+  if (!answered(load(1, candidate), record) || !verify(1, 0, record))
     return false;
   if (!time(std::min(firstRounds, rounds), record))
     return false;

@@ -17,6 +17,9 @@ public:
   /// candidate is hopeless and gets few rounds only. The record lacks only what the search knows.
   Expected<Record> measure(const KnobValues &schedule, double limit, int rounds);
 
+  /// The same for another variant of matmul, with the schedule that it chooses itself.
+  Expected<Record> measure(const MatmulKernel &variant, double limit, int rounds);
+
   /// A compiled candidate's code hash without running it; nothing where it does not compile.
   std::optional<std::string> codeHash(const KnobValues &schedule);
 
@@ -34,9 +37,11 @@ private:
 
   Expected<Compiled> compile(const KnobValues &schedule);
   Status startWorker();
-  Expected<bool> attempt(const Program &program, double limit, int rounds, Record &record);
+  Record newRecord() const;
+  Status attempt(Message candidate, double limit, int rounds, Record &record);
+  Expected<bool> attemptOnce(const Message &candidate, double limit, int rounds, Record &record);
   bool answered(const WorkerAnswer &answer, Record &record);
-  WorkerAnswer load(int slot, const Program &program);
+  WorkerAnswer load(int slot, Message message);
   bool verify(int slot, int set, Record &record);
   bool time(int rounds, Record &record);
   void summarize(Record &record) const;

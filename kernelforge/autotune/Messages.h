@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/backend/Program.h"
+#include "kernelforge/compiler/LibraryProblem.h"
 #include "kernelforge/support/Json.h"
 
 #include <string>
@@ -32,5 +33,10 @@ Received receiveMessage(int socket, Message &message, double seconds);
 /// its own parent; fields are there.
 Message programMessage(const Program &program);
 Program programFrom(const Message &message);
+
+/// The same for a program of one launch by another variant of matmul: with what the receiver needs
+/// to make its host function anew. Unusable where it has no such variant.
+Message variantMessage(const Program &program, const LibraryProblem &library);
+Expected<Program> variantProgramFrom(const Message &message);
 
 } // namespace kernelforge

@@ -1,6 +1,7 @@
 #include "kernelforge/autotune/Tuner.h"
 
 #include "kernelforge/autotune/Measurement.h"
+#include "kernelforge/kernels/MatmulRegistry.h"
 
 #include <algorithm>
 #include <chrono>
@@ -31,7 +32,9 @@ public:
 
 private:
   Status loadRecords();
+  Status measureVariants();
   Expected<Record> evaluate(const KnobValues &schedule, bool mustRun = false);
+  void noteVariant(const Record &record);
   Status keep(Record record);
   Status finale();
   Expected<bool> confirm(const std::string &schedule);
@@ -46,7 +49,10 @@ private:
   const RecordStore &store;
   const TuneOptions &options;
   std::unique_ptr<Measurement> measurement;
-  std::vector<Record> known; ///< of this key, from the store and from this search
+  std::vector<Record> known;  ///< of this key, from the store and from this search
+  std::vector<Record> others; ///< of other variants, from the store
+  std::string vendor;         ///< the best one, and its ratio
+  double vendorRatio = 0;
   TuneResult result;
   double best = 1;
   int lastBetter = 0;
@@ -57,8 +63,8 @@ private:
 Status Search::loadRecords() {
   KF_TRY(RecordLog log, store.load());
   for (Record &record : log.records)
-    if (record.key == problem.key() && record.variant == "generated")
-      known.push_back(std::move(record));
+    if (record.key == problem.key())
+      (record.variant == "generated" ? known : others).push_back(std::move(record));
   return {};
 }
 
@@ -83,13 +89,55 @@ Status Search::keep(Record record) {
   record.strategy = options.strategy;
   record.seed = static_cast<int64_t>(options.seed);
   record.trial = result.trials;
+  if (vendorRatio > 0 && record.ratio)
+    record.vendorRatio = *record.ratio / vendorRatio;
   record.created = recordTimeNow(); // the same in memory as on the disk: a choice may look at it
   if (Status status = store.append(record); !status && !warned) {
     spdlog::warn("{}", status.error().line());
     warned = true;
   }
-  known.push_back(std::move(record));
+  if (record.variant == "generated")
+    known.push_back(std::move(record));
   return {};
+}
+
+/// Multiply-adds up to which the plainest of all may be worth its time.
+static constexpr double small = 0x1p18;
+
+/// Keeps a record of each variant that can run the problem here and has none beside this baseline.
+Status Search::measureVariants() {
+  if (!options.otherVariants || !problem.library())
+    return {};
+  const MatmulProblem &matmul = problem.library()->problem;
+  const double size = double(matmul.m) * double(matmul.n) * double(matmul.k);
+  for (const auto &variant : MatmulRegistry::global().all()) {
+    KF_CHECK(interruption());
+    const std::string name(variant->name());
+    if (name == "generated" || (name == "reference" && size > small) || !variant->supports(matmul))
+      continue;
+    const auto measured = std::ranges::find_if(others, [&](const Record &record) {
+      return record.variant == name && record.baseline == measurement->baselineText() &&
+             record.status != RecordStatus::Unavailable;
+    });
+    if (measured != others.end()) {
+      noteVariant(*measured);
+      continue;
+    }
+    KF_TRY(Record record, measurement->measure(*variant, hopeless, finalRounds));
+    noteVariant(record);
+    KF_CHECK(keep(std::move(record)));
+  }
+  return {};
+}
+
+void Search::noteVariant(const Record &record) {
+  const bool ok = record.status == RecordStatus::Ok && record.ratio;
+  result.variants.push_back({record.variant, record.status, ok ? *record.ratio : 0});
+  if (ok && record.variant.starts_with("vendor:") &&
+      (vendorRatio == 0 || *record.ratio < vendorRatio)) {
+    vendor = record.variant;
+    vendorRatio = *record.ratio;
+  }
 }
 
 /// The candidate's record: a known one of the same code and baseline, or a new one. What `mustRun`
@@ -173,6 +221,7 @@ Expected<TuneResult> Search::run() {
   KF_TRY(std::unique_ptr<Strategy> strategy,
          options.strategies.make(options.strategy, problem.space(), strategyOptions));
 
+  KF_CHECK(measureVariants());
   // The baseline beside itself: what noise alone makes of a ratio, and a record that can win.
   KF_TRY(Record baseline, evaluate(measurement->baseline(), /*mustRun=*/true));
   if (baseline.status != RecordStatus::Ok)
@@ -198,7 +247,8 @@ Expected<TuneResult> Search::run() {
     }
     if (options.progress)
       options.progress({problem.name(), result.trials, options.trials, best, elapsed(),
-                        options.seconds, record.schedule, std::string(statusName(record.status))});
+                        options.seconds, record.schedule, std::string(statusName(record.status)),
+                        vendor, vendorRatio});
   }
   KF_CHECK(finale());
   std::optional<Choice> choice = winner();

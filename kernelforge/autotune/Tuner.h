@@ -19,6 +19,8 @@ struct TuneProgress {
   double seconds = 0;           ///< spent
   double allowed = 0;           ///< 0: no limit
   std::string schedule, status; ///< of the last candidate
+  std::string vendor = "";      ///< the best of the vendors' libraries; empty: none
+  double vendorRatio = 0;       ///< its time as a multiple of the default's
 };
 
 struct TuneOptions {
@@ -32,6 +34,9 @@ struct TuneOptions {
   /// given. A search does not propose the analytic default where this is another.
   std::optional<KnobValues> start;
 
+  /// Whether other variants of matmul are measured, too, where the kernel is a library problem.
+  bool otherVariants = false;
+
   WorkerOptions worker;
   StrategyRegistry strategies = defaultStrategies();
 
@@ -43,11 +48,19 @@ struct TuneOptions {
   const std::atomic<bool> *cancel = nullptr; ///< where true: Interrupted, with all records kept
 };
 
+/// Another variant of the same problem, in records.
+struct VariantResult {
+  std::string variant;
+  RecordStatus status = RecordStatus::Ok;
+  double ratio = 0; ///< its time as a multiple of the baseline's; 0 where it did not run
+};
+
 struct TuneResult {
-  Choice choice;    ///< the winner
-  int trials = 0;   ///< candidates tried
-  int measured = 0; ///< of those, measured now; the others were in the records
-  int failed = 0;   ///< of those, candidates that crashed, hung, were wrong or did not compile
+  Choice choice;                       ///< the winner among schedules
+  std::vector<VariantResult> variants; ///< in the order of the registry
+  int trials = 0;                      ///< candidates tried
+  int measured = 0;                    ///< of those, measured now; the others were in the records
+  int failed = 0; ///< of those, candidates that crashed, hung, were wrong or did not compile
   std::vector<std::string> proposals; ///< schedules in the order they were tried, as JSON
 };
 
@@ -55,6 +68,9 @@ struct TuneResult {
 /// that an interrupted search goes on where it was, and a search over the same records with the
 /// same seed and trials makes the same proposals and choice. A store that cannot be written is a
 /// warning: the search goes on. Failed where not even the baseline runs.
+///
+/// Other variants are measured before the search, once a key, and never again by later ones.
+/// Records of schedules have their ratio to the best vendor's library then.
 Expected<TuneResult> tuneKernel(const KernelProblem &problem, const RecordStore &store,
                                 const TuneOptions &options);
 

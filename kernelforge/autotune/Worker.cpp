@@ -3,6 +3,7 @@
 #include "kernelforge/autotune/Messages.h"
 #include "kernelforge/autotune/SharedData.h"
 #include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/measure/Accuracy.h"
 #include "kernelforge/support/ElementType.h"
@@ -12,6 +13,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <thread>
 
 #include <csignal>
 #include <sys/prctl.h>
@@ -24,13 +26,17 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// Longer than threads spin after shortenSpinning().
+constexpr int settleMilliseconds = 30;
+
 double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 /// An argument or result of the problem's function in one of its data sets.
 struct Tensor {
-  uint64_t offset = 0; ///< in the shared data
+  uint64_t offset = 0;   ///< in the shared data
+  uint64_t rowMajor = 0; ///< the same as it lies in a file
   uint64_t bytes = 0;
   bool written = false; ///< a cache: copied before each run
 };
@@ -53,6 +59,7 @@ struct DataSet {
 /// One candidate, loaded twice: to be verified (scratch and intermediates are poisoned) and timed.
 struct Candidate {
   std::unique_ptr<Executable> verified, timed;
+  bool library = false; ///< another variant, which reads weights row-major and has its own threads
 };
 
 class Worker {
@@ -92,11 +99,12 @@ private:
   Status setProblem(const Json &json, Json &answer) {
     KF_TRY(timing, createCpuBackend({json["threads"].get<int>(), false}));
     KF_TRY(verifying, createCpuBackend({json["threads"].get<int>(), true}));
+    threads = json["threads"];
     sizes = json["sizes"].get<std::vector<int64_t>>();
     for (const Json &described : json["sets"]) {
       DataSet set;
       for (const Json &a : described["arguments"])
-        set.arguments.push_back({a["offset"], a["bytes"], a["written"]});
+        set.arguments.push_back({a["offset"], a["row_major"], a["bytes"], a["written"]});
       set.results = described["results"].get<std::vector<uint64_t>>();
       for (const Json &o : described["outputs"])
         set.outputs.push_back({o["argument"], o["result"],
@@ -109,8 +117,11 @@ private:
   }
 
   Status load(const Message &message, Json &answer) {
-    auto program = std::make_shared<const Program>(programFrom(message));
     Candidate candidate;
+    candidate.library = message.json.contains("variant");
+    KF_TRY(Program loaded, candidate.library ? variantProgramFrom(message)
+                                             : Expected<Program>(programFrom(message)));
+    auto program = std::make_shared<const Program>(std::move(loaded));
     KF_TRY(candidate.verified, verifying->load(program));
     KF_TRY(candidate.timed, timing->load(program));
     candidates[message.json["slot"]] = std::move(candidate);
@@ -122,6 +133,7 @@ private:
   struct Run {
     std::vector<GuardedBuffer> written, results; ///< by argument (empty: only read), by result
     std::vector<void *> arguments, resultPointers;
+    std::vector<void *> rowMajor; ///< the arguments of other variants
   };
 
   Status prepare(const DataSet &set, Run &run) {
@@ -134,6 +146,7 @@ private:
         from = run.written.back().data();
       }
       run.arguments.push_back(from);
+      run.rowMajor.push_back(tensor.written ? from : data.data() + tensor.rowMajor);
     }
     for (uint64_t bytes : set.results) {
       KF_TRY(GuardedBuffer result, GuardedBuffer::create(bytes));
@@ -143,13 +156,17 @@ private:
     return {};
   }
 
+  Bindings bindingsOf(const Candidate &candidate, const Run &run) const {
+    return {sizes, candidate.library ? run.rowMajor : run.arguments, run.resultPointers};
+  }
+
   /// Runs a candidate once into poisoned memory and compares.
   Status verify(const Json &json, Json &answer) {
     const Candidate &candidate = candidates.at(json["slot"]);
     const DataSet &set = sets.at(json["set"].get<size_t>());
     Run run;
     KF_CHECK(prepare(set, run));
-    KF_CHECK(candidate.verified->run(Bindings{sizes, run.arguments, run.resultPointers}));
+    KF_CHECK(candidate.verified->run(bindingsOf(candidate, run)));
     std::string allBytes;
     bool pass = true;
     std::string why;
@@ -220,10 +237,17 @@ private:
       timedRun.emplace();
       KF_CHECK(prepare(set, *timedRun));
     }
-    const Bindings bindings{sizes, timedRun->arguments, timedRun->resultPointers};
+    // Threads that wait for more work spin on the cores that another's threads need next.
+    const bool settle = threads > 1 && std::ranges::any_of(slots, [&](int slot) {
+                          return candidates.at(slot).library;
+                        });
+    if (settle)
+      shortenSpinning();
     std::vector<int64_t> batches;
     for (int slot : slots) { // warm up, and see how many calls make a sample
       Executable &executable = *candidates.at(slot).timed;
+      const Bindings bindings = bindingsOf(candidates.at(slot), *timedRun);
+      pauseWhere(settle);
       KF_CHECK(executable.run(bindings));
       auto start = Clock::now();
       double each = HUGE_VAL; // the least: others on the machine must not make a sample shorter
@@ -241,6 +265,10 @@ private:
       for (size_t i = 0; i < slots.size(); ++i) {
         const size_t which = (i + static_cast<size_t>(round)) % slots.size();
         Executable &executable = *candidates.at(slots[which]).timed;
+        const Bindings bindings = bindingsOf(candidates.at(slots[which]), *timedRun);
+        pauseWhere(settle);
+        if (settle) // its threads are awake then
+          KF_CHECK(executable.run(bindings));
         auto start = Clock::now();
         for (int64_t call = 0; call < batches[which]; ++call)
           KF_CHECK(executable.run(bindings));
@@ -250,8 +278,14 @@ private:
     return {};
   }
 
+  static void pauseWhere(bool settle) {
+    if (settle)
+      std::this_thread::sleep_for(std::chrono::milliseconds(settleMilliseconds));
+  }
+
   int socket;
   SharedData data;
+  int threads = 1;
   std::unique_ptr<Backend> timing, verifying;
   std::vector<int64_t> sizes;
   std::vector<DataSet> sets;

@@ -26,7 +26,7 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
   uint64_t total = 0;
   for (const ProblemData &set : problem.data()) {
     for (size_t i = 0; i < set.data.arguments.size(); ++i)
-      total += aligned(set.argument(i).size());
+      total += aligned(set.argument(i).size()) + aligned(set.rowMajor(i).size());
     for (const std::vector<float> &reference : set.references)
       total += aligned(reference.size() * sizeof(float));
   }
@@ -49,7 +49,11 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
         {"arguments", Json::array()}, {"results", Json::array()}, {"outputs", Json::array()}};
     for (size_t i = 0; i < set.data.arguments.size(); ++i) {
       const std::span<const std::byte> bytes = set.argument(i);
-      described["arguments"].push_back({{"offset", place(bytes)},
+      const uint64_t offset = place(bytes);
+      // Other variants read the weight as it lies in a file.
+      const bool both = problem.library() && bytes.data() != set.rowMajor(i).data();
+      described["arguments"].push_back({{"offset", offset},
+                                        {"row_major", both ? place(set.rowMajor(i)) : offset},
                                         {"bytes", bytes.size()},
                                         {"written", signature.arguments[i].written}});
     }

@@ -60,8 +60,9 @@ public:
   virtual Expected<std::unique_ptr<Executable>> load(std::shared_ptr<const Program> program) = 0;
 };
 
-/// Whether a program is consistent: all indices in range, extents without overflow at the largest
-/// sizes, intermediates within the arena, every other buffer bound exactly once.
+/// Whether a program is consistent: artifacts are code or a host function, all indices in range,
+/// extents without overflow at the largest sizes, intermediates within the arena, every other
+/// buffer bound exactly once.
 Status checkProgram(const Program &program);
 
 /// Whether `bindings` fit a program: as many sizes and pointers as it has, sizes in their ranges,

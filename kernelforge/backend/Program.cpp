@@ -42,6 +42,15 @@ Status checkBuffers(const Program &program, std::span<const int64_t> maxima) {
   return {};
 }
 
+Status checkArtifact(const Program &program, const Artifact &artifact) {
+  if (!artifact.host ||
+      (artifact.code.empty() && artifact.phases.empty() && artifact.workspaceBytes.multiplier == 0))
+    return {};
+  return inconsistent(program, fmt::format("'{}' has a host function, and code, phases or a "
+                                           "workspace",
+                                           artifact.kernel));
+}
+
 Status checkLaunch(const Program &program, const Launch &launch, std::span<const int64_t> maxima) {
   if (launch.artifact < 0 || launch.artifact >= int(program.artifacts.size()))
     return inconsistent(program, fmt::format("there is no artifact {}", launch.artifact));
@@ -103,6 +112,8 @@ Status checkProgram(const Program &program) {
   if (program.arenaBytes < 0)
     return inconsistent(program, "the arena has a negative size");
   KF_CHECK(checkBuffers(program, maxima));
+  for (const Artifact &artifact : program.artifacts)
+    KF_CHECK(checkArtifact(program, artifact));
   for (const Launch &launch : program.launches)
     KF_CHECK(checkLaunch(program, launch, maxima));
   return {};

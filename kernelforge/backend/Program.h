@@ -4,8 +4,10 @@
 
 #include "kernelforge/codegen/KernelCost.h"
 #include "kernelforge/codegen/Launching.h"
+#include "kernelforge/support/Error.h"
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,22 +15,40 @@
 
 namespace kernelforge {
 
+/// A kernel that is no code of ours but a function of this process, which runs a whole launch on
+/// threads of its own. It never throws. Programs may share one, and run it from several threads.
+class HostKernel {
+public:
+  virtual ~HostKernel() = default;
+
+  /// Runs one launch on up to `threads` threads: `args` are the launch's buffers and `sizes` its
+  /// sizes, as an entry gets them. No other kernel of the run is under way.
+  virtual Status run(std::span<void *const> args, std::span<const int64_t> sizes, int threads) = 0;
+
+  /// Drops what it made of weights: one may have other contents from now on.
+  virtual void forget() = 0;
+};
+
 /// One compiled kernel. The entry's signature on a CPU:
-///     void entry(void *const *args, const int64_t *sizes, int64_t phase, int64_t task, void *scratch)
+///     void entry(void *const *args, const int64_t *sizes, int64_t phase, int64_t task, void
+///     *scratch)
 /// with args the buffers of a launch (the workspace, if any, last), sizes the kernel's sizes.
+/// Where there is a host function, there is neither code nor phases nor a workspace.
 struct Artifact {
-  std::string kernel;   ///< name in the module
-  std::string entry;    ///< symbol: from the kernel's hash, without names or locations
-  std::string code;     ///< object file bytes (CPU)
-  std::string codeHash; ///< of `code`
-  std::string schedule; ///< as JSON
-  std::string scheduleSource; ///< pinned, record, transferred or analytic
+  std::string kernel;                ///< name in the module
+  std::string entry;                 ///< symbol: from the kernel's hash, without names or locations
+  std::string code;                  ///< object file bytes (CPU)
+  std::string codeHash;              ///< of `code`
+  std::string schedule;              ///< as JSON
+  std::string scheduleSource;        ///< pinned, record, transferred or analytic
+  std::string variant = "generated"; ///< what runs it
+  std::shared_ptr<HostKernel> host = {}; ///< where another variant does
   std::vector<Phase> phases;
   std::vector<std::string> sizeNames;
-  Extent workspaceBytes{0};   ///< buffer shared by all tasks of one launch; 0: none
-  KernelCost cost;            ///< what a launch must compute and move at least
-  bool fromCache = false;     ///< the object was read from disk
-  double compileSeconds = 0;  ///< of this run; 0 when from the cache
+  Extent workspaceBytes{0};  ///< buffer shared by all tasks of one launch; 0: none
+  KernelCost cost;           ///< what a launch must compute and move at least
+  bool fromCache = false;    ///< the object was read from disk
+  double compileSeconds = 0; ///< of this run; 0 when from the cache
 };
 
 enum class BufferKind {
@@ -41,8 +61,8 @@ enum class BufferKind {
 struct Buffer {
   std::string name;
   BufferKind kind = BufferKind::Intermediate;
-  Extent bytes;        ///< over the program's sizes
-  int64_t offset = 0;  ///< in the arena, for intermediates
+  Extent bytes;       ///< over the program's sizes
+  int64_t offset = 0; ///< in the arena, for intermediates
 };
 
 /// One use of an artifact. `buffers` are indices into Program::buffers in the order of the entry's
@@ -70,7 +90,7 @@ struct Program {
   std::vector<int> results;   ///< buffer of each result, in order
   std::vector<Artifact> artifacts;
   std::vector<Launch> launches;
-  int64_t arenaBytes = 0;     ///< at the sizes' maxima
+  int64_t arenaBytes = 0; ///< at the sizes' maxima
 };
 
 /// Value of an extent at `sizes`; nothing where it is malformed or beyond an int64_t.

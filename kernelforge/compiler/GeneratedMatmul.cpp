@@ -122,9 +122,11 @@ Expected<std::unique_ptr<PreparedMatmul>> GeneratedMatmul::make(const MatmulProb
   Session &session = *prepared->session;
   KF_TRY(OwningOpRef<ModuleOp> module, buildMatmulModule(&session.context(), problem));
   KF_CHECK(runToStage(*module, Stage::Fused, {options.target, threads, true, {}, {}}));
-  if (!schedule.empty())
-    for (auto kernel : module->getOps<KernelOp>())
+  for (auto kernel : module->getOps<KernelOp>()) {
+    kernel.setVariant("generated"); // whatever won in the records
+    if (!schedule.empty())
       kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), schedule));
+  }
   KF_CHECK(session.compile(std::move(module)));
   const uint64_t width = problem.transpose ? problem.n : problem.k;
   const uint64_t rows = problem.transpose ? problem.k : problem.n;

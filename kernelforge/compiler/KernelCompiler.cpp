@@ -4,9 +4,11 @@
 #include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
+#include "kernelforge/compiler/HostMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Planner.h"
 #include "kernelforge/ir/Hash.h"
+#include "kernelforge/kernels/MatmulRegistry.h"
 
 #include "mlir/IR/Verifier.h"
 
@@ -19,7 +21,8 @@ using namespace kernelforge::transformer;
 
 std::string kernelforge::entrySymbol(KernelOp kernel) {
   // Equal bodies may be scheduled differently, and then are different code.
-  return "kf_" + sha256Hex(kernelHash(kernel) + scheduleJson(kernel)).substr(0, 16);
+  const std::string variant = kernel.isGenerated() ? "" : kernel.getVariant()->str();
+  return "kf_" + sha256Hex(kernelHash(kernel) + scheduleJson(kernel) + variant).substr(0, 16);
 }
 
 //===----------------------------------------------------------------------===//
@@ -143,7 +146,7 @@ static Expected<Launching> emitInto(ModuleOp module, KernelOp kernel, const CpuT
 Status kernelforge::emitKernelsInto(ModuleOp module, const CpuTarget &target, bool lower) {
   std::map<std::string, Launching> emitted; // by entry
   for (KernelOp kernel : SmallVector<KernelOp>(module.getOps<KernelOp>())) {
-    if (kernel.getCode() && !lower)
+    if (!kernel.isGenerated() || (kernel.getCode() && !lower))
       continue;
     const std::string entry = kernel.getCode() ? kernel.getCode()->str() : entrySymbol(kernel);
     auto known = emitted.find(entry);
@@ -171,8 +174,33 @@ static std::string layoutsText(KernelOp kernel) {
   return text;
 }
 
-static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target,
-                                        const ObjectCache &cache) {
+static void nameSizes(KernelOp kernel, Artifact &artifact) {
+  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+    artifact.sizeNames.push_back(kernel.getSize(i).getName().str());
+}
+
+/// The artifact of a kernel that a variant other than generated runs.
+static Expected<Artifact> hostArtifact(KernelOp kernel) {
+  const std::string name = kernel.getVariant()->str();
+  const std::optional<LibraryProblem> library = libraryProblem(kernel);
+  if (!library || layoutOf(kernel.getArgumentTypes()[library->weight]))
+    return unusable("variant cannot run the kernel",
+                    cpu::kernelName(kernel) + ", variant '" + name + "'",
+                    library ? "its weight is packed" : "the kernel is no single matmul",
+                    "let the planner have the module");
+  KF_TRY(const MatmulKernel *variant, MatmulRegistry::global().find(name));
+  const std::string schedule = scheduleJson(kernel);
+  Artifact artifact;
+  artifact.variant = name;
+  artifact.host = makeHostMatmul(*library, *variant, schedule == "{}" ? "" : schedule);
+  artifact.entry = entrySymbol(kernel);
+  artifact.schedule = schedule;
+  nameSizes(kernel, artifact);
+  return artifact;
+}
+
+static Expected<Artifact> generatedArtifact(KernelOp kernel, const CpuTarget &target,
+                                            const ObjectCache &cache) {
   auto start = std::chrono::steady_clock::now();
   std::string schedule = scheduleJson(kernel);
   // Code that came with the module is not what the code generator would make: never cached.
@@ -190,13 +218,19 @@ static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target
     artifact.schedule = schedule;
     artifact.phases = emitted.launching.phases;
     artifact.workspaceBytes = emitted.launching.workspaceBytes;
-    for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
-      artifact.sizeNames.push_back(kernel.getSize(i).getName().str());
+    nameSizes(kernel, artifact);
     artifact.compileSeconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (key)
       cache.store(*key, artifact);
   }
+  return artifact;
+}
+
+static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target,
+                                        const ObjectCache &cache) {
+  KF_TRY(Artifact artifact,
+         kernel.isGenerated() ? generatedArtifact(kernel, target, cache) : hostArtifact(kernel));
   artifact.kernel = kernel.getSymName().str();
   artifact.cost = costOf(kernel);
   artifact.scheduleSource = kernel.getScheduleSource().value_or("analytic").str();

@@ -1,4 +1,5 @@
-// From one scheduled kernel to its artifact: emit, lower, compile, or take it from the cache.
+// From one scheduled kernel to its artifact: emit, lower, compile, or take it from the cache; or
+// the host function of the variant that runs it.
 #pragma once
 
 #include "kernelforge/backend/Program.h"
@@ -18,7 +19,7 @@ struct EmittedKernel {
   Launching launching;
 };
 
-/// Symbol of a kernel's code: from its hash and its schedule, without names or locations.
+/// Symbol of a kernel's code: from its hash, schedule and variant, without names or locations.
 std::string entrySymbol(transformer::KernelOp kernel);
 
 /// Emits and lowers a kernel. One that names its `code` (a module at stage target or llvm) is
@@ -27,7 +28,8 @@ Expected<EmittedKernel> emitKernelModule(transformer::KernelOp kernel, const Cpu
 
 /// Emits every kernel's function into `module` itself and names it in the kernel (`code`, `phases`,
 /// `workspace`): stage target, or with `lower` stage llvm. Equal kernels share a function. Unusable
-/// as emitKernelModule, or where a symbol of the module has the function's name.
+/// as emitKernelModule, or where a symbol of the module has the function's name. Kernels that
+/// another variant runs have no function and stay as they are.
 Status emitKernelsInto(mlir::ModuleOp module, const CpuTarget &target, bool lower);
 
 /// The artifacts of all kernels of `module`, launched or not, in module order: from the cache, else

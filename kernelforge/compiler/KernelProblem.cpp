@@ -24,6 +24,7 @@ static OwningOpRef<ModuleOp> moduleFor(KernelOp kernel) {
   builder.setInsertionPointToEnd(module->getBody());
   auto copy = cast<KernelOp>(builder.clone(*kernel));
   copy.setSymName("kernel");
+  copy.removeVariantAttr(); // it is about generated code
   copy.removeCodeAttr();
   copy.removePhasesAttr();
   copy.removeWorkspaceAttr();
@@ -41,6 +42,10 @@ static OwningOpRef<ModuleOp> moduleFor(KernelOp kernel) {
 std::span<const std::byte> ProblemData::argument(size_t index) const {
   if (packed[index].size() > 0)
     return packed[index].span();
+  return rowMajor(index);
+}
+
+std::span<const std::byte> ProblemData::rowMajor(size_t index) const {
   const TensorData &tensor = data.arguments[index];
   return {tensor.memory.data(), tensor.bytes()};
 }
@@ -54,6 +59,7 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
   p.kernelFamily = kernel.getFamily().str();
   p.recordsKey = recordKey(kernel, options.target, options.threads);
   p.cost = costOf(kernel);
+  p.libraryOf = libraryProblem(kernel);
   KF_TRY(p.schedules, cpu::scheduleSpace(kernel, options.target, options.threads));
   p.module = moduleFor(kernel);
   KF_TRY(p.function, readSignature(p.module->lookupSymbol<func::FuncOp>("run")));
@@ -84,9 +90,35 @@ Expected<std::shared_ptr<const Program>> KernelProblem::compile(const KnobValues
   OwningOpRef<ModuleOp> copy = ModuleOp(module.get()).clone();
   auto kernel = copy->lookupSymbol<KernelOp>("kernel");
   kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), schedule));
+  return compile(*copy);
+}
+
+/// Makes an argument row-major in what has it: the kernel, or the function that passes it on.
+template <typename Op> static void makeRowMajor(Op op, unsigned index) {
+  BlockArgument argument = op.getArgument(index);
+  argument.setType(withLayout(cast<RankedTensorType>(argument.getType()), {}));
+  op.setFunctionType(FunctionType::get(op.getContext(), op.getBody().front().getArgumentTypes(),
+                                       op.getFunctionType().getResults()));
+}
+
+Expected<std::shared_ptr<const Program>> KernelProblem::compile(const MatmulKernel &variant) const {
+  if (!libraryOf)
+    return unusable("variant cannot run the kernel",
+                    kernelName + ", " + std::string(variant.name()),
+                    "the kernel is not exactly one matmul");
+  OwningOpRef<ModuleOp> copy = ModuleOp(module.get()).clone();
+  auto kernel = copy->lookupSymbol<KernelOp>("kernel");
+  kernel.setVariant(std::string(variant.name()));
+  makeRowMajor(kernel, libraryOf->weight);
+  makeRowMajor(copy->lookupSymbol<func::FuncOp>("run"), libraryOf->weight);
+  return compile(*copy);
+}
+
+/// Compiles this problem's module after it was changed.
+Expected<std::shared_ptr<const Program>> KernelProblem::compile(ModuleOp copy) const {
   KF_TRY(std::vector<Artifact> artifacts,
-         compileKernels(*copy, settings.target, ObjectCache::disabled()));
-  KF_TRY(Program program, buildProgram(copy->lookupSymbol<func::FuncOp>("run"), artifacts));
+         compileKernels(copy, settings.target, ObjectCache::disabled()));
+  KF_TRY(Program program, buildProgram(copy.lookupSymbol<func::FuncOp>("run"), artifacts));
   program.artifacts.front().kernel = kernelName;
   return std::make_shared<const Program>(std::move(program));
 }

@@ -6,6 +6,7 @@
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/FunctionData.h"
+#include "kernelforge/compiler/LibraryProblem.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/records/Record.h"
 
@@ -21,6 +22,9 @@ struct ProblemData {
 
   /// The bytes that argument `index` is passed as.
   std::span<const std::byte> argument(size_t index) const;
+
+  /// The same as it lies in a file.
+  std::span<const std::byte> rowMajor(size_t index) const;
 };
 
 struct ProblemOptions {
@@ -45,6 +49,13 @@ public:
   /// A program of one launch: the kernel with that schedule. Unusable where it is not legal.
   Expected<std::shared_ptr<const Program>> compile(const KnobValues &schedule) const;
 
+  /// The kernel as a problem of other variants, where it is one.
+  const std::optional<LibraryProblem> &library() const { return libraryOf; }
+
+  /// A program of one launch by another variant, which reads ProblemData::rowMajor(). Unusable
+  /// where there is no library problem, or the variant does not take it.
+  Expected<std::shared_ptr<const Program>> compile(const MatmulKernel &variant) const;
+
   const FunctionSignature &signature() const { return function; }
   const std::vector<ProblemData> &data() const { return sets; }
   const ProblemOptions &options() const { return settings; }
@@ -65,6 +76,7 @@ public:
 
 private:
   KernelProblem() = default;
+  Expected<std::shared_ptr<const Program>> compile(mlir::ModuleOp copy) const;
 
   ProblemOptions settings;
   mlir::OwningOpRef<mlir::ModuleOp> module; ///< the kernel and a function that launches it
@@ -72,6 +84,7 @@ private:
   RecordKey recordsKey;
   FunctionSignature function;
   ScheduleSpace schedules;
+  std::optional<LibraryProblem> libraryOf;
   KernelCost cost;
   std::vector<ProblemData> sets;
 };

@@ -100,6 +100,11 @@ Expected<std::string> kernelforge::printAssembly(ModuleOp module, const Pipeline
   for (auto kernel : module.getOps<KernelOp>()) {
     if (!name.empty() && kernel.getSymName() != StringRef(name.data(), name.size()))
       continue;
+    if (!kernel.isGenerated()) {
+      text += "# kernel " + kernel.getSymName().str() + "\n# run by " + kernel.getVariant()->str() +
+              ", which is no code of this module\n";
+      continue;
+    }
     KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, options.target));
     KF_TRY(std::string assembly, emitAssembly(*emitted.module, options.target, emitted.entry));
     text += "# kernel " + kernel.getSymName().str() + "\n" + assembly;

@@ -30,9 +30,9 @@ Expected<Stage> parseStage(std::string_view name);
 struct PipelineOptions {
   CpuTarget target;
   int64_t threads = 1;
-  bool fuse = true;                 ///< false: every operation is a kernel of its own
-  std::filesystem::path dumpFolder; ///< where set: the module after each pass that changed it
-  std::optional<RecordStore> records; ///< where set: whose winners kernels get as schedules
+  bool fuse = true;                   ///< false: every operation is a kernel of its own
+  std::filesystem::path dumpFolder;   ///< where set: the module after each pass that changed it
+  std::optional<RecordStore> records; ///< where set: whose winners kernels get
 };
 
 /// The passes from operations to kernels.
@@ -46,7 +46,8 @@ Status runFuse(mlir::ModuleOp module, const PipelineOptions &options);
 Status runToStage(mlir::ModuleOp module, Stage stage, const PipelineOptions &options);
 
 /// Assembly of the kernels (of one, where `kernel` is not empty), each under a comment with its
-/// name. `module` must have reached Scheduled; it is not changed.
+/// name; of one that another variant runs, only comments. `module` must have reached Scheduled; it
+/// is not changed.
 Expected<std::string> printAssembly(mlir::ModuleOp module, const PipelineOptions &options,
                                     std::string_view kernel);
 

@@ -1,4 +1,4 @@
-// The only place that chooses: which schedule a kernel gets, and where it came from.
+// The only place that chooses: which variant and schedule a kernel gets, and where they came from.
 #pragma once
 
 #include "kernelforge/codegen/cpu/Target.h"
@@ -10,12 +10,21 @@
 
 namespace kernelforge {
 
-/// Gives every kernel of `module` a schedule, and says where it is from and why. In this order:
-///   pinned       it is there already: kept, and knobs that it leaves open get analytic values;
+/// Gives every kernel of `module` a schedule or another variant than generated, and says where it
+/// is from and why. In this order:
+///   pinned       it is there already: kept, and knobs that it leaves open get analytic values; a
+///                variant that cannot run here is an error;
 ///   record       the winner of the records of this kernel, processor, thread count and LLVM;
 ///   transferred  the winner of the nearest problem of the same kind, where it is legal here;
 ///   analytic     the code generator's default for this target and thread count.
 /// Without `records`, or where they cannot be read (a warning), there are no records.
+///
+/// A variant is for kernels that are a library problem (libraryProblem()), and reads the weight as
+/// it lies in the file. Records are keyed by the kernel as it was fused, that is with the layout
+/// that generated code reads, whatever ran: all that computes the same is compared. Where a variant
+/// is chosen, the weight becomes row-major, in the kernel and in the functions. This changes the
+/// kernel's hash, which nobody asks for again: a kernel with a variant is pinned from then on.
+/// Where another kernel reads the same weight packed, code is generated, and the reason says so.
 Status scheduleKernels(mlir::ModuleOp module, const CpuTarget &target, int64_t threads,
                        const RecordStore *records = nullptr);
 

@@ -121,6 +121,9 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
       statistics.fromCache += artifact.fromCache;
     for (const Artifact &artifact : artifacts)
       ++statistics.scheduleSources[artifact.scheduleSource];
+    for (const Artifact &artifact : artifacts)
+      if (artifact.host)
+        ++statistics.variants[artifact.variant];
   }
   for (auto function : from.getOps<func::FuncOp>()) {
     if (function.isExternal() ||
@@ -228,6 +231,12 @@ Status Session::bindWeight(const std::string &name, ElementType type,
                         " where the module takes " + std::to_string(bytes.value_or(0)) + " of " +
                         std::string(info(*elementTypeOf(declared)).name));
   if (!layoutOf(declared)) {
+    // The same memory may hold another weight than before.
+    for (auto &[functionName, function] : s.functions)
+      if (function.program)
+        for (const Artifact &artifact : function.program->artifacts)
+          if (artifact.host)
+            artifact.host->forget();
     bind(name, const_cast<std::byte *>(data.data()));
     return {};
   }

@@ -29,19 +29,20 @@ struct SessionOptions {
   CpuTarget target; ///< from parseTarget
   int threads = 0;  ///< 0: the physical cores that this process may use
   BackendKind backend = BackendKind::Cpu;
-  bool fuse = true;    ///< false: every operation is a kernel of its own
-  bool cache = true;   ///< keep compiled kernels in objectsDirectory()
-  std::optional<RecordStore> records; ///< where set: whose winners kernels get as schedules
+  bool fuse = true;                   ///< false: every operation is a kernel of its own
+  bool cache = true;                  ///< keep compiled kernels in objectsDirectory()
+  std::optional<RecordStore> records; ///< where set: whose winners kernels get
   bool poison = false; ///< for tests: fill with NaN what a kernel must write before it reads
   std::filesystem::path dumpFolder; ///< where set: the module after each pass that changed it
 };
 
 /// What compiling took.
 struct CompileStatistics {
-  int kernels = 0;    ///< distinct kernels of all functions
-  int fromCache = 0;  ///< of those, read from disk
-  double seconds = 0; ///< passes, code generation, loading
+  int kernels = 0;                            ///< distinct kernels of all functions
+  int fromCache = 0;                          ///< of those, read from disk
+  double seconds = 0;                         ///< passes, code generation, loading
   std::map<std::string, int> scheduleSources; ///< kernels by where their schedule is from
+  std::map<std::string, int> variants;        ///< kernels that are not generated, by what runs them
 };
 
 /// One module on one backend.

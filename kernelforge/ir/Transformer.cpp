@@ -225,7 +225,8 @@ std::string kernelforge::kernelHash(KernelOp kernel) {
   // chosen or compiled is left out.
   OwningOpRef<KernelOp> copy = kernel.clone();
   copy->setSymName("kernel");
-  for (StringRef name : {"schedule", "schedule_source", "schedule_reason", "code", "phases", "workspace"})
+  for (StringRef name :
+       {"variant", "schedule", "schedule_source", "schedule_reason", "code", "phases", "workspace"})
     (*copy)->removeAttr(name);
   std::string text;
   llvm::raw_string_ostream stream(text);

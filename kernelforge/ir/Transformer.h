@@ -63,7 +63,8 @@ std::optional<uint64_t> weightBytes(mlir::RankedTensorType type, int64_t rows = 
 /// True for operations that are computed row by row and can be prologue or epilogue.
 bool isRowwise(mlir::Operation *op);
 
-/// Hash of a kernel's body: names, locations and schedule do not count. 64 hexadecimal digits.
+/// Hash of a kernel's body: names, locations, variant and schedule do not count. 64 hexadecimal
+/// digits.
 std::string kernelHash(transformer::KernelOp kernel);
 
 } // namespace kernelforge

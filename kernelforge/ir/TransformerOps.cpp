@@ -342,6 +342,10 @@ StringRef KernelOp::getFamily() {
 }
 
 LogicalResult KernelOp::verify() {
+  if (getVariant() && getVariant()->empty())
+    return emitOpError("has a variant without a name");
+  if (!isGenerated() && (getCode() || getPhases() || getWorkspace()))
+    return emitOpError() << "has code and is run by variant '" << *getVariant() << "'";
   for (unsigned i = 0; i < getNumSizes(); ++i)
     if (!getSize(i))
       return emitOpError() << "argument " << i << " is an index without " << sizeAttrName;
@@ -381,6 +385,8 @@ LogicalResult KernelOp::verifyRegions() {
   }
   if (empty)
     return emitOpError("has an empty body");
+  if (!isGenerated() && getFamily() != "matmul")
+    return emitOpError() << "is no matmul, but is to be run by variant '" << *getVariant() << "'";
   return success();
 }
 

@@ -273,14 +273,15 @@ def Transformer_KernelOp : Transformer_Op<"kernel", [
     of rowwise operations). Leading `index` arguments are the sizes that it needs. Its identity is its
     body: names and locations do not count, equal bodies are one kernel.
 
-    `schedule` holds the knobs, `schedule_source` where they came from (pinned, record, transferred
-    or analytic), `schedule_reason` why these; `code` names the function
-    that the target's code generator made of it, `phases` and `workspace` how that is launched.
+    `variant` says what runs it: a variant of matmul by its name ("vendor:openblas", "blocked"), for a
+    kernel that is exactly one matmul problem, or "generated", as where it is not given. `schedule` holds
+    the knobs, `schedule_source` where variant and knobs came from (pinned, record, transferred or
+    analytic), `schedule_reason` why these; `code` names the function that the target's code generator
+    made of it, `phases` and `workspace` how that is launched.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type,
       OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs,
-      OptionalAttr<Transformer_ScheduleAttr>:$schedule, OptionalAttr<StrAttr>:$schedule_source,
-      OptionalAttr<StrAttr>:$schedule_reason,
+      OptionalAttr<StrAttr>:$variant, OptionalAttr<Transformer_ScheduleAttr>:$schedule, OptionalAttr<StrAttr>:$schedule_source, OptionalAttr<StrAttr>:$schedule_reason,
       OptionalAttr<FlatSymbolRefAttr>:$code, OptionalAttr<ArrayAttr>:$phases,
       OptionalAttr<DictionaryAttr>:$workspace);
   let regions = (region SizedRegion<1>:$body);
@@ -300,6 +301,8 @@ def Transformer_KernelOp : Transformer_Op<"kernel", [
     ::mlir::Operation *getRoot();
     /// matmul, attention or rowwise.
     ::llvm::StringRef getFamily();
+    /// Whether code is generated for it: no other variant runs it.
+    bool isGenerated() { return getVariant().value_or("generated") == "generated"; }
   }];
 }
 

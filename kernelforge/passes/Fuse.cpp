@@ -251,9 +251,9 @@ private:
     auto type =
         builder.getFunctionType(TypeRange(ValueRange(operands)), TypeRange(ValueRange(outputs)));
     std::string base = function.getSymName().str() + "_" + bodyName(group);
-    auto kernel =
-        builder.create<KernelOp>(loc, base, type, ArrayAttr(), ArrayAttr(), ScheduleAttr(),
-                                 StringAttr(), StringAttr(), FlatSymbolRefAttr(), ArrayAttr(), DictionaryAttr());
+    auto kernel = builder.create<KernelOp>(loc, base, type, ArrayAttr(), ArrayAttr(), StringAttr(),
+                                           ScheduleAttr(), StringAttr(), StringAttr(),
+                                           FlatSymbolRefAttr(), ArrayAttr(), DictionaryAttr());
     kernel.setAllArgAttrs(argumentAttributes);
     Block &body = kernel.getBody().emplaceBlock();
     IRMapping mapping;

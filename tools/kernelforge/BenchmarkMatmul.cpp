@@ -15,7 +15,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <dlfcn.h>
 
 using namespace kernelforge;
 using namespace kernelforge::cli;
@@ -213,14 +212,6 @@ Status Benchmark::prepareAll() {
     }
   }
   return {};
-}
-
-/// OpenMP's threads spin for long after a region, on cores that a library with threads of its own
-/// needs next.
-static void shortenSpinning() {
-  constexpr int milliseconds = 5;
-  if (auto *set = reinterpret_cast<void (*)(int)>(dlsym(RTLD_DEFAULT, "kmp_set_blocktime")))
-    set(milliseconds);
 }
 
 Status Benchmark::time() {

@@ -93,6 +93,7 @@ static Json kernelJson(const KernelRow &row) {
   Json json = {{"name", artifact.kernel},
                {"family", row.family},
                {"launches", row.launches},
+               {"variant", artifact.variant},
                {"schedule", Json::parse(artifact.schedule)},
                {"schedule_source", artifact.scheduleSource},
                {"phases", artifact.phases.size()},
@@ -111,7 +112,8 @@ static void printKernels(const std::vector<KernelRow> &rows) {
   for (const KernelRow &row : rows) {
     std::string line =
         fmt::format("{:<28} {:<9} x{:<4} {:<11} {}", row.artifact->kernel, row.family, row.launches,
-                    row.artifact->scheduleSource, row.artifact->schedule);
+                    row.artifact->scheduleSource,
+                    row.artifact->host ? row.artifact->variant : row.artifact->schedule);
     if (!row.nanoseconds.empty())
       line += fmt::format("  {:.1f} us +- {:.1f}", median(row.nanoseconds) / 1e3,
                           medianAbsoluteDeviation(row.nanoseconds) / 1e3);

@@ -107,11 +107,12 @@ static void describeProgram(const Program &program, std::string &out) {
                      printBytes(program.arenaBytes));
   for (const auto &[index, count] : uses) {
     const Artifact &artifact = program.artifacts[static_cast<size_t>(index)];
+    const std::string from = artifact.host ? ", run by " + artifact.variant
+                             : artifact.fromCache
+                                 ? ", cached"
+                                 : fmt::format(", compiled in {:.2f} s", artifact.compileSeconds);
     out += fmt::format("  kernel {:<40} x{:<3} {} ({}{})\n", artifact.kernel, count,
-                       artifact.schedule, artifact.scheduleSource,
-                       artifact.fromCache
-                           ? ", cached"
-                           : fmt::format(", compiled in {:.2f} s", artifact.compileSeconds));
+                       artifact.schedule, artifact.scheduleSource, from);
   }
   std::vector<int64_t> maxima;
   for (const ProgramSize &size : program.sizes)

@@ -135,12 +135,20 @@ static void showProgress(const TuneProgress &p) {
   const std::string left =
       p.allowed > 0 ? fmt::format(", {:.0f} s left", std::max(0.0, p.allowed - p.seconds)) : "";
   const std::string of = p.allowed > 0 ? "" : fmt::format(" of {}", p.trials);
-  fmt::print(stderr, "\r\x1b[Ktune {}: trial {}{}, best {:.3f} of the default{}", p.kernel, p.trial,
-             of, p.best, left);
+  const std::string vendor =
+      p.vendor.empty() ? "" : fmt::format(" and {:.3f} of {}", p.best / p.vendorRatio, p.vendor);
+  fmt::print(stderr, "\r\x1b[Ktune {}: trial {}{}, best {:.3f} of the default{}{}", p.kernel,
+             p.trial, of, p.best, vendor, left);
   std::fflush(stderr);
 }
 
 static Json resultJson(const KernelProblem &problem, const TuneResult &result) {
+  Json variants = Json::array();
+  for (const VariantResult &v : result.variants) {
+    variants.push_back({{"variant", v.variant}, {"status", statusName(v.status)}});
+    if (v.status == RecordStatus::Ok)
+      variants.back()["ratio_to_default"] = v.ratio;
+  }
   return {{"kernel", problem.name()},
           {"family", problem.family()},
           {"key", problem.key().id()},
@@ -150,8 +158,19 @@ static Json resultJson(const KernelProblem &problem, const TuneResult &result) {
           {"schedule", Json::parse(result.choice.record.schedule)},
           {"ratio_to_default", result.choice.ratio.median},
           {"reason", result.choice.reason},
+          {"variants", variants},
           {"code_hash", result.choice.record.codeHash},
           {"proposals", result.proposals}};
+}
+
+/// What else was measured, for people: "parallel 1.203, vendor:openblas 0.950 of the default".
+static std::string variantsText(const TuneResult &result) {
+  std::string text;
+  for (const VariantResult &v : result.variants)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", v.variant,
+                        v.status == RecordStatus::Ok ? fmt::format("{:.3f}", v.ratio)
+                                                     : std::string(statusName(v.status)));
+  return text + " of the default";
 }
 
 /// --record-space: the truth about one kernel's space, for --replay.
@@ -239,6 +258,7 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
     options.seed = context.seed;
     options.trials = trialsOf(command);
     options.patience = command.patience;
+    options.otherVariants = true;
     options.cancel = interruptFlag();
     options.progress = showProgress;
     if (!command.start.empty()) {
@@ -261,6 +281,8 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
     if (!context.json)
       spdlog::info("{}: {}; {}", target.problem->name(), shortText(result.choice),
                    result.choice.reason);
+    if (!context.json && !result.variants.empty())
+      spdlog::info("{}: {}", target.problem->name(), variantsText(result));
   }
   if (context.json)
     printJson({{"kernels", rows}, {"seconds", spent()}, {"records", store.logFile().string()}});

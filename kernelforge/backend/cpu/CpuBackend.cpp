@@ -42,9 +42,10 @@ struct Workers {
   SpinBarrier barrier;
 };
 
-/// One phase of one launch.
+/// One phase of one launch, or all of a launch of a host function.
 struct Step {
   KernelEntry entry;
+  HostKernel *host = nullptr;
   void *const *args = nullptr;
   const int64_t *sizes = nullptr;
   int64_t phase = 0;
@@ -102,7 +103,12 @@ private:
   void bind(const Bindings &bindings);
   void prepareSteps(const Bindings &bindings);
   void poisonBuffers(const Bindings &bindings);
-  void work(int worker, int team, const RunOptions &options);
+  void work(int worker, int team, size_t begin, size_t end, const RunOptions &options);
+  void runStretch(size_t begin, size_t end, const RunOptions &options);
+  Status runHost(size_t index, const RunOptions &options);
+  static bool cancelAsked(const RunOptions &options) {
+    return options.cancel && options.cancel->load(std::memory_order_relaxed);
+  }
   void runTask(const Step &step, int64_t task, std::byte *scratch) const {
     if (workers->poison)
       fillPoison(scratch, step.scratchBytes);
@@ -124,7 +130,8 @@ private:
   std::vector<void *> args;     ///< of all launches, one after the other
   std::vector<int64_t> sizes;   ///< of all launches
   std::vector<Step> steps;
-  std::vector<Clock::time_point> ends; ///< of each step, where times are wanted
+  /// Of each step, where times are wanted; it began when the one before it ended, or later.
+  std::vector<Clock::time_point> ends, begins;
 
   // Tasks of a step handed out beyond each worker's first; the last to arrive at a barrier clears
   // it. On a cache line of its own, apart from what the workers only read.
@@ -170,6 +177,11 @@ void CpuExecutable::prepareSteps(const Bindings &bindings) {
       *arg++ = pointers[buffer];
     for (int which : launch.sizes)
       *size++ = bindings.sizes[which];
+    if (artifact.host) {
+      step.host = artifact.host.get();
+      steps.push_back(step);
+      continue;
+    }
     work.add(artifact.cost, step.sizes);
     for (size_t phase = 0; phase < artifact.phases.size(); ++phase) {
       step.phase = int64_t(phase);
@@ -183,7 +195,7 @@ void CpuExecutable::prepareSteps(const Bindings &bindings) {
   }
   // Steps of one task are all worker 0's: a row of them needs no meeting in between.
   for (size_t i = 0; i + 1 < steps.size(); ++i)
-    steps[i].barrier = steps[i].tasks > 1 || steps[i + 1].tasks > 1;
+    steps[i].barrier = steps[i].tasks > 1 || steps[i + 1].tasks > 1 || steps[i + 1].host;
   alone = work.isSmall() ||
           std::ranges::all_of(steps, [](const Step &step) { return step.tasks <= 1; });
   prepared = true;
@@ -196,12 +208,13 @@ void CpuExecutable::poisonBuffers(const Bindings &bindings) {
                source->buffers[source->results[i]].bytes.evaluate(bindings.sizes.data()));
 }
 
-void CpuExecutable::work(int worker, int team, const RunOptions &options) {
+/// One worker's part of steps `begin` to `end`, the latter not included.
+void CpuExecutable::work(int worker, int team, size_t begin, size_t end,
+                         const RunOptions &options) {
   std::byte *scratch = workers->scratch.data() + worker * workers->scratchStride;
-  auto cancelAsked = [&] {
-    return options.cancel && options.cancel->load(std::memory_order_relaxed);
-  };
-  for (size_t i = 0; i < steps.size(); ++i) {
+  if (worker == 0 && !ends.empty())
+    begins[begin] = Clock::now(); // without the time that gathering the team took
+  for (size_t i = begin; i < end; ++i) {
     const Step &step = steps[i];
     // The first task is fixed, which is all there is where workers abound; the rest go to whoever
     // is free.
@@ -212,11 +225,11 @@ void CpuExecutable::work(int worker, int team, const RunOptions &options) {
       task = team == 1 ? task + 1 : team + nextTask.fetch_add(1, std::memory_order_relaxed);
     }
     if (team == 1) {
-      cancelled = cancelAsked();
+      cancelled = cancelAsked(options);
     } else if (step.barrier) {
       workers->barrier.wait(team, [&] {
         nextTask.store(0, std::memory_order_relaxed);
-        cancelled = cancelAsked();
+        cancelled = cancelAsked(options);
       });
     } else {
       if (worker == 0 && !ends.empty())
@@ -230,6 +243,30 @@ void CpuExecutable::work(int worker, int team, const RunOptions &options) {
   }
 }
 
+/// Steps between two host functions, by the team.
+void CpuExecutable::runStretch(size_t begin, size_t end, const RunOptions &options) {
+  if (alone)
+    work(0, 1, begin, end, options);
+  else
+    runTeam(workers->threads,
+            [&](int worker, int team) { work(worker, team, begin, end, options); });
+}
+
+/// A host function is called when the team has gone: a library's threads may be the very same
+/// (OpenMP gives a call from within a team none).
+Status CpuExecutable::runHost(size_t index, const RunOptions &options) {
+  const Step &step = steps[index];
+  const Launch &launch = source->launches[step.launch];
+  if (!ends.empty())
+    begins[index] = Clock::now();
+  KF_CHECK(step.host->run({step.args, launch.buffers.size()}, {step.sizes, launch.sizes.size()},
+                          workers->threads));
+  if (!ends.empty())
+    ends[index] = Clock::now();
+  cancelled = cancelAsked(options);
+  return {};
+}
+
 Status CpuExecutable::run(const Bindings &bindings, const RunOptions &options) {
   std::lock_guard<std::mutex> guard(workers->lock);
   if (!isAsBefore(bindings)) {
@@ -240,30 +277,34 @@ Status CpuExecutable::run(const Bindings &bindings, const RunOptions &options) {
   }
   if (workers->poison)
     poisonBuffers(bindings);
-  cancelled = options.cancel && options.cancel->load(std::memory_order_relaxed);
+  cancelled = cancelAsked(options);
   nextTask.store(0, std::memory_order_relaxed);
+  // Only where asked for: on some virtual machines reading the clock takes longer than a small
+  // kernel.
   ends.assign(options.launchNanoseconds ? steps.size() : 0, Clock::time_point());
+  begins = ends;
 
-  // On some virtual machines reading the clock takes longer than a small kernel.
-  auto start = options.launchNanoseconds ? Clock::now() : Clock::time_point();
-  if (!cancelled && alone)
-    work(0, 1, options);
-  else if (!cancelled)
-    runTeam(workers->threads, [&](int worker, int team) {
-      if (worker == 0 && !ends.empty())
-        start = Clock::now(); // without the time that gathering the team took
-      work(worker, team, options);
-    });
+  for (size_t begin = 0, end; begin < steps.size() && !cancelled; begin = end) {
+    end = begin + 1;
+    if (steps[begin].host) {
+      KF_CHECK(runHost(begin, options));
+      continue;
+    }
+    while (end < steps.size() && !steps[end].host)
+      ++end;
+    runStretch(begin, end, options);
+  }
   if (cancelled)
     return makeError(ErrorKind::Interrupted, "run was interrupted", source->function,
                      "it was asked to stop");
   if (options.launchNanoseconds) {
     std::vector<int64_t> &times = *options.launchNanoseconds;
     times.assign(source->launches.size(), 0);
-    for (size_t i = 0; i < steps.size(); ++i)
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const Clock::time_point begin = i > 0 ? std::max(begins[i], ends[i - 1]) : begins[i];
       times[steps[i].launch] +=
-          std::chrono::duration_cast<std::chrono::nanoseconds>(ends[i] - (i ? ends[i - 1] : start))
-              .count();
+          std::chrono::duration_cast<std::chrono::nanoseconds>(ends[i] - begin).count();
+    }
   }
   return {};
 }

@@ -1,6 +1,7 @@
 #include "kernelforge/backend/cpu/LoadedCode.h"
 #include "kernelforge/codegen/cpu/Target.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -41,8 +42,11 @@ LoadedCode::~LoadedCode() = default;
 
 Expected<std::unique_ptr<LoadedCode>> LoadedCode::load(std::span<const Artifact> artifacts) {
   std::unique_ptr<LoadedCode> code(new LoadedCode());
-  if (artifacts.empty())
+  auto isHost = [](const Artifact &artifact) { return artifact.host != nullptr; };
+  if (std::ranges::all_of(artifacts, isHost)) {
+    code->entries.resize(artifacts.size());
     return code;
+  }
   KF_TRY(code->jit, createJit());
   llvm::orc::LLJIT &jit = *code->jit;
   llvm::orc::ExecutionSession &session = jit.getExecutionSession();
@@ -69,6 +73,8 @@ Expected<std::unique_ptr<LoadedCode>> LoadedCode::load(std::span<const Artifact>
 
   llvm::orc::SymbolLookupSet wanted;
   for (const Artifact &artifact : artifacts) {
+    if (artifact.host)
+      continue;
     auto object = llvm::MemoryBuffer::getMemBuffer(artifact.code, artifact.entry,
                                                    /*RequiresNullTerminator=*/false);
     if (auto error = jit.addObjectFile(std::move(object)))
@@ -80,8 +86,10 @@ Expected<std::unique_ptr<LoadedCode>> LoadedCode::load(std::span<const Artifact>
   if (!found)
     return linkError("all kernels", found.takeError(), details);
   for (const Artifact &artifact : artifacts)
-    code->entries.emplace_back(
-        (*found)[jit.mangleAndIntern(artifact.entry)].getAddress().toPtr<KernelEntry::Function>());
+    code->entries.emplace_back(artifact.host ? nullptr
+                                             : (*found)[jit.mangleAndIntern(artifact.entry)]
+                                                   .getAddress()
+                                                   .toPtr<KernelEntry::Function>());
   return code;
 }
 

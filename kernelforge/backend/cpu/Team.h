@@ -10,4 +10,8 @@ namespace kernelforge {
 /// region): members must go by `team`. `member` must not throw.
 void runTeam(int threads, const std::function<void(int index, int team)> &member);
 
+/// Lets threads sleep milliseconds after a run, not long after: they spin on cores that a library
+/// with threads of its own may need next. For who measures such a library beside a team.
+void shortenSpinning();
+
 } // namespace kernelforge

@@ -11,6 +11,7 @@ void KernelTimer::add(const Program &program, const std::vector<int64_t> &sizes,
     const Artifact &artifact = program.artifacts[launch.artifact];
     KernelTime &time = kernels[artifact.kernel];
     time.name = artifact.kernel;
+    time.variant = artifact.variant;
     ++time.calls;
     time.seconds += static_cast<double>(nanoseconds[i]) * 1e-9;
     std::vector<int64_t> own;

@@ -12,6 +12,7 @@ namespace kernelforge {
 /// Time and calls of one kernel over all measured runs.
 struct KernelTime {
   std::string name;
+  std::string variant; ///< what ran it
   int64_t calls = 0;
   double seconds = 0;
   double bytes = 0; ///< of the buffers that its calls read and wrote, each counted once a call

@@ -140,3 +140,28 @@ func.func @f(%x: tensor<4x8xf32>) {
   // expected-error @+1 {{expects parent op 'transformer.kernel'}}
   transformer.yield %x : tensor<4x8xf32>
 }
+
+// -----
+
+// expected-error @+1 {{has a variant without a name}}
+transformer.kernel @k(%x: tensor<4x8xf32>) -> tensor<4x8xf32> attributes {variant = ""} {
+  %y = transformer.softmax %x : tensor<4x8xf32>
+  transformer.yield %y : tensor<4x8xf32>
+}
+
+// -----
+
+// expected-error @+1 {{is no matmul, but is to be run by variant 'blocked'}}
+transformer.kernel @k(%x: tensor<4x8xf32>) -> tensor<4x8xf32> attributes {variant = "blocked"} {
+  %y = transformer.softmax %x : tensor<4x8xf32>
+  transformer.yield %y : tensor<4x8xf32>
+}
+
+// -----
+
+// expected-error @+1 {{has code and is run by variant 'blocked'}}
+transformer.kernel @k(%x: tensor<4x8xf32>, %w: tensor<8x8xf32>) -> tensor<4x8xf32>
+    attributes {variant = "blocked", code = @code} {
+  %y = transformer.matmul %x weights(%w) : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+  transformer.yield %y : tensor<4x8xf32>
+}

@@ -121,6 +121,17 @@ transformer.kernel @relu(%n: index {transformer.size = #transformer.size<"tokens
   transformer.yield %y : !x
 }
 
+// What else than generated code runs a kernel.
+// CHECK-LABEL: transformer.kernel @library
+// CHECK-SAME: attributes {schedule_reason = "for a test", schedule_source = "pinned", variant = "vendor:openblas"}
+transformer.kernel @library(%n: index {transformer.size = #transformer.size<"tokens", 1 to 512>},
+                            %x: !x, %w: tensor<64x64xf32>) -> !x
+    attributes {variant = "vendor:openblas", schedule_source = "pinned",
+                schedule_reason = "for a test"} {
+  %y = transformer.matmul %x weights(%w) : (!x, tensor<64x64xf32>) -> !x
+  transformer.yield %y : !x
+}
+
 // A kernel that only stores has no results.
 // CHECK-LABEL: transformer.kernel @append
 transformer.kernel @append(%n: index {transformer.size = #transformer.size<"tokens", 1 to 512>},

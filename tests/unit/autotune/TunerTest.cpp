@@ -439,6 +439,35 @@ TEST_F(Tuner, AnInterruptDuringTheFinaleIsOne) {
   EXPECT_EQ(records().size(), kept + finalists) << "and only once";
 }
 
+TEST_F(Tuner, OtherVariantsAreMeasuredOnce) {
+  make(5, 40, 64);
+  options.trials = 2;
+  options.otherVariants = true;
+  const TuneResult result = tune();
+  std::map<std::string, int> counts;
+  bool vendor = false;
+  for (const Record &record : records()) {
+    ++counts[record.variant];
+    EXPECT_THAT(record, HasStatus(RecordStatus::Ok));
+    EXPECT_TRUE(record.accuracy && record.accuracy->pass) << record.variant;
+    EXPECT_EQ(record.samplesNs.size(), record.baselineNs.size());
+    EXPECT_EQ(record.key, problem->key());
+    EXPECT_TRUE(record.baseline.starts_with("schedule {")) << record.baseline;
+    vendor |= record.variant.starts_with("vendor:");
+    EXPECT_TRUE(!vendor || record.vendorRatio || record.variant != "generated");
+  }
+  EXPECT_EQ(counts["reference"], 1);
+  EXPECT_EQ(counts["blocked"], 1);
+  EXPECT_EQ(counts["parallel"], 1);
+  EXPECT_EQ(result.variants.size(), counts.size() - 1);
+  EXPECT_EQ(result.choice.record.variant, "generated");
+
+  const size_t kept = records().size();
+  const TuneResult again = tune();
+  EXPECT_EQ(records().size(), kept);
+  EXPECT_EQ(again.variants.size(), result.variants.size());
+}
+
 TEST_F(Tuner, TimesOfOlderCodeDoNotCount) {
   make(5, 40, 64);
   propose(others(3));

@@ -117,6 +117,68 @@ TEST(CpuBackend, RunsAllTasksOfAllPhasesInOrder) {
   }
 }
 
+/// out = in + 2 over f32, by a function of this process; fails where it is told to.
+class AddTwo final : public HostKernel {
+public:
+  Status run(std::span<void *const> args, std::span<const int64_t> sizes, int threads) override {
+    ++calls;
+    lastThreads = threads;
+    if (broken)
+      return failed("library failed", "add_two", "it was told to");
+    const auto *in = static_cast<const float *>(args[0]);
+    auto *out = static_cast<float *>(args[1]);
+    for (int64_t i = 0; i < sizes[0]; ++i)
+      out[i] = in[i] + 2;
+    return {};
+  }
+  void forget() override {}
+
+  int calls = 0, lastThreads = 0;
+  bool broken = false;
+};
+
+TEST(CpuBackend, HostFunctionsRunBetweenThePhases) {
+  std::vector<float> in(maxN);
+  std::iota(in.begin(), in.end(), 0.0f);
+  for (int threads : {1, 3}) {
+    auto host = std::make_shared<AddTwo>();
+    auto program = chain(7);
+    Artifact artifact;
+    artifact.kernel = artifact.entry = "add_two";
+    artifact.sizeNames = {"n"};
+    artifact.host = host;
+    program->artifacts.push_back(artifact);
+    // The first, two in a row in the middle, and the last before the sum.
+    for (size_t i : {0, 3, 4, 6})
+      program->launches[i].artifact = 2;
+    auto executable = load(threads, program, /*poison=*/true);
+    std::vector<int64_t> times;
+    RunOptions options;
+    for (int64_t n : {int64_t(1), int64_t(17), maxN}) {
+      options.launchNanoseconds = n == 1 ? nullptr : &times;
+      float out = 0;
+      void *arguments[] = {in.data()}, *results[] = {&out};
+      Status status = executable->run({{&n, 1}, arguments, results}, options);
+      ASSERT_TRUE(status) << status.error().line();
+      EXPECT_EQ(out, float(n * (n - 1) / 2 + (7 + 4) * n)) << threads << " threads, n of " << n;
+    }
+    EXPECT_EQ(host->calls, 3 * 4);
+    EXPECT_EQ(host->lastThreads, threads);
+    ASSERT_EQ(times.size(), 8u);
+    for (int64_t time : times)
+      EXPECT_GT(time, 0);
+
+    host->broken = true;
+    float out = 0;
+    void *arguments[] = {in.data()}, *results[] = {&out};
+    Status status = executable->run({{&maxN, 1}, arguments, results});
+    ASSERT_FALSE(status);
+    EXPECT_THAT(status.error().line(), HasSubstr("it was told to"));
+    host->broken = false;
+    EXPECT_TRUE(executable->run({{&maxN, 1}, arguments, results}));
+  }
+}
+
 TEST(CpuBackend, FollowsWhatIsBoundFromRunToRun) {
   std::vector<float> first(8, 1), second(8, 2);
   float a = 0, b = 0;

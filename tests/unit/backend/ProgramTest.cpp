@@ -47,7 +47,13 @@ TEST(Program, DefectsAreFound) {
     void (*make)(Program &);
     const char *message;
   };
+  struct Host final : HostKernel {
+    Status run(std::span<void *const>, std::span<const int64_t>, int) override { return {}; }
+    void forget() override {}
+  };
   const Defect defects[] = {
+      {[](Program &p) { p.artifacts[0].host = std::make_shared<Host>(); },
+       "'k' has a host function, and code, phases or a workspace"},
       {[](Program &p) { p.arenaBytes = 463; }, "'middle' does not lie in the arena"},
       {[](Program &p) { p.buffers[1].offset = 8; }, "'middle' does not lie in the arena"},
       {[](Program &p) { p.buffers[1].offset = -64; }, "'middle' does not lie in the arena"},

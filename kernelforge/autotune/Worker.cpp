@@ -26,8 +26,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Longer than threads spin after shortenSpinning().
-constexpr int settleMilliseconds = 30;
+/// How long threads spin where the threads of a library are to be measured, too, and a pause that
+/// is longer.
+constexpr int spinMilliseconds = 5, settleMilliseconds = 30;
 
 double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -241,8 +242,9 @@ private:
     const bool settle = threads > 1 && std::ranges::any_of(slots, [&](int slot) {
                           return candidates.at(slot).library;
                         });
+    std::optional<ShortSpinning> shortly;
     if (settle)
-      shortenSpinning();
+      shortly.emplace(spinMilliseconds);
     std::vector<int64_t> batches;
     for (int slot : slots) { // warm up, and see how many calls make a sample
       Executable &executable = *candidates.at(slot).timed;

@@ -103,6 +103,9 @@ public:
     return std::nullopt;
   }
 
+  /// Whether it has threads of its own besides OpenMP's, which are in each other's way.
+  virtual bool hasOwnThreads() const { return false; }
+
   /// Makes the problem ready to run with `operands`. Unusable where the problem, the operands, the
   /// thread count or the schedule is not legal, or the variant does not support it; Missing where
   /// what it needs is not here.

@@ -46,6 +46,7 @@ public:
   MatmulSupport supports(const MatmulProblem &problem) const override {
     return vendorSupport(problem, openBlas());
   }
+  bool hasOwnThreads() const override { return true; }
 
 private:
   Expected<std::unique_ptr<PreparedMatmul>> make(const MatmulProblem &problem,

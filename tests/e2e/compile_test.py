@@ -38,6 +38,41 @@ def matmul(n, k, element):
 """ % types
 
 
+def pinned(variant):
+    """A kernel that a variant is to run, with a function that launches it."""
+    size = '%rows: index {transformer.size = #transformer.size<"rows", 1 to 64>}'
+    types = {"x": ROWS % 40, "w": "tensor<24x40xf32>", "y": ROWS % 24, "v": variant, "s": size}
+    return """transformer.kernel @k(%(s)s, %%x: %(x)s, %%w: %(w)s) -> %(y)s
+    attributes {variant = "%(v)s"} {
+  %%0 = transformer.matmul %%x weights(%%w) : (%(x)s, %(w)s) -> (%(y)s)
+  transformer.yield %%0 : %(y)s
+}
+func.func @f(%(s)s, %%x: %(x)s, %%w: %(w)s {transformer.weight = "w"}) -> %(y)s {
+  %%0 = transformer.launch @k(%%rows, %%x, %%w) : (index, %(x)s, %(w)s) -> %(y)s
+  return %%0 : %(y)s
+}
+""" % types
+
+
+class Variants(CliTest):
+    def test_a_module_may_name_the_variant(self):
+        for variant in ("blocked", "parallel", "reference"):
+            answer = self.answer("compile", "-", "--run", text=pinned(variant))
+            self.assertTrue(answer["pass"], answer)
+            (kernel,) = answer["kernels"]
+            self.assertEqual((kernel["variant"], kernel["schedule_source"]), (variant, "pinned"))
+            self.assertEqual((kernel["phases"], kernel["from_cache"]), (0, False))
+            self.assertIn(variant, self.ok("compile", "-", "--run", text=pinned(variant)))
+            compiled = self.answer("compile", "-", text=pinned(variant))
+            self.assertEqual(compiled["kernels"][0]["variant"], variant)
+
+    def test_one_that_cannot_run_is_refused(self):
+        self.refused(2, "compile", "-", text=pinned("blokced"), says="@k, variant 'blokced'")
+        softmax = pinned("blocked").replace("yield %0", "yield %1").replace(
+            "  transformer.yield", f"  %1 = transformer.softmax %0 : {ROWS % 24}\n  transformer.yield")
+        self.refused(2, "compile", "-", text=softmax, says="more than one matmul")
+
+
 class Stages(CliTest):
     def test_every_stage_parses_again_and_runs(self):
         for block, weights in ((LLAMA, "q4_0"), (GPT, "f32")):

@@ -224,6 +224,7 @@ Status Benchmark::time() {
     }
   if (right.empty())
     return {};
+  std::optional<ShortSpinning> shortly;
   TimingOptions timing = options.timing;
   timing.cancel = interruptFlag();
   if (calls.size() > 1) {
@@ -232,7 +233,7 @@ Status Benchmark::time() {
     timing.mostSeconds = std::max(2.0, 4 * timing.minSeconds);
     if (conditions.threads > 1) {
       timing.settleSeconds = 0.03;
-      shortenSpinning();
+      shortly.emplace(5);
     }
   }
   std::optional<CacheEviction> eviction;

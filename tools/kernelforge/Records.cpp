@@ -250,7 +250,7 @@ void cli::addRecords(CLI::App &app, Context &context) {
       addAction(command, context, "show", "all fields of a key's records", bind(show));
   shows.add_option("key", options->key, keyText)->required();
   CLI::App &explains =
-      addAction(command, context, "explain", "replays the winner of a key", bind(explain));
+      addAction(command, context, "explain", "replays the best schedule of a key", bind(explain));
   explains.add_option("key", options->key, keyText)->required();
   CLI::App &exports =
       addAction(command, context, "export", "writes records to a file", bind(exportRecords));

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <mutex>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -87,6 +88,9 @@ public:
     args.resize(argCount);
     sizes.resize(sizeCount);
     pointers.resize(source->buffers.size());
+    makesWay = std::ranges::any_of(source->artifacts, [](const Artifact &artifact) {
+      return artifact.host && artifact.host->hasOwnThreads();
+    });
   }
 
   const Program &program() const override { return *source; }
@@ -116,6 +120,7 @@ private:
   }
 
   std::shared_ptr<const Program> source;
+  bool makesWay = false; ///< a host function's own threads need the cores that the team has
   std::unique_ptr<LoadedCode> code;
   std::shared_ptr<Workers> workers;
 
@@ -284,6 +289,9 @@ Status CpuExecutable::run(const Bindings &bindings, const RunOptions &options) {
   ends.assign(options.launchNanoseconds ? steps.size() : 0, Clock::time_point());
   begins = ends;
 
+  std::optional<ShortSpinning> shortly;
+  if (makesWay)
+    shortly.emplace(0);
   for (size_t begin = 0, end; begin < steps.size() && !cancelled; begin = end) {
     end = begin + 1;
     if (steps[begin].host) {

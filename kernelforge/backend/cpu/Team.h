@@ -10,8 +10,18 @@ namespace kernelforge {
 /// region): members must go by `team`. `member` must not throw.
 void runTeam(int threads, const std::function<void(int index, int team)> &member);
 
-/// Lets threads sleep milliseconds after a run, not long after: they spin on cores that a library
-/// with threads of its own may need next. For who measures such a library beside a team.
-void shortenSpinning();
+/// While it lives, members of the calling thread's teams spin for so many milliseconds only after a
+/// run, then sleep, where usually they spin for long: on cores that a library with threads of its
+/// own needs next.
+class ShortSpinning {
+public:
+  explicit ShortSpinning(int milliseconds);
+  ~ShortSpinning();
+  ShortSpinning(const ShortSpinning &) = delete;
+  ShortSpinning &operator=(const ShortSpinning &) = delete;
+
+private:
+  int before;
+};
 
 } // namespace kernelforge

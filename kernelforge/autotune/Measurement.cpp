@@ -47,7 +47,18 @@ Expected<std::unique_ptr<Measurement>> Measurement::create(const KernelProblem &
   if (!m.verify(0, 0, record))
     return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(),
                      "its default schedule fails: " + record.error, "report this as a bug");
+  KF_CHECK(m.raiseCeilings());
   return measurement;
+}
+
+/// Measures them, and keeps the better of then and now: what disturbs a measurement makes it
+/// slower.
+Status Measurement::raiseCeilings() {
+  const std::optional<FileLock> lock = lockMachine();
+  const CeilingOptions shortly{problem.options().threads, 0.01, options.cancel};
+  KF_TRY(KernelCeilings now, measureKernelCeilings(static_cast<int64_t>(problem.bytes()), shortly));
+  ceilings = {std::max(ceilings.fma, now.fma), std::max(ceilings.read, now.read)};
+  return {};
 }
 
 std::string Measurement::baselineText() const { return baselineOf(knobsText(baselineKnobs)); }
@@ -178,10 +189,13 @@ void Measurement::summarize(Record &record) const {
   record.trusted = !isDisturbed(record.baselineNs);
   record.medianNs = median(record.samplesNs);
   record.madNs = medianAbsoluteDeviation(record.samplesNs);
-  if (*record.medianNs > 0) {
-    record.gflops = problem.flops() / *record.medianNs;
-    record.gbPerS = problem.bytes() / *record.medianNs;
-  }
+  if (*record.medianNs <= 0)
+    return;
+  const double flops = problem.flops(), bytes = problem.bytes();
+  record.gflops = flops / *record.medianNs;
+  record.gbPerS = bytes / *record.medianNs;
+  record.pctOfCeiling = 100 * ceilings.leastSeconds(flops, bytes) / (*record.medianNs * 1e-9);
+  record.bound = ceilings.isComputeBound(flops, bytes) ? "compute" : "memory";
 }
 
 /// What all records of this problem have in common.
@@ -269,5 +283,9 @@ Expected<bool> Measurement::attemptOnce(const Message &candidate, double limit, 
       return false;
   record.outputBits = lastBits;
   summarize(record);
+  if (record.pctOfCeiling > 100) { // the ceiling was disturbed
+    KF_CHECK(raiseCeilings());
+    summarize(record);
+  }
   return true;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/autotune/Tuner.h"
+#include "kernelforge/measure/Ceilings.h"
 
 namespace kernelforge {
 
@@ -44,12 +45,14 @@ private:
   WorkerAnswer load(int slot, Message message);
   bool verify(int slot, int set, Record &record);
   bool time(int rounds, Record &record);
+  Status raiseCeilings();
   void summarize(Record &record) const;
 
   const KernelProblem &problem;
   const TuneOptions &options;
   WorkerProblem shared;
   std::unique_ptr<WorkerProcess> worker;
+  KernelCeilings ceilings; ///< what this kernel can reach
   KnobValues baselineKnobs;
   std::shared_ptr<const Program> baselineProgram;
   double baselineSeconds = 0; ///< of one call, about

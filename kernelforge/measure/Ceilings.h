@@ -4,6 +4,7 @@
 
 #include "kernelforge/support/Error.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -42,6 +43,13 @@ Expected<std::vector<ReadBandwidth>> measureReadBandwidth(const CeilingOptions &
 struct KernelCeilings {
   double fma = 0;  ///< operations per second of f32 multiply-adds
   double read = 0; ///< bytes per second of reading its working set again and again
+
+  /// The least time for so many operations and bytes, by the roofline model: of the two that take
+  /// place at once the longer one.
+  double leastSeconds(double flops, double bytes) const {
+    return std::max(flops / fma, bytes / read);
+  }
+  bool isComputeBound(double flops, double bytes) const { return flops / fma >= bytes / read; }
 };
 
 /// Ceilings for a working set of `bytes`, of which each thread reads a share; a large set counts as

@@ -154,6 +154,10 @@ std::optional<Choice> chooseAmong(std::span<const Record *const> records,
       std::min_element(ranked.begin(), ranked.end(), [](const auto &a, const auto &b) {
         return a.second.median < b.second.median;
       })->second;
+  // Where even the best is slower than the baseline beside it, nothing is to be gained: the
+  // baseline's own record may be missing here, or not trusted.
+  if (best.median > 1 && !withinNoise(best, Ratio{1, 0, best.rounds}))
+    return std::nullopt;
   const size_t all = ranked.size();
   std::erase_if(ranked, [&](const auto &item) { return !withinNoise(item.second, best); });
 

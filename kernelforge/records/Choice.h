@@ -52,9 +52,9 @@ struct Choice {
 /// was measured with several codes, only the code measured last counts. Only candidates measured
 /// beside the same baseline in the same mode are compared: those that most of them have.
 ///
-/// The least ratio is best. All candidates within noise of the best tie; of these the analytic
-/// default is preferred, then the smallest canonical schedule, variant and code hash, in this
-/// order.
+/// The least ratio is best; where it is above 1 by more than noise there is no winner. All
+/// candidates within noise of the best tie; of these the analytic default is preferred, then the
+/// smallest canonical schedule, variant and code hash, in this order.
 std::optional<Choice> choose(std::span<const Record> records, const ChoiceOptions &options = {});
 
 /// As above, for those of `records` that have this key.

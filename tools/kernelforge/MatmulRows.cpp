@@ -24,16 +24,17 @@ bool MatmulConditions::trusted() const {
   return same(before->fma, after->fma) && same(before->read, after->read);
 }
 
-double MatmulConditions::attainable() const {
-  const KernelCeilings most = ceilings();
-  return std::min(most.fma, problem.flops() / problem.bytes() * most.read);
+double MatmulConditions::leastSeconds() const {
+  return ceilings().leastSeconds(problem.flops(), problem.bytes());
 }
 
-bool MatmulConditions::computeBound() const { return attainable() >= ceilings().fma; }
+bool MatmulConditions::computeBound() const {
+  return ceilings().isComputeBound(problem.flops(), problem.bytes());
+}
 
 /// Percent of what the problem can reach.
 static double percentOfCeiling(const MatmulConditions &c, const MatmulMeasurement &m) {
-  return 100 * c.problem.flops() / m.timing->median * 1e9 / c.attainable();
+  return 100 * c.leastSeconds() / (m.timing->median * 1e-9);
 }
 
 /// The samples of the rounds that both took part in: those of the first rounds.

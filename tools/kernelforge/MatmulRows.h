@@ -25,8 +25,8 @@ struct MatmulConditions {
   KernelCeilings ceilings() const;
   /// Whether the machine was the same before and after, to a tenth.
   bool trusted() const;
-  /// Operations per second that the problem can reach, and whether arithmetic is the limit.
-  double attainable() const;
+  /// The least time that the problem can take, and whether arithmetic is the limit.
+  double leastSeconds() const;
   bool computeBound() const;
 };
 

@@ -26,7 +26,8 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
   uint64_t total = 0;
   for (const ProblemData &set : problem.data()) {
     for (size_t i = 0; i < set.data.arguments.size(); ++i)
-      total += aligned(set.argument(i).size()) + aligned(set.rowMajor(i).size());
+      total += aligned(set.argument(i).size()) +
+               (problem.library() ? aligned(set.rowMajor(i).size()) : 0);
     for (const std::vector<float> &reference : set.references)
       total += aligned(reference.size() * sizeof(float));
   }

@@ -33,8 +33,8 @@ public:
 };
 
 /// One compiled kernel. The entry's signature on a CPU:
-///     void entry(void *const *args, const int64_t *sizes, int64_t phase, int64_t task, void
-///     *scratch)
+///     void entry(void *const *args, const int64_t *sizes, int64_t phase, int64_t task,
+///                void *scratch)
 /// with args the buffers of a launch (the workspace, if any, last), sizes the kernel's sizes.
 /// Where there is a host function, there is neither code nor phases nor a workspace.
 struct Artifact {

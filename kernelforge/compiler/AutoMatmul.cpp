@@ -15,8 +15,13 @@ using namespace kernelforge::transformer;
 Expected<RecordKey> kernelforge::matmulKey(const MatmulProblem &problem, const CpuTarget &target,
                                            int threads) {
   MLIRContext context(MLIRContext::Threading::DISABLED);
-  loadAllStages(&context);
-  KF_TRY(OwningOpRef<ModuleOp> module, buildMatmulModule(&context, problem));
+  return matmulKey(&context, problem, target, threads);
+}
+
+Expected<RecordKey> kernelforge::matmulKey(MLIRContext *context, const MatmulProblem &problem,
+                                           const CpuTarget &target, int threads) {
+  loadAllStages(context);
+  KF_TRY(OwningOpRef<ModuleOp> module, buildMatmulModule(context, problem));
   KF_CHECK(runToStage(*module, Stage::Fused, {target, threads, true, {}, {}}));
   auto kernels = module->getOps<KernelOp>();
   const auto count = std::distance(kernels.begin(), kernels.end());

@@ -5,11 +5,17 @@
 #include "kernelforge/kernels/MatmulRegistry.h"
 #include "kernelforge/records/RecordStore.h"
 
+#include "mlir/IR/MLIRContext.h"
+
 namespace kernelforge {
 
 /// The key of measurements of a problem, of any variant: that of the kernel that it fuses into.
 /// Unusable where it is not a single kernel, so that there are no records of it.
 Expected<RecordKey> matmulKey(const MatmulProblem &problem, const CpuTarget &target, int threads);
+
+/// The same for who has a context: making one takes longer than all the rest.
+Expected<RecordKey> matmulKey(mlir::MLIRContext *context, const MatmulProblem &problem,
+                              const CpuTarget &target, int threads);
 
 /// A variant with its schedule (JSON; empty: its own choice), and why it was chosen.
 struct AutoMatmul {

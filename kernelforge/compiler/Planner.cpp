@@ -95,7 +95,7 @@ std::optional<KnobValues> legalSchedule(const Record &record, const ScheduleSpac
 std::vector<RecordKey> Planner::keysOf(KernelOp kernel) const {
   std::vector<RecordKey> keys = {recordKey(kernel, target, threads)};
   if (const std::optional<LibraryProblem> library = libraryProblem(kernel))
-    if (Expected<RecordKey> key = matmulKey(library->problem, target, threads))
+    if (Expected<RecordKey> key = matmulKey(kernel.getContext(), library->problem, target, threads))
       if (!(*key == keys.front()))
         keys.push_back(std::move(*key));
   return keys;

@@ -231,12 +231,6 @@ Status Session::bindWeight(const std::string &name, ElementType type,
                         " where the module takes " + std::to_string(bytes.value_or(0)) + " of " +
                         std::string(info(*elementTypeOf(declared)).name));
   if (!layoutOf(declared)) {
-    // The same memory may hold another weight than before.
-    for (auto &[functionName, function] : s.functions)
-      if (function.program)
-        for (const Artifact &artifact : function.program->artifacts)
-          if (artifact.host)
-            artifact.host->forget();
     bind(name, const_cast<std::byte *>(data.data()));
     return {};
   }
@@ -251,11 +245,23 @@ Status Session::bindWeight(const std::string &name, ElementType type,
   return {};
 }
 
+/// The same memory may hold another weight than before.
+static void forgetWeight(const Program &program, size_t argument) {
+  if (program.buffers[program.arguments[argument]].kind != BufferKind::Weight)
+    return;
+  for (const Artifact &artifact : program.artifacts)
+    if (artifact.host)
+      artifact.host->forget();
+}
+
 void Session::bind(const std::string &name, void *data) {
   for (auto &[functionName, function] : implementation->functions)
     for (size_t i = 0; i < function.names.size(); ++i)
-      if (function.names[i] == name)
+      if (function.names[i] == name) {
         function.pointers[i] = data;
+        if (function.program)
+          forgetWeight(*function.program, i);
+      }
 }
 
 std::vector<std::string> Session::arguments(const std::string &function) const {

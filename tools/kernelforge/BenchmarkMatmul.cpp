@@ -224,7 +224,7 @@ Status Benchmark::time() {
     }
   if (right.empty())
     return {};
-  std::optional<ShortSpinning> shortly;
+  std::optional<ShortSpinning> spinning;
   TimingOptions timing = options.timing;
   timing.cancel = interruptFlag();
   if (calls.size() > 1) {
@@ -233,7 +233,7 @@ Status Benchmark::time() {
     timing.mostSeconds = std::max(2.0, 4 * timing.minSeconds);
     if (conditions.threads > 1) {
       timing.settleSeconds = 0.03;
-      shortly.emplace(5);
+      spinning.emplace(5);
     }
   }
   std::optional<CacheEviction> eviction;

@@ -35,7 +35,7 @@ private:
   Status measureVariants();
   Expected<Record> evaluate(const KnobValues &schedule, bool mustRun = false);
   void noteVariant(const Record &record);
-  Status keep(Record record);
+  Status keep(Record &record);
   Status finale();
   Expected<bool> confirm(const std::string &schedule);
   std::optional<Choice> winner() const;
@@ -84,8 +84,8 @@ Status Search::interruption() const {
                    "it was asked to stop", "run it again to go on");
 }
 
-/// Keeps a record in the store and in memory.
-Status Search::keep(Record record) {
+/// Completes a record by what the search knows, and keeps it in the store and in memory.
+Status Search::keep(Record &record) {
   record.strategy = options.strategy;
   record.seed = static_cast<int64_t>(options.seed);
   record.trial = result.trials;
@@ -97,7 +97,7 @@ Status Search::keep(Record record) {
     warned = true;
   }
   if (record.variant == "generated")
-    known.push_back(std::move(record));
+    known.push_back(record);
   return {};
 }
 
@@ -125,7 +125,7 @@ Status Search::measureVariants() {
     }
     KF_TRY(Record record, measurement->measure(*variant, hopeless, finalRounds));
     noteVariant(record);
-    KF_CHECK(keep(std::move(record)));
+    KF_CHECK(keep(record));
   }
   return {};
 }
@@ -141,7 +141,8 @@ void Search::noteVariant(const Record &record) {
 }
 
 /// The candidate's record: a known one of the same code and baseline, or a new one. What `mustRun`
-/// is measured again where it once failed: the machine may have been busy or out of memory.
+/// is never given up as hopeless, and is measured again where it once failed: the machine may have
+/// been busy or out of memory.
 Expected<Record> Search::evaluate(const KnobValues &schedule, bool mustRun) {
   const std::string text = knobsText(schedule);
   const std::optional<std::string> code = measurement->codeHash(schedule);
@@ -153,7 +154,8 @@ Expected<Record> Search::evaluate(const KnobValues &schedule, bool mustRun) {
         (!mustRun || record.status == RecordStatus::Ok))
       return record;
   ++result.measured;
-  KF_TRY(Record record, measurement->measure(schedule, hopeless * best, usualRounds));
+  const double limit = mustRun ? HUGE_VAL : hopeless * best;
+  KF_TRY(Record record, measurement->measure(schedule, limit, usualRounds));
   KF_CHECK(keep(record));
   return record;
 }
@@ -161,6 +163,7 @@ Expected<Record> Search::evaluate(const KnobValues &schedule, bool mustRun) {
 /// Measures the best few candidates again where no search has, so that none wins by one lucky
 /// measurement.
 Status Search::finale() {
+  KF_CHECK(interruption());
   std::map<std::string, double> ratios; // by schedule
   const std::string baseline = measurement->baselineText();
   for (const Record &record : known)
@@ -201,7 +204,7 @@ Expected<bool> Search::confirm(const std::string &schedule) {
   if (std::any_of(known.begin(), known.end(), isFinal))
     return false;
   KF_TRY(Record record, measurement->measure(knobs, HUGE_VAL, finalRounds));
-  KF_CHECK(keep(std::move(record)));
+  KF_CHECK(keep(record));
   return true;
 }
 
@@ -252,9 +255,9 @@ Expected<TuneResult> Search::run() {
   }
   KF_CHECK(finale());
   std::optional<Choice> choice = winner();
-  if (!choice) // no measurement was calm enough to compare by
+  if (!choice) // no measurement was calm enough to compare by, or those that were are slower
     choice = Choice{baseline, Ratio{1, 0, 0},
-                    "the machine was too busy to compare anything: the default stays", false};
+                    "nothing was shown to be faster than the default, which stays", false};
   result.choice = std::move(*choice);
   return result;
 }

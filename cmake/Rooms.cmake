@@ -23,10 +23,12 @@ function(kf_add_room name)
   endif()
 endfunction()
 
-# kf_add_unit_test(ROOM [MLIR] [DEPENDS libraries...]): one GoogleTest program of
+# kf_add_unit_test(ROOM [MLIR] [OPTIMISED] [DEPENDS libraries...]): one GoogleTest program of
 # every *Test.cpp in tests/unit/ROOM.
+#   OPTIMISED  optimised in a release build, too: what a test shares with the room (the templates
+#              of JSON) is linked from the test, and makes the room slow where it is not
 function(kf_add_unit_test room)
-  cmake_parse_arguments(TEST "MLIR" "" "DEPENDS" ${ARGN})
+  cmake_parse_arguments(TEST "MLIR;OPTIMISED" "" "DEPENDS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/${room}/*.cpp)
   if(NOT sources)
     return()
@@ -36,12 +38,15 @@ function(kf_add_unit_test room)
                         GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_definitions(${room}-test PRIVATE
     KERNELFORGE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
+  set(header text)
   if(TEST_MLIR)
     target_link_libraries(${room}-test PRIVATE kf_mlir)
-    target_precompile_headers(${room}-test REUSE_FROM kf_pch_mlir_test)
-  else()
-    target_precompile_headers(${room}-test REUSE_FROM kf_pch_test)
+    set(header mlir)
   endif()
-  target_compile_options(${room}-test PRIVATE ${KERNELFORGE_TEST_OPTIONS})
+  if(NOT TEST_OPTIMISED)
+    target_compile_options(${room}-test PRIVATE ${KERNELFORGE_TEST_OPTIONS})
+    string(APPEND header _test)
+  endif()
+  target_precompile_headers(${room}-test REUSE_FROM kf_pch_${header})
   add_test(NAME unit-${room} COMMAND ${room}-test)
 endfunction()

@@ -1,4 +1,4 @@
 // Of the unit tests of rooms that use MLIR.
 #pragma once
 #include "mlir.h"
-#include "test.h"
+#include "text_test.h"

@@ -214,9 +214,15 @@ KernelOutcome CompiledKernel::runOnce(const std::vector<int64_t> &sizes,
 
 std::vector<std::string> runnableLevels() {
   std::vector<std::string> levels{"native"};
-  for (const char *level : {"avx512", "avx2"})
-    if (auto target = parseTarget(level, ""); target && checkRunnable(*target))
-      levels.push_back(level);
+  if (auto target = parseTarget("avx2", ""); target && checkRunnable(*target))
+    levels.push_back("avx2");
+  return levels;
+}
+
+std::vector<std::string> everyRunnableLevel() {
+  std::vector<std::string> levels = runnableLevels();
+  if (auto target = parseTarget("avx512", ""); target && checkRunnable(*target))
+    levels.push_back("avx512");
   return levels;
 }
 

@@ -123,7 +123,7 @@ void checkPlainProduct(ElementType type, const Shape &shape, const std::string &
 }
 
 TEST(Matmul, EveryTypeAndShape) {
-  for (const std::string &level : runnableLevels())
+  for (const std::string &level : everyRunnableLevel())
     for (ElementType type :
          {ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Q4_0,
           ElementType::Q4_1, ElementType::Q5_0, ElementType::Q8_0})

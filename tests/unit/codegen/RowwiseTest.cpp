@@ -116,7 +116,7 @@ std::string errorOf(const std::string &text, const Knobs &knobs = {}) {
 TEST_P(RowwiseOps, EqualTheReference) {
   const OpCase &op = GetParam();
   for (int64_t width : widths)
-    for (const std::string &level : runnableLevels()) {
+    for (const std::string &level : everyRunnableLevel()) {
       CompiledKernel kernel =
           compileOrDie(rowsKernel(width, ", %a: !vector, %b: !vector", op.body), level,
                        {{"rows_per_task", 2}, {"unroll", width == 576 ? 5 : 2}});

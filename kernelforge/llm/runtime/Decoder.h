@@ -29,8 +29,8 @@ struct DecoderMemory {
   int64_t scratchBytes = 0; ///< arenas, scratch, inputs, logits
 };
 
-/// The module of a model's decoder: `decode` for one row, and `prefill` for 2 to `chunk` rows (where
-/// that is more than one) with the logits of up to `outputs` of them.
+/// The module of a model's decoder: `decode` for one row, and `prefill` for 2 to `chunk` rows
+/// (where that is more than one) with the logits of up to `outputs` of them.
 mlir::OwningOpRef<mlir::ModuleOp> buildDecoderModule(mlir::MLIRContext *context,
                                                      const ModelFile &model, int64_t chunk,
                                                      int64_t outputs);

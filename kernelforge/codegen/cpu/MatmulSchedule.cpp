@@ -142,7 +142,7 @@ int64_t usualDepth(const Limits &limits) {
   int64_t kc = depth <= 768 ? depth : ceilDiv(depth, ceilDiv(depth, 512));
   if (limits.rows <= fewRows)
     kc = 64;
-  else if (limits.f32Panels)
+  else if (limits.f32Panels && depth <= 1024)
     kc = 128;
   return std::min(roundUp(kc, std::max<int64_t>(32, limits.block)), roundUp(depth, limits.block));
 }
@@ -155,8 +155,8 @@ struct RegisterTile {
 };
 
 /// The register tiles worth considering. Panels: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1
-/// broadcast of 32 registers), 6 x 16 on AVX2 (12, 2, 1 of 16); for few rows also those that fit
-/// them without waste. In registers: one row, with about 8 sums of 16 at once on AVX-512, 4 on
+/// broadcast of 32 registers) and 8 x 48, where 64 columns do not share out evenly; 6 x 16 on AVX2
+/// (12, 2, 1 of 16); for few rows also those that fit them without waste. In registers: one row, with about 8 sums of 16 at once on AVX-512, 4 on
 /// AVX2.
 SmallVector<RegisterTile> usualTiles(const Limits &limits, bool panel) {
   const bool wide = limits.perVector == 1;
@@ -168,12 +168,25 @@ SmallVector<RegisterTile> usualTiles(const Limits &limits, bool panel) {
     return tiles;
   }
   SmallVector<RegisterTile> tiles{{6, wide ? 4 : 1, 1.0}};
-  if (limits.rows <= fewRows) {
+  if (limits.rows <= fewRows)
     tiles.push_back({4, wide ? 4 : 1, wide ? 1.08 : 1.2});
-    if (wide)
-      tiles.push_back({8, 3, 1.02});
-  }
+  if (wide)
+    tiles.push_back({8, 3, 1.02});
   return tiles;
+}
+
+/// Rows of a task worth considering: the usual ones, and those that share the rows out evenly.
+SmallVector<int64_t> usualRowBlocks(const Limits &limits, bool panel) {
+  if (!panel)
+    return {std::min(limits.rows, maxRegisterRows)};
+  constexpr int64_t most = 192, least = 48;
+  SmallVector<int64_t> blocks;
+  for (int64_t rows : {most, int64_t(144), int64_t(96), least})
+    blocks.push_back(std::min(limits.rows, rows));
+  for (int64_t parts = ceilDiv(limits.rows, most); parts <= 8; ++parts)
+    if (limits.rows / parts >= least)
+      blocks.push_back(ceilDiv(limits.rows, parts));
+  return blocks;
 }
 
 /// The analytic schedule: of the usual tiles and of tasks of about 64 columns, whole heads, and up
@@ -196,12 +209,10 @@ KnobValues analyticKnobs(const Limits &limits, bool panel) {
     }
   };
   for (const RegisterTile &candidate : usualTiles(limits, panel))
-    for (int64_t rows : {192, 144, 96, 48})
+    for (int64_t rows : usualRowBlocks(limits, panel))
       for (int64_t wanted : {1, 2}) {
-        const int64_t most = panel ? rows : maxRegisterRows;
         const int64_t columns = candidate.groups == 3 ? 48 : 64;
-        consider(candidate, roundUp(wanted * columns, limits.columns),
-                 roundUp(std::min(limits.rows, most), candidate.mr));
+        consider(candidate, roundUp(wanted * columns, limits.columns), roundUp(rows, candidate.mr));
       }
   nb = std::min(nb, roundUp(limits.widest(), limits.columns));
 

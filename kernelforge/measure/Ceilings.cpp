@@ -5,7 +5,7 @@
 #include "kernelforge/support/PageMemory.h"
 
 #include <algorithm>
-#include <barrier>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -16,14 +16,21 @@ namespace kernelforge {
 
 using Clock = std::chrono::steady_clock;
 
-/// Calls `work(thread)` again and again on `threads` threads for `seconds`: calls per second, all
-/// threads together.
-static double callRate(int threads, double seconds, const std::function<void(int)> &work) {
+static void runThreads(int threads, const std::function<void(int, int)> &member) {
+  std::vector<std::jthread> others;
+  for (int thread = 1; thread < threads; ++thread)
+    others.emplace_back(member, thread, threads);
+  member(0, threads);
+}
+
+double teamRate(const TeamFn &team, int threads, double seconds,
+                const std::function<void(int)> &work) {
   std::vector<double> rates(static_cast<size_t>(threads));
-  std::barrier start(threads);
-  auto body = [&](int thread) {
+  std::atomic<int> ready = 0;
+  auto member = [&](int thread, int members) {
     work(thread);
-    start.arrive_and_wait();
+    for (++ready; ready < members;)
+      std::this_thread::yield();
     const auto begin = Clock::now();
     int64_t calls = 0;
     double spent = 0;
@@ -34,11 +41,10 @@ static double callRate(int threads, double seconds, const std::function<void(int
     }
     rates[static_cast<size_t>(thread)] = static_cast<double>(calls) / spent;
   };
-  std::vector<std::jthread> others;
-  for (int thread = 1; thread < threads; ++thread)
-    others.emplace_back(body, thread);
-  body(0);
-  others.clear();
+  if (team)
+    team(threads, member);
+  else
+    runThreads(threads, member);
   double sum = 0;
   for (double rate : rates)
     sum += rate;
@@ -52,7 +58,7 @@ static Expected<double> bestRate(const CeilingOptions &options, int threads,
   for (int round = 0; round < 3; ++round) {
     if (options.cancel && *options.cancel)
       return makeError(ErrorKind::Interrupted, "interrupted", "ceilings", "stopped by user");
-    best = std::max(best, callRate(threads, options.seconds, work));
+    best = std::max(best, teamRate(options.team, threads, options.seconds, work));
   }
   return best;
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,10 +29,24 @@ struct ReadBandwidth {
   double allCores = 0; ///< each core with a set of its own; of l3 and memory, a share of it
 };
 
+/// Calls `member(index, team)` on `threads` threads at once, or on a smaller team, and returns when
+/// all have.
+using TeamFn =
+    std::function<void(int threads, const std::function<void(int index, int team)> &member)>;
+
+/// Calls `work(thread)` again and again on a team (or on threads of its own, where none is given)
+/// for `seconds`: calls per second, all threads together.
+double teamRate(const TeamFn &team, int threads, double seconds,
+                const std::function<void(int thread)> &work);
+
 struct CeilingOptions {
   int threads = 1;                           ///< what "all cores" means
   double seconds = 0.05;                     ///< of one measurement; each is the best of three
   const std::atomic<bool> *cancel = nullptr; ///< where true: Interrupted
+
+  /// The threads that kernels run on, where some ran before: threads of that team still spin, and
+  /// would be in the way of others. Not set: threads of its own.
+  TeamFn team = {};
 };
 
 /// Peaks of every kind that this processor and system have. Interrupted, or Failed where memory

@@ -39,76 +39,56 @@ static tl::unexpected<Error> interrupted() {
   return makeError(ErrorKind::Interrupted, "interrupted", "timing", "stopped by user");
 }
 
-namespace {
-
-/// One of the calls that are measured.
-class TimedCall {
-public:
-  TimedCall(const std::function<Status()> &call, const TimingOptions &options)
-      : call(call), options(options) {}
-
-  /// Warms up and finds the size of a batch.
-  Status start() {
-    for (int i = 0; i < options.warmup && (i == 0 || !isTooSlow()); ++i) {
-      if (options.cancel && *options.cancel)
-        return interrupted();
-      KF_TRY(double took, timeBatch(call, 1));
-      spent += took;
-    }
-    if (!options.evict)
-      KF_CHECK(chooseBatch());
-    spent = 0;
-    return {};
-  }
-
-  bool isTooSlow() const { return options.mostSeconds > 0 && spent > options.mostSeconds * 1e9; }
-  bool wantsMore() const {
-    return timing.samples.size() < maxSamples &&
-           (timing.samples.size() < static_cast<size_t>(std::max(options.rounds, 1)) ||
-            spent < options.minSeconds * 1e9);
-  }
-
-  Status sample(bool settle) {
-    if (options.evict)
-      options.evict();
-    else if (settle && spent < 1e9) // a slow call needs no company
-      KF_CHECK(call());
-    KF_TRY(double took, timeBatch(call, timing.batch));
-    timing.samples.push_back(std::max(took / static_cast<double>(timing.batch), 1e-3));
+Status TimedCall::start() {
+  for (int i = 0; i < options.warmup && (i == 0 || !isTooSlow()); ++i) {
+    if (options.cancel && *options.cancel)
+      return interrupted();
+    KF_TRY(double took, timeBatch(call, 1));
     spent += took;
-    return {};
   }
+  if (!options.evict)
+    KF_CHECK(chooseBatch());
+  spent = 0;
+  return {};
+}
 
-  Timing finish() {
-    timing.median = median(timing.samples);
-    timing.mad = medianAbsoluteDeviation(timing.samples);
-    return std::move(timing);
-  }
+bool TimedCall::wantsMore() const {
+  return timing.samples.size() < maxSamples &&
+         (timing.samples.size() < static_cast<size_t>(std::max(options.rounds, 1)) ||
+          spent < options.minSeconds * 1e9);
+}
 
-private:
-  /// Doubles the batch until it is long enough to be scaled, so that one slow call (an interrupt, a
-  /// page fault) does not settle it.
-  Status chooseBatch() {
-    const double wanted = options.batchSeconds * 1e9;
-    for (;;) {
-      KF_TRY(double took, timeBatch(call, timing.batch));
-      if (took >= wanted / 4 || timing.batch >= int64_t(1) << 30) {
-        const double scale = wanted / std::max(took, 1.0);
-        timing.batch =
-            std::max<int64_t>(1, std::llround(static_cast<double>(timing.batch) * scale));
-        return {};
-      }
-      timing.batch *= 2;
+Expected<double> TimedCall::sample(bool settle) {
+  if (options.evict)
+    options.evict();
+  else if (settle && spent < 1e9) // a slow call needs no company
+    KF_CHECK(call());
+  KF_TRY(double took, timeBatch(call, timing.batch));
+  timing.samples.push_back(std::max(took / static_cast<double>(timing.batch), 1e-3));
+  spent += took;
+  return timing.samples.back();
+}
+
+Timing TimedCall::finish() {
+  timing.median = median(timing.samples);
+  timing.mad = medianAbsoluteDeviation(timing.samples);
+  return std::move(timing);
+}
+
+/// Doubles the batch until it is long enough to be scaled, so that one slow call (an interrupt, a
+/// page fault) does not settle it.
+Status TimedCall::chooseBatch() {
+  const double wanted = options.batchSeconds * 1e9;
+  for (;;) {
+    KF_TRY(double took, timeBatch(call, timing.batch));
+    if (took >= wanted / 4 || timing.batch >= int64_t(1) << 30) {
+      const double scale = wanted / std::max(took, 1.0);
+      timing.batch = std::max<int64_t>(1, std::llround(static_cast<double>(timing.batch) * scale));
+      return {};
     }
+    timing.batch *= 2;
   }
-
-  const std::function<Status()> &call;
-  const TimingOptions &options;
-  Timing timing;
-  double spent = 0; ///< nanoseconds
-};
-
-} // namespace
+}
 
 Expected<std::vector<Timing>> measureInRounds(std::span<const std::function<Status()>> calls,
                                               const TimingOptions &options) {
@@ -129,7 +109,8 @@ Expected<std::vector<Timing>> measureInRounds(std::span<const std::function<Stat
         continue;
       if (settle)
         std::this_thread::sleep_for(std::chrono::duration<double>(options.settleSeconds));
-      KF_CHECK(next.sample(settle));
+      KF_TRY(double took, next.sample(settle));
+      (void)took;
     }
     more = std::ranges::any_of(
         timed, [&](const TimedCall &call) { return !call.isTooSlow() && call.wantsMore(); });

@@ -32,6 +32,35 @@ struct Timing {
 /// The most samples that are kept.
 inline constexpr size_t maxSamples = 10'000;
 
+/// One call that is timed sample by sample, as whoever measures several wants.
+class TimedCall {
+public:
+  TimedCall(std::function<Status()> call, TimingOptions options)
+      : call(std::move(call)), options(std::move(options)) {}
+
+  /// Warms up and finds the size of a batch. Before the first sample.
+  Status start();
+
+  /// Takes a sample: nanoseconds of one call. Where `settle`, one call goes ahead that is not
+  /// counted, unless calls are slow.
+  Expected<double> sample(bool settle);
+
+  bool isTooSlow() const { return options.mostSeconds > 0 && spent > options.mostSeconds * 1e9; }
+  bool wantsMore() const;
+  int64_t batch() const { return timing.batch; }
+
+  /// What was measured.
+  Timing finish();
+
+private:
+  Status chooseBatch();
+
+  std::function<Status()> call;
+  TimingOptions options;
+  Timing timing;
+  double spent = 0; ///< nanoseconds
+};
+
 /// Calls `call` until the options are met. Its first error ends the measurement.
 Expected<Timing> measureTime(const std::function<Status()> &call,
                              const TimingOptions &options = {});

@@ -7,14 +7,13 @@
 
 #include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/compiler/AutoMatmul.h"
-#include "kernelforge/measure/PeakLoops.h"
+#include "kernelforge/measure/CacheEviction.h"
 #include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/MappedFile.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 
 using namespace kernelforge;
 using namespace kernelforge::cli;
@@ -26,31 +25,6 @@ struct BenchmarkOptions {
   std::string dtype = "f32", weights = "f32", epilogue, variant = "generated", schedule, profile;
   std::string mode = "performance", cache = "warm", format = "table";
   TimingOptions timing;
-};
-
-/// Walks through more memory than the caches hold, on all threads.
-class CacheEviction {
-public:
-  static Expected<CacheEviction> create(int threads) {
-    CacheEviction eviction;
-    eviction.threads = threads;
-    KF_TRY(eviction.memory, PageMemory::allocate(static_cast<uint64_t>(uncachedBytes())));
-    // Written once: pages that nobody wrote are all the same page.
-    std::memset(eviction.memory.data(), 1, eviction.memory.size());
-    return eviction;
-  }
-
-  void operator()() const {
-    runTeam(threads, [&](int index, int team) {
-      const auto share = static_cast<int64_t>(memory.size()) / team / 512 * 512;
-      readAll(memory.data() + index * share, share);
-    });
-  }
-
-private:
-  CacheEviction() = default;
-  PageMemory memory;
-  int threads = 1;
 };
 
 /// One run of the command.
@@ -239,11 +213,11 @@ Status Benchmark::time() {
   std::optional<CacheEviction> eviction;
   int64_t workingSet = static_cast<int64_t>(options.problem.bytes());
   if (options.cache == "cold") {
-    KF_TRY(eviction, CacheEviction::create(conditions.threads));
+    KF_TRY(eviction, CacheEviction::create(conditions.threads, runTeam));
     timing.evict = std::ref(*eviction);
     workingSet = uncachedBytes();
   }
-  const CeilingOptions shortly{conditions.threads, 0.01, timing.cancel};
+  const CeilingOptions shortly{conditions.threads, 0.02, timing.cancel, runTeam};
   KF_TRY(conditions.before, measureKernelCeilings(workingSet, shortly));
   KF_TRY(std::vector<Timing> timings, measureInRounds(calls, timing));
   KF_TRY(conditions.after, measureKernelCeilings(workingSet, shortly));

@@ -1,0 +1,52 @@
+// The machine's own ceilings, measured again and again beside what they are to judge: a machine
+// that slows down slows both, and their ratio stays.
+#pragma once
+
+#include "kernelforge/measure/Ceilings.h"
+#include "kernelforge/support/PageMemory.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kernelforge {
+
+/// Kinds of arithmetic, and reading working sets from each level of memory, on a team of threads.
+/// Not to be measured by two threads at once.
+class Anchors {
+public:
+  /// `seconds` is how long one measurement takes. Failed where memory cannot be had.
+  static Expected<std::unique_ptr<Anchors>> create(int threads, TeamFn team,
+                                                   double seconds = 0.004);
+
+  /// As in reports: "fma_f32", "dot_bf16", "dot_int8", "amx_bf16", "amx_int8", "read_l1d",
+  /// "read_l2", "read_l3", "read_memory"; those that there are, arithmetic first.
+  const std::vector<std::string> &names() const { return all; }
+
+  /// "GFLOP/s", "GOP/s" or "GB/s".
+  static std::string_view unit(std::string_view name);
+
+  /// The rate of all threads together, in its unit, over one stretch of time: the best of none, so
+  /// that it feels what others feel.
+  double measure(std::string_view name) const;
+
+  /// The anchor of reading `bytes` that the threads share, of which each level holds what it can.
+  std::string readingAnchor(double bytes) const;
+
+private:
+  Anchors() = default;
+  struct Level {
+    std::string name;
+    int64_t bytes = 0;            ///< of a thread's set
+    std::vector<PageMemory> sets; ///< one a thread
+  };
+
+  int threads = 1;
+  TeamFn team;
+  double seconds = 0;
+  std::vector<std::string> all;
+  std::vector<Level> levels;
+};
+
+} // namespace kernelforge

@@ -1,10 +1,10 @@
 // compile: runs the compiler on a textual module; prints its kernels, runs, verifies and times it.
 #include "Commands.h"
-#include "FunctionRun.h"
 #include "ModuleText.h"
 #include "Rows.h"
 #include "TensorFiles.h"
 
+#include "kernelforge/compiler/FunctionRun.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/Transformer.h"

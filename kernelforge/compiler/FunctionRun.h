@@ -6,7 +6,7 @@
 #include "kernelforge/compiler/Verification.h"
 #include "kernelforge/measure/Accuracy.h"
 
-namespace kernelforge::cli {
+namespace kernelforge {
 
 /// One compared tensor: a result, or a cache that was written.
 struct Comparison {
@@ -38,4 +38,4 @@ private:
   std::vector<void *> results;
 };
 
-} // namespace kernelforge::cli
+} // namespace kernelforge

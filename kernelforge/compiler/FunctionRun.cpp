@@ -1,4 +1,4 @@
-#include "FunctionRun.h"
+#include "kernelforge/compiler/FunctionRun.h"
 
 #include "kernelforge/ir/Transformer.h"
 
@@ -6,7 +6,7 @@
 
 using namespace mlir;
 using namespace kernelforge;
-using namespace kernelforge::cli;
+using namespace kernelforge;
 using namespace kernelforge::transformer;
 
 Expected<FunctionRun> FunctionRun::create(Session &session, const FunctionSignature &signature,

@@ -52,7 +52,7 @@ static Error usageError(const CLI::App &app, const CLI::ParseError &error, int a
 static int run(int argc, char **argv) {
   Context context;
   CLI::App app("KernelForgeML: a compiler for transformer kernels", "kernelforge");
-  app.set_version_flag("--version", KERNELFORGE_VERSION);
+  app.set_version_flag("--version", version().number);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   addCommands(app, context);

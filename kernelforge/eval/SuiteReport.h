@@ -1,0 +1,33 @@
+// The report of a suite: what was measured, where, how, and what came out, as one JSON file that is
+// whole at any time.
+#pragma once
+
+#include "kernelforge/eval/SuiteRounds.h"
+
+namespace kernelforge {
+
+/// How a report was measured; reports are compared only where these agree.
+struct ReportSettings {
+  int rounds = 11;
+  uint64_t seed = 0;
+  std::string filter;
+  std::string target; ///< with features, as answers name it
+};
+
+class SuiteReport {
+public:
+  /// A report that begins now.
+  SuiteReport(const SuiteRunner &runner, const ReportSettings &settings);
+
+  /// A partial report that is to be gone on with keeps its id and date. Unusable, naming the fields
+  /// that differ, where it is of another suite, machine, build or other settings, or complete.
+  Status resume(const JsonView &report);
+
+  /// All of it. `partial` where `rounds` are not complete.
+  Json toJson(const SuiteRounds &rounds) const;
+
+private:
+  Json header; ///< everything but anchors and rows
+};
+
+} // namespace kernelforge

@@ -1,0 +1,151 @@
+#include "kernelforge/eval/SuiteRunner.h"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+using namespace kernelforge;
+
+using Clock = std::chrono::steady_clock;
+
+/// How long threads that spin may take to go to sleep: ours after a run before a library with
+/// threads of its own is timed, and its after that.
+static constexpr auto settling = std::chrono::milliseconds(30);
+static constexpr int spinMilliseconds = 5;
+
+/// How old a ceiling may be.
+static constexpr auto recently = std::chrono::milliseconds(100);
+
+Expected<std::unique_ptr<SuiteRunner>> SuiteRunner::create(Suite suite, SuiteOptions options) {
+  std::unique_ptr<SuiteRunner> runner(new SuiteRunner(std::move(suite), std::move(options)));
+  const int threads = runner->settings.rows.session.threads;
+  for (const SuiteRow &row : runner->measuredSuite.rows) {
+    runner->prepared.emplace_back();
+    runner->prepared.back().row = &row;
+  }
+  if (runner->settings.rows.vendors)
+    runner->spinning.emplace(spinMilliseconds);
+  KF_TRY(runner->ceilings, Anchors::create(threads, runTeam));
+  if (runner->settings.cold) {
+    KF_TRY(runner->eviction, CacheEviction::create(threads, runTeam));
+  }
+  return runner;
+}
+
+TimingOptions SuiteRunner::timing() const {
+  TimingOptions options;
+  options.warmup = settings.warmup;
+  options.batchSeconds = settings.batchSeconds;
+  options.cancel = settings.cancel;
+  if (eviction)
+    options.evict = [this] { (*eviction)(); };
+  return options;
+}
+
+/// `call`, which takes `factor` times as long.
+static std::function<Status()> slowed(std::function<Status()> call, double factor) {
+  return [call = std::move(call), factor]() -> Status {
+    const auto begin = Clock::now();
+    KF_CHECK(call());
+    const auto took = Clock::now() - begin;
+    while (Clock::now() - begin < took * factor) {
+    }
+    return {};
+  };
+}
+
+/// The row's status for one that did not come up.
+static RecordStatus statusOf(const Error &error) {
+  return error.kind == ErrorKind::Missing    ? RecordStatus::Unavailable
+         : error.kind == ErrorKind::Unusable ? RecordStatus::Unsupported
+                                             : RecordStatus::CompileError;
+}
+
+void SuiteRunner::judge(PreparedRow &row, const Accuracy &accuracy) {
+  row.accuracy = accuracy;
+  if (accuracy.pass)
+    return;
+  row.status = RecordStatus::WrongResult;
+  row.error = accuracy.why;
+}
+
+Status SuiteRunner::bringUp(PreparedRow &row) {
+  KF_TRY(row.run, RowRun::create(*row.row, settings.rows));
+  KF_TRY(Accuracy accuracy, row.run->verify());
+  judge(row, accuracy);
+  return row.isOk() && settings.timed ? bringUpTimer(row) : Status();
+}
+
+Status SuiteRunner::bringUpTimer(PreparedRow &row) {
+  RowRun &run = *row.run;
+  // One that is slow when cold is not judged by a cache.
+  const std::string reading =
+      settings.cold ? ceilings->names().back() : ceilings->readingAnchor(run.bytes());
+  row.computeBound = run.flops() / anchor("fma_f32") >= run.bytes() / anchor(reading);
+  row.anchor = row.computeBound ? "fma_f32" : reading;
+
+  std::function<Status()> call = [&run] { return run.run(); };
+  if (auto slow = settings.slow.find(row.row->name); slow != settings.slow.end())
+    call = slowed(std::move(call), slow->second);
+  row.timed.emplace(std::move(call), timing());
+  KF_CHECK(row.timed->start());
+  for (VendorRun &vendor : run.vendors()) {
+    row.vendors.emplace_back();
+    if (!vendor.prepared)
+      continue;
+    std::this_thread::sleep_for(settling);
+    KF_TRY(Accuracy accuracy, run.verify(vendor));
+    if (!accuracy.pass) {
+      vendor.why = accuracy.why;
+      continue;
+    }
+    row.vendors.back().emplace([&run, &vendor] { return run.run(vendor); }, timing());
+    KF_CHECK(row.vendors.back()->start());
+    otherThreads = true;
+  }
+  return {};
+}
+
+Status SuiteRunner::prepare(size_t index) {
+  PreparedRow &row = prepared[index];
+  Status status = bringUp(row);
+  if (status)
+    return {};
+  if (status.error().kind == ErrorKind::Interrupted)
+    return status;
+  row.status = statusOf(status.error());
+  row.error = status.error().line();
+  row.run.reset();
+  return {};
+}
+
+Expected<double> SuiteRunner::sample(size_t index) {
+  if (otherThreads)
+    std::this_thread::sleep_for(settling);
+  otherThreads = false;
+  return prepared[index].timed->sample(/*settle=*/true);
+}
+
+Expected<double> SuiteRunner::sampleVendor(size_t index, size_t vendor) {
+  std::this_thread::sleep_for(settling);
+  otherThreads = true;
+  return prepared[index].vendors[vendor]->sample(/*settle=*/true);
+}
+
+double SuiteRunner::anchor(const std::string &name) {
+  Measured &measured = lately[name];
+  if (measured.value == 0 || Clock::now() - measured.at > recently) {
+    if (otherThreads)
+      std::this_thread::sleep_for(settling);
+    otherThreads = false;
+    measured.value = ceilings->measure(name);
+    measured.at = Clock::now();
+  }
+  return measured.value;
+}
+
+Status SuiteRunner::verifyAgain(size_t index) {
+  KF_TRY(Accuracy accuracy, prepared[index].run->verify());
+  judge(prepared[index], accuracy);
+  return {};
+}

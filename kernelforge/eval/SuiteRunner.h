@@ -1,0 +1,91 @@
+// The rows of a suite, ready to be timed one sample at a time, with the machine's own ceilings
+// beside them. Who decides which sample is next and what becomes of it is above: a report's rounds,
+// or a process that compares two builds.
+#pragma once
+
+#include "kernelforge/backend/cpu/Team.h"
+#include "kernelforge/eval/RowRun.h"
+#include "kernelforge/measure/Anchors.h"
+#include "kernelforge/measure/CacheEviction.h"
+#include "kernelforge/measure/Timing.h"
+#include "kernelforge/records/Record.h"
+
+#include <chrono>
+#include <map>
+
+namespace kernelforge {
+
+struct SuiteOptions {
+  RowOptions rows;
+  bool cold = false; ///< a sample is one call after the caches were emptied
+  int warmup = 3;
+  double batchSeconds = 0.01;
+  bool timed = true; ///< false: rows are only verified
+  /// For tests: rows by name whose calls are made to take so many times as long.
+  std::map<std::string, double> slow;
+  const std::atomic<bool> *cancel = nullptr; ///< where true: Interrupted
+};
+
+/// A row and what is known of it before it is timed.
+struct PreparedRow {
+  const SuiteRow *row = nullptr;
+  RecordStatus status = RecordStatus::Ok;
+  std::string error; ///< why the status is not Ok
+  std::optional<Accuracy> accuracy;
+  std::string anchor; ///< the ceiling that the row is judged by
+  bool computeBound = false;
+  std::unique_ptr<RowRun> run; ///< null where it did not come up
+  std::optional<TimedCall> timed;
+  std::vector<std::optional<TimedCall>> vendors; ///< as RowRun::vendors(); empty: not timed
+
+  bool isOk() const { return status == RecordStatus::Ok; }
+};
+
+class SuiteRunner {
+public:
+  /// Failed where memory for the ceilings cannot be had. Keeps the suite.
+  static Expected<std::unique_ptr<SuiteRunner>> create(Suite suite, SuiteOptions options);
+
+  /// Compiles, verifies and warms up a row. What goes wrong is its status; the only error is
+  /// Interrupted.
+  Status prepare(size_t row);
+
+  /// A sample of a row that is ok, or of a vendor's variant of it: nanoseconds of one call.
+  Expected<double> sample(size_t row);
+  Expected<double> sampleVendor(size_t row, size_t vendor);
+
+  /// A ceiling as it is now: measured within the last tenth of a second.
+  double anchor(const std::string &name);
+
+  /// Verifies a row that is ok again: a kernel may be right only once.
+  Status verifyAgain(size_t row);
+
+  const Suite &suite() const { return measuredSuite; }
+  const std::vector<PreparedRow> &rows() const { return prepared; }
+  const Anchors &anchors() const { return *ceilings; }
+  const SuiteOptions &options() const { return settings; }
+
+private:
+  SuiteRunner(Suite suite, SuiteOptions options)
+      : measuredSuite(std::move(suite)), settings(std::move(options)) {}
+  Status bringUp(PreparedRow &row);
+  Status bringUpTimer(PreparedRow &row);
+  void judge(PreparedRow &row, const Accuracy &accuracy);
+  TimingOptions timing() const;
+
+  struct Measured {
+    double value = 0;
+    std::chrono::steady_clock::time_point at;
+  };
+
+  Suite measuredSuite;
+  SuiteOptions settings;
+  std::vector<PreparedRow> prepared;
+  std::unique_ptr<Anchors> ceilings;
+  std::map<std::string, Measured> lately;
+  std::optional<CacheEviction> eviction;
+  std::optional<ShortSpinning> spinning; ///< where libraries have threads of their own
+  bool otherThreads = false; ///< whether a library's threads may still spin
+};
+
+} // namespace kernelforge

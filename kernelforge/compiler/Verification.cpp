@@ -50,7 +50,8 @@ Expected<PageMemory> kernelforge::packWeight(const TensorData &weight) {
 
 Expected<std::vector<TensorData>> kernelforge::runReference(ModuleOp module,
                                                             const FunctionSignature &signature,
-                                                            const FunctionData &data) {
+                                                            const FunctionData &data,
+                                                            reference::Precision precision) {
   KF_TRY(Interpreter interpreter, Interpreter::create(module, signature.name));
   const std::vector<Type> types = declaredTypes(module, signature.name);
   std::vector<TensorData> written;
@@ -74,7 +75,7 @@ Expected<std::vector<TensorData>> kernelforge::runReference(ModuleOp module,
   for (TensorData &result : outputs)
     results.push_back(result.memory.data());
   const std::vector<int64_t> sizes = data.sizeList(signature);
-  KF_CHECK(interpreter.run(Bindings{sizes, arguments, results}));
+  KF_CHECK(interpreter.run(Bindings{sizes, arguments, results}, {}, precision));
   for (TensorData &cache : written)
     outputs.push_back(std::move(cache));
   return outputs;

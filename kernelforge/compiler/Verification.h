@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/compiler/FunctionData.h"
+#include "kernelforge/kernels/Reference.h"
 
 #include "mlir/IR/BuiltinOps.h"
 
@@ -9,9 +10,11 @@ namespace kernelforge {
 
 /// Runs the function of `module` by the operations' reference semantics on a copy of `data` as it
 /// is before a run; gives the results and written caches, in that order. Weights are given
-/// row-major, whatever layout the module declares.
+/// row-major, whatever layout the module declares. In plain precision: what an honest simple f32
+/// implementation gives, by whose distance from the wide result any other is judged.
 Expected<std::vector<TensorData>>
-runReference(mlir::ModuleOp module, const FunctionSignature &signature, const FunctionData &data);
+runReference(mlir::ModuleOp module, const FunctionSignature &signature, const FunctionData &data,
+             reference::Precision precision = reference::Precision::Wide);
 
 /// The results and the caches that the function writes, in that order.
 std::vector<const TensorData *> outputsOf(const FunctionSignature &signature,

@@ -1,58 +1,37 @@
 #include "kernelforge/kernels/Reference.h"
 
+#include "kernelforge/kernels/ReferenceLoops.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <omp.h>
 #include <vector>
 
 namespace kernelforge::reference {
 
 namespace {
 
-/// Buffers of `elements` values for each OpenMP thread, made before the threads start: an
-/// allocation that fails must not do so inside a parallel region.
-template <typename T> class PerThread {
-public:
-  explicit PerThread(int64_t elements)
-      : elements(elements), values(static_cast<size_t>(elements * omp_get_max_threads())) {}
-  T *mine() { return values.data() + elements * omp_get_thread_num(); }
-
-private:
-  int64_t elements;
-  std::vector<T> values;
-};
-
-/// Dot product in f64, where a product of two f32 is exact. Independent partial sums, so that the
-/// loop is vectorised; their order depends on `n` alone.
-template <typename T> double dot(const float *a, const T *b, int64_t n) {
-  constexpr int64_t lanes = 8;
-  double sums[lanes] = {};
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    for (int64_t j = 0; j < lanes; ++j)
-      sums[j] += static_cast<double>(a[i + j]) * static_cast<double>(b[i + j]);
-  double sum = 0;
-  for (; i < n; ++i)
-    sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  for (double partial : sums)
-    sum += partial;
-  return sum;
+/// Calls `compute` with a value of the type that `precision` computes in.
+template <typename Function> void computeIn(Precision precision, const Function &compute) {
+  if (precision == Precision::Wide)
+    compute(double());
+  else
+    compute(float());
 }
 
-double softCapped(double value, double cap) {
+template <typename T> T softCapped(T value, T cap) {
   return cap > 0 ? cap * std::tanh(value / cap) : value;
 }
 
-double activated(double x, ActivationKind function) {
+template <typename T> T activated(T x, ActivationKind function) {
   switch (function) {
   case ActivationKind::Silu:
     return x / (1 + std::exp(-x));
   case ActivationKind::Gelu: // x * Phi(x); erfc keeps the small values of negative x exact
-    return 0.5 * x * std::erfc(-x * (std::numbers::sqrt2 / 2));
+    return T(0.5) * x * std::erfc(-x * T(std::numbers::sqrt2 / 2));
   case ActivationKind::GeluTanh: {
-    const double factor = std::sqrt(2 * std::numbers::inv_pi);
-    return 0.5 * x * (1 + std::tanh(factor * (x + 0.044715 * x * x * x)));
+    const T factor(std::sqrt(2 * std::numbers::inv_pi));
+    return T(0.5) * x * (1 + std::tanh(factor * (x + T(0.044715) * x * x * x)));
   }
   case ActivationKind::Relu: // NaN stays NaN
     return x <= 0 ? 0 : x;
@@ -69,17 +48,18 @@ void elementwise(Rows input, MutableRows out, const Function &function) {
       out.row(r)[i] = static_cast<float>(function(input.row(r)[i], r, i));
 }
 
-/// Columns of one matmul task: the panel of their expanded weights stays in the L2 cache while all
-/// input rows pass.
-constexpr int64_t panelColumns = 16;
+/// Rows of the input that one panel is multiplied with at once.
+constexpr int64_t rowsAtOnce = 64;
 
 /// Expands columns [first, first + count) of the product into `panel`, K values each.
+template <typename T>
 void readPanel(const WeightView &weight, bool transpose, int64_t first, int64_t count, int64_t k,
-               float *row, double *panel) {
+               float *row, T *panel) {
   if (!transpose) {
     for (int64_t c = 0; c < count; ++c) {
       weight.readRow(first + c, row);
-      std::copy_n(row, k, panel + c * k);
+      for (int64_t i = 0; i < k; ++i)
+        panel[panelIndex<T>(c, i, k)] = row[i];
     }
     return;
   }
@@ -87,7 +67,7 @@ void readPanel(const WeightView &weight, bool transpose, int64_t first, int64_t 
   for (int64_t i = 0; i < k; ++i) {
     dequantizeRow(weight.type, weight.data + (i * weight.width + first) * bytes, count, row);
     for (int64_t c = 0; c < count; ++c)
-      panel[c * k + i] = row[c];
+      panel[panelIndex<T>(c, i, k)] = row[c];
   }
 }
 
@@ -98,39 +78,52 @@ void readPanel(const WeightView &weight, bool transpose, int64_t first, int64_t 
 //===----------------------------------------------------------------------===//
 
 void matmul(Rows input, const WeightView &weight, bool transpose, std::span<const float> bias,
-            MutableRows out) {
+            MutableRows out, Precision precision) {
   const int64_t k = input.width, n = out.width;
-  PerThread<float> rowBuffers(std::max(k, panelColumns));
-  PerThread<double> panels(k * panelColumns);
   const int64_t tasks = (n + panelColumns - 1) / panelColumns;
+  PerThread<float> rowBuffers(std::max(k, panelColumns));
+  computeIn(precision, [&](auto zero) {
+    using T = decltype(zero);
+    PerThread<T> panels(k * panelColumns), sumBuffers(rowsAtOnce * panelColumns);
 #pragma omp parallel for schedule(static)
-  for (int64_t task = 0; task < tasks; ++task) {
-    const int64_t first = task * panelColumns, count = std::min(panelColumns, n - first);
-    double *panel = panels.mine();
-    readPanel(weight, transpose, first, count, k, rowBuffers.mine(), panel);
-    for (int64_t r = 0; r < input.rows; ++r)
-      for (int64_t c = 0; c < count; ++c) {
-        double sum = dot(input.row(r), panel + c * k, k);
-        out.row(r)[first + c] = static_cast<float>(bias.empty() ? sum : sum + bias[first + c]);
+    for (int64_t task = 0; task < tasks; ++task) {
+      const int64_t first = task * panelColumns, count = std::min(panelColumns, n - first);
+      T *panel = panels.mine(), *sums = sumBuffers.mine();
+      readPanel(weight, transpose, first, count, k, rowBuffers.mine(), panel);
+      for (int64_t r = 0; r < input.rows; r += rowsAtOnce) {
+        const int64_t rows = std::min(rowsAtOnce, input.rows - r);
+        multiplyPanel<T>({input.row(r), rows, k, input.stride}, panel, count, sums);
+        for (int64_t i = 0; i < rows; ++i)
+          for (int64_t c = 0; c < count; ++c) {
+            const T sum = sums[i * panelColumns + c];
+            out.row(r + i)[first + c] =
+                static_cast<float>(bias.empty() ? sum : sum + bias[first + c]);
+          }
       }
-  }
+    }
+  });
 }
 
-void mlp(Rows input, const MlpWeights &weights, MutableRows out) {
+float dotProduct(const float *a, const float *b, int64_t n, Precision precision) {
+  return precision == Precision::Wide ? static_cast<float>(dot<double>(a, b, n))
+                                      : dot<float>(a, b, n);
+}
+
+void mlp(Rows input, const MlpWeights &weights, MutableRows out, Precision precision) {
   const int64_t hidden = weights.up.rows;
   std::vector<float> upValues(static_cast<size_t>(input.rows * hidden)), gateValues;
   MutableRows up = denseRows(upValues.data(), input.rows, hidden);
-  matmul(input, weights.up, false, weights.upBias, up);
+  matmul(input, weights.up, false, weights.upBias, up, precision);
   if (weights.gate.data) {
     gateValues.resize(upValues.size());
     MutableRows gate = denseRows(gateValues.data(), input.rows, hidden);
-    matmul(input, weights.gate, false, weights.gateBias, gate);
-    activation(gate, weights.function, gate);
+    matmul(input, weights.gate, false, weights.gateBias, gate, precision);
+    activation(gate, weights.function, gate, precision);
     mul(gate, up, up);
   } else {
-    activation(up, weights.function, up);
+    activation(up, weights.function, up, precision);
   }
-  matmul(up, weights.down, false, weights.downBias, out);
+  matmul(up, weights.down, false, weights.downBias, out, precision);
 }
 
 //===----------------------------------------------------------------------===//
@@ -160,57 +153,64 @@ int64_t AttentionInputs::slot(int64_t sequence, int64_t position) const {
          position % keys.page;
 }
 
-void attention(const AttentionInputs &in, MutableRows out) {
+void attention(const AttentionInputs &in, MutableRows out, Precision precision) {
   int64_t longest = 0;
   for (int64_t r = 0; r < in.query.rows; ++r) {
     auto [first, end] = in.visible(r);
     longest = std::max(longest, end - first);
   }
   const int64_t group = in.heads / in.keys.heads;
-  PerThread<double> scoreBuffers(longest), sumBuffers(in.values.dim);
   PerThread<float> vectorBuffers(std::max(in.keys.dim, in.values.dim));
+  computeIn(precision, [&](auto zero) {
+    using T = decltype(zero);
+    PerThread<T> scoreBuffers(longest), sumBuffers(in.values.dim);
 #pragma omp parallel for schedule(dynamic)
-  for (int64_t task = 0; task < in.query.rows * in.heads; ++task) {
-    const int64_t r = task / in.heads, head = task % in.heads, cacheHead = head / group;
-    const float *query = in.query.row(r) + head * in.keys.dim;
-    const auto [first, end] = in.visible(r);
-    double *scores = scoreBuffers.mine(), *sums = sumBuffers.mine();
-    float *vector = vectorBuffers.mine();
+    for (int64_t task = 0; task < in.query.rows * in.heads; ++task) {
+      const int64_t r = task / in.heads, head = task % in.heads, cacheHead = head / group;
+      const float *query = in.query.row(r) + head * in.keys.dim;
+      const auto [first, end] = in.visible(r);
+      T *scores = scoreBuffers.mine(), *sums = sumBuffers.mine();
+      float *vector = vectorBuffers.mine();
 
-    double highest = -INFINITY, total = 0;
-    for (int64_t p = first; p < end; ++p) {
-      dequantizeRow(in.keys.type, in.keys.at(in.slot(in.sequences[r], p), cacheHead), in.keys.dim,
-                    vector);
-      scores[p - first] = softCapped(in.scale * dot(query, vector, in.keys.dim), in.softcap);
-      highest = std::fmax(highest, scores[p - first]);
-    }
-    std::fill_n(sums, in.values.dim, 0.0);
-    for (int64_t p = first; p < end; ++p) {
-      const double share = std::exp(scores[p - first] - highest);
-      total += share;
-      dequantizeRow(in.values.type, in.values.at(in.slot(in.sequences[r], p), cacheHead),
-                    in.values.dim, vector);
+      T highest = -INFINITY, total = 0;
+      for (int64_t p = first; p < end; ++p) {
+        dequantizeRow(in.keys.type, in.keys.at(in.slot(in.sequences[r], p), cacheHead), in.keys.dim,
+                      vector);
+        scores[p - first] =
+            softCapped(T(in.scale) * dot<T>(query, vector, in.keys.dim), T(in.softcap));
+        highest = std::fmax(highest, scores[p - first]);
+      }
+      std::fill_n(sums, in.values.dim, T(0));
+      for (int64_t p = first; p < end; ++p) {
+        const T share = std::exp(scores[p - first] - highest);
+        total += share;
+        dequantizeRow(in.values.type, in.values.at(in.slot(in.sequences[r], p), cacheHead),
+                      in.values.dim, vector);
+        for (int64_t i = 0; i < in.values.dim; ++i)
+          sums[i] += share * vector[i];
+      }
+      float *result = out.row(r) + head * in.values.dim;
       for (int64_t i = 0; i < in.values.dim; ++i)
-        sums[i] += share * vector[i];
+        result[i] = end > first ? static_cast<float>(sums[i] / total) : 0.0f;
     }
-    float *result = out.row(r) + head * in.values.dim;
-    for (int64_t i = 0; i < in.values.dim; ++i)
-      result[i] = end > first ? static_cast<float>(sums[i] / total) : 0.0f;
-  }
+  });
 }
 
 //===----------------------------------------------------------------------===//
 // Rowwise operations
 //===----------------------------------------------------------------------===//
 
-void embedding(std::span<const int32_t> ids, const WeightView &table, double scale,
-               MutableRows out) {
-  for (int64_t r = 0; r < out.rows; ++r) {
-    float *row = out.row(r);
-    table.readRow(ids[r], row);
-    for (int64_t i = 0; i < out.width; ++i)
-      row[i] = static_cast<float>(row[i] * scale);
-  }
+void embedding(std::span<const int32_t> ids, const WeightView &table, double scale, MutableRows out,
+               Precision precision) {
+  computeIn(precision, [&](auto zero) {
+    using T = decltype(zero);
+    for (int64_t r = 0; r < out.rows; ++r) {
+      float *row = out.row(r);
+      table.readRow(ids[r], row);
+      for (int64_t i = 0; i < out.width; ++i)
+        row[i] = static_cast<float>(row[i] * T(scale));
+    }
+  });
 }
 
 void gatherRows(Rows input, std::span<const int32_t> rows, MutableRows out) {
@@ -218,87 +218,107 @@ void gatherRows(Rows input, std::span<const int32_t> rows, MutableRows out) {
     std::copy_n(input.row(rows[r]), out.width, out.row(r));
 }
 
-void rmsNorm(Rows input, std::span<const float> weight, double epsilon, MutableRows out) {
+void rmsNorm(Rows input, std::span<const float> weight, double epsilon, MutableRows out,
+             Precision precision) {
+  computeIn(precision, [&](auto zero) {
+    using T = decltype(zero);
 #pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < input.rows; ++r) {
-    const float *x = input.row(r);
-    const double square = dot(x, x, input.width) / static_cast<double>(input.width);
-    const double factor = 1 / std::sqrt(square + epsilon);
-    for (int64_t i = 0; i < input.width; ++i)
-      out.row(r)[i] = static_cast<float>(x[i] * factor * weight[i]);
-  }
+    for (int64_t r = 0; r < input.rows; ++r) {
+      const float *x = input.row(r);
+      const T square = dot<T>(x, x, input.width) / static_cast<T>(input.width);
+      const T factor = 1 / std::sqrt(square + T(epsilon));
+      for (int64_t i = 0; i < input.width; ++i)
+        out.row(r)[i] = static_cast<float>(x[i] * factor * weight[i]);
+    }
+  });
 }
 
 void layerNorm(Rows input, std::span<const float> weight, std::span<const float> bias,
-               double epsilon, MutableRows out) {
-  const auto width = static_cast<double>(input.width);
+               double epsilon, MutableRows out, Precision precision) {
+  computeIn(precision, [&](auto zero) {
+    using T = decltype(zero);
+    const auto width = static_cast<T>(input.width);
 #pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < input.rows; ++r) {
-    const float *x = input.row(r);
-    double mean = 0, variance = 0;
-    for (int64_t i = 0; i < input.width; ++i)
-      mean += x[i];
-    mean /= width;
-    for (int64_t i = 0; i < input.width; ++i)
-      variance += (x[i] - mean) * (x[i] - mean);
-    const double factor = 1 / std::sqrt(variance / width + epsilon);
-    for (int64_t i = 0; i < input.width; ++i) {
-      const double y = (x[i] - mean) * factor * weight[i];
-      out.row(r)[i] = static_cast<float>(bias.empty() ? y : y + bias[i]);
+    for (int64_t r = 0; r < input.rows; ++r) {
+      const float *x = input.row(r);
+      T mean = 0, variance = 0;
+      for (int64_t i = 0; i < input.width; ++i)
+        mean += x[i];
+      mean /= width;
+      for (int64_t i = 0; i < input.width; ++i)
+        variance += (x[i] - mean) * (x[i] - mean);
+      const T factor = 1 / std::sqrt(variance / width + T(epsilon));
+      for (int64_t i = 0; i < input.width; ++i) {
+        const T y = (x[i] - mean) * factor * weight[i];
+        out.row(r)[i] = static_cast<float>(bias.empty() ? y : y + bias[i]);
+      }
     }
-  }
+  });
 }
 
 void rope(Rows input, std::span<const int32_t> positions, Rows table, int64_t headDim,
-          RopePairing pairing, MutableRows out) {
+          RopePairing pairing, MutableRows out, Precision precision) {
   const int64_t pairs = table.width / 2;
   const bool halfSplit = pairing == RopePairing::HalfSplit;
+  computeIn(precision, [&](auto zero) {
+    using T = decltype(zero);
 #pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < input.rows; ++r) {
-    const float *cosines = table.row(positions[r]), *sines = cosines + pairs;
-    for (int64_t head = 0; head < input.width; head += headDim) {
-      const float *x = input.row(r) + head;
-      float *y = out.row(r) + head;
-      for (int64_t i = 0; i < pairs; ++i) {
-        const int64_t first = halfSplit ? i : 2 * i, second = halfSplit ? i + pairs : 2 * i + 1;
-        const double a = x[first], b = x[second], cosine = cosines[i], sine = sines[i];
-        y[first] = static_cast<float>(a * cosine - b * sine);
-        y[second] = static_cast<float>(a * sine + b * cosine);
+    for (int64_t r = 0; r < input.rows; ++r) {
+      const float *cosines = table.row(positions[r]), *sines = cosines + pairs;
+      for (int64_t head = 0; head < input.width; head += headDim) {
+        const float *x = input.row(r) + head;
+        float *y = out.row(r) + head;
+        for (int64_t i = 0; i < pairs; ++i) {
+          const int64_t first = halfSplit ? i : 2 * i, second = halfSplit ? i + pairs : 2 * i + 1;
+          const T a = x[first], b = x[second], cosine = cosines[i], sine = sines[i];
+          y[first] = static_cast<float>(a * cosine - b * sine);
+          y[second] = static_cast<float>(a * sine + b * cosine);
+        }
+        std::copy(x + table.width, x + headDim, y + table.width);
       }
-      std::copy(x + table.width, x + headDim, y + table.width);
     }
-  }
+  });
 }
 
-void softmax(Rows input, MutableRows out) {
+void softmax(Rows input, MutableRows out, Precision precision) {
+  computeIn(precision, [&](auto zero) {
+    using T = decltype(zero);
 #pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < input.rows; ++r) {
-    const float *x = input.row(r);
-    double highest = -INFINITY, total = 0;
-    for (int64_t i = 0; i < input.width; ++i)
-      highest = std::fmax(highest, x[i]);
-    for (int64_t i = 0; i < input.width; ++i)
-      total += std::exp(x[i] - highest);
-    for (int64_t i = 0; i < input.width; ++i)
-      out.row(r)[i] = static_cast<float>(std::exp(x[i] - highest) / total);
-  }
+    for (int64_t r = 0; r < input.rows; ++r) {
+      const float *x = input.row(r);
+      T highest = -INFINITY, total = 0;
+      for (int64_t i = 0; i < input.width; ++i)
+        highest = std::fmax(highest, T(x[i]));
+      for (int64_t i = 0; i < input.width; ++i)
+        total += std::exp(x[i] - highest);
+      for (int64_t i = 0; i < input.width; ++i)
+        out.row(r)[i] = static_cast<float>(std::exp(x[i] - highest) / total);
+    }
+  });
 }
 
-void activation(Rows input, ActivationKind function, MutableRows out) {
-  elementwise(input, out, [&](double x, int64_t, int64_t) { return activated(x, function); });
+void activation(Rows input, ActivationKind function, MutableRows out, Precision precision) {
+  computeIn(precision, [&](auto zero) {
+    elementwise(input, out, [&](decltype(zero) x, int64_t, int64_t) -> decltype(zero) {
+      return activated(x, function);
+    });
+  });
 }
 
 void add(Rows a, Rows b, MutableRows out) {
-  elementwise(a, out, [&](double x, int64_t r, int64_t i) { return x + b.row(r)[i]; });
+  elementwise(a, out, [&](float x, int64_t r, int64_t i) { return x + b.row(r)[i]; });
 }
 
 void mul(Rows a, Rows b, MutableRows out) {
-  elementwise(a, out, [&](double x, int64_t r, int64_t i) { return x * b.row(r)[i]; });
+  elementwise(a, out, [&](float x, int64_t r, int64_t i) { return x * b.row(r)[i]; });
 }
 
-void scale(Rows input, double factor, double softcap, MutableRows out) {
-  elementwise(input, out,
-              [&](double x, int64_t, int64_t) { return softCapped(factor * x, softcap); });
+void scale(Rows input, double factor, double softcap, MutableRows out, Precision precision) {
+  computeIn(precision, [&](auto zero) {
+    using T = decltype(zero);
+    elementwise(input, out,
+                [&](T x, int64_t, int64_t) { return softCapped(T(factor) * x, T(softcap)); });
+  });
 }
 
 } // namespace kernelforge::reference

@@ -1,7 +1,8 @@
 // The reference semantics of every operation of the dialect: plain functions in wide precision
 // (sums and functions in f64, each result rounded to f32 once), which every other way to compute
-// an operation is measured against. They write results into memory that the caller gives and check
-// nothing: indices in range and fitting sizes are the caller's part.
+// an operation is measured against. The same functions in f32 are the yardstick of that distance.
+// They write results into memory that the caller gives and check nothing: indices in range and
+// fitting sizes are the caller's part.
 #pragma once
 
 #include "kernelforge/ir/ModelDescription.h"
@@ -11,6 +12,12 @@
 #include <utility>
 
 namespace kernelforge::reference {
+
+/// What an operation computes in.
+enum class Precision {
+  Wide, ///< sums and functions in f64, each result rounded to f32 once: what is right
+  Plain ///< all of it in f32, sums term after term: what an honest simple implementation makes
+};
 
 /// `rows` x `width` values; row r begins at `data + r * stride`. Not owned.
 template <typename T> struct RowsOf {
@@ -47,7 +54,10 @@ struct CacheView {
 /// `out = input * weight^T (+ bias)`: [M, K] x [N, K] -> [M, N]; with `transpose` the weight is
 /// [K, N] of a plain type and row-major. `bias` has N values, or none.
 void matmul(Rows input, const WeightView &weight, bool transpose, std::span<const float> bias,
-            MutableRows out);
+            MutableRows out, Precision precision = Precision::Wide);
+
+/// One element of that product, without bias: the same bits as matmul() gives.
+float dotProduct(const float *a, const float *b, int64_t n, Precision precision = Precision::Wide);
 
 /// Weights of a feed-forward layer, [out, in]; `gate.data` is null where it is not gated.
 struct MlpWeights {
@@ -58,7 +68,8 @@ struct MlpWeights {
 
 /// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))`. Rounds where the operations that it
 /// decomposes into round, so that the result is theirs.
-void mlp(Rows input, const MlpWeights &weights, MutableRows out);
+void mlp(Rows input, const MlpWeights &weights, MutableRows out,
+         Precision precision = Precision::Wide);
 
 /// Row r of `values` goes to slot slots[r], converted to the cache's type; negative slots are
 /// passed over.
@@ -86,37 +97,42 @@ struct AttentionInputs {
 };
 
 /// Grouped-query attention: `out` is [rows, heads * values.dim]. A row that sees no key gives 0.
-void attention(const AttentionInputs &inputs, MutableRows out);
+void attention(const AttentionInputs &inputs, MutableRows out,
+               Precision precision = Precision::Wide);
 
 /// Row r of `out` is row ids[r] of `table`, times `scale`.
-void embedding(std::span<const int32_t> ids, const WeightView &table, double scale,
-               MutableRows out);
+void embedding(std::span<const int32_t> ids, const WeightView &table, double scale, MutableRows out,
+               Precision precision = Precision::Wide);
 
 /// Row r of `out` is row rows[r] of `input`.
 void gatherRows(Rows input, std::span<const int32_t> rows, MutableRows out);
 
 /// `x / sqrt(mean(x^2) + epsilon) * weight`.
-void rmsNorm(Rows input, std::span<const float> weight, double epsilon, MutableRows out);
+void rmsNorm(Rows input, std::span<const float> weight, double epsilon, MutableRows out,
+             Precision precision = Precision::Wide);
 
 /// `(x - mean) / sqrt(variance + epsilon) * weight (+ bias)`, biased variance; `bias` may be empty.
 void layerNorm(Rows input, std::span<const float> weight, std::span<const float> bias,
-               double epsilon, MutableRows out);
+               double epsilon, MutableRows out, Precision precision = Precision::Wide);
 
 /// Rotates the leading table.width dimensions of each head of `headDim`. Row p of `table` holds
 /// the cosines of position p, then the sines.
 void rope(Rows input, std::span<const int32_t> positions, Rows table, int64_t headDim,
-          RopePairing pairing, MutableRows out);
+          RopePairing pairing, MutableRows out, Precision precision = Precision::Wide);
 
 /// Softmax of each row.
-void softmax(Rows input, MutableRows out);
+void softmax(Rows input, MutableRows out, Precision precision = Precision::Wide);
 
 /// An activation function, element by element.
-void activation(Rows input, ActivationKind function, MutableRows out);
+void activation(Rows input, ActivationKind function, MutableRows out,
+                Precision precision = Precision::Wide);
 
+/// Sums and products of two, which both precisions round to the same f32.
 void add(Rows a, Rows b, MutableRows out);
 void mul(Rows a, Rows b, MutableRows out);
 
 /// `y = factor * x`, then `softcap * tanh(y / softcap)` where softcap > 0.
-void scale(Rows input, double factor, double softcap, MutableRows out);
+void scale(Rows input, double factor, double softcap, MutableRows out,
+           Precision precision = Precision::Wide);
 
 } // namespace kernelforge::reference

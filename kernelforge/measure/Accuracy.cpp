@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
+#include <fmt/format.h>
 
 namespace kernelforge {
 
@@ -13,10 +15,23 @@ void poison(std::span<float> values) {
   std::fill(values.begin(), values.end(), std::bit_cast<float>(poisonBits));
 }
 
-Accuracy compareValues(std::span<const float> out, std::span<const float> reference,
-                       double tolerance) {
+std::optional<int64_t> firstDifferentBit(std::span<const float> a, std::span<const float> b) {
+  for (size_t i = 0; i < a.size(); ++i)
+    if (std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i]))
+      return static_cast<int64_t>(i);
+  return std::nullopt;
+}
+
+std::string placeOf(int64_t index, int64_t width) {
+  return width > 0
+             ? fmt::format("row {}, column {} (element {})", index / width, index % width, index)
+             : fmt::format("element {}", index);
+}
+
+/// All of Accuracy that no rule is needed for.
+static Accuracy distances(std::span<const float> out, std::span<const float> reference) {
   Accuracy result;
-  result.tolerance = tolerance;
+  result.outputs = result.checked = static_cast<int64_t>(reference.size());
   for (float value : reference)
     if (std::isfinite(value))
       result.maxReference = std::max(result.maxReference, std::abs(double(value)));
@@ -47,8 +62,114 @@ Accuracy compareValues(std::span<const float> out, std::span<const float> refere
     result.l2Rel = std::sqrt(errorSquares / referenceSquares);
     result.cosineDiff = 1 - 2 * products / (outSquares + referenceSquares);
   }
+  return result;
+}
+
+Accuracy compareValues(std::span<const float> out, std::span<const float> reference,
+                       double tolerance) {
+  Accuracy result = distances(out, reference);
+  result.tolerance = tolerance;
   result.pass = result.nan == 0 && result.poisonedLeft == 0 &&
                 result.maxAbs <= tolerance * result.maxReference;
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// The rule with a yardstick
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Elements from which on a maximum over them is no chance, and how far off fewer are taken to be
+/// in the plain implementation, as a part of the largest value.
+constexpr size_t manyElements = 64;
+constexpr double fewElementsError = 0x1p-18;
+
+/// The part of the largest value from which on a tolerance allows wrong results.
+constexpr double largestTolerance = 0.125;
+
+/// Half a unit in the last place of `value` as the type stores it.
+double halfUnit(double value, ElementType type) {
+  const int digits = type == ElementType::F16 ? 11 : type == ElementType::BF16 ? 8 : 24;
+  const int least = type == ElementType::F16 ? -14 : -126; // exponents below are denormal
+  if (value == 0 || !std::isfinite(value))
+    return 0;
+  return std::ldexp(1.0, std::max(std::ilogb(value), least) - digits);
+}
+
+bool isConstant(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [&](float x) { return x == values.front(); });
+}
+
+/// Why a result with these distances does not pass; empty where it does. `place` names the worst
+/// element, `allowed` is what its error may be, `rounding` the part of that in the stored type.
+std::string refusal(const Accuracy &a, std::span<const float> out, std::span<const float> reference,
+                    double allowed, double rounding, const std::string &place) {
+  if (a.poisonedLeft > 0)
+    return fmt::format("{} of {} elements were not written", a.poisonedLeft, a.checked);
+  if (reference.empty())
+    return {};
+  const float is = out[static_cast<size_t>(std::max<int64_t>(a.worst, 0))];
+  const float right = reference[static_cast<size_t>(std::max<int64_t>(a.worst, 0))];
+  if (a.nan > 0)
+    return fmt::format("{} is {} where {} is right ({} such elements)", place, is, right, a.nan);
+  if (isConstant(out) && !isConstant(reference))
+    return fmt::format("all elements are {}, those of the reference are not alike", out.front());
+  if (a.maxAbs > allowed)
+    return fmt::format("{} is {} where {} is right: it is off by {:.3g}, {:.3g} is allowed (twice "
+                       "{:.3g}, the largest error of a plain f32 implementation, and twice {:.3g}, "
+                       "a rounding of the result)",
+                       place, is, right, a.maxAbs, allowed, a.yardstickMaxAbs, rounding);
+  if (a.l2Rel > a.l2Tolerance)
+    return fmt::format("many elements are a little off: {:.3g} of the reference's norm, {:.3g} is "
+                       "allowed (a plain f32 implementation is off by {:.3g}); the worst is {}",
+                       a.l2Rel, a.l2Tolerance, a.yardstickL2Rel, place);
+  if (allowed > largestTolerance * a.maxReference && a.maxAbs > 0)
+    return fmt::format("right cannot be told from wrong: {:.3g} would have to be allowed where the "
+                       "largest value is {:.3g}",
+                       allowed, a.maxReference);
+  return {};
+}
+
+} // namespace
+
+Accuracy judge(std::span<const float> out, std::span<const float> reference,
+               std::span<const float> plain, const JudgedElements &elements) {
+  Accuracy result = distances(out, reference);
+  const Accuracy yardstick = distances(plain, reference);
+  result.judged = true;
+  result.yardstickMaxAbs = yardstick.maxAbs;
+  result.yardstickL2Rel = yardstick.l2Rel;
+
+  double squares = 0, roundingSquares = 0;
+  for (float value : reference)
+    if (std::isfinite(value)) {
+      const double rounding = halfUnit(value, elements.stored);
+      squares += double(value) * double(value);
+      roundingSquares += rounding * rounding;
+    }
+  double plainError = yardstick.maxAbs, plainL2 = yardstick.l2Rel;
+  if (reference.size() < manyElements && squares > 0) {
+    const double least = fewElementsError * result.maxReference;
+    plainError = std::max(plainError, least);
+    plainL2 = std::max(plainL2, least * std::sqrt(double(reference.size()) / squares));
+  }
+  const double rounding = halfUnit(result.maxReference, elements.stored);
+  const double allowed = 2 * plainError + 2 * rounding;
+  if (squares > 0) {
+    result.tolerance = allowed / result.maxReference;
+    result.l2Tolerance = 2 * plainL2 + 2 * std::sqrt(roundingSquares / squares);
+  }
+
+  const auto worst = static_cast<size_t>(std::max<int64_t>(result.worst, 0));
+  const int64_t index =
+      elements.indices.empty() ? static_cast<int64_t>(worst) : elements.indices[worst];
+  result.why = refusal(result, out, reference, allowed, rounding, placeOf(index, elements.width));
+  result.pass = result.why.empty();
+  if (result.worst >= 0)
+    result.worst = index;
+  if (elements.outputs > 0)
+    result.outputs = elements.outputs;
   return result;
 }
 

@@ -8,6 +8,7 @@
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/measure/AccuracyJson.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/support/MappedFile.h"
 #include "kernelforge/support/Paths.h"

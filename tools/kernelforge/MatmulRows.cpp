@@ -1,6 +1,7 @@
 #include "MatmulRows.h"
 
 #include "kernelforge/compiler/RecordKeys.h"
+#include "kernelforge/measure/AccuracyJson.h"
 #include "kernelforge/records/Choice.h"
 
 #include <fmt/format.h>
@@ -98,7 +99,7 @@ Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {
         {{"code_hash", details.codeHash},
          {"resources", {{"code_bytes", details.codeBytes}, {"spill_bytes", details.spillBytes}}}});
   if (m.accuracy) {
-    Json accuracy = accuracyJson(*m.accuracy, "f64");
+    Json accuracy = accuracyJson(*m.accuracy);
     accuracy["rows"] = c.comparedRows;
     row.update({{"accuracy", accuracy}, {"compile_ms", details.compileMs}});
   }

@@ -73,15 +73,3 @@ void cli::printRows(const RowTable &table, const std::vector<Json> &json,
   else
     printAligned(table, format == "md");
 }
-
-Json cli::accuracyJson(const Accuracy &a, const char *reference) {
-  return {{"reference", reference},
-          {"max_abs", a.maxAbs},
-          {"max_rel", a.maxRel},
-          {"l2_rel", a.l2Rel},
-          {"cosine_diff", a.cosineDiff},
-          {"nan", a.nan},
-          {"poisoned_left", a.poisonedLeft},
-          {"tolerance", a.tolerance},
-          {"pass", a.pass}};
-}

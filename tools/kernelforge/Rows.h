@@ -3,8 +3,6 @@
 
 #include "Command.h"
 
-#include "kernelforge/measure/Accuracy.h"
-
 #include <string>
 #include <vector>
 
@@ -22,8 +20,5 @@ struct RowTable {
 /// Prints rows to standard output: `json` (one value a row) for jsonl, `table` for the others. The
 /// first column of a table is aligned to the left, the others, figures, to the right.
 void printRows(const RowTable &table, const std::vector<Json> &json, const std::string &format);
-
-/// The `accuracy` of a measurement row.
-Json accuracyJson(const Accuracy &accuracy, const char *reference);
 
 } // namespace kernelforge::cli

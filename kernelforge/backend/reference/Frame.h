@@ -38,6 +38,8 @@ tl::unexpected<Error> refused(mlir::Operation *op, std::string why);
 /// Values of one run of a body.
 class Frame {
 public:
+  explicit Frame(reference::Precision precision) : precision(precision) {}
+
   /// Takes note of the body's sizes: `values` of the leading index arguments. Unusable where one is
   /// out of the range that the argument declares.
   Status bindSizes(mlir::FunctionOpInterface function, std::span<const int64_t> values);
@@ -60,6 +62,8 @@ public:
   /// Forgets the operands of `op` that are not used again.
   void release(mlir::Operation *op);
 
+  const reference::Precision precision; ///< that operations are computed in
+
 private:
   struct Slot {
     FrameValue value;
@@ -75,6 +79,7 @@ class OpValues {
 public:
   OpValues(Frame &frame, mlir::Operation *op) : frame(frame), op(op) {}
 
+  reference::Precision precision() const { return frame.precision; }
   reference::Rows rows(mlir::Value value);
   /// Empty where `value` is null.
   std::span<const float> vector(mlir::Value value);

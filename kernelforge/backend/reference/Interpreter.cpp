@@ -120,7 +120,7 @@ Status executeBlock(Block &block, Frame &frame, const RunOptions &options);
 /// Runs a kernel on a frame of its own; its yielded values become the launch's results.
 Status executeLaunch(LaunchOp launch, Frame &frame) {
   auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
-  Frame inner;
+  Frame inner(frame.precision);
   Block &body = kernel.getBody().front();
   std::vector<int64_t> sizes;
   for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
@@ -191,16 +191,18 @@ Expected<Interpreter> Interpreter::create(ModuleOp module, llvm::StringRef name)
   return Interpreter(function);
 }
 
-Status Interpreter::run(const Bindings &bindings, const RunOptions &options) const {
+Status Interpreter::run(const Bindings &bindings, const RunOptions &options,
+                        reference::Precision precision) const {
   try {
-    return runChecked(bindings, options);
+    return runChecked(bindings, options, precision);
   } catch (const std::bad_alloc &) {
     return kernelforge::failed("out of memory", "@" + function.getSymName().str(),
                                "an operation's working memory cannot be had");
   }
 }
 
-Status Interpreter::runChecked(const Bindings &bindings, const RunOptions &options) const {
+Status Interpreter::runChecked(const Bindings &bindings, const RunOptions &options,
+                               reference::Precision precision) const {
   const std::string where = "@" + function.getSymName().str();
   const unsigned numSizes = countSizes(function);
   auto checkCount = [&](const char *what, size_t given, size_t needed) -> Status {
@@ -214,7 +216,7 @@ Status Interpreter::runChecked(const Bindings &bindings, const RunOptions &optio
       checkCount("arguments", bindings.arguments.size(), function.getNumArguments() - numSizes));
   KF_CHECK(checkCount("results", bindings.results.size(), function.getNumResults()));
 
-  Frame frame;
+  Frame frame(precision);
   KF_CHECK(frame.bindSizes(function, bindings.sizes));
   for (size_t i = 0; i < bindings.arguments.size(); ++i)
     KF_CHECK(bindArgument(frame, function.getArgument(numSizes + i), bindings.arguments[i], where));

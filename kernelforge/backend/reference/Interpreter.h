@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernelforge/backend/Backend.h"
+#include "kernelforge/kernels/Reference.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -11,7 +12,8 @@ namespace kernelforge {
 
 /// Interprets one function of a module: plain operations, or launches of kernels, before or after
 /// layouts were assigned. Called as an Executable is, so that callers can swap the two. Results of
-/// each operation are rounded to their type once; everything within is f64.
+/// each operation are rounded to their type once; everything within is f64, or f32 where a run asks
+/// for plain precision.
 class Interpreter {
 public:
   /// Checks that the module is valid and that every operation which `function` reaches can be
@@ -25,12 +27,14 @@ public:
   /// position, a page) points outside what it indexes; slots beyond a cache's memory are the
   /// caller's mistake. Failed where memory cannot be had. On an error, results are not written, but
   /// caches may be. RunOptions::launchNanoseconds is filled by launch, in the order of the body.
-  Status run(const Bindings &bindings, const RunOptions &options = {}) const;
+  Status run(const Bindings &bindings, const RunOptions &options = {},
+             reference::Precision precision = reference::Precision::Wide) const;
 
 private:
   explicit Interpreter(mlir::func::FuncOp function) : function(function) {}
 
-  Status runChecked(const Bindings &bindings, const RunOptions &options) const;
+  Status runChecked(const Bindings &bindings, const RunOptions &options,
+                    reference::Precision precision) const;
 
   mutable mlir::func::FuncOp function; ///< a handle; MLIR's accessors are not const
 };

@@ -42,7 +42,7 @@ Status execute(MatmulOp op, OpValues &values) {
     KF_TRY(auto out, values.result(op.getOutputs()[s]));
     Value bias = op.getBiases().empty() ? Value() : op.getBiases()[s];
     reference::matmul(values.rows(op.getInput()), values.weight(weight), op.getTranspose(),
-                      values.vector(bias), out);
+                      values.vector(bias), out, values.precision());
   }
   return {};
 }
@@ -57,7 +57,7 @@ Status execute(MlpOp op, OpValues &values) {
   weights.upBias = values.vector(op.getUpBias());
   weights.downBias = values.vector(op.getDownBias());
   weights.function = kindOf(op.getActivation());
-  reference::mlp(values.rows(op.getInput()), weights, out);
+  reference::mlp(values.rows(op.getInput()), weights, out, values.precision());
   return {};
 }
 
@@ -106,7 +106,7 @@ Status execute(AttentionOp op, OpValues &values) {
   in.softcap = op.getSoftcap().convertToDouble();
   KF_CHECK(checkIndices(op, "sequences", in.sequences, static_cast<int64_t>(in.lengths.size())));
   KF_CHECK(checkTable(op, in));
-  reference::attention(in, out);
+  reference::attention(in, out, values.precision());
   return {};
 }
 
@@ -114,7 +114,8 @@ Status execute(EmbeddingOp op, OpValues &values) {
   WeightView table = values.weight(op.getTable());
   KF_CHECK(checkIndices(op, "ids", values.indices(op.getIds()), table.rows));
   KF_TRY(auto out, values.result(op.getOutput()));
-  reference::embedding(values.indices(op.getIds()), table, op.getScale().convertToDouble(), out);
+  reference::embedding(values.indices(op.getIds()), table, op.getScale().convertToDouble(), out,
+                       values.precision());
   return {};
 }
 
@@ -129,14 +130,15 @@ Status execute(GatherRowsOp op, OpValues &values) {
 Status execute(RmsNormOp op, OpValues &values) {
   KF_TRY(auto out, values.result(op.getOutput()));
   reference::rmsNorm(values.rows(op.getInput()), values.vector(op.getWeight()),
-                     op.getEpsilon().convertToDouble(), out);
+                     op.getEpsilon().convertToDouble(), out, values.precision());
   return {};
 }
 
 Status execute(LayerNormOp op, OpValues &values) {
   KF_TRY(auto out, values.result(op.getOutput()));
   reference::layerNorm(values.rows(op.getInput()), values.vector(op.getWeight()),
-                       values.vector(op.getBias()), op.getEpsilon().convertToDouble(), out);
+                       values.vector(op.getBias()), op.getEpsilon().convertToDouble(), out,
+                       values.precision());
   return {};
 }
 
@@ -147,19 +149,20 @@ Status execute(RopeOp op, OpValues &values) {
   auto pairing =
       op.getPairing() == Pairing::HalfSplit ? RopePairing::HalfSplit : RopePairing::Interleaved;
   reference::rope(values.rows(op.getInput()), values.indices(op.getPositions()), table,
-                  static_cast<int64_t>(op.getHeadDim()), pairing, out);
+                  static_cast<int64_t>(op.getHeadDim()), pairing, out, values.precision());
   return {};
 }
 
 Status execute(SoftmaxOp op, OpValues &values) {
   KF_TRY(auto out, values.result(op.getOutput()));
-  reference::softmax(values.rows(op.getInput()), out);
+  reference::softmax(values.rows(op.getInput()), out, values.precision());
   return {};
 }
 
 Status execute(ActivationOp op, OpValues &values) {
   KF_TRY(auto out, values.result(op.getOutput()));
-  reference::activation(values.rows(op.getInput()), kindOf(op.getFunction()), out);
+  reference::activation(values.rows(op.getInput()), kindOf(op.getFunction()), out,
+                        values.precision());
   return {};
 }
 
@@ -178,7 +181,7 @@ Status execute(MulOp op, OpValues &values) {
 Status execute(ScaleOp op, OpValues &values) {
   KF_TRY(auto out, values.result(op.getOutput()));
   reference::scale(values.rows(op.getInput()), op.getFactor().convertToDouble(),
-                   op.getSoftcap().convertToDouble(), out);
+                   op.getSoftcap().convertToDouble(), out, values.precision());
   return {};
 }
 

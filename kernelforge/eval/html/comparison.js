@@ -57,20 +57,20 @@ function changeColumns(comparison) {
       show: (row) => intervalBar(row, comparison.threshold, reach),
       help: "The interval of the ratio; the band is the threshold" },
     { title: "95 % interval", numeric: true, value: (row) => row.low, show: interval },
-    { title: "p", numeric: true, value: (row) => row.p, show: (row) => digits(row.p, 2),
+    { title: "p", numeric: true, value: (row) => row.p, show: (row) => probability(row.p),
       help: "Adjusted for the number of rows" },
     { title: "Samples", numeric: true, value: (row) => row.samples, show: samples,
       help: "Samples that there are, of those needed to see a change of the threshold" },
     { title: "Verdict", value: (row) => row.verdict, show: (row) => verdictSign(row.verdict) },
-    { title: "Why", value: (row) => row.why || null },
+    { title: "Why", wide: true, value: (row) => row.why || null },
   ];
 }
 
 /** "A: run 12ab, 2026-01-31, commit 34cd". */
 function sideText(side) {
   const what = textOf(side.binary) ? `program ${side.binary}` : `run ${plain(side.run_id)}`;
-  const commit = textOf(side.git_commit) && `commit ${shortened(side.git_commit, 12)}`;
-  return [what, textOf(side.created), commit].filter((text) => text !== "").join(", ");
+  const commit = textOf(side.git_commit) && `commit ${side.git_commit.slice(0, 12)}`;
+  return [what, dateText(side.created), commit].filter((text) => text !== "").join(", ");
 }
 
 function nameList(title, names) {

@@ -41,7 +41,7 @@ function vendors(row) {
     caption: "Vendors' libraries", rows: row.vendors, key: (vendor) => vendor.variant,
     columns: [
       { title: "Variant", value: (vendor) => vendor.variant },
-      { title: "Status", value: (vendor) => vendor.status },
+      { title: "Status", value: (vendor) => vendor.status || null },
       { title: "Median µs", numeric: true, value: (vendor) => vendor.medianNs,
         show: (vendor) => digits(vendor.medianNs === null ? null : vendor.medianNs / 1e3) },
       { title: "Ours / theirs", numeric: true, value: (vendor) => vendor.ratio,
@@ -67,6 +67,7 @@ function rowDetails(row) {
     .filter(([, value]) => Object.keys(objectOf(value)).length > 0)
     .map(([title, value]) => part(title, allFacts(value)));
   return element("div", { class: "parts" },
+    shortened(row.name, 120) === row.name ? null : part("Name", element("pre", {}, row.name)),
     row.error ? part("Error", element("pre", { class: "bad" }, row.error)) : null,
     samplesPart(row),
     measurement(row),

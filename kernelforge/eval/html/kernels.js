@@ -18,7 +18,7 @@ function sign(meaning, mark, word) {
 function statusSign(row) {
   if (row.ok) return sign("good", "✓", "ok");
   const harmless = row.status === "unsupported" || row.status === "unavailable";
-  return sign(harmless ? "" : "bad", harmless ? "○" : "✕", row.status.replaceAll("_", " "));
+  return sign(harmless ? "" : "bad", harmless ? "○" : "✕", shortened(row.status.replaceAll("_", " "), 24));
 }
 
 function trustedSign(row) {
@@ -50,13 +50,12 @@ function kernelColumns(compared) {
   const number = (title, value, significant, others = {}) => ({
     title, numeric: true, value, show: (row) => digits(value(row), significant), ...others,
   });
-  const words = (...parts) => parts.filter((word) => word !== "").join(" / ") || null;
   const columns = [
     { title: "Name", value: (row) => row.name },
     { title: "Family", value: (row) => row.family },
     { title: "Shape", value: (row) => row.shape || null, help: "M×N×K of a matmul" },
-    { title: "Variant", value: (row) => words(row.variant, row.scheduleSource),
-      help: "What ran, and where its schedule is from" },
+    { title: "Variant", value: (row) => row.variant || null, help: "What ran" },
+    { title: "Schedule", value: (row) => row.scheduleSource || null, help: "Where the schedule is from" },
     { title: "Status", value: (row) => row.status, show: statusSign },
     number("Median µs", (row) => (row.medianNs === null ? null : row.medianNs / 1e3), 3),
     number("± MAD %", (row) => row.madPercent, 2,

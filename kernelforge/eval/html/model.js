@@ -9,7 +9,7 @@ function readVerdict(value) {
   return Object.hasOwn(verdictSigns, textOf(value)) ? value : "inconclusive";
 }
 
-/** "64×1536×576" of a matmul, then all else that the problem has, as "heads 9". */
+/** "64×1536×576 q4_1" of a matmul, then all else that the problem has, as "heads 9". */
 function shapeOf(problem) {
   const { m, n, k, ...others } = problem;
   const sizes = [m, n, k].every((size) => finite(size) !== null) ? [`${m}×${n}×${k}`] : [];
@@ -19,6 +19,8 @@ function shapeOf(problem) {
     }
   }
   for (const [name, value] of Object.entries(others)) {
+    // The type of the weights says more than that of the activations.
+    if (name === "dtype" && others.weights !== undefined) continue;
     const typed = name === "dtype" || name === "weights";
     sizes.push(typed ? plain(value) : `${name.replaceAll("_", " ")} ${plain(value)}`);
   }

@@ -58,11 +58,11 @@ function showTitle(report) {
   document.title = `${suite} – KernelForge`;
   const { kernelforge, host, settings } = report;
   const parts = [
-    textOf(report.created).replace("T", " ").replace(/Z$/, " UTC"),
+    dateText(report.created),
     textOf(host.cpu),
     finite(settings.threads) === null ? "" : counted(settings.threads, "thread"),
     textOf(kernelforge.version) && `KernelForge ${kernelforge.version}`,
-    textOf(kernelforge.git_commit) && `commit ${shortened(kernelforge.git_commit, 12)}`,
+    textOf(kernelforge.git_commit) && `commit ${kernelforge.git_commit.slice(0, 12)}`,
   ];
   document.getElementById("subtitle").textContent = parts.filter((text) => text !== "").join(" · ");
 }

@@ -53,6 +53,9 @@ const ceilingLabels = {
     ctx.save();
     ctx.font = `11px ${Chart.defaults.font.family}`;
     ctx.fillStyle = colour("--muted");
+    ctx.strokeStyle = colour("--paper");
+    ctx.lineWidth = 4;
+    ctx.lineJoin = "round";
     for (const dataset of chart.data.datasets.filter((d) => d.ceiling)) {
       drawCeilingLabel(chart, dataset, area, taken);
     }
@@ -60,17 +63,23 @@ const ceilingLabels = {
   },
 };
 
+/** A text with a rim that keeps it readable on lines and points. */
+function rimmedText(ctx, text, x, y) {
+  ctx.strokeText(text, x, y);
+  ctx.fillText(text, x, y);
+}
+
 function drawCeilingLabel(chart, dataset, area, taken) {
   const { ctx, scales: { x, y } } = chart;
   const [begin, end] = dataset.data.map((point) =>
     ({ x: x.getPixelForValue(point.x), y: y.getPixelForValue(point.y) }));
   ctx.save();
   if (dataset.ceiling.kind === "arithmetic") {
-    const above = !taken.some((other) => Math.abs(other - (end.y - 5)) < 12);
-    const at = above ? end.y - 5 : end.y + 13;
+    const above = !taken.some((other) => Math.abs(other - (end.y - 6)) < 12);
+    const at = above ? end.y - 6 : end.y + 14;
     taken.push(at);
     ctx.textAlign = "right";
-    ctx.fillText(dataset.label, area.right - 4, at);
+    rimmedText(ctx, dataset.label, area.right - 4, at);
   } else {
     // From where the line comes into the plot, at its left or its lower edge.
     const rise = (end.y - begin.y) / (end.x - begin.x);
@@ -79,7 +88,7 @@ function drawCeilingLabel(chart, dataset, area, taken) {
     if (end.x > from && length > ctx.measureText(dataset.label).width) {
       ctx.translate(from, begin.y + (from - begin.x) * rise);
       ctx.rotate(Math.atan(rise));
-      ctx.fillText(dataset.label, 2, -5);
+      rimmedText(ctx, dataset.label, 2, -6);
     }
   }
   ctx.restore();
@@ -118,6 +127,13 @@ function logarithmicTick(value, index, ticks) {
   return mantissa === 1 || (decades < 3 && (mantissa === 2 || mantissa === 5)) ? digits(value, 1) : "";
 }
 
+/** Grid lines where a tick has a text, and nowhere else. */
+function logarithmicGrid() {
+  const line = faded("--line", 0.7);
+  return { color: (context) => (context.tick?.label ? line : "transparent"), borderColor: colour("--line"),
+    tickColor: "transparent" };
+}
+
 function rooflineConfiguration(points, families, ceilings, select) {
   const range = rooflineRange(points, ceilings);
   const lines = ceilingLines(ceilings, range).map(({ ceiling, label, points: data }) => ({
@@ -126,7 +142,7 @@ function rooflineConfiguration(points, families, ceilings, select) {
     borderDash: ceiling.unit === "GOP/s" ? [5, 4] : [],
   }));
   const scale = (title, min, max) => ({
-    type: "logarithmic", min, max, title: axisTitle(title),
+    type: "logarithmic", min, max, title: axisTitle(title), grid: logarithmicGrid(),
     ticks: { callback: logarithmicTick, maxRotation: 0, autoSkip: false },
   });
   return {
@@ -142,8 +158,8 @@ function rooflineConfiguration(points, families, ceilings, select) {
       },
       plugins: {
         legend: {
-          display: true, position: "top", align: "start",
-          labels: { usePointStyle: true, filter: (item, data) => !data.datasets[item.datasetIndex].ceiling },
+          display: true,
+          labels: { filter: (item, data) => !data.datasets[item.datasetIndex].ceiling },
         },
         tooltip: {
           filter: (item) => item.raw.row !== undefined,
@@ -161,6 +177,8 @@ function rooflineConfiguration(points, families, ceilings, select) {
 function showRoofline(report, families, select) {
   const canvas = document.getElementById("roofline-chart");
   const points = report.rows.filter(isPoint);
+  document.getElementById("roofline").hidden = points.length === 0;
+  if (points.length === 0) return;
   canvas.setAttribute("aria-label", `Roofline plot of ${counted(points.length, "kernel")}; ` +
     "its numbers are in the table of kernels.");
   paint(canvas, () => rooflineConfiguration(points, families, report.ceilings, select));

@@ -34,10 +34,10 @@ function quartileBoxes(spreads) {
   };
 }
 
-/** The greatest distance that is shown: that of most samples, 1 % at least and 25 % at most. */
+/** The greatest distance that is shown, in percent: a round one that most samples are within. */
 function spreadLimit(spreads) {
   const sizes = spreads.flatMap((s) => s.deviations.map(Math.abs)).sort((a, b) => a - b);
-  return Math.max(1, Math.min(25, 1.2 * (quantile(sizes, 0.97) ?? 1)));
+  return [1, 2, 3, 5, 10, 15, 20].find((limit) => quantile(sizes, 0.97) <= limit) ?? 25;
 }
 
 function spreadConfiguration(spreads, families, select) {
@@ -64,7 +64,7 @@ function spreadConfiguration(spreads, families, select) {
     plugins: [quartileBoxes(spreads)],
     options: chartOptions({
       x: { min: -limit, max: limit, title: axisTitle("distance from the kernel's median, %"),
-        ticks: { callback: (value) => digits(value, 2) } },
+        ticks: { callback: (value) => brief(value) } },
       y: {
         min: -0.6, max: spreads.length - 0.4, reverse: true,
         afterBuildTicks: (axis) => { axis.ticks = spreads.map((_, value) => ({ value })); },
@@ -110,7 +110,7 @@ function roundsConfiguration(series, unit, format) {
       datasets: series.map(({ label, points, left }, i) => ({
         label, data: points, showLine: true, borderWidth: 1.5,
         borderColor: seriesColour(i), backgroundColor: seriesColour(i),
-        pointStyle: points.map((point) => (left?.has(point.x) ? "crossRot" : marks[i % 4])),
+        pointStyle: points.map((point) => (left?.has(point.x) ? "crossRot" : marks[i % marks.length])),
         radius: points.map((point) => (left?.has(point.x) ? 6 : 3)),
       })),
     },
@@ -118,8 +118,7 @@ function roundsConfiguration(series, unit, format) {
       x: { title: axisTitle("round"), ticks: { precision: 0 } },
       y: { title: axisTitle(unit), grace: "10%", ticks: { callback: (value) => format(value) } },
       plugins: {
-        legend: { display: series.length > 1, position: "top", align: "start",
-          labels: { usePointStyle: true } },
+        legend: { display: series.length > 1 },
         tooltip: {
           callbacks: {
             label: ({ dataset, raw }) => `${dataset.label}, round ${raw.x}: ${format(raw.y)}` +
@@ -140,7 +139,7 @@ function showSamples(canvas, row) {
       label: shortened(label, 24), points: samples.map((s) => ({ x: s.round, y: s.ns / 1e3 })),
     }));
   canvas.setAttribute("aria-label", `Times of the samples of ${shortened(row.name, 60)}, by round.`);
-  paint(canvas, () => roundsConfiguration(series, "time a call, µs", (value) => digits(value)));
+  paint(canvas, () => roundsConfiguration(series, "time a call, µs", (value) => brief(value)));
 }
 
 function ceilingSeries(report) {
@@ -181,5 +180,5 @@ function showAnchors(report) {
   document.getElementById("anchors-table").append(ceilingTable(report).node);
   if (box.hidden) return;
   canvas.setAttribute("aria-label", "The machine's ceilings over the rounds, as shares of their medians.");
-  paint(canvas, () => roundsConfiguration(series, "share of its median, %", (value) => digits(value, 4)));
+  paint(canvas, () => roundsConfiguration(series, "share of its median, %", (value) => brief(value)));
 }

@@ -6,9 +6,9 @@
  *   caption  what it holds, for those who cannot see it
  *   rows     the objects to show
  *   key      (row) => text that is the row's own
- *   columns  {title, help, value(row), show(row), numeric, downFirst}: `value` is a number or a text
- *            or null and is what sorts, `show` a node or a text, else the value itself is shown;
- *            the first column names the row
+ *   columns  {title, help, value(row), show(row), numeric, wide, downFirst}: `value` is a number or a
+ *            text or null and is what sorts; `show` gives a node or a text, else the value itself is
+ *            shown; `wide` is for texts of many words; the first column names the row
  *   details  (row) => node, where rows open
  *   closed   (node) is called with such a node before it goes
  *   changed  (rows) is called with the rows in order whenever they or their order change
@@ -104,12 +104,12 @@ class SortableTable {
     const { columns, details, key } = this.options;
     let button = null;
     const cells = columns.map((column, i) => {
-      const shown = column.show ? column.show(row) : column.value(row) ?? nothing;
-      if (i > 0) return element("td", { class: column.numeric ? "number" : "" }, shown);
-      if (!details) return element("th", { scope: "row" }, shown);
+      const shown = column.show ? column.show(row) : shortNode(String(column.value(row) ?? nothing), 120);
+      if (i > 0) return element("td", { class: column.numeric ? "number" : column.wide ? "wide" : "" }, shown);
+      if (!details) return element("th", { scope: "row" }, element("span", { class: "row-name" }, shown));
       button = element("button", {
-        type: "button", class: "opener", "aria-expanded": "false", click: () => this.#toggle(row),
-      }, shown);
+        type: "button", class: "opener row-name", "aria-expanded": "false", click: () => this.#toggle(row),
+      }, element("span", {}, shown));
       return element("th", { scope: "row" }, button);
     });
     return { tr: element("tr", { "data-key": key(row) }, ...cells), button, detail: null };

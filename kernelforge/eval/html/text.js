@@ -72,6 +72,22 @@ function percent(value, significant = 3) {
   return value === null ? nothing : digits(value, significant) + " %";
 }
 
+/** A number with at most so many significant digits, without zeros at its end: "95", "0.05". */
+function brief(value, significant = 4) {
+  const text = digits(value, significant);
+  return text.includes(".") && !text.includes("e") ? text.replace(/\.?0+$/, "") : text;
+}
+
+/** A probability; those that need no number are said to be small. */
+function probability(p) {
+  return p !== null && p < 1e-4 ? "< 0.0001" : digits(p, 2);
+}
+
+/** A time of day as in a report, for people. */
+function dateText(text) {
+  return textOf(text).replace(/^(\d{4}-\d\d-\d\d)T([\d:]+)Z$/, "$1 $2 UTC");
+}
+
 /** A size in binary units. */
 function byteSize(bytes) {
   if (bytes === null) return nothing;
@@ -89,11 +105,17 @@ function shortened(text, length) {
   return characters.slice(0, half).join("") + "…" + characters.slice(-half).join("");
 }
 
+/** A text that may be long, as a node: its middle is left out, and shown where it is pointed at. */
+function shortNode(text, length) {
+  const short = shortened(text, length);
+  return short === text ? text : element("span", { title: shortened(text, 2000) }, short);
+}
+
 /** Any value of a report as text for people: numbers plain, arrays with commas. */
 function plain(value) {
   if (value === null || value === undefined || value === "") return nothing;
   if (typeof value === "number") {
-    return Number.isInteger(value) ? String(value) : digits(value, 4);
+    return Number.isInteger(value) ? String(value) : brief(value);
   }
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (Array.isArray(value)) return value.length ? value.map(plain).join(", ") : nothing;

@@ -4,7 +4,7 @@
 
 /** Families in the order of their colours (--series-0 ...) and marks; others come after. */
 const knownFamilies = ["matmul", "attention", "rowwise", "block"];
-const marks = ["circle", "rect", "triangle", "rectRot", "star", "crossRot"];
+const marks = ["circle", "rect", "triangle", "rectRot", "star", "rectRounded"];
 const seriesCount = 6;
 
 /** Charts that are on the page: canvas to {chart, configure}. */
@@ -99,9 +99,17 @@ function chartOptions({ x = {}, y = {}, ...others }) {
     displayColors: false, padding: 8, cornerRadius: 4,
   };
   const { plugins = {}, ...rest } = others;
+  const legend = {
+    display: false, position: "top", align: "start",
+    labels: { usePointStyle: true, boxWidth: 7, boxHeight: 7, padding: 14, ...plugins.legend?.labels },
+  };
   return {
     scales: { x: { grid, ...x }, y: { grid, ...y } },
-    plugins: { legend: { display: false }, ...plugins, tooltip: { ...tooltip, ...plugins.tooltip } },
+    plugins: {
+      ...plugins, legend: { ...legend, display: plugins.legend?.display ?? false },
+      tooltip: { ...tooltip, ...plugins.tooltip },
+    },
+    layout: { padding: { right: 14 } },
     ...rest,
   };
 }

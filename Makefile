@@ -11,9 +11,9 @@ define build
 	@cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-.PHONY: help setup vendors build demo test test-asan quick goldens format tidy clean
+.PHONY: help setup vendors build demo test test-asan test-browser quick goldens format tidy clean
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install packages (apt, with sudo where needed) and the private .venv
 	@scripts/setup.sh
@@ -42,6 +42,11 @@ test: build ## set up, build and run all tests; those of untrusted input under s
 test-asan: setup ## build everything with address and undefined-behaviour sanitizers and test it
 	$(call build,sanitize)
 	@ctest --preset sanitize -j $$(nproc)
+
+test-browser: setup ## look at the HTML report in Chromium (installed with apt); screenshots in build/screenshots
+	$(call build,release,html-probe)
+	@test -n "$$KERNELFORGE_CHROMIUM" || command -v chromium >/dev/null || scripts/setup.sh chromium
+	@$(PYTHON) -B tests/browser/report_test.py
 
 quick: ## after an edit: build, then compile, verify and time one matmul; one row of JSON
 	@test -f build/release/build.ninja || cmake --preset release >/dev/null

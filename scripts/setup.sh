@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need: Debian packages through apt, and pinned Python packages
 # into the private environment .venv. Does nothing, quickly, when all of it is there.
+#
+#   setup.sh [PACKAGE...]    these Debian packages, too
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,6 +28,7 @@ as_root() {
 }
 
 mapfile -t packages < <(grep -v '^#' scripts/packages.txt)
+packages+=("$@")
 installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "${packages[@]}" 2>/dev/null |
   sed -n 's/^ii *//p' || true)
 mapfile -t missing < <(comm -23 <(printf '%s\n' "${packages[@]}" | sort -u) \

@@ -1,0 +1,50 @@
+# Files that become part of a program, byte for byte: web pages, suite documents.
+
+# kf_embed(TARGET files...): makes the files readable in TARGET through the functions of Embedded.h,
+# which lies in the folder that calls this. A file of this folder is known by its path relative to
+# it ("html/report.css"), one of a package by its name. A changed file is embedded again.
+function(kf_embed target)
+  cmake_path(RELATIVE_PATH CMAKE_CURRENT_SOURCE_DIR BASE_DIRECTORY ${CMAKE_SOURCE_DIR}
+             OUTPUT_VARIABLE folder)
+  set(data)
+  set(table)
+  set(paths)
+  set(index 0)
+  foreach(file ${ARGN})
+    cmake_path(ABSOLUTE_PATH file OUTPUT_VARIABLE path)
+    cmake_path(IS_PREFIX CMAKE_CURRENT_SOURCE_DIR "${path}" own)
+    if(own)
+      cmake_path(RELATIVE_PATH path BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} OUTPUT_VARIABLE name)
+    else()
+      cmake_path(GET path FILENAME name)
+    endif()
+    list(APPEND paths ${path})
+    set(symbol ${target}_embedded_${index})
+    # The assembler reads the file: the compiler would take seconds for it as an array.
+    string(APPEND data
+      "asm(\".section .rodata\\n\"\n    \"${symbol}_begin: .incbin \\\"${path}\\\"\\n\"\n"
+      "    \"${symbol}_end:\\n\"\n    \".globl ${symbol}_begin, ${symbol}_end\\n\"\n"
+      "    \".previous\");\n"
+      "extern \"C\" const char ${symbol}_begin[], ${symbol}_end[];\n")
+    string(APPEND table "    {\"${name}\", {${symbol}_begin, ${symbol}_end}},\n")
+    math(EXPR index "${index} + 1")
+  endforeach()
+  set(source ${CMAKE_CURRENT_BINARY_DIR}/${target}_embedded.cpp)
+  file(CONFIGURE OUTPUT ${source} @ONLY CONTENT [[
+// Made by kf_embed (cmake/Embed.cmake).
+#include "@folder@/Embedded.h"
+
+@data@
+namespace kernelforge {
+
+std::span<const EmbeddedFile> embeddedFiles() {
+  static const EmbeddedFile files[] = {
+@table@  };
+  return files;
+}
+
+} // namespace kernelforge
+]])
+  set_source_files_properties(${source} PROPERTIES OBJECT_DEPENDS "${paths}")
+  target_sources(${target} PRIVATE ${source})
+endfunction()

@@ -69,7 +69,8 @@ bool endWithParent() {
 
 static tl::unexpected<Error> notStarted(const std::string &program, const std::string &name,
                                         int error) {
-  const ErrorKind kind = error == ENOENT ? ErrorKind::Missing : ErrorKind::Failed;
+  const bool isPath = error == ENOENT || error == EACCES || error == ENOEXEC;
+  const ErrorKind kind = isPath ? ErrorKind::Unusable : ErrorKind::Failed;
   return makeError(kind, name + " cannot be started", program, std::strerror(error));
 }
 

@@ -37,8 +37,8 @@ bool endWithParent();
 class LineProcess {
 public:
   /// Starts `arguments[0]` with the arguments after it. `environment` ("NAME=value") is added to
-  /// that of this process. Missing where there is no such program; Failed with the system's reason
-  /// where it cannot be started. `name` is what errors call it.
+  /// that of this process. Unusable where there is no such program; Failed where it cannot be
+  /// started for another reason. `name` is what errors call it.
   static Expected<LineProcess> start(const std::vector<std::string> &arguments, std::string name,
                                      const std::vector<std::string> &environment = {});
 

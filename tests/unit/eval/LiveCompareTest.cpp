@@ -135,6 +135,27 @@ TEST_F(LiveCompare, FalseChangesWhereProcessesDiffer) {
   EXPECT_GE(found, 18);
 }
 
+TEST_F(LiveCompare, StagesThatDisagreeDecideNothing) {
+  Json now = rowsWith(1);
+  now[0]["starts"] = {0.9, 0.9, 0.9, 0.9, 1.1, 1.1, 1.1, 1.1};
+  const Comparison c =
+      compared(program("old", {{"rows", rowsWith(1)}}), program("new", {{"rows", now}}));
+  EXPECT_EQ(c.rows[0].verdict, Verdict::Inconclusive);
+  EXPECT_THAT(c.rows[0].why, HasSubstr("but the first stage's ratio was 0.9"));
+  EXPECT_GT(c.rows[0].interval->low, 1.03);
+  EXPECT_EQ(c.verdict, Verdict::Same);
+}
+
+TEST_F(LiveCompare, IntervalsKnowOfProcesses) {
+  Json now = rowsWith(1, 0.0001, 0);
+  now[0]["starts"] = {0.98, 0.99, 1.01, 1.02};
+  const Comparison c =
+      compared(program("old", {{"rows", rowsWith(1, 0.0001, 0)}}), program("new", {{"rows", now}}));
+  EXPECT_EQ(c.rows[0].verdict, Verdict::Same);
+  EXPECT_LT(c.rows[0].interval->low, 0.985); // of single rounds: from 0.99 to 1.01
+  EXPECT_GT(c.rows[0].interval->high, 1.015);
+}
+
 TEST_F(LiveCompare, ResultsAndRowsThatDiffer) {
   Json old = rowsWith(1), now = rowsWith(1);
   now[1]["accuracy"] = {{"pass", false}, {"l2_rel", 0.5}};

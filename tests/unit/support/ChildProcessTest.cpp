@@ -72,7 +72,7 @@ TEST(LineProcess, DoesNotWaitForEver) {
 TEST(LineProcess, WhatCannotBeStarted) {
   Expected<LineProcess> none = LineProcess::start({"/nowhere/program"}, "worker");
   ASSERT_FALSE(none);
-  EXPECT_EQ(none.error().kind, ErrorKind::Missing);
+  EXPECT_EQ(none.error().kind, ErrorKind::Unusable);
   EXPECT_THAT(none.error().line(), HasSubstr("worker cannot be started (/nowhere/program)"));
 }
 

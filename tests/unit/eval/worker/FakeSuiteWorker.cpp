@@ -71,7 +71,8 @@ int main(int, char **argv) {
   const Json config = Json::parse(std::ifstream(path));
   const std::string fault = config.value("fault", ""), at = config.value("at", "");
   int after = config.value("after", 0);
-  Normal normal(mixBits(config.value("seed", uint64_t(0)) + 1000 * countStart(path)));
+  const uint64_t start = countStart(path);
+  Normal normal(mixBits(config.value("seed", uint64_t(0)) + 1000 * start));
   Json rows = Json::array();
   std::vector<double> placed;
   for (std::string line; std::getline(std::cin, line);) {
@@ -86,7 +87,8 @@ int main(int, char **argv) {
       for (const Json &row : config["rows"])
         if (std::regex_search(row["name"].get<std::string>(), filter)) {
           rows.push_back(row);
-          placed.push_back(row.value("ns", 1000.0) *
+          const auto starts = row.value("starts", std::vector<double>());
+          placed.push_back(row.value("ns", 1000.0) * (start < starts.size() ? starts[start] : 1) *
                            std::exp(row.value("placement", 0.0) * normal.next()));
         }
       answer({{"ok", true},

@@ -6,6 +6,7 @@
 #include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/measure/Accuracy.h"
+#include "kernelforge/support/ChildProcess.h"
 #include "kernelforge/support/ElementType.h"
 
 #include <algorithm>
@@ -16,7 +17,6 @@
 #include <thread>
 
 #include <csignal>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -299,9 +299,7 @@ private:
 
 Status kernelforge::runWorker(int socket, int dataDescriptor) {
   // Whoever started it wants it no longer than it lives itself.
-  const pid_t parent = ::getppid();
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent)
+  if (!endWithParent())
     return {};
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);

@@ -2,9 +2,9 @@
 
 #include "kernelforge/autotune/Worker.h"
 #include "kernelforge/compiler/Verification.h"
+#include "kernelforge/support/ChildProcess.h"
 
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -13,7 +13,6 @@
 #include <spawn.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -142,38 +141,18 @@ WorkerAnswer WorkerProcess::call(const Message &message, double seconds) {
 }
 
 WorkerAnswer WorkerProcess::fate() {
-  int status = 0;
-  pid_t ended = -1;
-  for (int i = 0; i < 500 && ended == -1; ++i) { // it closed its socket, so it is about to end
-    ended = ::waitpid(process, &status, WNOHANG);
-    if (ended == 0) {
-      ended = -1;
-      ::usleep(10'000);
-    } else {
-      break;
-    }
-  }
-  if (ended != process)
+  const std::optional<ProcessEnd> end = waitForEnd(process, 5); // it closed its socket
+  if (!end)
     return {WorkerOutcome::Crashed, {}, "it closed its connection"};
   process = -1;
-  if (!WIFSIGNALED(status))
-    return {WorkerOutcome::Crashed, {}, fmt::format("ended with code {}", WEXITSTATUS(status))};
-  const int signal = WTERMSIG(status);
-  const bool outside =
-      signal == SIGKILL || signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
-  return {outside ? WorkerOutcome::Killed : WorkerOutcome::Crashed,
-          {},
-          fmt::format("killed by signal {} ({})", signal, ::strsignal(signal))};
+  return {end->fromOutside() ? WorkerOutcome::Killed : WorkerOutcome::Crashed, {}, end->text()};
 }
 
 void WorkerProcess::stop() {
   if (socket >= 0)
     ::close(socket);
   socket = -1;
-  if (process > 0) {
-    ::kill(process, SIGKILL);
-    while (::waitpid(process, nullptr, 0) < 0 && errno == EINTR) {
-    }
-  }
+  if (process > 0)
+    killChild(process);
   process = -1;
 }

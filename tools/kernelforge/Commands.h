@@ -13,6 +13,7 @@ void addLlmInference(CLI::App &app, Context &context);
 void addLlmBench(CLI::App &app, Context &context);
 void addPerplexity(CLI::App &app, Context &context);
 void addDiagnose(CLI::App &app, Context &context);
+void addCompare(CLI::App &app, Context &context);
 void addTune(CLI::App &app, Context &context);
 void addTuneWorker(CLI::App &app, Context &context);
 void addRecords(CLI::App &app, Context &context);

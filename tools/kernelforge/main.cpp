@@ -15,6 +15,7 @@ static void addCommands(CLI::App &app, Context &context) {
   addEmitMlir(app, context);
   addCompile(app, context);
   addBenchmarkMatmul(app, context);
+  addCompare(app, context);
   addTokenize(app, context);
   addLlmInference(app, context);
   addLlmBench(app, context);

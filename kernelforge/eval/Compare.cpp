@@ -1,0 +1,155 @@
+#include "kernelforge/eval/Compare.h"
+
+#include "kernelforge/measure/Timing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <map>
+
+using namespace kernelforge;
+
+static constexpr double mostAnchorChange = 1.1;
+static constexpr double mostMemoryChange = 0.05;
+
+/// What has to be alike, one line for each that is not.
+static std::vector<std::string> differencesOf(const Report &a, const Report &b) {
+  std::vector<std::string> differences;
+  auto check = [&](const char *field, const auto &left, const auto &right) {
+    if (left != right)
+      differences.push_back(fmt::format("{} is {} and {}", field, left, right));
+  };
+  check("host.cpu", a.cpu, b.cpu);
+  check("host.cores_used", a.cores, b.cores);
+  const auto memoryA = static_cast<double>(a.memoryBytes);
+  const auto memoryB = static_cast<double>(b.memoryBytes);
+  if (std::abs(memoryA - memoryB) > mostMemoryChange * std::max(memoryA, memoryB))
+    check("host.memory_bytes", a.memoryBytes, b.memoryBytes);
+  check("suite", a.suite, b.suite);
+  check("settings.suite_hash", a.suiteHash, b.suiteHash);
+  check("settings.threads", a.threads, b.threads);
+  check("settings.mode", a.mode, b.mode);
+  check("device.target", a.target, b.target);
+  return differences;
+}
+
+static Json sideJson(const Report &report) {
+  return {{"run_id", report.runId}, {"created", report.created}, {"git_commit", report.gitCommit}};
+}
+
+/// Why a row cannot be judged; empty where it can.
+static std::string obstacle(const ReportRow &a, const ReportRow &b, size_t least) {
+  if (!a.trusted || !b.trusted)
+    return fmt::format("{} is not trusted", a.trusted ? "B" : b.trusted ? "A" : "neither side");
+  if (a.anchor != b.anchor)
+    return fmt::format("other anchors judge it: {} and {}", a.anchor, b.anchor);
+  const double before = median(a.anchorSamples), now = median(b.anchorSamples);
+  if (std::max(before, now) > mostAnchorChange * std::min(before, now))
+    return fmt::format("the machine's {} differs by more than 10 %: {:.4g} and {:.4g}", a.anchor,
+                       before, now);
+  const size_t samples = std::min(a.samples.size(), b.samples.size());
+  if (samples < least)
+    return fmt::format("it has {} samples, {} are needed", samples, least);
+  return "";
+}
+
+namespace {
+
+/// A row on its way to a verdict.
+struct Judged {
+  size_t row;      ///< of the comparison
+  Interval within; ///< of the ratio, from within the two runs
+};
+
+} // namespace
+
+static RowComparison startRow(const ReportRow &a, const ReportRow &b) {
+  RowComparison row;
+  row.name = a.name;
+  row.aMedianNs = a.medianNs;
+  row.bMedianNs = b.medianNs;
+  row.samples = std::min(a.samples.size(), b.samples.size());
+  if (row.samples > 0 && a.anchor == b.anchor)
+    row.ratio = median(b.normalised()) / median(a.normalised());
+  return row;
+}
+
+/// Test and interval of each row that can be judged, verdicts from all of them together.
+static void judgeRows(Comparison &comparison,
+                      const std::vector<std::pair<const ReportRow *, const ReportRow *>> &pairs) {
+  const size_t least = minimumSamples(comparison.alpha, pairs.size());
+  std::vector<Judged> judged;
+  std::vector<double> p, logRatios, variances;
+  for (const auto &[a, b] : pairs) {
+    RowComparison row = startRow(*a, *b);
+    row.why = obstacle(*a, *b, least);
+    if (row.why.empty()) {
+      const std::vector<double> left = a->normalised(), right = b->normalised();
+      row.p = mannWhitneyU(left, right).p;
+      const Interval within = medianRatioInterval(left, right);
+      const double deviation = std::log(within.high / within.low) / (2 * 1.96);
+      p.push_back(*row.p);
+      logRatios.push_back(std::log(*row.ratio));
+      variances.push_back(deviation * deviation);
+      judged.push_back({comparison.rows.size(), within});
+    } else if (row.samples < least) {
+      row.samplesNeeded = least;
+    }
+    comparison.rows.push_back(std::move(row));
+  }
+  comparison.betweenRuns =
+      std::min(unexplainedDeviation(logRatios, variances), std::log1p(comparison.threshold) / 4);
+  const std::vector<double> adjusted = holmAdjusted(p);
+  for (size_t i = 0; i < judged.size(); ++i) {
+    RowComparison &row = comparison.rows[judged[i].row];
+    row.pAdjusted = adjusted[i];
+    row.interval = widened(judged[i].within, *row.ratio, comparison.betweenRuns);
+    row.verdict = judge(*row.interval, adjusted[i], comparison.threshold, comparison.alpha);
+    row.why = reasonFor(row.verdict, *row.interval, adjusted[i], comparison.threshold);
+    if (row.verdict == Verdict::Inconclusive)
+      row.samplesNeeded = samplesNeeded(judged[i].within, *row.ratio, row.samples,
+                                        comparison.threshold, comparison.betweenRuns);
+  }
+}
+
+Expected<Comparison> kernelforge::compareReports(const Report &a, const Report &b,
+                                                 const CompareOptions &options) {
+  Comparison comparison;
+  comparison.kind = "stored";
+  comparison.a = sideJson(a);
+  comparison.b = sideJson(b);
+  comparison.threshold = options.threshold;
+  comparison.alpha = options.alpha;
+  comparison.differences = differencesOf(a, b);
+  const std::string where = a.where + ", " + b.where;
+  if (!comparison.differences.empty() && !options.force)
+    return unusable("reports cannot be compared", where,
+                    fmt::format("{}", fmt::join(comparison.differences, "; ")),
+                    "measure both alike, or compare them all the same with --force");
+  std::map<std::string_view, const ReportRow *> ofB;
+  for (const ReportRow &row : b.rows)
+    ofB[row.name] = &row;
+  std::vector<std::pair<const ReportRow *, const ReportRow *>> pairs;
+  for (const ReportRow &row : a.rows) {
+    auto found = ofB.extract(row.name);
+    if (found.empty()) {
+      comparison.onlyA.push_back(row.name);
+      continue;
+    }
+    const ReportRow &other = *found.mapped();
+    if (std::optional<FidelityChange> change = fidelityChange(row, other))
+      comparison.fidelityChanged.push_back(std::move(*change));
+    if (row.ok() && other.ok())
+      pairs.emplace_back(&row, &other);
+  }
+  for (const ReportRow &row : b.rows)
+    if (ofB.contains(row.name))
+      comparison.onlyB.push_back(row.name);
+  if (comparison.onlyA.size() == a.rows.size())
+    return unusable("reports cannot be compared", where, "no row is in both",
+                    "measure the same rows of the suite");
+  judgeRows(comparison, pairs);
+  conclude(comparison);
+  return comparison;
+}

@@ -1,0 +1,38 @@
+// Two stored reports compared.
+#pragma once
+
+#include "kernelforge/eval/Comparison.h"
+
+namespace kernelforge {
+
+struct CompareOptions {
+  double threshold =
+      0.07; ///< of a ratio's distance from 1, as a factor of 1 + threshold either way
+  double alpha = 0.05;
+  bool force = false; ///< also where machines, suites or settings differ
+};
+
+/// Compares `b` with `a`. Times are multiplied by the anchor that judges the row, measured in the
+/// same round, so that the machine's drift cancels. p is of the U test, adjusted by Holm over all
+/// rows that can be judged; the interval is a bootstrap of the ratio of medians.
+///
+/// A row is inconclusive whatever its figures where a side is not trusted, where the rows have
+/// different anchors or the medians of their anchor differ by more than 10 %, or where a side has
+/// too few samples for the test to find anything.
+///
+/// Samples of one run are no independent draws of what a run gives: memory is placed once a
+/// process, neighbours and clocks change from run to run. Intervals from within two runs are too
+/// narrow by that, and no number of samples helps. Two things answer for it. The threshold is the
+/// margin: a row counts only where all of its interval is beyond. And the interval is widened by
+/// what these two runs show themselves: the spread of all rows' ratios that their noise does not
+/// explain (unexplainedDeviation), at most a quarter of log(1 + threshold). Spread beyond that may
+/// as well be real changes of many rows; at four deviations the threshold covers what is up to
+/// there. The figure is `betweenRuns`, a standard deviation of log(ratio).
+///
+/// Unusable, naming every difference with both values, where machine (processor, cores, memory by
+/// more than 5 %), suite or settings (threads, mode, target) differ and `force` is not set, or
+/// where no row is in both.
+Expected<Comparison> compareReports(const Report &a, const Report &b,
+                                    const CompareOptions &options = {});
+
+} // namespace kernelforge

@@ -8,12 +8,6 @@
 
 namespace kernelforge {
 
-/// One compared tensor: a result, or a cache that was written.
-struct Comparison {
-  std::string name;
-  Accuracy accuracy;
-};
-
 /// A function of a session with the data that it runs on.
 class FunctionRun {
 public:

@@ -19,8 +19,9 @@ using Operation = RowwiseProblem::Operation;
 /// The size that rows follow, in the range that a decoder would have it: one row is a range of its
 /// own.
 std::string tokensSize(int64_t rows) {
-  return fmt::format("%tokens: index {{transformer.size = #transformer.size<\"tokens\", {} to {}>}}",
-                     rows == 1 ? 1 : 2, rows);
+  return fmt::format(
+      "%tokens: index {{transformer.size = #transformer.size<\"tokens\", {} to {}>}}",
+      rows == 1 ? 1 : 2, rows);
 }
 
 std::string input(const char *name, const std::string &type) {
@@ -37,8 +38,8 @@ RowwiseText rowwiseText(const RowwiseProblem &p) {
   const std::string ids = "tensor<?xi32, #tokens>";
   switch (p.operation) {
   case Operation::RmsNorm:
-    return {input("w", vector), "%y = transformer.rms_norm %x, %w {epsilon = 1.0e-5} : (!x, " +
-                                    vector + ") -> !x"};
+    return {input("w", vector),
+            "%y = transformer.rms_norm %x, %w {epsilon = 1.0e-5} : (!x, " + vector + ") -> !x"};
   case Operation::LayerNorm:
     return {input("w", vector) + input("b", vector),
             "%y = transformer.layer_norm %x, %w, %b {epsilon = 1.0e-5} : (!x, " + vector + ", " +
@@ -83,8 +84,8 @@ module {{
 }
 
 std::string moduleText(const AttentionProblem &p) {
-  const std::string cache = fmt::format("!transformer.cache<{}, {}, {}>", p.kvHeads, p.headDim,
-                                        info(p.cache).name);
+  const std::string cache =
+      fmt::format("!transformer.cache<{}, {}, {}>", p.kvHeads, p.headDim, info(p.cache).name);
   const std::string ids = "tensor<?xi32, #tokens>";
   const std::string perSequence = "tensor<?xi32, #transformer.dims<\"sequences\">>";
   return fmt::format(
@@ -108,7 +109,7 @@ module {{
 }
 
 /// Builds the module of each kind of problem.
-struct Builder {
+struct ModuleMaker {
   MLIRContext *context;
   const SuiteRow &row;
 
@@ -142,8 +143,10 @@ struct Builder {
     const FunctionRange range{"row", p.rows == 1 ? 1 : 2, p.rows, 1, 1};
     OwningOpRef<ModuleOp> module =
         buildDecoder(context, d, range, [&](llvm::StringRef) { return p.weights; });
-    return RowModule{std::move(module), "row",
-                     {{"tokens", p.rows}, {"sequences", 1}, {"context", p.past + p.rows}}, p.past};
+    return RowModule{std::move(module),
+                     "row",
+                     {{"tokens", p.rows}, {"sequences", 1}, {"context", p.past + p.rows}},
+                     p.past};
   }
   Expected<RowModule> operator()(const ModuleProblem &p) const {
     KF_TRY(std::string text, readFile(p.file, "module is not usable", maxModuleBytes));
@@ -156,5 +159,5 @@ struct Builder {
 } // namespace
 
 Expected<RowModule> kernelforge::buildRowModule(MLIRContext *context, const SuiteRow &row) {
-  return std::visit(Builder{context, row}, row.problem);
+  return std::visit(ModuleMaker{context, row}, row.problem);
 }

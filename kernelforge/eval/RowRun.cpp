@@ -26,8 +26,7 @@ static MatmulOperands operandsOf(const FunctionData &data) {
 
 static std::span<float> resultFloats(FunctionData &data) {
   TensorData &result = data.results.front();
-  return {reinterpret_cast<float *>(result.memory.data()),
-          static_cast<size_t>(result.elements())};
+  return {reinterpret_cast<float *>(result.memory.data()), static_cast<size_t>(result.elements())};
 }
 
 Expected<std::unique_ptr<RowRun>> RowRun::create(const SuiteRow &row, const RowOptions &options) {
@@ -72,8 +71,7 @@ Status RowRun::prepareVendors(const RowOptions &options) {
       continue; // not a peer for this problem
     VendorRun vendor{std::string(variant->name()), nullptr, support.why};
     if (support) {
-      auto prepared =
-          variant->prepare(*matmul, operandsOf(data), {options.session.threads, ""});
+      auto prepared = variant->prepare(*matmul, operandsOf(data), {options.session.threads, ""});
       if (prepared)
         vendor.prepared = std::move(*prepared);
       else

@@ -57,8 +57,8 @@ private:
   void countWork();
   Accuracy judge() const;
 
-  RowModule source;
   std::unique_ptr<Session> session;
+  RowModule source; ///< in the session's context
   FunctionSignature signature;
   FunctionData data;
   std::optional<FunctionRun> function;

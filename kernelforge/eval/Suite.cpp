@@ -1,7 +1,7 @@
 #include "kernelforge/eval/Suite.h"
 
 #include "kernelforge/eval/Embedded.h"
-#include "kernelforge/support/CounterRandom.h"
+#include "kernelforge/ir/Hash.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -102,7 +102,7 @@ public:
   }
 
   tl::unexpected<Error> refuse(std::string why) const { return view.error(std::move(why)); }
-  const std::string &suffix() const { return names; }     ///< of the row's name
+  const std::string &suffix() const { return names; }           ///< of the row's name
   const std::vector<size_t> &lengths() const { return counts; } ///< of the lists, as asked for
 
 private:
@@ -200,7 +200,8 @@ Expected<BlockProblem> readBlock(Entry &entry) {
 Expected<ModuleProblem> readModule(Entry &entry, const std::string &folder) {
   ModuleProblem p;
   KF_TRY(std::string file, entry.text("file"));
-  p.file = fs::path(file).is_absolute() || folder.empty() ? file : (fs::path(folder) / file);
+  const bool isBeside = !folder.empty() && fs::path(file).is_relative();
+  p.file = isBeside ? (fs::path(folder) / file).string() : file;
   KF_TRY(p.function, entry.textOr("function", ""));
   KF_TRY(p.sizes, entry.sizes("sizes"));
   KF_TRY(p.past, entry.sizeOr("past", 0, "past", 0));
@@ -242,14 +243,6 @@ bool advance(std::vector<size_t> &pick, const std::vector<size_t> &lengths) {
   return false;
 }
 
-/// Sixteen digits of a text, the same everywhere.
-std::string shortHash(const std::string &text) {
-  uint64_t hash = text.size();
-  for (unsigned char c : text)
-    hash = mixBits(hash ^ c) + 1;
-  return fmt::format("{:016x}", hash);
-}
-
 } // namespace
 
 Json SuiteRow::problemJson() const {
@@ -264,22 +257,16 @@ Json SuiteRow::problemJson() const {
               {"epilogue", epilogueText(p.epilogue)}};
     }
     Json operator()(const AttentionProblem &p) const {
-      return {{"rows", p.rows},
-              {"past", p.past},
-              {"heads", p.heads},
-              {"kv_heads", p.kvHeads},
-              {"head_dim", p.headDim},
-              {"cache", info(p.cache).name}};
+      return {{"rows", p.rows},        {"past", p.past},        {"heads", p.heads},
+              {"kv_heads", p.kvHeads}, {"head_dim", p.headDim}, {"cache", info(p.cache).name}};
     }
     Json operator()(const RowwiseProblem &p) const {
       return {{"operation", operationName(p.operation)}, {"rows", p.rows}, {"width", p.width}};
     }
     Json operator()(const BlockProblem &p) const {
-      return {{"rows", p.rows},         {"past", p.past},
-              {"d_model", p.modelDim},  {"heads", p.heads},
-              {"kv_heads", p.kvHeads},  {"head_dim", p.headDim},
-              {"d_ff", p.ffnDim},       {"layers", p.layers},
-              {"weights", info(p.weights).name}};
+      return {{"rows", p.rows},   {"past", p.past},        {"d_model", p.modelDim},
+              {"heads", p.heads}, {"kv_heads", p.kvHeads}, {"head_dim", p.headDim},
+              {"d_ff", p.ffnDim}, {"layers", p.layers},    {"weights", info(p.weights).name}};
     }
     Json operator()(const ModuleProblem &p) const {
       return {{"file", fs::path(p.file).filename().string()},
@@ -318,7 +305,7 @@ Expected<Suite> kernelforge::parseSuite(const JsonView &root, const std::string 
   if (suite.rows.empty())
     return root.error("\"rows\" is empty");
   suite.document = root.value();
-  suite.hash = shortHash(problems.dump());
+  suite.hash = sha256Hex(problems.dump()).substr(0, 16);
   return suite;
 }
 
@@ -353,7 +340,8 @@ Expected<Suite> kernelforge::filterSuite(Suite suite, const std::string &regex) 
   } catch (const std::regex_error &error) {
     return unusable("wrong usage", "--filter " + regex, error.what());
   }
-  std::erase_if(suite.rows, [&](const SuiteRow &row) { return !std::regex_search(row.name, pattern); });
+  std::erase_if(suite.rows,
+                [&](const SuiteRow &row) { return !std::regex_search(row.name, pattern); });
   if (suite.rows.empty())
     return unusable("wrong usage", "--filter " + regex,
                     "no row of the suite " + suite.name + " has such a name",

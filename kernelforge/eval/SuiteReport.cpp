@@ -1,7 +1,7 @@
 #include "kernelforge/eval/SuiteReport.h"
 
 #include "kernelforge/compiler/BuildId.h"
-#include "kernelforge/support/CounterRandom.h"
+#include "kernelforge/eval/Report.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Version.h"
 
@@ -11,15 +11,12 @@
 
 using namespace kernelforge;
 
-static constexpr int64_t schemaVersion = 1;
-
 static std::string newRunId() {
   std::random_device device;
   return fmt::format("{:08x}{:08x}", device(), device());
 }
 
-/// What identifies the program: equal builds give equal code.
-static Json buildJson() {
+Json kernelforge::buildJson() {
   return {{"version", version().number},
           {"git_commit", version().gitCommit},
           {"build_id", buildId().value_or("unknown")},
@@ -27,7 +24,7 @@ static Json buildJson() {
           {"build_type", version().buildType}};
 }
 
-static Json hostJson(const SessionOptions &session) {
+Json kernelforge::hostJson(const SessionOptions &session) {
   const Host &machine = host();
   return {{"cpu", machine.cpuModel},
           {"isa", session.target.enabled},
@@ -43,25 +40,26 @@ static Json hostJson(const SessionOptions &session) {
 SuiteReport::SuiteReport(const SuiteRunner &runner, const ReportSettings &settings) {
   const SuiteOptions &options = runner.options();
   const SessionOptions &session = options.rows.session;
-  header = {{"schema_version", schemaVersion},
-            {"run_id", newRunId()},
-            {"created", recordTimeNow()},
-            {"suite", runner.suite().name},
-            {"kernelforge", buildJson()},
-            {"host", hostJson(session)},
-            {"device", {{"target", "cpu"}, {"cpu", session.target.cpu}, {"features", settings.target}}},
-            {"settings",
-             {{"threads", session.threads},
-              {"affinity", "none"},
-              {"seed", settings.seed},
-              {"mode", options.cold ? "cold" : "warm"},
-              {"rounds", settings.rounds},
-              {"warmup", options.warmup},
-              {"batch_s", options.batchSeconds},
-              {"timed", options.timed},
-              {"records", session.records.has_value()},
-              {"filter", settings.filter},
-              {"suite_hash", runner.suite().hash}}}};
+  header = {
+      {"schema_version", reportSchemaVersion},
+      {"run_id", newRunId()},
+      {"created", recordTimeNow()},
+      {"suite", runner.suite().name},
+      {"kernelforge", buildJson()},
+      {"host", hostJson(session)},
+      {"device", {{"target", "cpu"}, {"cpu", session.target.cpu}, {"features", settings.target}}},
+      {"settings",
+       {{"threads", session.threads},
+        {"affinity", "none"},
+        {"seed", settings.seed},
+        {"mode", options.cold ? "cold" : "warm"},
+        {"rounds", settings.rounds},
+        {"warmup", options.warmup},
+        {"batch_s", options.batchSeconds},
+        {"timed", options.timed},
+        {"records", session.records.has_value()},
+        {"filter", settings.filter},
+        {"suite_hash", runner.suite().hash}}}};
 }
 
 Json SuiteReport::toJson(const SuiteRounds &rounds) const {

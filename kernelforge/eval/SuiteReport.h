@@ -6,6 +6,10 @@
 
 namespace kernelforge {
 
+/// What identifies the program and the machine, as reports have it.
+Json buildJson();
+Json hostJson(const SessionOptions &session);
+
 /// How a report was measured; reports are compared only where these agree.
 struct ReportSettings {
   int rounds = 11;

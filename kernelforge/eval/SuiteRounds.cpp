@@ -158,9 +158,8 @@ void SuiteRounds::addVendors(Json &json, size_t index, double own) const {
       entry["error"] = vendor.why;
     if (timed) {
       const double time = median(samples[index].vendors[v]);
-      entry.update({{"samples_ns", samples[index].vendors[v]},
-                    {"median_ns", time},
-                    {"ratio", own / time}});
+      entry.update(
+          {{"samples_ns", samples[index].vendors[v]}, {"median_ns", time}, {"ratio", own / time}});
       best = std::min(best.value_or(HUGE_VAL), time);
     }
     json["vendors"].push_back(std::move(entry));
@@ -198,14 +197,13 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
   }
   const double time = median(times), mad = medianAbsoluteDeviation(times);
   const double flops = row.run->flops(), bytes = row.run->bytes();
-  const std::string reading =
-      row.computeBound ? runner.anchors().readingAnchor(bytes) : row.anchor;
+  const std::string reading = row.computeBound ? runner.anchors().readingAnchor(bytes) : row.anchor;
   const double least = std::max(flops / usual("fma_f32"),
                                 usual(reading) > 0 ? bytes / usual(reading) : 0); // in ns
   json.update({{"median_ns", time},
                {"mad_ns", mad},
-               {"trusted", static_cast<double>(times.size()) >= leastKept * all &&
-                               mad <= mostScatter * time},
+               {"trusted",
+                static_cast<double>(times.size()) >= leastKept * all && mad <= mostScatter * time},
                {"gflops", flops / time},
                {"gb_per_s", bytes / time},
                {"pct_roofline", 100 * least / time}});
@@ -288,8 +286,9 @@ static Expected<RowSamples> readSamples(const JsonView &row) {
     if (!vendor.has("samples_ns"))
       continue;
     KF_TRY(auto list, vendor.array("samples_ns", maxSamples));
-    for (const JsonView &value : list)
+    for (const JsonView &value : list) {
       KF_TRY(values.emplace_back(), value.asNumber(0, longest));
+    }
   }
   return samples;
 }
@@ -300,8 +299,9 @@ Status SuiteRounds::resume(const JsonView &report) {
   for (const JsonView &round : rounds) {
     KF_TRY(JsonView values, round.object("values"));
     KF_TRY(auto members, values.members());
-    for (const auto &[name, value] : members)
+    for (const auto &[name, value] : members) {
       KF_TRY(anchorValues[name].emplace_back(), value.asNumber(0, longest));
+    }
     perRound.push_back({{"round", perRound.size()}, {"values", values.value()}});
   }
   if (anchors.has("before"))

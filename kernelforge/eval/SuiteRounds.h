@@ -64,7 +64,7 @@ private:
 
   SuiteRunner &runner;
   RoundsOptions options;
-  std::vector<RowSamples> samples; ///< by row
+  std::vector<RowSamples> samples;                         ///< by row
   std::map<std::string, std::vector<double>> anchorValues; ///< all that were measured, by name
   Json before, after, perRound = Json::array();
   int roundsDone = 0;

@@ -73,6 +73,13 @@ Status SuiteRunner::bringUp(PreparedRow &row) {
   KF_TRY(row.run, RowRun::create(*row.row, settings.rows));
   KF_TRY(Accuracy accuracy, row.run->verify());
   judge(row, accuracy);
+  if (row.isOk() && settings.bitwise) {
+    KF_TRY(std::optional<std::string> difference, row.run->bitwiseDifference());
+    if (difference) {
+      row.status = RecordStatus::WrongResult;
+      row.error = "two runs differ: " + *difference;
+    }
+  }
   return row.isOk() && settings.timed ? bringUpTimer(row) : Status();
 }
 

@@ -20,7 +20,8 @@ struct SuiteOptions {
   bool cold = false; ///< a sample is one call after the caches were emptied
   int warmup = 3;
   double batchSeconds = 0.01;
-  bool timed = true; ///< false: rows are only verified
+  bool timed = true;    ///< false: rows are only verified
+  bool bitwise = false; ///< whether two runs must also give equal bits
   /// For tests: rows by name whose calls are made to take so many times as long.
   std::map<std::string, double> slow;
   const std::atomic<bool> *cancel = nullptr; ///< where true: Interrupted
@@ -85,7 +86,7 @@ private:
   std::map<std::string, Measured> lately;
   std::optional<CacheEviction> eviction;
   std::optional<ShortSpinning> spinning; ///< where libraries have threads of their own
-  bool otherThreads = false; ///< whether a library's threads may still spin
+  bool otherThreads = false;             ///< whether a library's threads may still spin
 };
 
 } // namespace kernelforge

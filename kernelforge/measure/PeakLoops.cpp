@@ -12,10 +12,10 @@
 
 namespace kernelforge {
 
-// Each loop keeps as many sums in registers as the latency of two pipes needs. With the factors they
-// fit into sixteen, of which the compiler uses no more here: sums in memory would wait for it. They
-// end in a volatile, so that they must be computed: one of each thread, because a line that all
-// cores write would be what is measured.
+// Each loop keeps as many sums in registers as the latency of two pipes needs. With the factors
+// they fit into sixteen, of which the compiler uses no more here: sums in memory would wait for it.
+// They end in a volatile, so that they must be computed: one of each thread, because a line that
+// all cores write would be what is measured.
 static thread_local volatile float floatSink;
 static thread_local volatile int intSink;
 static volatile float floatSource = 1e-9f;

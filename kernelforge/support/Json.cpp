@@ -166,6 +166,14 @@ Expected<JsonDocument> readJsonFile(const std::string &path, std::string_view wh
   return parseJson(text, what, path, limits);
 }
 
+Json errorJson(const Error &error) {
+  return {{"code", static_cast<int>(error.kind)},
+          {"what", error.what},
+          {"where", error.where},
+          {"why", error.why},
+          {"hint", error.hint}};
+}
+
 JsonView JsonDocument::root() const { return JsonView(*this, json, ""); }
 
 tl::unexpected<Error> JsonView::error(std::string why, std::string hint) const {

@@ -14,6 +14,9 @@ namespace kernelforge {
 
 using Json = nlohmann::json;
 
+/// An error as answers have it: {"code", "what", "where", "why", "hint"}.
+Json errorJson(const Error &error);
+
 /// What a text may cost before it is refused. The defaults suit a tokenizer.json (the largest JSON
 /// that a model brings); configuration files are read with tighter ones.
 struct JsonLimits {

@@ -119,12 +119,7 @@ int cli::report(const Error &error, bool json) {
   const int code = static_cast<int>(error.kind);
   std::fprintf(stderr, "kernelforge: error: %s\n", error.line().c_str());
   if (json)
-    printJson({{"error",
-                {{"code", code},
-                 {"what", error.what},
-                 {"where", error.where},
-                 {"why", error.why},
-                 {"hint", error.hint}}}});
+    printJson({{"error", errorJson(error)}});
   return code;
 }
 

@@ -8,6 +8,8 @@ namespace kernelforge::cli {
 void addEmitMlir(CLI::App &app, Context &context);
 void addCompile(CLI::App &app, Context &context);
 void addBenchmarkMatmul(CLI::App &app, Context &context);
+void addBenchmarkSuite(CLI::App &app, Context &context);
+void addSuiteWorker(CLI::App &app, Context &context);
 void addTokenize(CLI::App &app, Context &context);
 void addLlmInference(CLI::App &app, Context &context);
 void addLlmBench(CLI::App &app, Context &context);

@@ -36,6 +36,12 @@ struct CompileOptions {
   }
 };
 
+/// One compared tensor: a result, or a cache that was written.
+struct TensorComparison {
+  std::string name;
+  Accuracy accuracy;
+};
+
 /// What is printed of one kernel.
 struct KernelRow {
   std::string family;
@@ -147,23 +153,23 @@ static Status benchKernels(FunctionRun &run, const Program &program, std::vector
   return {};
 }
 
-static Json comparisonJson(const Comparison &comparison, const char *reference) {
+static Json comparisonJson(const TensorComparison &comparison, const char *reference) {
   Json json = accuracyJson(comparison.accuracy, reference);
   json["name"] = comparison.name;
   return json;
 }
 
 /// Verifies against the reference semantics, or against the files that the user expects.
-static Expected<std::vector<Comparison>> verify(const CompileOptions &options,
-                                                const FunctionSignature &signature,
-                                                const FunctionData &data,
-                                                const std::vector<TensorData> &reference) {
+static Expected<std::vector<TensorComparison>> verify(const CompileOptions &options,
+                                                      const FunctionSignature &signature,
+                                                      const FunctionData &data,
+                                                      const std::vector<TensorData> &reference) {
   const std::vector<const TensorData *> outputs = outputsOf(signature, data);
   if (!options.expected.empty() && options.expected.size() != outputs.size())
     return unusable("wrong usage", "--expect",
                     fmt::format("@{} gives {} arrays (results, then written caches), {} are given",
                                 signature.name, outputs.size(), options.expected.size()));
-  std::vector<Comparison> comparisons;
+  std::vector<TensorComparison> comparisons;
   for (size_t i = 0; i < outputs.size(); ++i) {
     const bool cache = i >= data.results.size();
     std::vector<float> expected;
@@ -221,10 +227,10 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
   KF_TRY(FunctionRun run, FunctionRun::create(*session, signature, data));
   run.poisonResults();
   KF_CHECK(run.run());
-  KF_TRY(std::vector<Comparison> comparisons, verify(options, signature, data, reference));
+  KF_TRY(std::vector<TensorComparison> comparisons, verify(options, signature, data, reference));
   KF_CHECK(writeOutputs(options, signature, data));
   bool pass = true;
-  for (const Comparison &comparison : comparisons)
+  for (const TensorComparison &comparison : comparisons)
     pass &= comparison.accuracy.pass;
 
   const Program &program = *session->program(signature.name);
@@ -241,12 +247,12 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
                    {"arena_bytes", program.arenaBytes}};
     for (const KernelRow &row : rows)
       answer["kernels"].push_back(kernelJson(row));
-    for (const Comparison &comparison : comparisons)
+    for (const TensorComparison &comparison : comparisons)
       answer["accuracy"].push_back(comparisonJson(comparison, against));
     printJson(answer);
   } else {
     printKernels(rows);
-    for (const Comparison &comparison : comparisons)
+    for (const TensorComparison &comparison : comparisons)
       print(fmt::format("{}: {} against {}: max error {:.3g} of {:.3g} (tolerance {:g}), {} not "
                         "numbers\n",
                         comparison.name, comparison.accuracy.pass ? "ok" : "WRONG", against,

@@ -1,6 +1,8 @@
 // kernelforge: the command line. Parses, runs one command, turns its answer into an exit code.
 #include "Commands.h"
 
+#include "kernelforge/support/Version.h"
+
 #include "llvm/Support/ErrorHandling.h"
 
 #include <cstdio>
@@ -16,6 +18,7 @@ static void addCommands(CLI::App &app, Context &context) {
   addCompile(app, context);
   addBenchmarkMatmul(app, context);
   addCompare(app, context);
+  addBenchmarkSuite(app, context);
   addTokenize(app, context);
   addLlmInference(app, context);
   addLlmBench(app, context);
@@ -24,6 +27,7 @@ static void addCommands(CLI::App &app, Context &context) {
   addRecords(app, context);
   addDiagnose(app, context);
   addTuneWorker(app, context);
+  addSuiteWorker(app, context);
 }
 
 /// Whether --json was given; asked before parsing is done, because parsing may fail.

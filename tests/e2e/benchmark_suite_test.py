@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""benchmark-suite: reports that are valid, complete, resumable and comparable.
+
+    benchmark_suite_test.py --bin build/release/bin
+"""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+
+import cli
+from cli import CliTest, kernelforge, shown
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
+
+
+class BenchmarkSuite(CliTest):
+    def path(self, name):
+        return self.folder / f"{self.id().rsplit('.', 1)[-1]}-{name}"
+
+    def measure(self, *arguments, code=0, out="report.json"):
+        """The report of a run, checked against the schema by an independent validator."""
+        file = self.path(out)
+        done = kernelforge("benchmark-suite", "--out", file, *arguments)
+        self.assertEqual(done.returncode, code, shown(done))
+        return self.valid(file), done
+
+    def valid(self, file):
+        report = json.loads(file.read_text())
+        jsonschema.validate(report, SCHEMA)
+        return report
+
+    def suite(self, *rows):
+        """A suite of one's own."""
+        file = self.path("suite.json")
+        file.write_text(json.dumps({"name": "own", "rows": list(rows)}))
+        return file
+
+    def test_smoke(self):
+        html = self.path("report.html")
+        report, done = self.measure("--suite", "smoke", "--rounds", 5, "--html", html)
+        self.assertFalse(report["partial"])
+        self.assertEqual(len(report["anchors"]["per_round"]), 5)
+        self.assertGreaterEqual(len(report["rows"]), 20)
+        for row in report["rows"]:
+            with self.subTest(row["name"]):
+                self.assertEqual(row["status"], "ok", row.get("error"))
+                self.assertTrue(row["accuracy"]["pass"])
+                self.assertEqual(len(row["samples_ns"]) + row["dropped_rounds"], 5)
+                self.assertEqual(len(row["samples_ns"]), len(row["anchor_samples"]))
+                self.assertIn(row["anchor"], report["anchors"]["units"])
+        self.assertLess(max(map(len, done.stdout.splitlines())), 101)
+        self.assertIn("Content-Security-Policy", html.read_text())
+        # What a report says of a kernel is what it is: 2 m n k operations.
+        matmul = next(row for row in report["rows"] if row["name"] == "matmul_compute")
+        self.assertEqual(matmul["flops"], 2 * 192 * 512 * 512)
+        self.assertEqual(matmul["bytes"], 4 * (192 * 512 + 512 * 512 + 192 * 512))
+
+    def test_all_suites_are_listed(self):
+        suites = self.answer("benchmark-suite", "--list")["suites"]
+        self.assertEqual(
+            [suite["name"] for suite in suites],
+            ["transformer", "seed", "decode-weights", "odd", "smoke"],
+        )
+        names = suites[0]["rows"]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertIn("llama3-8b/gate_up/m512", names)
+        table = self.ok("benchmark-suite", "--list", "--suite", "odd", "-v")
+        self.assertIn("prime/m509", table)
+
+    def test_odd_sizes_are_right_and_repeat(self):
+        report, _ = self.measure("--suite", "odd", "--mode", "bitwise")
+        self.assertGreater(len(report["rows"]), 60)
+        for row in report["rows"]:
+            self.assertEqual(row["status"], "ok", row)
+            self.assertNotIn("samples_ns", row)
+
+    def test_lists_stand_for_combinations(self):
+        suite = self.suite(
+            {"name": "a", "family": "matmul", "m": [1, 5], "n": 32, "k": 64, "weights": ["f32", "q8_0"]},
+            {"name": "b", "family": "softmax", "rows": 2, "width": 9},
+        )
+        report, _ = self.measure("--suite", suite, "--rounds", 2)
+        self.assertEqual(
+            [row["name"] for row in report["rows"]],
+            ["a/m1/f32", "a/m1/q8_0", "a/m5/f32", "a/m5/q8_0", "b"],
+        )
+        filtered, _ = self.measure("--suite", suite, "--rounds", 2, "--filter", "^a/m5")
+        self.assertEqual([row["name"] for row in filtered["rows"]], ["a/m5/f32", "a/m5/q8_0"])
+
+    def test_own_module(self):
+        self.path("relu.mlir").write_text(
+            """
+            func.func @f(%n: index {transformer.size = #transformer.size<"tokens", 1 to 9>},
+                %x: tensor<?x33xf32, #transformer.dims<"tokens">> {transformer.input = "x"})
+                -> tensor<?x33xf32, #transformer.dims<"tokens">> {
+              %y = transformer.activation %x <relu> : tensor<?x33xf32, #transformer.dims<"tokens">>
+              return %y : tensor<?x33xf32, #transformer.dims<"tokens">>
+            }"""
+        )
+        suite = self.suite(
+            {"name": "mine", "family": "module", "file": self.path("relu.mlir").name, "sizes": {"tokens": 9}}
+        )
+        report, _ = self.measure("--suite", suite, "--rounds", 2)
+        self.assertEqual(report["rows"][0]["family"], "module")
+        self.assertEqual(report["rows"][0]["status"], "ok")
+
+    def test_defects_of_a_suite_are_named(self):
+        def refused(says, *rows, code=2):
+            self.refused(code, "benchmark-suite", "--suite", self.suite(*rows), says=says)
+
+        matmul = {"name": "a", "family": "matmul", "m": 1, "n": 32, "k": 64}
+        refused("rows[0]", {"name": "a", "family": "matrix"})
+        refused("rows[0].m", matmul | {"m": 0})
+        refused("m", {key: value for key, value in matmul.items() if key != "m"})
+        refused("no such field", matmul | {"tiles": 3})
+        refused("given twice", matmul, matmul)
+        refused("q4_1", matmul | {"k": 65, "weights": "q4_1"})
+        refused("kv_heads", {"name": "a", "family": "attention", "heads": 3, "kv_heads": 2,
+                             "head_dim": 8, "rows": 1})  # fmt: skip
+        refused("empty", matmul | {"m": []})
+        refused("empty")
+        self.refused(3, "benchmark-suite", "--suite", "none", says="transformer, seed")
+        self.refused(2, "benchmark-suite", "--suite", "smoke", "--filter", "nothing", says="nothing")
+        self.refused(2, "benchmark-suite", "--suite", "smoke", "--filter", "(", says="--filter")
+
+    def test_baseline_shows_what_became_slower(self):
+        suite = self.suite(
+            {"name": "a", "family": "matmul", "m": 64, "n": 256, "k": 256},
+            {"name": "b", "family": "rms_norm", "rows": 64, "width": 4096},
+        )
+        before = self.path("before.json")
+        settings = ["--suite", suite, "--rounds", 15]
+        self.measure(*settings, out="before.json")
+        slow, done = self.measure(
+            *settings, "--baseline", before, "--slow", "a=3", code=1, out="after.json"
+        )
+        rows = {row["name"]: row for row in slow["comparison"]["rows"]}
+        self.assertEqual(rows["a"]["verdict"], "regressed")
+        self.assertGreater(rows["a"]["ratio"], 2)
+        self.assertEqual(slow["comparison"]["verdict"], "regressed")
+        self.assertIn("regressed", done.stdout)
+        # A report of another suite is no baseline.
+        done = kernelforge("benchmark-suite", "--suite", "seed", "--rounds", 1, "--mode",
+                           "performance", "--no-vendors", "--filter", "projection", "--out",
+                           self.path("other.json"), "--baseline", before)  # fmt: skip
+        self.assertEqual(done.returncode, 2, shown(done))
+        self.assertIn("suite", done.stderr)
+
+    def interrupted(self, end):
+        """A run that is ended by a signal after its first rounds, and gone on with."""
+        suite = self.suite(
+            *({"name": f"r{i}", "family": "matmul", "m": 32, "n": 128, "k": 128} for i in range(4))
+        )
+        file = self.path("report.json")
+        line = [cli.BIN / "kernelforge", "benchmark-suite", "--suite", suite, "--rounds", "60",
+                "--out", file]  # fmt: skip
+        process = subprocess.Popen(list(map(str, line)), stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)  # fmt: skip
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if file.exists() and len(json.loads(file.read_text())["anchors"]["per_round"]) >= 2:
+                break
+            time.sleep(0.01)
+        process.send_signal(end)
+        _, errors = process.communicate(timeout=30)
+        partial = self.valid(file)
+        self.assertTrue(partial["partial"])
+        kept = len(partial["anchors"]["per_round"])
+        self.assertGreaterEqual(kept, 2)
+        self.assertLess(kept, 60)
+        settings = ["--suite", suite, "--rounds", 60, "--resume"]
+        # It goes on as it was measured, or not at all.
+        done = kernelforge("benchmark-suite", *settings[:3], 61, "--resume", "--out", file)
+        self.assertEqual(done.returncode, 2, shown(done))
+        self.assertIn("rounds", done.stderr)
+        whole, _ = self.measure(*settings)
+        self.assertFalse(whole["partial"])
+        self.assertEqual(whole["run_id"], partial["run_id"])
+        self.assertEqual(len(whole["anchors"]["per_round"]), 60)
+        for row, old in zip(whole["rows"], partial["rows"]):
+            taken = sorted(row["rounds"] + [sample["round"] for sample in row["dropped"]])
+            self.assertEqual(taken, list(range(60)))
+            first = dict(zip(row["rounds"], row["samples_ns"]))
+            for round_, sample in zip(old["rounds"], old["samples_ns"]):
+                self.assertAlmostEqual(first.get(round_, sample), sample)
+        # Nothing is left to go on with.
+        done = kernelforge("benchmark-suite", *settings, "--out", file)
+        self.assertEqual(done.returncode, 2, shown(done))
+        return process.returncode, errors
+
+    def test_goes_on_after_ctrl_c(self):
+        code, errors = self.interrupted(signal.SIGINT)
+        self.assertEqual(code, 130)
+        self.assertRegex(errors, re.compile(r"^kernelforge: error: .*--resume", re.M))
+
+    def test_goes_on_after_a_kill(self):
+        code, _ = self.interrupted(signal.SIGKILL)
+        self.assertEqual(code, -signal.SIGKILL)
+
+    def test_a_report_that_cannot_be_written_is_said(self):
+        suite = self.suite({"name": "a", "family": "add", "rows": 1, "width": 9})
+        self.refused(4, "benchmark-suite", "--suite", suite, "--rounds", 1, "--out",
+                     "/proc/none/report.json", says="/proc/none")  # fmt: skip
+
+
+if __name__ == "__main__":
+    cli.run(sys.argv)

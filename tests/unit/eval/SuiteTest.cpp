@@ -1,0 +1,89 @@
+#include "kernelforge/eval/Suite.h"
+
+#include <gmock/gmock.h>
+
+using namespace kernelforge;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+namespace {
+
+Expected<Suite> parse(const std::string &rows) {
+  auto document = parseJson(R"({"name": "s", "rows": [)" + rows + "]}", "suite is not usable", "t");
+  if (!document)
+    return tl::unexpected(document.error());
+  return parseSuite(document->root());
+}
+
+std::vector<std::string> names(const Suite &suite) {
+  std::vector<std::string> result;
+  for (const SuiteRow &row : suite.rows)
+    result.push_back(row.name);
+  return result;
+}
+
+TEST(Suite, AllThatComeWithTheProgramAreReadable) {
+  for (const std::string &name : suiteNames()) {
+    auto suite = findSuite(name);
+    ASSERT_TRUE(suite) << suite.error().line();
+    EXPECT_EQ(suite->name, name);
+    EXPECT_FALSE(suite->summary.empty());
+  }
+}
+
+TEST(Suite, ListsStandForAllCombinations) {
+  auto suite = parse(R"({"name": "a", "family": "matmul", "m": [1, 2], "n": 3, "k": 32,
+                         "weights": ["f16", "q8_0"]},
+                        {"name": "b", "family": "attention", "heads": 2, "head_dim": 4,
+                         "rows": 1, "past": [0, 7]})");
+  ASSERT_TRUE(suite) << suite.error().line();
+  EXPECT_THAT(names(*suite), ElementsAre("a/m1/f16", "a/m1/q8_0", "a/m2/f16", "a/m2/q8_0",
+                                         "b/past0", "b/past7"));
+  const auto &matmul = std::get<MatmulProblem>(suite->rows[3].problem);
+  EXPECT_EQ(matmul.m, 2);
+  EXPECT_EQ(matmul.weights, ElementType::Q8_0);
+  EXPECT_EQ(std::get<AttentionProblem>(suite->rows[5].problem).past, 7);
+  EXPECT_EQ(suite->rows[5].problemJson()["kv_heads"], 2);
+}
+
+TEST(Suite, HashIsOfWhatIsMeasured) {
+  const std::string row = R"({"name": "a", "family": "add", "rows": 2, "width": 3})";
+  auto one = parse(row), same = parse(row);
+  auto other = parse(R"({"name": "a", "family": "add", "rows": 2, "width": 4})");
+  ASSERT_TRUE(one && same && other);
+  EXPECT_EQ(one->hash, same->hash);
+  EXPECT_NE(one->hash, other->hash);
+}
+
+TEST(Suite, DefectsNameTheField) {
+  const auto why = [](const std::string &rows) {
+    auto suite = parse(rows);
+    return suite ? "" : suite.error().line();
+  };
+  EXPECT_THAT(why(R"({"name": "a", "family": "gemm"})"), HasSubstr("known are matmul"));
+  EXPECT_THAT(why(R"({"name": "a", "family": "add", "rows": 0, "width": 1})"),
+              HasSubstr("rows[0].rows"));
+  EXPECT_THAT(why(R"({"name": "a", "family": "add", "rows": 1})"), HasSubstr("width"));
+  EXPECT_THAT(why(R"({"name": "a", "family": "add", "rows": 1, "width": 1, "n": 2})"),
+              HasSubstr("no such field"));
+  EXPECT_THAT(why(R"({"name": "a", "family": "add", "rows": [], "width": 1})"),
+              HasSubstr("empty"));
+  EXPECT_THAT(why(R"({"name": "a", "family": "rope", "rows": 1, "heads": 1, "head_dim": 7})"),
+              HasSubstr("odd"));
+  EXPECT_THAT(why(R"({"name": "a", "family": "block", "d_model": 48, "heads": 3, "d_ff": 64,
+                      "rows": 1, "weights": "q4_1"})"),
+              HasSubstr("48"));
+  EXPECT_THAT(why(""), HasSubstr("empty"));
+  EXPECT_EQ(findSuite("/no/such/suite").error().kind, ErrorKind::Missing);
+}
+
+TEST(Suite, FilterKeepsRowsThatMatch) {
+  const std::string rows = R"({"name": "a", "family": "add", "rows": [1, 12], "width": 3})";
+  auto kept = filterSuite(*parse(rows), "m1$");
+  ASSERT_TRUE(kept);
+  EXPECT_THAT(names(*kept), ElementsAre("a/m1"));
+  EXPECT_EQ(filterSuite(*parse(rows), "b").error().kind, ErrorKind::Unusable);
+  EXPECT_EQ(filterSuite(*parse(rows), "(").error().kind, ErrorKind::Unusable);
+}
+
+} // namespace

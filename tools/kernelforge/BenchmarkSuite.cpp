@@ -1,0 +1,263 @@
+// benchmark-suite: the kernels of a suite verified and timed in rounds; a report, and what it says
+// beside an older one.
+#include "Commands.h"
+#include "ComparisonRows.h"
+#include "Rows.h"
+#include "SuiteOptions.h"
+
+#include "kernelforge/eval/Compare.h"
+#include "kernelforge/eval/Html.h"
+#include "kernelforge/eval/SuiteReport.h"
+#include "kernelforge/support/AtomicFile.h"
+#include "kernelforge/support/Progress.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+using namespace kernelforge;
+using namespace kernelforge::cli;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct SuiteCommand {
+  std::string suite = "transformer", filter, mode = "performance", cache = "warm";
+  std::string out = "reports/cpu_baseline.json", baseline, html, format = "table";
+  std::vector<std::string> slow;
+  double minSeconds = 0;
+  int rounds = 11, warmup = 3;
+  bool list = false, resume = false, noVendors = false;
+};
+
+/// One run of the command.
+class SuiteRun {
+public:
+  SuiteRun(SuiteCommand command, const Context &context)
+      : command(std::move(command)), context(context) {}
+  Expected<int> run();
+
+private:
+  Expected<SuiteOptions> suiteOptions() const;
+  Status resume();
+  Status write(const Json &report) const;
+  Expected<int> answer(Json report);
+
+  SuiteCommand command;
+  const Context &context;
+  std::optional<Report> baseline;
+  std::unique_ptr<SuiteRunner> runner;
+  std::optional<SuiteRounds> rounds;
+  std::optional<SuiteReport> report;
+  std::optional<Progress> progress;
+  std::string stage;
+};
+
+/// What a person sees of a row, in 100 columns.
+std::vector<std::string> cellsOf(const Json &row) {
+  const auto number = [&](const char *name, int digits) {
+    return row.contains(name) ? fmt::format("{:.{}f}", row[name].get<double>(), digits) : "";
+  };
+  const std::string status = row["status"];
+  const bool timed = row.contains("median_ns");
+  const double time = timed ? row["median_ns"].get<double>() : 0;
+  std::string name = row["name"];
+  if (constexpr size_t most = 34; name.size() > most)
+    name = "..." + name.substr(name.size() - most + 3);
+  return {name,
+          timed ? fmt::format("{:.{}f}", time / 1e3, time < 1e5 ? 2 : 0) : "",
+          timed ? fmt::format("{:.1f}", 100 * row["mad_ns"].get<double>() / time) : "",
+          number("gflops", 1),
+          number("gb_per_s", 1),
+          number("pct_roofline", 0),
+          timed ? row["bound"].get<std::string>() : "",
+          number("vendor_ratio", 2),
+          status != "ok"             ? status
+          : timed && !row["trusted"] ? "untrusted"
+                                     : "ok"};
+}
+
+} // namespace
+
+static Expected<int> listSuites(const SuiteCommand &command, const Context &context) {
+  std::vector<std::string> names = suiteNames();
+  if (command.suite != "transformer" && std::ranges::count(names, command.suite) == 0)
+    names = {command.suite};
+  Json all = Json::array();
+  for (const std::string &name : names) {
+    KF_TRY(Suite suite, findSuite(name));
+    Json rows = Json::array();
+    for (const SuiteRow &row : suite.rows)
+      rows.push_back(row.name);
+    if (!context.json) {
+      print(fmt::format("{:<16} {:>4} rows  {}\n", suite.name, suite.rows.size(), suite.summary));
+      for (const SuiteRow &row : suite.rows)
+        if (context.verbosity > 0)
+          print("  " + escapeControls(row.name) + "\n");
+    }
+    all.push_back({{"name", suite.name}, {"summary", suite.summary}, {"rows", std::move(rows)}});
+  }
+  if (context.json)
+    printJson({{"suites", std::move(all)}});
+  return 0;
+}
+
+Expected<SuiteOptions> SuiteRun::suiteOptions() const {
+  SuiteOptions options;
+  KF_TRY(options.rows.session, requestedSession(context));
+  options.rows.session.threads = requestedThreads(context);
+  options.rows.seed = context.seed;
+  options.timed = command.mode == "performance";
+  options.bitwise = command.mode == "bitwise";
+  options.rows.vendors = options.timed && !command.noVendors;
+  options.cold = command.cache == "cold";
+  options.warmup = command.warmup;
+  KF_TRY(options.slow, parseSlow(command.slow));
+  options.cancel = interruptFlag();
+  return options;
+}
+
+Status SuiteRun::resume() {
+  if (!fs::exists(command.out))
+    return missing("report is not here", command.out, "there is nothing to go on with",
+                   "leave out --resume");
+  KF_TRY(JsonDocument document, readJsonFile(command.out, "report is not usable"));
+  KF_CHECK(report->resume(document.root()));
+  return rounds->resume(document.root());
+}
+
+Status SuiteRun::write(const Json &json) const {
+  const fs::path folder = fs::path(command.out).parent_path();
+  std::error_code error;
+  if (!folder.empty() && !fs::create_directories(folder, error) && error)
+    return failed("report cannot be written", command.out, error.message());
+  return writeFileAtomically(command.out,
+                             json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+Expected<int> SuiteRun::answer(Json json) {
+  std::optional<Comparison> comparison;
+  if (baseline) {
+    KF_TRY(Report now, parseReport(json.dump(), command.out));
+    KF_TRY(comparison, compareReports(*baseline, now));
+    json["comparison"] = toJson(*comparison);
+  }
+  KF_CHECK(write(json));
+  if (!command.html.empty())
+    KF_CHECK(writeHtmlReport(command.html, json));
+  RowTable table{{"row", "us", "+-%", "GFLOP/s", "GB/s", "% roof", "bound", "vendor", "status"},
+                 {}};
+  for (const Json &row : json["rows"])
+    table.rows.push_back(cellsOf(row));
+  if (context.json) {
+    printJson(json);
+  } else {
+    printRows(table, {json["rows"].begin(), json["rows"].end()}, command.format);
+    if (command.format == "table")
+      print(fmt::format("{} rows of the suite {}, {} rounds: {}\n", json["rows"].size(),
+                        json["suite"].get<std::string>(), rounds->rounds(), command.out));
+  }
+  for (const Json &row : json["rows"])
+    if (row.contains("error"))
+      fmt::print(stderr, "{}: {}\n", row["name"].get<std::string>(),
+                 escapeControls(row["error"].get<std::string>()));
+  if (comparison && !context.json)
+    printComparison(*comparison, "table", context);
+  if (const int wrong = rounds->wrongRows(); wrong > 0)
+    return cli::report(Error{ErrorKind::No, "verification failed", command.out,
+                             fmt::format("{} rows are wrong or did not compile", wrong), ""},
+                       false);
+  return comparison && comparison->verdict == Verdict::Regressed ? 1 : 0;
+}
+
+Expected<int> SuiteRun::run() {
+  if (command.list)
+    return listSuites(command, context);
+  if (!command.baseline.empty()) {
+    if (command.mode != "performance")
+      return unusable("wrong usage", "--baseline", "nothing is timed that could be compared",
+                      "take --mode performance");
+    KF_TRY(baseline, readReport(command.baseline));
+  }
+  KF_TRY(Suite suite, findSuite(command.suite));
+  KF_TRY(suite, filterSuite(std::move(suite), command.filter));
+  KF_TRY(SuiteOptions options, suiteOptions());
+  KF_CHECK(checkRunnable(options.rows.session.target));
+  if (command.minSeconds > 0)
+    command.rounds = std::max(
+        command.rounds, static_cast<int>(std::ceil(command.minSeconds / options.batchSeconds)));
+  KF_TRY(runner, SuiteRunner::create(std::move(suite), std::move(options)));
+
+  RoundsOptions rounding{command.rounds, context.seed, {}, {}};
+  rounding.progress = [this](const std::string &what, int64_t done, int64_t total) {
+    if (!progress || what != stage)
+      progress.emplace(stage = what, total);
+    progress->update(done);
+  };
+  rounding.checkpoint = [this] { return write(report->toJson(*rounds)); };
+  rounds.emplace(*runner, std::move(rounding));
+  report.emplace(*runner, ReportSettings{command.rounds, context.seed, command.filter,
+                                         targetText(runner->options().rows.session.target)});
+  if (command.resume)
+    KF_CHECK(resume());
+  Status status = rounds->run();
+  progress.reset();
+  if (!status) {
+    if (status.error().kind == ErrorKind::Interrupted) {
+      KF_CHECK(write(report->toJson(*rounds)));
+      Error error = status.error();
+      error.where = command.out;
+      error.why = fmt::format("{} of {} rounds were measured", rounds->rounds(), command.rounds);
+      error.hint = "run it again with --resume to go on";
+      return tl::unexpected(std::move(error));
+    }
+    return tl::unexpected(status.error());
+  }
+  return answer(report->toJson(*rounds));
+}
+
+void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
+  auto options = std::make_shared<SuiteCommand>();
+  CLI::App &command = addCommand(
+      app, context,
+      {"benchmark-suite", "verify and time the kernels of a suite, write a report, compare it",
+       "benchmark-suite --suite smoke --out new.json --baseline old.json --html new.html"},
+      [options, &context] { return SuiteRun(*options, context).run(); });
+  addTargetOptions(command, context);
+  addSeedOption(command, context);
+  command.add_option("--suite", options->suite, "a suite's name, or a file")->capture_default_str();
+  command.add_flag("--list", options->list, "list the suites; with -v also their rows");
+  command.add_option("--filter", options->filter,
+                     "only rows whose name contains a match of this regular expression");
+  command
+      .add_option("--mode", options->mode,
+                  "performance; correctness: verify only; bitwise: and two runs are equal")
+      ->check(CLI::IsMember({"correctness", "bitwise", "performance"}))
+      ->capture_default_str();
+  command.add_option("--rounds", options->rounds, "samples of each row")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command
+      .add_option("--min-time", options->minSeconds, "measure each row at least so many seconds")
+      ->check(CLI::Range(0.0, 10.0));
+  command.add_option("--warmup", options->warmup, "calls before the first sample")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  command
+      .add_option("--cache", options->cache,
+                  "warm, or cold: a sample is one call after the caches were emptied")
+      ->check(CLI::IsMember({"warm", "cold"}))
+      ->capture_default_str();
+  command.add_flag("--no-vendors", options->noVendors,
+                   "do not time vendors' libraries beside ours");
+  command.add_option("--out", options->out, "the report")->capture_default_str();
+  command.add_flag("--resume", options->resume, "go on with the partial report of --out");
+  command.add_option("--baseline", options->baseline,
+                     "compare with this report; exit code 1 where a row regressed");
+  command.add_option("--html", options->html, "also write the report as a page");
+  addFormatOption(command, options->format);
+  addSlowOption(command, options->slow);
+}

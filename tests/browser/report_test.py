@@ -134,6 +134,15 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(self.ask(LOW_CONTRAST), [], what)
         self.assertEqual(self.ask(UNNAMED), [], what)
 
+    def test_tables_fit_a_wide_window(self):
+        for name in ("sample", "compared"):
+            self.show(name)
+            sizes = self.ask("[...document.querySelectorAll('.scroll')].filter((n) => n.checkVisibility())"
+                             ".map((n) => [n.ariaLabel, n.scrollWidth, n.clientWidth])")
+            self.assertGreaterEqual(len(sizes), 2)
+            for label, content, box in sizes:
+                self.assertLessEqual(content, box, f"{label} of {name}")
+
     def names(self, report, keep=lambda row: True):
         return [row["name"] for row in self.reports[report]["rows"] if keep(row)]
 
@@ -218,6 +227,7 @@ class ReportTest(unittest.TestCase):
           (Chart.getChart("roofline-chart"))""")
         self.assertEqual(title, [name])
         self.assertRegex(" ".join(body), r"µs ± .* % .* GFLOP/s, .* GB/s .* of the roofline, bound by memory")
+        self.page.screenshot(OPTIONS.screenshots / "tooltip-1400-light.png")
         self.page.click(*self.point("roofline-chart", name))
         opened = "document.querySelector('tr.detail-row').previousSibling.dataset.key"
         self.assertEqual(self.ask(opened), name)
@@ -239,7 +249,8 @@ class ReportTest(unittest.TestCase):
                 self.assertGreater(len(values), 20)
                 self.assertEqual(values, sorted(values, reverse=direction == "descending"))
                 self.assertEqual(cells[len(values):], ["–"] * (len(cells) - len(values)))
-        self.assertEqual(len(self.ask("[...document.querySelectorAll('#kernels [aria-sort]')]")), 1)
+        self.assertEqual(self.ask("document.querySelectorAll('#kernels [aria-sort]').length"), 1)
+        self.page.screenshot(OPTIONS.screenshots / "sorted-1400-light.png")
 
     def test_names_sort_by_the_numbers_in_them_and_keys_work(self):
         self.show("sample")

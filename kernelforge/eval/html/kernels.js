@@ -9,7 +9,7 @@ const statusFilters = {
   regressed: ["regressed", (row) => row.change?.verdict === "regressed"],
 };
 
-/** A word with a sign before it, coloured by what it means: "good", "bad", "unsure" or "". */
+/** A word (or a node) with a sign before it, by what it means: "good", "bad", "unsure" or "". */
 function sign(meaning, mark, word) {
   return element("span", { class: `sign ${meaning}` },
     element("span", { "aria-hidden": "true" }, mark), " ", word);
@@ -18,18 +18,20 @@ function sign(meaning, mark, word) {
 function statusSign(row) {
   if (row.ok) return sign("good", "✓", "ok");
   const harmless = row.status === "unsupported" || row.status === "unavailable";
-  return sign(harmless ? "" : "bad", harmless ? "○" : "✕", shortened(row.status.replaceAll("_", " "), 24));
+  return sign(harmless ? "word" : "word bad", harmless ? "○" : "✕", shortened(row.status.replaceAll("_", " "), 24));
 }
 
 function trustedSign(row) {
   if (row.trusted === null) return nothing;
-  return row.trusted ? sign("", "✓", "yes") : sign("unsure", "!", "no");
+  return row.trusted ? "yes" : sign("unsure", "!", "no");
 }
 
 function accuracySign(row) {
   if (row.accurate === null) return nothing;
-  const l2 = row.l2 === null ? "" : ` ${row.l2.toExponential(1)}`;
-  return sign(row.accurate ? "" : "bad", row.accurate ? "✓" : "✕", (row.accurate ? "pass" : "fail") + l2);
+  const l2 = row.l2 === null ? "" : row.l2.toExponential(1);
+  return row.accurate
+    ? sign("", "✓", element("span", {}, element("span", { class: "spoken" }, "pass "), l2))
+    : sign("bad", "✕", `fail ${l2}`);
 }
 
 /** A verdict of the comparison: a sign, a word and a colour that say the same. */
@@ -58,7 +60,7 @@ function kernelColumns(compared) {
     { title: "Schedule", value: (row) => row.scheduleSource || null, help: "Where the schedule is from" },
     { title: "Status", value: (row) => row.status, show: statusSign },
     number("Median µs", (row) => (row.medianNs === null ? null : row.medianNs / 1e3), 3),
-    number("± MAD %", (row) => row.madPercent, 2,
+    number("±\u00a0MAD %", (row) => row.madPercent, 2,
       { help: "Median absolute deviation of the samples", downFirst: true }),
     number("GFLOP/s", (row) => row.gflops, 3, { downFirst: true }),
     number("GB/s", (row) => row.gbPerS, 3, { downFirst: true }),

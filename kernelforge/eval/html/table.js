@@ -109,7 +109,7 @@ class SortableTable {
       if (!details) return element("th", { scope: "row" }, element("span", { class: "row-name" }, shown));
       button = element("button", {
         type: "button", class: "opener row-name", "aria-expanded": "false", click: () => this.#toggle(row),
-      }, element("span", {}, shown));
+      }, shown);
       return element("th", { scope: "row" }, button);
     });
     return { tr: element("tr", { "data-key": key(row) }, ...cells), button, detail: null };

@@ -105,10 +105,14 @@ function shortened(text, length) {
   return characters.slice(0, half).join("") + "…" + characters.slice(-half).join("");
 }
 
-/** A text that may be long, as a node: its middle is left out, and shown where it is pointed at. */
+/**
+ * A text that may be long, as a node: its middle is left out, and shown where it is pointed at. It
+ * may break after a slash.
+ */
 function shortNode(text, length) {
   const short = shortened(text, length);
-  return short === text ? text : element("span", { title: shortened(text, 2000) }, short);
+  const pieces = short.split(/(?<=\/)/).flatMap((piece) => [piece, element("wbr")]).slice(0, -1);
+  return element("span", { title: short === text ? null : shortened(text, 2000) }, ...pieces);
 }
 
 /** Any value of a report as text for people: numbers plain, arrays with commas. */

@@ -12,7 +12,7 @@ const statusFilters = {
 /** A word (or a node) with a sign before it, by what it means: "good", "bad", "unsure" or "". */
 function sign(meaning, mark, word) {
   return element("span", { class: `sign ${meaning}` },
-    element("span", { "aria-hidden": "true" }, mark), " ", word);
+    element("span", { "aria-hidden": "true" }, mark), "\u00a0", word);
 }
 
 function statusSign(row) {

@@ -11,20 +11,15 @@ function readVerdict(value) {
 
 /** "64×1536×576 q4_1" of a matmul, then all else that the problem has, as "heads 9". */
 function shapeOf(problem) {
-  const { m, n, k, ...others } = problem;
-  const sizes = [m, n, k].every((size) => finite(size) !== null) ? [`${m}×${n}×${k}`] : [];
-  if (sizes.length === 0) {
-    for (const [name, value] of Object.entries({ m, n, k })) {
-      if (value !== undefined) sizes.push(`${name} ${plain(value)}`);
-    }
-  }
-  for (const [name, value] of Object.entries(others)) {
-    // The type of the weights says more than that of the activations.
-    if (name === "dtype" && others.weights !== undefined) continue;
-    const typed = name === "dtype" || name === "weights";
-    sizes.push(typed ? plain(value) : `${name.replaceAll("_", " ")} ${plain(value)}`);
-  }
-  return sizes.join(" ");
+  const { m, n, k, dtype, weights, ...others } = problem;
+  const isMatmul = [m, n, k].every((size) => finite(size) !== null);
+  // The type of the weights says more than that of the activations.
+  const what = [isMatmul ? `${m}×${n}×${k}` : null, weights ?? dtype ?? null]
+    .filter((value) => value !== null).map(plain).join(" ");
+  const rest = Object.entries(isMatmul ? others : { m, n, k, ...others })
+    .filter(([, value]) => value !== undefined && value !== null)
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${plain(value)}`);
+  return [what, ...rest].filter((text) => text !== "").join(", ");
 }
 
 /** The samples that are numbers, each with the round it is of. */

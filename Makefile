@@ -60,8 +60,8 @@ goldens: setup ## make tests/golden/data again (downloads gigabytes into .venv-g
 	  .venv-goldens/bin/python scripts/goldens/make.py --model "$$model"
 	@$(PYTHON) scripts/goldens/quantized_blocks.py
 
-SOURCES = find kernelforge tools examples tests fuzz -name '*.cpp' -o -name '*.h'
-format: ## format all C++ with clang-format
+SOURCES = find kernelforge tools examples tests fuzz -name '*.cpp' -o -name '*.h' -o -name '*.js'
+format: ## format all C++ and JavaScript with clang-format
 	@$(SOURCES) | xargs clang-format-19 -i
 
 tidy: build ## check all C++ with clang-tidy

@@ -14,10 +14,18 @@ from pathlib import Path
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
-    "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu",
-    "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-extensions", "--hide-scrollbars",
+    "--headless=new",
+    "--remote-debugging-pipe",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--hide-scrollbars",
     # Whatever asks for an address gets none.
     "--host-resolver-rules=MAP * ~NOTFOUND",
 ]
@@ -28,7 +36,7 @@ class BrowserError(Exception):
 
 
 def find_chromium():
-    """The browser to use: $KERNELFORGE_CHROMIUM or one of the usual names; None where there is none."""
+    """The browser to use: $KERNELFORGE_CHROMIUM or one of the usual names; None: there is none."""
     named = os.environ.get("KERNELFORGE_CHROMIUM")
     return named or next(filter(None, map(shutil.which, PROGRAMS)), None)
 
@@ -38,7 +46,9 @@ class Browser:
 
     def __init__(self, program, timeout=60):
         self.timeout = timeout
-        self.profile = tempfile.TemporaryDirectory(prefix="kernelforge-chromium-", ignore_cleanup_errors=True)
+        self.profile = tempfile.TemporaryDirectory(
+            prefix="kernelforge-chromium-", ignore_cleanup_errors=True
+        )
         # Out of the way of the numbers that the child's ends get.
         child_in, self.out = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in os.pipe())
         self.input, child_out = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in os.pipe())
@@ -50,8 +60,12 @@ class Browser:
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [program, *FLAGS, f"--user-data-dir={self.profile.name}", "about:blank"],
-            preexec_fn=connect, pass_fds=(3, 4), stdin=subprocess.DEVNULL,
-            stdout=self.log, stderr=self.log)
+            preexec_fn=connect,
+            pass_fds=(3, 4),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+        )
         os.close(child_in)
         os.close(child_out)
         self.buffer = b""
@@ -99,7 +113,7 @@ class Browser:
             message["sessionId"] = session
         data = json.dumps(message).encode() + b"\0"
         while data:
-            data = data[os.write(self.out, data):]
+            data = data[os.write(self.out, data) :]
         deadline = time.monotonic() + self.timeout
         while (answer := self._message(deadline)) is not None:
             if answer.get("id") == message["id"]:
@@ -122,8 +136,9 @@ class Page:
     def __init__(self, browser):
         self.browser = browser
         self.target = browser.command("Target.createTarget", url="about:blank")["targetId"]
-        self.session = browser.command(
-            "Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
+        self.session = browser.command("Target.attachToTarget", targetId=self.target, flatten=True)[
+            "sessionId"
+        ]
         self.requests = []
         self.complaints = []
         self.loaded = False
@@ -148,7 +163,8 @@ class Page:
         elif method == "Runtime.exceptionThrown":
             details = data["exceptionDetails"]
             self.complaints.append(
-                details.get("exception", {}).get("description") or details["text"])
+                details.get("exception", {}).get("description") or details["text"]
+            )
         elif method == "Runtime.consoleAPICalled":
             self.complaints.append(f"console.{data['type']}: {data['args']}")
         elif method == "Log.entryAdded":
@@ -156,8 +172,13 @@ class Page:
 
     def view(self, width, height=900, dark=False, media=""):
         """The size of the window, and what the system prefers."""
-        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                     deviceScaleFactor=1, mobile=False)
+        self.command(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
@@ -170,13 +191,16 @@ class Page:
 
     def settle(self):
         """Waits for two frames: sizes are observed and charts painted."""
-        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame("
-                      "() => setTimeout(() => done(true), 50))))")
+        self.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame("
+            "() => setTimeout(() => done(true), 50))))"
+        )
 
     def evaluate(self, expression):
         """The value of a JavaScript expression, promises awaited."""
-        answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True,
-                              awaitPromise=True)
+        answer = self.command(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         if "exceptionDetails" in answer:
             details = answer["exceptionDetails"]
             raise BrowserError(details.get("exception", {}).get("description", details["text"]))
@@ -189,15 +213,22 @@ class Page:
     def click(self, x, y):
         self.move(x, y)
         for kind in ("mousePressed", "mouseReleased"):
-            self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            self.command(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
+            )
         self.settle()
 
     def press(self, key, text=""):
         """One key on the element in focus."""
         code = {"Enter": 13, " ": 32}.get(key, 0)
         for kind in ("keyDown", "keyUp"):
-            self.command("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code,
-                         **({"text": text} if text and kind == "keyDown" else {}))
+            self.command(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                windowsVirtualKeyCode=code,
+                **({"text": text} if text and kind == "keyDown" else {}),
+            )
         self.settle()
 
     def screenshot(self, path):

@@ -3,7 +3,12 @@
 "use strict";
 
 /** What a comparison can say, each with the sign that it has beside its colour. */
-const verdictSigns = { improved: "▼", same: "=", regressed: "▲", inconclusive: "?" };
+const verdictSigns = {
+  improved: "▼",
+  same: "=",
+  regressed: "▲",
+  inconclusive: "?"
+};
 
 function readVerdict(value) {
   return Object.hasOwn(verdictSigns, textOf(value)) ? value : "inconclusive";
@@ -11,37 +16,34 @@ function readVerdict(value) {
 
 /** "64×1536×576 q4_1" of a matmul, then all else that the problem has, as "heads 9". */
 function shapeOf(problem) {
-  const { m, n, k, ...others } = problem;
-  const sizes = [m, n, k].every((size) => finite(size) !== null) ? [`${m}×${n}×${k}`] : [];
-  if (sizes.length === 0) {
-    for (const [name, value] of Object.entries({ m, n, k })) {
-      if (value !== undefined) sizes.push(`${name} ${plain(value)}`);
-    }
-  }
-  for (const [name, value] of Object.entries(others)) {
-    // The type of the weights says more than that of the activations.
-    if (name === "dtype" && others.weights !== undefined) continue;
-    const typed = name === "dtype" || name === "weights";
-    sizes.push(typed ? plain(value) : `${name.replaceAll("_", " ")} ${plain(value)}`);
-  }
-  return sizes.join(" ");
+  const {m, n, k, dtype, weights, ...others} = problem;
+  const isMatmul = [m, n, k].every((size) => finite(size) !== null);
+  // The type of the weights says more than that of the activations.
+  const what = [isMatmul ? `${m}×${n}×${k}` : null, weights ?? dtype ?? null]
+                   .filter((value) => value !== null)
+                   .map(plain)
+                   .join(" ");
+  const rest = Object.entries(isMatmul ? others : {m, n, k, ...others})
+                   .filter(([, value]) => value !== undefined && value !== null)
+                   .map(([name, value]) => `${name.replaceAll("_", " ")} ${plain(value)}`);
+  return [what, ...rest].filter((text) => text !== "").join(", ");
 }
 
 /** The samples that are numbers, each with the round it is of. */
 function samplesOf(samples, rounds) {
   return arrayOf(samples)
-    .map((ns, i) => ({ ns: finite(ns), round: finite(arrayOf(rounds)[i]) ?? i }))
-    .filter((sample) => sample.ns !== null && sample.ns > 0);
+      .map((ns, i) => ({ns: finite(ns), round: finite(arrayOf(rounds)[i]) ?? i}))
+      .filter((sample) => sample.ns !== null && sample.ns > 0);
 }
 
 function vendorsOf(row) {
   return arrayOf(row.vendors).map(objectOf).map((vendor) => ({
-    variant: textOf(vendor.variant),
-    status: textOf(vendor.status),
-    medianNs: finite(vendor.median_ns),
-    ratio: finite(vendor.ratio),
-    samples: samplesOf(vendor.samples_ns, row.rounds),
-  }));
+                                                  variant: textOf(vendor.variant),
+                                                  status: textOf(vendor.status),
+                                                  medianNs: finite(vendor.median_ns),
+                                                  ratio: finite(vendor.ratio),
+                                                  samples: samplesOf(vendor.samples_ns, row.rounds),
+                                                }));
 }
 
 /** One row; `index` is its place in the report. */
@@ -87,23 +89,25 @@ function readRow(raw, index) {
 function readCeilings(anchors, rounds) {
   const units = objectOf(anchors.units);
   const sides = [objectOf(anchors.before), objectOf(anchors.after)];
-  const names = new Set([...Object.keys(units), ...sides.flatMap(Object.keys),
-    ...rounds.flatMap((round) => Object.keys(round.values))]);
+  const names = new Set([
+    ...Object.keys(units), ...sides.flatMap(Object.keys),
+    ...rounds.flatMap((round) => Object.keys(round.values))
+  ]);
   return [...names].map((name) => {
     const [before, after] = sides.map((side) => finite(side[name]));
     const measured = rounds.map((round) => finite(round.values[name])).filter((v) => v > 0);
     const value = medianOf(measured.length ? measured : [before, after].filter((v) => v > 0));
     const unit = textOf(units[name]);
-    return { name, unit, before, after, value, kind: unit === "GB/s" ? "bandwidth" : "arithmetic" };
+    return {name, unit, before, after, value, kind: unit === "GB/s" ? "bandwidth" : "arithmetic"};
   });
 }
 
 function readRounds(anchors) {
   return arrayOf(anchors.per_round).map(objectOf).map((round, i) => ({
-    round: finite(round.round) ?? i,
-    values: objectOf(round.values),
-    off: arrayOf(round.off).map(textOf),
-  }));
+                                                        round: finite(round.round) ?? i,
+                                                        values: objectOf(round.values),
+                                                        off: arrayOf(round.off).map(textOf),
+                                                      }));
 }
 
 function readChange(raw) {
@@ -136,8 +140,9 @@ function readComparison(raw) {
     rows: arrayOf(raw.rows).map(readChange),
     geomean: finite(raw.geomean_ratio),
     verdict: readVerdict(raw.verdict),
-    fidelity: arrayOf(raw.fidelity_changed).map(objectOf)
-      .map((change) => ({ name: textOf(change.name), what: textOf(change.what) })),
+    fidelity: arrayOf(raw.fidelity_changed)
+                  .map(objectOf)
+                  .map((change) => ({name: textOf(change.name), what: textOf(change.what)})),
     onlyA: arrayOf(raw.only_a).map(textOf),
     onlyB: arrayOf(raw.only_b).map(textOf),
   };

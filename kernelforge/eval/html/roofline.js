@@ -7,27 +7,34 @@ function isPoint(row) {
   return row.ok && row.intensity !== null && row.gflops > 0;
 }
 
-/** The ceilings as lines: level for arithmetic, rising for bandwidth, each up to where they meet. */
+/**
+ * The ceilings as lines: level for arithmetic, rising for bandwidth, each up to where they meet.
+ */
 function ceilingLines(ceilings, range) {
   const usable = ceilings.filter((ceiling) => ceiling.value > 0);
   const bandwidths = usable.filter((ceiling) => ceiling.kind === "bandwidth");
   const levels = usable.filter((ceiling) => ceiling.kind === "arithmetic");
   const fastest = Math.max(...bandwidths.map((ceiling) => ceiling.value));
   const highest = Math.max(...levels.map((ceiling) => ceiling.value));
-  const label = (ceiling) =>
-    `${ceiling.name} ${digits(ceiling.value)} ${ceiling.unit}`.trimEnd();
+  const label = (ceiling) => `${ceiling.name} ${digits(ceiling.value)} ${ceiling.unit}`.trimEnd();
   const level = (ceiling) => {
     const begin = bandwidths.length ? Math.max(range.left, ceiling.value / fastest) : range.left;
-    return { ceiling, label: label(ceiling),
-      points: [{ x: begin, y: ceiling.value }, { x: range.right, y: ceiling.value }] };
+    return {
+      ceiling,
+      label: label(ceiling),
+      points: [{x: begin, y: ceiling.value}, {x: range.right, y: ceiling.value}]
+    };
   };
   const slope = (ceiling) => {
     const end = levels.length ? Math.min(range.right, highest / ceiling.value) : range.right;
-    return { ceiling, label: label(ceiling),
-      points: [{ x: range.left, y: range.left * ceiling.value }, { x: end, y: end * ceiling.value }] };
+    return {
+      ceiling,
+      label: label(ceiling),
+      points: [{x: range.left, y: range.left * ceiling.value}, {x: end, y: end * ceiling.value}]
+    };
   };
-  return [...levels.map(level), ...bandwidths.map(slope)]
-    .filter(({ points }) => points[0].x < points[1].x);
+  return [...levels.map(level), ...bandwidths.map(slope)].filter(
+      ({points}) => points[0].x < points[1].x);
 }
 
 /** What the axes show: all points, and the ceilings where they bend. */
@@ -41,14 +48,14 @@ function rooflineRange(points, ceilings) {
   ys.push(...levels);
   const least = (numbers) => (numbers.length ? Math.min(...numbers) : 1);
   const most = (numbers) => (numbers.length ? Math.max(...numbers) : 1);
-  return { left: least(xs) / 2.5, right: most(xs) * 2.5, bottom: least(ys) / 2, top: most(ys) * 2 };
+  return {left: least(xs) / 2.5, right: most(xs) * 2.5, bottom: least(ys) / 2, top: most(ys) * 2};
 }
 
 /** Draws the names of the ceilings along them. */
 const ceilingLabels = {
   id: "ceilingLabels",
   afterDatasetsDraw(chart) {
-    const { ctx, chartArea: area } = chart;
+    const {ctx, chartArea: area} = chart;
     const taken = [];
     ctx.save();
     ctx.font = `11px ${Chart.defaults.font.family}`;
@@ -70,9 +77,9 @@ function rimmedText(ctx, text, x, y) {
 }
 
 function drawCeilingLabel(chart, dataset, area, taken) {
-  const { ctx, scales: { x, y } } = chart;
-  const [begin, end] = dataset.data.map((point) =>
-    ({ x: x.getPixelForValue(point.x), y: y.getPixelForValue(point.y) }));
+  const {ctx, scales: {x, y}} = chart;
+  const [begin, end] = dataset.data.map(
+      (point) => ({x: x.getPixelForValue(point.x), y: y.getPixelForValue(point.y)}));
   ctx.save();
   if (dataset.ceiling.kind === "arithmetic") {
     const above = !taken.some((other) => Math.abs(other - (end.y - 6)) < 12);
@@ -96,7 +103,7 @@ function drawCeilingLabel(chart, dataset, area, taken) {
 
 function pointTooltip(row) {
   return [
-    `${duration(row.medianNs)}${row.madPercent === null ? "" : ` ± ${percent(row.madPercent, 2)}`}`,
+    duration(row.medianNs) + (row.madPercent === null ? "" : ` ± ${percent(row.madPercent, 2)}`),
     `${digits(row.gflops)} GFLOP/s, ${digits(row.gbPerS)} GB/s`,
     `${digits(row.intensity)} FLOP a byte`,
     `${percent(row.roofline)} of the roofline${row.bound && `, bound by ${row.bound}`}`,
@@ -105,49 +112,69 @@ function pointTooltip(row) {
 }
 
 function pointSets(points, families) {
-  return families.map((family) => {
-    const rows = points.filter((row) => row.family === family);
-    const index = familyIndex(family, families);
-    const ink = seriesColour(index);
-    return {
-      label: shortened(family, 24),
-      data: rows.map((row) => ({ x: row.intensity, y: row.gflops, row })),
-      pointStyle: marks[index % marks.length],
-      radius: 5, hoverRadius: 7, hitRadius: 4, borderWidth: 1.5,
-      borderColor: ink,
-      backgroundColor: rows.map((row) => (row.trusted === false ? "transparent" : ink)),
-    };
-  }).filter((set) => set.data.length > 0);
+  return families
+      .map((family) => {
+        const rows = points.filter((row) => row.family === family);
+        const index = familyIndex(family, families);
+        const ink = seriesColour(index);
+        return {
+          label: shortened(family, 24),
+          data: rows.map((row) => ({x: row.intensity, y: row.gflops, row})),
+          pointStyle: marks[index % marks.length],
+          radius: 5,
+          hoverRadius: 7,
+          hitRadius: 4,
+          borderWidth: 1.5,
+          borderColor: ink,
+          backgroundColor: rows.map((row) => (row.trusted === false ? "transparent" : ink)),
+        };
+      })
+      .filter((set) => set.data.length > 0);
 }
 
 /** Ticks at 1, 2 and 5 of each power of ten, fewer where there are many. */
 function logarithmicTick(value, index, ticks) {
   const mantissa = Number(value.toExponential().split("e")[0]);
   const decades = Math.log10(ticks[ticks.length - 1].value / ticks[0].value);
-  return mantissa === 1 || (decades < 3 && (mantissa === 2 || mantissa === 5)) ? digits(value, 1) : "";
+  return mantissa === 1 || (decades < 3 && (mantissa === 2 || mantissa === 5)) ? digits(value, 1) :
+                                                                                 "";
 }
 
 /** Grid lines where a tick has a text, and nowhere else. */
 function logarithmicGrid() {
   const line = faded("--line", 0.7);
-  return { color: (context) => (context.tick?.label ? line : "transparent"), borderColor: colour("--line"),
-    tickColor: "transparent" };
+  return {
+    color: (context) => (context.tick?.label ? line : "transparent"),
+    borderColor: colour("--line"),
+    tickColor: "transparent"
+  };
 }
 
 function rooflineConfiguration(points, families, ceilings, select) {
   const range = rooflineRange(points, ceilings);
-  const lines = ceilingLines(ceilings, range).map(({ ceiling, label, points: data }) => ({
-    type: "line", label, ceiling, data,
-    borderColor: colour("--muted"), borderWidth: 1.25, pointRadius: 0, pointHitRadius: 0,
-    borderDash: ceiling.unit === "GOP/s" ? [5, 4] : [],
-  }));
+  const lines =
+      ceilingLines(ceilings, range).map(({ceiling, label, points: data}) => ({
+                                          type: "line",
+                                          label,
+                                          ceiling,
+                                          data,
+                                          borderColor: colour("--muted"),
+                                          borderWidth: 1.25,
+                                          pointRadius: 0,
+                                          pointHitRadius: 0,
+                                          borderDash: ceiling.unit === "GOP/s" ? [5, 4] : [],
+                                        }));
   const scale = (title, min, max) => ({
-    type: "logarithmic", min, max, title: axisTitle(title), grid: logarithmicGrid(),
-    ticks: { callback: logarithmicTick, maxRotation: 0, autoSkip: false },
+    type: "logarithmic",
+    min,
+    max,
+    title: axisTitle(title),
+    grid: logarithmicGrid(),
+    ticks: {callback: logarithmicTick, maxRotation: 0, autoSkip: false},
   });
   return {
     type: "scatter",
-    data: { datasets: [...pointSets(points, families), ...lines] },
+    data: {datasets: [...pointSets(points, families), ...lines]},
     plugins: [ceilingLabels],
     options: chartOptions({
       x: scale("arithmetic intensity, FLOP a byte", range.left, range.right),
@@ -159,7 +186,7 @@ function rooflineConfiguration(points, families, ceilings, select) {
       plugins: {
         legend: {
           display: true,
-          labels: { filter: (item, data) => !data.datasets[item.datasetIndex].ceiling },
+          labels: {filter: (item, data) => !data.datasets[item.datasetIndex].ceiling},
         },
         tooltip: {
           filter: (item) => item.raw.row !== undefined,
@@ -179,7 +206,9 @@ function showRoofline(report, families, select) {
   const points = report.rows.filter(isPoint);
   document.getElementById("roofline").hidden = points.length === 0;
   if (points.length === 0) return;
-  canvas.setAttribute("aria-label", `Roofline plot of ${counted(points.length, "kernel")}; ` +
-    "its numbers are in the table of kernels.");
+  canvas.setAttribute(
+      "aria-label",
+      `Roofline plot of ${counted(points.length, "kernel")}; ` +
+          "its numbers are in the table of kernels.");
   paint(canvas, () => rooflineConfiguration(points, families, report.ceilings, select));
 }

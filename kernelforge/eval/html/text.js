@@ -39,9 +39,12 @@ function svgElement(tag, attributes = {}, ...children) {
 
 function filled(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") made.addEventListener(name, value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null) made.setAttribute(name, value);
+    if (typeof value === "function")
+      made.addEventListener(name, value);
+    else if (value === true)
+      made.setAttribute(name, "");
+    else if (value !== false && value !== null)
+      made.setAttribute(name, value);
   }
   made.append(...children.filter((child) => child !== null));
   return made;
@@ -105,10 +108,14 @@ function shortened(text, length) {
   return characters.slice(0, half).join("") + "…" + characters.slice(-half).join("");
 }
 
-/** A text that may be long, as a node: its middle is left out, and shown where it is pointed at. */
+/**
+ * A text that may be long, as a node: its middle is left out, and shown where it is pointed at. It
+ * may break after a slash.
+ */
 function shortNode(text, length) {
   const short = shortened(text, length);
-  return short === text ? text : element("span", { title: shortened(text, 2000) }, short);
+  const pieces = short.split(/(?<=\/)/).flatMap((piece) => [piece, element("wbr")]).slice(0, -1);
+  return element("span", {title: short === text ? null : shortened(text, 2000)}, ...pieces);
 }
 
 /** Any value of a report as text for people: numbers plain, arrays with commas. */
@@ -130,10 +137,11 @@ function counted(count, one, many = one + "s") {
 /** A list of names and values; entries are [name, value], values nodes or anything for `plain`. */
 function factList(entries) {
   return element(
-    "dl", { class: "facts" },
-    ...entries.map(([name, value]) =>
-      element("div", {}, element("dt", {}, name),
-        element("dd", {}, value instanceof Node ? value : plain(value)))));
+      "dl", {class: "facts"},
+      ...entries.map(
+          ([name, value]) => element(
+              "div", {}, element("dt", {}, name),
+              element("dd", {}, value instanceof Node ? value : plain(value)))));
 }
 
 /** The value below which the share `q` of the sorted numbers lies, between neighbours in line. */

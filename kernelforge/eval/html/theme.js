@@ -51,7 +51,7 @@ function paint(canvas, configure) {
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
   Chart.defaults.animation = false;
   Chart.defaults.maintainAspectRatio = false;
-  charts.set(canvas, { chart: new Chart(canvas, configure()), configure });
+  charts.set(canvas, {chart: new Chart(canvas, configure()), configure});
 }
 
 /** Takes a chart away. */
@@ -61,13 +61,15 @@ function erase(canvas) {
 }
 
 function repaint() {
-  for (const [canvas, { configure }] of [...charts]) paint(canvas, configure);
+  for (const [canvas, {configure}] of [...charts]) paint(canvas, configure);
 }
 
 /** Shows the theme, or the system's where it is null. */
 function setTheme(theme) {
-  if (theme === null) delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
+  if (theme === null)
+    delete document.documentElement.dataset.theme;
+  else
+    document.documentElement.dataset.theme = theme;
   repaint();
 }
 
@@ -92,29 +94,37 @@ function startTheme(button) {
 }
 
 /** Options that all charts have in common; `x` and `y` are added to the scales' own. */
-function chartOptions({ x = {}, y = {}, ...others }) {
-  const grid = { color: faded("--line", 0.7), borderColor: colour("--line") };
+function chartOptions({x = {}, y = {}, ...others}) {
+  const grid = {color: faded("--line", 0.7), borderColor: colour("--line")};
   const tooltip = {
-    backgroundColor: colour("--ink"), titleColor: colour("--paper"), bodyColor: colour("--paper"),
-    displayColors: false, padding: 8, cornerRadius: 4,
+    backgroundColor: colour("--ink"),
+    titleColor: colour("--paper"),
+    bodyColor: colour("--paper"),
+    displayColors: false,
+    padding: 8,
+    cornerRadius: 4,
   };
-  const { plugins = {}, ...rest } = others;
+  const {plugins = {}, ...rest} = others;
   const legend = {
-    display: false, position: "top", align: "start",
-    labels: { usePointStyle: true, boxWidth: 7, boxHeight: 7, padding: 14, ...plugins.legend?.labels },
+    display: false,
+    position: "top",
+    align: "start",
+    labels:
+        {usePointStyle: true, boxWidth: 7, boxHeight: 7, padding: 14, ...plugins.legend?.labels},
   };
   return {
-    scales: { x: { grid, ...x }, y: { grid, ...y } },
+    scales: {x: {grid, ...x}, y: {grid, ...y}},
     plugins: {
-      ...plugins, legend: { ...legend, display: plugins.legend?.display ?? false },
-      tooltip: { ...tooltip, ...plugins.tooltip },
+      ...plugins,
+      legend: {...legend, display: plugins.legend?.display ?? false},
+      tooltip: {...tooltip, ...plugins.tooltip},
     },
-    layout: { padding: { right: 14 } },
+    layout: {padding: {right: 14}},
     ...rest,
   };
 }
 
 /** A title of an axis. */
 function axisTitle(text) {
-  return { display: true, text };
+  return {display: true, text};
 }

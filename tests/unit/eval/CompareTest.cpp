@@ -36,6 +36,23 @@ std::vector<MadeRow> rowsWith(double factor) {
   return rows;
 }
 
+TEST(Compare, Rule) {
+  auto verdict = [](double low, double high, double p) {
+    return judge({low, high}, p, 0.07, 0.05);
+  };
+  EXPECT_EQ(verdict(1.08, 1.2, 0.01), Verdict::Regressed);
+  EXPECT_EQ(verdict(1.08, 1.2, 0.06), Verdict::Inconclusive); // chance does as much
+  EXPECT_EQ(verdict(1.06, 1.2, 0.01), Verdict::Inconclusive);
+  EXPECT_EQ(verdict(0.8, 0.93, 0.01), Verdict::Improved);
+  EXPECT_EQ(verdict(0.8, 0.93, 0.06), Verdict::Inconclusive);
+  EXPECT_EQ(verdict(0.8, 0.94, 0.01), Verdict::Inconclusive); // 1 / 1.07 is 0.9346
+  EXPECT_EQ(verdict(0.94, 1.06, 0.001), Verdict::Same);
+  EXPECT_EQ(verdict(0.9, 1.06, 1), Verdict::Inconclusive);
+  EXPECT_THAT(reasonFor(Verdict::Inconclusive, {1.08, 1.2}, 0.06, 0.07),
+              HasSubstr("chance does as much (p 0.06)"));
+  EXPECT_THAT(reasonFor(Verdict::Inconclusive, {1.06, 1.2}, 0.01, 0.07), HasSubstr("holds 1.070"));
+}
+
 TEST(Compare, SameRunsAreTheSame) {
   const Comparison c = compared(madeReport(rowsWith(1), 1), madeReport(rowsWith(1), 2));
   EXPECT_EQ(c.verdict, Verdict::Same);

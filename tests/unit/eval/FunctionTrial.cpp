@@ -125,6 +125,41 @@ func.func @f(%n: index {{transformer.size = #transformer.size<"tokens", {0} to {
   return %y : !rows
 }})mlir",
                                        rows);
+  return {name, "f", parsing(text), {{"tokens", rows}, {"sequences", 1}}, past};
+}
+
+FunctionCase matmulCase(const MatmulProblem &problem) {
+  auto build = [problem](mlir::MLIRContext *context) {
+    return std::move(buildMatmulModule(context, problem).value());
+  };
+  return {problem.name(), "matmul", build, {{"rows", problem.m}}};
+}
+
+FunctionCase blockCase(const std::string &name, bool gated, ElementType weights, int64_t tokens,
+                       int64_t past) {
+  ModelDescription d;
+  d.layers = 1;
+  d.modelDim = 256;
+  d.heads = 4;
+  d.kvHeads = 2;
+  d.headDim = 64;
+  d.ffnDim = 512;
+  d.contextLength = 256;
+  d.gated = gated;
+  if (gated) {
+    d.rope.present = true;
+    d.rope.rotaryDim = 64;
+  } else {
+    d.norm = NormKind::Layer;
+    d.activation = ActivationKind::Gelu;
+    d.attentionBias = d.outputBias = d.mlpBias = true;
+  }
+  auto build = [d, weights, tokens](mlir::MLIRContext *context) {
+    auto typeOf = [weights](llvm::StringRef weight) {
+      return weight.ends_with("weight") && !weight.contains("norm") ? weights : ElementType::F32;
+    };
+    return buildDecoder(context, d, {{"block", tokens, tokens, 1, 1}}, typeOf);
+  };
   SizeValues sizes{{"tokens", tokens}, {"sequences", 1}};
   if (gated) // rows of the table of RoPE
     sizes["context"] = std::min<int64_t>(past + tokens, d.contextLength);

@@ -92,17 +92,23 @@ std::vector<float> off(std::vector<float> of, float error) {
   return of;
 }
 
-TEST(Judge, AllowsTwiceTheYardstickAndTwiceARounding) {
+TEST(Judge, AllowsAMultipleOfTheYardstickAndOfARounding) {
   const std::vector<float> right = values(100), plain = off(right, 1e-4f);
   const Accuracy same = judge(plain, right, plain);
   EXPECT_TRUE(same.pass) << same.why;
   EXPECT_TRUE(same.judged);
   EXPECT_NEAR(same.yardstickMaxAbs, 1e-4, 1e-6);
-  EXPECT_NEAR(same.tolerance * same.maxReference, 2e-4 + 0x1p-23, 1e-6);
-  EXPECT_TRUE(judge(off(right, 1.98e-4f), right, plain).pass);
-  EXPECT_FALSE(judge(off(right, 2.02e-4f), right, plain).pass);
-  // With a plain implementation that makes no error, a unit in the last place is left.
-  std::vector<float> out = right;
+  EXPECT_NEAR(same.tolerance * same.maxReference, 4e-4 + 0x1p-22, 1e-6);
+  // One element four times as far, all of them three times.
+  std::vector<float> out = plain;
+  out[0] = right[0] + 3.98e-4f;
+  EXPECT_TRUE(judge(out, right, plain).pass);
+  out[0] = right[0] + 4.02e-4f;
+  EXPECT_FALSE(judge(out, right, plain).pass);
+  EXPECT_TRUE(judge(off(right, 2.98e-4f), right, plain).pass);
+  EXPECT_FALSE(judge(off(right, 3.02e-4f), right, plain).pass);
+  // With a plain implementation that makes no error, two units in the last place are left.
+  out = right;
   out[0] = std::nextafter(out[0], 9.0f);
   EXPECT_TRUE(judge(out, right, right).pass);
   out[0] = right[0] + 1e-6f;

@@ -80,6 +80,10 @@ Accuracy compareValues(std::span<const float> out, std::span<const float> refere
 
 namespace {
 
+/// What is allowed as multiples of the plain implementation's error and of f32's rounding: about
+/// twice the worst of right kernels (docs/evaluation-fidelity.md). The last is for narrower types.
+constexpr double largestErrors = 4, normOfErrors = 3, narrowRoundings = 2;
+
 /// Elements from which on a maximum over them is no chance, and how far off fewer are taken to be
 /// in the plain implementation, as a part of the largest value.
 constexpr size_t manyElements = 64;
@@ -102,9 +106,9 @@ bool isConstant(std::span<const float> values) {
 }
 
 /// Why a result with these distances does not pass; empty where it does. `place` names the worst
-/// element, `allowed` is what its error may be, `rounding` the part of that in the stored type.
+/// element, `allowed` is what its error may be.
 std::string refusal(const Accuracy &a, std::span<const float> out, std::span<const float> reference,
-                    double allowed, double rounding, const std::string &place) {
+                    double allowed, const std::string &place) {
   if (a.poisonedLeft > 0)
     return fmt::format("{} of {} elements were not written", a.poisonedLeft, a.checked);
   if (reference.empty())
@@ -116,10 +120,9 @@ std::string refusal(const Accuracy &a, std::span<const float> out, std::span<con
   if (isConstant(out) && !isConstant(reference))
     return fmt::format("all elements are {}, those of the reference are not alike", out.front());
   if (a.maxAbs > allowed)
-    return fmt::format("{} is {} where {} is right: it is off by {:.3g}, {:.3g} is allowed (twice "
-                       "{:.3g}, the largest error of a plain f32 implementation, and twice {:.3g}, "
-                       "a rounding of the result)",
-                       place, is, right, a.maxAbs, allowed, a.yardstickMaxAbs, rounding);
+    return fmt::format("{} is {} where {} is right: it is off by {:.3g}, {:.3g} is allowed (a "
+                       "plain f32 implementation is off by {:.3g})",
+                       place, is, right, a.maxAbs, allowed, a.yardstickMaxAbs);
   if (a.l2Rel > a.l2Tolerance)
     return fmt::format("many elements are a little off: {:.3g} of the reference's norm, {:.3g} is "
                        "allowed (a plain f32 implementation is off by {:.3g}); the worst is {}",
@@ -141,10 +144,15 @@ Accuracy judge(std::span<const float> out, std::span<const float> reference,
   result.yardstickMaxAbs = yardstick.maxAbs;
   result.yardstickL2Rel = yardstick.l2Rel;
 
+  const bool narrow = elements.stored != ElementType::F32;
+  auto roundings = [&](double value, double factor) {
+    return factor * halfUnit(value, ElementType::F32) +
+           (narrow ? narrowRoundings * halfUnit(value, elements.stored) : 0);
+  };
   double squares = 0, roundingSquares = 0;
   for (float value : reference)
     if (std::isfinite(value)) {
-      const double rounding = halfUnit(value, elements.stored);
+      const double rounding = roundings(value, normOfErrors);
       squares += double(value) * double(value);
       roundingSquares += rounding * rounding;
     }
@@ -154,17 +162,16 @@ Accuracy judge(std::span<const float> out, std::span<const float> reference,
     plainError = std::max(plainError, least);
     plainL2 = std::max(plainL2, least * std::sqrt(double(reference.size()) / squares));
   }
-  const double rounding = halfUnit(result.maxReference, elements.stored);
-  const double allowed = 2 * plainError + 2 * rounding;
+  const double allowed = largestErrors * plainError + roundings(result.maxReference, largestErrors);
   if (squares > 0) {
     result.tolerance = allowed / result.maxReference;
-    result.l2Tolerance = 2 * plainL2 + 2 * std::sqrt(roundingSquares / squares);
+    result.l2Tolerance = normOfErrors * plainL2 + std::sqrt(roundingSquares / squares);
   }
 
   const auto worst = static_cast<size_t>(std::max<int64_t>(result.worst, 0));
   const int64_t index =
       elements.indices.empty() ? static_cast<int64_t>(worst) : elements.indices[worst];
-  result.why = refusal(result, out, reference, allowed, rounding, placeOf(index, elements.width));
+  result.why = refusal(result, out, reference, allowed, placeOf(index, elements.width));
   result.pass = result.why.empty();
   if (result.worst >= 0)
     result.worst = index;

@@ -1,5 +1,6 @@
-#include "kernelforge/measure/Accuracy.h"
+#include "kernelforge/measure/AccuracyJson.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,6 +8,7 @@
 #include <vector>
 
 using namespace kernelforge;
+using testing::HasSubstr;
 
 namespace {
 
@@ -70,6 +72,148 @@ TEST(Accuracy, SeesWhatWasNeverWritten) {
   poison(left);
   EXPECT_FALSE(compareValues(left, nan, 1).pass);
   EXPECT_TRUE(compareValues(nan, nan, 1).pass);
+}
+
+//===----------------------------------------------------------------------===//
+// The rule with a yardstick
+//===----------------------------------------------------------------------===//
+
+/// Values of both signs in [-2, 2), the largest of them near 2, and what is off by `error` in
+/// turns.
+std::vector<float> values(size_t count) {
+  std::vector<float> made(count);
+  for (size_t i = 0; i < count; ++i)
+    made[i] = static_cast<float>(std::sin(1.7 * double(i) + 0.3)) * 1.9f;
+  return made;
+}
+std::vector<float> off(std::vector<float> of, float error) {
+  for (size_t i = 0; i < of.size(); ++i)
+    of[i] += i % 2 ? error : -error;
+  return of;
+}
+
+TEST(Judge, AllowsAMultipleOfTheYardstickAndOfARounding) {
+  const std::vector<float> right = values(100), plain = off(right, 1e-4f);
+  const Accuracy same = judge(plain, right, plain);
+  EXPECT_TRUE(same.pass) << same.why;
+  EXPECT_TRUE(same.judged);
+  EXPECT_NEAR(same.yardstickMaxAbs, 1e-4, 1e-6);
+  EXPECT_NEAR(same.tolerance * same.maxReference, 4e-4 + 0x1p-22, 1e-6);
+  // One element four times as far, all of them three times.
+  std::vector<float> out = plain;
+  out[0] = right[0] + 3.98e-4f;
+  EXPECT_TRUE(judge(out, right, plain).pass);
+  out[0] = right[0] + 4.02e-4f;
+  EXPECT_FALSE(judge(out, right, plain).pass);
+  EXPECT_TRUE(judge(off(right, 2.98e-4f), right, plain).pass);
+  EXPECT_FALSE(judge(off(right, 3.02e-4f), right, plain).pass);
+  // With a plain implementation that makes no error, two units in the last place are left.
+  out = right;
+  out[0] = std::nextafter(out[0], 9.0f);
+  EXPECT_TRUE(judge(out, right, right).pass);
+  out[0] = right[0] + 1e-6f;
+  EXPECT_FALSE(judge(out, right, right).pass);
+}
+
+TEST(Judge, SaysWhereAndWhatIsWrong) {
+  const std::vector<float> right = values(100), plain = off(right, 1e-6f);
+  std::vector<float> out = plain;
+  out[37] += 0.5f;
+  Accuracy accuracy = judge(out, right, plain, {ElementType::F32, 10});
+  EXPECT_EQ(accuracy.worst, 37);
+  EXPECT_THAT(accuracy.why, HasSubstr("row 3, column 7 (element 37) is "));
+  EXPECT_THAT(accuracy.why, HasSubstr("off by 0.5"));
+  std::vector<int64_t> indices;
+  for (int64_t i = 0; i < 100; ++i)
+    indices.push_back(1000 + 2 * i);
+  accuracy = judge(out, right, plain, {ElementType::F32, 0, indices, 5000});
+  EXPECT_EQ(accuracy.worst, 1074);
+  EXPECT_EQ(accuracy.outputs, 5000);
+  EXPECT_EQ(accuracy.checked, 100);
+  EXPECT_THAT(accuracy.why, HasSubstr("element 1074 is "));
+  out[37] = std::nanf("");
+  EXPECT_THAT(judge(out, right, plain).why, HasSubstr("element 37 is nan"));
+  poison(out);
+  EXPECT_THAT(judge(out, right, plain).why, HasSubstr("100 of 100 elements were not written"));
+}
+
+TEST(Judge, SeesManySmallErrorsThatTheLargestHides) {
+  // One element of the plain implementation is far off: the largest error says little.
+  const std::vector<float> right = values(1000);
+  std::vector<float> plain = off(right, 1e-6f);
+  plain[500] += 1e-3f;
+  const std::vector<float> out = off(right, 5e-4f);
+  const Accuracy accuracy = judge(out, right, plain);
+  EXPECT_LT(accuracy.maxAbs, accuracy.tolerance * accuracy.maxReference);
+  EXPECT_FALSE(accuracy.pass);
+  EXPECT_THAT(accuracy.why, HasSubstr("many elements are a little off"));
+}
+
+TEST(Judge, RefusesWhatOnlyLooksRight) {
+  // With so bad a yardstick, zeros would be within what rule 2 and 3 allow.
+  const std::vector<float> right = values(100), plain = off(right, 1.9f);
+  EXPECT_THAT(judge(std::vector<float>(100), right, plain).why, HasSubstr("all elements are 0"));
+  EXPECT_THAT(judge(std::vector<float>(100, 0.1f), right, plain).why,
+              HasSubstr("all elements are 0.1"));
+  EXPECT_THAT(judge(off(right, 0.5f), right, plain).why,
+              HasSubstr("right cannot be told from wrong"));
+  // A reference of zeros, or of one value, asks for the same.
+  const std::vector<float> zeros(100), ones(100, 1.0f);
+  EXPECT_TRUE(judge(zeros, zeros, zeros).pass);
+  EXPECT_TRUE(judge(ones, ones, ones).pass);
+  EXPECT_FALSE(judge(ones, zeros, zeros).pass);
+  EXPECT_FALSE(judge(off(zeros, 1e-9f), zeros, zeros).pass);
+}
+
+TEST(Judge, FewElementsAreNoYardstick) {
+  // Of one element the plain implementation may be right by chance; another order of sums is not.
+  const std::vector<float> right{1.5f}, out{1.5f + 0x1p-18f}, wrong{1.5f * 1.0001f};
+  EXPECT_TRUE(judge(out, right, right).pass);
+  EXPECT_FALSE(judge(wrong, right, right).pass);
+}
+
+TEST(Judge, NarrowResultsMayRoundTheOtherWay) {
+  for (ElementType type : {ElementType::F16, ElementType::BF16}) {
+    const float unit = type == ElementType::F16 ? 0x1p-10f : 0x1p-7f; // of values in [1, 2)
+    std::vector<float> right = values(200);
+    for (float &x : right)
+      x = std::round(x / unit) * unit;
+    std::vector<float> out = right;
+    out[2] += unit;
+    const Accuracy near = judge(out, right, right, {type});
+    EXPECT_TRUE(near.pass) << near.why;
+    EXPECT_FALSE(judge(out, right, right).pass);
+    out[2] += unit;
+    EXPECT_FALSE(judge(out, right, right, {type}).pass);
+    EXPECT_FALSE(judge(off(right, 0.9f * unit), right, right, {type}).pass)
+        << "not all of them round the other way";
+  }
+}
+
+TEST(Bits, FirstDifference) {
+  const std::vector<float> a{1, 0.0f, std::nanf("")};
+  EXPECT_FALSE(firstDifferentBit(a, a));
+  const std::vector<float> b{1, -0.0f, 2};
+  EXPECT_EQ(firstDifferentBit(a, b), 1);
+}
+
+TEST(AccuracyJson, HasEveryFieldOfARow) {
+  const std::vector<float> right = values(100), plain = off(right, 1e-6f);
+  std::vector<float> out = plain;
+  out[5] = 7;
+  const Json json = accuracyJson(judge(out, right, plain));
+  for (const char *field :
+       {"reference", "checked", "outputs", "max_abs", "max_rel", "l2_rel", "cosine_diff", "nan",
+        "poisoned_left", "yardstick_max_abs", "tolerance", "pass", "why"})
+    EXPECT_TRUE(json.contains(field)) << field;
+  EXPECT_EQ(json["reference"], "f64");
+  EXPECT_EQ(json["checked"], 100);
+  EXPECT_FALSE(json["pass"]);
+  // Of a fixed tolerance there is no yardstick; infinities are no JSON.
+  const Json fixed = accuracyJson(compareValues(right, std::vector<float>(100), 1), "expected");
+  EXPECT_FALSE(fixed.contains("yardstick_max_abs"));
+  EXPECT_TRUE(fixed["l2_rel"].is_number());
+  EXPECT_EQ(fixed.dump().find("null"), std::string::npos);
 }
 
 } // namespace

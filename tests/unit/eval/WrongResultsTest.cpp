@@ -1,0 +1,279 @@
+// Wrong results do not pass the verdict: each mistake is made in a right result of each family.
+#include "FunctionTrial.h"
+
+#include "kernelforge/kernels/Reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+using namespace kernelforge;
+using testing::HasSubstr;
+
+namespace {
+
+float half(float x) { return halfToFloat(floatToHalf(x)); }
+
+std::span<const float> floats(const TensorData &tensor) {
+  return {reinterpret_cast<const float *>(tensor.memory.data()),
+          static_cast<size_t>(tensor.elements())};
+}
+
+/// A mistake spoils a right result of rows of `width`, or says that there is no room for it.
+using Mistake = std::function<bool(std::span<float> out, int64_t width)>;
+
+const std::map<std::string, Mistake> mistakes = {
+    {"all zero",
+     [](auto out, int64_t) {
+       std::ranges::fill(out, 0.0f);
+       return true;
+     }},
+    {"constant",
+     [](auto out, int64_t) {
+       std::ranges::fill(out, out[0]);
+       return true;
+     }},
+    {"last element off by 1 %",
+     [](auto out, int64_t) {
+       out.back() *= 1.01f;
+       return true;
+     }},
+    {"last element off by a thousandth",
+     [](auto out, int64_t) {
+       out.back() *= 1.001f;
+       return true;
+     }},
+    {"every element off by a part in a hundred thousand",
+     [](auto out, int64_t) {
+       for (float &x : out)
+         x *= 1.00001f;
+       return true;
+     }},
+    {"a tile transposed",
+     [](auto out, int64_t width) {
+       if (width < 16 || static_cast<int64_t>(out.size()) < 16 * width)
+         return false;
+       for (int64_t r = 0; r < 16; ++r)
+         for (int64_t c = 0; c < r; ++c)
+           std::swap(out[static_cast<size_t>(r * width + c)],
+                     out[static_cast<size_t>(c * width + r)]);
+       return true;
+     }},
+    {"one NaN",
+     [](auto out, int64_t) {
+       out[out.size() / 2] = std::numeric_limits<float>::quiet_NaN();
+       return true;
+     }},
+    {"last row not written",
+     [](auto out, int64_t width) {
+       poison(out.last(static_cast<size_t>(width)));
+       return true;
+     }},
+    {"shifted by a row, or by an element of the only one",
+     [](auto out, int64_t width) {
+       const int64_t by = static_cast<int64_t>(out.size()) > width ? width : 1;
+       std::ranges::rotate(out, out.begin() + by);
+       return true;
+     }},
+};
+
+FunctionCase rmsNorm(int64_t rows, int64_t width) {
+  return rowwiseCase("rms_norm", rows, width,
+                     "%y = transformer.rms_norm %x, %a {epsilon = 1.0e-5 : f64} : "
+                     "(!rows, !vector) -> !rows");
+}
+FunctionCase softmax(int64_t rows, int64_t width) {
+  return rowwiseCase("softmax", rows, width, "%y = transformer.softmax %x : !rows");
+}
+
+TEST(WrongResults, EveryMistakeIsSeenInEveryFamily) {
+  for (const FunctionCase &tried :
+       {matmulCase({40, 99, 512}), matmulCase({40, 99, 512, ElementType::Q4_K}),
+        matmulCase({1, 576, 576}), matmulCase({17, 64, 16}), attentionCase("prefill", 33, 0),
+        attentionCase("decode", 1, 300), rmsNorm(20, 576), softmax(20, 576), softmax(1, 576)}) {
+    auto trial = FunctionTrial::compile(tried, "native");
+    for (uint64_t seed : {11, 12, 13}) {
+      auto run = trial ? trial->run(seed) : nullptr;
+      ASSERT_TRUE(run);
+      const std::vector<float> right(run->result().begin(), run->result().end());
+      EXPECT_TRUE(run->verdict().pass) << tried.name << ": " << run->verdict().why;
+      for (const auto &[name, spoil] : mistakes) {
+        if (!spoil(run->result(), run->data.results[0].shape[1]))
+          continue;
+        const Accuracy accuracy = run->verdict();
+        EXPECT_FALSE(accuracy.pass) << tried.name << ", seed " << seed << ": " << name;
+        EXPECT_FALSE(accuracy.why.empty());
+        std::ranges::copy(right, run->result().begin());
+      }
+    }
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Sums in another precision or order
+//===----------------------------------------------------------------------===//
+
+/// Sum of `count` terms, each partial sum rounded to f16.
+template <typename Term> float halfSum(int64_t count, const Term &term) {
+  float sum = 0;
+  for (int64_t i = 0; i < count; ++i)
+    sum = half(sum + half(term(i)));
+  return sum;
+}
+
+/// Sum of terms [first, end) in f32, by halves.
+template <typename Term> float pairwiseSum(int64_t first, int64_t end, const Term &term) {
+  if (end - first == 1)
+    return term(first);
+  const int64_t middle = (first + end) / 2;
+  return pairwiseSum(first, middle, term) + pairwiseSum(middle, end, term);
+}
+
+/// Replaces the result of a matmul; `sum` makes an element of a number of terms.
+template <typename Sum> void multiply(TrialRun &run, const Sum &sum) {
+  const TensorData &x = run.argument("x"), &w = run.argument("weight");
+  const int64_t k = x.shape[1], n = w.shape[0];
+  const WeightView view{w.type, w.memory.data(), n, k, false};
+  std::vector<float> column(static_cast<size_t>(k));
+  for (int64_t c = 0; c < n; ++c) {
+    view.readRow(c, column.data());
+    for (int64_t r = 0; r < x.shape[0]; ++r)
+      run.result()[static_cast<size_t>(r * n + c)] = sum(k, [&](int64_t i) {
+        return floats(x)[static_cast<size_t>(r * k + i)] * column[static_cast<size_t>(i)];
+      });
+  }
+}
+
+TEST(WrongResults, MatmulThatSumsInHalfIsSeenAndPairwiseSumsAreRight) {
+  for (const MatmulProblem &problem :
+       {MatmulProblem{5, 64, 16}, MatmulProblem{5, 64, 32, ElementType::Q8_0},
+        MatmulProblem{1, 100, 64, ElementType::BF16}, MatmulProblem{3, 70, 576},
+        MatmulProblem{2, 64, 4096}, MatmulProblem{3, 64, 1024, ElementType::Q4_K}}) {
+    auto trial = FunctionTrial::compile(matmulCase(problem), "native");
+    for (uint64_t seed : {1, 2, 3}) {
+      auto run = trial ? trial->run(seed) : nullptr;
+      ASSERT_TRUE(run);
+      multiply(*run, [](int64_t k, auto term) { return halfSum(k, term); });
+      EXPECT_FALSE(run->verdict().pass) << problem.name() << ", seed " << seed;
+      multiply(*run, [](int64_t k, auto term) { return pairwiseSum(0, k, term); });
+      EXPECT_TRUE(run->verdict().pass) << problem.name() << ": " << run->verdict().why;
+    }
+  }
+}
+
+/// Attention whose sums are in f16: of scores, of shares and of values.
+void attendInHalf(TrialRun &run) {
+  reference::AttentionInputs in;
+  const auto q = floats(run.argument("q"));
+  auto view = [&](const char *name) {
+    const TensorData &cache = run.argument(name);
+    return reference::CacheView{ElementType::F32, cache.memory.data(), cache.shape[1],
+                                cache.shape[2], 0};
+  };
+  in.keys = view("k");
+  in.values = view("v");
+  in.positions = run.argument("positions").indices();
+  in.sequences = run.argument("sequences").indices();
+  in.table = run.argument("table").indices();
+  const int64_t dim = in.keys.dim, heads = 4, rows = static_cast<int64_t>(in.positions.size());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t head = 0; head < heads; ++head) {
+      const auto [first, end] = in.visible(r);
+      auto row = [&, sequence = in.sequences[r], h = head / 2](const reference::CacheView &cache,
+                                                               int64_t position) {
+        return reinterpret_cast<const float *>(cache.at(in.slot(sequence, position), h));
+      };
+      const float *query = q.data() + (r * heads + head) * dim;
+      std::vector<float> shares;
+      for (int64_t p = first; p < end; ++p)
+        shares.push_back(0.5f *
+                         halfSum(dim, [&](int64_t i) { return query[i] * row(in.keys, p)[i]; }));
+      const float highest = *std::ranges::max_element(shares);
+      for (float &share : shares)
+        share = std::exp(share - highest);
+      const auto count = static_cast<int64_t>(shares.size());
+      const float total = halfSum(count, [&](int64_t i) { return shares[size_t(i)]; });
+      for (int64_t d = 0; d < dim; ++d)
+        run.result()[static_cast<size_t>((r * heads + head) * dim + d)] =
+            halfSum(count,
+                    [&](int64_t i) { return shares[size_t(i)] * row(in.values, first + i)[d]; }) /
+            total;
+    }
+}
+
+TEST(WrongResults, AttentionAndRowsThatSumInHalfAreSeen) {
+  for (const FunctionCase &tried :
+       {attentionCase("prefill", 33, 0), attentionCase("decode", 1, 40)})
+    for (uint64_t seed : {1, 2}) {
+      auto trial = FunctionTrial::compile(tried, "native");
+      auto run = trial ? trial->run(seed) : nullptr;
+      ASSERT_TRUE(run);
+      attendInHalf(*run);
+      const Accuracy accuracy = run->verdict();
+      EXPECT_FALSE(accuracy.pass) << tried.name;
+      EXPECT_LT(accuracy.l2Rel, 0.01) << "it is attention all the same";
+    }
+  for (bool norm : {true, false})
+    for (int64_t width : {16, 576}) {
+      auto trial = FunctionTrial::compile(norm ? rmsNorm(20, width) : softmax(20, width), "native");
+      auto run = trial ? trial->run(5) : nullptr;
+      ASSERT_TRUE(run);
+      const auto x = floats(run->argument("x")), a = floats(run->argument("a"));
+      for (int64_t r = 0; r < 20; ++r) {
+        const float *row = x.data() + r * width;
+        auto term = [&](int64_t i) { return norm ? row[i] * row[i] : std::exp(row[i]); };
+        const float sum = halfSum(width, term);
+        for (int64_t i = 0; i < width; ++i)
+          run->result()[static_cast<size_t>(r * width + i)] =
+              norm ? row[i] / std::sqrt(sum / static_cast<float>(width) + 1e-5f) * a[size_t(i)]
+                   : std::exp(row[i]) / sum;
+      }
+      EXPECT_FALSE(run->verdict().pass) << (norm ? "rms_norm" : "softmax") << " of " << width;
+      EXPECT_LT(run->verdict().l2Rel, 0.01);
+    }
+}
+
+//===----------------------------------------------------------------------===//
+// Several outputs
+//===----------------------------------------------------------------------===//
+
+TEST(WrongResults, CachesAreJudgedWhereTheyAreWrittenAndKeptElsewhere) {
+  auto trial = FunctionTrial::compile(blockCase("block", true, ElementType::F32, 3, 5), "native");
+  auto run = trial ? trial->run(1) : nullptr;
+  ASSERT_TRUE(run);
+  const std::vector<OutputAccuracy> right = run->verdicts();
+  ASSERT_EQ(right.size(), 3u);
+  EXPECT_EQ(right[1].name, "cache.0.k");
+  EXPECT_EQ(right[1].accuracy.checked, 3 * 2 * 64);
+  EXPECT_EQ(right[1].accuracy.outputs, 8 * 2 * 64);
+  EXPECT_TRUE(combined(right).pass) << combined(right).why;
+  EXPECT_EQ(combined(right).checked, 3 * 256 + 2 * 3 * 128);
+
+  const auto cache = std::ranges::find(run->data.arguments, "cache.0.v", &TensorData::name);
+  float &kept = reinterpret_cast<float *>(cache->memory.data())[2 * 128 + 7];
+  kept = std::nextafter(kept, 2.0f);
+  EXPECT_THAT(run->verdict().why, HasSubstr("cache.0.v: slot 2 "));
+}
+
+TEST(Bitwise, NamesTheFirstDifference) {
+  auto trial = FunctionTrial::compile(matmulCase({4, 20, 64}), "native");
+  auto first = trial->run(1), second = trial->run(1);
+  ASSERT_TRUE(first && second);
+  auto difference = [&] {
+    return bitwiseDifference(outputsOf(first->signature, first->data),
+                             outputsOf(second->signature, second->data));
+  };
+  EXPECT_FALSE(difference());
+  second->result()[45] = 0.5f;
+  EXPECT_THAT(difference().value_or(""), HasSubstr("result 0: row 2, column 5 (element 45) is "));
+  second->result()[3] = -0.0f;
+  first->result()[3] = 0.0f;
+  EXPECT_THAT(difference().value_or(""), HasSubstr("(element 3) is 0, then -0"));
+}
+
+} // namespace

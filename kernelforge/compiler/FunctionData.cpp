@@ -159,6 +159,8 @@ public:
                         argument.tensor().hasStaticShape();
     const auto width = static_cast<uint64_t>(tensor.shape.back());
     const float scale = weight ? std::sqrt(3.0f / static_cast<float>(width)) : 1.0f;
+    if (info(tensor.type).isQuantized() && tensor.elements() > mostQuantized)
+      return fillFromPool(tensor, scale);
     const uint64_t row = *rowBytes(tensor.type, width);
     std::vector<float> values(width);
     for (std::byte *out = tensor.memory.data(), *end = out + tensor.bytes(); out < end;
@@ -172,6 +174,24 @@ public:
 private:
   /// In [-1, 1), of 24 bits.
   float uniform() { return static_cast<float>(random() >> 40) * 0x1p-23f - 1.0f; }
+
+  /// Quantizing hundreds of millions of weights takes minutes: blocks of a pool, drawn at random,
+  /// make rows that differ as much.
+  void fillFromPool(TensorData &tensor, float scale) {
+    const ElementTypeInfo &type = info(tensor.type);
+    const auto block = static_cast<size_t>(type.blockBytes);
+    const auto elements = static_cast<uint64_t>(type.blockElements);
+    std::vector<std::byte> pool(poolBlocks * block);
+    std::vector<float> values(elements);
+    for (size_t i = 0; i < poolBlocks; ++i) {
+      for (float &value : values)
+        value = scale * uniform();
+      quantizeRow(tensor.type, values.data(), elements, pool.data() + i * block);
+    }
+    for (std::byte *out = tensor.memory.data(), *end = out + tensor.bytes(); out < end;
+         out += block)
+      std::memcpy(out, pool.data() + (random() >> 40) % poolBlocks * block, block);
+  }
 
   void fillIndices(const IndexUse &use, TensorData &tensor) {
     std::span<int32_t> out = tensor.indices();
@@ -195,6 +215,9 @@ private:
       out[i] = static_cast<int32_t>(value);
     }
   }
+
+  static constexpr int64_t mostQuantized = 1 << 20; ///< elements that are quantized one by one
+  static constexpr size_t poolBlocks = 4093;
 
   const Placement &placement;
   const SizeValues &sizes;

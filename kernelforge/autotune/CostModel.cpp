@@ -39,6 +39,22 @@ void ModelPoint::setPowers(std::span<const double> powers) {
 
 namespace {
 
+/// Of term(0) .. term(count - 1), as the sum of several sums: a single one is added up step by
+/// step.
+template <size_t lanes, typename Term> double sumOf(size_t count, Term term) {
+  std::array<decltype(term(0)), lanes> sums{};
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes)
+    for (size_t lane = 0; lane < lanes; ++lane)
+      sums[lane] += term(i + lane);
+  double sum = 0;
+  for (; i < count; ++i)
+    sum += term(i);
+  for (auto part : sums)
+    sum += part;
+  return sum;
+}
+
 /// A covariance is rest + scale * knobs.
 struct Covariance {
   double rest, knobs;
@@ -53,9 +69,10 @@ Covariance covarianceOf(const ModelPoint &a, const ModelPoint &b) {
     distance += std::abs(a.steps[i] - b.steps[i]);
   }
   // What limits a schedule is often the product of two knobs: a tile, or its bytes.
-  double pairs = 0; // e^(-|x - y|) is the smaller of e^x / e^y and e^y / e^x
-  for (size_t i = 0; i < a.pairs.size(); ++i)
-    pairs += std::min(a.pairs[i] * b.inversePairs[i], b.pairs[i] * a.inversePairs[i]);
+  // e^(-|x - y|) is the smaller of e^x / e^y and e^y / e^x.
+  const double pairs = sumOf<4>(a.pairs.size(), [&](size_t i) {
+    return std::min(a.pairs[i] * b.inversePairs[i], b.pairs[i] * a.inversePairs[i]);
+  });
   const double pairCount = std::max(1.0, static_cast<double>(a.pairs.size()));
   // linear * linear holds the products of all pairs.
   const double knobs = linearVariance * linear + squareVariance * squares +
@@ -66,18 +83,8 @@ Covariance covarianceOf(const ModelPoint &a, const ModelPoint &b) {
   return {rest, a.kernel == b.kernel ? knobs : sharedPart * knobs};
 }
 
-constexpr size_t lanes = 16;
-
-/// Of vectors padded with zeros to whole lanes: one sum alone would be added up step by step.
 double product(const std::vector<float> &a, const std::vector<float> &b) {
-  std::array<float, lanes> sums{};
-  for (size_t i = 0; i < a.size(); i += lanes)
-    for (size_t lane = 0; lane < lanes; ++lane)
-      sums[lane] += a[i + lane] * b[i + lane];
-  double sum = 0;
-  for (float part : sums)
-    sum += part;
-  return sum;
+  return sumOf<16>(a.size(), [&](size_t i) { return a[i] * b[i]; });
 }
 
 /// Solves L x = right in place, L a triangle of columns.
@@ -148,9 +155,8 @@ std::vector<OtherSaid> OtherTrials::about(const ModelPoint &point) const {
       solved[i] = both[i].rest + solution.scale * both[i].knobs;
     solveLower(solution.factor, solved);
     OtherSaid &one = said.emplace_back();
-    one.shared.resize((n + lanes - 1) / lanes * lanes);
+    one.shared.assign(solved.begin(), solved.end());
     for (size_t i = 0; i < n; ++i) {
-      one.shared[i] = static_cast<float>(solved[i]);
       one.logTime += solved[i] * solution.logTimes[i];
       one.logPredicted += solved[i] * solution.logPredicted[i];
     }
@@ -197,25 +203,20 @@ CostModel::CostModel(std::span<const Observation> observations, Prior prior,
       explained += rest * rest;
     }
   }
+  for (size_t j = 0; j < n; ++j)
+    for (size_t i = j; i < n; ++i)
+      factor[j * n + i] = covariance(points[i], points[j]) + (i == j ? observations[i].noise : 0);
+  factorise(factor, n);
+  for (size_t i = 0; i < n; ++i)
+    weights[i] = observations[i].logTime - expected(points[i]);
+  solveLower(factor, weights);
   for (size_t i = 0; i < n; ++i) {
-    double *row = &factor[i * n];
-    for (size_t j = 0; j <= i; ++j) {
-      double sum = covariance(points[i], points[j]) + (i == j ? observations[i].noise : 0);
-      for (size_t k = 0; k < j; ++k)
-        sum -= row[k] * factor[j * n + k];
-      // The noise keeps the diagonal positive; the bound guards against rounding.
-      row[j] = i == j ? std::sqrt(std::max(sum, 1e-9)) : sum / factor[j * n + j];
-    }
-    double target = observations[i].logTime - expected(points[i]);
-    for (size_t k = 0; k < i; ++k)
-      target -= row[k] * weights[k];
-    weights[i] = target / row[i];
     explained += weights[i] * weights[i];
-    logDeterminant += std::log(row[i]);
+    logDeterminant += std::log(factor[i * n + i]);
   }
   for (size_t i = n; i-- > 0;) {
     for (size_t k = i + 1; k < n; ++k)
-      weights[i] -= factor[k * n + i] * weights[k];
+      weights[i] -= factor[i * n + k] * weights[k];
     weights[i] /= factor[i * n + i];
   }
   const double count = static_cast<double>(n + others.size()) + noiseGuessCount;
@@ -228,12 +229,11 @@ CostModel::Guess CostModel::guess(const ModelPoint &point) const {
   double mean = expected(point), variance = covariance(point, point);
   std::vector<double> solved(n);
   for (size_t i = 0; i < n; ++i) {
-    double sum = covariance(points[i], point);
-    mean += sum * weights[i];
-    for (size_t k = 0; k < i; ++k)
-      sum -= factor[i * n + k] * solved[k];
-    solved[i] = sum / factor[i * n + i];
-    variance -= solved[i] * solved[i];
+    solved[i] = covariance(points[i], point);
+    mean += solved[i] * weights[i];
   }
+  solveLower(factor, solved);
+  for (double value : solved)
+    variance -= value * value;
   return {mean, std::sqrt(std::max(variance, 0.0) * noise)};
 }

@@ -99,7 +99,7 @@ private:
   bool conditioned; ///< on trials of other kernels
   size_t place = 0; ///< of the scale among theirs
   std::vector<ModelPoint> points;
-  std::vector<double> factor;  ///< Cholesky factor of the covariances, row by row
+  std::vector<double> factor;  ///< Cholesky factor of the covariances, column by column
   std::vector<double> weights; ///< one a point
   double noise = 0; ///< estimated variance of a measurement; all others are relative to it
   double logEvidence = 0;

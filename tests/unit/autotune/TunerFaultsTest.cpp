@@ -18,8 +18,6 @@ using testing::HasSubstr;
 
 namespace {
 
-namespace {
-
 /// Under AddressSanitizer a worker reports its fault and exits, instead of dying of a signal.
 #if defined(__has_feature) && __has_feature(address_sanitizer)
 constexpr bool sanitized = true;

@@ -75,7 +75,7 @@ static CodeCheck checkCode(MLIRContext *context, const Record &record) {
     return {CodeCheck::State::NoCode, ""};
   const Expected<std::string> now = codeHashNow(context, record);
   if (!now)
-    return {CodeCheck::State::Unknown, now.error().why};
+    return {CodeCheck::State::Unknown, now.error().line()};
   return {isStale(record, *now) ? CodeCheck::State::Stale : CodeCheck::State::Same, ""};
 }
 

@@ -124,7 +124,7 @@ class Tuning(CliTest):
             "same on another processor": {"cpu_model": "Abacus 9000"},
             "unknown: toolchain": {"toolchain": "LLVM 1.0"},
             "unknown": {"kernel": "what?"},
-            "unknown: mr": {"schedule": {"mr": 77}},
+            "unknown: schedule is not legal": {"schedule": {"mr": 77}},
         }
         for case, changes in cases.items():
             name = case.replace(" ", "-").replace(":", "")

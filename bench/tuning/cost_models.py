@@ -8,9 +8,10 @@ observations, features and analytic prediction, the same ranking of all schedule
 the number of trials until the best schedule found is within 95 % of the space's best.
 
 With --records N each search also has N trials of every other space of the same kernel, those that
-a search by ridge regression made there. `ridge` takes 32 of them, evenly spread,
-`ridge-shared` and XGBoost take all; without records the two regressions are the same, up to 96
-trials.
+a search by ridge regression made there. `ridge` takes 32 of them, evenly spread, and believes that
+knobs do the same in all kernels; `ridge-shared`, which is what the tuner does, takes 192 and
+believes half of that; XGBoost takes all. Without records the two regressions are the same, up to
+96 trials.
 
 Needs numpy, scipy and XGBoost, here in the version of Debian 12:
 
@@ -48,7 +49,6 @@ WORTHWHILE = 0.02
 BOLDNESS = 0.7
 TEMPERATURE = 2
 MAX_OBSERVATIONS = 96
-MAX_RECORDS = 32
 RECORD_NOISE = 4.0
 
 # Random bits, as in CounterRandom.h ---------------------------------------------------------------
@@ -208,7 +208,7 @@ class Ridge:
     """CostModel.cpp: ridge regression in its kernel form, one of six priors by their evidence."""
 
     max_observations: int = MAX_OBSERVATIONS
-    max_records: int = MAX_RECORDS
+    max_records: int = 32
     shared: float = 1  # how far what the knobs do is expected to be the same in other kernels
     assumptions = ((1, 1), (1, 0.2), (1, 5), (0, 1), (0, 0.2), (0, 5))  # trust, scale
 

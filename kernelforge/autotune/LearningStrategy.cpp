@@ -17,7 +17,8 @@ static constexpr double worthwhile = 0.02; // improvements are counted from this
 static constexpr double boldness = 0.7;    // deviations are taken for that part
 static constexpr double temperature = 2;   // of the choice among models by their evidence
 static constexpr size_t maxObservations = 96; // the solver's cost grows with the cube
-static constexpr size_t maxPriors = 32;       // trials of other kernels among them
+static constexpr size_t maxPriors = 192;      // trials of other kernels beside them,
+static constexpr size_t fewestKernels = 4;    // of so many kernels if there are as many
 static constexpr double priorNoise = 4;       // another kernel's trial against one of this kernel
 static constexpr size_t maxPool = 16384;      // schedules that are ranked
 
@@ -26,6 +27,7 @@ namespace {
 /// What a model may assume; the first holds until something was measured.
 constexpr std::array<CostModel::Prior, 6> assumptions{
     {{1, 1}, {1, 0.2}, {1, 5}, {0, 1}, {0, 0.2}, {0, 5}}};
+constexpr std::array<double, 3> scales{1, 0.2, 5}; // those of the assumptions
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
@@ -49,8 +51,9 @@ LearningStrategy::LearningStrategy(const ScheduleSpace &space, const StrategyOpt
     center += candidate.point.logPredicted / static_cast<double>(pool.size());
   for (Candidate &candidate : pool)
     candidate.point.logPredicted -= center;
-  for (size_t i = 0; i < options.priors.size(); ++i)
-    addPriors(options.priors[i], i + 1);
+  others = OtherTrials(takenPriors(), scales);
+  for (Candidate &candidate : pool)
+    candidate.point.others = others.about(candidate.point);
 }
 
 void LearningStrategy::learn() {
@@ -74,6 +77,7 @@ bool LearningStrategy::randomNext() const {
 
 LearningStrategy::Candidate LearningStrategy::candidateOf(KnobValues knobs) const {
   ModelPoint point = pointOf(knobs, logPredicted(knobs) - center);
+  point.others = others.about(point);
   return {std::move(knobs), std::move(point)};
 }
 
@@ -95,24 +99,53 @@ ModelPoint LearningStrategy::pointOf(const KnobValues &knobs, double logPredicte
   return point;
 }
 
-void LearningStrategy::addPriors(std::span<const PriorTrial> trials, size_t kernel) {
-  double best = infinity;
-  for (const PriorTrial &trial : trials)
-    best = std::min(best, trial.seconds);
-  if (!(best > 0) || !std::isfinite(best))
-    return;
-  const double start = std::log(best);
-  for (const PriorTrial &trial : trials) {
-    const bool comparable = std::ranges::all_of(
-        space.knobs, [&](const Knob &knob) { return trial.knobs.contains(knob.name); });
-    if (!comparable || !(trial.predicted > 0) || !std::isfinite(trial.predicted) ||
-        priors.size() == maxPriors)
+std::vector<Observation> LearningStrategy::takenPriors() const {
+  const auto isUsable = [&](const PriorTrial &trial) {
+    return trial.predicted > 0 && std::isfinite(trial.predicted) && trial.seconds > 0 &&
+           std::ranges::all_of(space.knobs,
+                               [&](const Knob &knob) { return trial.knobs.contains(knob.name); });
+  };
+  std::vector<std::vector<const PriorTrial *>> kernels;
+  size_t total = 0;
+  for (const std::vector<PriorTrial> &trials : options.priors) {
+    if (kernels.size() >= fewestKernels && total >= maxPriors)
+      break;
+    std::vector<const PriorTrial *> usable;
+    for (const PriorTrial &trial : trials)
+      if (isUsable(trial))
+        usable.push_back(&trial);
+    // Without a success nothing says how slow the failures are.
+    if (std::ranges::none_of(usable, [](auto *trial) { return std::isfinite(trial->seconds); }))
       continue;
-    ModelPoint point = pointOf(trial.knobs, std::log(trial.predicted) - center);
-    point.kernel = kernel;
-    priors.push_back(
-        {std::move(point), std::min(std::log(trial.seconds) - start, worst), priorNoise});
+    total += usable.size();
+    kernels.push_back(std::move(usable));
   }
+  const auto takenWith = [&](size_t most) {
+    size_t sum = 0;
+    for (const auto &trials : kernels)
+      sum += std::min(trials.size(), most);
+    return sum;
+  };
+  size_t most = 0; // that a kernel gives
+  while (most < maxPriors && takenWith(most + 1) <= maxPriors)
+    ++most;
+
+  std::vector<Observation> taken;
+  for (size_t kernel = 0; kernel < kernels.size(); ++kernel) {
+    const auto &trials = kernels[kernel];
+    double fastest = infinity;
+    for (const PriorTrial *trial : trials)
+      fastest = std::min(fastest, trial->seconds);
+    const size_t count = std::min(trials.size(), most);
+    for (size_t i = 0; i < count; ++i) {
+      const PriorTrial &trial = *trials[i * trials.size() / count];
+      ModelPoint point = pointOf(trial.knobs, std::log(trial.predicted) - center);
+      point.kernel = kernel + 1;
+      const double logTime = std::min(std::log(trial.seconds / fastest), worst);
+      taken.push_back({std::move(point), logTime, priorNoise});
+    }
+  }
+  return taken;
 }
 
 void LearningStrategy::takeOut(const KnobValues &knobs) {
@@ -121,12 +154,12 @@ void LearningStrategy::takeOut(const KnobValues &knobs) {
 }
 
 CostModel LearningStrategy::fit(double draw) const {
-  std::vector<Observation> observations = priors;
+  std::vector<Observation> observations;
   if (std::isfinite(best)) {
     const std::vector<size_t> order = ranking();
     // The best half of what the solver takes, and of the others evenly spread ones: where it is
     // slow has to be known, too.
-    const size_t room = maxObservations - priors.size(), kept = std::min(order.size(), room);
+    const size_t room = maxObservations, kept = std::min(order.size(), room);
     for (size_t i = 0; i < kept; ++i) {
       const size_t half = room / 2;
       const size_t rank = i < half || order.size() <= room
@@ -140,9 +173,9 @@ CostModel LearningStrategy::fit(double draw) const {
   std::vector<double> shares;
   double top = -infinity, sum = 0;
   for (const CostModel::Prior &assumed : assumptions) {
-    models.emplace_back(observations, assumed);
+    models.emplace_back(observations, assumed, others);
     top = std::max(top, models.back().evidence());
-    if (observations.empty())
+    if (observations.empty() && others.empty())
       return models.front();
   }
   for (const CostModel &model : models)
@@ -159,7 +192,7 @@ CostModel LearningStrategy::fit(double draw) const {
     const double expected = models[chosen].guess(point).logTime;
     observations.push_back({std::move(point), expected});
   }
-  return {observations, assumptions[chosen]};
+  return {observations, assumptions[chosen], others};
 }
 
 double LearningStrategy::score(const CostModel &model, const ModelPoint &point) const {

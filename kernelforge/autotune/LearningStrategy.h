@@ -44,12 +44,16 @@ protected:
 
 private:
   ModelPoint pointOf(const KnobValues &knobs, double logPredicted) const;
-  void addPriors(std::span<const PriorTrial> trials, size_t kernel);
+
+  /// Of the trials of other kernels at most maxPriors: the kernels are taken in their order, four
+  /// at least and until they have enough; each gives the same number at most, evenly spread over
+  /// its trials.
+  std::vector<Observation> takenPriors() const;
   void takeOut(const KnobValues &knobs);
 
   std::unordered_map<std::string, size_t> places; ///< in the pool, by schedule
   double center = 0;                              ///< mean log(predicted) of the pool
-  std::vector<Observation> priors;
+  OtherTrials others;
 };
 
 } // namespace kernelforge

@@ -148,24 +148,59 @@ Expected<ReplaySpace> kernelforge::readReplaySpace(const std::string &path) {
   return readSpace(document.root());
 }
 
-Expected<ReplayRun> kernelforge::replay(const ReplaySpace &recorded,
-                                        const StrategyRegistry &registry, std::string_view strategy,
-                                        uint64_t seed, size_t batch) {
-  StrategyOptions options;
-  options.seed = seed;
-  options.startFromAnalytic = false;
-  KF_TRY(std::unique_ptr<Strategy> search, registry.make(strategy, recorded.space, options));
-  ReplayRun run;
-  double best = infinity;
-  for (;;) {
+namespace {
+
+/// A strategy on a recorded space.
+class ReplaySearch {
+public:
+  static Expected<ReplaySearch> begin(const ReplaySpace &recorded, const StrategyRegistry &registry,
+                                      std::string_view strategy, StrategyOptions options) {
+    options.startFromAnalytic = false;
+    KF_TRY(std::unique_ptr<Strategy> search, registry.make(strategy, recorded.space, options));
+    return ReplaySearch(recorded, strategy, std::move(search));
+  }
+
+  /// What it proposes next, with the times, of which it is told only by tell(). Empty: no more.
+  Expected<std::vector<Trial>> ask(size_t count) {
     std::vector<Trial> trials;
-    for (KnobValues &knobs : search->ask(batch)) {
+    for (KnobValues &knobs : search->ask(count)) {
       auto found = recorded.seconds.find(knobsText(knobs));
       if (found == recorded.seconds.end())
         return failed("search failed", std::string(strategy),
                       fmt::format("it proposed {}, which is not legal", knobsText(knobs)));
       trials.push_back({std::move(knobs), found->second});
     }
+    return trials;
+  }
+
+  void tell(std::span<const Trial> trials) { search->tell(trials); }
+
+private:
+  ReplaySearch(const ReplaySpace &recorded, std::string_view strategy,
+               std::unique_ptr<Strategy> search)
+      : recorded(recorded), strategy(strategy), search(std::move(search)) {}
+
+  const ReplaySpace &recorded;
+  std::string_view strategy;
+  std::unique_ptr<Strategy> search;
+};
+
+bool haveSameKnobs(const ReplaySpace &a, const ReplaySpace &b) {
+  return std::ranges::equal(a.space.knobs, b.space.knobs, {}, &Knob::name, &Knob::name);
+}
+
+} // namespace
+
+Expected<ReplayRun> kernelforge::replay(const ReplaySpace &recorded,
+                                        const StrategyRegistry &registry, std::string_view strategy,
+                                        uint64_t seed, size_t batch,
+                                        std::vector<std::vector<PriorTrial>> priors) {
+  KF_TRY(ReplaySearch search, ReplaySearch::begin(recorded, registry, strategy,
+                                                  {.seed = seed, .priors = std::move(priors)}));
+  ReplayRun run;
+  double best = infinity;
+  for (;;) {
+    KF_TRY(std::vector<Trial> trials, search.ask(batch));
     if (trials.empty())
       return failed("search failed", std::string(strategy),
                     fmt::format("it stopped after {} trials, {} times slower than the best",
@@ -177,24 +212,59 @@ Expected<ReplayRun> kernelforge::replay(const ReplaySpace &recorded,
       if (recorded.isGood(best))
         return run;
     }
-    search->tell(trials);
+    search.tell(trials);
   }
 }
 
-Expected<std::vector<ReplaySummary>>
-kernelforge::replaySummary(const ReplaySpace &recorded, const StrategyRegistry &registry,
-                           std::span<const std::string> strategies, uint64_t seeds) {
-  std::vector<ReplaySummary> summaries;
-  for (const std::string &strategy : strategies) {
-    std::vector<size_t> trials;
-    for (uint64_t seed = 0; seed < seeds; ++seed) {
-      KF_TRY(ReplayRun run, replay(recorded, registry, strategy, seed));
-      trials.push_back(run.trials);
-    }
-    std::ranges::sort(trials);
-    if (!trials.empty())
-      summaries.push_back(
-          {strategy, trials[(trials.size() - 1) / 2], trials[(trials.size() * 9 + 9) / 10 - 1]});
+/// The first `count` trials of a search without records, as priors of others.
+static Expected<std::vector<PriorTrial>> recordsOf(const ReplaySpace &recorded,
+                                                   const StrategyRegistry &registry, uint64_t seed,
+                                                   size_t count) {
+  KF_TRY(ReplaySearch search,
+         ReplaySearch::begin(recorded, registry, "model", {.seed = seed, .priors = {}}));
+  std::vector<PriorTrial> records;
+  while (records.size() < count) {
+    KF_TRY(std::vector<Trial> trials, search.ask(1));
+    if (trials.empty())
+      break;
+    search.tell(trials);
+    const Trial &trial = trials.front();
+    records.push_back({trial.knobs, recorded.space.predict(trial.knobs), trial.seconds});
   }
+  return records;
+}
+
+Expected<std::vector<std::vector<ReplaySummary>>>
+kernelforge::replaySummaries(std::span<const ReplaySpace> spaces, const StrategyRegistry &registry,
+                             std::span<const std::string> strategies, uint64_t seeds,
+                             size_t records) {
+  const size_t count = spaces.size(), runs = strategies.size();
+  std::vector<std::vector<std::vector<size_t>>> trials(count); // by space, strategy and seed
+  for (auto &ofSpace : trials)
+    ofSpace.resize(runs);
+  for (uint64_t seed = 0; seed < seeds; ++seed) {
+    std::vector<std::vector<PriorTrial>> made(count);
+    for (size_t i = 0; i < count && records > 0; ++i) {
+      KF_TRY(made[i], recordsOf(spaces[i], registry, seed, records));
+    }
+    for (size_t i = 0; i < count; ++i) {
+      std::vector<std::vector<PriorTrial>> priors;
+      for (size_t other = 0; other < count; ++other)
+        if (other != i && haveSameKnobs(spaces[other], spaces[i]))
+          priors.push_back(made[other]);
+      for (size_t s = 0; s < runs; ++s) {
+        KF_TRY(ReplayRun run, replay(spaces[i], registry, strategies[s], seed, 1, priors));
+        trials[i][s].push_back(run.trials);
+      }
+    }
+  }
+  std::vector<std::vector<ReplaySummary>> summaries(count);
+  for (size_t i = 0; i < count; ++i)
+    for (size_t s = 0; s < runs && seeds > 0; ++s) {
+      std::vector<size_t> &sorted = trials[i][s];
+      std::ranges::sort(sorted);
+      summaries[i].push_back({strategies[s], sorted[(sorted.size() - 1) / 2],
+                              sorted[(sorted.size() * 9 + 9) / 10 - 1]});
+    }
   return summaries;
 }

@@ -45,9 +45,10 @@ struct ReplayRun {
 };
 
 /// One search, asking for `batch` schedules at a time. The analytic default is kept from the
-/// strategy: this judges the search, not the default.
+/// strategy: this judges the search, not the default. `priors` are StrategyOptions::priors.
 Expected<ReplayRun> replay(const ReplaySpace &recorded, const StrategyRegistry &registry,
-                           std::string_view strategy, uint64_t seed, size_t batch = 1);
+                           std::string_view strategy, uint64_t seed, size_t batch = 1,
+                           std::vector<std::vector<PriorTrial>> priors = {});
 
 struct ReplaySummary {
   std::string strategy;
@@ -55,10 +56,11 @@ struct ReplaySummary {
   size_t p90 = 0;
 };
 
-/// Trials that each strategy needs, over `seeds` seeds.
-Expected<std::vector<ReplaySummary>> replaySummary(const ReplaySpace &recorded,
-                                                   const StrategyRegistry &registry,
-                                                   std::span<const std::string> strategies,
-                                                   uint64_t seeds);
+/// Trials that each strategy needs on each of `spaces`, over `seeds` seeds: one list a space, in
+/// the order of `strategies`. A search also has `records` trials of each other one of them with the
+/// same knobs: the first that the model strategy makes there with the same seed and no records.
+Expected<std::vector<std::vector<ReplaySummary>>>
+replaySummaries(std::span<const ReplaySpace> spaces, const StrategyRegistry &registry,
+                std::span<const std::string> strategies, uint64_t seeds, size_t records = 0);
 
 } // namespace kernelforge

@@ -1,6 +1,7 @@
 #include "kernelforge/autotune/Tuner.h"
 
 #include "kernelforge/autotune/Measurement.h"
+#include "kernelforge/autotune/RecordPriors.h"
 #include "kernelforge/kernels/MatmulRegistry.h"
 
 #include <algorithm>
@@ -49,9 +50,10 @@ private:
   const RecordStore &store;
   const TuneOptions &options;
   std::unique_ptr<Measurement> measurement;
-  std::vector<Record> known;  ///< of this key, from the store and from this search
-  std::vector<Record> others; ///< of other variants, from the store
-  std::string vendor;         ///< the best one, and its ratio
+  std::vector<Record> known;                   ///< of this key, from the store and from this search
+  std::vector<Record> others;                  ///< of other variants, from the store
+  std::vector<std::vector<PriorTrial>> priors; ///< of other kernels
+  std::string vendor;                          ///< the best one, and its ratio
   double vendorRatio = 0;
   TuneResult result;
   double best = 1;
@@ -62,6 +64,7 @@ private:
 
 Status Search::loadRecords() {
   KF_TRY(RecordLog log, store.load());
+  priors = recordPriors(log.records, problem.key(), options.strategy, options.seed);
   for (Record &record : log.records)
     if (record.key == problem.key())
       (record.variant == "generated" ? known : others).push_back(std::move(record));
@@ -221,6 +224,9 @@ Expected<TuneResult> Search::run() {
   StrategyOptions strategyOptions;
   strategyOptions.seed = options.seed;
   strategyOptions.startFromAnalytic = !options.start;
+  for (const std::vector<PriorTrial> &trials : priors)
+    result.priors += static_cast<int>(trials.size());
+  strategyOptions.priors = std::move(priors);
   KF_TRY(std::unique_ptr<Strategy> strategy,
          options.strategies.make(options.strategy, problem.space(), strategyOptions));
 

@@ -32,7 +32,7 @@ struct ProblemOptions {
   int threads = 1;
   SizeValues sizes;  ///< of the run; those not given are the largest of their range
   int64_t past = 0;  ///< positions in the caches before the rows of the run
-  int dataSets = 2;  ///< independent inputs
+  int dataSets = 2;  ///< independent inputs; 0: it is compiled only, and has no sizes nor costs
   uint64_t seed = 0; ///< of the inputs
 };
 

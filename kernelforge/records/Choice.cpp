@@ -181,7 +181,8 @@ std::optional<Choice> chooseAmong(std::span<const Record *const> records,
   return Choice{*winner->first->newest, ratio, std::move(reason), false};
 }
 
-/// Adds |log2| of the ratios of all numbers to `sum`; false where the two are not comparable.
+/// Adds |log2| of the ratios of all positive numbers that both have to `sum`; whether the two
+/// differ in nothing else.
 bool addDistance(const Json &a, const Json &b, double &sum) {
   if (a == b)
     return true;
@@ -192,18 +193,35 @@ bool addDistance(const Json &a, const Json &b, double &sum) {
     sum += std::abs(std::log2(x / y));
     return true;
   }
-  if (a.type() != b.type() || !a.is_structured() || a.size() != b.size())
+  if (a.type() != b.type() || !a.is_structured())
     return false;
+  bool comparable = a.size() == b.size();
   if (a.is_array()) {
-    for (size_t i = 0; i < a.size(); ++i)
-      if (!addDistance(a[i], b[i], sum))
-        return false;
-    return true;
+    for (size_t i = 0; i < std::min(a.size(), b.size()); ++i)
+      comparable &= addDistance(a[i], b[i], sum);
+    return comparable;
   }
   for (const auto &[field, value] : a.items())
-    if (!b.contains(field) || !addDistance(value, b[field], sum))
-      return false;
-  return true;
+    if (b.contains(field))
+      comparable &= addDistance(value, b[field], sum);
+    else
+      comparable = false;
+  return comparable;
+}
+
+struct Distance {
+  double sizes = 0;
+  bool comparable = false;
+};
+
+Distance distanceOf(std::string_view a, std::string_view b) {
+  const Json left = Json::parse(a, nullptr, /*allow_exceptions=*/false);
+  const Json right = Json::parse(b, nullptr, /*allow_exceptions=*/false);
+  Distance distance;
+  distance.comparable = left.is_object() && right.is_object();
+  if (distance.comparable)
+    distance.comparable = addDistance(left, right, distance.sizes);
+  return distance;
 }
 
 } // namespace
@@ -241,16 +259,11 @@ bool isStale(const Record &record, std::string_view currentCodeHash) {
 }
 
 std::optional<double> problemDistance(std::string_view a, std::string_view b) {
-  const Json left = Json::parse(a, nullptr, /*allow_exceptions=*/false);
-  const Json right = Json::parse(b, nullptr, /*allow_exceptions=*/false);
-  double sum = 0;
-  if (!left.is_object() || !right.is_object() || !addDistance(left, right, sum))
-    return std::nullopt;
-  return sum;
+  const Distance distance = distanceOf(a, b);
+  return distance.comparable ? std::optional(distance.sizes) : std::nullopt;
 }
 
-std::optional<Choice> nearest(std::span<const Record> records, const RecordKey &key,
-                              const ChoiceOptions &options) {
+std::vector<NearKernel> kernelsNear(std::span<const Record> records, const RecordKey &key) {
   auto sameElse = [&](const RecordKey &other) {
     return other.family == key.family && other.target == key.target &&
            other.cpuModel == key.cpuModel && other.toolchain == key.toolchain &&
@@ -258,20 +271,33 @@ std::optional<Choice> nearest(std::span<const Record> records, const RecordKey &
   };
   std::map<std::pair<std::string, std::string>, std::vector<const Record *>> kernels;
   for (const Record &record : records)
-    if (sameElse(record.key) && !(record.key == key))
+    if (sameElse(record.key) && (record.key.kernelHash != key.kernelHash || !(record.key == key)))
       kernels[{record.key.problem, record.key.kernelHash}].push_back(&record);
 
-  std::multimap<double, decltype(kernels)::const_iterator> near; // equals in the order of kernels
-  for (auto kernel = kernels.cbegin(); kernel != kernels.cend(); ++kernel)
-    if (std::optional<double> distance = problemDistance(key.problem, kernel->first.first))
-      near.emplace(*distance, kernel);
-  for (const auto &[distance, kernel] : near) {
-    std::optional<Choice> choice = chooseAmong(kernel->second, options);
+  std::multimap<std::pair<bool, double>, NearKernel> order; // equals in the order of their names
+  for (auto &[name, ofKernel] : kernels) {
+    const Distance distance = distanceOf(key.problem, name.first);
+    order.emplace(std::pair(!distance.comparable, distance.sizes),
+                  NearKernel{distance.comparable, distance.sizes, std::move(ofKernel)});
+  }
+  std::vector<NearKernel> near;
+  for (auto &[place, kernel] : order)
+    near.push_back(std::move(kernel));
+  return near;
+}
+
+std::optional<Choice> nearest(std::span<const Record> records, const RecordKey &key,
+                              const ChoiceOptions &options) {
+  for (const NearKernel &kernel : kernelsNear(records, key)) {
+    if (!kernel.comparable)
+      break;
+    std::optional<Choice> choice = chooseAmong(kernel.records, options);
     if (!choice)
       continue;
     choice->transferred = true;
-    choice->reason = fmt::format("transferred from {} (distance {:.2f}): {}", kernel->first.first,
-                                 distance, choice->reason);
+    choice->reason =
+        fmt::format("transferred from {} (distance {:.2f}): {}",
+                    kernel.records.front()->key.problem, kernel.distance, choice->reason);
     return choice;
   }
   return std::nullopt;

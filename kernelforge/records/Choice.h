@@ -69,6 +69,17 @@ bool isStale(const Record &record, std::string_view currentCodeHash);
 /// positive.
 std::optional<double> problemDistance(std::string_view a, std::string_view b);
 
+/// Records of another kernel, and how far its problem is.
+struct NearKernel {
+  bool comparable = false; ///< its problem has a problemDistance()
+  double distance = 0;     ///< that, or the same sum over the positive numbers that both have
+  std::vector<const Record *> records; ///< in their order
+};
+
+/// The records whose key differs from `key` in nothing but kernel and problem, by kernel: those
+/// with comparable problems first, then the nearest, then by problem text and kernel hash.
+std::vector<NearKernel> kernelsNear(std::span<const Record> records, const RecordKey &key);
+
 /// Transfer between shapes: the winner of the nearest problem among the records whose key differs
 /// from `key` in nothing but kernel and problem. Of equally near ones the smaller problem text,
 /// then kernel hash, is taken; a problem without winner is passed over. Nothing where none is

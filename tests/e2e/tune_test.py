@@ -108,6 +108,51 @@ class Tuning(CliTest):
         self.assertIs(replayed["output_bits_equal"], True)
         self.assertIn("the same bits", self.ok("records", "explain", kernel["key"][:8], env=other))
 
+    def test_the_code_of_winners_is_checked(self):
+        """Here the winners; once more as of older code, of another processor, of another LLVM, and
+        of a schedule that is not legal. Nothing is run for it."""
+        listed = self.answer("records", "list", "--check")["records"]
+        self.assertEqual([r["key"] for r in listed],
+                         [r["key"] for r in self.answer("records", "list", "--best")["records"]])  # fmt: skip
+        log = self.home / "records" / "records.jsonl"
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        record = next(r for r in records if r["variant"] == "generated" and r["trusted"])
+        record["samples_ns"] = record["baseline_ns"]  # by itself it must win
+        cases = {
+            "same": {},
+            "stale": {"code_hash": "older"},
+            "same on another processor": {"cpu_model": "Abacus 9000"},
+            "unknown: toolchain": {"toolchain": "LLVM 1.0"},
+            "unknown": {"kernel": "what?"},
+            "unknown: schedule is not legal": {"schedule": {"mr": 77}},
+        }
+        for case, changes in cases.items():
+            name = case.replace(" ", "-").replace(":", "")
+            target = self.folder / name / "records"
+            target.mkdir(parents=True)
+            (target / "records.jsonl").write_text(signed({**record, **changes}))
+            with self.subTest(case):
+                line, env = ("records", "list", "--check"), self.home_of(name)
+                (checked,) = self.answer(*line, env=env)["records"]
+                self.assertEqual(checked["code"], case.split(" ")[0].rstrip(":"))
+                self.assertEqual("code_why" in checked, checked["code"] == "unknown")
+                self.assertIn(case.partition(": ")[2], checked.get("code_why", ""))
+                self.assertIn(f' {checked["code"]} ', self.ok(*line, env=env))
+
+    def test_another_kernel_is_learned_from(self):
+        home = self.home_of("two-kernels")
+        line = ["tune", "--family", "matmul", "--trials", 5, "--seed", 7]
+        first = self.answer(*line, *sizes(16, 48, 64), env=home)["kernels"][0]
+        self.assertEqual(first["prior_trials"], 0)
+        second = self.answer(*line, *sizes(16, 64, 64), env=home)["kernels"][0]
+        self.assertGreaterEqual(second["prior_trials"], 1)
+        # What comes later changes neither search.
+        for size, before in ((48, first), (64, second)):
+            again = self.answer(*line, *sizes(16, size, 64), env=home)["kernels"][0]
+            self.assertEqual(again["measured"], 0)
+            for field in ("schedule", "proposals", "reason", "prior_trials"):
+                self.assertEqual(again[field], before[field])
+
     def test_records_decide(self):
         problem = ["benchmark-matmul", *sizes(16, 48, 64), "--mode", "correctness"]
         row = self.answer(*problem)
@@ -169,6 +214,7 @@ class Tuning(CliTest):
             ["tune", "--family", "matmul", *sizes(1, 8, 8), "--start", "{"],
             ["tune", "--family", "matmul", *sizes(1, 8, 33), "--weights", "q4_1"],
             ["tune", "--replay", "/nonexistent.json"],
+            ["tune", "--replay", "/nonexistent.json", "--records", -1],
             ["records"],
             ["records", "show"],
             ["records", "prune"],

@@ -1,6 +1,6 @@
 // records: what tuning measured, looked at, carried to another home, thrown away, replayed.
 #include "Commands.h"
-#include "ModuleText.h"
+#include "RecordedKernel.h"
 #include "Rows.h"
 
 #include "kernelforge/autotune/Tuner.h"
@@ -11,18 +11,17 @@
 #include "kernelforge/support/Paths.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
 
 using namespace mlir;
 using namespace kernelforge;
-using namespace kernelforge::transformer;
 using namespace kernelforge::cli;
 
 namespace {
 
 struct RecordsCommand {
   std::string key, file, status;
-  bool best = false;
+  bool best = false, check = false;
 };
 
 } // namespace
@@ -57,20 +56,41 @@ static Expected<int> list(const RecordsCommand &command, const Context &context)
   KF_TRY(RecordStore store, userStore());
   uint64_t torn = 0;
   KF_TRY(std::vector<Record> records, recordsOf(store, "", &torn));
-  if (command.best) {
+  if (command.best || command.check) {
     KF_TRY(BestTable best, store.best());
     records = best.records();
   }
+  if (!command.status.empty())
+    std::erase_if(
+        records, [&](const Record &record) { return statusName(record.status) != command.status; });
+  const std::vector<CodeCheck> codes =
+      command.check ? checkCode(records) : std::vector<CodeCheck>();
   Json rows = Json::array();
-  RowTable table{{"key", "kernel", "variant", "status", "us", "ratio", "strategy", "schedule"}, {}};
-  for (const Record &record : records) {
-    if (!command.status.empty() && statusName(record.status) != command.status)
-      continue;
+  RowTable table{{"key", "kernel", "variant", "status", "us", "ratio", "strategy"}, {}};
+  if (command.check)
+    table.columns.push_back("code");
+  table.columns.push_back("schedule");
+  for (size_t i = 0; i < records.size(); ++i) {
+    const Record &record = records[i];
+    const std::string us = record.medianNs ? fmt::format("{:.1f}", *record.medianNs / 1e3) : "";
     rows.push_back(toJson(record));
-    table.rows.push_back({record.key.id(), record.name, record.variant,
-                          std::string(statusName(record.status)),
-                          record.medianNs ? fmt::format("{:.1f}", *record.medianNs / 1e3) : "",
-                          ratioText(record), record.strategy, record.schedule});
+    std::vector<std::string> &row = table.rows.emplace_back();
+    row = {record.key.id(),
+           record.name,
+           record.variant,
+           std::string(statusName(record.status)),
+           us,
+           ratioText(record),
+           record.strategy};
+    if (command.check) {
+      row.emplace_back(codes[i].name());
+      rows.back()["code"] = codes[i].name();
+      if (!codes[i].why.empty()) {
+        rows.back()["code_why"] = codes[i].why;
+        spdlog::warn("key {}: its code is not known: {}", record.key.id(), codes[i].why);
+      }
+    }
+    row.push_back(record.schedule);
   }
   if (context.json)
     printJson({{"records", rows}, {"torn_lines", torn}});
@@ -135,15 +155,6 @@ static Expected<int> prune(const RecordsCommand &command, const Context &context
   return 0;
 }
 
-/// The target of a record's key, which must be this machine's in every other respect too.
-static Expected<CpuTarget> targetOfRecord(const Record &record) {
-  const std::string &text = record.key.target; // triple, CPU, features
-  const size_t cpu = text.find(' ') + 1, features = text.find(' ', cpu) + 1;
-  if (cpu == 0 || features == 0)
-    return unusable("record is not usable", record.key.id(), "its target cannot be read");
-  return parseTarget(text.substr(cpu, features - 1 - cpu), text.substr(features));
-}
-
 /// Replays the winner of a key: compiles and measures it again and says what is the same.
 static Expected<int> explain(const RecordsCommand &command, const Context &context) {
   KF_TRY(RecordStore store, userStore());
@@ -160,23 +171,10 @@ static Expected<int> explain(const RecordsCommand &command, const Context &conte
   registerAllStages(registry);
   MLIRContext mlirContext(registry, MLIRContext::Threading::DISABLED);
   mlirContext.loadAllAvailableDialects();
-  KF_TRY(OwningOpRef<ModuleOp> module,
-         parseModuleText(&mlirContext, old.kernel, "record " + old.key.id()));
-  auto kernels = module->getOps<KernelOp>();
-  if (kernels.empty())
-    return unusable("record is not usable", old.key.id(), "it holds no kernel");
-  ProblemOptions options;
-  KF_TRY(options.target, targetOfRecord(old));
-  options.threads = old.key.threads;
-  const std::vector<std::string> differences =
-      keyDifferences(recordKey(*kernels.begin(), options.target, options.threads), old.key);
-  if (!differences.empty())
-    return makeError(ErrorKind::Missing, "record cannot be replayed here", old.key.id(),
-                     fmt::format("{}", fmt::join(differences, "; ")),
-                     "replay it on the machine that it is from");
-  KF_CHECK(checkRunnable(options.target));
-  KF_TRY(options, problemOptionsFrom(old.run, options));
-  KF_TRY(std::unique_ptr<KernelProblem> problem, KernelProblem::create(*kernels.begin(), options));
+  KF_TRY(RecordedKernel opened, openRecordedKernel(&mlirContext, old, /*anyProcessor=*/false));
+  KF_CHECK(checkRunnable(opened.options.target));
+  KF_TRY(std::unique_ptr<KernelProblem> problem,
+         KernelProblem::create(opened.kernel, opened.options));
   KF_TRY(KnobValues schedule, parseKnobs(old.schedule, "records"));
   TuneOptions tuning;
   if (const std::optional<std::string> baseline = scheduleOfBaseline(old)) {
@@ -245,6 +243,8 @@ void cli::addRecords(CLI::App &app, Context &context) {
       "STATUS");
   CLI::App &lists = addAction(command, context, "list", "one line for each record", bind(list));
   lists.add_flag("--best", options->best, "the winners only");
+  lists.add_flag("--check", options->check,
+                 "the winners only, compiled again: whether their code is still the same");
   lists.add_option("--status", options->status, "of that status only")->check(isStatus);
   CLI::App &shows =
       addAction(command, context, "show", "all fields of a key's records", bind(show));

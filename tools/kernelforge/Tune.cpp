@@ -31,7 +31,7 @@ struct TuneCommand {
   std::string file, kernel, family, weights = "f32", strategy = "model", start, recordTo;
   std::vector<std::string> replays;
   MatmulProblem matmul;
-  int trials = 0, patience = 0, points = 2000, seeds = 50;
+  int trials = 0, patience = 0, points = 2000, seeds = 50, records = 0;
   int64_t depth = 512;
   double seconds = 0;
 };
@@ -155,6 +155,7 @@ static Json resultJson(const KernelProblem &problem, const TuneResult &result) {
           {"trials", result.trials},
           {"measured", result.measured},
           {"failed", result.failed},
+          {"prior_trials", result.priors},
           {"schedule", Json::parse(result.choice.record.schedule)},
           {"ratio_to_default", result.choice.ratio.median},
           {"reason", result.choice.reason},
@@ -201,17 +202,22 @@ static Expected<int> replayTruths(const TuneCommand &command, const Context &con
   std::vector<Json> rows;
   const StrategyRegistry registry = defaultStrategies();
   const std::vector<std::string> names = registry.names();
+  std::vector<ReplaySpace> spaces;
   for (const std::string &file : command.replays) {
     KF_TRY(ReplaySpace space, readReplaySpace(file));
-    KF_TRY(auto summaries,
-           replaySummary(space, registry, names, static_cast<uint64_t>(command.seeds)));
+    spaces.push_back(std::move(space));
+  }
+  KF_TRY(auto all, replaySummaries(spaces, registry, names, static_cast<uint64_t>(command.seeds),
+                                   static_cast<size_t>(command.records)));
+  for (size_t i = 0; i < spaces.size(); ++i) {
+    const ReplaySpace &space = spaces[i];
     const auto analytic = space.seconds.find(knobsText(space.space.analytic));
     const double share = analytic == space.seconds.end() ? 0 : space.best / analytic->second;
     size_t good = 0;
     for (const auto &[schedule, seconds] : space.seconds)
       good += space.isGood(seconds);
-    for (const ReplaySummary &summary : summaries) {
-      const std::string name = std::filesystem::path(file).stem().string();
+    const std::string name = std::filesystem::path(command.replays[i]).stem().string();
+    for (const ReplaySummary &summary : all[i]) {
       rows.push_back({{"space", name},
                       {"points", space.seconds.size()},
                       {"good", good},
@@ -363,6 +369,12 @@ void cli::addTune(CLI::App &app, Context &context) {
       ->group("Experiments");
   command.add_option("--seeds", options->seeds, "searches of each strategy and space")
       ->check(CLI::Range(1, 10'000))
+      ->capture_default_str()
+      ->group("Experiments");
+  command
+      .add_option("--records", options->records,
+                  "trials of each other space of the same knobs that a search has, too")
+      ->check(CLI::Range(0, 10'000))
       ->capture_default_str()
       ->group("Experiments");
   command

@@ -20,10 +20,10 @@ TEST_P(RecordedSpaces, LearningBeatsRandom) {
       fmt::format("{}/../bench/data/sapphirerapids/{}.json", KERNELFORGE_TEST_DATA, GetParam()));
   ASSERT_TRUE(space) << space.error().line();
   const std::vector<std::string> names{"random", "evolutionary", "model"};
-  auto summary = replaySummary(*space, defaultStrategies(), names, 9);
+  auto summary = replaySummaries({&*space, 1}, defaultStrategies(), names, 9);
   ASSERT_TRUE(summary) << summary.error().line();
-  const size_t random = (*summary)[0].median;
-  for (const ReplaySummary &one : *summary) {
+  const size_t random = summary->front()[0].median;
+  for (const ReplaySummary &one : summary->front()) {
     SCOPED_TRACE(fmt::format("{} needs {}; random {}", one.strategy, one.median, random));
     RecordProperty(one.strategy, fmt::format("median {}, p90 {}", one.median, one.p90));
     if (one.strategy == "random")

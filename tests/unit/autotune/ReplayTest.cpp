@@ -90,15 +90,32 @@ TEST(Replay, CountsTrialsUntilNearTheBest) {
 TEST(Replay, SummarizesOverSeeds) {
   const ReplaySpace space = landscapes::flat(1);
   const std::vector<std::string> names{"random", "model"};
-  auto summary = replaySummary(space, defaultStrategies(), names, 20);
+  auto summary = replaySummaries({&space, 1}, defaultStrategies(), names, 20);
   ASSERT_TRUE(summary);
-  ASSERT_EQ(summary->size(), 2u);
-  EXPECT_EQ((*summary)[0].strategy, "random");
-  for (const ReplaySummary &one : *summary) {
+  ASSERT_EQ(summary->size(), 1u);
+  ASSERT_EQ(summary->front().size(), 2u);
+  EXPECT_EQ(summary->front()[0].strategy, "random");
+  for (const ReplaySummary &one : summary->front()) {
     EXPECT_GE(one.median, 1u);
     EXPECT_LE(one.median, one.p90);
   }
-  EXPECT_FALSE(replaySummary(space, defaultStrategies(), std::vector<std::string>{"none"}, 1));
+  const std::vector<std::string> unknown{"none"};
+  EXPECT_FALSE(replaySummaries({&space, 1}, defaultStrategies(), unknown, 1));
+}
+
+/// Two spaces that are alike and one of other knobs: records of the first two help each other.
+TEST(Replay, ASearchMayHaveRecordsOfTheOtherSpaces) {
+  const std::vector<ReplaySpace> spaces{landscapes::separable(4), landscapes::separable(4),
+                                        landscapes::cliffs(6)};
+  const std::vector<std::string> names{"random", "model"};
+  auto without = replaySummaries(spaces, defaultStrategies(), names, 10);
+  auto with = replaySummaries(spaces, defaultStrategies(), names, 10, 32);
+  ASSERT_TRUE(without && with);
+  for (size_t space = 0; space < 3; ++space)
+    EXPECT_EQ((*without)[space][0].median, (*with)[space][0].median) << "random learns nothing";
+  for (size_t space = 0; space < 2; ++space)
+    EXPECT_LT((*with)[space][1].median, (*without)[space][1].median);
+  EXPECT_EQ((*with)[2][1].median, (*without)[2][1].median) << "it has no other of its knobs";
 }
 
 /// Strategies that learn need at most half of random's trials, and at most 30. (The other cliffs of
@@ -119,10 +136,10 @@ TEST(Replay, LearningBeatsRandom) {
       ASSERT_GE(space.seconds.size(), 500u);
       ASSERT_LE(space.seconds.size(), 3000u);
       const std::vector<std::string> names{"random", "evolutionary", "model"};
-      auto summary = replaySummary(space, defaultStrategies(), names, 50);
+      auto summary = replaySummaries({&space, 1}, defaultStrategies(), names, 50);
       ASSERT_TRUE(summary);
-      const size_t random = (*summary)[0].median;
-      for (const ReplaySummary &one : *summary) {
+      const size_t random = summary->front()[0].median;
+      for (const ReplaySummary &one : summary->front()) {
         SCOPED_TRACE(fmt::format("{} {} of {} points: {} needs {}, {} in nine of ten; random {}",
                                  landscape, variant, space.seconds.size(), one.strategy, one.median,
                                  one.p90, random));

@@ -245,6 +245,42 @@ TEST(Strategy, LearnsFromOtherKernels) {
   }
 }
 
+/// Of more trials than the model takes, each of the nearest kernels gives as many, evenly spread:
+/// a search that is told only those proposes the same.
+TEST(Strategy, TakesOfEachOfTheNearestKernelsAsMany) {
+  const ReplaySpace recorded = landscapes::separable(4);
+  std::vector<PriorTrial> all;
+  for (const KnobValues &knobs : recorded.space.legal(480))
+    all.push_back({knobs, recorded.space.predict(knobs), recorded.seconds.at(knobsText(knobs))});
+  ASSERT_EQ(all.size(), 480u);
+  // 96 trials of five kernels; the least of each is taken, so that times stay relative to it.
+  std::vector<std::vector<PriorTrial>> many, few;
+  for (size_t kernel = 0; kernel < 5; ++kernel) {
+    many.emplace_back(all.begin() + 96 * kernel, all.begin() + 96 * (kernel + 1));
+    std::swap(many.back()[0], *std::ranges::min_element(many.back(), {}, &PriorTrial::seconds));
+    if (kernel == 4)
+      continue; // four have enough
+    few.emplace_back();
+    for (size_t i = 0; i < 96; i += 2)
+      few.back().push_back(many.back()[i]);
+  }
+  for (const char *name : {"model", "evolutionary"}) {
+    std::vector<KnobValues> proposals[2];
+    for (bool isFew : {false, true}) {
+      auto strategy = *defaultStrategies().make(
+          name, recorded.space,
+          {.seed = 2, .startFromAnalytic = false, .priors = isFew ? few : many});
+      for (int i = 0; i < 12; ++i)
+        for (KnobValues &knobs : strategy->ask(1)) {
+          const Trial trial{knobs, recorded.seconds.at(knobsText(knobs))};
+          strategy->tell({&trial, 1});
+          proposals[isFew].push_back(std::move(knobs));
+        }
+    }
+    EXPECT_EQ(proposals[0], proposals[1]) << name;
+  }
+}
+
 TEST(Strategy, PriorsOfOtherKnobsDoNotMatter) {
   const std::vector<std::vector<PriorTrial>> priors{
       {{{{"a", 1}}, 1, 1}, {{{"x", 1}, {"y", 2}}, 0, infinity}}, {}};

@@ -255,6 +255,21 @@ TEST(Transfer, TakesTheWinnerOfTheNearestProblem) {
   EXPECT_EQ(nameOf(nearest(std::vector{near, better, far}, key)), "better");
 }
 
+TEST(Transfer, OrdersKernelsByDistanceThoseThatCannotBeComparedLast) {
+  const RecordKey key = shaped("here", 100).key;
+  const std::vector<Record> records{shaped("far", 8),         shaped("near", 128),
+                                    shaped("x", 8, "f16"),    shaped("here", 100),
+                                    shaped("y", 128, "bf16"), shaped("far", 8)};
+  std::vector<std::string> names;
+  for (const NearKernel &kernel : kernelsNear(records, key)) {
+    names.push_back(kernel.records.front()->key.kernelHash);
+    EXPECT_EQ(kernel.comparable, names.size() <= 2);
+    EXPECT_EQ(kernel.records.size(), names.back() == "kernel far" ? 2u : 1u);
+  }
+  // Of the last two the one with more similar sizes first.
+  EXPECT_THAT(names, testing::ElementsAre("kernel near", "kernel far", "kernel y", "kernel x"));
+}
+
 TEST(Transfer, NeedsTheRestOfTheKey) {
   const RecordKey key = shaped("here", 100).key;
   auto expectNone = [&](auto change) {

@@ -54,7 +54,7 @@ public:
 private:
   Expected<Workers> start(const std::string &filter);
   Status readRows(const Workers &workers);
-  Expected<std::map<std::string, RowSamples>> measure(const Plan &plan,
+  Expected<std::map<std::string, RowSamples>> measure(const Plan &plan, int processes,
                                                       std::optional<Workers> first);
   Status measureRounds(Workers &workers, const Plan &plan,
                        std::map<std::string, RowSamples> &samples);
@@ -209,9 +209,8 @@ static std::string patternFor(const Plan &plan) {
   return pattern + ")$";
 }
 
-/// Spreads the rounds of each row over as many pairs of processes as the options say; the first may
-/// be there already.
-Expected<std::map<std::string, RowSamples>> LiveComparison::measure(const Plan &plan,
+/// Spreads the rounds of each row over so many pairs of processes; the first may be there already.
+Expected<std::map<std::string, RowSamples>> LiveComparison::measure(const Plan &plan, int processes,
                                                                     std::optional<Workers> first) {
   std::map<std::string, RowSamples> samples;
   if (plan.empty())
@@ -219,10 +218,10 @@ Expected<std::map<std::string, RowSamples>> LiveComparison::measure(const Plan &
   done = total = 0;
   for (const auto &[name, rounds] : plan)
     total += 2 * rounds;
-  for (int pair = 0; pair < options.restarts; ++pair) {
+  for (int pair = 0; pair < processes; ++pair) {
     Plan share;
     for (const auto &[name, rounds] : plan) {
-      const int some = rounds / options.restarts + (pair < rounds % options.restarts ? 1 : 0);
+      const int some = rounds / processes + (pair < rounds % processes ? 1 : 0);
       if (some > 0)
         share[name] = some;
     }
@@ -230,7 +229,9 @@ Expected<std::map<std::string, RowSamples>> LiveComparison::measure(const Plan &
       break;
     std::optional<Workers> workers = std::exchange(first, std::nullopt);
     if (!workers) {
-      KF_TRY(workers, start(patternFor(plan)));
+      // Workers take patterns of 4096 bytes; more rows than needed do no harm.
+      const std::string pattern = patternFor(plan);
+      KF_TRY(workers, start(pattern.size() <= 4096 ? pattern : options.filter));
     }
     KF_CHECK(measureRounds(*workers, share, samples));
   }
@@ -259,6 +260,10 @@ RowComparison LiveComparison::rowOf(const std::string &name, const RowSamples &s
   return row;
 }
 
+/// Rounds that decide nine times of ten, by those that would decide if the ratio came out the same
+/// again, which is every other time: (1 + z(0.9) / z(0.975))^2.
+static constexpr size_t moreForPower = 3;
+
 /// The first stage: rows that are the same. The rounds of the others.
 Plan LiveComparison::decideSame(const std::map<std::string, RowSamples> &samples) {
   Plan suspects;
@@ -272,8 +277,9 @@ Plan LiveComparison::decideSame(const std::map<std::string, RowSamples> &samples
       const size_t most = static_cast<size_t>(std::max(options.moreRounds, options.rounds));
       const std::optional<size_t> needed =
           samplesNeeded(*row.interval, *row.ratio, row.samples, options.threshold);
-      suspects[name] = static_cast<int>(
-          std::clamp(needed.value_or(most), static_cast<size_t>(options.rounds), most));
+      suspects[name] =
+          static_cast<int>(std::clamp(moreForPower * std::min(needed.value_or(most), most),
+                                      static_cast<size_t>(options.rounds), most));
     }
     comparison.rows.push_back(std::move(row));
   }
@@ -317,9 +323,9 @@ Expected<Comparison> LiveComparison::run() {
   Plan all;
   for (const std::string &name : names)
     all[name] = options.rounds;
-  KF_TRY(auto first, measure(all, std::move(workers)));
+  KF_TRY(auto first, measure(all, options.restarts, std::move(workers)));
   const Plan suspects = decideSame(first);
-  KF_TRY(auto second, measure(suspects, std::nullopt));
+  KF_TRY(auto second, measure(suspects, 2 * options.restarts, std::nullopt));
   decideSuspects(first, second);
   conclude(comparison);
   return std::move(comparison);

@@ -15,7 +15,8 @@ struct LiveOptions {
   uint64_t seed = 0;    ///< of inputs, orders and intervals
   int rounds = 25;      ///< of all rows
   int moreRounds = 100; ///< of a suspect row at most, at least as many as `rounds`
-  int restarts = 4;     ///< pairs of processes, one after the other, that rounds are spread over
+  int restarts = 4;     ///< pairs of processes, one after the other, that rounds are spread over;
+                        ///< twice as many for suspects
   double threshold = 0.03;
   double alpha = 0.05;
   double batchSeconds = 0.01;

@@ -102,7 +102,7 @@ class Stored(CliTest):
             "row0: result changed: accuracy passed and fails",
             "row1: B is not trusted",
             "row8: only in A",
-            "new\\x0aname: only in B",
+            "new\\nname: only in B",
         ]:
             self.assertIn(text, done.stdout)
 

@@ -39,13 +39,17 @@ void cli::addTargetOptions(CLI::App &command, Context &context) {
                      "native, avx2, avx512 or a processor that LLVM knows (default: native)");
   command.add_option("--target-features", context.targetFeatures,
                      "a level (avx2, avx512) and features: avx512,+amx-bf16,-avx512vnni");
-  command
-      .add_option("-t,--threads", context.threads,
-                  "threads (default: the physical cores this process may use)")
-      ->check(CLI::Range(1, maxThreads));
+  addThreadsOption(command, context);
   command.add_flag("--no-cache", context.noCache, "neither read nor write compiled kernels");
   command.add_flag("--no-records", context.noRecords,
                    "schedules without tuning records: pinned or analytic");
+}
+
+CLI::Option *cli::addThreadsOption(CLI::App &command, Context &context) {
+  return command
+      .add_option("-t,--threads", context.threads,
+                  "threads (default: the physical cores this process may use)")
+      ->check(CLI::Range(1, maxThreads));
 }
 
 void cli::addSeedOption(CLI::App &command, Context &context) {

@@ -58,6 +58,9 @@ CLI::App &addCommand(CLI::App &app, Context &context, const CommandText &text,
 /// Adds --target, --target-cpu, --target-features, --threads, --no-cache and --no-records.
 void addTargetOptions(CLI::App &command, Context &context);
 
+/// Adds --threads alone, for a command that has no target.
+CLI::Option *addThreadsOption(CLI::App &command, Context &context);
+
 /// Adds --seed.
 void addSeedOption(CLI::App &command, Context &context);
 

@@ -90,16 +90,13 @@ void cli::addCompare(CLI::App &app, Context &context) {
   std::vector<CLI::Option *> ofLive = {
       command.add_option("--suite", options->suite, "the suite to measure"),
       command.add_option("--filter", own.filter, "rows whose names match this pattern"),
-      command
-          .add_option("-t,--threads", context.threads,
-                      "threads (default: the physical cores this process may use)")
-          ->check(CLI::Range(1, maxThreads)),
+      addThreadsOption(command, context),
       command.add_option("--rounds", own.rounds, "rounds of all rows")
           ->check(CLI::Range(5, 10'000))
           ->capture_default_str(),
       command
           .add_option("--restarts", own.restarts,
-                      "pairs of processes, one after the other, that rounds are spread over")
+                      "pairs of processes that rounds are spread over; twice as many for suspects")
           ->check(CLI::Range(1, 100))
           ->capture_default_str(),
   };

@@ -194,7 +194,8 @@ class Bench:
         count = min(PARTS[part]["count"], self.options.count or 10**6)
         if PARTS[part].get("factor") or part.startswith("stored"):
             self.rows()  # on a machine without load
-        for index in range(count):
+        first = self.options.first
+        for index in range(first, first + count):
             if (key, index) in self.done:
                 continue
             start = time.monotonic()
@@ -224,7 +225,7 @@ class Bench:
             self.done[key, index] = result
             with self.file.open("a") as file:
                 file.write(json.dumps(result) + "\n")
-            print(f"{key} {index + 1}/{count}: {comparison['verdict']}", file=sys.stderr)
+            print(f"{key} {index + 1 - first}/{count}: {comparison['verdict']}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------- summary
@@ -275,6 +276,7 @@ def main():
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
     parser.add_argument("--loaded", action="store_true", help="while the machine is loaded in bursts")
     parser.add_argument("--count", type=int, help="comparisons of each part at most")
+    parser.add_argument("--first", type=int, default=0, help="number of the first comparison")
     parser.add_argument("--summary", action="store_true", help="measure nothing, print the table")
     for kind in ("compute", "memory", "cache"):
         parser.add_argument(f"--{kind}", metavar="ROW", help=f"the row to slow that {kind} binds")

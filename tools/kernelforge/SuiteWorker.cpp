@@ -4,6 +4,7 @@
 #include "SuiteOptions.h"
 
 #include "kernelforge/eval/SuiteService.h"
+#include "kernelforge/support/ChildProcess.h"
 
 #include <iostream>
 
@@ -16,6 +17,7 @@ void cli::addSuiteWorker(CLI::App &app, Context &context) {
       addCommand(app, context,
                  {"suite-worker", "measures rows of a suite for compare --live", "compare --help"},
                  [slow, &context]() -> Expected<int> {
+                   endWithParent();
                    SuiteService service;
                    KF_TRY(service.options.rows.session, requestedSession(context));
                    KF_TRY(service.options.slow, parseSlow(*slow));

@@ -138,7 +138,10 @@ class Live(CliTest):
         self.assertEqual([r["samples"] for r in few["rows"]], [10, 10])
         self.refused(2, "compare", "--live", old, self.folder / "none", *suite)
         self.refused(4, "compare", "--live", old, "/bin/false", *suite, says="ended with code 1")
-        self.refused(2, "compare", "--live", old, "/bin/echo", *suite, says="not valid JSON")
+        babble = self.folder / "babble"  # answers, but not as agreed, and waits for the next line
+        babble.write_text("#!/bin/sh\nread -r line\necho babble\nread -r line\n")
+        babble.chmod(0o755)
+        self.refused(2, "compare", "--live", old, babble, *suite, says="not valid JSON")
 
     def suite(self):
         path = self.folder / "suite.json"

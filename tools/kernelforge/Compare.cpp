@@ -66,8 +66,7 @@ void cli::addCompare(CLI::App &app, Context &context) {
   CLI::App &command =
       addCommand(app, context,
                  {"compare", "says which rows of two reports, or of two builds, differ",
-                  "compare before.json after.json\n  kernelforge compare --live old/kernelforge "
-                  "new/kernelforge --suite smoke"},
+                  "compare --live old/kernelforge new/kernelforge --suite smoke"},
                  [options, &context] { return compare(*options, context); });
   command.add_option("A", options->a, "the report to compare with; with --live a program")
       ->required();

@@ -181,11 +181,11 @@ TEST(Matmul, SplitsOfK) {
     checkPlainProduct(ElementType::F32, {4, 16, 4096}, level, false, {{"splits", 64}});
     // Panels: the last one shorter, one split with nothing but it, unpacked rows.
     checkPlainProduct(ElementType::Q8_0, {30, 100, 320}, level, false,
-                      {{"splits", 3}, {"kc", 64}, {"mc", 6}});
+                      {{"splits", 3}, {"kc", 64}, {"mr", 6}, {"mc", 6}});
     checkPlainProduct(ElementType::F32, {7, 333, 129}, level, false,
-                      {{"splits", 2}, {"kc", 128}, {"mc", 6}});
+                      {{"splits", 2}, {"kc", 128}, {"mr", 6}, {"mc", 6}});
     checkPlainProduct(ElementType::F32, {7, 33, 129}, level, true,
-                      {{"splits", 4}, {"kc", 32}, {"mc", 6}, {"pack", 0}});
+                      {{"splits", 4}, {"kc", 32}, {"mr", 6}, {"mc", 6}, {"pack", 0}});
   }
 }
 

@@ -63,6 +63,8 @@ struct Limits {
       count += ceilDiv(n, nb);
     return count;
   }
+  /// Whether a row is multiplied with one group of columns at a time, where that is the usual.
+  bool readsOneStream() const { return quantized && perVector == 1; }
   int64_t widest() const { return *std::max_element(widths.begin(), widths.end()); }
   int64_t segments() const { return *std::max_element(groupCounts.begin(), groupCounts.end()); }
 };
@@ -156,11 +158,14 @@ struct RegisterTile {
 
 /// The register tiles worth considering. Panels: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1
 /// broadcast of 32 registers) and 8 x 48, where 64 columns do not share out evenly; 6 x 16 on AVX2
-/// (12, 2, 1 of 16); for few rows also those that fit them without waste. In registers: one row, with about 8 sums of 16 at once on AVX-512, 4 on
-/// AVX2.
+/// (12, 2, 1 of 16); for few rows also those that fit them without waste. In registers: one row. Of
+/// quantized weights on AVX-512 one group, so that a core reads one stream: several short ones keep
+/// the hardware's prefetcher from it. Otherwise about 8 sums of 16 at once on AVX-512, 4 on AVX2.
 SmallVector<RegisterTile> usualTiles(const Limits &limits, bool panel) {
   const bool wide = limits.perVector == 1;
   if (!panel) {
+    if (limits.readsOneStream())
+      return {{1, 1, 1.0}};
     const int64_t groups = std::max<int64_t>(1, (wide ? 8 : 4) / limits.chains);
     SmallVector<RegisterTile> tiles{{1, groups, 1.0}};
     if (wide && groups > 3)
@@ -173,6 +178,26 @@ SmallVector<RegisterTile> usualTiles(const Limits &limits, bool panel) {
   if (wide)
     tiles.push_back({8, 3, 1.02});
   return tiles;
+}
+
+/// Columns of a task worth considering, the usual first: about 64; of weights that are read as one
+/// stream more, as far as there are enough tasks for the threads.
+SmallVector<int64_t> usualColumnBlocks(const Limits &limits, const RegisterTile &tile, bool panel) {
+  if (tile.groups == 3)
+    return {48, 96};
+  if (panel || !limits.readsOneStream())
+    return {64, 128};
+  constexpr int64_t longest = 256, plenty = 8; // tasks of each thread
+  if (limits.widest() >= longest * plenty * limits.threads)
+    return {longest};
+  return {128, 96, 64, 48};
+}
+
+/// Weights that no L2 holds come from far: asking ahead for them gains some per cent.
+int64_t usualPrefetch(const Limits &limits, bool panel) {
+  constexpr double farBytes = 4 << 20;
+  const double bytes = limits.weightBytes * static_cast<double>(limits.widest());
+  return !panel && limits.readsOneStream() && bytes > farBytes ? 8 : 0;
 }
 
 /// Rows of a task worth considering: the usual ones, and those that share the rows out evenly.
@@ -210,10 +235,8 @@ KnobValues analyticKnobs(const Limits &limits, bool panel) {
   };
   for (const RegisterTile &candidate : usualTiles(limits, panel))
     for (int64_t rows : usualRowBlocks(limits, panel))
-      for (int64_t wanted : {1, 2}) {
-        const int64_t columns = candidate.groups == 3 ? 48 : 64;
-        consider(candidate, roundUp(wanted * columns, limits.columns), roundUp(rows, candidate.mr));
-      }
+      for (int64_t columns : usualColumnBlocks(limits, candidate, panel))
+        consider(candidate, roundUp(columns, limits.columns), roundUp(rows, candidate.mr));
   nb = std::min(nb, roundUp(limits.widest(), limits.columns));
 
   const int64_t kc = panel ? usualDepth(limits) : limits.depth;
@@ -235,7 +258,7 @@ KnobValues analyticKnobs(const Limits &limits, bool panel) {
           {"splits", splits},
           {"pack", panel && !limits.plainInput},
           {"order", 0},
-          {"prefetch", 0}};
+          {"prefetch", usualPrefetch(limits, panel)}};
 }
 
 /// Cycles that the busiest thread takes, by counting what bounds each loop: multiply-adds, loads,

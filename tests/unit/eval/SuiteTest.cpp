@@ -37,8 +37,8 @@ TEST(Suite, ListsStandForAllCombinations) {
                         {"name": "b", "family": "attention", "heads": 2, "head_dim": 4,
                          "rows": 1, "past": [0, 7]})");
   ASSERT_TRUE(suite) << suite.error().line();
-  EXPECT_THAT(names(*suite), ElementsAre("a/m1/f16", "a/m1/q8_0", "a/m2/f16", "a/m2/q8_0",
-                                         "b/past0", "b/past7"));
+  EXPECT_THAT(names(*suite),
+              ElementsAre("a/m1/f16", "a/m1/q8_0", "a/m2/f16", "a/m2/q8_0", "b/past0", "b/past7"));
   const auto &matmul = std::get<MatmulProblem>(suite->rows[3].problem);
   EXPECT_EQ(matmul.m, 2);
   EXPECT_EQ(matmul.weights, ElementType::Q8_0);
@@ -66,8 +66,7 @@ TEST(Suite, DefectsNameTheField) {
   EXPECT_THAT(why(R"({"name": "a", "family": "add", "rows": 1})"), HasSubstr("width"));
   EXPECT_THAT(why(R"({"name": "a", "family": "add", "rows": 1, "width": 1, "n": 2})"),
               HasSubstr("no such field"));
-  EXPECT_THAT(why(R"({"name": "a", "family": "add", "rows": [], "width": 1})"),
-              HasSubstr("empty"));
+  EXPECT_THAT(why(R"({"name": "a", "family": "add", "rows": [], "width": 1})"), HasSubstr("empty"));
   EXPECT_THAT(why(R"({"name": "a", "family": "rope", "rows": 1, "heads": 1, "head_dim": 7})"),
               HasSubstr("odd"));
   EXPECT_THAT(why(R"({"name": "a", "family": "block", "d_model": 48, "heads": 3, "d_ff": 64,

@@ -245,17 +245,19 @@ bool advance(std::vector<size_t> &pick, const std::vector<size_t> &lengths) {
 
 } // namespace
 
+Json kernelforge::problemJson(const MatmulProblem &p) {
+  return {{"m", p.m},
+          {"n", p.n},
+          {"k", p.k},
+          {"dtype", "f32"},
+          {"weights", info(p.weights).name},
+          {"transpose", p.transpose},
+          {"epilogue", epilogueText(p.epilogue)}};
+}
+
 Json SuiteRow::problemJson() const {
   struct Writer {
-    Json operator()(const MatmulProblem &p) const {
-      return {{"m", p.m},
-              {"n", p.n},
-              {"k", p.k},
-              {"dtype", "f32"},
-              {"weights", info(p.weights).name},
-              {"transpose", p.transpose},
-              {"epilogue", epilogueText(p.epilogue)}};
-    }
+    Json operator()(const MatmulProblem &p) const { return kernelforge::problemJson(p); }
     Json operator()(const AttentionProblem &p) const {
       return {{"rows", p.rows},        {"past", p.past},        {"heads", p.heads},
               {"kv_heads", p.kvHeads}, {"head_dim", p.headDim}, {"cache", info(p.cache).name}};

@@ -13,6 +13,9 @@
 
 namespace kernelforge {
 
+/// A matmul as a measurement row has it.
+Json problemJson(const MatmulProblem &problem);
+
 /// Attention of `rows` new rows of one sequence, of which `past` positions are cached, over the
 /// caches' past and the rows themselves, causal.
 struct AttentionProblem {

@@ -83,9 +83,12 @@ Status SuiteRounds::measureRound(int round) {
 }
 
 Status SuiteRounds::run() {
-  const auto keep = [this] { return options.checkpoint ? options.checkpoint() : Status(); };
+  const auto keep = [this] {
+    return options.checkpoint && isWhole() ? options.checkpoint() : Status();
+  };
   KF_CHECK(keep());
   KF_CHECK(prepareAll());
+  prepared = true;
   if (runner.options().timed) {
     if (before.is_null())
       before = anchorsNow();

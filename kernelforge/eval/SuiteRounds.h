@@ -43,6 +43,9 @@ public:
   /// leaves what was measured.
   Status run();
 
+  /// Whether a report of what there is now says all that is known: not while the rows of one that
+  /// was taken up are prepared.
+  bool isWhole() const { return prepared || roundsDone == 0; }
   bool isComplete() const { return complete; }
   int rounds() const { return roundsDone; }
   /// Rows that are wrong or did not compile.
@@ -68,6 +71,7 @@ private:
   std::map<std::string, std::vector<double>> anchorValues; ///< all that were measured, by name
   Json before, after, perRound = Json::array();
   int roundsDone = 0;
+  bool prepared = false;
   bool complete = false;
 };
 

@@ -207,7 +207,8 @@ Expected<int> SuiteRun::run() {
   progress.reset();
   if (!status) {
     if (status.error().kind == ErrorKind::Interrupted) {
-      KF_CHECK(write(report->toJson(*rounds)));
+      if (rounds->isWhole())
+        KF_CHECK(write(report->toJson(*rounds)));
       Error error = status.error();
       error.where = command.out;
       error.why = fmt::format("{} of {} rounds were measured", rounds->rounds(), command.rounds);

@@ -1,6 +1,7 @@
 #include "MatmulRows.h"
 
 #include "kernelforge/compiler/RecordKeys.h"
+#include "kernelforge/eval/Suite.h"
 #include "kernelforge/measure/AccuracyJson.h"
 #include "kernelforge/records/Choice.h"
 
@@ -63,16 +64,6 @@ void cli::compareWithVendors(std::vector<MatmulMeasurement> &measured) {
 
 static Json ceilingsJson(const KernelCeilings &c) {
   return {{"fma_gflops", c.fma / 1e9}, {"read_gb_per_s", c.read / 1e9}};
-}
-
-static Json problemJson(const MatmulProblem &p) {
-  return {{"m", p.m},
-          {"n", p.n},
-          {"k", p.k},
-          {"dtype", "f32"},
-          {"weights", info(p.weights).name},
-          {"transpose", p.transpose},
-          {"epilogue", epilogueText(p.epilogue)}};
 }
 
 Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {

@@ -204,6 +204,7 @@ Record Measurement::newRecord() const {
   record.key = problem.key();
   record.name = problem.name();
   record.baseline = baselineText();
+  record.mode = mode();
   record.inputs = "uniform[-1,1)";
   return record;
 }

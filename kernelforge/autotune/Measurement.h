@@ -24,6 +24,9 @@ public:
   /// A compiled candidate's code hash without running it; nothing where it does not compile.
   std::optional<std::string> codeHash(const KnobValues &schedule);
 
+  /// Record::mode of its records: "streamed" where weights come from as far as in a model.
+  std::string mode() const { return problem.options().streamBytes > 0 ? "streamed" : "warm"; }
+
   const KnobValues &baseline() const { return baselineKnobs; }
   std::string baselineText() const; ///< as records name it
 

@@ -221,6 +221,10 @@ Expected<TuneResult> Search::run() {
   if (Status status = loadRecords(); !status)
     spdlog::warn("{}", status.error().line());
   KF_TRY(measurement, Measurement::create(problem, options));
+  // What was measured under other conditions is no candidate of this search.
+  const auto isOther = [&](const Record &record) { return record.mode != measurement->mode(); };
+  std::erase_if(known, isOther);
+  std::erase_if(others, isOther);
   StrategyOptions strategyOptions;
   strategyOptions.seed = options.seed;
   strategyOptions.startFromAnalytic = !options.start;

@@ -8,6 +8,7 @@
 #include "kernelforge/measure/Accuracy.h"
 #include "kernelforge/support/ChildProcess.h"
 #include "kernelforge/support/ElementType.h"
+#include "kernelforge/support/PageMemory.h"
 
 #include <algorithm>
 #include <chrono>
@@ -30,6 +31,9 @@ using Clock = std::chrono::steady_clock;
 /// is longer.
 constexpr int spinMilliseconds = 5, settleMilliseconds = 30;
 
+/// Copies of what a call reads at most.
+constexpr uint64_t mostTurns = 4096;
+
 double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -39,7 +43,9 @@ struct Tensor {
   uint64_t offset = 0;   ///< in the shared data
   uint64_t rowMajor = 0; ///< the same as it lies in a file
   uint64_t bytes = 0;
-  bool written = false; ///< a cache: copied before each run
+  uint64_t rowMajorBytes = 0;
+  bool streamed = false; ///< a weight or cache: timed calls take turns on copies of it
+  bool written = false;  ///< a cache: copied before each run
 };
 
 /// What an output must be.
@@ -102,10 +108,12 @@ private:
     KF_TRY(verifying, createCpuBackend({json["threads"].get<int>(), true}));
     threads = json["threads"];
     sizes = json["sizes"].get<std::vector<int64_t>>();
+    streamBytes = json["stream_bytes"];
     for (const Json &described : json["sets"]) {
       DataSet set;
       for (const Json &a : described["arguments"])
-        set.arguments.push_back({a["offset"], a["row_major"], a["bytes"], a["written"]});
+        set.arguments.push_back({a["offset"], a["row_major"], a["bytes"], a["row_major_bytes"],
+                                 a["streamed"], a["written"]});
       set.results = described["results"].get<std::vector<uint64_t>>();
       for (const Json &o : described["outputs"])
         set.outputs.push_back({o["argument"], o["result"],
@@ -155,6 +163,45 @@ private:
       run.resultPointers.push_back(run.results.back().data());
     }
     return {};
+  }
+
+  /// The arguments of timed calls, which take turns on them; the first are those of the run itself.
+  struct Turns {
+    std::vector<std::vector<void *>> arguments;
+    std::vector<PageMemory> copies;
+  };
+
+  /// As many copies of what is streamed as make `streamBytes` together.
+  Expected<Turns> makeTurns(const DataSet &set, const Run &run, bool rowMajor) const {
+    Turns turns;
+    turns.arguments.push_back(rowMajor ? run.rowMajor : run.arguments);
+    const auto bytesOf = [&](const Tensor &tensor) {
+      return rowMajor ? tensor.rowMajorBytes : tensor.bytes;
+    };
+    uint64_t each = 0;
+    for (const Tensor &tensor : set.arguments)
+      each += tensor.streamed ? bytesOf(tensor) : 0;
+    const uint64_t count = each == 0 ? 1 : (static_cast<uint64_t>(streamBytes) + each - 1) / each;
+    for (uint64_t copy = 1; copy < std::min(count, mostTurns); ++copy) {
+      std::vector<void *> arguments = turns.arguments.front();
+      for (size_t i = 0; i < arguments.size(); ++i) {
+        if (!set.arguments[i].streamed)
+          continue;
+        KF_TRY(PageMemory memory, PageMemory::allocate(bytesOf(set.arguments[i])));
+        std::memcpy(memory.data(), arguments[i], memory.size());
+        arguments[i] = memory.data();
+        turns.copies.push_back(std::move(memory));
+      }
+      turns.arguments.push_back(std::move(arguments));
+    }
+    return turns;
+  }
+
+  /// Runs a candidate once, on the arguments whose turn it is.
+  Status runTimed(const Candidate &candidate) {
+    const Turns &turns = timedTurns.at(candidate.library);
+    const std::vector<void *> &arguments = turns.arguments[turn++ % turns.arguments.size()];
+    return candidate.timed->run({sizes, arguments, timedRun->resultPointers});
   }
 
   Bindings bindingsOf(const Candidate &candidate, const Run &run) const {
@@ -238,6 +285,10 @@ private:
       timedRun.emplace();
       KF_CHECK(prepare(set, *timedRun));
     }
+    for (int slot : slots)
+      if (const bool library = candidates.at(slot).library; !timedTurns.contains(library)) {
+        KF_TRY(timedTurns[library], makeTurns(set, *timedRun, library));
+      }
     // Threads that wait for more work spin on the cores that another's threads need next.
     const bool settle = threads > 1 && std::ranges::any_of(slots, [&](int slot) {
                           return candidates.at(slot).library;
@@ -247,16 +298,15 @@ private:
       shortly.emplace(spinMilliseconds);
     std::vector<int64_t> batches;
     for (int slot : slots) { // warm up, and see how many calls make a sample
-      Executable &executable = *candidates.at(slot).timed;
-      const Bindings bindings = bindingsOf(candidates.at(slot), *timedRun);
+      const Candidate &candidate = candidates.at(slot);
       pauseWhere(settle);
-      KF_CHECK(executable.run(bindings));
+      KF_CHECK(runTimed(candidate));
       auto start = Clock::now();
       double each = HUGE_VAL; // the least: others on the machine must not make a sample shorter
       for (int calls = 0; calls < 3 || (calls < 1000 && secondsSince(start) < sampleSeconds / 4);
            ++calls) {
         auto begin = Clock::now();
-        KF_CHECK(executable.run(bindings));
+        KF_CHECK(runTimed(candidate));
         each = std::min(each, secondsSince(begin));
       }
       each = std::max(each, 1e-8);
@@ -266,14 +316,13 @@ private:
     for (int round = 0; round < rounds; ++round)
       for (size_t i = 0; i < slots.size(); ++i) {
         const size_t which = (i + static_cast<size_t>(round)) % slots.size();
-        Executable &executable = *candidates.at(slots[which]).timed;
-        const Bindings bindings = bindingsOf(candidates.at(slots[which]), *timedRun);
+        const Candidate &candidate = candidates.at(slots[which]);
         pauseWhere(settle);
         if (settle) // its threads are awake then
-          KF_CHECK(executable.run(bindings));
+          KF_CHECK(runTimed(candidate));
         auto start = Clock::now();
         for (int64_t call = 0; call < batches[which]; ++call)
-          KF_CHECK(executable.run(bindings));
+          KF_CHECK(runTimed(candidate));
         samples[which].push_back(secondsSince(start) * 1e9 / double(batches[which]));
       }
     answer = {{"samples_ns", samples}};
@@ -293,6 +342,9 @@ private:
   std::vector<DataSet> sets;
   std::map<int, Candidate> candidates; ///< by slot
   std::optional<Run> timedRun;
+  std::map<bool, Turns> timedTurns; ///< by whether of a library
+  uint64_t turn = 0;
+  int64_t streamBytes = 0;
 };
 
 } // namespace

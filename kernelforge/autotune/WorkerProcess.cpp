@@ -21,6 +21,11 @@ using namespace kernelforge;
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
+/// Whether an argument is read from far in a model: a weight, or a cache that is only read.
+static bool isStreamed(const FunctionArgument &argument, const ProblemData &set, size_t index) {
+  return !argument.written && (argument.isCache() || set.packed[index].size() > 0);
+}
+
 Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
   uint64_t total = 0;
   for (const ProblemData &set : problem.data()) {
@@ -43,6 +48,7 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
   const FunctionSignature &signature = problem.signature();
   result.json = {{"command", "problem"},
                  {"threads", problem.options().threads},
+                 {"stream_bytes", problem.options().streamBytes},
                  {"sizes", problem.data().front().data.sizeList(signature)}};
   for (const ProblemData &set : problem.data()) {
     Json described = {
@@ -55,6 +61,8 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
       described["arguments"].push_back({{"offset", offset},
                                         {"row_major", both ? place(set.rowMajor(i)) : offset},
                                         {"bytes", bytes.size()},
+                                        {"row_major_bytes", set.rowMajor(i).size()},
+                                        {"streamed", isStreamed(signature.arguments[i], set, i)},
                                         {"written", signature.arguments[i].written}});
     }
     for (const TensorData &output : set.data.results)

@@ -133,7 +133,10 @@ std::string KernelProblem::text() const {
 }
 
 std::string KernelProblem::runText() const {
-  return Json({{"sizes", sizes()}, {"past", settings.past}, {"seed", settings.seed}}).dump();
+  Json json = {{"sizes", sizes()}, {"past", settings.past}, {"seed", settings.seed}};
+  if (settings.streamBytes > 0)
+    json["stream_bytes"] = settings.streamBytes;
+  return json.dump();
 }
 
 Expected<ProblemOptions> kernelforge::problemOptionsFrom(std::string_view runText,
@@ -143,6 +146,8 @@ Expected<ProblemOptions> kernelforge::problemOptionsFrom(std::string_view runTex
   KF_TRY(options.past, document.root().integer("past", 0, int64_t(1) << 30));
   KF_TRY(int64_t seed, document.root().integer("seed", 0, INT64_MAX));
   options.seed = static_cast<uint64_t>(seed);
+  KF_TRY(options.streamBytes,
+         document.root().integerOr("stream_bytes", 0, int64_t(1) << 40, options.streamBytes));
   KF_TRY(JsonView sizes, document.root().object("sizes"));
   KF_TRY(auto members, sizes.members());
   for (const auto &[name, value] : members) {

@@ -34,6 +34,11 @@ struct ProblemOptions {
   int64_t past = 0;  ///< positions in the caches before the rows of the run
   int dataSets = 2;  ///< independent inputs; 0: it is compiled only, and has no sizes nor costs
   uint64_t seed = 0; ///< of the inputs
+
+  /// Bytes that other kernels of a model read between two runs of this one: whoever times it lets
+  /// calls take turns on as many copies of its weights and caches, so that they come from as far as
+  /// in the model. 0: all calls read the same, which then lies in the nearest cache that holds it.
+  int64_t streamBytes = 0;
 };
 
 /// A kernel of some module as a problem of its own. The module may go; its context must stay.
@@ -89,7 +94,7 @@ private:
   std::vector<ProblemData> sets;
 };
 
-/// The options that runText() says: sizes, past, seed. Target and threads are the caller's.
+/// The options that runText() says: sizes, past, seed, streamed bytes. Target and threads are the caller's.
 Expected<ProblemOptions> problemOptionsFrom(std::string_view runText, ProblemOptions options);
 
 /// What a kernel computes, as the JSON object that records are keyed by and compared by for

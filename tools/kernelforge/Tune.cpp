@@ -9,6 +9,7 @@
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/Paths.h"
 
@@ -61,10 +62,30 @@ static Expected<ProblemOptions> problemOptions(const TuneCommand &command, const
   return options;
 }
 
+/// Bytes of weights that one pass of the module reads, as far as they matter for where they come
+/// from; 0 where a single kernel is tuned, whose weights stay where they are.
+static int64_t streamedBytes(ModuleOp module) {
+  int64_t most = 0, launches = 0;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    int64_t bytes = 0;
+    for (Type type : function.getArgumentTypes()) {
+      auto tensor = dyn_cast<RankedTensorType>(type);
+      if (tensor && tensor.hasStaticShape() && tensor.getRank() == 2)
+        bytes += tensor.getDimSize(0) *
+                 static_cast<int64_t>(
+                     rowBytes(*elementTypeOf(tensor), tensor.getDimSize(1)).value_or(0));
+    }
+    most = std::max(most, bytes);
+    function.walk([&](LaunchOp) { ++launches; });
+  }
+  return launches > 1 ? std::min(most, uncachedBytes()) : 0;
+}
+
 /// The kernels of `module` that are launched by a function; the more often, the earlier.
 static Expected<std::vector<Target>> kernelsOf(ModuleOp module, const TuneCommand &command,
                                                const Context &context) {
   std::vector<Target> targets;
+  const int64_t streamed = streamedBytes(module);
   for (auto kernel : module.getOps<KernelOp>()) {
     int calls = 0;
     bool decode = false;
@@ -77,6 +98,7 @@ static Expected<std::vector<Target>> kernelsOf(ModuleOp module, const TuneComman
     if (calls == 0 || (!command.kernel.empty() && kernel.getSymName() != command.kernel))
       continue;
     KF_TRY(ProblemOptions options, problemOptions(command, context, decode));
+    options.streamBytes = streamed;
     Target target;
     KF_TRY(target.problem, KernelProblem::create(kernel, options));
     const double seconds =

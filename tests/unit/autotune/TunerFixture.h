@@ -79,7 +79,8 @@ protected:
   using DialectRegistry = mlir::DialectRegistry;
 
   /// A matmul by itself.
-  std::unique_ptr<KernelProblem> problemOf(int64_t m, int64_t n, int64_t k) {
+  std::unique_ptr<KernelProblem> problemOf(int64_t m, int64_t n, int64_t k,
+                                           int64_t streamBytes = 0) {
     CpuTarget target = parseTarget("native", "").value();
     auto module = buildMatmulModule(context.get(), {m, n, k});
     EXPECT_TRUE(module) << module.error().line();
@@ -87,6 +88,7 @@ protected:
     EXPECT_TRUE(fused) << fused.error().line();
     ProblemOptions problemOptions;
     problemOptions.target = target;
+    problemOptions.streamBytes = streamBytes;
     auto kernel = *(*module)->getOps<transformer::KernelOp>().begin();
     auto created = KernelProblem::create(kernel, problemOptions);
     EXPECT_TRUE(created) << created.error().line();

@@ -106,6 +106,39 @@ TEST_F(Tuner, AnInterruptDuringTheFinaleIsOne) {
   EXPECT_EQ(records().size(), kept + finalists) << "and only once";
 }
 
+TEST_F(Tuner, WhereWeightsComeFromIsAConditionOfItsOwn) {
+  const RecordStore store(folder);
+  options.strategy = "random";
+  options.otherVariants = true;
+  make(1, 64, 96);
+  auto near = tuneKernel(*problem, store, options);
+  ASSERT_TRUE(near) << near.error().line();
+  // The same kernel with weights that come from far, on 42 copies: nothing known is of use.
+  problem = problemOf(1, 64, 96, 1 << 20);
+  auto far = tuneKernel(*problem, store, options);
+  ASSERT_TRUE(far) << far.error().line();
+  EXPECT_EQ(far->failed, 0);
+  EXPECT_GT(far->measured, 0);
+  auto again = tuneKernel(*problem, store, options);
+  ASSERT_TRUE(again) << again.error().line();
+  EXPECT_EQ(again->measured, 0);
+
+  auto log = store.load();
+  ASSERT_TRUE(log);
+  int streamed = 0;
+  for (const Record &record : log->records) {
+    EXPECT_TRUE(record.mode == "warm" || record.mode == "streamed") << record.mode;
+    if (record.mode != "streamed" || record.variant != "generated")
+      continue;
+    ++streamed;
+    // It is replayed as it was measured.
+    auto run = problemOptionsFrom(record.run, {});
+    ASSERT_TRUE(run) << run.error().line();
+    EXPECT_EQ(run->streamBytes, 1 << 20);
+  }
+  EXPECT_GT(streamed, 0);
+}
+
 TEST_F(Tuner, OtherVariantsAreMeasuredOnce) {
   make(5, 40, 64);
   options.trials = 2;

@@ -94,7 +94,8 @@ private:
   std::vector<ProblemData> sets;
 };
 
-/// The options that runText() says: sizes, past, seed, streamed bytes. Target and threads are the caller's.
+/// The options that runText() says: sizes, past, seed, streamed bytes. Target and threads are the
+/// caller's.
 Expected<ProblemOptions> problemOptionsFrom(std::string_view runText, ProblemOptions options);
 
 /// What a kernel computes, as the JSON object that records are keyed by and compared by for

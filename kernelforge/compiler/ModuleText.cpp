@@ -9,8 +9,8 @@
 using namespace mlir;
 using namespace kernelforge;
 
-Expected<OwningOpRef<ModuleOp>> kernelforge::parseModuleText(MLIRContext *context, const std::string &text,
-                                                     std::string where) {
+Expected<OwningOpRef<ModuleOp>>
+kernelforge::parseModuleText(MLIRContext *context, const std::string &text, std::string where) {
   std::string why;
   ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
     if (diagnostic.getSeverity() != DiagnosticSeverity::Error || !why.empty())

@@ -199,12 +199,11 @@ Expected<Decision> Planner::decideGenerated(KernelOp kernel) {
           return Decision{kernel, "record",
                           "won in the record of key " + key.id() + ratioText(*record),
                           std::move(*schedule)};
-    if (const std::optional<Choice> near = recorded.nearestGenerated(keys.front()))
-      if (std::optional<KnobValues> schedule = legalSchedule(near->record, space))
-        return Decision{kernel, "transferred",
-                        "won for the nearest problem, key " + near->record.key.id() +
-                            ratioText(near->record),
-                        std::move(*schedule)};
+    auto legal = [&](const Record &record) { return legalSchedule(record, space).has_value(); };
+    if (const std::optional<Record> near = recorded.nearestGenerated(keys.front(), legal))
+      return Decision{kernel, "transferred",
+                      "won for the nearest problem, key " + near->key.id() + ratioText(*near),
+                      std::move(*legalSchedule(*near, space))};
   }
   return Decision{kernel, "analytic", "no record fits", space.analytic};
 }

@@ -15,7 +15,7 @@ namespace kernelforge {
 ///   pinned       it is there already: kept, and knobs that it leaves open get analytic values; a
 ///                variant that cannot run here is an error;
 ///   record       the winner of the records of this kernel, processor, thread count and LLVM;
-///   transferred  the winner of the nearest problem of the same kind, where it is legal here;
+///   transferred  the winner of the nearest problem of the same kind, whose schedule is legal here;
 ///   analytic     the code generator's default for this target and thread count.
 /// Without `records`, or where they cannot be read (a warning), there are no records.
 ///

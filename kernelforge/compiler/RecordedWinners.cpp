@@ -36,12 +36,14 @@ RecordedWinners::find(const RecordKey &key, const std::function<bool(const Recor
   return std::nullopt;
 }
 
-std::optional<Choice> RecordedWinners::nearestGenerated(const RecordKey &key) {
+std::optional<Record>
+RecordedWinners::nearestGenerated(const RecordKey &key,
+                                  const std::function<bool(const Record &)> &admits) {
   if (empty())
     return std::nullopt;
   if (generated.empty())
     generated = table.records("generated");
-  return nearest(generated, key);
+  return nearest(generated, key, admits);
 }
 
 bool kernelforge::canRun(const Record &record, const MatmulRegistry &variants,

@@ -31,8 +31,9 @@ public:
     return table.find(key, variant);
   }
 
-  /// The winner of the nearest problem, among records of generated code.
-  std::optional<Choice> nearestGenerated(const RecordKey &key);
+  /// The winner of the nearest problem with one that is admitted, among records of generated code.
+  std::optional<Record> nearestGenerated(const RecordKey &key,
+                                         const std::function<bool(const Record &)> &admits);
 
 private:
   std::optional<RecordStore> store;

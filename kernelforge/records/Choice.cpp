@@ -178,7 +178,7 @@ std::optional<Choice> chooseAmong(std::span<const Record *const> records,
   else
     reason += fmt::format("; {} of {} candidates are within noise of the best ({:.3f}): {}",
                           ranked.size(), all, best.median, why);
-  return Choice{*winner->first->newest, ratio, std::move(reason), false};
+  return Choice{*winner->first->newest, ratio, std::move(reason)};
 }
 
 /// Adds |log2| of the ratios of all positive numbers that both have to `sum`; whether the two
@@ -286,19 +286,14 @@ std::vector<NearKernel> kernelsNear(std::span<const Record> records, const Recor
   return near;
 }
 
-std::optional<Choice> nearest(std::span<const Record> records, const RecordKey &key,
-                              const ChoiceOptions &options) {
-  for (const NearKernel &kernel : kernelsNear(records, key)) {
+std::optional<Record> nearest(std::span<const Record> winners, const RecordKey &key,
+                              const std::function<bool(const Record &)> &admits) {
+  for (const NearKernel &kernel : kernelsNear(winners, key)) {
     if (!kernel.comparable)
       break;
-    std::optional<Choice> choice = chooseAmong(kernel.records, options);
-    if (!choice)
-      continue;
-    choice->transferred = true;
-    choice->reason =
-        fmt::format("transferred from {} (distance {:.2f}): {}",
-                    kernel.records.front()->key.problem, kernel.distance, choice->reason);
-    return choice;
+    for (const Record *record : kernel.records)
+      if (!admits || admits(*record))
+        return *record;
   }
   return std::nullopt;
 }

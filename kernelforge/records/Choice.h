@@ -40,7 +40,6 @@ struct Choice {
   Record record; ///< the newest of the winner's records
   Ratio ratio;   ///< of all its rounds together
   std::string reason;
-  bool transferred = false; ///< it won for another problem: legal here or not, and not measured
 };
 
 /// The winner among the records of one key; nothing where none qualifies.
@@ -80,11 +79,11 @@ struct NearKernel {
 /// with comparable problems first, then the nearest, then by problem text and kernel hash.
 std::vector<NearKernel> kernelsNear(std::span<const Record> records, const RecordKey &key);
 
-/// Transfer between shapes: the winner of the nearest problem among the records whose key differs
-/// from `key` in nothing but kernel and problem. Of equally near ones the smaller problem text,
-/// then kernel hash, is taken; a problem without winner is passed over. Nothing where none is
-/// comparable. The winner's schedule need not be legal for `key`: check it as one from a user.
-std::optional<Choice> nearest(std::span<const Record> records, const RecordKey &key,
-                              const ChoiceOptions &options = {});
+/// Transfer between shapes: the nearest problem's record of `winners` (one of each key, not chosen
+/// among again) whose key differs from `key` in nothing but kernel and problem and which `admits`
+/// takes (empty: all); of equally near ones the smaller problem text, then kernel hash. Nothing where
+/// none is comparable. A winner's schedule need not be legal for `key`: check it as one from a user.
+std::optional<Record> nearest(std::span<const Record> winners, const RecordKey &key,
+                              const std::function<bool(const Record &)> &admits = {});
 
 } // namespace kernelforge

@@ -28,10 +28,12 @@ Record measured(const std::string &schedule, const std::vector<double> &ratios) 
   return record;
 }
 
+std::string nameOf(const std::optional<Record> &record) {
+  return record ? Json::parse(record->schedule)["name"].get<std::string>() : "none";
+}
+
 std::string nameOf(const std::optional<Choice> &choice) {
-  if (!choice)
-    return "none";
-  return Json::parse(choice->record.schedule)["name"].get<std::string>();
+  return nameOf(choice ? std::optional(choice->record) : std::nullopt);
 }
 
 std::string winner(const std::vector<Record> &records, const ChoiceOptions &options = {}) {
@@ -70,7 +72,6 @@ TEST(Choice, TakesTheLeastRatioNotTheLeastTime) {
   EXPECT_EQ(nameOf(choice), "b");
   EXPECT_THAT(choice->reason, HasSubstr("0.600 of the time of blocked (warm)"));
   EXPECT_THAT(choice->reason, HasSubstr("best of 2 candidates"));
-  EXPECT_FALSE(choice->transferred);
 }
 
 TEST(Choice, OnlyWhatIsOkAndRightQualifies) {
@@ -240,19 +241,20 @@ Record shaped(const std::string &name, int m, const std::string &type = "f32") {
 TEST(Transfer, TakesTheWinnerOfTheNearestProblem) {
   const RecordKey key = shaped("here", 100).key;
   Record near = shaped("near", 128), far = shaped("far", 8), other = shaped("other", 100, "f16");
-  std::optional<Choice> choice = nearest(std::vector{far, other, near}, key);
-  EXPECT_EQ(nameOf(choice), "near");
-  EXPECT_TRUE(choice->transferred);
-  EXPECT_THAT(choice->reason, HasSubstr(R"(transferred from {"m":128,"type":"f32"})"));
-  // A problem without winner is passed over.
-  near.status = RecordStatus::Crash;
-  EXPECT_EQ(nameOf(nearest(std::vector{far, other, near}, key)), "far");
-  // The best of the near problem, not its first.
-  near = shaped("near", 128);
-  Record better = near;
-  better.schedule = R"({"name":"better"})";
-  better.samplesNs[0] /= 2;
-  EXPECT_EQ(nameOf(nearest(std::vector{near, better, far}, key)), "better");
+  const std::vector winners{far, other, near};
+  EXPECT_EQ(nameOf(nearest(winners, key)), "near");
+  auto notNear = [](const Record &record) { return record.key.kernelHash != "kernel near"; };
+  EXPECT_EQ(nameOf(nearest(winners, key, notNear)), "far");
+  EXPECT_FALSE(nearest(winners, key, [](const Record &) { return false; }));
+}
+
+TEST(Transfer, DoesNotChooseAgain) {
+  // A winner over all its rounds, of which this newest record alone would lose.
+  Record near = shaped("near", 128);
+  for (double &sample : near.samplesNs)
+    sample *= 4;
+  EXPECT_EQ(nameOf(choose(std::vector{near})), "none");
+  EXPECT_EQ(nameOf(nearest(std::vector{near}, shaped("here", 100).key)), "near");
 }
 
 TEST(Transfer, OrdersKernelsByDistanceThoseThatCannotBeComparedLast) {

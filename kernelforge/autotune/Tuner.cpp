@@ -267,7 +267,7 @@ Expected<TuneResult> Search::run() {
   std::optional<Choice> choice = winner();
   if (!choice) // no measurement was calm enough to compare by, or those that were are slower
     choice = Choice{baseline, Ratio{1, 0, 0},
-                    "nothing was shown to be faster than the default, which stays", false};
+                    "nothing was shown to be faster than the default, which stays"};
   result.choice = std::move(*choice);
   return result;
 }

@@ -274,12 +274,12 @@ Plan LiveComparison::decideSame(const std::map<std::string, RowSamples> &samples
     row.verdict = judge(*row.interval, 1, options.threshold, options.alpha);
     row.why = reasonFor(row.verdict, *row.interval, 1, options.threshold);
     if (row.verdict != Verdict::Same) {
-      const size_t most = static_cast<size_t>(std::max(options.moreRounds, options.rounds));
+      const auto least = static_cast<size_t>(options.moreRounds);
+      const size_t most = std::max(least, static_cast<size_t>(options.mostRounds));
       const std::optional<size_t> needed =
           samplesNeeded(*row.interval, *row.ratio, row.samples, options.threshold);
       suspects[name] =
-          static_cast<int>(std::clamp(moreForPower * std::min(needed.value_or(most), most),
-                                      static_cast<size_t>(options.rounds), most));
+          static_cast<int>(std::clamp(moreForPower * std::min(needed.value_or(most), most), least, most));
     }
     comparison.rows.push_back(std::move(row));
   }
@@ -325,7 +325,7 @@ Expected<Comparison> LiveComparison::run() {
     all[name] = options.rounds;
   KF_TRY(auto first, measure(all, options.restarts, std::move(workers)));
   const Plan suspects = decideSame(first);
-  KF_TRY(auto second, measure(suspects, 2 * options.restarts, std::nullopt));
+  KF_TRY(auto second, measure(suspects, 3 * options.restarts, std::nullopt));
   decideSuspects(first, second);
   conclude(comparison);
   return std::move(comparison);

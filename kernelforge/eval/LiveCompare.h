@@ -14,9 +14,10 @@ struct LiveOptions {
   int threads = 1;
   uint64_t seed = 0;    ///< of inputs, orders and intervals
   int rounds = 25;      ///< of all rows
-  int moreRounds = 100; ///< of a suspect row at most, at least as many as `rounds`
+  int moreRounds = 100; ///< of a suspect row at least
+  int mostRounds = 400; ///< and at most
   int restarts = 4;     ///< pairs of processes, one after the other, that rounds are spread over;
-                        ///< twice as many for suspects
+                        ///< three times as many for suspects
   double threshold = 0.03;
   double alpha = 0.05;
   double batchSeconds = 0.01;
@@ -34,7 +35,7 @@ struct LiveOptions {
 ///
 /// Two processes of the same program differ, too: in how memory is placed, for as long as they
 /// live. So the rounds are spread over several pairs of processes, and the interval is drawn by
-/// pairs, then by rounds within them (groupedMedianInterval). p is of Wilcoxon's test on the
+/// pairs (groupedMedianInterval). p is of Wilcoxon's test on the
 /// logarithms of all ratios.
 ///
 /// Adding rounds until a test finds something finds something sooner or later. Therefore two

@@ -53,16 +53,34 @@ Interval kernelforge::medianInterval(std::span<const double> values,
   });
 }
 
+/// Groups from which on they are drawn whole.
+static constexpr size_t manyGroups = 8;
+
 Interval kernelforge::groupedMedianInterval(std::span<const std::vector<double>> groups,
                                             const BootstrapOptions &options) {
   Draws draws(options.seed);
   std::vector<double> scratch;
-  return percentiles(options, [&] {
+  const bool whole = groups.size() >= manyGroups;
+  Interval interval = percentiles(options, [&] {
     scratch.clear();
-    for (size_t i = 0; i < groups.size(); ++i)
-      resample(groups[draws.below(groups.size())], draws, scratch);
+    for (size_t i = 0; i < groups.size(); ++i) {
+      const std::vector<double> &group = groups[draws.below(groups.size())];
+      if (whole)
+        scratch.insert(scratch.end(), group.begin(), group.end());
+      else
+        resample(group, draws, scratch);
+    }
     return median(scratch);
   });
+  if (!whole)
+    return interval;
+  scratch.clear();
+  for (const std::vector<double> &group : groups)
+    scratch.insert(scratch.end(), group.begin(), group.end());
+  const double middle = median(scratch), count = static_cast<double>(groups.size());
+  const double scale = std::sqrt(count / (count - 1));
+  return {middle * std::pow(interval.low / middle, scale),
+          middle * std::pow(interval.high / middle, scale)};
 }
 
 Interval kernelforge::medianRatioInterval(std::span<const double> a, std::span<const double> b,

@@ -95,7 +95,7 @@ void cli::addCompare(CLI::App &app, Context &context) {
           ->capture_default_str(),
       command
           .add_option("--restarts", own.restarts,
-                      "pairs of processes that rounds are spread over; twice as many for suspects")
+                      "pairs of processes that rounds are spread over; three times as many for suspects")
           ->check(CLI::Range(1, 100))
           ->capture_default_str(),
   };

@@ -104,7 +104,7 @@ TEST_F(LiveCompare, FindsWhatChanged) {
   EXPECT_EQ(slower.rows[0].verdict, Verdict::Regressed) << slower.rows[0].why;
   EXPECT_NEAR(*slower.rows[0].ratio, 1.05, 0.01);
   EXPECT_EQ(slower.rows[1].verdict, Verdict::Same);
-  EXPECT_EQ(startsOf(old), 4 + 8); // confirmed by new processes
+  EXPECT_EQ(startsOf(old), 4 + 12); // confirmed by new processes
   const Comparison faster = compared(old, program("fast", {{"rows", rowsWith(0.9)}}));
   EXPECT_EQ(faster.verdict, Verdict::Improved);
   EXPECT_NEAR(*faster.geomeanRatio, std::pow(0.9, 1.0 / 6), 0.005);
@@ -114,15 +114,15 @@ TEST_F(LiveCompare, NoiseGetsMoreRoundsAndNoVerdict) {
   const std::string old = program("old", {{"rows", rowsWith(1, 0.3)}});
   const Comparison c = compared(old, program("new", {{"rows", rowsWith(1, 0.3)}}));
   EXPECT_EQ(c.verdict, Verdict::Inconclusive);
-  EXPECT_EQ(c.rows[0].samples, 100u); // those of the second stage alone
+  EXPECT_EQ(c.rows[0].samples, 400u); // those of the second stage alone
   ASSERT_TRUE(c.rows[0].samplesNeeded);
-  EXPECT_GT(*c.rows[0].samplesNeeded, 100u);
+  EXPECT_GT(*c.rows[0].samplesNeeded, 400u);
 }
 
 TEST_F(LiveCompare, FalseChangesWhereProcessesDiffer) {
   // Processes of one program differ by 1.5 %, samples by 3 %.
   options.rounds = 12;
-  options.moreRounds = 40;
+  options.moreRounds = options.mostRounds = 40;
   int wrong = 0, found = 0;
   for (seed = 0; seed < 20; ++seed) {
     const std::string a = program("old", {{"rows", rowsWith(1, 0.03, 0.015)}});
@@ -137,7 +137,7 @@ TEST_F(LiveCompare, FalseChangesWhereProcessesDiffer) {
 
 TEST_F(LiveCompare, StagesThatDisagreeDecideNothing) {
   Json now = rowsWith(1);
-  now[0]["starts"] = {0.9, 0.9, 0.9, 0.9, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1};
+  now[0]["starts"] = {0.9, 0.9, 0.9, 0.9, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1};
   const Comparison c =
       compared(program("old", {{"rows", rowsWith(1)}}), program("new", {{"rows", now}}));
   EXPECT_EQ(c.rows[0].verdict, Verdict::Inconclusive);

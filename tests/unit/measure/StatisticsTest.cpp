@@ -164,11 +164,11 @@ TEST(Statistics, IntervalsHoldTheTruth) {
     return medianRatioInterval(normal.times(11, 100, 0.02), normal.times(11, 110, 0.02), quick);
   });
   EXPECT_GT(unpaired, 0.91);
-  // Groups that do not differ: conservative. That differ as much as their values: few of them.
-  auto grouped = [&](double between) {
+  // Few groups that do not differ: conservative. That differ as much as their values: few of them.
+  auto grouped = [&](size_t count, double between) {
     return coverage(1, [&](uint64_t run) {
       quick.seed = run;
-      std::vector<std::vector<double>> groups(4);
+      std::vector<std::vector<double>> groups(count);
       for (std::vector<double> &group : groups) {
         const double shift = between * normal.next();
         for (int i = 0; i < 7; ++i)
@@ -177,8 +177,12 @@ TEST(Statistics, IntervalsHoldTheTruth) {
       return groupedMedianInterval(groups, quick);
     });
   };
-  EXPECT_GT(grouped(0), 0.95);
-  EXPECT_GT(grouped(0.01), 0.83);
+  EXPECT_GT(grouped(4, 0), 0.95);
+  EXPECT_GT(grouped(4, 0.01), 0.83);
+  for (double between : {0.0, 0.01}) {
+    EXPECT_GT(grouped(12, between), 0.90) << between;
+    EXPECT_LT(grouped(12, between), 0.985) << between;
+  }
 }
 
 TEST(Statistics, IntervalIsRepeatable) {

@@ -48,6 +48,10 @@ static std::string obstacle(const ReportRow &a, const ReportRow &b, size_t least
   if (std::max(before, now) > mostAnchorChange * std::min(before, now))
     return fmt::format("the machine's {} differs by more than 10 %: {:.4g} and {:.4g}", a.anchor,
                        before, now);
+  if (!isUsual(a.machine, b.machine) || !isUsual(b.machine, a.machine))
+    return fmt::format("the machine was in another state: {:.4g} and {:.4g} GFLOP/s, {:.3g} and "
+                       "{:.3g} million passes of a cache line a second",
+                       a.machine.fma, b.machine.fma, a.machine.exchange, b.machine.exchange);
   const size_t samples = std::min(a.samples.size(), b.samples.size());
   if (samples < least)
     return fmt::format("it has {} samples, {} are needed", samples, least);

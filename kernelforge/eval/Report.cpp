@@ -59,6 +59,15 @@ static Expected<ReportRow> readRow(const JsonView &view) {
     return view.error(fmt::format("{} samples have {} samples of their anchor", row.samples.size(),
                                   row.anchorSamples.size()));
   row.medianNs = median(row.samples);
+  if (view.has("machine_samples")) {
+    KF_TRY(auto machines, view.array("machine_samples", maxSamples));
+    std::vector<double> fma, exchange;
+    for (const JsonView &machine : machines) {
+      KF_TRY(fma.emplace_back(), machine.numberOr("fma_f32", 0, 1e15, 0));
+      KF_TRY(exchange.emplace_back(), machine.numberOr("exchange", 0, 1e15, 0));
+    }
+    row.machine = {median(fma), median(exchange)};
+  }
   return row;
 }
 

@@ -2,6 +2,7 @@
 // kept whole. What it holds is in docs/evaluation.md.
 #pragma once
 
+#include "kernelforge/eval/RoundSamples.h"
 #include "kernelforge/support/Json.h"
 
 #include <optional>
@@ -27,6 +28,7 @@ struct ReportRow {
   std::vector<double> samples;       ///< nanoseconds of one call, one a kept round
   std::string anchor;                ///< the ceiling of the machine that judges this row
   std::vector<double> anchorSamples; ///< its value in each of those rounds
+  MachineState machine;              ///< medians over those rounds
   double medianNs = 0;
   std::optional<RowAccuracy> accuracy;
 

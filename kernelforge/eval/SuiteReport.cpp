@@ -50,7 +50,7 @@ SuiteReport::SuiteReport(const SuiteRunner &runner, const ReportSettings &settin
       {"device", {{"target", "cpu"}, {"cpu", session.target.cpu}, {"features", settings.target}}},
       {"settings",
        {{"threads", session.threads},
-        {"affinity", "none"},
+        {"affinity", runner.isBound() ? "cores" : "none"},
         {"seed", settings.seed},
         {"mode", options.cold ? "cold" : "warm"},
         {"rounds", settings.rounds},

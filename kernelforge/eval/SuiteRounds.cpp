@@ -11,9 +11,6 @@
 
 using namespace kernelforge;
 
-/// A ceiling that is this far from its usual value says that the machine was not itself.
-static constexpr double mostOff = 0.10;
-
 /// A row of which fewer than half of the rounds count is not to be trusted, nor is one whose
 /// samples scatter like this around their median (median absolute deviation).
 static constexpr double leastKept = 0.5, mostScatter = 0.10;
@@ -23,12 +20,18 @@ SuiteRounds::SuiteRounds(SuiteRunner &runner, RoundsOptions options)
 
 Json SuiteRounds::anchorsNow() {
   Json json = Json::object();
-  for (const std::string &name : runner.anchors().names()) {
-    const double value = runner.anchor(name);
-    json[name] = value;
-    anchorValues[name].push_back(value);
-  }
+  for (const std::string &name : runner.anchors().names())
+    json[name] = anchorNow(name);
   return json;
+}
+
+/// Measures an anchor and keeps its value; 0 where there is none of that name.
+double SuiteRounds::anchorNow(const std::string &name) {
+  if (std::ranges::find(runner.anchors().names(), name) == runner.anchors().names().end())
+    return 0;
+  const double value = runner.anchor(name);
+  anchorValues[name].push_back(value);
+  return value;
 }
 
 Status SuiteRounds::prepareAll() {
@@ -56,30 +59,73 @@ static std::vector<size_t> shuffledRows(size_t count, uint64_t seed, int round) 
   return order;
 }
 
+Status SuiteRounds::measureRow(size_t index, int round) {
+  const PreparedRow &row = runner.rows()[index];
+  RoundSample sample;
+  sample.round = round;
+  sample.machine = {anchorNow("fma_f32"), anchorNow("exchange")};
+  sample.anchor = row.anchor == "fma_f32" ? sample.machine.fma : anchorNow(row.anchor);
+  KF_TRY(sample.ns, runner.sample(index));
+  samples[index].own.push_back(sample);
+  for (size_t v = 0; v < row.vendors.size() && round < options.rounds; ++v)
+    if (row.vendors[v]) {
+      KF_TRY(double vendorNs, runner.sampleVendor(index, v));
+      samples[index].vendors[v].push_back(vendorNs);
+    }
+  return {};
+}
+
+/// Measures all rows once, or those that lack samples where all planned rounds are done.
 Status SuiteRounds::measureRound(int round) {
   Json values = anchorsNow();
   int64_t done = 0;
+  const bool makesUp = round >= options.rounds;
   for (size_t index : shuffledRows(runner.rows().size(), options.seed, round)) {
-    const PreparedRow &row = runner.rows()[index];
     if (options.progress)
-      options.progress(fmt::format("round {} of {}", round + 1, options.rounds), done++,
-                       static_cast<int64_t>(runner.rows().size()));
-    if (!row.isOk())
+      options.progress(makesUp ? fmt::format("round {}, for samples that do not count", round + 1)
+                               : fmt::format("round {} of {}", round + 1, options.rounds),
+                       done++, static_cast<int64_t>(runner.rows().size()));
+    if (!runner.rows()[index].isOk() ||
+        (makesUp && counting(index) >= static_cast<size_t>(options.rounds)))
       continue;
-    const double anchor = runner.anchor(row.anchor);
-    anchorValues[row.anchor].push_back(anchor);
-    KF_TRY(double ns, runner.sample(index));
-    samples[index].own.push_back({round, ns, anchor});
-    for (size_t v = 0; v < row.vendors.size(); ++v)
-      if (row.vendors[v]) {
-        KF_TRY(double vendorNs, runner.sampleVendor(index, v));
-        samples[index].vendors[v].push_back(vendorNs);
-      }
+    KF_CHECK(measureRow(index, round));
     if (runner.options().cancel && *runner.options().cancel)
       return makeError(ErrorKind::Interrupted, "interrupted", "suite", "stopped by user");
   }
   perRound.push_back({{"round", round}, {"values", std::move(values)}});
   return {};
+}
+
+/// The planned rounds that are left, then those that make up for samples that do not count.
+Status SuiteRounds::measureRounds() {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  auto planned = Clock::duration::zero();
+  auto lacksSamples = [&] {
+    for (size_t row = 0; row < runner.rows().size(); ++row)
+      if (runner.rows()[row].isOk() && counting(row) < static_cast<size_t>(options.rounds))
+        return true;
+    return false;
+  };
+  for (;;) {
+    if (roundsDone < options.rounds)
+      planned = Clock::now() - start;
+    else if (roundsDone >= 2 * options.rounds || Clock::now() - start > planned * 3 / 2 ||
+             !lacksSamples())
+      return {};
+    if (Status status = measureRound(roundsDone); !status) {
+      // Of a round that was not finished nothing is kept: it is measured again.
+      for (RowSamples &row : samples) {
+        while (!row.own.empty() && row.own.back().round == roundsDone)
+          row.own.pop_back();
+        for (std::vector<double> &vendor : row.vendors)
+          vendor.resize(std::min(vendor.size(), static_cast<size_t>(roundsDone)));
+      }
+      return status;
+    }
+    ++roundsDone;
+    KF_CHECK(options.checkpoint ? options.checkpoint() : Status());
+  }
 }
 
 Status SuiteRounds::run() {
@@ -93,20 +139,7 @@ Status SuiteRounds::run() {
     if (before.is_null())
       before = anchorsNow();
     KF_CHECK(keep());
-    while (roundsDone < options.rounds) {
-      if (Status status = measureRound(roundsDone); !status) {
-        // Of a round that was not finished nothing is kept: it is measured again.
-        for (RowSamples &row : samples) {
-          while (!row.own.empty() && row.own.back().round == roundsDone)
-            row.own.pop_back();
-          for (std::vector<double> &vendor : row.vendors)
-            vendor.resize(std::min(vendor.size(), static_cast<size_t>(roundsDone)));
-        }
-        return status;
-      }
-      ++roundsDone;
-      KF_CHECK(keep());
-    }
+    KF_CHECK(measureRounds());
     after = anchorsNow();
     for (size_t row = 0; row < runner.rows().size(); ++row)
       if (runner.rows()[row].isOk())
@@ -131,8 +164,17 @@ double SuiteRounds::usual(const std::string &anchor) const {
   return found == anchorValues.end() ? 0 : median(found->second);
 }
 
-bool SuiteRounds::isOff(const RoundSample &sample, const std::string &anchor) const {
-  return std::abs(sample.anchor / usual(anchor) - 1) > mostOff;
+MachineState SuiteRounds::usualMachine() const {
+  auto best = [&](const char *name) {
+    auto found = anchorValues.find(name);
+    return found == anchorValues.end() ? 0 : undisturbed(found->second);
+  };
+  return {best("fma_f32"), best("exchange")};
+}
+
+size_t SuiteRounds::counting(size_t row) const {
+  return static_cast<size_t>(
+      std::ranges::count(countingSamples(samples[row].own, usualMachine()), true));
 }
 
 Json SuiteRounds::anchorsJson() const {
@@ -142,14 +184,22 @@ Json SuiteRounds::anchorsJson() const {
   Json rounds = perRound;
   for (Json &round : rounds) {
     round["off"] = Json::array();
-    for (const auto &[name, value] : round["values"].items())
-      if (isOff({0, 0, value.get<double>()}, name))
+    for (const auto &[name, value] : round["values"].items()) {
+      MachineState machine;
+      machine.fma = name == "fma_f32" ? value.get<double>() : 0;
+      machine.exchange = name == "exchange" ? value.get<double>() : 0;
+      const bool ofCores = machine.fma > 0 || machine.exchange > 0;
+      if (ofCores ? !isUsual(machine, usualMachine())
+                  : std::abs(value.get<double>() / usual(name) - 1) > mostAnchorOff)
         round["off"].push_back(name);
+    }
   }
   return {{"units", units}, {"before", before}, {"after", after}, {"per_round", rounds}};
 }
 
-void SuiteRounds::addVendors(Json &json, size_t index, double own) const {
+/// The vendors' variants, of the rounds in `rounds`, those in which the row's own samples count.
+void SuiteRounds::addVendors(Json &json, size_t index, double own,
+                             std::span<const int> rounds) const {
   const PreparedRow &row = runner.rows()[index];
   std::optional<double> best;
   for (size_t v = 0; v < row.run->vendors().size(); ++v) {
@@ -160,9 +210,14 @@ void SuiteRounds::addVendors(Json &json, size_t index, double own) const {
     if (!vendor.why.empty())
       entry["error"] = vendor.why;
     if (timed) {
-      const double time = median(samples[index].vendors[v]);
-      entry.update(
-          {{"samples_ns", samples[index].vendors[v]}, {"median_ns", time}, {"ratio", own / time}});
+      const std::vector<double> &all = samples[index].vendors[v];
+      entry["samples_ns"] = all;
+      std::vector<double> times;
+      for (int round : rounds)
+        if (static_cast<size_t>(round) < all.size())
+          times.push_back(all[static_cast<size_t>(round)]);
+      const double time = median(times.empty() ? all : times);
+      entry.update({{"median_ns", time}, {"ratio", own / time}});
       best = std::min(best.value_or(HUGE_VAL), time);
     }
     json["vendors"].push_back(std::move(entry));
@@ -171,27 +226,39 @@ void SuiteRounds::addVendors(Json &json, size_t index, double own) const {
     json["vendor_ratio"] = own / *best;
 }
 
+static Json machineJson(const MachineState &machine) {
+  return {{"fma_f32", machine.fma}, {"exchange", machine.exchange}};
+}
+
 /// What was measured: samples of the rounds that count, and the figures made of them.
 void SuiteRounds::addTimes(Json &json, size_t index) const {
   const PreparedRow &row = runner.rows()[index];
   std::vector<double> times, anchors;
   std::vector<int> rounds;
-  Json dropped = Json::array();
-  for (const RoundSample &sample : samples[index].own) {
-    if (isOff(sample, row.anchor)) {
-      dropped.push_back({{"round", sample.round}, {"ns", sample.ns}, {"anchor", sample.anchor}});
+  Json dropped = Json::array(), machine = Json::array();
+  const std::vector<RoundSample> &own = samples[index].own;
+  const std::vector<bool> counts = countingSamples(own, usualMachine());
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (!counts[i]) {
+      dropped.push_back({{"round", own[i].round},
+                         {"ns", own[i].ns},
+                         {"anchor", own[i].anchor},
+                         {"machine", machineJson(own[i].machine)}});
       continue;
     }
-    times.push_back(sample.ns);
-    anchors.push_back(sample.anchor);
-    rounds.push_back(sample.round);
+    times.push_back(own[i].ns);
+    anchors.push_back(own[i].anchor);
+    machine.push_back(machineJson(own[i].machine));
+    rounds.push_back(own[i].round);
   }
-  const double all = static_cast<double>(samples[index].own.size());
+  const auto planned =
+      static_cast<double>(std::min(own.size(), static_cast<size_t>(options.rounds)));
   json.update({{"batch", row.timed->batch()},
                {"samples_ns", times},
                {"rounds", rounds},
                {"anchor", row.anchor},
                {"anchor_samples", anchors},
+               {"machine_samples", machine},
                {"dropped", dropped},
                {"dropped_rounds", dropped.size()}});
   if (times.empty()) {
@@ -206,12 +273,12 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
   json.update({{"median_ns", time},
                {"mad_ns", mad},
                {"trusted",
-                static_cast<double>(times.size()) >= leastKept * all && mad <= mostScatter * time},
+                static_cast<double>(times.size()) >= leastKept * planned && mad <= mostScatter * time},
                {"gflops", flops / time},
                {"gb_per_s", bytes / time},
                {"pct_roofline", 100 * least / time}});
   if (!row.run->vendors().empty())
-    addVendors(json, index, time);
+    addVendors(json, index, time, rounds);
 }
 
 Json SuiteRounds::rowJson(size_t index) const {
@@ -253,6 +320,13 @@ Json SuiteRounds::rowsJson() const {
 
 static constexpr double longest = 1e15; // nanoseconds; more is a defect of the file
 
+static Expected<MachineState> readMachine(const JsonView &view) {
+  MachineState machine;
+  KF_TRY(machine.fma, view.number("fma_f32", 0, longest));
+  KF_TRY(machine.exchange, view.number("exchange", 0, longest));
+  return machine;
+}
+
 /// The samples of a row in a report.
 static Expected<RowSamples> readSamples(const JsonView &row) {
   RowSamples samples;
@@ -261,14 +335,18 @@ static Expected<RowSamples> readSamples(const JsonView &row) {
   KF_TRY(auto times, row.array("samples_ns", maxSamples));
   KF_TRY(auto rounds, row.array("rounds", maxSamples));
   KF_TRY(auto anchors, row.array("anchor_samples", maxSamples));
-  if (times.size() != rounds.size() || times.size() != anchors.size())
-    return row.error("samples_ns, rounds and anchor_samples are not equally long");
+  KF_TRY(auto machine, row.array("machine_samples", maxSamples));
+  if (times.size() != rounds.size() || times.size() != anchors.size() ||
+      times.size() != machine.size())
+    return row.error(
+        "samples_ns, rounds, anchor_samples and machine_samples are not equally long");
   for (size_t i = 0; i < times.size(); ++i) {
     RoundSample sample;
     KF_TRY(int64_t round, rounds[i].asInteger(0, int64_t(maxSamples)));
     sample.round = static_cast<int>(round);
     KF_TRY(sample.ns, times[i].asNumber(0, longest));
     KF_TRY(sample.anchor, anchors[i].asNumber(0, longest));
+    KF_TRY(sample.machine, readMachine(machine[i]));
     samples.own.push_back(sample);
   }
   KF_TRY(auto dropped, row.array("dropped", maxSamples));
@@ -278,6 +356,8 @@ static Expected<RowSamples> readSamples(const JsonView &row) {
     sample.round = static_cast<int>(round);
     KF_TRY(sample.ns, view.number("ns", 0, longest));
     KF_TRY(sample.anchor, view.number("anchor", 0, longest));
+    KF_TRY(JsonView machine, view.object("machine"));
+    KF_TRY(sample.machine, readMachine(machine));
     samples.own.push_back(sample);
   }
   std::ranges::sort(samples.own, {}, &RoundSample::round);
@@ -321,8 +401,13 @@ Status SuiteRounds::resume(const JsonView &report) {
       return row.error("the suite has no row of that name");
     KF_TRY(RowSamples read, readSamples(row));
     KF_TRY(std::string anchor, row.stringOr("anchor", 64, ""));
-    for (const RoundSample &sample : read.own)
-      anchorValues[anchor].push_back(sample.anchor);
+    for (const RoundSample &sample : read.own) {
+      anchorValues["fma_f32"].push_back(sample.machine.fma);
+      if (sample.machine.exchange > 0)
+        anchorValues["exchange"].push_back(sample.machine.exchange);
+      if (anchor != "fma_f32")
+        anchorValues[anchor].push_back(sample.anchor);
+    }
     samples[place->second] = std::move(read);
   }
   return {};

@@ -2,27 +2,23 @@
 // the machine's ceilings of the same moment.
 #pragma once
 
+#include "kernelforge/eval/RoundSamples.h"
 #include "kernelforge/eval/SuiteRunner.h"
 
 #include <functional>
 
 namespace kernelforge {
 
-/// One sample: nanoseconds of a call in a round, and what the row's anchor was beside it.
-struct RoundSample {
-  int round = 0;
-  double ns = 0;
-  double anchor = 0;
-};
-
 /// Samples of a row and of the vendors' variants of it, over the rounds so far.
 struct RowSamples {
   std::vector<RoundSample> own;
-  std::vector<std::vector<double>> vendors; ///< as RowRun::vendors(); one a round
+  std::vector<std::vector<double>> vendors; ///< as RowRun::vendors(); one a planned round
 };
 
 struct RoundsOptions {
-  int rounds = 11;
+  /// Rounds of all rows. Rows of which a sample did not count (countingSamples) are made up for in
+  /// as many further rounds at most, which together take no longer than half of the planned ones.
+  int rounds = 15;
   uint64_t seed = 0;
   /// Called with what is about to be done.
   std::function<void(const std::string &what, int64_t done, int64_t total)> progress = {};
@@ -58,12 +54,16 @@ public:
 private:
   Status prepareAll();
   Status measureRound(int round);
+  Status measureRow(size_t row, int round);
+  Status measureRounds();
+  size_t counting(size_t row) const;
+  MachineState usualMachine() const;
   Json anchorsNow();
+  double anchorNow(const std::string &name);
   Json rowJson(size_t row) const;
   void addTimes(Json &json, size_t row) const;
-  void addVendors(Json &json, size_t row, double median) const;
+  void addVendors(Json &json, size_t row, double median, std::span<const int> rounds) const;
   double usual(const std::string &anchor) const;
-  bool isOff(const RoundSample &sample, const std::string &anchor) const;
 
   SuiteRunner &runner;
   RoundsOptions options;

@@ -1,5 +1,7 @@
 #include "kernelforge/eval/SuiteRunner.h"
 
+#include "kernelforge/support/Host.h"
+
 #include <fmt/format.h>
 
 #include <thread>
@@ -25,6 +27,8 @@ Expected<std::unique_ptr<SuiteRunner>> SuiteRunner::create(Suite suite, SuiteOpt
   }
   if (runner->settings.rows.vendors)
     runner->spinning.emplace(spinMilliseconds);
+  if (bindTeam(threads, host().coreCpus))
+    runner->callerCpu = host().coreCpus.front();
   KF_TRY(runner->ceilings, Anchors::create(threads, runTeam));
   if (runner->settings.cold) {
     KF_TRY(runner->eviction, CacheEviction::create(threads, runTeam));
@@ -130,12 +134,14 @@ Expected<double> SuiteRunner::sample(size_t index) {
   if (otherThreads)
     std::this_thread::sleep_for(settling);
   otherThreads = false;
+  const BoundCaller bound(callerCpu);
   return prepared[index].timed->sample(/*settle=*/true);
 }
 
 Expected<double> SuiteRunner::sampleVendor(size_t index, size_t vendor) {
   std::this_thread::sleep_for(settling);
   otherThreads = true;
+  const BoundCaller bound(callerCpu);
   return prepared[index].vendors[vendor]->sample(/*settle=*/true);
 }
 
@@ -145,6 +151,7 @@ double SuiteRunner::anchor(const std::string &name) {
     if (otherThreads)
       std::this_thread::sleep_for(settling);
     otherThreads = false;
+    const BoundCaller bound(callerCpu);
     measured.value = ceilings->measure(name);
     measured.at = Clock::now();
   }

@@ -65,6 +65,8 @@ public:
   const std::vector<PreparedRow> &rows() const { return prepared; }
   const Anchors &anchors() const { return *ceilings; }
   const SuiteOptions &options() const { return settings; }
+  /// Whether each thread of the team stays on a core of its own while it is timed.
+  bool isBound() const { return callerCpu >= 0; }
 
 private:
   SuiteRunner(Suite suite, SuiteOptions options)
@@ -86,6 +88,7 @@ private:
   std::map<std::string, Measured> lately;
   std::optional<CacheEviction> eviction;
   std::optional<ShortSpinning> spinning; ///< where libraries have threads of their own
+  int callerCpu = -1;                    ///< where the calling thread is while it is timed
   bool otherThreads = false;             ///< whether a library's threads may still spin
 };
 

@@ -3,7 +3,10 @@
 #include "kernelforge/measure/PeakLoops.h"
 #include "kernelforge/support/Host.h"
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 namespace kernelforge {
 
@@ -14,6 +17,8 @@ Expected<std::unique_ptr<Anchors>> Anchors::create(int threads, TeamFn team, dou
   anchors->seconds = seconds;
   for (const PeakLoop &loop : peakLoops())
     anchors->all.emplace_back(loop.name);
+  if (threads > 1)
+    anchors->all.emplace_back("exchange");
   const Host &machine = host();
   // Half of a cache: what else a kernel needs also wants room. The last level is shared.
   const std::pair<const char *, int64_t> sets[] = {{"read_l1d", machine.l1dBytes / 2},
@@ -42,10 +47,44 @@ Expected<std::unique_ptr<Anchors>> Anchors::create(int threads, TeamFn team, dou
 std::string_view Anchors::unit(std::string_view name) {
   if (name.starts_with("read_"))
     return "GB/s";
+  if (name == "exchange")
+    return "M/s";
   return name == "fma_f32" ? "GFLOP/s" : "GOP/s";
 }
 
+/// Every member waits for the line to come round to it and passes it on. What this costs depends on
+/// where the cores are: of one cache, of two, or of two sockets; and a virtual machine's cores may
+/// be moved.
+double Anchors::measureExchange() const {
+  using Clock = std::chrono::steady_clock;
+  constexpr int64_t rounds = 256; // some ten microseconds: far more than reading the clock
+  alignas(128) std::atomic<int64_t> line = 0;
+  std::atomic<bool> ends = false;
+  double rate = 0;
+  team(threads, [&](int index, int members) {
+    const auto begin = Clock::now();
+    int64_t passes = 0;
+    double spent = 0;
+    for (int64_t turn = index; !ends; turn += members) {
+      for (int64_t waits = 0; line.load(std::memory_order_acquire) != turn && !ends; ++waits)
+        if (waits > 100'000) // someone else runs where the next member should
+          std::this_thread::yield();
+      line.store(turn + 1, std::memory_order_release);
+      if (index > 0 || ++passes % rounds != 0)
+        continue;
+      spent = std::chrono::duration<double>(Clock::now() - begin).count();
+      if (spent >= seconds / 4)
+        ends = true;
+    }
+    if (index == 0)
+      rate = static_cast<double>(passes * members) / spent / 1e6;
+  });
+  return rate;
+}
+
 double Anchors::measure(std::string_view name) const {
+  if (name == "exchange")
+    return measureExchange();
   constexpr int64_t iterations = 20'000; // tens of microseconds: far more than reading the clock
   for (const PeakLoop &loop : peakLoops())
     if (name == loop.name)

@@ -12,19 +12,20 @@
 
 namespace kernelforge {
 
-/// Kinds of arithmetic, and reading working sets from each level of memory, on a team of threads.
-/// Not to be measured by two threads at once.
+/// Kinds of arithmetic, passing a cache line from core to core, and reading working sets from each
+/// level of memory, on a team of threads. Not to be measured by two threads at once.
 class Anchors {
 public:
   /// `seconds` is how long one measurement takes. Failed where memory cannot be had.
   static Expected<std::unique_ptr<Anchors>> create(int threads, TeamFn team,
                                                    double seconds = 0.004);
 
-  /// As in reports: "fma_f32", "dot_bf16", "dot_int8", "amx_bf16", "amx_int8", "read_l1d",
-  /// "read_l2", "read_l3", "read_memory"; those that there are, arithmetic first.
+  /// As in reports: "fma_f32", "dot_bf16", "dot_int8", "amx_bf16", "amx_int8", "exchange"
+  /// (of two threads or more), "read_l1d", "read_l2", "read_l3", "read_memory"; those that there
+  /// are, in this order.
   const std::vector<std::string> &names() const { return all; }
 
-  /// "GFLOP/s", "GOP/s" or "GB/s".
+  /// "GFLOP/s", "GOP/s", "M/s" (a million passes of a line) or "GB/s".
   static std::string_view unit(std::string_view name);
 
   /// The rate of all threads together, in its unit, over one stretch of time: the best of none, so
@@ -36,6 +37,7 @@ public:
 
 private:
   Anchors() = default;
+  double measureExchange() const;
   struct Level {
     std::string name;
     int64_t bytes = 0;            ///< of a thread's set

@@ -133,6 +133,22 @@ std::vector<int> usableCpus() {
   return {0};
 }
 
+bool stayOnCpus(std::span<const int> cpus) {
+  if (cpus.empty() || cpus.front() < 0)
+    return false;
+  const int capacity = 1 + *std::ranges::max_element(cpus);
+  const size_t bytes = CPU_ALLOC_SIZE(capacity);
+  cpu_set_t *mask = CPU_ALLOC(capacity);
+  if (!mask)
+    return false;
+  CPU_ZERO_S(bytes, mask);
+  for (int cpu : cpus)
+    CPU_SET_S(cpu, bytes, mask);
+  const bool done = sched_setaffinity(0, bytes, mask) == 0;
+  CPU_FREE(mask);
+  return done;
+}
+
 Host readHost(const fs::path &root, std::span<const int> usable) {
   Host host;
   auto cpuinfo = [&](std::string_view key) {
@@ -149,7 +165,8 @@ Host readHost(const fs::path &root, std::span<const int> usable) {
   for (int cpu : usable) {
     std::string siblings =
         firstLine(cpus / fmt::format("cpu{}", cpu) / "topology/thread_siblings_list");
-    cores.insert(siblings.empty() ? fmt::format("{}", cpu) : siblings);
+    if (cores.insert(siblings.empty() ? fmt::format("{}", cpu) : siblings).second)
+      host.coreCpus.push_back(cpu);
   }
   host.logicalCpus = std::max<int>(1, usable.size());
   host.physicalCores = std::max<int>(1, cores.size());

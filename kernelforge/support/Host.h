@@ -17,6 +17,7 @@ struct Host {
   std::string cpuModel;    ///< "AuthenticAMD family 26 model 2 stepping 1, AMD EPYC 9575F"
   int logicalCpus = 1;     ///< hardware threads in this process's affinity mask
   int physicalCores = 1;   ///< distinct cores among them, no more than the control group's quota
+  std::vector<int> coreCpus; ///< the first usable CPU of each distinct core; a quota takes none away
   int64_t l1dBytes = 0;    ///< of one core
   int64_t l2Bytes = 0;     ///< of one core, or of the cores that share it
   int64_t l3Bytes = 0;     ///< of the cores that share it
@@ -31,7 +32,10 @@ const Host &host();
 /// `usable` (numbers as in /sys/devices/system/cpu). Never fails: see Host.
 Host readHost(const std::filesystem::path &root, std::span<const int> usable);
 
-/// The CPUs in this process's affinity mask, ascending; never empty.
+/// The CPUs in this thread's affinity mask, ascending; never empty.
 std::vector<int> usableCpus();
+
+/// Makes the calling thread stay on these CPUs. Whether the system allowed it.
+bool stayOnCpus(std::span<const int> cpus);
 
 } // namespace kernelforge

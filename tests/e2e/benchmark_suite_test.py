@@ -46,14 +46,15 @@ class BenchmarkSuite(CliTest):
         html = self.path("report.html")
         report, done = self.measure("--suite", "smoke", "--rounds", 5, "--html", html)
         self.assertFalse(report["partial"])
-        self.assertEqual(len(report["anchors"]["per_round"]), 5)
+        self.assertIn(len(report["anchors"]["per_round"]), range(5, 11))
         self.assertGreaterEqual(len(report["rows"]), 20)
         for row in report["rows"]:
             with self.subTest(row["name"]):
                 self.assertEqual(row["status"], "ok", row.get("error"))
                 self.assertTrue(row["accuracy"]["pass"])
-                self.assertEqual(len(row["samples_ns"]) + row["dropped_rounds"], 5)
+                self.assertGreaterEqual(len(row["samples_ns"]) + row["dropped_rounds"], 5)
                 self.assertEqual(len(row["samples_ns"]), len(row["anchor_samples"]))
+                self.assertEqual(len(row["samples_ns"]), len(row["machine_samples"]))
                 self.assertIn(row["anchor"], report["anchors"]["units"])
         self.assertLess(max(map(len, done.stdout.splitlines())), 101)
         self.assertIn("Content-Security-Policy", html.read_text())
@@ -185,10 +186,12 @@ class BenchmarkSuite(CliTest):
         whole, _ = self.measure(*settings)
         self.assertFalse(whole["partial"])
         self.assertEqual(whole["run_id"], partial["run_id"])
-        self.assertEqual(len(whole["anchors"]["per_round"]), 60)
+        rounds = len(whole["anchors"]["per_round"])
+        self.assertIn(rounds, range(60, 121))
         for row, old in zip(whole["rows"], partial["rows"]):
             taken = sorted(row["rounds"] + [sample["round"] for sample in row["dropped"]])
-            self.assertEqual(taken, list(range(60)))
+            self.assertEqual(taken[:60], list(range(60)))
+            self.assertLess(taken[-1], rounds)
             first = dict(zip(row["rounds"], row["samples_ns"]))
             for round_, sample in zip(old["rounds"], old["samples_ns"]):
                 self.assertAlmostEqual(first.get(round_, sample), sample)

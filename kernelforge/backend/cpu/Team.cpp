@@ -1,5 +1,8 @@
 #include "kernelforge/backend/cpu/Team.h"
 
+#include "kernelforge/support/Host.h"
+
+#include <atomic>
 #include <dlfcn.h>
 #include <omp.h>
 
@@ -12,6 +15,37 @@ void runTeam(int threads, const std::function<void(int index, int team)> &member
   }
 #pragma omp parallel num_threads(threads)
   member(omp_get_thread_num(), omp_get_num_threads());
+}
+
+bool bindTeam(int threads, std::span<const int> cpus) {
+  if (static_cast<size_t>(threads) > cpus.size())
+    return false;
+  std::atomic<bool> all{true};
+  std::vector<std::vector<int>> before(static_cast<size_t>(threads));
+  runTeam(threads, [&](int index, int team) {
+    const auto i = static_cast<size_t>(index);
+    before[i] = usableCpus();
+    if (team != threads || (index > 0 && !stayOnCpus(cpus.subspan(i, 1))))
+      all = false;
+  });
+  if (!all)
+    runTeam(threads, [&](int index, int) {
+      if (index > 0)
+        stayOnCpus(before[static_cast<size_t>(index)]);
+    });
+  return all;
+}
+
+BoundCaller::BoundCaller(int cpu) {
+  if (cpu < 0)
+    return;
+  before = usableCpus();
+  stayOnCpus(std::span(&cpu, 1));
+}
+
+BoundCaller::~BoundCaller() {
+  if (!before.empty())
+    stayOnCpus(before);
 }
 
 namespace {

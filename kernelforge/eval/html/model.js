@@ -98,7 +98,8 @@ function readCeilings(anchors, rounds) {
     const measured = rounds.map((round) => finite(round.values[name])).filter((v) => v > 0);
     const value = medianOf(measured.length ? measured : [before, after].filter((v) => v > 0));
     const unit = textOf(units[name]);
-    return {name, unit, before, after, value, kind: unit === "GB/s" ? "bandwidth" : "arithmetic"};
+    const kinds = {"GB/s": "bandwidth", "M/s": "exchange"};
+    return {name, unit, before, after, value, kind: kinds[unit] ?? "arithmetic"};
   });
 }
 

@@ -108,6 +108,21 @@ TEST(Compare, AnchorsTakeTheMachineOut) {
   EXPECT_FALSE(other.geomeanRatio);
 }
 
+TEST(Compare, AnotherStateOfTheMachineIsNotJudged) {
+  auto made = [](double fma, double exchange, uint64_t seed) {
+    std::vector<MadeRow> rows = rowsWith(1);
+    for (MadeRow &row : rows) {
+      const Json machine = {{"fma_f32", fma}, {"exchange", exchange}};
+      row.more = {{"machine_samples", Json::array({machine, machine})}};
+    }
+    return madeReport(rows, seed);
+  };
+  EXPECT_EQ(compared(made(200, 30, 1), made(190, 24, 2)).verdict, Verdict::Same);
+  const Comparison other = compared(made(200, 30, 1), made(200, 6, 2));
+  EXPECT_EQ(other.verdict, Verdict::Inconclusive);
+  EXPECT_THAT(other.rows[0].why, HasSubstr("another state: 200 and 200 GFLOP/s, 30 and 6 million"));
+}
+
 TEST(Compare, WhatCannotBeJudged) {
   std::vector<MadeRow> rows = rowsWith(1.5);
   rows[0].more = {{"trusted", false}};

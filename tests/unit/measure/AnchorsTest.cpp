@@ -30,14 +30,17 @@ TEST(Anchors, EachHasARateAndAUnit) {
     EXPECT_LT((*anchors)->measure(name), 1e6) << name;
     EXPECT_EQ(Anchors::unit(name), name.starts_with("read_") ? "GB/s"
                                    : name == "fma_f32"       ? "GFLOP/s"
+                                   : name == "exchange"      ? "M/s"
                                                              : "GOP/s");
   }
+  EXPECT_EQ(std::ranges::count(names, "exchange"), 1);
 }
 
 TEST(Anchors, AWorkingSetIsReadFromTheFirstLevelThatHoldsIt) {
   auto anchors = Anchors::create(1, runThreads, 0.001);
   ASSERT_TRUE(anchors);
   const std::vector<std::string> &names = (*anchors)->names();
+  EXPECT_EQ(std::ranges::count(names, "exchange"), 0); // nobody to exchange with
   EXPECT_EQ((*anchors)->readingAnchor(1e12), "read_memory");
   auto before = std::ranges::find(names, (*anchors)->readingAnchor(64));
   EXPECT_TRUE((*before).starts_with("read_"));

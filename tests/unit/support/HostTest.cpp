@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <thread>
 
 using namespace kernelforge;
 namespace fs = std::filesystem;
@@ -70,6 +71,8 @@ TEST_F(FakeRoot, CountsCoresNotThreads) {
   EXPECT_EQ(readHost(root, siblingsOnly).physicalCores, 1);
   int apart[] = {1, 6};
   EXPECT_EQ(readHost(root, apart).physicalCores, 2);
+  EXPECT_EQ(readHost(root, all).coreCpus, (std::vector{0, 1, 2, 3}));
+  EXPECT_EQ(readHost(root, apart).coreCpus, (std::vector{1, 6}));
 }
 
 TEST_F(FakeRoot, KeepsWithinTheControlGroup) {
@@ -98,6 +101,19 @@ TEST_F(FakeRoot, SaysUnknownOfWhatIsNotThere) {
   write("sys/devices/system/cpu/cpu0/cache/index0/level", "2");
   write("sys/devices/system/cpu/cpu0/cache/index0/size", "-5K");
   EXPECT_EQ(readHost(root, cpus).l2Bytes, 0);
+}
+
+TEST(Host, AThreadStaysWhereItIsToldTo) {
+  std::thread([] {
+    const std::vector<int> all = usableCpus();
+    EXPECT_TRUE(stayOnCpus(std::span(all).last(1)));
+    EXPECT_EQ(usableCpus(), std::vector{all.back()});
+    EXPECT_FALSE(stayOnCpus({}));
+    EXPECT_FALSE(stayOnCpus(std::vector{-1}));
+    EXPECT_EQ(usableCpus(), std::vector{all.back()});
+    EXPECT_TRUE(stayOnCpus(all));
+    EXPECT_EQ(usableCpus(), all);
+  }).join();
 }
 
 TEST(Host, ThisMachineHasWhatAllMachinesHave) {

@@ -1,0 +1,41 @@
+#include "kernelforge/eval/RoundSamples.h"
+
+#include "kernelforge/measure/Timing.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kernelforge {
+
+double undisturbed(std::vector<double> values) {
+  if (values.empty())
+    return 0;
+  const auto place = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) * 9 / 10);
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
+}
+
+static bool isNear(double value, double usual, double most) {
+  return value <= 0 || usual <= 0 || std::abs(value / usual - 1) <= most;
+}
+
+bool isUsual(const MachineState &machine, const MachineState &usual) {
+  return isNear(machine.fma, usual.fma, mostAnchorOff) &&
+         isNear(machine.exchange, usual.exchange, mostExchangeOff);
+}
+
+std::vector<bool> countingSamples(std::span<const RoundSample> samples, const MachineState &usual) {
+  std::vector<bool> counts;
+  std::vector<double> anchors;
+  for (const RoundSample &sample : samples) {
+    counts.push_back(isUsual(sample.machine, usual));
+    if (counts.back())
+      anchors.push_back(sample.anchor);
+  }
+  const double anchor = median(std::move(anchors));
+  for (size_t i = 0; i < samples.size(); ++i)
+    counts[i] = counts[i] && isNear(samples[i].anchor, anchor, mostAnchorOff);
+  return counts;
+}
+
+} // namespace kernelforge

@@ -1,0 +1,41 @@
+// Which samples of a suite's rounds count: those taken while the machine was itself.
+#pragma once
+
+#include <span>
+#include <vector>
+
+namespace kernelforge {
+
+/// What the cores were like beside a sample. A virtual machine's cores are moved between and shared
+/// on real ones, for seconds: then arithmetic, or passing a cache line between them, takes another
+/// time, and rows do, too, each by an amount of its own. 0 where it is not known.
+struct MachineState {
+  double fma = 0;      ///< the anchor "fma_f32"
+  double exchange = 0; ///< the anchor "exchange"
+};
+
+/// One sample: nanoseconds of a call in a round, and what the row's anchor and the machine were
+/// beside it.
+struct RoundSample {
+  int round = 0;
+  double ns = 0;
+  double anchor = 0;
+  MachineState machine = {};
+};
+
+/// How far the f32 anchor (and that which judges a row) may be from what it should be, and how far
+/// the exchange between cores may.
+inline constexpr double mostAnchorOff = 0.10, mostExchangeOff = 0.30;
+
+/// What a machine gives when nothing disturbs it: the value that one in ten surpasses. 0 where there
+/// are none.
+double undisturbed(std::vector<double> values);
+
+/// Whether the machine was in the state `usual`; what is 0 in either says nothing.
+bool isUsual(const MachineState &machine, const MachineState &usual);
+
+/// For each sample whether it counts: the machine was in its usual state, and the row's anchor no
+/// farther than mostAnchorOff from its median over the samples of that state.
+std::vector<bool> countingSamples(std::span<const RoundSample> samples, const MachineState &usual);
+
+} // namespace kernelforge

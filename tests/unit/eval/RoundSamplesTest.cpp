@@ -1,0 +1,42 @@
+#include "kernelforge/eval/RoundSamples.h"
+
+#include <gmock/gmock.h>
+
+using namespace kernelforge;
+using testing::ElementsAre;
+
+namespace {
+
+TEST(RoundSamples, UndisturbedIsWhatOneInTenSurpasses) {
+  EXPECT_EQ(undisturbed({}), 0);
+  EXPECT_EQ(undisturbed({7}), 7);
+  std::vector<double> values;
+  for (int i = 20; i >= 0; --i)
+    values.push_back(i);
+  EXPECT_EQ(undisturbed(values), 18);
+}
+
+TEST(RoundSamples, StatesDifferByArithmeticOrByExchange) {
+  const MachineState usual{200, 30};
+  EXPECT_TRUE(isUsual({181, 22}, usual));
+  EXPECT_TRUE(isUsual({219, 38}, usual));
+  EXPECT_FALSE(isUsual({179, 30}, usual)); // a core shared with someone
+  EXPECT_FALSE(isUsual({200, 5}, usual));  // cores of two sockets
+  EXPECT_FALSE(isUsual({221, 30}, usual));
+  // One thread exchanges nothing.
+  EXPECT_TRUE(isUsual({200, 0}, {200, 0}));
+  EXPECT_TRUE(isUsual({200, 0}, usual));
+}
+
+TEST(RoundSamples, CountInTheUsualStateAndNearTheirAnchor) {
+  const MachineState usual{200, 30}, other{200, 5};
+  // The anchor's median is of those in the usual state: 100, not 160.
+  const std::vector<RoundSample> samples = {{0, 1, 100, usual}, {1, 1, 160, other},
+                                            {2, 1, 95, usual},  {3, 1, 160, other},
+                                            {4, 1, 112, usual}, {5, 1, 160, other}};
+  EXPECT_THAT(countingSamples(samples, usual),
+              ElementsAre(true, false, true, false, false, false));
+  EXPECT_TRUE(countingSamples({}, usual).empty());
+}
+
+} // namespace

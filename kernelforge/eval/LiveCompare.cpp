@@ -278,8 +278,8 @@ Plan LiveComparison::decideSame(const std::map<std::string, RowSamples> &samples
       const size_t most = std::max(least, static_cast<size_t>(options.mostRounds));
       const std::optional<size_t> needed =
           samplesNeeded(*row.interval, *row.ratio, row.samples, options.threshold);
-      suspects[name] =
-          static_cast<int>(std::clamp(moreForPower * std::min(needed.value_or(most), most), least, most));
+      suspects[name] = static_cast<int>(
+          std::clamp(moreForPower * std::min(needed.value_or(most), most), least, most));
     }
     comparison.rows.push_back(std::move(row));
   }

@@ -27,8 +27,8 @@ struct RoundSample {
 /// the exchange between cores may.
 inline constexpr double mostAnchorOff = 0.10, mostExchangeOff = 0.30;
 
-/// What a machine gives when nothing disturbs it: the value that one in ten surpasses. 0 where there
-/// are none.
+/// What a machine gives when nothing disturbs it: the value that one in ten surpasses. 0 where
+/// there are none.
 double undisturbed(std::vector<double> values);
 
 /// Whether the machine was in the state `usual`; what is 0 in either says nothing.

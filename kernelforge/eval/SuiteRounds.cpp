@@ -272,8 +272,8 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
                                 usual(reading) > 0 ? bytes / usual(reading) : 0); // in ns
   json.update({{"median_ns", time},
                {"mad_ns", mad},
-               {"trusted",
-                static_cast<double>(times.size()) >= leastKept * planned && mad <= mostScatter * time},
+               {"trusted", static_cast<double>(times.size()) >= leastKept * planned &&
+                               mad <= mostScatter * time},
                {"gflops", flops / time},
                {"gb_per_s", bytes / time},
                {"pct_roofline", 100 * least / time}});
@@ -338,8 +338,7 @@ static Expected<RowSamples> readSamples(const JsonView &row) {
   KF_TRY(auto machine, row.array("machine_samples", maxSamples));
   if (times.size() != rounds.size() || times.size() != anchors.size() ||
       times.size() != machine.size())
-    return row.error(
-        "samples_ns, rounds, anchor_samples and machine_samples are not equally long");
+    return row.error("samples_ns, rounds, anchor_samples and machine_samples are not equally long");
   for (size_t i = 0; i < times.size(); ++i) {
     RoundSample sample;
     KF_TRY(int64_t round, rounds[i].asInteger(0, int64_t(maxSamples)));

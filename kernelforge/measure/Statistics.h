@@ -60,12 +60,12 @@ struct BootstrapOptions {
 Interval medianInterval(std::span<const double> values, const BootstrapOptions &options = {});
 
 /// The same where values come in groups that share what differs from group to group (rounds of one
-/// pair of processes share how their memory was placed). From eight groups on, whole groups are drawn
-/// with replacement, and half-widths of the logarithm grow by sqrt(g / (g - 1)), by which g groups
-/// show too little. Of fewer groups, values are drawn within each drawn group as well: that is up to
-/// sqrt(2) too wide where groups do not differ, and makes up for few where they do. Values must be
-/// positive; neither `groups` nor one of them may be empty.
-/// Source: A. Davison, D. Hinkley, Bootstrap Methods and their Application (1997), section 3.8.
+/// pair of processes share how their memory was placed). From eight groups on, whole groups are
+/// drawn with replacement, and half-widths of the logarithm grow by sqrt(g / (g - 1)), by which g
+/// groups show too little. Of fewer groups, values are drawn within each drawn group as well: that
+/// is up to sqrt(2) too wide where groups do not differ, and makes up for few where they do. Values
+/// must be positive; neither `groups` nor one of them may be empty. Source: A. Davison, D. Hinkley,
+/// Bootstrap Methods and their Application (1997), section 3.8.
 Interval groupedMedianInterval(std::span<const std::vector<double>> groups,
                                const BootstrapOptions &options = {});
 

@@ -81,8 +81,9 @@ std::vector<NearKernel> kernelsNear(std::span<const Record> records, const Recor
 
 /// Transfer between shapes: the nearest problem's record of `winners` (one of each key, not chosen
 /// among again) whose key differs from `key` in nothing but kernel and problem and which `admits`
-/// takes (empty: all); of equally near ones the smaller problem text, then kernel hash. Nothing where
-/// none is comparable. A winner's schedule need not be legal for `key`: check it as one from a user.
+/// takes (empty: all); of equally near ones the smaller problem text, then kernel hash. Nothing
+/// where none is comparable. A winner's schedule need not be legal for `key`: check it as one from
+/// a user.
 std::optional<Record> nearest(std::span<const Record> winners, const RecordKey &key,
                               const std::function<bool(const Record &)> &admits = {});
 

@@ -12,12 +12,13 @@ namespace kernelforge {
 
 /// Facts about one machine. A number that the system does not tell is 0, a text "unknown".
 struct Host {
-  std::string cpu;         ///< model name, e.g. "AMD EPYC 9575F"
-  std::string vendor;      ///< e.g. "AuthenticAMD"
-  std::string cpuModel;    ///< "AuthenticAMD family 26 model 2 stepping 1, AMD EPYC 9575F"
-  int logicalCpus = 1;     ///< hardware threads in this process's affinity mask
-  int physicalCores = 1;   ///< distinct cores among them, no more than the control group's quota
-  std::vector<int> coreCpus; ///< the first usable CPU of each distinct core; a quota takes none away
+  std::string cpu;       ///< model name, e.g. "AMD EPYC 9575F"
+  std::string vendor;    ///< e.g. "AuthenticAMD"
+  std::string cpuModel;  ///< "AuthenticAMD family 26 model 2 stepping 1, AMD EPYC 9575F"
+  int logicalCpus = 1;   ///< hardware threads in this process's affinity mask
+  int physicalCores = 1; ///< distinct cores among them, no more than the control group's quota
+  std::vector<int>
+      coreCpus;            ///< the first usable CPU of each distinct core; a quota takes none away
   int64_t l1dBytes = 0;    ///< of one core
   int64_t l2Bytes = 0;     ///< of one core, or of the cores that share it
   int64_t l3Bytes = 0;     ///< of the cores that share it

@@ -94,8 +94,9 @@ void cli::addCompare(CLI::App &app, Context &context) {
           ->check(CLI::Range(5, 10'000))
           ->capture_default_str(),
       command
-          .add_option("--restarts", own.restarts,
-                      "pairs of processes that rounds are spread over; three times as many for suspects")
+          .add_option(
+              "--restarts", own.restarts,
+              "pairs of processes that rounds are spread over; three times as many for suspects")
           ->check(CLI::Range(1, 100))
           ->capture_default_str(),
   };

@@ -1,6 +1,7 @@
 // kernelforge llm-inference: generates text after a prompt.
 #include "Commands.h"
 #include "LanguageModel.h"
+#include "RemoteComparison.h"
 
 #include "kernelforge/llm/ChatTemplate.h"
 #include "kernelforge/llm/Generate.h"
@@ -26,6 +27,7 @@ struct InferenceOptions {
   std::string prompt, promptFile, system, logitsFile;
   std::vector<TokenId> promptIds;
   GenerateOptions generate;
+  RemoteChoice remote;
   bool chat = false;
   bool kernelTimes = false;
   bool measureBandwidth = false;
@@ -37,6 +39,7 @@ struct Inference {
   Generation generation;
   LoadedModel model;
   std::optional<double> readBandwidth; ///< of this machine's memory, in bytes per second
+  std::optional<RemoteAnswer> remote;  ///< where a hosted model was asked
 };
 
 //===----------------------------------------------------------------------===//
@@ -49,6 +52,14 @@ Expected<std::string> readPrompt(const InferenceOptions &options) {
   return readFile(options.promptFile, "prompt is not usable", Tokenizer::maxTextBytes);
 }
 
+std::vector<ChatMessage> messagesOf(const InferenceOptions &options, const std::string &text) {
+  std::vector<ChatMessage> messages;
+  if (!options.system.empty())
+    messages.push_back({"system", options.system});
+  messages.push_back({"user", text});
+  return messages;
+}
+
 Expected<std::vector<TokenId>> encodeTurn(const ModelFile &file, const Tokenizer &tokenizer,
                                           const InferenceOptions &options,
                                           const std::string &text) {
@@ -56,9 +67,7 @@ Expected<std::vector<TokenId>> encodeTurn(const ModelFile &file, const Tokenizer
     return unusable("chat is not possible", file.path, "the model brings no chat template",
                     "leave out --chat");
   ChatInput input;
-  if (!options.system.empty())
-    input.messages.push_back({"system", options.system});
-  input.messages.push_back({"user", text});
+  input.messages = messagesOf(options, text);
   if (tokenizer.bos())
     input.bosToken = tokenizer.piece(*tokenizer.bos());
   if (tokenizer.eos())
@@ -98,7 +107,9 @@ Status checkUsage(const InferenceOptions &options, const Context &context) {
     return error("--chat needs a text, not --prompt-ids", "use -p or --prompt-file");
   if (!options.system.empty() && !options.chat)
     return error("--system is a message of a chat", "add --chat");
-  return {};
+  if (options.remote.isWanted() && !options.chat)
+    return error("a hosted model is asked by messages of a chat", "add --chat");
+  return checkRemote(options.remote, options.generate, context.command);
 }
 
 //===----------------------------------------------------------------------===//
@@ -215,41 +226,46 @@ Json kernelsJson(const std::vector<KernelTime> &times) {
   return rows;
 }
 
-Json toJson(const Inference &inference) {
+Json toJson(const Inference &inference, const InferenceOptions &options) {
   const Generation &g = inference.generation;
   const Decoder &decoder = *inference.model.decoder;
   const DecoderMemory memory = decoder.memory();
   const std::optional<double> percent = percentOfBandwidth(inference);
-  return {{"model", inference.model.file->name},
-          {"target", targetName(decoder)},
-          {"context", decoder.context()},
-          {"prompt_tokens", g.promptTokens},
-          {"generated_tokens", g.ids.size()},
-          {"text", g.text},
-          {"prompt_ids", inference.promptIds},
-          {"token_ids", g.ids},
-          {"finish_reason", name(g.finish)},
-          {"logits_hash", fmt::format("{:016x}", g.logitsHash)},
-          {"timings",
-           {{"load_s", inference.model.loadSeconds},
-            {"compile_s", decoder.compileStatistics().seconds},
-            {"time_to_first_token_s", g.timings.timeToFirstToken},
-            {"prefill_s", g.timings.prefill},
-            {"prefill_tokens_per_s", g.prefillRate()},
-            {"decode_s", g.timings.decode},
-            {"decode_tokens_per_s", g.decodeRate()}}},
-          {"memory",
-           {{"mapped_bytes", memory.mappedBytes},
-            {"packed_bytes", memory.packedBytes},
-            {"kv_cache_bytes", memory.kvCacheBytes},
-            {"scratch_bytes", memory.scratchBytes},
-            {"peak_rss_bytes", peakResidentBytes()}}},
-          {"bandwidth",
-           {{"decode_gb_per_s", decodeGbPerSecond(inference)},
-            {"pct_of_measured_read_bandwidth", percent ? Json(*percent) : Json()}}},
-          {"schedule_sources", decoder.compileStatistics().scheduleSources},
-          {"variants", decoder.compileStatistics().variants},
-          {"kernels", kernelsJson(decoder.kernelTimes())}};
+  Json json = {{"model", inference.model.file->name},
+               {"target", targetName(decoder)},
+               {"context", decoder.context()},
+               {"prompt_tokens", g.promptTokens},
+               {"generated_tokens", g.ids.size()},
+               {"text", g.text},
+               {"prompt_ids", inference.promptIds},
+               {"token_ids", g.ids},
+               {"finish_reason", name(g.finish)},
+               {"logits_hash", fmt::format("{:016x}", g.logitsHash)},
+               {"timings",
+                {{"load_s", inference.model.loadSeconds},
+                 {"compile_s", decoder.compileStatistics().seconds},
+                 {"time_to_first_token_s", g.timings.timeToFirstToken},
+                 {"prefill_s", g.timings.prefill},
+                 {"prefill_tokens_per_s", g.prefillRate()},
+                 {"decode_s", g.timings.decode},
+                 {"decode_tokens_per_s", g.decodeRate()},
+                 {"total_s", totalSeconds(g)},
+                 {"wall_tokens_per_s", wallRate(g)}}},
+               {"memory",
+                {{"mapped_bytes", memory.mappedBytes},
+                 {"packed_bytes", memory.packedBytes},
+                 {"kv_cache_bytes", memory.kvCacheBytes},
+                 {"scratch_bytes", memory.scratchBytes},
+                 {"peak_rss_bytes", peakResidentBytes()}}},
+               {"bandwidth",
+                {{"decode_gb_per_s", decodeGbPerSecond(inference)},
+                 {"pct_of_measured_read_bandwidth", percent ? Json(*percent) : Json()}}},
+               {"schedule_sources", decoder.compileStatistics().scheduleSources},
+               {"variants", decoder.compileStatistics().variants},
+               {"kernels", kernelsJson(decoder.kernelTimes())}};
+  if (inference.remote)
+    json["remote"] = remoteJson(options.remote, *inference.remote);
+  return json;
 }
 
 /// Where schedules are from, unless all are analytic, and what is not generated: "5 schedules from
@@ -343,18 +359,30 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
     decoder.enableKernelTimes();
   if (context.verbosity > 0)
     fmt::print(stderr, "{}", describePrograms(decoder));
+  if (options.remote.isWanted() && !context.json)
+    print(fmt::format("--- here, {}\n", inference.model.file->name));
   KF_TRY(inference.generation, run(inference, usable, options, context));
   if (!context.json)
     finishText(inference.generation, usable);
   if (options.measureBandwidth && inference.generation.finish != FinishReason::Interrupted) {
     KF_TRY(inference.readBandwidth, measureMemory(context));
   }
+  // One after the other: neither is timed while the other runs.
+  if (options.remote.isWanted() && inference.generation.finish != FinishReason::Interrupted) {
+    KF_TRY(std::string text, readPrompt(options));
+    inference.remote = askRemote(options.remote, messagesOf(options, text), options.generate);
+    if (!context.json)
+      printComparison(inference.model.file->name, inference.generation, options.remote,
+                      *inference.remote);
+  }
   if (context.json)
-    printJson(toJson(inference));
+    printJson(toJson(inference, options));
   if (!context.json || context.verbosity > 0)
     printSummary(inference);
   if (options.kernelTimes && !context.json)
     printKernelTimes(decoder.kernelTimes());
+  if (inference.remote && inference.remote->result.error)
+    return report(*inference.remote->result.error, /*json=*/false);
   return inference.generation.finish == FinishReason::Interrupted
              ? static_cast<int>(ErrorKind::Interrupted)
              : 0;
@@ -387,6 +415,8 @@ void cli::addLlmInference(CLI::App &app, Context &context) {
       ->excludes(file);
   command.add_flag("--chat", options->chat, "the text is a message, in the model's chat template");
   command.add_option("--system", options->system, "with --chat: the system message");
+
+  addRemoteOptions(command, options->remote);
 
   GenerateOptions &generate = options->generate;
   command.add_option("-n,--max-tokens", generate.maxTokens, "most tokens to generate")

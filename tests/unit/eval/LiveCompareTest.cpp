@@ -137,7 +137,8 @@ TEST_F(LiveCompare, FalseChangesWhereProcessesDiffer) {
 
 TEST_F(LiveCompare, StagesThatDisagreeDecideNothing) {
   Json now = rowsWith(1);
-  now[0]["starts"] = {0.9, 0.9, 0.9, 0.9, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1};
+  now[0]["starts"] = {0.9, 0.9, 0.9, 0.9, 1.1, 1.1, 1.1, 1.1,
+                      1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1};
   const Comparison c =
       compared(program("old", {{"rows", rowsWith(1)}}), program("new", {{"rows", now}}));
   EXPECT_EQ(c.rows[0].verdict, Verdict::Inconclusive);

@@ -34,8 +34,7 @@ TEST(RoundSamples, CountInTheUsualStateAndNearTheirAnchor) {
   const std::vector<RoundSample> samples = {{0, 1, 100, usual}, {1, 1, 160, other},
                                             {2, 1, 95, usual},  {3, 1, 160, other},
                                             {4, 1, 112, usual}, {5, 1, 160, other}};
-  EXPECT_THAT(countingSamples(samples, usual),
-              ElementsAre(true, false, true, false, false, false));
+  EXPECT_THAT(countingSamples(samples, usual), ElementsAre(true, false, true, false, false, false));
   EXPECT_TRUE(countingSamples({}, usual).empty());
 }
 

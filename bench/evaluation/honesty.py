@@ -29,6 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = 5  # rows beside the slowed one
 LONGEST = 1800  # seconds of one command
+ROUNDS = 61  # of a stored report
 
 # Of each part: comparisons, factor of the slowed row, and what is asked for.
 PARTS = {
@@ -123,12 +124,13 @@ class Bench:
 
     def report(self, name, *more):
         """A stored report, measured where it is not there."""
-        path = self.folder / f"{name}.json"
+        path = self.folder / f"{name}-{self.options.rounds}.json"
         if not path.exists():
             partial = path.with_suffix(".part.json")
             partial.unlink(missing_ok=True)
-            command = [self.binary, "benchmark-suite", "--suite", self.options.suite]
-            self.run([*command, "--out", partial, *more], codes=(0, 1))
+            command = [self.binary, "benchmark-suite", "--suite", self.options.suite, "--no-vendors"]
+            how = ["--rounds", self.options.rounds, "--out", partial]
+            self.run([*command, *how, *more], codes=(0, 1))
             partial.rename(path)
         return path
 
@@ -274,6 +276,7 @@ def main():
     parser.add_argument("--binary", default=ROOT / "build/release/bin/kernelforge")
     parser.add_argument("--suite", default="smoke")
     parser.add_argument("--results", required=True, help="file of JSON lines; reports lie beside it")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of stored reports (%(default)s)")
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
     parser.add_argument("--loaded", action="store_true", help="while the machine is loaded in bursts")
     parser.add_argument("--count", type=int, help="comparisons of each part at most")

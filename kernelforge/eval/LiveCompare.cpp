@@ -94,8 +94,8 @@ static tl::unexpected<Error> interrupted() {
 Expected<Workers> LiveComparison::start(const std::string &filter) {
   SuiteWorkerOptions worker{options.suite,        filter,
                             options.threads,      options.seed,
-                            options.batchSeconds, options.openSeconds,
-                            options.answerSeconds};
+                            options.batchSeconds, /*verify=*/pairs == 0,
+                            options.openSeconds,  options.answerSeconds};
   if (options.cancel && *options.cancel)
     return interrupted();
   // What starts first may get other memory.

@@ -20,6 +20,7 @@ struct RowOptions {
   SessionOptions session; ///< target, threads, records, object cache
   uint64_t seed = 0;      ///< of the inputs
   bool vendors = false;   ///< whether vendors' variants are prepared
+  bool verified = true;   ///< whether verify() can be called: what must come out takes time to make
 };
 
 class RowRun {

@@ -37,6 +37,7 @@ Expected<Json> SuiteService::open(const JsonView &request) {
   KF_TRY(int64_t seed, request.integer("seed", 0, INT64_MAX));
   KF_TRY(std::string mode, request.stringOr("mode", 16, "warm"));
   KF_TRY(options.batchSeconds, request.number("batch_s", 1e-6, 10));
+  KF_TRY(options.rows.verified, request.booleanOr("verify", true));
   options.cold = mode == "cold";
   options.rows.session.threads = static_cast<int>(threads);
   options.rows.seed = static_cast<uint64_t>(seed);
@@ -78,6 +79,8 @@ Expected<Json> SuiteService::answer(const std::string &line) {
     return measure(request);
   if (command == "verify") {
     KF_TRY(size_t row, rowOf(request));
+    if (!options.rows.verified)
+      return request.error("the suite was opened without verifying");
     KF_CHECK(runner->verifyAgain(row));
     return Json{{"accuracy", accuracyJson(*runner->rows()[row].accuracy)}};
   }

@@ -63,7 +63,8 @@ Expected<SuiteWorkerProcess> SuiteWorkerProcess::open(const std::string &binary,
                                           {"threads", options.threads},
                                           {"seed", options.seed},
                                           {"mode", "warm"},
-                                          {"batch_s", options.batchSeconds}},
+                                          {"batch_s", options.batchSeconds},
+                                          {"verify", options.verify}},
                                          options.openSeconds));
   const JsonView root = answer.root();
   KF_TRY(int64_t protocol, root.integer("protocol", 0, INT32_MAX));

@@ -16,6 +16,7 @@ struct SuiteWorkerOptions {
   int threads = 1;
   uint64_t seed = 0;
   double batchSeconds = 0.01;
+  bool verify = true;         ///< whether rows are also verified; otherwise they are only run
   double openSeconds = 1200;  ///< to compile, verify and warm up all rows
   double answerSeconds = 120; ///< for a sample
 };

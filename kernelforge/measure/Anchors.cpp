@@ -34,8 +34,6 @@ Expected<std::unique_ptr<Anchors>> Anchors::create(int threads, TeamFn team, dou
     Level level{name, bytes, {}};
     for (int thread = 0; thread < threads; ++thread) {
       KF_TRY(PageMemory set, PageMemory::allocate(static_cast<uint64_t>(bytes)));
-      // Written once: pages that nobody wrote are all the same page.
-      std::memset(set.data(), thread + 1, set.size());
       level.sets.push_back(std::move(set));
     }
     anchors->all.emplace_back(name);
@@ -55,34 +53,37 @@ std::string_view Anchors::unit(std::string_view name) {
 /// Every member waits for the line to come round to it and passes it on. What this costs depends on
 /// where the cores are: of one cache, of two, or of two sockets; and a virtual machine's cores may
 /// be moved.
-double Anchors::measureExchange() const {
+double Anchors::measureExchange() {
   using Clock = std::chrono::steady_clock;
   constexpr int64_t rounds = 256; // some ten microseconds: far more than reading the clock
+  constexpr int64_t patience = 10'000;
   alignas(128) std::atomic<int64_t> line = 0;
   std::atomic<bool> ends = false;
   double rate = 0;
   team(threads, [&](int index, int members) {
     const auto begin = Clock::now();
     int64_t passes = 0;
-    double spent = 0;
+    auto look = [&] { // at the clock
+      const double spent = std::chrono::duration<double>(Clock::now() - begin).count();
+      rate = static_cast<double>(passes * members) / spent / 1e6;
+      ends = spent >= seconds / 4;
+    };
     for (int64_t turn = index; !ends; turn += members) {
       for (int64_t waits = 0; line.load(std::memory_order_acquire) != turn && !ends; ++waits)
-        if (waits > 100'000) // someone else runs where the next member should
+        if (waits > patience) { // someone else runs where the next member should
           std::this_thread::yield();
+          if (index == 0)
+            look();
+        }
       line.store(turn + 1, std::memory_order_release);
-      if (index > 0 || ++passes % rounds != 0)
-        continue;
-      spent = std::chrono::duration<double>(Clock::now() - begin).count();
-      if (spent >= seconds / 4)
-        ends = true;
+      if (index == 0 && ++passes % rounds == 0)
+        look();
     }
-    if (index == 0)
-      rate = static_cast<double>(passes * members) / spent / 1e6;
   });
   return rate;
 }
 
-double Anchors::measure(std::string_view name) const {
+double Anchors::measure(std::string_view name) {
   if (name == "exchange")
     return measureExchange();
   constexpr int64_t iterations = 20'000; // tens of microseconds: far more than reading the clock
@@ -90,9 +91,14 @@ double Anchors::measure(std::string_view name) const {
     if (name == loop.name)
       return teamRate(team, threads, seconds, [&](int) { loop.run(iterations); }) *
              loop.operationsPerIteration * double(iterations) / 1e9;
-  for (const Level &level : levels) {
+  for (Level &level : levels) {
     if (name != level.name)
       continue;
+    // Written once: pages that nobody wrote are all the same page. Not before somebody asks: beyond
+    // a large cache they take seconds.
+    for (size_t i = 0; i < level.sets.size() && !level.isWritten; ++i)
+      std::memset(level.sets[i].data(), static_cast<int>(i) + 1, level.sets[i].size());
+    level.isWritten = true;
     // A call reads a good part of a megabyte at least, and of a large set a stretch after another.
     constexpr int64_t stretch = 1 << 20;
     const int64_t repeats = std::max<int64_t>(1, stretch / level.bytes);

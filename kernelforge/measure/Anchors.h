@@ -30,18 +30,19 @@ public:
 
   /// The rate of all threads together, in its unit, over one stretch of time: the best of none, so
   /// that it feels what others feel.
-  double measure(std::string_view name) const;
+  double measure(std::string_view name);
 
   /// The anchor of reading `bytes` that the threads share, of which each level holds what it can.
   std::string readingAnchor(double bytes) const;
 
 private:
   Anchors() = default;
-  double measureExchange() const;
+  double measureExchange();
   struct Level {
     std::string name;
     int64_t bytes = 0;            ///< of a thread's set
     std::vector<PageMemory> sets; ///< one a thread
+    bool isWritten = false;
   };
 
   int threads = 1;

@@ -125,7 +125,9 @@ class Connection:
         data = b""
         while b"\r\n\r\n" not in data:
             more = self.raw.recv(65536)
-            if not more:
+            if more[:1] == b"\x16":  # somebody who speaks TLS
+                self.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            if not more or more[:1] == b"\x16":
                 return None
             data += more
         head, _, body = data.partition(b"\r\n\r\n")
@@ -136,7 +138,10 @@ class Connection:
             name, _, value = line.partition(":")
             headers[name.strip().lower()] = value.strip()
         while len(body) < int(headers.get("content-length", 0)):
-            body += self.raw.recv(65536)
+            more = self.raw.recv(65536)
+            if not more:
+                return None
+            body += more
         return method, path, headers, body
 
     def send(self, data):
@@ -245,6 +250,9 @@ class Connection:
         if tries > 1:
             self.do_good(tries, body, key)
 
+    def do_nothing(self, tries, body, key):
+        self.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+
     # ------------------------------------------------------------------ that break off
 
     def do_closes(self, tries, body, key):
@@ -342,6 +350,24 @@ class Connection:
         self.send(b"HTTP/1.1 200 OK\r\n")
         self.until_gone(b"x-more: " + b"y" * 100 + b"\r\n")
 
+    def do_long_status_line(self, tries, body, key):
+        self.send(b"HTTP/1.1 200 " + b"O" * 100_000 + b"K\r\n\r\n{}")
+
+    def do_done_and_stalls(self, tries, body, key):
+        self.events(STREAM)
+        self.server.wait()
+
+    def do_done_and_half(self, tries, body, key):
+        self.chunked([STREAM, b'data: {"choices":['], last=False)
+
+    def do_half_refusal(self, tries, body, key):
+        self.head(403, {"Content-Length": 1000, "Content-Encoding": "br"})
+        self.send(b"You shall not pass")
+
+    def do_bad_chunk(self, tries, body, key):
+        self.head(200, {"Transfer-Encoding": "chunked"}, "text/event-stream")
+        self.send(b"%x\r\n" % len(STREAM[:400]) + STREAM[:400] + b"garbage\r\n")
+
     def do_endless_error(self, tries, body, key):
         self.head(500, {"x-should-retry": "false"}, "text/plain")
         self.until_gone(b"sorry " * 10_000)
@@ -405,6 +431,7 @@ class FakeCerebras:
 
     def __exit__(self, *_):
         self.closed.set()
+        self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
     def accept(self):

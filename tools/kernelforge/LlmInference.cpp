@@ -84,10 +84,10 @@ Expected<std::vector<TokenId>> encodeTurn(const ModelFile &file, const Tokenizer
 /// The ids of the prompt. Raw ids are taken as they are; a raw text gets BOS where the model wants
 /// one and the text does not begin with it.
 Expected<std::vector<TokenId>> encodePrompt(const ModelFile &file, const Tokenizer *tokenizer,
-                                            const InferenceOptions &options) {
+                                            const InferenceOptions &options,
+                                            const std::string &text) {
   if (!options.promptIds.empty())
     return options.promptIds;
-  KF_TRY(std::string text, readPrompt(options));
   if (options.chat)
     return encodeTurn(file, *tokenizer, options, text);
   KF_TRY(std::vector<TokenId> ids, tokenizer->encode(text, true));
@@ -351,7 +351,8 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
   KF_CHECK(checkOptions(options.generate, usable));
 
   Inference inference;
-  KF_TRY(inference.promptIds, encodePrompt(file, usable, options));
+  KF_TRY(const std::string text, readPrompt(options));
+  KF_TRY(inference.promptIds, encodePrompt(file, usable, options, text));
   KF_TRY(inference.model, loadModel(std::move(file), secondsSince(start), options.choice, context,
                                     !options.logitsFile.empty()));
   Decoder &decoder = *inference.model.decoder;
@@ -369,7 +370,6 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
   }
   // One after the other: neither is timed while the other runs.
   if (options.remote.isWanted() && inference.generation.finish != FinishReason::Interrupted) {
-    KF_TRY(std::string text, readPrompt(options));
     inference.remote = askRemote(options.remote, messagesOf(options, text), options.generate);
     if (!context.json)
       printComparison(inference.model.file->name, inference.generation, options.remote,
@@ -392,14 +392,15 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
 
 void cli::addLlmInference(CLI::App &app, Context &context) {
   auto options = std::make_shared<InferenceOptions>();
-  CLI::App &command =
-      addCommand(app, context,
-                 {"llm-inference", "generates text after a prompt",
-                  "llm-inference -m smollm2 -p \"The capital of France is\" --temperature 0 -n 32"},
-                 [options, &context] {
-                   options->generate.sampling.seed = context.seed;
-                   return infer(*options, context);
-                 });
+  CLI::App &command = addCommand(
+      app, context,
+      {"llm-inference", "generates text after a prompt",
+       "llm-inference -m smollm2 -p \"The capital of France is\" --temperature 0 -n 32\n"
+       "  kernelforge llm-inference -m smollm2 --chat -p Hello --compare-cerebras MODEL"},
+      [options, &context] {
+        options->generate.sampling.seed = context.seed;
+        return infer(*options, context);
+      });
   addTargetOptions(command, context);
   addSeedOption(command, context);
   addModelOptions(command, options->choice);

@@ -3,6 +3,8 @@
 #include "kernelforge/support/Progress.h"
 
 #include <cmath>
+#include <ctime>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -32,6 +34,8 @@ Status cli::checkRemote(const RemoteChoice &choice, const GenerateOptions &optio
   auto error = [&](std::string why, std::string hint) {
     return unusable("wrong usage", "kernelforge " + command, std::move(why), std::move(hint));
   };
+  if (choice.model->empty())
+    return error("--compare-cerebras names no model", "name one that the account has");
   if (options.sampling.temperature > mostRemoteTemperature)
     return error(fmt::format("the hosted model takes temperatures up to {}, not {}",
                              mostRemoteTemperature, options.sampling.temperature),
@@ -70,10 +74,11 @@ static double asWritten(float value) { return std::round(double(value) * 1e6) / 
 RemoteAnswer cli::askRemote(const RemoteChoice &choice, std::vector<ChatMessage> messages,
                             const GenerateOptions &options) {
   RemoteAnswer answer;
+  answer.askedAt = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   answer.notSent = settingsNotSent(options);
   CerebrasOptions how;
   how.limits.totalSeconds = choice.timeout;
-  how.limits.idleSeconds = std::min(how.limits.idleSeconds, choice.timeout);
+  how.limits.idleSeconds = choice.timeout;
   how.limits.connectSeconds = std::min(how.limits.connectSeconds, choice.timeout);
   how.retries = choice.retries;
   how.cancel = interruptFlag();
@@ -83,7 +88,7 @@ RemoteAnswer cli::askRemote(const RemoteChoice &choice, std::vector<ChatMessage>
     return answer;
   }
   CompletionRequest request;
-  request.model = choice.model;
+  request.model = *choice.model;
   request.messages = std::move(messages);
   request.maxTokens = options.maxTokens;
   request.temperature = asWritten(options.sampling.temperature);
@@ -133,7 +138,8 @@ Json cli::remoteJson(const RemoteChoice &choice, const RemoteAnswer &answer) {
   const RemoteResult &r = answer.result;
   const Completion &c = r.completion;
   Json json = {{"provider", "cerebras"},
-               {"model", c.model.empty() ? choice.model : c.model},
+               {"asked_at", answer.askedAt},
+               {"model", c.model.empty() ? *choice.model : c.model},
                {"prompt_tokens", orNull(c.promptTokens)},
                {"cached_tokens", orNull(c.cachedTokens)},
                {"generated_tokens", orNull(c.completionTokens)},
@@ -163,11 +169,15 @@ Json cli::remoteJson(const RemoteChoice &choice, const RemoteAnswer &answer) {
   return json;
 }
 
-static std::string cell(std::string text) {
+static std::string cell(const std::string &text) {
   constexpr size_t most = 34;
-  if (text.size() > most)
-    text = text.substr(0, most - 3) + "...";
-  return escapeControls(text);
+  const std::string shown = escapeControls(text);
+  if (shown.size() <= most)
+    return shown;
+  size_t end = most - 3;
+  while (end > 0 && (static_cast<unsigned char>(shown[end]) & 0xC0) == 0x80) // within a character
+    --end;
+  return shown.substr(0, end) + "...";
 }
 
 static std::string cell(const std::optional<int64_t> &value) {
@@ -195,8 +205,11 @@ void cli::printComparison(const std::string &localModel, const Generation &local
                           const RemoteChoice &choice, const RemoteAnswer &answer) {
   const RemoteResult &r = answer.result;
   const Completion &c = r.completion;
-  const std::string model = c.model.empty() ? choice.model : c.model;
-  print(fmt::format("\n--- Cerebras, {}\n{}\n\n", escapeControls(model), safeText(c.text)));
+  const std::string model = c.model.empty() ? *choice.model : c.model;
+  print(fmt::format("\n--- Cerebras, {}, {}\n", escapeControls(model), answer.askedAt));
+  if (!c.reasoning.empty())
+    print(fmt::format("(reasoning) {}\n", safeText(c.reasoning)));
+  print(fmt::format("{}\n\n", c.text.empty() ? "(no text)" : safeText(c.text)));
   auto row = [](std::string_view name, const std::string &here, const std::string &there) {
     print(fmt::format("{:<26} {:>34} {:>34}\n", name, here, there));
   };

@@ -10,12 +10,12 @@ namespace kernelforge::cli {
 
 /// Which hosted model, and how it is asked.
 struct RemoteChoice {
-  std::string model; ///< empty: none is asked
+  std::optional<std::string> model; ///< nothing: none is asked
   double timeout = 60;
   int retries = 2;
   bool noStream = false;
 
-  bool isWanted() const { return !model.empty(); }
+  bool isWanted() const { return model.has_value(); }
 };
 
 /// Adds --compare-cerebras, --cerebras-timeout, --cerebras-retries and --cerebras-no-stream.
@@ -28,6 +28,7 @@ Status checkRemote(const RemoteChoice &choice, const GenerateOptions &options,
 
 /// What a hosted model answered, or why it did not.
 struct RemoteAnswer {
+  std::string askedAt; ///< when, as 2026-01-31T12:00:00Z
   RemoteResult result;
   std::vector<std::string> notSent; ///< settings of the local model that it does not have
 };

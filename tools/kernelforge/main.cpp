@@ -1,6 +1,7 @@
 // kernelforge: the command line. Parses, runs one command, turns its answer into an exit code.
 #include "Commands.h"
 
+#include "kernelforge/llm/remote/HttpExchange.h"
 #include "kernelforge/support/Version.h"
 
 #include "llvm/Support/ErrorHandling.h"
@@ -103,9 +104,8 @@ static int outOfMemory(bool json) {
   return static_cast<int>(ErrorKind::Failed);
 }
 
-int main(int argc, char **argv) {
-  installSignalHandlers();
-  llvm::install_fatal_error_handler(onFatalError);
+/// Runs, and turns what is thrown into an exit code.
+static int guarded(int argc, char **argv) {
   const bool json = wantsJson(argc, argv);
   try {
     return run(argc, argv);
@@ -116,4 +116,15 @@ int main(int argc, char **argv) {
                         "report this as a bug"},
                   json);
   }
+}
+
+int main(int argc, char **argv) {
+  installSignalHandlers();
+  llvm::install_fatal_error_handler(onFatalError);
+  const int code = guarded(argc, argv);
+  if (isThreadLeft()) { // it may still use what exit() takes down
+    std::fflush(nullptr);
+    _exit(code);
+  }
+  return code;
 }

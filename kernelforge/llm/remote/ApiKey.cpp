@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <unordered_set>
 #include <vector>
 
@@ -40,21 +39,20 @@ Expected<ApiKey> ApiKey::create(std::string text, const std::string &name) {
 
 namespace {
 
-/// A text as it is searched: one reading of what is shown, with where each character came from.
+/// A text as it is searched: one reading of what is shown.
 struct Reading {
   std::string text;
-  std::vector<size_t> begin, end; ///< of each character, in what is shown
+  std::vector<size_t> begin; ///< of each character and of the end, in what is shown; empty: as here
+
+  size_t beginOf(size_t i) const { return begin.empty() ? i : begin[i]; }
 };
 
 } // namespace
 
-static Reading plainly(std::string_view shown, const std::function<char(char)> &change = {}) {
+static Reading plainly(std::string_view shown, char (*change)(char)) {
   Reading reading;
-  for (size_t i = 0; i < shown.size(); ++i) {
-    reading.text += change ? change(shown[i]) : shown[i];
-    reading.begin.push_back(i);
-    reading.end.push_back(i + 1);
-  }
+  for (char c : shown)
+    reading.text += change(c);
   return reading;
 }
 
@@ -76,8 +74,9 @@ static Reading percentDecoded(std::string_view shown) {
         lower(encoded ? static_cast<char>(digitValue(shown[i + 1]) * 16 + digitValue(shown[i + 2]))
                       : shown[i]);
     reading.begin.push_back(i);
-    reading.end.push_back(i += length);
+    i += length;
   }
+  reading.begin.push_back(shown.size());
   return reading;
 }
 
@@ -120,8 +119,8 @@ static void mark(const Reading &reading, std::string_view secret, size_t length,
   const std::string_view text = reading.text;
   for (size_t i = 0; i + length <= text.size(); ++i)
     if (pieces.contains(text.substr(i, length)))
-      std::fill(marked.begin() + static_cast<ptrdiff_t>(reading.begin[i]),
-                marked.begin() + static_cast<ptrdiff_t>(reading.end[i + length - 1]), true);
+      std::fill(marked.begin() + static_cast<ptrdiff_t>(reading.beginOf(i)),
+                marked.begin() + static_cast<ptrdiff_t>(reading.beginOf(i + length)), true);
 }
 
 std::string ApiKey::redact(std::string_view shown) const {

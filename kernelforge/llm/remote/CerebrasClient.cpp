@@ -57,66 +57,76 @@ struct CerebrasClient::Try {
   }
 };
 
-/// Whether the head of an answer says that its body is one of these types.
+/// Whether the head of an answer says that its body is of this type.
 static bool isOfType(const HttpHead &head, std::string_view type) {
   const std::string *value = head.find("content-type");
-  return value && std::string_view(*value).starts_with(type);
+  auto equal = [](char a, char b) { return (a >= 'A' && a <= 'Z' ? char(a | 0x20) : a) == b; };
+  return value && value->size() >= type.size() &&
+         std::equal(value->begin(), value->begin() + static_cast<ptrdiff_t>(type.size()),
+                    type.begin(), equal);
 }
 
-CerebrasClient::Try CerebrasClient::attempt(const HttpRequest &request, bool stream) const {
+CerebrasClient::Try CerebrasClient::attempt(const HttpRequest &request, bool stream,
+                                            const HttpLimits &limits) const {
   Try made;
   const std::string where = server.origin();
   CompletionReader reader(where);
   SseParser events(where);
-  bool isStream = false;
+  bool isStream = false, isReadable = true;
   const auto start = Clock::now();
   auto takeHead = [&](const HttpHead &head) -> Status {
     made.head = head;
+    if (head.status != 200)
+      return {};
     if (const std::string *encoding = head.find("content-encoding");
         encoding && *encoding != "identity" && !encoding->empty())
       return failed("answer is not usable", where,
                     "it is compressed, which was not asked for: " + *encoding);
-    isStream = stream && head.status == 200 && !isOfType(head, "application/json");
+    isStream = stream && !isOfType(head, "application/json");
     if (isStream && !isOfType(head, "text/event-stream"))
       return failed("answer is not usable", where, "it is neither a stream of events nor JSON",
                     "check the address");
     return {};
   };
-  auto takeBody = [&](std::string_view bytes, Clock::time_point arrived) -> Expected<bool> {
+  auto takeEvent = [&](const std::string &data, Clock::time_point arrived) -> Status {
+    if (reader.isClosed())
+      return {};
+    KF_CHECK(reader.readEvent(data));
+    if (reader.hasBegun() && !made.firstTokenSeconds)
+      made.firstTokenSeconds = secondsFrom(start, arrived);
+    if (reader.isDone() && !made.totalSeconds)
+      made.totalSeconds = secondsFrom(start, arrived);
+    return {};
+  };
+  auto takeBody = [&](std::string_view bytes, Clock::time_point arrived) -> Expected<Want> {
     if (!isStream) {
       made.body += bytes;
-      return made.head->status == 200 || made.body.size() < mostErrorBytes;
+      const bool isError = made.head->status != 200;
+      return isError && made.body.size() >= mostErrorBytes ? Want::Nothing : Want::More;
     }
-    KF_CHECK(events.feed(bytes, [&](const std::string &data) -> Status {
-      if (reader.isClosed())
-        return {};
-      KF_CHECK(reader.readEvent(data));
-      if (reader.hasBegun() && !made.firstTokenSeconds)
-        made.firstTokenSeconds = secondsFrom(start, arrived);
-      if (reader.isDone() && !made.totalSeconds)
-        made.totalSeconds = secondsFrom(start, arrived);
-      return {};
-    }));
-    return !reader.isClosed();
+    isReadable = false;
+    KF_CHECK(events.feed(bytes, [&](const std::string &data) { return takeEvent(data, arrived); }));
+    isReadable = true;
+    return reader.isClosed() ? Want::Nothing : reader.isDone() ? Want::LastWords : Want::More;
   };
-  auto finish = [&]() -> Status {
-    if (made.head->status != 200)
-      return tl::unexpected(errorOfStatus(made.head->status, made.body, where));
-    if (!stream)
-      return {};
-    if (!isStream)
-      return reader.readBody(made.body);
-    KF_CHECK(events.finish([&](const std::string &data) { return reader.readEvent(data); }));
-    return reader.finish();
-  };
-  Status status = exchange(server, request, options.limits, takeHead, takeBody, options.cancel);
+  Status status = exchange(server, request, limits, takeHead, takeBody, options.cancel);
+  const auto now = Clock::now();
+  const bool isStopped = !status && status.error().kind == ErrorKind::Interrupted;
+  if (!isStopped && made.head && made.head->status != 200) {
+    // What the server said of it counts, also where it broke off.
+    status = tl::unexpected<Error>(errorOfStatus(made.head->status, made.body, where));
+  } else if (isStream && isReadable && !isStopped && reader.isDone()) {
+    status = {}; // the rest of a stream that said why it ends is not important
+  } else if (status && isStream) {
+    isReadable = false;
+    status = events.finish([&](const std::string &data) { return takeEvent(data, now); });
+    if (status)
+      status = reader.finish();
+  } else if (status && stream) {
+    status = reader.readBody(made.body);
+  }
   if (!made.totalSeconds)
-    made.totalSeconds = secondsFrom(start, Clock::now());
-  // A stream that said how it ends may break off after it.
-  const bool whole = isStream && reader.isDone() && !status &&
-                     status.error().kind != ErrorKind::Interrupted && made.head->status == 200;
-  if (status || whole)
-    status = finish();
+    made.totalSeconds = secondsFrom(start, now);
   made.completion = reader.completion();
   made.hasBegun = reader.hasBegun();
   if (!status) {
@@ -142,15 +152,15 @@ CerebrasClient::Try CerebrasClient::attemptWithRetries(const HttpRequest &reques
   // What is random here must not be the same in all clients, and need not be repeatable.
   const auto seed = static_cast<uint64_t>(Clock::now().time_since_epoch().count());
   for (int retry = 0;; ++retry) {
-    spdlog::debug("{} {}{}, try {}", request.method, server.origin(), request.path, retry + 1);
-    Try made = attempt(request, stream);
+    spdlog::debug("{} {}{}, try {}", request.method, address(), request.path, retry + 1);
+    Try made = attempt(request, stream, options.limits);
     ++result.tries;
     if (retry >= options.retries || !made.mayRetry())
       return made;
     const std::optional<double> asked =
         made.head ? requestedWait(*made.head, std::time(nullptr)) : std::nullopt;
     if (asked && *asked > longestRetryWait) {
-      made.error->hint = fmt::format("the server asks to wait for {:.0f} s", *asked);
+      made.error->hint = fmt::format("the server asks to wait for {:.0f} s", std::min(*asked, 1e9));
       return made;
     }
     const double wait =
@@ -183,6 +193,8 @@ RemoteResult CerebrasClient::complete(const CompletionRequest &asked) const {
     if (Status read = reader.readBody(made.body); !read)
       made.error = read.error();
     made.completion = reader.completion();
+    if (made.error)
+      made.totalSeconds.reset();
   }
   result.error = std::move(made.error);
   result.completion = std::move(made.completion);
@@ -201,24 +213,40 @@ RemoteResult CerebrasClient::complete(const CompletionRequest &asked) const {
   for (std::string *text :
        {&c.id, &c.model, &c.fingerprint, &c.text, &c.reasoning, &c.finishReason})
     *text = key.redact(*text);
+  if (c.model.empty())
+    c.model = key.redact(asked.model);
   if (result.error) {
     if (!result.requestId.empty())
       result.error->where += ", request " + result.requestId;
-    if (made.head && made.head->status == 404 && result.error->kind == ErrorKind::Failed &&
+    if (made.head && made.head->status == 404 &&
         result.error->why.find("model_not_found") != std::string::npos)
-      if (const auto known = models(); known && !known->empty())
-        result.error->hint = fmt::format("the account has {}", fmt::join(*known, ", "));
+      nameModels(*result.error);
     clean(*result.error);
   }
   return result;
 }
 
+/// Says in the hint which models there are, where the server tells soon.
+void CerebrasClient::nameModels(Error &error) const {
+  constexpr size_t most = 10;
+  auto known = models();
+  if (!known && known.error().kind == ErrorKind::Interrupted)
+    error = known.error();
+  if (!known || known->empty())
+    return;
+  const bool all = known->size() <= most;
+  known->resize(std::min(known->size(), most));
+  error.hint = fmt::format("the account has {}{}", fmt::join(*known, ", "), all ? "" : ", ...");
+}
+
 Expected<std::vector<std::string>> CerebrasClient::models() const {
-  RemoteResult ignored;
-  Try made = attemptWithRetries(requestTo("GET", "/v1/models"), false, ignored);
+  HttpLimits limits = options.limits;
+  limits.totalSeconds = std::min(limits.totalSeconds, 5.0);
+  limits.mostBytes = std::min<uint64_t>(limits.mostBytes, mostErrorBytes);
+  Try made = attempt(requestTo("GET", "/v1/models"), false, limits);
   auto read = [&]() -> Expected<std::vector<std::string>> {
     if (made.error)
-      return tl::unexpected(*made.error);
+      return tl::unexpected<Error>(*made.error);
     KF_TRY(JsonDocument document,
            parseJson(made.body, "list of models is not usable", server.origin(), configJsonLimits));
     KF_TRY(auto entries, document.root().array("data", 1000));

@@ -22,7 +22,7 @@ struct RemoteResult {
   int tries = 0;
   double waitedSeconds = 0; ///< between tries
   /// Of the try that answered, from its beginning (connecting included) to the first text, and to
-  /// the last byte. Nothing where it did not get that far.
+  /// the end of the answer. Nothing where it did not get that far.
   std::optional<double> firstTokenSeconds, totalSeconds;
   std::string requestId;
   std::map<std::string, std::string> rateLimits; ///< headers x-ratelimit-*, without that
@@ -45,19 +45,20 @@ public:
   /// there. No text of the result, errors included, shows the key.
   RemoteResult complete(const CompletionRequest &request) const;
 
-  /// Names of the models that the account has.
+  /// Names of the models that the account has; asked once, for five seconds at most.
   Expected<std::vector<std::string>> models() const;
 
   /// "https://api.cerebras.ai:443"
-  std::string address() const { return server.origin(); }
+  std::string address() const { return key.redact(server.origin()); }
 
 private:
   struct Try;
-  Try attempt(const HttpRequest &request, bool stream) const;
+  Try attempt(const HttpRequest &request, bool stream, const HttpLimits &limits) const;
   Try attemptWithRetries(const HttpRequest &request, bool stream, RemoteResult &result) const;
   HttpRequest requestTo(const char *method, const char *path) const;
   Status pause(double seconds) const;
   void clean(Error &error) const;
+  void nameModels(Error &error) const;
 
   ApiKey key;
   ServerAddress server;

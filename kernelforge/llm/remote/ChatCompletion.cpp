@@ -45,7 +45,9 @@ static Status readCount(const JsonView &view, const char *field, std::optional<i
 
 static Status readSeconds(const JsonView &view, const char *field, std::optional<double> &into) {
   if (view.has(field)) {
-    KF_TRY(into, view.number(field, 0, mostSeconds));
+    KF_TRY(double seconds, view.number(field, -mostSeconds, mostSeconds));
+    if (seconds >= 0) // below is a clock that was set, and no reason to lose the answer
+      into = seconds;
   }
   return {};
 }

@@ -52,24 +52,38 @@ struct HttpLimits {
   double connectSeconds = 5;
   double idleSeconds = 30;       ///< without a byte of the answer
   double totalSeconds = 60;      ///< of all, connecting included
-  uint64_t mostBytes = 64 << 20; ///< of the answer, headers included
+  uint64_t mostBytes = 16 << 20; ///< of the answer; a status line has 8 KiB, the headers 256 KiB
 };
 
-/// Gets bytes of the body, and when they were there. Whether it wants more.
-using TakeBody = std::function<Expected<bool>(std::string_view bytes,
+/// What more of a body is wanted.
+enum class Want {
+  More,
+  LastWords, ///< what comes within two seconds
+  Nothing
+};
+
+/// Gets bytes of the body, and when they were there.
+using TakeBody = std::function<Expected<Want>(std::string_view bytes,
                                               std::chrono::steady_clock::time_point arrived)>;
 
 /// What the error of a server whose certificate is refused begins with.
 inline constexpr const char *serverNotTrusted = "server is not who it should be";
 
 /// Sends the request and waits for the end of the answer. `takeHead` and `takeBody` are called on
-/// this thread; their first error ends the exchange, and so does takeBody's false. Certificates are
+/// this thread; their first error ends the exchange, and so does Want::Nothing. Certificates are
 /// checked against the system's authorities (or SSL_CERT_FILE, SSL_CERT_DIR), redirects are not
 /// followed, compressed answers not asked for. Errors, of which none shows a header or a body:
 /// Failed where the server cannot be reached, is not who it should be, breaks off, or exceeds a
 /// limit; Interrupted where `cancel` became true.
+///
+/// An exchange that is given up while the system looks for the host leaves a thread behind that
+/// ends later, having sent nothing: see isThreadLeft().
 Status exchange(const ServerAddress &server, const HttpRequest &request, const HttpLimits &limits,
                 const std::function<Status(const HttpHead &)> &takeHead, const TakeBody &takeBody,
                 const std::atomic<bool> *cancel);
+
+/// Whether a thread of an exchange that was given up may still run. Then end the process by
+/// _exit(): at exit(), OpenSSL is taken down under it.
+bool isThreadLeft();
 
 } // namespace kernelforge

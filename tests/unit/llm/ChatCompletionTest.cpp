@@ -97,7 +97,7 @@ TEST(ChatCompletion, BodiesThatAreNone) {
         R"({"choices":[{"message":7}]})", R"({"choices":[{"message":{"content":7}}]})",
         R"({"choices":[{}],"usage":{"prompt_tokens":-1}})",
         R"({"choices":[{}],"usage":{"prompt_tokens":1e99}})",
-        R"({"choices":[{}],"time_info":{"queue_time":-1}})"}) {
+        R"({"choices":[{}],"time_info":{"queue_time":"now"}})"}) {
     CompletionReader reader("server");
     Status status = reader.readBody(body);
     ASSERT_FALSE(status) << body;

@@ -25,8 +25,9 @@ TEST(Anchors, EachHasARateAndAUnit) {
   EXPECT_EQ(names.front(), "fma_f32");
   EXPECT_EQ(names.back(), "read_memory");
   for (const std::string &name : names) {
-    // Between a slow core on a bad day and what no core does, in units of 10^9.
-    EXPECT_GT((*anchors)->measure(name), 0.1) << name;
+    // Between a slow core on a bad day and what no core does, in units of 10^9; lines are passed a
+    // million times, or hardly ever where the threads have one core between them.
+    EXPECT_GT((*anchors)->measure(name), name == "exchange" ? 0 : 0.1) << name;
     EXPECT_LT((*anchors)->measure(name), 1e6) << name;
     EXPECT_EQ(Anchors::unit(name), name.starts_with("read_") ? "GB/s"
                                    : name == "fma_f32"       ? "GFLOP/s"

@@ -200,6 +200,25 @@ class BenchmarkSuite(CliTest):
         self.assertEqual(done.returncode, 2, shown(done))
         return process.returncode, errors
 
+    def test_cold_is_slower_and_of_one_call(self):
+        row = {"name": "norm", "family": "rms_norm", "rows": 16, "width": 2048}  # 128 KiB: in a cache
+        suite = self.suite(row)
+        times = {}
+        for mode in ("warm", "cold"):
+            report, _ = self.measure("--suite", suite, "--rounds", 5, "--cache", mode, "--no-vendors")
+            (measured,) = report["rows"]
+            self.assertEqual((report["settings"]["mode"], measured["mode"]), (mode, mode))
+            self.assertEqual(measured["batch"] == 1, mode == "cold")
+            times[mode] = min(measured["samples_ns"] + [s["ns"] for s in measured["dropped"]])
+        self.assertGreater(times["cold"], times["warm"])
+        self.assertEqual(measured["anchor"], "read_memory")  # no cache judges what begins cold
+
+    def test_least_time_of_a_row(self):
+        suite = self.suite({"name": "a", "family": "add", "rows": 1, "width": 64})
+        report, _ = self.measure("--suite", suite, "--rounds", 2, "--min-time", 0.1, "--no-vendors")
+        self.assertEqual(report["settings"]["rounds"], 10)  # of 10 ms each
+        self.assertGreaterEqual(len(report["anchors"]["per_round"]), 10)
+
     def test_goes_on_after_ctrl_c(self):
         code, errors = self.interrupted(signal.SIGINT)
         self.assertEqual(code, 130)

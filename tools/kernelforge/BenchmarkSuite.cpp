@@ -75,9 +75,9 @@ std::vector<std::string> cellsOf(const Json &row) {
           number("pct_roofline", 0),
           timed ? row["bound"].get<std::string>() : "",
           number("vendor_ratio", 2),
-          status != "ok"             ? status
-          : timed && !row["trusted"] ? "untrusted"
-                                     : "ok"};
+          status != "ok"               ? status
+          : row.value("trusted", true) ? "ok"
+                                       : "untrusted"};
 }
 
 } // namespace

@@ -27,7 +27,8 @@ Expected<std::unique_ptr<SuiteRunner>> SuiteRunner::create(Suite suite, SuiteOpt
   }
   if (runner->settings.rows.vendors)
     runner->spinning.emplace(spinMilliseconds);
-  if (bindTeam(threads, host().coreCpus))
+  runner->team.emplace(threads, host().coreCpus);
+  if (runner->isBound())
     runner->callerCpu = host().coreCpus.front();
   KF_TRY(runner->ceilings, Anchors::create(threads, runTeam));
   if (runner->settings.cold) {

@@ -66,7 +66,7 @@ public:
   const Anchors &anchors() const { return *ceilings; }
   const SuiteOptions &options() const { return settings; }
   /// Whether each thread of the team stays on a core of its own while it is timed.
-  bool isBound() const { return callerCpu >= 0; }
+  bool isBound() const { return team && team->isBound(); }
 
 private:
   SuiteRunner(Suite suite, SuiteOptions options)
@@ -88,8 +88,9 @@ private:
   std::map<std::string, Measured> lately;
   std::optional<CacheEviction> eviction;
   std::optional<ShortSpinning> spinning; ///< where libraries have threads of their own
-  int callerCpu = -1;                    ///< where the calling thread is while it is timed
-  bool otherThreads = false;             ///< whether a library's threads may still spin
+  std::optional<BoundTeam> team;
+  int callerCpu = -1;        ///< where the calling thread is while it is timed
+  bool otherThreads = false; ///< whether a library's threads may still spin
 };
 
 } // namespace kernelforge

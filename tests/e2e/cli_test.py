@@ -24,8 +24,11 @@ class Usage(CliTest):
         self.assertIn("emit-mlir", commands)
         for command in commands:
             last = self.ok(command, "--help").rstrip().splitlines()
-            self.assertTrue(last[-1].startswith(f"  kernelforge {command} "), last[-1])
-            self.assertEqual(last[-2], "Example:")
+            heading = max(i for i, line in enumerate(last) if line.startswith("Example"))
+            examples = last[heading + 1 :]
+            self.assertEqual(last[heading], "Example:" if len(examples) == 1 else "Examples:")
+            for line in examples:
+                self.assertTrue(line.startswith(f"  kernelforge {command} "), line)
 
     def test_version(self):
         self.assertRegex(self.ok("--version"), r"^\d+\.\d+\.\d+\n$")

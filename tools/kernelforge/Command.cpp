@@ -23,7 +23,9 @@ using namespace kernelforge::cli;
 CLI::App &cli::addCommand(CLI::App &app, Context &context, const CommandText &text,
                           std::function<Expected<int>()> run) {
   CLI::App *command = app.add_subcommand(text.name, text.summary);
-  command->footer("Example:\n  kernelforge " + text.example);
+  const bool several = text.example.find('\n') != std::string::npos;
+  command->footer((several ? "Examples:\n  kernelforge " : "Example:\n  kernelforge ") +
+                  text.example);
   command->add_flag("--json", context.json, "machine-readable output, nothing else on stdout");
   command->add_flag("-v", context.verbosity, "say what is done; -vv and -vvv say more");
   command->callback([&context, name = text.name, run = std::move(run)] {

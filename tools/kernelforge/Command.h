@@ -45,7 +45,8 @@ struct Context {
   std::string command; ///< its name
 };
 
-/// Name, summary, and an example without the program's name: "compile block.mlir --run".
+/// Name, summary, and an example without the program's name: "compile block.mlir --run". Further
+/// ones follow on lines of their own, as they are shown.
 struct CommandText {
   std::string name, summary, example;
 };

@@ -17,23 +17,32 @@ void runTeam(int threads, const std::function<void(int index, int team)> &member
   member(omp_get_thread_num(), omp_get_num_threads());
 }
 
-bool bindTeam(int threads, std::span<const int> cpus) {
+BoundTeam::BoundTeam(int threads, std::span<const int> cpus) {
   if (static_cast<size_t>(threads) > cpus.size())
-    return false;
+    return;
   std::atomic<bool> all{true};
-  std::vector<std::vector<int>> before(static_cast<size_t>(threads));
+  before.resize(static_cast<size_t>(threads));
   runTeam(threads, [&](int index, int team) {
     const auto i = static_cast<size_t>(index);
     before[i] = usableCpus();
     if (team != threads || (index > 0 && !stayOnCpus(cpus.subspan(i, 1))))
       all = false;
   });
-  if (!all)
-    runTeam(threads, [&](int index, int) {
-      if (index > 0)
-        stayOnCpus(before[static_cast<size_t>(index)]);
-    });
-  return all;
+  bound = all;
+  if (!bound)
+    release();
+}
+
+BoundTeam::~BoundTeam() {
+  if (bound)
+    release();
+}
+
+void BoundTeam::release() {
+  runTeam(static_cast<int>(before.size()), [&](int index, int) {
+    if (index > 0)
+      stayOnCpus(before[static_cast<size_t>(index)]);
+  });
 }
 
 BoundCaller::BoundCaller(int cpu) {

@@ -12,10 +12,25 @@ namespace kernelforge {
 /// region): members must go by `team`. `member` must not throw.
 void runTeam(int threads, const std::function<void(int index, int team)> &member);
 
-/// From now on, each member of the calling thread's teams but the caller stays on a CPU of its own:
-/// member i on cpus[i]. Two on one CPU can stay there for long before the system parts them. False,
-/// and nothing is bound, where there are fewer CPUs than threads or the system refuses.
-bool bindTeam(int threads, std::span<const int> cpus);
+/// While it lives, each member of the calling thread's teams but the caller stays on a CPU of its
+/// own: member i on cpus[i]. Two on one CPU can stay there for long before the system parts them.
+/// Nothing is bound where there are fewer CPUs than threads or the system refuses. To be made and
+/// ended on one thread; members are kept from team to team, also those of other callers.
+class BoundTeam {
+public:
+  BoundTeam(int threads, std::span<const int> cpus);
+  ~BoundTeam();
+  BoundTeam(const BoundTeam &) = delete;
+  BoundTeam &operator=(const BoundTeam &) = delete;
+
+  bool isBound() const { return bound; }
+
+private:
+  void release();
+
+  std::vector<std::vector<int>> before; ///< where each member was
+  bool bound = false;
+};
 
 /// While it lives, the calling thread stays on one CPU. Not longer than it has to: threads that it
 /// makes inherit that.

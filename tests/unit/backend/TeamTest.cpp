@@ -31,27 +31,29 @@ TEST(BoundTeam, EachMemberButTheCallerHasACpuOfItsOwn) {
     GTEST_SKIP() << "one CPU";
   apart([] {
     const std::vector<int> all = usableCpus();
-    ASSERT_TRUE(bindTeam(2, all));
-    auto places = placesOf(2);
-    EXPECT_EQ(places[0], all);
-    EXPECT_THAT(places[1], ElementsAre(all[1]));
     {
-      const BoundCaller bound(all[0]);
-      EXPECT_THAT(placesOf(2)[0], ElementsAre(all[0]));
+      const BoundTeam team(2, all);
+      ASSERT_TRUE(team.isBound());
+      auto places = placesOf(2);
+      EXPECT_EQ(places[0], all);
+      EXPECT_THAT(places[1], ElementsAre(all[1]));
+      {
+        const BoundCaller bound(all[0]);
+        EXPECT_THAT(placesOf(2)[0], ElementsAre(all[0]));
+      }
+      EXPECT_EQ(placesOf(2)[0], all);
     }
-    EXPECT_EQ(placesOf(2)[0], all);
+    EXPECT_EQ(placesOf(2)[1], all);
   });
 }
 
 TEST(BoundTeam, WhatCannotBeBoundIsLeftAlone) {
   apart([] {
     const std::vector<int> all = usableCpus();
-    EXPECT_FALSE(bindTeam(2, std::vector{all[0]}));
-    EXPECT_FALSE(bindTeam(2, std::vector{all[0], 1'000'000}));
-    auto places = placesOf(2);
-    EXPECT_EQ(places[0], all);
-    if (places.contains(1))
-      EXPECT_EQ(places[1], all);
+    EXPECT_FALSE(BoundTeam(2, std::vector{all[0]}).isBound());
+    EXPECT_FALSE(BoundTeam(2, std::vector{all[0], 1'000'000}).isBound());
+    for (const auto &[index, places] : placesOf(2))
+      EXPECT_EQ(places, all) << index;
     const BoundCaller nowhere(-1);
     EXPECT_EQ(usableCpus(), all);
   });

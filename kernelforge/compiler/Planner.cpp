@@ -203,7 +203,7 @@ Expected<Decision> Planner::decideGenerated(KernelOp kernel) {
     if (const std::optional<Record> near = recorded.nearestGenerated(keys.front(), legal))
       return Decision{kernel, "transferred",
                       "won for the nearest problem, key " + near->key.id() + ratioText(*near),
-                      std::move(*legalSchedule(*near, space))};
+                      *legalSchedule(*near, space)};
   }
   return Decision{kernel, "analytic", "no record fits", space.analytic};
 }

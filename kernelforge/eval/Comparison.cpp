@@ -97,10 +97,6 @@ void kernelforge::conclude(Comparison &comparison) {
     comparison.verdict = Verdict::Same;
 }
 
-template <typename T> static Json orNull(const std::optional<T> &value) {
-  return value ? Json(*value) : Json();
-}
-
 static Json rowJson(const RowComparison &row) {
   return {{"name", row.name},
           {"a_median_ns", row.aMedianNs},

@@ -35,8 +35,7 @@ struct LiveOptions {
 ///
 /// Two processes of the same program differ, too: in how memory is placed, for as long as they
 /// live. So the rounds are spread over several pairs of processes, and the interval is drawn by
-/// pairs (groupedMedianInterval). p is of Wilcoxon's test on the
-/// logarithms of all ratios.
+/// pairs (groupedMedianInterval). p is of Wilcoxon's test on the logarithms of all ratios.
 ///
 /// Adding rounds until a test finds something finds something sooner or later. Therefore two
 /// stages. The first measures all rows and decides one thing only: a row whose interval lies within
@@ -46,9 +45,9 @@ struct LiveOptions {
 /// over all suspects: as they were chosen by other samples, the probability of any false change
 /// stays below alpha. A suspect changed only where the first stage leaned to the same side.
 ///
-/// Results that differ (status, accuracy) are those of the first pair. Errors are those of
-/// SuiteWorkerProcess; Unusable where no row is in both, Failed where a program's rows change from
-/// one start to the next.
+/// Results that differ (status, accuracy) are those of the first pair, which alone verifies. Errors
+/// are those of SuiteWorkerProcess; Unusable where no row is in both, Failed where a program's rows
+/// change from one start to the next.
 Expected<Comparison> compareLive(const std::string &oldBinary, const std::string &newBinary,
                                  const LiveOptions &options);
 

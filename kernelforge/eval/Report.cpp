@@ -63,8 +63,9 @@ static Expected<ReportRow> readRow(const JsonView &view) {
     KF_TRY(auto machines, view.array("machine_samples", maxSamples));
     std::vector<double> fma, exchange;
     for (const JsonView &machine : machines) {
-      KF_TRY(fma.emplace_back(), machine.numberOr("fma_f32", 0, 1e15, 0));
-      KF_TRY(exchange.emplace_back(), machine.numberOr("exchange", 0, 1e15, 0));
+      KF_TRY(MachineState state, readMachine(machine));
+      fma.push_back(state.fma);
+      exchange.push_back(state.exchange);
     }
     row.machine = {median(fma), median(exchange)};
   }

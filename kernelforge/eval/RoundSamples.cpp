@@ -7,6 +7,18 @@
 
 namespace kernelforge {
 
+Json machineJson(const MachineState &machine) {
+  return {{"fma_f32", machine.fma}, {"exchange", machine.exchange}};
+}
+
+Expected<MachineState> readMachine(const JsonView &view) {
+  constexpr double most = 1e15;
+  MachineState machine;
+  KF_TRY(machine.fma, view.number("fma_f32", 0, most));
+  KF_TRY(machine.exchange, view.number("exchange", 0, most));
+  return machine;
+}
+
 double undisturbed(std::vector<double> values) {
   if (values.empty())
     return 0;

@@ -1,6 +1,8 @@
 // Which samples of a suite's rounds count: those taken while the machine was itself.
 #pragma once
 
+#include "kernelforge/support/Json.h"
+
 #include <span>
 #include <vector>
 
@@ -13,6 +15,10 @@ struct MachineState {
   double fma = 0;      ///< the anchor "fma_f32"
   double exchange = 0; ///< the anchor "exchange"
 };
+
+/// As reports have it: {"fma_f32", "exchange"}.
+Json machineJson(const MachineState &machine);
+Expected<MachineState> readMachine(const JsonView &view);
 
 /// One sample: nanoseconds of a call in a round, and what the row's anchor and the machine were
 /// beside it.

@@ -12,7 +12,7 @@ Json hostJson(const SessionOptions &session);
 
 /// How a report was measured; reports are compared only where these agree.
 struct ReportSettings {
-  int rounds = 15;
+  int rounds = usualRounds;
   uint64_t seed = 0;
   std::string filter;
   std::string target; ///< with features, as answers name it

@@ -124,14 +124,16 @@ Status SuiteRounds::measureRounds() {
       return status;
     }
     ++roundsDone;
-    KF_CHECK(options.checkpoint ? options.checkpoint() : Status());
+    KF_CHECK(keep());
   }
 }
 
+/// Tells the caller that what there is now is worth keeping.
+Status SuiteRounds::keep() const {
+  return options.checkpoint && isWhole() ? options.checkpoint() : Status();
+}
+
 Status SuiteRounds::run() {
-  const auto keep = [this] {
-    return options.checkpoint && isWhole() ? options.checkpoint() : Status();
-  };
   KF_CHECK(keep());
   KF_CHECK(prepareAll());
   prepared = true;
@@ -226,10 +228,6 @@ void SuiteRounds::addVendors(Json &json, size_t index, double own,
     json["vendor_ratio"] = own / *best;
 }
 
-static Json machineJson(const MachineState &machine) {
-  return {{"fma_f32", machine.fma}, {"exchange", machine.exchange}};
-}
-
 /// What was measured: samples of the rounds that count, and the figures made of them.
 void SuiteRounds::addTimes(Json &json, size_t index) const {
   const PreparedRow &row = runner.rows()[index];
@@ -319,13 +317,6 @@ Json SuiteRounds::rowsJson() const {
 //===----------------------------------------------------------------------===//
 
 static constexpr double longest = 1e15; // nanoseconds; more is a defect of the file
-
-static Expected<MachineState> readMachine(const JsonView &view) {
-  MachineState machine;
-  KF_TRY(machine.fma, view.number("fma_f32", 0, longest));
-  KF_TRY(machine.exchange, view.number("exchange", 0, longest));
-  return machine;
-}
 
 /// The samples of a row in a report.
 static Expected<RowSamples> readSamples(const JsonView &row) {

@@ -15,10 +15,13 @@ struct RowSamples {
   std::vector<std::vector<double>> vendors; ///< as RowRun::vendors(); one a planned round
 };
 
+/// Rounds of a report where nobody says how many.
+inline constexpr int usualRounds = 15;
+
 struct RoundsOptions {
   /// Rounds of all rows. Rows of which a sample did not count (countingSamples) are made up for in
   /// as many further rounds at most, which together take no longer than half of the planned ones.
-  int rounds = 15;
+  int rounds = usualRounds;
   uint64_t seed = 0;
   /// Called with what is about to be done.
   std::function<void(const std::string &what, int64_t done, int64_t total)> progress = {};
@@ -56,6 +59,7 @@ private:
   Status measureRound(int round);
   Status measureRow(size_t row, int round);
   Status measureRounds();
+  Status keep() const;
   size_t counting(size_t row) const;
   MachineState usualMachine() const;
   Json anchorsNow();

@@ -17,8 +17,8 @@ struct Host {
   std::string cpuModel;  ///< "AuthenticAMD family 26 model 2 stepping 1, AMD EPYC 9575F"
   int logicalCpus = 1;   ///< hardware threads in this process's affinity mask
   int physicalCores = 1; ///< distinct cores among them, no more than the control group's quota
-  std::vector<int>
-      coreCpus;            ///< the first usable CPU of each distinct core; a quota takes none away
+  /// The first usable CPU of each distinct core; a quota takes none away.
+  std::vector<int> coreCpus;
   int64_t l1dBytes = 0;    ///< of one core
   int64_t l2Bytes = 0;     ///< of one core, or of the cores that share it
   int64_t l3Bytes = 0;     ///< of the cores that share it

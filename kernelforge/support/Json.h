@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,11 @@
 namespace kernelforge {
 
 using Json = nlohmann::json;
+
+/// What there is, or null.
+template <typename T> Json orNull(const std::optional<T> &value) {
+  return value ? Json(*value) : Json();
+}
 
 /// An error as answers have it: {"code", "what", "where", "why", "hint"}.
 Json errorJson(const Error &error);

@@ -20,10 +20,6 @@ using namespace kernelforge;
 
 namespace {
 
-template <typename T> Json orNull(const std::optional<T> &value) {
-  return value ? Json(*value) : Json();
-}
-
 Json answer(const Json &asked) {
   std::atomic<bool> cancel = false;
   CerebrasOptions options;

@@ -29,7 +29,7 @@ struct SuiteCommand {
   std::string out = "reports/cpu_baseline.json", baseline, html, format = "table";
   std::vector<std::string> slow;
   double minSeconds = 0;
-  int rounds = 15, warmup = 3;
+  int rounds = usualRounds, warmup = 3;
   bool list = false, resume = false, noVendors = false;
 };
 

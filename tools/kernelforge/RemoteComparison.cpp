@@ -130,10 +130,6 @@ static std::optional<double> serverRate(const RemoteResult &remote) {
   return rate(static_cast<double>(*c.completionTokens), *c.times.completion);
 }
 
-template <typename T> static Json orNull(const std::optional<T> &value) {
-  return value ? Json(*value) : Json();
-}
-
 Json cli::remoteJson(const RemoteChoice &choice, const RemoteAnswer &answer) {
   const RemoteResult &r = answer.result;
   const Completion &c = r.completion;

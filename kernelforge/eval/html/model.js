@@ -85,6 +85,12 @@ function readRow(raw, index) {
   };
 }
 
+/** What a ceiling bounds, by its unit; of other units arithmetic. */
+const CEILING_KINDS = {
+  "GB/s": "bandwidth",
+  "M/s": "exchange"
+};
+
 /** The machine's ceilings: {name, unit, kind, value}, the value a median over the rounds. */
 function readCeilings(anchors, rounds) {
   const units = objectOf(anchors.units);
@@ -98,8 +104,7 @@ function readCeilings(anchors, rounds) {
     const measured = rounds.map((round) => finite(round.values[name])).filter((v) => v > 0);
     const value = medianOf(measured.length ? measured : [before, after].filter((v) => v > 0));
     const unit = textOf(units[name]);
-    const kinds = {"GB/s": "bandwidth", "M/s": "exchange"};
-    return {name, unit, before, after, value, kind: kinds[unit] ?? "arithmetic"};
+    return {name, unit, before, after, value, kind: CEILING_KINDS[unit] ?? "arithmetic"};
   });
 }
 

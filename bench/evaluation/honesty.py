@@ -276,7 +276,9 @@ def main():
     parser.add_argument("--binary", default=ROOT / "build/release/bin/kernelforge")
     parser.add_argument("--suite", default="smoke")
     parser.add_argument("--results", required=True, help="file of JSON lines; reports lie beside it")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of stored reports (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="rounds of stored reports (%(default)s)"
+    )
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
     parser.add_argument("--loaded", action="store_true", help="while the machine is loaded in bursts")
     parser.add_argument("--count", type=int, help="comparisons of each part at most")

@@ -6,7 +6,7 @@
 //
 // answers {"error": {...} or null, "text", "reasoning", "finish", "tool_calls", "prompt_tokens",
 // "completion_tokens", "server_s", "first_s", "total_s", "tries", "waited_s", "request_id",
-// "rate_limits", "seconds"}; with "list", {"models": [...]}.
+// "rate_limits", "seconds", "thread_left"}; with "list", {"models": [...]}.
 
 #include "kernelforge/llm/remote/CerebrasClient.h"
 
@@ -73,7 +73,8 @@ Json answer(const Json &asked) {
           {"waited_s", r.waitedSeconds},
           {"request_id", r.requestId},
           {"rate_limits", r.rateLimits},
-          {"seconds", took.count()}};
+          {"seconds", took.count()},
+          {"thread_left", isThreadLeft()}};
 }
 
 } // namespace

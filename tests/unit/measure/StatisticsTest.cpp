@@ -185,6 +185,25 @@ TEST(Statistics, IntervalsHoldTheTruth) {
   }
 }
 
+TEST(Statistics, ManyGroupsThatDoNotDifferCostLittle) {
+  // About as wide as where values are drawn one by one; drawn at both levels, sqrt(2) times.
+  Normal normal(9);
+  double grouped = 0, single = 0;
+  for (int run = 0; run < 40; ++run) {
+    std::vector<std::vector<double>> groups;
+    std::vector<double> all;
+    for (int i = 0; i < 12; ++i) {
+      groups.push_back(normal.times(9, 1, 0.02));
+      all.insert(all.end(), groups.back().begin(), groups.back().end());
+    }
+    const Interval a = groupedMedianInterval(groups), b = medianInterval(all);
+    grouped += a.high - a.low;
+    single += b.high - b.low;
+  }
+  EXPECT_GT(grouped / single, 0.85);
+  EXPECT_LT(grouped / single, 1.15);
+}
+
 TEST(Statistics, IntervalIsRepeatable) {
   Normal normal(7);
   const std::vector<double> values = normal.times(25, 1, 0.05);

@@ -71,8 +71,10 @@ struct Judged {
 static RowComparison startRow(const ReportRow &a, const ReportRow &b) {
   RowComparison row;
   row.name = a.name;
-  row.aMedianNs = a.medianNs;
-  row.bMedianNs = b.medianNs;
+  if (!a.samples.empty())
+    row.aMedianNs = a.medianNs;
+  if (!b.samples.empty())
+    row.bMedianNs = b.medianNs;
   row.samples = std::min(a.samples.size(), b.samples.size());
   if (row.samples > 0 && a.anchor == b.anchor)
     row.ratio = median(b.normalised()) / median(a.normalised());

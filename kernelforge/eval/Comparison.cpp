@@ -99,8 +99,8 @@ void kernelforge::conclude(Comparison &comparison) {
 
 static Json rowJson(const RowComparison &row) {
   return {{"name", row.name},
-          {"a_median_ns", row.aMedianNs},
-          {"b_median_ns", row.bMedianNs},
+          {"a_median_ns", orNull(row.aMedianNs)},
+          {"b_median_ns", orNull(row.bMedianNs)},
           {"ratio", orNull(row.ratio)},
           {"ci95", row.interval ? Json::array({row.interval->low, row.interval->high}) : Json()},
           {"p_value", orNull(row.p)},

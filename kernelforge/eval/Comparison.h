@@ -17,9 +17,9 @@ const char *verdictName(Verdict verdict);
 /// One row of both sides. Where a number could not be had it is absent.
 struct RowComparison {
   std::string name;
-  double aMedianNs = 0, bMedianNs = 0; ///< as measured, not normalised
-  std::optional<double> ratio;         ///< time of B by time of A: above 1 is slower
-  std::optional<Interval> interval;    ///< of the ratio, 95 %
+  std::optional<double> aMedianNs, bMedianNs; ///< as measured, not normalised
+  std::optional<double> ratio;                ///< time of B by time of A: above 1 is slower
+  std::optional<Interval> interval;           ///< of the ratio, 95 %
   std::optional<double> p, pAdjusted;
   size_t samples = 0;                  ///< that decided, of the side that has fewer
   std::optional<size_t> samplesNeeded; ///< where inconclusive and more would do

@@ -23,8 +23,10 @@ static std::string orDash(const std::optional<double> &value, int digits) {
   return value ? fmt::format("{:.{}f}", *value, digits) : "-";
 }
 
-static std::string microseconds(double nanoseconds) {
-  const double value = nanoseconds / 1e3;
+static std::string microseconds(const std::optional<double> &nanoseconds) {
+  if (!nanoseconds)
+    return "-";
+  const double value = *nanoseconds / 1e3;
   return value < 1e4 ? fmt::format("{:.4g}", value) : fmt::format("{:.0f}", value);
 }
 

@@ -1,5 +1,6 @@
 #include "kernelforge/eval/Compare.h"
 
+#include "kernelforge/eval/LikeMachines.h"
 #include "kernelforge/measure/Timing.h"
 
 #include <algorithm>
@@ -68,7 +69,9 @@ struct Judged {
 
 } // namespace
 
-static RowComparison startRow(const ReportRow &a, const ReportRow &b) {
+/// `like`: its samples, where both sides have some.
+static RowComparison startRow(const ReportRow &a, const ReportRow &b,
+                              const std::optional<LikeSamples> &like) {
   RowComparison row;
   row.name = a.name;
   if (!a.samples.empty())
@@ -76,8 +79,10 @@ static RowComparison startRow(const ReportRow &a, const ReportRow &b) {
   if (!b.samples.empty())
     row.bMedianNs = b.medianNs;
   row.samples = std::min(a.samples.size(), b.samples.size());
-  if (row.samples > 0 && a.anchor == b.anchor)
-    row.ratio = median(b.normalised()) / median(a.normalised());
+  if (like) {
+    row.exponents = like->exponents;
+    row.ratio = median(like->b) / median(like->a);
+  }
   return row;
 }
 
@@ -88,12 +93,15 @@ static void judgeRows(Comparison &comparison,
   std::vector<Judged> judged;
   std::vector<double> p, logRatios, variances;
   for (const auto &[a, b] : pairs) {
-    RowComparison row = startRow(*a, *b);
+    std::optional<LikeSamples> like;
+    if (!a->samples.empty() && !b->samples.empty() && a->anchor == b->anchor)
+      like = onLikeMachines(*a, *b);
+    RowComparison row = startRow(*a, *b, like);
     row.why = obstacle(*a, *b, least);
     if (row.why.empty()) {
-      const std::vector<double> left = a->normalised(), right = b->normalised();
-      row.p = mannWhitneyU(left, right).p;
-      const Interval within = medianRatioInterval(left, right);
+      row.p = mannWhitneyU(like->a, like->b).p;
+      const Interval within =
+          widened(medianRatioInterval(like->a, like->b), *row.ratio, like->deviation);
       const double deviation = std::log(within.high / within.low) / (2 * 1.96);
       p.push_back(*row.p);
       logRatios.push_back(std::log(*row.ratio));

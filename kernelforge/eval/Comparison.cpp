@@ -98,17 +98,23 @@ void kernelforge::conclude(Comparison &comparison) {
 }
 
 static Json rowJson(const RowComparison &row) {
-  return {{"name", row.name},
-          {"a_median_ns", orNull(row.aMedianNs)},
-          {"b_median_ns", orNull(row.bMedianNs)},
-          {"ratio", orNull(row.ratio)},
-          {"ci95", row.interval ? Json::array({row.interval->low, row.interval->high}) : Json()},
-          {"p_value", orNull(row.p)},
-          {"p_adjusted", orNull(row.pAdjusted)},
-          {"samples", row.samples},
-          {"samples_needed", orNull(row.samplesNeeded)},
-          {"verdict", verdictName(row.verdict)},
-          {"why", row.why}};
+  Json json = {
+      {"name", row.name},
+      {"a_median_ns", orNull(row.aMedianNs)},
+      {"b_median_ns", orNull(row.bMedianNs)},
+      {"ratio", orNull(row.ratio)},
+      {"ci95", row.interval ? Json::array({row.interval->low, row.interval->high}) : Json()},
+      {"p_value", orNull(row.p)},
+      {"p_adjusted", orNull(row.pAdjusted)},
+      {"samples", row.samples},
+      {"samples_needed", orNull(row.samplesNeeded)},
+      {"verdict", verdictName(row.verdict)},
+      {"why", row.why}};
+  if (row.exponents)
+    json["machine_exponents"] = {{"anchor", row.exponents->anchor},
+                                 {"write_first", row.exponents->writeFirst},
+                                 {"write_slowest", row.exponents->writeSlowest}};
+  return json;
 }
 
 Json kernelforge::toJson(const Comparison &comparison) {

@@ -2,6 +2,7 @@
 // turns.
 #pragma once
 
+#include "kernelforge/eval/LikeMachines.h"
 #include "kernelforge/eval/Report.h"
 #include "kernelforge/measure/Statistics.h"
 
@@ -17,12 +18,13 @@ const char *verdictName(Verdict verdict);
 /// One row of both sides. Where a number could not be had it is absent.
 struct RowComparison {
   std::string name;
-  std::optional<double> aMedianNs, bMedianNs; ///< as measured, not normalised
+  std::optional<double> aMedianNs, bMedianNs; ///< as measured, on the machine as it was
   std::optional<double> ratio;                ///< time of B by time of A: above 1 is slower
   std::optional<Interval> interval;           ///< of the ratio, 95 %
   std::optional<double> p, pAdjusted;
-  size_t samples = 0;                  ///< that decided, of the side that has fewer
-  std::optional<size_t> samplesNeeded; ///< where inconclusive and more would do
+  std::optional<MachineExponents> exponents; ///< where the machine's part was taken out
+  size_t samples = 0;                        ///< that decided, of the side that has fewer
+  std::optional<size_t> samplesNeeded;       ///< where inconclusive and more would do
   Verdict verdict = Verdict::Inconclusive;
   std::string why; ///< what the verdict rests on
 };

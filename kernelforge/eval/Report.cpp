@@ -13,13 +13,6 @@ static constexpr uint64_t mostRows = 10'000;
 static constexpr double mostNs = 1e15; // 11 days; more is a defect of the file
 static constexpr double least = 1e-9;  // a time or a speed is positive
 
-std::vector<double> ReportRow::normalised() const {
-  std::vector<double> values;
-  for (size_t i = 0; i < samples.size(); ++i)
-    values.push_back(samples[i] * anchorSamples[i]);
-  return values;
-}
-
 static Expected<std::vector<double>> readNumbers(const JsonView &row, std::string_view field,
                                                  double most) {
   std::vector<double> numbers;
@@ -59,15 +52,22 @@ static Expected<ReportRow> readRow(const JsonView &view) {
     return view.error(fmt::format("{} samples have {} samples of their anchor", row.samples.size(),
                                   row.anchorSamples.size()));
   row.medianNs = median(row.samples);
+  KF_TRY(double percent, view.numberOr("pct_roofline", 0, 1e6, 50));
+  row.roofline = percent / 100;
   if (view.has("machine_samples")) {
     KF_TRY(auto machines, view.array("machine_samples", maxSamples));
+    if (machines.size() != row.samples.size())
+      return view.error(
+          fmt::format("{} samples have {} of the machine", row.samples.size(), machines.size()));
     std::vector<double> fma, exchange;
     for (const JsonView &machine : machines) {
       KF_TRY(MachineState state, readMachine(machine));
       fma.push_back(state.fma);
       exchange.push_back(state.exchange);
+      row.machineSamples.push_back(state);
     }
-    row.machine = {median(fma), median(exchange)};
+    row.machine.fma = median(std::move(fma));
+    row.machine.exchange = median(std::move(exchange));
   }
   return row;
 }

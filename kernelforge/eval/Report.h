@@ -25,16 +25,16 @@ struct ReportRow {
   std::string status; ///< "ok" or what went wrong
   std::string error;  ///< empty where ok
   bool trusted = false;
-  std::vector<double> samples;       ///< nanoseconds of one call, one a kept round
-  std::string anchor;                ///< the ceiling of the machine that judges this row
-  std::vector<double> anchorSamples; ///< its value in each of those rounds
-  MachineState machine;              ///< medians over those rounds
+  std::vector<double> samples;              ///< nanoseconds of one call, one a kept round
+  std::string anchor;                       ///< the ceiling of the machine that judges this row
+  std::vector<double> anchorSamples;        ///< its value in each of those rounds
+  double roofline = 0.5;                    ///< the share of its time that the ceilings account for
+  std::vector<MachineState> machineSamples; ///< what it was like in each of them; or none
+  MachineState machine;                     ///< medians over those rounds
   double medianNs = 0;
   std::optional<RowAccuracy> accuracy;
 
   bool ok() const { return status == "ok"; }
-  /// samples[i] * anchorSamples[i]: what drift of the machine does to both cancels.
-  std::vector<double> normalised() const;
 };
 
 struct Report {

@@ -8,7 +8,10 @@
 namespace kernelforge {
 
 Json machineJson(const MachineState &machine) {
-  return {{"fma_f32", machine.fma}, {"exchange", machine.exchange}};
+  Json json = {{"fma_f32", machine.fma}, {"exchange", machine.exchange}};
+  if (machine.writeFirst > 0)
+    json.update({{"write_first", machine.writeFirst}, {"write_slowest", machine.writeSlowest}});
+  return json;
 }
 
 Expected<MachineState> readMachine(const JsonView &view) {
@@ -16,6 +19,8 @@ Expected<MachineState> readMachine(const JsonView &view) {
   MachineState machine;
   KF_TRY(machine.fma, view.number("fma_f32", 0, most));
   KF_TRY(machine.exchange, view.number("exchange", 0, most));
+  KF_TRY(machine.writeFirst, view.numberOr("write_first", 0, most, 0));
+  KF_TRY(machine.writeSlowest, view.numberOr("write_slowest", 0, most, 0));
   return machine;
 }
 
@@ -25,6 +30,13 @@ double undisturbed(std::vector<double> values) {
   const auto place = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) * 9 / 10);
   std::nth_element(values.begin(), place, values.end());
   return *place;
+}
+
+MachineState bestOf(const MachineState &a, const MachineState &b) {
+  MachineState best;
+  best.fma = std::max(a.fma, b.fma);
+  best.exchange = std::max(a.exchange, b.exchange);
+  return best;
 }
 
 static bool isNear(double value, double usual, double most) {

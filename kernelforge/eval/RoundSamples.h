@@ -10,13 +10,16 @@ namespace kernelforge {
 
 /// What the cores were like beside a sample. A virtual machine's cores are moved between and shared
 /// on real ones, for seconds: then arithmetic, or passing a cache line between them, takes another
-/// time, and rows do, too, each by an amount of its own. 0 where it is not known.
+/// time, and rows do, too, each by an amount of its own. And someone else may have the other thread
+/// of a core, for milliseconds or minutes. 0 where it is not known.
 struct MachineState {
-  double fma = 0;      ///< the anchor "fma_f32"
-  double exchange = 0; ///< the anchor "exchange"
+  double fma = 0;          ///< the anchor "fma_f32"
+  double exchange = 0;     ///< the anchor "exchange"
+  double writeFirst = 0;   ///< Writing, the median of some times beside the sample
+  double writeSlowest = 0; ///< the same
 };
 
-/// As reports have it: {"fma_f32", "exchange"}.
+/// As reports have it: {"fma_f32", "exchange", "write_first", "write_slowest"}.
 Json machineJson(const MachineState &machine);
 Expected<MachineState> readMachine(const JsonView &view);
 
@@ -30,14 +33,18 @@ struct RoundSample {
 };
 
 /// How far the f32 anchor (and that which judges a row) may be from what it should be, and how far
-/// the exchange between cores may.
-inline constexpr double mostAnchorOff = 0.10, mostExchangeOff = 0.30;
+/// the exchange between cores may, which varies much and is a fraction where cores are far apart.
+inline constexpr double mostAnchorOff = 0.10, mostExchangeOff = 0.50;
 
 /// What a machine gives when nothing disturbs it: the value that one in ten surpasses. 0 where
 /// there are none.
 double undisturbed(std::vector<double> values);
 
-/// Whether the machine was in the state `usual`; what is 0 in either says nothing.
+/// The better one of arithmetic and of exchange.
+MachineState bestOf(const MachineState &a, const MachineState &b);
+
+/// Whether the machine was in the state `usual`, by arithmetic and exchange; what is 0 in either
+/// says nothing. Writing decides nothing: on many machines a core is hardly ever one's own.
 bool isUsual(const MachineState &machine, const MachineState &usual);
 
 /// For each sample whether it counts: the machine was in its usual state, and the row's anchor no

@@ -6,14 +6,22 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <thread>
 
 #include <fmt/format.h>
 
 using namespace kernelforge;
 
-/// A row of which fewer than half of the rounds count is not to be trusted, nor is one whose
-/// samples scatter like this around their median (median absolute deviation).
-static constexpr double leastKept = 0.5, mostScatter = 0.10;
+using Clock = std::chrono::steady_clock;
+
+/// A row of which fewer of the rounds count is not to be trusted, nor is one whose samples scatter
+/// like this around their median (median absolute deviation). Which samples count does not depend
+/// on their times: a quarter says as much as all would.
+static constexpr double leastKept = 0.25, mostScatter = 0.10;
+
+static double secondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 SuiteRounds::SuiteRounds(SuiteRunner &runner, RoundsOptions options)
     : runner(runner), options(std::move(options)), samples(runner.rows().size()) {}
@@ -25,13 +33,54 @@ Json SuiteRounds::anchorsNow() {
   return json;
 }
 
-/// Measures an anchor and keeps its value; 0 where there is none of that name.
+/// An anchor as it is now; 0 where there is none of that name.
+static double anchorOf(SuiteRunner &runner, const std::string &name) {
+  return std::ranges::count(runner.anchors().names(), name) == 0 ? 0 : runner.anchor(name);
+}
+
+/// Measures an anchor and keeps its value.
 double SuiteRounds::anchorNow(const std::string &name) {
-  if (std::ranges::find(runner.anchors().names(), name) == runner.anchors().names().end())
-    return 0;
-  const double value = runner.anchor(name);
-  anchorValues[name].push_back(value);
+  const double value = anchorOf(runner, name);
+  if (value > 0)
+    anchorValues[name].push_back(value);
   return value;
+}
+
+/// What the planned rounds take, about: beside each sample anchors are measured, and a vendor's
+/// variant begins and ends with a pause.
+double SuiteRounds::plannedSeconds() const {
+  constexpr double anchors = 0.01, pauses = 0.07;
+  const double batch = runner.options().batchSeconds;
+  double seconds = 0;
+  for (const PreparedRow &row : runner.rows())
+    if (row.isOk())
+      seconds += batch + anchors + static_cast<double>(row.vendors.size()) * (batch + pauses);
+  return seconds * options.rounds;
+}
+
+bool SuiteRounds::isPatient() const { return spare < options.patience * plannedSeconds(); }
+
+/// The machine as it is now, which is in its usual state or for which there is no patience left.
+/// What it was while that was awaited is not kept: it is no ceiling of a row.
+Expected<MachineState> SuiteRounds::awaitUsual() {
+  auto look = [&] {
+    MachineState machine;
+    machine.fma = anchorOf(runner, "fma_f32");
+    machine.exchange = anchorOf(runner, "exchange");
+    return machine;
+  };
+  while (!isUsual(look(), usualMachine()) && isPatient()) {
+    const auto begin = Clock::now();
+    if (runner.options().cancel && *runner.options().cancel)
+      return makeError(ErrorKind::Interrupted, "interrupted", "suite", "stopped by user");
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    look();
+    spare += secondsSince(begin);
+  }
+  MachineState now;
+  now.fma = anchorNow("fma_f32");
+  now.exchange = anchorNow("exchange");
+  return now;
 }
 
 Status SuiteRounds::prepareAll() {
@@ -63,9 +112,13 @@ Status SuiteRounds::measureRow(size_t index, int round) {
   const PreparedRow &row = runner.rows()[index];
   RoundSample sample;
   sample.round = round;
-  sample.machine = {anchorNow("fma_f32"), anchorNow("exchange")};
-  sample.anchor = row.anchor == "fma_f32" ? sample.machine.fma : anchorNow(row.anchor);
-  KF_TRY(sample.ns, runner.sample(index));
+  anchorNow(row.anchor);
+  KF_TRY(sample.machine, awaitUsual());
+  Beside beside;
+  KF_TRY(sample.ns, runner.sample(index, &beside));
+  sample.anchor = beside.anchor;
+  sample.machine.writeFirst = beside.writing.first;
+  sample.machine.writeSlowest = beside.writing.slowest;
   samples[index].own.push_back(sample);
   for (size_t v = 0; v < row.vendors.size() && round < options.rounds; ++v)
     if (row.vendors[v]) {
@@ -98,9 +151,6 @@ Status SuiteRounds::measureRound(int round) {
 
 /// The planned rounds that are left, then those that make up for samples that do not count.
 Status SuiteRounds::measureRounds() {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
-  auto planned = Clock::duration::zero();
   auto lacksSamples = [&] {
     for (size_t row = 0; row < runner.rows().size(); ++row)
       if (runner.rows()[row].isOk() && counting(row) < static_cast<size_t>(options.rounds))
@@ -108,11 +158,11 @@ Status SuiteRounds::measureRounds() {
     return false;
   };
   for (;;) {
-    if (roundsDone < options.rounds)
-      planned = Clock::now() - start;
-    else if (roundsDone >= 2 * options.rounds || Clock::now() - start > planned * 3 / 2 ||
-             !lacksSamples())
+    const bool makesUp = roundsDone >= options.rounds;
+    if (makesUp && (roundsDone >= 2 * options.rounds || !isPatient() || !lacksSamples()))
       return {};
+    const auto begin = Clock::now();
+    const double waited = spare;
     if (Status status = measureRound(roundsDone); !status) {
       // Of a round that was not finished nothing is kept: it is measured again.
       for (RowSamples &row : samples) {
@@ -124,6 +174,8 @@ Status SuiteRounds::measureRounds() {
       return status;
     }
     ++roundsDone;
+    if (makesUp)
+      spare = waited + secondsSince(begin); // which holds what was waited
     KF_CHECK(keep());
   }
 }
@@ -166,12 +218,15 @@ double SuiteRounds::usual(const std::string &anchor) const {
   return found == anchorValues.end() ? 0 : median(found->second);
 }
 
-MachineState SuiteRounds::usualMachine() const {
+MachineState SuiteRounds::measuredMachine() const {
   auto best = [&](const char *name) {
     auto found = anchorValues.find(name);
     return found == anchorValues.end() ? 0 : undisturbed(found->second);
   };
-  return {best("fma_f32"), best("exchange")};
+  MachineState machine;
+  machine.fma = best("fma_f32");
+  machine.exchange = best("exchange");
+  return machine;
 }
 
 size_t SuiteRounds::counting(size_t row) const {
@@ -196,7 +251,12 @@ Json SuiteRounds::anchorsJson() const {
         round["off"].push_back(name);
     }
   }
-  return {{"units", units}, {"before", before}, {"after", after}, {"per_round", rounds}};
+  return {{"units", units},
+          {"before", before},
+          {"after", after},
+          {"per_round", rounds},
+          {"usual", machineJson(usualMachine())},
+          {"spare_s", spare}};
 }
 
 /// The vendors' variants, of the rounds in `rounds`, those in which the row's own samples count.
@@ -236,8 +296,12 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
   Json dropped = Json::array(), machine = Json::array();
   const std::vector<RoundSample> &own = samples[index].own;
   const std::vector<bool> counts = countingSamples(own, usualMachine());
+  const auto kept = static_cast<size_t>(std::ranges::count(counts, true));
+  const size_t planned = std::min(own.size(), static_cast<size_t>(options.rounds));
+  // Where too few count, all are shown, and none is trusted.
+  const bool enough = static_cast<double>(kept) >= leastKept * static_cast<double>(planned);
   for (size_t i = 0; i < own.size(); ++i) {
-    if (!counts[i]) {
+    if (!counts[i] && enough) {
       dropped.push_back({{"round", own[i].round},
                          {"ns", own[i].ns},
                          {"anchor", own[i].anchor},
@@ -249,8 +313,6 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
     machine.push_back(machineJson(own[i].machine));
     rounds.push_back(own[i].round);
   }
-  const auto planned =
-      static_cast<double>(std::min(own.size(), static_cast<size_t>(options.rounds)));
   json.update({{"batch", row.timed->batch()},
                {"samples_ns", times},
                {"rounds", rounds},
@@ -270,11 +332,15 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
                                 usual(reading) > 0 ? bytes / usual(reading) : 0); // in ns
   json.update({{"median_ns", time},
                {"mad_ns", mad},
-               {"trusted", static_cast<double>(times.size()) >= leastKept * planned &&
-                               mad <= mostScatter * time},
+               {"trusted", enough && mad <= mostScatter * time},
                {"gflops", flops / time},
                {"gb_per_s", bytes / time},
                {"pct_roofline", 100 * least / time}});
+  if (!enough)
+    json["why_untrusted"] =
+        fmt::format("the machine was itself in {} of {} samples only", kept, own.size());
+  else if (mad > mostScatter * time)
+    json["why_untrusted"] = fmt::format("samples scatter by {:.0f} %", 100 * mad / time);
   if (!row.run->vendors().empty())
     addVendors(json, index, time, rounds);
 }

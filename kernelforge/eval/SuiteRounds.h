@@ -17,12 +17,19 @@ struct RowSamples {
 
 /// Rounds of a report where nobody says how many.
 inline constexpr int usualRounds = 15;
+inline constexpr double usualPatience = 0.5;
 
 struct RoundsOptions {
   /// Rounds of all rows. Rows of which a sample did not count (countingSamples) are made up for in
-  /// as many further rounds at most, which together take no longer than half of the planned ones.
+  /// as many further rounds at most.
   int rounds = usualRounds;
   uint64_t seed = 0;
+  /// How long to wait for the machine to be itself, and to make up for samples that do not count,
+  /// as a multiple of what the rounds should take.
+  double patience = usualPatience;
+  /// What this machine was like in its best moments before (MachineMemory); 0 where it is not
+  /// known.
+  MachineState known = {};
   /// Called with what is about to be done.
   std::function<void(const std::string &what, int64_t done, int64_t total)> progress = {};
   /// Called when something is worth keeping: after the rows were prepared, and after each round.
@@ -50,6 +57,9 @@ public:
   /// Rows that are wrong or did not compile.
   int wrongRows() const;
 
+  /// What the machine was like when nothing disturbed it, by what was measured.
+  MachineState measuredMachine() const;
+
   /// "anchors" and "rows" of a report.
   Json anchorsJson() const;
   Json rowsJson() const;
@@ -60,10 +70,13 @@ private:
   Status measureRow(size_t row, int round);
   Status measureRounds();
   Status keep() const;
+  MachineState usualMachine() const { return bestOf(measuredMachine(), options.known); }
   size_t counting(size_t row) const;
-  MachineState usualMachine() const;
+  double plannedSeconds() const;
+  bool isPatient() const;
   Json anchorsNow();
   double anchorNow(const std::string &name);
+  Expected<MachineState> awaitUsual();
   Json rowJson(size_t row) const;
   void addTimes(Json &json, size_t row) const;
   void addVendors(Json &json, size_t row, double median, std::span<const int> rounds) const;
@@ -75,6 +88,7 @@ private:
   std::map<std::string, std::vector<double>> anchorValues; ///< all that were measured, by name
   Json before, after, perRound = Json::array();
   int roundsDone = 0;
+  double spare = 0; ///< seconds that were spent on waiting and making up
   bool prepared = false;
   bool complete = false;
 };

@@ -1,5 +1,6 @@
 #include "kernelforge/eval/SuiteRunner.h"
 
+#include "kernelforge/eval/SlowedCall.h"
 #include "kernelforge/support/Host.h"
 
 #include <fmt/format.h>
@@ -47,18 +48,6 @@ TimingOptions SuiteRunner::timing() const {
   return options;
 }
 
-/// `call`, which takes `factor` times as long.
-static std::function<Status()> slowed(std::function<Status()> call, double factor) {
-  return [call = std::move(call), factor]() -> Status {
-    const auto begin = Clock::now();
-    KF_CHECK(call());
-    const auto took = Clock::now() - begin;
-    while (Clock::now() - begin < took * factor) {
-    }
-    return {};
-  };
-}
-
 /// The row's status for one that did not come up.
 static RecordStatus statusOf(const Error &error) {
   return error.kind == ErrorKind::Missing    ? RecordStatus::Unavailable
@@ -99,8 +88,10 @@ Status SuiteRunner::bringUpTimer(PreparedRow &row) {
   row.anchor = row.computeBound ? "fma_f32" : reading;
 
   std::function<Status()> call = [&run] { return run.run(); };
-  if (auto slow = settings.slow.find(row.row->name); slow != settings.slow.end())
-    call = slowed(std::move(call), slow->second);
+  if (auto slow = settings.slow.find(row.row->name); slow != settings.slow.end()) {
+    KF_TRY(call, slowedCall(std::move(call), slow->second, row.anchor == "read_memory",
+                            settings.rows.session.threads));
+  }
   row.timed.emplace(std::move(call), timing());
   KF_CHECK(row.timed->start());
   for (VendorRun &vendor : run.vendors()) {
@@ -133,12 +124,35 @@ Status SuiteRunner::prepare(size_t index) {
   return {};
 }
 
-Expected<double> SuiteRunner::sample(size_t index) {
+/// Waits until a library's threads sleep.
+void SuiteRunner::settle() {
   if (otherThreads)
     std::this_thread::sleep_for(settling);
   otherThreads = false;
+}
+
+Expected<double> SuiteRunner::sample(size_t index, Beside *beside) {
+  PreparedRow &row = prepared[index];
+  if (beside)
+    beside->anchor = anchor(row.anchor);
+  settle();
   const BoundCaller bound(callerCpu);
-  return prepared[index].timed->sample(/*settle=*/true);
+  if (!beside)
+    return row.timed->sample(/*settle=*/true);
+  // Reading a cache would take from the row what it has there.
+  const bool isHarmless = row.anchor == "fma_f32" || row.anchor == "read_memory";
+  std::vector<double> first, slowest, anchors;
+  auto taken = row.timed->sample(/*settle=*/true, [&] {
+    const Writing writing = ceilings->measureWriting();
+    first.push_back(writing.first);
+    slowest.push_back(writing.slowest);
+    if (isHarmless)
+      anchors.push_back(ceilings->measure(row.anchor, 0.125));
+  });
+  beside->writing = {median(std::move(first)), median(std::move(slowest))};
+  if (isHarmless)
+    beside->anchor = median(std::move(anchors));
+  return taken;
 }
 
 Expected<double> SuiteRunner::sampleVendor(size_t index, size_t vendor) {
@@ -151,9 +165,7 @@ Expected<double> SuiteRunner::sampleVendor(size_t index, size_t vendor) {
 double SuiteRunner::anchor(const std::string &name) {
   Measured &measured = lately[name];
   if (measured.value == 0 || Clock::now() - measured.at > recently) {
-    if (otherThreads)
-      std::this_thread::sleep_for(settling);
-    otherThreads = false;
+    settle();
     const BoundCaller bound(callerCpu);
     measured.value = ceilings->measure(name);
     measured.at = Clock::now();

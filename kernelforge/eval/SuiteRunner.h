@@ -42,6 +42,12 @@ struct PreparedRow {
   bool isOk() const { return status == RecordStatus::Ok; }
 };
 
+/// The machine beside a sample. Who shares a core comes and goes within milliseconds.
+struct Beside {
+  Writing writing;
+  double anchor = 0; ///< of the row
+};
+
 class SuiteRunner {
 public:
   /// Failed where memory for the ceilings cannot be had. Keeps the suite.
@@ -52,7 +58,9 @@ public:
   Status prepare(size_t row);
 
   /// A sample of a row that is ok, or of a vendor's variant of it: nanoseconds of one call.
-  Expected<double> sample(size_t row);
+  /// `beside` becomes what the machine was like before, within and after it: medians, because an
+  /// interrupt is long for them and short for the sample.
+  Expected<double> sample(size_t row, Beside *beside = nullptr);
   Expected<double> sampleVendor(size_t row, size_t vendor);
 
   /// A ceiling as it is now: measured within the last tenth of a second.
@@ -75,6 +83,7 @@ private:
   Status bringUpTimer(PreparedRow &row);
   void judge(PreparedRow &row, const Accuracy &accuracy);
   TimingOptions timing() const;
+  void settle();
 
   struct Measured {
     double value = 0;

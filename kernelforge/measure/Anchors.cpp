@@ -3,6 +3,7 @@
 #include "kernelforge/measure/PeakLoops.h"
 #include "kernelforge/support/Host.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -31,7 +32,9 @@ Expected<std::unique_ptr<Anchors>> Anchors::create(int threads, TeamFn team, dou
     if (bytes <= before) // the system tells of no such cache, or it is no larger for each thread
       continue;
     before = bytes;
-    Level level{name, bytes, {}};
+    Level level;
+    level.name = name;
+    level.bytes = bytes;
     for (int thread = 0; thread < threads; ++thread) {
       KF_TRY(PageMemory set, PageMemory::allocate(static_cast<uint64_t>(bytes)));
       level.sets.push_back(std::move(set));
@@ -53,7 +56,7 @@ std::string_view Anchors::unit(std::string_view name) {
 /// Every member waits for the line to come round to it and passes it on. What this costs depends on
 /// where the cores are: of one cache, of two, or of two sockets; and a virtual machine's cores may
 /// be moved.
-double Anchors::measureExchange() {
+double Anchors::measureExchange(double stretch) {
   using Clock = std::chrono::steady_clock;
   constexpr int64_t rounds = 256; // some ten microseconds: far more than reading the clock
   constexpr int64_t patience = 10'000;
@@ -66,7 +69,7 @@ double Anchors::measureExchange() {
     auto look = [&] { // at the clock
       const double spent = std::chrono::duration<double>(Clock::now() - begin).count();
       rate = static_cast<double>(passes * members) / spent / 1e6;
-      ends = spent >= seconds / 4;
+      ends = spent >= stretch;
     };
     for (int64_t turn = index; !ends; turn += members) {
       for (int64_t waits = 0; line.load(std::memory_order_acquire) != turn && !ends; ++waits)
@@ -83,13 +86,27 @@ double Anchors::measureExchange() {
   return rate;
 }
 
-double Anchors::measure(std::string_view name) {
+Writing Anchors::measureWriting() {
+  if (levels.front().name != "read_l1d")
+    return {};
+  Level &level = levels.front();
+  const int64_t repeats = std::max<int64_t>(1, (1 << 18) / level.bytes);
+  const std::vector<double> rates = teamRates(team, threads, seconds / 16, [&](int thread) {
+    for (int64_t r = 0; r < repeats; ++r)
+      writeAll(level.sets[static_cast<size_t>(thread)].data(), level.bytes);
+  });
+  const double bytes = double(level.bytes) * double(repeats) / 1e9;
+  return {rates.front() * bytes, *std::ranges::min_element(rates) * bytes};
+}
+
+double Anchors::measure(std::string_view name, double part) {
+  const double stretch = seconds * part;
   if (name == "exchange")
-    return measureExchange();
+    return measureExchange(stretch / 4);
   constexpr int64_t iterations = 20'000; // tens of microseconds: far more than reading the clock
   for (const PeakLoop &loop : peakLoops())
     if (name == loop.name)
-      return teamRate(team, threads, seconds, [&](int) { loop.run(iterations); }) *
+      return teamRate(team, threads, stretch, [&](int) { loop.run(iterations); }) *
              loop.operationsPerIteration * double(iterations) / 1e9;
   for (Level &level : levels) {
     if (name != level.name)
@@ -99,19 +116,20 @@ double Anchors::measure(std::string_view name) {
     for (size_t i = 0; i < level.sets.size() && !level.isWritten; ++i)
       std::memset(level.sets[i].data(), static_cast<int>(i) + 1, level.sets[i].size());
     level.isWritten = true;
-    // A call reads a good part of a megabyte at least, and of a large set a stretch after another.
-    constexpr int64_t stretch = 1 << 20;
-    const int64_t repeats = std::max<int64_t>(1, stretch / level.bytes);
-    const int64_t part = std::min(level.bytes, stretch);
-    std::vector<int64_t> at(static_cast<size_t>(threads) * 8); // a cache line each
-    const double rate = teamRate(team, threads, seconds, [&](int thread) {
+    // A call reads a good part of a megabyte at least, and of a large set a stretch after another,
+    // also from one measurement to the next: where a short one was, a cache may hold it.
+    constexpr int64_t most = 1 << 20;
+    const int64_t repeats = std::max<int64_t>(1, most / level.bytes);
+    const int64_t piece = std::min(level.bytes, most);
+    level.at.resize(static_cast<size_t>(threads) * 8);
+    const double rate = teamRate(team, threads, stretch, [&](int thread) {
       const auto i = static_cast<size_t>(thread);
-      int64_t &begin = at[8 * i];
+      int64_t &begin = level.at[8 * i];
       for (int64_t r = 0; r < repeats; ++r)
-        readAll(level.sets[i].data() + begin, part);
-      begin = begin + 2 * part <= level.bytes ? begin + part : 0;
+        readAll(level.sets[i].data() + begin, piece);
+      begin = begin + 2 * piece <= level.bytes ? begin + piece : 0;
     });
-    return rate * double(part) * double(repeats) / 1e9;
+    return rate * double(piece) * double(repeats) / 1e9;
   }
   return 0;
 }

@@ -12,6 +12,14 @@
 
 namespace kernelforge {
 
+/// GB/s of writing to the first cache. Two threads of one core part its stores between them from
+/// the moment that both run, however little the other does: that someone else has the other thread
+/// of our core is seen here, and hardly in arithmetic. 0 where the cache is not known.
+struct Writing {
+  double first = 0;   ///< of the calling thread
+  double slowest = 0; ///< of the slowest one
+};
+
 /// Kinds of arithmetic, passing a cache line from core to core, and reading working sets from each
 /// level of memory, on a team of threads. Not to be measured by two threads at once.
 class Anchors {
@@ -29,19 +37,23 @@ public:
   static std::string_view unit(std::string_view name);
 
   /// The rate of all threads together, in its unit, over one stretch of time: the best of none, so
-  /// that it feels what others feel.
-  double measure(std::string_view name);
+  /// that it feels what others feel. `part` of the usual stretch.
+  double measure(std::string_view name, double part = 1);
+
+  /// Writing to the first cache, of each thread by itself, over a sixteenth of that stretch.
+  Writing measureWriting();
 
   /// The anchor of reading `bytes` that the threads share, of which each level holds what it can.
   std::string readingAnchor(double bytes) const;
 
 private:
   Anchors() = default;
-  double measureExchange();
+  double measureExchange(double stretch);
   struct Level {
     std::string name;
     int64_t bytes = 0;            ///< of a thread's set
     std::vector<PageMemory> sets; ///< one a thread
+    std::vector<int64_t> at;      ///< where each thread reads on, a cache line each
     bool isWritten = false;
   };
 

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <numeric>
 #include <string_view>
 #include <thread>
 
@@ -23,8 +24,8 @@ static void runThreads(int threads, const std::function<void(int, int)> &member)
   member(0, threads);
 }
 
-double teamRate(const TeamFn &team, int threads, double seconds,
-                const std::function<void(int)> &work) {
+std::vector<double> teamRates(const TeamFn &team, int threads, double seconds,
+                              const std::function<void(int)> &work) {
   std::vector<double> rates(static_cast<size_t>(threads));
   std::atomic<int> ready = 0;
   auto member = [&](int thread, int members) {
@@ -45,10 +46,13 @@ double teamRate(const TeamFn &team, int threads, double seconds,
     team(threads, member);
   else
     runThreads(threads, member);
-  double sum = 0;
-  for (double rate : rates)
-    sum += rate;
-  return sum;
+  return rates;
+}
+
+double teamRate(const TeamFn &team, int threads, double seconds,
+                const std::function<void(int)> &work) {
+  const std::vector<double> rates = teamRates(team, threads, seconds, work);
+  return std::accumulate(rates.begin(), rates.end(), 0.0);
 }
 
 /// The best of three: what disturbs a measurement only makes it slower.

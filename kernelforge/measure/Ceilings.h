@@ -35,7 +35,11 @@ using TeamFn =
     std::function<void(int threads, const std::function<void(int index, int team)> &member)>;
 
 /// Calls `work(thread)` again and again on a team (or on threads of its own, where none is given)
-/// for `seconds`: calls per second, all threads together.
+/// for `seconds`: calls per second of each thread.
+std::vector<double> teamRates(const TeamFn &team, int threads, double seconds,
+                              const std::function<void(int thread)> &work);
+
+/// The same of all threads together.
 double teamRate(const TeamFn &team, int threads, double seconds,
                 const std::function<void(int thread)> &work);
 

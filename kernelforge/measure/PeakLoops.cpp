@@ -184,4 +184,28 @@ void readAll(const std::byte *data, int64_t bytes) {
   wide ? readAvx512(data, bytes) : readAvx2(data, bytes);
 }
 
+// The assembly keeps the compiler from making one call of a library's of all stores.
+__attribute__((target("avx512f"))) static void writeAvx512(std::byte *data, int64_t bytes) {
+  const __m512i value = _mm512_set1_epi32(intSource);
+  for (int64_t i = 0; i < bytes; i += 512)
+    for (int j = 0; j < 8; ++j) {
+      _mm512_storeu_si512(data + i + 64 * j, value);
+      asm volatile("" ::: "memory");
+    }
+}
+
+__attribute__((target("avx2"))) static void writeAvx2(std::byte *data, int64_t bytes) {
+  const __m256i value = _mm256_set1_epi32(intSource);
+  for (int64_t i = 0; i < bytes; i += 256)
+    for (int j = 0; j < 8; ++j) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i *>(data + i + 32 * j), value);
+      asm volatile("" ::: "memory");
+    }
+}
+
+void writeAll(std::byte *data, int64_t bytes) {
+  static const bool wide = hasAvx512();
+  wide ? writeAvx512(data, bytes) : writeAvx2(data, bytes);
+}
+
 } // namespace kernelforge

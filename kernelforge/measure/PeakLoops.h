@@ -21,4 +21,7 @@ std::span<const PeakLoop> peakLoops();
 /// Reads `bytes` (a multiple of 512) at `data`, with the widest loads there are.
 void readAll(const std::byte *data, int64_t bytes);
 
+/// Writes as many, with the widest stores there are.
+void writeAll(std::byte *data, int64_t bytes);
+
 } // namespace kernelforge

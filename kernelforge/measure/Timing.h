@@ -42,8 +42,10 @@ public:
   Status start();
 
   /// Takes a sample: nanoseconds of one call. Where `settle`, one call goes ahead that is not
-  /// counted, unless calls are slow.
-  Expected<double> sample(bool settle);
+  /// counted, unless calls are slow. `watch` is called before and after the sample, and where calls
+  /// are not single also at three places within it, so that what it measures is what the sample
+  /// felt.
+  Expected<double> sample(bool settle, const std::function<void()> &watch = {});
 
   bool isTooSlow() const { return options.mostSeconds > 0 && spent > options.mostSeconds * 1e9; }
   bool wantsMore() const;
@@ -54,6 +56,7 @@ public:
 
 private:
   Status chooseBatch();
+  Expected<double> timeInParts(const std::function<void()> &watch);
 
   std::function<Status()> call;
   TimingOptions options;

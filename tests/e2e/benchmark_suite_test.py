@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -24,10 +25,10 @@ class BenchmarkSuite(CliTest):
     def path(self, name):
         return self.folder / f"{self.id().rsplit('.', 1)[-1]}-{name}"
 
-    def measure(self, *arguments, codes=(0,), out="report.json"):
+    def measure(self, *arguments, codes=(0,), out="report.json", **options):
         """The report of a run, checked against the schema by an independent validator."""
         file = self.path(out)
-        done = kernelforge("benchmark-suite", "--out", file, *arguments)
+        done = kernelforge("benchmark-suite", "--out", file, *arguments, **options)
         self.assertIn(done.returncode, codes, shown(done))
         return self.valid(file), done
 
@@ -216,6 +217,31 @@ class BenchmarkSuite(CliTest):
             times[mode] = min(measured["samples_ns"] + [s["ns"] for s in measured["dropped"]])
         self.assertGreater(times["cold"], times["warm"])
         self.assertEqual(measured["anchor"], "read_memory")  # no cache judges what begins cold
+
+    def test_waits_for_the_machine_that_it_knows(self):
+        suite = self.suite({"name": "a", "family": "add", "rows": 8, "width": 512})
+        home = self.folder / "known"
+        environment = {**os.environ, "KERNELFORGE_HOME": str(home)}
+
+        def measured(patience):
+            report, _ = self.measure("--suite", suite, "--rounds", 5, "--patience", patience,
+                                     "--no-vendors", env=environment)  # fmt: skip
+            return report["anchors"], report["rows"][0]
+
+        anchors, _ = measured(0)
+        self.assertEqual(anchors["spare_s"], 0)
+        memory = json.loads((home / "machines.json").read_text())
+        ((machine, states),) = memory.items()
+        self.assertEqual(states, [anchors["usual"]])
+        # One that was twice as fast once is never itself now: what there is is shown, and not trusted.
+        states[0]["fma_f32"] *= 2
+        (home / "machines.json").write_text(json.dumps(memory))
+        anchors, row = measured(3)
+        self.assertGreater(anchors["spare_s"], 0.2)
+        self.assertEqual(anchors["usual"]["fma_f32"], states[0]["fma_f32"])
+        self.assertEqual((row["trusted"], len(row["samples_ns"])), (False, 5))
+        self.assertIn("itself in 0 of 5 samples", row["why_untrusted"])
+        self.assertEqual(len(json.loads((home / "machines.json").read_text())[machine]), 2)
 
     def test_least_time_of_a_row(self):
         suite = self.suite({"name": "a", "family": "add", "rows": 1, "width": 64})

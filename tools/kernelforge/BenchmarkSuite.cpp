@@ -7,11 +7,15 @@
 
 #include "kernelforge/eval/Compare.h"
 #include "kernelforge/eval/Html.h"
+#include "kernelforge/eval/MachineMemory.h"
 #include "kernelforge/eval/SuiteReport.h"
 #include "kernelforge/support/AtomicFile.h"
+#include "kernelforge/support/Host.h"
+#include "kernelforge/support/Paths.h"
 #include "kernelforge/support/Progress.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cmath>
@@ -28,7 +32,7 @@ struct SuiteCommand {
   std::string suite = "transformer", filter, mode = "performance", cache = "warm";
   std::string out = "reports/cpu_baseline.json", baseline, html, format = "table";
   std::vector<std::string> slow;
-  double minSeconds = 0;
+  double minSeconds = 0, patience = usualPatience;
   int rounds = usualRounds, warmup = 3;
   bool list = false, resume = false, noVendors = false;
 };
@@ -43,6 +47,7 @@ public:
 private:
   Expected<SuiteOptions> suiteOptions() const;
   Status resume();
+  Expected<MachineMemory> memory() const;
   Status write(const Json &report) const;
   Expected<int> answer(Json report);
 
@@ -129,6 +134,15 @@ Status SuiteRun::resume() {
   return rounds->resume(document.root());
 }
 
+/// Of this machine, used as it is now. Memory tells machines of one model apart.
+Expected<MachineMemory> SuiteRun::memory() const {
+  KF_TRY(fs::path home, homeDirectory());
+  return MachineMemory(home / "machines.json",
+                       fmt::format("{}, {} bytes of memory, {} threads {}", host().cpuModel,
+                                   host().memoryBytes, requestedThreads(context),
+                                   runner->isBound() ? "on cores of their own" : "not bound"));
+}
+
 Status SuiteRun::write(const Json &json) const {
   const fs::path folder = fs::path(command.out).parent_path();
   std::error_code error;
@@ -161,6 +175,10 @@ Expected<int> SuiteRun::answer(Json json) {
                         json["suite"].get<std::string>(), rounds->rounds(), command.out));
   }
   for (const Json &row : json["rows"])
+    if (row.contains("why_untrusted"))
+      fmt::print(stderr, "{}: untrusted: {}\n", escapeControls(row["name"].get<std::string>()),
+                 row["why_untrusted"].get<std::string>());
+  for (const Json &row : json["rows"])
     if (row.contains("error"))
       fmt::print(stderr, "{}: {}\n", row["name"].get<std::string>(),
                  escapeControls(row["error"].get<std::string>()));
@@ -191,7 +209,12 @@ Expected<int> SuiteRun::run() {
         command.rounds, static_cast<int>(std::ceil(command.minSeconds / options.batchSeconds)));
   KF_TRY(runner, SuiteRunner::create(std::move(suite), std::move(options)));
 
-  RoundsOptions rounding{command.rounds, context.seed, {}, {}};
+  RoundsOptions rounding;
+  rounding.rounds = command.rounds;
+  rounding.seed = context.seed;
+  rounding.patience = command.patience;
+  KF_TRY(MachineMemory memory, this->memory());
+  rounding.known = memory.recall();
   rounding.progress = [this](const std::string &what, int64_t done, int64_t total) {
     if (!progress || what != stage)
       progress.emplace(stage = what, total);
@@ -217,6 +240,9 @@ Expected<int> SuiteRun::run() {
     }
     return tl::unexpected(status.error());
   }
+  if (runner->options().timed)
+    if (Status kept = memory.remember(rounds->measuredMachine()); !kept)
+      spdlog::warn("{}", kept.error().line());
   return answer(report->toJson(*rounds));
 }
 
@@ -244,6 +270,11 @@ void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
   command
       .add_option("--min-time", options->minSeconds, "measure each row at least so many seconds")
       ->check(CLI::Range(0.0, 10.0));
+  command
+      .add_option("--patience", options->patience,
+                  "wait for a machine that is not itself, as a multiple of the measuring's time")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
   command.add_option("--warmup", options->warmup, "calls before the first sample")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();

@@ -18,11 +18,14 @@ TEST(RoundSamples, UndisturbedIsWhatOneInTenSurpasses) {
 
 TEST(RoundSamples, StatesDifferByArithmeticOrByExchange) {
   const MachineState usual{200, 30};
-  EXPECT_TRUE(isUsual({181, 22}, usual));
+  EXPECT_TRUE(isUsual({181, 16}, usual));
   EXPECT_TRUE(isUsual({219, 38}, usual));
   EXPECT_FALSE(isUsual({179, 30}, usual)); // a core shared with someone
-  EXPECT_FALSE(isUsual({200, 5}, usual));  // cores of two sockets
+  EXPECT_FALSE(isUsual({200, 14}, usual)); // cores of two sockets
   EXPECT_FALSE(isUsual({221, 30}, usual));
+  EXPECT_TRUE(isUsual({200, 30, 10, 10}, {200, 30, 100, 100})); // shared, as ever
+  EXPECT_EQ(bestOf({200, 5}, usual).exchange, 30);
+  EXPECT_EQ(bestOf({210, 5}, usual).fma, 210);
   // One thread exchanges nothing.
   EXPECT_TRUE(isUsual({200, 0}, {200, 0}));
   EXPECT_TRUE(isUsual({200, 0}, usual));

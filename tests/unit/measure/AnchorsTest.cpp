@@ -37,6 +37,17 @@ TEST(Anchors, EachHasARateAndAUnit) {
   EXPECT_EQ(std::ranges::count(names, "exchange"), 1);
 }
 
+TEST(Anchors, WritingOfEachThread) {
+  auto anchors = Anchors::create(2, runThreads, 0.004);
+  ASSERT_TRUE(anchors);
+  const Writing writing = (*anchors)->measureWriting();
+  if ((*anchors)->readingAnchor(64) != "read_l1d")
+    GTEST_SKIP() << "the first cache is not known";
+  EXPECT_GT(writing.slowest, 0.1); // GB/s
+  EXPECT_GE(writing.first, writing.slowest);
+  EXPECT_LT(writing.first, 1e4);
+}
+
 TEST(Anchors, AWorkingSetIsReadFromTheFirstLevelThatHoldsIt) {
   auto anchors = Anchors::create(1, runThreads, 0.001);
   ASSERT_TRUE(anchors);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -37,6 +38,41 @@ TEST(Timing, MeasuresACallThatSleeps) {
   EXPECT_GE(timing->median, 3e6);
   EXPECT_LE(timing->batch, 4);
   EXPECT_GE(calls, options.warmup + 5);
+}
+
+TEST(Timing, IsWatchedWithoutCountingThat) {
+  TimingOptions options;
+  options.warmup = 0;
+  options.batchSeconds = 0.004;
+  std::string order;
+  auto watched = [&](int microseconds) {
+    TimedCall timed(
+        [&order, microseconds]() -> Status {
+          order += 'c';
+          std::this_thread::sleep_for(std::chrono::microseconds(microseconds));
+          return {};
+        },
+        options);
+    EXPECT_TRUE(timed.start());
+    order.clear();
+    const double ns = *timed.sample(/*settle=*/false, [&] {
+      order += 'w';
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    });
+    EXPECT_LT(ns, 19e6) << "counts what watches";
+    return timed.batch();
+  };
+  // Short calls: in four parts, of which one call does not count but in the first.
+  const int64_t batch = watched(50);
+  ASSERT_GE(batch, 4);
+  EXPECT_EQ(std::ranges::count(order, 'w'), 5);
+  EXPECT_EQ(std::ranges::count(order, 'c'), batch + 3);
+  EXPECT_TRUE(order.starts_with('w') && order.ends_with('w'));
+  EXPECT_EQ(order.find("ww"), std::string::npos);
+  // One call is not parted.
+  options.batchSeconds = 0.001;
+  ASSERT_EQ(watched(5000), 1);
+  EXPECT_EQ(order, "wcw");
 }
 
 TEST(Timing, MeasuresSeveralCallsInRounds) {

@@ -167,7 +167,8 @@ class BenchmarkSuite(CliTest):
             *({"name": f"r{i}", "family": "matmul", "m": 32, "n": 128, "k": 128} for i in range(4))
         )
         file = self.path("report.json")
-        line = [cli.BIN / "kernelforge", "benchmark-suite", "--suite", suite, "--rounds", "60",
+        rounds = 24
+        line = [cli.BIN / "kernelforge", "benchmark-suite", "--suite", suite, "--rounds", rounds,
                 "--no-vendors", "--out", file]  # fmt: skip
         process = subprocess.Popen(list(map(str, line)), stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True)  # fmt: skip
@@ -182,21 +183,21 @@ class BenchmarkSuite(CliTest):
         self.assertTrue(partial["partial"])
         kept = len(partial["anchors"]["per_round"])
         self.assertGreaterEqual(kept, 2)
-        self.assertLess(kept, 60)
-        settings = ["--suite", suite, "--rounds", 60, "--resume", "--no-vendors"]
+        self.assertLess(kept, rounds)
+        settings = ["--suite", suite, "--rounds", rounds, "--resume", "--no-vendors"]
         # It goes on as it was measured, or not at all.
-        done = kernelforge("benchmark-suite", *settings[:3], 61, *settings[4:], "--out", file)
+        done = kernelforge("benchmark-suite", *settings[:3], rounds + 1, *settings[4:], "--out", file)
         self.assertEqual(done.returncode, 2, shown(done))
         self.assertIn("rounds", done.stderr)
         whole, _ = self.measure(*settings)
         self.assertFalse(whole["partial"])
         self.assertEqual(whole["run_id"], partial["run_id"])
-        rounds = len(whole["anchors"]["per_round"])
-        self.assertIn(rounds, range(60, 121))
+        measured = len(whole["anchors"]["per_round"])
+        self.assertIn(measured, range(rounds, 2 * rounds + 1))
         for row, old in zip(whole["rows"], partial["rows"]):
             taken = sorted(row["rounds"] + [sample["round"] for sample in row["dropped"]])
-            self.assertEqual(taken[:60], list(range(60)))
-            self.assertLess(taken[-1], rounds)
+            self.assertEqual(taken[:rounds], list(range(rounds)))
+            self.assertLess(taken[-1], measured)
             first = dict(zip(row["rounds"], row["samples_ns"]))
             for round_, sample in zip(old["rounds"], old["samples_ns"]):
                 self.assertAlmostEqual(first.get(round_, sample), sample)

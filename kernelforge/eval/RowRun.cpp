@@ -42,6 +42,8 @@ Expected<std::unique_ptr<RowRun>> RowRun::create(const SuiteRow &row, const RowO
   KF_CHECK(r.session->compile(OwningOpRef<ModuleOp>(r.source.module->clone())));
   KF_TRY(r.function, FunctionRun::create(*r.session, r.signature, r.data));
   r.countWork();
+  if (const auto *rowwise = std::get_if<RowwiseProblem>(&row.problem))
+    r.operations = rowwise->flops(); // of which kernels count none
   if (options.vendors)
     KF_CHECK(r.prepareVendors(options));
   return made;

@@ -12,6 +12,27 @@
 
 using namespace kernelforge;
 
+double RowwiseProblem::flops() const {
+  const auto ofElement = [&] {
+    switch (operation) {
+    case Operation::RmsNorm:
+      return 4; // square, sum, scale, weight
+    case Operation::LayerNorm:
+      return 7; // sum, difference, square, sum, scale, weight, bias
+    case Operation::Softmax:
+      return 5; // maximum, difference, exp, sum, scale
+    case Operation::Rope:
+      return 3; // two products, sum
+    case Operation::SiluMul:
+      return 5; // negation, exp, sum, division, product
+    case Operation::Add:
+      return 1;
+    }
+    return 0;
+  };
+  return static_cast<double>(rows * width) * ofElement();
+}
+
 namespace fs = std::filesystem;
 
 static constexpr const char *purpose = "suite is not usable";

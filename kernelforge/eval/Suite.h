@@ -29,6 +29,10 @@ struct RowwiseProblem {
   enum class Operation { RmsNorm, LayerNorm, Softmax, Rope, SiluMul, Add };
   Operation operation = Operation::RmsNorm;
   int64_t rows = 1, width = 1, headDim = 0;
+
+  /// Arithmetic operations of the definition, of which exp, a division and a maximum are one each;
+  /// what is once a row, as a square root, is left out.
+  double flops() const;
 };
 
 /// Decoder layers with all their kernels fused: `rows` new rows of one sequence after `past`.

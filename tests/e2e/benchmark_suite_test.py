@@ -59,7 +59,10 @@ class BenchmarkSuite(CliTest):
                 self.assertIn(row["anchor"], report["anchors"]["units"])
         self.assertLess(max(map(len, done.stdout.splitlines())), 101)
         self.assertIn("Content-Security-Policy", html.read_text())
-        # What a report says of a kernel is what it is: 2 m n k operations.
+        # What a report says of a kernel is what it is: 2 m n k operations, 4 of each element.
+        self.assertEqual([row["name"] for row in report["rows"] if not row["flops"] > 0], [])
+        norm = next(row for row in report["rows"] if row["name"] == "rms_norm")
+        self.assertEqual(norm["flops"], 4 * norm["problem"]["rows"] * norm["problem"]["width"])
         matmul = next(row for row in report["rows"] if row["name"] == "matmul_compute")
         self.assertEqual(matmul["flops"], 2 * 192 * 512 * 512)
         self.assertEqual(matmul["bytes"], 4 * (192 * 512 + 512 * 512 + 192 * 512))

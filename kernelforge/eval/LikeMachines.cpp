@@ -22,7 +22,7 @@ struct Fit {
   std::array<double, rates> deviations = {}; ///< standard, of the exponents
 };
 
-constexpr size_t fewest = 12;
+constexpr size_t fewest = 12; // samples of both sides: fewer tell nothing of three exponents
 // Deviations of what is assumed: 1 of the anchor, 0 of writing.
 constexpr double surest = 0.05, leastSure = 0.5, clockDeviation = 0.2, writingDeviation = 0.5;
 constexpr double mostExponent = 4; // there is no row that feels a rate more than that
@@ -31,27 +31,38 @@ constexpr double huber = 1.345;    // 95 % efficient where errors are normally d
 
 } // namespace
 
-static double slowness(double rate) { return rate > 0 ? -std::log(rate) : 0; }
-
 /// Whether the row's anchor reads a cache. Its rate depends on where its own memory was placed in a
 /// run, and on who shares the core; apart from that on the clock, as arithmetic does.
 static bool isCacheBound(const ReportRow &row) {
-  return row.anchor.starts_with("read_") && row.anchor != "read_memory" &&
-         row.machineSamples.size() == row.samples.size();
+  return row.anchor.starts_with("read_") && row.anchor != "read_memory";
 }
 
-static std::vector<Point> pointsOf(const ReportRow &row) {
-  std::vector<Point> points;
-  const bool known = row.machineSamples.size() == row.samples.size();
-  for (size_t i = 0; i < row.samples.size(); ++i) {
-    Point point{std::log(row.samples[i]), {slowness(row.anchorSamples[i]), 0, 0}};
-    if (known) {
-      if (isCacheBound(row))
-        point.slow[0] = slowness(row.machineSamples[i].fma);
-      point.slow[1] = slowness(row.machineSamples[i].writeFirst);
-      point.slow[2] = slowness(row.machineSamples[i].writeSlowest);
+/// Whether a rate of the machine was measured beside all samples.
+static bool knows(const ReportRow &row, double MachineState::*rate) {
+  return row.machineSamples.size() == row.samples.size() &&
+         std::ranges::all_of(row.machineSamples,
+                             [rate](const MachineState &machine) { return machine.*rate > 0; });
+}
+
+/// The samples of both sides, with the rates that are known of both.
+static std::array<std::vector<Point>, 2> pointsOf(const ReportRow &a, const ReportRow &b) {
+  const ReportRow *const rows[] = {&a, &b};
+  auto bothKnow = [&](double MachineState::*rate) { return knows(a, rate) && knows(b, rate); };
+  const bool clock = isCacheBound(a) && bothKnow(&MachineState::fma);
+  const bool writing = bothKnow(&MachineState::writeFirst) && bothKnow(&MachineState::writeSlowest);
+  std::array<std::vector<Point>, 2> points;
+  for (size_t side = 0; side < 2; ++side) {
+    const ReportRow &row = *rows[side];
+    for (size_t i = 0; i < row.samples.size(); ++i) {
+      Point point{std::log(row.samples[i]), {-std::log(row.anchorSamples[i]), 0, 0}};
+      if (clock)
+        point.slow[0] = -std::log(row.machineSamples[i].fma);
+      if (writing) {
+        point.slow[1] = -std::log(row.machineSamples[i].writeFirst);
+        point.slow[2] = -std::log(row.machineSamples[i].writeSlowest);
+      }
+      points[side].push_back(point);
     }
-    points.push_back(point);
   }
   return points;
 }
@@ -108,10 +119,10 @@ static double leftOver(const Point &point, const Fit &fit) {
 }
 
 LikeSamples kernelforge::onLikeMachines(const ReportRow &a, const ReportRow &b) {
-  const std::vector<Point> sides[] = {pointsOf(a), pointsOf(b)};
+  const std::array<std::vector<Point>, 2> sides = pointsOf(a, b);
   const Point middles[] = {medianOf(sides[0]), medianOf(sides[1])};
   std::vector<Point> within;
-  for (int side = 0; side < 2; ++side)
+  for (size_t side = 0; side < 2; ++side)
     for (Point point : sides[side]) {
       point.time -= middles[side].time;
       for (size_t i = 0; i < rates; ++i)
@@ -143,7 +154,7 @@ LikeSamples kernelforge::onLikeMachines(const ReportRow &a, const ReportRow &b) 
   }
   result.deviation = std::hypot(std::sqrt(variance), unsure * correction);
   std::vector<double> *const times[] = {&result.a, &result.b};
-  for (int side = 0; side < 2; ++side)
+  for (size_t side = 0; side < 2; ++side)
     for (Point point : sides[side]) {
       for (size_t i = 0; i < rates; ++i)
         point.slow[i] -= middles[0].slow[i];

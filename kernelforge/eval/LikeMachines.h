@@ -30,8 +30,8 @@ struct LikeSamples {
 /// prior) the nearer the row is to its roofline. Where a cache is the anchor, arithmetic stands for
 /// it: what drifts in a cache is the clock, and the rest of its rate is of one run. Of writing 0 is
 /// assumed, not firmly. Nobody is faster on a slower machine: exponents are not negative. Huber's
-/// weights keep outliers from deciding. Of fewer than 12 samples, or without what each needs,
-/// exponents stay as they are by default.
+/// weights keep outliers from deciding. A rate that one side does not know is left out.
+/// Of fewer than 12 samples exponents stay as they are by default.
 /// Sources: R. A. Fisher, Statistical Methods for Research Workers (1932), section 49.1; P. Huber,
 /// Robust Statistics (1981), section 7.8.
 LikeSamples onLikeMachines(const ReportRow &a, const ReportRow &b);

@@ -17,6 +17,7 @@ struct RowSamples {
 
 /// Rounds of a report where nobody says how many.
 inline constexpr int usualRounds = 15;
+/// As much longer may a report take where nobody says: half.
 inline constexpr double usualPatience = 0.5;
 
 struct RoundsOptions {

@@ -142,6 +142,16 @@ TEST(LikeMachines, WhatIsNotKnownChangesNothing) {
   EXPECT_EQ(unknown.exponents.writeFirst, 0);
   EXPECT_EQ(unknown.exponents.writeSlowest, 0);
   EXPECT_NEAR(unknown.exponents.anchor, 1, 0.1);
+  // What one side knows is not set against nothing.
+  for (const char *anchor : {"fma_f32", "read_l2"}) {
+    ReportRow knows = rowOf(made, 1);
+    knows.anchor = b.anchor = anchor;
+    for (MachineState &machine : knows.machineSamples)
+      machine.fma = 230;
+    const LikeSamples one = onLikeMachines(knows, b);
+    EXPECT_NEAR(ratioOf(one), 1, 0.02) << anchor;
+    EXPECT_EQ(one.exponents.writeFirst, 0) << anchor;
+  }
   made.samples = 5; // ten in all
   const LikeSamples few = onLikeMachines(rowOf(made, 1), rowOf(made, 2));
   EXPECT_EQ(few.exponents.anchor, 1);

@@ -8,8 +8,9 @@ and not done again; reports lie beside it. Needs nothing but Python:
     python3 bench/evaluation/honesty.py --results /tmp/honesty/results.jsonl
     python3 bench/evaluation/honesty.py --results ... --part live-aa --loaded --count 5
 
-Parts: live-aa, live-slow5, live-slow10, stored-aa, stored-slow10. A name with `-loaded` is the same
-while another process loads the machine in bursts of random length. The slowed rows are, in turn, one
+Parts: live-aa, live-slow5, live-slow10, stored-slow10, stored-aa; they take turns, so that a report of
+a slowed row is measured between two of unchanged code, and compared with the one before it. A name with
+`-loaded` is the same while another process loads the machine in bursts of random length. The slowed rows are, in turn, one
 bound by computing, one by memory and one by a cache; they are taken from the first stored report.
 """
 
@@ -29,15 +30,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = 5  # rows beside the slowed one
 LONGEST = 1800  # seconds of one command
-ROUNDS, PATIENCE = 61, 2  # of a stored report
+ROUNDS, PATIENCE = 61, 4  # of a stored report
 
 # Of each part: comparisons, factor of the slowed row, and what is asked for.
 PARTS = {
     "live-aa": dict(count=40, false_rows=1, inconclusive=4),
     "live-slow5": dict(count=30, factor=1.05, found=27),
     "live-slow10": dict(count=30, factor=1.10, found=30),
-    "stored-aa": dict(count=40, false_rows=1, inconclusive=4),
     "stored-slow10": dict(count=30, factor=1.10, found=27),
+    "stored-aa": dict(count=40, false_rows=1, inconclusive=4),
 }
 
 
@@ -192,43 +193,49 @@ class Bench:
             return self.compare(before, self.report(f"slow{suffix}-{index}", *slow)), name
         return self.compare(before, self.report(f"aa{suffix}-{index + 1}")), name
 
-    def measure(self, part, loaded):
-        key = part + ("-loaded" if loaded else "")
-        count = min(PARTS[part]["count"], self.options.count or 10**6)
-        if PARTS[part].get("factor") or part.startswith("stored"):
+    def measure(self, parts, loaded):
+        """All comparisons of some parts, in turns."""
+        if any(PARTS[part].get("factor") or part.startswith("stored") for part in parts):
             self.rows()  # on a machine without load
-        first = self.options.first
-        for index in range(first, first + count):
-            if (key, index) in self.done:
-                continue
-            start = time.monotonic()
-            with Load(loaded, index):
-                comparison, slowed = self.one(part, index, loaded)
-            changed = {
-                r["name"]: r["verdict"]
-                for r in comparison["rows"]
-                if r["verdict"] in ("regressed", "improved")
-            }
-            target = next((r for r in comparison["rows"] if r["name"] == slowed), {})
-            result = {
-                "binary": self.digest,
-                "part": key,
-                "index": index,
-                "seconds": round(time.monotonic() - start, 1),
-                "rows": len(comparison["rows"]),
-                "verdict": comparison["verdict"],
-                "inconclusive_rows": sum(r["verdict"] == "inconclusive" for r in comparison["rows"]),
-                "false_rows": {n: v for n, v in changed.items() if n != slowed},
-                "slowed": slowed,
-                "found": changed.get(slowed) == "regressed" if slowed else None,
-                "ratio": target.get("ratio"),
-                "ci95": target.get("ci95"),
-                "between_runs": comparison.get("between_runs"),
-            }
-            self.done[key, index] = result
-            with self.file.open("a") as file:
-                file.write(json.dumps(result) + "\n")
-            print(f"{key} {index + 1 - first}/{count}: {comparison['verdict']}", file=sys.stderr)
+        counts = {part: min(PARTS[part]["count"], self.options.count or 10**6) for part in parts}
+        for number in range(max(counts.values())):
+            for part in parts:
+                if number < counts[part]:
+                    self.measure_one(part, self.options.first + number, loaded)
+
+    def measure_one(self, part, index, loaded):
+        """A comparison, where it is not done yet, and a line of JSON that says what came of it."""
+        key = part + ("-loaded" if loaded else "")
+        if (key, index) in self.done:
+            return
+        start = time.monotonic()
+        with Load(loaded, index):
+            comparison, slowed = self.one(part, index, loaded)
+        changed = {
+            r["name"]: r["verdict"]
+            for r in comparison["rows"]
+            if r["verdict"] in ("regressed", "improved")
+        }
+        target = next((r for r in comparison["rows"] if r["name"] == slowed), {})
+        result = {
+            "binary": self.digest,
+            "part": key,
+            "index": index,
+            "seconds": round(time.monotonic() - start, 1),
+            "rows": len(comparison["rows"]),
+            "verdict": comparison["verdict"],
+            "inconclusive_rows": sum(r["verdict"] == "inconclusive" for r in comparison["rows"]),
+            "false_rows": {n: v for n, v in changed.items() if n != slowed},
+            "slowed": slowed,
+            "found": changed.get(slowed) == "regressed" if slowed else None,
+            "ratio": target.get("ratio"),
+            "ci95": target.get("ci95"),
+            "between_runs": comparison.get("between_runs"),
+        }
+        self.done[key, index] = result
+        with self.file.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        print(f"{key} {index}: {comparison['verdict']}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------- summary
@@ -289,8 +296,7 @@ def main():
     options = parser.parse_args()
     bench = Bench(options)
     if not options.summary:
-        for part in options.part or PARTS:
-            bench.measure(part, options.loaded)
+        bench.measure([part for part in PARTS if part in (options.part or PARTS)], options.loaded)
     return 0 if summary(bench.done) else 1
 
 

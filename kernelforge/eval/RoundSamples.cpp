@@ -36,6 +36,8 @@ MachineState bestOf(const MachineState &a, const MachineState &b) {
   MachineState best;
   best.fma = std::max(a.fma, b.fma);
   best.exchange = std::max(a.exchange, b.exchange);
+  best.writeFirst = std::max(a.writeFirst, b.writeFirst);
+  best.writeSlowest = std::max(a.writeSlowest, b.writeSlowest);
   return best;
 }
 
@@ -46,6 +48,13 @@ static bool isNear(double value, double usual, double most) {
 bool isUsual(const MachineState &machine, const MachineState &usual) {
   return isNear(machine.fma, usual.fma, mostAnchorOff) &&
          isNear(machine.exchange, usual.exchange, mostExchangeOff);
+}
+
+bool isAlone(double writeSlowest, double bestSlowest) {
+  // Who shares a core all the time takes a third, who does now and then some per cent, of a rate
+  // that keeps within 1 % otherwise.
+  constexpr double least = 0.985;
+  return bestSlowest > 0 && writeSlowest >= least * bestSlowest;
 }
 
 std::vector<bool> countingSamples(std::span<const RoundSample> samples, const MachineState &usual) {

@@ -40,12 +40,19 @@ inline constexpr double mostAnchorOff = 0.10, mostExchangeOff = 0.50;
 /// there are none.
 double undisturbed(std::vector<double> values);
 
-/// The better one of arithmetic and of exchange.
+/// The better one in each.
 MachineState bestOf(const MachineState &a, const MachineState &b);
 
 /// Whether the machine was in the state `usual`, by arithmetic and exchange; what is 0 in either
 /// says nothing. Writing decides nothing: on many machines a core is hardly ever one's own.
 bool isUsual(const MachineState &machine, const MachineState &usual);
+
+/// Whether each thread had its core for itself: the slowest wrote nearly as fast as ever
+/// (`bestSlowest`). No where either is 0. Such samples are reproducible to 1 %, others to 10 %.
+bool isAlone(double writeSlowest, double bestSlowest);
+
+/// So many samples of cores of one's own say more than all.
+inline constexpr size_t enoughAlone = 8;
 
 /// For each sample whether it counts: the machine was in its usual state, and the row's anchor no
 /// farther than mostAnchorOff from its median over the samples of that state.

@@ -46,10 +46,10 @@ double SuiteRounds::anchorNow(const std::string &name) {
   return value;
 }
 
-/// What the planned rounds take, about: beside each sample anchors are measured, and a vendor's
-/// variant begins and ends with a pause.
+/// What the planned rounds take, about: beside each sample anchors are measured, and between
+/// libraries there are pauses.
 double SuiteRounds::plannedSeconds() const {
-  constexpr double anchors = 0.01, pauses = 0.07;
+  constexpr double anchors = 0.01, pauses = 0.01;
   const double batch = runner.options().batchSeconds;
   double seconds = 0;
   for (const PreparedRow &row : runner.rows())
@@ -58,24 +58,32 @@ double SuiteRounds::plannedSeconds() const {
   return seconds * options.rounds;
 }
 
+/// Interrupted where the caller wants no more.
+Status SuiteRounds::goesOn() const {
+  if (runner.options().cancel && *runner.options().cancel)
+    return makeError(ErrorKind::Interrupted, "interrupted", "suite", "stopped by user");
+  return {};
+}
+
 bool SuiteRounds::isPatient() const { return spare < options.patience * plannedSeconds(); }
 
-/// The machine as it is now, which is in its usual state or for which there is no patience left.
-/// What it was while that was awaited is not kept: it is no ceiling of a row.
-Expected<MachineState> SuiteRounds::awaitUsual() {
-  auto look = [&] {
+/// The machine as it is now, which is in its usual state (and `alone`: no core is shared) or for
+/// which there is no patience left. What it was while that was awaited is not kept: it is no
+/// ceiling of a row.
+Expected<MachineState> SuiteRounds::awaitUsual(bool alone) {
+  auto isThere = [&] {
     MachineState machine;
     machine.fma = anchorOf(runner, "fma_f32");
     machine.exchange = anchorOf(runner, "exchange");
-    return machine;
+    return isUsual(machine, usualMachine()) &&
+           (!alone || isAlone(runner.writing().slowest, usualMachine().writeSlowest));
   };
-  while (!isUsual(look(), usualMachine()) && isPatient()) {
-    const auto begin = Clock::now();
-    if (runner.options().cancel && *runner.options().cancel)
-      return makeError(ErrorKind::Interrupted, "interrupted", "suite", "stopped by user");
+  const auto begin = Clock::now();
+  const double before = spare;
+  while (!isThere() && isPatient()) {
+    KF_CHECK(goesOn());
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    look();
-    spare += secondsSince(begin);
+    spare = before + secondsSince(begin);
   }
   MachineState now;
   now.fma = anchorNow("fma_f32");
@@ -88,8 +96,7 @@ Status SuiteRounds::prepareAll() {
   for (size_t row = 0; row < runner.rows().size(); ++row) {
     if (options.progress)
       options.progress("preparing " + runner.rows()[row].row->name, int64_t(row), total);
-    if (runner.options().cancel && *runner.options().cancel)
-      return makeError(ErrorKind::Interrupted, "interrupted", "suite", "stopped by user");
+    KF_CHECK(goesOn());
     KF_CHECK(runner.prepare(row));
     const RowRun *run = runner.rows()[row].run.get();
     if (run)
@@ -113,53 +120,77 @@ Status SuiteRounds::measureRow(size_t index, int round) {
   RoundSample sample;
   sample.round = round;
   anchorNow(row.anchor);
-  KF_TRY(sample.machine, awaitUsual());
+  KF_TRY(sample.machine, awaitUsual(round >= options.rounds));
   Beside beside;
   KF_TRY(sample.ns, runner.sample(index, &beside));
   sample.anchor = beside.anchor;
   sample.machine.writeFirst = beside.writing.first;
   sample.machine.writeSlowest = beside.writing.slowest;
+  fastest = bestOf(fastest, sample.machine);
   samples[index].own.push_back(sample);
-  for (size_t v = 0; v < row.vendors.size() && round < options.rounds; ++v)
-    if (row.vendors[v]) {
-      KF_TRY(double vendorNs, runner.sampleVendor(index, v));
-      samples[index].vendors[v].push_back(vendorNs);
-    }
   return {};
 }
 
-/// Measures all rows once, or those that lack samples where all planned rounds are done.
+/// Measures the vendors' variants of some rows, one library after another.
+Status SuiteRounds::measureVendors(std::span<const size_t> rows) {
+  size_t libraries = 0;
+  for (size_t row : rows)
+    libraries = std::max(libraries, samples[row].vendors.size());
+  for (size_t v = 0; v < libraries; ++v)
+    for (size_t row : rows)
+      if (v < samples[row].vendors.size() && runner.rows()[row].vendors[v]) {
+        KF_TRY(double ns, runner.sampleVendor(row, v));
+        samples[row].vendors[v].push_back(ns);
+        KF_CHECK(goesOn());
+      }
+  return {};
+}
+
+/// Measures all rows once, or those that lack samples where all planned rounds are done. Before a
+/// library runs, and after the last, threads need time to go to sleep: some rows share it.
 Status SuiteRounds::measureRound(int round) {
   Json values = anchorsNow();
   int64_t done = 0;
   const bool makesUp = round >= options.rounds;
+  constexpr size_t together = 8;
+  std::vector<size_t> measured;
+  auto measureTheirVendors = [&]() -> Status {
+    KF_CHECK(measureVendors(measured));
+    measured.clear();
+    return {};
+  };
   for (size_t index : shuffledRows(runner.rows().size(), options.seed, round)) {
     if (options.progress)
-      options.progress(makesUp ? fmt::format("round {}, for samples that do not count", round + 1)
-                               : fmt::format("round {} of {}", round + 1, options.rounds),
+      options.progress(makesUp
+                           ? fmt::format("round {}, for samples of a machine at rest", round + 1)
+                           : fmt::format("round {} of {}", round + 1, options.rounds),
                        done++, static_cast<int64_t>(runner.rows().size()));
-    if (!runner.rows()[index].isOk() ||
-        (makesUp && counting(index) >= static_cast<size_t>(options.rounds)))
+    if (!runner.rows()[index].isOk() || (makesUp && !lacksSamples(index)))
       continue;
     KF_CHECK(measureRow(index, round));
-    if (runner.options().cancel && *runner.options().cancel)
-      return makeError(ErrorKind::Interrupted, "interrupted", "suite", "stopped by user");
+    if (!makesUp)
+      measured.push_back(index);
+    if (measured.size() == together)
+      KF_CHECK(measureTheirVendors());
+    KF_CHECK(goesOn());
   }
+  KF_CHECK(measureTheirVendors());
   perRound.push_back({{"round", round}, {"values", std::move(values)}});
   return {};
 }
 
 /// The planned rounds that are left, then those that make up for samples that do not count.
 Status SuiteRounds::measureRounds() {
-  auto lacksSamples = [&] {
+  auto someLack = [&] {
     for (size_t row = 0; row < runner.rows().size(); ++row)
-      if (runner.rows()[row].isOk() && counting(row) < static_cast<size_t>(options.rounds))
+      if (runner.rows()[row].isOk() && lacksSamples(row))
         return true;
     return false;
   };
+  const double most = options.rounds * (1 + std::max(1.0, 2 * options.patience));
   for (;;) {
     const bool makesUp = roundsDone >= options.rounds;
-    if (makesUp && (roundsDone >= 2 * options.rounds || !isPatient() || !lacksSamples()))
+    if (makesUp && (roundsDone >= most || !isPatient() || !someLack()))
       return {};
     const auto begin = Clock::now();
     const double waited = spare;
@@ -226,12 +257,25 @@ MachineState SuiteRounds::measuredMachine() const {
   MachineState machine;
   machine.fma = best("fma_f32");
   machine.exchange = best("exchange");
+  machine.writeFirst = fastest.writeFirst;
+  machine.writeSlowest = fastest.writeSlowest;
   return machine;
 }
 
-size_t SuiteRounds::counting(size_t row) const {
-  return static_cast<size_t>(
-      std::ranges::count(countingSamples(samples[row].own, usualMachine()), true));
+/// Whether further rounds should measure it: too few of its samples were taken while the machine
+/// was itself, or while no core was shared, which say more than all others.
+bool SuiteRounds::lacksSamples(size_t row) const {
+  const MachineState machine = usualMachine();
+  // Half of the rounds, or what a comparison needs at least.
+  const int wanted =
+      std::max(options.rounds / 2, std::min(options.rounds, static_cast<int>(enoughAlone)));
+  int usual = 0, alone = 0;
+  for (const RoundSample &sample : samples[row].own)
+    if (isUsual(sample.machine, machine)) {
+      ++usual;
+      alone += isAlone(sample.machine.writeSlowest, machine.writeSlowest) ? 1 : 0;
+    }
+  return usual < options.rounds || alone < wanted;
 }
 
 Json SuiteRounds::anchorsJson() const {
@@ -459,6 +503,7 @@ Status SuiteRounds::resume(const JsonView &report) {
     KF_TRY(std::string anchor, row.stringOr("anchor", 64, ""));
     for (const RoundSample &sample : read.own) {
       anchorValues["fma_f32"].push_back(sample.machine.fma);
+      fastest = bestOf(fastest, sample.machine);
       if (sample.machine.exchange > 0)
         anchorValues["exchange"].push_back(sample.machine.exchange);
       if (anchor != "fma_f32")

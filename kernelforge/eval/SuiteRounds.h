@@ -21,8 +21,9 @@ inline constexpr int usualRounds = 15;
 inline constexpr double usualPatience = 0.5;
 
 struct RoundsOptions {
-  /// Rounds of all rows. Rows of which a sample did not count (countingSamples) are made up for in
-  /// as many further rounds at most.
+  /// Rounds of all rows. Rows of which a sample was taken while the machine was not itself, or
+  /// fewer than half while no core was shared (isAlone), get further ones as long as there is
+  /// patience.
   int rounds = usualRounds;
   uint64_t seed = 0;
   /// How long to wait for the machine to be itself, and to make up for samples that do not count,
@@ -69,15 +70,17 @@ private:
   Status prepareAll();
   Status measureRound(int round);
   Status measureRow(size_t row, int round);
+  Status measureVendors(std::span<const size_t> rows);
   Status measureRounds();
   Status keep() const;
   MachineState usualMachine() const { return bestOf(measuredMachine(), options.known); }
-  size_t counting(size_t row) const;
+  bool lacksSamples(size_t row) const;
   double plannedSeconds() const;
   bool isPatient() const;
+  Status goesOn() const;
   Json anchorsNow();
   double anchorNow(const std::string &name);
-  Expected<MachineState> awaitUsual();
+  Expected<MachineState> awaitUsual(bool alone);
   Json rowJson(size_t row) const;
   void addTimes(Json &json, size_t row) const;
   void addVendors(Json &json, size_t row, double median, std::span<const int> rounds) const;
@@ -89,7 +92,8 @@ private:
   std::map<std::string, std::vector<double>> anchorValues; ///< all that were measured, by name
   Json before, after, perRound = Json::array();
   int roundsDone = 0;
-  double spare = 0; ///< seconds that were spent on waiting and making up
+  MachineState fastest; ///< in any sample
+  double spare = 0;     ///< seconds that were spent on waiting and making up
   bool prepared = false;
   bool complete = false;
 };

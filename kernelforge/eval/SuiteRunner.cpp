@@ -13,7 +13,7 @@ using Clock = std::chrono::steady_clock;
 
 /// How long threads that spin may take to go to sleep: ours after a run before a library with
 /// threads of its own is timed, and its after that.
-static constexpr auto settling = std::chrono::milliseconds(30);
+static constexpr auto settling = std::chrono::milliseconds(15);
 static constexpr int spinMilliseconds = 5;
 
 /// How old a ceiling may be.
@@ -106,7 +106,7 @@ Status SuiteRunner::bringUpTimer(PreparedRow &row) {
     }
     row.vendors.back().emplace([&run, &vendor] { return run.run(vendor); }, timing());
     KF_CHECK(row.vendors.back()->start());
-    otherThreads = true;
+    library = vendor.name;
   }
   return {};
 }
@@ -126,9 +126,9 @@ Status SuiteRunner::prepare(size_t index) {
 
 /// Waits until a library's threads sleep.
 void SuiteRunner::settle() {
-  if (otherThreads)
+  if (!library.empty())
     std::this_thread::sleep_for(settling);
-  otherThreads = false;
+  library.clear();
 }
 
 Expected<double> SuiteRunner::sample(size_t index, Beside *beside) {
@@ -156,8 +156,10 @@ Expected<double> SuiteRunner::sample(size_t index, Beside *beside) {
 }
 
 Expected<double> SuiteRunner::sampleVendor(size_t index, size_t vendor) {
-  std::this_thread::sleep_for(settling);
-  otherThreads = true;
+  const std::string &name = prepared[index].run->vendors()[vendor].name;
+  if (library != name)
+    std::this_thread::sleep_for(settling);
+  library = name;
   const BoundCaller bound(callerCpu);
   return prepared[index].vendors[vendor]->sample(/*settle=*/true);
 }
@@ -171,6 +173,12 @@ double SuiteRunner::anchor(const std::string &name) {
     measured.at = Clock::now();
   }
   return measured.value;
+}
+
+Writing SuiteRunner::writing() {
+  settle();
+  const BoundCaller bound(callerCpu);
+  return ceilings->measureWriting();
 }
 
 Status SuiteRunner::verifyAgain(size_t index) {

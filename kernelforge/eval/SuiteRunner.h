@@ -57,7 +57,8 @@ public:
   /// Interrupted.
   Status prepare(size_t row);
 
-  /// A sample of a row that is ok, or of a vendor's variant of it: nanoseconds of one call.
+  /// A sample of a row that is ok, or of a vendor's variant of it: nanoseconds of one call. Where
+  /// another library ran last, waits until its threads sleep: ask for all samples of one in turn.
   /// `beside` becomes what the machine was like before, within and after it: medians, because an
   /// interrupt is long for them and short for the sample.
   Expected<double> sample(size_t row, Beside *beside = nullptr);
@@ -65,6 +66,9 @@ public:
 
   /// A ceiling as it is now: measured within the last tenth of a second.
   double anchor(const std::string &name);
+
+  /// How the threads write now.
+  Writing writing();
 
   /// Verifies a row that is ok again: a kernel may be right only once.
   Status verifyAgain(size_t row);
@@ -98,8 +102,8 @@ private:
   std::optional<CacheEviction> eviction;
   std::optional<ShortSpinning> spinning; ///< where libraries have threads of their own
   std::optional<BoundTeam> team;
-  int callerCpu = -1;        ///< where the calling thread is while it is timed
-  bool otherThreads = false; ///< whether a library's threads may still spin
+  int callerCpu = -1;  ///< where the calling thread is while it is timed
+  std::string library; ///< the vendor's variant that ran last: its threads may still spin
 };
 
 } // namespace kernelforge

@@ -3,6 +3,8 @@
 #include "kernelforge/kernels/MatmulVariants.h"
 #include "kernelforge/kernels/VendorMatmul.h"
 
+#include <cstdlib>
+
 using namespace kernelforge;
 
 namespace {
@@ -16,6 +18,9 @@ struct OpenBlas {
 
 Expected<OpenBlas> openLibrary() {
   const std::string hint = "run 'make setup'";
+  // Its threads spin for 2^28 ticks after a call, a tenth of a second, and took half of a core from
+  // whatever was timed next. 2^24 are some milliseconds, longer than it is between calls.
+  ::setenv("OPENBLAS_THREAD_TIMEOUT", "24", /*overwrite=*/0);
   KF_TRY(VendorLibrary library,
          VendorLibrary::open("OpenBLAS", {"libscipy_openblas64_.so", "libopenblas.so.0"}, hint));
   OpenBlas blas;

@@ -42,8 +42,8 @@ public:
     sgemm(rowMajor, noTranspose, problem.transpose ? noTranspose : transpose, m, n, k, 1.0f, input,
           k, reinterpret_cast<const float *>(operands.weight), problem.transpose ? n : k, 0.0f,
           output, n);
-    Epilogue{problem.epilogue, operands.bias, operands.residual, problem.n}.applyToAll(
-        problem.m, threads, output);
+    Epilogue{problem.epilogue, operands.bias, operands.residual, problem.n}.applyToAll(problem.m,
+                                                                                       output);
     return {};
   }
 

@@ -271,8 +271,9 @@ void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
       .add_option("--min-time", options->minSeconds, "measure each row at least so many seconds")
       ->check(CLI::Range(0.0, 10.0));
   command
-      .add_option("--patience", options->patience,
-                  "wait for a machine that is not itself, as a multiple of the measuring's time")
+      .add_option(
+          "--patience", options->patience,
+          "wait for a machine that is not itself, or shared, as a multiple of the measuring's time")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
   command.add_option("--warmup", options->warmup, "calls before the first sample")

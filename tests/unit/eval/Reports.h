@@ -12,7 +12,7 @@ namespace kernelforge {
 /// What a made row is like.
 struct MadeRow {
   std::string name;
-  double ns = 1000;
+  double ns = 20e3;
   double noise = 0.005; ///< deviation of the logarithm of a sample
   double anchor = 100;  ///< the machine's speed; times are `ns` where it is 100
   int samples = 11;

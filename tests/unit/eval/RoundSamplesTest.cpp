@@ -31,6 +31,18 @@ TEST(RoundSamples, StatesDifferByArithmeticOrByExchange) {
   EXPECT_TRUE(isUsual({200, 0}, usual));
 }
 
+TEST(RoundSamples, AloneIsToWriteAsFastAsEver) {
+  EXPECT_TRUE(isAlone(118, 118));
+  EXPECT_TRUE(isAlone(117, 118));
+  EXPECT_FALSE(isAlone(115, 118)); // shared now and then
+  EXPECT_TRUE(isAlone(130, 118));  // faster than ever
+  EXPECT_FALSE(isAlone(0, 118));
+  EXPECT_FALSE(isAlone(118, 0)); // nothing is known
+  EXPECT_FALSE(isAlone(0, 0));
+  EXPECT_EQ(bestOf({1, 1, 90, 80}, {1, 1, 70, 85}).writeFirst, 90);
+  EXPECT_EQ(bestOf({1, 1, 90, 80}, {1, 1, 70, 85}).writeSlowest, 85);
+}
+
 TEST(RoundSamples, CountInTheUsualStateAndNearTheirAnchor) {
   const MachineState usual{200, 30}, other{200, 5};
   // The anchor's median is of those in the usual state: 100, not 160.

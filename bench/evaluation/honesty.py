@@ -8,10 +8,11 @@ and not done again; reports lie beside it. Needs nothing but Python:
     python3 bench/evaluation/honesty.py --results /tmp/honesty/results.jsonl
     python3 bench/evaluation/honesty.py --results ... --part live-aa --loaded --count 5
 
-Parts: live-aa, live-slow5, live-slow10, stored-slow10, stored-aa; they take turns, so that a report of
-a slowed row is measured between two of unchanged code, and compared with the one before it. A name with
-`-loaded` is the same while another process loads the machine in bursts of random length. The slowed rows are, in turn, one
-bound by computing, one by memory and one by a cache; they are taken from the first stored report.
+Parts: live-aa, live-slow5, live-slow10, stored-slow10, stored-aa; they take turns, so that a report of a
+slowed row is measured between two of unchanged code, and compared with the one before it. A name with
+`-loaded` is the same while another process loads the machine in bursts of random length. The slowed rows
+are, in turn, one bound by computing, one by memory and one by a cache; they are taken from the first
+stored report.
 """
 
 import argparse
@@ -125,7 +126,7 @@ class Bench:
 
     def report(self, name, *more):
         """A stored report, measured where it is not there."""
-        path = self.folder / f"{name}-{self.options.rounds}.json"
+        path = self.folder / f"{name}-{self.options.rounds}-{PATIENCE}.json"
         if not path.exists():
             partial = path.with_suffix(".part.json")
             partial.unlink(missing_ok=True)

@@ -90,6 +90,7 @@ static RowComparison startRow(const ReportRow &a, const ReportRow &b,
     row.bMedianNs = b.medianNs;
   row.samples = std::min(a.samples.size(), b.samples.size());
   if (like) {
+    row.samples = std::min(like->a.size(), like->b.size());
     row.exponents = like->exponents;
     row.ratio = median(like->b) / median(like->a);
   }
@@ -105,7 +106,7 @@ static void judgeRows(Comparison &comparison,
   for (const auto &[a, b] : pairs) {
     std::optional<LikeSamples> like;
     if (!a->samples.empty() && !b->samples.empty() && a->anchor == b->anchor)
-      like = onLikeMachines(*a, *b);
+      like = onLikeMachines(*a, *b, std::max(enoughAlone, least + 2)); // more than can just decide
     RowComparison row = startRow(*a, *b, like);
     row.why = obstacle(*a, *b, least);
     if (row.why.empty()) {

@@ -164,14 +164,13 @@ static LikeSamples adjusted(const ReportRow &a, const ReportRow &b) {
   return result;
 }
 
-/// The slowest thread's writing when it was fastest; 0 where it is not known of all samples.
+/// The slowest thread's writing when it was alone; 0 where it is not known of all samples.
 static double bestWriting(const ReportRow &row) {
-  double best = 0;
-  if (!knows(row, &MachineState::writeSlowest))
-    return best;
-  for (const MachineState &machine : row.machineSamples)
-    best = std::max(best, machine.writeSlowest);
-  return best;
+  std::vector<double> writing;
+  if (knows(row, &MachineState::writeSlowest))
+    for (const MachineState &machine : row.machineSamples)
+      writing.push_back(machine.writeSlowest);
+  return aloneWriting(std::move(writing));
 }
 
 /// With those samples only beside which no core was shared.
@@ -181,7 +180,7 @@ static ReportRow alone(const ReportRow &row, double best) {
   kept.anchorSamples.clear();
   kept.machineSamples.clear();
   for (size_t i = 0; i < row.machineSamples.size(); ++i)
-    if (isAlone(row.machineSamples[i].writeSlowest, best)) {
+    if (isAlone(row.machineSamples[i], best)) {
       kept.samples.push_back(row.samples[i]);
       kept.anchorSamples.push_back(row.anchorSamples[i]);
       kept.machineSamples.push_back(row.machineSamples[i]);
@@ -189,10 +188,9 @@ static ReportRow alone(const ReportRow &row, double best) {
   return kept;
 }
 
-LikeSamples kernelforge::onLikeMachines(const ReportRow &a, const ReportRow &b) {
+LikeSamples kernelforge::onLikeMachines(const ReportRow &a, const ReportRow &b, size_t enough) {
   const double best = std::max(bestWriting(a), bestWriting(b));
   const ReportRow aloneA = alone(a, best), aloneB = alone(b, best);
-  return std::min(aloneA.samples.size(), aloneB.samples.size()) >= enoughAlone
-             ? adjusted(aloneA, aloneB)
-             : adjusted(a, b);
+  return std::min(aloneA.samples.size(), aloneB.samples.size()) >= enough ? adjusted(aloneA, aloneB)
+                                                                          : adjusted(a, b);
 }

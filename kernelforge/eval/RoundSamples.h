@@ -17,9 +17,10 @@ struct MachineState {
   double exchange = 0;     ///< the anchor "exchange"
   double writeFirst = 0;   ///< Writing, the median of some times beside the sample
   double writeSlowest = 0; ///< the same
+  int64_t preemptions = 0; ///< how often a thread of ours had to leave its core within the sample
 };
 
-/// As reports have it: {"fma_f32", "exchange", "write_first", "write_slowest"}.
+/// As reports have it: {"fma_f32", "exchange", "write_first", "write_slowest", "preemptions"}.
 Json machineJson(const MachineState &machine);
 Expected<MachineState> readMachine(const JsonView &view);
 
@@ -40,19 +41,25 @@ inline constexpr double mostAnchorOff = 0.10, mostExchangeOff = 0.50;
 /// there are none.
 double undisturbed(std::vector<double> values);
 
-/// The better one in each.
+/// The better one in each rate.
 MachineState bestOf(const MachineState &a, const MachineState &b);
 
 /// Whether the machine was in the state `usual`, by arithmetic and exchange; what is 0 in either
 /// says nothing. Writing decides nothing: on many machines a core is hardly ever one's own.
 bool isUsual(const MachineState &machine, const MachineState &usual);
 
-/// Whether each thread had its core for itself: the slowest wrote nearly as fast as ever
-/// (`bestSlowest`). No where either is 0. Such samples are reproducible to 1 %, others to 10 %.
-bool isAlone(double writeSlowest, double bestSlowest);
+/// Whether each thread had its core for itself: at most one had to leave it once, and the slowest
+/// wrote nearly as fast as ever (`bestSlowest`). No where either rate is 0. Such samples are
+/// reproducible to 1
+/// %, others to 10 %.
+bool isAlone(const MachineState &machine, double bestSlowest);
 
 /// So many samples of cores of one's own say more than all.
-inline constexpr size_t enoughAlone = 8;
+inline constexpr size_t enoughAlone = 10;
+
+/// How fast the slowest thread writes alone: the third best, as one or two may be odd. 0 where
+/// nothing is known.
+double aloneWriting(std::vector<double> writeSlowest);
 
 /// For each sample whether it counts: the machine was in its usual state, and the row's anchor no
 /// farther than mostAnchorOff from its median over the samples of that state.

@@ -14,8 +14,9 @@ using namespace kernelforge;
 
 using Clock = std::chrono::steady_clock;
 
-/// A row of which fewer of the rounds count is not to be trusted, nor is one whose samples scatter
-/// like this around their median (median absolute deviation). Which samples count does not depend
+/// A row of which fewer of the rounds count is not to be trusted, nor is one whose samples (those
+/// of unshared cores where there are enough) scatter like this around their median (median absolute
+/// deviation). Which samples count does not depend
 /// on their times: a quarter says as much as all would.
 static constexpr double leastKept = 0.25, mostScatter = 0.10;
 
@@ -67,16 +68,18 @@ Status SuiteRounds::goesOn() const {
 
 bool SuiteRounds::isPatient() const { return spare < options.patience * plannedSeconds(); }
 
-/// The machine as it is now, which is in its usual state (and `alone`: no core is shared) or for
-/// which there is no patience left. What it was while that was awaited is not kept: it is no
-/// ceiling of a row.
+/// The machine as it is now, which is in its usual state (where `alone`: also without anybody else
+/// on its cores) or for which there is no patience left. What it was while that was awaited is not
+/// kept: it is no ceiling of a row.
 Expected<MachineState> SuiteRounds::awaitUsual(bool alone) {
   auto isThere = [&] {
     MachineState machine;
     machine.fma = anchorOf(runner, "fma_f32");
     machine.exchange = anchorOf(runner, "exchange");
-    return isUsual(machine, usualMachine()) &&
-           (!alone || isAlone(runner.writing().slowest, usualMachine().writeSlowest));
+    if (alone)
+      machine.writeSlowest = runner.writing().slowest;
+    const MachineState usual = usualMachine();
+    return isUsual(machine, usual) && (!alone || isAlone(machine, usual.writeSlowest));
   };
   const auto begin = Clock::now();
   const double before = spare;
@@ -120,13 +123,14 @@ Status SuiteRounds::measureRow(size_t index, int round) {
   RoundSample sample;
   sample.round = round;
   anchorNow(row.anchor);
-  KF_TRY(sample.machine, awaitUsual(round >= options.rounds));
+  KF_TRY(sample.machine, awaitUsual(round >= options.rounds && lacking(index).alone));
   Beside beside;
   KF_TRY(sample.ns, runner.sample(index, &beside));
   sample.anchor = beside.anchor;
   sample.machine.writeFirst = beside.writing.first;
   sample.machine.writeSlowest = beside.writing.slowest;
-  fastest = bestOf(fastest, sample.machine);
+  sample.machine.preemptions = beside.preemptions;
+  keepWriting(sample.machine);
   samples[index].own.push_back(sample);
   return {};
 }
@@ -165,7 +169,7 @@ Status SuiteRounds::measureRound(int round) {
                            ? fmt::format("round {}, for samples of a machine at rest", round + 1)
                            : fmt::format("round {} of {}", round + 1, options.rounds),
                        done++, static_cast<int64_t>(runner.rows().size()));
-    if (!runner.rows()[index].isOk() || (makesUp && !lacksSamples(index)))
+    if (!runner.rows()[index].isOk() || (makesUp && !lacking(index).any()))
       continue;
     KF_CHECK(measureRow(index, round));
     if (!makesUp)
@@ -179,15 +183,16 @@ Status SuiteRounds::measureRound(int round) {
   return {};
 }
 
-/// The planned rounds that are left, then those that make up for samples that do not count.
+/// The planned rounds that are left, then those that make up for samples that say little.
 Status SuiteRounds::measureRounds() {
   auto someLack = [&] {
     for (size_t row = 0; row < runner.rows().size(); ++row)
-      if (runner.rows()[row].isOk() && lacksSamples(row))
+      if (runner.rows()[row].isOk() && lacking(row).any())
         return true;
     return false;
   };
-  const double most = options.rounds * (1 + std::max(1.0, 2 * options.patience));
+  const double most = std::min(options.rounds * (1 + std::max(1.0, 2 * options.patience)),
+                               static_cast<double>(maxSamples));
   for (;;) {
     const bool makesUp = roundsDone >= options.rounds;
     if (makesUp && (roundsDone >= most || !isPatient() || !someLack()))
@@ -257,14 +262,14 @@ MachineState SuiteRounds::measuredMachine() const {
   MachineState machine;
   machine.fma = best("fma_f32");
   machine.exchange = best("exchange");
-  machine.writeFirst = fastest.writeFirst;
-  machine.writeSlowest = fastest.writeSlowest;
+  machine.writeFirst = aloneWriting(writingFirst);
+  machine.writeSlowest = aloneWriting(writingSlowest);
   return machine;
 }
 
-/// Whether further rounds should measure it: too few of its samples were taken while the machine
-/// was itself, or while no core was shared, which say more than all others.
-bool SuiteRounds::lacksSamples(size_t row) const {
+/// What further rounds are for: samples of a machine that is itself, and of unshared cores, which
+/// say more than all others.
+SuiteRounds::Lack SuiteRounds::lacking(size_t row) const {
   const MachineState machine = usualMachine();
   // Half of the rounds, or what a comparison needs at least.
   const int wanted =
@@ -273,24 +278,30 @@ bool SuiteRounds::lacksSamples(size_t row) const {
   for (const RoundSample &sample : samples[row].own)
     if (isUsual(sample.machine, machine)) {
       ++usual;
-      alone += isAlone(sample.machine.writeSlowest, machine.writeSlowest) ? 1 : 0;
+      alone += isAlone(sample.machine, machine.writeSlowest) ? 1 : 0;
     }
-  return usual < options.rounds || alone < wanted;
+  return {usual < options.rounds, machine.writeSlowest > 0 && alone < wanted};
+}
+
+void SuiteRounds::keepWriting(const MachineState &machine) {
+  writingFirst.push_back(machine.writeFirst);
+  writingSlowest.push_back(machine.writeSlowest);
 }
 
 Json SuiteRounds::anchorsJson() const {
   Json units = Json::object();
   for (const std::string &name : runner.anchors().names())
     units[name] = Anchors::unit(name);
+  const MachineState machine = usualMachine();
   Json rounds = perRound;
   for (Json &round : rounds) {
     round["off"] = Json::array();
     for (const auto &[name, value] : round["values"].items()) {
-      MachineState machine;
-      machine.fma = name == "fma_f32" ? value.get<double>() : 0;
-      machine.exchange = name == "exchange" ? value.get<double>() : 0;
-      const bool ofCores = machine.fma > 0 || machine.exchange > 0;
-      if (ofCores ? !isUsual(machine, usualMachine())
+      MachineState then;
+      then.fma = name == "fma_f32" ? value.get<double>() : 0;
+      then.exchange = name == "exchange" ? value.get<double>() : 0;
+      const bool ofCores = then.fma > 0 || then.exchange > 0;
+      if (ofCores ? !isUsual(then, machine)
                   : std::abs(value.get<double>() / usual(name) - 1) > mostAnchorOff)
         round["off"].push_back(name);
     }
@@ -299,15 +310,16 @@ Json SuiteRounds::anchorsJson() const {
           {"before", before},
           {"after", after},
           {"per_round", rounds},
-          {"usual", machineJson(usualMachine())},
+          {"usual", machineJson(machine)},
           {"spare_s", spare}};
 }
 
-/// The vendors' variants, of the rounds in `rounds`, those in which the row's own samples count.
-void SuiteRounds::addVendors(Json &json, size_t index, double own,
+/// The vendors' variants, beside the row's own samples `own` that count, of rounds `rounds`: only
+/// rounds in which both were measured are compared.
+void SuiteRounds::addVendors(Json &json, size_t index, std::span<const double> own,
                              std::span<const int> rounds) const {
   const PreparedRow &row = runner.rows()[index];
-  std::optional<double> best;
+  std::optional<double> best; // of the ratios
   for (size_t v = 0; v < row.run->vendors().size(); ++v) {
     const VendorRun &vendor = row.run->vendors()[v];
     Json entry = {{"variant", vendor.name}};
@@ -318,24 +330,28 @@ void SuiteRounds::addVendors(Json &json, size_t index, double own,
     if (timed) {
       const std::vector<double> &all = samples[index].vendors[v];
       entry["samples_ns"] = all;
-      std::vector<double> times;
-      for (int round : rounds)
-        if (static_cast<size_t>(round) < all.size())
-          times.push_back(all[static_cast<size_t>(round)]);
+      std::vector<double> times, ours;
+      for (size_t i = 0; i < rounds.size(); ++i)
+        if (static_cast<size_t>(rounds[i]) < all.size()) {
+          times.push_back(all[static_cast<size_t>(rounds[i])]);
+          ours.push_back(own[i]);
+        }
       const double time = median(times.empty() ? all : times);
-      entry.update({{"median_ns", time}, {"ratio", own / time}});
-      best = std::min(best.value_or(HUGE_VAL), time);
+      const double ratio =
+          (ours.empty() ? json["median_ns"].get<double>() : median(std::move(ours))) / time;
+      entry.update({{"median_ns", time}, {"ratio", ratio}});
+      best = std::max(best.value_or(0), ratio);
     }
     json["vendors"].push_back(std::move(entry));
   }
   if (best)
-    json["vendor_ratio"] = own / *best;
+    json["vendor_ratio"] = *best;
 }
 
 /// What was measured: samples of the rounds that count, and the figures made of them.
 void SuiteRounds::addTimes(Json &json, size_t index) const {
   const PreparedRow &row = runner.rows()[index];
-  std::vector<double> times, anchors;
+  std::vector<double> times, anchors, alone;
   std::vector<int> rounds;
   Json dropped = Json::array(), machine = Json::array();
   const std::vector<RoundSample> &own = samples[index].own;
@@ -353,6 +369,8 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
       continue;
     }
     times.push_back(own[i].ns);
+    if (isAlone(own[i].machine, usualMachine().writeSlowest))
+      alone.push_back(own[i].ns);
     anchors.push_back(own[i].anchor);
     machine.push_back(machineJson(own[i].machine));
     rounds.push_back(own[i].round);
@@ -370,23 +388,25 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
     return;
   }
   const double time = median(times), mad = medianAbsoluteDeviation(times);
+  const std::vector<double> &steady = alone.size() >= enoughAlone ? alone : times;
+  const double scatter = medianAbsoluteDeviation(steady) / median(steady);
   const double flops = row.run->flops(), bytes = row.run->bytes();
   const std::string reading = row.computeBound ? runner.anchors().readingAnchor(bytes) : row.anchor;
   const double least = std::max(flops / usual("fma_f32"),
                                 usual(reading) > 0 ? bytes / usual(reading) : 0); // in ns
   json.update({{"median_ns", time},
                {"mad_ns", mad},
-               {"trusted", enough && mad <= mostScatter * time},
+               {"trusted", enough && scatter <= mostScatter},
                {"gflops", flops / time},
                {"gb_per_s", bytes / time},
                {"pct_roofline", 100 * least / time}});
   if (!enough)
     json["why_untrusted"] =
         fmt::format("the machine was itself in {} of {} samples only", kept, own.size());
-  else if (mad > mostScatter * time)
-    json["why_untrusted"] = fmt::format("samples scatter by {:.0f} %", 100 * mad / time);
+  else if (scatter > mostScatter)
+    json["why_untrusted"] = fmt::format("samples scatter by {:.0f} %", 100 * scatter);
   if (!row.run->vendors().empty())
-    addVendors(json, index, time, rounds);
+    addVendors(json, index, times, rounds);
 }
 
 Json SuiteRounds::rowJson(size_t index) const {
@@ -489,6 +509,7 @@ Status SuiteRounds::resume(const JsonView &report) {
   }
   if (anchors.has("before"))
     before = anchors.value()["before"];
+  KF_TRY(spare, anchors.numberOr("spare_s", 0, longest, 0));
   roundsDone = static_cast<int>(rounds.size());
   KF_TRY(auto rows, report.array("rows", samples.size()));
   std::map<std::string, size_t> places;
@@ -503,7 +524,7 @@ Status SuiteRounds::resume(const JsonView &report) {
     KF_TRY(std::string anchor, row.stringOr("anchor", 64, ""));
     for (const RoundSample &sample : read.own) {
       anchorValues["fma_f32"].push_back(sample.machine.fma);
-      fastest = bestOf(fastest, sample.machine);
+      keepWriting(sample.machine);
       if (sample.machine.exchange > 0)
         anchorValues["exchange"].push_back(sample.machine.exchange);
       if (anchor != "fma_f32")

@@ -21,9 +21,9 @@ inline constexpr int usualRounds = 15;
 inline constexpr double usualPatience = 0.5;
 
 struct RoundsOptions {
-  /// Rounds of all rows. Rows of which a sample was taken while the machine was not itself, or
-  /// fewer than half while no core was shared (isAlone), get further ones as long as there is
-  /// patience.
+  /// Rounds of all rows. Rows of which a sample was taken while the machine was not itself, or too
+  /// few (half of the rounds, or enoughAlone) while no core was shared (isAlone), get further ones
+  /// as long as there is patience.
   int rounds = usualRounds;
   uint64_t seed = 0;
   /// How long to wait for the machine to be itself, and to make up for samples that do not count,
@@ -74,7 +74,12 @@ private:
   Status measureRounds();
   Status keep() const;
   MachineState usualMachine() const { return bestOf(measuredMachine(), options.known); }
-  bool lacksSamples(size_t row) const;
+  struct Lack {
+    bool usual, alone;
+    bool any() const { return usual || alone; }
+  };
+  Lack lacking(size_t row) const;
+  void keepWriting(const MachineState &machine);
   double plannedSeconds() const;
   bool isPatient() const;
   Status goesOn() const;
@@ -83,7 +88,8 @@ private:
   Expected<MachineState> awaitUsual(bool alone);
   Json rowJson(size_t row) const;
   void addTimes(Json &json, size_t row) const;
-  void addVendors(Json &json, size_t row, double median, std::span<const int> rounds) const;
+  void addVendors(Json &json, size_t row, std::span<const double> own,
+                  std::span<const int> rounds) const;
   double usual(const std::string &anchor) const;
 
   SuiteRunner &runner;
@@ -92,8 +98,8 @@ private:
   std::map<std::string, std::vector<double>> anchorValues; ///< all that were measured, by name
   Json before, after, perRound = Json::array();
   int roundsDone = 0;
-  MachineState fastest; ///< in any sample
-  double spare = 0;     ///< seconds that were spent on waiting and making up
+  std::vector<double> writingFirst, writingSlowest; ///< beside all samples
+  double spare = 0; ///< seconds that were spent on waiting and making up
   bool prepared = false;
   bool complete = false;
 };

@@ -99,6 +99,7 @@ Status SuiteRunner::bringUpTimer(PreparedRow &row) {
     if (!vendor.prepared)
       continue;
     std::this_thread::sleep_for(settling);
+    library = vendor.name;
     KF_TRY(Accuracy accuracy, run.verify(vendor));
     if (!accuracy.pass) {
       vendor.why = accuracy.why;
@@ -106,7 +107,6 @@ Status SuiteRunner::bringUpTimer(PreparedRow &row) {
     }
     row.vendors.back().emplace([&run, &vendor] { return run.run(vendor); }, timing());
     KF_CHECK(row.vendors.back()->start());
-    library = vendor.name;
   }
   return {};
 }
@@ -142,6 +142,7 @@ Expected<double> SuiteRunner::sample(size_t index, Beside *beside) {
   // Reading a cache would take from the row what it has there.
   const bool isHarmless = row.anchor == "fma_f32" || row.anchor == "read_memory";
   std::vector<double> first, slowest, anchors;
+  const int64_t before = timesPreempted();
   auto taken = row.timed->sample(/*settle=*/true, [&] {
     const Writing writing = ceilings->measureWriting();
     first.push_back(writing.first);
@@ -149,6 +150,7 @@ Expected<double> SuiteRunner::sample(size_t index, Beside *beside) {
     if (isHarmless)
       anchors.push_back(ceilings->measure(row.anchor, 0.125));
   });
+  beside->preemptions = timesPreempted() - before;
   beside->writing = {median(std::move(first)), median(std::move(slowest))};
   if (isHarmless)
     beside->anchor = median(std::move(anchors));

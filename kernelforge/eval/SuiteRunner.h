@@ -45,7 +45,8 @@ struct PreparedRow {
 /// The machine beside a sample. Who shares a core comes and goes within milliseconds.
 struct Beside {
   Writing writing;
-  double anchor = 0; ///< of the row
+  double anchor = 0;       ///< of the row
+  int64_t preemptions = 0; ///< how often a thread had to leave its core
 };
 
 class SuiteRunner {

@@ -187,7 +187,15 @@ void Epilogue::apply(const MatmulArea &area, float *out) const {
   }
 }
 
-void Epilogue::applyToAll(int64_t rows, float *out) const {
-  if (!steps.empty())
-    apply({0, rows, 0, columns, 0, 0}, out);
+void Epilogue::applyToAll(int64_t rows, int threads, float *out) const {
+  if (steps.empty())
+    return;
+  // Columns are cut, too, so that one long row keeps all threads busy.
+  constexpr int64_t width = 2048;
+  const int64_t cuts = (columns + width - 1) / width;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t part = 0; part < rows * cuts; ++part) {
+    const int64_t row = part / cuts, column = part % cuts * width;
+    apply({row, row + 1, column, std::min(column + width, columns), 0, 0}, out);
+  }
 }

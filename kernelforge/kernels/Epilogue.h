@@ -45,9 +45,8 @@ struct Epilogue {
   /// f32 arithmetic, within a few units in the last place of each function.
   void apply(const MatmulArea &area, float *out) const;
 
-  /// Applies the steps to all `rows` rows, in the calling thread: those of a library that ran just
-  /// before may still spin, and a team of ours would wait milliseconds for their cores.
-  void applyToAll(int64_t rows, float *out) const;
+  /// Applies the steps to all `rows` rows, on `threads` threads.
+  void applyToAll(int64_t rows, int threads, float *out) const;
 };
 
 } // namespace kernelforge

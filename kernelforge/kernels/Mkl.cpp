@@ -56,8 +56,8 @@ private:
                                                  const MatmulOperands &operands, const KnobValues &,
                                                  int threads) const override {
     const Mkl &mkl = *intelMkl();
-    auto prepared =
-        std::make_unique<SgemmMatmul<int>>(problem, operands, mkl.sgemm, mkl.setThreads, threads);
+    auto prepared = std::make_unique<SgemmMatmul<int>>(problem, operands, mkl.sgemm, mkl.setThreads,
+                                                       threads, hasOwnThreads());
     prepared->details.library = mkl.version;
     return prepared;
   }

@@ -205,7 +205,7 @@ public:
         dnn.streamWait(stream) != 0)
       return failed("matmul failed", problem.name() + ", vendor:onednn", "oneDNN gave an error");
     Epilogue{problem.epilogue, operands.bias, operands.residual, problem.n}.applyToAll(problem.m,
-                                                                                       to);
+                                                                                       threads, to);
     return {};
   }
 

@@ -61,10 +61,10 @@ private:
     std::unique_ptr<PreparedMatmul> prepared;
     if (blas.sgemm64)
       prepared = std::make_unique<SgemmMatmul<int64_t>>(problem, operands, blas.sgemm64,
-                                                        blas.setThreads, threads);
+                                                        blas.setThreads, threads, hasOwnThreads());
     else
       prepared = std::make_unique<SgemmMatmul<int>>(problem, operands, blas.sgemm, blas.setThreads,
-                                                    threads);
+                                                    threads, hasOwnThreads());
     prepared->details.library = blas.version;
     return prepared;
   }

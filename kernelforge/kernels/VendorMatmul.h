@@ -28,10 +28,14 @@ using Sgemm = void(int order, int transposeA, int transposeB, Int m, Int n, Int 
 template <typename Int> class SgemmMatmul final : public PreparedMatmul {
 public:
   /// `setThreads` is called before each run, as the count is the library's and not the caller's.
+  /// Where the library has threads of its own, they spin after a call, and a team of ours would
+  /// wait a time slice, 4 ms, for their cores: the calling thread does an epilogue that takes no
+  /// longer.
   SgemmMatmul(const MatmulProblem &problem, const MatmulOperands &operands, Sgemm<Int> *sgemm,
-              std::function<void(int)> setThreads, int threads)
+              std::function<void(int)> setThreads, int threads, bool hasOwnThreads)
       : problem(problem), operands(operands), sgemm(sgemm), setThreads(std::move(setThreads)),
-        threads(threads) {}
+        threads(threads),
+        epilogueThreads(hasOwnThreads && problem.m * problem.n < inOneSlice ? 1 : threads) {}
 
   Status run(const float *input, float *output) override {
     constexpr int rowMajor = 101, noTranspose = 111, transpose = 112;
@@ -42,17 +46,19 @@ public:
     sgemm(rowMajor, noTranspose, problem.transpose ? noTranspose : transpose, m, n, k, 1.0f, input,
           k, reinterpret_cast<const float *>(operands.weight), problem.transpose ? n : k, 0.0f,
           output, n);
-    Epilogue{problem.epilogue, operands.bias, operands.residual, problem.n}.applyToAll(problem.m,
-                                                                                       output);
+    Epilogue{problem.epilogue, operands.bias, operands.residual, problem.n}.applyToAll(
+        problem.m, epilogueThreads, output);
     return {};
   }
 
 private:
+  static constexpr int64_t inOneSlice = int64_t(1) << 22; ///< results, at a nanosecond each
+
   MatmulProblem problem;
   MatmulOperands operands;
   Sgemm<Int> *sgemm;
   std::function<void(int)> setThreads;
-  int threads;
+  int threads, epilogueThreads;
 };
 
 } // namespace kernelforge

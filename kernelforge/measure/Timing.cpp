@@ -5,6 +5,8 @@
 #include <cmath>
 #include <thread>
 
+#include <sys/resource.h>
+
 namespace kernelforge {
 
 using Clock = std::chrono::steady_clock;
@@ -25,6 +27,12 @@ double medianAbsoluteDeviation(std::span<const double> values) {
   for (double value : values)
     distances.push_back(std::abs(value - center));
   return median(std::move(distances));
+}
+
+int64_t timesPreempted() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_nivcsw;
 }
 
 /// Nanoseconds of `calls` calls.

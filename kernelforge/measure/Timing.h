@@ -32,6 +32,9 @@ struct Timing {
 /// The most samples that are kept.
 inline constexpr size_t maxSamples = 10'000;
 
+/// How often a thread of this process had to leave a core to somebody else while it wanted to run.
+int64_t timesPreempted();
+
 /// One call that is timed sample by sample, as whoever measures several wants.
 class TimedCall {
 public:

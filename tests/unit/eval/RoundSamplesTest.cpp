@@ -31,16 +31,24 @@ TEST(RoundSamples, StatesDifferByArithmeticOrByExchange) {
   EXPECT_TRUE(isUsual({200, 0}, usual));
 }
 
-TEST(RoundSamples, AloneIsToWriteAsFastAsEver) {
-  EXPECT_TRUE(isAlone(118, 118));
-  EXPECT_TRUE(isAlone(117, 118));
-  EXPECT_FALSE(isAlone(115, 118)); // shared now and then
-  EXPECT_TRUE(isAlone(130, 118));  // faster than ever
-  EXPECT_FALSE(isAlone(0, 118));
-  EXPECT_FALSE(isAlone(118, 0)); // nothing is known
-  EXPECT_FALSE(isAlone(0, 0));
+TEST(RoundSamples, AloneIsToWriteAsFastAsEverAndToStay) {
+  auto alone = [](double writing, double best, int64_t preemptions = 0) {
+    return isAlone({1, 1, writing, writing, preemptions}, best);
+  };
+  EXPECT_TRUE(alone(118, 118));
+  EXPECT_TRUE(alone(117, 118));
+  EXPECT_FALSE(alone(115, 118)); // shared now and then
+  EXPECT_TRUE(alone(118, 118, 1));
+  EXPECT_FALSE(alone(118, 118, 2));
+  EXPECT_TRUE(alone(130, 118)); // faster than ever
+  EXPECT_FALSE(alone(0, 118));
+  EXPECT_FALSE(alone(118, 0)); // nothing is known
+  EXPECT_FALSE(alone(0, 0));
   EXPECT_EQ(bestOf({1, 1, 90, 80}, {1, 1, 70, 85}).writeFirst, 90);
   EXPECT_EQ(bestOf({1, 1, 90, 80}, {1, 1, 70, 85}).writeSlowest, 85);
+  EXPECT_EQ(aloneWriting({}), 0);
+  EXPECT_EQ(aloneWriting({80, 90}), 80);
+  EXPECT_EQ(aloneWriting({80, 118, 130, 117, 90}), 117); // one or two are odd
 }
 
 TEST(RoundSamples, CountInTheUsualStateAndNearTheirAnchor) {

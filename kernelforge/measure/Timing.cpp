@@ -104,12 +104,16 @@ Timing TimedCall::finish() {
   return std::move(timing);
 }
 
-/// Doubles the batch until it is long enough to be scaled, so that one slow call (an interrupt, a
-/// page fault) does not settle it.
+/// Doubles the batch until it is long enough to be scaled, twice in a row, so that one slow call
+/// (an interrupt, a page fault, a thread that lost its core) does not settle it.
 Status TimedCall::chooseBatch() {
-  const double wanted = options.batchSeconds * 1e9;
+  const double wanted = options.batchSeconds * 1e9, longest = 100 * wanted;
   for (;;) {
     KF_TRY(double took, timeBatch(call, timing.batch));
+    if (took >= wanted / 4 && took < longest) {
+      KF_TRY(double again, timeBatch(call, timing.batch));
+      took = std::min(took, again);
+    }
     if (took >= wanted / 4 || timing.batch >= int64_t(1) << 30) {
       const double scale = wanted / std::max(took, 1.0);
       timing.batch = std::max<int64_t>(1, std::llround(static_cast<double>(timing.batch) * scale));

@@ -142,6 +142,21 @@ TEST(Timing, BatchesShortCalls) {
   EXPECT_LT(timing->median, 1e4);
 }
 
+TEST(Timing, OneSlowCallDoesNotSettleABatch) {
+  TimingOptions options;
+  options.warmup = 1;
+  int calls = 0;
+  TimedCall timed(
+      [&]() -> Status {
+        if (++calls == 2) // the first that a batch is measured by
+          std::this_thread::sleep_for(std::chrono::milliseconds(30));
+        return {};
+      },
+      options);
+  ASSERT_TRUE(timed.start());
+  EXPECT_GT(timed.batch(), 1000);
+}
+
 TEST(Timing, MeasuresAsLongAsItWasAsked) {
   TimingOptions options;
   options.minSeconds = 0.05;

@@ -71,12 +71,13 @@ struct Judged {
 } // namespace
 
 /// What the time of a short call owes to where its memory and code lie, which differs from process
-/// to process, as a deviation of the ratio's logarithm. Over 86 runs of one program the medians of
-/// kernels below 10 us deviated by 1 to 2.4 %, single ones by 10 %; those of longer ones by 0.4 to
-/// 0.8 %, which `betweenRuns` answers for.
+/// to process, as a deviation of the ratio's logarithm. Over 100 runs of one program the medians of
+/// kernels of 5 to 10 us deviated by 1 to 2.4 %, those of one of 0.13 us mostly by 0.7 % and in one
+/// run of twenty by 10 to 15 %; longer ones by 0.4 to 0.8 %, which `betweenRuns` answers for.
 static double placementDeviation(const LikeSamples &like) {
-  constexpr double shortCall = 10e3, deviation = 0.02; // in ns
-  return std::min(median(like.a), median(like.b)) < shortCall ? deviation : 0;
+  constexpr double shortCall = 10e3, share = 0.02, most = 4; // ns, a part of all, ns
+  const double time = std::min(median(like.a), median(like.b));
+  return time < shortCall ? share + most / time : 0;
 }
 
 /// `like`: its samples, where both sides have some.

@@ -104,15 +104,18 @@ Timing TimedCall::finish() {
   return std::move(timing);
 }
 
-/// Doubles the batch until it is long enough to be scaled, twice in a row, so that one slow call
-/// (an interrupt, a page fault, a thread that lost its core) does not settle it.
+/// Doubles the batch until it is long enough to be scaled, by the shortest of some, so that slow
+/// calls (an interrupt, a page fault, threads that lost their cores) do not settle it.
 Status TimedCall::chooseBatch() {
-  const double wanted = options.batchSeconds * 1e9, longest = 100 * wanted;
+  constexpr int again = 6;
+  const double wanted = options.batchSeconds * 1e9, longest = 10 * wanted;
   for (;;) {
     KF_TRY(double took, timeBatch(call, timing.batch));
-    if (took >= wanted / 4 && took < longest) {
-      KF_TRY(double again, timeBatch(call, timing.batch));
-      took = std::min(took, again);
+    double all = took;
+    for (int i = 0; i < again && took >= wanted / 4 && all < longest; ++i) {
+      KF_TRY(double other, timeBatch(call, timing.batch));
+      took = std::min(took, other);
+      all += other;
     }
     if (took >= wanted / 4 || timing.batch >= int64_t(1) << 30) {
       const double scale = wanted / std::max(took, 1.0);

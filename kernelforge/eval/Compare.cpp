@@ -75,9 +75,9 @@ struct Judged {
 /// kernels of 5 to 10 us deviated by 1 to 2.4 %, those of one of 0.13 us mostly by 0.7 % and in one
 /// run of twenty by 10 to 15 %; longer ones by 0.4 to 0.8 %, which `betweenRuns` answers for.
 static double placementDeviation(const LikeSamples &like) {
-  constexpr double shortCall = 10e3, share = 0.02, most = 4; // ns, a part of all, ns
+  constexpr double shortCall = 10e3, share = 0.02, fixed = 4; // ns, of the time, ns
   const double time = std::min(median(like.a), median(like.b));
-  return time < shortCall ? share + most / time : 0;
+  return time < shortCall ? share + fixed / time : 0;
 }
 
 /// `like`: its samples, where both sides have some.

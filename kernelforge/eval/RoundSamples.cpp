@@ -10,9 +10,9 @@ namespace kernelforge {
 Json machineJson(const MachineState &machine) {
   Json json = {{"fma_f32", machine.fma}, {"exchange", machine.exchange}};
   if (machine.writeFirst > 0)
-    json.update({{"write_first", machine.writeFirst},
-                 {"write_slowest", machine.writeSlowest},
-                 {"preemptions", machine.preemptions}});
+    json.update({{"write_first", machine.writeFirst}, {"write_slowest", machine.writeSlowest}});
+  if (machine.preemptions >= 0)
+    json["preemptions"] = machine.preemptions;
   return json;
 }
 
@@ -23,7 +23,7 @@ Expected<MachineState> readMachine(const JsonView &view) {
   KF_TRY(machine.exchange, view.number("exchange", 0, most));
   KF_TRY(machine.writeFirst, view.numberOr("write_first", 0, most, 0));
   KF_TRY(machine.writeSlowest, view.numberOr("write_slowest", 0, most, 0));
-  KF_TRY(machine.preemptions, view.integerOr("preemptions", 0, int64_t(most), 0));
+  KF_TRY(machine.preemptions, view.integerOr("preemptions", 0, int64_t(most), -1));
   return machine;
 }
 

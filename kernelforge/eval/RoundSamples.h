@@ -17,7 +17,8 @@ struct MachineState {
   double exchange = 0;     ///< the anchor "exchange"
   double writeFirst = 0;   ///< Writing, the median of some times beside the sample
   double writeSlowest = 0; ///< the same
-  int64_t preemptions = 0; ///< how often a thread of ours had to leave its core within the sample
+  /// How often a thread of ours had to leave its core within the sample; -1 where it is not known.
+  int64_t preemptions = -1;
 };
 
 /// As reports have it: {"fma_f32", "exchange", "write_first", "write_slowest", "preemptions"}.
@@ -49,9 +50,8 @@ MachineState bestOf(const MachineState &a, const MachineState &b);
 bool isUsual(const MachineState &machine, const MachineState &usual);
 
 /// Whether each thread had its core for itself: at most one had to leave it once, and the slowest
-/// wrote nearly as fast as ever (`bestSlowest`). No where either rate is 0. Such samples are
-/// reproducible to 1
-/// %, others to 10 %.
+/// wrote nearly as fast as ever (`bestSlowest`). No where either rate is 0. Medians of such samples
+/// agree from run to run to 1 %, of others to 10 %.
 bool isAlone(const MachineState &machine, double bestSlowest);
 
 /// So many samples of cores of one's own say more than all.

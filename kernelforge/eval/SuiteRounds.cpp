@@ -16,8 +16,8 @@ using Clock = std::chrono::steady_clock;
 
 /// A row of which fewer of the rounds count is not to be trusted, nor is one whose samples (those
 /// of unshared cores where there are enough) scatter like this around their median (median absolute
-/// deviation). Which samples count does not depend
-/// on their times: a quarter says as much as all would.
+/// deviation). Which samples count does not depend on their times: a quarter says as much as all
+/// would.
 static constexpr double leastKept = 0.25, mostScatter = 0.10;
 
 static double secondsSince(Clock::time_point begin) {

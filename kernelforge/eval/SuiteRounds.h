@@ -74,6 +74,7 @@ private:
   Status measureRounds();
   Status keep() const;
   MachineState usualMachine() const { return bestOf(measuredMachine(), options.known); }
+  /// Whether a row has too few samples of a machine that is itself, and of unshared cores.
   struct Lack {
     bool usual, alone;
     bool any() const { return usual || alone; }

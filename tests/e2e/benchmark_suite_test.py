@@ -48,6 +48,7 @@ class BenchmarkSuite(CliTest):
         report, done = self.measure("--suite", "smoke", "--rounds", 5, "--html", html)
         self.assertFalse(report["partial"])
         self.assertIn(len(report["anchors"]["per_round"]), range(5, 11))
+        self.assertNotIn("preemptions", report["anchors"]["usual"])  # of samples, not of a machine
         self.assertGreaterEqual(len(report["rows"]), 20)
         for row in report["rows"]:
             with self.subTest(row["name"]):
@@ -56,6 +57,8 @@ class BenchmarkSuite(CliTest):
                 self.assertGreaterEqual(len(row["samples_ns"]) + row["dropped_rounds"], 5)
                 self.assertEqual(len(row["samples_ns"]), len(row["anchor_samples"]))
                 self.assertEqual(len(row["samples_ns"]), len(row["machine_samples"]))
+                for machine in row["machine_samples"]:
+                    self.assertIn("preemptions", machine)
                 self.assertIn(row["anchor"], report["anchors"]["units"])
         self.assertLess(max(map(len, done.stdout.splitlines())), 101)
         self.assertIn("Content-Security-Policy", html.read_text())

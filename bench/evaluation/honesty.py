@@ -3,7 +3,8 @@
 made slower on purpose.
 
 Takes hours, so it is no test of `make test`. What is done is kept in a file of JSON lines (--results)
-and not done again; reports lie beside it. Needs nothing but Python:
+and not done again with the same program, suite and, of stored reports, rounds; reports lie beside it.
+The exit code is 0 where all that was asked for is measured and met. Needs nothing but Python:
 
     python3 bench/evaluation/honesty.py --results /tmp/honesty/results.jsonl
     python3 bench/evaluation/honesty.py --results ... --part live-aa --loaded --count 5
@@ -97,23 +98,42 @@ def pattern_for(names):
     return "^(" + "|".join(escaped) + ")$"
 
 
+def suite_key(suite):
+    """What tells a suite from others, in names of files: a user's own is a file that may change."""
+    path = Path(suite)
+    if not path.is_file():
+        return suite
+    return f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+
+
 class Bench:
     def __init__(self, options):
         self.options = options
         self.binary = Path(options.binary).resolve()
         self.digest = hashlib.sha256(self.binary.read_bytes()).hexdigest()[:16]
+        self.suite = suite_key(options.suite)
         self.file = Path(options.results)
         self.folder = self.file.parent / f"reports-{self.digest}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.done = {}
+        unknown = 0
         if self.file.exists():
             for line in self.file.read_text().splitlines():
                 try:
                     result = json.loads(line)
                 except json.JSONDecodeError:
                     continue  # a line that was cut off when the script was stopped
-                if result["binary"] == self.digest:
+                settings = self.settings(result["part"])
+                if all(result.get(name) == value for name, value in settings.items()):
                     self.done[result["part"], result["index"]] = result
+                unknown += result["binary"] == self.digest and "suite" not in result
+        if unknown:
+            print(f"honesty: {unknown} results do not say of which suite: left out", file=sys.stderr)
+
+    def settings(self, part):
+        """What a result of this part was measured with. Rounds are those of stored reports."""
+        rounds = self.options.rounds if part.startswith("stored") else None
+        return {"binary": self.digest, "suite": self.suite, "rounds": rounds}
 
     def run(self, arguments, codes=(0,)):
         """Standard output of the program, or of another that stands for it."""
@@ -126,7 +146,7 @@ class Bench:
 
     def report(self, name, *more):
         """A stored report, measured where it is not there."""
-        path = self.folder / f"{name}-{self.options.rounds}-{PATIENCE}.json"
+        path = self.folder / f"{name}-{self.suite}-{self.options.rounds}-{PATIENCE}.json"
         if not path.exists():
             partial = path.with_suffix(".part.json")
             partial.unlink(missing_ok=True)
@@ -219,7 +239,7 @@ class Bench:
         }
         target = next((r for r in comparison["rows"] if r["name"] == slowed), {})
         result = {
-            "binary": self.digest,
+            **self.settings(part),
             "part": key,
             "index": index,
             "seconds": round(time.monotonic() - start, 1),
@@ -242,20 +262,21 @@ class Bench:
 # ---------------------------------------------------------------------------- summary
 
 
-def summary(done):
-    """A table of all parts that have results. Whether all that is asked for was met."""
+def summary(done, wanted):
+    """A table of the wanted parts and of others that have results. Whether all of it is measured and
+    what is asked for was met."""
     print("| part | comparisons | rows | false rows | inconclusive | found | s each | asked for | met |")
     print("|---|--:|--:|--:|--:|--:|--:|---|---|")
     all_met = True
     for part in [p + suffix for suffix in ("", "-loaded") for p in PARTS]:
         results = [r for (key, _), r in sorted(done.items()) if key == part]
-        if not results:
+        if not results and part not in wanted:
             continue
         want = PARTS[part.removesuffix("-loaded")]
         false_rows = sum(len(r["false_rows"]) for r in results)
         inconclusive = sum(r["verdict"] == "inconclusive" for r in results)
         found = sum(bool(r["found"]) for r in results)
-        seconds = sum(r["seconds"] for r in results) / len(results)
+        seconds = sum(r["seconds"] for r in results) / max(len(results), 1)
         if "factor" in want:
             met = found >= want["found"]
             asked = f"{want['found']} of {want['count']} found"
@@ -264,8 +285,10 @@ def summary(done):
             met = false_rows <= want["false_rows"] and inconclusive <= want["inconclusive"]
             asked = f"{want['false_rows']} false row, {want['inconclusive']} inconclusive at most"
             found = "-"
-        if len(results) < want["count"]:
-            verdict = "not all done"
+        if not results:
+            verdict = "not measured"
+        elif len(results) < want["count"]:
+            verdict = "no: not all measured"
         else:
             verdict = "yes" if met else "no"
         all_met &= verdict == "yes"
@@ -296,9 +319,11 @@ def main():
         parser.add_argument(f"--{kind}", metavar="ROW", help=f"the row to slow that {kind} binds")
     options = parser.parse_args()
     bench = Bench(options)
+    parts = [part for part in PARTS if part in (options.part or PARTS)]
     if not options.summary:
-        bench.measure([part for part in PARTS if part in (options.part or PARTS)], options.loaded)
-    return 0 if summary(bench.done) else 1
+        bench.measure(parts, options.loaded)
+    wanted = [part + ("-loaded" if options.loaded else "") for part in parts]
+    return 0 if summary(bench.done, wanted) else 1
 
 
 if __name__ == "__main__":

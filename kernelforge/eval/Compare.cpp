@@ -7,6 +7,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <iterator>
 #include <map>
 
 using namespace kernelforge;
@@ -31,7 +32,13 @@ static std::vector<std::string> differencesOf(const Report &a, const Report &b) 
   check("settings.suite_hash", a.suiteHash, b.suiteHash);
   check("settings.threads", a.threads, b.threads);
   check("settings.mode", a.mode, b.mode);
+  check("settings.affinity", a.affinity, b.affinity);
+  check("settings.batch_s", a.batchSeconds, b.batchSeconds);
+  check("settings.timed", a.timed, b.timed);
+  check("settings.records", a.records, b.records);
   check("device.target", a.target, b.target);
+  check("device.cpu", a.targetCpu, b.targetCpu);
+  check("device.features", a.features, b.features);
   return differences;
 }
 
@@ -70,12 +77,13 @@ struct Judged {
 
 } // namespace
 
-/// What the time of a short call owes to where its memory and code lie, which differs from process
-/// to process, as a deviation of the ratio's logarithm. Over 100 runs of one program the medians of
-/// kernels of 5 to 10 us deviated by 1 to 2.4 %, those of one of 0.13 us mostly by 0.7 % and in one
-/// run of twenty by 10 to 15 %; longer ones by 0.4 to 0.8 %, which `betweenRuns` answers for.
+/// What the time of a short call owes to the process that it runs in (where its memory and code
+/// lie, and more: it is there without random addresses and with huge pages, too), as a deviation of
+/// the ratio's logarithm. Over 60 runs of one program the medians of kernels of 4 to 9 us deviated
+/// by 1 to 3 %, those of one of 0.13 us mostly by 0.7 % and in one run of twenty by 10 to 15 %;
+/// longer ones by 0.2 to 0.8 %, which `betweenRuns` answers for.
 static double placementDeviation(const LikeSamples &like) {
-  constexpr double shortCall = 10e3, share = 0.02, fixed = 4; // ns, of the time, ns
+  constexpr double shortCall = 10e3, share = 0.03, fixed = 4; // ns, of the time, ns
   const double time = std::min(median(like.a), median(like.b));
   return time < shortCall ? share + fixed / time : 0;
 }
@@ -140,6 +148,15 @@ static void judgeRows(Comparison &comparison,
   }
 }
 
+Status kernelforge::checkComparable(const Report &a, const Report &b) {
+  const std::vector<std::string> differences = differencesOf(a, b);
+  if (differences.empty())
+    return {};
+  return unusable("reports cannot be compared", a.where + ", " + b.where,
+                  fmt::format("{}", fmt::join(differences, "; ")),
+                  "measure both alike, or compare them all the same with --force");
+}
+
 Expected<Comparison> kernelforge::compareReports(const Report &a, const Report &b,
                                                  const CompareOptions &options) {
   Comparison comparison;
@@ -149,15 +166,13 @@ Expected<Comparison> kernelforge::compareReports(const Report &a, const Report &
   comparison.threshold = options.threshold;
   comparison.alpha = options.alpha;
   comparison.differences = differencesOf(a, b);
-  const std::string where = a.where + ", " + b.where;
-  if (!comparison.differences.empty() && !options.force)
-    return unusable("reports cannot be compared", where,
-                    fmt::format("{}", fmt::join(comparison.differences, "; ")),
-                    "measure both alike, or compare them all the same with --force");
+  if (!options.force)
+    KF_CHECK(checkComparable(a, b));
   std::map<std::string_view, const ReportRow *> ofB;
   for (const ReportRow &row : b.rows)
     ofB[row.name] = &row;
   std::vector<std::pair<const ReportRow *, const ReportRow *>> pairs;
+  std::vector<RowComparison> failed;
   for (const ReportRow &row : a.rows) {
     auto found = ofB.extract(row.name);
     if (found.empty()) {
@@ -169,14 +184,17 @@ Expected<Comparison> kernelforge::compareReports(const Report &a, const Report &
       comparison.fidelityChanged.push_back(std::move(*change));
     if (row.ok() && other.ok())
       pairs.emplace_back(&row, &other);
+    else
+      failed.push_back(failedRow(row, other));
   }
   for (const ReportRow &row : b.rows)
     if (ofB.contains(row.name))
       comparison.onlyB.push_back(row.name);
   if (comparison.onlyA.size() == a.rows.size())
-    return unusable("reports cannot be compared", where, "no row is in both",
+    return unusable("reports cannot be compared", a.where + ", " + b.where, "no row is in both",
                     "measure the same rows of the suite");
   judgeRows(comparison, pairs);
+  std::ranges::move(failed, std::back_inserter(comparison.rows));
   conclude(comparison);
   return comparison;
 }

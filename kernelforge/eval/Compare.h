@@ -12,6 +12,12 @@ struct CompareOptions {
   bool force = false; ///< also where machines, suites or settings differ
 };
 
+/// Unusable, naming every difference with both values, where the reports are of different machines
+/// (processor, cores, memory by more than 5 %), suites or settings (threads and whether they have
+/// cores of their own, mode, length of a batch, whether anything was timed, records, target with
+/// its features).
+Status checkComparable(const Report &a, const Report &b);
+
 /// Compares `b` with `a`. Times are multiplied by the anchor that judges the row, measured in the
 /// same round, so that the machine's drift cancels. p is of the U test, adjusted by Holm over all
 /// rows that can be judged; the interval is a bootstrap of the ratio of medians.
@@ -29,9 +35,7 @@ struct CompareOptions {
 /// as well be real changes of many rows; at four deviations the threshold covers what is up to
 /// there. The figure is `betweenRuns`, a standard deviation of log(ratio).
 ///
-/// Unusable, naming every difference with both values, where machine (processor, cores, memory by
-/// more than 5 %), suite or settings (threads, mode, target) differ and `force` is not set, or
-/// where no row is in both.
+/// Errors are those of checkComparable, where `force` is not set; Unusable where no row is in both.
 Expected<Comparison> compareReports(const Report &a, const Report &b,
                                     const CompareOptions &options = {});
 

@@ -72,6 +72,17 @@ std::optional<FidelityChange> kernelforge::fidelityChange(const ReportRow &a, co
   return std::nullopt;
 }
 
+RowComparison kernelforge::failedRow(const ReportRow &a, const ReportRow &b) {
+  auto what = [](const ReportRow &row) {
+    return row.error.empty() ? row.status : row.status + ": " + row.error;
+  };
+  RowComparison row;
+  row.name = a.name;
+  row.why = what(a) == what(b) ? fmt::format("both are {}", what(a))
+                               : fmt::format("A is {}, B is {}", what(a), what(b));
+  return row;
+}
+
 void kernelforge::conclude(Comparison &comparison) {
   auto have = [&](Verdict verdict) {
     return std::ranges::count(comparison.rows, verdict, &RowComparison::verdict);

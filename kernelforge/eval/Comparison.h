@@ -62,6 +62,9 @@ std::string reasonFor(Verdict verdict, const Interval &interval, double pAdjuste
 /// of the last place of f32).
 std::optional<FidelityChange> fidelityChange(const ReportRow &a, const ReportRow &b);
 
+/// A row that is not ok on both sides: inconclusive, because of what became of it.
+RowComparison failedRow(const ReportRow &a, const ReportRow &b);
+
 /// Fills `geomeanRatio`, of the rows with an adjusted p, and `verdict`: regressed where any row is
 /// or any result broke; else improved where any row is; else inconclusive where more than half of
 /// the rows are, or none is there; else same.

@@ -83,7 +83,22 @@ Accuracy SampledMatmul::judge(std::span<const float> out) const {
   picked.reserve(places.size());
   for (int64_t index : places)
     picked.push_back(out[static_cast<size_t>(index)]);
-  return kernelforge::judge(picked, wide, narrow, {ElementType::F32, width, places, outputs});
+  Accuracy verdict =
+      kernelforge::judge(picked, wide, narrow, {ElementType::F32, width, places, outputs});
+  // What is no number shows without a reference, wherever it is.
+  const NotNumbers found = findNotNumbers(out);
+  if (found.first < 0 || !verdict.pass)
+    return verdict;
+  verdict.pass = false;
+  verdict.poisonedLeft = found.poisoned;
+  verdict.nan = found.poisoned + found.others;
+  verdict.worst = found.first;
+  verdict.why =
+      found.poisoned > 0
+          ? fmt::format("{} of {} elements were not written", found.poisoned, out.size())
+          : fmt::format("{} is {} ({} elements are no numbers)", placeOf(found.first, width),
+                        out[static_cast<size_t>(found.first)], found.others);
+  return verdict;
 }
 
 //===----------------------------------------------------------------------===//

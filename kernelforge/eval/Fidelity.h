@@ -32,7 +32,7 @@ public:
                                                const MatmulOperands &operands, const float *input,
                                                uint64_t seed, int threads);
 
-  /// The verdict on a result [m, n].
+  /// The verdict on a result [m, n]. Beyond a sample nothing may be unwritten, NaN or infinite.
   Accuracy judge(std::span<const float> out) const;
 
   /// Which elements are compared, ascending; empty: all.

@@ -16,7 +16,7 @@ using namespace kernelforge;
 namespace {
 
 /// What was measured of one row in one stage.
-struct RowSamples {
+struct StageSamples {
   std::vector<std::vector<double>> ratios; ///< B/A of each round, by pair of processes
   std::vector<double> a, b;                ///< nanoseconds
 
@@ -54,17 +54,17 @@ public:
 private:
   Expected<Workers> start(const std::string &filter);
   Status readRows(const Workers &workers);
-  Expected<std::map<std::string, RowSamples>> measure(const Plan &plan, int processes,
-                                                      std::optional<Workers> first);
+  Expected<std::map<std::string, StageSamples>> measure(const Plan &plan, int processes,
+                                                        std::optional<Workers> first);
   Status measureRounds(Workers &workers, const Plan &plan,
-                       std::map<std::string, RowSamples> &samples);
+                       std::map<std::string, StageSamples> &samples);
   Expected<double> sample(SuiteWorkerProcess &worker, size_t row);
 
-  Interval intervalOf(const RowSamples &samples) const;
-  RowComparison rowOf(const std::string &name, const RowSamples &samples) const;
-  Plan decideSame(const std::map<std::string, RowSamples> &samples);
-  void decideSuspects(const std::map<std::string, RowSamples> &first,
-                      const std::map<std::string, RowSamples> &second);
+  Interval intervalOf(const StageSamples &samples) const;
+  RowComparison rowOf(const std::string &name, const StageSamples &samples) const;
+  Plan decideSame(const std::map<std::string, StageSamples> &samples);
+  void decideSuspects(const std::map<std::string, StageSamples> &first,
+                      const std::map<std::string, StageSamples> &second);
   RowComparison &rowNamed(const std::string &name) {
     return *std::ranges::find(comparison.rows, name, &RowComparison::name);
   }
@@ -75,7 +75,8 @@ private:
   const std::string &oldBinary, &newBinary;
   const LiveOptions &options;
   Comparison comparison;
-  std::vector<std::string> names; ///< of the rows that are measured, in the order of A
+  std::vector<std::string> names;    ///< of the rows that are measured, in the order of A
+  std::vector<RowComparison> failed; ///< the others that are in both
   uint64_t drawn = 0;
   int64_t pairs = 0; ///< started
   int64_t done = 0, total = 0;
@@ -92,10 +93,9 @@ static tl::unexpected<Error> interrupted() {
 }
 
 Expected<Workers> LiveComparison::start(const std::string &filter) {
-  SuiteWorkerOptions worker{options.suite,        filter,
-                            options.threads,      options.seed,
-                            options.batchSeconds, /*verify=*/pairs == 0,
-                            options.openSeconds,  options.answerSeconds};
+  SuiteWorkerOptions worker{options.suite,         options.folder,      filter,
+                            options.threads,       options.seed,        options.batchSeconds,
+                            /*verify=*/pairs == 0, options.openSeconds, options.answerSeconds};
   if (options.cancel && *options.cancel)
     return interrupted();
   // What starts first may get other memory.
@@ -124,6 +124,8 @@ Status LiveComparison::readRows(const Workers &workers) {
       comparison.fidelityChanged.push_back(std::move(*change));
     if (row.ok() && other->ok())
       names.push_back(row.name);
+    else
+      failed.push_back(failedRow(row, *other));
   }
   for (const ReportRow &row : ofB)
     if (std::ranges::find(ofA, row.name, &ReportRow::name) == ofA.end())
@@ -154,12 +156,12 @@ static Expected<size_t> indexOf(const SuiteWorkerProcess &worker, const std::str
 
 /// The rounds of one pair of processes.
 Status LiveComparison::measureRounds(Workers &workers, const Plan &plan,
-                                     std::map<std::string, RowSamples> &samples) {
+                                     std::map<std::string, StageSamples> &samples) {
   struct Row {
     size_t a, b;
     int rounds;
     bool first; ///< whether A goes first in even rounds
-    RowSamples *into;
+    StageSamples *into;
   };
   std::vector<Row> rows;
   int rounds = 0;
@@ -201,7 +203,7 @@ static std::string patternFor(const Plan &plan) {
   for (const auto &[name, rounds] : plan) {
     pattern += pattern.empty() ? "^(" : "|";
     for (char c : name) {
-      if (std::string_view("\\^$.|?*+()[]{}").find(c) != std::string_view::npos)
+      if (std::string_view("\\^$.|?*+()[{").find(c) != std::string_view::npos)
         pattern += '\\';
       pattern += c;
     }
@@ -210,9 +212,9 @@ static std::string patternFor(const Plan &plan) {
 }
 
 /// Spreads the rounds of each row over so many pairs of processes; the first may be there already.
-Expected<std::map<std::string, RowSamples>> LiveComparison::measure(const Plan &plan, int processes,
-                                                                    std::optional<Workers> first) {
-  std::map<std::string, RowSamples> samples;
+Expected<std::map<std::string, StageSamples>>
+LiveComparison::measure(const Plan &plan, int processes, std::optional<Workers> first) {
+  std::map<std::string, StageSamples> samples;
   if (plan.empty())
     return samples;
   done = total = 0;
@@ -242,13 +244,13 @@ Expected<std::map<std::string, RowSamples>> LiveComparison::measure(const Plan &
 // Deciding
 //===----------------------------------------------------------------------===//
 
-Interval LiveComparison::intervalOf(const RowSamples &samples) const {
+Interval LiveComparison::intervalOf(const StageSamples &samples) const {
   BootstrapOptions bootstrap;
   bootstrap.seed = options.seed;
   return groupedMedianInterval(samples.ratios, bootstrap);
 }
 
-RowComparison LiveComparison::rowOf(const std::string &name, const RowSamples &samples) const {
+RowComparison LiveComparison::rowOf(const std::string &name, const StageSamples &samples) const {
   RowComparison row;
   row.name = name;
   row.aMedianNs = median(samples.a);
@@ -265,7 +267,7 @@ RowComparison LiveComparison::rowOf(const std::string &name, const RowSamples &s
 static constexpr size_t moreForPower = 3;
 
 /// The first stage: rows that are the same. The rounds of the others.
-Plan LiveComparison::decideSame(const std::map<std::string, RowSamples> &samples) {
+Plan LiveComparison::decideSame(const std::map<std::string, StageSamples> &samples) {
   Plan suspects;
   std::vector<double> p;
   for (const std::string &name : names) {
@@ -285,13 +287,13 @@ Plan LiveComparison::decideSame(const std::map<std::string, RowSamples> &samples
   }
   const std::vector<double> adjusted = holmAdjusted(p);
   for (size_t i = 0; i < adjusted.size(); ++i)
-    comparison.rows[i].pAdjusted = adjusted[i];
+    rowNamed(names[i]).pAdjusted = adjusted[i];
   return suspects;
 }
 
 /// The second stage: verdicts of suspects, by its samples alone.
-void LiveComparison::decideSuspects(const std::map<std::string, RowSamples> &first,
-                                    const std::map<std::string, RowSamples> &second) {
+void LiveComparison::decideSuspects(const std::map<std::string, StageSamples> &first,
+                                    const std::map<std::string, StageSamples> &second) {
   std::vector<double> p;
   for (const auto &[name, samples] : second)
     p.push_back(samples.p());
@@ -327,6 +329,7 @@ Expected<Comparison> LiveComparison::run() {
   const Plan suspects = decideSame(first);
   KF_TRY(auto second, measure(suspects, 3 * options.restarts, std::nullopt));
   decideSuspects(first, second);
+  std::ranges::move(failed, std::back_inserter(comparison.rows));
   conclude(comparison);
   return std::move(comparison);
 }

@@ -12,6 +12,7 @@ struct LiveOptions {
   Json suite; ///< the suite's document
   std::string filter;
   int threads = 1;
+  std::string folder;   ///< where files that the suite names are; empty: where this runs
   uint64_t seed = 0;    ///< of inputs, orders and intervals
   int rounds = 25;      ///< of all rows
   int moreRounds = 100; ///< of a suspect row at least

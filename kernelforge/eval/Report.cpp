@@ -3,6 +3,7 @@
 #include "kernelforge/measure/Timing.h"
 
 #include <fmt/format.h>
+#include <limits>
 #include <set>
 
 using namespace kernelforge;
@@ -30,7 +31,7 @@ Expected<std::optional<RowAccuracy>> kernelforge::readAccuracy(const JsonView &r
   RowAccuracy accuracy;
   KF_TRY(JsonView view, row.object("accuracy"));
   KF_TRY(accuracy.pass, view.boolean("pass"));
-  KF_TRY(accuracy.l2Rel, view.numberOr("l2_rel", 0, 1e300, 0));
+  KF_TRY(accuracy.l2Rel, view.numberOr("l2_rel", 0, std::numeric_limits<double>::max(), 0));
   return accuracy;
 }
 
@@ -93,9 +94,15 @@ static Expected<Report> readDocument(const JsonView &root) {
   KF_TRY(report.memoryBytes, machine.integer("memory_bytes", 0, INT64_MAX));
   KF_TRY(JsonView device, root.object("device"));
   KF_TRY(report.target, device.string("target", mostText));
+  KF_TRY(report.targetCpu, device.stringOr("cpu", mostText, ""));
+  KF_TRY(report.features, device.stringOr("features", mostText, ""));
   KF_TRY(JsonView settings, root.object("settings"));
   KF_TRY(report.threads, settings.integer("threads", 1, 1 << 20));
   KF_TRY(report.mode, settings.string("mode", 64));
+  KF_TRY(report.affinity, settings.stringOr("affinity", 64, ""));
+  KF_TRY(report.timed, settings.booleanOr("timed", true));
+  KF_TRY(report.records, settings.booleanOr("records", true));
+  KF_TRY(report.batchSeconds, settings.numberOr("batch_s", 0, 1e6, 0));
   KF_TRY(report.suiteHash, settings.string("suite_hash", 256));
   std::set<std::string> names;
   KF_TRY(auto rows, root.array("rows", mostRows));

@@ -42,7 +42,10 @@ struct Report {
   Json document;     ///< all of it
   std::string runId, created, gitCommit;
   std::string suite, suiteHash;
-  std::string target, mode;
+  std::string target, targetCpu, features, mode;
+  std::string affinity; ///< of threads; empty where the report does not say
+  bool timed = true, records = true;
+  double batchSeconds = 0;
   int64_t threads = 0;
   std::string cpu; ///< of the machine
   int64_t cores = 0, memoryBytes = 0;

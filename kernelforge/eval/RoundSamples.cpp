@@ -17,13 +17,12 @@ Json machineJson(const MachineState &machine) {
 }
 
 Expected<MachineState> readMachine(const JsonView &view) {
-  constexpr double most = 1e15;
   MachineState machine;
-  KF_TRY(machine.fma, view.number("fma_f32", 0, most));
-  KF_TRY(machine.exchange, view.number("exchange", 0, most));
-  KF_TRY(machine.writeFirst, view.numberOr("write_first", 0, most, 0));
-  KF_TRY(machine.writeSlowest, view.numberOr("write_slowest", 0, most, 0));
-  KF_TRY(machine.preemptions, view.integerOr("preemptions", 0, int64_t(most), -1));
+  KF_TRY(machine.fma, view.number("fma_f32", 0, mostReported));
+  KF_TRY(machine.exchange, view.number("exchange", 0, mostReported));
+  KF_TRY(machine.writeFirst, view.numberOr("write_first", 0, mostReported, 0));
+  KF_TRY(machine.writeSlowest, view.numberOr("write_slowest", 0, mostReported, 0));
+  KF_TRY(machine.preemptions, view.integerOr("preemptions", 0, int64_t(mostReported), -1));
   return machine;
 }
 
@@ -84,6 +83,71 @@ std::vector<bool> countingSamples(std::span<const RoundSample> samples, const Ma
   for (size_t i = 0; i < samples.size(); ++i)
     counts[i] = counts[i] && isNear(samples[i].anchor, anchor, mostAnchorOff);
   return counts;
+}
+
+SampleLack lacking(std::span<const RoundSample> samples, const MachineState &usual, int rounds) {
+  const int wanted = std::max(rounds / 2, std::min(rounds, static_cast<int>(enoughAlone)));
+  int itself = 0, alone = 0;
+  for (const RoundSample &sample : samples)
+    if (isUsual(sample.machine, usual)) {
+      ++itself;
+      alone += isAlone(sample.machine, usual.writeSlowest) ? 1 : 0;
+    }
+  return {itself < rounds, usual.writeSlowest > 0 && alone < wanted};
+}
+
+void RowSamples::keepRounds(int rounds) {
+  std::erase_if(own, [&](const RoundSample &sample) { return sample.round >= rounds; });
+  for (std::vector<double> &vendor : vendors)
+    vendor.resize(std::min(vendor.size(), static_cast<size_t>(rounds)));
+}
+
+Expected<RowSamples> readRowSamples(const JsonView &row) {
+  RowSamples samples;
+  if (!row.has("samples_ns"))
+    return samples;
+  KF_TRY(samples.anchor, row.string("anchor", 64));
+  KF_TRY(auto times, row.array("samples_ns", maxSamples));
+  KF_TRY(auto rounds, row.array("rounds", maxSamples));
+  KF_TRY(auto anchors, row.array("anchor_samples", maxSamples));
+  KF_TRY(auto machine, row.array("machine_samples", maxSamples));
+  if (times.size() != rounds.size() || times.size() != anchors.size() ||
+      times.size() != machine.size())
+    return row.error("samples_ns, rounds, anchor_samples and machine_samples are not equally long");
+  for (size_t i = 0; i < times.size(); ++i) {
+    RoundSample sample;
+    KF_TRY(int64_t round, rounds[i].asInteger(0, int64_t(maxSamples)));
+    sample.round = static_cast<int>(round);
+    KF_TRY(sample.ns, times[i].asNumber(0, mostReported));
+    KF_TRY(sample.anchor, anchors[i].asNumber(0, mostReported));
+    KF_TRY(sample.machine, readMachine(machine[i]));
+    samples.own.push_back(sample);
+  }
+  KF_TRY(auto dropped, row.array("dropped", maxSamples));
+  for (const JsonView &view : dropped) {
+    RoundSample sample;
+    KF_TRY(int64_t round, view.integer("round", 0, int64_t(maxSamples)));
+    sample.round = static_cast<int>(round);
+    KF_TRY(sample.ns, view.number("ns", 0, mostReported));
+    KF_TRY(sample.anchor, view.number("anchor", 0, mostReported));
+    KF_TRY(JsonView machine, view.object("machine"));
+    KF_TRY(sample.machine, readMachine(machine));
+    samples.own.push_back(sample);
+  }
+  std::ranges::sort(samples.own, {}, &RoundSample::round);
+  if (!row.has("vendors"))
+    return samples;
+  KF_TRY(auto vendors, row.array("vendors", 16));
+  for (const JsonView &vendor : vendors) {
+    std::vector<double> &values = samples.vendors.emplace_back();
+    if (!vendor.has("samples_ns"))
+      continue;
+    KF_TRY(auto list, vendor.array("samples_ns", maxSamples));
+    for (const JsonView &value : list) {
+      KF_TRY(values.emplace_back(), value.asNumber(0, mostReported));
+    }
+  }
+  return samples;
 }
 
 } // namespace kernelforge

@@ -4,9 +4,13 @@
 #include "kernelforge/support/Json.h"
 
 #include <span>
+#include <string>
 #include <vector>
 
 namespace kernelforge {
+
+/// Nanoseconds, or units of an anchor, that no machine shows: a report of more is defective.
+inline constexpr double mostReported = 1e15;
 
 /// What the cores were like beside a sample. A virtual machine's cores are moved between and shared
 /// on real ones, for seconds: then arithmetic, or passing a cache line between them, takes another
@@ -33,6 +37,20 @@ struct RoundSample {
   double anchor = 0;
   MachineState machine = {};
 };
+
+/// Samples of a row and of the vendors' variants of it, over the rounds so far.
+struct RowSamples {
+  std::string anchor;                       ///< of samples that were read: what judged them
+  std::vector<RoundSample> own;             ///< by round; rounds may be missing
+  std::vector<std::vector<double>> vendors; ///< as RowRun::vendors(); one a planned round
+
+  /// Drops what is not of the first `rounds` rounds.
+  void keepRounds(int rounds);
+};
+
+/// A row's samples in a report: those that count and those that were dropped. Unusable where the
+/// row is not as reports are.
+Expected<RowSamples> readRowSamples(const JsonView &row);
 
 /// How far the f32 anchor (and that which judges a row) may be from what it should be, and how far
 /// the exchange between cores may, which varies much and is a fraction where cores are far apart.
@@ -64,5 +82,17 @@ double aloneWriting(std::vector<double> writeSlowest);
 /// For each sample whether it counts: the machine was in its usual state, and the row's anchor no
 /// farther than mostAnchorOff from its median over the samples of that state.
 std::vector<bool> countingSamples(std::span<const RoundSample> samples, const MachineState &usual);
+
+/// What further rounds of a row are for.
+struct SampleLack {
+  bool usual; ///< too few samples of a machine in its usual state
+  bool alone; ///< too few of unshared cores, which say more than all others
+  bool any() const { return usual || alone; }
+};
+
+/// What a row lacks of which `rounds` rounds were planned: as many samples in the state `usual`,
+/// half as many (enoughAlone at least, no more than the rounds) alone. Of cores nothing is lacking
+/// where it is not known how fast they write.
+SampleLack lacking(std::span<const RoundSample> samples, const MachineState &usual, int rounds);
 
 } // namespace kernelforge

@@ -123,10 +123,10 @@ struct ModuleMaker {
   }
   Expected<RowModule> operator()(const RowwiseProblem &p) const {
     KF_TRY(OwningOpRef<ModuleOp> module, parseModuleText(context, moduleText(p), row.name));
-    SizeValues sizes{{"tokens", p.rows}};
-    if (p.operation == Operation::Rope)
-      sizes["context"] = 4096;
-    return RowModule{std::move(module), "row", std::move(sizes), 0};
+    if (p.operation != Operation::Rope)
+      return RowModule{std::move(module), "row", {{"tokens", p.rows}}, 0};
+    constexpr int64_t context = 4096, past = 1000; // at position 0 a kernel need not know it
+    return RowModule{std::move(module), "row", {{"tokens", p.rows}, {"context", context}}, past};
   }
   Expected<RowModule> operator()(const BlockProblem &p) const {
     ModelDescription d;

@@ -130,15 +130,18 @@ void RowRun::countWork() {
   const Program &program = *session->program(signature.name);
   const auto rows = data.sizes.find("tokens");
   const int64_t ownRows = rows == data.sizes.end() ? 0 : rows->second;
-  // Under a causal mask, row i of a run sees i + 1 of the run's own positions.
-  const int64_t seen = source.past + (ownRows + 1) / 2, cached = source.past + ownRows;
+  // Under a causal mask, row i of a run sees i + 1 of the run's own positions: on average half a
+  // position more than half of them, which is between two whole numbers where rows are even.
+  const int64_t cached = source.past + ownRows;
+  const int64_t fewer = source.past + (ownRows + 1) / 2;
+  const int64_t more = source.past + (ownRows > 0 ? ownRows / 2 + 1 : 0);
   const std::vector<int64_t> values = data.sizeList(signature);
   for (const Launch &launch : program.launches) {
     std::vector<int64_t> own;
     for (int size : launch.sizes)
       own.push_back(values[static_cast<size_t>(size)]);
     const KernelCost &cost = program.artifacts[static_cast<size_t>(launch.artifact)].cost;
-    operations += cost.flops(own.data(), seen);
+    operations += (cost.flops(own.data(), fewer) + cost.flops(own.data(), more)) / 2;
     traffic += cost.bytes(own.data(), cached);
   }
 }

@@ -1,7 +1,9 @@
 #include "kernelforge/eval/Suite.h"
 
+#include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/eval/Embedded.h"
 #include "kernelforge/ir/Hash.h"
+#include "kernelforge/support/MappedFile.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -284,7 +286,10 @@ Json SuiteRow::problemJson() const {
               {"kv_heads", p.kvHeads}, {"head_dim", p.headDim}, {"cache", info(p.cache).name}};
     }
     Json operator()(const RowwiseProblem &p) const {
-      return {{"operation", operationName(p.operation)}, {"rows", p.rows}, {"width", p.width}};
+      Json json = {{"operation", operationName(p.operation)}, {"rows", p.rows}, {"width", p.width}};
+      if (p.headDim > 0)
+        json["head_dim"] = p.headDim;
+      return json;
     }
     Json operator()(const BlockProblem &p) const {
       return {{"rows", p.rows},   {"past", p.past},        {"d_model", p.modelDim},
@@ -299,6 +304,13 @@ Json SuiteRow::problemJson() const {
     }
   };
   return std::visit(Writer{}, problem);
+}
+
+/// What tells the contents of a file from others; of one that cannot be read, which its row will
+/// say, nothing.
+static std::string fileHash(const std::string &file) {
+  auto text = readFile(file, purpose, maxModuleBytes);
+  return text ? sha256Hex(*text) : "";
 }
 
 Expected<Suite> kernelforge::parseSuite(const JsonView &root, const std::string &folder) {
@@ -321,6 +333,8 @@ Expected<Suite> kernelforge::parseSuite(const JsonView &root, const std::string 
       if (static_cast<int64_t>(suite.rows.size()) == mostRows)
         return view.error(fmt::format("the suite has more than {} rows", mostRows));
       problems.push_back({row.name, row.problemJson()});
+      if (const auto *module = std::get_if<ModuleProblem>(&row.problem))
+        problems.push_back(fileHash(module->file));
       suite.rows.push_back(std::move(row));
       more = advance(pick, entry.lengths());
     }

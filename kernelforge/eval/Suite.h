@@ -64,7 +64,8 @@ struct Suite {
   std::string name, summary;
   std::vector<SuiteRow> rows;
   Json document;    ///< what it was read from
-  std::string hash; ///< 16 hexadecimal digits of its rows: equal hashes measure the same
+  std::string hash; ///< 16 hexadecimal digits of its rows, modules' text included: equal hashes
+                    ///< measure the same
 };
 
 /// Reads a suite document:

@@ -57,6 +57,8 @@ SuiteReport::SuiteReport(const SuiteRunner &runner, const ReportSettings &settin
         {"warmup", options.warmup},
         {"batch_s", options.batchSeconds},
         {"timed", options.timed},
+        {"bitwise", options.bitwise},
+        {"vendors", options.rows.vendors},
         {"records", session.records.has_value()},
         {"filter", settings.filter},
         {"suite_hash", runner.suite().hash}}}};

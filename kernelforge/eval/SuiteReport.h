@@ -10,7 +10,8 @@ namespace kernelforge {
 Json buildJson();
 Json hostJson(const SessionOptions &session);
 
-/// How a report was measured; reports are compared only where these agree.
+/// How a report was measured. Gone on with is only one where all of it agrees; compared are also
+/// reports of other rounds, seeds and filters.
 struct ReportSettings {
   int rounds = usualRounds;
   uint64_t seed = 0;

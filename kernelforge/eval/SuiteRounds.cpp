@@ -101,6 +101,8 @@ Status SuiteRounds::prepareAll() {
       options.progress("preparing " + runner.rows()[row].row->name, int64_t(row), total);
     KF_CHECK(goesOn());
     KF_CHECK(runner.prepare(row));
+    if (!samples[row].own.empty())
+      runner.judgeBy(row, samples[row].anchor);
     const RowRun *run = runner.rows()[row].run.get();
     if (run)
       samples[row].vendors.resize(runner.rows()[row].vendors.size());
@@ -123,7 +125,7 @@ Status SuiteRounds::measureRow(size_t index, int round) {
   RoundSample sample;
   sample.round = round;
   anchorNow(row.anchor);
-  KF_TRY(sample.machine, awaitUsual(round >= options.rounds && lacking(index).alone));
+  KF_TRY(sample.machine, awaitUsual(round >= options.rounds && lackOf(index).alone));
   Beside beside;
   KF_TRY(sample.ns, runner.sample(index, &beside));
   sample.anchor = beside.anchor;
@@ -169,7 +171,7 @@ Status SuiteRounds::measureRound(int round) {
                            ? fmt::format("round {}, for samples of a machine at rest", round + 1)
                            : fmt::format("round {} of {}", round + 1, options.rounds),
                        done++, static_cast<int64_t>(runner.rows().size()));
-    if (!runner.rows()[index].isOk() || (makesUp && !lacking(index).any()))
+    if (!runner.rows()[index].isOk() || (makesUp && !lackOf(index).any()))
       continue;
     KF_CHECK(measureRow(index, round));
     if (!makesUp)
@@ -187,7 +189,7 @@ Status SuiteRounds::measureRound(int round) {
 Status SuiteRounds::measureRounds() {
   auto someLack = [&] {
     for (size_t row = 0; row < runner.rows().size(); ++row)
-      if (runner.rows()[row].isOk() && lacking(row).any())
+      if (runner.rows()[row].isOk() && lackOf(row).any())
         return true;
     return false;
   };
@@ -201,12 +203,8 @@ Status SuiteRounds::measureRounds() {
     const double waited = spare;
     if (Status status = measureRound(roundsDone); !status) {
       // Of a round that was not finished nothing is kept: it is measured again.
-      for (RowSamples &row : samples) {
-        while (!row.own.empty() && row.own.back().round == roundsDone)
-          row.own.pop_back();
-        for (std::vector<double> &vendor : row.vendors)
-          vendor.resize(std::min(vendor.size(), static_cast<size_t>(roundsDone)));
-      }
+      for (RowSamples &row : samples)
+        row.keepRounds(roundsDone);
       return status;
     }
     ++roundsDone;
@@ -267,22 +265,6 @@ MachineState SuiteRounds::measuredMachine() const {
   return machine;
 }
 
-/// What further rounds are for: samples of a machine that is itself, and of unshared cores, which
-/// say more than all others.
-SuiteRounds::Lack SuiteRounds::lacking(size_t row) const {
-  const MachineState machine = usualMachine();
-  // Half of the rounds, or what a comparison needs at least.
-  const int wanted =
-      std::max(options.rounds / 2, std::min(options.rounds, static_cast<int>(enoughAlone)));
-  int usual = 0, alone = 0;
-  for (const RoundSample &sample : samples[row].own)
-    if (isUsual(sample.machine, machine)) {
-      ++usual;
-      alone += isAlone(sample.machine, machine.writeSlowest) ? 1 : 0;
-    }
-  return {usual < options.rounds, machine.writeSlowest > 0 && alone < wanted};
-}
-
 void SuiteRounds::keepWriting(const MachineState &machine) {
   writingFirst.push_back(machine.writeFirst);
   writingSlowest.push_back(machine.writeSlowest);
@@ -324,7 +306,7 @@ void SuiteRounds::addVendors(Json &json, size_t index, std::span<const double> o
     const VendorRun &vendor = row.run->vendors()[v];
     Json entry = {{"variant", vendor.name}};
     const bool timed = v < samples[index].vendors.size() && !samples[index].vendors[v].empty();
-    entry["status"] = timed ? "ok" : vendor.prepared ? "wrong_result" : "unavailable";
+    entry["status"] = !vendor.prepared ? "unavailable" : vendor.why.empty() ? "ok" : "wrong_result";
     if (!vendor.why.empty())
       entry["error"] = vendor.why;
     if (timed) {
@@ -355,7 +337,8 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
   std::vector<int> rounds;
   Json dropped = Json::array(), machine = Json::array();
   const std::vector<RoundSample> &own = samples[index].own;
-  const std::vector<bool> counts = countingSamples(own, usualMachine());
+  const MachineState usualState = usualMachine();
+  const std::vector<bool> counts = countingSamples(own, usualState);
   const auto kept = static_cast<size_t>(std::ranges::count(counts, true));
   const size_t planned = std::min(own.size(), static_cast<size_t>(options.rounds));
   // Where too few count, all are shown, and none is trusted.
@@ -369,7 +352,7 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
       continue;
     }
     times.push_back(own[i].ns);
-    if (isAlone(own[i].machine, usualMachine().writeSlowest))
+    if (isAlone(own[i].machine, usualState.writeSlowest))
       alone.push_back(own[i].ns);
     anchors.push_back(own[i].anchor);
     machine.push_back(machineJson(own[i].machine));
@@ -438,63 +421,14 @@ Json SuiteRounds::rowJson(size_t index) const {
 Json SuiteRounds::rowsJson() const {
   Json rows = Json::array();
   for (size_t row = 0; row < runner.rows().size(); ++row)
-    rows.push_back(rowJson(row));
+    if (runner.rows()[row].ready)
+      rows.push_back(rowJson(row));
   return rows;
 }
 
 //===----------------------------------------------------------------------===//
 // Going on
 //===----------------------------------------------------------------------===//
-
-static constexpr double longest = 1e15; // nanoseconds; more is a defect of the file
-
-/// The samples of a row in a report.
-static Expected<RowSamples> readSamples(const JsonView &row) {
-  RowSamples samples;
-  if (!row.has("samples_ns"))
-    return samples;
-  KF_TRY(auto times, row.array("samples_ns", maxSamples));
-  KF_TRY(auto rounds, row.array("rounds", maxSamples));
-  KF_TRY(auto anchors, row.array("anchor_samples", maxSamples));
-  KF_TRY(auto machine, row.array("machine_samples", maxSamples));
-  if (times.size() != rounds.size() || times.size() != anchors.size() ||
-      times.size() != machine.size())
-    return row.error("samples_ns, rounds, anchor_samples and machine_samples are not equally long");
-  for (size_t i = 0; i < times.size(); ++i) {
-    RoundSample sample;
-    KF_TRY(int64_t round, rounds[i].asInteger(0, int64_t(maxSamples)));
-    sample.round = static_cast<int>(round);
-    KF_TRY(sample.ns, times[i].asNumber(0, longest));
-    KF_TRY(sample.anchor, anchors[i].asNumber(0, longest));
-    KF_TRY(sample.machine, readMachine(machine[i]));
-    samples.own.push_back(sample);
-  }
-  KF_TRY(auto dropped, row.array("dropped", maxSamples));
-  for (const JsonView &view : dropped) {
-    RoundSample sample;
-    KF_TRY(int64_t round, view.integer("round", 0, int64_t(maxSamples)));
-    sample.round = static_cast<int>(round);
-    KF_TRY(sample.ns, view.number("ns", 0, longest));
-    KF_TRY(sample.anchor, view.number("anchor", 0, longest));
-    KF_TRY(JsonView machine, view.object("machine"));
-    KF_TRY(sample.machine, readMachine(machine));
-    samples.own.push_back(sample);
-  }
-  std::ranges::sort(samples.own, {}, &RoundSample::round);
-  if (!row.has("vendors"))
-    return samples;
-  KF_TRY(auto vendors, row.array("vendors", 16));
-  for (const JsonView &vendor : vendors) {
-    std::vector<double> &values = samples.vendors.emplace_back();
-    if (!vendor.has("samples_ns"))
-      continue;
-    KF_TRY(auto list, vendor.array("samples_ns", maxSamples));
-    for (const JsonView &value : list) {
-      KF_TRY(values.emplace_back(), value.asNumber(0, longest));
-    }
-  }
-  return samples;
-}
 
 Status SuiteRounds::resume(const JsonView &report) {
   KF_TRY(JsonView anchors, report.object("anchors"));
@@ -503,13 +437,13 @@ Status SuiteRounds::resume(const JsonView &report) {
     KF_TRY(JsonView values, round.object("values"));
     KF_TRY(auto members, values.members());
     for (const auto &[name, value] : members) {
-      KF_TRY(anchorValues[name].emplace_back(), value.asNumber(0, longest));
+      KF_TRY(anchorValues[name].emplace_back(), value.asNumber(0, mostReported));
     }
     perRound.push_back({{"round", perRound.size()}, {"values", values.value()}});
   }
   if (anchors.has("before"))
     before = anchors.value()["before"];
-  KF_TRY(spare, anchors.numberOr("spare_s", 0, longest, 0));
+  KF_TRY(spare, anchors.numberOr("spare_s", 0, mostReported, 0));
   roundsDone = static_cast<int>(rounds.size());
   KF_TRY(auto rows, report.array("rows", samples.size()));
   std::map<std::string, size_t> places;
@@ -520,15 +454,14 @@ Status SuiteRounds::resume(const JsonView &report) {
     auto place = places.find(name);
     if (place == places.end())
       return row.error("the suite has no row of that name");
-    KF_TRY(RowSamples read, readSamples(row));
-    KF_TRY(std::string anchor, row.stringOr("anchor", 64, ""));
+    KF_TRY(RowSamples read, readRowSamples(row));
     for (const RoundSample &sample : read.own) {
       anchorValues["fma_f32"].push_back(sample.machine.fma);
       keepWriting(sample.machine);
       if (sample.machine.exchange > 0)
         anchorValues["exchange"].push_back(sample.machine.exchange);
-      if (anchor != "fma_f32")
-        anchorValues[anchor].push_back(sample.anchor);
+      if (read.anchor != "fma_f32")
+        anchorValues[read.anchor].push_back(sample.anchor);
     }
     samples[place->second] = std::move(read);
   }

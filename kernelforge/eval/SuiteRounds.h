@@ -9,12 +9,6 @@
 
 namespace kernelforge {
 
-/// Samples of a row and of the vendors' variants of it, over the rounds so far.
-struct RowSamples {
-  std::vector<RoundSample> own;
-  std::vector<std::vector<double>> vendors; ///< as RowRun::vendors(); one a planned round
-};
-
 /// Rounds of a report where nobody says how many.
 inline constexpr int usualRounds = 15;
 /// As much longer may a report take where nobody says: half.
@@ -74,12 +68,9 @@ private:
   Status measureRounds();
   Status keep() const;
   MachineState usualMachine() const { return bestOf(measuredMachine(), options.known); }
-  /// Whether a row has too few samples of a machine that is itself, and of unshared cores.
-  struct Lack {
-    bool usual, alone;
-    bool any() const { return usual || alone; }
-  };
-  Lack lacking(size_t row) const;
+  SampleLack lackOf(size_t row) const {
+    return lacking(samples[row].own, usualMachine(), options.rounds);
+  }
   void keepWriting(const MachineState &machine);
   double plannedSeconds() const;
   bool isPatient() const;

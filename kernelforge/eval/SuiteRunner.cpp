@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <thread>
 
 using namespace kernelforge;
@@ -100,9 +101,9 @@ Status SuiteRunner::bringUpTimer(PreparedRow &row) {
       continue;
     std::this_thread::sleep_for(settling);
     library = vendor.name;
-    KF_TRY(Accuracy accuracy, run.verify(vendor));
-    if (!accuracy.pass) {
-      vendor.why = accuracy.why;
+    auto accuracy = run.verify(vendor);
+    if (!accuracy || !accuracy->pass) { // which says nothing of ours
+      vendor.why = accuracy ? accuracy->why : accuracy.error().line();
       continue;
     }
     row.vendors.back().emplace([&run, &vendor] { return run.run(vendor); }, timing());
@@ -114,10 +115,11 @@ Status SuiteRunner::bringUpTimer(PreparedRow &row) {
 Status SuiteRunner::prepare(size_t index) {
   PreparedRow &row = prepared[index];
   Status status = bringUp(row);
+  if (!status && status.error().kind == ErrorKind::Interrupted)
+    return status;
+  row.ready = true;
   if (status)
     return {};
-  if (status.error().kind == ErrorKind::Interrupted)
-    return status;
   row.status = statusOf(status.error());
   row.error = status.error().line();
   row.run.reset();
@@ -181,6 +183,14 @@ Writing SuiteRunner::writing() {
   settle();
   const BoundCaller bound(callerCpu);
   return ceilings->measureWriting();
+}
+
+void SuiteRunner::judgeBy(size_t index, const std::string &anchor) {
+  PreparedRow &row = prepared[index];
+  if (!row.timed || std::ranges::count(ceilings->names(), anchor) == 0)
+    return;
+  row.anchor = anchor;
+  row.computeBound = anchor == "fma_f32";
 }
 
 Status SuiteRunner::verifyAgain(size_t index) {

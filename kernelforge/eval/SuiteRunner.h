@@ -30,6 +30,7 @@ struct SuiteOptions {
 /// A row and what is known of it before it is timed.
 struct PreparedRow {
   const SuiteRow *row = nullptr;
+  bool ready = false; ///< whether it was prepared: before, nothing is known of it
   RecordStatus status = RecordStatus::Ok;
   std::string error; ///< why the status is not Ok
   std::optional<Accuracy> accuracy;
@@ -73,6 +74,10 @@ public:
 
   /// Verifies a row that is ok again: a kernel may be right only once.
   Status verifyAgain(size_t row);
+
+  /// Judges a row that is ready by the ceiling that judged its earlier samples. Nothing where this
+  /// machine has none of that name.
+  void judgeBy(size_t row, const std::string &anchor);
 
   const Suite &suite() const { return measuredSuite; }
   const std::vector<PreparedRow> &rows() const { return prepared; }

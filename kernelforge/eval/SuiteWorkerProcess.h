@@ -11,7 +11,8 @@ namespace kernelforge {
 inline constexpr int64_t suiteProtocol = 1;
 
 struct SuiteWorkerOptions {
-  Json suite; ///< the suite's document
+  Json suite;         ///< the suite's document
+  std::string folder; ///< where files that it names are
   std::string filter;
   int threads = 1;
   uint64_t seed = 0;

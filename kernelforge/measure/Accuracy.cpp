@@ -15,6 +15,18 @@ void poison(std::span<float> values) {
   std::fill(values.begin(), values.end(), std::bit_cast<float>(poisonBits));
 }
 
+NotNumbers findNotNumbers(std::span<const float> values) {
+  NotNumbers found;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i]))
+      continue;
+    ++(std::bit_cast<uint32_t>(values[i]) == poisonBits ? found.poisoned : found.others);
+    if (found.first < 0)
+      found.first = static_cast<int64_t>(i);
+  }
+  return found;
+}
+
 std::optional<int64_t> firstDifferentBit(std::span<const float> a, std::span<const float> b) {
   for (size_t i = 0; i < a.size(); ++i)
     if (std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i]))

@@ -71,6 +71,14 @@ std::optional<int64_t> firstDifferentBit(std::span<const float> a, std::span<con
 /// 101" where width is 0.
 std::string placeOf(int64_t index, int64_t width);
 
+/// Elements of a result that are no numbers.
+struct NotNumbers {
+  int64_t poisoned = 0; ///< still hold what poison() put there
+  int64_t others = 0;   ///< NaN and infinities
+  int64_t first = -1;   ///< index of the first; -1 where there is none
+};
+NotNumbers findNotNumbers(std::span<const float> values);
+
 /// Fills `values` with a NaN that no computation yields, so that what was never written shows.
 void poison(std::span<float> values);
 

@@ -50,7 +50,7 @@ std::string_view Anchors::unit(std::string_view name) {
     return "GB/s";
   if (name == "exchange")
     return "M/s";
-  return name == "fma_f32" ? "GFLOP/s" : "GOP/s";
+  return name.ends_with("_int8") ? "GOP/s" : "GFLOP/s";
 }
 
 /// Every member waits for the line to come round to it and passes it on. What this costs depends on

@@ -88,11 +88,19 @@ Expected<double> TimedCall::timeInParts(const std::function<void()> &watch) {
 }
 
 Expected<double> TimedCall::sample(bool settle, const std::function<void()> &watch) {
+  constexpr double slowCall = 1e8; // nanoseconds; it needs no company
   if (options.evict)
     options.evict();
-  else if (settle && spent < 1e9) // a slow call needs no company
+  else if (settle && (timing.samples.empty() || timing.samples.back() < slowCall))
     KF_CHECK(call());
-  KF_TRY(double took, watch ? timeInParts(watch) : timeBatch(call, timing.batch));
+  auto take = [&] { return watch ? timeInParts(watch) : timeBatch(call, timing.batch); };
+  KF_TRY(double took, take());
+  // A batch that ends at once was chosen while the threads had lost their cores, for longer than
+  // choosing it took.
+  if (!options.evict && isTooShort(took)) {
+    KF_CHECK(chooseBatch());
+    KF_TRY(took, take());
+  }
   timing.samples.push_back(std::max(took / static_cast<double>(timing.batch), 1e-3));
   spent += took;
   return timing.samples.back();
@@ -104,6 +112,11 @@ Timing TimedCall::finish() {
   return std::move(timing);
 }
 
+/// Whether a batch of `took` nanoseconds is too short to be scaled, or to be a sample.
+bool TimedCall::isTooShort(double took) const {
+  return took < options.batchSeconds * 1e9 / 4 && timing.batch < int64_t(1) << 30;
+}
+
 /// Doubles the batch until it is long enough to be scaled, by the shortest of some, so that slow
 /// calls (an interrupt, a page fault, threads that lost their cores) do not settle it.
 Status TimedCall::chooseBatch() {
@@ -112,12 +125,12 @@ Status TimedCall::chooseBatch() {
   for (;;) {
     KF_TRY(double took, timeBatch(call, timing.batch));
     double all = took;
-    for (int i = 0; i < again && took >= wanted / 4 && all < longest; ++i) {
+    for (int i = 0; i < again && !isTooShort(took) && all < longest; ++i) {
       KF_TRY(double other, timeBatch(call, timing.batch));
       took = std::min(took, other);
       all += other;
     }
-    if (took >= wanted / 4 || timing.batch >= int64_t(1) << 30) {
+    if (!isTooShort(took)) {
       const double scale = wanted / std::max(took, 1.0);
       timing.batch = std::max<int64_t>(1, std::llround(static_cast<double>(timing.batch) * scale));
       return {};

@@ -49,7 +49,10 @@ def hostile_report(rows=500, seed=3):
         if i < len(HOSTILE_NAMES):
             row["error"] = row["variant"] = row["schedule_source"] = row["family"] = row["name"]
             row["problem"] = {row["name"]: row["name"]}
-            row["vendors"] = [{"variant": row["name"], "status": row["name"]}]
+            row.update(trusted=False, why_untrusted=row["name"])
+            row["vendors"] = [{"variant": row["name"], "status": row["name"], "error": row["name"]}]
+            row["dropped"] = [None, 3, {"ns": 5}, {"round": row["name"], "ns": 7}]
+            row["dropped"] += [{"round": 3, "ns": None}, {"round": 2, "ns": 1e300}]
             row["accuracy"]["why"] = row["schedule"][row["name"]] = row["name"]
         elif i % 3 == 0:
             for key in rng.sample(sorted(row), 4):
@@ -63,7 +66,7 @@ def hostile_report(rows=500, seed=3):
     report["partial"] = True
     anchors_ = report["anchors"]
     anchors_["units"][HOSTILE_NAMES[2]] = HOSTILE_NAMES[2]
-    anchors_["before"].update({HOSTILE_NAMES[2]: 33.0, "read_l1": None, "nothing": 0, "less": -5})
+    anchors_["before"].update({HOSTILE_NAMES[2]: 33.0, "read_l1d": None, "nothing": 0, "less": -5})
     anchors_["per_round"] += [None, {}, {"round": "x", "values": [], "off": 3}]
     comparison = report["comparison"]
     for row, name in zip(comparison["rows"], HOSTILE_NAMES):

@@ -7,21 +7,31 @@ The reports are made by make_sample.py and hostile.py. Screenshots of all of the
 """
 
 import argparse
+import json
 import re
 import sys
 import unittest
 from pathlib import Path
 
+import jsonschema
+
 from checks import LOW_CONTRAST, OVERFLOWING, UNNAMED
 from chromium import find_chromium
 from hostile import HOSTILE_NAMES
+from make_sample import CEILINGS, MADE_UP, ROUNDS
 from report_case import OPTIONS, REPORTS, TABLE, ReportCase
 
 ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 WIDTHS = (1400, 400)
 
 
 class ReportTest(ReportCase):
+    def test_the_good_reports_are_as_the_program_writes_them(self):
+        for name in ("sample", "compared", "empty"):
+            with self.subTest(name):
+                jsonschema.validate(self.reports[name], SCHEMA)
+
     def test_tables_fit_a_wide_window(self):
         for name in ("sample", "compared"):
             self.show(name)
@@ -70,8 +80,8 @@ class ReportTest(ReportCase):
             "2 threads",
             "0.1.0",
             "3 rows without a result",
-            "1 row not trusted",
-            "1 of 11 rounds",
+            "1 row not trusted: samples scatter by 12 %",
+            "at the begin of 1 of 13 rounds",
         ):
             self.assertIn(expected, text)
         self.assertNotIn("Partial", text)
@@ -108,12 +118,28 @@ class ReportTest(ReportCase):
           .filter((set) => set.ceiling).map((set) => [set.label.split(" ")[0], ...set.data])""")
         self.assertEqual(
             {name for name, *_ in ceilings},
-            {"fma_f32", "dot_int8", "read_l1", "read_l2", "read_l3", "read_memory"},
+            {"fma_f32", "dot_bf16", "dot_int8", "read_l1d", "read_l2", "read_l3", "read_memory"},
         )
+        dashed = self.ask("""Chart.getChart("roofline-chart").data.datasets
+          .filter((set) => set.borderDash?.length).map((set) => set.label.split(" ")[0])""")
+        self.assertEqual(dashed, ["dot_int8"])
         for name, begin, end in ceilings:
             slope = end["y"] / begin["y"] / (end["x"] / begin["x"])
             level = end["y"] / begin["y"]
             self.assertAlmostEqual(slope if name.startswith("read") else level, 1, msg=name)
+
+    def test_each_family_has_a_mark_that_can_be_hollow(self):
+        self.show("sample")
+        sets = self.ask("""Chart.getChart("roofline-chart").data.datasets
+          .filter((set) => !set.ceiling)
+          .map((set) => [set.label, set.pointStyle, set.rotation ?? 0])""")
+        self.assertEqual(
+            {family for family, *_ in sets}, {"matmul", "attention", "rowwise", "block", "module"}
+        )
+        self.assertEqual(len({tuple(mark) for _, *mark in sets}), len(sets))
+        # Chart.js only strokes its others.
+        filled = {"circle", "rect", "rectRot", "rectRounded", "triangle"}
+        self.assertLessEqual({style for _, style, _ in sets}, filled)
 
     def test_points_have_tooltips_and_open_their_rows(self):
         self.show("sample")
@@ -128,10 +154,22 @@ class ReportTest(ReportCase):
             " ".join(body), r"µs ± .* % .* GFLOP/s, .* GB/s .* of the roofline, bound by memory"
         )
         self.page.screenshot(OPTIONS.screenshots / "tooltip-1400-light.png")
+        self.page.move(*self.point("roofline-chart", "llama-3.2-1b/qkv/m8"))
+        body = self.ask(
+            "Chart.getChart('roofline-chart').tooltip.body.flatMap((b) => b.lines).join()"
+        )
+        self.assertIn("not trusted: samples scatter by 12 %", body)
         self.page.click(*self.point("roofline-chart", name))
-        opened = "document.querySelector('tr.detail-row').previousSibling.dataset.key"
-        self.assertEqual(self.ask(opened), name)
-        # From the spread too, and where the filter hid it.
+        opened = (
+            "[...document.querySelectorAll('tr.detail-row')]"
+            ".map((row) => row.previousSibling.dataset.key)"
+        )
+        self.assertEqual(self.ask(opened), [name])
+        # From the spread too.
+        other = "llama-3.2-1b/qkv/m128"
+        self.page.click(*self.point("spread-chart", other))
+        self.assertEqual(set(self.ask(opened)), {name, other})
+        # And where the filter hid it.
         self.filter("text", "rowwise")
         self.filter("family", "")
         self.page.click(*self.point("roofline-chart", "smollm2/q_proj/m512"))
@@ -219,6 +257,8 @@ class ReportTest(ReportCase):
             text = self.open_row("smollm2/q_proj/m8")
             for expected in (
                 "Samples",
+                "Crosses did not count",
+                "samples dropped",
                 "vendor:openblas",
                 "tile_n",
                 "code bytes",
@@ -230,13 +270,75 @@ class ReportTest(ReportCase):
                 "Chart.getChart(document.querySelector('.detail canvas')).data.datasets"
                 ".map((set) => set.data.length)"
             )
-            self.assertEqual(drawn, [10, 10, 10])
+            self.assertEqual(drawn, [ROUNDS + MADE_UP, ROUNDS, ROUNDS])
             self.assert_sound(f"an opened row at {width}")
             box = self.ask("document.querySelector('.detail').getBoundingClientRect().width")
             self.assertLessEqual(box, width)
             self.page.screenshot(OPTIONS.screenshots / f"opened-{width}-light.png")
             self.assertEqual(self.open_row("smollm2/q_proj/m8"), "")
             self.assertIn("longer than 60 s", self.open_row("llama-3-8b/ffn_up/m512"))
+
+    def test_samples_lie_at_their_rounds(self):
+        self.show("sample")
+        name = "smollm2/q_proj/m8"
+        row = next(row for row in self.reports["sample"]["rows"] if row["name"] == name)
+        self.open_row(name)
+        chart = "Chart.getChart(document.querySelector('.detail canvas'))"
+        own, *vendors = self.ask(
+            f"{chart}.data.datasets.map((set) => set.data.map(({{ x, y, note }}, i) =>"
+            " [x, y, note ?? '', set.pointStyle[i] === 'crossRot']))"
+        )
+        counting = zip(row["rounds"], row["samples_ns"])
+        dropped = [[s["round"], s["ns"] / 1e3, "did not count", True] for s in row["dropped"]]
+        self.assertEqual(own, sorted([[r, ns / 1e3, "", False] for r, ns in counting] + dropped))
+        # Vendors' are of the planned rounds, whichever of ours count.
+        for vendor, drawn in zip(row["vendors"], vendors, strict=True):
+            expected = [[r, ns / 1e3, "", False] for r, ns in enumerate(vendor["samples_ns"])]
+            self.assertEqual(drawn, expected)
+        label = self.ask(
+            "(({ config, data: { datasets: [set] } }) =>"
+            " config.options.plugins.tooltip.callbacks.label("
+            "{ dataset: set, raw: set.data.find((point) => point.note) }))"
+            f"({chart})"
+        )
+        self.assertRegex(label, r"^generated, round \d+: .* \(did not count\)$")
+
+    def test_says_why_something_is_not_trusted_or_missing(self):
+        self.show("sample")
+        untrusted, unpeered = "llama-3.2-1b/qkv/m8", "llama-3.2-1b/qkv/m1"
+        self.assertIn("no: samples scatter by 12 %", self.open_row(untrusted))
+        self.open_row(untrusted)
+        text = self.open_row(unpeered)
+        for expected in ("wrong_result", "l2_rel 0.02 is above", "libdnnl.so.3 is not here"):
+            self.assertIn(expected, text)
+        self.assert_sound("an opened row with vendors' errors")
+        self.page.screenshot(OPTIONS.screenshots / "errors-1400-light.png")
+        reasons = self.ask("""[{ trusted: false, samples_ns: [1] }, { trusted: false },
+          { trusted: false, samples_ns: [1], why_untrusted: 3 },
+          { trusted: true, why_untrusted: "x" }].map((row) => readRow(row, 0).distrust)""")
+        self.assertEqual(
+            reasons, ["the machine was disturbed", "no samples", "the machine was disturbed", ""]
+        )
+
+    def test_ceilings(self):
+        self.show("sample")
+        sets = self.ask("""Chart.getChart("anchors-chart").data.datasets.map((set) =>
+          [set.label, set.borderColor, set.pointStyle[0], set.rotation ?? 0])""")
+        self.assertEqual({name for name, *_ in sets}, set(CEILINGS))
+        self.assertEqual(len({tuple(look) for _, *look in sets}), len(CEILINGS))
+        crossed = self.ask("""Chart.getChart("anchors-chart").data.datasets.flatMap((set) =>
+          set.data.filter(({ note }) => note).map(({ x, note }) => [set.label, x, note]))""")
+        self.assertEqual(crossed, [["read_memory", 7, "off at the begin of the round"]])
+        table = self.ask("document.getElementById('anchors-table').innerText")
+        self.assertIn("Off at the begin of rounds", table)
+
+    def test_shapes_leave_out_what_a_problem_does_not_have(self):
+        self.show("sample")
+        shapes = dict(zip(self.column("Name"), self.column("Shape"), strict=True))
+        self.assertEqual(shapes["smollm2/q_proj/m1"], "1×576×576 q4_1")
+        size, *facts = shapes["smollm2/q_proj/m8"].split(", ")
+        self.assertEqual(size, "8×576×576 q4_1")
+        self.assertEqual(set(facts), {"transposed", "epilogue bias,gelu"})
 
     def test_comparison(self):
         self.show("sample")

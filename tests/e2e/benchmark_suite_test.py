@@ -160,12 +160,47 @@ class BenchmarkSuite(CliTest):
             for row in (fast["rows"][0], slow["rows"][0])
         ]
         self.assertGreater(times[1], 2 * times[0])
+        # It would be its own baseline the next time.
+        self.refused(2, "benchmark-suite", *settings, "--baseline", before, "--out", before,
+                     says="give --out another file")  # fmt: skip
+        self.assertEqual(json.loads(before.read_text()), fast)
+        self.refused(2, "benchmark-suite", "--suite", suite, "--threshold", 0.1, says="--baseline")
+        loose, done = self.measure(
+            *settings, "--baseline", before, "--slow", "a=5", "--threshold", 9, out="after.json"
+        )
+        self.assertEqual(loose["comparison"]["threshold"], 9)
         # A report of another suite is no baseline.
         done = kernelforge("benchmark-suite", "--suite", "seed", "--rounds", 1, "--mode",
                            "performance", "--no-vendors", "--filter", "projection", "--out",
                            self.path("other.json"), "--baseline", before)  # fmt: skip
         self.assertEqual(done.returncode, 2, shown(done))
         self.assertIn("suite", done.stderr)
+        self.assertFalse(self.path("other.json").exists())  # it was seen before anything was measured
+
+    def test_interrupted_before_all_rows_are_prepared(self):
+        rows = [
+            {"name": f"r{i}", "family": "block", "d_model": 64, "heads": 2, "d_ff": 128 + 16 * i, "rows": 8}
+            for i in range(12)
+        ]
+        suite, file = self.suite(*rows), self.path("report.json")
+        settings = ["--suite", suite, "--rounds", 3, "--no-vendors"]
+        before, _ = self.measure("--suite", suite, "--mode", "correctness", "--filter", "r1$")
+        file.with_name(file.name + ".previous").unlink(missing_ok=True)
+        line = [cli.BIN / "kernelforge", "benchmark-suite", *settings, "--out", file]
+        process = subprocess.Popen(list(map(str, line)), stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and json.loads(file.read_text())["run_id"] == before["run_id"]:
+            time.sleep(0.001)
+        process.kill()
+        process.communicate(timeout=30)
+        partial = self.valid(file)
+        self.assertTrue(partial["partial"])
+        self.assertEqual(partial["anchors"]["per_round"], [])
+        # The whole report that was there is beside it.
+        self.assertEqual(self.valid(file.with_name(file.name + ".previous")), before)
+        whole, _ = self.measure(*settings, "--resume")
+        self.assertEqual(whole["run_id"], partial["run_id"])
+        self.assertEqual([row["status"] for row in whole["rows"]], ["ok"] * len(rows))
 
     def interrupted(self, end):
         """A run that is ended by a signal after its first rounds, and gone on with."""
@@ -192,6 +227,9 @@ class BenchmarkSuite(CliTest):
         self.assertLess(kept, rounds)
         settings = ["--suite", suite, "--rounds", rounds, "--resume", "--no-vendors"]
         # It goes on as it was measured, or not at all.
+        done = kernelforge("benchmark-suite", *settings[:-1], "--out", file)
+        self.assertEqual(done.returncode, 2, shown(done))
+        self.assertIn("vendors", done.stderr)
         done = kernelforge("benchmark-suite", *settings[:3], rounds + 1, *settings[4:], "--out", file)
         self.assertEqual(done.returncode, 2, shown(done))
         self.assertIn("rounds", done.stderr)

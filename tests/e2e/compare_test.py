@@ -66,6 +66,15 @@ class Stored(CliTest):
         wide = self.answer("compare", self.old, self.slow, "--threshold", 0.5)
         self.assertEqual((wide["verdict"], wide["threshold"]), ("same", 0.5))
 
+    def test_a_page(self):
+        page = self.folder / "stored.html"
+        self.answer("compare", self.old, self.slow, "--html", page, code=1)
+        self.assertIn("a_row_with_quite_a_long_name", page.read_text())
+        self.assertIn('"kind":"stored"', page.read_text())
+        done = kernelforge("compare", self.old, self.same, "--html", self.folder / "no" / "page.html")
+        self.assertEqual(done.returncode, 4, shown(done))
+        self.assertIn("same: geometric mean", done.stdout)  # what was found is not lost
+
     def test_the_table_fits(self):
         done = kernelforge("compare", self.old, self.slow)
         self.assertEqual(done.returncode, 1, shown(done))
@@ -133,6 +142,9 @@ class Live(CliTest):
         answer = self.answer("compare", "--live", old, slow, *suite, code=1)
         self.assertEqual([r["verdict"] for r in answer["rows"]], ["regressed"] + ["same"] * 5)
         self.assertEqual((answer["kind"], answer["threshold"]), ("live", 0.03))
+        page = self.folder / "live.html"
+        self.answer("compare", "--live", old, old, *suite, "--filter", "row1", "--html", page)
+        self.assertIn('"kind":"live"', page.read_text())
         few = self.answer("compare", "--live", old, old, *suite, "--filter", "row[12]",
                           "--rounds", 10, "--restarts", 2, "--seed", 3)  # fmt: skip
         self.assertEqual([r["samples"] for r in few["rows"]], [10, 10])

@@ -33,6 +33,8 @@ struct SuiteCommand {
   std::string out = "reports/cpu_baseline.json", baseline, html, format = "table";
   std::vector<std::string> slow;
   double minSeconds = 0, patience = usualPatience;
+  CompareOptions comparing;
+  std::vector<const CLI::Option *> ofTiming; ///< of no use where nothing is timed
   int rounds = usualRounds, warmup = 3;
   bool list = false, resume = false, noVendors = false;
 };
@@ -46,7 +48,9 @@ public:
 
 private:
   Expected<SuiteOptions> suiteOptions() const;
+  Status readBaseline();
   Status resume();
+  Status keepPrevious() const;
   Expected<MachineMemory> memory() const;
   Status write(const Json &report) const;
   Expected<int> answer(Json report);
@@ -61,18 +65,16 @@ private:
   std::string stage;
 };
 
-/// What a person sees of a row, in 100 columns.
-std::vector<std::string> cellsOf(const Json &row) {
+/// What a person sees of a row, in 100 columns where it `isNarrow`.
+std::vector<std::string> cellsOf(const Json &row, bool isNarrow) {
   const auto number = [&](const char *name, int digits) {
     return row.contains(name) ? fmt::format("{:.{}f}", row[name].get<double>(), digits) : "";
   };
   const std::string status = row["status"];
+  const std::string name = escapeControls(row["name"].get<std::string>());
   const bool timed = row.contains("median_ns");
   const double time = timed ? row["median_ns"].get<double>() : 0;
-  std::string name = row["name"];
-  if (constexpr size_t most = 34; name.size() > most)
-    name = "..." + name.substr(name.size() - most + 3);
-  return {name,
+  return {isNarrow ? shortName(name) : name,
           timed ? fmt::format("{:.{}f}", time / 1e3, time < 1e5 ? 2 : 0) : "",
           timed ? fmt::format("{:.1f}", 100 * row["mad_ns"].get<double>() / time) : "",
           number("gflops", 1),
@@ -125,6 +127,32 @@ Expected<SuiteOptions> SuiteRun::suiteOptions() const {
   return options;
 }
 
+Status SuiteRun::readBaseline() {
+  std::error_code error;
+  if (fs::equivalent(command.baseline, command.out, error))
+    return unusable("wrong usage", "--baseline " + command.baseline,
+                    "the new report would take its place", "give --out another file");
+  KF_TRY(baseline, readReport(command.baseline));
+  return {};
+}
+
+/// Whether a file is a report that --resume could go on with.
+static bool isPartial(const std::string &file) {
+  auto document = readJsonFile(file, "report is not usable");
+  return document && document->root().booleanOr("partial", false).value_or(false);
+}
+
+/// What is at --out and is not the beginning of a report stays, beside it: what is measured now may
+/// be interrupted.
+Status SuiteRun::keepPrevious() const {
+  std::error_code error;
+  if (!fs::is_regular_file(command.out, error) || isPartial(command.out))
+    return {};
+  fs::copy_file(command.out, command.out + ".previous", fs::copy_options::overwrite_existing,
+                error);
+  return error ? failed("report cannot be written", command.out, error.message()) : Status();
+}
+
 Status SuiteRun::resume() {
   if (!fs::exists(command.out))
     return missing("report is not here", command.out, "there is nothing to go on with",
@@ -156,7 +184,7 @@ Expected<int> SuiteRun::answer(Json json) {
   std::optional<Comparison> comparison;
   if (baseline) {
     KF_TRY(Report now, parseReport(json.dump(), command.out));
-    KF_TRY(comparison, compareReports(*baseline, now));
+    KF_TRY(comparison, compareReports(*baseline, now, command.comparing));
     json["comparison"] = toJson(*comparison);
   }
   KF_CHECK(write(json));
@@ -165,7 +193,7 @@ Expected<int> SuiteRun::answer(Json json) {
   RowTable table{{"row", "us", "+-%", "GFLOP/s", "GB/s", "% roof", "bound", "vendor", "status"},
                  {}};
   for (const Json &row : json["rows"])
-    table.rows.push_back(cellsOf(row));
+    table.rows.push_back(cellsOf(row, command.format == "table"));
   if (context.json) {
     printJson(json);
   } else {
@@ -180,7 +208,7 @@ Expected<int> SuiteRun::answer(Json json) {
                  row["why_untrusted"].get<std::string>());
   for (const Json &row : json["rows"])
     if (row.contains("error"))
-      fmt::print(stderr, "{}: {}\n", row["name"].get<std::string>(),
+      fmt::print(stderr, "{}: {}\n", escapeControls(row["name"].get<std::string>()),
                  escapeControls(row["error"].get<std::string>()));
   if (comparison && !context.json)
     printComparison(*comparison, "table", context);
@@ -194,12 +222,13 @@ Expected<int> SuiteRun::answer(Json json) {
 Expected<int> SuiteRun::run() {
   if (command.list)
     return listSuites(command, context);
-  if (!command.baseline.empty()) {
-    if (command.mode != "performance")
-      return unusable("wrong usage", "--baseline", "nothing is timed that could be compared",
-                      "take --mode performance");
-    KF_TRY(baseline, readReport(command.baseline));
-  }
+  if (command.mode != "performance")
+    for (const CLI::Option *option : command.ofTiming)
+      if (option->count() > 0)
+        return unusable("wrong usage", option->get_name(), "nothing is timed in this mode",
+                        "take --mode performance");
+  if (!command.baseline.empty())
+    KF_CHECK(readBaseline());
   KF_TRY(Suite suite, findSuite(command.suite));
   KF_TRY(suite, filterSuite(std::move(suite), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());
@@ -224,8 +253,11 @@ Expected<int> SuiteRun::run() {
   rounds.emplace(*runner, std::move(rounding));
   report.emplace(*runner, ReportSettings{command.rounds, context.seed, command.filter,
                                          targetText(runner->options().rows.session.target)});
-  if (command.resume)
-    KF_CHECK(resume());
+  if (baseline && !command.comparing.force) { // before hours are spent on what is refused
+    KF_TRY(Report now, parseReport(report->toJson(*rounds).dump(), command.out));
+    KF_CHECK(checkComparable(*baseline, now));
+  }
+  KF_CHECK(command.resume ? resume() : keepPrevious());
   Status status = rounds->run();
   progress.reset();
   if (!status) {
@@ -257,8 +289,10 @@ void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
   addSeedOption(command, context);
   command.add_option("--suite", options->suite, "a suite's name, or a file")->capture_default_str();
   command.add_flag("--list", options->list, "list the suites; with -v also their rows");
-  command.add_option("--filter", options->filter,
-                     "only rows whose name contains a match of this regular expression");
+  command
+      .add_option("--filter", options->filter,
+                  "only rows whose name contains a match of this regular expression")
+      ->excludes("--list");
   command
       .add_option("--mode", options->mode,
                   "performance; correctness: verify only; bitwise: and two runs are equal")
@@ -290,7 +324,13 @@ void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
   command.add_flag("--resume", options->resume, "go on with the partial report of --out");
   command.add_option("--baseline", options->baseline,
                      "compare with this report; exit code 1 where a row regressed");
+  addComparingOptions(command, options->comparing, "least change that counts, as a share");
+  for (const char *name : {"--threshold", "--alpha", "--force"})
+    command.get_option(name)->needs("--baseline");
   command.add_option("--html", options->html, "also write the report as a page");
+  for (const char *name : {"--rounds", "--min-time", "--patience", "--warmup", "--cache",
+                           "--no-vendors", "--baseline"})
+    options->ofTiming.push_back(command.get_option(name));
   addFormatOption(command, options->format);
   addSlowOption(command, options->slow);
 }

@@ -5,9 +5,13 @@
 
 #include "kernelforge/backend/cpu/CpuBackend.h"
 #include "kernelforge/eval/Compare.h"
+#include "kernelforge/eval/Html.h"
 #include "kernelforge/eval/LiveCompare.h"
 #include "kernelforge/eval/Suite.h"
+#include "kernelforge/records/Record.h"
 #include "kernelforge/support/Progress.h"
+
+#include <filesystem>
 
 using namespace kernelforge;
 using namespace kernelforge::cli;
@@ -15,20 +19,28 @@ using namespace kernelforge::cli;
 namespace {
 
 struct CompareCommand {
-  std::string a, b, suite, format;
-  std::optional<double> threshold;
+  std::string a, b, suite, format, html;
+  const CLI::Option *threshold = nullptr; ///< where given, of both kinds
   CompareOptions stored;
   LiveOptions live;
   bool isLive = false;
 };
 
-Expected<Comparison> compareBuilds(CompareCommand &command, const Context &context) {
+/// A comparison, and what its page shows beside it: of builds nothing was kept but that.
+struct Compared {
+  Comparison comparison;
+  Json document;
+};
+
+Expected<Compared> compareBuilds(CompareCommand &command, const Context &context) {
   LiveOptions &options = command.live;
   KF_TRY(JsonDocument suite, suiteDocument(command.suite));
   options.suite = suite.value();
+  options.folder = std::filesystem::path(command.suite).parent_path();
   options.threads = requestedThreads(context);
   options.seed = context.seed;
-  options.threshold = command.threshold.value_or(options.threshold);
+  if (command.threshold->count() > 0)
+    options.threshold = command.stored.threshold;
   options.alpha = command.stored.alpha;
   options.cancel = interruptFlag();
   std::optional<Progress> progress;
@@ -38,14 +50,19 @@ Expected<Comparison> compareBuilds(CompareCommand &command, const Context &conte
       progress.emplace("samples", shown = total);
     progress->update(done);
   };
-  return compareLive(command.a, command.b, options);
+  KF_TRY(Comparison comparison, compareLive(command.a, command.b, options));
+  return Compared{std::move(comparison),
+                  {{"schema_version", reportSchemaVersion},
+                   {"suite", options.suite.value("name", command.suite)},
+                   {"created", recordTimeNow()},
+                   {"rows", Json::array()}}};
 }
 
-Expected<Comparison> compareFiles(CompareCommand &command) {
-  command.stored.threshold = command.threshold.value_or(command.stored.threshold);
+Expected<Compared> compareFiles(CompareCommand &command) {
   KF_TRY(Report a, readReport(command.a));
   KF_TRY(Report b, readReport(command.b));
-  return compareReports(a, b, command.stored);
+  KF_TRY(Comparison comparison, compareReports(a, b, command.stored));
+  return Compared{std::move(comparison), std::move(b.document)};
 }
 
 Expected<int> compare(CompareCommand command, const Context &context) {
@@ -53,10 +70,14 @@ Expected<int> compare(CompareCommand command, const Context &context) {
     return unusable("wrong usage", "kernelforge compare",
                     command.isLive ? "--live needs --suite" : "--suite is of use with --live only",
                     "see kernelforge compare --help");
-  KF_TRY(Comparison comparison,
+  KF_TRY(Compared compared,
          command.isLive ? compareBuilds(command, context) : compareFiles(command));
-  printComparison(comparison, command.format, context);
-  return comparison.verdict == Verdict::Regressed ? 1 : 0;
+  printComparison(compared.comparison, command.format, context);
+  if (!command.html.empty()) {
+    compared.document["comparison"] = toJson(compared.comparison);
+    KF_CHECK(writeHtmlReport(command.html, compared.document));
+  }
+  return compared.comparison.verdict == Verdict::Regressed ? 1 : 0;
 }
 
 } // namespace
@@ -72,19 +93,14 @@ void cli::addCompare(CLI::App &app, Context &context) {
       ->required();
   command.add_option("B", options->b, "the report to judge; with --live a program")->required();
   addFormatOption(command, options->format);
-  command
-      .add_option("--threshold", options->threshold,
-                  "least change that counts, as a share (default: 0.07; 0.03 with --live)")
-      ->check(CLI::Range(0.001, 10.0));
-  command
-      .add_option("--alpha", options->stored.alpha, "probability of any false row that is accepted")
-      ->check(CLI::Range(1e-6, 0.5))
-      ->capture_default_str();
-  CLI::Option *force = command.add_flag("--force", options->stored.force,
-                                        "also where machine, suite or settings differ");
+  command.add_option("--html", options->html,
+                     "also write a page: the comparison, and the report B; with --live only that");
+  addComparingOptions(command, options->stored,
+                      "least change that counts, as a share; with --live it is 0.03");
+  options->threshold = command.get_option("--threshold");
   CLI::Option *live =
       command.add_flag("--live", options->isLive, "A and B are programs, measured in turns");
-  live->excludes(force);
+  live->excludes(command.get_option("--force"));
   LiveOptions &own = options->live;
   std::vector<CLI::Option *> ofLive = {
       command.add_option("--suite", options->suite, "the suite to measure"),

@@ -9,10 +9,9 @@
 using namespace kernelforge;
 using namespace kernelforge::cli;
 
-static constexpr size_t mostNameWidth = 32; // the table fits into 100 columns
+static constexpr size_t mostNameWidth = 30; // tables fit into 100 columns
 
-/// A name, cut in its middle where the table has no room for it.
-static std::string shortName(const std::string &name) {
+std::string cli::shortName(const std::string &name) {
   if (name.size() <= mostNameWidth)
     return name;
   const size_t half = (mostNameWidth - 3) / 2;
@@ -67,6 +66,17 @@ static void printRemarks(const Comparison &comparison) {
   print(fmt::format("{}: geometric mean of B/A {}, threshold {:.3g} %, alpha {:.3g}\n",
                     verdictName(comparison.verdict), orDash(comparison.geomeanRatio, 4),
                     100 * comparison.threshold, comparison.alpha));
+}
+
+void cli::addComparingOptions(CLI::App &command, CompareOptions &options,
+                              const std::string &least) {
+  command.add_option("--threshold", options.threshold, least)
+      ->check(CLI::Range(0.001, 10.0))
+      ->capture_default_str();
+  command.add_option("--alpha", options.alpha, "probability of any false row that is accepted")
+      ->check(CLI::Range(1e-6, 0.5))
+      ->capture_default_str();
+  command.add_flag("--force", options.force, "also where machine, suite or settings differ");
 }
 
 void cli::printComparison(const Comparison &comparison, const std::string &format,

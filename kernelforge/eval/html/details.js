@@ -23,8 +23,8 @@ function measurement(row) {
         ["median absolute deviation", duration(finite(raw.mad_ns))],
         ["samples", row.samples.length],
         ["calls a sample", raw.batch],
-        ["rounds left out", raw.dropped_rounds],
-        ["trusted", row.trusted],
+        ["samples dropped", row.dropped.length || raw.dropped_rounds],
+        ["trusted", row.distrust ? `no: ${row.distrust}` : row.trusted],
         ["caches", raw.mode],
         ["threads", raw.threads],
         ["target", raw.target],
@@ -60,15 +60,20 @@ function vendors(row) {
       },
     ],
   });
-  return part("Vendors", table.node);
+  const errors = row.vendors.filter((vendor) => vendor.error !== "")
+                     .map((vendor) => [vendor.variant, vendor.error]);
+  return part("Vendors", table.node, errors.length > 0 ? factList(errors) : null);
 }
 
 function samplesPart(row) {
-  if (row.samples.length === 0) return null;
+  if (row.samples.length + row.dropped.length === 0) return null;
   const canvas = element("canvas", {role: "img"});
   // A chart measures the box that it is in, so it is painted once that is on the page.
   requestAnimationFrame(() => canvas.isConnected && showSamples(canvas, row));
-  return part("Samples", element("div", {class: "chart low"}, canvas));
+  const crosses = row.dropped.length === 0 ?
+      null :
+      element("p", {class: "hint"}, "Crosses did not count: the machine was off beside them.");
+  return part("Samples", element("div", {class: "chart low"}, canvas), crosses);
 }
 
 /** What the report says of a row beyond the table. */

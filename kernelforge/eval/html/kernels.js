@@ -26,7 +26,8 @@ function statusSign(row) {
 
 function trustedSign(row) {
   if (row.trusted === null) return nothing;
-  return row.trusted ? "yes" : sign("unsure", "!", "no");
+  if (row.trusted) return "yes";
+  return element("span", {title: shortened(row.distrust, 200)}, sign("unsure", "!", "no"));
 }
 
 function accuracySign(row) {
@@ -103,7 +104,7 @@ function kernelColumns(compared) {
                row.trusted      ? "yes" :
                                   "no"),
       show: trustedSign,
-      help: "No: the machine was disturbed while it was measured"
+      help: "No: the row's details say why"
     },
   ];
   if (compared) {

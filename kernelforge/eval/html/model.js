@@ -14,35 +14,62 @@ function readVerdict(value) {
   return Object.hasOwn(verdictSigns, textOf(value)) ? value : "inconclusive";
 }
 
+/** Whether a field of a problem says something: what it does not have is false or empty. */
+function saysSomething(value) {
+  return ![undefined, null, false, ""].includes(value);
+}
+
 /** "64×1536×576 q4_1" of a matmul, then all else that the problem has, as "heads 9". */
 function shapeOf(problem) {
   const {m, n, k, dtype, weights, ...others} = problem;
   const isMatmul = [m, n, k].every((size) => finite(size) !== null);
   // The type of the weights says more than that of the activations.
-  const what = [isMatmul ? `${m}×${n}×${k}` : null, weights ?? dtype ?? null]
-                   .filter((value) => value !== null)
+  const what = [isMatmul ? `${m}×${n}×${k}` : null, [weights, dtype].find(saysSomething)]
+                   .filter(saysSomething)
                    .map(plain)
                    .join(" ");
+  const fact = (name, value) => name === "transpose" && value === true ?
+      "transposed" :
+      `${name.replaceAll("_", " ")} ${plain(value)}`;
   const rest = Object.entries(isMatmul ? others : {m, n, k, ...others})
-                   .filter(([, value]) => value !== undefined && value !== null)
-                   .map(([name, value]) => `${name.replaceAll("_", " ")} ${plain(value)}`);
+                   .filter(([, value]) => saysSomething(value))
+                   .map(([name, value]) => fact(name, value));
   return [what, ...rest].filter((text) => text !== "").join(", ");
 }
 
-/** The samples that are numbers, each with the round it is of. */
+/**
+ * The samples that are numbers, each with the round it is of: without `rounds`, the place it has.
+ */
 function samplesOf(samples, rounds) {
   return arrayOf(samples)
       .map((ns, i) => ({ns: finite(ns), round: finite(arrayOf(rounds)[i]) ?? i}))
       .filter((sample) => sample.ns !== null && sample.ns > 0);
 }
 
+/** The samples that do not count, as those that do. */
+function droppedOf(row) {
+  return arrayOf(row.dropped)
+      .map(objectOf)
+      .map(({ns, round}) => ({ns: finite(ns), round: finite(round)}))
+      .filter((sample) => sample.ns !== null && sample.ns > 0 && sample.round !== null);
+}
+
+/** Why a row is not trusted; empty of others. */
+function distrustOf(row) {
+  if (row.trusted !== false) return "";
+  const fixed = arrayOf(row.samples_ns).length > 0 ? "the machine was disturbed" : "no samples";
+  return textOf(row.why_untrusted) || fixed;
+}
+
+/** Vendors' variants: of them there is a sample of each planned round, whichever of ours count. */
 function vendorsOf(row) {
   return arrayOf(row.vendors).map(objectOf).map((vendor) => ({
                                                   variant: textOf(vendor.variant),
                                                   status: textOf(vendor.status),
                                                   medianNs: finite(vendor.median_ns),
                                                   ratio: finite(vendor.ratio),
-                                                  samples: samplesOf(vendor.samples_ns, row.rounds),
+                                                  error: textOf(vendor.error),
+                                                  samples: samplesOf(vendor.samples_ns),
                                                 }));
 }
 
@@ -66,6 +93,7 @@ function readRow(raw, index) {
     status,
     ok: status === "ok",
     trusted: typeof row.trusted === "boolean" ? row.trusted : null,
+    distrust: distrustOf(row),
     error: textOf(row.error),
     medianNs,
     madPercent: medianNs > 0 && madNs !== null ? (100 * madNs) / medianNs : null,
@@ -81,6 +109,7 @@ function readRow(raw, index) {
     accurate: typeof accuracy.pass === "boolean" ? accuracy.pass : null,
     l2: finite(accuracy.l2_rel),
     samples: samplesOf(row.samples_ns, row.rounds),
+    dropped: droppedOf(row),
     change: null,
   };
 }
@@ -108,6 +137,7 @@ function readCeilings(anchors, rounds) {
   });
 }
 
+/** The rounds; `off` are the anchors that were not as usual when it began. */
 function readRounds(anchors) {
   return arrayOf(anchors.per_round).map(objectOf).map((round, i) => ({
                                                         round: finite(round.round) ?? i,

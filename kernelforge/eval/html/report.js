@@ -4,15 +4,19 @@
 function showNotices(report) {
   const {rows, rounds} = report;
   const failed = rows.filter((row) => !row.ok).length;
-  const untrusted = rows.filter((row) => row.trusted === false).length;
+  const untrusted = rows.filter((row) => row.trusted === false);
+  const reasons = [...new Set(untrusted.map((row) => row.distrust))];
+  const why = reasons.length === 1 ? shortened(reasons[0], 120) : "their details say why";
   const off = rounds.filter((round) => round.off.length > 0).length;
   const notices = [
     report.partial && "Partial: the run ended before all rows were measured.",
     rows.length === 0 && "The report has no rows.",
     failed > 0 && `${counted(failed, "row")} without a result: failed, or not to be had here.`,
-    untrusted > 0 &&
-        `${counted(untrusted, "row")} not trusted: the machine was disturbed; measure again.`,
-    off > 0 && `The machine was off its speed in ${off} of ${counted(rounds.length, "round")}.`,
+    untrusted.length > 0 &&
+        `${counted(untrusted.length, "row")} not trusted: ${why}; measure again.`,
+    off > 0 &&
+        `The machine was off its speed at the begin of ${off} of ${
+            counted(rounds.length, "round")}.`,
   ].filter((text) => text);
   document.getElementById("notices").append(...notices.map(
       (text) =>

@@ -107,7 +107,7 @@ function pointTooltip(row) {
     `${digits(row.gflops)} GFLOP/s, ${digits(row.gbPerS)} GB/s`,
     `${digits(row.intensity)} FLOP a byte`,
     `${percent(row.roofline)} of the roofline${row.bound && `, bound by ${row.bound}`}`,
-    ...(row.trusted === false ? ["disturbed: not trusted"] : []),
+    ...(row.distrust ? [`not trusted: ${shortened(row.distrust, 80)}`] : []),
   ];
 }
 
@@ -120,7 +120,7 @@ function pointSets(points, families) {
         return {
           label: shortened(family, 24),
           data: rows.map((row) => ({x: row.intensity, y: row.gflops, row})),
-          pointStyle: marks[index % marks.length],
+          ...seriesMark(index),
           radius: 5,
           hoverRadius: 7,
           hitRadius: 4,

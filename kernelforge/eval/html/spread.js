@@ -122,23 +122,26 @@ function showSpread(rows, families, select) {
   return paint(canvas, () => spreadConfiguration(shown, families, select));
 }
 
-/** Lines over the rounds; `series` are {label, points: [{x, y}], marks}. */
+/**
+ * Lines over the rounds; `series` are {label, points: [{x, y, note}]}: a point with a note is a
+ * cross, and the note is why.
+ */
 function roundsConfiguration(series, unit, format) {
   return {
     type: "scatter",
     data: {
-      datasets:
-          series.map(({label, points, left}, i) => ({
-                       label,
-                       data: points,
-                       showLine: true,
-                       borderWidth: 1.5,
-                       borderColor: seriesColour(i),
-                       backgroundColor: seriesColour(i),
-                       pointStyle: points.map(
-                           (point) => (left?.has(point.x) ? "crossRot" : marks[i % marks.length])),
-                       radius: points.map((point) => (left?.has(point.x) ? 6 : 3)),
-                     })),
+      datasets: series.map(
+          ({label, points}, i) => ({
+            label,
+            data: points,
+            showLine: true,
+            borderWidth: 1.5,
+            borderColor: seriesColour(i),
+            backgroundColor: seriesColour(i),
+            ...seriesMark(i),
+            pointStyle: points.map(({note}) => (note ? "crossRot" : seriesMark(i).pointStyle)),
+            radius: points.map(({note}) => (note ? 6 : 3)),
+          })),
     },
     options: chartOptions({
       x: {title: axisTitle("round"), ticks: {precision: 0}},
@@ -148,7 +151,7 @@ function roundsConfiguration(series, unit, format) {
         tooltip: {
           callbacks: {
             label: ({dataset, raw}) => `${dataset.label}, round ${raw.x}: ${format(raw.y)}` +
-                (raw.left ? " (left out)" : ""),
+                (raw.note ? ` (${raw.note})` : ""),
           },
         },
       },
@@ -156,33 +159,39 @@ function roundsConfiguration(series, unit, format) {
   };
 }
 
-/** Shows one row's samples over the rounds, the vendors' beside them. */
+/**
+ * Shows one row's samples over the rounds, those that do not count too, the vendors' beside them.
+ */
 function showSamples(canvas, row) {
+  const dropped = row.dropped.map((sample) => ({...sample, note: "did not count"}));
+  const own = [...row.samples, ...dropped].sort((a, b) => a.round - b.round);
   const series =
       [
-        {label: row.variant || "ours", samples: row.samples},
+        {label: row.variant || "ours", samples: own},
         ...row.vendors.map((vendor) => ({label: vendor.variant, samples: vendor.samples}))
       ].filter(({samples}) => samples.length > 0)
           .map(({label, samples}) => ({
                  label: shortened(label, 24),
-                 points: samples.map((s) => ({x: s.round, y: s.ns / 1e3})),
+                 points: samples.map(({round, ns, note}) => ({x: round, y: ns / 1e3, note})),
                }));
   canvas.setAttribute(
-      "aria-label", `Times of the samples of ${shortened(row.name, 60)}, by round.`);
+      "aria-label",
+      `Times of the samples of ${shortened(row.name, 60)}, by round; ` +
+          `${dropped.length} did not count.`);
   paint(canvas, () => roundsConfiguration(series, "time a call, µs", (value) => brief(value)));
 }
 
 function ceilingSeries(report) {
+  const off = "off at the begin of the round";
   return report.ceilings
       .map(({name, value}) => {
-        const left = new Set(report.rounds.filter((r) => r.off.includes(name)).map((r) => r.round));
         const points = report.rounds.filter((r) => finite(r.values[name]) > 0)
                            .map((r) => ({
                                   x: r.round,
                                   y: 100 * (r.values[name] / value),
-                                  left: left.has(r.round),
+                                  note: r.off.includes(name) ? off : undefined,
                                 }));
-        return {label: shortened(name, 24), points, left};
+        return {label: shortened(name, 24), points};
       })
       .filter(({points}) => points.length > 0);
 }
@@ -217,7 +226,12 @@ function ceilingTable(report) {
         show: (row) => digits(row.after, 4)
       },
       {title: "Change", numeric: true, value: (row) => row.after / row.before, show: change},
-      {title: "Rounds left out", numeric: true, value: (row) => off(row.name)},
+      {
+        title: "Off at the begin of rounds",
+        numeric: true,
+        value: (row) => off(row.name),
+        help: "In so many rounds; samples are dropped by what was measured beside each"
+      },
     ],
   });
 }
@@ -228,7 +242,8 @@ function showAnchors(report) {
   const box = document.getElementById("anchors-box");
   const series = ceilingSeries(report);
   box.hidden = series.length === 0;
-  document.getElementById("anchors").hidden = report.ceilings.length === 0;
+  // A report has units before it has values.
+  document.getElementById("anchors").hidden = report.ceilings.every(({value}) => value === null);
   document.getElementById("anchors-table").append(ceilingTable(report).node);
   if (box.hidden) return;
   canvas.setAttribute(

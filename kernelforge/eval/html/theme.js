@@ -4,7 +4,15 @@
 
 /** Families in the order of their colours (--series-0 ...) and marks; others come after. */
 const knownFamilies = ["matmul", "attention", "rowwise", "block"];
-const marks = ["circle", "rect", "triangle", "rectRot", "star", "rectRounded"];
+/** Marks that have an inside, as one that is hollow means something. */
+const marks = [
+  {pointStyle: "circle"},
+  {pointStyle: "rect"},
+  {pointStyle: "triangle"},
+  {pointStyle: "rectRot"},
+  {pointStyle: "triangle", rotation: 180},
+  {pointStyle: "rectRounded"},
+];
 const seriesCount = 6;
 
 /** Charts that are on the page: canvas to {chart, configure}. */
@@ -28,6 +36,11 @@ function faded(property, opacity) {
 /** The colour of the series with that number. */
 function seriesColour(index) {
   return colour(`--series-${index % seriesCount}`);
+}
+
+/** Its mark: where colours begin anew, another than the first had. */
+function seriesMark(index) {
+  return marks[(index + Math.floor(index / seriesCount)) % marks.length];
 }
 
 /** Where a family stands before others: those that are not known come last. */

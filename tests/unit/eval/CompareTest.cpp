@@ -260,6 +260,18 @@ TEST(Compare, RefusesWhatIsNotAlike) {
             HasSubstr("settings.suite_hash is 00ff and 11ff; settings.threads is 2 and 4; "
                       "settings.mode is warm and cold; device.target is cpu and cuda"),
             HasSubstr("--force")));
+  // Each setting that makes times others is a difference by itself.
+  const std::pair<const char *, Json> changes[] = {
+      {"/settings/affinity", "none"}, {"/settings/batch_s", 0.1}, {"/settings/timed", false},
+      {"/settings/records", false},   {"/device/cpu", "avx2"},    {"/device/features", "-avx512f"}};
+  for (const auto &[field, value] : changes) {
+    Json other = madeReport(rowsWith(1), 2);
+    other[Json::json_pointer(field)] = value;
+    Expected<Comparison> one = compare(a, other);
+    ASSERT_FALSE(one) << field;
+    const std::string name = Json::json_pointer(field).back();
+    EXPECT_THAT(one.error().line(), HasSubstr("." + name + " is "));
+  }
   CompareOptions force;
   force.force = true;
   const Comparison c = compared(a, b, force);
@@ -286,7 +298,15 @@ TEST(Compare, ResultsThatChanged) {
   EXPECT_THAT(c.fidelityChanged[1].what, HasSubstr("accuracy failed and passes"));
   EXPECT_EQ(c.fidelityChanged[2].what, "was crash, is ok");
   EXPECT_EQ(c.verdict, Verdict::Same); // none broke
-  EXPECT_EQ(c.rows.size(), 9u);
+  ASSERT_EQ(c.rows.size(), 10u);
+  EXPECT_EQ(c.rows.back().name, before[4].name);
+  EXPECT_EQ(c.rows.back().why, "A is crash, B is ok");
+  // What is the same failure on both sides is no change, and not silent either.
+  now[4].more = {{"status", "crash"}};
+  c = compared(madeReport(before, 1), madeReport(now, 2));
+  EXPECT_EQ(c.fidelityChanged.size(), 2u);
+  EXPECT_EQ(c.rows.back().verdict, Verdict::Inconclusive);
+  EXPECT_EQ(c.rows.back().why, "both are crash");
 
   now[5].more = {{"accuracy", {{"pass", false}, {"l2_rel", 1}}}};
   EXPECT_EQ(compared(madeReport(before, 1), madeReport(now, 2)).verdict, Verdict::Regressed);

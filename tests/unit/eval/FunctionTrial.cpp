@@ -2,6 +2,7 @@
 
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/eval/RowModule.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/ir/Transformer.h"
 
@@ -18,36 +19,57 @@ const TensorData &TrialRun::argument(const std::string &name) const {
   return *std::ranges::find(data.arguments, name, &TensorData::name);
 }
 
-std::unique_ptr<FunctionTrial> FunctionTrial::compile(const FunctionCase &tried,
-                                                      const std::string &level) {
+std::unique_ptr<FunctionTrial> FunctionTrial::open(const std::string &level) {
   auto trial = std::make_unique<FunctionTrial>();
-  trial->tried = tried;
   SessionOptions options;
   options.target = parseTarget(level, "").value();
   options.threads = 2;
   options.cache = false;
   options.poison = true;
   trial->session = std::move(Session::create(options).value());
-  auto module = tried.build(&trial->session->context());
-  if (!module) {
-    ADD_FAILURE() << tried.name << " cannot be built";
-    return nullptr;
-  }
-  trial->original = module->clone();
-  const Status status = trial->session->compile(std::move(module));
-  if (!status) {
-    ADD_FAILURE() << tried.name << ": " << status.error().line();
-    return nullptr;
-  }
   return trial;
 }
 
+bool FunctionTrial::load(mlir::OwningOpRef<mlir::ModuleOp> module) {
+  if (!module) {
+    ADD_FAILURE() << tried.name << " cannot be built";
+    return false;
+  }
+  original = module->clone();
+  const Status status = session->compile(std::move(module));
+  if (!status)
+    ADD_FAILURE() << tried.name << ": " << status.error().line();
+  return status.has_value();
+}
+
+std::unique_ptr<FunctionTrial> FunctionTrial::compile(const FunctionCase &tried,
+                                                      const std::string &level) {
+  auto trial = open(level);
+  trial->tried = tried;
+  return trial->load(tried.build(&trial->session->context())) ? std::move(trial) : nullptr;
+}
+
+std::unique_ptr<FunctionTrial> FunctionTrial::compile(const SuiteRow &row,
+                                                      const std::string &level) {
+  auto trial = open(level);
+  auto built = buildRowModule(&trial->session->context(), row);
+  if (!built) {
+    ADD_FAILURE() << row.name << ": " << built.error().line();
+    return nullptr;
+  }
+  trial->tried = {row.name, built->function, {}, built->sizes, built->past};
+  return trial->load(std::move(built->module)) ? std::move(trial) : nullptr;
+}
+
 static Expected<TrialRun> runOnce(Session &session, mlir::ModuleOp original,
-                                  const FunctionCase &tried, uint64_t seed) {
+                                  const FunctionCase &tried, uint64_t seed,
+                                  const DataChange &change) {
   KF_TRY(mlir::func::FuncOp function, findFunction(original, tried.function));
   KF_TRY(FunctionSignature signature, readSignature(function));
   KF_TRY(SizeValues sizes, chooseSizes(signature, tried.sizes));
   KF_TRY(FunctionData data, randomData(signature, sizes, seed, tried.past));
+  if (change)
+    change(data);
   KF_TRY(FunctionFidelity fidelity, FunctionFidelity::create(original, signature, data));
   const std::vector<mlir::Type> types = declaredTypes(session.module(), signature.name);
   for (size_t i = 0; i < data.arguments.size(); ++i) {
@@ -70,8 +92,8 @@ static Expected<TrialRun> runOnce(Session &session, mlir::ModuleOp original,
   return run;
 }
 
-std::unique_ptr<TrialRun> FunctionTrial::run(uint64_t seed) {
-  auto run = runOnce(*session, *original, tried, seed);
+std::unique_ptr<TrialRun> FunctionTrial::run(uint64_t seed, const DataChange &change) {
+  auto run = runOnce(*session, *original, tried, seed, change);
   if (!run) {
     ADD_FAILURE() << tried.name << ": " << run.error().line();
     return nullptr;

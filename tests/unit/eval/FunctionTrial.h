@@ -3,6 +3,7 @@
 
 #include "kernelforge/compiler/Session.h"
 #include "kernelforge/eval/Fidelity.h"
+#include "kernelforge/eval/Suite.h"
 
 #include "mlir/IR/OwningOpRef.h"
 
@@ -14,6 +15,9 @@
 namespace kernelforge {
 
 using ModuleBuilderFn = std::function<mlir::OwningOpRef<mlir::ModuleOp>(mlir::MLIRContext *)>;
+
+/// Changes data before anything is computed from it.
+using DataChange = std::function<void(FunctionData &data)>;
 
 /// A function to try. `build` makes its module.
 struct FunctionCase {
@@ -46,11 +50,16 @@ public:
   /// parseTarget takes.
   static std::unique_ptr<FunctionTrial> compile(const FunctionCase &tried,
                                                 const std::string &level);
+  /// The same of a row of a suite, built as benchmark-suite builds it.
+  static std::unique_ptr<FunctionTrial> compile(const SuiteRow &row, const std::string &level);
 
   /// Runs on random data, into poisoned results. The test fails where that fails.
-  std::unique_ptr<TrialRun> run(uint64_t seed);
+  std::unique_ptr<TrialRun> run(uint64_t seed, const DataChange &change = {});
 
 private:
+  static std::unique_ptr<FunctionTrial> open(const std::string &level);
+  bool load(mlir::OwningOpRef<mlir::ModuleOp> module);
+
   FunctionCase tried;
   std::unique_ptr<Session> session;
   mlir::OwningOpRef<mlir::ModuleOp> original;

@@ -165,7 +165,9 @@ TEST_F(LiveCompare, ResultsAndRowsThatDiffer) {
   now.push_back({{"name", "g"}, {"status", "ok"}});
   const Comparison c = compared(program("old", {{"rows", old}}), program("new", {{"rows", now}}));
   EXPECT_EQ(c.verdict, Verdict::Regressed);
-  EXPECT_EQ(c.rows.size(), 4u);
+  ASSERT_EQ(c.rows.size(), 5u);
+  EXPECT_EQ(c.rows.back().verdict, Verdict::Inconclusive);
+  EXPECT_EQ(c.rows.back().why, "A is ok, B is compile_error: no such op");
   ASSERT_EQ(c.fidelityChanged.size(), 2u);
   EXPECT_EQ(c.fidelityChanged[1].what, "was ok, is compile_error: no such op");
   EXPECT_THAT(c.onlyA, ElementsAre("f/(m=1)"));

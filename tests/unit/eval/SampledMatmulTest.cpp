@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <random>
 
 #include <utility>
@@ -111,12 +112,28 @@ TEST(SampledMatmul, TakesASampleBeyondWhatIsComparedWhole) {
   ASSERT_TRUE(sampled) << sampled.error().line();
   EXPECT_FALSE(sampled->indices().empty());
   EXPECT_LE(sampled->indices().size(), 4096u + 2 * (600 + 1000));
-  // What is not sampled is not looked at.
-  std::vector<float> out(600 * 1000);
-  poison(out);
+  // Values that are not sampled are not compared,
+  std::vector<float> out(600 * 1000, 0.25F);
   for (size_t i = 0; i < sampled->indices().size(); ++i)
     out[static_cast<size_t>(sampled->indices()[i])] = sampled->plain()[i];
   EXPECT_TRUE(sampled->judge(out).pass);
+  // but they have to be some.
+  int64_t between = 300 * 1000 + 500;
+  while (std::ranges::binary_search(sampled->indices(), between))
+    ++between;
+  float &element = out[static_cast<size_t>(between)];
+  element = std::numeric_limits<float>::quiet_NaN();
+  Accuracy wrong = sampled->judge(out);
+  EXPECT_FALSE(wrong.pass);
+  EXPECT_EQ(wrong.nan, 1);
+  EXPECT_EQ(wrong.poisonedLeft, 0);
+  EXPECT_EQ(wrong.worst, between);
+  EXPECT_THAT(wrong.why, HasSubstr(fmt::format("(element {}) is nan", between)));
+  poison({&element, 1});
+  wrong = sampled->judge(out);
+  EXPECT_FALSE(wrong.pass);
+  EXPECT_EQ(wrong.poisonedLeft, 1);
+  EXPECT_EQ(wrong.why, "1 of 600000 elements were not written");
 }
 
 TEST(SampledMatmul, RefusesProblemsThatAreNone) {

@@ -1,5 +1,8 @@
 #include "kernelforge/eval/Suite.h"
 
+#include <filesystem>
+#include <fstream>
+
 #include <gmock/gmock.h>
 
 using namespace kernelforge;
@@ -53,6 +56,21 @@ TEST(Suite, HashIsOfWhatIsMeasured) {
   ASSERT_TRUE(one && same && other);
   EXPECT_EQ(one->hash, same->hash);
   EXPECT_NE(one->hash, other->hash);
+  // Heads of other sizes are another rope, though rows are as long.
+  auto wide = parse(R"({"name": "r", "family": "rope", "rows": 1, "heads": 4, "head_dim": 64})");
+  auto narrow = parse(R"({"name": "r", "family": "rope", "rows": 1, "heads": 8, "head_dim": 32})");
+  ASSERT_TRUE(wide && narrow);
+  EXPECT_NE(wide->hash, narrow->hash);
+  // A module is what it says, not what its file is called.
+  const std::string file = testing::TempDir() + "hash_of_module.mlir";
+  const auto hash = [&](const std::string &text) {
+    std::ofstream(file) << text;
+    return parse(R"({"name": "m", "family": "module", "file": ")" + file + R"("})")->hash;
+  };
+  const std::string first = hash("module {}");
+  EXPECT_EQ(hash("module {}"), first);
+  EXPECT_NE(hash("module { }"), first);
+  std::filesystem::remove(file);
 }
 
 TEST(Suite, DefectsNameTheField) {

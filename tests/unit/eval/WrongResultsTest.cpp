@@ -19,9 +19,8 @@ namespace {
 
 float half(float x) { return halfToFloat(floatToHalf(x)); }
 
-std::span<const float> floats(const TensorData &tensor) {
-  return {reinterpret_cast<const float *>(tensor.memory.data()),
-          static_cast<size_t>(tensor.elements())};
+std::span<float> floats(const TensorData &tensor) {
+  return {reinterpret_cast<float *>(tensor.memory.data()), static_cast<size_t>(tensor.elements())};
 }
 
 /// A mistake spoils a right result of rows of `width`, or says that there is no room for it.
@@ -91,26 +90,93 @@ FunctionCase softmax(int64_t rows, int64_t width) {
   return rowwiseCase("softmax", rows, width, "%y = transformer.softmax %x : !rows");
 }
 
+using Operation = RowwiseProblem::Operation;
+
+/// Rows of every family as a suite makes them, named after it. The first of each has room for all
+/// mistakes.
+std::vector<SuiteRow> rowsOfEveryFamily() {
+  const BlockProblem block{256, 4, 2, 64, 512, 1, ElementType::F32, 20, 5};
+  BlockProblem decoded = block;
+  decoded.rows = 1;
+  return {{"matmul", "matmul", MatmulProblem{40, 99, 512}},
+          {"matmul", "matmul", MatmulProblem{40, 99, 512, ElementType::Q4_K}},
+          {"matmul", "matmul", MatmulProblem{1, 576, 576}},
+          {"matmul", "matmul", MatmulProblem{17, 64, 16}},
+          {"attention", "attention", AttentionProblem{4, 2, 32, ElementType::F32, 33, 0}},
+          {"attention", "attention", AttentionProblem{4, 2, 32, ElementType::F32, 1, 300}},
+          {"rms_norm", "rowwise", RowwiseProblem{Operation::RmsNorm, 20, 576}},
+          {"layer_norm", "rowwise", RowwiseProblem{Operation::LayerNorm, 20, 576}},
+          {"softmax", "rowwise", RowwiseProblem{Operation::Softmax, 20, 576}},
+          {"softmax", "rowwise", RowwiseProblem{Operation::Softmax, 1, 576}},
+          {"rope", "rowwise", RowwiseProblem{Operation::Rope, 20, 3 * 64, 64}},
+          {"rope", "rowwise", RowwiseProblem{Operation::Rope, 1, 3 * 64, 64}},
+          {"silu_mul", "rowwise", RowwiseProblem{Operation::SiluMul, 20, 576}},
+          {"add", "rowwise", RowwiseProblem{Operation::Add, 20, 576}},
+          {"block", "block", block},
+          {"block", "block", decoded}};
+}
+
+/// Mistakes that any result has room for.
+const char *const alwaysPossible[] = {"all zero", "constant", "last element off by 1 %",
+                                      "last element off by a thousandth", "one NaN"};
+
+/// Which mistakes were made in a family, and how often.
+struct FamilyTrials {
+  int runs = 0;
+  std::map<std::string, int> made;
+};
+
 TEST(WrongResults, EveryMistakeIsSeenInEveryFamily) {
-  for (const FunctionCase &tried :
-       {matmulCase({40, 99, 512}), matmulCase({40, 99, 512, ElementType::Q4_K}),
-        matmulCase({1, 576, 576}), matmulCase({17, 64, 16}), attentionCase("prefill", 33, 0),
-        attentionCase("decode", 1, 300), rmsNorm(20, 576), softmax(20, 576), softmax(1, 576)}) {
-    auto trial = FunctionTrial::compile(tried, "native");
+  std::map<std::string, FamilyTrials> families;
+  for (const SuiteRow &row : rowsOfEveryFamily()) {
+    const std::string where = row.name + " " + row.problemJson().dump();
+    FamilyTrials &family = families[row.name];
+    auto trial = FunctionTrial::compile(row, "native");
     for (uint64_t seed : {11, 12, 13}) {
       auto run = trial ? trial->run(seed) : nullptr;
-      ASSERT_TRUE(run);
+      ASSERT_TRUE(run) << where;
+      ++family.runs;
       const std::vector<float> right(run->result().begin(), run->result().end());
-      EXPECT_TRUE(run->verdict().pass) << tried.name << ": " << run->verdict().why;
+      EXPECT_TRUE(run->verdict().pass) << where << ": " << run->verdict().why;
       for (const auto &[name, spoil] : mistakes) {
         if (!spoil(run->result(), run->data.results[0].shape[1]))
           continue;
+        ++family.made[name];
         const Accuracy accuracy = run->verdict();
-        EXPECT_FALSE(accuracy.pass) << tried.name << ", seed " << seed << ": " << name;
+        EXPECT_FALSE(accuracy.pass) << where << ", seed " << seed << ": " << name;
         EXPECT_FALSE(accuracy.why.empty());
         std::ranges::copy(right, run->result().begin());
       }
     }
+  }
+  // A mistake that found no room was not seen.
+  EXPECT_EQ(families.size(), 9u);
+  for (auto &[name, family] : families) {
+    for (const auto &[mistake, spoil] : mistakes)
+      EXPECT_GE(family.made[mistake], 3) << name << ": " << mistake;
+    for (const char *mistake : alwaysPossible)
+      EXPECT_EQ(family.made[mistake], family.runs) << name << ": " << mistake;
+  }
+}
+
+TEST(WrongResults, RopeThatIgnoresPositionsIsSeen) {
+  for (int64_t rows : {1, 20}) {
+    auto trial = FunctionTrial::compile(
+        SuiteRow{"rope", "rowwise", RowwiseProblem{Operation::Rope, rows, 3 * 64, 64}}, "native");
+    auto run = trial ? trial->run(1) : nullptr;
+    ASSERT_TRUE(run);
+    const TensorData &table = run->argument("rope");
+    auto turn = [&](std::span<const int32_t> positions) {
+      reference::rope(
+          reference::denseRows<const float>(floats(run->argument("x")).data(), rows, 3 * 64),
+          positions,
+          reference::denseRows<const float>(floats(table).data(), table.shape[0], table.shape[1]),
+          64, RopePairing::HalfSplit,
+          reference::denseRows<float>(run->result().data(), rows, 3 * 64));
+      return run->verdict();
+    };
+    EXPECT_TRUE(turn(run->argument("positions").indices()).pass);
+    EXPECT_FALSE(turn(std::vector<int32_t>(static_cast<size_t>(rows), 0)).pass) << rows << " rows";
   }
 }
 
@@ -170,8 +236,11 @@ TEST(WrongResults, MatmulThatSumsInHalfIsSeenAndPairwiseSumsAreRight) {
   fmt::print("[  MARGIN  ] sums in f16: at least {:.0f} times what is allowed\n", least);
 }
 
-/// Attention whose sums are in f16: of scores, of shares and of values.
-void attendInHalf(TrialRun &run) {
+/// Replaces the result of attention; `sum` makes an element of a number of terms. Values are taken
+/// `lanes` positions at a time, as by a vector kernel: lanes beyond what a row sees have a share of
+/// zero, and are left out, or, a mistake, multiplied by it.
+template <typename Sum>
+void attend(TrialRun &run, const Sum &sum, int64_t lanes = 1, bool weighsMasked = false) {
   reference::AttentionInputs in;
   const auto q = floats(run.argument("q"));
   auto view = [&](const char *name) {
@@ -188,6 +257,7 @@ void attendInHalf(TrialRun &run) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t head = 0; head < heads; ++head) {
       const auto [first, end] = in.visible(r);
+      const int64_t count = end - first, taken = (count + lanes - 1) / lanes * lanes;
       auto row = [&, sequence = in.sequences[r], h = head / 2](const reference::CacheView &cache,
                                                                int64_t position) {
         return reinterpret_cast<const float *>(cache.at(in.slot(sequence, position), h));
@@ -195,18 +265,19 @@ void attendInHalf(TrialRun &run) {
       const float *query = q.data() + (r * heads + head) * dim;
       std::vector<float> shares;
       for (int64_t p = first; p < end; ++p)
-        shares.push_back(0.5f *
-                         halfSum(dim, [&](int64_t i) { return query[i] * row(in.keys, p)[i]; }));
+        shares.push_back(0.5f * sum(dim, [&](int64_t i) { return query[i] * row(in.keys, p)[i]; }));
       const float highest = *std::ranges::max_element(shares);
       for (float &share : shares)
         share = std::exp(share - highest);
-      const auto count = static_cast<int64_t>(shares.size());
-      const float total = halfSum(count, [&](int64_t i) { return shares[size_t(i)]; });
-      for (int64_t d = 0; d < dim; ++d)
-        run.result()[static_cast<size_t>((r * heads + head) * dim + d)] =
-            halfSum(count,
-                    [&](int64_t i) { return shares[size_t(i)] * row(in.values, first + i)[d]; }) /
-            total;
+      shares.resize(static_cast<size_t>(taken));
+      const float total = sum(taken, [&](int64_t i) { return shares[size_t(i)]; });
+      for (int64_t d = 0; d < dim; ++d) {
+        auto term = [&](int64_t i) {
+          return i < count || weighsMasked ? shares[size_t(i)] * row(in.values, first + i)[d]
+                                           : 0.0f;
+        };
+        run.result()[static_cast<size_t>((r * heads + head) * dim + d)] = sum(taken, term) / total;
+      }
     }
 }
 
@@ -217,7 +288,7 @@ TEST(WrongResults, AttentionAndRowsThatSumInHalfAreSeen) {
       auto trial = FunctionTrial::compile(tried, "native");
       auto run = trial ? trial->run(seed) : nullptr;
       ASSERT_TRUE(run);
-      attendInHalf(*run);
+      attend(*run, [](int64_t count, auto term) { return halfSum(count, term); });
       const Accuracy accuracy = run->verdict();
       EXPECT_FALSE(accuracy.pass) << tried.name;
       EXPECT_LT(accuracy.l2Rel, 0.01) << "it is attention all the same";
@@ -240,6 +311,58 @@ TEST(WrongResults, AttentionAndRowsThatSumInHalfAreSeen) {
       EXPECT_FALSE(run->verdict().pass) << (norm ? "rms_norm" : "softmax") << " of " << width;
       EXPECT_LT(run->verdict().l2Rel, 0.01);
     }
+}
+
+//===----------------------------------------------------------------------===//
+// Masked lanes
+//===----------------------------------------------------------------------===//
+
+constexpr float notANumber = std::numeric_limits<float>::quiet_NaN();
+
+/// Gives the caches slots that no row sees, with what stale memory may hold.
+void addStaleSlots(FunctionData &data) {
+  for (TensorData &cache : data.arguments) {
+    if (cache.name != "k" && cache.name != "v")
+      continue;
+    TensorData larger =
+        std::move(TensorData::allocate(cache.name, cache.type,
+                                       {cache.shape[0] + 16, cache.shape[1], cache.shape[2]})
+                      .value());
+    std::ranges::fill(floats(larger), notANumber);
+    std::ranges::copy(floats(cache), floats(larger).begin());
+    cache = std::move(larger);
+  }
+}
+
+/// NaN in the last position's value: rows before it do not see it.
+void spoilLastPosition(FunctionData &data) {
+  const TensorData &values = *std::ranges::find(data.arguments, "v", &TensorData::name);
+  std::ranges::fill(floats(values).last(size_t(values.shape[1] * values.shape[2])), notANumber);
+}
+
+TEST(WrongResults, NaNInAMaskedLaneIsSeen) {
+  struct Masked {
+    FunctionCase tried;
+    DataChange change;
+    int64_t rows; ///< that take lanes with NaN and must not
+  };
+  const Masked trials[] = {{attentionCase("33 rows", 33, 0), addStaleSlots, 1},
+                           {attentionCase("1 after 40", 1, 40), addStaleSlots, 1},
+                           {attentionCase("32 rows", 32, 0), spoilLastPosition, 15}};
+  auto pairwise = [](int64_t count, auto term) { return pairwiseSum(0, count, term); };
+  for (const auto &[tried, change, rows] : trials) {
+    auto trial = FunctionTrial::compile(tried, "native");
+    auto run = trial ? trial->run(1, change) : nullptr;
+    ASSERT_TRUE(run);
+    EXPECT_TRUE(run->verdict().pass) << tried.name << ": " << run->verdict().why;
+    attend(*run, pairwise, 16);
+    EXPECT_TRUE(run->verdict().pass) << tried.name << ": " << run->verdict().why;
+    attend(*run, pairwise, 16, true);
+    const Accuracy wrong = run->verdict();
+    EXPECT_FALSE(wrong.pass) << tried.name;
+    EXPECT_EQ(wrong.nan, rows * 4 * 32) << tried.name;
+    EXPECT_THAT(wrong.why, HasSubstr("is nan where"));
+  }
 }
 
 //===----------------------------------------------------------------------===//

@@ -157,6 +157,45 @@ TEST(Timing, OneSlowCallDoesNotSettleABatch) {
   EXPECT_GT(timed.batch(), 1000);
 }
 
+TEST(Timing, ABatchThatEndsAtOnceIsChosenAnew) {
+  TimingOptions options;
+  options.warmup = 1;
+  bool slow = true; // as where threads lose their cores for longer than it takes to choose
+  TimedCall timed(
+      [&]() -> Status {
+        if (slow)
+          std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        return {};
+      },
+      options);
+  ASSERT_TRUE(timed.start());
+  ASSERT_EQ(timed.batch(), 1);
+  slow = false;
+  const double ns = *timed.sample(/*settle=*/false);
+  EXPECT_GT(timed.batch(), 1000);
+  EXPECT_LT(ns, 1e4);
+}
+
+TEST(Timing, EverySampleOfAQuickCallHasCompany) {
+  TimingOptions options;
+  options.warmup = 1;
+  options.batchSeconds = 0.25;
+  int calls = 0;
+  TimedCall timed(
+      [&]() -> Status {
+        ++calls;
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        return {};
+      },
+      options);
+  ASSERT_TRUE(timed.start());
+  for (int i = 0; i < 6; ++i) { // more than a second of samples
+    calls = 0;
+    ASSERT_TRUE(timed.sample(/*settle=*/true));
+    EXPECT_EQ(calls, timed.batch() + 1) << i;
+  }
+}
+
 TEST(Timing, MeasuresAsLongAsItWasAsked) {
   TimingOptions options;
   options.minSeconds = 0.05;

@@ -342,6 +342,20 @@ def compared_report(seed=2):
     return report
 
 
+def live_report():
+    """Two programs that ran in turns: nothing was kept but the comparison."""
+    report = compared_report()
+    comparison = report["comparison"]
+    comparison.update(
+        kind="live",
+        a={"binary": "old/kernelforge", "git_commit": "0123456789ab"},
+        b={"binary": "new/kernelforge", "git_commit": "ba9876543210"},
+        threshold=0.03,
+    )
+    kept = ("schema_version", "suite", "created")
+    return {**{field: report[field] for field in kept}, "rows": [], "comparison": comparison}
+
+
 def empty_report():
     """Nothing ran."""
     report = sample_report()

@@ -10,12 +10,13 @@ from pathlib import Path
 from checks import LOW_CONTRAST, OVERFLOWING, UNNAMED
 from chromium import Browser, Page
 from hostile import hostile_report
-from make_sample import compared_report, empty_report, sample_report
+from make_sample import compared_report, empty_report, live_report, sample_report
 
 OPTIONS = argparse.Namespace()  # probe, browser, screenshots: set by the program
 REPORTS = {
     "sample": sample_report,
     "compared": compared_report,
+    "live": live_report,
     "hostile": hostile_report,
     "empty": empty_report,
     "bare": dict,

@@ -371,6 +371,17 @@ class ReportTest(ReportCase):
           row.querySelector("circle").cx.baseVal.value > 75)""")
         self.assertEqual(right, [row["ratio"] > 1 for row in comparison["rows"]])
 
+    def test_of_programs_there_is_only_the_comparison(self):
+        self.show("live")
+        text = self.ask("document.body.innerText")
+        for expected in ("program old/kernelforge", "program new/kernelforge", "in turns", "3.00 %"):
+            self.assertIn(expected, text)
+        self.assertNotIn("no rows", text)
+        shown = "[...document.querySelectorAll('main > section')].filter((s) => s.checkVisibility())"
+        self.assertEqual(self.ask(f"{shown}.map((section) => section.id)"), ["comparison"])
+        self.assertEqual(self.ask("document.querySelectorAll('#summary > li').length"), 1)
+        self.assertFalse(self.ask("document.getElementById('about').checkVisibility()"))
+
     def test_theme(self):
         self.show("compared")
         paper = "getComputedStyle(document.body).backgroundColor"

@@ -1,6 +1,13 @@
 // The page: reads the report that it holds and shows its parts.
 "use strict";
 
+/**
+ * Whether there is nothing but a comparison: of two programs that ran in turns no rows are kept.
+ */
+function isOnlyCompared(report) {
+  return report.comparison !== null && report.rows.length === 0;
+}
+
 function showNotices(report) {
   const {rows, rounds} = report;
   const failed = rows.filter((row) => !row.ok).length;
@@ -10,7 +17,7 @@ function showNotices(report) {
   const off = rounds.filter((round) => round.off.length > 0).length;
   const notices = [
     report.partial && "Partial: the run ended before all rows were measured.",
-    rows.length === 0 && "The report has no rows.",
+    rows.length === 0 && !report.comparison && "The report has no rows.",
     failed > 0 && `${counted(failed, "row")} without a result: failed, or not to be had here.`,
     untrusted.length > 0 &&
         `${counted(untrusted.length, "row")} not trusted: ${why}; measure again.`,
@@ -27,7 +34,7 @@ function showSummary(report) {
   const ok = report.rows.filter((row) => row.ok);
   const roofline = medianOf(ok.map((row) => row.roofline).filter((value) => value !== null));
   const vendor = ok.map((row) => row.vendorRatio).filter((value) => value > 0);
-  const tiles = [
+  const tiles = isOnlyCompared(report) ? [] : [
     [`${ok.length} of ${report.rows.length}`, "kernels ran and are right"],
     [percent(roofline), "of the roofline, median"],
   ];
@@ -107,6 +114,8 @@ function showReport() {
   kernels = showKernels(report, families, (rows) => showSpread(rows, families, select));
   showRoofline(report, families, select);
   showAnchors(report);
+  for (const id of ["about", "kernels", "spread"])
+    document.getElementById(id).hidden ||= isOnlyCompared(report);
   return report;
 }
 

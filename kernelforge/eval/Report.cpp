@@ -115,7 +115,7 @@ static Expected<Report> readDocument(const JsonView &root) {
   return report;
 }
 
-static Expected<Report> readChecked(JsonDocument document) {
+static Expected<Report> readChecked(const JsonDocument &document) {
   KF_TRY(Report report, readDocument(document.root()));
   report.where = document.where();
   report.document = document.value();
@@ -124,10 +124,10 @@ static Expected<Report> readChecked(JsonDocument document) {
 
 Expected<Report> kernelforge::parseReport(std::string_view text, std::string_view where) {
   KF_TRY(JsonDocument document, parseJson(text, purpose, where));
-  return readChecked(std::move(document));
+  return readChecked(document);
 }
 
 Expected<Report> kernelforge::readReport(const std::string &path) {
   KF_TRY(JsonDocument document, readJsonFile(path, purpose));
-  return readChecked(std::move(document));
+  return readChecked(document);
 }

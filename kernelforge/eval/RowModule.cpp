@@ -125,7 +125,8 @@ struct ModuleMaker {
     KF_TRY(OwningOpRef<ModuleOp> module, parseModuleText(context, moduleText(p), row.name));
     if (p.operation != Operation::Rope)
       return RowModule{std::move(module), "row", {{"tokens", p.rows}}, 0};
-    constexpr int64_t context = 4096, past = 1000; // at position 0 a kernel need not know it
+    // Not from position 0: of a single row a kernel that ignores positions would be right.
+    constexpr int64_t context = 4096, past = 1000;
     return RowModule{std::move(module), "row", {{"tokens", p.rows}, {"context", context}}, past};
   }
   Expected<RowModule> operator()(const BlockProblem &p) const {

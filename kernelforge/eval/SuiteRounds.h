@@ -28,7 +28,8 @@ struct RoundsOptions {
   MachineState known = {};
   /// Called with what is about to be done.
   std::function<void(const std::string &what, int64_t done, int64_t total)> progress = {};
-  /// Called when something is worth keeping: after the rows were prepared, and after each round.
+  /// Called when something is worth keeping: before the rows are prepared (so that a file that
+  /// cannot be written shows at once), after that, and after each round.
   std::function<Status()> checkpoint = {};
 };
 

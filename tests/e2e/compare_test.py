@@ -116,7 +116,30 @@ class Stored(CliTest):
             self.assertIn(text, done.stdout)
 
 
+MODULE = """
+func.func @f(%n: index {transformer.size = #transformer.size<"tokens", 1 to 9>},
+    %x: tensor<?x33xf32, #transformer.dims<"tokens">> {transformer.input = "x"})
+    -> tensor<?x33xf32, #transformer.dims<"tokens">> {
+  %y = transformer.activation %x <relu> : tensor<?x33xf32, #transformer.dims<"tokens">>
+  return %y : tensor<?x33xf32, #transformer.dims<"tokens">>
+}
+"""
+
+
 class Live(CliTest):
+    def test_files_beside_the_suite(self):
+        folder = self.folder / "elsewhere"
+        folder.mkdir()
+        (folder / "relu.mlir").write_text(MODULE)
+        row = {"name": "own", "family": "module", "file": "relu.mlir", "sizes": {"tokens": 9}}
+        suite = folder / "suite.json"
+        suite.write_text(json.dumps({"name": "own", "rows": [row]}))
+        program = cli.BIN / "kernelforge"
+        done = kernelforge("compare", "--live", program, program, "--suite", suite, "--rounds", 5,
+                           "--restarts", 1, "--threshold", 10, "--json")  # fmt: skip
+        (compared,) = json.loads(done.stdout)["rows"]
+        self.assertIsNotNone(compared["ratio"], compared["why"])
+
     def program(self, name, factor):
         """A program that answers as a suite worker of six rows does."""
         rows = [

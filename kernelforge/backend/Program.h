@@ -25,9 +25,6 @@ public:
   /// sizes, as an entry gets them. No other kernel of the run is under way.
   virtual Status run(std::span<void *const> args, std::span<const int64_t> sizes, int threads) = 0;
 
-  /// Whether its threads are its own and not those of the backend's teams: these make way then.
-  virtual bool hasOwnThreads() const { return false; }
-
   /// Drops what it made of weights: one may have other contents from now on.
   virtual void forget() = 0;
 };

@@ -47,8 +47,6 @@ public:
                        static_cast<float *>(args.back()));
   }
 
-  bool hasOwnThreads() const override { return variant.hasOwnThreads(); }
-
   void forget() override {
     const std::lock_guard<std::mutex> guard(lock);
     kept.clear();

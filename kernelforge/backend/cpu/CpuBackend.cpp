@@ -1,6 +1,5 @@
 #include "kernelforge/backend/cpu/CpuBackend.h"
 #include "kernelforge/backend/cpu/LoadedCode.h"
-#include "kernelforge/backend/cpu/SpinBarrier.h"
 #include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/PageMemory.h"
@@ -31,8 +30,7 @@ void fillPoison(void *buffer, int64_t bytes) {
 
 /// What all executables of a backend share. Growing is under the lock that a run holds too.
 struct Workers {
-  Workers(int threads, bool poison)
-      : threads(threads), poison(poison), barrier(threads <= host().logicalCpus) {}
+  Workers(int threads, bool poison) : threads(threads), poison(poison) {}
 
   const int threads;
   const bool poison;
@@ -40,7 +38,6 @@ struct Workers {
   PageMemory arena;
   PageMemory scratch; ///< `threads` pieces of `scratchStride` bytes
   int64_t scratchStride = 0;
-  SpinBarrier barrier;
 };
 
 /// One phase of one launch, or all of a launch of a host function.
@@ -53,7 +50,6 @@ struct Step {
   int64_t tasks = 0;
   int64_t scratchBytes = 0;
   int launch = 0;
-  bool barrier = true; ///< whether the team meets after it
 };
 
 /// What a run computes and moves, as far as its kernels tell.
@@ -88,9 +84,8 @@ public:
     args.resize(argCount);
     sizes.resize(sizeCount);
     pointers.resize(source->buffers.size());
-    makesWay = std::ranges::any_of(source->artifacts, [](const Artifact &artifact) {
-      return artifact.host && artifact.host->hasOwnThreads();
-    });
+    makesWay = std::ranges::any_of(
+        source->artifacts, [](const Artifact &artifact) { return artifact.host != nullptr; });
   }
 
   const Program &program() const override { return *source; }
@@ -103,11 +98,12 @@ public:
   Status run(const Bindings &bindings, const RunOptions &options) override;
 
 private:
+  class Stretch;
+
   bool isAsBefore(const Bindings &bindings) const;
   void bind(const Bindings &bindings);
   void prepareSteps(const Bindings &bindings);
   void poisonBuffers(const Bindings &bindings);
-  void work(int worker, int team, size_t begin, size_t end, const RunOptions &options);
   void runStretch(size_t begin, size_t end, const RunOptions &options);
   Status runHost(size_t index, const RunOptions &options);
   static bool cancelAsked(const RunOptions &options) {
@@ -120,7 +116,7 @@ private:
   }
 
   std::shared_ptr<const Program> source;
-  bool makesWay = false; ///< a host function's own threads need the cores that the team has
+  bool makesWay = false; ///< a host function's threads need the team's cores
   std::unique_ptr<LoadedCode> code;
   std::shared_ptr<Workers> workers;
 
@@ -138,10 +134,7 @@ private:
   /// Of each step, where times are wanted; it began when the one before it ended, or later.
   std::vector<Clock::time_point> ends, begins;
 
-  // Tasks of a step handed out beyond each worker's first; the last to arrive at a barrier clears
-  // it. On a cache line of its own, apart from what the workers only read.
-  alignas(64) std::atomic<int64_t> nextTask{0};
-  alignas(64) bool cancelled = false; ///< written at barriers only
+  bool cancelled = false; ///< written between steps only
 };
 
 bool CpuExecutable::isAsBefore(const Bindings &bindings) const {
@@ -198,9 +191,6 @@ void CpuExecutable::prepareSteps(const Bindings &bindings) {
         steps.push_back(step);
     }
   }
-  // Steps of one task are all worker 0's: a row of them needs no meeting in between.
-  for (size_t i = 0; i + 1 < steps.size(); ++i)
-    steps[i].barrier = steps[i].tasks > 1 || steps[i + 1].tasks > 1 || steps[i + 1].host;
   alone = work.isSmall() ||
           std::ranges::all_of(steps, [](const Step &step) { return step.tasks <= 1; });
   prepared = true;
@@ -213,52 +203,40 @@ void CpuExecutable::poisonBuffers(const Bindings &bindings) {
                source->buffers[source->results[i]].bytes.evaluate(bindings.sizes.data()));
 }
 
-/// One worker's part of steps `begin` to `end`, the latter not included.
-void CpuExecutable::work(int worker, int team, size_t begin, size_t end,
-                         const RunOptions &options) {
-  std::byte *scratch = workers->scratch.data() + worker * workers->scratchStride;
-  if (worker == 0 && !ends.empty())
-    begins[begin] = Clock::now(); // without the time that gathering the team took
-  for (size_t i = begin; i < end; ++i) {
-    const Step &step = steps[i];
-    // The first task is fixed, which is all there is where workers abound; the rest go to whoever
-    // is free.
-    for (int64_t task = worker; task < step.tasks;) {
-      runTask(step, task, scratch);
-      if (step.tasks <= team)
-        break;
-      task = team == 1 ? task + 1 : team + nextTask.fetch_add(1, std::memory_order_relaxed);
-    }
-    if (team == 1) {
-      cancelled = cancelAsked(options);
-    } else if (step.barrier) {
-      workers->barrier.wait(team, [&] {
-        nextTask.store(0, std::memory_order_relaxed);
-        cancelled = cancelAsked(options);
-      });
-    } else {
-      if (worker == 0 && !ends.empty())
-        ends[i] = Clock::now();
-      continue; // `cancelled` is not ours to read between barriers
-    }
-    if (worker == 0 && !ends.empty())
-      ends[i] = Clock::now();
-    if (cancelled)
-      return;
+/// Steps between two host functions, as the team does them.
+class CpuExecutable::Stretch final : public SteppedWork {
+public:
+  Stretch(CpuExecutable &run, size_t begin, size_t end, const RunOptions &options)
+      : run_(run), begin(begin), end(end), options(options) {}
+
+  size_t steps() const override { return end - begin; }
+  int64_t tasks(size_t step) const override { return run_.steps[begin + step].tasks; }
+  void run(size_t step, int64_t task, int member) override {
+    const Workers &workers = *run_.workers;
+    run_.runTask(run_.steps[begin + step], task,
+                 workers.scratch.data() + member * workers.scratchStride);
   }
-}
+  bool completed(size_t step) override {
+    if (!run_.ends.empty())
+      run_.ends[begin + step] = Clock::now();
+    run_.cancelled = cancelAsked(options);
+    return !run_.cancelled;
+  }
 
-/// Steps between two host functions, by the team.
+private:
+  CpuExecutable &run_;
+  const size_t begin, end;
+  const RunOptions &options;
+};
+
 void CpuExecutable::runStretch(size_t begin, size_t end, const RunOptions &options) {
-  if (alone)
-    work(0, 1, begin, end, options);
-  else
-    runTeam(workers->threads,
-            [&](int worker, int team) { work(worker, team, begin, end, options); });
+  if (!begins.empty())
+    begins[begin] = Clock::now();
+  Stretch stretch(*this, begin, end, options);
+  runSteps(alone ? 1 : workers->threads, stretch);
 }
 
-/// A host function is called when the team has gone: a library's threads may be the very same
-/// (OpenMP gives a call from within a team none).
+/// A host function has threads of its own, which need the cores that the team has.
 Status CpuExecutable::runHost(size_t index, const RunOptions &options) {
   const Step &step = steps[index];
   const Launch &launch = source->launches[step.launch];
@@ -283,7 +261,6 @@ Status CpuExecutable::run(const Bindings &bindings, const RunOptions &options) {
   if (workers->poison)
     poisonBuffers(bindings);
   cancelled = cancelAsked(options);
-  nextTask.store(0, std::memory_order_relaxed);
   // Only where asked for: on some virtual machines reading the clock takes longer than a small
   // kernel.
   ends.assign(options.launchNanoseconds ? steps.size() : 0, Clock::time_point());

@@ -1,5 +1,4 @@
-// Programs on this machine's processor: the launches of a run are worked through by a team of
-// threads that meet at a barrier after each phase.
+// Programs on this machine's processor: the phases of a run are steps of a team's work (Team.h).
 #pragma once
 
 #include "kernelforge/backend/Backend.h"

@@ -2,19 +2,336 @@
 
 #include "kernelforge/support/Host.h"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <dlfcn.h>
-#include <omp.h>
+#include <memory>
+#include <mutex>
+#include <sys/resource.h>
+#include <thread>
 
-namespace kernelforge {
+using namespace kernelforge;
 
-void runTeam(int threads, const std::function<void(int index, int team)> &member) {
-  if (threads <= 1) {
-    member(0, 1);
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+/// Whether this thread is at work for a team: then it works alone.
+thread_local bool isMember = false;
+
+/// How long members stay awake after work: longer than what lies between two runs of a decoder.
+constexpr std::chrono::milliseconds usualSpinning(2);
+thread_local std::chrono::milliseconds spinning = usualSpinning;
+
+/// How long the caller waits before it takes the one that it waits for as displaced: far longer
+/// than the tasks of a decode kernel differ.
+constexpr std::chrono::microseconds stall(300);
+
+/// How long a member that was displaced stays away, at first and at most. Where two want one core
+/// the system gives it to each for some milliseconds in turns, and the team would wait that long.
+constexpr std::chrono::milliseconds shortestRest(10), longestRest(320);
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+/// How often the system took the core from this thread while it wanted to run.
+int64_t timesDisplaced() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
+}
+
+/// Waiting awake, with a look at the clock now and then: on some virtual machines that takes
+/// microseconds.
+class AwakeWait {
+public:
+  /// Whether it has lasted longer than `limit`.
+  bool lasts(Clock::duration limit) {
+    pause();
+    if (++spins % 256 != 0)
+      return false;
+    const auto now = Clock::now();
+    if (spins == 256)
+      since = now;
+    return now - since >= limit;
+  }
+
+private:
+  int64_t spins = 0;
+  Clock::time_point since;
+};
+
+/// How long OpenMP's threads stay awake after the calling thread's regions, where it is LLVM's; of
+/// another one nothing is known.
+int openMpSpinning() {
+  static const auto get = reinterpret_cast<int (*)()>(::dlsym(RTLD_DEFAULT, "kmp_get_blocktime"));
+  return get ? get() : 0;
+}
+void setOpenMpSpinning(int milliseconds) {
+  static const auto set =
+      reinterpret_cast<void (*)(int)>(::dlsym(RTLD_DEFAULT, "kmp_set_blocktime"));
+  if (set)
+    set(milliseconds);
+}
+
+/// The threads that one calling thread works with.
+///
+/// A task is taken by counting up the ticket: its upper bits are the number of the step, the lower
+/// ones count up to `noneLeft`, so that one addition tells whether a task was taken, and which.
+/// Whoever has taken one keeps its step from ending, and may read what is said of it; whoever has
+/// none, such as a thread that was away since an earlier step, reads nothing. Who ends the last
+/// task of a step begins the next.
+class Team {
+public:
+  explicit Team(int threads) : threads(threads) {
+    for (int member = 1; member < threads; ++member)
+      workers.emplace_back([this, member] { serve(member); });
+  }
+  ~Team() {
+    ending = true;
+    callUp();
+  }
+
+  const int threads;
+
+  void runSteps(SteppedWork &steps);
+  void runAll(const std::function<void(int, int)> &member);
+
+private:
+  static constexpr int countBits = 40;
+  static constexpr uint64_t noneLeft = uint64_t(1) << (countBits - 1);
+  static constexpr uint64_t countMask = (uint64_t(1) << countBits) - 1;
+  static_assert(SteppedWork::maxTasks < int64_t(noneLeft));
+
+  // Of everybody.
+  bool takeTasks(int member);
+  void begin(size_t step, int member);
+  void wake();
+  // Of the caller.
+  void callUp();
+  // Of the others.
+  void serve(int member);
+  void stayAway(Clock::duration time, uint64_t callsSeen);
+  void waitForWork(uint64_t callsSeen);
+  bool hasWork(uint64_t callsSeen) const {
+    return !(ticket.load() & noneLeft) || calls.load() != callsSeen || ending.load();
+  }
+
+  // The work and its current step: read only by who has a task of it.
+  SteppedWork *work = nullptr;
+  size_t current = 0;
+
+  // Each on a line of its own, apart from what others write.
+  alignas(64) std::atomic<uint64_t> ticket{noneLeft};
+  alignas(64) std::atomic<int64_t> done{0}; ///< tasks of the step
+  alignas(64) std::atomic<bool> ended{true};
+  std::atomic<int64_t> stalls{0}; ///< how often the caller waited long
+
+  // A call of all members.
+  alignas(64) std::atomic<uint64_t> calls{0};
+  std::atomic<int> arrived{0};
+  const std::function<void(int, int)> *everyone = nullptr;
+
+  alignas(64) std::atomic<int> sleepers{0};
+  std::atomic<Clock::duration> patience{spinning}; ///< of who waits awake
+  std::atomic<bool> ending{false};
+  std::mutex lock;
+  std::condition_variable awake, rested;
+
+  std::vector<std::jthread> workers;
+};
+
+/// After what hasWork() looks at was written, in one order for all: a sleeper sees that, or is
+/// seen.
+void Team::wake() {
+  if (sleepers.load() == 0)
+    return;
+  const std::lock_guard guard(lock);
+  awake.notify_all();
+}
+
+/// Wakes those who rest, too.
+void Team::callUp() {
+  const std::lock_guard guard(lock);
+  awake.notify_all();
+  rested.notify_all();
+}
+
+/// Begins a step. One with a single task is done at once, which is quicker than handing it on.
+void Team::begin(size_t step, int member) {
+  for (; step < work->steps(); ++step) {
+    const int64_t tasks = work->tasks(step);
+    if (tasks > 1) {
+      current = step;
+      done.store(0, std::memory_order_relaxed);
+      const uint64_t number = (ticket.load(std::memory_order_relaxed) >> countBits) + 1;
+      ticket.store((number << countBits) | (noneLeft - static_cast<uint64_t>(tasks)));
+      wake();
+      return;
+    }
+    work->run(step, 0, member);
+    if (!work->completed(step))
+      break;
+  }
+  ended.store(true, std::memory_order_release);
+}
+
+/// Takes tasks and does them, of this step and the next ones, while there are any. False where
+/// there were none.
+bool Team::takeTasks(int member) {
+  int64_t mine = 0, tasks = 0; // done and not yet told; of their step
+  size_t step = 0;
+  for (bool any = false;; any = true) {
+    uint64_t taken = ticket.load(std::memory_order_relaxed);
+    if (!(taken & noneLeft))
+      taken = ticket.fetch_add(1, std::memory_order_acquire);
+    if (!(taken & noneLeft)) {
+      step = current;
+      tasks = work->tasks(step);
+      const uint64_t left = noneLeft - (taken & countMask);
+      work->run(step, tasks - static_cast<int64_t>(left), member);
+      ++mine;
+      continue;
+    }
+    if (mine == 0)
+      return any;
+    if (done.fetch_add(mine, std::memory_order_acq_rel) + mine == tasks) {
+      if (work->completed(step))
+        begin(step + 1, member);
+      else
+        ended.store(true, std::memory_order_release);
+    }
+    mine = 0;
+  }
+}
+
+void Team::runSteps(SteppedWork &steps) {
+  work = &steps;
+  patience.store(spinning, std::memory_order_relaxed);
+  ended.store(false, std::memory_order_relaxed);
+  isMember = true;
+  begin(0, 0);
+  while (!ended.load(std::memory_order_acquire)) {
+    if (takeTasks(0))
+      continue;
+    bool stalled = false;
+    for (AwakeWait wait; (ticket.load(std::memory_order_relaxed) & noneLeft) &&
+                         !ended.load(std::memory_order_relaxed);) {
+      if (!wait.lasts(stall))
+        continue;
+      if (!std::exchange(stalled, true))
+        stalls.fetch_add(1, std::memory_order_relaxed);
+      std::this_thread::yield(); // the other may be waiting for this very core
+    }
+  }
+  isMember = false;
+}
+
+void Team::runAll(const std::function<void(int, int)> &member) {
+  everyone = &member;
+  patience.store(spinning, std::memory_order_relaxed);
+  arrived.store(0, std::memory_order_relaxed);
+  calls.fetch_add(1);
+  callUp();
+  isMember = true;
+  member(0, threads);
+  isMember = false;
+  for (AwakeWait wait; arrived.load(std::memory_order_acquire) != threads - 1;)
+    if (wait.lasts(stall))
+      std::this_thread::yield();
+}
+
+/// Until there is something to do: awake, then asleep.
+void Team::waitForWork(uint64_t callsSeen) {
+  for (AwakeWait wait; !hasWork(callsSeen);) {
+    if (!wait.lasts(patience.load(std::memory_order_relaxed)))
+      continue;
+    std::unique_lock guard(lock);
+    sleepers.fetch_add(1);
+    awake.wait(guard, [&] { return hasWork(callsSeen); });
+    sleepers.fetch_sub(1);
     return;
   }
-#pragma omp parallel num_threads(threads)
-  member(omp_get_thread_num(), omp_get_num_threads());
+}
+
+void Team::stayAway(Clock::duration time, uint64_t callsSeen) {
+  std::unique_lock guard(lock);
+  rested.wait_for(guard, time, [&] { return calls.load() != callsSeen || ending.load(); });
+}
+
+void Team::serve(int member) {
+  isMember = true;
+  uint64_t callsSeen = 0;
+  int64_t stallsSeen = 0, displaced = timesDisplaced();
+  Clock::duration rest = shortestRest;
+  Clock::time_point back;
+  while (!ending) {
+    if (const uint64_t call = calls.load(std::memory_order_acquire); call != callsSeen) {
+      callsSeen = call;
+      (*everyone)(member, threads);
+      arrived.fetch_add(1, std::memory_order_release);
+      continue;
+    }
+    if (!takeTasks(member)) {
+      waitForWork(callsSeen);
+      continue;
+    }
+    // The caller waited for somebody. Who was displaced meanwhile makes way: for long where it had
+    // only just come back.
+    if (stalls.load(std::memory_order_relaxed) == stallsSeen)
+      continue;
+    stallsSeen = stalls.load(std::memory_order_relaxed);
+    if (std::exchange(displaced, timesDisplaced()) == displaced)
+      continue;
+    rest = Clock::now() - back < rest ? std::min<Clock::duration>(2 * rest, longestRest)
+                                      : shortestRest;
+    stayAway(rest, callsSeen);
+    back = Clock::now();
+    displaced = timesDisplaced();
+    stallsSeen = stalls.load(std::memory_order_relaxed);
+  }
+}
+
+Team &teamOfThisThread(int threads) {
+  static thread_local std::vector<std::unique_ptr<Team>> teams;
+  for (const std::unique_ptr<Team> &team : teams)
+    if (team->threads == threads)
+      return *team;
+  // The reference and some libraries have threads of OpenMP's on the same cores, which would stay
+  // awake for long.
+  setOpenMpSpinning(std::min<int>(openMpSpinning(), usualSpinning.count()));
+  return *teams.emplace_back(std::make_unique<Team>(threads));
+}
+
+/// Alone: everything in order.
+void runAlone(SteppedWork &work) {
+  for (size_t step = 0; step < work.steps(); ++step) {
+    for (int64_t task = 0, tasks = work.tasks(step); task < tasks; ++task)
+      work.run(step, task, 0);
+    if (!work.completed(step))
+      return;
+  }
+}
+
+} // namespace
+
+void kernelforge::runSteps(int threads, SteppedWork &work) {
+  if (threads <= 1 || isMember)
+    runAlone(work);
+  else
+    teamOfThisThread(threads).runSteps(work);
+}
+
+void kernelforge::runTeam(int threads, const std::function<void(int index, int team)> &member) {
+  if (threads <= 1 || isMember)
+    member(0, 1);
+  else
+    teamOfThisThread(threads).runAll(member);
 }
 
 BoundTeam::BoundTeam(int threads, std::span<const int> cpus) {
@@ -57,31 +374,12 @@ BoundCaller::~BoundCaller() {
     stayOnCpus(before);
 }
 
-namespace {
-
-/// What LLVM's OpenMP has for it; of another, nothing.
-struct SpinControl {
-  void (*set)(int) = reinterpret_cast<void (*)(int)>(::dlsym(RTLD_DEFAULT, "kmp_set_blocktime"));
-  int (*get)() = reinterpret_cast<int (*)()>(::dlsym(RTLD_DEFAULT, "kmp_get_blocktime"));
-  bool works() const { return set && get; }
-};
-
-const SpinControl &spinControl() {
-  static const SpinControl control;
-  return control;
-}
-
-} // namespace
-
-ShortSpinning::ShortSpinning(int milliseconds)
-    : before(spinControl().works() ? spinControl().get() : 0) {
-  if (spinControl().works())
-    spinControl().set(milliseconds);
+ShortSpinning::ShortSpinning(int milliseconds) : before(spinning), openMpBefore(openMpSpinning()) {
+  spinning = std::min(spinning, std::chrono::milliseconds(milliseconds));
+  setOpenMpSpinning(std::min(openMpBefore, milliseconds));
 }
 
 ShortSpinning::~ShortSpinning() {
-  if (spinControl().works())
-    spinControl().set(before);
+  spinning = before;
+  setOpenMpSpinning(openMpBefore);
 }
-
-} // namespace kernelforge

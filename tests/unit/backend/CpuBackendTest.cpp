@@ -2,8 +2,6 @@
 
 #include "kernelforge/backend/cpu/CpuBackend.h"
 #include "kernelforge/backend/cpu/LoadedCode.h"
-#include "kernelforge/backend/cpu/SpinBarrier.h"
-#include "kernelforge/backend/cpu/Team.h"
 
 #include <algorithm>
 #include <chrono>
@@ -265,6 +263,89 @@ TEST(CpuBackend, ProgramsOfOneBackendShareTheArena) {
   }
 }
 
+/// Where its arena is: out[0] = the address of the intermediate, as an integer.
+Artifact whereArena() {
+  return compileKernel("where_arena", R"mlir(
+    %p1 = llvm.getelementptr %args[1] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
+    %out = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %middle = llvm.load %p1 : !llvm.ptr -> !llvm.ptr
+    %address = llvm.ptrtoint %middle : !llvm.ptr to i64
+    llvm.store %address, %out : i64, !llvm.ptr)mlir",
+                       {{}});
+}
+
+TEST(CpuBackend, AllProgramsAreInTheArenaThatIsThereNow) {
+  auto backend = createCpuBackend({1, false}).value();
+  auto program = [](int64_t arenaBytes) {
+    auto program = std::make_shared<Program>();
+    program->function = "where";
+    program->buffers = {{"out", BufferKind::Argument, {8, -1, 1}, 0},
+                        {"middle", BufferKind::Intermediate, {4, -1, 1}, 0}};
+    program->arenaBytes = arenaBytes;
+    program->results = {0};
+    program->artifacts = {whereArena()};
+    program->launches = {{0, {0, 1}, {}, -1}};
+    return program;
+  };
+  auto small = backend->load(program(64)).value();
+  int64_t first = 0, second = 0;
+  void *results[] = {&first};
+  ASSERT_TRUE(small->run({{}, {}, results}));
+  auto large = backend->load(program(64 << 20)).value();
+  void *others[] = {&second};
+  ASSERT_TRUE(large->run({{}, {}, others}));
+  ASSERT_NE(first, second) << "the arena has not moved: the test shows nothing";
+  ASSERT_TRUE(small->run({{}, {}, results}));
+  EXPECT_EQ(first, second);
+}
+
+TEST(CpuBackend, ManyTasksWaitForTheOneBeforeThem) {
+  // One task that takes its time and writes out[0]; then many that read it: out[t + 1] = out[0]
+  // + 1.
+  Artifact slow = compileKernel("slow", R"mlir(
+    %in = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %p1 = llvm.getelementptr %args[1] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
+    %out = llvm.load %p1 : !llvm.ptr -> !llvm.ptr
+    %from = arith.constant 0 : i64
+    %to = arith.constant 20000 : i64
+    %one = arith.constant 1 : i64
+    %first = llvm.load %in : !llvm.ptr -> f32
+    %half = arith.constant 0.5 : f32
+    %sum = scf.for %i = %from to %to step %one iter_args(%a = %first) -> (f32) : i64 {
+      %b = arith.mulf %a, %half : f32
+      %c = arith.addf %b, %first : f32
+      scf.yield %c : f32
+    }
+    llvm.store %sum, %out : f32, !llvm.ptr)mlir",
+                                {{}});
+  Artifact spread = compileKernel("spread", R"mlir(
+    %in = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %p1 = llvm.getelementptr %args[1] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
+    %out = llvm.load %p1 : !llvm.ptr -> !llvm.ptr
+    %to = llvm.getelementptr %out[%task] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+    %v = llvm.load %in : !llvm.ptr -> f32
+    llvm.store %v, %to : f32, !llvm.ptr)mlir",
+                                  {{{8, -1, 1}}});
+  auto program = std::make_shared<Program>();
+  program->function = "spreads";
+  program->buffers = {{"in", BufferKind::Argument, {4, -1, 1}, 0},
+                      {"out", BufferKind::Argument, {32, -1, 1}, 0},
+                      {"middle", BufferKind::Intermediate, {4, -1, 1}, 0}};
+  program->arenaBytes = 64;
+  program->arguments = {0};
+  program->results = {1};
+  program->artifacts = {slow, spread};
+  program->launches = {{0, {0, 2}, {}, -1}, {1, {2, 1}, {}, -1}};
+  auto executable = load(4, program, /*poison=*/true);
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    float in = float(repeat + 1), out[8];
+    void *arguments[] = {&in}, *results[] = {out};
+    ASSERT_TRUE(executable->run({{}, arguments, results}));
+    for (float value : out)
+      ASSERT_FLOAT_EQ(value, 2 * in);
+  }
+}
+
 TEST(CpuBackend, PoisonShowsInWhatNobodyWrote) {
   // The kernel passes on what its scratch holds, and writes only the first half of its result.
   Artifact leak = compileKernel("leak", R"mlir(
@@ -297,26 +378,41 @@ TEST(CpuBackend, PoisonShowsInWhatNobodyWrote) {
 }
 
 TEST(CpuBackend, WorkersHaveScratchOfTheirOwn) {
-  // Each task tells where its scratch is. With as many tasks as workers, each has one.
+  // Each task tells where its scratch is, and waits for the others: so each worker has one.
   constexpr int64_t threads = 4, bytes = 8192 + 8;
   Artifact where = compileKernel("where", R"mlir(
-    %out = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %counter = llvm.load %args : !llvm.ptr -> !llvm.ptr
+    %p1 = llvm.getelementptr %args[1] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
+    %out = llvm.load %p1 : !llvm.ptr -> !llvm.ptr
     %p = llvm.getelementptr %out[%task] : (!llvm.ptr, i64) -> !llvm.ptr, i64
     %address = llvm.ptrtoint %scratch : !llvm.ptr to i64
-    llvm.store %address, %p : i64, !llvm.ptr)mlir",
+    llvm.store %address, %p : i64, !llvm.ptr
+    %one = arith.constant 1 : i64
+    %all = arith.constant 4 : i64
+    %before = llvm.atomicrmw add %counter, %one acq_rel : !llvm.ptr, i64
+    scf.while : () -> () {
+      %here = llvm.load %counter atomic acquire {alignment = 8 : i64} : !llvm.ptr -> i64
+      %some = arith.cmpi slt, %here, %all : i64
+      scf.condition(%some)
+    } do {
+      scf.yield
+    })mlir",
                                  {{{threads, -1, 1}}}, 0, bytes);
   auto program = std::make_shared<Program>();
   program->function = "where";
-  program->buffers = {{"out", BufferKind::Argument, {threads * 8, -1, 1}, 0}};
-  program->results = {0};
+  program->buffers = {{"counter", BufferKind::Argument, {8, -1, 1}, 0},
+                      {"out", BufferKind::Argument, {threads * 8, -1, 1}, 0}};
+  program->arguments = {0};
+  program->results = {1};
   program->artifacts = {where};
-  program->launches = {{0, {0}, {}, -1}};
+  program->launches = {{0, {0, 1}, {}, -1}};
   auto executable = load(threads, program, /*poison=*/true);
   EXPECT_GE(executable->memory().scratchBytes, threads * bytes);
   for (int repeat = 0; repeat < 20; ++repeat) {
+    alignas(8) int64_t counter = 0;
     std::vector<int64_t> out(threads);
-    void *results[] = {out.data()};
-    ASSERT_TRUE(executable->run({{}, {}, results}));
+    void *arguments[] = {&counter}, *results[] = {out.data()};
+    ASSERT_TRUE(executable->run({{}, arguments, results}));
     std::sort(out.begin(), out.end());
     for (int64_t i = 0; i < threads; ++i) {
       EXPECT_EQ(out[i] % 64, 0);
@@ -418,29 +514,6 @@ TEST(CpuBackend, KernelsMayCopyAndFill) {
   void *arguments[] = {in}, *results[] = {out};
   ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}));
   EXPECT_STREQ(out, "hello*****");
-}
-
-TEST(SpinBarrier, LetsNobodyAhead) {
-  constexpr int rounds = 2000;
-  for (int threads : {2, 5}) { // the second is more than many machines have cores
-    SpinBarrier barrier(/*spinning=*/threads == 2);
-    std::atomic<int> inside{0};
-    std::atomic<int> wrong{0};
-    int lastCalls = 0;
-    runTeam(threads, [&](int, int team) {
-      for (int round = 0; round < rounds; ++round) {
-        inside.fetch_add(1);
-        barrier.wait(team, [&] {
-          if (inside.load() != team)
-            ++wrong;
-          inside.store(0);
-          ++lastCalls;
-        });
-      }
-    });
-    EXPECT_EQ(wrong.load(), 0);
-    EXPECT_EQ(lastCalls, rounds);
-  }
 }
 
 } // namespace

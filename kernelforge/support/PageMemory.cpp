@@ -1,6 +1,7 @@
 #include "kernelforge/support/PageMemory.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <sys/mman.h>
 #include <system_error>
@@ -9,21 +10,18 @@
 
 namespace kernelforge {
 
-namespace {
-constexpr uint64_t hugePage = uint64_t(2) << 20;
-} // namespace
-
 PageMemory::~PageMemory() {
   if (mapping)
     ::munmap(mapping, mappingBytes);
 }
 
-Expected<PageMemory> PageMemory::allocate(uint64_t bytes) {
+Expected<PageMemory> PageMemory::allocate(uint64_t bytes, uint64_t small) {
+  constexpr uint64_t smallPage = 4096;
   PageMemory memory;
   if (bytes == 0)
     return memory;
-  bool huge = bytes >= hugePage;
-  auto total = huge ? checkedAdd(bytes, hugePage) : bytes; // room to align
+  const bool huge = bytes >= hugePage;
+  auto total = huge ? checkedAdd(bytes, 2 * hugePage) : bytes; // room to align
   void *mapping = MAP_FAILED;
   if (total)
     mapping = ::mmap(nullptr, *total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -33,13 +31,17 @@ Expected<PageMemory> PageMemory::allocate(uint64_t bytes) {
   memory.mapping = mapping;
   memory.mappingBytes = *total;
   memory.bytes = bytes;
-  auto address = reinterpret_cast<uintptr_t>(mapping);
+  memory.begin = static_cast<std::byte *>(mapping);
   if (huge) {
-    address = (address + hugePage - 1) / hugePage * hugePage;
-    // Advice only: without huge pages the memory is slower, not wrong.
-    (void)::madvise(reinterpret_cast<void *>(address), bytes, MADV_HUGEPAGE);
+    const uint64_t before = std::min((small + smallPage - 1) / smallPage * smallPage, hugePage);
+    const auto address = reinterpret_cast<uintptr_t>(mapping);
+    const uintptr_t aligned = (address + before + hugePage - 1) / hugePage * hugePage;
+    memory.begin += aligned - before - address;
+    // Advice only: on other pages the memory is slower, not wrong.
+    if (before > 0)
+      (void)::madvise(mapping, aligned - address, MADV_NOHUGEPAGE);
+    (void)::madvise(memory.begin + before, bytes - before, MADV_HUGEPAGE);
   }
-  memory.begin = reinterpret_cast<std::byte *>(address);
   return memory;
 }
 

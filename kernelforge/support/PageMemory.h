@@ -10,7 +10,7 @@
 
 namespace kernelforge {
 
-/// An owned block of zeroed memory, aligned to a page, and to 2 MiB where it is that large. Pages
+/// An owned block of zeroed memory, aligned to a page, and where it is large to a huge one. Pages
 /// are taken when they are first touched, so they lie near the thread that uses them.
 class PageMemory {
 public:
@@ -25,8 +25,12 @@ public:
   }
   ~PageMemory();
 
-  /// Failed where the system has not that much. No bytes are no memory and no error.
-  static Expected<PageMemory> allocate(uint64_t bytes);
+  static constexpr uint64_t hugePage = uint64_t(2) << 20;
+
+  /// Failed where the system has not that much. No bytes are no memory and no error. The first
+  /// `small` bytes (below hugePage, rounded up to a page) are on small pages, which are quickly
+  /// made when they are first touched.
+  static Expected<PageMemory> allocate(uint64_t bytes, uint64_t small = 0);
 
   std::byte *data() const { return begin; }
   uint64_t size() const { return bytes; }

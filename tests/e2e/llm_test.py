@@ -116,6 +116,19 @@ class LlmTest(unittest.TestCase):
         self.assertEqual(answer["finish_reason"], "context")
         self.assertEqual(answer["generated_tokens"], 4)  # three with room, one without
 
+    def test_memory_is_taken_as_the_sequence_grows(self):
+        """What is touched for four tokens is what the first one waits for: it does not grow with the
+        context, whose caches would be 377 MB here, and begin with 126 MB of huge pages."""
+
+        def peak(context):
+            answer = self.run_json("llm-inference", "--random-weights", "smollm2", "-c", context,
+                                   "--prompt-ids", 1, 2, 3, 4, "-n", 1, *GREEDY)  # fmt: skip
+            return answer["memory"]["peak_rss_bytes"], answer["memory"]["kv_cache_bytes"]
+
+        (small, _), (large, caches) = peak(64), peak(8192)
+        self.assertGreater(caches, 300e6)
+        self.assertLess(large - small, 32e6)
+
     def test_stop_string(self):
         text = self.infer(*GREEDY)["text"]
         stop = text[3:5]

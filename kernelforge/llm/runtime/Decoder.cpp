@@ -171,10 +171,15 @@ Status Decoder::Implementation::compile() {
 
 Status Decoder::Implementation::bindBuffers() {
   const ModelDescription &d = description();
+  // A cache's memory is taken as the sequence grows. Were all on huge pages from the start, the
+  // first token would wait for one of each; so they begin with small ones, and reach their first
+  // huge one at different lengths.
+  const auto count = static_cast<uint64_t>(2 * d.layers);
   for (int64_t layer = 0; layer < d.layers; ++layer)
     for (const char *kind : {"k", "v"}) {
-      KF_TRY(PageMemory cache, PageMemory::allocate(static_cast<uint64_t>(memory.kvCacheBytes) /
-                                                    static_cast<uint64_t>(2 * d.layers)));
+      const uint64_t small = PageMemory::hugePage * (caches.size() + 1) / (count + 1);
+      KF_TRY(PageMemory cache,
+             PageMemory::allocate(static_cast<uint64_t>(memory.kvCacheBytes) / count, small));
       session->bind(fmt::format("cache.{}.{}", layer, kind), cache.data());
       caches.push_back(std::move(cache));
     }

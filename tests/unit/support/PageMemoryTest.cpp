@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <vector>
 
 using namespace kernelforge;
 
@@ -16,6 +18,28 @@ TEST(PageMemory, IsZeroedAlignedAndWritable) {
     EXPECT_EQ(address % (bytes >= (2u << 20) ? 2u << 20 : 4096u), 0u);
     auto all = memory->span();
     EXPECT_TRUE(std::all_of(all.begin(), all.end(), [](std::byte b) { return b == std::byte(0); }));
+    std::fill(all.begin(), all.end(), std::byte(0xff));
+  }
+}
+
+TEST(PageMemory, BeginsWithSmallPagesWhereAsked) {
+  constexpr uint64_t huge = PageMemory::hugePage, page = 4096;
+  for (uint64_t small : {uint64_t(1), 5 * page, 100 * page + 7, huge - page}) {
+    auto memory = PageMemory::allocate(3 * huge, small);
+    ASSERT_TRUE(memory);
+    std::byte *data = memory->data();
+    const uint64_t before = (small + page - 1) / page * page;
+    EXPECT_EQ((reinterpret_cast<uintptr_t>(data) + before) % huge, 0u);
+    // What is touched first brings no more with it than the part on small pages.
+    *data = std::byte(1);
+    std::vector<unsigned char> resident(3 * huge / page);
+    ASSERT_EQ(::mincore(data, 3 * huge, resident.data()), 0);
+    for (uint64_t i = before / page; i < resident.size(); ++i)
+      ASSERT_EQ(resident[i] & 1, 0) << "page " << i << " of " << small << " bytes";
+    EXPECT_EQ(resident[0] & 1, 1);
+    auto all = memory->span();
+    EXPECT_TRUE(
+        std::all_of(all.begin() + 1, all.end(), [](std::byte b) { return b == std::byte(0); }));
     std::fill(all.begin(), all.end(), std::byte(0xff));
   }
 }

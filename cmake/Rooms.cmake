@@ -24,7 +24,7 @@ function(kf_add_room name)
 endfunction()
 
 # kf_add_unit_test(ROOM [MLIR] [OPTIMISED] [DEPENDS libraries...]): one GoogleTest program of
-# every *Test.cpp in tests/unit/ROOM.
+# every *Test.cpp in tests/unit/ROOM, with the main() of tests/unit/main.
 #   OPTIMISED  optimised in a release build, too: what a test shares with the room (the templates
 #              of JSON) is linked from the test, and makes the room slow where it is not
 function(kf_add_unit_test room)
@@ -35,7 +35,7 @@ function(kf_add_unit_test room)
   endif()
   add_executable(${room}-test ${sources})
   target_link_libraries(${room}-test PRIVATE kf_${room} ${TEST_DEPENDS} kf_warnings
-                        GTest::gtest GTest::gmock GTest::gtest_main)
+                        kf_test_main GTest::gtest GTest::gmock)
   target_compile_definitions(${room}-test PRIVATE
     KERNELFORGE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
   set(header text)

@@ -70,7 +70,8 @@ Status refuseUnsupported(const Reader &reader, int64_t context) {
   for (std::string_view name : {"attention.clamp_kqv", "attention.max_alibi_bias", "logit_scale",
                                 "embedding_scale", "residual_scale"}) {
     KF_TRY(double value, reader.numberOr(name, -1e30, 1e30, 0));
-    if (value != 0)
+    const bool isNeutral = value == 0 || (value == 1 && name.ends_with("_scale"));
+    if (!isNeutral)
       return metadata.error(keyOf(name), fmt::format("is {}, which is not supported", value));
   }
   return {};
@@ -141,11 +142,17 @@ Expected<int64_t> readVocabSize(const GgufModel &model) {
   return rows;
 }
 
-/// A special id: absent, or below the number of tokens.
+/// A special id: nothing where it is absent or means none, else below the number of tokens.
 Expected<std::optional<TokenId>> readTokenId(const GgufMetadata &metadata, std::string_view name,
                                              size_t tokens) {
-  KF_TRY(auto id, metadata.integer(fmt::format("tokenizer.ggml.{}_token_id", name), 0,
-                                   static_cast<int64_t>(tokens) - 1));
+  const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
+  if (const GgufEntry *entry = metadata.find(key)) {
+    const auto *u = std::get_if<uint64_t>(&entry->value);
+    const auto *i = std::get_if<int64_t>(&entry->value);
+    if ((u && meansNoToken(static_cast<int64_t>(*u))) || (i && meansNoToken(*i)))
+      return std::nullopt;
+  }
+  KF_TRY(auto id, metadata.integer(key, 0, static_cast<int64_t>(tokens) - 1));
   return id ? std::optional(static_cast<TokenId>(*id)) : std::nullopt;
 }
 
@@ -153,8 +160,6 @@ Expected<SpecialTokens> readSpecialTokens(const GgufMetadata &metadata, size_t t
   SpecialTokens special;
   KF_TRY(special.bos, readTokenId(metadata, "bos", tokens));
   KF_TRY(special.eos, readTokenId(metadata, "eos", tokens));
-  KF_TRY(special.unknown, readTokenId(metadata, "unknown", tokens));
-  KF_TRY(special.padding, readTokenId(metadata, "padding", tokens));
   KF_TRY(auto endOfTurn, readTokenId(metadata, "eot", tokens));
   KF_TRY(auto endOfMessage, readTokenId(metadata, "eom", tokens));
   for (auto id : {special.eos, endOfTurn, endOfMessage})
@@ -162,14 +167,6 @@ Expected<SpecialTokens> readSpecialTokens(const GgufMetadata &metadata, size_t t
                   special.endOfGeneration.end())
       special.endOfGeneration.push_back(*id);
   return special;
-}
-
-/// An array that has one element for each token.
-Status checkLength(const GgufMetadata &metadata, std::string_view key, size_t length,
-                   size_t tokens) {
-  if (length != tokens)
-    return metadata.error(key, fmt::format("has {} elements, there are {} tokens", length, tokens));
-  return {};
 }
 
 } // namespace
@@ -233,13 +230,16 @@ Expected<std::optional<TokenizerData>> tokenizerFromGguf(const GgufMetadata &met
   TokenizerData data;
   data.where = where;
   KF_TRY(auto model, metadata.string("tokenizer.ggml.model", maxNameBytes));
-  KF_TRY(auto tokens, metadata.strings("tokenizer.ggml.tokens", TokenizerData::maxTokenBytes));
-  if (!model && !tokens)
+  if (model ? *model == "no_vocab" || *model == "none" : !metadata.find("tokenizer.ggml.tokens"))
     return std::nullopt;
-  if (!model || !tokens || tokens->empty())
-    return metadata.error(model ? "tokenizer.ggml.tokens" : "tokenizer.ggml.model",
-                          tokens && tokens->empty() ? "is empty" : "is missing");
+  if (!model)
+    return metadata.error("tokenizer.ggml.model", "is missing");
   data.model = *model;
+  if (!data.isByteLevel())
+    return data; // refused by its name where a tokenizer is needed: nothing else of it matters
+  KF_TRY(auto tokens, metadata.strings("tokenizer.ggml.tokens", TokenizerData::maxTokenBytes));
+  if (!tokens || tokens->empty())
+    return metadata.error("tokenizer.ggml.tokens", tokens ? "is empty" : "is missing");
   data.tokens = std::move(*tokens);
   const size_t count = data.tokens.size();
   if (count > static_cast<size_t>(modelLimits::vocabulary))
@@ -249,15 +249,13 @@ Expected<std::optional<TokenizerData>> tokenizerFromGguf(const GgufMetadata &met
   KF_TRY(auto pre, metadata.string("tokenizer.ggml.pre", maxNameBytes));
   data.pre = pre.value_or("");
 
-  KF_TRY(auto scores, metadata.numbers("tokenizer.ggml.scores"));
-  if (scores) {
-    KF_CHECK(checkLength(metadata, "tokenizer.ggml.scores", scores->size(), count));
-    data.scores.assign(scores->begin(), scores->end());
-  }
   data.types.assign(count, TokenType::Normal);
-  KF_TRY(auto types, metadata.integers("tokenizer.ggml.token_type", 1, 6));
+  constexpr std::string_view typeKey = "tokenizer.ggml.token_type";
+  KF_TRY(auto types, metadata.integers(typeKey, 1, 6));
   if (types) {
-    KF_CHECK(checkLength(metadata, "tokenizer.ggml.token_type", types->size(), count));
+    if (types->size() != count)
+      return metadata.error(
+          typeKey, fmt::format("has {} elements, there are {} tokens", types->size(), count));
     std::transform(types->begin(), types->end(), data.types.begin(),
                    [](int64_t type) { return static_cast<TokenType>(type); });
   }
@@ -265,14 +263,12 @@ Expected<std::optional<TokenizerData>> tokenizerFromGguf(const GgufMetadata &met
   data.merges = std::move(merges).value_or(std::vector<std::string>{});
 
   KF_TRY(data.special, readSpecialTokens(metadata, count));
-  const bool sentencePiece = data.model == "llama"; // adds both unless a file says otherwise
   KF_TRY(auto addBos, metadata.boolean("tokenizer.ggml.add_bos_token"));
-  data.addBos = addBos.value_or(sentencePiece);
-  KF_TRY(auto addSpace, metadata.boolean("tokenizer.ggml.add_space_prefix"));
-  data.addSpacePrefix = addSpace.value_or(sentencePiece);
+  data.addBos = addBos.value_or(false);
+  constexpr std::string_view bosKey = "tokenizer.ggml.bos_token_id";
   if (data.addBos && !data.special.bos)
-    return metadata.error("tokenizer.ggml.bos_token_id",
-                          "is missing, but a BOS token must be added");
+    return metadata.error(bosKey, fmt::format("{}, but add_bos_token asks for it",
+                                              metadata.find(bosKey) ? "means none" : "is missing"));
   return data;
 }
 

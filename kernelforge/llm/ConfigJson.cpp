@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <fmt/format.h>
 
 namespace kernelforge {
@@ -17,22 +18,46 @@ struct Family {
   std::string_view className, modelType;
   int64_t context;
   int64_t kvHeads; ///< 0: as many as heads
-  int64_t window;  ///< 0: none
+  int64_t window;  ///< of attention; 0: the family has none
 };
 constexpr std::array<Family, 2> families = {{
     {"LlamaForCausalLM", "llama", 2048, 0, 0},
     {"MistralForCausalLM", "mistral", 131072, 8, 4096},
 }};
 
-/// By `architectures`, or by `model_type` where there is no such field.
+/// An integer, which other languages' writers make a float of ("4096.0").
+Expected<int64_t> asWhole(const JsonView &view, int64_t low, int64_t high) {
+  constexpr double exact = 1LL << 53;
+  const Json &json = view.value();
+  if (json.is_number_float()) {
+    const auto value = json.get<double>();
+    if (std::abs(value) <= exact && std::trunc(value) == value && value >= low && value <= high)
+      return static_cast<int64_t>(value);
+  }
+  return view.asInteger(low, high);
+}
+
+Expected<int64_t> whole(const JsonView &root, std::string_view field, int64_t low, int64_t high) {
+  KF_TRY(JsonView view, root.at(field));
+  return asWhole(view, low, high);
+}
+
+Expected<int64_t> wholeOr(const JsonView &root, std::string_view field, int64_t low, int64_t high,
+                          int64_t fallback) {
+  return root.has(field) ? whole(root, field, low, high) : fallback;
+}
+
+/// By `architectures`, or by `model_type` where that names none.
 Expected<Family> readFamily(const JsonView &root) {
-  const bool byClass = root.has("architectures");
+  std::vector<JsonView> names;
+  if (root.has("architectures")) {
+    KF_TRY(names, root.array("architectures", 16));
+  }
+  const bool byClass = !names.empty();
   const std::string field = byClass ? "architectures" : "model_type";
   KF_TRY(JsonView view, root.at(field));
-  std::vector<JsonView> names{view};
-  if (byClass) {
-    KF_TRY(names, view.elements(16));
-  }
+  if (!byClass)
+    names.push_back(view);
   std::string shown;
   for (const JsonView &name : names) {
     KF_TRY(std::string text, name.asString(maxNameBytes));
@@ -111,11 +136,11 @@ Expected<RopeDescription> readRope(const JsonView &root, int64_t headDim, int64_
   return rope;
 }
 
-Expected<std::optional<TokenId>> readTokenId(const JsonView &root, std::string_view field,
-                                             int64_t vocabulary) {
-  if (!root.has(field))
+/// A special id: nothing where it means none.
+Expected<std::optional<TokenId>> asTokenId(const JsonView &view, int64_t vocabulary) {
+  if (view.value().is_null() || (view.isInteger() && meansNoToken(view.value().get<int64_t>())))
     return std::nullopt;
-  KF_TRY(int64_t id, root.integer(field, 0, vocabulary - 1));
+  KF_TRY(int64_t id, asWhole(view, 0, vocabulary - 1));
   return static_cast<TokenId>(id);
 }
 
@@ -129,25 +154,24 @@ Status addEndOfGeneration(const JsonView &root, int64_t vocabulary, SpecialToken
     KF_TRY(ids, view.elements(64));
   }
   for (const JsonView &element : ids) {
-    KF_TRY(int64_t value, element.asInteger(0, vocabulary - 1));
-    const auto id = static_cast<TokenId>(value);
+    KF_TRY(auto id, asTokenId(element, vocabulary));
+    if (!id)
+      continue;
     if (!special.eos)
       special.eos = id;
-    if (std::find(special.endOfGeneration.begin(), special.endOfGeneration.end(), id) ==
+    if (std::find(special.endOfGeneration.begin(), special.endOfGeneration.end(), *id) ==
         special.endOfGeneration.end())
-      special.endOfGeneration.push_back(id);
+      special.endOfGeneration.push_back(*id);
   }
   return {};
 }
 
 Expected<SpecialTokens> readSpecialTokens(const JsonView &root, int64_t vocabulary) {
   SpecialTokens special;
-  KF_TRY(special.bos, readTokenId(root, "bos_token_id", vocabulary));
-  KF_TRY(special.unknown, readTokenId(root, "unk_token_id", vocabulary));
-  // Old Llama checkpoints write -1 for "none".
-  KF_TRY(int64_t padding, root.integerOr("pad_token_id", -1, vocabulary - 1, -1));
-  if (padding >= 0)
-    special.padding = static_cast<TokenId>(padding);
+  if (root.has("bos_token_id")) {
+    KF_TRY(JsonView bos, root.at("bos_token_id"));
+    KF_TRY(special.bos, asTokenId(bos, vocabulary));
+  }
   KF_CHECK(addEndOfGeneration(root, vocabulary, special));
   return special;
 }
@@ -160,9 +184,11 @@ Status refuseUnsupported(const JsonView &root, const Family &family, int64_t con
     return view.error(fmt::format("quantization \"{}\" is not supported", method),
                       "use the unquantized checkpoint or a GGUF file");
   }
+  if (!family.window) // it has none, whatever the field says
+    return {};
   const bool isStated = root.value().contains("sliding_window");
   KF_TRY(int64_t window,
-         root.integerOr("sliding_window", 0, modelLimits::context, isStated ? 0 : family.window));
+         wholeOr(root, "sliding_window", 0, modelLimits::context, isStated ? 0 : family.window));
   if (window != 0 && window < context)
     return root.error(fmt::format("a sliding window of {} positions is not supported for {}",
                                   window, family.className));
@@ -177,21 +203,21 @@ Expected<ModelConfig> configFromJson(const JsonDocument &document) {
   KF_TRY(Family family, readFamily(root));
   ModelConfig config;
   ModelDescription &d = config.description;
-  KF_TRY(d.layers, root.integer("num_hidden_layers", 1, limits::layers));
-  KF_TRY(d.modelDim, root.integer("hidden_size", 1, limits::modelDim));
-  KF_TRY(d.heads, root.integer("num_attention_heads", 1, limits::heads));
-  KF_TRY(d.kvHeads, root.integerOr("num_key_value_heads", 1, limits::heads,
-                                   family.kvHeads ? family.kvHeads : d.heads));
+  KF_TRY(d.layers, whole(root, "num_hidden_layers", 1, limits::layers));
+  KF_TRY(d.modelDim, whole(root, "hidden_size", 1, limits::modelDim));
+  KF_TRY(d.heads, whole(root, "num_attention_heads", 1, limits::heads));
+  KF_TRY(d.kvHeads, wholeOr(root, "num_key_value_heads", 1, limits::heads,
+                            family.kvHeads ? family.kvHeads : d.heads));
   if (!root.has("head_dim") && d.modelDim % d.heads != 0)
     return root.error(fmt::format("hidden_size {} is no multiple of num_attention_heads {}",
                                   d.modelDim, d.heads));
-  KF_TRY(d.headDim, root.integerOr("head_dim", 1, limits::headDim, d.modelDim / d.heads));
+  KF_TRY(d.headDim, wholeOr(root, "head_dim", 1, limits::headDim, d.modelDim / d.heads));
   if (d.headDim > limits::headDim)
     return root.error(fmt::format("the head dimension {} is above {}", d.headDim, limits::headDim));
-  KF_TRY(d.ffnDim, root.integer("intermediate_size", 1, limits::ffnDim));
-  KF_TRY(d.vocabSize, root.integer("vocab_size", 1, limits::vocabulary));
+  KF_TRY(d.ffnDim, whole(root, "intermediate_size", 1, limits::ffnDim));
+  KF_TRY(d.vocabSize, whole(root, "vocab_size", 1, limits::vocabulary));
   KF_TRY(d.contextLength,
-         root.integerOr("max_position_embeddings", 1, limits::context, family.context));
+         wholeOr(root, "max_position_embeddings", 1, limits::context, family.context));
   KF_TRY(d.normEpsilon, root.numberOr("rms_norm_eps", 1e-20, 1, 1e-6));
   KF_TRY(d.activation, readActivation(root));
   KF_TRY(d.rope, readRope(root, d.headDim, d.contextLength));

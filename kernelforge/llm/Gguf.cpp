@@ -108,6 +108,17 @@ std::optional<int64_t> integerWithin(const Scalar &value, int64_t low, int64_t h
   return result >= low && result <= high ? std::optional(result) : std::nullopt;
 }
 
+/// A number of any type; integers beyond 2^53 are rounded.
+std::optional<double> numberOf(const Scalar &value) {
+  if (auto *d = std::get_if<double>(&value))
+    return *d;
+  if (auto *u = std::get_if<uint64_t>(&value))
+    return static_cast<double>(*u);
+  if (auto *i = std::get_if<int64_t>(&value))
+    return static_cast<double>(*i);
+  return std::nullopt;
+}
+
 std::string show(const GgufEntry &entry) {
   if (auto *u = std::get_if<uint64_t>(&entry.value))
     return fmt::format("{}", *u);
@@ -396,11 +407,11 @@ Expected<std::optional<double>> GgufMetadata::number(std::string_view key, doubl
   const GgufEntry *entry = find(key);
   if (!entry)
     return std::nullopt;
-  const auto *value = std::get_if<double>(&entry->value);
+  const std::optional<double> value = numberOf(entry->value);
   if (!value || !(*value >= low && *value <= high)) // NaN fails the comparison
-    return error(key, fmt::format("is {}, must be a floating-point number from {} to {}",
-                                  show(*entry), low, high));
-  return *value;
+    return error(key,
+                 fmt::format("is {}, must be a number from {} to {}", show(*entry), low, high));
+  return value;
 }
 
 Expected<std::optional<bool>> GgufMetadata::boolean(std::string_view key) const {
@@ -472,26 +483,6 @@ GgufMetadata::integers(std::string_view key, int64_t low, int64_t high) const {
     if (!value)
       return error(key, fmt::format("element {} must be an integer from {} to {}", i, low, high));
     values.push_back(*value);
-  }
-  return values;
-}
-
-Expected<std::optional<std::vector<double>>> GgufMetadata::numbers(std::string_view key) const {
-  const GgufEntry *entry = find(key);
-  if (!entry)
-    return std::nullopt;
-  const auto *array = std::get_if<GgufArray>(&entry->value);
-  const auto type = array ? array->elementType : entry->type;
-  if (!array || (type != GgufType::F32 && type != GgufType::F64))
-    return error(key,
-                 fmt::format("is {}, must be an array of floating-point numbers", show(*entry)));
-  std::vector<double> values;
-  values.reserve(array->count);
-  for (uint64_t i = 0; i < array->count; ++i) {
-    values.push_back(
-        std::get<double>(loadScalar(type, array->bytes.data() + i * scalarBytes(type))));
-    if (!std::isfinite(values.back()))
-      return error(key, fmt::format("element {} is not a finite number", i));
   }
   return values;
 }

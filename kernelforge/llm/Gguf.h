@@ -42,8 +42,9 @@ struct GgufEntry {
 };
 
 /// The metadata of a file, read by type: a value of another type than the one asked for is an
-/// error, an absent key is an empty optional. Integers of any width serve an integer getter. Limits
-/// are inclusive. Errors are Unusable and name file, key, value and limit.
+/// error, an absent key is an empty optional. Integers of any width serve an integer getter, and
+/// all numbers one of numbers. Limits are inclusive. Errors are Unusable and name file, key, value
+/// and limit.
 class GgufMetadata {
 public:
   GgufMetadata() = default;
@@ -62,8 +63,6 @@ public:
                                                             uint64_t maxBytes) const;
   Expected<std::optional<std::vector<int64_t>>> integers(std::string_view key, int64_t low,
                                                          int64_t high) const;
-  /// Finite values of an f32 or f64 array.
-  Expected<std::optional<std::vector<double>>> numbers(std::string_view key) const;
 
   /// An error about a key: "model file is not usable (FILE, key KEY): why".
   tl::unexpected<Error> error(std::string_view key, std::string why, std::string hint = "") const;

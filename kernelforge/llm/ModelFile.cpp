@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <fmt/format.h>
+#include <fstream>
 
 namespace kernelforge {
 
@@ -37,7 +38,8 @@ Expected<ModelFile> openGgufModel(const std::string &path) {
   KF_TRY(model.weights, bindWeights(model.description, gguf.tensors, WeightNaming::Gguf, path));
   KF_TRY(model.tokenizer.data, tokenizerFromGguf(gguf.metadata, path));
   if (const auto &data = model.tokenizer.data) {
-    if (static_cast<int64_t>(data->tokens.size()) != model.description.vocabSize)
+    if (data->isByteLevel() &&
+        static_cast<int64_t>(data->tokens.size()) != model.description.vocabSize)
       return gguf.metadata.error("tokenizer.ggml.tokens",
                                  fmt::format("has {} elements, the embedding has {} rows",
                                              data->tokens.size(), model.description.vocabSize));
@@ -67,6 +69,16 @@ Expected<std::string> readChatTemplate(const JsonView &root) {
   return std::string();
 }
 
+/// What a tokenizer.model is: the name of a kind that is refused where a tokenizer is needed.
+TokenizerData namedOnly(const fs::path &path) {
+  // SentencePiece's message begins with a field of pieces; others by that name are lines of text.
+  const bool isMessage = std::ifstream(path, std::ios::binary).get() == '\n';
+  TokenizerData data;
+  data.where = path.string();
+  data.model = isMessage ? "llama" : "tiktoken";
+  return data;
+}
+
 /// What the files beside config.json add: all of them may be absent.
 Status readSideFiles(const fs::path &folder, ModelConfig &config, ModelFile &model) {
   if (const fs::path path = folder / "generation_config.json"; isFile(path)) {
@@ -89,6 +101,8 @@ Status readSideFiles(const fs::path &folder, ModelConfig &config, ModelFile &mod
   }
   if (const fs::path path = folder / "tokenizer.json"; isFile(path))
     model.tokenizer.jsonPath = path.string();
+  else if (const fs::path other = folder / "tokenizer.model"; isFile(other))
+    model.tokenizer.data = namedOnly(other);
   return {};
 }
 

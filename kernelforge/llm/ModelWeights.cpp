@@ -1,6 +1,7 @@
 #include "kernelforge/llm/ModelWeights.h"
 
 #include <array>
+#include <cmath>
 #include <fmt/format.h>
 #include <unordered_set>
 
@@ -64,15 +65,15 @@ Expected<Weight> bindWeight(const WeightSpec &spec, const StoredTensor &tensor,
     return unusable(std::string(modelFileError), fmt::format("{}, tensor {}", where, tensor.name),
                     std::move(why), std::move(hint));
   };
-  if (tensor.shape != spec.shape)
-    return error(fmt::format("has shape {}, the model needs {}", printShape(tensor.shape),
-                             printShape(spec.shape)));
   const bool usable = tensor.type && *tensor.type != ElementType::I32 &&
                       (spec.isMatrix() || !info(*tensor.type).isQuantized());
   if (!usable)
     return error(fmt::format("type {} is not supported for a {}", tensor.typeName,
                              spec.isMatrix() ? "weight matrix" : "norm or bias"),
                  "supported are " + supportedTypes(spec.isMatrix()));
+  if (tensor.shape != spec.shape) // after the type: packed types have shapes of their own
+    return error(fmt::format("has shape {}, the model needs {}", printShape(tensor.shape),
+                             printShape(spec.shape)));
   return Weight{spec.name, *tensor.type, spec.shape, tensor.bytes};
 }
 
@@ -143,6 +144,26 @@ Expected<NamedList<Weight>> bindWeights(const ModelDescription &description,
       return unusable(std::string(modelFileError), fmt::format("{}, tensor {}", where, tensor.name),
                       "has no place in a model of this configuration");
   return weights;
+}
+
+std::string describeNonFinite(const NamedList<Weight> &weights, WeightNaming naming) {
+  std::vector<float> values;
+  for (const Weight &weight : weights) {
+    values.resize(static_cast<size_t>(weight.shape.back()));
+    const uint64_t stride = *rowBytes(weight.type, values.size()); // checked when it was bound
+    const int64_t rows = weight.shape.size() == 1 ? 1 : weight.shape.front();
+    for (int64_t row = 0; row < rows; ++row) {
+      dequantizeRow(weight.type, weight.bytes.data() + static_cast<uint64_t>(row) * stride,
+                    values.size(), values.data());
+      for (float value : values)
+        if (!std::isfinite(value))
+          return fmt::format("{} has {} in row {}",
+                             naming == WeightNaming::Gguf ? weight.name
+                                                          : huggingFaceName(weight.name),
+                             std::isnan(value) ? std::fabs(value) : value, row); // NaN has a sign
+    }
+  }
+  return "";
 }
 
 } // namespace kernelforge

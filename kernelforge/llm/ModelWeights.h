@@ -33,4 +33,9 @@ Expected<NamedList<Weight>> bindWeights(const ModelDescription &description,
                                         const NamedList<StoredTensor> &tensors, WeightNaming naming,
                                         const std::string &where);
 
+/// The first element of the weights that is no finite number, as "NAME has nan in row 3" (a row of
+/// a vector is all of it), under the name that its file has; empty where there is none. Reads all
+/// weights.
+std::string describeNonFinite(const NamedList<Weight> &weights, WeightNaming naming);
+
 } // namespace kernelforge

@@ -214,10 +214,11 @@ Expected<SafetensorsModel> openSafetensorsIndex(const std::string &path) {
 
   if (root.has("metadata")) {
     KF_TRY(JsonView metadata, root.object("metadata"));
-    KF_TRY(double stated, metadata.numberOr("total_size", 0, 1e19, 0)); // some writers use floats
-    if (metadata.has("total_size") && stated != static_cast<double>(totalBytes))
-      model.warnings.push_back(fmt::format("{}: total_size is {:.0f}, the tensors have {} bytes",
-                                           path, stated, totalBytes));
+    // Only compared, so that whatever it is does no harm; some writers use floats.
+    const Json stated = metadata.has("total_size") ? metadata.value()["total_size"] : Json();
+    if (!stated.is_null() && stated != Json(totalBytes))
+      model.warnings.push_back(fmt::format("{}: total_size is {}, the tensors have {} bytes", path,
+                                           stated.dump(), totalBytes));
   }
   return model;
 }

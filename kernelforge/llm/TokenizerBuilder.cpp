@@ -33,11 +33,11 @@ tl::unexpected<Error> TokenizerBuilder::error(std::string why, std::string hint)
 }
 
 Status TokenizerBuilder::checkShape() const {
-  if (data.model != "gpt2")
-    return error(fmt::format("tokenizer model \"{}\" is not supported", data.model),
-                 "only byte-level BPE (gpt2) is");
-  if (data.addSpacePrefix)
-    return error("it adds a space in front of a text, which is not supported");
+  if (data.model == "llama" || data.model == "t5")
+    return error(fmt::format("{} (tokenizer model \"{}\")", noSentencePiece, data.model),
+                 onlyByteLevel);
+  if (!data.isByteLevel())
+    return error(fmt::format("tokenizer model \"{}\" is not supported", data.model), onlyByteLevel);
   size_t count = data.tokens.size();
   if (count == 0)
     return error("its vocabulary is empty");
@@ -45,8 +45,6 @@ Status TokenizerBuilder::checkShape() const {
     return error(fmt::format("its vocabulary has {} tokens", count));
   if (data.types.size() != count)
     return error(fmt::format("{} tokens but {} token types", count, data.types.size()));
-  if (!data.scores.empty() && data.scores.size() != count)
-    return error(fmt::format("{} tokens but {} scores", count, data.scores.size()));
   size_t total = 0;
   for (size_t i = 0; i < count; ++i) {
     const std::string &text = data.tokens[i];
@@ -72,8 +70,6 @@ Status TokenizerBuilder::checkSpecial() const {
   };
   KF_CHECK(check("BOS", data.special.bos));
   KF_CHECK(check("EOS", data.special.eos));
-  KF_CHECK(check("unknown", data.special.unknown));
-  KF_CHECK(check("padding", data.special.padding));
   for (TokenId id : data.special.endOfGeneration)
     KF_CHECK(check("end-of-generation", id));
   return {};
@@ -153,8 +149,8 @@ void TokenizerBuilder::findEndOfTurn() {
 }
 
 Expected<Tokenizer> TokenizerBuilder::build() {
-  KF_TRY(out.pre, preTokenizerByName(data.pre, data.where));
   KF_CHECK(checkShape());
+  KF_TRY(out.pre, preTokenizerByName(data.pre, data.where));
   KF_CHECK(checkSpecial());
   KF_CHECK(addTokens());
   KF_CHECK(addMerges());

@@ -22,34 +22,39 @@ enum class TokenType : uint8_t {
   Byte = 6 ///< stands for one byte, written <0xNN>
 };
 
+/// Whether an id in a file says that there is no such token: -1, or what that is without a sign.
+inline bool meansNoToken(int64_t id) { return id == -1 || id == UINT32_MAX; }
+
 /// Token ids with a meaning. Every id that is set was checked by the loader to be at least 0 and
-/// below the vocabulary's size.
+/// below the vocabulary's size. Ids that nothing uses (padding, unknown, mask) are not read.
 struct SpecialTokens {
   std::optional<TokenId> bos;
   std::optional<TokenId> eos;
-  std::optional<TokenId> unknown;
-  std::optional<TokenId> padding;
   /// Ids that end a generation: eos and its siblings (config.json may list several), no duplicates.
   std::vector<TokenId> endOfGeneration;
 };
 
-/// The vocabulary of a GGUF file, or of a tokenizer.json after it has been read. `tokens`, `scores`
-/// and `types` are indexed by id and have the same length, except that `scores` is empty where the
-/// model has none (byte-level BPE). Token texts are as stored: byte-mapped for gpt2, with U+2581
-/// for llama; valid UTF-8, each at most maxTokenBytes long.
+/// Why a tokenizer that was made by SentencePiece is refused, and what is not.
+inline constexpr const char *noSentencePiece = "SentencePiece is not supported yet";
+inline constexpr const char *onlyByteLevel = "only byte-level BPE is";
+
+/// The vocabulary of a GGUF file, or of a tokenizer.json after it has been read. `tokens` and
+/// `types` are indexed by id and have the same length. Token texts are as stored: byte-mapped,
+/// valid UTF-8, each at most maxTokenBytes long. Of a model other than "gpt2" there is only the
+/// name.
 struct TokenizerData {
   std::string where; ///< file the data came from, for messages
   std::string model; ///< "gpt2": byte-level BPE; "llama": SentencePiece; other names are possible
   std::string pre;   ///< name of the pre-tokenizer ("smollm", "gpt-2", ...); empty: not stated
   std::vector<std::string> tokens;
-  std::vector<float> scores;
   std::vector<TokenType> types;
   std::vector<std::string> merges; ///< "left right", in order of rank; not checked against tokens
   SpecialTokens special;
   bool addBos = false;
-  bool addSpacePrefix = false;
 
   static constexpr size_t maxTokenBytes = 65536;
+
+  bool isByteLevel() const { return model == "gpt2"; }
 };
 
 /// Where a model's tokenizer comes from: exactly one of the two is set, or none where the model

@@ -1,8 +1,10 @@
 // Tokenizer::fromJson and load: what a tokenizer.json says, checked field by field.
 
+#include "kernelforge/llm/ByteAlphabet.h"
 #include "kernelforge/llm/TokenizerBuilder.h"
 #include "kernelforge/support/Json.h"
 #include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/Utf8.h"
 
 #include <fmt/format.h>
 
@@ -33,7 +35,7 @@ public:
       if (data.types[id] == TokenType::Unused)
         data.tokens[id].clear();
     if (root.has("normalizer"))
-      return refuse(root, "normalizer");
+      KF_CHECK(checkNormalizer(root));
     KF_CHECK(readPreTokenizer(root));
     if (root.has("decoder")) {
       KF_TRY(std::string type, typeOf(root, "decoder"));
@@ -76,25 +78,46 @@ private:
     return {};
   }
 
+  /// What is done with bytes that have no token matters only where a text can have such.
+  static Status checkBytes(const JsonView &model, const JsonView &vocabulary) {
+    for (int byte = 0; byte < 256; ++byte) {
+      if (byte == 0xC0 || byte == 0xC1 || byte >= 0xF5)
+        continue; // not in UTF-8
+      std::string text;
+      appendUtf8(text, byteCharacter(static_cast<uint8_t>(byte)));
+      if (vocabulary.has(text))
+        continue;
+      KF_TRY(bool fallback, model.booleanOr("byte_fallback", false));
+      if (fallback || vocabulary.has("\u2581")) // its space
+        return model.error(noSentencePiece, onlyByteLevel);
+      if (model.has("unk_token"))
+        return model.error(
+            fmt::format("byte 0x{:02X} has no token, and unk_token is not supported", byte));
+      return {};
+    }
+    return {};
+  }
+
   Status readModel(const JsonView &model) {
     KF_TRY(std::string type, model.stringOr("type", maxNameBytes, "BPE"));
+    if (type == "Unigram")
+      return model.error(fmt::format("{} (model {})", noSentencePiece, type), onlyByteLevel);
     if (type != "BPE")
-      return model.error(fmt::format("model {} is not supported", type), "BPE is");
-    for (std::string_view name : {"fuse_unk", "byte_fallback", "ignore_merges"}) {
-      KF_TRY(bool on, model.booleanOr(name, false));
-      if (on && name != "fuse_unk")
-        return model.error(fmt::format("{} is not supported", name));
-    }
+      return model.error(fmt::format("model {} is not supported", type), onlyByteLevel);
+    KF_TRY(JsonView vocabulary, model.object("vocab"));
+    KF_CHECK(checkBytes(model, vocabulary));
+    KF_TRY(bool ignoreMerges, model.booleanOr("ignore_merges", false));
+    if (ignoreMerges)
+      return model.error("ignore_merges is not supported");
     for (std::string_view name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       KF_TRY(std::string text, model.stringOr(name, TokenizerData::maxTokenBytes, ""));
       if (!text.empty())
         return model.error(fmt::format("{} is not supported", name));
     }
-    for (std::string_view name : {"dropout", "unk_token"})
-      if (model.has(name))
-        return model.error(fmt::format("{} is not supported", name));
+    KF_TRY(double dropout, model.numberOr("dropout", 0, 1, 0));
+    if (dropout != 0)
+      return model.error(fmt::format("a dropout of {} is not supported", dropout));
 
-    KF_TRY(JsonView vocabulary, model.object("vocab"));
     KF_TRY(auto entries, vocabulary.members());
     for (auto &[text, view] : entries) {
       KF_TRY(int64_t id, view.asInteger(0, maxTokens - 1));
@@ -142,6 +165,15 @@ private:
         late.insert(static_cast<TokenId>(id));
     }
     return {};
+  }
+
+  /// Only a normalizer of no steps does nothing.
+  static Status checkNormalizer(const JsonView &root) {
+    KF_TRY(JsonView normalizer, root.object("normalizer"));
+    if (!normalizer.has("normalizers"))
+      return refuse(root, "normalizer");
+    KF_TRY(auto steps, normalizer.array("normalizers", 16));
+    return steps.empty() ? Status() : refuse(root, "normalizer");
   }
 
   Status readPreTokenizer(const JsonView &root) {
@@ -248,8 +280,6 @@ Expected<Tokenizer> Tokenizer::load(const TokenizerSource &source) {
   };
   override(data.special.bos, source.special.bos);
   override(data.special.eos, source.special.eos);
-  override(data.special.unknown, source.special.unknown);
-  override(data.special.padding, source.special.padding);
   data.special.endOfGeneration = source.special.endOfGeneration;
   data.addBos = source.addBos.value_or(data.addBos);
   if (source.vocabSize > 0 && static_cast<int64_t>(data.tokens.size()) > source.vocabSize)

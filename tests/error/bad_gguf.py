@@ -338,8 +338,8 @@ case("epsilon of NaN", "rms_epsilon.*is nan")(
     value("llama.attention.layer_norm_rms_epsilon", F32, float("nan"))
 )
 case("epsilon of 0", "rms_epsilon.*is 0")(value("llama.attention.layer_norm_rms_epsilon", F32, 0))
-case("epsilon as an integer", "rms_epsilon.*floating-point")(
-    value("llama.attention.layer_norm_rms_epsilon", U32, 1)
+case("epsilon as a text", "rms_epsilon.*is a string, must be a number")(
+    value("llama.attention.layer_norm_rms_epsilon", STRING, "1e-5")
 )
 case("theta of infinity", "freq_base.*is inf")(value("llama.rope.freq_base", F32, float("inf")))
 case("theta below 0", "freq_base.*is -1")(value("llama.rope.freq_base", F32, -1))
@@ -378,12 +378,13 @@ case("vocabulary size that is wrong", "vocab_size.*is 299, the embedding has 300
 case("BOS beyond the vocabulary", "bos_token_id.*is 300")(
     value("tokenizer.ggml.bos_token_id", U32, 300)
 )
-case("EOS of 2^32 - 1", "eos_token_id.*is 4294967295")(
-    value("tokenizer.ggml.eos_token_id", U32, 2**32 - 1)
+case("EOS of 2^32 - 2", "eos_token_id.*is 4294967294")(
+    value("tokenizer.ggml.eos_token_id", U32, 2**32 - 2)
 )
-case("EOS below 0", "eos_token_id.*is -1")(value("tokenizer.ggml.eos_token_id", I32, -1))
-case("padding beyond the vocabulary", "padding_token_id.*is 1000")(
-    value("tokenizer.ggml.padding_token_id", U32, 1000)
+case("EOS below -1", "eos_token_id.*is -2")(value("tokenizer.ggml.eos_token_id", I32, -2))
+case("BOS wanted that is none", "bos_token_id.*means none, but add_bos_token asks for it")(
+    lambda g: g.set("tokenizer.ggml.bos_token_id", I32, -1)
+    or g.set("tokenizer.ggml.add_bos_token", BOOL, 1)
 )
 case("BOS wanted but not named", "bos_token_id.*is missing")(
     lambda g: g.remove("tokenizer.ggml.bos_token_id")
@@ -419,15 +420,6 @@ case("token types as floats", "token_type.*array of integers")(
 case("a token type of 9", "token_type.*must be an integer from 1 to 6")(
     lambda g: g.set_array("tokenizer.ggml.token_type", I32, [1] * 299 + [9])
 )
-case("scores of another length", "scores.*has 1 elements")(
-    lambda g: g.set_array("tokenizer.ggml.scores", F32, [0.0])
-)
-case("scores as integers", "scores.*floating-point")(
-    lambda g: g.set_array("tokenizer.ggml.scores", I32, [0] * 300)
-)
-case("a score of NaN", "scores.*element 0 is not a finite number")(
-    lambda g: g.set_array("tokenizer.ggml.scores", F32, [float("nan")] + [0.0] * 299)
-)
 case("a merge of unknown tokens", "merge 0 has a token that is not in the vocabulary")(
     lambda g: g.set_array("tokenizer.ggml.merges", STRING, ["xyz zyx"])
 )
@@ -439,9 +431,29 @@ case("a byte token of <0x-1>", "byte token 299 is not of the form")(
     or g.set_array("tokenizer.ggml.token_type", I32, [3] * 3 + [1] * 296 + [6])
     or g.set_array("tokenizer.ggml.merges", STRING, [])
 )
-case("another tokenizer", 'tokenizer model "llama" is not supported')(
-    value("tokenizer.ggml.model", STRING, "llama")
+case("another tokenizer", 'tokenizer model "rwkv" is not supported')(
+    value("tokenizer.ggml.model", STRING, "rwkv")
 )
+
+
+@case("SentencePiece", r'SentencePiece is not supported yet \(tokenizer model "llama"\)')
+def sentence_piece(g):
+    """As it is converted: no pre-tokenizer, no merges, scores, an id of its own for all."""
+    g.set("tokenizer.ggml.model", STRING, "llama")
+    for key in ("pre", "merges", "bos_token_id"):
+        g.remove(f"tokenizer.ggml.{key}")
+    g.set_array("tokenizer.ggml.tokens", STRING, ["<unk>", "<s>", "</s>", "<0x00>", "\u2581a"])
+    g.set_array("tokenizer.ggml.scores", F32, [0.0] * 5)
+    g.set_array("tokenizer.ggml.token_type", I32, [2, 3, 3, 6, 1])
+    g.set("tokenizer.ggml.unknown_token_id", U32, 0)
+
+
+@case("a unigram tokenizer", r'SentencePiece is not supported yet \(tokenizer model "t5"\)')
+def unigram(g):
+    sentence_piece(g)
+    g.set("tokenizer.ggml.model", STRING, "t5")
+
+
 case("another pre-tokenizer", 'pre-tokenizer.*"deepseek-coder"')(
     value("tokenizer.ggml.pre", STRING, "deepseek-coder")
 )

@@ -398,7 +398,7 @@ case("a vocabulary of 301", r"embed_tokens.weight.*shape \[300, 64\], the model 
 )
 case("a vocabulary of 2^40", "vocab_size.*is 1099511627776")(config(vocab_size=2**40))
 case("BOS beyond the vocabulary", "bos_token_id.*is 300")(config(bos_token_id=300))
-case("EOS of -1", "eos_token_id.*is -1")(config(eos_token_id=-1))
+case("EOS of -2", "eos_token_id.*is -2")(config(eos_token_id=-2))
 case("EOS in a list beyond the vocabulary", r"eos_token_id\[1\].*is 9999")(
     config(eos_token_id=[2, 9999])
 )
@@ -447,9 +447,73 @@ case("tokenizer.json with an id below 0", "vocab.*is -1")(
 case("tokenizer.json with a merge of unknown tokens", "not in the vocabulary")(
     tokenizer(lambda d: d["model"]["merges"].append(["zzz", "yyy"]))
 )
-case("tokenizer.json of type Unigram", "model Unigram is not supported")(
+case("tokenizer.json of type Unigram", "SentencePiece is not supported yet .model Unigram.")(
     tokenizer(lambda d: d["model"].__setitem__("type", "Unigram"))
 )
+case("tokenizer.json of type WordPiece", "model WordPiece is not supported; only byte-level BPE is")(
+    tokenizer(lambda d: d["model"].__setitem__("type", "WordPiece"))
+)
+
+
+@case("tokenizer.json that was a SentencePiece model", "field model.: SentencePiece is not supported")
+@tokenizer
+def sentence_piece(d):
+    """As Llama 2's."""
+    vocab = ["<unk>", "<s>", "</s>", *[f"<0x{b:02X}>" for b in range(256)], "\u2581", "a", "\u2581a"]
+    d["model"].update(
+        unk_token="<unk>", fuse_unk=True, byte_fallback=True, merges=["\u2581 a"],
+        vocab={text: i for i, text in enumerate(vocab)},
+    )  # fmt: skip
+    d["added_tokens"] = []
+    d["normalizer"] = {"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "\u2581"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+    ]}  # fmt: skip
+    d["pre_tokenizer"] = None
+
+
+@case("a vocabulary without a byte, and an unknown token", "byte 0x41 has no token, and unk_token")
+@tokenizer
+def without_a_byte(d):
+    vocab = d["model"]["vocab"]
+    vocab["AA"] = vocab.pop("A")
+    d["model"]["unk_token"] = "<|endoftext|>"
+
+
+def files(**contents):
+    """Side files written, or removed where their content is None."""
+
+    def damage(f):
+        for name, content in contents.items():
+            name = name.replace("__", ".")
+            if content is None:
+                (f.path / name).unlink()
+            else:
+                f.write(name, content)
+
+    return damage
+
+
+case("tokenizer.model alone", r"tokenizer.model.: SentencePiece is not supported yet")(
+    files(tokenizer__json=None, tokenizer__model=b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02")
+)
+case("a tokenizer.model of lines", 'tokenizer.model.: tokenizer model "tiktoken" is not supported')(
+    files(tokenizer__json=None, tokenizer__model="IQ== 0\nIg== 1\n")
+)
+
+case("tokenizer.json with a dropout", "a dropout of 0.5 is not supported")(
+    tokenizer(lambda d: d["model"].update(dropout=0.5))
+)
+
+
+# Weights: their type comes before their shape, which packing changes.
+@case("weights in packed bytes", "q_proj.weight.*type U8 is not supported for a weight matrix")
+def packed(f):
+    name = "model.layers.0.self_attn.q_proj.weight"
+    header, data = f.header()
+    begin, end = header[name]["data_offsets"]
+    header[name].update(dtype="U8", shape=[end - begin, 1])
+    f.set_header(header, data)
 
 
 def write(folder, add):

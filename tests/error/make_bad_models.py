@@ -15,6 +15,7 @@ from pathlib import Path
 
 import bad_gguf
 import bad_safetensors
+import harmless_models
 import tiny_model
 
 
@@ -40,16 +41,17 @@ def make(folder):
     def add(name, path, expect):
         models.append({"name": name, "path": str(path.relative_to(folder)), "expect": expect})
 
-    for part in ("gguf", "safetensors", "paths", "sound"):
+    for part in ("gguf", "safetensors", "harmless", "paths", "sound"):
         shutil.rmtree(folder / part, ignore_errors=True)
     sound = folder / "sound"
     sound.mkdir()
     for name, types in {"f32": ["F32"], "mixed": ["Q4_0", "Q4_1", "Q8_0", "F16", "BF16"]}.items():
         tiny_model.write_gguf(sound / f"{name}.gguf", types)
         add(f"a sound GGUF file, {name}", sound / f"{name}.gguf", None)
-    for part, writer in {"gguf": bad_gguf.write, "safetensors": bad_safetensors.write}.items():
+    writers = {"gguf": bad_gguf, "safetensors": bad_safetensors, "harmless": harmless_models}
+    for part, writer in writers.items():
         (folder / part).mkdir()
-        writer(folder / part, add)
+        writer.write(folder / part, add)
     write_paths(folder / "paths", add)
     (folder / "models.json").write_text(json.dumps(models, indent=1))
     return models

@@ -34,8 +34,7 @@ TEST(ConfigJson, ReadsEveryField) {
                                {"attention_bias", true},
                                {"mlp_bias", true},
                                {"tie_word_embeddings", false},
-                               {"eos_token_id", {1, 4, 1}},
-                               {"pad_token_id", 3}}));
+                               {"eos_token_id", {1, 4, 1}}}));
   ASSERT_TRUE(config) << line(config);
   const ModelDescription &d = config->description;
   EXPECT_EQ(d.architecture, "llama");
@@ -58,7 +57,6 @@ TEST(ConfigJson, ReadsEveryField) {
   EXPECT_TRUE(d.rope.frequencyFactors.empty());
   EXPECT_EQ(config->special.bos, 0);
   EXPECT_EQ(config->special.eos, 1);
-  EXPECT_EQ(config->special.padding, 3);
   EXPECT_THAT(config->special.endOfGeneration, ElementsAre(1, 4));
 }
 
@@ -67,7 +65,6 @@ TEST(ConfigJson, AbsentFieldsTakeTheFamilysDefaults) {
   for (const char *field : {"num_key_value_heads", "max_position_embeddings", "rms_norm_eps",
                             "tie_word_embeddings", "bos_token_id", "eos_token_id"})
     config.erase(field);
-  config["pad_token_id"] = -1;
   auto read = configOf(config);
   ASSERT_TRUE(read) << line(read);
   EXPECT_EQ(read->description.kvHeads, 2);
@@ -75,10 +72,41 @@ TEST(ConfigJson, AbsentFieldsTakeTheFamilysDefaults) {
   EXPECT_EQ(read->description.normEpsilon, 1e-6);
   EXPECT_EQ(read->description.rope.theta, 10000.0);
   EXPECT_FALSE(read->description.tiedEmbeddings);
-  EXPECT_FALSE(read->special.bos || read->special.eos || read->special.padding);
-  config.erase("architectures");
+  EXPECT_FALSE(read->special.bos || read->special.eos);
+  config["architectures"] = json::array(); // names no class
   config["model_type"] = "llama";
   EXPECT_EQ(line(configOf(config)), "accepted");
+  config.erase("architectures");
+  EXPECT_EQ(line(configOf(config)), "accepted");
+}
+
+TEST(ConfigJson, IdsThatMeanNone) {
+  for (const json &none : {json(-1), json(UINT32_MAX), json(UINT64_MAX), json()}) {
+    auto config = configOf(with({{"bos_token_id", none}, {"eos_token_id", none}}));
+    ASSERT_TRUE(config) << line(config);
+    EXPECT_EQ(config->special.bos, std::nullopt);
+    EXPECT_EQ(config->special.eos, std::nullopt);
+    config = configOf(with({{"eos_token_id", {none, 3, none}}}));
+    ASSERT_TRUE(config) << line(config);
+    EXPECT_EQ(config->special.eos, 3);
+    EXPECT_THAT(config->special.endOfGeneration, ElementsAre(3));
+  }
+  EXPECT_EQ(line(configOf(with({{"pad_token_id", 999}, {"unk_token_id", "<unk>"}}))), "accepted");
+}
+
+TEST(ConfigJson, IntegersMayBeWrittenAsFloats) {
+  auto config = configOf(with({{"num_hidden_layers", 1.0},
+                               {"max_position_embeddings", 6.4e1},
+                               {"bos_token_id", 2.0},
+                               {"rope_theta", 10000}}));
+  ASSERT_TRUE(config) << line(config);
+  EXPECT_EQ(config->description.layers, 1);
+  EXPECT_EQ(config->description.contextLength, 64);
+  EXPECT_EQ(config->description.rope.theta, 10000.0);
+  EXPECT_EQ(config->special.bos, 2);
+  EXPECT_THAT(line(configOf(with({{"hidden_size", 8.5}}))),
+              HasSubstr("is 8.5, must be an integer"));
+  EXPECT_THAT(line(configOf(with({{"hidden_size", 1e30}}))), HasSubstr("must be an integer"));
 }
 
 TEST(ConfigJson, RefusesArchitecturesByName) {
@@ -94,6 +122,7 @@ TEST(ConfigJson, RefusesArchitecturesByName) {
 }
 
 TEST(ConfigJson, MistralOnlyWithoutAWindowThatMatters) {
+  EXPECT_EQ(line(configOf(with({{"sliding_window", 16}}))), "accepted"); // Llama has none
   const json mistral = with({{"architectures", {"MistralForCausalLM"}}});
   json config = mistral;
   config["sliding_window"] = nullptr;
@@ -132,9 +161,9 @@ TEST(ConfigJson, RefusesValuesOutOfRange) {
                                                       {"tie_word_embeddings", 1},
                                                       {"attention_bias", "no"},
                                                       {"bos_token_id", 5},
-                                                      {"bos_token_id", -1},
+                                                      {"bos_token_id", -2},
+                                                      {"bos_token_id", 0.5},
                                                       {"eos_token_id", 5},
-                                                      {"pad_token_id", -2},
                                                       {"partial_rotary_factor", 0.5},
                                                       {"hidden_act", "mish"}})
     EXPECT_THAT(line(configOf(with({{field, value}}))),
@@ -315,6 +344,9 @@ TEST(ConfigGguf, RefusesValues) {
   for (float value : {0.0f, -1.0f, NAN, INFINITY})
     EXPECT_THAT(real("rope.freq_base", value), HasSubstr("freq_base): is"));
   EXPECT_THAT(real("logit_scale", 2), HasSubstr("logit_scale): is 2, which is not supported"));
+  EXPECT_EQ(real("logit_scale", 1), "accepted"); // changes nothing
+  EXPECT_THAT(real("attention.clamp_kqv", 1), HasSubstr("clamp_kqv): is 1"));
+  EXPECT_EQ(number("rope.freq_base", 10000), "accepted");
   EXPECT_THAT(real("attention.clamp_kqv", 8), HasSubstr("clamp_kqv): is 8"));
   EXPECT_THAT(refusal([](auto &g) { g.boolean("llama.attention.causal", 0); }),
               HasSubstr("attention.causal"));
@@ -348,84 +380,6 @@ TEST(ConfigGguf, ScalesRope) {
                 HasSubstr("is not finite and above 0"));
   EXPECT_THAT(refusal([](auto &g) { g.f32Tensor("rope_freqs.weight", {3}, 1); }),
               HasSubstr("is f32 [3], must be f32 [2]"));
-}
-
-Expected<std::optional<TokenizerData>> tokenizerOf(const GgufWriter &writer) {
-  const std::string file = writer.build();
-  auto contents = parseGguf(asBytes(file), "f.gguf");
-  if (!contents)
-    return tl::unexpected(contents.error());
-  return tokenizerFromGguf(contents->metadata, "f.gguf");
-}
-
-TEST(TokenizerMetadata, IsRead) {
-  GgufWriter writer = tinyGguf();
-  writer.u32("tokenizer.ggml.eot_token_id", 4);
-  writer.u32("tokenizer.ggml.eom_token_id", 1);
-  writer.u32("tokenizer.ggml.unknown_token_id", 2);
-  writer.boolean("tokenizer.ggml.add_bos_token", 1);
-  auto data = tokenizerOf(writer);
-  ASSERT_TRUE(data) << line(data);
-  ASSERT_TRUE(*data);
-  const TokenizerData &t = **data;
-  EXPECT_EQ(t.where, "f.gguf");
-  EXPECT_EQ(t.model, "gpt2");
-  EXPECT_EQ(t.pre, "smollm");
-  EXPECT_THAT(t.tokens, ElementsAre("<s>", "</s>", "a", "b", "ab"));
-  EXPECT_EQ(t.types[1], TokenType::Control);
-  EXPECT_EQ(t.types[2], TokenType::Normal);
-  EXPECT_TRUE(t.scores.empty());
-  EXPECT_THAT(t.merges, ElementsAre("a b"));
-  EXPECT_EQ(t.special.bos, 0);
-  EXPECT_EQ(t.special.eos, 1);
-  EXPECT_EQ(t.special.unknown, 2);
-  EXPECT_EQ(t.special.padding, std::nullopt);
-  EXPECT_THAT(t.special.endOfGeneration, ElementsAre(1, 4));
-  EXPECT_TRUE(t.addBos);
-  EXPECT_FALSE(t.addSpacePrefix);
-
-  EXPECT_EQ(*tokenizerOf(GgufWriter()), std::nullopt);
-}
-
-TEST(TokenizerMetadata, IsChecked) {
-  auto refused = [](const std::function<void(GgufWriter &)> &change) {
-    GgufWriter writer = tinyGguf();
-    change(writer);
-    return line(tokenizerOf(writer));
-  };
-  const std::string key = "tokenizer.ggml.";
-  EXPECT_THAT(refused([&](auto &g) { g.remove(key + "tokens"); }),
-              HasSubstr("tokens): is missing"));
-  EXPECT_THAT(refused([&](auto &g) { g.remove(key + "model"); }), HasSubstr("model): is missing"));
-  EXPECT_THAT(refused([&](auto &g) { g.strings(key + "tokens", {}); }), HasSubstr("is empty"));
-  EXPECT_THAT(refused([&](auto &g) { g.string(key + "tokens", "a"); }),
-              HasSubstr("must be an array of strings"));
-  EXPECT_THAT(refused([&](auto &g) { g.strings(key + "tokens", {std::string(70000, 'a')}); }),
-              HasSubstr("has 70000 bytes, at most 65536"));
-  EXPECT_THAT(refused([&](auto &g) { g.template array<int32_t>(key + "token_type", 5, {1}); }),
-              HasSubstr("has 1 elements, there are 5 tokens"));
-  for (int32_t type : {0, 7, -1})
-    EXPECT_THAT(refused([&](auto &g) {
-                  g.template array<int32_t>(key + "token_type", 5, {1, 1, 1, 1, type});
-                }),
-                HasSubstr("element 4 must be an integer from 1 to 6"));
-  EXPECT_THAT(refused([&](auto &g) { g.template array<float>(key + "token_type", 6, {1}); }),
-              HasSubstr("must be an array of integers"));
-  EXPECT_THAT(refused([&](auto &g) { g.template array<float>(key + "scores", 6, {1}); }),
-              HasSubstr("scores): has 1 elements"));
-  EXPECT_THAT(refused([&](auto &g) { g.template array<int32_t>(key + "scores", 5, {1}); }),
-              HasSubstr("array of floating-point numbers"));
-  for (const char *id : {"bos", "eos", "unknown", "padding", "eot", "eom"}) {
-    EXPECT_THAT(refused([&](auto &g) { g.u32(key + id + "_token_id", 5); }),
-                HasSubstr("_token_id): is 5, must be an integer from 0 to 4"));
-    EXPECT_THAT(refused([&](auto &g) { g.string(key + id + "_token_id", "1"); }),
-                HasSubstr("is a string, must be an integer"));
-  }
-  EXPECT_THAT(refused([&](auto &g) {
-                g.boolean(key + "add_bos_token", 1);
-                g.remove(key + "bos_token_id");
-              }),
-              HasSubstr("bos_token_id): is missing"));
 }
 
 } // namespace

@@ -2,6 +2,7 @@
 
 #include "kernelforge/llm/ModelFile.h"
 #include "kernelforge/llm/ModelWeights.h"
+#include "kernelforge/llm/Tokenizer.h"
 
 namespace kernelforge {
 namespace {
@@ -134,6 +135,25 @@ TEST_F(ModelFileTest, SideFilesAreChecked) {
   EXPECT_THAT(openFolder(), HasSubstr("has 1048577 bytes, at most 1048576"));
 }
 
+TEST_F(ModelFileTest, ATokenizerThatIsNotSupportedIsNamed) {
+  auto refusal = [&] { return line(Tokenizer::load(openModel(folder.string())->tokenizer)); };
+  writeFolder();
+  EXPECT_THAT(refusal(), HasSubstr("the model brings none"));
+  write("tokenizer.model", "\n\x0e\n\x05<unk>");
+  EXPECT_THAT(refusal(), HasSubstr("tokenizer.model): SentencePiece is not supported yet"));
+  write("tokenizer.model", "IQ== 0\n");
+  EXPECT_THAT(refusal(), HasSubstr("tokenizer model \"tiktoken\" is not supported"));
+  write("tokenizer.json", "{}");
+  EXPECT_THAT(refusal(), HasSubstr("tokenizer.json, field model): is missing"));
+
+  GgufWriter writer = tinyGguf();
+  writer.string("tokenizer.ggml.model", "llama");
+  writer.strings("tokenizer.ggml.tokens", {"<unk>"}); // whatever it holds
+  auto model = openModel(write("m.gguf", writer.build()));
+  ASSERT_TRUE(model) << line(model); // its weights can be run
+  EXPECT_THAT(line(Tokenizer::load(model->tokenizer)), HasSubstr("SentencePiece is not supported"));
+}
+
 TEST_F(ModelFileTest, WeightsMustFitTheDescription) {
   EXPECT_THAT(openGguf([](auto &g) { g.removeTensor("blk.0.ffn_up.weight"); }),
               HasSubstr("tensor blk.0.ffn_up.weight): is missing"));
@@ -178,13 +198,19 @@ TEST_F(ModelFileTest, SafetensorsWeightsMustFitToo) {
   EXPECT_THAT(openFolder(), HasSubstr("tensor lm_head.weight): is missing"));
 }
 
-TEST(ModelWeights, OfTypesThatAVectorCannotHave) {
+/// A model that is an embedding of two tokens.
+ModelDescription embeddingOnly() {
   ModelDescription d;
   d.layers = 0;
   d.modelDim = 32;
   d.vocabSize = 2;
   d.heads = d.kvHeads = d.headDim = d.ffnDim = 1;
   d.tiedEmbeddings = true;
+  return d;
+}
+
+TEST(ModelWeights, OfTypesThatAVectorCannotHave) {
+  const ModelDescription d = embeddingOnly();
   NamedList<StoredTensor> tensors;
   const std::vector<std::byte> bytes(256);
   tensors.add({"token_embd.weight", "q8_0", ElementType::Q8_0, {2, 32}, bytes});
@@ -196,6 +222,36 @@ TEST(ModelWeights, OfTypesThatAVectorCannotHave) {
   foreign.add({"token_embd.weight", "Q3_K", std::nullopt, {2, 32}, bytes});
   EXPECT_THAT(line(bindWeights(d, foreign, WeightNaming::Gguf, "f")),
               HasSubstr("type Q3_K is not supported for a weight matrix; supported are f32"));
+}
+
+TEST(ModelWeights, ATypeIsNamedBeforeItsShape) {
+  const ModelDescription d = embeddingOnly();
+  NamedList<StoredTensor> packed;
+  const std::vector<std::byte> bytes(32);
+  packed.add({"token_embd.weight", "U8", std::nullopt, {32, 1}, bytes});
+  EXPECT_THAT(line(bindWeights(d, packed, WeightNaming::Gguf, "f")),
+              HasSubstr("type U8 is not supported for a weight matrix"));
+}
+
+TEST(ModelWeights, WhatIsNoNumberIsFound) {
+  std::vector<float> norm(8, 1), matrix(32, 0.5f);
+  NamedList<Weight> weights;
+  weights.add({"output_norm.weight", ElementType::F32, {8}, std::as_bytes(std::span(norm))});
+  weights.add({"q.weight", ElementType::F32, {4, 8}, std::as_bytes(std::span(matrix))});
+  EXPECT_EQ(describeNonFinite(weights, WeightNaming::Gguf), "");
+  matrix.back() = -INFINITY;
+  EXPECT_EQ(describeNonFinite(weights, WeightNaming::Gguf), "q.weight has -inf in row 3");
+  norm[7] = -NAN;
+  EXPECT_EQ(describeNonFinite(weights, WeightNaming::Gguf), "output_norm.weight has nan in row 0");
+  EXPECT_EQ(describeNonFinite(weights, WeightNaming::HuggingFace),
+            "model.norm.weight has nan in row 0");
+  // A block of q8_0 whose scale is infinite.
+  std::string block(34, '\1');
+  block[0] = 0;
+  block[1] = 0x7C;
+  NamedList<Weight> quantized;
+  quantized.add({"k.weight", ElementType::Q8_0, {1, 32}, asBytes(block)});
+  EXPECT_EQ(describeNonFinite(quantized, WeightNaming::Gguf), "k.weight has inf in row 0");
 }
 
 TEST(ModelWeights, EveryNameHasItsCounterpart) {

@@ -156,7 +156,11 @@ TEST_F(SafetensorsIndex, TotalSizeOnlyWarns) {
   ASSERT_TRUE(model) << line(model);
   EXPECT_THAT(model->warnings, ElementsAre(HasSubstr("the tensors have 36 bytes")));
   changed["metadata"]["total_size"] = "x";
-  EXPECT_THAT(line(open(changed)), HasSubstr("total_size): is \"x\", must be a number"));
+  model = open(changed);
+  ASSERT_TRUE(model) << line(model);
+  EXPECT_THAT(model->warnings, ElementsAre(HasSubstr("total_size is \"x\"")));
+  changed["metadata"]["total_size"] = 36.0;
+  EXPECT_TRUE(open(changed)->warnings.empty());
   changed.erase("metadata");
   EXPECT_EQ(line(open(changed)), "accepted");
 }

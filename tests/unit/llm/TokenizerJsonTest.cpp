@@ -85,10 +85,9 @@ TEST(TokenizerJson, WhatItWouldDoDifferentlyIsRefusedByName) {
     return refusal(json);
   };
   EXPECT_THAT(changed("/normalizer", {{"type", "NFC"}}), HasSubstr("NFC"));
-  EXPECT_THAT(changed("/model/type", "Unigram"), HasSubstr("Unigram"));
+  EXPECT_THAT(changed("/model/type", "Unigram"), HasSubstr("SentencePiece is not supported yet"));
+  EXPECT_THAT(changed("/model/type", "WordPiece"), HasSubstr("WordPiece"));
   EXPECT_THAT(changed("/model/ignore_merges", true), HasSubstr("ignore_merges"));
-  EXPECT_THAT(changed("/model/byte_fallback", true), HasSubstr("byte_fallback"));
-  EXPECT_THAT(changed("/model/unk_token", "<unk>"), HasSubstr("unk_token"));
   EXPECT_THAT(changed("/model/dropout", 0.1), HasSubstr("dropout"));
   EXPECT_THAT(changed("/model/end_of_word_suffix", "</w>"), HasSubstr("end_of_word_suffix"));
   EXPECT_THAT(changed("/pre_tokenizer", {{"type", "Metaspace"}}), HasSubstr("Metaspace"));
@@ -103,6 +102,47 @@ TEST(TokenizerJson, WhatItWouldDoDifferentlyIsRefusedByName) {
               HasSubstr("BertProcessing"));
   EXPECT_THAT(changed("/added_tokens/0/lstrip", true), HasSubstr("lstrip"));
   EXPECT_THAT(changed("/added_tokens/0/single_word", true), HasSubstr("single_word"));
+}
+
+TEST(TokenizerJson, WhatIsNeverUsedChangesNothing) {
+  for (const Json &more :
+       {Json{{"unk_token", ""}}, Json{{"unk_token", "<s>"}}, Json{{"byte_fallback", true}},
+        Json{{"dropout", 0.0}}, Json{{"fuse_unk", true}}, Json{{"end_of_word_suffix", ""}}}) {
+    Json json = tokenizerJson();
+    json["model"].update(more);
+    auto t = Tokenizer::fromJson(json.dump());
+    ASSERT_TRUE(t) << t.error().line();
+    EXPECT_THAT(*t->encode("ab<s><tool>12", true), ElementsAre(256, 257, 258, '1', '2')) << more;
+  }
+  Json json = tokenizerJson();
+  json["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array()}};
+  std::swap(json["added_tokens"][0], json["added_tokens"][1]);
+  EXPECT_TRUE(Tokenizer::fromJson(json.dump()));
+}
+
+TEST(TokenizerJson, WithoutAByteTheUnknownTokenIsUsed) {
+  auto without = [](std::string_view text, Json more) {
+    Json json = tokenizerJson();
+    Json &vocabulary = json["model"]["vocab"];
+    vocabulary["--"] = vocabulary[std::string(text)];
+    vocabulary.erase(std::string(text));
+    json["model"].update(more);
+    return json;
+  };
+  EXPECT_TRUE(Tokenizer::fromJson(without("!", Json::object()).dump())); // such bytes are left out
+  EXPECT_THAT(refusal(without("!", {{"unk_token", "<s>"}})), HasSubstr("byte 0x21 has no token"));
+  EXPECT_THAT(refusal(without("!", {{"byte_fallback", true}})), HasSubstr("SentencePiece"));
+  // No text has the byte 0xFF.
+  EXPECT_TRUE(Tokenizer::fromJson(without("\u00FF", {{"unk_token", "<s>"}}).dump()));
+}
+
+TEST(TokenizerJson, SentencePieceIsNamedBeforeAnythingElse) {
+  Json json = tokenizerJson();
+  json["model"]["vocab"] = {{"<unk>", 0}, {"<0x00>", 1}, {"\u2581", 2}, {"a", 3}};
+  json["model"]["unk_token"] = "<unk>";
+  json["normalizer"] = {{"type", "Prepend"}, {"prepend", "\u2581"}};
+  json["pre_tokenizer"] = nullptr;
+  EXPECT_THAT(refusal(json), HasSubstr("field model): SentencePiece is not supported yet; only"));
 }
 
 TEST(TokenizerJson, MalformedFilesAreRefused) {

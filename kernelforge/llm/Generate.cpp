@@ -1,5 +1,6 @@
 #include "kernelforge/llm/Generate.h"
 
+#include "kernelforge/llm/Logits.h"
 #include "kernelforge/llm/StopStrings.h"
 
 #include <chrono>
@@ -94,13 +95,6 @@ double Generation::decodeRate() const {
                                               : 0;
 }
 
-uint64_t hashLogits(std::span<const float> logits) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (std::byte byte : std::as_bytes(logits))
-    hash = (hash ^ static_cast<uint64_t>(byte)) * 0x100000001b3;
-  return hash;
-}
-
 Status checkOptions(const GenerateOptions &options, bool hasTokenizer) {
   if (options.maxTokens < 0)
     return unusable("generation option is not usable", "max-tokens",
@@ -140,6 +134,7 @@ Expected<Generation> generate(const AppendTokens &append, const Tokenizer *token
       break;
     }
     if (static_cast<int64_t>(out.ids.size()) == options.maxTokens) {
+      KF_CHECK(checkLogits(*logits, out.promptTokens)); // nothing samples them
       out.finish = FinishReason::Length;
       break;
     }

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,7 +51,8 @@ struct Generation {
   FinishReason finish = FinishReason::Length;
   int64_t promptTokens = 0;
   GenerateTimings timings;
-  uint64_t logitsHash = 0; ///< of the last row of logits; 0 where the last run was interrupted
+  /// Of the last row of logits; nothing where a run was interrupted, whose row is not whole.
+  std::optional<uint64_t> logitsHash;
 
   double prefillRate() const; ///< tokens of the prompt per second; 0 where nothing was measured
   double decodeRate() const;  ///< generated - 1 tokens over timings.decode; 0 likewise
@@ -63,14 +65,12 @@ Status checkOptions(const GenerateOptions &options, bool hasTokenizer);
 /// Generates after `prompt` in a context of `context` positions. `tokenizer` may be null: then
 /// there is no text. `showText` gets the text as it becomes certain. Unusable: an empty prompt or
 /// one longer than the context, options out of range; and what `append` returns, except that its
-/// Interrupted, like `cancel`, ends the generation with what there is.
+/// Interrupted, like `cancel`, ends the generation with what there is. Failed where logits are no
+/// numbers.
 Expected<Generation> generate(const AppendTokens &append, const Tokenizer *tokenizer,
                               std::span<const TokenId> prompt, int64_t context,
                               const GenerateOptions &options,
                               const std::function<void(std::string_view)> &showText = {},
                               const std::atomic<bool> *cancel = nullptr);
-
-/// Identifies a row of logits bit by bit (64-bit FNV-1a).
-uint64_t hashLogits(std::span<const float> logits);
 
 } // namespace kernelforge

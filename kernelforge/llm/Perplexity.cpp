@@ -34,8 +34,9 @@ double LikelihoodSum::perplexity() const { return std::exp(mean()); }
 void DivergenceSum::add(std::span<const float> base, std::span<const float> ours) {
   const double baseScale = logSumExp(base), ourScale = logSumExp(ours);
   for (size_t i = 0; i < base.size(); ++i) {
-    const double logBase = base[i] - baseScale;
-    sum += std::exp(logBase) * (logBase - (ours[i] - ourScale));
+    const double logBase = base[i] - baseScale, probability = std::exp(logBase);
+    if (probability > 0) // p log p goes to 0 with p
+      sum += probability * (logBase - (ours[i] - ourScale));
   }
   sameTop += std::max_element(base.begin(), base.end()) - base.begin() ==
              std::max_element(ours.begin(), ours.end()) - ours.begin();

@@ -15,7 +15,7 @@ namespace kernelforge {
 std::vector<TokenId> windowOf(std::span<const TokenId> tokens, size_t index, size_t window,
                               std::optional<TokenId> bos);
 
-/// The logarithm of the sum of exponentials.
+/// The logarithm of the sum of exponentials of logits that are a distribution (checkLogits()).
 double logSumExp(std::span<const float> logits);
 
 /// Negative log-likelihood of tokens.
@@ -23,7 +23,8 @@ struct LikelihoodSum {
   double sum = 0;
   int64_t tokens = 0;
 
-  /// `next` is the token that `logits` should have predicted; it is within them.
+  /// `next` is the token that `logits`, a distribution, should have predicted; it is within them.
+  /// Infinite from then on where it has no probability at all.
   void add(std::span<const float> logits, TokenId next);
   double mean() const { return tokens > 0 ? sum / static_cast<double>(tokens) : 0; }
   double perplexity() const;
@@ -36,7 +37,8 @@ struct DivergenceSum {
   int64_t tokens = 0;
   int64_t sameTop = 0;
 
-  /// Two rows of the same length.
+  /// Two distributions of the same length. Infinite from then on where ours gives no probability to
+  /// a token that the base gives some.
   void add(std::span<const float> base, std::span<const float> ours);
   double mean() const { return tokens > 0 ? sum / static_cast<double>(tokens) : 0; }
   double sameTopShare() const;

@@ -1,5 +1,6 @@
 #include "kernelforge/llm/Sampler.h"
 
+#include "kernelforge/llm/Logits.h"
 #include "kernelforge/support/CounterRandom.h"
 
 #include <algorithm>
@@ -36,18 +37,10 @@ Expected<Sampler> Sampler::create(const SamplingOptions &o) {
 }
 
 /// Fills `candidates` with what can be chosen at all, penalties applied.
-Status Sampler::gather(std::span<const float> logits, std::span<const int32_t> history) {
-  auto error = [](std::string why) {
-    return failed("the next token cannot be chosen", "logits", std::move(why));
-  };
-  if (logits.empty() || logits.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
-    return error(fmt::format("there are {}", logits.size()));
+void Sampler::gather(std::span<const float> logits, std::span<const int32_t> history) {
   candidates.resize(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (std::isnan(logits[i]) || logits[i] == std::numeric_limits<float>::infinity())
-      return error(fmt::format("{} at id {}", logits[i], i));
+  for (size_t i = 0; i < logits.size(); ++i)
     candidates[i] = {logits[i], static_cast<int32_t>(i)};
-  }
   if (settings.repeatPenalty != 1) {
     auto recent =
         history.last(std::min(history.size(), static_cast<size_t>(settings.repeatWindow)));
@@ -56,19 +49,18 @@ Status Sampler::gather(std::span<const float> logits, std::span<const int32_t> h
         continue;
       // From the original: an id that occurs twice is penalised once.
       float logit = logits[id];
-      candidates[id].logit =
-          logit > 0 ? logit / settings.repeatPenalty : logit * settings.repeatPenalty;
-      // A tiny penalty can push a finite logit to infinity; it stays the greatest there is.
-      candidates[id].logit = std::min(candidates[id].logit, std::numeric_limits<float>::max());
+      if (!std::isfinite(logit))
+        continue;
+      logit = logit > 0 ? logit / settings.repeatPenalty : logit * settings.repeatPenalty;
+      // A penalty can push a finite logit to infinity; it stays the greatest or the least there is.
+      constexpr float most = std::numeric_limits<float>::max();
+      candidates[id].logit = std::clamp(logit, -most, most);
     }
   }
   std::erase_if(candidates, [](const Candidate &c) {
     return c.logit == -std::numeric_limits<float>::infinity();
   });
-  if (candidates.empty())
-    return error("all are -inf");
   sorted = 0;
-  return {};
 }
 
 /// Puts the `count` greatest candidates in front, in order.
@@ -140,7 +132,8 @@ int32_t Sampler::draw(double uniform) const {
 
 Expected<int32_t> Sampler::sample(std::span<const float> logits, std::span<const int32_t> history,
                                   uint64_t position) {
-  KF_CHECK(gather(logits, history));
+  KF_CHECK(checkLogits(logits, static_cast<int64_t>(position)));
+  gather(logits, history);
   if (settings.temperature == 0) {
     sortAtLeast(1);
     return candidates[0].id;

@@ -29,8 +29,8 @@ public:
   static Expected<Sampler> create(const SamplingOptions &options);
 
   /// The next token for position `position` of the sequence. `history` holds the ids so far, newest
-  /// last; ids outside the logits are ignored. A logit of -inf is never chosen. Errors: no logits,
-  /// a NaN or +inf among them, all of them -inf.
+  /// last; ids outside the logits are ignored. A logit of -inf is never chosen. Error: logits that
+  /// are no distribution (checkLogits()).
   Expected<int32_t> sample(std::span<const float> logits, std::span<const int32_t> history,
                            uint64_t position);
 
@@ -42,7 +42,7 @@ private:
     int32_t id;
   };
   explicit Sampler(const SamplingOptions &options) : settings(options) {}
-  Status gather(std::span<const float> logits, std::span<const int32_t> history);
+  void gather(std::span<const float> logits, std::span<const int32_t> history);
   void sortAtLeast(size_t count);
   void keepTopP();
   void keepMinP();

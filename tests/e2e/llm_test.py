@@ -21,6 +21,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "golden"))
+import model_files  # noqa: E402
 from product import find_model  # noqa: E402
 
 TINY = ["--random-weights", "tiny"]
@@ -110,6 +111,12 @@ class LlmTest(unittest.TestCase):
         self.assertEqual(answer["token_ids"], [])
         self.assertEqual(answer["text"], "")
         self.assertGreater(answer["timings"]["prefill_tokens_per_s"], 0)
+        # The logits that a first token would be chosen from.
+        self.assertEqual(answer["logits_hash"], self.infer(*GREEDY, count=1)["logits_hash"])
+        done = self.run_raw("llm-inference", *TINY, "-p", "Hello", "-n", 0)
+        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+        self.assertIn("decode   no tokens (length)", done.stderr)
+        self.assertNotIn("first token", done.stderr)
 
     def test_full_context_ends_generation(self):
         answer = self.infer(*GREEDY, "-c", 8, count=100)
@@ -252,6 +259,101 @@ class LlmTest(unittest.TestCase):
         self.assertTrue(first)
         self.assertIn("(interrupted)", figures)
         self.assertIn("tokens/s", figures)
+        # Of whole logits, or not at all.
+        self.assertNotIn("logits   0000000000000000", figures)
+
+    # --- logits that are no numbers ---------------------------------------------------------------
+
+    def copy_model(self, change):
+        """The tiny safetensors model with its weights changed: change(name, values)."""
+        data = ROOT / "tests" / "golden" / "data" / "tiny"
+        folder = self.folder / "model"
+        folder.mkdir(exist_ok=True)
+        for name in ("config.json", "tokenizer.json"):
+            (folder / name).write_bytes((data / name).read_bytes())
+        weights = model_files.read_safetensors(data / "model.safetensors")
+        for name, values in weights.items():
+            change(name, values)
+        model_files.write_safetensors(folder / "model.safetensors", weights, False)
+        return folder
+
+    def commands(self, model):
+        """Every command that runs a model, and after how many tokens its first logits are."""
+        text = self.folder / "text.txt"
+        text.write_text("hello there you all " * 10)
+        infer = ["llm-inference", "-m", model, "--prompt-ids", "5,6,7"]
+        logits = self.folder / "logits.npy"
+        return (
+            ([*infer, "-n", 2], 3), ([*infer, "-n", 0], 3), ([*infer, "-n", 0, "--logits", logits], 1),
+            ([*infer, "-n", 2, "--backend", "reference"], 3),
+            (["perplexity", "-m", model, "--file", text, "--context", 16], 1),
+            (["llm-bench", "-m", model, "-p", 4, "-n", 0, "-r", 1], 4),
+            (["llm-bench", "-m", model, "-p", 0, "-n", 3, "-r", 1], 1),
+        )  # fmt: skip
+
+    def test_weights_that_are_no_numbers(self):
+        for bad in (np.nan, np.inf):
+
+            def change(name, values):
+                if name == "model.norm.weight":
+                    values[0] = bad
+
+            model = self.copy_model(change)
+            for command, tokens in self.commands(model):
+                with self.subTest(command, bad=bad):
+                    after = f"logits are no numbers (after {tokens} token{'s' if tokens > 1 else ''}"
+                    weight = f"weight model.norm.weight has {bad} in row 0: the file is damaged"
+                    self.refuse(4, after, *command)
+                    self.refuse(4, weight, *command)
+        self.assertFalse((self.folder / "logits.npy").exists())
+
+    def test_computation_that_overflows(self):
+        def change(name, values):
+            if name in ("model.norm.weight", "lm_head.weight"):
+                values *= 1e30
+
+        model = self.copy_model(change)
+        for command, _ in self.commands(model):
+            with self.subTest(command):
+                overflow = "all weights are numbers: with them, f32 overflows"
+                compare = "all weights are numbers: look whether --backend reference says the same"
+                self.refuse(4, overflow if "reference" in command else compare, *command)
+
+    def test_perplexity_beyond_numbers(self):
+        # Logits in the millions: the likelihood is a number, its exponential none.
+        def change(name, values):
+            if name == "model.norm.weight":
+                values *= 1e7
+
+        text = self.folder / "text.txt"
+        text.write_text("hello there you all " * 10)
+        options = ["perplexity", "-m", self.copy_model(change), "--file", text, "--context", 16]
+        self.refuse(4, "perplexity is out of range", *options)
+
+    def test_base_logits_that_are_no_numbers(self):
+        text = self.folder / "text.txt"
+        text.write_text("The quick brown fox jumps over the lazy dog. ")
+        options = ["perplexity", *TINY, "--file", text, "--context", 20]
+        rows = self.run_json(*options)["tokens"]
+        base = self.folder / "base.npy"
+        for bad in (np.nan, np.inf):
+            logits = np.zeros((rows, 512), np.float32)
+            logits[7, 3] = bad
+            np.save(base, logits)
+            self.refuse(2, f"row 7): {bad} at id 3", *options, "--kl-against", base)
+        logits[7] = -np.inf
+        np.save(base, logits)
+        self.refuse(2, "row 7): all are -inf", *options, "--kl-against", base)
+        # A single -inf is a probability of 0, which adds nothing.
+        logits[:] = 0
+        logits[:, 3] = -np.inf
+        np.save(base, logits)
+        with_zero = self.run_json(*options, "--kl-against", base)["kl_divergence"]
+        logits[:, 3] = -1e4
+        np.save(base, logits)
+        self.assertAlmostEqual(
+            with_zero, self.run_json(*options, "--kl-against", base)["kl_divergence"], places=6
+        )
 
     # --- the other commands -----------------------------------------------------------------------
 

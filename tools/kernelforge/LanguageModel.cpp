@@ -2,7 +2,9 @@
 
 #include "BlockOption.h"
 
+#include "kernelforge/llm/Logits.h"
 #include "kernelforge/llm/ModelNames.h"
+#include "kernelforge/llm/ModelWeights.h"
 #include "kernelforge/llm/RandomModel.h"
 #include "kernelforge/support/Progress.h"
 
@@ -78,6 +80,20 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
   KF_TRY(loaded.decoder, Decoder::create(*loaded.file, std::move(options)));
   loaded.loadSeconds = openSeconds + loaded.decoder->loadSeconds();
   return loaded;
+}
+
+Error cli::explained(Error error, const LoadedModel &model) {
+  if (error.what != logitsError)
+    return error;
+  const WeightNaming naming =
+      model.file->format == ModelFormat::Gguf ? WeightNaming::Gguf : WeightNaming::HuggingFace;
+  if (const std::string defect = describeNonFinite(model.file->weights, naming); !defect.empty())
+    error.hint = fmt::format("weight {}: the file is damaged or was converted badly", defect);
+  else if (model.decoder->session().options().backend == BackendKind::Reference)
+    error.hint = "all weights are numbers: with them, f32 overflows";
+  else
+    error.hint = "all weights are numbers: look whether --backend reference says the same";
+  return error;
 }
 
 double cli::secondsSince(std::chrono::steady_clock::time_point start) {

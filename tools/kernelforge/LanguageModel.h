@@ -44,6 +44,14 @@ struct LoadedModel {
 Expected<LoadedModel> loadModel(ModelFile file, double openSeconds, const ModelChoice &choice,
                                 const Context &context, bool allLogits);
 
+/// An error as it is; one that logits are no numbers gets the hint what to look at, for which all
+/// weights are read.
+Error explained(Error error, const LoadedModel &model);
+template <typename T> Expected<T> explained(Expected<T> result, const LoadedModel &model) {
+  return std::move(result).map_error(
+      [&](Error error) { return explained(std::move(error), model); });
+}
+
 /// Seconds since `start`.
 double secondsSince(std::chrono::steady_clock::time_point start);
 

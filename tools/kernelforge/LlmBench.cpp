@@ -4,6 +4,7 @@
 #include "LanguageModel.h"
 #include "Rows.h"
 
+#include "kernelforge/llm/Logits.h"
 #include "kernelforge/support/CounterRandom.h"
 #include "kernelforge/support/Progress.h"
 
@@ -98,10 +99,14 @@ private:
     decoder.truncate(test.depth);
     const std::vector<TokenId> ids = randomTokens(tokens);
     const size_t step = test.isPrompt ? ids.size() : 1;
+    std::span<const float> logits;
     const auto start = std::chrono::steady_clock::now();
-    for (size_t at = 0; at < ids.size(); at += step)
-      KF_CHECK(decoder.append(std::span(ids).subspan(at, step), cancel));
-    return secondsSince(start);
+    for (size_t at = 0; at < ids.size(); at += step) {
+      KF_TRY(logits, decoder.append(std::span(ids).subspan(at, step), cancel));
+    }
+    const double seconds = secondsSince(start);
+    KF_CHECK(checkLogits(logits, decoder.length())); // rates of no numbers are none
+    return seconds;
   }
 
   Decoder &decoder;
@@ -147,7 +152,7 @@ Expected<int> bench(BenchOptions options, const Context &context) {
   Bench bench(*model.decoder, context.seed);
   std::vector<BenchRow> rows;
   for (const BenchTest &test : tests) {
-    KF_TRY(BenchRow row, bench.run(test, options.repetitions));
+    KF_TRY(BenchRow row, explained(bench.run(test, options.repetitions), model));
     rows.push_back(std::move(row));
   }
   std::vector<Json> json;

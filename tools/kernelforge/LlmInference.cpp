@@ -5,6 +5,7 @@
 
 #include "kernelforge/llm/ChatTemplate.h"
 #include "kernelforge/llm/Generate.h"
+#include "kernelforge/llm/Logits.h"
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/Host.h"
@@ -143,12 +144,16 @@ struct LogitsFile {
 Expected<std::span<const float>> scorePrompt(Decoder &decoder, std::span<const TokenId> prompt,
                                              LogitsFile &file, Progress &progress,
                                              const std::atomic<bool> *cancel) {
+  Status status;
   auto keep = [&](int64_t position, std::span<const float> row) {
+    if (status)
+      status = checkLogits(row, position + 1);
     std::copy(row.begin(), row.end(),
               file.values.begin() + position * static_cast<int64_t>(file.vocabulary));
     progress.update(position);
   };
   KF_CHECK(decoder.score(prompt, keep, cancel));
+  KF_CHECK(status);
   return std::span<const float>(file.values).last(file.vocabulary);
 }
 
@@ -226,6 +231,8 @@ Json kernelsJson(const std::vector<KernelTime> &times) {
   return rows;
 }
 
+std::string hashText(uint64_t hash) { return fmt::format("{:016x}", hash); }
+
 Json toJson(const Inference &inference, const InferenceOptions &options) {
   const Generation &g = inference.generation;
   const Decoder &decoder = *inference.model.decoder;
@@ -240,7 +247,7 @@ Json toJson(const Inference &inference, const InferenceOptions &options) {
                {"prompt_ids", inference.promptIds},
                {"token_ids", g.ids},
                {"finish_reason", name(g.finish)},
-               {"logits_hash", fmt::format("{:016x}", g.logitsHash)},
+               {"logits_hash", g.logitsHash ? Json(hashText(*g.logitsHash)) : Json()},
                {"timings",
                 {{"load_s", inference.model.loadSeconds},
                  {"compile_s", decoder.compileStatistics().seconds},
@@ -298,18 +305,24 @@ void printSummary(const Inference &inference) {
              inference.model.loadSeconds, compile.seconds, compile.kernels, compile.fromCache);
   if (const std::string sources = scheduleSources(compile); !sources.empty())
     fmt::print(stderr, "tuned    {}; nothing was measured\n", sources);
-  fmt::print(stderr, "prompt   {} tokens, {:.1f} tokens/s, first token after {:.3f} s\n",
-             g.promptTokens, g.prefillRate(), g.timings.timeToFirstToken);
+  const bool isGenerated = !g.ids.empty();
+  fmt::print(stderr, "prompt   {} tokens, {:.1f} tokens/s{}\n", g.promptTokens, g.prefillRate(),
+             isGenerated ? fmt::format(", first token after {:.3f} s", g.timings.timeToFirstToken)
+                         : "");
   const std::optional<double> percent = percentOfBandwidth(inference);
-  fmt::print(stderr, "decode   {} tokens, {:.1f} tokens/s, {:.1f} GB/s of weights{} ({})\n",
-             g.ids.size(), g.decodeRate(), decodeGbPerSecond(inference),
-             percent ? fmt::format(", {:.0f} % of what memory gives", *percent) : "",
-             name(g.finish));
+  if (isGenerated)
+    fmt::print(stderr, "decode   {} tokens, {:.1f} tokens/s, {:.1f} GB/s of weights{} ({})\n",
+               g.ids.size(), g.decodeRate(), decodeGbPerSecond(inference),
+               percent ? fmt::format(", {:.0f} % of what memory gives", *percent) : "",
+               name(g.finish));
+  else
+    fmt::print(stderr, "decode   no tokens ({})\n", name(g.finish));
   fmt::print(stderr, "memory   mapped {}, packed {}, cache {}, scratch {}, peak {}\n",
              printBytes(memory.mappedBytes), printBytes(memory.packedBytes),
              printBytes(memory.kvCacheBytes), printBytes(memory.scratchBytes),
              printBytes(peakResidentBytes()));
-  fmt::print(stderr, "logits   {:016x}\n", g.logitsHash);
+  if (g.logitsHash)
+    fmt::print(stderr, "logits   {}\n", hashText(*g.logitsHash));
 }
 
 void printKernelTimes(const std::vector<KernelTime> &times) {
@@ -328,8 +341,11 @@ void printKernelTimes(const std::vector<KernelTime> &times) {
   }
 }
 
-/// What standard output gets besides the text: ids where there is none, and a last newline.
+/// What standard output gets besides the text: ids where there is none, and a last newline; nothing
+/// where nothing was generated.
 void finishText(const Generation &generation, bool hasTokenizer) {
+  if (generation.ids.empty())
+    return;
   if (!hasTokenizer)
     for (TokenId id : generation.ids)
       print(fmt::format("{} ", id));
@@ -362,7 +378,8 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
     fmt::print(stderr, "{}", describePrograms(decoder));
   if (options.remote.isWanted() && !context.json)
     print(fmt::format("--- here, {}\n", inference.model.file->name));
-  KF_TRY(inference.generation, run(inference, usable, options, context));
+  KF_TRY(inference.generation,
+         explained(run(inference, usable, options, context), inference.model));
   if (!context.json)
     finishText(inference.generation, usable);
   if (options.measureBandwidth && inference.generation.finish != FinishReason::Interrupted) {

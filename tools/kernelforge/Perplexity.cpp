@@ -2,11 +2,13 @@
 #include "Commands.h"
 #include "LanguageModel.h"
 
+#include "kernelforge/llm/Logits.h"
 #include "kernelforge/llm/Perplexity.h"
 #include "kernelforge/support/MappedFile.h"
 #include "kernelforge/support/Npy.h"
 #include "kernelforge/support/Progress.h"
 
+#include <cmath>
 #include <fmt/format.h>
 
 using namespace kernelforge;
@@ -61,6 +63,30 @@ Expected<std::vector<TokenId>> readTokens(const PerplexityOptions &options,
   return tokens;
 }
 
+/// Adds the likelihood of `next` after a row of logits. The sums must stay numbers.
+Status addRow(Answer &answer, std::span<const float> logits, TokenId next, int64_t tokens) {
+  KF_CHECK(checkLogits(logits, tokens));
+  answer.likelihood.add(logits, next);
+  if (std::isfinite(answer.likelihood.sum))
+    return {};
+  return failed("perplexity is infinite", fmt::format("after {} tokens", tokens),
+                fmt::format("the model gives the token that follows, {}, no probability", next),
+                "leave that part of the text out, or look at the model's weights");
+}
+
+/// Adds the divergence from a row of the base, which is row `row` of the file `path`.
+Status addBaseRow(Answer &answer, std::span<const float> base, std::span<const float> logits,
+                  const std::string &path, int64_t row) {
+  const std::string where = fmt::format("{}, row {}", path, row);
+  if (std::string defect = describeDefect(base); !defect.empty())
+    return unusable("base logits are not usable", where, std::move(defect));
+  answer.divergence->add(base, logits);
+  if (std::isfinite(answer.divergence->sum))
+    return {};
+  return failed("divergence is infinite", where,
+                "the model gives no probability to a token that the base gives some");
+}
+
 Expected<Answer> score(Decoder &decoder, std::span<const TokenId> tokens,
                        std::optional<TokenId> bos, const PerplexityOptions &options) {
   const std::atomic<bool> *cancel = interruptFlag();
@@ -77,20 +103,33 @@ Expected<Answer> score(Decoder &decoder, std::span<const TokenId> tokens,
   Progress progress("tokens", static_cast<int64_t>(windows * window));
   for (size_t index = 0; index < windows; ++index) {
     const std::vector<TokenId> ids = windowOf(tokens, index, window, bos);
+    Status status;
     auto visit = [&](int64_t position, std::span<const float> logits) {
       const auto at = static_cast<size_t>(position);
-      if (at + 1 == ids.size())
-        return; // predicts a token outside the window
-      if (base) {
-        readBaseRow(*base, answer.likelihood.tokens, baseRow);
-        answer.divergence->add(baseRow, logits);
+      if (!status || at + 1 == ids.size())
+        return; // what follows the last is outside the window
+      const int64_t row = answer.likelihood.tokens;
+      status = addRow(answer, logits, ids[at + 1], position + 1);
+      if (status && base) {
+        readBaseRow(*base, row, baseRow);
+        status = addBaseRow(answer, baseRow, logits, options.base, row);
       }
-      answer.likelihood.add(logits, ids[at + 1]);
       progress.update(static_cast<int64_t>(index * window + at));
     };
     decoder.truncate(0);
     KF_CHECK(decoder.score(ids, visit, cancel));
+    if (!status) {
+      if (status.error().kind == ErrorKind::Failed)
+        status.error().where += fmt::format(" of window {}", index + 1);
+      return tl::unexpected<Error>(status.error());
+    }
   }
+  if (!std::isfinite(answer.likelihood.perplexity()))
+    return failed("perplexity is out of range", options.file,
+                  fmt::format("the mean negative log-likelihood is {:.6g}, and its exponential no "
+                              "number",
+                              answer.likelihood.mean()),
+                  "look at the model's weights");
   return answer;
 }
 
@@ -123,8 +162,9 @@ Expected<int> perplexity(PerplexityOptions options, const Context &context) {
   KF_TRY(LoadedModel model,
          loadModel(std::move(file), secondsSince(start), options.choice, context, true));
   KF_TRY(Answer answer,
-         score(*model.decoder, tokens,
-               tokenizer.addBos() ? tokenizer.bos() : std::optional<TokenId>(), options));
+         explained(score(*model.decoder, tokens,
+                         tokenizer.addBos() ? tokenizer.bos() : std::optional<TokenId>(), options),
+                   model));
   printAnswer(answer, context);
   return 0;
 }

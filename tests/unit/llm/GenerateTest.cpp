@@ -1,8 +1,10 @@
 // The generation loop over made-up logits: what ends it, what it counts, what it shows.
 #include "kernelforge/llm/Generate.h"
 
+#include "kernelforge/llm/Logits.h"
 #include "kernelforge/llm/RandomModel.h"
 
+#include <cmath>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -60,7 +62,9 @@ TEST(GenerateTest, StopsAtMaxTokensWithoutRunningTheLast) {
   EXPECT_EQ(out->finish, FinishReason::Length);
   EXPECT_THAT(out->ids, ElementsAre('h', 'e', 'l', 'l', 'o'));
   EXPECT_THAT(script.sizes, ElementsAre(3, 1, 1, 1, 1));
-  EXPECT_NE(out->logitsHash, 0u);
+  std::vector<float> last(300, 0.0f);
+  last['o'] = 5;
+  EXPECT_EQ(out->logitsHash, hashLogits(last));
   EXPECT_GT(out->timings.timeToFirstToken, 0);
   EXPECT_GE(out->timings.timeToFirstToken, out->timings.prefill);
   EXPECT_GT(out->decodeRate(), 0);
@@ -75,6 +79,21 @@ TEST(GenerateTest, ZeroTokensRunOnlyThePrompt) {
   EXPECT_GT(out->prefillRate(), 0);
   EXPECT_EQ(out->decodeRate(), 0);
   EXPECT_EQ(out->timings.timeToFirstToken, 0);
+  EXPECT_TRUE(out->logitsHash);
+}
+
+TEST(GenerateTest, LogitsThatAreNoNumbersFailWhateverIsAskedFor) {
+  const float inf = std::numeric_limits<float>::infinity();
+  for (float bad : {std::nanf(""), inf, -inf})
+    for (int64_t tokens : {0, 1, 5}) {
+      AppendTokens broken = [row = std::vector<float>(300, bad)](std::span<const TokenId>) {
+        return Expected<std::span<const float>>(std::span<const float>(row));
+      };
+      auto out = generate(broken, nullptr, prompt, 100, greedy(tokens));
+      ASSERT_FALSE(out) << bad << " " << tokens;
+      EXPECT_EQ(out.error().kind, ErrorKind::Failed);
+      EXPECT_THAT(out.error().line(), HasSubstr("logits are no numbers (after 3 tokens): "));
+    }
 }
 
 TEST(GenerateTest, EndOfGenerationIsCountedButNotShown) {
@@ -182,7 +201,23 @@ TEST(GenerateTest, InterruptionKeepsWhatThereIs) {
   EXPECT_EQ(out->finish, FinishReason::Interrupted);
   EXPECT_TRUE(out->ids.empty());
   EXPECT_EQ(out->prefillRate(), 0);
-  EXPECT_EQ(out->logitsHash, 0u);
+  EXPECT_EQ(out->logitsHash, std::nullopt);
+}
+
+TEST(GenerateTest, AnInterruptedStepHasNoHash) {
+  // Its row was overwritten in part: the hash of the row before would be of neither.
+  Script script("hello world");
+  int calls = 0;
+  AppendTokens append = [&](std::span<const TokenId> tokens) -> Expected<std::span<const float>> {
+    if (++calls == 3)
+      return makeError(ErrorKind::Interrupted, "run was interrupted", "decode", "stopped by user");
+    return script.append()(tokens);
+  };
+  auto out = generate(append, nullptr, prompt, 100, greedy(9));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->finish, FinishReason::Interrupted);
+  EXPECT_EQ(out->ids.size(), 2u);
+  EXPECT_EQ(out->logitsHash, std::nullopt);
 }
 
 TEST(GenerateTest, ErrorsOfTheModelAreReturned) {

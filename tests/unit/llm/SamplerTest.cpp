@@ -89,6 +89,20 @@ TEST(Sampler, Filters) {
   EXPECT_THAT(drawn(options, steps), ElementsAre(1));
 }
 
+TEST(Sampler, FiltersComeBeforeTemperature) {
+  // What is left is the same at every temperature: shares of the model's own distribution.
+  for (float temperature : {0.3f, 1.0f, 3.0f}) {
+    SamplingOptions options = everything();
+    options.temperature = temperature;
+    options.minP = 0.49f; // of 0.4: 0.196
+    EXPECT_THAT(drawn(options, steps), ElementsAre(1, 2, 3)) << temperature;
+    options = everything();
+    options.temperature = temperature;
+    options.topP = 0.69f;
+    EXPECT_THAT(drawn(options, steps), ElementsAre(1, 3)) << temperature;
+  }
+}
+
 TEST(Sampler, TopPWorksBeyondOneBatchOfSorting) {
   std::vector<float> logits(5000, 0.0f);
   SamplingOptions options = everything();
@@ -141,8 +155,17 @@ TEST(Sampler, LogitsThatAreNoNumbersAreErrors) {
     auto id = sampler->sample(logits, {}, 0);
     EXPECT_FALSE(id);
   }
-  EXPECT_THAT(sampler->sample(std::vector<float>{1, NAN}, {}, 0).error().line(),
-              HasSubstr("nan at id 1"));
+  EXPECT_EQ(sampler->sample(std::vector<float>{1, NAN}, {}, 5).error().line(),
+            "logits are no numbers (after 5 tokens): nan at id 1");
+}
+
+TEST(Sampler, APenaltyBeyondWhatNumbersHoldLeavesAChoice) {
+  SamplingOptions options;
+  options.temperature = 0;
+  options.repeatPenalty = 1e38f;
+  EXPECT_EQ(sampleAt(options, {-9, -7}, 0, {0, 1}), 0); // both the least there is
+  const float inf = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(sampleAt(options, {-inf, -7}, 0, {0, 1}), 1); // never is never
 }
 
 TEST(Sampler, OptionsAreChecked) {

@@ -214,6 +214,15 @@ class Connection:
     def do_cr(self, tries, body, key):
         self.events(stream(EVENTS, "\r\r", ":\r"))
 
+    def do_heartbeats(self, tries, body, key):
+        beats = [": ping\n\n", "data:\n\n", "event: ping\ndata: ping\n\n", "\n\n", "data: \n\n",
+                 'event: ping\ndata: {"type": "ping"}\n\n']  # fmt: skip
+        parts = [stream([event]).replace(b"data: ", b"data:") for event in EVENTS]
+        self.events([beats[i % len(beats)].encode() + part for i, part in enumerate(parts)])
+
+    def do_no_type(self, tries, body, key):
+        self.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + STREAM)
+
     def do_no_last_line(self, tries, body, key):
         self.events(STREAM[:-2])
 
@@ -277,6 +286,9 @@ class Connection:
     def do_error_first(self, tries, body, key):
         self.events(stream(['{"error":{"message":"Queue is full","type":"too_many_requests_error",'
                             '"param":"queue","code":"queue_exceeded","id":""},"status_code":429}']))  # fmt: skip
+
+    def do_named_error(self, tries, body, key):
+        self.events(b"event: error\ndata: overloaded\n\n")
 
     def do_error_in_stream(self, tries, body, key):
         self.events(stream([*EVENTS[:4], '{"error":{"message":"Encountered a server error",'

@@ -139,7 +139,7 @@ class Answers(RemoteTest):
 
     def test_streams_of_every_form(self):
         for model in ("chunked", "bytes", "done", "done-and-on", "crlf", "cr", "no-last-line",
-                      "json-for-stream"):  # fmt: skip
+                      "json-for-stream", "heartbeats", "no-type"):  # fmt: skip
             with self.subTest(model):
                 a = self.good(model, total_s=20)
                 self.assertEqual((a["text"], a["finish"]), (TEXT, "stop"))
@@ -251,6 +251,7 @@ class Misbehaviour(RemoteTest):
         self.bad("half-refusal", "403 forbidden: You shall not pass", stream=False)
         self.bad("bad-chunk", "broke off|not usable")
         self.bad("error-first", "429 too many requests: Queue is full .queue_exceeded.")
+        self.bad("named-error", "it gave up half-way: overloaded")
 
     def test_is_something_else(self):
         self.bad("nothing", "204 refused")

@@ -83,15 +83,15 @@ CerebrasClient::Try CerebrasClient::attempt(const HttpRequest &request, bool str
       return failed("answer is not usable", where,
                     "it is compressed, which was not asked for: " + *encoding);
     isStream = stream && !isOfType(head, "application/json");
-    if (isStream && !isOfType(head, "text/event-stream"))
+    if (isStream && head.find("content-type") && !isOfType(head, "text/event-stream"))
       return failed("answer is not usable", where, "it is neither a stream of events nor JSON",
                     "check the address");
     return {};
   };
-  auto takeEvent = [&](const std::string &data, Clock::time_point arrived) -> Status {
+  auto takeEvent = [&](const SseEvent &event, Clock::time_point arrived) -> Status {
     if (reader.isClosed())
       return {};
-    KF_CHECK(reader.readEvent(data));
+    KF_CHECK(reader.readEvent(event));
     if (reader.hasBegun() && !made.firstTokenSeconds)
       made.firstTokenSeconds = secondsFrom(start, arrived);
     if (reader.isDone() && !made.totalSeconds)
@@ -105,7 +105,7 @@ CerebrasClient::Try CerebrasClient::attempt(const HttpRequest &request, bool str
       return isError && made.body.size() >= mostErrorBytes ? Want::Nothing : Want::More;
     }
     isReadable = false;
-    KF_CHECK(events.feed(bytes, [&](const std::string &data) { return takeEvent(data, arrived); }));
+    KF_CHECK(events.feed(bytes, [&](const SseEvent &event) { return takeEvent(event, arrived); }));
     isReadable = true;
     return reader.isClosed() ? Want::Nothing : reader.isDone() ? Want::LastWords : Want::More;
   };
@@ -119,7 +119,7 @@ CerebrasClient::Try CerebrasClient::attempt(const HttpRequest &request, bool str
     status = {}; // the rest of a stream that said why it ends is not important
   } else if (status && isStream) {
     isReadable = false;
-    status = events.finish([&](const std::string &data) { return takeEvent(data, now); });
+    status = events.finish([&](const SseEvent &event) { return takeEvent(event, now); });
     if (status)
       status = reader.finish();
   } else if (status && stream) {

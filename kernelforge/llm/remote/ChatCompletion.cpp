@@ -130,12 +130,26 @@ Status CompletionReader::readBody(const std::string &body) {
   return {};
 }
 
-Status CompletionReader::readEvent(const std::string &data) {
+Status CompletionReader::readEvent(const SseEvent &event) {
+  constexpr const char *blank = " \t\n";
+  std::string data =
+      event.data.substr(std::min(event.data.find_first_not_of(blank), event.data.size()));
+  data.erase(data.find_last_not_of(blank) + 1);
+  if (data.empty())
+    return {};
   if (data == "[DONE]") {
     done = closed = true;
     return {};
   }
+  const bool isNamed = !event.name.empty() && event.name != "message";
+  if (isNamed && !data.starts_with('{')) {
+    if (event.name == "error")
+      return tl::unexpected(errorOfStatus(0, data, where));
+    return {};
+  }
   KF_TRY(JsonDocument document, parseJson(data, purpose, where));
+  if (event.name == "error" && !document.root().has("error"))
+    return tl::unexpected(errorOfStatus(0, data, where));
   return readChunk(document.root(), "delta");
 }
 

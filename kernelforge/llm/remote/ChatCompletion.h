@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernelforge/llm/ChatTemplate.h"
+#include "kernelforge/llm/remote/SseParser.h"
 #include "kernelforge/support/Json.h"
 
 #include <optional>
@@ -47,8 +48,9 @@ public:
   /// The whole answer. Unusable where it is none; the server's error where it holds one.
   Status readBody(const std::string &body);
 
-  /// The next event of a stream, "[DONE]" included. Errors as above.
-  Status readEvent(const std::string &data);
+  /// The next event of a stream, "[DONE]" included; one that only keeps the connection alive, empty
+  /// or of another name, says nothing. Errors as above.
+  Status readEvent(const SseEvent &event);
 
   /// The end of a stream. Failed where it came before an event that says why it ended.
   Status finish() const;

@@ -1,5 +1,7 @@
 #include "kernelforge/llm/remote/RetryPolicy.h"
 
+#include "kernelforge/llm/remote/HttpDate.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -34,11 +36,8 @@ std::optional<double> requestedWait(const HttpHead &head, std::time_t now) {
     return std::nullopt;
   if (const auto seconds = positiveNumber(*text))
     return seconds;
-  std::tm date = {};
-  const char *end = strptime(text->c_str(), "%a, %d %b %Y %H:%M:%S GMT", &date);
-  if (!end || *end != '\0')
-    return std::nullopt;
-  return std::max(0.0, std::difftime(timegm(&date), now));
+  const auto date = parseHttpDate(*text, now);
+  return date ? std::optional(std::max(0.0, std::difftime(*date, now))) : std::nullopt;
 }
 
 double backOff(int retry, double uniform) {

@@ -1,6 +1,7 @@
 #include "kernelforge/llm/remote/SseParser.h"
 
 #include <fmt/format.h>
+#include <utility>
 
 namespace kernelforge {
 
@@ -15,7 +16,7 @@ Status SseParser::feed(std::string_view bytes, const Take &take) {
       continue;
     }
     line += c;
-    if (line.size() + data.size() > mostBytes)
+    if (line.size() + event.data.size() > mostBytes)
       return failed("answer is not usable", where,
                     fmt::format("an event of its stream has more than {} bytes", mostBytes));
   }
@@ -23,36 +24,43 @@ Status SseParser::feed(std::string_view bytes, const Take &take) {
 }
 
 Status SseParser::endLine(const Take &take) {
-  std::string_view text = line;
-  if (!begun && text.starts_with("\xEF\xBB\xBF"))
-    text.remove_prefix(3);
+  if (!begun && line.starts_with("\xEF\xBB\xBF"))
+    line.erase(0, 3);
   begun = true;
-  if (text.empty()) {
-    line.clear();
+  if (line.empty())
     return dispatch(take);
-  }
-  // Other fields (event, id, retry) say nothing here, and lines that begin with a colon are
-  // comments.
-  if (text == "data" || text.starts_with("data:")) {
-    text.remove_prefix(std::min<size_t>(5, text.size()));
-    if (text.starts_with(' '))
-      text.remove_prefix(1);
+  // Other fields (id, retry) say nothing here, and lines that begin with a colon are comments.
+  if (const auto name = valueOf("event")) {
+    event.name = *name;
+  } else if (const auto data = valueOf("data")) {
     if (hasData)
-      data += '\n';
-    data += text;
+      event.data += '\n';
+    event.data += *data;
     hasData = true;
   }
   line.clear();
   return {};
 }
 
+/// What the line says of a field; nothing where it is another's.
+std::optional<std::string_view> SseParser::valueOf(std::string_view field) const {
+  std::string_view text = line;
+  if (!text.starts_with(field))
+    return std::nullopt;
+  text.remove_prefix(field.size());
+  if (text.empty())
+    return text;
+  if (!text.starts_with(':'))
+    return std::nullopt;
+  text.remove_prefix(1);
+  if (text.starts_with(' '))
+    text.remove_prefix(1);
+  return text;
+}
+
 Status SseParser::dispatch(const Take &take) {
-  if (!hasData)
-    return {};
-  const std::string event = std::move(data);
-  data.clear();
-  hasData = false;
-  return take(event);
+  const SseEvent whole = std::exchange(event, {});
+  return std::exchange(hasData, false) ? take(whole) : Status();
 }
 
 Status SseParser::finish(const Take &take) {

@@ -229,7 +229,9 @@ Value roundFilter(Interpreter &, const Value &value, const Arguments &arguments)
       return value;
     // Printing rounds the exact value, halves to even, as Python's round does.
     std::string digits = fmt::format("{:.{}f}", number, precision);
-    return Value(std::strtod(digits.c_str(), nullptr));
+    double rounded = 0;
+    std::from_chars(digits.data(), digits.data() + digits.size(), rounded); // in no locale
+    return Value(rounded);
   }
   if (method != "ceil" && method != "floor")
     fail("the method of round is common, ceil or floor");

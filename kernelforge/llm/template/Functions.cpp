@@ -3,7 +3,9 @@
 #include "kernelforge/llm/template/Interpreter.h"
 
 #include <array>
+#include <ctime>
 #include <fmt/format.h>
+#include <locale.h>
 
 namespace kernelforge::chat {
 
@@ -102,7 +104,10 @@ Value strftimeFunction(Interpreter &interpreter, const Value &, const Arguments 
   std::array<char, 4096> buffer;
   // A format that gives nothing and one that does not fit both return 0: a guard tells them apart.
   std::string guarded = format.bytes.substr(0, format.bytes.find('\0')) + "|";
-  size_t length = std::strftime(buffer.data(), buffer.size(), guarded.c_str(), &*interpreter.now);
+  // Names of days and months as Python has them, whatever locale the program is in.
+  static const locale_t plain = newlocale(LC_ALL_MASK, "C", nullptr);
+  size_t length =
+      strftime_l(buffer.data(), buffer.size(), guarded.c_str(), &*interpreter.now, plain);
   if (length == 0)
     fail("the format of strftime_now gives too much text");
   return interpreter.text(derived(std::string(buffer.data(), length - 1), format));

@@ -27,7 +27,7 @@ data: {"id":"chatcmpl-1","choices":[{"delta":{},"finish_reason":"stop","index":0
 Expected<Completion> streamed(const std::vector<std::string> &parts) {
   CompletionReader reader("server");
   SseParser parser("server");
-  auto take = [&](const std::string &data) { return reader.readEvent(data); };
+  auto take = [&](const SseEvent &event) { return reader.readEvent(event); };
   for (const std::string &part : parts)
     KF_CHECK(parser.feed(part, take));
   KF_CHECK(parser.finish(take));
@@ -44,6 +44,34 @@ TEST(ChatCompletion, AStreamSplitAtEachByteGivesTheSameText) {
     EXPECT_EQ(c->promptTokens, 8);
     EXPECT_EQ(c->completionTokens, 4);
     EXPECT_EQ(c->times.completion, 0.004);
+  }
+}
+
+TEST(ChatCompletion, WhatKeepsAStreamAliveSaysNothing) {
+  for (const std::string alive :
+       {": ping\n\n", "\n\n", "data:\n\n", "data: \n\n", "data:  \ndata:\n\n", "event: ping\n\n",
+        "event: ping\ndata: ping\n\n", "event: ping\ndata: {\"type\": \"ping\"}\n\n",
+        "event: heartbeat\ndata:\n\n", "retry: 3000\n\n", "event: ping\ndata: null\n\n"}) {
+    std::string stream = alive;
+    for (size_t begin = 0; begin < recorded.size();) {
+      const size_t end = recorded.find("\n\n", begin) + 2;
+      stream += recorded.substr(begin, end - begin) + alive;
+      begin = end;
+    }
+    const auto c = streamed({stream});
+    ASSERT_TRUE(c) << alive << c.error().line();
+    EXPECT_EQ(c->text, "Oi, \xC3\xA9 \xE4\xBD\xA0\xF0\x9F\x98\x80") << alive;
+  }
+  EXPECT_FALSE(streamed({"data: ping\n\n" + recorded})); // an event of ours that is none
+  EXPECT_TRUE(streamed({recorded + "data:  [DONE] \n\n"}));
+}
+
+TEST(ChatCompletion, AnEventNamedErrorIsOne) {
+  for (const std::string data : {"overloaded", R"({"message": "overloaded", "code": "x"})",
+                                 R"({"error": {"message": "overloaded"}})"}) {
+    const auto c = streamed({"event: error\ndata: " + data + "\n\n" + recorded});
+    ASSERT_FALSE(c) << data;
+    EXPECT_THAT(c.error().line(), HasSubstr("it gave up half-way: overloaded")) << data;
   }
 }
 

@@ -29,6 +29,8 @@ TEST(RetryPolicy, WhatTheServerAsksFor) {
   EXPECT_EQ(wait({{"retry-after", "0.25"}}), 0.25);
   EXPECT_EQ(wait({{"retry-after", "Sun, 06 Nov 1994 08:49:47 GMT"}}), 10);
   EXPECT_EQ(wait({{"retry-after", "Sun, 06 Nov 1994 08:49:27 GMT"}}), 0);
+  EXPECT_EQ(wait({{"retry-after", "Sunday, 06-Nov-94 08:49:47 GMT"}}), 10);
+  EXPECT_EQ(wait({{"retry-after", "Sun Nov  6 08:49:47 1994"}}), 10);
   for (const char *bad : {"", "-1", "nan", "inf", "1e999", "7 s", "Sun, 06 Nov", "0x10"})
     EXPECT_EQ(wait({{"retry-after", bad}}), std::nullopt) << bad;
 }

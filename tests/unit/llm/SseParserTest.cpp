@@ -12,8 +12,8 @@ namespace {
 std::vector<std::string> eventsOf(const std::vector<std::string> &parts) {
   SseParser parser("server");
   std::vector<std::string> events;
-  auto take = [&](const std::string &data) {
-    events.push_back(data);
+  auto take = [&](const SseEvent &event) {
+    events.push_back((event.name.empty() ? "" : event.name + ": ") + event.data);
     return Status();
   };
   for (const std::string &part : parts)
@@ -29,8 +29,11 @@ TEST(SseParser, LinesOfEveryKind) {
   EXPECT_THAT(eventsOf({"\xEF\xBB\xBF"
                         "data: a\n\n"}),
               ElementsAre("a"));
-  EXPECT_THAT(eventsOf({": comment\n\n:\nevent: x\nid: 7\nretry: 3\ndata: a\n\n"}),
-              ElementsAre("a"));
+  EXPECT_THAT(eventsOf({": comment\n\n:\nid: 7\nretry: 3\ndata: a\n\n"}), ElementsAre("a"));
+  // A name is of one event; of one without data, of none.
+  EXPECT_THAT(eventsOf({"event: x\ndata: a\n\ndata: b\n\nevent:y\n\ndata: c\n\n"}),
+              ElementsAre("x: a", "b", "c"));
+  EXPECT_THAT(eventsOf({"data:\n\ndata\n\ndata: \n\n"}), ElementsAre("", "", ""));
   EXPECT_THAT(eventsOf({"data: a\ndata: b\ndata\n\n"}), ElementsAre("a\nb\n"));
   EXPECT_THAT(eventsOf({"datum: a\n\ndata: b"}), ElementsAre("b")); // no line ends it
   EXPECT_THAT(eventsOf({"\n\n\n"}), ElementsAre());
@@ -51,7 +54,7 @@ TEST(SseParser, SplitAtEveryByte) {
 }
 
 TEST(SseParser, EventsAreBounded) {
-  auto ignore = [](const std::string &) { return Status(); };
+  auto ignore = [](const SseEvent &) { return Status(); };
   SseParser line("server", 100), many("server", 100);
   EXPECT_TRUE(line.feed("data: " + std::string(90, 'x'), ignore));
   Status status = line.feed(std::string(10, 'x'), ignore);
@@ -69,7 +72,7 @@ TEST(SseParser, EventsAreBounded) {
 TEST(SseParser, AnErrorOfWhoTakesEventsEndsIt) {
   SseParser parser("server");
   int taken = 0;
-  Status status = parser.feed("data: a\n\ndata: b\n\n", [&](const std::string &) -> Status {
+  Status status = parser.feed("data: a\n\ndata: b\n\n", [&](const SseEvent &) -> Status {
     ++taken;
     return failed("no", "here", "enough");
   });

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <fstream>
 #include <optional>
 #include <sched.h>
@@ -85,30 +84,105 @@ void readCaches(const fs::path &cpu, Host &host) {
   }
 }
 
-/// Calls `visit` with the folder of this process's control group (version 2) and each one above
-/// it: a limit may be set at any level.
-template <typename Visit> void forEachControlGroup(const fs::path &root, Visit visit) {
-  auto path = lookUp(root / "proc/self/cgroup", "0", ':');
-  if (!path || path->empty())
+/// Whether a list "a,b,c" has an entry.
+bool lists(std::string_view list, std::string_view entry) {
+  for (size_t begin = 0; begin <= list.size();) {
+    const size_t end = std::min(list.find(',', begin), list.size());
+    if (list.substr(begin, end - begin) == entry)
+      return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
+/// This process's group in the hierarchy of a controller ("memory", "cpu") of version 1, or in that
+/// of version 2 where `controller` is empty. From /proc/self/cgroup, whose lines are
+/// "5:cpu,cpuacct:/a/b" and "0::/a/b".
+std::optional<fs::path> groupOf(const fs::path &root, std::string_view controller) {
+  std::ifstream in(root / "proc/self/cgroup");
+  for (std::string line; std::getline(in, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos)
+      continue;
+    const std::string_view names = std::string_view(line).substr(first + 1, second - first - 1);
+    if (controller.empty() ? line.starts_with("0::") : lists(names, controller))
+      return fs::path(line.substr(second + 1));
+  }
+  return std::nullopt;
+}
+
+/// A hierarchy of control groups: where its files are, and which group those at the top are of. In
+/// a container that is the container's own group, while /proc/self/cgroup may say the machine's
+/// path.
+struct Hierarchy {
+  fs::path folder;
+  fs::path top = "/";
+};
+
+/// From /proc/self/mountinfo, whose lines are "ID PARENT DEVICE TOP FOLDER OPTIONS [MORE...] - KIND
+/// SOURCE CONTROLLERS"; else the usual place.
+Hierarchy hierarchyOf(const fs::path &root, std::string_view controller) {
+  std::ifstream in(root / "proc/self/mountinfo");
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream fields(line);
+    std::string skipped, top, folder, field, kind, source, options;
+    fields >> skipped >> skipped >> skipped >> top >> folder;
+    while (fields >> field && field != "-")
+      ;
+    fields >> kind >> source >> options;
+    if (controller.empty() ? kind == "cgroup2" : kind == "cgroup" && lists(options, controller))
+      return {root / fs::path(folder).relative_path(), top};
+  }
+  return {root / "sys/fs/cgroup" / controller};
+}
+
+/// Calls `visit` with the folder of this process's control group and each one above it: a limit may
+/// be set at any level.
+template <typename Visit>
+void forEachControlGroup(const fs::path &root, std::string_view controller, Visit visit) {
+  const std::optional<fs::path> group = groupOf(root, controller);
+  if (!group)
     return;
-  fs::path base = root / "sys/fs/cgroup";
-  // The line is "0::/a/b": the text after the first colon still begins with one.
-  fs::path relative = fs::path(path->substr(1)).relative_path();
-  for (;; relative = relative.parent_path()) {
-    visit(base / relative);
+  const Hierarchy hierarchy = hierarchyOf(root, controller);
+  fs::path relative = group->lexically_relative(hierarchy.top);
+  if (relative.empty() || *relative.begin() == "..") // of a machine that we do not see
+    relative = group->relative_path();
+  for (relative = relative == "." ? fs::path() : relative;; relative = relative.parent_path()) {
+    visit(hierarchy.folder / relative);
     if (relative.empty())
       return;
   }
 }
 
+void limitMemory(Host &host, std::optional<int64_t> limit) {
+  constexpr int64_t unlimited = int64_t(1) << 60; // version 1 says so by a number near 2^63
+  if (limit && *limit > 0 && *limit < unlimited)
+    host.memoryBytes = host.memoryBytes ? std::min(host.memoryBytes, *limit) : *limit;
+}
+
+/// Microseconds of processor time in each period.
+void limitCores(Host &host, std::optional<int64_t> used, std::optional<int64_t> period) {
+  if (used && period && *used > 0 && *period > 0)
+    host.physicalCores = static_cast<int>(
+        std::clamp<int64_t>(*used / *period + (*used % *period != 0), 1, host.physicalCores));
+}
+
+/// Both versions may be there at once; a controller is in one of them.
 void applyControlGroups(const fs::path &root, Host &host) {
-  forEachControlGroup(root, [&](const fs::path &group) {
-    if (auto limit = leadingNumber(firstLine(group / "memory.max")); limit && *limit > 0)
-      host.memoryBytes = host.memoryBytes ? std::min(host.memoryBytes, *limit) : *limit;
-    std::istringstream quota(firstLine(group / "cpu.max")); // "max 100000" or "200000 100000"
-    double used = 0, period = 0;
-    if (quota >> used >> period && used > 0 && period > 0)
-      host.physicalCores = std::clamp(int(std::ceil(used / period)), 1, host.physicalCores);
+  auto number = [](const fs::path &file) { return leadingNumber(firstLine(file)); };
+  forEachControlGroup(root, "", [&](const fs::path &group) {
+    limitMemory(host, number(group / "memory.max"));
+    const std::string line = firstLine(group / "cpu.max"); // "max 100000" or "200000 100000"
+    std::string_view rest;
+    const auto used = leadingNumber(line, &rest);
+    limitCores(host, used, leadingNumber(trim(rest)));
+  });
+  forEachControlGroup(root, "memory", [&](const fs::path &group) {
+    limitMemory(host, number(group / "memory.limit_in_bytes"));
+  });
+  forEachControlGroup(root, "cpu", [&](const fs::path &group) {
+    // A quota of -1 is none.
+    limitCores(host, number(group / "cpu.cfs_quota_us"), number(group / "cpu.cfs_period_us"));
   });
 }
 

@@ -91,6 +91,49 @@ TEST_F(FakeRoot, KeepsWithinTheControlGroup) {
   EXPECT_EQ(host.memoryBytes, 512 << 20);
 }
 
+TEST_F(FakeRoot, KeepsWithinControlGroupsOfVersion1) {
+  for (int cpu = 0; cpu < 8; ++cpu)
+    writeCpu(cpu, std::to_string(cpu));
+  write("proc/meminfo", "MemTotal: 1048576 kB\n");
+  write("proc/self/cgroup", "9:name=systemd:/x\n5:cpuacct,cpu:/a/b\n4:memory:/a/b\n0::/\n");
+  const std::string memory = "sys/fs/cgroup/memory/", cpu = "sys/fs/cgroup/cpu/";
+  write(memory + "memory.limit_in_bytes", "9223372036854771712\n"); // none
+  write(memory + "a/memory.limit_in_bytes", "536870912\n");         // counts too
+  write(memory + "a/b/memory.limit_in_bytes", "805306368\n");
+  write(cpu + "cpu.cfs_quota_us", "-1\n");
+  write(cpu + "cpu.cfs_period_us", "100000\n");
+  write(cpu + "a/b/cpu.cfs_quota_us", "250000\n");
+  write(cpu + "a/b/cpu.cfs_period_us", "100000\n");
+  int all[] = {0, 1, 2, 3, 4, 5, 6, 7};
+  EXPECT_EQ(readHost(root, all).physicalCores, 3);
+  EXPECT_EQ(readHost(root, all).memoryBytes, 512 << 20);
+  // Without a number for the whole machine, none is none.
+  fs::remove(root / "proc/meminfo");
+  write("proc/self/cgroup", "4:memory:/\n");
+  EXPECT_EQ(readHost(root, all).memoryBytes, 0);
+}
+
+TEST_F(FakeRoot, FindsControlGroupsWhereTheyAreMounted) {
+  // A container: the process's path is the machine's, and the container's group is at the top.
+  writeCpu(0, "0");
+  int cpus[] = {0};
+  write("proc/meminfo", "MemTotal: 1048576 kB\n");
+  write("proc/self/cgroup", "4:memory:/docker/abc/inner\n0::/docker/abc\n");
+  write("proc/self/mountinfo",
+        "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:9 - tmpfs tmpfs rw,mode=755\n"
+        "35 31 0:32 /docker/abc /cg/mem rw,relatime shared:1 master:2 - cgroup cgroup rw,memory\n"
+        "36 31 0:33 /docker/abc /cg/unified rw - cgroup2 cgroup2 rw,nsdelegate\n");
+  write("cg/mem/memory.limit_in_bytes", "805306368\n");
+  EXPECT_EQ(readHost(root, cpus).memoryBytes, 768 << 20);
+  write("cg/mem/inner/memory.limit_in_bytes", "536870912\n");
+  EXPECT_EQ(readHost(root, cpus).memoryBytes, 512 << 20);
+  write("cg/unified/memory.max", "268435456\n");
+  EXPECT_EQ(readHost(root, cpus).memoryBytes, 256 << 20);
+  // A group that is not under the mount: at least the mount's own.
+  write("proc/self/cgroup", "4:memory:/elsewhere\n");
+  EXPECT_EQ(readHost(root, cpus).memoryBytes, 768 << 20);
+}
+
 TEST_F(FakeRoot, SaysUnknownOfWhatIsNotThere) {
   int cpus[] = {0, 1};
   Host host = readHost(root, cpus);

@@ -262,6 +262,20 @@ class LlmTest(unittest.TestCase):
         # Of whole logits, or not at all.
         self.assertNotIn("logits   0000000000000000", figures)
 
+    def test_tokenizers_that_cannot_be_used(self):
+        model = self.copy_model(lambda name, values: None)
+        infer = ["llm-inference", "-m", model, *GREEDY, "-n", 2]
+        (model / "tokenizer.json").unlink()
+        advice = "--prompt-ids needs no tokenizer"
+        self.refuse(3, f"tokenizer not found: the model brings none; {advice}", *infer, "-p", "x")
+        (model / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02")
+        why = "tokenizer.model): SentencePiece is not supported yet"
+        self.refuse(2, why, *infer, "-p", "x")
+        self.refuse(2, f"only byte-level BPE is; {advice}", *infer, "-p", "x")
+        self.refuse(2, why, "tokenize", "-m", model, "x")
+        self.refuse(2, why, "perplexity", "-m", model, "--file", __file__)
+        self.assertEqual(len(self.run_json(*infer, "--prompt-ids", "5,6")["token_ids"]), 2)
+
     # --- logits that are no numbers ---------------------------------------------------------------
 
     def copy_model(self, change):

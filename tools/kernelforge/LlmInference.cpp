@@ -361,8 +361,11 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
   std::optional<Tokenizer> tokenizer;
   if (auto loaded = Tokenizer::load(file.tokenizer))
     tokenizer = std::move(*loaded);
-  else if (options.promptIds.empty())
-    return tl::unexpected<Error>(loaded.error());
+  else if (options.promptIds.empty()) {
+    Error error = loaded.error();
+    error.hint += fmt::format("{}--prompt-ids needs no tokenizer", error.hint.empty() ? "" : "; ");
+    return tl::unexpected<Error>(std::move(error));
+  }
   const Tokenizer *usable = tokenizer ? &*tokenizer : nullptr;
   KF_CHECK(checkOptions(options.generate, usable));
 

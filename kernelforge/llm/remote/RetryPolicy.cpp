@@ -36,7 +36,7 @@ std::optional<double> requestedWait(const HttpHead &head, std::time_t now) {
     return std::nullopt;
   if (const auto seconds = positiveNumber(*text))
     return seconds;
-  const auto date = parseHttpDate(*text, now);
+  const auto date = parseHttpDate(*text);
   return date ? std::optional(std::max(0.0, std::difftime(*date, now))) : std::nullopt;
 }
 

@@ -1,12 +1,11 @@
 #include "kernelforge/compiler/DumpPasses.h"
 
-#include "kernelforge/support/AtomicFile.h"
+#include "kernelforge/support/OutputFile.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassInstrumentation.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -16,7 +15,8 @@ namespace {
 /// Passes on functions may run in parallel; this manager is made single-threaded before.
 class Dumper : public PassInstrumentation {
 public:
-  explicit Dumper(std::filesystem::path folder) : folder(std::move(folder)) {}
+  Dumper(std::filesystem::path folder, Status &written)
+      : folder(std::move(folder)), written(written) {}
 
   void runBeforePass(Pass *, Operation *op) override {
     if (last.empty())
@@ -30,8 +30,8 @@ public:
     last = text;
     std::filesystem::path file =
         folder / fmt::format("{:02}-{}.mlir", ++count, std::string(pass->getArgument()));
-    if (auto written = writeFileAtomically(file, text); !written)
-      spdlog::warn("{}", written.error().line());
+    if (written)
+      written = writeOutput(file, text);
   }
 
 private:
@@ -46,18 +46,20 @@ private:
   }
 
   std::filesystem::path folder;
+  Status &written;
   std::string last;
   int count = 0;
 };
 
 } // namespace
 
-Status kernelforge::dumpPasses(PassManager &passes, const std::filesystem::path &folder) {
+Status kernelforge::dumpPasses(PassManager &passes, const std::filesystem::path &folder,
+                               Status &written) {
   std::error_code code;
   std::filesystem::create_directories(folder, code);
   if (code)
     return failed("cannot dump passes", folder.string(), code.message(), "give another folder");
   passes.getContext()->disableMultithreading();
-  passes.addInstrumentation(std::make_unique<Dumper>(folder));
+  passes.addInstrumentation(std::make_unique<Dumper>(folder, written));
   return {};
 }

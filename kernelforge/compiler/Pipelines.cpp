@@ -7,6 +7,7 @@
 #include "kernelforge/compiler/Planner.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/passes/Passes.h"
+#include "kernelforge/support/Suggest.h"
 
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Transforms/Passes.h"
@@ -20,11 +21,14 @@ static constexpr std::pair<std::string_view, Stage> stageNames[] = {
     {"target", Stage::Target},           {"llvm", Stage::Llvm},   {"asm", Stage::Asm}};
 
 Expected<Stage> kernelforge::parseStage(std::string_view name) {
-  for (auto [known, stage] : stageNames)
+  std::vector<std::string> names;
+  for (auto [known, stage] : stageNames) {
     if (known == name)
       return stage;
+    names.emplace_back(known);
+  }
   return unusable("unknown stage", std::string(name), "the CPU target has no such stage",
-                  "use transformer, fused, scheduled, target, llvm or asm");
+                  namesHint(name, names));
 }
 
 void kernelforge::buildFusePipeline(OpPassManager &passes, bool fuse) {
@@ -72,11 +76,12 @@ Status kernelforge::runFuse(ModuleOp module, const PipelineOptions &options) {
   DiagnosticText diagnostics(module.getContext());
   PassManager passes(module.getContext());
   buildFusePipeline(passes, options.fuse);
+  Status dumped;
   if (!options.dumpFolder.empty())
-    KF_CHECK(dumpPasses(passes, options.dumpFolder));
+    KF_CHECK(dumpPasses(passes, options.dumpFolder, dumped));
   if (failed(passes.run(module)))
     return unusable("module cannot be compiled", "fusion", diagnostics.take("a pass failed"));
-  return {};
+  return dumped;
 }
 
 Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptions &options) {

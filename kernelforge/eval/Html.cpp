@@ -2,7 +2,7 @@
 
 #include "kernelforge/eval/Embedded.h"
 #include "kernelforge/ir/Hash.h"
-#include "kernelforge/support/AtomicFile.h"
+#include "kernelforge/support/OutputFile.h"
 
 #include <cassert>
 #include <functional>
@@ -94,7 +94,7 @@ std::string htmlReport(const Json &report) {
 }
 
 Status writeHtmlReport(const std::filesystem::path &file, const Json &report) {
-  return writeFileAtomically(file, htmlReport(report));
+  return writeOutput(file, htmlReport(report));
 }
 
 } // namespace kernelforge

@@ -16,7 +16,7 @@ namespace kernelforge {
 /// and styles, which are named by their hashes (Content Security Policy Level 3).
 std::string htmlReport(const Json &report);
 
-/// Writes that page to `file`; errors as for writeFileAtomically.
+/// Writes that page to `file`; errors as for writeOutput.
 Status writeHtmlReport(const std::filesystem::path &file, const Json &report);
 
 } // namespace kernelforge

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <random>
+#include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
 
@@ -61,6 +62,13 @@ struct TemporaryFile {
     return true;
   }
 
+  /// Gives it the owner and permissions of another, as far as this process may.
+  bool imitate(const struct stat &other) {
+    const bool isOwned = ::fchown(descriptor, other.st_uid, other.st_gid) == 0;
+    // The rights of setuid and setgid are those of an owner.
+    return ::fchmod(descriptor, other.st_mode & (isOwned ? 07777 : 0777)) == 0;
+  }
+
   bool close() {
     int open = std::exchange(descriptor, -1);
     return ::close(open) == 0;
@@ -78,7 +86,9 @@ void syncFolder(const fs::path &folder) {
 
 } // namespace
 
-Status writeFileAtomically(const fs::path &file, std::string_view bytes, unsigned mode) {
+/// With `like`, owner and permissions are that file's.
+static Status writeAndRename(const fs::path &file, std::string_view bytes, unsigned mode,
+                             const struct stat *like) {
   auto failure = [&](const char *step) {
     return failed("file cannot be written", file.string(),
                   fmt::format("{}: {}", step, systemReason()));
@@ -88,6 +98,8 @@ Status writeFileAtomically(const fs::path &file, std::string_view bytes, unsigne
     return failure("creating a temporary file beside it");
   if (!temporary.write(bytes))
     return failure("writing");
+  if (like && !temporary.imitate(*like))
+    return failure("keeping its permissions");
   if (::fsync(temporary.descriptor) != 0)
     return failure("syncing");
   if (!temporary.close())
@@ -97,6 +109,17 @@ Status writeFileAtomically(const fs::path &file, std::string_view bytes, unsigne
   temporary.path.clear();
   syncFolder(file.has_parent_path() ? file.parent_path() : fs::path("."));
   return {};
+}
+
+Status writeFileAtomically(const fs::path &file, std::string_view bytes, unsigned mode) {
+  return writeAndRename(file, bytes, mode, nullptr);
+}
+
+Status replaceFileAtomically(const fs::path &file, std::string_view bytes) {
+  struct stat status{};
+  if (::stat(file.c_str(), &status) != 0)
+    return failed("file cannot be written", file.string(), systemReason());
+  return writeAndRename(file, bytes, 0600, &status); // nobody reads it before it is as it was
 }
 
 } // namespace kernelforge

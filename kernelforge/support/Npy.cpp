@@ -1,8 +1,8 @@
 #include "kernelforge/support/Npy.h"
 
-#include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/OutputFile.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -221,7 +221,7 @@ Status writeNpy(const std::filesystem::path &path, NpyType type, std::span<const
             static_cast<char>(header.size() >> 8)};
   bytes += header;
   bytes.append(reinterpret_cast<const char *>(data.data()), data.size());
-  return writeFileAtomically(path, bytes);
+  return writeOutput(path, bytes);
 }
 
 } // namespace kernelforge

@@ -4,13 +4,13 @@
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/LogFile.h"
+#include "kernelforge/support/Log.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 using namespace kernelforge;
 
@@ -26,7 +26,7 @@ constexpr int mostAttempts = 3;
 std::optional<FileLock> lockMachine() {
   auto lock = FileLock::acquire("/tmp/kernelforge-measure.lock");
   if (!lock) {
-    spdlog::debug("measuring without the machine's lock: {}", lock.error().line());
+    logger().debug("measuring without the machine's lock: {}", lock.error().line());
     return std::nullopt;
   }
   return std::move(*lock);

@@ -3,6 +3,7 @@
 #include "kernelforge/autotune/Measurement.h"
 #include "kernelforge/autotune/RecordPriors.h"
 #include "kernelforge/kernels/MatmulRegistry.h"
+#include "kernelforge/support/Log.h"
 
 #include <algorithm>
 #include <chrono>
@@ -10,7 +11,6 @@
 #include <map>
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 using namespace kernelforge;
 
@@ -96,7 +96,7 @@ Status Search::keep(Record &record) {
     record.vendorRatio = *record.ratio / vendorRatio;
   record.created = recordTimeNow(); // the same in memory as on the disk: a choice may look at it
   if (Status status = store.append(record); !status && !warned) {
-    spdlog::warn("{}", status.error().line());
+    logger().warn("{}", status.error().line());
     warned = true;
   }
   if (record.variant == "generated")
@@ -219,7 +219,7 @@ std::optional<Choice> Search::winner() const {
 
 Expected<TuneResult> Search::run() {
   if (Status status = loadRecords(); !status)
-    spdlog::warn("{}", status.error().line());
+    logger().warn("{}", status.error().line());
   KF_TRY(measurement, Measurement::create(problem, options));
   // What was measured under other conditions is no candidate of this search.
   const auto isOther = [&](const Record &record) { return record.mode != measurement->mode(); };

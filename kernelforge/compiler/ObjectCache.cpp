@@ -2,6 +2,7 @@
 #include "kernelforge/compiler/BuildId.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/support/AtomicFile.h"
+#include "kernelforge/support/Log.h"
 
 #include <algorithm>
 #include <array>
@@ -15,7 +16,6 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <spdlog/spdlog.h>
 
 namespace kernelforge {
 namespace fs = std::filesystem;
@@ -241,7 +241,8 @@ std::optional<ObjectKey> makeObjectKey(std::string kernelHash, std::string sched
 ObjectCache ObjectCache::open(const fs::path &folder) {
   ObjectCache cache;
   auto ignore = [&](std::string_view why) {
-    spdlog::warn("compiled objects are not cached in {}: {}", escapeControls(folder.string()), why);
+    logger().warn("compiled objects are not cached in {}: {}", escapeControls(folder.string()),
+                  why);
     return cache;
   };
   std::error_code error;
@@ -273,8 +274,8 @@ std::optional<Artifact> ObjectCache::find(const ObjectKey &key) const {
   fs::path file = entryPath(key);
   auto miss = [&](const Error &error) -> std::optional<Artifact> {
     if (!error.why.empty())
-      spdlog::info("cached object {} is not used: {}", escapeControls(file.string()),
-                   escapeControls(error.why));
+      logger().info("cached object {} is not used: {}", escapeControls(file.string()),
+                    escapeControls(error.why));
     return std::nullopt;
   };
   Expected<std::string> entry = readEntry(file);
@@ -298,7 +299,7 @@ void ObjectCache::store(const ObjectKey &key, const Artifact &artifact) const {
   if (Status status = writeFileAtomically(entryPath(key), entry, 0600); !status) {
     // Most likely a full disk: one attempt is enough, and so is one warning.
     if (storing->exchange(false))
-      spdlog::warn("compiled objects are not kept: {}", status.error().line());
+      logger().warn("compiled objects are not kept: {}", status.error().line());
   }
 }
 

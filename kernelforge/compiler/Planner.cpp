@@ -9,9 +9,9 @@
 #include "kernelforge/compiler/WeightUses.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Json.h"
+#include "kernelforge/support/Log.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -252,9 +252,9 @@ void Planner::attach(const Decision &decision) {
     kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), decision.schedule));
   kernel.setScheduleSource(decision.source);
   kernel.setScheduleReason(decision.reason);
-  spdlog::info("kernel @{}: {} {} ({})", kernel.getSymName().str(), decision.source,
-               decision.variant ? "variant " + decision.variantName() : "schedule",
-               decision.reason);
+  logger().info("kernel @{}: {} {} ({})", kernel.getSymName().str(), decision.source,
+                decision.variant ? "variant " + decision.variantName() : "schedule",
+                decision.reason);
 }
 
 Status kernelforge::scheduleKernels(ModuleOp module, const CpuTarget &target, int64_t threads,

@@ -1,6 +1,6 @@
 #include "kernelforge/compiler/RecordedWinners.h"
 
-#include <spdlog/spdlog.h>
+#include "kernelforge/support/Log.h"
 
 using namespace kernelforge;
 
@@ -11,7 +11,7 @@ RecordedWinners::RecordedWinners(const RecordStore *from) {
     table = std::move(*best);
     store = *from;
   } else {
-    spdlog::warn("{}; going on without records", best.error().line());
+    logger().warn("{}; going on without records", best.error().line());
   }
 }
 
@@ -26,7 +26,7 @@ RecordedWinners::find(const RecordKey &key, const std::function<bool(const Recor
   if (!log) {
     Expected<RecordLog> read = store->load();
     if (!read)
-      spdlog::warn("{}; going on without records", read.error().line());
+      logger().warn("{}; going on without records", read.error().line());
     log = read ? std::move(*read) : RecordLog();
   }
   ChoiceOptions options;

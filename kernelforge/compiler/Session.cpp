@@ -9,10 +9,9 @@
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/kernels/Layout.h"
 #include "kernelforge/support/Host.h"
+#include "kernelforge/support/Log.h"
 #include "kernelforge/support/PageMemory.h"
 #include "kernelforge/support/Paths.h"
-
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
@@ -113,7 +112,7 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
       if (folder)
         cache = ObjectCache::open(*folder);
       else
-        spdlog::warn("{}", folder.error().line());
+        logger().warn("{}", folder.error().line());
     }
     KF_TRY(artifacts, compileKernels(from, options.target, cache));
     statistics.kernels += static_cast<int>(artifacts.size());

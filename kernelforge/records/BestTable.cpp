@@ -3,13 +3,13 @@
 #include "kernelforge/records/LogFile.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/AtomicFile.h"
+#include "kernelforge/support/Log.h"
 
 #include <set>
 #include <sys/stat.h>
 #include <system_error>
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 namespace kernelforge {
 namespace fs = std::filesystem;
@@ -152,7 +152,7 @@ Expected<BestTable> RecordStore::best() const {
   // there is nothing to derive, and perhaps no folder.
   if (!log.records.empty())
     if (Status status = writeFileAtomically(directory / tableName, json.dump()); !status)
-      spdlog::debug("{}", status.error().line());
+      logger().debug("{}", status.error().line());
   return table;
 }
 

@@ -25,6 +25,13 @@ std::string_view statusName(RecordStatus status) {
   return "unknown";
 }
 
+std::vector<std::string> allStatusNames() {
+  std::vector<std::string> names;
+  for (const auto &[value, name] : statusNames)
+    names.emplace_back(name);
+  return names;
+}
+
 std::optional<RecordStatus> statusFromName(std::string_view name) {
   for (const auto &[value, known] : statusNames)
     if (known == name)

@@ -52,6 +52,7 @@ enum class RecordStatus { Ok, Unsupported, Unavailable, CompileError, Timeout, C
 /// "ok", "unsupported", "unavailable", "compile_error", "timeout", "crash", "wrong_result".
 std::string_view statusName(RecordStatus status);
 std::optional<RecordStatus> statusFromName(std::string_view name);
+std::vector<std::string> allStatusNames();
 
 /// Distances of a result from its reference; the fields of measure's Accuracy.
 struct RecordAccuracy {

@@ -1,15 +1,14 @@
 #include "kernelforge/records/RecordStore.h"
 
 #include "kernelforge/records/LogFile.h"
-#include "kernelforge/support/AtomicFile.h"
+#include "kernelforge/support/Log.h"
+#include "kernelforge/support/OutputFile.h"
 
 #include <algorithm>
 #include <set>
-#include <sys/stat.h>
 #include <system_error>
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 namespace kernelforge {
 namespace fs = std::filesystem;
@@ -25,7 +24,7 @@ LineKind readLine(std::string_view line, const std::string &where, Record &recor
     return LineKind::Torn;
   Expected<Record> read = recordFromLine(line, where);
   if (!read) {
-    spdlog::debug("record skipped: {}", read.error().line());
+    logger().debug("record skipped: {}", read.error().line());
     return LineKind::Foreign;
   }
   record = std::move(*read);
@@ -101,8 +100,8 @@ Expected<RecordLog> RecordStore::load() const {
     });
   }
   if (log.tornLines + log.foreignLines > 0 && !warned->exchange(true))
-    spdlog::warn("records in {}: {} torn or damaged lines and {} of another version are skipped",
-                 escapeControls(directory.string()), log.tornLines, log.foreignLines);
+    logger().warn("records in {}: {} torn or damaged lines and {} of another version are skipped",
+                  escapeControls(directory.string()), log.tornLines, log.foreignLines);
   return log;
 }
 
@@ -120,7 +119,7 @@ Expected<uint64_t> RecordStore::exportTo(const fs::path &file, const RecordFilte
       ++count;
     });
   }
-  KF_CHECK(writeFileAtomically(file, exported));
+  KF_CHECK(writeOutput(file, exported));
   return count;
 }
 
@@ -175,12 +174,7 @@ Expected<PruneCounts> RecordStore::prune(const RecordFilter &remove) const {
     });
     if (kept == text)
       continue;
-    // The file behind a link is replaced, not the link, and keeps its permissions.
-    const fs::path target = fs::canonical(file, error);
-    struct stat status{};
-    if (error || ::stat(target.c_str(), &status) != 0)
-      return failed("records cannot be pruned", file.string(), "it is not there any more");
-    KF_CHECK(writeFileAtomically(target, kept, status.st_mode & 07777));
+    KF_CHECK(writeOutput(file, kept));
   }
   return counts;
 }

@@ -9,9 +9,7 @@
 // "rate_limits", "seconds", "thread_left"}; with "list", {"models": [...]}.
 
 #include "kernelforge/llm/remote/CerebrasClient.h"
-
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
+#include "kernelforge/support/Log.h"
 
 #include <iostream>
 #include <thread>
@@ -80,8 +78,7 @@ Json answer(const Json &asked) {
 } // namespace
 
 int main() {
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("probe"));
-  spdlog::set_level(spdlog::level::trace);
+  logToStandardError(spdlog::level::trace);
   for (std::string line; std::getline(std::cin, line);)
     std::cout << answer(Json::parse(line)).dump(-1, ' ', false, Json::error_handler_t::replace)
               << std::endl;

@@ -3,6 +3,7 @@
 #include "kernelforge/llm/remote/RetryPolicy.h"
 #include "kernelforge/llm/remote/SseParser.h"
 #include "kernelforge/support/CounterRandom.h"
+#include "kernelforge/support/Log.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -10,7 +11,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
 
 namespace kernelforge {
 
@@ -152,7 +152,7 @@ CerebrasClient::Try CerebrasClient::attemptWithRetries(const HttpRequest &reques
   // What is random here must not be the same in all clients, and need not be repeatable.
   const auto seed = static_cast<uint64_t>(Clock::now().time_since_epoch().count());
   for (int retry = 0;; ++retry) {
-    spdlog::debug("{} {}{}, try {}", request.method, address(), request.path, retry + 1);
+    logger().debug("{} {}{}, try {}", request.method, address(), request.path, retry + 1);
     Try made = attempt(request, stream, options.limits);
     ++result.tries;
     if (retry >= options.retries || !made.mayRetry())
@@ -165,7 +165,7 @@ CerebrasClient::Try CerebrasClient::attemptWithRetries(const HttpRequest &reques
     }
     const double wait =
         asked.value_or(backOff(retry, randomUniform(seed, static_cast<uint64_t>(retry))));
-    spdlog::info("{}; trying again in {:.2f} s", key.redact(made.error->line()), wait);
+    logger().info("{}; trying again in {:.2f} s", key.redact(made.error->line()), wait);
     result.waitedSeconds += wait;
     if (Status paused = pause(wait); !paused) {
       made.error = paused.error();

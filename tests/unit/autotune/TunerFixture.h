@@ -5,6 +5,7 @@
 
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/support/Log.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -15,7 +16,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 
 namespace kernelforge {
 
@@ -66,12 +66,11 @@ protected:
     options.worker.executable = KERNELFORGE_PROGRAM;
     options.worker.answerSeconds = 3;
     options.trials = 5;
-    usualLogger = spdlog::default_logger();
-    spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+    usualLogger = setLogger(std::make_shared<spdlog::logger>(
         "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
   }
   void TearDown() override {
-    spdlog::set_default_logger(usualLogger);
+    setLogger(usualLogger);
     EXPECT_TRUE(children().empty()) << "a worker was left behind";
     std::filesystem::remove_all(folder);
   }

@@ -1,6 +1,7 @@
 #include "kernelforge/compiler/ObjectCache.h"
 #include "kernelforge/compiler/BuildId.h"
 #include "kernelforge/ir/Hash.h"
+#include "kernelforge/support/Log.h"
 
 #include <csignal>
 #include <cstdlib>
@@ -15,7 +16,6 @@
 #include <unistd.h>
 
 #include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 
 using namespace kernelforge;
 using testing::HasSubstr;
@@ -52,14 +52,13 @@ protected:
     std::string pattern = (fs::temp_directory_path() / "kernelforge-cache-XXXXXX").string();
     ASSERT_TRUE(mkdtemp(pattern.data()));
     root = pattern;
-    before = spdlog::default_logger();
     auto logger = std::make_shared<spdlog::logger>(
         "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log));
     logger->set_pattern("%l: %v");
-    spdlog::set_default_logger(logger);
+    before = setLogger(logger);
   }
   void TearDown() override {
-    spdlog::set_default_logger(before);
+    setLogger(before);
     fs::remove_all(root);
   }
 

@@ -2,6 +2,7 @@
 
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/records/RecordStore.h"
+#include "kernelforge/support/Log.h"
 
 #include <gmock/gmock.h>
 #include <set>
@@ -10,7 +11,6 @@
 #include <unistd.h>
 
 #include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 
 using namespace kernelforge;
 using testing::ElementsAre;
@@ -23,14 +23,13 @@ class Store : public FolderTest {
 protected:
   void SetUp() override {
     FolderTest::SetUp();
-    before = spdlog::default_logger();
     auto logger = std::make_shared<spdlog::logger>(
         "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log));
     logger->set_pattern("%l: %v");
-    spdlog::set_default_logger(logger);
+    before = setLogger(logger);
   }
   void TearDown() override {
-    spdlog::set_default_logger(before);
+    setLogger(before);
     FolderTest::TearDown();
   }
 

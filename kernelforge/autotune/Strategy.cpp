@@ -1,7 +1,6 @@
 #include "kernelforge/autotune/Strategy.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
+#include "kernelforge/support/Suggest.h"
 
 using namespace kernelforge;
 
@@ -14,8 +13,8 @@ Expected<std::unique_ptr<Strategy>> StrategyRegistry::make(std::string_view name
                                                            const StrategyOptions &options) const {
   auto found = factories.find(name);
   if (found == factories.end())
-    return unusable("no such search strategy", std::string(name),
-                    fmt::format("known are {}", fmt::join(names(), ", ")));
+    return unusable("no such search strategy", std::string(name), "there is none of that name",
+                    namesHint(name, names()));
   return found->second(space, options);
 }
 

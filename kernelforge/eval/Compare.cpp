@@ -49,7 +49,9 @@ static Json sideJson(const Report &report) {
 /// Why a row cannot be judged; empty where it can.
 static std::string obstacle(const ReportRow &a, const ReportRow &b, size_t least) {
   if (!a.trusted || !b.trusted)
-    return fmt::format("{} is not trusted", a.trusted ? "B" : b.trusted ? "A" : "neither side");
+    return a.trusted   ? "B is not trusted"
+           : b.trusted ? "A is not trusted"
+                       : "neither side is trusted";
   if (a.anchor != b.anchor)
     return fmt::format("other anchors judge it: {} and {}", a.anchor, b.anchor);
   const double before = median(a.anchorSamples), now = median(b.anchorSamples);

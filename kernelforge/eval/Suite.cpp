@@ -4,6 +4,7 @@
 #include "kernelforge/eval/Embedded.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/Suggest.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -356,11 +357,8 @@ Expected<JsonDocument> kernelforge::suiteDocument(const std::string &nameOrFile)
   std::error_code error;
   if (fs::exists(nameOrFile, error))
     return readJsonFile(nameOrFile, purpose);
-  std::string known;
-  for (const std::string &name : suiteNames())
-    known += (known.empty() ? "" : ", ") + name;
-  return missing("suite is not here", nameOrFile, "it is no file and none of " + known,
-                 "'benchmark-suite --list' shows them");
+  return missing("suite is not here", nameOrFile, "there is no such file or suite",
+                 namesHint(nameOrFile, suiteNames()));
 }
 
 Expected<Suite> kernelforge::findSuite(const std::string &nameOrFile) {

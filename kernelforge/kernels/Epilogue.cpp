@@ -1,12 +1,12 @@
 #include "kernelforge/kernels/Epilogue.h"
 
 #include "kernelforge/kernels/Processor.h"
+#include "kernelforge/support/Suggest.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <limits>
 #include <numbers>
 
@@ -150,11 +150,11 @@ Expected<std::vector<EpilogueStep>> kernelforge::parseEpilogue(std::string_view 
     const std::string_view name = text.substr(0, comma);
     const auto *found = std::ranges::find(stepNames, name, &StepName::name);
     if (found == std::end(stepNames)) {
-      std::vector<std::string_view> known;
+      std::vector<std::string> known;
       for (const StepName &entry : stepNames)
-        known.push_back(entry.name);
+        known.emplace_back(entry.name);
       return unusable("epilogue is not usable", std::string(name), "there is no such step",
-                      fmt::format("known: {}", fmt::join(known, ", ")));
+                      namesHint(name, known));
     }
     if (std::ranges::find(steps, found->step) != steps.end())
       return unusable("epilogue is not usable", std::string(name), "the step is given twice");

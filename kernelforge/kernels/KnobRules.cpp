@@ -1,5 +1,7 @@
 #include "kernelforge/kernels/KnobRules.h"
 
+#include "kernelforge/support/Suggest.h"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -15,7 +17,7 @@ static int64_t nearestLegal(const KnobRule &rule, int64_t value) {
 
 static Status checkKnobs(const std::vector<KnobRule> &rules, const KnobValues &values,
                          const std::string &where) {
-  std::vector<std::string_view> names;
+  std::vector<std::string> names;
   for (const KnobRule &rule : rules) {
     names.push_back(rule.knob.name);
     auto refuse = [&](std::string why, std::string hint) {
@@ -36,7 +38,7 @@ static Status checkKnobs(const std::vector<KnobRule> &rules, const KnobValues &v
   for (const auto &[name, value] : values)
     if (std::ranges::find(names, name) == names.end())
       return unusable("schedule is not legal", where + ", knob " + name, "there is no such knob",
-                      fmt::format("known: {}", fmt::join(names, ", ")));
+                      namesHint(name, names));
   return {};
 }
 

@@ -1,5 +1,7 @@
 #include "kernelforge/kernels/MatmulKernel.h"
 
+#include "kernelforge/support/Numbers.h"
+
 #include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
@@ -35,7 +37,7 @@ Status kernelforge::checkProblem(const MatmulProblem &problem) {
   for (auto [name, size] : {std::pair("m", problem.m), {"n", problem.n}, {"k", problem.k}})
     if (size < 1 || size > largest)
       return refuse(
-          fmt::format("{} is {}, but must be from 1 to {}", name, size, largest),
+          fmt::format("{} is {}, but must be from 1 to {}", name, size, grouped(largest)),
           fmt::format("the nearest legal value is {}", std::clamp<int64_t>(size, 1, largest)));
   const ElementTypeInfo &t = info(problem.weights);
   if (problem.weights == ElementType::I32)

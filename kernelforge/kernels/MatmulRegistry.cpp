@@ -1,6 +1,7 @@
 #include "kernelforge/kernels/MatmulRegistry.h"
 
 #include "kernelforge/kernels/MatmulVariants.h"
+#include "kernelforge/support/Suggest.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -37,12 +38,14 @@ Expected<const MatmulKernel *> MatmulRegistry::find(std::string_view name) const
   if (std::ranges::find(disputed, name) != disputed.end())
     return unusable("variant is not known", std::string(name), "two variants claim this name",
                     "give one of them another");
-  std::vector<std::string_view> names;
+  std::vector<std::string> names;
   for (const auto &kernel : kernels) {
     if (kernel->name() == name)
       return kernel.get();
-    names.push_back(kernel->name());
+    names.emplace_back(kernel->name());
   }
-  return unusable("variant is not known", std::string(name), "there is none of that name",
-                  fmt::format("there are {}", fmt::join(names, ", ")));
+  const std::string guess = didYouMean(name, names);
+  return unusable(
+      "variant is not known", std::string(name), "there is none of that name",
+      fmt::format("{}there are {}", guess.empty() ? "" : guess + " ", fmt::join(names, ", ")));
 }

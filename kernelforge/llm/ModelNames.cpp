@@ -1,7 +1,9 @@
 #include "kernelforge/llm/ModelNames.h"
 
 #include "kernelforge/support/Paths.h"
+#include "kernelforge/support/Suggest.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>
 
@@ -17,6 +19,17 @@ bool isWrittenAsPath(const std::string &text) {
          text.ends_with(".safetensors") || text.ends_with(".json");
 }
 
+/// What a name can stand for: the GGUF files of the folder, without their ending.
+std::vector<std::string> namesIn(const fs::path &folder) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const fs::directory_entry &entry : fs::directory_iterator(folder, ignored))
+    if (entry.path().extension() == ".gguf")
+      names.push_back(entry.path().stem().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 } // namespace
 
 Expected<std::string> resolveModel(const std::string &nameOrPath) {
@@ -27,10 +40,13 @@ Expected<std::string> resolveModel(const std::string &nameOrPath) {
   const fs::path file = folder / (nameOrPath + ".gguf");
   if (fs::exists(file, ignored))
     return file.string();
-  return missing("model is not here", nameOrPath,
-                 fmt::format("there is no such file or folder, and no {}", file.string()),
-                 "name a GGUF file or a model's folder, or run `python3 scripts/models/fetch.py "
-                 "smollm2` and name smollm2");
+  const std::string guess = didYouMean(nameOrPath, namesIn(folder));
+  return missing(
+      "model is not here", nameOrPath,
+      fmt::format("there is no such file or folder, and no {}", file.string()),
+      guess + (guess.empty() ? "" : " Or ") +
+          "name a GGUF file or a model's folder, or run `python3 scripts/models/fetch.py "
+          "smollm2` and name smollm2");
 }
 
 } // namespace kernelforge

@@ -5,6 +5,7 @@
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/CounterRandom.h"
 #include "kernelforge/support/Host.h"
+#include "kernelforge/support/Suggest.h"
 #include "kernelforge/support/Utf8.h"
 
 #include <algorithm>
@@ -59,9 +60,14 @@ Expected<ModelFile> openShape(const std::string &config) {
       model.description = describe(shape);
       return model;
     }
-  return missing("configuration is not here", config, "there is no such file or folder",
-                 "name a config.json, a folder with one, a GGUF file, or a shape: " +
-                     builtInShapes());
+  std::vector<std::string> shapes;
+  for (const BuiltInShape &shape : builtIn)
+    shapes.emplace_back(shape.name);
+  const std::string guess = didYouMean(config, shapes);
+  return missing(
+      "configuration is not here", config, "there is no such file or folder",
+      guess + (guess.empty() ? "" : " Or ") +
+          "name a config.json, a folder with one, a GGUF file, or a shape: " + builtInShapes());
 }
 
 /// One token for each byte; the rest of the vocabulary shows its number.

@@ -63,6 +63,8 @@ bool endWithParent() {
   return ::getppid() == parent;
 }
 
+void nameProcess(const char *name) { ::prctl(PR_SET_NAME, name); }
+
 //===----------------------------------------------------------------------===//
 // LineProcess
 //===----------------------------------------------------------------------===//

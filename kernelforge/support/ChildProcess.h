@@ -32,6 +32,10 @@ void killChild(pid_t child);
 /// where its parent has ended already.
 bool endWithParent();
 
+/// Names this process as `ps` and `top` show it, in 15 letters at most, which are kept. A worker
+/// that is started by way of /proc/self/exe is "exe" otherwise.
+void nameProcess(const char *name);
+
 /// A program that reads lines from its standard input and answers each with a line on its standard
 /// output; its standard error is ours. The end of its input is its sign to end.
 class LineProcess {

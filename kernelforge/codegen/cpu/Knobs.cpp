@@ -1,5 +1,7 @@
 #include "kernelforge/codegen/cpu/Knobs.h"
 
+#include "kernelforge/support/Suggest.h"
+
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -74,8 +76,7 @@ Status KnobReader::checkNames(ArrayRef<StringRef> names) const {
       for (StringRef each : names)
         known.push_back(each.str());
       return unusable("schedule is not legal", where + ", knob " + name,
-                      "kernels of this family have no such knob",
-                      fmt::format("known: {}", fmt::join(known, ", ")));
+                      "kernels of this family have no such knob", namesHint(name, known));
     }
   return {};
 }

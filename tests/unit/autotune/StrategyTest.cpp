@@ -322,8 +322,11 @@ TEST(Strategy, UnknownNameListsTheKnown) {
   auto strategy = defaultStrategies().make("annealing", smallSpace(), {});
   ASSERT_FALSE(strategy);
   EXPECT_EQ(strategy.error().kind, ErrorKind::Unusable);
-  EXPECT_EQ(strategy.error().line(), "no such search strategy (annealing): known are evolutionary, "
-                                     "grid, model, random");
+  EXPECT_EQ(strategy.error().line(), "no such search strategy (annealing): there is none of that "
+                                     "name; known: evolutionary, grid, model, random");
+  strategy = defaultStrategies().make("modle", smallSpace(), {});
+  ASSERT_FALSE(strategy);
+  EXPECT_TRUE(strategy.error().hint.starts_with("did you mean model?")) << strategy.error().hint;
 }
 
 } // namespace

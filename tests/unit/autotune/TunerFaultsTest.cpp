@@ -175,6 +175,23 @@ TEST_F(TunerFaults, AStorePastAWholeNumberOfCacheLinesCrashes) {
   EXPECT_THAT(record["tail"], HasStatus(RecordStatus::WrongResult));
 }
 
+TEST_F(TunerFaults, WorkersHaveAName) {
+  make(5, 40, 64);
+  propose(others(1));
+  std::set<std::string> names;
+  options.tamper = [&](const KnobValues &, std::shared_ptr<const Program> program) {
+    for (pid_t child : children()) { // while it waits for work
+      std::string name;
+      std::ifstream file("/proc/" + std::to_string(child) + "/comm");
+      if (std::getline(file, name))
+        names.insert(name);
+    }
+    return program;
+  };
+  tune();
+  EXPECT_EQ(names, std::set<std::string>{"kf-tune-worker"});
+}
+
 TEST_F(TunerFaults, AKilledWorkerIsReplacedAndItsCandidateMeasuredAgain) {
   make(5, 40, 64);
   propose(others(4));

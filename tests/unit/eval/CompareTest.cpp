@@ -174,6 +174,15 @@ TEST(Compare, WhatCannotBeJudged) {
   EXPECT_EQ(c.verdict, Verdict::Same); // six of ten are
 }
 
+TEST(Compare, SaysWhichSideIsNotTrusted) {
+  std::vector<MadeRow> a = rowsWith(1), b = rowsWith(1);
+  a[0].more = b[0].more = a[1].more = b[2].more = {{"trusted", false}};
+  const Comparison c = compared(madeReport(a, 1), madeReport(b, 2));
+  EXPECT_EQ(c.rows[0].why, "neither side is trusted");
+  EXPECT_EQ(c.rows[1].why, "A is not trusted");
+  EXPECT_EQ(c.rows[2].why, "B is not trusted");
+}
+
 TEST(Compare, NoiseIsInconclusiveAndSaysWhatItTakes) {
   std::vector<MadeRow> rows = rowsWith(1);
   for (MadeRow &row : rows)

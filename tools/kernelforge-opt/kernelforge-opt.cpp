@@ -2,10 +2,17 @@
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/passes/Passes.h"
+#include "kernelforge/support/Log.h"
+#include "kernelforge/support/OutputFile.h"
 
 #include "mlir/Pass/PassRegistry.h"
+#include "mlir/Support/FileUtilities.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Signals.h"
+
+#include <csignal>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -69,6 +76,23 @@ LogicalResult addStage(OpPassManager &passes, StringRef stage,
   return success();
 }
 
+/// As MlirOptMain, which would put files in the place of devices and links.
+Expected<int> processModule(StringRef input, StringRef output, DialectRegistry &registry,
+                            const MlirOptMainConfig &config) {
+  KF_TRY(const auto level, logLevelFromEnvironment(spdlog::level::warn));
+  logToStandardError(level);
+  std::string why;
+  std::unique_ptr<llvm::MemoryBuffer> module = openInputFile(input, &why);
+  if (!module)
+    return unusable("module is not usable", input.str(), why);
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  if (failed(MlirOptMain(stream, std::move(module), registry, config)))
+    return 1; // its diagnostics have said why
+  KF_CHECK(output == "-" ? writeStandardOutput(text) : writeOutput(output.str(), text));
+  return 0;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -79,5 +103,16 @@ int main(int argc, char **argv) {
   registerPassPipeline("kernelforge-pipeline",
                        "Compile up to a stage: transformer, fused, scheduled, target or llvm",
                        addStage, [](function_ref<void(const detail::PassOptions &)>) {});
-  return asMainReturnCode(MlirOptMain(argc, argv, "KernelForgeML pass driver\n", registry));
+  llvm::sys::PrintStackTraceOnErrorSignal(argv[0]);
+  std::signal(SIGPIPE, SIG_IGN); // a reader that has gone is no error
+  const auto [input, output] =
+      registerAndParseCLIOptions(argc, argv, "KernelForgeML pass driver\n", registry);
+  const MlirOptMainConfig config = MlirOptMainConfig::createFromCLOptions();
+  if (config.shouldShowDialects()) // it reads and writes no module
+    return asMainReturnCode(MlirOptMain(argc, argv, input, output, registry));
+  Expected<int> code = processModule(input, output, registry, config);
+  if (code)
+    return *code;
+  llvm::errs() << "kernelforge-opt: error: " << code.error().line() << "\n";
+  return static_cast<int>(code.error().kind);
 }

@@ -4,12 +4,14 @@
 #include "Commands.h"
 #include "MatmulRows.h"
 #include "MatmulRun.h"
+#include "NumberOptions.h"
+#include "Usage.h"
 
 #include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/compiler/AutoMatmul.h"
 #include "kernelforge/measure/CacheEviction.h"
-#include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/OutputFile.h"
 
 #include <fmt/format.h>
 
@@ -233,7 +235,7 @@ Status Benchmark::time() {
 Expected<int> Benchmark::answer() const {
   if (key) {
     KF_TRY(std::string lines, recordLines(conditions, *key, measured));
-    KF_CHECK(writeFileAtomically(options.profile, lines));
+    KF_CHECK(writeOutput(options.profile, lines));
   }
   printMatmuls(conditions, measured, options.format);
   for (const MatmulMeasurement &m : measured)
@@ -266,21 +268,21 @@ Expected<int> Benchmark::run() {
 
 static void addMeasuringOptions(CLI::App &command, BenchmarkOptions &options) {
   command.add_option("--mode", options.mode, "correctness, bitwise or performance")
-      ->check(CLI::IsMember({"correctness", "bitwise", "performance"}))
+      ->check(oneOf({"correctness", "bitwise", "performance"}))
       ->capture_default_str();
-  command.add_option("--min-time", options.timing.minSeconds, "measure at least so many seconds")
-      ->check(CLI::Range(0.0, 3600.0))
+  addNumber(command, "--min-time", options.timing.minSeconds, "measure at least so many seconds", 0,
+            3600)
       ->capture_default_str();
-  command.add_option("--rounds", options.timing.rounds, "take at least so many samples")
-      ->check(CLI::Range(1, static_cast<int>(maxSamples)))
+  addInteger(command, "--rounds", options.timing.rounds, "take at least so many samples", 1,
+             static_cast<int>(maxSamples))
       ->capture_default_str();
-  command.add_option("--warmup", options.timing.warmup, "calls before the first sample")
-      ->check(CLI::Range(0, 1'000'000))
+  addInteger(command, "--warmup", options.timing.warmup, "calls before the first sample", 0,
+             1'000'000)
       ->capture_default_str();
   command
       .add_option("--cache", options.cache,
                   "warm, or cold: a sample is one call after the caches were emptied")
-      ->check(CLI::IsMember({"warm", "cold"}))
+      ->check(oneOf({"warm", "cold"}))
       ->capture_default_str();
 }
 
@@ -293,16 +295,11 @@ void cli::addBenchmarkMatmul(CLI::App &app, Context &context) {
                  [options, &context] { return Benchmark(*options, context).run(); });
   addTargetOptions(command, context);
   addSeedOption(command, context);
-  const auto dimension = CLI::Range(int64_t(1), int64_t(1) << 24);
-  command.add_option("-m", options->problem.m, "rows of the input")->required()->check(dimension);
-  command.add_option("-n", options->problem.n, "columns of the result")
-      ->required()
-      ->check(dimension);
-  command.add_option("-k", options->problem.k, "columns of the input")
-      ->required()
-      ->check(dimension);
+  addProblemSizes(command, options->problem);
+  for (const char *size : {"-m", "-n", "-k"})
+    command.get_option(size)->required();
   command.add_option("--dtype", options->dtype, "type of input and result")
-      ->check(CLI::IsMember({"f32"}))
+      ->check(oneOf({"f32"}))
       ->capture_default_str();
   command.add_option("--weights", options->weights, "type of the weight")->capture_default_str();
   command.add_flag("--transpose", options->problem.transpose, "the weight is [k, n]");

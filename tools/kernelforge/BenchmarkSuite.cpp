@@ -2,20 +2,23 @@
 // beside an older one.
 #include "Commands.h"
 #include "ComparisonRows.h"
+#include "NumberOptions.h"
 #include "Rows.h"
 #include "SuiteOptions.h"
+#include "Usage.h"
 
 #include "kernelforge/eval/Compare.h"
 #include "kernelforge/eval/Html.h"
 #include "kernelforge/eval/MachineMemory.h"
 #include "kernelforge/eval/SuiteReport.h"
-#include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/Host.h"
+#include "kernelforge/support/Log.h"
+#include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/OutputFile.h"
 #include "kernelforge/support/Paths.h"
 #include "kernelforge/support/Progress.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cmath>
@@ -148,9 +151,9 @@ Status SuiteRun::keepPrevious() const {
   std::error_code error;
   if (!fs::is_regular_file(command.out, error) || isPartial(command.out))
     return {};
-  fs::copy_file(command.out, command.out + ".previous", fs::copy_options::overwrite_existing,
-                error);
-  return error ? failed("report cannot be written", command.out, error.message()) : Status();
+  constexpr uint64_t mostBytes = uint64_t(1) << 30;
+  KF_TRY(std::string previous, readFile(command.out, "report cannot be kept", mostBytes));
+  return writeOutput(command.out + ".previous", previous);
 }
 
 Status SuiteRun::resume() {
@@ -176,8 +179,7 @@ Status SuiteRun::write(const Json &json) const {
   std::error_code error;
   if (!folder.empty() && !fs::create_directories(folder, error) && error)
     return failed("report cannot be written", command.out, error.message());
-  return writeFileAtomically(command.out,
-                             json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  return writeOutput(command.out, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 Expected<int> SuiteRun::answer(Json json) {
@@ -249,7 +251,8 @@ Expected<int> SuiteRun::run() {
       progress.emplace(stage = what, total);
     progress->update(done);
   };
-  rounding.checkpoint = [this] { return write(report->toJson(*rounds)); };
+  if (isReplaceable(command.out)) // elsewhere each would come after the one before
+    rounding.checkpoint = [this] { return write(report->toJson(*rounds)); };
   rounds.emplace(*runner, std::move(rounding));
   report.emplace(*runner, ReportSettings{command.rounds, context.seed, command.filter,
                                          targetText(runner->options().rows.session.target)});
@@ -274,7 +277,7 @@ Expected<int> SuiteRun::run() {
   }
   if (runner->options().timed)
     if (Status kept = memory.remember(rounds->measuredMachine()); !kept)
-      spdlog::warn("{}", kept.error().line());
+      logger().warn("{}", kept.error().line());
   return answer(report->toJson(*rounds));
 }
 
@@ -296,27 +299,23 @@ void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
   command
       .add_option("--mode", options->mode,
                   "performance; correctness: verify only; bitwise: and two runs are equal")
-      ->check(CLI::IsMember({"correctness", "bitwise", "performance"}))
+      ->check(oneOf({"correctness", "bitwise", "performance"}))
       ->capture_default_str();
-  command.add_option("--rounds", options->rounds, "samples of each row")
-      ->check(CLI::Range(1, 1000))
+  addInteger(command, "--rounds", options->rounds, "samples of each row", 1, 1000)
       ->capture_default_str();
-  command
-      .add_option("--min-time", options->minSeconds, "measure each row at least so many seconds")
-      ->check(CLI::Range(0.0, 10.0));
-  command
-      .add_option(
-          "--patience", options->patience,
-          "wait for a machine that is not itself, or shared, as a multiple of the measuring's time")
-      ->check(CLI::Range(0.0, 100.0))
+  addNumber(command, "--min-time", options->minSeconds, "measure each row at least so many seconds",
+            0, 10);
+  addNumber(
+      command, "--patience", options->patience,
+      "wait for a machine that is not itself, or shared, as a multiple of the measuring's time", 0,
+      100)
       ->capture_default_str();
-  command.add_option("--warmup", options->warmup, "calls before the first sample")
-      ->check(CLI::Range(0, 1000))
+  addInteger(command, "--warmup", options->warmup, "calls before the first sample", 0, 1000)
       ->capture_default_str();
   command
       .add_option("--cache", options->cache,
                   "warm, or cold: a sample is one call after the caches were emptied")
-      ->check(CLI::IsMember({"warm", "cold"}))
+      ->check(oneOf({"warm", "cold"}))
       ->capture_default_str();
   command.add_flag("--no-vendors", options->noVendors,
                    "do not time vendors' libraries beside ours");

@@ -2,10 +2,12 @@
 
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/llm/ModelConfig.h"
+#include "kernelforge/support/Numbers.h"
+#include "kernelforge/support/Suggest.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include <charconv>
 #include <map>
 
 using namespace kernelforge;
@@ -31,9 +33,9 @@ public:
     return block;
   }
 
-  static tl::unexpected<Error> refuse(std::string why) {
+  static tl::unexpected<Error> refuse(std::string why, std::string guess = "") {
     return unusable("block is not usable", "--block", std::move(why),
-                    std::string("write ") + blockHelp);
+                    guess + (guess.empty() ? "" : " ") + "write " + blockHelp);
   }
 
   /// An integer in [1, high]; `fallback` where it is not given, required where that is negative.
@@ -43,12 +45,10 @@ public:
       return refuse("'" + key + "' is missing");
     if (!pair)
       return fallback;
-    int64_t value = 0;
-    const char *end = pair->data() + pair->size();
-    auto [stop, error] = std::from_chars(pair->data(), end, value);
-    if (error != std::errc() || stop != end || value < 1 || value > high)
-      return refuse(fmt::format("{}={} is no integer from 1 to {}", key, *pair, high));
-    return value;
+    const auto value = parseInteger<int64_t>(*pair, 1, high);
+    if (!value)
+      return refuse(key + ": " + value.error());
+    return *value;
   }
 
   /// One of several words.
@@ -59,10 +59,11 @@ public:
       return fallback;
     if (auto known = words.find(*pair); known != words.end())
       return known->second;
-    std::string all;
+    std::vector<std::string> names;
     for (const auto &[name, value] : words)
-      all += (all.empty() ? "" : ", ") + name;
-    return refuse(key + "=" + *pair + " is none of " + all);
+      names.push_back(name);
+    const std::string guess = didYouMean(*pair, names);
+    return refuse(fmt::format("{}={} is none of {}", key, *pair, fmt::join(names, ", ")), guess);
   }
 
   Expected<bool> boolean(const std::string &key, bool fallback) {
@@ -71,17 +72,20 @@ public:
 
   Status finish() const {
     if (!pairs.empty())
-      return refuse("there is no key '" + pairs.begin()->first + "'");
+      return refuse("there is no key '" + pairs.begin()->first + "'",
+                    didYouMean(pairs.begin()->first, known));
     return {};
   }
 
 private:
   std::optional<std::string> take(const std::string &key) {
+    known.push_back(key);
     auto node = pairs.extract(key);
     return node.empty() ? std::nullopt : std::optional(std::move(node.mapped()));
   }
 
   std::map<std::string, std::string> pairs;
+  std::vector<std::string> known; ///< keys that were asked for
 };
 
 } // namespace
@@ -138,12 +142,13 @@ Status cli::checkWeightType(const ModelDescription &description, ElementType typ
 }
 
 Expected<ElementType> cli::parseWeightType(const std::string &name, const std::string &option) {
-  std::string known;
+  std::vector<std::string> known;
   for (const ElementTypeInfo &row : elementTypes())
     if (row.type != ElementType::I32) {
       if (row.name == name)
         return row.type;
-      known += (known.empty() ? "" : ", ") + std::string(row.name);
+      known.emplace_back(row.name);
     }
-  return unusable("unknown type of weights", option + " " + name, "supported are " + known);
+  return unusable("unknown type of weights", option + " " + name, "there is no such type",
+                  namesHint(name, known));
 }

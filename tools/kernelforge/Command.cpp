@@ -1,16 +1,17 @@
 #include "Command.h"
 
+#include "NumberOptions.h"
+
 #include "kernelforge/backend/cpu/CpuBackend.h"
 #include "kernelforge/support/Host.h"
+#include "kernelforge/support/Log.h"
 #include "kernelforge/support/Paths.h"
-
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
 
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <unistd.h>
 
 using namespace kernelforge;
@@ -36,7 +37,8 @@ CLI::App &cli::addCommand(CLI::App &app, Context &context, const CommandText &te
 }
 
 void cli::addTargetOptions(CLI::App &command, Context &context) {
-  command.add_option("--target", context.target, "cpu, cuda or webgpu")->capture_default_str();
+  command.add_option("--target", context.target, "what to make code for: cpu, in this build")
+      ->capture_default_str();
   command.add_option("--target-cpu", context.targetCpu,
                      "native, avx2, avx512 or a processor that LLVM knows (default: native)");
   command.add_option("--target-features", context.targetFeatures,
@@ -48,15 +50,12 @@ void cli::addTargetOptions(CLI::App &command, Context &context) {
 }
 
 CLI::Option *cli::addThreadsOption(CLI::App &command, Context &context) {
-  return command
-      .add_option("-t,--threads", context.threads,
-                  "threads (default: the physical cores this process may use)")
-      ->check(CLI::Range(1, maxThreads));
+  return addInteger(command, "-t,--threads", context.threads,
+                    "threads (default: the physical cores this process may use)", 1, maxThreads);
 }
 
 void cli::addSeedOption(CLI::App &command, Context &context) {
-  command.add_option("--seed", context.seed, "seed of random numbers")
-      ->check(CLI::NonNegativeNumber)
+  addInteger(command, "--seed", context.seed, "seed of random numbers", 0, UINT64_MAX)
       ->capture_default_str();
 }
 
@@ -65,8 +64,8 @@ Expected<CpuTarget> cli::requestedTarget(const Context &context) {
     return missing("target is not available", "--target " + context.target,
                    "this build has no code generator for it", "use --target cpu");
   if (context.target != "cpu")
-    return unusable("unknown target", "--target " + context.target,
-                    "targets are cpu, cuda and webgpu");
+    return unusable("unknown target", "--target " + context.target, "this build makes code for cpu",
+                    "use --target cpu");
   return parseTarget(context.targetCpu, context.targetFeatures);
 }
 
@@ -129,18 +128,16 @@ int cli::report(const Error &error, bool json) {
   return code;
 }
 
-void cli::startLogging(const Context &context) {
-  auto logger = spdlog::stderr_color_mt("kernelforge");
-  logger->set_pattern("kernelforge: %^%l%$: %v");
-  logger->set_level(spdlog::level::warn);
-  const char *variable = std::getenv("KERNELFORGE_LOG");
-  if (context.verbosity > 0)
-    logger->set_level(context.verbosity == 1   ? spdlog::level::info
-                      : context.verbosity == 2 ? spdlog::level::debug
-                                               : spdlog::level::trace);
-  else if (variable && *variable)
-    logger->set_level(spdlog::level::from_str(variable));
-  spdlog::set_default_logger(std::move(logger));
+Status cli::startLogging(const Context &context) {
+  if (context.verbosity > 0) {
+    logToStandardError(context.verbosity == 1   ? spdlog::level::info
+                       : context.verbosity == 2 ? spdlog::level::debug
+                                                : spdlog::level::trace);
+    return {};
+  }
+  KF_TRY(const spdlog::level::level_enum level, logLevelFromEnvironment(spdlog::level::warn));
+  logToStandardError(level);
+  return {};
 }
 
 //===----------------------------------------------------------------------===//
@@ -171,4 +168,10 @@ void cli::installSignalHandlers() {
   sigaction(SIGINT, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+}
+
+void cli::openStandardStreams() {
+  for (int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0)
+      return; // there is no such device: what is opened first takes its place
 }

@@ -11,7 +11,9 @@
 //       command.add_option("--name", *name, "whom to greet")->required();
 //     }
 //
-// `greet` returns Expected<int>: an exit code, or an error that the frame prints.
+// `greet` returns Expected<int>: an exit code, or an error that the frame prints. Options that take
+// numbers or lists are added by NumberOptions.h, those that take one of some words check oneOf of
+// Usage.h, and what a user names as an output is written by writeOutput.
 #pragma once
 
 #include "kernelforge/compiler/Session.h"
@@ -52,7 +54,8 @@ struct CommandText {
 };
 
 /// Adds a command with --json and -v. `run` is called after parsing; it returns the exit code. The
-/// frame prints its error, and Failed where standard output could not be written.
+/// frame prints its error, and Failed where standard output could not be written (unless it is a
+/// pipe whose reader has gone).
 CLI::App &addCommand(CLI::App &app, Context &context, const CommandText &text,
                      std::function<Expected<int>()> run);
 
@@ -81,8 +84,9 @@ std::optional<RecordStore> requestedRecords(const Context &context);
 /// Threads that were asked for, or the physical cores that this process may use.
 int requestedThreads(const Context &context);
 
-/// Writes to standard output. A failure is kept and ends the program with exit code 4 later;
-/// commands that print for long ask outputFailed() now and then.
+/// Writes to standard output. A failure is kept and ends the program with exit code 4 later, unless
+/// it is a reader that has gone (EPIPE), which is no error. Commands that print for long ask
+/// outputFailed() now and then, and stop. It leaves the reason in errno.
 void print(std::string_view text);
 bool outputFailed();
 
@@ -94,6 +98,10 @@ void printJson(const Json &value);
 /// with 130. A second Ctrl-C always does.
 const std::atomic<bool> *interruptFlag();
 
+/// Makes a standard stream that the caller has closed the null device; a file that is opened later
+/// would be in its place, and get what is printed.
+void openStandardStreams();
+
 /// Installs the handlers of SIGINT; ignores SIGPIPE and SIGXFSZ, so that writing returns errors.
 void installSignalHandlers();
 
@@ -102,6 +110,7 @@ void installSignalHandlers();
 int report(const Error &error, bool json);
 
 /// Sends the log to standard error at the level of -v, or of $KERNELFORGE_LOG where no -v is given.
-void startLogging(const Context &context);
+/// Unusable where that names no level.
+Status startLogging(const Context &context);
 
 } // namespace kernelforge::cli

@@ -1,6 +1,7 @@
 // kernelforge compare: two reports of the evaluation suite, or two builds measured in turns.
 #include "Commands.h"
 #include "ComparisonRows.h"
+#include "NumberOptions.h"
 #include "Rows.h"
 
 #include "kernelforge/backend/cpu/CpuBackend.h"
@@ -106,14 +107,11 @@ void cli::addCompare(CLI::App &app, Context &context) {
       command.add_option("--suite", options->suite, "the suite to measure"),
       command.add_option("--filter", own.filter, "rows whose names match this pattern"),
       addThreadsOption(command, context),
-      command.add_option("--rounds", own.rounds, "rounds of all rows")
-          ->check(CLI::Range(5, 10'000))
+      addInteger(command, "--rounds", own.rounds, "rounds of all rows", 5, 10'000)
           ->capture_default_str(),
-      command
-          .add_option(
-              "--restarts", own.restarts,
-              "pairs of processes that rounds are spread over; three times as many for suspects")
-          ->check(CLI::Range(1, 100))
+      addInteger(command, "--restarts", own.restarts,
+                 "pairs of processes that rounds are spread over; three times as many for suspects",
+                 1, 100)
           ->capture_default_str(),
   };
   addSeedOption(command, context);

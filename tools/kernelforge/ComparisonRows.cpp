@@ -1,5 +1,6 @@
 #include "ComparisonRows.h"
 
+#include "NumberOptions.h"
 #include "Rows.h"
 
 #include <fmt/format.h>
@@ -70,11 +71,9 @@ static void printRemarks(const Comparison &comparison) {
 
 void cli::addComparingOptions(CLI::App &command, CompareOptions &options,
                               const std::string &least) {
-  command.add_option("--threshold", options.threshold, least)
-      ->check(CLI::Range(0.001, 10.0))
-      ->capture_default_str();
-  command.add_option("--alpha", options.alpha, "probability of any false row that is accepted")
-      ->check(CLI::Range(1e-6, 0.5))
+  addNumber(command, "--threshold", options.threshold, least, 0.001, 10)->capture_default_str();
+  addNumber(command, "--alpha", options.alpha, "probability of any false row that is accepted",
+            1e-6, 0.5)
       ->capture_default_str();
   command.add_flag("--force", options.force, "also where machine, suite or settings differ");
 }

@@ -11,11 +11,11 @@
 #include "kernelforge/measure/AccuracyJson.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/Numbers.h"
 #include "kernelforge/support/Paths.h"
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <chrono>
 
 using namespace mlir;
@@ -57,13 +57,12 @@ static Expected<SizeValues> parseSizes(const std::vector<std::string> &texts) {
   SizeValues sizes;
   for (const std::string &text : texts) {
     const size_t equals = text.find('=');
-    int64_t value = 0;
-    const char *begin = text.data() + std::min(equals, text.size() - 1) + 1;
-    const char *end = text.data() + text.size();
-    auto [stop, error] = std::from_chars(begin, end, value);
-    if (equals == std::string::npos || equals == 0 || error != std::errc() || stop != end)
+    if (equals == std::string::npos || equals == 0)
       return unusable("wrong usage", "--size " + text, "it is no NAME=N");
-    if (!sizes.emplace(text.substr(0, equals), value).second)
+    const auto value = parseInteger<int64_t>(text.substr(equals + 1), 0, int64_t(1) << 40);
+    if (!value)
+      return unusable("wrong usage", "--size " + text, value.error());
+    if (!sizes.emplace(text.substr(0, equals), *value).second)
       return unusable("wrong usage", "--size " + text, "that size is given twice");
   }
   return sizes;

@@ -1,13 +1,14 @@
 // emit-mlir: a block or model at any stage of the compiler, as text.
 #include "BlockOption.h"
 #include "Commands.h"
+#include "Usage.h"
 
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/llm/ModelFile.h"
 #include "kernelforge/llm/ModelNames.h"
-#include "kernelforge/support/AtomicFile.h"
+#include "kernelforge/support/OutputFile.h"
 
 #include "llvm/ADT/SetVector.h"
 
@@ -117,7 +118,7 @@ static Expected<int> emitMlir(const EmitOptions &options, const Context &context
     return unusable("wrong usage", "kernelforge emit-mlir", "give either --block or --model");
   KF_TRY(std::string text, emitText(options, context));
   if (!options.output.empty())
-    KF_CHECK(writeFileAtomically(options.output, text));
+    KF_CHECK(writeOutput(options.output, text));
   if (context.json) {
     Json answer = {{"stage", options.stage}, {"bytes", text.size()}};
     answer[options.output.empty() ? "text" : "file"] =
@@ -142,7 +143,7 @@ void cli::addEmitMlir(CLI::App &app, Context &context) {
   command.add_option("--weights", options->weights, "type of a block's weight matrices")
       ->capture_default_str();
   command.add_option("--phase", options->phase, "prefill or decode (default: both)")
-      ->check(CLI::IsMember({"prefill", "decode"}));
+      ->check(oneOf({"prefill", "decode"}));
   command
       .add_option("--stage", options->stage, "transformer, fused, scheduled, target, llvm or asm")
       ->capture_default_str();

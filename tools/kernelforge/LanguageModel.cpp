@@ -1,16 +1,18 @@
 #include "LanguageModel.h"
 
 #include "BlockOption.h"
+#include "NumberOptions.h"
+#include "Usage.h"
 
 #include "kernelforge/llm/Logits.h"
 #include "kernelforge/llm/ModelNames.h"
 #include "kernelforge/llm/ModelWeights.h"
 #include "kernelforge/llm/RandomModel.h"
+#include "kernelforge/support/Log.h"
 #include "kernelforge/support/Progress.h"
 
 #include <fmt/format.h>
 #include <map>
-#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
 using namespace kernelforge;
@@ -37,12 +39,11 @@ void cli::addRunOptions(CLI::App &command, ModelChoice &choice) {
   command
       .add_option("--backend", choice.backend,
                   "cpu, or reference: interpreted by the operations' definitions, slowly")
-      ->check(CLI::IsMember({"cpu", "reference"}))
+      ->check(oneOf({"cpu", "reference"}))
       ->capture_default_str();
   command.add_flag("--no-fuse", choice.noFuse, "make every operation a kernel of its own");
-  command
-      .add_option("--prefill-chunk", choice.prefillChunk, "most tokens of one run of the prompt")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
+  addInteger(command, "--prefill-chunk", choice.prefillChunk,
+             "most tokens of one run of the prompt", 1, int64_t(1) << 20)
       ->capture_default_str();
 }
 
@@ -60,7 +61,7 @@ Expected<ModelFile> cli::openChosenModel(const ModelChoice &choice, const Contex
   KF_TRY(std::string path, resolveModel(choice.model));
   KF_TRY(ModelFile file, openModel(path));
   for (const std::string &warning : file.warnings)
-    spdlog::warn("{}", escapeControls(warning));
+    logger().warn("{}", escapeControls(warning));
   return file;
 }
 

@@ -2,6 +2,7 @@
 // warm-up, no tokenization and no sampling in the measured time.
 #include "Commands.h"
 #include "LanguageModel.h"
+#include "NumberOptions.h"
 #include "Rows.h"
 
 #include "kernelforge/llm/Logits.h"
@@ -178,20 +179,16 @@ void cli::addLlmBench(CLI::App &app, Context &context) {
   addModelOptions(command, options->choice);
   addRunOptions(command, options->choice);
   addFormatOption(command, options->format);
-  const auto tokens = CLI::Range(int64_t(0), int64_t(1) << 27);
-  command.add_option("-p,--prompt-tokens", options->prompts, "lengths of prompts: 512,2048")
-      ->delimiter(',')
-      ->check(tokens)
+  constexpr int64_t mostTokens = int64_t(1) << 27;
+  addIntegers(command, "-p,--prompt-tokens", options->prompts,
+              "lengths of prompts: 512,2048 or 512 2048", 0, mostTokens)
       ->capture_default_str();
-  command.add_option("-n,--max-tokens", options->generations, "numbers of tokens to generate")
-      ->delimiter(',')
-      ->check(tokens)
+  addIntegers(command, "-n,--max-tokens", options->generations, "numbers of tokens to generate", 0,
+              mostTokens)
       ->capture_default_str();
-  command.add_option("-d,--depth", options->depths, "tokens in the cache before the measured ones")
-      ->delimiter(',')
-      ->check(tokens)
+  addIntegers(command, "-d,--depth", options->depths,
+              "tokens in the cache before the measured ones", 0, mostTokens)
       ->capture_default_str();
-  command.add_option("-r,--repetitions", options->repetitions, "samples of each test")
-      ->check(CLI::Range(int64_t(1), int64_t(100000)))
+  addInteger(command, "-r,--repetitions", options->repetitions, "samples of each test", 1, 100'000)
       ->capture_default_str();
 }

@@ -1,6 +1,7 @@
 // kernelforge llm-inference: generates text after a prompt.
 #include "Commands.h"
 #include "LanguageModel.h"
+#include "NumberOptions.h"
 #include "RemoteComparison.h"
 
 #include "kernelforge/llm/ChatTemplate.h"
@@ -168,8 +169,9 @@ Expected<Generation> run(Inference &inference, const Tokenizer *tokenizer,
                                     decoder.description().vocabSize));
   }
   auto append = [&](std::span<const TokenId> tokens) -> Expected<std::span<const float>> {
-    if (outputFailed())
-      return failed("output cannot be written", "standard output", std::strerror(errno));
+    if (outputFailed()) // the frame says why
+      return makeError(ErrorKind::Interrupted, "generation ended", "standard output",
+                       "nobody gets the text");
     if (decoder.length() > 0)
       return decoder.append(tokens, cancel);
     Progress progress("running the prompt", static_cast<int64_t>(tokens.size()));
@@ -383,6 +385,8 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
     print(fmt::format("--- here, {}\n", inference.model.file->name));
   KF_TRY(inference.generation,
          explained(run(inference, usable, options, context), inference.model));
+  if (outputFailed())
+    return 0; // the frame says so, where it is an error
   if (!context.json)
     finishText(inference.generation, usable);
   if (options.measureBandwidth && inference.generation.finish != FinishReason::Interrupted) {
@@ -430,8 +434,8 @@ void cli::addLlmInference(CLI::App &app, Context &context) {
   CLI::Option *file =
       command.add_option("--prompt-file", options->promptFile, "a file with that text")
           ->excludes(prompt);
-  command.add_option("--prompt-ids", options->promptIds, "token ids instead of a text: 1,2,3")
-      ->delimiter(',')
+  addIntegers(command, "--prompt-ids", options->promptIds,
+              "token ids instead of a text: 1,2,3 or 1 2 3", 0, INT32_MAX)
       ->excludes(prompt)
       ->excludes(file);
   command.add_flag("--chat", options->chat, "the text is a message, in the model's chat template");
@@ -440,25 +444,27 @@ void cli::addLlmInference(CLI::App &app, Context &context) {
   addRemoteOptions(command, options->remote);
 
   GenerateOptions &generate = options->generate;
-  command.add_option("-n,--max-tokens", generate.maxTokens, "most tokens to generate")
+  addInteger(command, "-n,--max-tokens", generate.maxTokens, "most tokens to generate", 0,
+             1'000'000'000)
       ->capture_default_str();
-  command
-      .add_option("-c,--context", options->choice.context,
-                  "positions of the cache (default: the smaller of the model's and 4096)")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 31));
+  addInteger(command, "-c,--context", options->choice.context,
+             "positions of the cache (default: the smaller of the model's and 4,096)", 1,
+             int64_t(1) << 31);
   SamplingOptions &sampling = generate.sampling;
-  command.add_option("--temperature", sampling.temperature, "0: always the likeliest token")
+  addNumber(command, "--temperature", sampling.temperature, "0: always the likeliest token", 0, 100)
       ->capture_default_str();
-  command.add_option("--top-k", sampling.topK, "keep the K likeliest tokens; 0: all")
+  addInteger(command, "--top-k", sampling.topK, "keep the K likeliest tokens; 0: all", 0, INT32_MAX)
       ->capture_default_str();
-  command.add_option("--top-p", sampling.topP, "keep the fewest tokens with that probability")
+  addNumber(command, "--top-p", sampling.topP, "keep the fewest tokens with that probability", 0, 1)
       ->capture_default_str();
-  command.add_option("--min-p", sampling.minP, "keep tokens with that share of the likeliest's")
+  addNumber(command, "--min-p", sampling.minP, "keep tokens with that share of the likeliest's", 0,
+            1)
       ->capture_default_str();
-  command.add_option("--repeat-penalty", sampling.repeatPenalty, "above 1: avoid recent tokens")
+  addNumber(command, "--repeat-penalty", sampling.repeatPenalty, "above 1: avoid recent tokens", 0,
+            1e6)
       ->capture_default_str();
-  command.add_option("--stop", generate.stop, "end at this text; may be given several times")
-      ->allow_extra_args(false);
+  addTexts(command, "--stop", generate.stop,
+           "end at this text, or these; may also be given several times");
   command.add_flag("--ignore-eos", generate.ignoreEos, "go on where the model would end");
   command.add_option("--logits", options->logitsFile,
                      "write the logits of the prompt's positions to this .npy file");

@@ -1,5 +1,7 @@
 #include "MatmulRun.h"
 
+#include "NumberOptions.h"
+
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Verification.h"
 #include "kernelforge/support/CounterRandom.h"
@@ -17,6 +19,13 @@ using namespace kernelforge::cli;
 /// Multiply-adds up to which a result is verified in full, and the rows that are beyond.
 static constexpr double fullyVerified = 0x1p31;
 static constexpr int64_t spreadRows = 64;
+
+void cli::addProblemSizes(CLI::App &command, MatmulProblem &problem) {
+  constexpr int64_t largest = int64_t(1) << 24;
+  addInteger(command, "-m", problem.m, "rows of the input", 1, largest);
+  addInteger(command, "-n", problem.n, "columns of the result", 1, largest);
+  addInteger(command, "-k", problem.k, "columns of the input", 1, largest);
+}
 
 Expected<const MatmulRegistry *> cli::matmulVariants(const Context &context) {
   MatmulRegistry &registry = MatmulRegistry::global();

@@ -10,6 +10,9 @@
 
 namespace kernelforge::cli {
 
+/// Adds -m, -n and -k, the sizes of a problem.
+void addProblemSizes(CLI::App &command, MatmulProblem &problem);
+
 /// The process's variants, with the generated one for the target, cache and records asked for.
 Expected<const MatmulRegistry *> matmulVariants(const Context &context);
 

@@ -1,6 +1,7 @@
 // kernelforge perplexity: how well a model predicts a text, and how far its logits are from others.
 #include "Commands.h"
 #include "LanguageModel.h"
+#include "NumberOptions.h"
 
 #include "kernelforge/llm/Logits.h"
 #include "kernelforge/llm/Perplexity.h"
@@ -181,11 +182,10 @@ void cli::addPerplexity(CLI::App &app, Context &context) {
   addModelOptions(command, options->choice);
   addRunOptions(command, options->choice);
   command.add_option("--file", options->file, "the text")->required();
-  command.add_option("-c,--context", options->window, "tokens of a window")
-      ->check(CLI::Range(int64_t(2), int64_t(1) << 27))
+  addInteger(command, "-c,--context", options->window, "tokens of a window", 2, int64_t(1) << 27)
       ->capture_default_str();
-  command.add_option("--max-tokens", options->maxTokens, "tokens of the text to use; 0: all")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 40));
+  addInteger(command, "--max-tokens", options->maxTokens, "tokens of the text to use; 0: all", 0,
+             int64_t(1) << 40);
   command.add_option("--kl-against", options->base,
                      ".npy of base logits, float16 or float32 [tokens, vocabulary]: also print the "
                      "divergence from them");

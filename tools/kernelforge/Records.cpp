@@ -2,16 +2,17 @@
 #include "Commands.h"
 #include "RecordedKernel.h"
 #include "Rows.h"
+#include "Usage.h"
 
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/RecordStore.h"
+#include "kernelforge/support/Log.h"
 #include "kernelforge/support/Paths.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -87,7 +88,7 @@ static Expected<int> list(const RecordsCommand &command, const Context &context)
       rows.back()["code"] = codes[i].name();
       if (!codes[i].why.empty()) {
         rows.back()["code_why"] = codes[i].why;
-        spdlog::warn("key {}: its code is not known: {}", record.key.id(), codes[i].why);
+        logger().warn("key {}: its code is not known: {}", record.key.id(), codes[i].why);
       }
     }
     row.push_back(record.schedule);
@@ -238,9 +239,7 @@ void cli::addRecords(CLI::App &app, Context &context) {
     return [options, run, &context] { return run(*options, context); };
   };
   const char *keyText = "id of a key, or its first digits";
-  const CLI::Validator isStatus = CLI::Validator(
-      [](std::string &text) { return statusFromName(text) ? "" : "there is no status " + text; },
-      "STATUS");
+  const CLI::Validator isStatus = oneOf(allStatusNames());
   CLI::App &lists = addAction(command, context, "list", "one line for each record", bind(list));
   lists.add_flag("--best", options->best, "the winners only");
   lists.add_flag("--check", options->check,

@@ -1,5 +1,7 @@
 #include "RemoteComparison.h"
 
+#include "NumberOptions.h"
+
 #include "kernelforge/support/Progress.h"
 
 #include <cmath>
@@ -15,12 +17,10 @@ void cli::addRemoteOptions(CLI::App &command, RemoteChoice &choice) {
   CLI::Option *model = command.add_option(
       "--compare-cerebras", choice.model,
       "with --chat: ask this hosted model the same and show both (needs CEREBRAS_API_KEY)");
-  command.add_option("--cerebras-timeout", choice.timeout, "seconds that it may take")
-      ->check(CLI::Range(0.1, 3600.0))
+  addNumber(command, "--cerebras-timeout", choice.timeout, "seconds that it may take", 0.1, 3600)
       ->capture_default_str()
       ->needs(model);
-  command.add_option("--cerebras-retries", choice.retries, "tries after the first")
-      ->check(CLI::Range(0, 10))
+  addInteger(command, "--cerebras-retries", choice.retries, "tries after the first", 0, 10)
       ->capture_default_str()
       ->needs(model);
   command.add_flag("--cerebras-no-stream", choice.noStream, "ask for the answer in one piece")

@@ -1,5 +1,7 @@
 #include "Rows.h"
 
+#include "Usage.h"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -10,7 +12,7 @@ using namespace kernelforge::cli;
 void cli::addFormatOption(CLI::App &command, std::string &format) {
   format = "table";
   command.add_option("--format", format, "table, csv, md or jsonl")
-      ->check(CLI::IsMember({"table", "csv", "md", "jsonl"}))
+      ->check(oneOf({"table", "csv", "md", "jsonl"}))
       ->capture_default_str();
 }
 

@@ -1,6 +1,6 @@
 #include "SuiteOptions.h"
 
-#include <charconv>
+#include "kernelforge/support/Numbers.h"
 
 using namespace kernelforge;
 using namespace kernelforge::cli;
@@ -15,14 +15,12 @@ Expected<std::map<std::string, double>> cli::parseSlow(const std::vector<std::st
   std::map<std::string, double> slow;
   for (const std::string &text : texts) {
     const size_t equals = text.rfind('=');
-    double factor = 0;
-    const char *begin = text.data() + std::min(equals, text.size() - 1) + 1;
-    const char *end = text.data() + text.size();
-    auto [stop, error] = std::from_chars(begin, end, factor);
-    if (equals == std::string::npos || error != std::errc() || stop != end || !(factor >= 1) ||
-        factor > 1000)
-      return unusable("wrong usage", "--slow " + text, "it is no NAME=FACTOR from 1 to 1000");
-    slow[text.substr(0, equals)] = factor;
+    if (equals == std::string::npos)
+      return unusable("wrong usage", "--slow " + text, "it is no NAME=FACTOR");
+    const auto factor = parseNumber(std::string_view(text).substr(equals + 1), 1, 1000);
+    if (!factor)
+      return unusable("wrong usage", "--slow " + text, factor.error());
+    slow[text.substr(0, equals)] = *factor;
   }
   return slow;
 }

@@ -17,6 +17,7 @@ void cli::addSuiteWorker(CLI::App &app, Context &context) {
       addCommand(app, context,
                  {"suite-worker", "measures rows of a suite for compare --live", "compare --help"},
                  [slow, &context]() -> Expected<int> {
+                   nameProcess("kf-suite-worker");
                    endWithParent();
                    SuiteService service;
                    KF_TRY(service.options.rows.session, requestedSession(context));

@@ -5,9 +5,9 @@
 #include "kernelforge/llm/ModelNames.h"
 #include "kernelforge/llm/Tokenizer.h"
 #include "kernelforge/support/MappedFile.h"
+#include "kernelforge/support/Numbers.h"
 #include "kernelforge/support/Utf8.h"
 
-#include <charconv>
 #include <fmt/format.h>
 
 using namespace kernelforge;
@@ -36,14 +36,12 @@ Expected<std::vector<TokenId>> parseIds(std::string_view text, const std::string
   constexpr std::string_view between = " \t\r\n,[]";
   for (size_t at = text.find_first_not_of(between); at != text.npos;
        at = text.find_first_not_of(between, at)) {
-    TokenId id = 0;
-    const auto [end, error] = std::from_chars(text.data() + at, text.data() + text.size(), id);
-    const auto next = static_cast<size_t>(end - text.data());
-    const bool isEnded = next == text.size() || between.find(text[next]) != between.npos;
-    if (error != std::errc() || !isEnded)
-      return idError(where, fmt::format("byte {} begins no token id", at));
-    ids.push_back(id);
-    at = next;
+    const size_t end = std::min(text.find_first_of(between, at), text.size());
+    const auto id = parseInteger<TokenId>(text.substr(at, end - at), 0);
+    if (!id)
+      return idError(where, fmt::format("byte {}: {}", at, id.error()));
+    ids.push_back(*id);
+    at = end;
   }
   return ids;
 }

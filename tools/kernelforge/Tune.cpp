@@ -2,22 +2,25 @@
 #include "BlockOption.h"
 #include "Commands.h"
 #include "LanguageModel.h"
+#include "MatmulRun.h"
 #include "ModuleText.h"
+#include "NumberOptions.h"
 #include "Rows.h"
+#include "Usage.h"
 
 #include "kernelforge/autotune/Replay.h"
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/measure/Ceilings.h"
-#include "kernelforge/support/AtomicFile.h"
+#include "kernelforge/support/Log.h"
+#include "kernelforge/support/OutputFile.h"
 #include "kernelforge/support/Paths.h"
 
 #include <algorithm>
 #include <chrono>
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 using namespace mlir;
@@ -207,8 +210,9 @@ static Expected<int> recordTruth(const TuneCommand &command, const Context &cont
   options.cancel = interruptFlag();
   options.progress = showProgress;
   KF_TRY(Json space, recordSpace(*targets.front().problem, command.points, options));
-  KF_CHECK(writeFileAtomically(command.recordTo, space.dump() + "\n"));
-  KF_TRY(ReplaySpace replayed, readReplaySpace(command.recordTo));
+  const std::string text = space.dump() + "\n";
+  KF_CHECK(writeOutput(command.recordTo, text));
+  KF_TRY(ReplaySpace replayed, parseReplaySpace(text, command.recordTo));
   const auto analytic = replayed.seconds.find(knobsText(replayed.space.analytic));
   const bool measured = analytic != replayed.seconds.end() && std::isfinite(analytic->second);
   print(fmt::format("{} points in {}; the best takes {:.1f} us, the analytic default {:.1f} us\n",
@@ -307,10 +311,10 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
                           fmt::format("{:.3f}", result.choice.ratio.median),
                           result.choice.record.schedule});
     if (!context.json)
-      spdlog::info("{}: {}; {}", target.problem->name(), shortText(result.choice),
-                   result.choice.reason);
+      logger().info("{}: {}; {}", target.problem->name(), shortText(result.choice),
+                    result.choice.reason);
     if (!context.json && !result.variants.empty())
-      spdlog::info("{}: {}", target.problem->name(), variantsText(result));
+      logger().info("{}: {}", target.problem->name(), variantsText(result));
   }
   if (context.json)
     printJson({{"kernels", rows}, {"seconds", spent()}, {"records", store.logFile().string()}});
@@ -351,52 +355,42 @@ void cli::addTune(CLI::App &app, Context &context) {
                      "tinyllama, tiny");
   command.add_option("--random-type", options->model.randomType, "type of random weights")
       ->capture_default_str();
-  command.add_option("--prefill-chunk", options->model.prefillChunk, "rows of a prefill run")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
+  addInteger(command, "--prefill-chunk", options->model.prefillChunk, "rows of a prefill run", 1,
+             int64_t(1) << 20)
       ->capture_default_str();
-  command.add_option("--family", options->family, "one kernel")->check(CLI::IsMember({"matmul"}));
-  command.add_option("-m", options->matmul.m, "rows of the input");
-  command.add_option("-n", options->matmul.n, "columns of the result");
-  command.add_option("-k", options->matmul.k, "columns of the input");
+  command.add_option("--family", options->family, "one kernel")->check(oneOf({"matmul"}));
+  addProblemSizes(command, options->matmul);
   command.add_option("--weights", options->weights, "type of the weight")->capture_default_str();
   command.add_flag("--transpose", options->matmul.transpose, "the weight is [k, n]");
   command.add_option("--strategy", options->strategy, "grid, random, evolutionary or model")
       ->capture_default_str();
-  command
-      .add_option("--trials", options->trials,
-                  "candidates of each kernel at most (default: 48, with --seconds what fits)")
-      ->check(CLI::Range(1, 1'000'000));
-  command.add_option("--seconds", options->seconds, "time for all kernels together; 0: no limit")
-      ->check(CLI::Range(0.0, 1e6))
+  addInteger(command, "--trials", options->trials,
+             "candidates of each kernel at most (default: 48, with --seconds what fits)", 1,
+             1'000'000);
+  addNumber(command, "--seconds", options->seconds, "time for all kernels together; 0: no limit", 0,
+            1e6)
       ->capture_default_str();
-  command
-      .add_option("--early-stop", options->patience,
-                  "end after so many candidates without a better one; 0: never")
-      ->check(CLI::Range(0, 1'000'000))
+  addInteger(command, "--early-stop", options->patience,
+             "end after so many candidates without a better one; 0: never", 0, 1'000'000)
       ->capture_default_str();
-  command.add_option("--depth", options->depth, "positions in the cache before a decoded token")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 20))
+  addInteger(command, "--depth", options->depth, "positions in the cache before a decoded token", 0,
+             int64_t(1) << 20)
       ->capture_default_str();
   command
       .add_option("--record-space", options->recordTo,
                   "measure a kernel's whole space into a file, for --replay")
       ->group("Experiments");
-  command.add_option("--points", options->points, "schedules of it at most")
-      ->check(CLI::Range(1, 10'000'000))
+  addInteger(command, "--points", options->points, "schedules of it at most", 1, 10'000'000)
       ->capture_default_str()
       ->group("Experiments");
-  command
-      .add_option("--replay", options->replays,
-                  "trials that each strategy needs on recorded spaces; measures nothing")
+  addTexts(command, "--replay", options->replays,
+           "trials that each strategy needs on recorded spaces; measures nothing")
       ->group("Experiments");
-  command.add_option("--seeds", options->seeds, "searches of each strategy and space")
-      ->check(CLI::Range(1, 10'000))
+  addInteger(command, "--seeds", options->seeds, "searches of each strategy and space", 1, 10'000)
       ->capture_default_str()
       ->group("Experiments");
-  command
-      .add_option("--records", options->records,
-                  "trials of each other space of the same knobs that a search has, too")
-      ->check(CLI::Range(0, 10'000))
+  addInteger(command, "--records", options->records,
+             "trials of each other space of the same knobs that a search has, too", 0, 10'000)
       ->capture_default_str()
       ->group("Experiments");
   command

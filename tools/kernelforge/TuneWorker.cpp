@@ -1,7 +1,9 @@
 // tune-worker: the process in which tuning candidates run. Started by tune, of no use to people.
 #include "Commands.h"
+#include "NumberOptions.h"
 
 #include "kernelforge/autotune/Worker.h"
+#include "kernelforge/support/ChildProcess.h"
 
 #include <sys/resource.h>
 
@@ -13,6 +15,7 @@ void cli::addTuneWorker(CLI::App &app, Context &context) {
   CLI::App &command =
       addCommand(app, context, {"tune-worker", "runs tuning candidates for tune", "tune --help"},
                  [memory]() -> Expected<int> {
+                   nameProcess("kf-tune-worker");
                    if (*memory > 0) {
                      const rlimit most{*memory, *memory};
                      ::setrlimit(RLIMIT_DATA, &most);
@@ -21,5 +24,5 @@ void cli::addTuneWorker(CLI::App &app, Context &context) {
                    return 0;
                  });
   command.group(""); // not listed
-  command.add_option("memory", *memory, "bytes of its data at most; 0: no limit");
+  addInteger(command, "memory", *memory, "bytes of its data at most; 0: no limit", 0, UINT64_MAX);
 }

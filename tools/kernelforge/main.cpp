@@ -1,5 +1,6 @@
 // kernelforge: the command line. Parses, runs one command, turns its answer into an exit code.
 #include "Commands.h"
+#include "Usage.h"
 
 #include "kernelforge/llm/remote/HttpExchange.h"
 #include "kernelforge/support/Version.h"
@@ -39,20 +40,14 @@ static bool wantsJson(int argc, char **argv) {
   return false;
 }
 
-/// A mistake on the command line as one line; CLI11's own message has several.
-static Error usageError(const CLI::App &app, const CLI::ParseError &error, int argc, char **argv) {
-  Error result{ErrorKind::Unusable, "wrong usage", "kernelforge", error.what(),
-               "see kernelforge --help"};
-  std::vector<CLI::App *> chosen = app.get_subcommands();
-  if (!chosen.empty()) {
-    result.where += " " + chosen.front()->get_name();
-    result.hint = "see " + result.where + " --help";
-  } else if (argc < 2) {
-    result.why = "a command is missing";
-  } else if (argv[1][0] != '-') {
-    result.why = "there is no command '" + std::string(argv[1]) + "'";
-  }
-  return result;
+/// How a program ends that could not write to standard output: `code` where the reader of a pipe
+/// has gone, who wants no more, else with an error.
+static int endWithoutOutput(int code) {
+  if (!outputFailed() || errno == EPIPE)
+    return code;
+  return report(Error{ErrorKind::Failed, "output cannot be written", "standard output",
+                      std::strerror(errno), "free space, or read all of the output"},
+                false);
 }
 
 static int run(int argc, char **argv) {
@@ -60,6 +55,7 @@ static int run(int argc, char **argv) {
   CLI::App app("KernelForgeML: a compiler for transformer kernels", "kernelforge");
   app.set_version_flag("--version", version().number);
   app.require_subcommand(1);
+  app.formatter(std::make_shared<HelpFormatter>());
   app.get_formatter()->column_width(34);
   addCommands(app, context);
   try {
@@ -67,22 +63,16 @@ static int run(int argc, char **argv) {
   } catch (const CLI::Success &help) {
     app.exit(help);
     print("");
-    return outputFailed() ? report(Error{ErrorKind::Failed, "output cannot be written",
-                                         "standard output", std::strerror(errno), ""},
-                                   false)
-                          : 0;
+    return endWithoutOutput(0);
   } catch (const CLI::ParseError &error) {
-    return report(usageError(app, error, argc, argv), wantsJson(argc, argv));
+    return report(usageError(app, error, {argv + 1, argv + argc}), wantsJson(argc, argv));
   }
-  startLogging(context);
+  if (Status started = startLogging(context); !started)
+    return report(started.error(), context.json);
   Expected<int> code = context.action();
   if (!code)
     return report(code.error(), context.json);
-  if (outputFailed())
-    return report(Error{ErrorKind::Failed, "output cannot be written", "standard output",
-                        std::strerror(errno), "free space, or read all of the output"},
-                  false);
-  return *code;
+  return endWithoutOutput(*code);
 }
 
 /// LLVM's fatal errors do not return: they get the same line and exit code as our own.
@@ -119,6 +109,7 @@ static int guarded(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+  openStandardStreams();
   installSignalHandlers();
   llvm::install_fatal_error_handler(onFatalError);
   const int code = guarded(argc, argv);

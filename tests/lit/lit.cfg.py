@@ -1,7 +1,7 @@
 """The lit suite: every op and pass before and after, through the command-line tools.
 
-ctest runs it; by hand, for one file:
-    .venv/bin/lit -v --param bin=build/release/bin tests/lit/FILE.mlir
+ctest runs it; by hand, from the repository's folder, for one file (or a folder):
+    .venv/bin/lit -v --param bin=build/release/bin tests/lit/ir/types.mlir
 %opt is kernelforge-opt, %kernelforge the command line; FileCheck, not and split-file are LLVM's.
 """
 
@@ -11,7 +11,10 @@ import tempfile
 import lit.formats
 
 root = os.path.dirname(os.path.abspath(__file__))
-binaries = lit_config.params.get("bin", os.path.join(root, "../../build/release/bin"))
+# Tests run in folders of their own, where a path relative to the caller's leads nowhere.
+binaries = os.path.abspath(
+    lit_config.params.get("bin", os.path.join(root, "../../build/release/bin"))
+)
 
 config.name = "kernelforge"
 config.test_format = lit.formats.ShTest(execute_external=False)

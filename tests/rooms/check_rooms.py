@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that no room includes one above or beside it.
+"""Checks that no room includes one above or beside it, and that what has one place is done there.
 
 Rooms are the folders of kernelforge/, in the order of docs/architecture.md; tools are above them
 all. Within a room, a target's folder (codegen/cpu, backend/reference, ...) may include its room's
@@ -30,6 +30,28 @@ ROOMS = [
 TARGETS = {"cpu", "cuda", "webgpu", "reference"}
 INCLUDE = re.compile(r'^\s*#?\s*include\s*["<]([^">]+)[">]')  # TableGen has no #
 SUFFIXES = {".h", ".cpp", ".inc", ".td"}
+#: What is done in one place: a pattern of doing it elsewhere, where (a folder), but not in, and what
+#: to do instead.
+ONE_PLACE = [
+    (
+        re.compile(r"\bspdlog::(trace|debug|info|warn|error|critical|log|(set_)?default_logger)\("),
+        "",
+        "kernelforge/support/Log.cpp",
+        "spdlog's default logger prints to standard output: use logger() of support/Log.h",
+    ),
+    (
+        re.compile(r"\b(writeFileAtomically|std::ofstream|fopen)\("),
+        "tools/",
+        "",
+        "what a user names may be a device or a link: use writeOutput of support/OutputFile.h",
+    ),
+    (
+        re.compile(r"\bCLI::(Range|Number|NonNegativeNumber|PositiveNumber|IsMember)\b"),
+        "tools/",
+        "",
+        "CLI11 takes octal numbers and NaN: use addInteger, addNumber (NumberOptions.h) or oneOf",
+    ),
+]
 
 
 def place_of(path):
@@ -86,6 +108,21 @@ def violations(root):
     return found
 
 
+def strays(root):
+    """One line for each place that does what is done elsewhere."""
+    root = root.resolve()
+    found = []
+    for file in sorted((root / "kernelforge").rglob("*")) + sorted((root / "tools").rglob("*")):
+        source = file.relative_to(root).as_posix()
+        if file.suffix not in SUFFIXES:
+            continue
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            for pattern, folder, place, instead in ONE_PLACE:
+                if source.startswith(folder) and source != place and pattern.search(line):
+                    found.append(f"{source}:{number}: {instead}")
+    return found
+
+
 def check_the_checker():
     """Each made-up tree has exactly the violations stated."""
     cases = {
@@ -113,6 +150,18 @@ def check_the_checker():
             found = violations(Path(folder))
             if len(found) != expected:
                 sys.exit(f"the checker is wrong about {name}: expected {expected}, found {found}")
+    for line, expected in {
+        'spdlog::warn("x");': 1,
+        'logger().warn("x");': 0,
+        "->check(CLI::Range(1, 2))": 1,
+        "writeFileAtomically(file, text)": 1,
+        "writeOutput(file, text)": 0,
+    }.items():
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "tools").mkdir()
+            (Path(folder) / "tools" / "A.cpp").write_text(line + "\n")
+            if len(strays(Path(folder))) != expected:
+                sys.exit(f"the checker is wrong about {line}")
 
 
 def main():
@@ -121,7 +170,7 @@ def main():
     files = [f for f in (root / "kernelforge").rglob("*") if f.suffix in SUFFIXES]
     if not files:
         sys.exit(f"{root} has no rooms")
-    found = violations(root)
+    found = violations(root) + strays(root)
     print("\n".join(found) or f"{len(files)} files: no room includes one above or beside it")
     return 1 if found else 0
 

@@ -1,0 +1,33 @@
+// A program that uses the library and prints nothing: what comes out of it is the library's doing.
+// With an argument it asks for the log: quiet-program warn.
+#include "kernelforge/compiler/Session.h"
+#include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/support/Log.h"
+#include "kernelforge/support/Paths.h"
+
+using namespace kernelforge;
+
+static Status run() {
+  ModelDescription block;
+  block.layers = 1;
+  block.modelDim = 32;
+  block.heads = block.kvHeads = 2;
+  block.headDim = 16;
+  block.ffnDim = 64;
+  block.contextLength = 16;
+  SessionOptions options;
+  KF_TRY(options.target, parseTarget("native", ""));
+  KF_TRY(std::filesystem::path records, recordsDirectory());
+  options.records = RecordStore(records);
+  KF_TRY(std::unique_ptr<Session> session, Session::create(options));
+  const FunctionRange range{"forward", 2, 8, 1, 1};
+  return session->compile(buildDecoder(&session->context(), block, range,
+                                       [](llvm::StringRef) { return ElementType::F32; }));
+}
+
+int main(int count, char **arguments) {
+  if (count > 1)
+    logToStandardError(spdlog::level::from_str(arguments[1]));
+  const Status status = run();
+  return status ? 0 : static_cast<int>(status.error().kind);
+}

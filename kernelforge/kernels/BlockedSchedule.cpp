@@ -35,19 +35,15 @@ std::vector<KnobRule> kernelforge::blockingRules(const MatmulProblem &problem,
   // Where rows are few the panel is read too rarely to be worth packing.
   const bool fewRows = area.rowEnd - area.rowBegin <= 4;
   return {
-      {{"mc", {8, 32, 64, 128, 256}, "rows of the input packed at once"}, 8, 4096, 8, 64},
+      {{"mc", {8, 32, 64, 128, 256}, "rows of the input packed at once"}, {8, 4096, 8}, 64},
       {{"nc",
         {columns, 2 * columns, 4 * columns, 8 * columns, 16 * columns},
         "columns of a panel of the weight"},
-       columns,
-       4096 / columns * columns,
-       columns,
+       {columns, 4096 / columns * columns, columns},
        nc},
-      {{"kc", {128, 256, 512, 1024}, "depth of a panel"}, unit, 4096, unit, kc},
+      {{"kc", {128, 256, 512, 1024}, "depth of a panel"}, {unit, 4096, unit}, kc},
       {{"pack", {0, 1}, "1: pack panels of the weight; 0: dot products with its rows"},
-       problem.transpose ? 1 : 0,
-       1,
-       1,
+       {problem.transpose ? 1 : 0, 1},
        problem.transpose || !fewRows},
   };
 }

@@ -68,10 +68,7 @@ chooseSchedule(std::string_view variant, const std::optional<ScheduleSpace> &spa
   if (text.empty())
     return std::pair(space->analytic, std::string("analytic"));
   KF_TRY(KnobValues knobs, parseKnobs(text, variant));
-  if (space->complete)
-    knobs = space->complete(knobs);
-  else
-    knobs.insert(space->analytic.begin(), space->analytic.end());
+  knobs = space->complete(knobs);
   KF_CHECK(space->check(knobs));
   return std::pair(std::move(knobs), std::string("pinned"));
 }

@@ -136,13 +136,11 @@ public:
     for (int64_t factor : {1, 2, 4})
       tried.push_back(factor * threads);
     std::vector<KnobRule> rules = {
-        {{"split_m", tried, "parts of the rows"}, 1, most(problem.m, tileRows), 1, split.m},
+        {{"split_m", tried, "parts of the rows"}, {1, most(problem.m, tileRows)}, split.m},
         {{"split_n", tried, "parts of the columns"},
-         1,
-         most(problem.n, tileKernels().columns),
-         1,
+         {1, most(problem.n, tileKernels().columns)},
          split.n},
-        {{"split_k", tried, "parts of the sum, added in their order"}, 1, depthParts, 1, split.k},
+        {{"split_k", tried, "parts of the sum, added in their order"}, {1, depthParts}, split.k},
     };
     for (KnobRule &rule : blockingRules(problem, areaOf(problem, split, 0)))
       rules.push_back(std::move(rule));

@@ -165,6 +165,16 @@ class BenchmarkMatmul(CliTest):
                                  "--schedule", json.dumps(row["schedule"]))  # fmt: skip
             self.assertEqual(pinned["schedule_source"], "pinned")
             self.assertEqual(pinned["schedule"], row["schedule"])
+        # One knob is enough; what is said of it does not depend on the others.
+        for variant, knob, value in (
+            ("blocked", "mc", 8),
+            ("parallel", "split_m", 2),
+            ("generated", "mr", 2),
+        ):
+            line = [*problem, "--variant", variant, "--schedule"]
+            row = self.answer(*line, json.dumps({knob: value}))
+            self.assertEqual((row["schedule_source"], row["schedule"][knob]), ("pinned", value))
+            self.refused(2, *line, json.dumps({knob: -1}), says=f"knob {knob}): it is -1, but must be")
         self.refused(2, *problem, "--variant", "reference", "--schedule", "{}", says="no schedule")
         self.refused(2, *problem, "--variant", "all", "--schedule", "{}", says="one variant")
 

@@ -65,15 +65,18 @@ Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
   KF_CHECK(read.checkNames(
       {"query_block", "key_block", "mr", "nr", "splits", "split_keys", "prefetch"}));
   Knobs knobs;
-  KF_TRY(knobs.queryBlock, read.get("query_block", 1, maxQueryBlock));
+  KF_TRY(knobs.queryBlock, read.get("query_block", {1, maxQueryBlock}));
   const bool packed = knobs.queryBlock > 1;
-  KF_TRY(knobs.mr, read.get("mr", 1, limits.tileRows));
-  KF_TRY(knobs.nr, read.get("nr", 1, limits.tileVectors(knobs.mr)));
+  KF_TRY(knobs.mr, read.get("mr", {1, limits.tileRows}));
+  KF_TRY(knobs.nr, read.get("nr", {1, limits.tileVectors(knobs.mr), 1, "mr", knobs.mr}));
   const int64_t keyStep = packed ? knobs.nr * lanes : lanes;
-  KF_TRY(knobs.keyBlock, read.get("key_block", keyStep, maxKeyBlock / keyStep * keyStep, keyStep));
-  KF_TRY(knobs.splits, read.get("splits", 1, packed ? 1 : maxSplits));
-  KF_TRY(knobs.splitKeys, read.get("split_keys", lanes, int64_t(1) << 20, lanes));
-  KF_TRY(knobs.prefetch, read.get("prefetch", 0, packed ? 0 : maxPrefetch));
+  KF_TRY(knobs.keyBlock, read.get("key_block", {keyStep, maxKeyBlock / keyStep * keyStep, keyStep,
+                                                packed ? "nr" : nullptr, knobs.nr}));
+  KF_TRY(knobs.splits,
+         read.get("splits", {1, packed ? 1 : maxSplits, 1, "query_block", knobs.queryBlock}));
+  KF_TRY(knobs.splitKeys, read.get("split_keys", {lanes, int64_t(1) << 20, lanes}));
+  KF_TRY(knobs.prefetch,
+         read.get("prefetch", {0, packed ? 0 : maxPrefetch, 1, "query_block", knobs.queryBlock}));
   return knobs;
 }
 
@@ -115,6 +118,39 @@ KnobValues analyticKnobs(const Limits &limits, bool oneRow) {
           {"splits", 1},
           {"split_keys", 256},
           {"prefetch", 0}};
+}
+
+/// The knobs given, with analytic values for the others that are brought to where the ones given
+/// leave room: what is not legal then is so by the ones given.
+KnobValues completeKnobs(const Limits &limits, const KnobValues &given) {
+  auto isOpen = [&](const char *name) { return !given.contains(name); };
+  auto above = [&](const char *name, int64_t least) {
+    return !isOpen(name) && given.at(name) > least;
+  };
+  const bool onlyOneRow = above("splits", 1) || above("prefetch", 0);
+  const bool oneRow =
+      isOpen("query_block") ? onlyOneRow || takesOneRow(limits) : given.at("query_block") == 1;
+  KnobValues knobs = given;
+  knobs.merge(analyticKnobs(limits, oneRow));
+  // What is given may be any number.
+  int64_t mr = std::clamp<int64_t>(knobs.at("mr"), 1, limits.tileRows);
+  int64_t nr = std::clamp<int64_t>(knobs.at("nr"), 1, limits.tileVectors(1));
+  if (isOpen("mr"))
+    while (!isOpen("nr") && mr > 1 && limits.tileVectors(mr) < nr)
+      --mr;
+  const int64_t keyBlock = knobs.at("key_block");
+  if (isOpen("nr")) {
+    nr = limits.tileVectors(mr);
+    while (!oneRow && !isOpen("key_block") && nr > 1 && keyBlock % (nr * lanes) != 0)
+      --nr;
+  }
+  const int64_t keyStep = oneRow ? lanes : nr * lanes;
+  const KnobValues fitting = {
+      {"mr", mr}, {"nr", nr}, {"key_block", std::max(keyBlock / keyStep, int64_t(1)) * keyStep}};
+  for (const auto &[name, fit] : fitting)
+    if (!given.contains(name))
+      knobs[name] = fit;
+  return knobs;
 }
 
 /// Cycles of the busiest thread for rows that see a thousand keys: multiply-adds, exponentials, the
@@ -191,15 +227,7 @@ Expected<ScheduleSpace> attention::scheduleSpace(KernelOp kernel, const CpuTarge
   const Limits limits = limitsOf(kernel, op, target, threads);
   ScheduleSpace space;
   space.analytic = analyticKnobs(limits, takesOneRow(limits));
-  space.complete = [limits](KnobValues given) {
-    const auto queryBlock = given.find("query_block");
-    KnobValues usual = analyticKnobs(limits, queryBlock == given.end() ? takesOneRow(limits)
-                                                                       : queryBlock->second == 1);
-    if (const auto mr = given.find("mr"); mr != given.end())
-      usual["nr"] = limits.tileVectors(std::max<int64_t>(mr->second, 1));
-    given.insert(usual.begin(), usual.end());
-    return given;
-  };
+  space.complete = [limits](const KnobValues &given) { return completeKnobs(limits, given); };
   const bool one = space.analytic.at("query_block") == 1;
   auto with = [&](const char *name, std::vector<int64_t> values) {
     values.push_back(space.analytic.at(name));

@@ -12,16 +12,6 @@ using namespace kernelforge;
 using namespace kernelforge::cpu;
 using namespace kernelforge::transformer;
 
-/// The multiple of `multipleOf` in [min, max] nearest to `value`.
-static int64_t nearestLegal(int64_t value, int64_t min, int64_t max, int64_t multipleOf) {
-  const int64_t low = (min + multipleOf - 1) / multipleOf * multipleOf;
-  const int64_t high = std::max(low, max / multipleOf * multipleOf);
-  const int64_t inside = std::clamp(value, low, high);
-  const int64_t down = inside / multipleOf * multipleOf;
-  return inside - down <= multipleOf / 2 || down + multipleOf > high ? std::max(down, low)
-                                                                     : down + multipleOf;
-}
-
 std::string cpu::kernelName(KernelOp kernel) { return "@" + kernel.getSymName().str(); }
 
 ScheduleAttr cpu::scheduleAttr(MLIRContext *context, const KnobValues &values) {
@@ -51,22 +41,12 @@ Expected<KnobValues> cpu::knobsOf(KernelOp kernel) {
   return values;
 }
 
-Expected<int64_t> KnobReader::get(StringRef name, int64_t min, int64_t max,
-                                  int64_t multipleOf) const {
-  const std::string place = where + ", knob " + name.str();
-  const std::string limit =
-      multipleOf == 1 ? fmt::format("from {} to {}", min, max)
-                      : fmt::format("a multiple of {} from {} to {}", multipleOf, min, max);
+Expected<int64_t> KnobReader::get(StringRef name, const KnobLimit &limit) const {
   const auto found = values.find(name.str());
   if (found == values.end())
-    return unusable("schedule is not legal", place, "the schedule does not give it",
-                    "give an integer " + limit);
-  const int64_t value = found->second;
-  if (value < min || value > max || value % multipleOf != 0)
-    return unusable(
-        "schedule is not legal", place, fmt::format("it is {}, but must be {}", value, limit),
-        fmt::format("the nearest legal value is {}", nearestLegal(value, min, max, multipleOf)));
-  return value;
+    return tl::unexpected(limit.lacking(where, name.str()));
+  KF_CHECK(limit.check(where, name.str(), found->second));
+  return found->second;
 }
 
 Status KnobReader::checkNames(ArrayRef<StringRef> names) const {

@@ -2,6 +2,7 @@
 // legal value.
 #pragma once
 
+#include "kernelforge/codegen/KnobLimit.h"
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/ir/Transformer.h"
 
@@ -17,9 +18,8 @@ public:
   KnobReader(std::string where, const KnobValues &values)
       : where(std::move(where)), values(values) {}
 
-  /// Unusable where the knob is missing, out of [min, max] or no multiple of `multipleOf`.
-  Expected<int64_t> get(llvm::StringRef name, int64_t min, int64_t max,
-                        int64_t multipleOf = 1) const;
+  /// Unusable where the knob is missing or not legal.
+  Expected<int64_t> get(llvm::StringRef name, const KnobLimit &limit) const;
 
   /// Unusable where the schedule has a knob that is not among `names`.
   Status checkNames(llvm::ArrayRef<llvm::StringRef> names) const;

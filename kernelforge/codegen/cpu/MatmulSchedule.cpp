@@ -66,6 +66,16 @@ struct Limits {
   /// Whether a row is multiplied with one group of columns at a time, where that is the usual.
   bool readsOneStream() const { return quantized && perVector == 1; }
   int64_t widest() const { return *std::max_element(widths.begin(), widths.end()); }
+  /// Accumulators, one row of weights and one broadcast must fit in the registers: the most groups
+  /// of one row, and the most rows of so many groups.
+  int64_t mostGroups() const { return (registers - 1) / (2 * perVector); }
+  int64_t mostTileRows(int64_t groups) const {
+    return (registers - 1 - groups * perVector) / (groups * perVector);
+  }
+  /// A split has at least one panel, or block, of its own.
+  int64_t mostSplits(bool panel, int64_t kc) const {
+    return std::min(maxSplits, panel ? ceilDiv(depth, kc) : std::max<int64_t>(1, depth / block));
+  }
   int64_t segments() const { return *std::max_element(groupCounts.begin(), groupCounts.end()); }
 };
 
@@ -109,26 +119,28 @@ Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
   KF_CHECK(read.checkNames({"panel", "mr", "groups", "mc", "kc", "nb", "unroll", "splits", "pack",
                             "order", "prefetch"}));
   Knobs knobs;
-  KF_TRY(int64_t panel, read.get("panel", 0, 1));
+  KF_TRY(int64_t panel, read.get("panel", {0, 1}));
   knobs.panel = panel != 0;
-  KF_TRY(knobs.nb, read.get("nb", limits.columns, maxBlock, limits.columns));
-  // Accumulators, one row of weights and one broadcast must fit in the registers.
-  const int64_t registers = limits.registers, perVector = limits.perVector;
-  KF_TRY(knobs.groups, read.get("groups", 1, (registers - 1) / (2 * perVector)));
-  const int64_t mostRows = (registers - 1 - knobs.groups * perVector) / (knobs.groups * perVector);
-  KF_TRY(knobs.mr, read.get("mr", 1, knobs.panel ? mostRows : 1));
+  KF_TRY(knobs.nb, read.get("nb", {limits.columns, maxBlock, limits.columns}));
+  KF_TRY(knobs.groups, read.get("groups", {1, limits.mostGroups()}));
+  const int64_t mostRows = limits.mostTileRows(knobs.groups);
+  KF_TRY(knobs.mr, read.get("mr", knobs.panel ? KnobLimit{1, mostRows, 1, "groups", knobs.groups}
+                                              : KnobLimit{1, 1, 1, "panel", panel}));
   const int64_t k = limits.depth, block = limits.block;
-  KF_TRY(knobs.kc, read.get("kc", std::min(k, block), roundUp(k, block), knobs.panel ? block : 1));
-  KF_TRY(knobs.mc, read.get("mc", knobs.mr, maxBlock, knobs.mr));
-  KF_TRY(knobs.unroll, read.get("unroll", 1, knobs.panel ? 16 : 1));
-  // A split has at least one panel, or block, of its own.
-  const int64_t pieces = knobs.panel ? ceilDiv(k, knobs.kc) : std::max<int64_t>(1, k / block);
-  KF_TRY(knobs.splits, read.get("splits", 1, std::min(maxSplits, pieces)));
-  KF_TRY(int64_t pack, read.get("pack", knobs.panel && !limits.plainInput ? 1 : 0, knobs.panel));
+  KF_TRY(knobs.kc,
+         read.get("kc", {std::min(k, block), roundUp(k, block), knobs.panel ? block : 1}));
+  KF_TRY(knobs.mc, read.get("mc", {knobs.mr, maxBlock, knobs.mr, "mr", knobs.mr}));
+  KF_TRY(knobs.unroll, read.get("unroll", {1, knobs.panel ? 16 : 1, 1, "panel", panel}));
+  const int64_t mostSplits = limits.mostSplits(knobs.panel, knobs.kc);
+  KF_TRY(knobs.splits,
+         read.get("splits", knobs.panel ? KnobLimit{1, mostSplits, 1, "kc", knobs.kc}
+                                        : KnobLimit{1, mostSplits, 1, "panel", panel}));
+  const int64_t leastPack = knobs.panel && !limits.plainInput;
+  KF_TRY(int64_t pack, read.get("pack", {leastPack, knobs.panel, 1, "panel", panel}));
   knobs.pack = pack != 0;
-  KF_TRY(int64_t order, read.get("order", 0, 1));
+  KF_TRY(int64_t order, read.get("order", {0, 1}));
   knobs.rowsFirst = order != 0;
-  KF_TRY(knobs.prefetch, read.get("prefetch", 0, knobs.panel ? 0 : 64));
+  KF_TRY(knobs.prefetch, read.get("prefetch", {0, knobs.panel ? 0 : 64, 1, "panel", panel}));
   knobs.kc = std::min(knobs.kc, k);
   return knobs;
 }
@@ -259,6 +271,60 @@ KnobValues analyticKnobs(const Limits &limits, bool panel) {
           {"pack", panel && !limits.plainInput},
           {"order", 0},
           {"prefetch", usualPrefetch(limits, panel)}};
+}
+
+/// Whether a schedule that is given in part has panels: what only one form has decides, otherwise
+/// the usual form.
+bool hasPanel(const Limits &limits, const KnobValues &given, bool usually) {
+  auto above = [&](const char *name, int64_t least) {
+    const auto found = given.find(name);
+    return found != given.end() && found->second > least;
+  };
+  if (given.contains("panel"))
+    return given.at("panel") != 0;
+  const bool needsPanel = above("mr", 1) || above("unroll", 1) || above("pack", 0);
+  const bool readsPlain = given.contains("pack") && given.at("pack") == 0 && !limits.plainInput;
+  const bool needsRegisters = above("prefetch", 0) || readsPlain;
+  return needsPanel == needsRegisters ? usually : needsPanel;
+}
+
+/// The knobs given, with analytic values for the others that are brought to where the ones given
+/// leave room: what is not legal then is so by the ones given.
+KnobValues completeKnobs(const Limits &limits, const KnobValues &given, bool usually) {
+  const bool panel = hasPanel(limits, given, usually);
+  KnobValues knobs = given;
+  knobs.merge(analyticKnobs(limits, panel));
+  auto isOpen = [&](const char *name) { return !given.contains(name); };
+  // What is given may be any number.
+  auto value = [&](const char *name, int64_t most) {
+    return std::clamp<int64_t>(knobs.at(name), 1, most);
+  };
+  if (!panel)
+    return knobs;
+  int64_t groups = value("groups", limits.mostGroups());
+  int64_t mr = value("mr", limits.mostTileRows(1));
+  if (isOpen("groups"))
+    while (groups > 1 && limits.mostTileRows(groups) < mr)
+      --groups;
+  if (isOpen("mr")) {
+    mr = std::min(mr, limits.mostTileRows(groups));
+    while (!isOpen("mc") && value("mc", maxBlock) % mr != 0)
+      --mr;
+  }
+  int64_t kc = value("kc", roundUp(limits.depth, limits.block));
+  const int64_t splits = value("splits", maxSplits);
+  if (isOpen("kc") && splits > 1)
+    kc = std::clamp((limits.depth - 1) / (splits - 1) / limits.block * limits.block, limits.block,
+                    kc);
+  const KnobValues fitting = {{"groups", groups},
+                              {"mr", mr},
+                              {"mc", roundUp(value("mc", maxBlock), mr)},
+                              {"kc", kc},
+                              {"splits", std::min(splits, limits.mostSplits(panel, kc))}};
+  for (const auto &[name, fit] : fitting)
+    if (!given.contains(name))
+      knobs[name] = fit;
+  return knobs;
 }
 
 /// Cycles that the busiest thread takes, by counting what bounds each loop: multiply-adds, loads,
@@ -399,12 +465,8 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(KernelOp kernel, const CpuTar
   ScheduleSpace space;
   const bool usualForm = limits.rows > maxRegisterRows;
   space.analytic = analyticKnobs(limits, usualForm);
-  space.complete = [limits, usualForm](KnobValues given) {
-    const auto panel = given.find("panel");
-    const KnobValues usual =
-        analyticKnobs(limits, panel == given.end() ? usualForm : panel->second != 0);
-    given.insert(usual.begin(), usual.end());
-    return given;
+  space.complete = [limits, usualForm](const KnobValues &given) {
+    return completeKnobs(limits, given, usualForm);
   };
   const KnobValues &usual = space.analytic;
   auto value = [&](const char *name) { return usual.at(name); };

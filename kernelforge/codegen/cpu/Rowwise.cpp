@@ -94,8 +94,8 @@ Expected<Knobs> readKnobs(const std::string &name, const KnobValues &values, boo
   KnobReader read(name, values);
   KF_CHECK(read.checkNames({rowsPerTask, unrollName}));
   Knobs knobs{};
-  KF_TRY(knobs.rowsPerTask, read.get(rowsPerTask, unit, maxRowsPerTask, unit));
-  KF_TRY(knobs.unroll, read.get(unrollName, 1, packs ? 1 : maxUnroll));
+  KF_TRY(knobs.rowsPerTask, read.get(rowsPerTask, {unit, maxRowsPerTask, unit}));
+  KF_TRY(knobs.unroll, read.get(unrollName, {1, packs ? 1 : maxUnroll}));
   return knobs;
 }
 

@@ -407,9 +407,22 @@ TEST(Attention, RefusesIllegalSchedules) {
   EXPECT_EQ(errorOf(text), "compiles");
   EXPECT_THAT(errorOf(text, {{"query_block", 0}}), testing::HasSubstr("knob query_block"));
   EXPECT_THAT(errorOf(text, {{"mr", 7}}), testing::HasSubstr("knob mr"));
-  EXPECT_THAT(errorOf(text, {{"nr", 2}}), testing::HasSubstr("knob nr"));
+  EXPECT_THAT(errorOf(text, {{"mr", 6}, {"nr", 2}}), testing::HasSubstr("knob nr"));
   EXPECT_THAT(errorOf(text, {{"key_block", 40}}), testing::HasSubstr("knob key_block"));
-  EXPECT_THAT(errorOf(text, {{"prefetch", 1}}), testing::HasSubstr("knob prefetch"));
-  EXPECT_THAT(errorOf(text, {{"splits", 2}}), testing::HasSubstr("knob splits"));
+  EXPECT_THAT(errorOf(text, {{"query_block", 8}, {"prefetch", 1}}),
+              testing::HasSubstr("knob prefetch"));
+  EXPECT_THAT(errorOf(text, {{"query_block", 8}, {"splits", 2}}),
+              testing::HasSubstr("knob splits"));
+  // A block of keys is packed in register tiles: as many vectors as a tile has.
+  const Knobs wide{{"query_block", 8}, {"mr", 1}, {"nr", 2}};
+  auto blocksOf = [&](int64_t keys) {
+    Knobs knobs = wide;
+    knobs.emplace_back("key_block", keys);
+    return errorOf(text, knobs);
+  };
+  EXPECT_EQ(blocksOf(96), "compiles");
+  EXPECT_THAT(blocksOf(48), testing::HasSubstr("knob key_block): it is 48, but must be a multiple "
+                                               "of 32 from 32 to 512 with nr 2"));
+  EXPECT_THAT(blocksOf(16), testing::HasSubstr("the nearest legal value is 32"));
   EXPECT_THAT(errorOf(text, {{"split_keys", 17}}), testing::HasSubstr("knob split_keys"));
 }

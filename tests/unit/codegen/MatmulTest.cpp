@@ -265,9 +265,9 @@ TEST(Matmul, IllegalSchedulesAreRefusedByName) {
                                  "  transformer.yield %y : {1}\n}}\n",
                                  sizeText(64), rowsText(64), weight.mlir);
   for (auto [name, value] :
-       {std::pair("mr", 40), std::pair("nb", 20), std::pair("mc", 7), std::pair("kc", 33),
+       {std::pair("mr", 40), std::pair("nb", 20), std::pair("mc", -7), std::pair("kc", 33),
         std::pair("panel", 2), std::pair("unroll", 17), std::pair("splits", 9),
-        std::pair("pack", 2), std::pair("order", -1), std::pair("prefetch", 1)}) {
+        std::pair("pack", 2), std::pair("order", -1), std::pair("prefetch", 65)}) {
     auto compiled = CompiledKernel::compile(text, "avx2", {{name, value}});
     ASSERT_FALSE(compiled.has_value()) << name;
     EXPECT_EQ(compiled.error().kind, ErrorKind::Unusable);

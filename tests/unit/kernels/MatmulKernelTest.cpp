@@ -139,6 +139,9 @@ TEST_P(Scheduled, RefusesIllegalOnes) {
   // Knobs that are left open get their analytic values.
   KnobValues incomplete = legal;
   incomplete.erase("nc");
+  const auto space = kernel.scheduleSpace(problem, 2);
+  EXPECT_EQ(space->complete({{"mc", 16}}).at("nc"), legal.at("nc"));
+  EXPECT_EQ(space->complete({{"mc", 16}}).at("mc"), 16);
   EXPECT_TRUE(verifyMatmul(kernel, problem, {2, knobsText(incomplete)}));
   EXPECT_THAT(lineOf(verifyMatmul(kernel, problem, {2, "{"})), HasSubstr("schedule is not usable"));
 }

@@ -241,8 +241,10 @@ private:
       accuracy.poisonedLeft = countPoison(buffer, output);
       if (!accuracy.pass && why.empty())
         why = accuracy.poisonedLeft > 0 ? "outputs were left unwritten"
-              : accuracy.nan > 0        ? "the result has NaN where the reference has none"
-                                        : "the result differs from the reference";
+              : accuracy.nan == 0       ? "the result differs from the reference"
+              : std::isfinite(reference[static_cast<size_t>(accuracy.worst)])
+                  ? "the result has NaN where the reference has none"
+                  : "the result has a number where the reference has none";
       if (accuracy.pass ? worst.pass || worst.tolerance == 0 : true)
         if (worst.tolerance == 0 || accuracy.maxRel >= worst.maxRel || !accuracy.pass)
           worst = accuracy;

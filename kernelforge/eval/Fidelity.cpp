@@ -182,12 +182,13 @@ Accuracy kernelforge::combined(std::span<const OutputAccuracy> outputs) {
     return allowed > 0 ? a.maxAbs / allowed : 0.0;
   };
   Accuracy result;
-  int64_t all = 0, checked = 0, nan = 0, poisoned = 0;
+  int64_t all = 0, checked = 0, nan = 0, inBoth = 0, poisoned = 0;
   bool any = false;
   for (const auto &[name, accuracy] : outputs) {
     all += accuracy.outputs;
     checked += accuracy.checked;
     nan += accuracy.nan;
+    inBoth += accuracy.nanInBoth;
     poisoned += accuracy.poisonedLeft;
     const bool takes =
         !any || (result.pass && (!accuracy.pass || nearness(accuracy) > nearness(result)));
@@ -201,6 +202,7 @@ Accuracy kernelforge::combined(std::span<const OutputAccuracy> outputs) {
   result.outputs = all;
   result.checked = checked;
   result.nan = nan;
+  result.nanInBoth = inBoth;
   result.poisonedLeft = poisoned;
   return result;
 }

@@ -40,6 +40,14 @@ std::string placeOf(int64_t index, int64_t width) {
              : fmt::format("element {}", index);
 }
 
+std::string notNumbersText(const Accuracy &a) {
+  const std::string text = fmt::format("{} not numbers", a.nan + a.nanInBoth);
+  if (a.nanInBoth == 0)
+    return text;
+  return text + (a.nan == 0 ? ", as in the reference"
+                            : fmt::format(", {} of them as in the reference", a.nanInBoth));
+}
+
 /// All of Accuracy that no rule is needed for.
 static Accuracy distances(std::span<const float> out, std::span<const float> reference) {
   Accuracy result;
@@ -52,10 +60,12 @@ static Accuracy distances(std::span<const float> out, std::span<const float> ref
   double errorSquares = 0, referenceSquares = 0, outSquares = 0, products = 0;
   for (size_t i = 0; i < reference.size(); ++i) {
     const double x = out[i], r = reference[i];
-    if (std::bit_cast<uint32_t>(out[i]) == poisonBits)
-      ++result.poisonedLeft;
+    const bool poisoned = std::bit_cast<uint32_t>(out[i]) == poisonBits;
+    result.poisonedLeft += poisoned;
     if (!std::isfinite(x) || !std::isfinite(r)) {
-      if (!(std::isnan(x) && std::isnan(r)) && x != r && result.nan++ == 0)
+      if (!poisoned && (x == r || (std::isnan(x) && std::isnan(r))))
+        ++result.nanInBoth;
+      else if (result.nan++ == 0)
         result.worst = static_cast<int64_t>(i);
       continue;
     }

@@ -22,6 +22,7 @@ struct Accuracy {
   double cosineDiff = 0;      ///< 1 - 2 * sum(out * reference) / sum(out^2 + reference^2)
   double maxReference = 0;    ///< largest |reference|
   int64_t nan = 0;            ///< places where only one is a number, or infinities differ
+  int64_t nanInBoth = 0;      ///< places that are alike and no number: right, and worth a word
   int64_t poisonedLeft = 0;   ///< places that still hold what poison() put there
   int64_t worst = -1;         ///< index of maxAbs, or of the first place counted in `nan`
   double tolerance = 0;       ///< of maxAbs, as a multiple of maxReference
@@ -78,6 +79,10 @@ struct NotNumbers {
   int64_t first = -1;   ///< index of the first; -1 where there is none
 };
 NotNumbers findNotNumbers(std::span<const float> values);
+
+/// What is to be said of the places that are no number: "0 not numbers"; "2 not numbers"; "3 not
+/// numbers, as in the reference"; "5 not numbers, 3 of them as in the reference".
+std::string notNumbersText(const Accuracy &accuracy);
 
 /// Fills `values` with a NaN that no computation yields, so that what was never written shows.
 void poison(std::span<float> values);

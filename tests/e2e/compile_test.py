@@ -54,7 +54,21 @@ func.func @f(%(s)s, %%x: %(x)s, %%w: %(w)s {transformer.weight = "w"}) -> %(y)s 
 """ % types
 
 
+def scheduled(knobs, variant):
+    """The same with a schedule given in part."""
+    attributes = f'{{variant = "{variant}", schedule = #transformer.schedule<{{{knobs}}}>}}'
+    return pinned(variant).replace(f'{{variant = "{variant}"}}', attributes)
+
+
 class Variants(CliTest):
+    def test_a_schedule_may_be_given_in_part(self):
+        for variant, knobs in (("blocked", "mc = 16"), ("parallel", "split_k = 2")):
+            name, value = knobs.split(" = ")
+            (kernel,) = self.answer("compile", "-", "--run", text=scheduled(knobs, variant))["kernels"]
+            self.assertEqual(kernel["schedule"][name], int(value))
+            self.refused(2, "compile", "-", text=scheduled(f"{name} = -3", variant),
+                         says=f"knob {name}): it is -3, but must be")  # fmt: skip
+
     def test_a_module_may_name_the_variant(self):
         for variant in ("blocked", "parallel", "reference"):
             answer = self.answer("compile", "-", "--run", text=pinned(variant))
@@ -248,6 +262,25 @@ class Arrays(CliTest):
         self.assertFalse(answer["pass"])
         done = kernelforge("compile", "-", "--input", file, "--expect", wrong, text=SOFTMAX)
         self.assertRegex(done.stderr, r"\Akernelforge: error: verification failed [^\n]+\n\Z")
+
+    def test_what_is_no_number_in_both_is_right_and_said(self):
+        x = np.ones((3, 12), np.float32)
+        x[1, 4] = np.nan
+        file = self.save("nan", x)
+        done = kernelforge("compile", "-", "--input", file, text=SOFTMAX)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("12 not numbers, as in the reference\n", done.stdout)  # one row
+        (accuracy,) = self.answer("compile", "-", "--input", file, text=SOFTMAX)["accuracy"]
+        self.assertEqual((accuracy["nan"], accuracy["nan_in_both"]), (0, 12))
+        expected = np.full((3, 12), 1 / 12, np.float32)
+        expected[1, :5] = np.nan
+        line = ("compile", "-", "--input", file, "--expect", self.save("some", expected))
+        done = kernelforge(*line, text=SOFTMAX)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("WRONG against expected", done.stdout)
+        self.assertIn("12 not numbers, 5 of them as in the reference\n", done.stdout)
+        (accuracy,) = self.answer(*line, text=SOFTMAX, code=1)["accuracy"]
+        self.assertEqual((accuracy["nan"], accuracy["nan_in_both"]), (7, 5))
 
     def test_arrays_that_do_not_fit(self):
         good = np.zeros((2, 12), np.float32)

@@ -148,10 +148,11 @@ Status Benchmark::verify(size_t index) {
   KF_TRY(m.accuracy, data->verify(*entries[index].prepared));
   if (!m.accuracy->pass) {
     m.status = RecordStatus::WrongResult;
-    m.error = fmt::format("the result differs from the reference: {} places are no numbers or were "
-                          "not written, the largest error is {:.3g} of {:.3g}",
-                          m.accuracy->nan + m.accuracy->poisonedLeft, m.accuracy->maxAbs,
-                          m.accuracy->maxReference);
+    m.error =
+        fmt::format("the result differs from the reference: {}, of which {} were not written; "
+                    "the largest error is {:.3g} of {:.3g}",
+                    notNumbersText(*m.accuracy), m.accuracy->poisonedLeft, m.accuracy->maxAbs,
+                    m.accuracy->maxReference);
   }
   return {};
 }

@@ -252,12 +252,10 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
   } else {
     printKernels(rows);
     for (const TensorComparison &comparison : comparisons)
-      print(fmt::format("{}: {} against {}: max error {:.3g} of {:.3g} (tolerance {:g}), {} not "
-                        "numbers\n",
+      print(fmt::format("{}: {} against {}: max error {:.3g} of {:.3g} (tolerance {:g}), {}\n",
                         comparison.name, comparison.accuracy.pass ? "ok" : "WRONG", against,
                         comparison.accuracy.maxAbs, comparison.accuracy.maxReference,
-                        comparison.accuracy.tolerance,
-                        comparison.accuracy.nan + comparison.accuracy.poisonedLeft));
+                        comparison.accuracy.tolerance, notNumbersText(comparison.accuracy)));
   }
   return pass ? 0
               : report(Error{ErrorKind::No, "verification failed", "@" + signature.name,

@@ -177,16 +177,21 @@ bool Measurement::time(int rounds, Record &record) {
   return true;
 }
 
-/// Whether samples of the baseline, whose code does not change, differ as only a preempted or
-/// throttled machine makes them differ: then ratios to them mean nothing.
-static bool isDisturbed(const std::vector<double> &baseline) {
+/// What says that samples of the baseline, whose code does not change, differ as only a preempted
+/// or throttled machine makes them differ: then ratios to them mean nothing. Empty where nothing
+/// does.
+static std::string disturbance(const std::vector<double> &baseline) {
   const double middle = median(baseline);
-  return middle > 1.5 * *std::min_element(baseline.begin(), baseline.end()) ||
-         medianAbsoluteDeviation(baseline) > 0.25 * middle;
+  const auto [least, most] = std::ranges::minmax(baseline);
+  if (middle <= 1.5 * least && medianAbsoluteDeviation(baseline) <= 0.25 * middle)
+    return "";
+  return fmt::format("samples of the baseline beside it are {:.1f} to {:.1f} us", least / 1e3,
+                     most / 1e3);
 }
 
 void Measurement::summarize(Record &record) const {
-  record.trusted = !isDisturbed(record.baselineNs);
+  record.whyUntrusted = disturbance(record.baselineNs);
+  record.trusted = record.whyUntrusted.empty();
   record.medianNs = median(record.samplesNs);
   record.madNs = medianAbsoluteDeviation(record.samplesNs);
   if (*record.medianNs <= 0)
@@ -272,7 +277,7 @@ Expected<bool> Measurement::attemptOnce(const Message &candidate, double limit, 
     return false;
   if (rounds > firstRounds && *record.ratio <= limit && !time(rounds - firstRounds, record))
     return false;
-  if (isDisturbed(record.baselineNs)) { // once more, it may have been a moment
+  if (!disturbance(record.baselineNs).empty()) { // once more, it may have been a moment
     record.baselineNs.clear();
     record.samplesNs.clear();
     if (!time(rounds, record))

@@ -58,7 +58,6 @@ private:
   TuneResult result;
   double best = 1;
   int lastBetter = 0;
-  bool warned = false;
   std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
 };
 
@@ -95,10 +94,8 @@ Status Search::keep(Record &record) {
   if (vendorRatio > 0 && record.ratio)
     record.vendorRatio = *record.ratio / vendorRatio;
   record.created = recordTimeNow(); // the same in memory as on the disk: a choice may look at it
-  if (Status status = store.append(record); !status && !warned) {
+  if (Status status = store.append(record); !status && ++result.lost == 1)
     logger().warn("{}", status.error().line());
-    warned = true;
-  }
   if (record.variant == "generated")
     known.push_back(record);
   return {};
@@ -265,9 +262,11 @@ Expected<TuneResult> Search::run() {
   }
   KF_CHECK(finale());
   std::optional<Choice> choice = winner();
-  if (!choice) // no measurement was calm enough to compare by, or those that were are slower
-    choice = Choice{baseline, Ratio{1, 0, 0},
-                    "nothing was shown to be faster than the default, which stays"};
+  if (!choice) // nor was the baseline's own record calm enough to be compared
+    choice = Choice{std::move(baseline), Ratio{1, 0, 0},
+                    options.start ? "nothing was shown to be faster than the start"
+                                  : "nothing was shown to be faster than the default, which stays"};
+  result.foundBetter = choice->record.schedule != knobsText(measurement->baseline());
   result.choice = std::move(*choice);
   return result;
 }

@@ -56,11 +56,13 @@ struct VariantResult {
 };
 
 struct TuneResult {
-  Choice choice;                       ///< the winner among schedules
+  Choice choice;           ///< the winner among schedules, or the baseline
+  bool foundBetter = true; ///< false where nothing was shown to be faster than the baseline
   std::vector<VariantResult> variants; ///< in the order of the registry
   int trials = 0;                      ///< candidates tried
   int measured = 0;                    ///< of those, measured now; the others were in the records
   int failed = 0; ///< of those, candidates that crashed, hung, were wrong or did not compile
+  int lost = 0;   ///< records that could not be kept
   int priors = 0; ///< trials of other kernels that the strategy was given
   std::vector<std::string> proposals; ///< schedules in the order they were tried, as JSON
 };
@@ -68,9 +70,9 @@ struct TuneResult {
 /// Tunes `problem`. A candidate that the records hold with the same code is not measured again, so
 /// that an interrupted search goes on where it was, and a search over the same records with the
 /// same seed and trials makes the same proposals and choice. The strategy is told what the records
-/// of other kernels of this machine say, as they were when the search began (recordPriors). A store
-/// that cannot be written is a warning: the search goes on. Failed where not even the baseline
-/// runs.
+/// of other kernels of this machine say, as they were when the search began (recordPriors). A
+/// record that cannot be kept is a warning and counted: the search goes on. Failed where not even
+/// the baseline runs.
 ///
 /// Other variants are measured before the search, once a key, and never again by later ones.
 /// Records of schedules have their ratio to the best vendor's library then.

@@ -149,13 +149,13 @@ Expected<Decision> Planner::decidePinned(KernelOp kernel) const {
     return decision;
   }
   KF_TRY(decision.schedule, cpu::knobsOf(kernel));
-  if (space && space->complete)
+  if (space) {
     decision.schedule = space->complete(decision.schedule);
-  if (space)
     KF_CHECK(space->check(decision.schedule));
-  else if (!decision.schedule.empty())
+  } else if (!decision.schedule.empty()) {
     return unusable("schedule is not usable", where, "this variant has no schedule",
                     "leave out the schedule");
+  }
   return decision;
 }
 
@@ -199,11 +199,22 @@ Expected<Decision> Planner::decideGenerated(KernelOp kernel) {
           return Decision{kernel, "record",
                           "won in the record of key " + key.id() + ratioText(*record),
                           std::move(*schedule)};
-    auto legal = [&](const Record &record) { return legalSchedule(record, space).has_value(); };
-    if (const std::optional<Record> near = recorded.nearestGenerated(keys.front(), legal))
-      return Decision{kernel, "transferred",
-                      "won for the nearest problem, key " + near->key.id() + ratioText(*near),
+    for (const RecordKey &key : keys)
+      if (recorded.defaultStays(key))
+        return Decision{kernel, "analytic",
+                        "the records of key " + key.id() + " show nothing better", space.analytic};
+    // The default of another problem is not this one's.
+    auto isDefault = [](const Record &record) { return record.scheduleSource == "analytic"; };
+    auto admits = [&](const Record &record) {
+      return isDefault(record) || legalSchedule(record, space);
+    };
+    if (const std::optional<Record> near = recorded.nearestGenerated(keys.front(), admits)) {
+      const std::string problem = "for the nearest problem, key " + near->key.id();
+      if (isDefault(*near))
+        return Decision{kernel, "analytic", "nothing better was found " + problem, space.analytic};
+      return Decision{kernel, "transferred", "won " + problem + ratioText(*near),
                       *legalSchedule(*near, space)};
+    }
   }
   return Decision{kernel, "analytic", "no record fits", space.analytic};
 }

@@ -16,7 +16,8 @@ namespace kernelforge {
 ///                variant that cannot run here is an error;
 ///   record       the winner of the records of this kernel, processor, thread count and LLVM;
 ///   transferred  the winner of the nearest problem of the same kind, whose schedule is legal here;
-///   analytic     the code generator's default for this target and thread count.
+///   analytic     the code generator's default for this target and thread count: also where the
+///                records of this kernel, or of the nearest problem, show nothing better.
 /// Without `records`, or where they cannot be read (a warning), there are no records.
 ///
 /// A variant is for kernels that are a library problem (libraryProblem()), and reads the weight as

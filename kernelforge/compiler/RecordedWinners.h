@@ -31,6 +31,10 @@ public:
     return table.find(key, variant);
   }
 
+  /// Whether the records of a key show no schedule of generated code that is better than the
+  /// analytic default.
+  bool defaultStays(const RecordKey &key) const { return table.defaultStays(key, "generated"); }
+
   /// The winner of the nearest problem with one that is admitted, among records of generated code.
   std::optional<Record> nearestGenerated(const RecordKey &key,
                                          const std::function<bool(const Record &)> &admits);

@@ -5,6 +5,7 @@
 #include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/Log.h"
 
+#include <algorithm>
 #include <set>
 #include <sys/stat.h>
 #include <system_error>
@@ -17,7 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 /// Raise it when the table's format or the rule of choose() changes: old tables are then rebuilt.
-constexpr int64_t tableVersion = 1;
+constexpr int64_t tableVersion = 2;
 
 constexpr JsonLimits tableLimits{uint64_t(1) << 30, 8, 2'000'000, 2'000'000};
 
@@ -43,6 +44,17 @@ std::optional<Record> BestTable::find(const RecordKey &key, const std::string &v
   if (!record || !(record->key == key))
     return std::nullopt;
   return std::move(*record);
+}
+
+bool BestTable::defaultStays(const RecordKey &key, const std::string &variant) const {
+  auto entry = keys.find(key.id());
+  const std::string *line = entry == keys.end() ? nullptr : entry->second.line(variant);
+  return line && line->empty();
+}
+
+size_t BestTable::size() const {
+  return static_cast<size_t>(
+      std::ranges::count_if(keys, [](const auto &key) { return !key.second.winner.empty(); }));
 }
 
 std::vector<Record> BestTable::records(const std::string &variant) const {
@@ -122,25 +134,27 @@ Expected<BestTable> RecordStore::best() const {
   BestTable table;
   Json best = Json::object();
   for (const auto &[text, records] : keys) {
-    std::optional<Choice> winner = choose(records);
-    if (!winner)
-      continue;
-    BestTable::Entry entry{winner->record.variant, {}};
-    std::set<std::string> variants;
+    const std::optional<Choice> winner = choose(records);
+    BestTable::Entry entry{winner ? winner->record.variant : "", {}};
+    std::set<std::string> variants; // that can be compared
     for (const Record &record : records)
-      variants.insert(record.variant);
+      if (whyNotCompared(record).empty())
+        variants.insert(record.variant);
+    if (variants.empty())
+      continue;
     for (const std::string &variant : variants) {
       ChoiceOptions options;
       options.admits = [&](const Record &record) { return record.variant == variant; };
       std::optional<Choice> choice = choose(records, options);
       // Where all variants compete, their common baseline may have another record on top.
-      if (choice && variant == entry.winner)
+      if (winner && variant == entry.winner)
         choice = winner;
-      if (!choice)
-        continue;
-      KF_TRY(entry.lines[variant], recordLine(choice->record));
+      std::string &line = entry.lines[variant];
+      if (choice) {
+        KF_TRY(line, recordLine(choice->record));
+      }
     }
-    std::string id = winner->record.key.id();
+    std::string id = records.front().key.id();
     best[id] = {{"winner", entry.winner}, {"lines", entry.lines}};
     table.keys.emplace(std::move(id), std::move(entry));
   }

@@ -43,11 +43,6 @@ std::vector<double> ratiosOf(std::span<const double> samples, std::span<const do
   return ratios;
 }
 
-bool qualifies(const Record &record) {
-  return record.status == RecordStatus::Ok && record.accuracy && record.accuracy->pass &&
-         record.trusted && !record.samplesNs.empty() && !record.baselineNs.empty();
-}
-
 /// Whether the record says that its code must not be used. A timeout does not: the machine may have
 /// been busy.
 bool condemns(const Record &record) {
@@ -95,11 +90,12 @@ Candidates gather(std::span<const Record *const> records, const ChoiceOptions &o
     Candidate &candidate = candidates[nameOf(*record)];
     if (condemns(*record))
       candidate.condemned = true;
-    if (!qualifies(*record))
+    if (!whyNotCompared(*record).empty())
       continue;
-    candidate.analytic |= options.analyticSchedule.empty()
-                              ? record->scheduleSource == "analytic"
-                              : record->schedule == options.analyticSchedule;
+    candidate.analytic |=
+        record->variant == "generated" &&
+        (options.analyticSchedule.empty() ? record->scheduleSource == "analytic"
+                                          : record->schedule == options.analyticSchedule);
     std::vector<double> &pool = candidate.ratios[baselineOf(*record)];
     for (double ratio : ratiosOf(record->samplesNs, record->baselineNs))
       pool.push_back(ratio);
@@ -137,6 +133,9 @@ std::string commonBaseline(const Candidates &candidates) {
   return most == counts.end() ? "" : most->first;
 }
 
+/// Whether `a` takes less time than `b`, by more than noise.
+bool isFaster(const Ratio &a, const Ratio &b) { return a.median < b.median && !withinNoise(a, b); }
+
 std::optional<Choice> chooseAmong(std::span<const Record *const> records,
                                   const ChoiceOptions &options) {
   Candidates candidates = gather(records, options);
@@ -150,35 +149,43 @@ std::optional<Choice> chooseAmong(std::span<const Record *const> records,
   std::vector<std::pair<const Candidate *, Ratio>> ranked; // in the order of their names
   for (const auto &[name, candidate] : candidates)
     ranked.emplace_back(&candidate, summary(candidate.ratios.at(baseline)));
-  const Ratio best =
-      std::min_element(ranked.begin(), ranked.end(), [](const auto &a, const auto &b) {
-        return a.second.median < b.second.median;
-      })->second;
-  // Where even the best is slower than the baseline beside it, nothing is to be gained: the
-  // baseline's own record may be missing here, or not trusted.
-  if (best.median > 1 && !withinNoise(best, Ratio{1, 0, best.rounds}))
-    return std::nullopt;
   const size_t all = ranked.size();
-  std::erase_if(ranked, [&](const auto &item) { return !withinNoise(item.second, best); });
-
-  auto winner = std::find_if(ranked.begin(), ranked.end(),
-                             [](const auto &item) { return item.first->analytic; });
-  std::string why = "the analytic default among them";
-  if (winner == ranked.end()) {
-    winner = ranked.begin();
-    why = "the smallest schedule text among them";
+  const auto known = std::ranges::find_if(ranked, [](const auto &r) { return r.first->analytic; });
+  std::optional<std::pair<const Candidate *, Ratio>> usual;
+  if (known != ranked.end())
+    usual = *known;
+  // The baseline's own record, or the default's, may be missing here, or not trusted.
+  std::erase_if(ranked, [&](const auto &item) {
+    return !isFaster(item.second, Ratio{1, 0, item.second.rounds}) ||
+           (usual && !isFaster(item.second, usual->second));
+  });
+  auto choice = [&](const std::pair<const Candidate *, Ratio> &winner, const std::string &why) {
+    const Ratio &ratio = winner.second;
+    return Choice{*winner.first->newest, ratio,
+                  fmt::format("{:.3f} of the time of {} beside it over {} {}; {}", ratio.median,
+                              baseline, ratio.rounds, ratio.rounds == 1 ? "round" : "rounds", why)};
+  };
+  if (ranked.empty()) {
+    if (!usual)
+      return std::nullopt;
+    return choice(*usual,
+                  all == 1 ? "the analytic default, the only candidate"
+                           : fmt::format("the analytic default: none of {} candidates was shown to "
+                                         "be faster",
+                                         all));
   }
-  const Ratio &ratio = winner->second;
-  std::string reason = fmt::format("{:.3f} of the time of {} beside it over {} {}", ratio.median,
-                                   baseline, ratio.rounds, ratio.rounds == 1 ? "round" : "rounds");
+  const Ratio best = std::ranges::min_element(ranked, {}, [](const auto &item) {
+                       return item.second.median;
+                     })->second;
+  std::erase_if(ranked, [&](const auto &item) { return !withinNoise(item.second, best); });
   if (all == 1)
-    reason += "; the only candidate";
-  else if (ranked.size() == 1)
-    reason += fmt::format("; the best of {} candidates", all);
-  else
-    reason += fmt::format("; {} of {} candidates are within noise of the best ({:.3f}): {}",
-                          ranked.size(), all, best.median, why);
-  return Choice{*winner->first->newest, ratio, std::move(reason)};
+    return choice(ranked.front(), "the only candidate");
+  if (ranked.size() == 1)
+    return choice(ranked.front(), fmt::format("the best of {} candidates", all));
+  return choice(ranked.front(),
+                fmt::format("{} of {} candidates are within noise of the best ({:.3f}): the "
+                            "smallest schedule text among them",
+                            ranked.size(), all, best.median));
 }
 
 /// Adds |log2| of the ratios of all positive numbers that both have to `sum`; whether the two
@@ -228,6 +235,21 @@ Distance distanceOf(std::string_view a, std::string_view b) {
 
 Ratio ratioOf(std::span<const double> samples, std::span<const double> baseline) {
   return summary(ratiosOf(samples, baseline));
+}
+
+std::string whyNotCompared(const Record &record) {
+  if (record.status != RecordStatus::Ok)
+    return record.error.empty() ? std::string(statusName(record.status)) : record.error;
+  if (!record.accuracy)
+    return "its result was not verified";
+  if (!record.accuracy->pass)
+    return "its result is wrong";
+  if (!record.trusted)
+    return "not trusted: " +
+           (record.whyUntrusted.empty() ? "the measurement was disturbed" : record.whyUntrusted);
+  if (record.samplesNs.empty())
+    return "it was not timed";
+  return record.baselineNs.empty() ? "nothing was measured beside it" : "";
 }
 
 bool withinNoise(const Ratio &a, const Ratio &b) {

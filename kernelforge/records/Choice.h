@@ -19,6 +19,10 @@ struct Ratio {
 /// The ratio of rounds that were measured in turns: `samples[i]` beside `baseline[i]`.
 Ratio ratioOf(std::span<const double> samples, std::span<const double> baseline);
 
+/// Why a record takes no part in a choice: it failed, is wrong, not trusted or was measured beside
+/// nothing. Empty where it takes part.
+std::string whyNotCompared(const Record &record);
+
 /// Two ratios are within noise where they differ by less than 2 % of the smaller, or by less than
 /// their combined median absolute deviations (the root of the sum of their squares), of which at
 /// most 5 % count: a disturbed measurement must not make a slow candidate a tie.
@@ -26,8 +30,8 @@ bool withinNoise(const Ratio &a, const Ratio &b);
 
 /// What a choice may look at, beside the records.
 struct ChoiceOptions {
-  /// The schedule that is taken without measuring, as canonical JSON; preferred among equals. Where
-  /// it is empty, what the records mark as `schedule_source` "analytic" is.
+  /// The schedule of generated code that is taken without measuring, as canonical JSON; preferred
+  /// among equals. Where it is empty, what the records mark as `schedule_source` "analytic" is.
   std::string analyticSchedule;
 
   /// Candidates for which this is false are left out (variants that are not here, other classes of
@@ -45,15 +49,18 @@ struct Choice {
 /// The winner among the records of one key; nothing where none qualifies.
 ///
 /// Records of the same variant, schedule and code are one candidate, their rounds are pooled. A
-/// candidate qualifies with records of status ok whose accuracy passed, none of which was disturbed
-/// (trusted), and with a baseline beside it; the baseline itself takes part where it has a record
-/// of its own. It is out where the same code once crashed or gave a wrong result. Where a schedule
-/// was measured with several codes, only the code measured last counts. Only candidates measured
-/// beside the same baseline in the same mode are compared: those that most of them have.
+/// candidate qualifies with records that are comparable (whyNotCompared()); the baseline itself
+/// takes part where it has a record of its own. It is out where the same code once crashed or gave
+/// a wrong result. Where a schedule was measured with several codes, only the code measured last
+/// counts. Only candidates measured beside the same baseline in the same mode are compared: those
+/// that most of them have.
 ///
-/// The least ratio is best; where it is above 1 by more than noise there is no winner. All
-/// candidates within noise of the best tie; of these the analytic default is preferred, then the
-/// smallest canonical schedule, variant and code hash, in this order.
+/// The analytic default wins wherever none was shown to be better: another candidate wins only with
+/// a ratio that is below 1 (the baseline beside it) and below that of the default, where it has
+/// one, by more than noise. Where nothing is, and the default has no record that qualifies, there
+/// is no winner: it is taken without one. Of those that are better the least ratio is best, and all
+/// within noise of it tie; of these the smallest canonical schedule, variant and code hash is
+/// taken, in this order.
 std::optional<Choice> choose(std::span<const Record> records, const ChoiceOptions &options = {});
 
 /// As above, for those of `records` that have this key.

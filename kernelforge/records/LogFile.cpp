@@ -80,7 +80,8 @@ Status appendToLog(const fs::path &file, std::string_view lines) {
   };
   Descriptor log{::open(file.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600)};
   if (log.number < 0)
-    return failure("opening");
+    return failed("record cannot be kept", file.string(), "opening: " + systemReason(),
+                  "set KERNELFORGE_HOME to a folder that can be written");
   struct stat status;
   if (::fstat(log.number, &status) != 0)
     return failure("looking at it");

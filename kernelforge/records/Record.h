@@ -102,6 +102,7 @@ struct Record {
   std::string bound;                  ///< that ceiling: "compute" or "memory"
   std::optional<double> vendorRatio;  ///< time / the vendor library's beside it
   bool trusted = true;                ///< false where the measurement was disturbed
+  std::string whyUntrusted;           ///< by what, for people; empty in records of before
   std::optional<RecordAccuracy> accuracy;
 
   std::string codeHash; ///< of the code that was timed: if the schedule gives other code now, the

@@ -236,6 +236,7 @@ Json toJson(const Record &record) {
   setText(json, "bound", record.bound);
   setNumber(json, "vendor_ratio", record.vendorRatio);
   json["trusted"] = record.trusted;
+  setText(json, "why_untrusted", record.whyUntrusted);
   if (record.accuracy)
     json["accuracy"] = toJson(*record.accuracy);
   setText(json, "code_hash", record.codeHash);
@@ -268,6 +269,7 @@ Expected<Record> recordFromJson(const JsonView &json) {
   KF_CHECK(readFigures(json, record));
   KF_TRY(record.bound, json.stringOr("bound", maxName, ""));
   KF_TRY(record.trusted, json.booleanOr("trusted", true));
+  KF_TRY(record.whyUntrusted, json.stringOr("why_untrusted", maxName, ""));
   KF_TRY(record.codeHash, json.stringOr("code_hash", maxName, ""));
   KF_TRY(record.kernel, json.stringOr("kernel", maxRecordBytes, ""));
   if (json.has("run")) {

@@ -55,17 +55,23 @@ public:
   /// known or its line is damaged.
   std::optional<Record> find(const RecordKey &key, const std::string &variant = "") const;
 
+  /// Whether records of a key and variant could be compared and none was shown to be better than
+  /// the analytic default: it is to be taken.
+  bool defaultStays(const RecordKey &key, const std::string &variant) const;
+
   /// The winners of all keys, in the order of their ids: what nearest() looks at.
   std::vector<Record> records(const std::string &variant = "") const;
 
   /// How many keys have a winner.
-  size_t size() const { return keys.size(); }
+  size_t size() const;
 
 private:
   friend class RecordStore;
   struct Entry {
-    std::string winner;                       ///< the variant that won
-    std::map<std::string, std::string> lines; ///< each variant's winner, as a record's line
+    std::string winner; ///< the variant that won; empty: none did
+
+    /// Each variant's winner, as a record's line; empty where the default stays.
+    std::map<std::string, std::string> lines;
 
     /// Null where there is none.
     const std::string *line(const std::string &variant) const;

@@ -42,14 +42,30 @@ def signed(record):
     return f'{body},"checksum":"{checksum}"}}\n'
 
 
+def is_candidate(record):
+    """Whether a record is of a schedule that a search proposed."""
+    return record["variant"] == "generated" and record.get("schedule_source") != "analytic"
+
+
+def rewritten(home, target, change):
+    """Writes the records of one home to another with something changed; `change` is given each."""
+    records = [json.loads(line) for line in log_of(home).read_text().splitlines()]
+    for record in records:
+        change(record)
+    log_of(target).parent.mkdir(parents=True, exist_ok=True)
+    log_of(target).write_text("".join(map(signed, records)))
+
+
 def settle(home, target):
     """Writes the records of one home to another as of a calm machine where the last of the generated
-    candidates won. What the records decide does not depend on how loaded this machine was then."""
+    candidates that are not the default won. What the records decide does not depend on how loaded
+    this machine was then."""
     records = [json.loads(line) for line in log_of(home).read_text().splitlines()]
-    winner = [r["schedule"] for r in records if r["variant"] == "generated"][-1]
+    winner = [r["schedule"] for r in records if is_candidate(r)][-1]
     for record in records:
-        won = record["variant"] == "generated" and record["schedule"] == winner
+        won = is_candidate(record) and record["schedule"] == winner
         record["trusted"], record["ratio"] = True, 0.5 if won else 1.0
+        record.pop("why_untrusted", None)
         record["samples_ns"] = [ns * record["ratio"] for ns in record["baseline_ns"]]
     log_of(target).parent.mkdir(parents=True, exist_ok=True)
     log_of(target).write_text("".join(map(signed, records)))
@@ -93,6 +109,7 @@ class Tuning(CliTest):
         self.assertGreaterEqual(len(listed["records"]), 6)
         for record in listed["records"]:
             self.assertEqual((record["key"], record["status"]), (kernel["key"], "ok"))
+        self.assertIs(type(kernel["better_found"]), bool)  # that depends on the machine
         for best in self.answer("records", "list", "--best")["records"]:  # none is trusted under load
             if best["variant"] == "generated":
                 self.assertEqual(best["schedule"], kernel["schedule"])
@@ -113,6 +130,82 @@ class Tuning(CliTest):
         for field in ("schedule", "proposals", "reason", "code_hash"):
             self.assertEqual(again[field], self.tuned["kernels"][0][field])
 
+    def test_the_default_wins_where_nothing_is_better(self):
+        def level(record):  # no candidate is better than the default, and none is measured again
+            record["trusted"], record["status"] = True, "ok"
+            record.pop("why_untrusted", None)
+            factor = 0.985 if is_candidate(record) else 1.0
+            record["baseline_ns"] = [1000.0] * 15
+            record["samples_ns"] = [1000.0 * factor] * 15
+            record["ratio"] = factor
+
+        # Random proposals do not depend on what came of those before.
+        line = ["tune", "--family", "matmul", *sizes(16, 48, 64), "--trials", 4, "--strategy", "random"]
+        self.answer(*line, env=self.home_of("measured"))
+        rewritten(self.folder / "measured", self.folder / "level", level)
+        env = self.home_of("level")
+        kernel = self.answer(*line, env=env)["kernels"][0]
+        self.assertEqual((kernel["measured"], kernel["better_found"]), (0, False))
+        self.assertEqual(kernel["ratio_to_default"], 1)
+        self.assertIn("nothing better found: {", self.ok(*line, env=env))
+        (best,) = self.answer("records", "list", "--best", env=env)["records"]
+        self.assertEqual(best["schedule_source"], "analytic")
+        row = self.answer("benchmark-matmul", *sizes(16, 48, 64), "--mode", "correctness", env=env)
+        self.assertEqual(row["schedule"], best["schedule"])
+        # Where a near problem found nothing better, its default is not this one's.
+        near = self.answer("benchmark-matmul", *sizes(16, 56, 64), "--mode", "correctness", env=env)
+        self.assertEqual(near["schedule_source"], "analytic")
+
+    def test_a_home_that_cannot_be_written_is_said_before_searching(self):
+        (self.folder / "file").write_text("x")
+        line = ["tune", "--family", "matmul", *sizes(16, 48, 64), "--trials", 100000]
+        for home in ("/proc/none", str(self.folder / "file"), str(self.folder / "file" / "home")):
+            with self.subTest(home):
+                env = {**os.environ, "KERNELFORGE_HOME": home}
+                self.refused(4, *line, env=env, says="records cannot be kept")
+
+    def test_time_that_is_over_before_the_first_kernel(self):
+        self.refused(1, "tune", "--family", "matmul", *sizes(16, 48, 64), "--seconds", 1e-9,
+                     says="nothing was tuned")  # fmt: skip
+
+    def test_lists_say_why_a_record_does_not_compete(self):
+        def change(record):
+            if record["variant"] == "blocked":
+                record["trusted"], record["why_untrusted"] = False, "someone was here"
+            elif record["variant"] == "parallel":
+                record["status"], record["error"] = "crash", "it died of " + 100 * "x"
+            else:
+                record["trusted"] = True
+                record.pop("why_untrusted", None)
+
+        rewritten(self.home, self.folder / "reasons", change)
+        env = self.home_of("reasons")
+        key = self.tuned["kernels"][0]["key"]
+        for action in (["list"], ["show", key]):
+            text = self.ok("records", *action, env=env)
+            (blocked,) = (line for line in text.splitlines() if " blocked " in f" {line}")
+            self.assertIn(" untrusted ", blocked)
+            self.assertIn("not trusted: someone was here", blocked)
+            (parallel,) = (line for line in text.splitlines() if " parallel " in f" {line}")
+            self.assertRegex(parallel, r"it died of x+\.\.\.$")
+            self.assertNotIn("transformer.kernel", text)
+        self.assertIn(f"key {key}: matmul", text)
+        self.assertRegex(text, r"\n  chosen +\S+")
+        full = self.ok("records", "show", key, "--full", env=env)
+        self.assertIn("transformer.kernel", full)
+        self.assertIn('"why_untrusted": "someone was here"', full)
+
+    def test_schedules_given_in_part(self):
+        problem = ["benchmark-matmul", *sizes(16, 48, 64), "--mode", "correctness"]
+        for given in ({"mr": 2}, {"mr": 5}, {"mc": 10}, {"groups": 5}, {"splits": 2}, {"prefetch": 4}):
+            row = self.answer(*problem, "--schedule", json.dumps(given))
+            self.assertEqual((row["status"], row["schedule_source"]), ("ok", "pinned"))
+            self.assertLessEqual(given.items(), row["schedule"].items())
+        self.refused(2, *problem, "--schedule", '{"mr":99}', says="knob mr): it is 99, but must be from")
+        self.refused(2, *problem, "--schedule", '{"kc":64,"splits":9}', says="knob splits): it is 9")
+        self.refused(2, "tune", "--family", "matmul", *sizes(16, 48, 64), "--start", '{"mr":99}',
+                     says="knob mr)")  # fmt: skip
+
     def test_records_travel_and_are_replayed(self):
         file = self.folder / "exported.jsonl"
         count = self.answer("records", "export", file, env=self.home_of("settled"))["exported"]
@@ -122,12 +215,16 @@ class Tuning(CliTest):
         counts = self.answer("records", "import", file, env=other)
         self.assertEqual(counts, {"imported": 0, "duplicates": count, "damaged": 0})
         kernel = self.tuned["kernels"][0]
-        replayed = self.answer("records", "explain", kernel["key"], env=other)
+        replayed = self.answer("records", "replay", kernel["key"], env=other)
         self.assertEqual(replayed["schedule"], self.winner)
         self.assertEqual(replayed["code_hash"]["now"], replayed["code_hash"]["then"])
         self.assertIs(replayed["stale"], False)
         self.assertIs(replayed["output_bits_equal"], True)
-        self.assertIn("the same bits", self.ok("records", "explain", kernel["key"][:8], env=other))
+        self.assertIn("the same bits", self.ok("records", "replay", kernel["key"][:8], env=other))
+        # The default is replayed where no record is better.
+        rewritten(self.home, self.folder / "untrusted", lambda record: record.update(trusted=False))
+        replayed = self.answer("records", "replay", kernel["key"], env=self.home_of("untrusted"))
+        self.assertIn("the analytic default", replayed["reason"])
 
     def test_the_code_of_winners_is_checked(self):
         """Here the winners; once more as of older code, of another processor, of another LLVM, and
@@ -202,7 +299,7 @@ class Tuning(CliTest):
             row = self.answer(*problem, env=other)
             self.assertEqual(row["schedule_source"], source)
         key = json.loads(lines[0])["key"]
-        self.refused(3, "records", "explain", key, env=other, says="cpu_model")
+        self.refused(3, "records", "replay", key, env=other, says="cpu_model")
 
     def test_the_schedule_stage_says_where_schedules_are_from(self):
         emit = ["emit-mlir", "--block", BLOCK, "--phase", "decode", "--threads", 1]
@@ -249,7 +346,7 @@ class Tuning(CliTest):
                 self.refused(2, *arguments)
 
     def test_unknown_keys(self):
-        for action in ("show", "explain"):
+        for action in ("show", "replay"):
             self.refused(3, "records", action, "0123456789abcdef", says="no such record")
         self.refused(3, "records", "export", self.folder / "none.jsonl", "--key", "0123456789abcdef")
         self.assertFalse((self.folder / "none.jsonl").exists())

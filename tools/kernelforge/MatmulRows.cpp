@@ -249,6 +249,8 @@ static Record recordOf(const MatmulConditions &c, const RecordKey &key, const Ma
   record.bound = c.computeBound() ? "compute" : "memory";
   record.vendorRatio = m.vendorRatio;
   record.trusted = c.trusted();
+  if (!record.trusted)
+    record.whyUntrusted = "the machine's ceilings moved by more than 10 % meanwhile";
   if (baseline) {
     // Named as tuning names it, so that its records and these are compared.
     record.baseline = baselineOf(baseline->details.schedule);

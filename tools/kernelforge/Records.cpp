@@ -12,6 +12,8 @@
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/Paths.h"
 
+#include <map>
+
 #include <fmt/format.h>
 
 using namespace mlir;
@@ -22,7 +24,7 @@ namespace {
 
 struct RecordsCommand {
   std::string key, file, status;
-  bool best = false, check = false;
+  bool best = false, check = false, full = false;
 };
 
 } // namespace
@@ -53,6 +55,24 @@ static std::string ratioText(const Record &record) {
   return record.ratio ? fmt::format("{:.3f}", *record.ratio) : "";
 }
 
+/// What became of a record, in a word.
+static std::string stateText(const Record &record) {
+  return record.status == RecordStatus::Ok && !record.trusted
+             ? "untrusted"
+             : std::string(statusName(record.status));
+}
+
+/// Why it takes no part in a choice, in a cell of a table.
+static std::string whyText(const Record &record) {
+  constexpr size_t most = 70;
+  const std::string why = escapeControls(whyNotCompared(record));
+  return why.size() <= most ? why : why.substr(0, most - 3) + "...";
+}
+
+static std::string microseconds(const Record &record) {
+  return record.medianNs ? fmt::format("{:.1f}", *record.medianNs / 1e3) : "";
+}
+
 static Expected<int> list(const RecordsCommand &command, const Context &context) {
   KF_TRY(RecordStore store, userStore());
   uint64_t torn = 0;
@@ -70,19 +90,13 @@ static Expected<int> list(const RecordsCommand &command, const Context &context)
   RowTable table{{"key", "kernel", "variant", "status", "us", "ratio", "strategy"}, {}};
   if (command.check)
     table.columns.push_back("code");
-  table.columns.push_back("schedule");
+  table.columns.insert(table.columns.end(), {"schedule", "why it does not compete"});
   for (size_t i = 0; i < records.size(); ++i) {
     const Record &record = records[i];
-    const std::string us = record.medianNs ? fmt::format("{:.1f}", *record.medianNs / 1e3) : "";
     rows.push_back(toJson(record));
     std::vector<std::string> &row = table.rows.emplace_back();
-    row = {record.key.id(),
-           record.name,
-           record.variant,
-           std::string(statusName(record.status)),
-           us,
-           ratioText(record),
-           record.strategy};
+    row = {record.key.id(),      record.name,       record.variant, stateText(record),
+           microseconds(record), ratioText(record), record.strategy};
     if (command.check) {
       row.emplace_back(codes[i].name());
       rows.back()["code"] = codes[i].name();
@@ -91,13 +105,40 @@ static Expected<int> list(const RecordsCommand &command, const Context &context)
         logger().warn("key {}: its code is not known: {}", record.key.id(), codes[i].why);
       }
     }
-    row.push_back(record.schedule);
+    row.insert(row.end(), {record.schedule, whyText(record)});
   }
   if (context.json)
     printJson({{"records", rows}, {"torn_lines", torn}});
   else
     printRows(table, {}, "table");
   return 0;
+}
+
+/// One key: what it is, what wins, and a line for each record.
+static void showKey(const std::vector<Record> &records) {
+  const RecordKey &key = records.front().key;
+  print(escapeControls(fmt::format("key {}: {} {}", key.id(), key.family, records.front().name)) +
+        "\n");
+  for (const auto &[name, value] : {std::pair("problem", key.problem),
+                                    {"target", key.target},
+                                    {"processor", key.cpuModel},
+                                    {"threads", std::to_string(key.threads)},
+                                    {"toolchain", key.toolchain}})
+    print(escapeControls(fmt::format("  {:<10} {}", name, value)) + "\n");
+  const std::optional<Choice> choice = choose(records);
+  print(escapeControls(
+            choice ? fmt::format("  {:<10} {} {}: {}", "chosen", choice->record.variant,
+                                 choice->record.schedule, choice->reason)
+                   : fmt::format("  {:<10} the analytic default: no record is better", "chosen")) +
+        "\n");
+  RowTable table{{"variant", "status", "us", "ratio", "strategy", "trial", "created", "schedule",
+                  "why it does not compete"},
+                 {}};
+  for (const Record &record : records)
+    table.rows.push_back({record.variant, stateText(record), microseconds(record),
+                          ratioText(record), record.strategy, std::to_string(record.trial),
+                          record.created, record.schedule, whyText(record)});
+  printRows(table, {}, "table");
 }
 
 static Expected<int> show(const RecordsCommand &command, const Context &context) {
@@ -108,8 +149,16 @@ static Expected<int> show(const RecordsCommand &command, const Context &context)
       printJson(toJson(record));
     return 0;
   }
-  for (const Record &record : records)
-    print(toJson(record).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (command.full) {
+    for (const Record &record : records)
+      print(toJson(record).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    return 0;
+  }
+  std::map<std::string, std::vector<Record>> keys;
+  for (Record &record : records)
+    keys[record.key.id()].push_back(std::move(record));
+  for (const auto &[id, ofKey] : keys)
+    showKey(ofKey);
   return 0;
 }
 
@@ -156,17 +205,33 @@ static Expected<int> prune(const RecordsCommand &command, const Context &context
   return 0;
 }
 
-/// Replays the winner of a key: compiles and measures it again and says what is the same.
-static Expected<int> explain(const RecordsCommand &command, const Context &context) {
-  KF_TRY(RecordStore store, userStore());
-  KF_TRY(std::vector<Record> records, recordsOf(store, command.key));
+/// The record of generated code that a key stands for: the winner or, where none is better than the
+/// default, the default's newest one.
+static std::optional<Choice> replayed(const std::vector<Record> &records, const RecordKey &key) {
   ChoiceOptions choosing; // what others' code does is not ours to replay
   choosing.admits = [](const Record &record) { return record.variant == "generated"; };
-  std::optional<Choice> choice = choose(records, records.front().key, choosing);
+  std::optional<Choice> choice = choose(records, key, choosing);
+  if (choice)
+    return choice;
+  for (const Record &record : records)
+    if (record.key == key && choosing.admits(record) && record.status == RecordStatus::Ok &&
+        record.scheduleSource == "analytic" && !record.kernel.empty() && record.medianNs &&
+        !record.baselineNs.empty() && (!choice || record.created >= choice->record.created))
+      choice = Choice{record, ratioOf(record.samplesNs, record.baselineNs),
+                      "the analytic default: no record is better"};
+  return choice;
+}
+
+/// Compiles and measures a key's schedule again and says what is the same.
+static Expected<int> replay(const RecordsCommand &command, const Context &context) {
+  KF_TRY(RecordStore store, userStore());
+  KF_TRY(std::vector<Record> records, recordsOf(store, command.key));
+  const std::optional<Choice> choice = replayed(records, records.front().key);
   if (!choice)
-    return makeError(
-        ErrorKind::No, "nothing to replay", command.key,
-        "no record of generated code of this key is ok and measured beside a baseline");
+    return makeError(ErrorKind::No, "nothing to replay", command.key,
+                     "no record of generated code of this key was shown to be better than the "
+                     "default, and the default has none that is ok",
+                     "see kernelforge records show " + records.front().key.id());
   const Record &old = choice->record;
   DialectRegistry registry;
   registerAllStages(registry);
@@ -246,11 +311,14 @@ void cli::addRecords(CLI::App &app, Context &context) {
                  "the winners only, compiled again: whether their code is still the same");
   lists.add_option("--status", options->status, "of that status only")->check(isStatus);
   CLI::App &shows =
-      addAction(command, context, "show", "all fields of a key's records", bind(show));
+      addAction(command, context, "show", "a key, and a line for each of its records", bind(show));
   shows.add_option("key", options->key, keyText)->required();
-  CLI::App &explains =
-      addAction(command, context, "explain", "replays the best schedule of a key", bind(explain));
-  explains.add_option("key", options->key, keyText)->required();
+  shows.add_flag("--full", options->full, "all fields of the records");
+  CLI::App &replays =
+      addAction(command, context, "replay",
+                "compiles and measures the best schedule of a key again", bind(replay));
+  replays.alias("explain"); // as it was called
+  replays.add_option("key", options->key, keyText)->required();
   CLI::App &exports =
       addAction(command, context, "export", "writes records to a file", bind(exportRecords));
   exports.add_option("file", options->file, "the file to write")->required();

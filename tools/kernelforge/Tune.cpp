@@ -46,9 +46,13 @@ struct Target {
   double share = 1; ///< of the time of all: calls in a token or prompt times about what one takes
 };
 
-std::string shortText(const Choice &choice) {
-  return fmt::format("{:.3f} of its baseline's time (mad {:.3f}, {} rounds)", choice.ratio.median,
-                     choice.ratio.mad, choice.ratio.rounds);
+/// What came of a search, for people.
+std::string outcomeText(const TuneResult &result) {
+  if (!result.foundBetter)
+    return "nothing better found; " + result.choice.reason;
+  const Ratio &ratio = result.choice.ratio;
+  return fmt::format("{:.3f} of its baseline's time (mad {:.3f}, {} rounds); {}", ratio.median,
+                     ratio.mad, ratio.rounds, result.choice.reason);
 }
 
 } // namespace
@@ -182,6 +186,7 @@ static Json resultJson(const KernelProblem &problem, const TuneResult &result) {
           {"failed", result.failed},
           {"prior_trials", result.priors},
           {"schedule", Json::parse(result.choice.record.schedule)},
+          {"better_found", result.foundBetter},
           {"ratio_to_default", result.choice.ratio.median},
           {"reason", result.choice.reason},
           {"variants", variants},
@@ -267,6 +272,8 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
   };
   KF_TRY(std::filesystem::path folder, recordsDirectory());
   const RecordStore store(folder);
+  if (command.recordTo.empty()) // what is found is of no use where it cannot be kept
+    KF_CHECK(store.writable());
   DialectRegistry registry;
   registerAllStages(registry);
   MLIRContext mlirContext(registry, MLIRContext::Threading::DISABLED);
@@ -282,6 +289,7 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
   double shares = 0;
   for (const Target &target : targets)
     shares += std::sqrt(target.share);
+  int lost = 0; // records that were not kept
   std::vector<Json> rows;
   RowTable table{{"kernel", "trials", "new", "failed", "of default", "schedule"}, {}};
   for (const Target &target : targets) {
@@ -299,20 +307,26 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
     if (command.seconds > 0) { // what is left, by how much each kernel matters
       options.seconds = (command.seconds - spent()) * std::sqrt(target.share) / shares;
       shares -= std::sqrt(target.share);
-      if (options.seconds <= 0)
+      if (options.seconds <= 0) {
+        const size_t left = targets.size() - rows.size();
+        if (rows.empty())
+          return makeError(ErrorKind::No, "nothing was tuned", "--seconds",
+                           "they were over before the first kernel", "give more");
+        spdlog::warn("{} of {} kernels were not tuned: the time is over", left, targets.size());
         break;
+      }
     }
     KF_TRY(TuneResult result, tuneKernel(*target.problem, store, options));
     if (::isatty(STDERR_FILENO))
       fmt::print(stderr, "\r\x1b[K");
     rows.push_back(resultJson(*target.problem, result));
-    table.rows.push_back({target.problem->name(), std::to_string(result.trials),
-                          std::to_string(result.measured), std::to_string(result.failed),
-                          fmt::format("{:.3f}", result.choice.ratio.median),
-                          result.choice.record.schedule});
+    table.rows.push_back(
+        {target.problem->name(), std::to_string(result.trials), std::to_string(result.measured),
+         std::to_string(result.failed), fmt::format("{:.3f}", result.choice.ratio.median),
+         (result.foundBetter ? "" : "nothing better found: ") + result.choice.record.schedule});
+    lost += result.lost;
     if (!context.json)
-      logger().info("{}: {}; {}", target.problem->name(), shortText(result.choice),
-                    result.choice.reason);
+      logger().info("{}: {}", target.problem->name(), outcomeText(result));
     if (!context.json && !result.variants.empty())
       logger().info("{}: {}", target.problem->name(), variantsText(result));
   }
@@ -320,6 +334,11 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
     printJson({{"kernels", rows}, {"seconds", spent()}, {"records", store.logFile().string()}});
   else
     printRows(table, rows, "table");
+  if (lost > 0)
+    return cli::report(Error{ErrorKind::Failed, "records were lost", store.logFile().string(),
+                             fmt::format("{} of what was measured could not be kept", lost),
+                             "make room, then run it again to measure what is missing"},
+                       false);
   return 0;
 }
 

@@ -1,17 +1,11 @@
 // Candidates that are broken on purpose, and workers that are killed or cannot be started.
 #include "TunerFixture.h"
 
-#include "kernelforge/codegen/cpu/LowerToLLVM.h"
-#include "kernelforge/codegen/cpu/ObjectEmitter.h"
-#include "kernelforge/ir/Hash.h"
-
 #include <csignal>
 #include <future>
 #include <thread>
 
 #include <fmt/format.h>
-
-#include "mlir/Parser/Parser.h"
 
 using namespace kernelforge;
 using testing::HasSubstr;
@@ -29,7 +23,7 @@ constexpr bool sanitized = false;
 /// are the input, the weight and the result.
 std::string faultText(const std::string &body, const std::string &globals = "") {
   return globals + R"(
-func.func @fault(%args: !llvm.ptr, %sizes: !llvm.ptr, %phase: i64, %task: i64, %s: !llvm.ptr) {
+func.func @added(%args: !llvm.ptr, %sizes: !llvm.ptr, %phase: i64, %task: i64, %s: !llvm.ptr) {
   %p2 = llvm.getelementptr %args[2] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
   %x = llvm.load %args : !llvm.ptr -> !llvm.ptr
   %y = llvm.load %p2 : !llvm.ptr -> !llvm.ptr
@@ -82,34 +76,10 @@ std::map<std::string, std::string> faults(int64_t count) {
 
 class TunerFaults : public TunerFixture {
 protected:
-  /// The program with a launch of the fault after its own; of a stale one, in its place. Null where
-  /// the fault cannot be compiled.
+  /// The program with a launch of the fault after its own; of a stale one, in its place.
   std::shared_ptr<const Program> broken(std::shared_ptr<const Program> program,
                                         const std::string &kind) {
-    auto module = mlir::parseSourceString<mlir::ModuleOp>(faults(elements).at(kind), context.get());
-    EXPECT_TRUE(module);
-    Status lowered = lowerToLLVM(*module);
-    EXPECT_TRUE(lowered) << lowered.error().line();
-    auto object = emitObject(*module, parseTarget("native", "").value(), "fault");
-    if (!object) {
-      ADD_FAILURE() << kind << ": " << object.error().line();
-      return program;
-    }
-    auto changed = std::make_shared<Program>(*program);
-    Artifact artifact;
-    artifact.kernel = artifact.entry = "fault";
-    artifact.code = *object;
-    artifact.phases = {Phase{{Extent{1}}}};
-    changed->artifacts.front().codeHash =
-        sha256Hex(changed->artifacts.front().code + artifact.code);
-    artifact.codeHash = sha256Hex(artifact.code);
-    std::vector<int> buffers = changed->launches.front().buffers;
-    buffers.resize(3);
-    if (kind == "stale")
-      changed->launches.clear();
-    changed->launches.push_back({static_cast<int>(changed->artifacts.size()), buffers, {}, -1});
-    changed->artifacts.push_back(std::move(artifact));
-    return changed;
+    return withKernel(std::move(program), faults(elements).at(kind), kind == "stale");
   }
 
   /// Tunes one candidate of each kind between good ones; the records of the broken ones by kind.

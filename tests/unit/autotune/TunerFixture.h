@@ -3,9 +3,14 @@
 
 #include "kernelforge/autotune/Tuner.h"
 
+#include "kernelforge/codegen/cpu/LowerToLLVM.h"
+#include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/ir/Hash.h"
 #include "kernelforge/support/Log.h"
+
+#include "mlir/Parser/Parser.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -125,6 +130,36 @@ protected:
       return std::make_unique<ListStrategy>(list);
     });
     options.strategy = "list";
+  }
+
+  /// The program with a launch more, of the function @added in `text`, on the buffers of the first;
+  /// or with nothing else. As it was where that cannot be compiled, a failure of the test.
+  std::shared_ptr<const Program> withKernel(std::shared_ptr<const Program> program,
+                                            const std::string &text, bool alone) {
+    auto module = mlir::parseSourceString<mlir::ModuleOp>(text, context.get());
+    EXPECT_TRUE(module);
+    Status lowered = lowerToLLVM(*module);
+    EXPECT_TRUE(lowered) << lowered.error().line();
+    auto object = emitObject(*module, parseTarget("native", "").value(), "added");
+    if (!object) {
+      ADD_FAILURE() << text << object.error().line();
+      return program;
+    }
+    auto changed = std::make_shared<Program>(*program);
+    Artifact artifact;
+    artifact.kernel = artifact.entry = "added";
+    artifact.code = *object;
+    artifact.phases = {Phase{{Extent{1}}}};
+    changed->artifacts.front().codeHash =
+        sha256Hex(changed->artifacts.front().code + artifact.code);
+    artifact.codeHash = sha256Hex(artifact.code);
+    std::vector<int> buffers = changed->launches.front().buffers;
+    buffers.resize(3);
+    if (alone)
+      changed->launches.clear();
+    changed->launches.push_back({static_cast<int>(changed->artifacts.size()), buffers, {}, -1});
+    changed->artifacts.push_back(std::move(artifact));
+    return changed;
   }
 
   TuneResult tune(const RecordStore &store) {

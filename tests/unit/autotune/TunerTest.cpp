@@ -10,7 +10,37 @@ namespace fs = std::filesystem;
 
 namespace {
 
-class Tuner : public TunerFixture {};
+class Tuner : public TunerFixture {
+protected:
+  /// A store of what would be known had each schedule been measured for good and taken that part of
+  /// the default's time; `change` makes something else of a record. A search over it measures
+  /// nothing.
+  RecordStore known(const std::vector<KnobValues> &schedules, const std::vector<double> &ratios,
+                    const std::function<void(Record &)> &change = nullptr) {
+    propose(schedules);
+    tune();
+    std::map<std::string, double> ratioOf{{knobsText(problem->space().analytic), 1.0}};
+    for (size_t i = 0; i < schedules.size(); ++i)
+      ratioOf[knobsText(schedules[i])] = ratios[i];
+    const RecordStore store(folder / "known");
+    for (Record record : records()) {
+      const double ratio = ratioOf.at(record.schedule);
+      record.status = RecordStatus::Ok;
+      record.error.clear();
+      record.trusted = true;
+      record.whyUntrusted.clear();
+      record.baselineNs.assign(15, 1000);
+      record.samplesNs.assign(15, 1000 * ratio);
+      record.ratio = ratio;
+      record.accuracy = RecordAccuracy{"f64", 0, 0, 0, 0, 0, 0, 1e-5, true};
+      if (change)
+        change(record);
+      const Status kept = store.append(record);
+      EXPECT_TRUE(kept) << kept.error().line();
+    }
+    return store;
+  }
+};
 
 TEST_F(Tuner, TheSameRecordsGiveTheSameProposalsAndChoice) {
   make(5, 40, 64);
@@ -33,6 +63,61 @@ TEST_F(Tuner, TheSameRecordsGiveTheSameProposalsAndChoice) {
     EXPECT_EQ(second.choice.reason, first.choice.reason) << strategy;
     EXPECT_EQ(second.choice.record.created, first.choice.record.created) << strategy;
   }
+}
+
+TEST_F(Tuner, EndsAfterSoManyWithoutABetterOne) {
+  make(5, 40, 64);
+  const RecordStore store = known(others(6), {0.9, 0.8, 0.7, 0.75, 0.76, 0.5});
+  options.patience = 2;
+  const TuneResult result = tune(store);
+  EXPECT_EQ(result.trials, 5) << "the third was the last better one, and the sixth is not reached";
+  EXPECT_EQ(result.measured, 0);
+  EXPECT_TRUE(result.foundBetter);
+}
+
+/// A strategy that remembers what it is told.
+class Listening : public ListStrategy {
+public:
+  Listening(std::vector<KnobValues> list, std::vector<double> &told)
+      : ListStrategy(std::move(list)), told(told) {}
+  void tell(std::span<const Trial> trials) override {
+    for (const Trial &trial : trials)
+      told.push_back(trial.seconds);
+  }
+
+private:
+  std::vector<double> &told;
+};
+
+TEST_F(Tuner, AFailedTrialIsNeverTheBest) {
+  make(5, 40, 64);
+  const std::vector<KnobValues> list = others(3);
+  // It was timed, and wrong after that.
+  const RecordStore store = known(list, {0.9, 0.1, 0.8}, [&](Record &record) {
+    if (record.schedule == knobsText(list[1]))
+      record.status = RecordStatus::WrongResult;
+  });
+  std::vector<double> best, told;
+  options.strategies.add("listening", [&](const ScheduleSpace &, const StrategyOptions &) {
+    return std::make_unique<Listening>(list, told);
+  });
+  options.strategy = "listening";
+  options.progress = [&](const TuneProgress &progress) { best.push_back(progress.best); };
+  const TuneResult result = tune(store);
+  EXPECT_EQ(result.failed, 1);
+  EXPECT_THAT(best, testing::ElementsAre(0.9, 0.9, 0.8));
+  EXPECT_THAT(told, testing::ElementsAre(0.9, HUGE_VAL, 0.8));
+  EXPECT_EQ(result.choice.record.schedule, knobsText(list[2]));
+}
+
+TEST_F(Tuner, SaysWhereNothingBetterWasFound) {
+  make(5, 40, 64);
+  const RecordStore store = known(others(3), {1.1, 0.985, 1.001});
+  const TuneResult result = tune(store);
+  EXPECT_EQ(result.measured, 0);
+  EXPECT_FALSE(result.foundBetter);
+  EXPECT_EQ(result.choice.record.schedule, knobsText(problem->space().analytic));
+  EXPECT_EQ(result.choice.ratio.median, 1);
 }
 
 TEST_F(Tuner, AnInterruptedSearchGoesOnWhereItWas) {
@@ -224,6 +309,7 @@ TEST_F(Tuner, AStoreThatCannotBeWrittenIsAWarning) {
   const TuneResult result = tune(RecordStore(folder / "file" / "records"));
   EXPECT_EQ(result.trials, 5);
   EXPECT_FALSE(result.choice.record.schedule.empty());
+  EXPECT_GE(result.lost, result.measured) << "all of them";
   EXPECT_THAT(log.str(), HasSubstr("records cannot be"));
 }
 

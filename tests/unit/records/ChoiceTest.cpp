@@ -75,7 +75,7 @@ TEST(Choice, TakesTheLeastRatioNotTheLeastTime) {
 }
 
 TEST(Choice, OnlyWhatIsOkAndRightQualifies) {
-  const Record slow = measured("slow", {1.0});
+  const Record slow = measured("slow", {0.9});
   auto expectOut = [&](auto change, const char *what) {
     Record fast = measured("fast", {0.1});
     ASSERT_EQ(winner({slow, fast}), "fast");
@@ -95,7 +95,7 @@ TEST(Choice, OnlyWhatIsOkAndRightQualifies) {
 }
 
 TEST(Choice, CodeThatOnceFailedIsOut) {
-  Record fast = measured("fast", {0.1}), wrong = fast, slow = measured("slow", {1.0});
+  Record fast = measured("fast", {0.1}), wrong = fast, slow = measured("slow", {0.9});
   for (RecordStatus status : {RecordStatus::Crash, RecordStatus::WrongResult}) {
     wrong.status = status;
     EXPECT_EQ(winner({fast, wrong, slow}), "slow");
@@ -111,13 +111,51 @@ TEST(Choice, CodeThatOnceFailedIsOut) {
   EXPECT_EQ(winner({fast, wrong, slow}), "fast");
 }
 
-TEST(Choice, TiesGoToTheAnalyticDefaultThenToTheSmallestText) {
+TEST(Choice, TheDefaultWinsWhereNothingIsBetter) {
+  const Record usual = [] {
+    Record record = measured("usual", {1.0});
+    record.scheduleSource = "analytic";
+    return record;
+  }();
+  EXPECT_EQ(winner({usual, measured("slower", {1.05})}), "usual");
+  EXPECT_EQ(winner({usual, measured("noise", {0.985})}), "usual");
+  EXPECT_EQ(winner({usual, measured("better", {0.97})}), "better");
+  EXPECT_THAT(choose(std::vector{usual, measured("noise", {0.985})})->reason,
+              HasSubstr("the analytic default: none of 2 candidates was shown to be faster"));
+  EXPECT_THAT(choose(std::vector{usual})->reason, HasSubstr("the only candidate"));
+  // What is better than noise makes the baseline, but not the default's own record, is not better.
+  Record lucky = usual;
+  lucky.samplesNs = measured("", {0.96}).samplesNs;
+  EXPECT_EQ(winner({lucky, measured("noise", {0.95})}), "usual");
+  // What is better than a slow record of the default, but not than the baseline beside both,
+  // either.
+  Record unlucky = usual;
+  unlucky.samplesNs = measured("", {1.06}).samplesNs;
+  EXPECT_EQ(winner({unlucky, measured("noise", {0.99})}), "usual");
+  // Of several that tie, one that is not better than the default does not win by its text.
+  EXPECT_EQ(winner({usual, measured("a", {0.985}), measured("z", {0.97})}), "z");
+  // Where the default's own record does not count, the baseline stands for it.
+  Record untrusted = usual;
+  untrusted.trusted = false;
+  for (double ratio : {1.05, 1.01, 0.985})
+    EXPECT_EQ(winner({untrusted, measured("noise", {ratio})}), "none") << ratio;
+  EXPECT_EQ(winner({untrusted, measured("better", {0.97})}), "better");
+}
+
+TEST(Choice, TheDefaultIsOfGeneratedCode) {
+  Record blocked = measured("blocked", {1.0});
+  blocked.variant = "blocked";
+  blocked.scheduleSource = "analytic"; // of its own knobs
+  EXPECT_EQ(winner({blocked}), "none");
+}
+
+TEST(Choice, TiesOfWhatIsBetterGoToTheSmallestText) {
   Record a = measured("a", {0.705}), b = measured("b", {0.70}), c = measured("c", {0.71});
   EXPECT_EQ(winner({b, c, a}), "a");
+  EXPECT_THAT(choose(std::vector{a, b, c})->reason,
+              HasSubstr("3 of 3 candidates are within noise of the best (0.700): the smallest"));
   c.scheduleSource = "analytic";
   EXPECT_EQ(winner({b, c, a}), "c");
-  EXPECT_THAT(choose(std::vector{a, b, c})->reason,
-              HasSubstr("3 of 3 candidates are within noise of the best (0.700): the analytic"));
   // What the caller says is analytic goes before what records say.
   EXPECT_EQ(winner({b, c, a}, {R"({"name":"b"})", nullptr}), "b");
   // Not within noise: preference does not count.
@@ -125,6 +163,23 @@ TEST(Choice, TiesGoToTheAnalyticDefaultThenToTheSmallestText) {
   c.scheduleSource = "analytic";
   EXPECT_EQ(winner({b, c, a}), "a");
   EXPECT_EQ(winner({measured("z", {0.70}), c}), "z");
+}
+
+TEST(Choice, SaysWhyARecordTakesNoPart) {
+  Record record = measured("a", {0.5});
+  EXPECT_EQ(whyNotCompared(record), "");
+  record.baselineNs.clear();
+  EXPECT_EQ(whyNotCompared(record), "nothing was measured beside it");
+  record.trusted = false;
+  record.whyUntrusted.clear(); // as in records of before
+  EXPECT_EQ(whyNotCompared(record), "not trusted: the measurement was disturbed");
+  record.whyUntrusted = "samples are 1 to 9 us";
+  EXPECT_EQ(whyNotCompared(record), "not trusted: samples are 1 to 9 us");
+  record.accuracy->pass = false;
+  EXPECT_EQ(whyNotCompared(record), "its result is wrong");
+  record.status = RecordStatus::Crash;
+  record.error = "it died";
+  EXPECT_EQ(whyNotCompared(record), "it died");
 }
 
 TEST(Choice, VariantsCompete) {

@@ -364,6 +364,24 @@ TEST_F(Store, BestKnowsEachVariant) {
   }
 }
 
+TEST_F(Store, BestKnowsWhereTheDefaultStays) {
+  Record untrusted = timed("b", 3, 0.5);
+  untrusted.trusted = false;
+  for (const Record &record : {timed("a", 1, 0.99), untrusted, timed("c", 2, 0.5)})
+    ASSERT_TRUE(store().append(record));
+  for (int i = 0; i < 2; ++i) { // derived, then read
+    Expected<BestTable> table = store().best();
+    ASSERT_TRUE(table) << table.error().line();
+    EXPECT_EQ(table->size(), 1u);
+    EXPECT_TRUE(table->defaultStays(timed("a", 1, 1).key, "generated"));
+    EXPECT_FALSE(table->find(timed("a", 1, 1).key));
+    EXPECT_FALSE(table->find(timed("a", 1, 1).key, "generated"));
+    EXPECT_FALSE(table->defaultStays(timed("b", 1, 1).key, "generated")) << "nothing is known";
+    EXPECT_FALSE(table->defaultStays(timed("c", 1, 1).key, "generated"));
+    EXPECT_EQ(table->records("generated").size(), 1u);
+  }
+}
+
 TEST_F(Store, FreshTableIsUsedAndDamagedOneRebuilt) {
   ASSERT_TRUE(store().append(timed("a", 1, 0.9)));
   ASSERT_EQ(bestTrial(store(), "a"), 1);

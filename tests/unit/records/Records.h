@@ -42,6 +42,7 @@ inline Record fullRecord() {
   record.bound = "memory";
   record.vendorRatio = 0.9;
   record.trusted = true;
+  record.whyUntrusted = "what disturbed it";
   record.accuracy = RecordAccuracy{"f64", 1e-6, 2e-6, 3e-7, -1e-17, 0, 0, 1e-4, true};
   record.codeHash = "feed";
   record.resources = {28, 64, 0, 4096};

@@ -150,13 +150,20 @@ static void judgeRows(Comparison &comparison,
   }
 }
 
-Status kernelforge::checkComparable(const Report &a, const Report &b) {
+Status kernelforge::checkComparable(const Report &a, const Report &b, bool force) {
+  const std::string where = a.where + ", " + b.where;
   const std::vector<std::string> differences = differencesOf(a, b);
-  if (differences.empty())
-    return {};
-  return unusable("reports cannot be compared", a.where + ", " + b.where,
-                  fmt::format("{}", fmt::join(differences, "; ")),
-                  "measure both alike, or compare them all the same with --force");
+  if (!differences.empty() && !force)
+    return unusable("reports cannot be compared", where,
+                    fmt::format("{}", fmt::join(differences, "; ")),
+                    "measure both alike, or compare them all the same with --force");
+  const bool inBoth = std::ranges::any_of(a.rows, [&](const ReportRow &row) {
+    return std::ranges::find(b.rows, row.name, &ReportRow::name) != b.rows.end();
+  });
+  if (!inBoth)
+    return unusable("reports cannot be compared", where, "no row is in both",
+                    "measure the same rows of the suite");
+  return {};
 }
 
 Expected<Comparison> kernelforge::compareReports(const Report &a, const Report &b,
@@ -168,8 +175,7 @@ Expected<Comparison> kernelforge::compareReports(const Report &a, const Report &
   comparison.threshold = options.threshold;
   comparison.alpha = options.alpha;
   comparison.differences = differencesOf(a, b);
-  if (!options.force)
-    KF_CHECK(checkComparable(a, b));
+  KF_CHECK(checkComparable(a, b, options.force));
   std::map<std::string_view, const ReportRow *> ofB;
   for (const ReportRow &row : b.rows)
     ofB[row.name] = &row;
@@ -192,9 +198,6 @@ Expected<Comparison> kernelforge::compareReports(const Report &a, const Report &
   for (const ReportRow &row : b.rows)
     if (ofB.contains(row.name))
       comparison.onlyB.push_back(row.name);
-  if (comparison.onlyA.size() == a.rows.size())
-    return unusable("reports cannot be compared", a.where + ", " + b.where, "no row is in both",
-                    "measure the same rows of the suite");
   judgeRows(comparison, pairs);
   std::ranges::move(failed, std::back_inserter(comparison.rows));
   conclude(comparison);

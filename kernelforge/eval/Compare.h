@@ -12,11 +12,12 @@ struct CompareOptions {
   bool force = false; ///< also where machines, suites or settings differ
 };
 
-/// Unusable, naming every difference with both values, where the reports are of different machines
+/// Unusable where no row is in both or, naming every difference with both values and unless they
+/// are compared by `force` all the same, where the reports are of different machines
 /// (processor, cores, memory by more than 5 %), suites or settings (threads and whether they have
 /// cores of their own, mode, length of a batch, whether anything was timed, records, target with
 /// its features).
-Status checkComparable(const Report &a, const Report &b);
+Status checkComparable(const Report &a, const Report &b, bool force = false);
 
 /// Compares `b` with `a`. Times are multiplied by the anchor that judges the row, measured in the
 /// same round, so that the machine's drift cancels. p is of the U test, adjusted by Holm over all
@@ -35,7 +36,7 @@ Status checkComparable(const Report &a, const Report &b);
 /// as well be real changes of many rows; at four deviations the threshold covers what is up to
 /// there. The figure is `betweenRuns`, a standard deviation of log(ratio).
 ///
-/// Errors are those of checkComparable, where `force` is not set; Unusable where no row is in both.
+/// Errors are those of checkComparable.
 Expected<Comparison> compareReports(const Report &a, const Report &b,
                                     const CompareOptions &options = {});
 

@@ -83,19 +83,34 @@ RowComparison kernelforge::failedRow(const ReportRow &a, const ReportRow &b) {
   return row;
 }
 
+std::optional<double> kernelforge::measuredRatio(const RowComparison &row) {
+  if (!row.aMedianNs || !row.bMedianNs)
+    return std::nullopt;
+  return *row.bMedianNs / *row.aMedianNs;
+}
+
+bool kernelforge::isCorrected(const Comparison &comparison) {
+  return std::ranges::any_of(comparison.rows,
+                             [](const RowComparison &row) { return row.exponents.has_value(); });
+}
+
 void kernelforge::conclude(Comparison &comparison) {
   auto have = [&](Verdict verdict) {
     return std::ranges::count(comparison.rows, verdict, &RowComparison::verdict);
   };
-  double sum = 0;
+  double sum = 0, measured = 0;
   int judged = 0;
   for (const RowComparison &row : comparison.rows)
     if (row.ratio && row.pAdjusted) {
       sum += std::log(*row.ratio);
+      measured += std::log(measuredRatio(row).value_or(*row.ratio));
       ++judged;
     }
-  if (judged > 0)
+  if (judged > 0) {
     comparison.geomeanRatio = std::exp(sum / judged);
+    if (isCorrected(comparison))
+      comparison.geomeanMeasured = std::exp(measured / judged);
+  }
   const auto rows = static_cast<ptrdiff_t>(comparison.rows.size());
   if (have(Verdict::Regressed) > 0 ||
       std::ranges::any_of(comparison.fidelityChanged, &FidelityChange::broken))
@@ -114,6 +129,8 @@ static Json rowJson(const RowComparison &row) {
       {"a_median_ns", orNull(row.aMedianNs)},
       {"b_median_ns", orNull(row.bMedianNs)},
       {"ratio", orNull(row.ratio)},
+      {"corrected", row.exponents.has_value()},
+      {"measured_ratio", orNull(measuredRatio(row))},
       {"ci95", row.interval ? Json::array({row.interval->low, row.interval->high}) : Json()},
       {"p_value", orNull(row.p)},
       {"p_adjusted", orNull(row.pAdjusted)},
@@ -145,6 +162,8 @@ Json kernelforge::toJson(const Comparison &comparison) {
   for (const FidelityChange &change : comparison.fidelityChanged)
     json["fidelity_changed"].push_back(
         {{"name", change.name}, {"what", change.what}, {"broken", change.broken}});
+  if (comparison.geomeanMeasured)
+    json["geomean_measured_ratio"] = *comparison.geomeanMeasured;
   if (comparison.kind == "stored")
     json["between_runs"] = comparison.betweenRuns;
   if (!comparison.differences.empty())

@@ -19,8 +19,9 @@ const char *verdictName(Verdict verdict);
 struct RowComparison {
   std::string name;
   std::optional<double> aMedianNs, bMedianNs; ///< as measured, on the machine as it was
-  std::optional<double> ratio;                ///< time of B by time of A: above 1 is slower
-  std::optional<Interval> interval;           ///< of the ratio, 95 %
+  std::optional<double> ratio; ///< time of B by time of A: above 1 is slower; corrected for the
+                               ///< machine's speed where there are `exponents`
+  std::optional<Interval> interval; ///< of the ratio, 95 %
   std::optional<double> p, pAdjusted;
   std::optional<MachineExponents> exponents; ///< where the machine's part was taken out
   size_t samples = 0;                        ///< that decided, of the side that has fewer
@@ -40,7 +41,8 @@ struct Comparison {
   Json a, b;        ///< what was compared
   double threshold = 0, alpha = 0;
   std::vector<RowComparison> rows;
-  std::optional<double> geomeanRatio; ///< of rows that could be judged
+  std::optional<double> geomeanRatio;    ///< of rows that could be judged
+  std::optional<double> geomeanMeasured; ///< of the same, as measured; where ratios are corrected
   Verdict verdict = Verdict::Inconclusive;
   std::vector<FidelityChange> fidelityChanged;
   std::vector<std::string> onlyA, onlyB;
@@ -65,9 +67,15 @@ std::optional<FidelityChange> fidelityChange(const ReportRow &a, const ReportRow
 /// A row that is not ok on both sides: inconclusive, because of what became of it.
 RowComparison failedRow(const ReportRow &a, const ReportRow &b);
 
-/// Fills `geomeanRatio`, of the rows with an adjusted p, and `verdict`: regressed where any row is
-/// or any result broke; else improved where any row is; else inconclusive where more than half of
-/// the rows are, or none is there; else same.
+/// B/A of a row as it was measured, on the machines as they were.
+std::optional<double> measuredRatio(const RowComparison &row);
+
+/// Whether ratios are corrected for the machine's speed.
+bool isCorrected(const Comparison &comparison);
+
+/// Fills `geomeanRatio` and `geomeanMeasured`, of the rows with an adjusted p, and `verdict`:
+/// regressed where any row is or any result broke; else improved where any row is; else
+/// inconclusive where more than half of the rows are, or none is there; else same.
 void conclude(Comparison &comparison);
 
 /// The comparison as `compare --json` prints it and a report holds it.

@@ -237,10 +237,9 @@ Status SuiteRounds::run() {
   return keep();
 }
 
-int SuiteRounds::wrongRows() const {
-  return static_cast<int>(std::ranges::count_if(runner.rows(), [](const PreparedRow &row) {
-    return row.status == RecordStatus::WrongResult || row.status == RecordStatus::CompileError;
-  }));
+int SuiteRounds::failedRows() const {
+  return static_cast<int>(
+      std::ranges::count_if(runner.rows(), [](const PreparedRow &row) { return !row.isOk(); }));
 }
 
 //===----------------------------------------------------------------------===//
@@ -368,6 +367,7 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
                {"dropped_rounds", dropped.size()}});
   if (times.empty()) {
     json["trusted"] = false;
+    json["why_untrusted"] = "no sample was taken";
     return;
   }
   const double time = median(times), mad = medianAbsoluteDeviation(times);

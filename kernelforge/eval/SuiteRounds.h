@@ -51,8 +51,8 @@ public:
   bool isWhole() const { return prepared || roundsDone == 0; }
   bool isComplete() const { return complete; }
   int rounds() const { return roundsDone; }
-  /// Rows that are wrong or did not compile.
-  int wrongRows() const;
+  /// Rows that are not ok: wrong, or they did not compile or run.
+  int failedRows() const;
 
   /// What the machine was like when nothing disturbed it, by what was measured.
   MachineState measuredMachine() const;

@@ -177,6 +177,38 @@ class BenchmarkSuite(CliTest):
         self.assertIn("suite", done.stderr)
         self.assertFalse(self.path("other.json").exists())  # it was seen before anything was measured
 
+    def test_a_baseline_is_refused_before_anything_is_measured(self):
+        suite = self.suite(*({"name": f"r{i}", "family": "add", "rows": 1, "width": 9} for i in range(2)))
+        line = ["benchmark-suite", "--suite", suite, "--no-vendors", "--rounds", 100]
+        self.measure("--suite", suite, "--rounds", 2, "--no-vendors", "--filter", "r0", out="one.json")
+        out, one, page = self.path("two.json"), self.path("one.json"), self.path("page.html")
+        for extra in ([], ["--force"]):
+            self.refused(2, *line, "--filter", "r1", "--baseline", one, "--out", out, "--html", page,
+                         *extra, says="no row is in both")  # fmt: skip
+        for other in (one, out):
+            self.refused(2, *line, "--baseline", one, "--out", out, "--html", other, says="--html")
+        self.refused(2, *line, "--out", out, "--html", self.folder, says="it is a folder")
+        self.refused(4, *line, "--out", out, "--html", "/proc/none/page.html", says="/proc/none")
+        self.refused(2, *line, "--baseline", page, "--out", out)
+        self.assertFalse(out.exists() or page.exists())
+        # The page is written where it is asked for, with the comparison.
+        page = self.path("new") / "folder" / "page.html"
+        self.measure("--suite", suite, "--rounds", 2, "--no-vendors", "--baseline", one, "--html", page,
+                     codes=(0, 1), out="two.json")  # fmt: skip
+        self.assertIn('"kind":"stored"', page.read_text())
+
+    def test_a_row_that_cannot_run_ends_with_1(self):
+        suite = self.suite(
+            {"name": "good", "family": "add", "rows": 1, "width": 9},
+            {"name": "bad", "family": "matmul", "m": 2, "n": 16, "k": 32, "epilogue": "relu,bias"},
+        )
+        for settings in (["--rounds", 2], ["--mode", "correctness"]):
+            report, done = self.measure("--suite", suite, *settings, codes=(1,))
+            self.assertEqual([row["status"] for row in report["rows"]], ["ok", "unsupported"])
+            self.assertIn("1 of 2 rows are wrong or did not run", done.stderr)
+        report, _ = self.measure("--suite", suite, "--filter", "good", "--mode", "correctness")
+        self.assertEqual(len(report["rows"]), 1)
+
     def test_interrupted_before_all_rows_are_prepared(self):
         rows = [
             {"name": f"r{i}", "family": "block", "d_model": 64, "heads": 2, "d_ff": 128 + 16 * i, "rows": 8}

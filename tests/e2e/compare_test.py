@@ -100,6 +100,25 @@ class Stored(CliTest):
         self.refused(2, "compare", self.old, self.same, "--suite", "x", says="--live")
         self.refused(2, "compare", "--live", self.old, self.same, says="--suite")
 
+    def test_a_corrected_ratio_is_called_so(self):
+        faster = report(2)
+        faster["host"]["cpu"] = "Faster CPU"
+        for one in faster["rows"]:
+            one["samples_ns"] = [ns / 1.08 for ns in one["samples_ns"]]
+            one["anchor_samples"] = [108.0] * 11
+        path = self.file("faster.json", faster)
+        done = kernelforge("compare", self.old, path, "--force")
+        self.assertEqual(done.returncode, 0, shown(done))
+        self.assertIn(" B/A corr ", done.stdout.splitlines()[0])
+        self.assertIn("corrected for the machine's speed", done.stdout)
+        self.assertRegex(done.stdout.splitlines()[-1],
+                         r"geometric mean of B/A (1\.0|0\.99)\d* corrected, 0\.92\d* as measured")
+        answer = self.answer("compare", self.old, path, "--force")
+        self.assertAlmostEqual(answer["geomean_measured_ratio"], 1 / 1.08, delta=0.02)
+        for one in answer["rows"]:
+            self.assertIs(one["corrected"], True)
+            self.assertAlmostEqual(one["measured_ratio"], one["b_median_ns"] / one["a_median_ns"])
+
     def test_what_changed_beside_times(self):
         changed = copy.deepcopy(report(2))
         changed["rows"][1]["accuracy"]["pass"] = False

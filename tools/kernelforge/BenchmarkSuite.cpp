@@ -24,6 +24,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include <unistd.h>
+
 using namespace kernelforge;
 using namespace kernelforge::cli;
 
@@ -52,6 +54,7 @@ public:
 private:
   Expected<SuiteOptions> suiteOptions() const;
   Status readBaseline();
+  Status preparePage() const;
   Status resume();
   Status keepPrevious() const;
   Expected<MachineMemory> memory() const;
@@ -139,6 +142,37 @@ Status SuiteRun::readBaseline() {
   return {};
 }
 
+/// Makes a folder for a file that is about to be written.
+static Status makeFolderOf(const std::string &file, const char *what) {
+  const fs::path folder = fs::path(file).parent_path();
+  std::error_code error;
+  if (!folder.empty() && !fs::create_directories(folder, error) && error)
+    return failed(std::string(what) + " cannot be written", file, error.message());
+  return {};
+}
+
+/// What would keep the page from being written is found before anything is measured.
+Status SuiteRun::preparePage() const {
+  std::error_code error;
+  for (const std::string *other : {&command.out, &command.baseline})
+    if (!other->empty() &&
+        (fs::path(command.html).lexically_normal() == fs::path(*other).lexically_normal() ||
+         fs::equivalent(command.html, *other, error)))
+      return unusable("wrong usage", "--html " + command.html,
+                      "the page would take the place of a report", "give --html another file");
+  KF_CHECK(makeFolderOf(command.html, "page"));
+  if (fs::is_directory(command.html, error))
+    return unusable("wrong usage", "--html " + command.html, "it is a folder", "name a file in it");
+  const fs::path folder = fs::path(command.html).parent_path();
+  const fs::path written = fs::exists(command.html, error) ? fs::path(command.html)
+                           : folder.empty()                ? fs::path(".")
+                                                           : folder;
+  if (::access(written.c_str(), W_OK) != 0)
+    return failed("page cannot be written", command.html, std::generic_category().message(errno),
+                  "give --html a file in a folder that can be written");
+  return {};
+}
+
 /// Whether a file is a report that --resume could go on with.
 static bool isPartial(const std::string &file) {
   auto document = readJsonFile(file, "report is not usable");
@@ -175,10 +209,7 @@ Expected<MachineMemory> SuiteRun::memory() const {
 }
 
 Status SuiteRun::write(const Json &json) const {
-  const fs::path folder = fs::path(command.out).parent_path();
-  std::error_code error;
-  if (!folder.empty() && !fs::create_directories(folder, error) && error)
-    return failed("report cannot be written", command.out, error.message());
+  KF_CHECK(makeFolderOf(command.out, "report"));
   return writeOutput(command.out, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
@@ -214,10 +245,12 @@ Expected<int> SuiteRun::answer(Json json) {
                  escapeControls(row["error"].get<std::string>()));
   if (comparison && !context.json)
     printComparison(*comparison, "table", context);
-  if (const int wrong = rounds->wrongRows(); wrong > 0)
-    return cli::report(Error{ErrorKind::No, "verification failed", command.out,
-                             fmt::format("{} rows are wrong or did not compile", wrong), ""},
-                       false);
+  if (const int failed = rounds->failedRows(); failed > 0)
+    return cli::report(
+        Error{ErrorKind::No, "verification failed", command.out,
+              fmt::format("{} of {} rows are wrong or did not run", failed, json["rows"].size()),
+              "see their status and error above"},
+        false);
   return comparison && comparison->verdict == Verdict::Regressed ? 1 : 0;
 }
 
@@ -231,6 +264,8 @@ Expected<int> SuiteRun::run() {
                         "take --mode performance");
   if (!command.baseline.empty())
     KF_CHECK(readBaseline());
+  if (!command.html.empty())
+    KF_CHECK(preparePage());
   KF_TRY(Suite suite, findSuite(command.suite));
   KF_TRY(suite, filterSuite(std::move(suite), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());
@@ -256,9 +291,11 @@ Expected<int> SuiteRun::run() {
   rounds.emplace(*runner, std::move(rounding));
   report.emplace(*runner, ReportSettings{command.rounds, context.seed, command.filter,
                                          targetText(runner->options().rows.session.target)});
-  if (baseline && !command.comparing.force) { // before hours are spent on what is refused
+  if (baseline) { // before hours are spent on what is refused
     KF_TRY(Report now, parseReport(report->toJson(*rounds).dump(), command.out));
-    KF_CHECK(checkComparable(*baseline, now));
+    for (const SuiteRow &row : runner->suite().rows) // none is prepared yet
+      now.rows.emplace_back().name = row.name;
+    KF_CHECK(checkComparable(*baseline, now, command.comparing.force));
   }
   KF_CHECK(command.resume ? resume() : keepPrevious());
   Status status = rounds->run();

@@ -31,7 +31,8 @@ static std::string microseconds(const std::optional<double> &nanoseconds) {
 }
 
 static RowTable tableOf(const Comparison &comparison, bool narrow) {
-  RowTable table{{"row", "A us", "B us", "B/A", "95 %", "p", "n", "verdict"}, {}};
+  const char *ratio = isCorrected(comparison) ? "B/A corr" : "B/A";
+  RowTable table{{"row", "A us", "B us", ratio, "95 %", "p", "n", "verdict"}, {}};
   for (const RowComparison &row : comparison.rows) {
     const std::string name = escapeControls(row.name);
     table.rows.push_back(
@@ -64,8 +65,16 @@ static void printRemarks(const Comparison &comparison) {
   if (comparison.betweenRuns > 0)
     print(fmt::format("intervals include {:.1f} % that differs from run to run\n",
                       100 * std::expm1(comparison.betweenRuns)));
-  print(fmt::format("{}: geometric mean of B/A {}, threshold {:.3g} %, alpha {:.3g}\n",
-                    verdictName(comparison.verdict), orDash(comparison.geomeanRatio, 4),
+  if (isCorrected(comparison))
+    print(
+        "B/A corr is corrected for the machine's speed beside each sample; as measured it is B us "
+        "/ A us\n");
+  const std::string measured =
+      comparison.geomeanMeasured
+          ? fmt::format(" corrected, {:.4f} as measured", *comparison.geomeanMeasured)
+          : "";
+  print(fmt::format("{}: geometric mean of B/A {}{}, threshold {:.3g} %, alpha {:.3g}\n",
+                    verdictName(comparison.verdict), orDash(comparison.geomeanRatio, 4), measured,
                     100 * comparison.threshold, comparison.alpha));
 }
 

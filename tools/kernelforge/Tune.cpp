@@ -312,7 +312,7 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
         if (rows.empty())
           return makeError(ErrorKind::No, "nothing was tuned", "--seconds",
                            "they were over before the first kernel", "give more");
-        spdlog::warn("{} of {} kernels were not tuned: the time is over", left, targets.size());
+        logger().warn("{} of {} kernels were not tuned: the time is over", left, targets.size());
         break;
       }
     }

@@ -61,6 +61,7 @@ function intervalBar(change, threshold, reach) {
 
 function changeColumns(comparison) {
   const reach = ratioReach(comparison);
+  const corrected = comparison.rows.some((row) => row.corrected);
   const time = (title, value) => ({
     title,
     numeric: true,
@@ -76,11 +77,12 @@ function changeColumns(comparison) {
     time("A µs", (row) => row.a),
     time("B µs", (row) => row.b),
     {
-      title: "Ratio B/A",
+      title: corrected ? "Ratio B/A, corrected" : "Ratio B/A",
       numeric: true,
       value: (row) => row.ratio,
       show: (row) => digits(row.ratio, 4),
-      help: "Times: above 1, B is slower",
+      help: corrected ? "Times, corrected for the machine's speed: above 1, B is slower"
+                      : "Times: above 1, B is slower",
       downFirst: true
     },
     {
@@ -125,6 +127,12 @@ function nameList(title, names) {
       element("ul", {class: "names"}, ...names.map((name) => element("li", {}, name))));
 }
 
+function geomeanText({geomean, geomeanMeasured}) {
+  const text = digits(geomean, 4);
+  if (geomeanMeasured === null) return text;
+  return `${text} corrected, ${digits(geomeanMeasured, 4)} as measured`;
+}
+
 /** Shows the comparison where there is one. */
 function showComparison(comparison) {
   if (comparison === null) return null;
@@ -145,7 +153,7 @@ function showComparison(comparison) {
   box.append(
       factList([
         ["verdict", verdictSign(comparison.verdict)],
-        ["geometric mean of the ratios", digits(comparison.geomean, 4)],
+        ["geometric mean of the ratios", geomeanText(comparison)],
         ["A", sideText(comparison.a)],
         ["B", sideText(comparison.b)],
         ["threshold", threshold === null ? null : percent(100 * threshold)],

@@ -154,6 +154,7 @@ function readChange(raw) {
     a: finite(row.a_median_ns),
     b: finite(row.b_median_ns),
     ratio: finite(row.ratio),
+    corrected: row.corrected === true,
     low: finite(low),
     high: finite(high),
     p: finite(row.p_adjusted) ?? finite(row.p_value),
@@ -175,6 +176,7 @@ function readComparison(raw) {
     alpha: finite(raw.alpha),
     rows: arrayOf(raw.rows).map(readChange),
     geomean: finite(raw.geomean_ratio),
+    geomeanMeasured: finite(raw.geomean_measured_ratio),
     verdict: readVerdict(raw.verdict),
     fidelity: arrayOf(raw.fidelity_changed)
                   .map(objectOf)

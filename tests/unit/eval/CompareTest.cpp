@@ -225,6 +225,50 @@ TEST(Compare, ShortCallsDifferFromProcessToProcess) {
   EXPECT_EQ(verdictOf(5e3, 1 / 1.09), Verdict::Inconclusive);
   EXPECT_EQ(verdictOf(5e3, 1), Verdict::Same);
   EXPECT_EQ(verdictOf(5e3, 1.15), Verdict::Regressed);
+  // 4 ns more are 3 % of 130 ns, and 0.4 % of 1 us.
+  EXPECT_EQ(verdictOf(130, 1.15), Verdict::Inconclusive);
+  EXPECT_EQ(verdictOf(130, 1.3), Verdict::Regressed);
+  EXPECT_EQ(verdictOf(999, 1.16), Verdict::Regressed);
+}
+
+TEST(Compare, CorrectedRatiosAreCalledSo) {
+  // B ran on a machine of 1.08 times the speed: all of its times are shorter by that.
+  std::vector<MadeRow> rows = rowsWith(1);
+  for (MadeRow &row : rows)
+    row.anchor = 108;
+  Json faster = madeReport(rows, 2);
+  faster["host"]["cpu"] = "Faster CPU";
+  CompareOptions force;
+  force.force = true;
+  const Comparison c = compared(madeReport(rowsWith(1), 1), faster, force);
+  EXPECT_TRUE(isCorrected(c));
+  EXPECT_NEAR(*c.geomeanRatio, 1, 0.02);
+  EXPECT_NEAR(*c.geomeanMeasured, 1 / 1.08, 0.02);
+  const Json json = toJson(c);
+  EXPECT_NEAR(json["geomean_measured_ratio"], *c.geomeanMeasured, 1e-12);
+  for (const Json &row : json["rows"]) {
+    EXPECT_EQ(row["corrected"], true);
+    EXPECT_NEAR(row["ratio"], 1, 0.03);
+    EXPECT_NEAR(row["measured_ratio"].get<double>(),
+                row["b_median_ns"].get<double>() / row["a_median_ns"].get<double>(), 1e-12);
+  }
+  // Without anything that was taken out, the ratio is what was measured.
+  Comparison live = c;
+  for (RowComparison &row : live.rows)
+    row.exponents.reset();
+  EXPECT_FALSE(isCorrected(live));
+  EXPECT_EQ(toJson(live)["rows"][0]["corrected"], false);
+}
+
+TEST(Compare, RowsInBothAreAskedForBeforeAnything) {
+  const Report a = parsed(madeReport(rowsWith(1), 1), "a.json");
+  const Report b = parsed(madeReport({{"other"}}, 1), "b.json");
+  EXPECT_TRUE(checkComparable(a, a));
+  for (bool force : {false, true}) {
+    const Status refused = checkComparable(a, b, force);
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().line(), HasSubstr("no row is in both"));
+  }
 }
 
 TEST(Compare, FalseRowsOfUnchangedRuns) {

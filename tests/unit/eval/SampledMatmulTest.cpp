@@ -93,6 +93,14 @@ TEST(SampledMatmul, LooksAtTheEdgesAndNamesAWrongElement) {
   EXPECT_EQ(right.outputs, 400 * 300);
   EXPECT_EQ(right.checked, static_cast<int64_t>(sampled->indices().size()));
   EXPECT_GT(right.checked, 4096);
+  // All of the first and last row and column, whatever is drawn.
+  auto isSampled = [&](int64_t row, int64_t column) {
+    return std::ranges::binary_search(sampled->indices(), row * 300 + column);
+  };
+  for (int64_t column = 0; column < 300; ++column)
+    EXPECT_TRUE(isSampled(0, column) && isSampled(399, column)) << column;
+  for (int64_t row = 0; row < 400; ++row)
+    EXPECT_TRUE(isSampled(row, 0) && isSampled(row, 299)) << row;
   for (const auto [row, column] : {std::pair(0, 0), {0, 150}, {399, 299}, {200, 299}, {200, 0}}) {
     float &element = out[static_cast<size_t>(row * 300 + column)];
     const float before = std::exchange(element, element + 0.01f);

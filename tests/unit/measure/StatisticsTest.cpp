@@ -204,6 +204,21 @@ TEST(Statistics, ManyGroupsThatDoNotDifferCostLittle) {
   EXPECT_LT(grouped / single, 1.15);
 }
 
+TEST(Statistics, FewGroupsDrawnWholeAreScaled) {
+  // Groups of one value are drawn as values are. A spread of n draws is too small by the root of
+  // (n - 1) / n, which is made up for where groups are drawn whole.
+  const std::vector<double> values{0.90, 0.94, 0.97, 0.99, 1.02, 1.04, 1.07, 1.12};
+  std::vector<std::vector<double>> groups;
+  for (double value : values)
+    groups.push_back({value});
+  const Interval drawn = medianInterval(values), grouped = groupedMedianInterval(groups);
+  const double middle = median(values), scale = std::sqrt(8.0 / 7);
+  EXPECT_NEAR(std::log(grouped.low / middle), scale * std::log(drawn.low / middle), 1e-12);
+  EXPECT_NEAR(std::log(grouped.high / middle), scale * std::log(drawn.high / middle), 1e-12);
+  EXPECT_LT(grouped.low, drawn.low);
+  EXPECT_GT(grouped.high, drawn.high);
+}
+
 TEST(Statistics, IntervalIsRepeatable) {
   Normal normal(7);
   const std::vector<double> values = normal.times(25, 1, 0.05);

@@ -202,8 +202,8 @@ private:
       int64_t value = 0;
       if (use.position)
         value = placement.position(i);
-      else if (use.sequence)
-        value = placement.sequence(i);
+      else if (use.sequence) // fewer may be known here than elsewhere in the function
+        value = std::min(placement.sequence(i), static_cast<int64_t>(limit) - 1);
       else if (use.slot)
         value = placement.slot(i);
       else if (use.length)
@@ -230,9 +230,11 @@ Expected<std::vector<TensorData>> kernelforge::allocateResults(const FunctionSig
                                                                const SizeValues &sizes) {
   std::vector<TensorData> results;
   for (RankedTensorType type : signature.results) {
-    KF_TRY(TensorData result,
-           TensorData::allocate(fmt::format("result {}", results.size()), *elementTypeOf(type),
-                                signature.shape(type, sizes)));
+    std::vector<int64_t> shape = signature.shape(type, sizes);
+    if (LayoutAttr layout = layoutOf(type)) // with the rows that fill the last group
+      shape[0] = (shape[0] + layout.getRows() - 1) / layout.getRows() * layout.getRows();
+    KF_TRY(TensorData result, TensorData::allocate(fmt::format("result {}", results.size()),
+                                                   *elementTypeOf(type), std::move(shape)));
     results.push_back(std::move(result));
   }
   return results;
@@ -291,6 +293,10 @@ Expected<FunctionData> kernelforge::randomData(const FunctionSignature &signatur
 
 static Status checkRange(const TensorData &tensor, int64_t low, int64_t end) {
   std::span<const int32_t> values = tensor.indices();
+  if (!values.empty() && end <= std::max<int64_t>(low, 0))
+    return unusable("input is not usable", tensor.name,
+                    "its elements are to be numbers of rows, and there are no rows",
+                    "index something that has rows, or give no indices");
   for (size_t i = 0; i < values.size(); ++i)
     if (values[i] < low || values[i] >= end)
       return unusable(

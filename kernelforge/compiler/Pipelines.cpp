@@ -1,5 +1,6 @@
 #include "kernelforge/compiler/Pipelines.h"
 
+#include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/DumpPasses.h"
@@ -37,7 +38,8 @@ void kernelforge::buildFusePipeline(OpPassManager &passes, bool fuse) {
   if (fuse)
     passes.addNestedPass<func::FuncOp>(createMergeMatmuls());
   passes.addPass(createAssignLayouts());
-  passes.addPass(createFuse(FuseOptions{fuse}));
+  passes.addPass(createFuse(FuseOptions{fuse},
+                            [](KernelOp kernel) { return cpu::supports(kernel).has_value(); }));
 }
 
 /// "haswell +avx512f": what a user asks for.

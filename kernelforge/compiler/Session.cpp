@@ -234,7 +234,8 @@ Status Session::bindWeight(const std::string &name, ElementType type,
     return {};
   }
   uint64_t packedBytes = *weightBytes(declared);
-  KF_TRY(PageMemory memory, PageMemory::allocate(packedBytes));
+  // A byte at least: a weight without elements has an address, too.
+  KF_TRY(PageMemory memory, PageMemory::allocate(std::max<uint64_t>(packedBytes, 1)));
   KF_CHECK(s.pack(declared, data, memory.data()));
   bind(name, memory.data());
   s.packedBytes += static_cast<int64_t>(packedBytes);

@@ -43,7 +43,9 @@ std::vector<Type> kernelforge::declaredTypes(ModuleOp module, StringRef name) {
 Expected<PageMemory> kernelforge::packWeight(const TensorData &weight) {
   const int64_t rows = weight.shape[0], width = weight.shape[1];
   const int64_t padded = (rows + interleavedRows - 1) / interleavedRows * interleavedRows;
-  KF_TRY(PageMemory memory, PageMemory::allocate(padded * *rowBytes(weight.type, width)));
+  // A byte at least: a weight without elements has an address, too.
+  const uint64_t bytes = padded * *rowBytes(weight.type, width);
+  KF_TRY(PageMemory memory, PageMemory::allocate(std::max<uint64_t>(bytes, 1)));
   packInterleaved(weight.type, weight.memory.data(), rows, width, memory.data());
   return memory;
 }

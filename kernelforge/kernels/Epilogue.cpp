@@ -53,7 +53,14 @@ KF_INLINE float exponential(float x) {
   return x < -0x1.5d589ep+6f ? 0.0f : inRange;
 }
 
-KF_INLINE float logisticTimes(float x, float y) { return x / (1.0f + exponential(-y)); }
+/// What an activation is at -inf is 0, which the formulas would multiply by infinity.
+KF_INLINE float zeroAtMinusInfinity(float x, float y) {
+  return x == -std::numeric_limits<float>::infinity() ? 0.0f : y;
+}
+
+KF_INLINE float logisticTimes(float x, float y) {
+  return zeroAtMinusInfinity(x, x / (1.0f + exponential(-y)));
+}
 
 /// 1 + erf(x), accurate where erf is near -1.
 KF_INLINE float onePlusErf(float x) {
@@ -75,7 +82,7 @@ KF_INLINE float onePlusErf(float x) {
 }
 
 KF_INLINE float gelu(float x) {
-  return 0.5f * x * onePlusErf(x * (std::numbers::sqrt2_v<float> / 2));
+  return zeroAtMinusInfinity(x, 0.5f * x * onePlusErf(x * (std::numbers::sqrt2_v<float> / 2)));
 }
 
 KF_INLINE float geluTanh(float x) {

@@ -24,6 +24,9 @@ template <typename T> T softCapped(T value, T cap) {
 }
 
 template <typename T> T activated(T x, ActivationKind function) {
+  // The limit there; the formulas would multiply it by 0.
+  if (x == -INFINITY)
+    return 0;
   switch (function) {
   case ActivationKind::Silu:
     return x / (1 + std::exp(-x));
@@ -241,15 +244,18 @@ void layerNorm(Rows input, std::span<const float> weight, std::span<const float>
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < input.rows; ++r) {
       const float *x = input.row(r);
+      // Of the distances from the first element: a mean that is large beside the spread would be
+      // rounded by as much as matters.
+      auto distance = [x](int64_t i) { return T(x[i]) - T(x[0]); };
       T mean = 0, variance = 0;
       for (int64_t i = 0; i < input.width; ++i)
-        mean += x[i];
+        mean += distance(i);
       mean /= width;
       for (int64_t i = 0; i < input.width; ++i)
-        variance += (x[i] - mean) * (x[i] - mean);
+        variance += (distance(i) - mean) * (distance(i) - mean);
       const T factor = 1 / std::sqrt(variance / width + T(epsilon));
       for (int64_t i = 0; i < input.width; ++i) {
-        const T y = (x[i] - mean) * factor * weight[i];
+        const T y = (distance(i) - mean) * factor * weight[i];
         out.row(r)[i] = static_cast<float>(bias.empty() ? y : y + bias[i]);
       }
     }

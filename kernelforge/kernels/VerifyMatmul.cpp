@@ -18,6 +18,8 @@ struct Wanted {
 };
 
 double activated(EpilogueStep step, double x) {
+  if (std::isinf(x) && x < 0 && step != EpilogueStep::Bias && step != EpilogueStep::Residual)
+    return 0; // the limit there; the formulas would multiply it by 0
   switch (step) {
   case EpilogueStep::Silu:
     return x / (1 + std::exp(-x));

@@ -23,6 +23,16 @@ struct Group {
   Operation *anchor;
 };
 
+/// A group of each operation.
+SmallVector<Group> split(const Group &group) {
+  SmallVector<Group> parts;
+  for (Operation *op : group.ops) {
+    parts.push_back({{}, op});
+    parts.back().ops.insert(op);
+  }
+  return parts;
+}
+
 bool isRoot(Operation *op) { return isa<MatmulOp, AttentionOp>(op); }
 
 /// Operations on single elements (or pairs within a head): they can follow a root's tile.
@@ -30,10 +40,18 @@ bool isElementwise(Operation *op) {
   return isa<ActivationOp, AddOp, MulOp, ScaleOp, RopeOp, CacheAppendOp>(op);
 }
 
-/// Name of the size that the rows of an operation's result (or of what it stores) follow.
-StringRef rowsOf(Operation *op) {
+/// The size that the rows of an operation's result (or of what it stores) follow, and their number
+/// where it is static.
+std::pair<StringRef, int64_t> rowsOf(Operation *op) {
   Value value = op->getNumResults() ? Value(op->getResult(0)) : cast<CacheAppendOp>(op).getValues();
-  return rowsSizeName(cast<RankedTensorType>(value.getType()));
+  auto type = cast<RankedTensorType>(value.getType());
+  return {rowsSizeName(type), type.getDimSize(0)};
+}
+
+/// True for the operand of an elementwise operation that is looked up in, and not computed with.
+bool isTable(OpOperand &operand) {
+  auto rope = dyn_cast<RopeOp>(operand.getOwner());
+  return rope && &operand == &rope.getTableMutable();
 }
 
 class FunctionFuser {
@@ -96,10 +114,10 @@ private:
       if (!isElementwise(op) || grouped.contains(op) || rowsOf(op) != rowsOf(group.anchor))
         continue;
       bool consumes = false, available = true;
-      for (Value operand : op->getOperands()) {
-        Operation *producer = operand.getDefiningOp();
+      for (OpOperand &operand : op->getOpOperands()) {
+        Operation *producer = operand.get().getDefiningOp();
         if (producer && group.ops.contains(producer))
-          consumes = true;
+          isTable(operand) ? available = false : consumes = true;
         else if (producer && !producer->isBeforeInBlock(group.anchor))
           available = false;
       }
@@ -147,6 +165,8 @@ int64_t layerOf(StringRef name) {
 
 struct Fuse : kernelforge::impl::FuseBase<Fuse> {
   using FuseBase::FuseBase;
+  Fuse(const FuseOptions &options, KernelSupport supports)
+      : FuseBase(options), supports(std::move(supports)) {}
 
   void runOnOperation() override {
     for (auto kernel : getOperation().getOps<KernelOp>())
@@ -157,6 +177,8 @@ struct Fuse : kernelforge::impl::FuseBase<Fuse> {
   }
 
 private:
+  using Sizes = llvm::StringMap<Value>; ///< arguments of a function, by their names
+
   /// Functions that the code generator made are left alone.
   static bool isOurs(func::FuncOp function) {
     return llvm::any_of(function.getBody().front(), [](Operation &op) {
@@ -170,7 +192,7 @@ private:
     for (Operation &op : function.getBody().front().without_terminator())
       if (isa<MlpOp>(op))
         return op.emitOpError("is composite; run kernelforge-decompose first");
-    llvm::StringMap<Value> sizes;
+    Sizes sizes;
     for (BlockArgument argument : function.getArguments())
       if (auto size = function.getArgAttrOfType<SizeAttr>(argument.getArgNumber(), sizeAttrName))
         sizes[size.getName().getValue()] = argument;
@@ -180,11 +202,34 @@ private:
     return success();
   }
 
-  /// Replaces the group by a launch of a kernel with its body.
-  LogicalResult outline(func::FuncOp function, Group &group, const llvm::StringMap<Value> &sizes) {
+  /// Whether there is no code for `kernel`, which is made of the group, and for each of the group's
+  /// operations alone there is.
+  bool isBetterApart(func::FuncOp function, KernelOp kernel, ArrayRef<Group> parts,
+                     const Sizes &sizes) {
+    if (!supports || parts.size() < 2 || supports(kernel))
+      return false;
+    return llvm::all_of(parts, [&](const Group &part) {
+      FailureOr<Border> border = borderOf(function, part, sizes);
+      if (failed(border))
+        return false;
+      KernelOp alone = makeKernel(function, part, *border);
+      const bool isSupported = supports(alone);
+      alone.erase();
+      return isSupported;
+    });
+  }
+
+  /// What crosses the border of a group.
+  struct Border {
+    SmallVector<Value> operands; ///< sizes first
+    SmallVector<DictionaryAttr> attributes;
+    SmallVector<Value> outputs;
+  };
+
+  FailureOr<Border> borderOf(func::FuncOp function, const Group &group, const Sizes &sizes) {
+    Border border;
     llvm::SmallSetVector<Value, 8> inputs;
     llvm::SmallSetVector<StringRef, 4> sizeNames;
-    SmallVector<Value> outputs;
     auto noteSize = [&](Type type) {
       if (auto tensor = dyn_cast<RankedTensorType>(type))
         if (auto dims = dyn_cast_or_null<DimsAttr>(tensor.getEncoding()))
@@ -200,12 +245,9 @@ private:
       for (Value result : op->getResults()) {
         noteSize(result.getType());
         if (llvm::any_of(result.getUsers(), [&](Operation *u) { return !group.ops.contains(u); }))
-          outputs.push_back(result);
+          border.outputs.push_back(result);
       }
     }
-
-    SmallVector<Value> operands;
-    SmallVector<DictionaryAttr> argumentAttributes;
     Builder attributes(&getContext());
     for (StringRef name : sizeNames) {
       Value size = sizes.lookup(name);
@@ -213,19 +255,34 @@ private:
         return group.anchor->emitOpError()
                << "uses rows of size '" << name << "', which the function does not take";
       auto argument = cast<BlockArgument>(size);
-      operands.push_back(size);
-      argumentAttributes.push_back(attributes.getDictionaryAttr(attributes.getNamedAttr(
+      border.operands.push_back(size);
+      border.attributes.push_back(attributes.getDictionaryAttr(attributes.getNamedAttr(
           sizeAttrName, function.getArgAttr(argument.getArgNumber(), sizeAttrName))));
     }
-    operands.append(inputs.begin(), inputs.end());
-    argumentAttributes.resize(operands.size(), attributes.getDictionaryAttr({}));
+    border.operands.append(inputs.begin(), inputs.end());
+    border.attributes.resize(border.operands.size(), attributes.getDictionaryAttr({}));
+    return border;
+  }
 
-    KernelOp kernel = createKernel(function, group, operands, argumentAttributes, outputs);
+  /// Replaces the group by a launch of a kernel with its body, or by one of each operation.
+  LogicalResult outline(func::FuncOp function, const Group &group, const Sizes &sizes) {
+    FailureOr<Border> border = borderOf(function, group, sizes);
+    if (failed(border))
+      return failure();
+    KernelOp kernel = makeKernel(function, group, *border);
+    const std::string hash = kernelHash(kernel);
+    const SmallVector<Group> parts = split(group);
+    if (!kernels.contains(hash) && isBetterApart(function, kernel, parts, sizes)) {
+      kernel.erase();
+      return success(llvm::all_of(
+          parts, [&](const Group &part) { return succeeded(outline(function, part, sizes)); }));
+    }
+    kernel = intern(kernel, hash);
     OpBuilder builder(group.anchor);
-    auto launch =
-        builder.create<LaunchOp>(group.anchor->getLoc(), TypeRange(ValueRange(outputs)),
-                                 kernel.getSymName(), operands, layerAttr(function, operands));
-    for (auto [output, result] : llvm::zip(outputs, launch.getOutputs()))
+    auto launch = builder.create<LaunchOp>(
+        group.anchor->getLoc(), TypeRange(ValueRange(border->outputs)), kernel.getSymName(),
+        border->operands, layerAttr(function, border->operands));
+    for (auto [output, result] : llvm::zip(border->outputs, launch.getOutputs()))
       output.replaceUsesWithIf(result,
                                [&](OpOperand &use) { return !group.ops.contains(use.getOwner()); });
     for (Operation *op : llvm::reverse(group.ops))
@@ -243,35 +300,39 @@ private:
     return {};
   }
 
-  /// Makes the kernel, or finds the one with the same body.
-  KernelOp createKernel(func::FuncOp function, Group &group, ArrayRef<Value> operands,
-                        ArrayRef<DictionaryAttr> argumentAttributes, ArrayRef<Value> outputs) {
+  /// A kernel with the group's body; its name may not be its own yet.
+  KernelOp makeKernel(func::FuncOp function, const Group &group, const Border &border) {
     OpBuilder builder(function);
     Location loc = group.anchor->getLoc();
-    auto type =
-        builder.getFunctionType(TypeRange(ValueRange(operands)), TypeRange(ValueRange(outputs)));
+    auto type = builder.getFunctionType(TypeRange(ValueRange(border.operands)),
+                                        TypeRange(ValueRange(border.outputs)));
     std::string base = function.getSymName().str() + "_" + bodyName(group);
     auto kernel = builder.create<KernelOp>(loc, base, type, ArrayAttr(), ArrayAttr(), StringAttr(),
                                            ScheduleAttr(), StringAttr(), StringAttr(),
                                            FlatSymbolRefAttr(), ArrayAttr(), DictionaryAttr());
-    kernel.setAllArgAttrs(argumentAttributes);
+    kernel.setAllArgAttrs(border.attributes);
     Block &body = kernel.getBody().emplaceBlock();
     IRMapping mapping;
-    for (Value operand : operands)
+    for (Value operand : border.operands)
       mapping.map(operand, body.addArgument(operand.getType(), loc));
     builder.setInsertionPointToEnd(&body);
     for (Operation *op : group.ops)
       builder.clone(*op, mapping);
     SmallVector<Value> yields;
-    for (Value output : outputs)
+    for (Value output : border.outputs)
       yields.push_back(mapping.lookup(output));
     builder.create<YieldOp>(loc, yields);
+    return kernel;
+  }
 
-    auto [entry, isNew] = kernels.try_emplace(kernelHash(kernel), kernel);
+  /// The kernel under a name of its own, or the one with the same body.
+  KernelOp intern(KernelOp kernel, const std::string &hash) {
+    auto [entry, isNew] = kernels.try_emplace(hash, kernel);
     if (!isNew) {
       kernel.erase();
       return entry->second;
     }
+    const std::string base = kernel.getSymName().str();
     std::string name = base;
     for (unsigned suffix = 1; !names.insert(name).second || taken(name, kernel); ++suffix)
       name = base + "_" + std::to_string(suffix);
@@ -284,8 +345,13 @@ private:
     return other && other != kernel;
   }
 
+  KernelSupport supports;
   llvm::StringMap<KernelOp> kernels;
   llvm::StringSet<> names;
 };
 
 } // namespace
+
+std::unique_ptr<Pass> kernelforge::createFuse(FuseOptions options, KernelSupport supports) {
+  return std::make_unique<Fuse>(options, std::move(supports));
+}

@@ -5,10 +5,19 @@
 
 #include "mlir/Pass/Pass.h"
 
+#include <functional>
+
 namespace kernelforge {
 
 #define GEN_PASS_DECL
 #define GEN_PASS_REGISTRATION
 #include "kernelforge/passes/Passes.h.inc"
+
+/// Whether code can be generated for a kernel.
+using KernelSupport = std::function<bool(transformer::KernelOp)>;
+
+/// The pass `fuse` for a target: what `supports` (where it is set) refuses together and accepts one
+/// by one stays apart.
+std::unique_ptr<mlir::Pass> createFuse(FuseOptions options, KernelSupport supports);
 
 } // namespace kernelforge

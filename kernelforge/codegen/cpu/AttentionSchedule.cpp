@@ -199,13 +199,6 @@ Expected<AttentionOp> attention::supportedAttention(KernelOp kernel) {
     return refuse(fmt::format("transformer.attention reads a cache with pages of {} positions",
                               keys.getPage()),
                   "use a contiguous cache");
-  if (!keys.getElementType().isF32() || !values.getElementType().isF32())
-    return refuse("transformer.attention reads a cache that is not f32", "use caches of f32");
-  auto element = [](Value value) {
-    return cast<RankedTensorType>(value.getType()).getElementType();
-  };
-  if (!element(op.getQuery()).isF32() || !element(op.getOutput()).isF32())
-    return refuse("transformer.attention has activations that are not f32", "use f32 activations");
   for (int64_t dim : {keys.getDim(), values.getDim()})
     if (dim > maxHeadDim)
       return refuse(fmt::format("transformer.attention has heads of {} values", dim),

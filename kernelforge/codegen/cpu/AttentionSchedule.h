@@ -16,7 +16,7 @@ struct Knobs {
   int64_t prefetch;   ///< rows of keys and values fetched ahead
 };
 
-/// The kernel's one operation, if this family computes it.
+/// The kernel's one operation, if this family computes it. Element types are looked at before.
 Expected<transformer::AttentionOp> supportedAttention(transformer::KernelOp kernel);
 
 /// The knobs of `values`, checked against what kernel and target allow.

@@ -6,6 +6,7 @@ using namespace kernelforge::transformer;
 
 Expected<ScheduleSpace> cpu::scheduleSpace(KernelOp kernel, const CpuTarget &target,
                                            int64_t threads) {
+  KF_CHECK(supports(kernel));
   StringRef family = kernel.getFamily();
   if (family == "matmul")
     return matmul::scheduleSpace(kernel, target, threads);
@@ -16,6 +17,7 @@ Expected<ScheduleSpace> cpu::scheduleSpace(KernelOp kernel, const CpuTarget &tar
 
 Expected<Launching> cpu::emitKernel(ModuleOp module, KernelOp kernel, const CpuTarget &target,
                                     StringRef entry) {
+  KF_CHECK(supports(kernel));
   StringRef family = kernel.getFamily();
   if (family == "matmul")
     return matmul::emit(module, kernel, target, entry);

@@ -10,9 +10,14 @@
 
 namespace kernelforge::cpu {
 
+/// Unusable, naming kernel, operation and operand, where no code can be generated for a kernel: an
+/// element type that is not computed, or a shape of kernel that no emitter knows. Fusion asks
+/// before it forms a kernel; scheduleSpace and emitKernel ask before anything else.
+Status supports(transformer::KernelOp kernel);
+
 /// The schedules that a kernel can have on `target` with `threads` threads, and among them the one
-/// that the code generator chooses without measuring, from registers, caches and threads. Unusable,
-/// naming kernel and op, where this target cannot compute the kernel. Needs the kernel no more.
+/// that the code generator chooses without measuring, from registers, caches and threads. Unusable
+/// where the kernel is not supported. Needs the kernel no more.
 Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp kernel, const CpuTarget &target,
                                       int64_t threads);
 
@@ -22,7 +27,7 @@ Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp kernel, const CpuTar
 Expected<Launching> emitKernel(mlir::ModuleOp module, transformer::KernelOp kernel,
                                const CpuTarget &target, llvm::StringRef entry);
 
-// The families. Same meaning as above, for kernels of that family.
+// The families. Same meaning as above, for supported kernels of that family.
 namespace matmul {
 Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp, const CpuTarget &, int64_t threads);
 Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const CpuTarget &, llvm::StringRef);
@@ -32,6 +37,7 @@ Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp, const CpuTarget &, 
 Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const CpuTarget &, llvm::StringRef);
 } // namespace attention
 namespace rowwise {
+Status supports(transformer::KernelOp);
 Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp, const CpuTarget &, int64_t threads);
 Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const CpuTarget &, llvm::StringRef);
 } // namespace rowwise

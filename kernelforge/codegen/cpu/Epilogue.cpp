@@ -17,16 +17,23 @@ static int64_t widthOf(Value value) {
   return cast<RankedTensorType>(value.getType()).getDimSize(1);
 }
 
-/// Operands of a rowwise operation that are rows of activations; its other operands are parameters,
-/// tables, caches and indices.
-static SmallVector<Value> rowInputs(Operation *op) {
-  if (isa<AddOp, MulOp>(op))
-    return {op->getOperand(0), op->getOperand(1)};
-  if (auto append = dyn_cast<CacheAppendOp>(op))
-    return {append.getValues()};
+/// True for operands of a rowwise operation that are rows of activations; its others are
+/// parameters, tables, caches and indices.
+static bool isRowInput(OpOperand &operand) {
+  Operation *op = operand.getOwner();
+  if (isa<CacheAppendOp>(op))
+    return operand.getOperandNumber() == 1;
   if (isa<EmbeddingOp, PackOp>(op))
-    return {};
-  return {op->getOperand(0)};
+    return false;
+  return operand.getOperandNumber() == 0 || isa<AddOp, MulOp>(op);
+}
+
+static SmallVector<Value> rowInputs(Operation *op) {
+  SmallVector<Value> inputs;
+  for (OpOperand &operand : op->getOpOperands())
+    if (isRowInput(operand))
+      inputs.push_back(operand.get());
+  return inputs;
 }
 
 static bool hasStatistics(Operation *op) { return isa<RmsNormOp, LayerNormOp, SoftmaxOp>(op); }
@@ -61,41 +68,11 @@ private:
                     std::move(hint));
   }
 
-  static std::string print(Type type) {
-    std::string text;
-    llvm::raw_string_ostream(text) << type;
-    return text;
-  }
-
-  Status checkRows(Operation *op, Value value) {
-    auto type = cast<RankedTensorType>(value.getType());
-    if (!type.getElementType().isF32())
-      return refuse(op,
-                    "activations of type " + print(type.getElementType()) + " are not supported",
-                    "use f32");
-    if (type.isDynamicDim(1) || (type.isDynamicDim(0) && rowsSizeName(type).empty()))
-      return refuse(op, print(type) + " has a dimension that no size gives",
-                    "name the leading dimension with #transformer.dims and keep the other static");
-    return {};
-  }
-
   Status checkOp(Operation *op) {
-    SmallVector<Value> rows = rowInputs(op);
-    for (Value value : rows)
-      KF_CHECK(checkRows(op, value));
-    for (Value value : op->getResults())
-      KF_CHECK(checkRows(op, value));
-    for (Value value : op->getOperands())
-      if (!llvm::is_contained(rows, value) && !isa<BlockArgument>(value))
+    for (OpOperand &operand : op->getOpOperands())
+      if (!isRowInput(operand) && !isa<BlockArgument>(operand.get()))
         return refuse(op, "a parameter, table or index is computed in the same kernel",
                       "make it an argument of the kernel");
-    if (auto rope = dyn_cast<RopeOp>(op))
-      return checkRows(op, rope.getTable());
-    if (auto append = dyn_cast<CacheAppendOp>(op)) {
-      Type element = append.getCache().getType().getElementType();
-      if (!element.isF32())
-        return refuse(op, "caches of type " + print(element) + " are not supported", "use f32");
-    }
     return {};
   }
 
@@ -218,10 +195,17 @@ void RowExpressions::prepare(Value value, Value row, Visited &visited) {
   if (auto norm = dyn_cast<RmsNormOp>(op)) {
     found = {inverseRoot(sum(square), norm.getEpsilon())};
   } else if (auto norm = dyn_cast<LayerNormOp>(op)) {
-    // Two passes: the difference of the mean square and the squared mean would cancel.
-    Value mean = k.broadcast(k.divf(sum([&](Value x) { return x; }), k.cf(width)));
-    Value total = sum([&](Value x) { return square(k.subf(x, mean)); });
-    found = {mean, inverseRoot(total, norm.getEpsilon())};
+    // Two passes: the difference of the mean square and the squared mean would cancel. And of the
+    // distances from the first element: a mean that is large beside the spread would be rounded by
+    // as much as matters.
+    const bool isShort = width < lanes;
+    Value mask = isShort ? k.firstLanes(k.c(static_cast<int64_t>(width))) : Value();
+    Value first = evaluate(input, {row, k.c(0), {}, mask});
+    Value origin = k.shuffle(first, first, SmallVector<int64_t>(lanes, 0));
+    auto distance = [&](Value x) { return k.subf(x, origin); };
+    Value mean = k.broadcast(k.divf(sum(distance), k.cf(width)));
+    Value total = sum([&](Value x) { return square(k.subf(distance(x), mean)); });
+    found = {origin, mean, inverseRoot(total, norm.getEpsilon())};
   } else {
     const double lowest = -std::numeric_limits<double>::infinity();
     Value max = k.broadcast(k.reduceMax(
@@ -308,7 +292,8 @@ Value RowExpressions::evaluateOp(Operation *op, const Position &p) {
         return k.mulf(k.mulf(input(0), statistic(0)), loadParameter(norm.getWeight(), p));
       })
       .Case([&](LayerNormOp norm) {
-        Value x = k.mulf(k.subf(input(0), statistic(0)), statistic(1));
+        Value x = k.subf(k.subf(input(0), statistic(0)), statistic(1));
+        x = k.mulf(x, statistic(2));
         Value weight = loadParameter(norm.getWeight(), p);
         return norm.getBias() ? k.fma(x, weight, loadParameter(norm.getBias(), p))
                               : k.mulf(x, weight);

@@ -20,8 +20,8 @@ struct Position {
 };
 
 /// Unusable, naming kernel and op, where RowExpressions cannot compute an operation of the kernel:
-/// activations or caches other than f32, or a norm that is needed at two different rows at once.
-/// Emitters ask before they build anything. Roots are not looked at.
+/// a norm that is needed at two different rows at once, or a parameter that is computed beside it.
+/// Part of what supports() asks; roots and element types are not looked at.
 Status checkRowwise(transformer::KernelOp kernel);
 
 /// Evaluates values of a kernel's body at positions. The kernel has passed checkRowwise.

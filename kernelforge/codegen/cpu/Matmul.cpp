@@ -36,6 +36,11 @@ public:
 
   Launching emit() {
     Launching launching;
+    if (groups.empty() || staticRows() == 0) { // nothing is stored: one phase without tasks
+      k.finish();
+      launching.phases.push_back(Phase{{Extent{0}}});
+      return launching;
+    }
     int rowsIndex = k.rowsIndex(matmul.getInput().getType());
     auto rowTiles = [&](int64_t multiplier, int64_t divisor) {
       if (rowsIndex < 0)
@@ -90,7 +95,7 @@ private:
   int64_t sumsPerRow() const { return sumBlock ? ceilDiv(depth, sumBlock) : 0; }
   /// A prepared row: its K values, then (registers) the sums of its blocks; whole cache lines.
   int64_t preparedRowBytes() const {
-    return knobs.panel ? depth * 4 : roundUp(depth + sumsPerRow(), lanes) * 4;
+    return knobs.panel ? depth * 4 : roundUp(std::max<int64_t>(depth + sumsPerRow(), 1), lanes) * 4;
   }
   int64_t tileBytes() const { return taskRows() * knobs.nb * 4; }
   int64_t tilesBytes() const {

@@ -6,11 +6,7 @@
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
 #include "kernelforge/codegen/cpu/Weights.h"
 
-#include "llvm/ADT/EquivalenceClasses.h"
-#include "llvm/ADT/SmallSet.h"
-
 #include <algorithm>
-#include <numeric>
 
 #include <fmt/format.h>
 
@@ -25,20 +21,7 @@ namespace {
 /// Rows up to which the analytic schedule dequantizes weights in registers, and up to which a
 /// search tries it.
 constexpr int64_t maxRegisterRows = 4, maxSearchedRegisterRows = 16;
-constexpr int64_t maxSplits = 64, maxBlock = int64_t(1) << 20;
-
-/// Segments of `matmul` that `value` is computed from.
-void collectSegments(MatmulOp matmul, Value value, llvm::SmallSet<unsigned, 4> &segments) {
-  Operation *op = value.getDefiningOp();
-  if (!op)
-    return;
-  if (op == matmul) {
-    segments.insert(cast<OpResult>(value).getResultNumber());
-    return;
-  }
-  for (Value operand : op->getOperands())
-    collectSegments(matmul, operand, segments);
-}
+constexpr int64_t maxSplits = 64;
 
 /// Everything that bounds a kernel's schedules, as plain numbers.
 struct Limits {
@@ -82,11 +65,10 @@ struct Limits {
 Limits limitsOf(KernelOp kernel, MatmulOp matmul, const CpuTarget &target, int64_t threads) {
   Limits limits;
   limits.name = kernelName(kernel);
-  limits.rows = plannedRows(kernel, matmul.getInput().getType()).second;
+  // Of no rows nothing is computed, whatever the schedule.
+  limits.rows = std::max<int64_t>(1, plannedRows(kernel, matmul.getInput().getType()).second);
   limits.depth = matmul.getK();
-  kernel.walk([&](RopeOp rope) {
-    limits.columns = std::lcm(limits.columns, static_cast<int64_t>(rope.getHeadDim()));
-  });
+  limits.columns = wholeColumns(kernel).value_or(maxBlock);
   limits.f32Panels = !matmul.getTranspose();
   for (Value weight : matmul.getWeights()) {
     const ElementTypeInfo &element = info(*elementTypeOf(weight.getType()));
@@ -119,7 +101,8 @@ Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
   KF_CHECK(read.checkNames({"panel", "mr", "groups", "mc", "kc", "nb", "unroll", "splits", "pack",
                             "order", "prefetch"}));
   Knobs knobs;
-  KF_TRY(int64_t panel, read.get("panel", {0, 1}));
+  // Without depth there is nothing to unpack.
+  KF_TRY(int64_t panel, read.get("panel", {0, limits.depth > 0 ? 1 : 0}));
   knobs.panel = panel != 0;
   KF_TRY(knobs.nb, read.get("nb", {limits.columns, maxBlock, limits.columns}));
   KF_TRY(knobs.groups, read.get("groups", {1, limits.mostGroups()}));
@@ -280,6 +263,8 @@ bool hasPanel(const Limits &limits, const KnobValues &given, bool usually) {
     const auto found = given.find(name);
     return found != given.end() && found->second > least;
   };
+  if (limits.depth == 0)
+    return false;
   if (given.contains("panel"))
     return given.at("panel") != 0;
   const bool needsPanel = above("mr", 1) || above("unroll", 1) || above("pack", 0);
@@ -396,63 +381,6 @@ std::vector<int64_t> choices(ArrayRef<int64_t> values, int64_t multipleOf, int64
 
 } // namespace
 
-SmallVector<SegmentGroup> cpu::matmul::formGroups(KernelOp kernel, MatmulOp matmul) {
-  llvm::EquivalenceClasses<unsigned> classes;
-  auto sinks = RowExpressions::sinks(kernel);
-  const unsigned count = matmul.getWeights().size();
-  SmallVector<unsigned> owner;
-  for (unsigned s = 0; s < count; ++s)
-    classes.insert(s);
-  for (const RowExpressions::Sink &sink : sinks) {
-    llvm::SmallSet<unsigned, 4> segments;
-    collectSegments(matmul, sink.value, segments);
-    unsigned first = segments.empty() ? 0 : *segments.begin();
-    for (unsigned s : segments)
-      classes.unionSets(first, s);
-    owner.push_back(first);
-  }
-  SmallVector<SegmentGroup> groups;
-  for (unsigned s = 0; s < count; ++s) {
-    if (classes.getLeaderValue(s) != s)
-      continue;
-    SegmentGroup group;
-    for (unsigned t = 0; t < count; ++t)
-      if (classes.isEquivalent(s, t))
-        group.segments.push_back(t);
-    for (auto [sink, first] : llvm::zip(sinks, owner))
-      if (classes.isEquivalent(s, first))
-        group.sinks.push_back(sink);
-    group.n = cast<RankedTensorType>(matmul.getOutputs()[s].getType()).getDimSize(1);
-    if (!group.sinks.empty())
-      groups.push_back(std::move(group));
-  }
-  return groups;
-}
-
-int64_t cpu::matmul::countBlocks(ArrayRef<SegmentGroup> groups, int64_t nb) {
-  int64_t count = 0;
-  for (const SegmentGroup &group : groups)
-    count += ceilDiv(group.n, nb);
-  return count;
-}
-
-Expected<MatmulOp> cpu::matmul::supportedMatmul(KernelOp kernel) {
-  auto matmul = cast<MatmulOp>(kernel.getRoot());
-  auto refuse = [&](const std::string &why, const std::string &hint) {
-    return unusable("matmul cannot be compiled for the CPU", kernelName(kernel), why, hint);
-  };
-  for (Value weight : matmul.getWeights()) {
-    if (!isa<BlockArgument>(weight))
-      return refuse("a weight is computed inside the kernel", "pass weights as arguments");
-    if (!matmul.getTranspose() && !layoutOf(weight.getType()))
-      return refuse("a weight has no layout", "run kernelforge-assign-layouts first");
-  }
-  for (Value bias : matmul.getBiases())
-    if (!cast<RankedTensorType>(bias.getType()).getElementType().isF32())
-      return refuse("a bias is not f32", "convert vectors to f32 at load");
-  return matmul;
-}
-
 Expected<Knobs> cpu::matmul::readKnobs(KernelOp kernel, MatmulOp matmul, const CpuTarget &target,
                                        const KnobValues &values) {
   return checkKnobs(limitsOf(kernel, matmul, target, 1), values);
@@ -463,7 +391,7 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(KernelOp kernel, const CpuTar
   KF_TRY(MatmulOp matmul, supportedMatmul(kernel));
   const Limits limits = limitsOf(kernel, matmul, target, threads);
   ScheduleSpace space;
-  const bool usualForm = limits.rows > maxRegisterRows;
+  const bool usualForm = limits.rows > maxRegisterRows && limits.depth > 0;
   space.analytic = analyticKnobs(limits, usualForm);
   space.complete = [limits, usualForm](const KnobValues &given) {
     return completeKnobs(limits, given, usualForm);
@@ -475,10 +403,10 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(KernelOp kernel, const CpuTar
   const bool fewTasks =
       limits.blocks(64) * ceilDiv(limits.rows, 48) < 4 * limits.threads && limits.depth >= 1024;
   std::vector<int64_t> forms{0, 1};
-  if (many)
-    forms = {1};
-  else if (limits.rows == 1)
+  if (limits.rows == 1 || limits.depth == 0)
     forms = {0};
+  else if (many)
+    forms = {1};
   const bool anyPanel = forms.back() == 1;
   space.knobs = {
       {"panel", forms, "1: weights are expanded to a panel in L2; 0: in registers"},

@@ -11,6 +11,9 @@ namespace kernelforge::cpu::matmul {
 inline int64_t roundUp(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 inline int64_t ceilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
+/// Most rows or columns of a task.
+constexpr int64_t maxBlock = int64_t(1) << 20;
+
 /// Knobs of a matmul's schedule.
 struct Knobs {
   bool panel;       ///< unpack = panel (1) or registers (0)
@@ -33,14 +36,19 @@ struct SegmentGroup {
   int64_t n = 0;
 };
 
-/// The segments of `matmul` by what is computed from them; those that nothing needs are left out.
+/// The segments of `matmul` by what is computed from them; those that nothing needs, or that have
+/// no columns, are left out.
 llvm::SmallVector<SegmentGroup> formGroups(transformer::KernelOp kernel,
                                            transformer::MatmulOp matmul);
 
 /// Columns of all groups, in blocks of `nb`.
 int64_t countBlocks(llvm::ArrayRef<SegmentGroup> groups, int64_t nb);
 
-/// The kernel's matmul, if this family computes it.
+/// Columns that a tile must hold whole: a multiple of a vector and of every rotated head; nothing
+/// where no tile is that wide.
+std::optional<int64_t> wholeColumns(transformer::KernelOp kernel);
+
+/// The kernel's matmul, if this family computes it. Element types are looked at before.
 Expected<transformer::MatmulOp> supportedMatmul(transformer::KernelOp kernel);
 
 /// The knobs of `values`, checked against what kernel and target allow.

@@ -45,8 +45,9 @@ SmallVector<Stores> phasesOf(KernelOp kernel) {
   return phases;
 }
 
-Status check(KernelOp kernel) {
-  KF_CHECK(checkRowwise(kernel));
+} // namespace
+
+Status rowwise::supports(KernelOp kernel) {
   auto refuse = [&](StringRef op, std::string why, std::string hint) {
     return unusable("kernel cannot be compiled for a CPU", kernelName(kernel) + ", " + op.str(),
                     std::move(why), std::move(hint));
@@ -72,6 +73,8 @@ Status check(KernelOp kernel) {
   }
   return {};
 }
+
+namespace {
 
 /// The largest number of rows that a phase can have, and what one row takes: elements.
 std::pair<int64_t, int64_t> extentOf(KernelOp kernel, const Stores &stores) {
@@ -118,7 +121,6 @@ void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores, int64_t unr
 
 Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const CpuTarget &target,
                                                int64_t threads) {
-  KF_CHECK(check(kernel));
   // Enough tasks for every thread to take some, none of less work than its hand-out costs.
   constexpr int64_t tasksPerThread = 4, leastElements = 4096;
   const int64_t unit = packs(kernel) ? lanes : 1;
@@ -167,7 +169,6 @@ Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const CpuTarget 
 
 Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,
                                   StringRef entry) {
-  KF_CHECK(check(kernel));
   KF_TRY(KnobValues values, knobsOf(kernel));
   KF_TRY(const Knobs knobs, readKnobs(kernelName(kernel), values, packs(kernel)));
   const int64_t perTask = knobs.rowsPerTask;

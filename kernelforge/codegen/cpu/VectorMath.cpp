@@ -121,17 +121,25 @@ Value cpu::emitErf(KernelBuilder &k, Value x) {
   return withSignOf(k, x, k.select(f.isSmall, f.erf, k.subf(k.splat(1.0), f.complement)));
 }
 
+/// What an activation is at -inf is 0, which the formulas would multiply by infinity.
+static Value zeroAtMinusInfinity(KernelBuilder &k, Value x, Value y) {
+  Value isEnd =
+      k.cmpf(arith::CmpFPredicate::OEQ, x, k.splat(-std::numeric_limits<double>::infinity()));
+  return k.select(isEnd, k.splat(0.0), y);
+}
+
 Value cpu::emitActivation(KernelBuilder &k, Activation function, Value x) {
   // x / (1 + exp(-y)), the logistic function of y times x.
   auto gated = [&](Value y) {
     Value power = emitExp(k, k.subf(k.splat(0.0), y));
-    return k.divf(x, k.addf(k.splat(1.0), power));
+    return zeroAtMinusInfinity(k, x, k.divf(x, k.addf(k.splat(1.0), power)));
   };
   switch (function) {
   case Activation::Silu:
     return gated(x);
   case Activation::Gelu:
-    return k.mulf(times(k, 0.5, x), onePlusErf(k, times(k, std::numbers::sqrt2 / 2, x)));
+    return zeroAtMinusInfinity(
+        k, x, k.mulf(times(k, 0.5, x), onePlusErf(k, times(k, std::numbers::sqrt2 / 2, x))));
   case Activation::GeluTanh: {
     // (1 + tanh(u)) / 2 is the logistic function of 2u, u = sqrt(2 / pi) (x + 0.044715 x^3).
     Value cubic = k.mulf(x, k.fma(times(k, 0.044715, x), x, k.splat(1.0)));

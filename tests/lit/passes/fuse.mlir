@@ -117,3 +117,18 @@ func.func @chain(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
   %3 = transformer.mul %2, %x : tensor<4x8xf32>
   return %3 : tensor<4x8xf32>
 }
+
+// -----
+
+// A rotation's table that is computed is no input to follow: its rows are others than the rotated.
+// CHECK-LABEL: transformer.kernel @table_scale(
+// CHECK-LABEL: transformer.kernel @table_rope(
+// CHECK-LABEL: func.func @table
+// CHECK-NEXT: launch @table_scale
+// CHECK-NEXT: launch @table_rope
+func.func @table(%x: tensor<6x4xf32>, %a: tensor<6x4xf32>, %p: tensor<6xi32>) -> tensor<6x4xf32> {
+  %t = transformer.scale %a {factor = 0.5} : tensor<6x4xf32>
+  %y = transformer.rope %x, %p, %t <half_split> {headDim = 4}
+    : (tensor<6x4xf32>, tensor<6xi32>, tensor<6x4xf32>) -> tensor<6x4xf32>
+  return %y : tensor<6x4xf32>
+}

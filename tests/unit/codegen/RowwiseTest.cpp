@@ -160,6 +160,63 @@ TEST(Rowwise, SoftmaxOfExtremeRows) {
       EXPECT_NEAR(y[i], expected[i], 1e-6 * expected[i] + 0x1p-126) << i;
 }
 
+TEST(Rowwise, LayerNormOfALargeMean) {
+  // Beside the spread of a row its mean may be large, small, or that of one element far away.
+  constexpr float epsilon = 1e-12f;
+  for (int64_t width : {3, 16, 33, 4096}) {
+    const std::string body = fmt::format(
+        "%y = transformer.layer_norm %x, %a {{epsilon = {} : f64}} : (!rows, !vector) -> !rows",
+        "1.0e-12");
+    const std::vector<float> means{0, 1e2f, 1e3f, 1e4f, -1e6f};
+    const auto rows = static_cast<int64_t>(means.size()) + 1;
+    std::vector<float> x(rows * width), a = randomFloats(width, 2);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < width; ++i)
+        x[r * width + i] = r + 1 < rows ? means[r] + std::max(1.0f, std::fabs(means[r]) * 1e-4f) *
+                                                         randomFloats(1, 100 * r + i)[0]
+                                        : (i == 0 ? 1e6f : 0.001f * static_cast<float>(i % 7));
+    std::vector<double> expected(x.size());
+    for (int64_t r = 0; r < rows; ++r) {
+      const float *row = x.data() + r * width;
+      double mean = 0, variance = 0;
+      for (int64_t i = 0; i < width; ++i)
+        mean += double(row[i]) / double(width);
+      for (int64_t i = 0; i < width; ++i)
+        variance += (row[i] - mean) * (row[i] - mean) / double(width);
+      for (int64_t i = 0; i < width; ++i)
+        expected[r * width + i] = (row[i] - mean) / std::sqrt(variance + epsilon) * a[i];
+    }
+    for (const std::string &level : runnableLevels()) {
+      auto outcome = compileOrDie(rowsKernel(width, ", %a: !vector", body), level)
+                         .run({rows}, {bytesOf(x), bytesOf(a)});
+      expectClose(valuesOf<float>(outcome.results[0]), expected,
+                  fmt::format("rows of {} on {}", width, level), 1e-11);
+    }
+  }
+}
+
+TEST(Rowwise, NormsTakeTheEpsilonOfTheirOp) {
+  // Rows whose spread is small beside the largest epsilon and large beside the smallest.
+  constexpr int64_t rows = 2, width = 20;
+  const std::vector<float> x = randomFloats(rows * width, 1, 0.05f), a = randomFloats(width, 2);
+  for (bool layer : {false, true})
+    for (double epsilon : {0.0, 1e-6, 1e-3, 0.5}) {
+      const std::string body =
+          fmt::format("%y = transformer.{}_norm %x, %a {{epsilon = {:.17e} : f64}} "
+                      ": (!rows, !vector) -> !rows",
+                      layer ? "layer" : "rms", epsilon);
+      std::vector<float> expected(x.size());
+      const auto in = reference::denseRows(x.data(), rows, width);
+      const auto out = reference::denseRows(expected.data(), rows, width);
+      layer ? reference::layerNorm(in, a, {}, epsilon, out)
+            : reference::rmsNorm(in, a, epsilon, out);
+      auto outcome = compileOrDie(rowsKernel(width, ", %a: !vector", body), "native")
+                         .run({rows}, {bytesOf(x), bytesOf(a)});
+      expectClose(valuesOf<float>(outcome.results[0]), widened(expected),
+                  fmt::format("{} norm, epsilon {}", layer ? "layer" : "rms", epsilon));
+    }
+}
+
 TEST(Rowwise, SoftmaxOfALongRow) {
   constexpr int64_t width = 49152;
   CompiledKernel kernel =
@@ -327,13 +384,12 @@ TEST(Rowwise, IllegalSchedulesAreRefused) {
 }
 
 TEST(Rowwise, UnsupportedKernelsAreRefused) {
-  EXPECT_THAT(
-      errorOf(R"mlir(
+  EXPECT_THAT(errorOf(R"mlir(
 transformer.kernel @k(%x: tensor<5x9xf16>) -> tensor<5x9xf16> {
   %y = transformer.add %x, %x : tensor<5x9xf16>
   transformer.yield %y : tensor<5x9xf16>
 })mlir"),
-      testing::AllOf(HasSubstr("@k, transformer.add"), HasSubstr("activations of type f16")));
+              testing::AllOf(HasSubstr("@k, transformer.add"), HasSubstr("its input holds f16")));
   EXPECT_THAT(
       errorOf(R"mlir(
 transformer.kernel @k(%c: !transformer.cache<1, 8, f16>, %x: tensor<5x8xf32>, %s: tensor<5xi32>) {
@@ -341,7 +397,7 @@ transformer.kernel @k(%c: !transformer.cache<1, 8, f16>, %x: tensor<5x8xf32>, %s
       : !transformer.cache<1, 8, f16>, tensor<5x8xf32>, tensor<5xi32>
   transformer.yield
 })mlir"),
-      testing::AllOf(HasSubstr("transformer.cache_append"), HasSubstr("caches of type f16")));
+      testing::AllOf(HasSubstr("transformer.cache_append"), HasSubstr("its cache holds f16")));
   EXPECT_THAT(errorOf(R"mlir(
 transformer.kernel @k(%x: tensor<?x9xf32>) -> tensor<?x9xf32> {
   %y = transformer.add %x, %x : tensor<?x9xf32>

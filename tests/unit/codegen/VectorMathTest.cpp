@@ -203,6 +203,10 @@ TEST(VectorMath, ActivationsAreAccurate) {
     for (const std::string &level : runnableLevels()) {
       std::vector<float> y = applyTo(compileFunction(test.function, level), x);
       for (size_t i = 0; i < x.size(); ++i) {
+        if (x[i] == -infinity) { // the limit there, where the formula has none
+          EXPECT_EQ(y[i], 0) << test.name << " on " << level;
+          continue;
+        }
         double expected = test.exact(x[i]);
         if (!std::isfinite(expected)) {
           EXPECT_TRUE(y[i] == expected || (std::isnan(y[i]) && std::isnan(expected)))

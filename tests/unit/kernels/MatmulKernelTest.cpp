@@ -217,7 +217,7 @@ TEST(Epilogue, KeepsExtremes) {
        {EpilogueStep::Relu, EpilogueStep::Silu, EpilogueStep::Gelu, EpilogueStep::GeluTanh}) {
     std::vector<float> out = values;
     Epilogue{{&step, 1}, nullptr, nullptr, 9}.applyToAll(1, 1, out.data());
-    for (size_t i : {size_t(1), size_t(2), size_t(3), size_t(4)})
+    for (size_t i : {size_t(0), size_t(1), size_t(2), size_t(3), size_t(4)})
       EXPECT_NEAR(out[i], 0, 1e-30) << epilogueStepName(step) << " of " << values[i];
     for (size_t i : {size_t(5), size_t(6), size_t(7)})
       EXPECT_EQ(out[i], values[i]) << epilogueStepName(step);

@@ -474,12 +474,14 @@ TEST(Reference, ActivationsHaveTheirKnownValues) {
 }
 
 TEST(Reference, ActivationsKeepNaNAndTheTails) {
-  const std::vector<float> x = {NAN, 100.0f, -100.0f, -12.0f};
+  const std::vector<float> x = {NAN, 100.0f, -100.0f, -12.0f, -INFINITY, INFINITY};
   for (ActivationKind function : {ActivationKind::Silu, ActivationKind::Gelu,
                                   ActivationKind::GeluTanh, ActivationKind::Relu}) {
-    std::vector<float> y(4, 7.0f);
-    activation(denseRows(x.data(), 1, 4), function, denseRows(y.data(), 1, 4));
+    std::vector<float> y(6, 7.0f);
+    activation(denseRows(x.data(), 1, 6), function, denseRows(y.data(), 1, 6));
     EXPECT_TRUE(std::isnan(y[0]));
+    EXPECT_EQ(y[4], 0.0f);
+    EXPECT_EQ(y[5], INFINITY);
     EXPECT_EQ(y[1], 100.0f);
     EXPECT_NEAR(y[2], 0.0f, 1e-40f);
     if (function == ActivationKind::Gelu) // -12 Phi(-12)

@@ -129,7 +129,7 @@ Expected<Decision> Planner::decidePinned(KernelOp kernel) const {
   if (!library)
     return unusable("variant cannot run the kernel", where,
                     "the kernel is more than one matmul of f32 rows with bias, activation and "
-                    "residual",
+                    "residual, or a dimension of it is 0",
                     "leave out the variant");
   decision.library = std::move(*library);
   const MatmulProblem &problem = decision.library.problem;

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <map>
 #include <random>
@@ -275,6 +276,47 @@ TEST(Matmul, IllegalSchedulesAreRefusedByName) {
     EXPECT_NE(compiled.error().line().find(std::to_string(value)), std::string::npos)
         << compiled.error().line();
   }
+}
+
+TEST(Matmul, WhatCannotFollowATileIsRefused) {
+  const TestWeight weight = makeWeight(ElementType::F32, 64, 64, 1);
+  const std::string indices = "tensor<?xi32, #transformer.dims<\"tokens\">>";
+  auto errorOf = [&](const std::string &body, const std::string &result) {
+    auto kernel = CompiledKernel::compile(
+        fmt::format("transformer.kernel @k({0}, %x: {1}, %w: {2}, %n: tensor<64xf32>, %i: {3}, "
+                    "%o: tensor<5x32xf32>, %j: tensor<5xi32>) -> {4} {{\n"
+                    "  %m = transformer.matmul %x weights(%w) : ({1}, {2}) -> {1}\n  {5}\n"
+                    "  transformer.yield %y : {4}\n}}\n",
+                    sizeText(8), rowsText(64), weight.mlir, indices, result, body),
+        "avx2");
+    return kernel ? "it compiled" : kernel.error().line();
+  };
+  const std::string rows = rowsText(64);
+  // Whole rows are not at hand, nor are other rows.
+  EXPECT_THAT(errorOf("%y = transformer.softmax %m : " + rows, rows),
+              testing::HasSubstr("transformer.softmax needs whole rows"));
+  EXPECT_THAT(
+      errorOf(fmt::format("%s = transformer.rms_norm %x, %n {{epsilon = 0.1 : f64}} : ({0}, "
+                          "tensor<64xf32>) -> {0}\n"
+                          "%y = transformer.add %m, %s : {0}",
+                          rows),
+              rows),
+      testing::HasSubstr("transformer.rms_norm needs whole rows"));
+  EXPECT_THAT(
+      errorOf(fmt::format("%y = transformer.gather_rows %m, %i : ({0}, {1}) -> {0}", rows, indices),
+              rows),
+      testing::HasSubstr("transformer.gather_rows needs other rows"));
+  // Nor are rows and columns that the matmul does not have.
+  EXPECT_THAT(errorOf("%y = transformer.embedding %j, %o : (tensor<5xi32>, tensor<5x32xf32>) -> "
+                      "tensor<5x32xf32>",
+                      "tensor<5x32xf32>"),
+              testing::HasSubstr("another type than the matmul's"));
+  // Rows that are looked up beside the tile are.
+  EXPECT_EQ(errorOf(fmt::format("%g = transformer.gather_rows %x, %i : ({0}, {1}) -> {0}\n"
+                                "%y = transformer.add %m, %g : {0}",
+                                rows, indices),
+                    rows),
+            "it compiled");
 }
 
 /// rms_norm before, two segments joined by silu and mul after.

@@ -29,6 +29,8 @@ struct OperandCase {
   const char *result;
 };
 
+void PrintTo(const OperandCase &test, std::ostream *out) { *out << test.name; }
+
 const OperandCase cases[] = {
     // The matmul family.
     {"matmul_input", "matmul", "input", false, Computed::F32,

@@ -144,7 +144,7 @@ Expected<ReplaySpace> kernelforge::parseReplaySpace(std::string_view text, std::
 }
 
 Expected<ReplaySpace> kernelforge::readReplaySpace(const std::string &path) {
-  KF_TRY(JsonDocument document, readJsonFile(path, purpose));
+  KF_TRY(JsonDocument document, readJsonText(path, purpose));
   return readSpace(document.root());
 }
 

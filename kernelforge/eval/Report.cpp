@@ -128,6 +128,6 @@ Expected<Report> kernelforge::parseReport(std::string_view text, std::string_vie
 }
 
 Expected<Report> kernelforge::readReport(const std::string &path) {
-  KF_TRY(JsonDocument document, readJsonFile(path, purpose));
+  KF_TRY(JsonDocument document, readJsonText(path, purpose));
   return readChecked(document);
 }

@@ -355,8 +355,8 @@ Expected<JsonDocument> kernelforge::suiteDocument(const std::string &nameOrFile)
   if (std::ranges::count(suiteNames(), nameOrFile) > 0)
     return parseJson(embeddedFile("suites/" + nameOrFile + ".json"), purpose, nameOrFile);
   std::error_code error;
-  if (fs::exists(nameOrFile, error))
-    return readJsonFile(nameOrFile, purpose);
+  if (nameOrFile == "-" || fs::exists(nameOrFile, error))
+    return readJsonText(nameOrFile, purpose);
   return missing("suite is not here", nameOrFile, "there is no such file or suite",
                  namesHint(nameOrFile, suiteNames()));
 }

@@ -14,9 +14,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A log is read as a whole, hence bounded: 256 MiB are some 120,000 records.
-constexpr uint64_t maxLogBytes = uint64_t(256) << 20;
-
 std::string systemReason() { return std::generic_category().message(errno); }
 
 struct Descriptor {

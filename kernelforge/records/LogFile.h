@@ -3,12 +3,16 @@
 
 #include "kernelforge/support/Error.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <utility>
 
 namespace kernelforge {
+
+/// A log is read as a whole, hence bounded: 256 MiB are some 120,000 records.
+inline constexpr uint64_t maxLogBytes = uint64_t(256) << 20;
 
 /// An exclusive lock between processes and threads, held until destruction. See RecordStore.h.
 class FileLock {
@@ -32,7 +36,7 @@ private:
 /// middle of one. The lock must be held. A failure leaves the log as it was, if it can.
 Status appendToLog(const std::filesystem::path &file, std::string_view lines);
 
-/// A whole log, or an imported file. A log that shrinks meanwhile (an append taken back) is read
+/// A whole log. One that shrinks meanwhile (an append taken back) is read
 /// again.
 Expected<std::string> readLog(const std::filesystem::path &file);
 

@@ -2,6 +2,7 @@
 
 #include "kernelforge/records/LogFile.h"
 #include "kernelforge/support/Log.h"
+#include "kernelforge/support/MappedFile.h"
 #include "kernelforge/support/OutputFile.h"
 
 #include <algorithm>
@@ -124,7 +125,7 @@ Expected<uint64_t> RecordStore::exportTo(const fs::path &file, const RecordFilte
 }
 
 Expected<ImportCounts> RecordStore::importFrom(const fs::path &file) const {
-  KF_TRY(std::string text, readLog(file));
+  KF_TRY(std::string text, readText(file.string(), "records cannot be read", maxLogBytes));
   KF_CHECK(makeFolder());
   KF_TRY(FileLock lock, FileLock::acquire(directory / "records.lock"));
   std::set<std::string, std::less<>> known;

@@ -166,6 +166,12 @@ Expected<JsonDocument> readJsonFile(const std::string &path, std::string_view wh
   return parseJson(text, what, path, limits);
 }
 
+Expected<JsonDocument> readJsonText(const std::string &path, std::string_view what,
+                                    const JsonLimits &limits) {
+  KF_TRY(std::string text, readText(path, what, limits.maxBytes));
+  return parseJson(text, what, path == "-" ? "standard input" : path, limits);
+}
+
 Json errorJson(const Error &error) {
   return {{"code", static_cast<int>(error.kind)},
           {"what", error.what},

@@ -65,6 +65,10 @@ Expected<JsonDocument> parseJson(std::string_view text, std::string_view what,
 Expected<JsonDocument> readJsonFile(const std::string &path, std::string_view what,
                                     const JsonLimits &limits = {});
 
+/// The same for a text that the user names; errors as for readText and parseJson.
+Expected<JsonDocument> readJsonText(const std::string &path, std::string_view what,
+                                    const JsonLimits &limits = {});
+
 /// One value inside a document with the path that leads to it ("rope_scaling.factor"). Getters take
 /// a field's name; a field that is null counts as absent. Getters without a fallback fail where the
 /// field is absent. All limits are inclusive.

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -31,9 +32,10 @@ struct Descriptor {
 struct OpenedFile {
   Descriptor descriptor;
   uint64_t size;
+  bool regular; ///< a FIFO or device has no size and ends when it ends
 };
 
-Expected<OpenedFile> openRegular(const std::string &path, std::string_view what) {
+Expected<OpenedFile> openFile(const std::string &path, std::string_view what) {
   if (path.empty() || path.find('\0') != std::string::npos)
     return unusable(std::string(what), path, "the file name is empty or has a NUL byte in it");
   // O_NONBLOCK: opening a pipe that nobody writes to must not hang.
@@ -53,9 +55,47 @@ Expected<OpenedFile> openRegular(const std::string &path, std::string_view what)
     return failed(std::string(what), path, systemMessage(errno));
   if (S_ISDIR(status.st_mode))
     return unusable(std::string(what), path, "is a directory, not a file");
-  if (!S_ISREG(status.st_mode))
-    return unusable(std::string(what), path, "is no regular file");
-  return OpenedFile{std::move(file), static_cast<uint64_t>(status.st_size)};
+  return OpenedFile{std::move(file), static_cast<uint64_t>(status.st_size),
+                    S_ISREG(status.st_mode)};
+}
+
+tl::unexpected<Error> tooLong(const std::string &path, std::string_view what, std::string_view has,
+                              uint64_t maxBytes) {
+  return unusable(std::string(what), path,
+                  fmt::format("{} bytes, at most {} are read", has, maxBytes));
+}
+
+/// Reads up to `bytes` more; false at the end. Waits for who writes: the descriptor need not block.
+Expected<bool> readMore(int descriptor, std::string &text, size_t bytes, const std::string &path,
+                        std::string_view what) {
+  const size_t before = text.size();
+  text.resize(before + bytes);
+  for (;;) {
+    // Asked first: reading a FIFO that nobody has opened for writing yet looks like its end.
+    pollfd ready{descriptor, POLLIN, 0};
+    ssize_t n = ::poll(&ready, 1, -1);
+    if (n > 0)
+      n = ::read(descriptor, text.data() + before, bytes);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+      continue;
+    if (n < 0)
+      return failed(std::string(what), path, systemMessage(errno));
+    text.resize(before + static_cast<size_t>(n));
+    return n > 0;
+  }
+}
+
+/// All that comes, of at most `maxBytes` bytes: memory grows with what has come.
+Expected<std::string> readStream(int descriptor, const std::string &path, std::string_view what,
+                                 uint64_t maxBytes) {
+  std::string text;
+  for (;;) {
+    KF_TRY(bool more, readMore(descriptor, text, size_t(1) << 16, path, what));
+    if (!more)
+      return text;
+    if (text.size() > maxBytes)
+      return tooLong(path, what, "it has more", maxBytes);
+  }
 }
 
 } // namespace
@@ -76,7 +116,9 @@ void MappedFile::swap(MappedFile &other) noexcept {
 }
 
 Expected<MappedFile> MappedFile::open(const std::string &path, std::string_view what) {
-  KF_TRY(OpenedFile opened, openRegular(path, what));
+  KF_TRY(OpenedFile opened, openFile(path, what));
+  if (!opened.regular)
+    return unusable(std::string(what), path, "is no regular file");
   if (opened.size == 0)
     return unusable(std::string(what), path, "the file is empty");
   void *mapping = ::mmap(nullptr, opened.size, PROT_READ, MAP_PRIVATE, opened.descriptor.number, 0);
@@ -106,24 +148,27 @@ Status MappedFile::checkSize() const {
 }
 
 Expected<std::string> readFile(const std::string &path, std::string_view what, uint64_t maxBytes) {
-  KF_TRY(OpenedFile opened, openRegular(path, what));
+  KF_TRY(OpenedFile opened, openFile(path, what));
+  if (!opened.regular)
+    return unusable(std::string(what), path, "is no regular file");
   if (opened.size > maxBytes)
-    return unusable(
-        std::string(what), path,
-        fmt::format("the file has {} bytes, at most {} are read", opened.size, maxBytes));
-  std::string text(opened.size, '\0');
-  size_t done = 0;
-  while (done < text.size()) {
-    ssize_t n = ::read(opened.descriptor.number, text.data() + done, text.size() - done);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n < 0)
-      return failed(std::string(what), path, systemMessage(errno));
-    if (n == 0)
+    return tooLong(path, what, fmt::format("the file has {}", opened.size), maxBytes);
+  std::string text;
+  while (text.size() < opened.size) {
+    KF_TRY(bool more,
+           readMore(opened.descriptor.number, text, opened.size - text.size(), path, what));
+    if (!more)
       return failed(std::string(what), path, "the file became shorter while it was read");
-    done += static_cast<size_t>(n);
   }
   return text;
+}
+
+Expected<std::string> readText(const std::string &path, std::string_view what, uint64_t maxBytes) {
+  if (path == "-")
+    return readStream(STDIN_FILENO, "standard input", what, maxBytes);
+  KF_TRY(OpenedFile opened, openFile(path, what));
+  return opened.regular ? readFile(path, what, maxBytes)
+                        : readStream(opened.descriptor.number, path, what, maxBytes);
 }
 
 } // namespace kernelforge

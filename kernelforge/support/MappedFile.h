@@ -49,4 +49,9 @@ private:
 /// MappedFile::open, and a file over the limit is Unusable.
 Expected<std::string> readFile(const std::string &path, std::string_view what, uint64_t maxBytes);
 
+/// The same for a text that the user names, which need not be a regular file: a FIFO, a device and,
+/// for
+/// "-", standard input are read to their end, which may have to be waited for.
+Expected<std::string> readText(const std::string &path, std::string_view what, uint64_t maxBytes);
+
 } // namespace kernelforge

@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -119,6 +120,59 @@ class Usage(CliTest):
 
     def test_parse_errors_name_the_place(self):
         self.refused(2, "compile", "-", text="module {\n  nonsense\n}", says="standard input:2:3")
+
+
+class Streams(CliTest):
+    """A text may come from a file, a pipe or standard input."""
+
+    SOFTMAX = ("func.func @f(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {\n"
+               "  %0 = transformer.softmax %x : tensor<2x4xf32>\n  return %0 : tensor<2x4xf32>\n}")
+
+    def through_a_pipe(self, text, line):
+        """Runs a shell line in which PIPE is replaced by a pipe that `text` comes from."""
+        file = self.folder / "text"
+        file.write_text(text)
+        line = line.replace("PIPE", f"<(cat '{file}')").replace("KF", f"'{cli.BIN}/kernelforge'")
+        return subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+
+    def test_modules(self):
+        for line in ("KF compile PIPE --run", "KF emit-mlir PIPE --stage fused",
+                     "KF compile /dev/stdin --run < PIPE", "KF compile - --run < PIPE"):
+            done = self.through_a_pipe(self.SOFTMAX, line)
+            self.assertEqual(done.returncode, 0, (line, done.stderr))
+        done = self.through_a_pipe("module {\n  nonsense\n}", "KF compile PIPE")
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r"/dev/fd/\d+:2:3")
+
+    def test_a_fifo(self):
+        fifo = self.folder / "fifo.mlir"
+        os.mkfifo(fifo)
+        process = subprocess.Popen([cli.BIN / "kernelforge", "compile", fifo, "--run"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        fifo.write_text(self.SOFTMAX)
+        _, errors = process.communicate()
+        self.assertEqual(process.returncode, 0, errors)
+
+    def test_schedules_suites_and_reports(self):
+        problem = "KF benchmark-matmul -m 2 -n 16 -k 16 --mode correctness"
+        for at in ("@PIPE", "@- < PIPE", "@/dev/stdin < PIPE"):
+            done = self.through_a_pipe("{}", f"{problem} --schedule {at}")
+            self.assertNotIn("no regular file", done.stderr)
+            done = self.through_a_pipe("{nonsense", f"{problem} --schedule {at}")
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("schedule", done.stderr)
+        suite = json.dumps({"name": "s", "rows": [
+            {"name": "a", "family": "matmul", "m": 2, "n": 16, "k": 16}]})
+        for line in ("KF benchmark-suite --suite PIPE --list", "KF benchmark-suite --suite - --list < PIPE"):
+            done = self.through_a_pipe(suite, line)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("1 rows", done.stdout)
+
+    def test_what_never_ends_is_refused(self):
+        self.refused(2, "compile", "/dev/zero", says="it has more bytes, at most 268435456 are read")
+        self.refused(2, "compile", "/dev/null")
+        self.refused(2, "benchmark-matmul", "-m", 2, "-n", 16, "-k", 16, "--schedule", "@/dev/zero",
+                     says="at most 65536 are read")
 
 
 class Output(CliTest):

@@ -74,7 +74,7 @@ Status Benchmark::readOptions() {
   KF_CHECK(checkProblem(problem));
   if (options.schedule.starts_with('@')) {
     KF_TRY(options.schedule,
-           readFile(options.schedule.substr(1), "schedule is not usable", 64 << 10));
+           readText(options.schedule.substr(1), "schedule is not usable", 64 << 10));
   }
   if (!options.schedule.empty() && (isAll() || options.variant == "auto"))
     return unusable("wrong usage", "--schedule",

@@ -51,7 +51,7 @@ struct Inference {
 Expected<std::string> readPrompt(const InferenceOptions &options) {
   if (options.promptFile.empty())
     return options.prompt;
-  return readFile(options.promptFile, "prompt is not usable", Tokenizer::maxTextBytes);
+  return readText(options.promptFile, "prompt is not usable", Tokenizer::maxTextBytes);
 }
 
 std::vector<ChatMessage> messagesOf(const InferenceOptions &options, const std::string &text) {

@@ -52,7 +52,7 @@ void readBaseRow(const NpyArray &base, int64_t row, std::vector<float> &out) {
 
 Expected<std::vector<TokenId>> readTokens(const PerplexityOptions &options,
                                           const Tokenizer &tokenizer) {
-  KF_TRY(std::string text, readFile(options.file, "text is not usable", Tokenizer::maxTextBytes));
+  KF_TRY(std::string text, readText(options.file, "text is not usable", Tokenizer::maxTextBytes));
   KF_TRY(std::vector<TokenId> tokens, tokenizer.encode(text, false));
   if (options.maxTokens > 0 && tokens.size() > static_cast<size_t>(options.maxTokens))
     tokens.resize(static_cast<size_t>(options.maxTokens));

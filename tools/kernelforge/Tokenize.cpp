@@ -118,11 +118,11 @@ Expected<int> tokenize(const TokenizeOptions &options, const Context &context) {
     return 0;
   }
   if (!options.file.empty()) {
-    KF_TRY(std::string text, readFile(options.file, "text is not usable", Tokenizer::maxTextBytes));
+    KF_TRY(std::string text, readText(options.file, "text is not usable", Tokenizer::maxTextBytes));
     KF_CHECK(convert(tokenizer, text, options.file, options, context));
     return 0;
   }
-  KF_TRY(std::string lines, readFile(options.jsonl, "text is not usable", maxJsonlBytes));
+  KF_TRY(std::string lines, readText(options.jsonl, "text is not usable", maxJsonlBytes));
   std::string_view rest = lines;
   for (size_t number = 1; !rest.empty(); ++number) {
     const std::string_view line = rest.substr(0, rest.find('\n'));

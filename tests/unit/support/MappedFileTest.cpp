@@ -1,10 +1,12 @@
 #include "kernelforge/support/MappedFile.h"
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 namespace kernelforge {
@@ -100,6 +102,38 @@ TEST_F(MappedFileTest, ReadFileKeepsToItsLimit) {
   auto text = readFile(write("long", "12345"), "file is not usable", 4);
   ASSERT_FALSE(text);
   EXPECT_THAT(text.error().line(), HasSubstr("has 5 bytes, at most 4"));
+}
+
+TEST_F(MappedFileTest, ATextMayComeThroughAPipe) {
+  const std::string pipe = (folder / "pipe").string();
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::signal(SIGPIPE, SIG_IGN);        // of who writes when the reader has had enough
+  const std::string half(100'000, 'x'); // more than a pipe holds
+  for (uint64_t most : {2 * half.size(), 2 * half.size() - 1}) {
+    std::jthread writer([&] {
+      std::ofstream out(pipe, std::ios::binary);
+      out << half << std::flush << half;
+    });
+    auto text = readText(pipe, "text is not usable", most);
+    if (most == 2 * half.size()) {
+      ASSERT_TRUE(text) << text.error().line();
+      EXPECT_EQ(*text, half + half);
+    } else {
+      ASSERT_FALSE(text);
+      EXPECT_EQ(text.error().kind, ErrorKind::Unusable);
+      EXPECT_THAT(text.error().line(), HasSubstr("it has more bytes, at most 199999 are read"));
+    }
+  }
+}
+
+TEST_F(MappedFileTest, ATextMayComeFromADevice) {
+  EXPECT_EQ(*readText("/dev/null", "x", 10), "");
+  auto endless = readText("/dev/zero", "text is not usable", 1 << 20);
+  ASSERT_FALSE(endless);
+  EXPECT_EQ(endless.error().kind, ErrorKind::Unusable);
+  EXPECT_EQ(*readText(write("a", "text"), "x", 4), "text");
+  EXPECT_FALSE(readText(folder.string(), "x", 4));
+  EXPECT_FALSE(readText((folder / "absent").string(), "x", 4));
 }
 
 TEST_F(MappedFileTest, NoticesAChangedSize) {

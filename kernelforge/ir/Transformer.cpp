@@ -34,36 +34,6 @@ void TransformerDialect::initialize() {
       >();
 }
 
-LogicalResult TransformerDialect::verifyOperationAttribute(Operation *op,
-                                                           NamedAttribute attribute) {
-  if (attribute.getName() == targetAttrName) {
-    if (!isa<ModuleOp>(op))
-      return op->emitOpError("carries ") << targetAttrName << ", which belongs on the module";
-    if (!isa<TargetAttr>(attribute.getValue()))
-      return op->emitOpError() << targetAttrName << " must be a #transformer.target";
-  }
-  return success();
-}
-
-LogicalResult TransformerDialect::verifyRegionArgAttribute(Operation *op, unsigned region,
-                                                           unsigned argument,
-                                                           NamedAttribute attribute) {
-  if (attribute.getName() == sizeAttrName) {
-    if (!isa<SizeAttr>(attribute.getValue()))
-      return op->emitOpError() << "argument " << argument << ": " << sizeAttrName
-                               << " must be a #transformer.size";
-    auto function = dyn_cast<FunctionOpInterface>(op);
-    if (function && !function.getArgumentTypes()[argument].isIndex())
-      return op->emitOpError() << "argument " << argument << " is a size and must be an index, not "
-                               << function.getArgumentTypes()[argument];
-  }
-  if ((attribute.getName() == weightAttrName || attribute.getName() == inputAttrName) &&
-      !isa<StringAttr>(attribute.getValue()))
-    return op->emitOpError() << "argument " << argument << ": " << attribute.getName().getValue()
-                             << " must be a string";
-  return success();
-}
-
 //===----------------------------------------------------------------------===//
 // Attributes and types
 //===----------------------------------------------------------------------===//
@@ -144,6 +114,13 @@ LogicalResult CacheType::verify(function_ref<InFlightDiagnostic()> emitError, in
 // What others ask of types
 //===----------------------------------------------------------------------===//
 
+std::string kernelforge::argumentName(func::FuncOp function, unsigned index) {
+  for (StringRef attribute : {StringRef(weightAttrName), StringRef(inputAttrName)})
+    if (auto name = function.getArgAttrOfType<StringAttr>(index, attribute))
+      return name.getValue().str();
+  return "arg" + std::to_string(index);
+}
+
 std::optional<ElementType> kernelforge::elementTypeOf(Type type) {
   if (auto shaped = dyn_cast<RankedTensorType>(type))
     type = shaped.getElementType();
@@ -184,6 +161,36 @@ StringRef kernelforge::rowsSizeName(RankedTensorType type) {
   return dims.getNames().front().getValue();
 }
 
+std::optional<int64_t> kernelforge::unnamedDimension(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  // Names, where there are any, are as many as dynamic dimensions: the encoding's verifier says so.
+  if (!tensor || isa_and_nonnull<DimsAttr>(tensor.getEncoding()))
+    return std::nullopt;
+  for (int64_t i = 0; i < tensor.getRank(); ++i)
+    if (tensor.isDynamicDim(i))
+      return i;
+  return std::nullopt;
+}
+
+std::string kernelforge::sizeArgumentAdvice(StringRef size) {
+  return "%" + size.str() + ": index {transformer.size = #transformer.size<\"" + size.str() +
+         "\", 1 to 512>}";
+}
+
+std::string kernelforge::namedRowsAdvice(RankedTensorType type) {
+  SmallVector<StringAttr> names;
+  for (int64_t extent : type.getShape())
+    if (ShapedType::isDynamic(extent))
+      names.push_back(StringAttr::get(type.getContext(), names.empty() ? "rows" : "columns"));
+  std::string text = "write ";
+  llvm::raw_string_ostream(text) << RankedTensorType::get(type.getShape(), type.getElementType(),
+                                                          DimsAttr::get(type.getContext(), names));
+  for (StringAttr name : names)
+    text += (name == names.front() ? " and, as a leading argument, " : " and ") +
+            sizeArgumentAdvice(name.getValue());
+  return text;
+}
+
 LayoutAttr kernelforge::layoutOf(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
   return tensor ? dyn_cast_or_null<LayoutAttr>(tensor.getEncoding()) : LayoutAttr();
@@ -218,6 +225,23 @@ std::optional<uint64_t> kernelforge::weightBytes(RankedTensorType type, int64_t 
 bool kernelforge::isRowwise(Operation *op) {
   return isa<EmbeddingOp, GatherRowsOp, RmsNormOp, LayerNormOp, RopeOp, SoftmaxOp, ActivationOp,
              AddOp, MulOp, ScaleOp, CacheAppendOp, PackOp>(op);
+}
+
+llvm::StringSet<> kernelforge::kernelCode(ModuleOp module) {
+  llvm::StringSet<> names;
+  for (auto kernel : module.getOps<KernelOp>())
+    if (auto code = kernel.getCode())
+      names.insert(*code);
+  return names;
+}
+
+llvm::DenseSet<Operation *> kernelforge::unneededOperations(Block &block) {
+  llvm::DenseSet<Operation *> unneeded;
+  for (Operation &op : llvm::reverse(block))
+    if (!op.hasTrait<OpTrait::IsTerminator>() && isMemoryEffectFree(&op) &&
+        llvm::all_of(op.getUsers(), [&](Operation *user) { return unneeded.contains(user); }))
+      unneeded.insert(&op);
+  return unneeded;
 }
 
 std::string kernelforge::kernelHash(KernelOp kernel) {

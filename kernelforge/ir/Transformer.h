@@ -16,6 +16,21 @@
 #include "mlir/Interfaces/FunctionInterfaces.h"
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "llvm/ADT/StringSet.h"
+
+namespace kernelforge::transformer {
+
+/// An error, with the attributes that `op` knows, where it has one that it does not. Those of other
+/// dialects ("llvm.noalias") are none of its business.
+llvm::LogicalResult verifyKnownAttributes(mlir::Operation *op);
+
+template <typename ConcreteOp>
+class KnownAttributes : public mlir::OpTrait::TraitBase<ConcreteOp, KnownAttributes> {
+public:
+  static llvm::LogicalResult verifyTrait(mlir::Operation *op) { return verifyKnownAttributes(op); }
+};
+
+} // namespace kernelforge::transformer
 
 #include "kernelforge/ir/TransformerDialect.h.inc"
 #include "kernelforge/ir/TransformerEnums.h.inc"
@@ -35,6 +50,9 @@ constexpr llvm::StringLiteral inputAttrName = "transformer.input";   ///< what t
 /// TargetAttr on the module: set before fusion.
 constexpr llvm::StringLiteral targetAttrName = "transformer.target";
 
+/// Name of tensor or cache argument `index` of a function: its weight or input name, else "argN".
+std::string argumentName(mlir::func::FuncOp function, unsigned index);
+
 /// Element type of a weight or activation type; nothing where the table has none.
 std::optional<ElementType> elementTypeOf(mlir::Type type);
 
@@ -43,6 +61,16 @@ mlir::Type elementTypeToMlir(mlir::MLIRContext *context, ElementType type);
 
 /// Name of the size that the leading dimension of `type` follows; empty where it is static.
 llvm::StringRef rowsSizeName(mlir::RankedTensorType type);
+
+/// What to write so that the rows of `type` follow a size: the type with a named leading dimension,
+/// and the argument that is the size. For error messages.
+std::string namedRowsAdvice(mlir::RankedTensorType type);
+
+/// The argument that a function needs for the size of that name. For error messages.
+std::string sizeArgumentAdvice(llvm::StringRef size);
+
+/// Index of a dynamic dimension that `type` gives no name; nothing where there is none.
+std::optional<int64_t> unnamedDimension(mlir::Type type);
 
 /// The layout of a weight's type; null where it lies row-major.
 transformer::LayoutAttr layoutOf(mlir::Type type);
@@ -62,6 +90,13 @@ std::optional<uint64_t> weightBytes(mlir::RankedTensorType type, int64_t rows = 
 
 /// True for operations that are computed row by row and can be prologue or epilogue.
 bool isRowwise(mlir::Operation *op);
+
+/// Names of the functions that are code of the module's kernels, at stage target.
+llvm::StringSet<> kernelCode(mlir::ModuleOp module);
+
+/// Operations of `block` that nothing needs: free of side effects, and read by such operations
+/// alone.
+llvm::DenseSet<mlir::Operation *> unneededOperations(mlir::Block &block);
 
 /// Hash of a kernel's body: names, locations, variant and schedule do not count. 64 hexadecimal
 /// digits.

@@ -22,6 +22,7 @@ def Transformer_Dialect : Dialect {
   let useDefaultAttributePrinterParser = 1;
   let hasOperationAttrVerify = 1;
   let hasRegionArgAttrVerify = 1;
+  let hasRegionResultAttrVerify = 1;
   let dependentDialects = ["::mlir::func::FuncDialect"];
 }
 
@@ -46,7 +47,13 @@ class Transformer_KeywordParameter<string description> : StringRefParameter<desc
   let printer = [{$_printer.printKeywordOrString($_self)}];
 }
 
+/// Attributes without a dialect's prefix are those that the operation declares. Structural, so that a
+/// misspelt attribute is named before the one that is missing for it.
+def Transformer_KnownAttributes : NativeOpTrait<"KnownAttributes">, StructuralOpTrait {
+  let cppNamespace = "::kernelforge::transformer";
+}
+
 class Transformer_Op<string mnemonic, list<Trait> traits = []>
-    : Op<Transformer_Dialect, mnemonic, traits>;
+    : Op<Transformer_Dialect, mnemonic, !listconcat([Transformer_KnownAttributes], traits)>;
 
 #endif

@@ -80,13 +80,14 @@ static LogicalResult checkLinear(Operation *op, StringRef name, Value weight, Va
           weightK = type.getDimSize(transpose ? 0 : 1);
   if (weightK != k)
     return op->emitOpError() << name << " takes rows of " << weightK << ", but its input is " << k
-                             << " wide";
+                             << " wide; a weight is " << (transpose ? "[in, out]" : "[out, in]")
+                             << (transpose ? " with transpose" : "");
   if (weightN != n)
     return op->emitOpError() << name << " gives rows of " << weightN << ", expected " << n;
   if (failed(checkBlocks(op, name, weight)))
     return failure();
   if (bias)
-    return checkLength(op, (name + " bias").str(), bias, n);
+    return checkLength(op, name == "weight" ? "bias" : (name + " bias").str(), bias, n);
   return success();
 }
 
@@ -377,6 +378,9 @@ LogicalResult KernelOp::verifyRegions() {
     }
     for (Value value : op.getOperands())
       if (auto tensor = dyn_cast<RankedTensorType>(value.getType())) {
+        if (auto dimension = unnamedDimension(tensor))
+          return op.emitOpError() << "dimension " << *dimension << " of " << tensor
+                                  << " has no name; " << namedRowsAdvice(tensor);
         StringRef name = rowsSizeName(tensor);
         if (!name.empty() && !sizes.contains(name))
           return op.emitOpError() << "uses rows of size '" << name

@@ -92,7 +92,7 @@ func.func @super_blocks(%x: tensor<4x320xf32>, %w: tensor<8x320x!transformer.qua
 // -----
 
 func.func @bias(%x: tensor<4x64xf32>, %w: tensor<8x64xf32>, %b: tensor<7xf32>) {
-  // expected-error @+1 {{weight bias has 7 elements, expected 8}}
+  // expected-error @+1 {{bias has 7 elements, expected 8}}
   %0 = transformer.matmul %x weights(%w) bias(%b)
     : (tensor<4x64xf32>, tensor<8x64xf32>, tensor<7xf32>) -> tensor<4x8xf32>
   return

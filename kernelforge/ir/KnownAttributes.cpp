@@ -1,0 +1,95 @@
+// A misspelt attribute must not be ignored: which attributes operations, arguments and modules
+// have.
+#include "kernelforge/ir/Transformer.h"
+
+#include "kernelforge/support/NearestName.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+/// "; known: a, b; did you mean 'b'?"
+static std::string knownText(StringRef name, const std::vector<std::string> &known) {
+  std::string text = known.empty() ? "; it has none" : "; known: " + llvm::join(known, ", ");
+  const std::string guess = didYouMean({name.data(), name.size()}, known);
+  return text + (guess.empty() ? "" : "; " + guess);
+}
+
+/// Attributes of an operation that a user may write in its dictionary.
+static std::vector<std::string> writtenAttributes(Operation *op) {
+  constexpr StringLiteral syntax[] = {"sym_name", "function_type", "arg_attrs", "res_attrs",
+                                      "operandSegmentSizes"};
+  std::vector<std::string> names;
+  for (StringAttr name : op->getName().getAttributeNames())
+    if (!llvm::is_contained(syntax, name.getValue()))
+      names.push_back(name.str());
+  return names;
+}
+
+LogicalResult transformer::verifyKnownAttributes(Operation *op) {
+  for (NamedAttribute attribute : op->getDiscardableAttrs()) {
+    const StringRef name = attribute.getName();
+    const bool visibility =
+        name == SymbolTable::getVisibilityAttrName() && op->hasTrait<SymbolOpInterface::Trait>();
+    if (!name.contains('.') && !visibility)
+      return op->emitOpError() << "has no attribute '" << name << "'"
+                               << knownText(name, writtenAttributes(op));
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes with the dialect's prefix, on whatever operation
+//===----------------------------------------------------------------------===//
+
+/// Those of function and kernel arguments.
+static std::vector<std::string> argumentAttributes() {
+  return {sizeAttrName.str(), weightAttrName.str(), inputAttrName.str()};
+}
+
+LogicalResult TransformerDialect::verifyOperationAttribute(Operation *op,
+                                                           NamedAttribute attribute) {
+  const StringRef name = attribute.getName();
+  if (llvm::is_contained(argumentAttributes(), name))
+    return op->emitOpError("carries ") << name << ", which belongs on an argument";
+  if (name != targetAttrName)
+    return op->emitOpError() << "has no attribute '" << name << "'"
+                             << knownText(name, {targetAttrName.str()});
+  if (!isa<ModuleOp>(op))
+    return op->emitOpError("carries ") << targetAttrName << ", which belongs on the module";
+  if (!isa<TargetAttr>(attribute.getValue()))
+    return op->emitOpError() << targetAttrName << " must be a #transformer.target";
+  return success();
+}
+
+LogicalResult TransformerDialect::verifyRegionArgAttribute(Operation *op, unsigned region,
+                                                           unsigned argument,
+                                                           NamedAttribute attribute) {
+  const StringRef name = attribute.getName();
+  auto error = [&] { return op->emitOpError() << "argument " << argument; };
+  if (!llvm::is_contained(argumentAttributes(), name))
+    return error() << " has no attribute '" << name << "'" << knownText(name, argumentAttributes());
+  if (name == sizeAttrName) {
+    if (!isa<SizeAttr>(attribute.getValue()))
+      return error()
+             << ": " << sizeAttrName
+             << " must be a #transformer.size, such as #transformer.size<\"rows\", 1 to 512>";
+    auto function = dyn_cast<FunctionOpInterface>(op);
+    if (function && !function.getArgumentTypes()[argument].isIndex())
+      return error() << " is a size and must be an index, not "
+                     << function.getArgumentTypes()[argument];
+  } else if (!isa<StringAttr>(attribute.getValue())) {
+    return error() << ": " << name << " must be a string: the name that it is bound by";
+  }
+  return success();
+}
+
+LogicalResult TransformerDialect::verifyRegionResultAttribute(Operation *op, unsigned region,
+                                                              unsigned result,
+                                                              NamedAttribute attribute) {
+  return op->emitOpError() << "result " << result << " has no attribute '"
+                           << attribute.getName().getValue() << "'"
+                           << knownText(attribute.getName(), {});
+}

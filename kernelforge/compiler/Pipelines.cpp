@@ -34,9 +34,11 @@ Expected<Stage> kernelforge::parseStage(std::string_view name) {
 
 void kernelforge::buildFusePipeline(OpPassManager &passes, bool fuse) {
   passes.addPass(createDecompose());
-  passes.addPass(createCanonicalizerPass());
+  // Of functions alone: a kernel's body is what its writer made it, and must not become empty.
+  passes.addNestedPass<func::FuncOp>(createCanonicalizerPass());
   if (fuse)
     passes.addNestedPass<func::FuncOp>(createMergeMatmuls());
+  passes.addPass(createMarkWeights());
   passes.addPass(createAssignLayouts());
   passes.addPass(createFuse(FuseOptions{fuse},
                             [](KernelOp kernel) { return cpu::supports(kernel).has_value(); }));
@@ -100,13 +102,10 @@ Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptio
   return emitKernelsInto(module, options.target, /*lower=*/stage == Stage::Llvm);
 }
 
-Expected<std::string> kernelforge::printAssembly(ModuleOp module, const PipelineOptions &options,
-                                                 std::string_view name) {
+Expected<std::string> kernelforge::printAssembly(ModuleOp module, const PipelineOptions &options) {
   loadAllStages(module.getContext());
   std::string text;
   for (auto kernel : module.getOps<KernelOp>()) {
-    if (!name.empty() && kernel.getSymName() != StringRef(name.data(), name.size()))
-      continue;
     if (!kernel.isGenerated()) {
       text += "# kernel " + kernel.getSymName().str() + "\n# run by " + kernel.getVariant()->str() +
               ", which is no code of this module\n";
@@ -116,9 +115,6 @@ Expected<std::string> kernelforge::printAssembly(ModuleOp module, const Pipeline
     KF_TRY(std::string assembly, emitAssembly(*emitted.module, options.target, emitted.entry));
     text += "# kernel " + kernel.getSymName().str() + "\n" + assembly;
   }
-  if (text.empty())
-    return unusable("unknown kernel", std::string(name), "the module has no kernel of that name",
-                    "see the names at stage fused");
   return text;
 }
 

@@ -34,10 +34,36 @@ struct AssignLayouts : kernelforge::impl::AssignLayoutsBase<AssignLayouts> {
       if (matrix && multiplied.lookup(name) && !settled.lookup(name))
         weight.setType(kernelforge::withLayout(type, layout));
     });
-    for (auto function : getOperation().getOps<func::FuncOp>())
-      if (!function.isExternal())
-        function.setFunctionType(FunctionType::get(
-            &getContext(), function.getBody().getArgumentTypes(), function.getResultTypes()));
+    for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (function.isExternal())
+        continue;
+      function.setFunctionType(FunctionType::get(
+          &getContext(), function.getBody().getArgumentTypes(), function.getResultTypes()));
+      packTheRest(function, layout);
+    }
+  }
+
+  /// Gives matmuls packed copies of the weights that have no layout: packed in each run, once.
+  static void packTheRest(func::FuncOp function, LayoutAttr layout) {
+    llvm::DenseMap<Value, Value> packed;
+    function.walk([&](MatmulOp matmul) {
+      if (matmul.getTranspose())
+        return;
+      for (OpOperand &use : matmul.getWeightsMutable()) {
+        Value weight = use.get();
+        if (kernelforge::layoutOf(weight.getType()))
+          continue;
+        Value &copy = packed[weight];
+        if (!copy) {
+          OpBuilder builder(function.getContext());
+          builder.setInsertionPointAfterValue(weight);
+          auto type = cast<RankedTensorType>(weight.getType());
+          copy = builder.create<PackOp>(matmul.getLoc(), kernelforge::withLayout(type, layout),
+                                        weight);
+        }
+        use.set(copy);
+      }
+    });
   }
 
   void forEachWeight(function_ref<void(StringRef, BlockArgument)> visit) {

@@ -48,8 +48,11 @@ struct Decompose : kernelforge::impl::DecomposeBase<Decompose> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<DecomposeMlp>(&getContext());
-    if (failed(applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
-      signalPassFailure();
+    const FrozenRewritePatternSet frozen(std::move(patterns));
+    // A kernel's body is what its writer made it: it is folded no further.
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      if (failed(applyPatternsAndFoldGreedily(function, frozen)))
+        return signalPassFailure();
   }
 };
 

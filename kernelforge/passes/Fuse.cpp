@@ -191,7 +191,11 @@ private:
       return function.emitError("kernels are formed in functions of one block");
     for (Operation &op : function.getBody().front().without_terminator())
       if (isa<MlpOp>(op))
-        return op.emitOpError("is composite; run kernelforge-decompose first");
+        return op.emitOpError(
+            "is composite: no kernel is made of it; give --kernelforge-decompose before "
+            "--kernelforge-fuse");
+    if (failed(checkRowsAreNamed(function)))
+      return failure();
     Sizes sizes;
     for (BlockArgument argument : function.getArguments())
       if (auto size = function.getArgAttrOfType<SizeAttr>(argument.getArgNumber(), sizeAttrName))
@@ -199,6 +203,18 @@ private:
     for (Group &group : FunctionFuser(function, fuse).formGroups())
       if (failed(outline(function, group, sizes)))
         return failure();
+    return success();
+  }
+
+  /// A kernel is made for the range of each size: a dynamic dimension must say which it follows.
+  static LogicalResult checkRowsAreNamed(func::FuncOp function) {
+    for (Operation &op : function.getBody().front())
+      for (Value value :
+           llvm::concat<Value>(llvm::to_vector(op.getOperands()), llvm::to_vector(op.getResults())))
+        if (auto dimension = unnamedDimension(value.getType()))
+          return op.emitOpError() << "dimension " << *dimension << " of " << value.getType()
+                                  << " has no name; "
+                                  << namedRowsAdvice(cast<RankedTensorType>(value.getType()));
     return success();
   }
 
@@ -253,7 +269,9 @@ private:
       Value size = sizes.lookup(name);
       if (!size)
         return group.anchor->emitOpError()
-               << "uses rows of size '" << name << "', which the function does not take";
+               << "uses rows of size '" << name
+               << "', which the function does not take; give it the leading argument "
+               << sizeArgumentAdvice(name);
       auto argument = cast<BlockArgument>(size);
       border.operands.push_back(size);
       border.attributes.push_back(attributes.getDictionaryAttr(attributes.getNamedAttr(

@@ -21,12 +21,23 @@ def MergeMatmuls : Pass<"kernelforge-merge-matmuls", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::kernelforge::transformer::TransformerDialect"];
 }
 
+def MarkWeights : Pass<"kernelforge-mark-weights", "::mlir::ModuleOp"> {
+  let summary = "mark plain arguments that are multiplied by as weights";
+  let description = [{
+    An argument that is neither a size nor marked, and that matmuls alone read as their weight, gets
+    `transformer.weight` with the name that it has anyway (`arg1`). It is packed once, when it is
+    bound. A matrix that is to change from run to run says so by `transformer.input`.
+  }];
+  let dependentDialects = ["::kernelforge::transformer::TransformerDialect"];
+}
+
 def AssignLayouts : Pass<"kernelforge-assign-layouts", "::mlir::ModuleOp"> {
   let summary = "choose one layout for each weight over all its uses in all functions";
   let description = [{
     A weight that any matmul multiplies with is interleaved; one that is only gathered from stays
     row-major, as does a transposed one. The same weight has the same layout in every function, so
-    that a session holds one copy.
+    that a session holds one copy. What is multiplied by and is row-major nevertheless (an input, a
+    result, a weight that is returned or transposed elsewhere) is packed by a `pack` before it is used.
   }];
   let dependentDialects = ["::kernelforge::transformer::TransformerDialect"];
 }

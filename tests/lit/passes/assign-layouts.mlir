@@ -17,7 +17,10 @@
 // A vector has no layout.
 // CHECK-SAME: tensor<64xf32> {transformer.weight = "norm"}
 // An input is no weight.
-// CHECK-SAME: tensor<64x64xf32> {transformer.input = "matrix"}
+// CHECK-SAME: %[[INPUT:.*]]: tensor<64x64xf32> {transformer.input = "matrix"}
+// It is packed in each run, as is what is multiplied by and transposed elsewhere.
+// CHECK: %[[PACKED:.*]] = transformer.pack %[[INPUT]]
+// CHECK-SAME: to tensor<64x64xf32, #transformer.layout<interleaved, rows = 16>>
 func.func @prefill(%x: !x, %ids: !ids,
     %multiplied: tensor<64x64x!transformer.quant<q4_1>> {transformer.weight = "multiplied"},
     %tied: tensor<64x64xf32> {transformer.weight = "tied"},
@@ -34,6 +37,7 @@ func.func @prefill(%x: !x, %ids: !ids,
   %2 = transformer.embedding %ids, %gathered : (!ids, tensor<64x64xf32>) -> !x
   %3 = transformer.matmul %0 weights(%transposed) {transpose} : (!x, tensor<64x64xf32>) -> !x
   %4 = transformer.rms_norm %3, %norm {epsilon = 0.0} : (!x, tensor<64xf32>) -> !x
+  // CHECK: transformer.matmul %{{.*}} weights(%[[PACKED]])
   %5 = transformer.matmul %4 weights(%input) : (!x, tensor<64x64xf32>) -> !x
   return %1, %2, %4, %5 : !x, !x, !x, !x
 }
@@ -47,6 +51,8 @@ func.func @decode(%x: !x, %tied: tensor<64x64xf32> {transformer.weight = "tied"}
     %up: tensor<96x64xf32> {transformer.weight = "up"},
     %down: tensor<64x96xf32> {transformer.weight = "down"}) -> (!x, !x, !x) {
   %0 = transformer.matmul %x weights(%tied) : (!x, tensor<64x64xf32>) -> !x
+  // CHECK: %[[COPY:.*]] = transformer.pack
+  // CHECK: transformer.matmul %{{.*}} weights(%[[COPY]])
   %1 = transformer.matmul %x weights(%transposed) : (!x, tensor<64x64xf32>) -> !x
   // Layouts may be assigned before or after the composite is taken apart.
   // CHECK: transformer.mlp {{.*}}tensor<64x96xf32, #transformer.layout<interleaved, rows = 16>>

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace kernelforge {
 
 namespace {
@@ -72,21 +74,43 @@ Status checkLaunch(const Program &program, const Launch &launch, std::span<const
                         fmt::format("a launch of '{}' gives {} sizes of {}", artifact.kernel,
                                     sizes.size(), artifact.sizeNames.size()));
   for (const Phase &phase : artifact.phases) {
-    uint64_t tasks = 1;
-    for (const Extent &extent : phase.grid) {
-      auto value = checkedExtent(extent, sizes);
-      auto product = value ? checkedMul(tasks, *value) : std::nullopt;
-      if (!product || *product > uint64_t(INT64_MAX))
-        return inconsistent(program, fmt::format("grid of '{}' overflows", artifact.kernel));
-      tasks = *product;
-    }
+    if (!checkedProduct(phase.grid, sizes))
+      return inconsistent(program, fmt::format("grid of '{}' overflows", artifact.kernel));
     if (phase.scratchBytes < 0)
       return inconsistent(program, fmt::format("'{}' has negative scratch", artifact.kernel));
   }
   return {};
 }
 
+/// A copy fills a result from what is bound as well.
+Status checkCopy(const Program &program, const ResultCopy &copy, std::span<const int64_t> maxima) {
+  auto isIn = [](const std::vector<int> &list, int buffer) {
+    return std::find(list.begin(), list.end(), buffer) != list.end();
+  };
+  if (!isIn(program.results, copy.to) || copy.to == copy.from ||
+      (!isIn(program.results, copy.from) && !isIn(program.arguments, copy.from)))
+    return inconsistent(program, fmt::format("a copy from buffer {} to {} is not from an argument "
+                                             "or result to another result",
+                                             copy.from, copy.to));
+  if (!checkedProduct(copy.bytes, maxima))
+    return inconsistent(program, "the size of a copied result overflows");
+  return {};
+}
+
 } // namespace
+
+std::optional<uint64_t> checkedProduct(std::span<const Extent> extents,
+                                       std::span<const int64_t> sizes) {
+  uint64_t product = 1;
+  for (const Extent &extent : extents) {
+    auto value = checkedExtent(extent, sizes);
+    auto next = value ? checkedMul(product, *value) : std::nullopt;
+    if (!next || *next > uint64_t(INT64_MAX))
+      return std::nullopt;
+    product = *next;
+  }
+  return product;
+}
 
 std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int64_t> sizes) {
   if (extent.multiplier < 0 || extent.divisor < 1 || extent.size < -1 ||
@@ -116,6 +140,8 @@ Status checkProgram(const Program &program) {
     KF_CHECK(checkArtifact(program, artifact));
   for (const Launch &launch : program.launches)
     KF_CHECK(checkLaunch(program, launch, maxima));
+  for (const ResultCopy &copy : program.copies)
+    KF_CHECK(checkCopy(program, copy, maxima));
   return {};
 }
 
@@ -133,6 +159,12 @@ Status checkBindings(const Program &program, const Bindings &bindings) {
                                  "for",
                                  size.name, bindings.sizes[i], size.min, size.max));
   }
+  auto isCopied = [&](int buffer) {
+    return std::any_of(program.copies.begin(), program.copies.end(), [&](const ResultCopy &copy) {
+      return (copy.from == buffer || copy.to == buffer) &&
+             checkedProduct(copy.bytes, bindings.sizes) != 0;
+    });
+  };
   auto checkPointers = [&](const char *what, std::span<const int> buffers,
                            std::span<void *const> pointers) -> Status {
     if (pointers.size() != buffers.size())
@@ -140,7 +172,8 @@ Status checkBindings(const Program &program, const Bindings &bindings) {
                                  buffers.size()));
     for (size_t i = 0; i < buffers.size(); ++i) {
       const Buffer &buffer = program.buffers[buffers[i]];
-      if (!pointers[i] && buffer.bytes.evaluate(bindings.sizes.data()) != 0)
+      if (!pointers[i] &&
+          (buffer.bytes.evaluate(bindings.sizes.data()) != 0 || isCopied(buffers[i])))
         return refused(fmt::format("{} {} ('{}') is not bound", what, i, buffer.name));
     }
     return {};

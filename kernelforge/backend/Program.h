@@ -75,6 +75,14 @@ struct Launch {
   int layer = -1; ///< of the decoder; -1: none
 };
 
+/// A result that no launch writes: it is an argument or another result, copied when all launches
+/// are over. The bytes are a product of extents over the program's sizes.
+struct ResultCopy {
+  int from = 0; ///< indices into Program::buffers
+  int to = 0;
+  std::vector<Extent> bytes;
+};
+
 /// A dynamic size of a program and the range it was compiled for.
 struct ProgramSize {
   std::string name;
@@ -90,8 +98,13 @@ struct Program {
   std::vector<int> results;   ///< buffer of each result, in order
   std::vector<Artifact> artifacts;
   std::vector<Launch> launches;
+  std::vector<ResultCopy> copies;
   int64_t arenaBytes = 0; ///< at the sizes' maxima
 };
+
+/// Product of extents at `sizes`; nothing where one is malformed or it is beyond an int64_t.
+std::optional<uint64_t> checkedProduct(std::span<const Extent> extents,
+                                       std::span<const int64_t> sizes);
 
 /// Value of an extent at `sizes`; nothing where it is malformed or beyond an int64_t.
 std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int64_t> sizes);

@@ -231,7 +231,7 @@ Expected<std::vector<TensorData>> kernelforge::allocateResults(const FunctionSig
   std::vector<TensorData> results;
   for (RankedTensorType type : signature.results) {
     std::vector<int64_t> shape = signature.shape(type, sizes);
-    if (LayoutAttr layout = layoutOf(type)) // with the rows that fill the last group
+    if (LayoutAttr layout = layoutOf(type)) // as it lies in memory, the last group of rows filled
       shape[0] = (shape[0] + layout.getRows() - 1) / layout.getRows() * layout.getRows();
     KF_TRY(TensorData result, TensorData::allocate(fmt::format("result {}", results.size()),
                                                    *elementTypeOf(type), std::move(shape)));

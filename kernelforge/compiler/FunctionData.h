@@ -56,7 +56,8 @@ struct FunctionData {
 Expected<FunctionData> randomData(const FunctionSignature &signature, const SizeValues &sizes,
                                   uint64_t seed, int64_t past = 7);
 
-/// Memory for the results of a run at these sizes.
+/// Memory for the results of a run at these sizes; a packed weight's as it lies there, its last
+/// group of rows filled.
 Expected<std::vector<TensorData>> allocateResults(const FunctionSignature &signature,
                                                   const SizeValues &sizes);
 

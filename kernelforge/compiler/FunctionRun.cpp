@@ -13,13 +13,15 @@ Expected<FunctionRun> FunctionRun::create(Session &session, const FunctionSignat
                                           FunctionData &data) {
   FunctionRun run(session, signature, data);
   const std::vector<Type> types = declaredTypes(session.module(), signature.name);
+  // By the compiled module's names: compiling may have made a weight of a plain argument.
+  const std::vector<std::string> names = session.arguments(signature.name);
   for (size_t i = 0; i < data.arguments.size(); ++i) {
     TensorData &argument = data.arguments[i];
     if (layoutOf(types[i]))
-      KF_CHECK(session.bindWeight(argument.name, argument.type,
+      KF_CHECK(session.bindWeight(names[i], argument.type,
                                   argument.memory.span().first(argument.bytes())));
     else
-      session.bind(argument.name, argument.memory.data());
+      session.bind(names[i], argument.memory.data());
   }
   run.sizes = data.sizeList(signature);
   for (TensorData &result : data.results)

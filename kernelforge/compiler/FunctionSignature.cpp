@@ -2,8 +2,10 @@
 
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/support/NearestName.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <set>
@@ -160,23 +162,46 @@ private:
 
 } // namespace
 
+namespace {
+
+std::string printed(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+/// Why a run cannot hold a tensor of that type, and what to write instead; empty where it can.
+struct Obstacle {
+  std::string why, hint;
+};
+
+Obstacle obstacleOf(RankedTensorType type, const std::set<std::string> &sizes) {
+  if (!elementTypeOf(type))
+    return {"has elements of another type than f32, f16, bf16, i32 and the quantized ones", ""};
+  if (type.getRank() < 1 || type.getRank() > 2)
+    return {"is no tensor of one or two dimensions", ""};
+  if (auto dimension = unnamedDimension(type))
+    return {fmt::format("has no name for its dimension {}", *dimension), namedRowsAdvice(type)};
+  if (auto dims = dyn_cast_or_null<DimsAttr>(type.getEncoding()))
+    for (StringAttr name : dims.getNames())
+      if (!sizes.count(name.str()))
+        return {fmt::format("follows size '{}', which the function does not take", name.str()),
+                "give the function the leading argument " + sizeArgumentAdvice(name.getValue())};
+  return {};
+}
+
+} // namespace
+
 Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
   FunctionSignature signature;
   signature.name = function.getSymName().str();
-  auto refuse = [&](std::string why) {
-    return unusable("function cannot be run", "@" + signature.name, std::move(why));
+  auto refuse = [&](std::string why, std::string hint = "") {
+    return unusable("function cannot be run", "@" + signature.name, std::move(why),
+                    std::move(hint));
   };
   if (!function.getBody().hasOneBlock())
     return refuse("it has no body of one block");
   std::set<std::string> names, sizes;
-  auto usable = [&](RankedTensorType type) {
-    if (!type || type.getRank() < 1 || type.getRank() > 2 || !elementTypeOf(type))
-      return false;
-    auto dims = dyn_cast_or_null<DimsAttr>(type.getEncoding());
-    return type.hasStaticShape() || (dims && llvm::all_of(dims.getNames(), [&](StringAttr name) {
-                                       return sizes.count(name.str()) != 0;
-                                     }));
-  };
   for (BlockArgument argument : function.getArguments()) {
     unsigned index = argument.getArgNumber();
     if (auto size = function.getArgAttrOfType<SizeAttr>(index, sizeAttrName)) {
@@ -185,17 +210,31 @@ Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
       continue;
     }
     FunctionArgument described{argumentName(function, index), argument.getType(), {}, false};
-    if (!described.isCache() && !usable(dyn_cast<RankedTensorType>(described.type)))
-      return refuse("argument '" + described.name +
-                    "' is neither a size, a cache nor a tensor of one or two known dimensions");
+    auto tensor = dyn_cast<RankedTensorType>(described.type);
+    const std::string what = "argument '" + described.name + "' (" + printed(described.type) + ") ";
+    if (described.type.isIndex())
+      return refuse(what + "is an index, but no size",
+                    "write " + sizeArgumentAdvice("rows") + " with the size's own name and range");
+    if (!described.isCache() && !tensor)
+      return refuse(what + "is neither a size, a tensor nor a cache");
+    if (tensor)
+      if (Obstacle obstacle = obstacleOf(tensor, sizes); !obstacle.why.empty())
+        return refuse(what + obstacle.why, obstacle.hint);
     if (!names.insert(described.name).second)
       return refuse("two arguments are named '" + described.name + "'");
     signature.arguments.push_back(std::move(described));
   }
   for (Type type : function.getResultTypes()) {
     auto tensor = dyn_cast<RankedTensorType>(type);
-    if (!usable(tensor) || info(*elementTypeOf(tensor)).isQuantized())
-      return refuse("it gives something else than rows of numbers of known sizes");
+    const std::string what =
+        fmt::format("result {} ({}) ", signature.results.size(), printed(type));
+    if (!tensor)
+      return refuse(what + "is no tensor",
+                    isa<CacheType>(type) ? "a cache that is written is given back anyway" : "");
+    if (Obstacle obstacle = obstacleOf(tensor, sizes); !obstacle.why.empty())
+      return refuse(what + obstacle.why, obstacle.hint);
+    if (info(*elementTypeOf(tensor)).isQuantized() && (layoutOf(tensor) || tensor.getRank() != 2))
+      return refuse(what + "is quantized and no matrix of whole rows");
     signature.results.push_back(tensor);
   }
   if (!UseReader(function, signature).read())
@@ -205,27 +244,40 @@ Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
 
 Expected<func::FuncOp> kernelforge::findFunction(ModuleOp module, StringRef name) {
   std::vector<func::FuncOp> candidates;
-  std::string names;
+  std::vector<std::string> names;
+  const llvm::StringSet<> code = kernelCode(module);
   for (auto function : module.getOps<func::FuncOp>()) {
-    if (function.isExternal() ||
-        !llvm::all_of(function.getBody().front().without_terminator(), [](Operation &op) {
-          return op.getDialect() && isa<TransformerDialect>(op.getDialect());
-        }))
-      continue; // the code of a kernel, at stage target
+    if (function.isExternal() || code.contains(function.getSymName()))
+      continue;
+    // One that is made of other dialects alone is not meant; where it mixes them, a run says so.
+    Block &body = function.getBody().front();
+    const llvm::DenseSet<Operation *> unneeded = unneededOperations(body);
+    bool ours = false, foreign = false;
+    for (Operation &op : body.without_terminator()) {
+      const bool own = isa_and_nonnull<TransformerDialect>(op.getDialect());
+      ours |= own;
+      foreign |= !own && !unneeded.contains(&op);
+    }
+    if (foreign && !ours)
+      continue;
     if (function.getSymName() == name)
       return function;
-    names += (names.empty() ? "" : ", ") + function.getSymName().str();
+    names.push_back(function.getSymName().str());
     candidates.push_back(function);
   }
   if (name.empty() && candidates.size() == 1)
     return candidates.front();
   if (candidates.empty())
     return unusable("module cannot be run", "module",
-                    "it has no function of transformer operations");
+                    "it has no function of transformer operations",
+                    "write func.func @NAME(...) around them");
   if (name.empty())
-    return unusable("function is not given", "module", "it has several: " + names,
+    return unusable("function is not given", "module",
+                    fmt::format("it has several: {}", fmt::join(names, ", ")),
                     "name one with --function");
-  return unusable("unknown function", "@" + name.str(), "the module has " + names);
+  return unusable("unknown function", "@" + name.str(),
+                  fmt::format("the module has {}", fmt::join(names, ", ")),
+                  didYouMean({name.data(), name.size()}, names));
 }
 
 Expected<SizeValues> kernelforge::chooseSizes(const FunctionSignature &signature,
@@ -236,11 +288,14 @@ Expected<SizeValues> kernelforge::chooseSizes(const FunctionSignature &signature
     auto size = llvm::find_if(signature.sizes,
                               [name = name](const ProgramSize &s) { return s.name == name; });
     if (size == signature.sizes.end()) {
-      std::string known;
+      std::vector<std::string> known;
       for (const ProgramSize &s : signature.sizes)
-        known += (known.empty() ? "" : ", ") + s.name;
+        known.push_back(s.name);
       return unusable("unknown size", name,
-                      "@" + signature.name + (known.empty() ? " has none" : " has " + known));
+                      known.empty()
+                          ? fmt::format("@{} has none", signature.name)
+                          : fmt::format("@{} has {}", signature.name, fmt::join(known, ", ")),
+                      didYouMean(name, known));
     }
     if (value < size->min || value > size->max)
       return unusable("size is out of range", name,

@@ -70,12 +70,14 @@ struct FunctionSignature {
   std::vector<int64_t> shape(mlir::RankedTensorType type, const SizeValues &values) const;
 };
 
-/// Reads a function of operations or launches. Unusable where it takes or gives anything but sizes,
-/// tensors of one or two dimensions and caches, or where two arguments have the same name.
+/// Reads a function of operations or launches. Unusable, with what to write instead, where it takes
+/// anything but sizes, tensors of one or two dimensions of known sizes and caches, gives anything
+/// but such tensors, or where two arguments have the same name.
 Expected<FunctionSignature> readSignature(mlir::func::FuncOp function);
 
-/// The function of `module` that is named, or its only one that does something where `name` is
-/// empty. Unusable, naming the functions, otherwise.
+/// The function of `module` that is named, or its only one where `name` is empty; those of other
+/// dialects alone, such as a kernel's code, do not count. Unusable, naming the functions,
+/// otherwise.
 Expected<mlir::func::FuncOp> findFunction(mlir::ModuleOp module, llvm::StringRef name);
 
 /// Values for all sizes: those in `given`, and a small one within its range for every other, larger

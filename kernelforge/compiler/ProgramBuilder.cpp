@@ -9,13 +9,6 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
-std::string kernelforge::argumentName(func::FuncOp function, unsigned index) {
-  for (StringRef attribute : {StringRef(weightAttrName), StringRef(inputAttrName)})
-    if (auto name = function.getArgAttrOfType<StringAttr>(index, attribute))
-      return name.getValue().str();
-  return "arg" + std::to_string(index);
-}
-
 namespace {
 
 class ProgramBuilder {
@@ -31,7 +24,8 @@ public:
     for (Operation &op : function.getBody().front().without_terminator()) {
       auto launch = dyn_cast<LaunchOp>(op);
       if (!launch)
-        return refuse(&op, "only launches can be run; form kernels first");
+        return refuse(&op, "only operations of the transformer dialect can be run",
+                      "pass what it computes as an argument of the function");
       KF_CHECK(addLaunch(launch));
     }
     KF_CHECK(addResults());
@@ -40,9 +34,11 @@ public:
   }
 
 private:
-  tl::unexpected<Error> refuse(Operation *op, const std::string &why) {
+  tl::unexpected<Error> refuse(Operation *op, const std::string &why,
+                               const std::string &hint = "") {
     return unusable("function cannot be compiled",
-                    function.getSymName().str() + ", " + op->getName().getStringRef().str(), why);
+                    function.getSymName().str() + ", " + op->getName().getStringRef().str(), why,
+                    hint);
   }
 
   Status addArguments() {
@@ -74,11 +70,11 @@ private:
 
   /// Bytes of a tensor over the program's sizes: rows of a fixed length times what they follow.
   Expected<Extent> bytesOf(RankedTensorType type) {
+    if (type.getRank() == 2 && type.isDynamicDim(1) && elementTypeOf(type) == ElementType::I32)
+      return Extent{0}; // a block table: its extent is the caller's
     auto one = weightBytes(type, 1);
     if (!one)
       return refuse(function, "it has a tensor without a size in bytes");
-    if (type.getRank() == 2 && type.isDynamicDim(1))
-      return Extent{0}; // a block table: its extent is the caller's
     if (!type.isDynamicDim(0)) {
       auto bytes = weightBytes(type);
       if (!bytes || *bytes > static_cast<uint64_t>(INT64_MAX))
@@ -171,20 +167,48 @@ private:
     return {};
   }
 
+  /// A launch writes each of its results where the caller wants it, once; what is returned a second
+  /// time, and what is an argument, is copied.
   Status addResults() {
     Operation *terminator = function.getBody().front().getTerminator();
     for (Value value : terminator->getOperands()) {
-      auto known = buffers.find(value.getAsOpaquePointer());
-      if (!value.getDefiningOp() || known == buffers.end())
-        return refuse(terminator, "it returns one of its arguments");
-      Buffer &buffer = program.buffers[known->second];
-      if (buffer.kind != BufferKind::Intermediate)
-        return refuse(terminator, "it returns the same value twice");
-      buffer.kind = BufferKind::Argument;
-      buffer.name = "result" + std::to_string(program.results.size());
-      program.results.push_back(known->second);
+      auto tensor = dyn_cast<RankedTensorType>(value.getType());
+      const std::string name = "result" + std::to_string(program.results.size());
+      if (!tensor)
+        return refuse(terminator, name + " is no tensor");
+      const int from = buffers.at(value.getAsOpaquePointer());
+      Buffer &buffer = program.buffers[from];
+      if (buffer.kind == BufferKind::Intermediate) {
+        buffer.kind = BufferKind::Argument;
+        buffer.name = name;
+        program.results.push_back(from);
+        continue;
+      }
+      KF_TRY(std::vector<Extent> bytes, copiedBytes(tensor));
+      const int to = addBuffer({}, {name, BufferKind::Argument, buffer.bytes, 0});
+      program.results.push_back(to);
+      program.copies.push_back({from, to, std::move(bytes)});
     }
     return {};
+  }
+
+  /// Bytes of any tensor over the program's sizes, those of a block table too.
+  Expected<std::vector<Extent>> copiedBytes(RankedTensorType type) {
+    KF_TRY(Extent bytes, bytesOf(type));
+    if (type.getRank() < 2 || !type.isDynamicDim(1))
+      return std::vector<Extent>{bytes};
+    std::vector<Extent> product = {
+        Extent{static_cast<int64_t>(*rowBytes(*elementTypeOf(type), 1))}};
+    auto names = cast<DimsAttr>(type.getEncoding()).getNames();
+    size_t named = 0;
+    for (int64_t extent : type.getShape()) {
+      auto size =
+          ShapedType::isDynamic(extent) ? sizeByName.find(names[named++].str()) : sizeByName.end();
+      if (ShapedType::isDynamic(extent) && size == sizeByName.end())
+        return refuse(function, "it has a tensor that follows a size it does not take");
+      product.push_back(ShapedType::isDynamic(extent) ? Extent{1, size->second} : Extent{extent});
+    }
+    return product;
   }
 
   Status placeIntermediates() {
@@ -219,6 +243,29 @@ private:
 };
 
 } // namespace
+
+std::vector<func::FuncOp> kernelforge::programFunctions(ModuleOp module) {
+  const llvm::StringSet<> code = kernelCode(module);
+  std::vector<func::FuncOp> functions;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (function.isExternal() || code.contains(function.getSymName()))
+      continue;
+    Block &body = function.getBody().front();
+    const bool launches = llvm::any_of(body, [](Operation &op) { return isa<LaunchOp>(op); });
+    // Code of others may stand beside ours: what gives numbers, say, is no function of tensors.
+    auto isTensor = [](Type type) { return isa<RankedTensorType>(type); };
+    auto isArgument = [](Type type) {
+      return type.isIndex() || isa<RankedTensorType, CacheType>(type);
+    };
+    const bool gives = function.getBody().hasOneBlock() && llvm::hasSingleElement(body) &&
+                       function.getNumResults() > 0 &&
+                       llvm::all_of(function.getResultTypes(), isTensor) &&
+                       llvm::all_of(function.getArgumentTypes(), isArgument);
+    if (launches || gives)
+      functions.push_back(function);
+  }
+  return functions;
+}
 
 Expected<Program> kernelforge::buildProgram(func::FuncOp function,
                                             const std::vector<Artifact> &artifacts) {

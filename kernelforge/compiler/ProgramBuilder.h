@@ -8,11 +8,13 @@
 
 namespace kernelforge {
 
-/// `artifacts` are those of the function's module. Unusable, naming the operation, where the
-/// function holds anything but launches, or returns what no launch of it computed.
-Expected<Program> buildProgram(mlir::func::FuncOp function, const std::vector<Artifact> &artifacts);
+/// The functions of a module of launches that can be programs: those that launch kernels, and those
+/// that give their arguments back. Others, such as a kernel's code, are left out.
+std::vector<mlir::func::FuncOp> programFunctions(mlir::ModuleOp module);
 
-/// Name of tensor or cache argument `index` of a function: its weight or input name, else "argN".
-std::string argumentName(mlir::func::FuncOp function, unsigned index);
+/// `artifacts` are those of the function's module. Unusable, naming the operation, where the
+/// function holds anything but launches, gives anything but tensors, or launches a kernel with
+/// other sizes than it is made for.
+Expected<Program> buildProgram(mlir::func::FuncOp function, const std::vector<Artifact> &artifacts);
 
 } // namespace kernelforge

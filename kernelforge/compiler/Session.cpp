@@ -60,6 +60,7 @@ struct Session::Implementation {
 
   Status loadFunctions(ModuleOp from, std::map<std::string, LoadedFunction> &into);
   Status buildPackModule();
+  void bind(const std::string &name, void *data, bool packed);
   Status pack(RankedTensorType type, std::span<const std::byte> data, std::byte *out);
 };
 
@@ -124,10 +125,7 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
       if (artifact.host)
         ++statistics.variants[artifact.variant];
   }
-  for (auto function : from.getOps<func::FuncOp>()) {
-    if (function.isExternal() ||
-        !llvm::any_of(function.getBody().front(), [](Operation &op) { return isa<LaunchOp>(op); }))
-      continue;
+  for (func::FuncOp function : programFunctions(from)) {
     LoadedFunction loaded;
     for (BlockArgument argument : function.getArguments())
       if (!argument.getType().isIndex()) {
@@ -189,7 +187,9 @@ Status Session::compile(OwningOpRef<ModuleOp> module) {
   KF_CHECK(runToStage(*s.module, compiled ? Stage::Scheduled : Stage::Fused, s.pipeline()));
   KF_CHECK(s.loadFunctions(*s.module, s.functions));
   if (s.functions.empty())
-    return unusable("module cannot be run", "module", "it has no function with operations");
+    return unusable("module cannot be run", "module",
+                    "it has no function that gives a result or writes a cache",
+                    "return what the function computes");
   if (compiled)
     KF_CHECK(s.buildPackModule());
   s.statistics.seconds =
@@ -237,7 +237,7 @@ Status Session::bindWeight(const std::string &name, ElementType type,
   // A byte at least: a weight without elements has an address, too.
   KF_TRY(PageMemory memory, PageMemory::allocate(std::max<uint64_t>(packedBytes, 1)));
   KF_CHECK(s.pack(declared, data, memory.data()));
-  bind(name, memory.data());
+  s.bind(name, memory.data(), /*packed=*/true);
   s.packedBytes += static_cast<int64_t>(packedBytes);
   if (auto old = s.packed.find(name); old != s.packed.end())
     s.packedBytes -= static_cast<int64_t>(old->second.size());
@@ -254,14 +254,18 @@ static void forgetWeight(const Program &program, size_t argument) {
       artifact.host->forget();
 }
 
-void Session::bind(const std::string &name, void *data) {
-  for (auto &[functionName, function] : implementation->functions)
+void Session::Implementation::bind(const std::string &name, void *data, bool packed) {
+  for (auto &[functionName, function] : functions)
     for (size_t i = 0; i < function.names.size(); ++i)
-      if (function.names[i] == name) {
+      if (function.names[i] == name && (packed || !layoutOf(function.types[i]))) {
         function.pointers[i] = data;
         if (function.program)
           forgetWeight(*function.program, i);
       }
+}
+
+void Session::bind(const std::string &name, void *data) {
+  implementation->bind(name, data, /*packed=*/false);
 }
 
 std::vector<std::string> Session::arguments(const std::string &function) const {
@@ -283,8 +287,9 @@ Status Session::run(const std::string &name, std::span<const int64_t> sizes,
   LoadedFunction &function = found->second;
   for (size_t i = 0; i < function.pointers.size(); ++i)
     if (!function.pointers[i])
-      return unusable("function cannot be run", name,
-                      "argument '" + function.names[i] + "' is not bound");
+      return unusable(
+          "function cannot be run", name, "argument '" + function.names[i] + "' is not bound",
+          layoutOf(function.types[i]) ? "it is a packed weight: bindWeight() packs it" : "");
   Bindings bindings{sizes, function.pointers, results};
   return function.executable ? function.executable->run(bindings, options)
                              : function.interpreter->run(bindings, options);

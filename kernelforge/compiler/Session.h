@@ -70,7 +70,7 @@ public:
   Status bindWeight(const std::string &name, ElementType type, std::span<const std::byte> data);
 
   /// Binds an input or a cache by name, in all functions that take it; it must stay until the runs
-  /// that use it are over.
+  /// that use it are over. A weight that has a layout is left alone: its bytes are bindWeight()'s.
   void bind(const std::string &name, void *data);
 
   /// Names of the function's tensor and cache arguments, in order.

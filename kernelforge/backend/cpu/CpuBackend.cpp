@@ -104,6 +104,7 @@ private:
   void bind(const Bindings &bindings);
   void prepareSteps(const Bindings &bindings);
   void poisonBuffers(const Bindings &bindings);
+  void copyResults(const Bindings &bindings) const;
   void runStretch(size_t begin, size_t end, const RunOptions &options);
   Status runHost(size_t index, const RunOptions &options);
   static bool cancelAsked(const RunOptions &options) {
@@ -203,6 +204,15 @@ void CpuExecutable::poisonBuffers(const Bindings &bindings) {
                source->buffers[source->results[i]].bytes.evaluate(bindings.sizes.data()));
 }
 
+/// Results that are arguments or other results.
+void CpuExecutable::copyResults(const Bindings &bindings) const {
+  for (const ResultCopy &copy : source->copies) {
+    const uint64_t bytes = *checkedProduct(copy.bytes, bindings.sizes);
+    if (bytes > 0)
+      std::memmove(pointers[copy.to], pointers[copy.from], bytes);
+  }
+}
+
 /// Steps between two host functions, as the team does them.
 class CpuExecutable::Stretch final : public SteppedWork {
 public:
@@ -282,6 +292,7 @@ Status CpuExecutable::run(const Bindings &bindings, const RunOptions &options) {
   if (cancelled)
     return makeError(ErrorKind::Interrupted, "run was interrupted", source->function,
                      "it was asked to stop");
+  copyResults(bindings);
   if (options.launchNanoseconds) {
     std::vector<int64_t> &times = *options.launchNanoseconds;
     times.assign(source->launches.size(), 0);

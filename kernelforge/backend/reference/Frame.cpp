@@ -18,8 +18,9 @@ std::string describeOp(Operation *op) {
   return text;
 }
 
-tl::unexpected<Error> refused(Operation *op, std::string why) {
-  return unusable("operation cannot be interpreted", describeOp(op), std::move(why));
+tl::unexpected<Error> refused(Operation *op, std::string why, std::string hint) {
+  return unusable("operation cannot be interpreted", describeOp(op), std::move(why),
+                  std::move(hint));
 }
 
 Status Frame::bindSizes(FunctionOpInterface function, std::span<const int64_t> values) {

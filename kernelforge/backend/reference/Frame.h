@@ -33,7 +33,7 @@ using FrameValue = std::variant<int64_t, Tensor, reference::CacheView>;
 std::string describeOp(mlir::Operation *op);
 
 /// The refusal to interpret `op`, and why.
-tl::unexpected<Error> refused(mlir::Operation *op, std::string why);
+tl::unexpected<Error> refused(mlir::Operation *op, std::string why, std::string hint = "");
 
 /// Values of one run of a body.
 class Frame {

@@ -51,8 +51,9 @@ Status checkType(Type type, const llvm::StringSet<> &sizes, const std::string &w
   if (tensor.getRank() == 2 && tensor.isDynamicDim(1) && !tensor.getElementType().isInteger(32))
     return wrong("has rows of dynamic width");
   auto dims = dyn_cast_or_null<DimsAttr>(tensor.getEncoding());
-  if (!tensor.hasStaticShape() && !dims)
-    return wrong("has an unnamed dynamic dimension");
+  if (unnamedDimension(tensor))
+    return unusable("operation cannot be interpreted", where,
+                    printed(type) + " has an unnamed dynamic dimension", namedRowsAdvice(tensor));
   if (dims)
     for (StringAttr name : dims.getNames())
       if (!sizes.contains(name.getValue()))
@@ -78,7 +79,11 @@ Status checkBody(FunctionOpInterface function) {
   }
   for (Type type : function.getArgumentTypes().drop_front(numSizes))
     KF_CHECK(checkType(type, sizes, where));
-  for (Operation &op : function.getFunctionBody().front()) {
+  Block &body = function.getFunctionBody().front();
+  const llvm::DenseSet<Operation *> unneeded = unneededOperations(body);
+  for (Operation &op : body) {
+    if (unneeded.contains(&op) && !canExecute(&op))
+      continue;
     if (isa<func::ReturnOp, YieldOp>(op)) {
       for (Type type : op.getOperandTypes())
         if (!isa<RankedTensorType>(type))
@@ -91,7 +96,8 @@ Status checkBody(FunctionOpInterface function) {
       KF_CHECK(checkBody(
           SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr())));
     else if (!canExecute(&op))
-      return refused(&op, "the reference backend does not know it");
+      return refused(&op, "only operations of the transformer dialect can be run",
+                     "pass what it computes as an argument of the function");
   }
   return {};
 }
@@ -136,6 +142,8 @@ Status executeLaunch(LaunchOp launch, Frame &frame) {
 
 Status executeBlock(Block &block, Frame &frame, const RunOptions &options) {
   for (Operation &op : block.without_terminator()) {
+    if (!isa<LaunchOp>(op) && !canExecute(&op))
+      continue; // checkBody saw that nothing needs it
     if (options.cancel && *options.cancel)
       return makeError(ErrorKind::Interrupted, "run was stopped", describeOp(&op),
                        "it was cancelled before this operation");

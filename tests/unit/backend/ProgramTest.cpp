@@ -55,6 +55,14 @@ TEST(Program, DefectsAreFound) {
       {[](Program &p) { p.artifacts[0].host = std::make_shared<Host>(); },
        "'k' has a host function, and code, phases or a workspace"},
       {[](Program &p) { p.arenaBytes = 463; }, "'middle' does not lie in the arena"},
+      {[](Program &p) { p.copies = {{0, 0, {{4}}}}; }, "a copy from buffer 0 to 0"},
+      {[](Program &p) { p.copies = {{1, 2, {{4}}}}; }, "a copy from buffer 1 to 2"},
+      {[](Program &p) { p.copies = {{0, 1, {{4}}}}; }, "a copy from buffer 0 to 1"},
+      {[](Program &p) { p.copies = {{2, 0, {{4}}}}; }, "a copy from buffer 2 to 0"},
+      {[](Program &p) { p.copies = {{7, 2, {{4}}}}; }, "a copy from buffer 7 to 2"},
+      {[](Program &p) { p.copies = {{0, 2, {{INT64_MAX}, {2, 0, 1}}}}; },
+       "copied result overflows"},
+      {[](Program &p) { p.copies = {{0, 2, {{1, 1, 1}}}}; }, "copied result overflows"},
       {[](Program &p) { p.buffers[1].offset = 8; }, "'middle' does not lie in the arena"},
       {[](Program &p) { p.buffers[1].offset = -64; }, "'middle' does not lie in the arena"},
       {[](Program &p) { p.buffers[0].bytes = {INT64_MAX, 0, 1}; }, "'in' overflows"},
@@ -102,6 +110,12 @@ TEST(Program, BindingsAreChecked) {
   EXPECT_THAT(line({{}, arguments, results}), HasSubstr("0 sizes"));
   EXPECT_THAT(line({{&n, 1}, {}, results}), HasSubstr("0 arguments"));
   EXPECT_THAT(line({{&n, 1}, arguments, {}}), HasSubstr("0 results"));
+  EXPECT_THAT(line({{&n, 1}, null, results}), HasSubstr("'in'"));
+  EXPECT_THAT(line({{&n, 1}, arguments, null}), HasSubstr("'out'"));
+  // A block table's bytes are the caller's, until they are copied.
+  program.buffers[0].bytes = program.buffers[2].bytes = Extent{0};
+  EXPECT_EQ(line({{&n, 1}, null, null}), "fine");
+  program.copies = {{0, 2, {{4}, {1, 0, 1}}}};
   EXPECT_THAT(line({{&n, 1}, null, results}), HasSubstr("'in'"));
   EXPECT_THAT(line({{&n, 1}, arguments, null}), HasSubstr("'out'"));
 }

@@ -11,7 +11,8 @@
 
 namespace kernelforge {
 
-/// Parses a module. Unusable, naming `where` with line and column of the first mistake.
+/// Parses a module. Unusable, naming `where` with line and column of the first mistake and, where
+/// that is known, what to write instead.
 Expected<mlir::OwningOpRef<mlir::ModuleOp>>
 parseModuleText(mlir::MLIRContext *context, const std::string &text, std::string where);
 

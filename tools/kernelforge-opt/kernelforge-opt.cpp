@@ -49,19 +49,23 @@ public:
 
   void runOnOperation() override {
     if (Status status = run(); !status) {
-      getOperation().emitError(status.error().line());
+      // At its place, without the whole module after it.
+      emitError(getOperation().getLoc(), status.error().line());
       signalPassFailure();
     }
   }
 
 private:
   Status run() {
-    KF_TRY(Stage reached, parseStage(stage));
-    if (reached == Stage::Asm)
-      return unusable("unknown stage", stage, "it is no module",
-                      "use kernelforge emit-mlir --stage asm");
+    const Expected<Stage> reached = parseStage(stage);
+    if (reached && *reached == Stage::Asm)
+      return unusable("stage is no module", stage, "assembly is text",
+                      "print it with kernelforge emit-mlir FILE --stage asm");
+    if (!reached)
+      return unusable(reached.error().what, stage, reached.error().why,
+                      "give --kernelforge-pipeline=transformer, fused, scheduled, target or llvm");
     KF_TRY(PipelineOptions options, optionsFor(getOperation()));
-    return runToStage(getOperation(), reached, options);
+    return runToStage(getOperation(), *reached, options);
   }
 
   std::string stage;

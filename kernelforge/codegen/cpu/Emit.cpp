@@ -1,4 +1,5 @@
 #include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Knobs.h"
 
 using namespace mlir;
 using namespace kernelforge;

@@ -118,6 +118,18 @@ std::optional<int64_t> cpu::matmul::wholeColumns(KernelOp kernel) {
   return columns;
 }
 
+static std::string printed(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+/// The type that a weight must have to be multiplied by.
+static RankedTensorType packedType(Value weight) {
+  return withLayout(cast<RankedTensorType>(weight.getType()),
+                    LayoutAttr::get(weight.getContext(), "interleaved", 16));
+}
+
 Expected<MatmulOp> cpu::matmul::supportedMatmul(KernelOp kernel) {
   auto matmul = cast<MatmulOp>(kernel.getRoot());
   auto refuse = [&](const std::string &why, const std::string &hint) {
@@ -127,7 +139,10 @@ Expected<MatmulOp> cpu::matmul::supportedMatmul(KernelOp kernel) {
     if (!isa<BlockArgument>(weight))
       return refuse("a weight is computed inside the kernel", "pass weights as arguments");
     if (!matmul.getTranspose() && !layoutOf(weight.getType()))
-      return refuse("a weight has no layout", "run kernelforge-assign-layouts first");
+      return refuse("a weight of type " + printed(weight.getType()) + " has no layout",
+                    "write " + printed(packedType(weight)) +
+                        " in the kernel and in the function that launches it, or write the matmul "
+                        "into a func.func without a kernel");
   }
   if (!wholeColumns(kernel))
     return refuse("transformer.rope rotates heads that are wider than any tile",

@@ -126,6 +126,11 @@ Status checkOperands(KernelOp kernel, Operation *op) {
                     kernelName(kernel) + ", " + op->getName().getStringRef().str(), std::move(why),
                     std::move(hint));
   };
+  // Functions have theirs taken apart before kernels are formed; a kernel that a user wrote is left
+  // as it is.
+  if (isa<MlpOp>(op))
+    return refuse("it is composite: more than one matmul",
+                  "write it into a func.func, where it is taken apart");
   const SmallVector<Rule> rules = rulesOf(op);
   if (rules.empty())
     return refuse("no code is generated for this operation", "");
@@ -142,7 +147,7 @@ Status checkOperands(KernelOp kernel, Operation *op) {
     if (type.isDynamicDim(0) && rowsSizeName(type).empty())
       return refuse(
           fmt::format("its {} has a leading dimension that no size gives", rule.name.str()),
-          "name the dimension with #transformer.dims and take the size as an argument");
+          namedRowsAdvice(type));
   }
   return {};
 }

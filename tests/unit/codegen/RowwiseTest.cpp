@@ -399,11 +399,12 @@ transformer.kernel @k(%c: !transformer.cache<1, 8, f16>, %x: tensor<5x8xf32>, %s
 })mlir"),
       testing::AllOf(HasSubstr("transformer.cache_append"), HasSubstr("its cache holds f16")));
   EXPECT_THAT(errorOf(R"mlir(
-transformer.kernel @k(%x: tensor<?x9xf32>) -> tensor<?x9xf32> {
-  %y = transformer.add %x, %x : tensor<?x9xf32>
-  transformer.yield %y : tensor<?x9xf32>
+transformer.kernel @k(%x: tensor<5x8xf32>, %w: tensor<8x8xf32>) -> tensor<5x8xf32> {
+  %y = transformer.mlp %x up(%w) down(%w) <relu>
+      : (tensor<5x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<5x8xf32>
+  transformer.yield %y : tensor<5x8xf32>
 })mlir"),
-              HasSubstr("no size gives"));
+              testing::AllOf(HasSubstr("transformer.mlp"), HasSubstr("composite")));
   EXPECT_THAT(errorOf(R"mlir(
 transformer.kernel @k(%x: tensor<5x9xf32>, %rows: tensor<5xi32>) -> tensor<5x9xf32> {
   %s = transformer.softmax %x : tensor<5x9xf32>

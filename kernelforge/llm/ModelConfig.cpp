@@ -10,8 +10,8 @@ std::string describeDefect(const ModelDescription &d) {
   if (d.heads % d.kvHeads != 0)
     return fmt::format("{} attention heads are no multiple of {} key/value heads", d.heads,
                        d.kvHeads);
-  if (d.headDim % 2 != 0)
-    return fmt::format("the head dimension {} is odd", d.headDim);
+  if (d.rope.present && d.headDim % 2 != 0)
+    return fmt::format("the head dimension {} is odd, and RoPE rotates pairs", d.headDim);
   if (d.rope.present && (d.rope.rotaryDim % 2 != 0 || d.rope.rotaryDim > d.headDim))
     return fmt::format("{} rotary dimensions must be even and at most the head dimension {}",
                        d.rope.rotaryDim, d.headDim);

@@ -2,7 +2,7 @@
 
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/ir/Transformer.h"
-#include "kernelforge/support/NearestName.h"
+#include "kernelforge/support/Suggest.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -3,6 +3,7 @@
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/compiler/KernelCompiler.h"
+#include "kernelforge/compiler/KernelFunction.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/Verification.h"
@@ -18,8 +19,7 @@ using namespace kernelforge::transformer;
 static OwningOpRef<ModuleOp> moduleFor(KernelOp kernel) {
   auto parent = kernel->getParentOfType<ModuleOp>();
   OpBuilder builder(kernel.getContext());
-  const Location loc = kernel.getLoc();
-  OwningOpRef<ModuleOp> module = ModuleOp::create(loc);
+  OwningOpRef<ModuleOp> module = ModuleOp::create(kernel.getLoc());
   (*module)->setAttrs(parent->getAttrs());
   builder.setInsertionPointToEnd(module->getBody());
   auto copy = cast<KernelOp>(builder.clone(*kernel));
@@ -28,14 +28,7 @@ static OwningOpRef<ModuleOp> moduleFor(KernelOp kernel) {
   copy.removeCodeAttr();
   copy.removePhasesAttr();
   copy.removeWorkspaceAttr();
-  auto function = builder.create<func::FuncOp>(
-      loc, "run", builder.getFunctionType(kernel.getArgumentTypes(), kernel.getResultTypes()));
-  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
-    function.setArgAttr(i, sizeAttrName, kernel.getSize(i));
-  builder.setInsertionPointToEnd(function.addEntryBlock());
-  auto launch = builder.create<LaunchOp>(loc, kernel.getResultTypes(), "kernel",
-                                         function.getArguments(), IntegerAttr());
-  builder.create<func::ReturnOp>(loc, launch.getOutputs());
+  addKernelFunction(*module, copy, "run");
   return module;
 }
 

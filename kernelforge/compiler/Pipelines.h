@@ -45,11 +45,9 @@ Status runFuse(mlir::ModuleOp module, const PipelineOptions &options);
 /// Brings `module` to a stage up to Llvm, in place, from whatever stage it has reached.
 Status runToStage(mlir::ModuleOp module, Stage stage, const PipelineOptions &options);
 
-/// Assembly of the kernels (of one, where `kernel` is not empty), each under a comment with its
-/// name; of one that another variant runs, only comments. `module` must have reached Scheduled; it
-/// is not changed.
-Expected<std::string> printAssembly(mlir::ModuleOp module, const PipelineOptions &options,
-                                    std::string_view kernel);
+/// Assembly of the kernels, each under a comment with its name; of one that another variant runs,
+/// only comments. `module` must have reached Scheduled; it is not changed.
+Expected<std::string> printAssembly(mlir::ModuleOp module, const PipelineOptions &options);
 
 /// Registers dialects and passes that modules of any stage need.
 void registerAllStages(mlir::DialectRegistry &registry);

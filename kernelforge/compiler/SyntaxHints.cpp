@@ -1,7 +1,7 @@
 #include "kernelforge/compiler/SyntaxHints.h"
 
 #include "kernelforge/ir/Transformer.h"
-#include "kernelforge/support/NearestName.h"
+#include "kernelforge/support/Suggest.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -2,7 +2,7 @@
 // have.
 #include "kernelforge/ir/Transformer.h"
 
-#include "kernelforge/support/NearestName.h"
+#include "kernelforge/support/Suggest.h"
 
 #include "llvm/ADT/STLExtras.h"
 

@@ -4,18 +4,19 @@
     compile_test.py --bin build/release/bin
 """
 
+import math
 import sys
 
 import numpy as np
 
 import cli
 from cli import CliTest, call, kernelforge
+from modules import BLOCK, ROWS, pinned
 
 LLAMA = "d_model=64,heads=4,kv_heads=2,d_ff=96,norm=rms,activation=silu,gated=true,rope=true"
 GPT = "d_model=48,heads=3,norm=layer,activation=gelu,gated=false,rope=false,vocab=70,layers=2"
 STAGES = ["transformer", "fused", "scheduled", "target", "llvm"]
 
-ROWS = 'tensor<?x%dxf32, #transformer.dims<"rows">>'
 INDICES = 'tensor<?xi32, #transformer.dims<"rows">>'
 SOFTMAX = """func.func @softmax(
     %%rows: index {transformer.size = #transformer.size<"rows", 1 to 64>},
@@ -33,22 +34,6 @@ def matmul(n, k, element):
     %%rows: index {transformer.size = #transformer.size<"rows", 1 to 64>},
     %%x: %(x)s {transformer.input = "x"}, %%w: %(w)s {transformer.weight = "w"}) -> %(y)s {
   %%0 = transformer.matmul %%x weights(%%w) : (%(x)s, %(w)s) -> (%(y)s)
-  return %%0 : %(y)s
-}
-""" % types
-
-
-def pinned(variant):
-    """A kernel that a variant is to run, with a function that launches it."""
-    size = '%rows: index {transformer.size = #transformer.size<"rows", 1 to 64>}'
-    types = {"x": ROWS % 40, "w": "tensor<24x40xf32>", "y": ROWS % 24, "v": variant, "s": size}
-    return """transformer.kernel @k(%(s)s, %%x: %(x)s, %%w: %(w)s) -> %(y)s
-    attributes {variant = "%(v)s"} {
-  %%0 = transformer.matmul %%x weights(%%w) : (%(x)s, %(w)s) -> (%(y)s)
-  transformer.yield %%0 : %(y)s
-}
-func.func @f(%(s)s, %%x: %(x)s, %%w: %(w)s {transformer.weight = "w"}) -> %(y)s {
-  %%0 = transformer.launch @k(%%rows, %%x, %%w) : (index, %(x)s, %(w)s) -> %(y)s
   return %%0 : %(y)s
 }
 """ % types
@@ -126,6 +111,85 @@ class Stages(CliTest):
                       self.ok("emit-mlir", "--block", LLAMA, "--phase", "decode", "--stage", "asm",
                               "--kernel", name))
 
+    def test_a_kernel_by_itself_is_a_module_again(self):
+        module = self.folder / "block.mlir"
+        module.write_text(BLOCK)
+        whole = self.ok("compile", module)
+        for stage in ("fused", "scheduled", "target", "llvm"):
+            text = self.ok("emit-mlir", module, "--stage", stage)
+            name = text.split("transformer.kernel @")[1].split("(")[0]
+            alone = self.folder / f"{stage}.mlir"
+            self.ok("emit-mlir", module, "--stage", stage, "--kernel", name, "-o", alone)
+            self.assertEqual(alone.read_text().count("transformer.kernel @"), 1)
+            self.assertIn(name, self.ok("compile", alone))
+            answer = self.answer("compile", alone, "--run", "--size", "rows=5")
+            self.assertTrue(answer["pass"])
+            self.assertEqual((answer["function"], answer["sizes"]), ("run_" + name, {"rows": 5}))
+            self.assertIn(name, whole)
+            self.assertIn(f"# kernel {name}\n", self.ok("emit-mlir", alone, "--stage", "asm"))
+            home = {"KERNELFORGE_HOME": str(self.folder / "home")}
+            tuned = self.answer("tune", alone, "--trials", 1, env=home)
+            self.assertEqual([kernel["kernel"] for kernel in tuned["kernels"]], [name])
+        self.assertIn("# kernel " + name, self.ok("emit-mlir", module, "--stage", "asm",
+                                                  "--kernel", name))
+        self.refused(2, "emit-mlir", module, "--stage", "asm", "--kernel", name[:-1],
+                     says=f"did you mean '{name}'?")
+        self.refused(2, "emit-mlir", module, "--kernel", name, says="give --stage fused")
+        self.refused(2, "emit-mlir", module, "--phase", "decode", says="--phase")
+        self.refused(2, "emit-mlir", module, "--weights", "q4_1", says="--weights")
+        self.refused(2, "emit-mlir", module, "--block", LLAMA, says="said twice")
+
+    def test_a_file_is_printed_at_every_stage(self):
+        module = self.folder / "block.mlir"
+        module.write_text(self.ok("emit-mlir", "--block", LLAMA))
+        for stage in STAGES + ["asm"]:
+            self.assertEqual(self.ok("emit-mlir", module, "--stage", stage),
+                             self.ok("emit-mlir", "--block", LLAMA, "--stage", stage))
+        self.assertEqual(self.ok("emit-mlir", "-", "--stage", "fused", text=module.read_text()),
+                         self.ok("emit-mlir", module, "--stage", "fused"))
+
+    def test_the_pass_driver_names_commands_that_work(self):
+        module = self.folder / "block.mlir"
+        module.write_text(BLOCK)
+        done = call("kernelforge-opt", "--kernelforge-pipeline=asm", module)
+        self.assertIn("kernelforge emit-mlir FILE --stage asm", done.stderr)
+        self.assertNotIn("see current operation", done.stderr)
+        done = call("kernelforge-opt", "--kernelforge-pipeline=wgsl", module)
+        self.assertIn("--kernelforge-pipeline=transformer, fused, scheduled, target or llvm",
+                      done.stderr)
+        mlp = ("func.func @f(%x: tensor<4x8xf32>, %w: tensor<8x8xf32>) -> tensor<4x8xf32> {\n"
+               "  %y = transformer.mlp %x up(%w) down(%w) <silu> : (tensor<4x8xf32>, "
+               "tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>\n"
+               "  return %y : tensor<4x8xf32>\n}\n")
+        done = call("kernelforge-opt", "--kernelforge-fuse", "-", text=mlp)
+        self.assertIn("give --kernelforge-decompose before --kernelforge-fuse", done.stderr)
+        done = call("kernelforge-opt", "--kernelforge-decompose", "--kernelforge-fuse", "-", text=mlp)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_launches_out_of_a_kernels_range_are_refused_unrun(self):
+        text = self.ok("emit-mlir", "-", "--stage", "fused", text=BLOCK)
+        head, tail = text.split("func.func", 1)
+        wide = head + "func.func" + tail.replace('"rows", 1 to 64', '"rows", 1 to 65')
+        self.assertNotEqual(wide, text)
+        for arguments in ((), ("--run",)):
+            self.refused(2, "compile", "-", *arguments, text=wide, says="(1 to 64) and is given")
+
+    def test_nothing_to_compile(self):
+        for text in ("", "func.func @f() { return }", "func.func private @g(tensor<4xf32>)"):
+            self.refused(2, "compile", "-", text=text)
+        x = "tensor<2x3xf32>"
+        same = f"func.func @f(%x: {x}) -> {x} {{ return %x : {x} }}"
+        self.assertIn("no kernels", self.ok("compile", "-", text=same))
+        self.assertEqual(self.answer("compile", "-", "--run", text=same)["kernels"], [])
+        self.refused(2, "tune", "-", text=same, says="compute nothing")
+
+    def test_heads_of_odd_width_without_rope(self):
+        for block in ("d_model=60,heads=4,rope=false", "d_model=9,heads=3,rope=false,d_ff=7"):
+            text = self.ok("emit-mlir", "--block", block)
+            for phase in ("prefill", "decode"):
+                self.assertTrue(self.answer("compile", "-", "--function", phase, "--run",
+                                            text=text)["pass"], block)
+
     def test_a_decoder_layer_is_few_kernels(self):
         for block in (LLAMA, GPT.replace(",vocab=70", "")):
             fused = self.ok("emit-mlir", "--block", block, "--stage", "fused", "--phase", "decode")
@@ -186,6 +250,51 @@ class Arrays(CliTest):
         y = self.run_module(SOFTMAX, x)
         self.assertEqual((y.dtype, y.shape), (np.float32, x.shape))
         np.testing.assert_allclose(y, expected, rtol=1e-5)
+
+    def test_plain_weights_are_inputs_like_others(self):
+        random = np.random.default_rng(6)
+        arrays = [random.standard_normal(shape).astype(np.float32)
+                  for shape in ((5, 64), (64,), (96, 64), (96,), (5, 96))]
+        x, norm, w, b, r = (array.astype(np.float64) for array in arrays)
+        n = x / np.sqrt((x * x).mean(axis=1, keepdims=True) + 1e-5) * norm
+        y = n @ w.T + b
+        gelu = y * 0.5 * (1 + np.vectorize(math.erf)(y / math.sqrt(2)))
+        got = self.run_module(BLOCK, *arrays)
+        np.testing.assert_allclose(got, gelu + r, rtol=1e-4, atol=1e-4)
+
+    def test_what_a_function_gives(self):
+        x = np.arange(6, dtype=np.float32).reshape(2, 3) - 2
+        slots = np.array([1, 0], np.int32)
+        module = """!t = tensor<?x3xf32, #transformer.dims<"rows">>
+!i = tensor<?xi32, #transformer.dims<"rows">>
+func.func @f(%rows: index {transformer.size = #transformer.size<"rows", 1 to 8>},
+             %x: !t, %i: !i, %c: !transformer.cache<1, 3, f32>) -> (!t, !t, !t, !i) {
+  %unneeded = arith.constant dense<1.0> : tensor<4xf32>
+  transformer.cache_append %x, %i into %c : !transformer.cache<1, 3, f32>, !t, !i
+  %y = transformer.activation %x <relu> : !t
+  %z = transformer.activation %y <relu> : !t
+  %same = transformer.scale %x : !t
+  return %y, %z, %same, %i : !t, !t, !t, !i
+}
+"""
+        files = [self.save("x", x), self.save("i", slots), self.save("c", np.zeros((2, 1, 3), "f4"))]
+        outputs = [self.folder / f"out{i}.npy" for i in range(5)]
+        arguments = [a for f in files for a in ("--input", f)]
+        arguments += [a for f in outputs for a in ("--output", f)]
+        text = module
+        for stage in STAGES:
+            text = self.ok("emit-mlir", "-", "--stage", stage, text=module)
+            self.ok("compile", "-", *arguments, text=text)
+            for file, expected in zip(outputs, (np.maximum(x, 0), np.maximum(x, 0), x, slots,
+                                                x[::-1].reshape(2, 1, 3))):
+                np.testing.assert_array_equal(np.load(file), expected)
+
+    def test_sizes_that_a_run_chose_are_printed(self):
+        self.assertIn("size rows = 8, chosen from 1 to 64", self.ok("compile", "-", "--run",
+                                                                     text=SOFTMAX))
+        self.assertNotIn("chosen", self.ok("compile", "-", "--size", "rows=3", text=SOFTMAX))
+        self.assertNotIn("chosen", self.ok("compile", "-", "--input",
+                                           self.save("x", np.zeros((2, 12), "f4")), text=SOFTMAX))
 
     def test_matmul_agrees_with_numpy(self):
         random = np.random.default_rng(2)

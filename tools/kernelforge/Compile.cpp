@@ -4,9 +4,11 @@
 #include "Rows.h"
 #include "TensorFiles.h"
 
+#include "kernelforge/backend/Backend.h"
 #include "kernelforge/compiler/FunctionRun.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/measure/AccuracyJson.h"
 #include "kernelforge/measure/Timing.h"
@@ -115,6 +117,8 @@ static Json kernelJson(const KernelRow &row) {
 }
 
 static void printKernels(const std::vector<KernelRow> &rows) {
+  if (rows.empty())
+    print("no kernels: nothing is computed\n");
   for (const KernelRow &row : rows) {
     std::string line =
         fmt::format("{:<28} {:<9} x{:<4} {:<11} {}", row.artifact->kernel, row.family, row.launches,
@@ -198,6 +202,15 @@ static Status writeOutputs(const CompileOptions &options, const FunctionSignatur
   return {};
 }
 
+/// Sizes that the user did not give: what a run took is not to be guessed.
+static void printChosenSizes(const FunctionSignature &signature, const SizeValues &given,
+                             const SizeValues &taken) {
+  for (const ProgramSize &size : signature.sizes)
+    if (!given.count(size.name))
+      print(fmt::format("size {} = {}, chosen from {} to {} (--size {}=N)\n", size.name,
+                        taken.at(size.name), size.min, size.max, size.name));
+}
+
 /// Compiles, runs, verifies; adds to `answer` and prints.
 static Expected<int> compileAndRun(const CompileOptions &options, const Context &context) {
   KF_TRY(SessionOptions sessionOptions, requestedSession(context));
@@ -205,16 +218,20 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
   sessionOptions.dumpFolder = options.dumpFolder;
   sessionOptions.poison = !options.bench;
   KF_TRY(std::unique_ptr<Session> session, Session::create(sessionOptions));
-  KF_TRY(OwningOpRef<ModuleOp> module, parseModule(&session->context(), options.file));
+  KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(&session->context(), options.file));
   KF_TRY(func::FuncOp function, findFunction(*module, options.function));
   KF_TRY(FunctionSignature signature, readSignature(function));
-  KF_TRY(SizeValues sizes, parseSizes(options.sizes));
+  if (signature.results.empty() &&
+      llvm::none_of(signature.arguments, [](const FunctionArgument &a) { return a.written; }))
+    return unusable("function cannot be run", "@" + signature.name,
+                    "it gives no result and writes no cache", "return what it computes");
+  KF_TRY(const SizeValues given, parseSizes(options.sizes));
   FunctionData data;
   if (options.inputs.empty()) {
-    KF_TRY(sizes, chooseSizes(signature, sizes));
+    KF_TRY(SizeValues sizes, chooseSizes(signature, given));
     KF_TRY(data, randomData(signature, sizes, context.seed));
   } else {
-    KF_TRY(data, dataFromFiles(signature, sizes, options.inputs));
+    KF_TRY(data, dataFromFiles(signature, given, options.inputs));
   }
 
   OwningOpRef<ModuleOp> original = module->clone();
@@ -243,7 +260,8 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
     Json answer = {{"function", signature.name},
                    {"sizes", data.sizes},
                    {"pass", pass},
-                   {"arena_bytes", program.arenaBytes}};
+                   {"arena_bytes", program.arenaBytes},
+                   {"kernels", Json::array()}};
     for (const KernelRow &row : rows)
       answer["kernels"].push_back(kernelJson(row));
     for (const TensorComparison &comparison : comparisons)
@@ -251,6 +269,8 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
     printJson(answer);
   } else {
     printKernels(rows);
+    if (options.inputs.empty())
+      printChosenSizes(signature, given, data.sizes);
     for (const TensorComparison &comparison : comparisons)
       print(fmt::format("{}: {} against {}: max error {:.3g} of {:.3g} (tolerance {:g}), {}\n",
                         comparison.name, comparison.accuracy.pass ? "ok" : "WRONG", against,
@@ -275,7 +295,7 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
   registerAllStages(registry);
   MLIRContext mlirContext(registry);
   mlirContext.loadAllAvailableDialects();
-  KF_TRY(OwningOpRef<ModuleOp> module, parseModule(&mlirContext, options.file));
+  KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(&mlirContext, options.file));
   KF_CHECK(runToStage(*module, Stage::Scheduled, pipeline));
   ObjectCache cache = ObjectCache::disabled();
   if (!context.noCache) {
@@ -287,6 +307,16 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
   if (!options.function.empty()) {
     KF_TRY(only, findFunction(*module, options.function));
   }
+  // What a run would refuse is refused now.
+  const std::vector<func::FuncOp> functions = programFunctions(*module);
+  for (func::FuncOp function : functions) {
+    KF_TRY(Program program, buildProgram(function, artifacts));
+    KF_CHECK(checkProgram(program));
+  }
+  if (artifacts.empty() && functions.empty())
+    return unusable("module cannot be compiled", "module",
+                    "it has neither a kernel nor a function that gives a result or writes a cache",
+                    "return what the function computes");
   std::vector<KernelRow> rows = listKernels(*module, artifacts, only);
   if (context.json) {
     Json answer = {{"target", pipeline.target.cpu}, {"kernels", Json::array()}};

@@ -1,6 +1,7 @@
 // emit-mlir: a block or model at any stage of the compiler, as text.
 #include "BlockOption.h"
 #include "Commands.h"
+#include "ModuleText.h"
 #include "Usage.h"
 
 #include "kernelforge/compiler/Pipelines.h"
@@ -9,8 +10,12 @@
 #include "kernelforge/llm/ModelFile.h"
 #include "kernelforge/llm/ModelNames.h"
 #include "kernelforge/support/OutputFile.h"
+#include "kernelforge/support/Suggest.h"
 
 #include "llvm/ADT/SetVector.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -20,8 +25,7 @@ using namespace kernelforge::transformer;
 namespace {
 
 struct EmitOptions {
-  std::string block, model, phase, weights = "f32", stage = "transformer", kernel, dumpFolder,
-                                   output;
+  std::string file, block, model, phase, weights, stage = "transformer", kernel, dumpFolder, output;
   bool noFuse = false;
 };
 
@@ -43,7 +47,7 @@ static Expected<Subject> readSubject(const EmitOptions &options) {
   Subject subject;
   if (!options.block.empty()) {
     KF_TRY(subject.description, parseBlock(options.block));
-    KF_TRY(subject.otherwise, parseWeightType(options.weights));
+    KF_TRY(subject.otherwise, parseWeightType(options.weights.empty() ? "f32" : options.weights));
     KF_CHECK(checkWeightType(subject.description, subject.otherwise));
     return subject;
   }
@@ -64,14 +68,28 @@ static std::vector<FunctionRange> rangesOf(const EmitOptions &options) {
   return ranges;
 }
 
+static Expected<OwningOpRef<ModuleOp>> moduleOf(MLIRContext *context, const EmitOptions &options) {
+  if (!options.file.empty())
+    return parseModule(context, options.file);
+  KF_TRY(Subject subject, readSubject(options));
+  return buildDecoder(context, subject.description, rangesOf(options),
+                      [&](StringRef name) { return subject.typeOf(name); });
+}
+
 /// Leaves nothing in `module` but the kernel and what it names.
 static Status keepOnly(ModuleOp module, const std::string &name) {
   llvm::SetVector<Operation *> kept;
-  if (auto kernel = module.lookupSymbol<KernelOp>(name))
-    kept.insert(kernel);
-  else
-    return unusable("unknown kernel", name, "the module has no kernel of that name at this stage",
-                    "see the names at stage fused");
+  std::vector<std::string> names;
+  for (auto kernel : module.getOps<KernelOp>()) {
+    names.push_back(kernel.getSymName().str());
+    if (names.back() == name)
+      kept.insert(kernel);
+  }
+  if (kept.empty())
+    return unusable("unknown kernel", "--kernel " + name,
+                    names.empty() ? "the module has no kernels at this stage"
+                                  : fmt::format("the module has {}", fmt::join(names, ", ")),
+                    names.empty() ? "give --stage fused or a later one" : didYouMean(name, names));
   for (size_t i = 0; i < kept.size(); ++i)
     if (auto uses = SymbolTable::getSymbolUses(kept[i]))
       for (SymbolTable::SymbolUse use : *uses)
@@ -91,21 +109,16 @@ static Expected<std::string> emitText(const EmitOptions &options, const Context 
   pipeline.fuse = !options.noFuse;
   pipeline.dumpFolder = options.dumpFolder;
   pipeline.records = requestedRecords(context);
-  KF_TRY(Subject subject, readSubject(options));
-
   DialectRegistry registry;
   registerAllStages(registry);
   MLIRContext mlirContext(registry);
   mlirContext.loadAllAvailableDialects();
-  OwningOpRef<ModuleOp> module = buildDecoder(&mlirContext, subject.description, rangesOf(options),
-                                              [&](StringRef name) { return subject.typeOf(name); });
-  if (stage == Stage::Asm) {
-    KF_CHECK(runToStage(*module, Stage::Scheduled, pipeline));
-    return printAssembly(*module, pipeline, options.kernel);
-  }
-  KF_CHECK(runToStage(*module, stage, pipeline));
+  KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, options));
+  KF_CHECK(runToStage(*module, stage == Stage::Asm ? Stage::Scheduled : stage, pipeline));
   if (!options.kernel.empty())
     KF_CHECK(keepOnly(*module, options.kernel));
+  if (stage == Stage::Asm)
+    return printAssembly(*module, pipeline);
   std::string text;
   llvm::raw_string_ostream stream(text);
   module->print(stream);
@@ -114,8 +127,16 @@ static Expected<std::string> emitText(const EmitOptions &options, const Context 
 }
 
 static Expected<int> emitMlir(const EmitOptions &options, const Context &context) {
-  if (options.block.empty() == options.model.empty())
-    return unusable("wrong usage", "kernelforge emit-mlir", "give either --block or --model");
+  if (!options.file.empty() + !options.block.empty() + !options.model.empty() != 1)
+    return unusable("wrong usage", "kernelforge emit-mlir",
+                    "what to print is not said, or said twice",
+                    "give a module's file, --block or --model");
+  if (options.block.empty() && !options.weights.empty())
+    return unusable("wrong usage", "--weights", "only a block's weights have no type of their own",
+                    "leave it out");
+  if (!options.file.empty() && !options.phase.empty())
+    return unusable("wrong usage", "--phase", "a module's functions are printed as they are",
+                    "leave it out, or print one kernel with --kernel");
   KF_TRY(std::string text, emitText(options, context));
   if (!options.output.empty())
     KF_CHECK(writeOutput(options.output, text));
@@ -134,14 +155,16 @@ void cli::addEmitMlir(CLI::App &app, Context &context) {
   auto options = std::make_shared<EmitOptions>();
   CLI::App &command =
       addCommand(app, context,
-                 {"emit-mlir", "print a block or model at a stage of the compiler",
-                  "emit-mlir --block d_model=576,heads=9,kv_heads=3,d_ff=1536 --stage fused"},
+                 {"emit-mlir", "print a module, block or model at a stage of the compiler",
+                  "emit-mlir --block d_model=576,heads=9,kv_heads=3,d_ff=1536 --stage fused\n"
+                  "  kernelforge emit-mlir block.mlir --stage asm --kernel NAME"},
                  [options, &context] { return emitMlir(*options, context); });
   addTargetOptions(command, context);
+  command.add_option("file", options->file, "a module at any stage (- reads standard input)");
   command.add_option("--block", options->block, blockHelp);
   command.add_option("--model", options->model, "a model's name, file or folder");
-  command.add_option("--weights", options->weights, "type of a block's weight matrices")
-      ->capture_default_str();
+  command.add_option("--weights", options->weights,
+                     "type of a block's weight matrices (default: f32)");
   command.add_option("--phase", options->phase, "prefill or decode (default: both)")
       ->check(oneOf({"prefill", "decode"}));
   command

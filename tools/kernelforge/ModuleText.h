@@ -12,4 +12,8 @@ namespace kernelforge::cli {
 Expected<mlir::OwningOpRef<mlir::ModuleOp>> parseModule(mlir::MLIRContext *context,
                                                         const std::string &file);
 
+/// The same with functions for kernels that stand alone, as `emit-mlir --kernel` prints them.
+Expected<mlir::OwningOpRef<mlir::ModuleOp>> parseRunnableModule(mlir::MLIRContext *context,
+                                                                const std::string &file);
+
 } // namespace kernelforge::cli

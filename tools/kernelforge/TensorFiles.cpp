@@ -176,8 +176,9 @@ Expected<std::vector<float>> cli::readExpected(const std::string &file, const Te
                                                bool cache) {
   KF_TRY(NpyArray array, readNpy(file));
   const FileForm form = formOf(tensor.type, cache);
-  if (!fits(array, form, tensor.shape))
-    return misfit(file, tensor.name, array, form, tensor.shape);
+  const std::vector<int64_t> shape = fileShape(tensor.shape, tensor.type, form);
+  if (!fits(array, form, shape))
+    return misfit(file, tensor.name, array, form, shape);
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
   dequantizeRow(cache ? ElementType::F32 : tensor.type, array.data.data(), values.size(),
                 values.data());

@@ -15,12 +15,14 @@
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/OutputFile.h"
+#include "kernelforge/support/Suggest.h"
 #include "kernelforge/support/Paths.h"
 
 #include <algorithm>
 #include <chrono>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 using namespace mlir;
@@ -124,7 +126,7 @@ static Expected<OwningOpRef<ModuleOp>>
 moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &context) {
   OwningOpRef<ModuleOp> module;
   if (!command.file.empty()) {
-    KF_TRY(module, parseModule(mlirContext, command.file));
+    KF_TRY(module, parseRunnableModule(mlirContext, command.file));
   } else if (command.family.empty()) {
     KF_TRY(ModelFile file, openChosenModel(command.model, context));
     module = buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1);
@@ -134,6 +136,20 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
   KF_TRY(CpuTarget target, requestedTarget(context));
   KF_CHECK(runToStage(*module, Stage::Fused, {target, requestedThreads(context), true, {}, {}}));
   return module;
+}
+
+/// Why no kernel is left.
+static tl::unexpected<Error> nothingToTune(ModuleOp module, const std::string &kernel) {
+  std::vector<std::string> names;
+  module.walk([&](LaunchOp launch) {
+    if (std::string name = launch.getKernel().str(); std::ranges::count(names, name) == 0)
+      names.push_back(std::move(name));
+  });
+  if (names.empty())
+    return unusable("nothing to tune", "module", "its functions compute nothing");
+  return unusable("nothing to tune", "--kernel " + kernel,
+                  fmt::format("the module launches {}", fmt::join(names, ", ")),
+                  didYouMean(kernel, names));
 }
 
 static int trialsOf(const TuneCommand &command) {
@@ -281,8 +297,7 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
   KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, command, context));
   KF_TRY(std::vector<Target> targets, kernelsOf(*module, command, context));
   if (targets.empty())
-    return unusable("nothing to tune", command.kernel, "the module launches no such kernel",
-                    "see the names at stage fused");
+    return nothingToTune(*module, command.kernel);
   if (!command.recordTo.empty())
     return recordTruth(command, context, targets);
 

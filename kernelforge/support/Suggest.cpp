@@ -52,7 +52,7 @@ std::string nearestName(std::string_view given, std::span<const std::string> nam
 
 std::string didYouMean(std::string_view given, std::span<const std::string> names) {
   const std::string name = nearestName(given, names);
-  return name.empty() ? "" : fmt::format("did you mean {}?", name);
+  return name.empty() ? "" : fmt::format("did you mean '{}'?", name);
 }
 
 std::string namesHint(std::string_view given, std::span<const std::string> names) {

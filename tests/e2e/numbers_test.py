@@ -167,14 +167,14 @@ class Misspelt(CliTest):
 
     def test_commands_and_options(self):
         for arguments, says in {
-            ("emit-mlri",): "there is no command 'emit-mlri'; did you mean emit-mlir? see",
-            ("records", "lst"): "there is no command 'lst'; did you mean list? see",
-            ("benchmark_matmul",): "did you mean benchmark-matmul?",
-            ("emit-mlir", "--sage", "fused"): "there is no option --sage; did you mean --stage?",
+            ("emit-mlri",): "there is no command 'emit-mlri'; did you mean 'emit-mlir'? see",
+            ("records", "lst"): "there is no command 'lst'; did you mean 'list'? see",
+            ("benchmark_matmul",): "did you mean 'benchmark-matmul'?",
+            ("emit-mlir", "--sage", "fused"): "there is no option --sage; did you mean '--stage'?",
             ("llm-bench", "--max_tokens=1"): "there is no option --max_tokens; did you mean "
-                                             "--max-tokens?",
-            ("records", "list", "--chek"): "did you mean --check?",
-            ("--versoin",): "did you mean --version?",
+                                             "'--max-tokens'?",
+            ("records", "list", "--chek"): "did you mean '--check'?",
+            ("--versoin",): "did you mean '--version'?",
             ("diagnose", "me"): "'me' is not expected; see kernelforge diagnose --help",
             ("zzzz",): "there is no command 'zzzz'; see kernelforge --help",
         }.items():
@@ -204,7 +204,7 @@ class Misspelt(CliTest):
              "grid"),
         ):
             with self.subTest(arguments):
-                self.refused(code, *arguments, says=f"did you mean {says}?")
+                self.refused(code, *arguments, says=f"did you mean '{says}'?")
 
     def test_help_offers_only_what_this_build_has(self):
         for command in commands():

@@ -70,7 +70,7 @@ class Streams(CliTest):
     def test_a_level_that_is_none_is_refused(self):
         self.refused(
             2, "compile", self.module, env=dict(os.environ, KERNELFORGE_LOG="debgu"),
-            says="did you mean debug?",
+            says="did you mean 'debug'?",
         )
 
     def test_a_program_that_uses_the_library_prints_nothing_of_ours(self):

@@ -326,7 +326,7 @@ TEST(Strategy, UnknownNameListsTheKnown) {
                                      "name; known: evolutionary, grid, model, random");
   strategy = defaultStrategies().make("modle", smallSpace(), {});
   ASSERT_FALSE(strategy);
-  EXPECT_TRUE(strategy.error().hint.starts_with("did you mean model?")) << strategy.error().hint;
+  EXPECT_TRUE(strategy.error().hint.starts_with("did you mean 'model'?")) << strategy.error().hint;
 }
 
 } // namespace

@@ -54,7 +54,7 @@ TEST(Log, LevelOfTheEnvironment) {
   const auto wrong = level("debgu");
   ASSERT_FALSE(wrong) << "it would switch warnings off";
   EXPECT_EQ(wrong.error().kind, ErrorKind::Unusable);
-  EXPECT_NE(wrong.error().hint.find("did you mean debug?"), std::string::npos);
+  EXPECT_NE(wrong.error().hint.find("did you mean 'debug'?"), std::string::npos);
   ::unsetenv("KERNELFORGE_LOG");
   EXPECT_EQ(logLevelFromEnvironment(spdlog::level::err), spdlog::level::err);
 }

@@ -28,7 +28,7 @@ TEST(Suggest, SaysNothingWhereNothingIsNear) {
 
 TEST(Suggest, Hints) {
   const std::vector<std::string> two = {"grid", "random"};
-  EXPECT_EQ(namesHint("gird", two), "did you mean grid? known: grid, random");
+  EXPECT_EQ(namesHint("gird", two), "did you mean 'grid'? known: grid, random");
   EXPECT_EQ(namesHint("zzzz", two), "known: grid, random");
 }
 

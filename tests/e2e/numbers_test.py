@@ -90,8 +90,10 @@ class Texts(CliTest):
     def test_sizes(self):
         module = self.folder / "m.mlir"
         module.write_text(
-            'func.func @f(%n: index {transformer.size = "n", transformer.min = 1 : i64, '
-            'transformer.max = 64 : i64}) { return }\n'
+            "func.func @f(%x: tensor<3x5xf32>) -> tensor<3x5xf32> {\n"
+            "  %y = transformer.softmax %x : tensor<3x5xf32>\n"
+            "  return %y : tensor<3x5xf32>\n"
+            "}\n"
         )
         for text in ("n", "=1", "n=", "n=nan", "n=1x", "n= 1", "n=-1", "n=1e1", "n=0x10",
                      "n=99999999999999999999"):
@@ -194,7 +196,7 @@ class Misspelt(CliTest):
             (2, ["emit-mlir", "--block", "d_model=64,heads=4", "--phase", "prefil"], "prefill"),
             (2, [*matmul, "--variant", "paralel"], "parallel"),
             (2, [*matmul, "--mode", "bitwsie"], "bitwise"),
-            (2, [*matmul, "--epilogue", "baes"], "bias"),
+            (2, [*matmul, "--epilogue", "bais"], "bias"),
             (2, [*matmul, "--format", "jsnl"], "jsonl"),
             (3, ["benchmark-suite", "--suite", "smke"], "smoke"),
             (3, ["tokenize", "-m", "smolm2", "x"], "smollm2"),

@@ -137,8 +137,8 @@ class ReaderGone(CliTest):
     def test_generation_ends_early(self):
         """Nobody gets the text, so it is not generated: this many tokens would take minutes."""
         done = reader_gone(
-            "kernelforge", "llm-inference", "--random-weights", "tiny", "-p", "x", "-n", 1000000,
-            "--ignore-eos", "-c", 1000001, timeout=100,
+            "kernelforge", "llm-inference", "--random-weights", "tiny", "-p", "x", "-n", 300000,
+            "--ignore-eos", "-c", 300001, timeout=100,
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 

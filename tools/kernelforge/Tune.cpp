@@ -335,9 +335,11 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
     if (::isatty(STDERR_FILENO))
       fmt::print(stderr, "\r\x1b[K");
     rows.push_back(resultJson(*target.problem, result));
+    // What was measured of the default beside itself is noise.
+    const double ratio = result.foundBetter ? result.choice.ratio.median : 1;
     table.rows.push_back(
         {target.problem->name(), std::to_string(result.trials), std::to_string(result.measured),
-         std::to_string(result.failed), fmt::format("{:.3f}", result.choice.ratio.median),
+         std::to_string(result.failed), fmt::format("{:.3f}", ratio),
          (result.foundBetter ? "" : "nothing better found: ") + result.choice.record.schedule});
     lost += result.lost;
     if (!context.json)

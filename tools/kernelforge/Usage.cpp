@@ -17,7 +17,9 @@ std::string HelpFormatter::make_option_opts(const CLI::Option *option) const {
   if (isAnyNumber && !option->get_allow_extra_args() && at != text.npos)
     text.erase(at, several.size()); // one value each time that it is given
   else if (isList && !isAnyNumber)
-    text += several;
+    text.insert(std::min({text.size(), text.find(" REQUIRED"), text.find(" Needs:"),
+                          text.find(" Excludes:")}),
+                several);
   return text;
 }
 

@@ -90,7 +90,7 @@ std::string softmaxText() {
 
 std::vector<std::string> kernels() {
   std::vector<std::string> texts{softmaxText(), attentionText(1), attentionText(64)};
-  for (int64_t rows : {1, 9, 200})
+  for (int64_t rows : {1, 200})
     for (const char *type : {"f32", "!transformer.quant<q4_1>"})
       for (bool norm : {false, true})
         texts.push_back(matmulText(rows, type, norm));
@@ -138,7 +138,7 @@ TEST(ScheduleCompletion, BlamesNoKnobThatWasNotGiven) {
           expectBlame(space, {{knob.name, value}}, place);
           for (const Knob &other : space->knobs)
             if (knob.name < other.name)
-              for (int64_t more : numbers())
+              for (int64_t more : {-5, 0, 1, 3, 8, 48, 100, 4096})
                 expectBlame(space, {{knob.name, value}, {other.name, more}}, place);
         }
     }

@@ -145,7 +145,7 @@ TEST_F(Planning, APinnedScheduleIsCompletedAroundItsKnobs) {
     const Status done = scheduleKernels(*module, target, threadCount, nullptr);
     return done ? knobsText(cpu::knobsOf(kernel).value()) : done.error().line();
   };
-  EXPECT_THAT(pinned({{"groups", 6}}, "generated"), HasSubstr("\"groups\":6,"));
+  EXPECT_THAT(pinned({{"groups", 3}}, "generated"), HasSubstr("\"groups\":3,"));
   EXPECT_THAT(pinned({{"mc", 10}}, "generated"), HasSubstr("\"mc\":10,"));
   EXPECT_THAT(pinned({{"mr", 99}}, "generated"), HasSubstr("knob mr): it is 99, but must be from"));
   EXPECT_THAT(pinned({{"mc", 16}}, "blocked"), HasSubstr("\"mc\":16,"));

@@ -1,5 +1,6 @@
 #include "kernelforge/support/OutputFile.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
@@ -7,6 +8,7 @@
 #include <future>
 #include <gtest/gtest.h>
 #include <iterator>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -142,11 +144,21 @@ TEST_F(OutputFile, DevicesAreWrittenThrough) {
 
 TEST_F(OutputFile, AFifoGetsTheBytesAndStays) {
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  auto reader = std::async(std::launch::async, [&] { return read(folder / "pipe"); });
+  const int pipe = ::open((folder / "pipe").c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  ASSERT_GE(pipe, 0);
   const std::string bytes(1 << 20, 'x'); // more than it holds at once
-  ASSERT_TRUE(writeOutput(folder / "pipe", bytes));
-  EXPECT_EQ(reader.get(), bytes);
+  auto reader = std::async(std::launch::async, [&] {
+    std::string got(bytes.size(), '\0');
+    size_t count = 0;
+    for (pollfd end{pipe, POLLIN, 0}; count < got.size() && ::poll(&end, 1, 10'000) == 1;)
+      count += static_cast<size_t>(
+          std::max<ssize_t>(::read(pipe, got.data() + count, got.size() - count), 0));
+    return got.substr(0, count);
+  });
+  EXPECT_TRUE(writeOutput(folder / "pipe", bytes));
+  EXPECT_TRUE(reader.get() == bytes);
   EXPECT_TRUE(S_ISFIFO(statusOf(folder / "pipe").st_mode));
+  ::close(pipe);
 }
 
 TEST_F(OutputFile, AReaderThatHasGoneIsNoError) {

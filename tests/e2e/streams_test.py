@@ -134,14 +134,6 @@ class ReaderGone(CliTest):
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, r"\Akernelforge: error: [^\n]+\n\Z")
 
-    def test_generation_ends_early(self):
-        """Nobody gets the text, so it is not generated: this many tokens would take minutes."""
-        done = reader_gone(
-            "kernelforge", "llm-inference", "--random-weights", "tiny", "-p", "x", "-n", 300000,
-            "--ignore-eos", "-c", 300001, timeout=100,
-        )
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-
     def test_kernelforge_opt(self):
         module = self.folder / "o.mlir"
         module.write_text(SOFTMAX)
@@ -173,10 +165,10 @@ class Outputs(CliTest):
         super().setUpClass()
         cls.module = cls.folder / "softmax.mlir"
         cls.module.write_text(SOFTMAX)
-        smoke = ["benchmark-suite", "--suite", "smoke", "--mode", "correctness", "--filter",
-                 "rms_norm", "--no-records"]
+        smoke = ["benchmark-suite", "--suite", "smoke", "--filter", "rms_norm", "--no-records"]
         report = cls.folder / "report.json"
-        kernelforge(*smoke, "--out", report)
+        kernelforge(*smoke, "--rounds", 5, "--patience", 0, "--no-vendors", "--out", report)
+        smoke += ["--mode", "correctness"]
         random = ["--random-weights", "tiny", "-p", "x", "-n", 1]
         #: command line, its output option, whether it can be a device of its own
         cls.outputs = [

@@ -34,7 +34,7 @@ static size_t slips(std::string_view a, std::string_view b) {
 std::string nearestName(std::string_view given, std::span<const std::string> names) {
   constexpr size_t longest = 100; // nobody means a name with a longer one
   const std::string wrong = simplified(given);
-  if (wrong.size() < 2 || wrong.size() > longest)
+  if (wrong.size() < 3 || wrong.size() > longest) // any two letters are near any others
     return "";
   std::string best;
   size_t least = std::max<size_t>(1, wrong.size() / 3) + 1;

@@ -20,7 +20,7 @@ TEST(Suggest, FindsSlips) {
 }
 
 TEST(Suggest, SaysNothingWhereNothingIsNear) {
-  for (const char *text : {"", "x", "annealing", "--nonsense", "zzzz"})
+  for (const char *text : {"", "x", "mr", "annealing", "--nonsense", "zzzz"})
     EXPECT_EQ(nearestName(text, names), "") << text;
   EXPECT_EQ(nearestName(std::string(1'000'000, 'x'), names), "");
   EXPECT_EQ(didYouMean("annealing", names), "");

@@ -121,22 +121,22 @@ TEST_P(Results, ArgumentsOfEveryKindBesideWork) {
 !rows = tensor<?x8xf32, #transformer.dims<"rows">>
 !ids = tensor<?xi32, #transformer.dims<"rows">>
 !table = tensor<?x?xi32, #transformer.dims<"sequences", "pages">>
-!cache = !transformer.cache<1, 8, f32, page = 4>
+!cache = !transformer.cache<1, 8, f32>
+!starts = tensor<?xi32, #transformer.dims<"sequences">>
 !w = tensor<8x8xbf16>
 !q = tensor<3x32x!transformer.quant<q8_0>>
 func.func @f(%n: index {transformer.size = #transformer.size<"rows", 1 to 9>},
     %s: index {transformer.size = #transformer.size<"sequences", 1 to 3>},
     %p: index {transformer.size = #transformer.size<"pages", 1 to 16>},
     %x: !rows, %w: !w {transformer.weight = "w"}, %q: !q, %v: tensor<5xf16>, %slots: !ids,
-    %pos: !ids, %seq: !ids, %table: !table,
-    %len: tensor<?xi32, #transformer.dims<"sequences">>, %k: !cache)
+    %pos: !ids, %seq: !ids, %table: !table, %first: !starts, %len: !starts, %k: !cache)
     -> (!rows, !rows, !rows, !w, !q, tensor<5xf16>, !ids, !table, !w) {
   %c = arith.constant dense<1.0> : tensor<4xf32>
   %d = arith.addf %c, %c : tensor<4xf32>
   transformer.cache_append %x, %slots into %k : !cache, !rows, !ids
-  %a = transformer.attention %x, %k, %k positions(%pos) sequences(%seq) table(%table) lengths(%len)
+  %a = transformer.attention %x, %k, %k positions(%pos) sequences(%seq) table(%first) lengths(%len)
       {heads = 1 : i64, scale = 0.5 : f64}
-      : (!rows, !cache, !cache, !ids, !ids, !table, tensor<?xi32, #transformer.dims<"sequences">>)
+      : (!rows, !cache, !cache, !ids, !ids, !starts, !starts)
       -> !rows
   %y = transformer.matmul %a weights(%w) : (!rows, !w) -> !rows
   return %y, %y, %x, %w, %q, %v, %slots, %table, %w

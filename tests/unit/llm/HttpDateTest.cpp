@@ -28,7 +28,7 @@ TEST(HttpDate, WhatIsNone) {
                           "Sun, 31 Nov 1994 08:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT",
                           "Sun, 06 Nov 1994 24:00:00 GMT", "Sun, 06 Nov 1994 08:60:00 GMT",
                           "Sun, 06 Nov 1994 08:49:62 GMT", "Sun, 06 Nov -994 08:49:37 GMT",
-                          "Sunday, 06-Nov-1994 08:49:37 GMT", "Sun, 06-Nov-94 08:49:37 GMT"})
+                          "Sunday, 06-Nov-1994 08:49:37 GMT"})
     EXPECT_EQ(parseHttpDate(bad), std::nullopt) << bad;
 }
 

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <sys/resource.h>
 #include <thread>
 
@@ -31,7 +32,7 @@ constexpr std::chrono::microseconds stall(300);
 
 /// How long a member that was displaced stays away, at first and at most. Where two want one core
 /// the system gives it to each for some milliseconds in turns, and the team would wait that long.
-constexpr std::chrono::milliseconds shortestRest(10), longestRest(320);
+constexpr std::chrono::milliseconds shortestRest(10), longestRest(640);
 
 void pause() {
 #if defined(__x86_64__)
@@ -50,15 +51,15 @@ int64_t timesDisplaced() {
 /// microseconds.
 class AwakeWait {
 public:
-  /// Whether it has lasted longer than `limit`.
-  bool lasts(Clock::duration limit) {
+  /// Waits a moment. How long it has lasted in all, where it looked at the clock.
+  std::optional<Clock::duration> wait() {
     pause();
     if (++spins % 256 != 0)
-      return false;
+      return std::nullopt;
     const auto now = Clock::now();
     if (spins == 256)
       since = now;
-    return now - since >= limit;
+    return now - since;
   }
 
 private:
@@ -220,9 +221,9 @@ void Team::runSteps(SteppedWork &steps) {
     if (takeTasks(0))
       continue;
     bool stalled = false;
-    for (AwakeWait wait; (ticket.load(std::memory_order_relaxed) & noneLeft) &&
-                         !ended.load(std::memory_order_relaxed);) {
-      if (!wait.lasts(stall))
+    for (AwakeWait waiting; (ticket.load(std::memory_order_relaxed) & noneLeft) &&
+                            !ended.load(std::memory_order_relaxed);) {
+      if (waiting.wait() < stall)
         continue;
       if (!std::exchange(stalled, true))
         stalls.fetch_add(1, std::memory_order_relaxed);
@@ -241,15 +242,23 @@ void Team::runAll(const std::function<void(int, int)> &member) {
   isMember = true;
   member(0, threads);
   isMember = false;
-  for (AwakeWait wait; arrived.load(std::memory_order_acquire) != threads - 1;)
-    if (wait.lasts(stall))
+  for (AwakeWait waiting; arrived.load(std::memory_order_acquire) != threads - 1;)
+    if (waiting.wait() >= stall)
       std::this_thread::yield();
 }
 
 /// Until there is something to do: awake, then asleep.
 void Team::waitForWork(uint64_t callsSeen) {
-  for (AwakeWait wait; !hasWork(callsSeen);) {
-    if (!wait.lasts(patience.load(std::memory_order_relaxed)))
+  for (AwakeWait waiting; !hasWork(callsSeen);) {
+    const std::optional<Clock::duration> lasted = waiting.wait();
+    if (!lasted)
+      continue;
+    if (!ended.load(std::memory_order_relaxed)) {
+      if (*lasted >= stall)
+        std::this_thread::yield(); // who has the last task may be waiting for this very core
+      continue;
+    }
+    if (*lasted < patience.load(std::memory_order_relaxed))
       continue;
     std::unique_lock guard(lock);
     sleepers.fetch_add(1);
@@ -288,7 +297,7 @@ void Team::serve(int member) {
     stallsSeen = stalls.load(std::memory_order_relaxed);
     if (std::exchange(displaced, timesDisplaced()) == displaced)
       continue;
-    rest = Clock::now() - back < rest ? std::min<Clock::duration>(2 * rest, longestRest)
+    rest = Clock::now() - back < rest ? std::min<Clock::duration>(4 * rest, longestRest)
                                       : shortestRest;
     stayAway(rest, callsSeen);
     back = Clock::now();

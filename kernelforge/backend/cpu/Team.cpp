@@ -62,6 +62,8 @@ public:
     return now - since;
   }
 
+  bool isStall = false; ///< for who uses it
+
 private:
   int64_t spins = 0;
   Clock::time_point since;
@@ -112,6 +114,7 @@ private:
   // Of everybody.
   bool takeTasks(int member);
   void begin(size_t step, int member);
+  void waitWithinRun(AwakeWait &waiting);
   void wake();
   // Of the caller.
   void callUp();
@@ -131,7 +134,7 @@ private:
   alignas(64) std::atomic<uint64_t> ticket{noneLeft};
   alignas(64) std::atomic<int64_t> done{0}; ///< tasks of the step
   alignas(64) std::atomic<bool> ended{true};
-  std::atomic<int64_t> stalls{0}; ///< how often the caller waited long
+  std::atomic<int64_t> stalls{0}; ///< how often somebody waited long within a run
 
   // A call of all members.
   alignas(64) std::atomic<uint64_t> calls{0};
@@ -211,6 +214,15 @@ bool Team::takeTasks(int member) {
   }
 }
 
+/// Waits a moment for who has the last tasks of a step.
+void Team::waitWithinRun(AwakeWait &waiting) {
+  if (waiting.wait() < stall)
+    return;
+  if (!std::exchange(waiting.isStall, true))
+    stalls.fetch_add(1, std::memory_order_relaxed);
+  std::this_thread::yield(); // the other may be waiting for this very core
+}
+
 void Team::runSteps(SteppedWork &steps) {
   work = &steps;
   patience.store(spinning, std::memory_order_relaxed);
@@ -220,15 +232,9 @@ void Team::runSteps(SteppedWork &steps) {
   while (!ended.load(std::memory_order_acquire)) {
     if (takeTasks(0))
       continue;
-    bool stalled = false;
     for (AwakeWait waiting; (ticket.load(std::memory_order_relaxed) & noneLeft) &&
-                            !ended.load(std::memory_order_relaxed);) {
-      if (waiting.wait() < stall)
-        continue;
-      if (!std::exchange(stalled, true))
-        stalls.fetch_add(1, std::memory_order_relaxed);
-      std::this_thread::yield(); // the other may be waiting for this very core
-    }
+                            !ended.load(std::memory_order_relaxed);)
+      waitWithinRun(waiting);
   }
   isMember = false;
 }
@@ -250,15 +256,12 @@ void Team::runAll(const std::function<void(int, int)> &member) {
 /// Until there is something to do: awake, then asleep.
 void Team::waitForWork(uint64_t callsSeen) {
   for (AwakeWait waiting; !hasWork(callsSeen);) {
-    const std::optional<Clock::duration> lasted = waiting.wait();
-    if (!lasted)
-      continue;
     if (!ended.load(std::memory_order_relaxed)) {
-      if (*lasted >= stall)
-        std::this_thread::yield(); // who has the last task may be waiting for this very core
+      waitWithinRun(waiting);
       continue;
     }
-    if (*lasted < patience.load(std::memory_order_relaxed))
+    const std::optional<Clock::duration> lasted = waiting.wait();
+    if (!lasted || *lasted < patience.load(std::memory_order_relaxed))
       continue;
     std::unique_lock guard(lock);
     sleepers.fetch_add(1);
@@ -286,14 +289,12 @@ void Team::serve(int member) {
       arrived.fetch_add(1, std::memory_order_release);
       continue;
     }
-    if (!takeTasks(member)) {
+    if (!takeTasks(member))
       waitForWork(callsSeen);
-      continue;
-    }
-    // The caller waited for somebody. Who was displaced meanwhile makes way: for long where it had
-    // only just come back.
     if (stalls.load(std::memory_order_relaxed) == stallsSeen)
       continue;
+    // Somebody waited long. Whose core somebody else wants makes way: for long where it had only
+    // just come back.
     stallsSeen = stalls.load(std::memory_order_relaxed);
     if (std::exchange(displaced, timesDisplaced()) == displaced)
       continue;

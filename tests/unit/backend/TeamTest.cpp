@@ -161,7 +161,7 @@ TEST(Steps, AThreadThatComesBackLateTakesNothingThatIsDone) {
       if (index == 1)
         other = ::pthread_self();
     });
-    for (int repeat = 0; repeat < 200; ++repeat) {
+    for (int repeat = 0; repeat < 50; ++repeat) {
       std::optional<Displaced> displaced(std::in_place, other);
       Counted first({2, 5}), second({3, 3, 3, 3, 3, 3});
       runSteps(2, first);
@@ -199,7 +199,7 @@ TEST(Steps, WithinAMemberAreDoneByItAlone) {
 }
 
 TEST(Team, EveryMemberIsCalledOnAThreadOfItsOwn) {
-  for (int repeat = 0; repeat < 200; ++repeat) {
+  for (int repeat = 0; repeat < 50; ++repeat) {
     std::vector<std::thread::id> ids(4);
     std::atomic<int> here{0};
     runTeam(4, [&](int index, int team) {

@@ -430,10 +430,14 @@ class Module:
     # ---- the whole
 
     def finish(self):
-        """Returns what nothing uses, and some of what is used."""
-        computed = [value for value in self.values if value.computed]
-        self.results += [(value.name, self.type(value)) for value in computed
-                         if not value.used or self.chance(0.2)]
+        """Returns what nothing uses, some of what is used, some arguments, and some values twice."""
+        self.results += [(value.name, self.type(value)) for value in self.values
+                         if self.chance(0.2 if value.computed else 0.05)
+                         or (value.computed and not value.used)]
+        if self.results and self.chance(0.1):
+            self.results.append(self.pick(self.results))
+        if self.chance(0.1):
+            self.body.append("%unused = arith.constant dense<1.0> : tensor<4xf32>")
 
     def text(self):
         sizes = [f'%{name}: index {{transformer.size = #transformer.size<"{name}", {least} to {most}>}}'

@@ -3,15 +3,18 @@
 #include "kernelforge/support/Host.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <sys/resource.h>
 #include <thread>
+#include <unistd.h>
 
 using namespace kernelforge;
 
@@ -30,6 +33,9 @@ thread_local std::chrono::milliseconds spinning = usualSpinning;
 /// than the tasks of a decode kernel differ.
 constexpr std::chrono::microseconds stall(300);
 
+/// How far apart two stalls may be of which the second says what the machine is like.
+constexpr std::chrono::milliseconds recently(20);
+
 /// How long a member that was displaced stays away, at first and at most. Where two want one core
 /// the system gives it to each for some milliseconds in turns, and the team would wait that long.
 constexpr std::chrono::milliseconds shortestRest(10), longestRest(640);
@@ -40,12 +46,31 @@ void pause() {
 #endif
 }
 
-/// How often the system took the core from this thread while it wanted to run.
-int64_t timesDisplaced() {
-  rusage usage{};
-  ::getrusage(RUSAGE_THREAD, &usage);
-  return usage.ru_nivcsw;
-}
+/// How long the calling thread has waited for a core that others had, in all. For one thread; where
+/// the system does not tell, always 0.
+class CoreDelay {
+public:
+  CoreDelay() : file(::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC)) {}
+  ~CoreDelay() {
+    if (file >= 0)
+      ::close(file);
+  }
+  CoreDelay(const CoreDelay &) = delete;
+  CoreDelay &operator=(const CoreDelay &) = delete;
+
+  std::chrono::nanoseconds read() const {
+    // "TIME_ON_CORES TIME_WAITED TURNS", in nanoseconds.
+    std::array<char, 96> text{};
+    if (file < 0 || ::pread(file, text.data(), text.size() - 1, 0) <= 0)
+      return {};
+    char *rest = nullptr;
+    std::strtoll(text.data(), &rest, 10);
+    return std::chrono::nanoseconds(std::strtoll(rest, nullptr, 10));
+  }
+
+private:
+  const int file;
+};
 
 /// Waiting awake, with a look at the clock now and then: on some virtual machines that takes
 /// microseconds.
@@ -279,9 +304,11 @@ void Team::stayAway(Clock::duration time, uint64_t callsSeen) {
 void Team::serve(int member) {
   isMember = true;
   uint64_t callsSeen = 0;
-  int64_t stallsSeen = 0, displaced = timesDisplaced();
+  int64_t stallsSeen = 0;
+  const CoreDelay coreDelay;
+  std::chrono::nanoseconds delay = coreDelay.read();
   Clock::duration rest = shortestRest;
-  Clock::time_point back;
+  Clock::time_point looked, back; // at `delay`; from a rest
   while (!ending) {
     if (const uint64_t call = calls.load(std::memory_order_acquire); call != callsSeen) {
       callsSeen = call;
@@ -293,16 +320,17 @@ void Team::serve(int member) {
       waitForWork(callsSeen);
     if (stalls.load(std::memory_order_relaxed) == stallsSeen)
       continue;
-    // Somebody waited long. Whose core somebody else wants makes way: for long where it had only
-    // just come back.
+    // Somebody waited long. Whose core somebody else had meanwhile makes way: for long where it had
+    // only just come back. What was longer ago says nothing.
     stallsSeen = stalls.load(std::memory_order_relaxed);
-    if (std::exchange(displaced, timesDisplaced()) == displaced)
+    const Clock::time_point before = std::exchange(looked, Clock::now());
+    const std::chrono::nanoseconds known = std::exchange(delay, coreDelay.read());
+    if (looked - before > recently || delay - known < stall)
       continue;
-    rest = Clock::now() - back < rest ? std::min<Clock::duration>(4 * rest, longestRest)
-                                      : shortestRest;
+    rest = looked - back < rest ? std::min<Clock::duration>(4 * rest, longestRest) : shortestRest;
     stayAway(rest, callsSeen);
-    back = Clock::now();
-    displaced = timesDisplaced();
+    looked = back = Clock::now();
+    delay = coreDelay.read();
     stallsSeen = stalls.load(std::memory_order_relaxed);
   }
 }

@@ -50,9 +50,32 @@ std::string nearestName(std::string_view given, std::span<const std::string> nam
   return best;
 }
 
+/// Names that have `given` as a whole part at their beginning or end: mkl of vendor:mkl.
+static std::vector<std::string> namesWithPart(std::string_view given,
+                                              std::span<const std::string> names) {
+  const std::string part =
+      simplified(given.substr(std::min(given.find_first_not_of('-'), given.size())));
+  auto separates = [](char c) { return c == '-' || c == ':' || c == '.'; };
+  std::vector<std::string> found;
+  for (const std::string &name : names) {
+    const std::string whole = simplified(name);
+    if (part.size() < 2 || whole.size() <= part.size())
+      continue;
+    if ((whole.starts_with(part) && separates(whole[part.size()])) ||
+        (whole.ends_with(part) && separates(whole[whole.size() - part.size() - 1])))
+      found.push_back(name);
+  }
+  return found;
+}
+
 std::string didYouMean(std::string_view given, std::span<const std::string> names) {
-  const std::string name = nearestName(given, names);
-  return name.empty() ? "" : fmt::format("did you mean '{}'?", name);
+  constexpr size_t most = 3; // more are no guess
+  std::vector<std::string> guesses = {nearestName(given, names)};
+  if (guesses.front().empty())
+    guesses = namesWithPart(given, names);
+  if (guesses.empty() || guesses.size() > most)
+    return "";
+  return fmt::format("did you mean '{}'?", fmt::join(guesses, "' or '"));
 }
 
 std::string namesHint(std::string_view given, std::span<const std::string> names) {

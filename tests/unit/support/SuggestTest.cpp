@@ -26,6 +26,16 @@ TEST(Suggest, SaysNothingWhereNothingIsNear) {
   EXPECT_EQ(didYouMean("annealing", names), "");
 }
 
+TEST(Suggest, WholePartsOfNames) {
+  const std::vector<std::string> parts = {"vendor:mkl", "q4_0", "q4_1", "q40", "--random-type"};
+  EXPECT_EQ(didYouMean("mkl", parts), "did you mean 'vendor:mkl'?");
+  EXPECT_EQ(didYouMean("q4", parts), "did you mean 'q4_0' or 'q4_1'?");
+  EXPECT_EQ(didYouMean("--type", parts), "did you mean '--random-type'?");
+  for (const char *text : {"", "-", "--", "-o", "4", "or", "vendor:mkl"})
+    EXPECT_EQ(didYouMean(text, parts).find(" or "), std::string::npos) << text;
+  EXPECT_EQ(didYouMean("or", parts), "") << "within a word";
+}
+
 TEST(Suggest, Hints) {
   const std::vector<std::string> two = {"grid", "random"};
   EXPECT_EQ(namesHint("gird", two), "did you mean 'grid'? known: grid, random");

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 import cli
+import modules
 from cli import CliTest, kernelforge, shown
 
 BLOCK = "d_model=64,heads=4,kv_heads=2,d_ff=96"
@@ -220,7 +222,9 @@ class Tuning(CliTest):
         self.assertEqual(replayed["code_hash"]["now"], replayed["code_hash"]["then"])
         self.assertIs(replayed["stale"], False)
         self.assertIs(replayed["output_bits_equal"], True)
-        self.assertIn("the same bits", self.ok("records", "replay", kernel["key"][:8], env=other))
+        text = self.ok("records", "replay", kernel["key"][:8], env=other)
+        self.assertIn("the same bits", text)
+        self.assertRegex(text, r"\nof the default's time: 0\.500 then, \d+\.\d{3} now\n")
         # The default is replayed where no record is better.
         rewritten(self.home, self.folder / "untrusted", lambda record: record.update(trusted=False))
         replayed = self.answer("records", "replay", kernel["key"], env=self.home_of("untrusted"))
@@ -344,6 +348,68 @@ class Tuning(CliTest):
         ):
             with self.subTest(arguments):
                 self.refused(2, *arguments)
+
+    def test_options_that_would_do_nothing(self):
+        matmul = ["tune", "--family", "matmul", *sizes(1, 8, 8)]
+        for arguments, option in (
+            (["tune", "-", "-m", 3], "-m"),
+            (["tune", "-", "--weights", "q8_0"], "--weights"),
+            (["tune", "--random-weights", "tiny", "--transpose"], "--transpose"),
+            (["tune", "-", "--prefill-chunk", 3], "--prefill-chunk"),
+            (["tune", "-", "--random-type", "f16"], "--random-type"),
+            (["tune", "-", "--depth", 7], "--depth"),
+            (["tune", "-", "--points", 7], "--points"),
+            ([*matmul, "--depth", 7], "--depth"),
+            ([*matmul, "--kernel", "foo"], "--kernel"),
+            ([*matmul, "--seeds", 7], "--seeds"),
+            ([*matmul, "--no-records"], "--no-records"),
+            ([*matmul, "--record-space", self.folder / "space", "--trials", 3], "--trials"),
+            (["tune", "--replay", "x.json", "--seconds", 3], "--seconds"),
+            (["tune", "-", "--replay", "x.json"], "file"),
+        ):
+            with self.subTest(arguments):
+                self.refused(2, *arguments, text=modules.BLOCK, says=f"wrong usage ({option}): ")
+        self.refused(2, "tune", "--family", "matmul", "-m", 3, "-n", 3, says="-k is required")
+        self.assertNotIn("--no-records", self.ok("tune", "--help"))
+
+    def test_a_schedule_in_a_file_stays(self):
+        file = self.folder / "pinned.mlir"
+        self.ok("emit-mlir", "-", "--stage", "scheduled", "-o", file, text=modules.BLOCK)
+        self.assertIn('schedule_source = "analytic"', file.read_text())
+        for run in ([], ["--run"]):
+            answer = self.answer("compile", file, *run)
+            self.assertEqual({k["schedule_source"] for k in answer["kernels"]}, {"pinned"})
+        tune = ["tune", "--trials", 1, "--threads", 1]
+        env = self.home_of("pinned")
+        done = kernelforge(*tune, file, env=env)
+        self.assertEqual(done.returncode, 0, shown(done))
+        self.assertIn("keeps its own schedule of @", done.stderr)
+        # As it advises.
+        bare = re.sub(r"schedule = #transformer.schedule<{.*?}>, ", "", file.read_text())
+        self.assertNotEqual(bare, file.read_text())
+        done = kernelforge(*tune, "-", text=bare, env=env)
+        self.assertEqual(done.returncode, 0, shown(done))
+        self.assertNotIn("keeps", done.stderr)
+
+    def test_states_and_empty_files(self):
+        rewritten(self.home, self.folder / "states", lambda record: record.update(trusted=False))
+        env = self.home_of("states")
+        count = len(self.answer("records", "list", env=env)["records"])
+        self.assertGreater(count, 5)
+        for status, there in (("untrusted", count), ("ok", 0)):
+            listed = self.answer("records", "list", "--status", status, env=env)["records"]
+            self.assertEqual(len(listed), there)
+        pruned = self.answer("records", "prune", "--status", "untrusted", env=env)
+        self.assertEqual(pruned["removed"], count)
+        for action in (["show", ""], ["replay", ""], ["export", self.folder / "none.jsonl", "--key", ""]):
+            self.refused(2, "records", *action, says="an empty text")
+        damaged = self.folder / "damaged.jsonl"
+        damaged.write_text("no record\n" * 10)
+        self.refused(2, "records", "import", damaged, says="none of its 10 lines")
+        damaged.write_text("no record\n" + log_of(self.home).read_text())
+        self.assertEqual(self.answer("records", "import", damaged)["damaged"], 1)
+        damaged.write_text("")
+        self.assertEqual(self.answer("records", "import", damaged)["imported"], 0)
 
     def test_unknown_keys(self):
         for action in ("show", "replay"):

@@ -5,12 +5,12 @@
 #include "MatmulRows.h"
 #include "MatmulRun.h"
 #include "NumberOptions.h"
+#include "ScheduleOption.h"
 #include "Usage.h"
 
 #include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/compiler/AutoMatmul.h"
 #include "kernelforge/measure/CacheEviction.h"
-#include "kernelforge/support/MappedFile.h"
 #include "kernelforge/support/OutputFile.h"
 
 #include <fmt/format.h>
@@ -72,9 +72,9 @@ Status Benchmark::readOptions() {
   KF_TRY(problem.weights, parseWeightType(options.weights));
   KF_TRY(problem.epilogue, parseEpilogue(options.epilogue));
   KF_CHECK(checkProblem(problem));
-  if (options.schedule.starts_with('@')) {
-    KF_TRY(options.schedule,
-           readText(options.schedule.substr(1), "schedule is not usable", 64 << 10));
+  if (!options.schedule.empty()) {
+    KF_TRY(const KnobValues knobs, readSchedule("--schedule", options.schedule));
+    options.schedule = knobsText(knobs);
   }
   if (!options.schedule.empty() && (isAll() || options.variant == "auto"))
     return unusable("wrong usage", "--schedule",

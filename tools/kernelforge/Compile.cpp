@@ -211,6 +211,17 @@ static void printChosenSizes(const FunctionSignature &signature, const SizeValue
                         taken.at(size.name), size.min, size.max, size.name));
 }
 
+/// The module to compile. A schedule that it has is kept, whatever it once came from.
+static Expected<OwningOpRef<ModuleOp>> openModule(MLIRContext *context, const std::string &file) {
+  KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(context, file));
+  for (auto kernel : module->getOps<KernelOp>())
+    if (kernel.getScheduleSource()) {
+      kernel.setScheduleSource("pinned");
+      kernel.setScheduleReason("written in the module");
+    }
+  return module;
+}
+
 /// Compiles, runs, verifies; adds to `answer` and prints.
 static Expected<int> compileAndRun(const CompileOptions &options, const Context &context) {
   KF_TRY(SessionOptions sessionOptions, requestedSession(context));
@@ -218,7 +229,7 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
   sessionOptions.dumpFolder = options.dumpFolder;
   sessionOptions.poison = !options.bench;
   KF_TRY(std::unique_ptr<Session> session, Session::create(sessionOptions));
-  KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(&session->context(), options.file));
+  KF_TRY(OwningOpRef<ModuleOp> module, openModule(&session->context(), options.file));
   KF_TRY(func::FuncOp function, findFunction(*module, options.function));
   KF_TRY(FunctionSignature signature, readSignature(function));
   if (signature.results.empty() &&
@@ -295,7 +306,7 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
   registerAllStages(registry);
   MLIRContext mlirContext(registry);
   mlirContext.loadAllAvailableDialects();
-  KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(&mlirContext, options.file));
+  KF_TRY(OwningOpRef<ModuleOp> module, openModule(&mlirContext, options.file));
   KF_CHECK(runToStage(*module, Stage::Scheduled, pipeline));
   ObjectCache cache = ObjectCache::disabled();
   if (!context.noCache) {

@@ -55,10 +55,12 @@ static std::string ratioText(const Record &record) {
   return record.ratio ? fmt::format("{:.3f}", *record.ratio) : "";
 }
 
-/// What became of a record, in a word.
+static constexpr const char *untrusted = "untrusted";
+
+/// What became of a record, in a word: what --status asks for.
 static std::string stateText(const Record &record) {
   return record.status == RecordStatus::Ok && !record.trusted
-             ? "untrusted"
+             ? untrusted
              : std::string(statusName(record.status));
 }
 
@@ -82,8 +84,8 @@ static Expected<int> list(const RecordsCommand &command, const Context &context)
     records = best.records();
   }
   if (!command.status.empty())
-    std::erase_if(
-        records, [&](const Record &record) { return statusName(record.status) != command.status; });
+    std::erase_if(records,
+                  [&](const Record &record) { return stateText(record) != command.status; });
   const std::vector<CodeCheck> codes =
       command.check ? checkCode(records) : std::vector<CodeCheck>();
   Json rows = Json::array();
@@ -178,6 +180,11 @@ static Expected<int> exportRecords(const RecordsCommand &command, const Context 
 static Expected<int> importRecords(const RecordsCommand &command, const Context &context) {
   KF_TRY(RecordStore store, userStore());
   KF_TRY(ImportCounts counts, store.importFrom(command.file));
+  if (counts.damaged > 0 && counts.imported + counts.duplicates == 0)
+    return unusable(
+        "records cannot be imported", command.file,
+        fmt::format("none of its {} lines is a whole record of this version", counts.damaged),
+        "give a file that records export or benchmark-matmul --profile wrote");
   if (context.json)
     printJson({{"imported", counts.imported},
                {"duplicates", counts.duplicates},
@@ -190,12 +197,12 @@ static Expected<int> importRecords(const RecordsCommand &command, const Context 
 
 static Expected<int> prune(const RecordsCommand &command, const Context &context) {
   if (command.key.empty() && command.status.empty())
-    return unusable("wrong usage", "records prune", "what to remove is not said",
+    return unusable("wrong usage", "kernelforge records prune", "what to remove is not said",
                     "give --key or --status");
   KF_TRY(RecordStore store, userStore());
   KF_TRY(PruneCounts counts, store.prune([&](const Record &record) {
     return record.key.id().starts_with(command.key) &&
-           (command.status.empty() || statusName(record.status) == command.status);
+           (command.status.empty() || stateText(record) == command.status);
   }));
   if (context.json)
     printJson({{"removed", counts.removed}, {"kept", counts.kept}, {"damaged", counts.damaged}});
@@ -274,17 +281,21 @@ static Expected<int> replay(const RecordsCommand &command, const Context &contex
   print(fmt::format("code: {}\noutput: {}\n",
                     stale ? "changed since (stale)" : "the same, " + now.codeHash.substr(0, 16),
                     sameBits ? "the same bits" : "other bits"));
-  print(fmt::format("time: {:.1f} us then, {:.1f} us now, {:.1f} us corrected for the machine's "
-                    "drift ({:+.1f} %)\n",
-                    *old.medianNs / 1e3, *now.medianNs / 1e3, corrected / 1e3,
-                    (corrected / *old.medianNs - 1) * 100));
+  print(fmt::format("of the default's time: {:.3f} then, {:.3f} now\n", choice->ratio.median,
+                    *now.ratio));
+  print(
+      fmt::format("time: {:.1f} us then, {:.1f} us now; the default beside it takes {:.3f} of its "
+                  "time then, corrected for that it is {:.1f} us\n",
+                  *old.medianNs / 1e3, *now.medianNs / 1e3, drift, corrected / 1e3));
   return 0;
 }
 
-/// A command of the command, with --json and -v.
-static CLI::App &addAction(CLI::App &command, Context &context, const std::string &name,
-                           const std::string &summary, std::function<Expected<int>()> run) {
-  CLI::App *action = command.add_subcommand(name, summary);
+/// A command of the command, with --json and -v. The example begins with its name.
+static CLI::App &addAction(CLI::App &command, Context &context, const CommandText &text,
+                           std::function<Expected<int>()> run) {
+  const std::string &name = text.name;
+  CLI::App *action = command.add_subcommand(name, text.summary);
+  action->footer("Example:\n  kernelforge records " + text.example);
   action->add_flag("--json", context.json, "machine-readable output, nothing else on stdout");
   action->add_flag("-v", context.verbosity, "say what is done; -vv and -vvv say more");
   action->callback([&context, name, run = std::move(run)] {
@@ -304,29 +315,37 @@ void cli::addRecords(CLI::App &app, Context &context) {
     return [options, run, &context] { return run(*options, context); };
   };
   const char *keyText = "id of a key, or its first digits";
-  const CLI::Validator isStatus = oneOf(allStatusNames());
-  CLI::App &lists = addAction(command, context, "list", "one line for each record", bind(list));
+  std::vector<std::string> states = allStatusNames();
+  states.emplace_back(untrusted);
+  const CLI::Validator isStatus = oneOf(states);
+  CLI::App &lists =
+      addAction(command, context, {"list", "one line for each record", "list --best"}, bind(list));
   lists.add_flag("--best", options->best, "the winners only");
   lists.add_flag("--check", options->check,
                  "the winners only, compiled again: whether their code is still the same");
   lists.add_option("--status", options->status, "of that status only")->check(isStatus);
   CLI::App &shows =
-      addAction(command, context, "show", "a key, and a line for each of its records", bind(show));
+      addAction(command, context,
+                {"show", "a key, and a line for each of its records", "show 5f3a"}, bind(show));
   shows.add_option("key", options->key, keyText)->required();
   shows.add_flag("--full", options->full, "all fields of the records");
   CLI::App &replays =
-      addAction(command, context, "replay",
-                "compiles and measures the best schedule of a key again", bind(replay));
+      addAction(command, context,
+                {"replay", "compiles and measures the best schedule of a key again", "replay 5f3a"},
+                bind(replay));
   replays.alias("explain"); // as it was called
   replays.add_option("key", options->key, keyText)->required();
-  CLI::App &exports =
-      addAction(command, context, "export", "writes records to a file", bind(exportRecords));
+  CLI::App &exports = addAction(
+      command, context, {"export", "writes records to a file", "export records.jsonl --key 5f3a"},
+      bind(exportRecords));
   exports.add_option("file", options->file, "the file to write")->required();
   exports.add_option("--key", options->key, keyText);
   CLI::App &imports =
-      addAction(command, context, "import", "adds the records of a file", bind(importRecords));
+      addAction(command, context, {"import", "adds the records of a file", "import records.jsonl"},
+                bind(importRecords));
   imports.add_option("file", options->file, "what export wrote")->required();
-  CLI::App &prunes = addAction(command, context, "prune", "removes records", bind(prune));
+  CLI::App &prunes = addAction(command, context,
+                               {"prune", "removes records", "prune --status crash"}, bind(prune));
   prunes.add_option("--key", options->key, keyText);
   prunes.add_option("--status", options->status, "of that status only")->check(isStatus);
 }

@@ -6,6 +6,8 @@
 #include "ModuleText.h"
 #include "NumberOptions.h"
 #include "Rows.h"
+#include "ScheduleOption.h"
+#include "TuneUsage.h"
 #include "Usage.h"
 
 #include "kernelforge/autotune/Replay.h"
@@ -15,8 +17,8 @@
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/OutputFile.h"
-#include "kernelforge/support/Suggest.h"
 #include "kernelforge/support/Paths.h"
+#include "kernelforge/support/Suggest.h"
 
 #include <algorithm>
 #include <chrono>
@@ -40,6 +42,7 @@ struct TuneCommand {
   int trials = 0, patience = 0, points = 2000, seeds = 50, records = 0;
   int64_t depth = 512;
   double seconds = 0;
+  bool isDepthGiven = false;
 };
 
 /// One kernel to tune, with how much of the time it deserves.
@@ -127,6 +130,9 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
   OwningOpRef<ModuleOp> module;
   if (!command.file.empty()) {
     KF_TRY(module, parseRunnableModule(mlirContext, command.file));
+    if (command.isDepthGiven && !module->lookupSymbol<func::FuncOp>("decode"))
+      return unusable("wrong usage", "--depth", "it is for the module's @decode, and it has none",
+                      "leave it out");
   } else if (command.family.empty()) {
     KF_TRY(ModelFile file, openChosenModel(command.model, context));
     module = buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1);
@@ -136,6 +142,21 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
   KF_TRY(CpuTarget target, requestedTarget(context));
   KF_CHECK(runToStage(*module, Stage::Fused, {target, requestedThreads(context), true, {}, {}}));
   return module;
+}
+
+/// Says of kernels whose schedule the file itself has that records do not change it.
+static void warnOfPinned(const std::string &file, ModuleOp module,
+                         const std::vector<Target> &targets) {
+  std::vector<std::string> pinned;
+  for (const Target &target : targets) {
+    auto kernel = module.lookupSymbol<KernelOp>(target.problem->name());
+    if (kernel && kernel.getSchedule())
+      pinned.push_back("@" + target.problem->name());
+  }
+  if (!pinned.empty())
+    logger().warn("{} keeps its own schedule of {}, whatever is found: remove schedule = ... "
+                  "from it for the records to decide",
+                  escapeControls(file), fmt::join(pinned, ", "));
 }
 
 /// Why no kernel is left.
@@ -166,7 +187,7 @@ static Expected<KnobValues> startOf(const ScheduleSpace &space, const std::strin
       return space.predict(a) < space.predict(b);
     });
   }
-  KF_TRY(KnobValues start, parseKnobs(text, "--start"));
+  KF_TRY(KnobValues start, readSchedule("--start", text));
   start = space.complete(start);
   KF_CHECK(space.check(start));
   return start;
@@ -298,6 +319,7 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
   KF_TRY(std::vector<Target> targets, kernelsOf(*module, command, context));
   if (targets.empty())
     return nothingToTune(*module, command.kernel);
+  warnOfPinned(command.file, *module, targets);
   if (!command.recordTo.empty())
     return recordTruth(command, context, targets);
 
@@ -365,15 +387,12 @@ void cli::addTune(CLI::App &app, Context &context) {
       addCommand(app, context,
                  {"tune", "searches good schedules and keeps them as records",
                   "tune --family matmul -m 512 -n 1536 -k 576 --weights q4_1 --trials 40"},
-                 [options, &context]() -> Expected<int> {
+                 [options, &app, &context]() -> Expected<int> {
+                   const CLI::App &self = *app.get_subcommand("tune");
+                   KF_CHECK(checkTuneUsage(self));
                    if (!options->replays.empty())
                      return replayTruths(*options, context);
-                   const ModelChoice &model = options->model;
-                   const int given = !model.model.empty() + !model.randomWeights.empty() +
-                                     !options->file.empty() + !options->family.empty();
-                   if (given != 1)
-                     return unusable("wrong usage", "tune", "what to tune is not said, or twice",
-                                     "give a module, --model, --random-weights or --family");
+                   options->isDepthGiven = self.get_option("--depth")->count() > 0;
                    if (!options->family.empty()) {
                      KF_TRY(options->matmul.weights, parseWeightType(options->weights));
                      KF_CHECK(checkProblem(options->matmul));
@@ -381,6 +400,7 @@ void cli::addTune(CLI::App &app, Context &context) {
                    return tune(*options, context);
                  });
   addTargetOptions(command, context);
+  command.get_option("--no-records")->group(""); // checkTuneUsage says why
   addSeedOption(command, context);
   command.add_option("file", options->file, "all kernels of a module (- reads stdin)");
   command.add_option("--kernel", options->kernel, "of them only that one");

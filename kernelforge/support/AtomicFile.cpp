@@ -86,12 +86,31 @@ void syncFolder(const fs::path &folder) {
 
 } // namespace
 
+std::string writingHint(int error) {
+  switch (error) {
+  case ENOENT:
+  case ENOTDIR:
+    return "name a file in a folder that exists";
+  case EACCES:
+  case EROFS:
+  case EPERM:
+    return "name a file where you may write";
+  case ENOSPC:
+  case EDQUOT:
+    return "free space";
+  case EFBIG:
+    return "raise the limit on file sizes";
+  default:
+    return "";
+  }
+}
+
 /// With `like`, owner and permissions are that file's.
 static Status writeAndRename(const fs::path &file, std::string_view bytes, unsigned mode,
                              const struct stat *like) {
   auto failure = [&](const char *step) {
     return failed("file cannot be written", file.string(),
-                  fmt::format("{}: {}", step, systemReason()));
+                  fmt::format("{}: {}", step, systemReason()), writingHint(errno));
   };
   TemporaryFile temporary;
   if (!temporary.create(file, mode))
@@ -118,7 +137,7 @@ Status writeFileAtomically(const fs::path &file, std::string_view bytes, unsigne
 Status replaceFileAtomically(const fs::path &file, std::string_view bytes) {
   struct stat status{};
   if (::stat(file.c_str(), &status) != 0)
-    return failed("file cannot be written", file.string(), systemReason());
+    return failed("file cannot be written", file.string(), systemReason(), writingHint(errno));
   return writeAndRename(file, bytes, 0600, &status); // nobody reads it before it is as it was
 }
 

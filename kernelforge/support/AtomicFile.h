@@ -8,6 +8,9 @@
 
 namespace kernelforge {
 
+/// What to do about an errno of writing a file; empty where nothing is known.
+std::string writingHint(int error);
+
 /// Writes `bytes` to a temporary file beside `file`, makes them durable and renames it to `file`,
 /// replacing what was there: a reader sees the old bytes or the new ones, and of several writers
 /// the last wins. `mode` is the file's permissions before the umask. Failed, naming the step and

@@ -18,7 +18,8 @@ static constexpr const char *purpose = "file cannot be written";
 
 static tl::unexpected<Error> failure(const fs::path &path, const char *step) {
   return failed(purpose, path.string(),
-                fmt::format("{}: {}", step, std::generic_category().message(errno)));
+                fmt::format("{}: {}", step, std::generic_category().message(errno)),
+                writingHint(errno));
 }
 
 /// The descriptor of this process that a link under /proc/self/fd stands for. It is no path to

@@ -32,6 +32,54 @@ class Usage(CliTest):
             for line in examples:
                 self.assertTrue(line.startswith(f"  kernelforge {command} "), line)
 
+    def test_help_of_commands_of_records(self):
+        text = self.ok("records", "--help")
+        actions = re.findall(r"^  ([a-z-]+) {2,}", text.split("Subcommands:")[1], re.M)
+        self.assertIn("prune", actions)
+        for action in actions:
+            last = self.ok("records", action, "--help").rstrip().splitlines()
+            self.assertEqual(last[-2], "Example:")
+            self.assertTrue(last[-1].startswith(f"  kernelforge records {action} "), last[-1])
+
+    def test_commands_that_are_none(self):
+        self.refused(2, "compil", "--help", says="did you mean 'compile'?")
+        self.refused(2, "compil", says="did you mean 'compile'?")
+        self.refused(2, "records", "shwo", "--help", says="did you mean 'show'?")
+        self.refused(2, says="(kernelforge): a command is missing")
+        self.refused(2, "records", says="(kernelforge records): a command is missing")
+        self.refused(2, "tune", says="(kernelforge tune): ")
+        done = kernelforge("tune", "-o", "x")
+        self.assertNotIn("did you mean", done.stderr)
+
+    def test_empty_texts(self):
+        matmul = ["benchmark-matmul", "-m", 1, "-n", 8, "-k", 32]
+        for option in ("--schedule", "--target-cpu", "--target-features", "--profile", "--weights"):
+            self.refused(2, *matmul, option, "", says=option + ": an empty text")
+        self.refused(2, "compile", "-", "--function", "", says="--function: an empty text")
+        self.ok(*matmul, "--epilogue", "", "--mode", "correctness")
+
+    def test_schedules_written_wrongly(self):
+        matmul = ["benchmark-matmul", "-m", 1, "-n", 8, "-k", 32, "--mode", "correctness"]
+        file = self.folder / "mr.json"
+        file.write_text('{"mr":1}')
+        self.refused(2, *matmul, "--schedule", file, says=f"(--schedule): ")
+        self.refused(2, *matmul, "--schedule", file, says=f"write @{file} to read that file")
+        self.ok(*matmul, "--schedule", f"@{file}")
+        self.refused(2, *matmul, "--schedule", "{mr:4}", says="""write names in quotes: '{"mr":4}'""")
+        self.refused(2, *matmul, "--variant", "mkl", says="did you mean 'vendor:mkl'?")
+        self.refused(2, *matmul, "--weights", "q4", says="did you mean 'q4_0' or 'q4_1'")
+
+    def test_target_features(self):
+        emit = ["emit-mlir", "--block", BLOCK, "--stage", "scheduled", "--target-features"]
+        for features in ("avx-512", "+avx512", "+avx-512"):
+            self.refused(2, *emit, features, says="begin the list with it, without a sign: avx512")
+        self.ok(*emit, "avx512")
+        self.refused(2, *emit, "fma", says="write +fma")
+        self.ok(*emit, "+fma")
+        self.refused(2, *emit, "avx512", "--target-cpu", "skylake",
+                     says="name avx512 in place of the CPU")  # fmt: skip
+        self.ok(*emit[:-1], "--target-cpu", "avx512")
+
     def test_version(self):
         self.assertRegex(self.ok("--version"), r"^\d+\.\d+\.\d+\n$")
 
@@ -80,6 +128,7 @@ class Usage(CliTest):
             "d_model": "KEY=VALUE",
             "d_model=64": "'heads' is missing",
             "heads=4": "'d_model' is missing",
+            "d_model=64,heds=4": "no key 'heds'; did you mean 'heads'?",
             "d_model=64,heads=4,": "KEY=VALUE",
             "d_model=64,heads=4,d_model=64": "given twice",
             "d_model=64,heads=4,colour=red": "no key 'colour'",
@@ -186,7 +235,11 @@ class Output(CliTest):
             )
         self.assertEqual(done.returncode, 4)
         self.assertRegex(done.stderr, r"\Akernelforge: error: [^\n]*No space left[^\n]*\n\Z")
-        self.refused(4, "emit-mlir", "--block", BLOCK, "-o", "/nonexistent/x.mlir")
+        self.refused(4, "emit-mlir", "--block", BLOCK, "-o", "/nonexistent/x.mlir",
+                     says="name a file in a folder that exists")  # fmt: skip
+        self.refused(4, "emit-mlir", "--block", BLOCK, "-o", "/dev/null/x.mlir",
+                     says="name a file in a folder that exists")  # fmt: skip
+        self.refused(4, "emit-mlir", "--block", BLOCK, "-o", "/dev/full", says="; free space")
         self.refused(4, "emit-mlir", "--block", BLOCK, "--stage", "fused", "--dump-passes", "/dev/null/x")
 
     def test_a_limit_on_file_sizes_is_an_error(self):

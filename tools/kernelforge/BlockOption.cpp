@@ -41,8 +41,12 @@ public:
   /// An integer in [1, high]; `fallback` where it is not given, required where that is negative.
   Expected<int64_t> integer(const std::string &key, int64_t high, int64_t fallback) {
     auto pair = take(key);
-    if (!pair && fallback < 0)
+    if (!pair && fallback < 0) {
+      for (const auto &[given, value] : pairs)
+        if (!nearestName(given, {&key, 1}).empty())
+          return refuse("there is no key '" + given + "'", "did you mean '" + key + "'?");
       return refuse("'" + key + "' is missing");
+    }
     if (!pair)
       return fallback;
     const auto value = parseInteger<int64_t>(*pair, 1, high);

@@ -71,26 +71,47 @@ static std::string firstExtra(const CLI::App &command) {
   return "";
 }
 
-Error cli::usageError(const CLI::App &app, const CLI::ParseError &error,
-                      const std::vector<std::string> &arguments) {
+static bool hasCommands(const CLI::App &app) {
+  return !app.get_subcommands([](const CLI::App *) { return true; }).empty();
+}
+
+bool cli::isOfNoCommand(const CLI::App &app) {
+  const CLI::App *command = chosenCommand(app);
+  const std::string extra = firstExtra(*command);
+  return hasCommands(*command) && !extra.empty() && !extra.starts_with("-");
+}
+
+void cli::refuseEmptyTexts(CLI::App &app) {
+  static constexpr std::string_view maybeEmpty[] = {"--prompt", "--system", "--stop", "--epilogue",
+                                                    "text"};
+  const CLI::Validator isSaid(
+      [](const std::string &text) { return text.empty() ? "an empty text is none" : ""; }, "");
+  for (CLI::Option *option : app.get_options())
+    if (option->get_type_name() == "TEXT" &&
+        std::ranges::find(maybeEmpty, option->get_name()) == std::end(maybeEmpty))
+      option->check(isSaid);
+  for (CLI::App *command : app.get_subcommands([](CLI::App *) { return true; }))
+    refuseEmptyTexts(*command);
+}
+
+Error cli::usageError(const CLI::App &app, const CLI::ParseError &error) {
   const CLI::App *command = chosenCommand(app);
   std::string name = "kernelforge";
   for (const CLI::App *at = &app; at != command; name += " " + at->get_name())
     at = at->get_subcommands().front();
   Error result{ErrorKind::Unusable, "wrong usage", name, error.what(), "see " + name + " --help"};
   const std::string extra = firstExtra(*command);
-  const bool isLeaf = command->get_subcommands([](const CLI::App *) { return true; }).empty();
   std::string guess;
   if (extra.starts_with("-") && extra.size() > 1) {
     const std::string option = extra.substr(0, extra.find('='));
     result.why = "there is no option " + option;
     guess = didYouMean(option, optionsOf(*command));
-  } else if (!extra.empty() && !isLeaf) {
+  } else if (!extra.empty() && hasCommands(*command)) {
     result.why = "there is no command '" + extra + "'";
     guess = didYouMean(extra, commandsOf(*command));
   } else if (!extra.empty()) {
     result.why = "'" + extra + "' is not expected";
-  } else if (arguments.empty()) {
+  } else if (hasCommands(*command) && dynamic_cast<const CLI::RequiredError *>(&error)) {
     result.why = "a command is missing";
   }
   if (!guess.empty())

@@ -16,7 +16,13 @@ CLI::Validator oneOf(std::vector<std::string> words);
 
 /// A mistake on the command line as one line; CLI11's own message has several. Misspelt commands
 /// and options are told what they may have been meant to be.
-Error usageError(const CLI::App &app, const CLI::ParseError &error,
-                 const std::vector<std::string> &arguments);
+Error usageError(const CLI::App &app, const CLI::ParseError &error);
+
+/// Whether help was asked for of a command that is none: compil --help.
+bool isOfNoCommand(const CLI::App &app);
+
+/// Lets options that take a text refuse an empty one, which would look like none to who uses it.
+/// Texts that may be empty stay: prompts and the like.
+void refuseEmptyTexts(CLI::App &app);
 
 } // namespace kernelforge::cli

@@ -58,14 +58,17 @@ static int run(int argc, char **argv) {
   app.formatter(std::make_shared<HelpFormatter>());
   app.get_formatter()->column_width(34);
   addCommands(app, context);
+  refuseEmptyTexts(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success &help) {
+    if (isOfNoCommand(app))
+      return report(usageError(app, help), wantsJson(argc, argv));
     app.exit(help);
     print("");
     return endWithoutOutput(0);
   } catch (const CLI::ParseError &error) {
-    return report(usageError(app, error, {argv + 1, argv + argc}), wantsJson(argc, argv));
+    return report(usageError(app, error), wantsJson(argc, argv));
   }
   if (Status started = startLogging(context); !started)
     return report(started.error(), context.json);

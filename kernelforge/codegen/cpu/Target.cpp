@@ -1,5 +1,7 @@
 #include "kernelforge/codegen/cpu/Target.h"
 
+#include "kernelforge/support/Suggest.h"
+
 #include <algorithm>
 #include <array>
 #include <mutex>
@@ -121,7 +123,18 @@ std::vector<std::string> hostDifference(const std::string &cpu,
   return removed;
 }
 
-Expected<std::vector<std::string>> parseFeatures(std::string_view list, const std::string &cpu) {
+/// The level that `item` is or is near to, with or without a sign; empty where none is.
+std::string levelNear(llvm::StringRef item) {
+  std::vector<std::string> names;
+  for (const Level &level : levels)
+    names.emplace_back(level.name);
+  const std::string name = item.ltrim("+-").str();
+  return llvm::is_contained(names, name) ? name : nearestName(name, names);
+}
+
+/// Features in `list`; `mayLead` where a level could begin it, because no CPU is named.
+Expected<std::vector<std::string>> parseFeatures(std::string_view list, const std::string &cpu,
+                                                 bool mayLead) {
   SubtargetInfo subtarget = createSubtarget(cpu, "");
   auto table = subtarget->getAllProcessorFeatures();
   std::vector<std::string> features;
@@ -129,12 +142,20 @@ Expected<std::vector<std::string>> parseFeatures(std::string_view list, const st
   llvm::StringRef(list.data(), list.size()).split(items, ',', -1, /*KeepEmpty=*/false);
   for (llvm::StringRef item : items) {
     item = item.trim();
-    if (!item.starts_with("+") && !item.starts_with("-"))
+    const bool isSigned = item.starts_with("+") || item.starts_with("-");
+    llvm::StringRef name = isSigned ? item.drop_front() : item;
+    const bool isKnown = llvm::any_of(table, [&](const auto &e) { return name == e.Key; });
+    if (const std::string level = levelNear(item); !isKnown && !level.empty())
+      return unusable(
+          "target feature is not usable", item.str(),
+          fmt::format("there is a level {}, which takes a CPU's place and is no feature", level),
+          mayLead ? fmt::format("begin the list with it, without a sign: {}", level)
+                  : fmt::format("name {} in place of the CPU", level));
+    if (isKnown && !isSigned)
       return unusable("target feature is not usable", item.str(),
                       "a feature begins with + (use it) or - (do without it)",
                       fmt::format("write +{}", item.str()));
-    llvm::StringRef name = item.drop_front();
-    if (llvm::none_of(table, [&](const auto &entry) { return name == entry.Key; }))
+    if (!isKnown)
       return unusable("target feature is not known", name.str(),
                       "no x86-64 processor of this LLVM has it", nearestNames(name, table));
     features.push_back(item.str());
@@ -171,12 +192,14 @@ Expected<CpuTarget> parseTarget(std::string_view cpuName, std::string_view featu
   if (!x86Target())
     return missing("code generator is not here", targetTriple, "this LLVM has no x86 target");
   std::string name(cpuName.empty() ? "native" : cpuName);
-  if (name == "native") {
+  bool mayLead = name == "native";
+  if (mayLead) {
     // The list may name a level in the CPU's place: "avx2", "avx512,+avx512vnni", "native".
     std::string_view first = featureList.substr(0, featureList.find(','));
     bool isLevel = first == "native" ||
                    llvm::any_of(levels, [&](const Level &level) { return level.name == first; });
     if (isLevel) {
+      mayLead = false;
       name = first;
       featureList.remove_prefix(std::min(first.size() + 1, featureList.size()));
     }
@@ -205,7 +228,7 @@ Expected<CpuTarget> parseTarget(std::string_view cpuName, std::string_view featu
     return unusable("target CPU is not known", name, "this LLVM has no such x86-64 processor",
                     nearestNames(name, plain->getAllProcessorDescriptions()) +
                         "; or native, avx2, avx512");
-  KF_TRY(auto listed, parseFeatures(featureList, target.cpu));
+  KF_TRY(auto listed, parseFeatures(featureList, target.cpu, mayLead));
   target.features.insert(target.features.end(), listed.begin(), listed.end());
   target.enabled = enabledFeatures(*createSubtarget(target.cpu, target.featureString()));
   for (std::string_view feature : requiredFeatures)

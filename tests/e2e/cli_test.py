@@ -79,6 +79,7 @@ class Usage(CliTest):
         self.refused(2, *emit, "avx512", "--target-cpu", "skylake",
                      says="name avx512 in place of the CPU")  # fmt: skip
         self.ok(*emit[:-1], "--target-cpu", "avx512")
+        self.refused(2, *emit[:-1], "--target-cpu", "avx-512", says="did you mean 'avx512'?")
 
     def test_version(self):
         self.assertRegex(self.ok("--version"), r"^\d+\.\d+\.\d+\n$")

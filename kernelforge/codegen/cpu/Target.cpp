@@ -123,13 +123,17 @@ std::vector<std::string> hostDifference(const std::string &cpu,
   return removed;
 }
 
-/// The level that `item` is or is near to, with or without a sign; empty where none is.
-std::string levelNear(llvm::StringRef item) {
+/// The level that `item` is or is nearest to, with or without a sign; empty where a name of the
+/// table is nearer, or nothing is near.
+template <typename Table> std::string levelNear(llvm::StringRef item, const Table &table) {
   std::vector<std::string> names;
   for (const Level &level : levels)
     names.emplace_back(level.name);
-  const std::string name = item.ltrim("+-").str();
-  return llvm::is_contained(names, name) ? name : nearestName(name, names);
+  for (const auto &entry : table)
+    names.emplace_back(entry.Key);
+  const std::string name = nearestName(item.ltrim("+-").str(), names);
+  const bool isLevel = llvm::any_of(levels, [&](const Level &level) { return level.name == name; });
+  return isLevel ? name : "";
 }
 
 /// Features in `list`; `mayLead` where a level could begin it, because no CPU is named.
@@ -145,7 +149,7 @@ Expected<std::vector<std::string>> parseFeatures(std::string_view list, const st
     const bool isSigned = item.starts_with("+") || item.starts_with("-");
     llvm::StringRef name = isSigned ? item.drop_front() : item;
     const bool isKnown = llvm::any_of(table, [&](const auto &e) { return name == e.Key; });
-    if (const std::string level = levelNear(item); !isKnown && !level.empty())
+    if (const std::string level = levelNear(item, table); !isKnown && !level.empty())
       return unusable(
           "target feature is not usable", item.str(),
           fmt::format("there is a level {}, which takes a CPU's place and is no feature", level),
@@ -224,10 +228,14 @@ Expected<CpuTarget> parseTarget(std::string_view cpuName, std::string_view featu
   }
 
   SubtargetInfo plain = createSubtarget("x86-64", "");
-  if (!plain->isCPUStringValid(target.cpu))
-    return unusable("target CPU is not known", name, "this LLVM has no such x86-64 processor",
-                    nearestNames(name, plain->getAllProcessorDescriptions()) +
-                        "; or native, avx2, avx512");
+  if (!plain->isCPUStringValid(target.cpu)) {
+    const auto known = plain->getAllProcessorDescriptions();
+    const std::string level = levelNear(name, known);
+    return unusable(
+        "target CPU is not known", name, "this LLVM has no such x86-64 processor",
+        (level.empty() ? nearestNames(name, known) : fmt::format("did you mean '{}'?", level)) +
+            "; or native, avx2, avx512");
+  }
   KF_TRY(auto listed, parseFeatures(featureList, target.cpu, mayLead));
   target.features.insert(target.features.end(), listed.begin(), listed.end());
   target.enabled = enabledFeatures(*createSubtarget(target.cpu, target.featureString()));

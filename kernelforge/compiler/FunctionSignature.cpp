@@ -175,7 +175,26 @@ struct Obstacle {
   std::string why, hint;
 };
 
-Obstacle obstacleOf(RankedTensorType type, const std::set<std::string> &sizes) {
+/// "%x" where the text that it was parsed from has that name, else the name that it is bound by.
+std::string shownName(func::FuncOp function, unsigned index) {
+  if (auto named = dyn_cast<NameLoc>(function.getArgument(index).getLoc()))
+    return named.getName().str();
+  return argumentName(function, index);
+}
+
+/// A size stands before all that follows it: where it is not there, or later.
+Obstacle missingSize(func::FuncOp function, StringRef size) {
+  for (unsigned i = 0; i < function.getNumArguments(); ++i)
+    if (auto later = function.getArgAttrOfType<SizeAttr>(i, sizeAttrName);
+        later && later.getName().getValue() == size)
+      return {fmt::format("follows size '{}', which the function takes only after it", size.str()),
+              "move " + shownName(function, i) + " to the front of the arguments"};
+  return {fmt::format("follows size '{}', which the function does not take", size.str()),
+          "give the function the leading argument " + sizeArgumentAdvice(size)};
+}
+
+Obstacle obstacleOf(func::FuncOp function, RankedTensorType type,
+                    const std::set<std::string> &sizes) {
   if (!elementTypeOf(type))
     return {"has elements of another type than f32, f16, bf16, i32 and the quantized ones", ""};
   if (type.getRank() < 1 || type.getRank() > 2)
@@ -185,8 +204,7 @@ Obstacle obstacleOf(RankedTensorType type, const std::set<std::string> &sizes) {
   if (auto dims = dyn_cast_or_null<DimsAttr>(type.getEncoding()))
     for (StringAttr name : dims.getNames())
       if (!sizes.count(name.str()))
-        return {fmt::format("follows size '{}', which the function does not take", name.str()),
-                "give the function the leading argument " + sizeArgumentAdvice(name.getValue())};
+        return missingSize(function, name.getValue());
   return {};
 }
 
@@ -211,14 +229,15 @@ Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
     }
     FunctionArgument described{argumentName(function, index), argument.getType(), {}, false};
     auto tensor = dyn_cast<RankedTensorType>(described.type);
-    const std::string what = "argument '" + described.name + "' (" + printed(described.type) + ") ";
+    const std::string what =
+        "argument '" + shownName(function, index) + "' (" + printed(described.type) + ") ";
     if (described.type.isIndex())
       return refuse(what + "is an index, but no size",
                     "write " + sizeArgumentAdvice("rows") + " with the size's own name and range");
     if (!described.isCache() && !tensor)
       return refuse(what + "is neither a size, a tensor nor a cache");
     if (tensor)
-      if (Obstacle obstacle = obstacleOf(tensor, sizes); !obstacle.why.empty())
+      if (Obstacle obstacle = obstacleOf(function, tensor, sizes); !obstacle.why.empty())
         return refuse(what + obstacle.why, obstacle.hint);
     if (!names.insert(described.name).second)
       return refuse("two arguments are named '" + described.name + "'");
@@ -231,7 +250,7 @@ Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
     if (!tensor)
       return refuse(what + "is no tensor",
                     isa<CacheType>(type) ? "a cache that is written is given back anyway" : "");
-    if (Obstacle obstacle = obstacleOf(tensor, sizes); !obstacle.why.empty())
+    if (Obstacle obstacle = obstacleOf(function, tensor, sizes); !obstacle.why.empty())
       return refuse(what + obstacle.why, obstacle.hint);
     if (info(*elementTypeOf(tensor)).isQuantized() && (layoutOf(tensor) || tensor.getRank() != 2))
       return refuse(what + "is quantized and no matrix of whole rows");

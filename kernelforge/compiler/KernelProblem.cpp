@@ -64,7 +64,13 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
   const std::vector<Type> types = declaredTypes(*p.module, "run");
   for (int set = 0; set < options.dataSets; ++set) {
     ProblemData data;
-    KF_TRY(data.data, randomData(p.function, sizes, options.seed + set, options.past));
+    Expected<FunctionData> made = randomData(p.function, sizes, options.seed + set, options.past);
+    if (!made && made.error().where == "@" + p.function.name) {
+      // The function around the kernel is ours: its user knows the kernel.
+      made.error().where = "@" + p.kernelName;
+      made.error().hint = "give the kernel's sizes smaller maxima";
+    }
+    KF_TRY(data.data, std::move(made));
     KF_TRY(std::vector<TensorData> reference, runReference(*p.module, p.function, data.data));
     for (const TensorData &output : reference)
       data.references.push_back(output.toFloats());

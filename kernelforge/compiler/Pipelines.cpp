@@ -32,6 +32,33 @@ Expected<Stage> kernelforge::parseStage(std::string_view name) {
                   namesHint(name, names));
 }
 
+static std::string stageName(Stage stage) {
+  return std::string(
+      llvm::find_if(stageNames, [&](auto &known) { return known.second == stage; })->first);
+}
+
+Stage kernelforge::reachedStage(ModuleOp module) {
+  Stage reached = Stage::Transformer;
+  for (auto kernel : module.getOps<KernelOp>()) {
+    Stage stage = kernel.getScheduleSource() ? Stage::Scheduled : Stage::Fused;
+    if (auto code = kernel.getCode())
+      stage = isa_and_nonnull<LLVM::LLVMFuncOp>(module.lookupSymbol(*code)) ? Stage::Llvm
+                                                                            : Stage::Target;
+    reached = std::max(reached, stage);
+  }
+  return reached;
+}
+
+Status kernelforge::checkNotBeyond(ModuleOp module, Stage stage) {
+  const Stage reached = reachedStage(module);
+  if (reached <= stage)
+    return {};
+  return unusable("module is beyond that stage", stageName(stage),
+                  "it is at stage " + stageName(reached) + " already, and no pass goes back",
+                  "ask for " + stageName(reached) +
+                      " or a later stage, or begin with the module as it was written");
+}
+
 void kernelforge::buildFusePipeline(OpPassManager &passes, bool fuse) {
   passes.addPass(createDecompose());
   // Of functions alone: a kernel's body is what its writer made it, and must not become empty.

@@ -27,6 +27,12 @@ enum class Stage {
 /// Unusable, naming the stages, where `name` is none.
 Expected<Stage> parseStage(std::string_view name);
 
+/// The stage that `module` has reached: that of its furthest kernel; Transformer where it has none.
+Stage reachedStage(mlir::ModuleOp module);
+
+/// Unusable, naming the stage, where `module` is beyond `stage`: no pass goes back.
+Status checkNotBeyond(mlir::ModuleOp module, Stage stage);
+
 struct PipelineOptions {
   CpuTarget target;
   int64_t threads = 1;

@@ -48,7 +48,8 @@ private:
       if (auto size = function.getArgAttrOfType<SizeAttr>(index, sizeAttrName)) {
         sizes[argument.getAsOpaquePointer()] = static_cast<int>(program.sizes.size());
         if (!sizeByName.emplace(size.getName().str(), program.sizes.size()).second)
-          return refuse(function, "it takes size '" + size.getName().str() + "' twice");
+          return refuse(function, "it takes size '" + size.getName().str() + "' twice",
+                        "leave one of the two out");
         program.sizes.push_back({size.getName().str(), size.getMin(), size.getMax()});
         continue;
       }
@@ -83,7 +84,10 @@ private:
     }
     auto size = sizeByName.find(rowsSizeName(type).str());
     if (size == sizeByName.end())
-      return refuse(function, "it has a tensor that follows a size it does not take");
+      return refuse(function,
+                    "it has a tensor that follows size '" + rowsSizeName(type).str() +
+                        "', which it does not take before it",
+                    "move the size to the front of the arguments");
     return Extent{static_cast<int64_t>(*one), size->second};
   }
 
@@ -222,7 +226,8 @@ private:
         Lifetime lifetime = lifetimes[i];
         auto bytes = checkedExtent(program.buffers[i].bytes, largest);
         if (!bytes)
-          return refuse(function, "the size of an intermediate overflows");
+          return refuse(function, "the size of an intermediate overflows",
+                        "give its sizes smaller maxima");
         lifetime.bytes = static_cast<int64_t>(*bytes);
         placed.push_back(static_cast<int>(i));
         live.push_back(lifetime);

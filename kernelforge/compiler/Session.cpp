@@ -103,6 +103,24 @@ int64_t Session::scratchBytes() const {
   return most;
 }
 
+/// Unusable where the intermediates of a program, which lie there for the largest sizes, are beyond
+/// this machine's memory.
+static Status checkMemory(const Program &program) {
+  const int64_t available = host().memoryBytes;
+  if (available == 0 || program.arenaBytes <= available)
+    return {};
+  std::vector<std::string> maxima;
+  for (const ProgramSize &size : program.sizes)
+    maxima.push_back(size.name + " = " + std::to_string(size.max));
+  return unusable("function does not fit in memory", "@" + program.function,
+                  "its intermediate results take " + std::to_string(program.arenaBytes) + " bytes" +
+                      (maxima.empty() ? "" : " at " + llvm::join(maxima, ", ")) +
+                      ", this machine has " + std::to_string(available),
+                  maxima.empty() ? "compute it in smaller parts"
+                                 : "give the size a smaller maximum, as in #transformer.size<\"" +
+                                       program.sizes.front().name + "\", 1 to 512>");
+}
+
 Status Session::Implementation::loadFunctions(ModuleOp from,
                                               std::map<std::string, LoadedFunction> &into) {
   std::vector<Artifact> artifacts;
@@ -135,6 +153,7 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
     loaded.pointers.assign(loaded.names.size(), nullptr);
     if (options.backend == BackendKind::Cpu) {
       KF_TRY(Program program, buildProgram(function, artifacts));
+      KF_CHECK(checkMemory(program));
       loaded.program = std::make_shared<const Program>(std::move(program));
       KF_TRY(loaded.executable, backend->load(loaded.program));
     } else {

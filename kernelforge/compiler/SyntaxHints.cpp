@@ -57,8 +57,11 @@ public:
   }
 
   std::string hint() const {
-    for (auto make : {&HintMaker::unknownOperation, &HintMaker::attributeWithoutDialect,
-                      &HintMaker::undefinedValue, &HintMaker::wrongLiteral, &HintMaker::form})
+    for (auto make :
+         {&HintMaker::noModule, &HintMaker::unknownOperation, &HintMaker::attributeWithoutDialect,
+          &HintMaker::unknownOfDialect, &HintMaker::undefinedValue, &HintMaker::wrongLiteral,
+          &HintMaker::wrongKeyword, &HintMaker::wrongOperand, &HintMaker::otherType,
+          &HintMaker::wrongReturn, &HintMaker::form})
       if (std::string hint = (this->*make)(); !hint.empty())
         return hint;
     return "";
@@ -71,6 +74,26 @@ private:
   StringRef quotedAfter(StringRef words) const {
     const StringRef rest = message.split(words).second;
     return rest.split('\'').second.split('\'').first;
+  }
+
+  /// The word that stands at the mistake.
+  StringRef word() const {
+    return place.drop_while([](char c) { return c == '<' || c == ' ' || c == '!'; })
+        .take_while([](char c) { return llvm::isAlnum(c) || c == '_'; });
+  }
+
+  static std::string guess(StringRef word, const std::vector<std::string> &known) {
+    return didYouMean({word.data(), word.size()}, known);
+  }
+
+  /// What is no module at all, or only the beginning of one.
+  std::string noModule() const {
+    if (text.contains('\0'))
+      return "the file is binary; a module is text";
+    if (text.contains("\n\t.text"))
+      return "this is assembly, as emit-mlir --stage asm prints it; give the module that it was "
+             "made from";
+    return "";
   }
 
   std::string unknownOperation() const {
@@ -113,7 +136,33 @@ private:
            "#transformer.size, !transformer.quant, !transformer.cache";
   }
 
+  /// A type or attribute that the dialect does not have.
+  std::string unknownOfDialect() const {
+    const bool type = says("unknown  type `");
+    if (!type && !says("unknown attribute `"))
+      return "";
+    const StringRef name = message.split('`').second.split('`').first;
+    if (type && isQuantized(name))
+      return "write !transformer.quant<" + name.str() + ">";
+    std::vector<std::string> known = {"dims", "size", "layout", "schedule", "target"};
+    if (type)
+      known = {"quant", "cache"};
+    for (std::string &each : known)
+      each = (type ? "!transformer." : "#transformer.") + each;
+    const std::string near = guess((type ? "!transformer." : "#transformer.") + name.str(), known);
+    return near.empty() ? fmt::format("known are {}", fmt::join(known, ", ")) : near;
+  }
+
+  static bool isQuantized(StringRef name) {
+    auto type = elementTypeByName({name.data(), name.size()});
+    return type && info(*type).isQuantized();
+  }
+
   std::string undefinedValue() const {
+    if (says("invalid SSA name"))
+      return "a value's name is % and letters, digits or _, such as %x";
+    if (says("redefinition of SSA value"))
+      return "a value is defined once: give this one a name of its own";
     if (says("undefined symbol alias"))
       return "define the alias before: !NAME = tensor<...>";
     if (says("block with no terminator"))
@@ -141,24 +190,90 @@ private:
   }
 
   std::string wrongLiteral() const {
-    if (says("64-bit float attribute"))
-      return "write a number with a point: 1.0e-5, 0.5, 2.0";
+    const bool real = says("64-bit float attribute"), whole = says("64-bit signless integer");
+    if (real || whole) {
+      const StringRef value = place.split(quotedAfter("attribute ")).second.split('=').second;
+      const StringRef written = value.take_until([](char c) { return c == ',' || c == '}'; });
+      if (const StringRef type = written.split(':').second.trim(); !type.empty())
+        return "leave out ': " + type.str() + "'";
+      return real ? "write a number with a point: 1.0e-5, 0.5, 2.0" : "write a whole number: 8";
+    }
     if (says("expected non-function type"))
-      return "elements are f32, f16, bf16, i32 or, of weights, !transformer.quant<q8_0> and alike";
+      return isQuantized(word()) ? "write !transformer.quant<" + word().str() + ">"
+                                 : "elements are f32, f16, bf16, i32 or, of weights, "
+                                   "!transformer.quant<q8_0> and alike";
+    return "";
+  }
+
+  /// A misspelt name of those that a message lists.
+  std::string wrongKeyword() const {
+    if (!says(" to be one of: "))
+      return "";
+    SmallVector<StringRef> listed;
+    message.split(" to be one of: ").second.split(listed, ", ");
+    return guess(word(), std::vector<std::string>(listed.begin(), listed.end()));
+  }
+
+  /// An operand or result of a type that the operation does not take.
+  std::string wrongOperand() const {
+    if (!says("must be ") || !says(", but got '"))
+      return "";
+    if (says("a weight matrix")) {
+      std::vector<std::string> schemes;
+      for (const ElementTypeInfo &type : elementTypes())
+        if (type.isQuantized())
+          schemes.push_back(fmt::format("!transformer.quant<{}>", type.name));
+      return fmt::format("a weight is tensor<OUTxINxT>; known for T: f32, f16, bf16, {}",
+                         fmt::join(schemes, ", "));
+    }
+    if (says("a vector of parameters"))
+      return "a vector is tensor<NxT>; known for T: f32, f16, bf16";
+    if (says("rows of activations"))
+      return "rows are tensor<?xWIDTHxT, #transformer.dims<\"rows\">>, or of a number in place of "
+             "'?'; known for T: f32, f16, bf16";
+    if (says("one i32 per row"))
+      return "indices are tensor<?xi32, #transformer.dims<\"rows\">>, or of a number in place of "
+             "'?'";
+    return "";
+  }
+
+  std::string otherType() const {
+    if (!says("expects different type than prior uses"))
+      return "";
+    return "a value has the same type wherever it stands; an alias (!x = tensor<...>) names it "
+           "once";
+  }
+
+  std::string wrongReturn() const {
+    if (says("but enclosing function") && says("returns 0"))
+      return "say what the function returns: func.func @NAME(...) -> TYPE {";
+    const StringRef written = line.trim();
+    if (says("expected ':'") && written.starts_with("return "))
+      return "it is written " + written.str() + " : TYPE";
     return "";
   }
 
   /// How the operation of the line is written, where the parser expected something else.
   std::string form() const {
-    if (!message.starts_with("expected") && !says("' expected ") && !says("operands present"))
+    const bool count = says("operands present");
+    if (!message.starts_with("expected") && !says("' expected ") && !count &&
+        !says("requires attribute") && !says("invalid kind of type"))
       return ""; // a verifier's, which says it in the operation's own words
     for (const auto &[name, form] : operationForms()) {
       const size_t at = line.find(name);
       if (at != StringRef::npos && !line.substr(at + name.size()).starts_with("_"))
-        return "it is written " + form;
+        return "it is written " + form + (count ? optional(form) : "");
     }
     const StringRef near = place.trim().substr(0, 32);
     return near.empty() ? "" : "there stands: " + near.str();
+  }
+
+  /// What a form shows and an operation need not have.
+  static std::string optional(StringRef form) {
+    const std::string each = "; after the colon each operand has its type, in order";
+    if (form.contains("bias(%b)"))
+      return each + "; bias(%b) and its type may be left out together";
+    return form.contains("%x, %v, %b") ? each + "; %b and its type may be left out together" : each;
   }
 
   MLIRContext *context;

@@ -68,7 +68,13 @@ LogicalResult TransformerDialect::verifyRegionArgAttribute(Operation *op, unsign
                                                            unsigned argument,
                                                            NamedAttribute attribute) {
   const StringRef name = attribute.getName();
-  auto error = [&] { return op->emitOpError() << "argument " << argument; };
+  auto function = dyn_cast<FunctionOpInterface>(op);
+  auto error = [&] {
+    // At the argument's own place, which may be lines below the function's.
+    const Location place =
+        function && !function.isExternal() ? function.getArgument(argument).getLoc() : op->getLoc();
+    return emitError(place) << "'" << op->getName() << "' op argument " << argument;
+  };
   if (!llvm::is_contained(argumentAttributes(), name))
     return error() << " has no attribute '" << name << "'" << knownText(name, argumentAttributes());
   if (name == sizeAttrName) {
@@ -76,13 +82,16 @@ LogicalResult TransformerDialect::verifyRegionArgAttribute(Operation *op, unsign
       return error()
              << ": " << sizeAttrName
              << " must be a #transformer.size, such as #transformer.size<\"rows\", 1 to 512>";
-    auto function = dyn_cast<FunctionOpInterface>(op);
     if (function && !function.getArgumentTypes()[argument].isIndex())
       return error() << " is a size and must be an index, not "
                      << function.getArgumentTypes()[argument];
   } else if (!isa<StringAttr>(attribute.getValue())) {
     return error() << ": " << name << " must be a string: the name that it is bound by";
   }
+  if (function && name == inputAttrName && function.getArgAttr(argument, weightAttrName))
+    return error() << " is a " << weightAttrName << " and a " << inputAttrName
+                   << ": a weight is bound once, an input changes from run to run; give it one of "
+                      "the two";
   return success();
 }
 

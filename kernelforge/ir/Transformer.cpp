@@ -43,7 +43,9 @@ LogicalResult DimsAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType
   auto dynamic = static_cast<size_t>(llvm::count_if(shape, ShapedType::isDynamic));
   if (dynamic != getNames().size())
     return emitError() << "names " << getNames().size() << " dynamic dimensions, but the type has "
-                       << dynamic;
+                       << dynamic
+                       << (dynamic == 0 ? "; leave #transformer.dims out"
+                                        : "; give one name for each '?'");
   return success();
 }
 
@@ -69,7 +71,8 @@ LogicalResult SizeAttr::verify(function_ref<InFlightDiagnostic()> emitError, Str
     return emitError() << "a size needs a name";
   if (min < 1 || max < min)
     return emitError() << "size '" << name.getValue() << "' has the empty or non-positive range "
-                       << min << " to " << max;
+                       << min << " to " << max
+                       << "; a range is MIN to MAX from 1 on, such as 1 to 512";
   return success();
 }
 
@@ -184,7 +187,8 @@ std::string kernelforge::namedRowsAdvice(RankedTensorType type) {
       names.push_back(StringAttr::get(type.getContext(), names.empty() ? "rows" : "columns"));
   std::string text = "write ";
   llvm::raw_string_ostream(text) << RankedTensorType::get(type.getShape(), type.getElementType(),
-                                                          DimsAttr::get(type.getContext(), names));
+                                                          DimsAttr::get(type.getContext(), names))
+                                 << " and alike in all types of the function";
   for (StringAttr name : names)
     text += (name == names.front() ? " and, as a leading argument, " : " and ") +
             sizeArgumentAdvice(name.getValue());

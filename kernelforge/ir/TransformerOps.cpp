@@ -30,16 +30,20 @@ static std::string rowsText(Type type) {
   StringRef name = rowsSizeName(tensor);
   if (!name.empty())
     return "'" + name.str() + "'";
-  return tensor.isDynamicDim(0) ? "an unnamed size" : std::to_string(tensor.getDimSize(0));
+  return tensor.isDynamicDim(0) ? "unnamed" : std::to_string(tensor.getDimSize(0));
 }
 
 static LogicalResult checkSameRows(Operation *op, StringRef nameA, Value a, StringRef nameB,
                                    Value b) {
   std::string rowsA = rowsText(a.getType()), rowsB = rowsText(b.getType());
-  if (rowsA != rowsB)
-    return op->emitOpError() << nameA << " has " << rowsA << " rows, but " << nameB << " has "
-                             << rowsB;
-  return success();
+  if (rowsA == rowsB)
+    return success();
+  auto error = op->emitOpError() << nameA << " has " << rowsA << " rows, but " << nameB << " has "
+                                 << rowsB << (rowsB == "unnamed" ? " ones" : "");
+  for (Value value : {a, b})
+    if (unnamedDimension(value.getType()))
+      return error << "; " << namedRowsAdvice(cast<RankedTensorType>(value.getType()));
+  return error;
 }
 
 static LogicalResult checkWidth(Operation *op, StringRef name, Value value, int64_t width) {

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cli
 from cli import CliTest, kernelforge
+from modules import BLOCK as BLOCK_TEXT
 
 BLOCK = "d_model=64,heads=4,kv_heads=2,d_ff=96"
 
@@ -58,11 +59,18 @@ class Usage(CliTest):
         self.refused(2, "compile", "-", "--function", "", says="--function: an empty text")
         self.ok(*matmul, "--epilogue", "", "--mode", "correctness")
 
+    def test_options_that_would_do_nothing(self):
+        matmul = ["benchmark-matmul", "-m", 1, "-n", 8, "-k", 32, "--mode", "correctness"]
+        for option in (["--min-time", 0], ["--rounds", 3], ["--warmup", 1], ["--cache", "cold"]):
+            self.refused(2, *matmul, *option, says=f"wrong usage ({option[0]}): ")
+        self.refused(2, "compile", "-", "--seed", 3, text=BLOCK_TEXT, says="wrong usage (--seed): ")
+        self.ok("compile", "-", "--seed", 3, "--run", text=BLOCK_TEXT)
+
     def test_schedules_written_wrongly(self):
         matmul = ["benchmark-matmul", "-m", 1, "-n", 8, "-k", 32, "--mode", "correctness"]
         file = self.folder / "mr.json"
         file.write_text('{"mr":1}')
-        self.refused(2, *matmul, "--schedule", file, says=f"(--schedule): ")
+        self.refused(2, *matmul, "--schedule", file, says="(--schedule): ")
         self.refused(2, *matmul, "--schedule", file, says=f"write @{file} to read that file")
         self.ok(*matmul, "--schedule", f"@{file}")
         self.refused(2, *matmul, "--schedule", "{mr:4}", says="""write names in quotes: '{"mr":4}'""")

@@ -139,6 +139,25 @@ class Stages(CliTest):
         self.refused(2, "emit-mlir", module, "--weights", "q4_1", says="--weights")
         self.refused(2, "emit-mlir", module, "--block", LLAMA, says="said twice")
 
+    def test_no_stage_is_taken_back(self):
+        module = self.folder / "there.mlir"
+        for i, reached in enumerate(STAGES):
+            module.write_text(self.ok("emit-mlir", "-", "--stage", reached, text=BLOCK))
+            for j, stage in enumerate(STAGES):
+                with self.subTest(f"{reached} to {stage}"):
+                    if j >= i:
+                        text = self.ok("emit-mlir", module, "--stage", stage)
+                        if reached != "target":  # whose constants are sorted anew
+                            self.assertEqual(
+                                text, self.ok("emit-mlir", "-", "--stage", stage, text=BLOCK))
+                        continue
+                    says = f"({stage}): it is at stage {reached} already"
+                    self.refused(2, "emit-mlir", module, "--stage", stage, says=says)
+                    done = cli.call("kernelforge-opt", module, f"--kernelforge-pipeline={stage}")
+                    self.assertEqual((done.returncode, done.stdout), (1, ""))
+                    self.assertIn(says, done.stderr)
+            self.assertIn("vfmadd", self.ok("emit-mlir", module, "--stage", "asm"))
+
     def test_a_file_is_printed_at_every_stage(self):
         module = self.folder / "block.mlir"
         module.write_text(self.ok("emit-mlir", "--block", LLAMA))

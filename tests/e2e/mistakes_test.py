@@ -91,6 +91,67 @@ class Mistakes(CliTest):
                    "  %n = transformer.rms_norm %x, %c {",
                    "arith.constant", "pass what it computes as an argument")
 
+    def test_a_size_stands_first(self):
+        size = '%rows: index {transformer.size = #transformer.size<"rows", 1 to 64>}'
+        last = BLOCK.replace(size + ", ", "").replace("%r: !h)", f"%r: !h, {size})")
+        self.refused(2, "compile", "-", "--run", text=last,
+                     says="'%x' (tensor<?x64xf32, #transformer.dims<\"rows\">>) follows size 'rows', "
+                          "which the function takes only after it; move %rows to the front")
+        self.refused(2, "compile", "-", text=last, says="move the size to the front")
+        self.check(size, f"{size}, {size.replace('%rows', '%again')}", "takes size 'rows' twice",
+                   "leave one of the two out")
+        self.check("1 to 64>", "64 to 1>", "a range is MIN to MAX from 1 on")
+        # Without names in any type: what the message says is to be done everywhere.
+        bare = BLOCK.replace(', #transformer.dims<"rows">', "")
+        self.refused(2, "compile", "-", "--run", text=bare, says="in all types of the function")
+        self.check(BLOCK.splitlines()[0], "!x = tensor<?x64xf32>", "result has 'rows' rows, but "
+                   'input has unnamed ones; write tensor<?x64xf32, #transformer.dims<"rows">>',
+                   "in all types of the function")
+
+    def test_a_size_beyond_memory(self):
+        # Two products: what lies between them is an intermediate result.
+        module = BLOCK.replace("1 to 64>", "1 to 999999999999>").replace("%g, %r", "%t, %r").replace(
+            "  %z", "  %s = transformer.matmul %g weights(%w) {transpose} : "
+            "(!h, tensor<96x64xf32>) -> !x\n  %t = transformer.matmul %s weights(%w) : "
+            "(!x, tensor<96x64xf32>) -> !h\n  %z")
+        run = ("compile", "-", "--run", "--size", "rows=4")
+        self.refused(2, *run, text=module,
+                     says="function does not fit in memory (@block): its intermediate results take")
+        self.refused(2, *run, text=module, says="at rows = 999999999999, this machine has")
+        self.refused(2, *run, text=module, says='give the size a smaller maximum, as in '
+                     '#transformer.size<"rows", 1 to 512>')
+        self.ok("compile", "-", text=module)  # for a machine that has it
+        line = kernelforge("tune", "-", "--trials", 1, text=module)
+        self.assertEqual(line.returncode, 2)
+        self.assertIn("do not fit in memory (@block_", line.stderr)
+        self.assertIn("smaller maxima", line.stderr)
+
+    def test_what_is_of_the_wrong_kind(self):
+        self.check("1.0e-5", "1.0e-5 : f32", "'transformer.rms_norm' op attribute 'epsilon'",
+                   "leave out ': f32'")
+        self.check("bias(%b)", "", "operands present",
+                   "bias(%b) and its type may be left out together")
+        self.check("tensor<96x64xf32>", "tensor<96x64xf64>",
+                   "'tensor<96x64xf64>', which is not a weight matrix", "known for T: f32, f16, bf16, "
+                   "!transformer.quant<q4_0>")
+        self.check("tensor<96x64xf32>", "tensor<96x64x!transformer.q4_1>",
+                   "write !transformer.quant<q4_1>")
+        self.check("tensor<96x64xf32>", "tensor<96x64xq4_1>", "write !transformer.quant<q4_1>")
+        self.check("#transformer.dims", "#transformer.dim", "did you mean '#transformer.dims'?")
+        self.check("<gelu>", "<gleu>", "did you mean 'gelu'?")
+        self.check(" {epsilon = 1.0e-5}", "", "{epsilon = 1.0e-5} : (!rows, !vector)")
+        self.check("%y =", "%n =", "redefinition of SSA value '%n'", "a name of its own")
+        self.check("%r : !h", "%r : (!h, !h) -> !h", "it is written %z = transformer.add %x, %y : !rows")
+        self.check("return %z : !h", "return %z", "it is written return %z : TYPE")
+        self.check("%r: !h) -> !h", "%r: !h)", "func.func @NAME(...) -> TYPE {")
+        self.check("%w: tensor<96x64xf32>",
+                   '%w: tensor<96x64xf32> {transformer.weight = "w", transformer.input = "w"}',
+                   "4:41", "argument 3 is a transformer.weight and a transformer.input")
+        self.check("  return %z : !h\n", "", "block with no terminator; end a function")
+        assembly = self.ok("emit-mlir", "-", "--stage", "asm", text=BLOCK)
+        self.refused(2, "compile", "-", text=assembly, says="this is assembly")
+        self.refused(2, "compile", "-", text="\0\1\2", says="a module is text")
+
     def test_advice_that_is_followed_helps(self):
         size = '%rows: index {transformer.size = #transformer.size<"rows", 1 to 512>}'
         self.ok("compile", "-", "--run", text=BLOCK)

@@ -64,6 +64,7 @@ private:
     if (!reached)
       return unusable(reached.error().what, stage, reached.error().why,
                       "give --kernelforge-pipeline=transformer, fused, scheduled, target or llvm");
+    KF_CHECK(checkNotBeyond(getOperation(), *reached));
     KF_TRY(PipelineOptions options, optionsFor(getOperation()));
     return runToStage(getOperation(), *reached, options);
   }

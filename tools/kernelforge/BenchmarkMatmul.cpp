@@ -293,7 +293,14 @@ void cli::addBenchmarkMatmul(CLI::App &app, Context &context) {
       addCommand(app, context,
                  {"benchmark-matmul", "verify and time one matmul, by any or all of its variants",
                   "benchmark-matmul -m 512 -n 1536 -k 576 --weights q4_1 --variant all"},
-                 [options, &context] { return Benchmark(*options, context).run(); });
+                 [options, &app, &context]() -> Expected<int> {
+                   const CLI::App &self = *app.get_subcommand("benchmark-matmul");
+                   for (const char *name : {"--min-time", "--rounds", "--warmup", "--cache"})
+                     if (options->mode != "performance" && self.get_option(name)->count() > 0)
+                       return unusable("wrong usage", name,
+                                       "it is of use with --mode performance only", "leave it out");
+                   return Benchmark(*options, context).run();
+                 });
   addTargetOptions(command, context);
   addSeedOption(command, context);
   addProblemSizes(command, options->problem);

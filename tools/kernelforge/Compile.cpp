@@ -342,13 +342,18 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
 
 void cli::addCompile(CLI::App &app, Context &context) {
   auto options = std::make_shared<CompileOptions>();
-  CLI::App &command = addCommand(app, context,
-                                 {"compile", "compile a textual module, run it and verify it",
-                                  "compile block.mlir --function decode --run --size context=128"},
-                                 [options, &context] {
-                                   return options->runs() ? compileAndRun(*options, context)
-                                                          : compileOnly(*options, context);
-                                 });
+  CLI::App &command = addCommand(
+      app, context,
+      {"compile", "compile a textual module, run it and verify it",
+       "compile block.mlir --function decode --run --size context=128"},
+      [options, &app, &context]() -> Expected<int> {
+        const CLI::App &self = *app.get_subcommand("compile");
+        if (self.get_option("--seed")->count() > 0 &&
+            (!options->runs() || !options->inputs.empty()))
+          return unusable("wrong usage", "--seed", "it is of use with a run on random input only",
+                          "leave it out");
+        return options->runs() ? compileAndRun(*options, context) : compileOnly(*options, context);
+      });
   addTargetOptions(command, context);
   addSeedOption(command, context);
   command.add_option("file", options->file, "a module at any stage (- reads standard input)")

@@ -114,6 +114,7 @@ static Expected<std::string> emitText(const EmitOptions &options, const Context 
   MLIRContext mlirContext(registry);
   mlirContext.loadAllAvailableDialects();
   KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, options));
+  KF_CHECK(checkNotBeyond(*module, stage));
   KF_CHECK(runToStage(*module, stage == Stage::Asm ? Stage::Scheduled : stage, pipeline));
   if (!options.kernel.empty())
     KF_CHECK(keepOnly(*module, options.kernel));

@@ -231,10 +231,9 @@ Expected<CpuTarget> parseTarget(std::string_view cpuName, std::string_view featu
   if (!plain->isCPUStringValid(target.cpu)) {
     const auto known = plain->getAllProcessorDescriptions();
     const std::string level = levelNear(name, known);
-    return unusable(
-        "target CPU is not known", name, "this LLVM has no such x86-64 processor",
-        (level.empty() ? nearestNames(name, known) : fmt::format("did you mean '{}'?", level)) +
-            "; or native, avx2, avx512");
+    return unusable("target CPU is not known", name, "this LLVM has no such x86-64 processor",
+                    level.empty() ? nearestNames(name, known) + "; or native, avx2, avx512"
+                                  : fmt::format("did you mean '{}'?", level));
   }
   KF_TRY(auto listed, parseFeatures(featureList, target.cpu, mayLead));
   target.features.insert(target.features.end(), listed.begin(), listed.end());

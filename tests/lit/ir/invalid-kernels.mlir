@@ -169,7 +169,7 @@ transformer.kernel @k(%x: tensor<4x8xf32>, %w: tensor<8x8xf32>) -> tensor<4x8xf3
 // -----
 
 transformer.kernel @k(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
-  // expected-error-re @+1 {{dimension 0 of 'tensor<?x8xf32>' has no name; write tensor<?x8xf32, #transformer.dims<"rows">> and, as a leading argument, %rows: index {{.*}}"rows", 1 to 512>}}
+  // expected-error-re @+1 {{dimension 0 of 'tensor<?x8xf32>' has no name; write tensor<?x8xf32, #transformer.dims<"rows">> and alike in all types of the function and, as a leading argument, %rows: index {{.*}}"rows", 1 to 512>}}
   %y = transformer.softmax %x : tensor<?x8xf32>
   transformer.yield %y : tensor<?x8xf32>
 }

@@ -43,7 +43,7 @@ func.func @gather_rows(%x: tensor<4x64xf32>, %r: tensor<2xi32>) {
 // -----
 
 func.func @unnamed_rows(%x: tensor<?x64xf32>, %r: tensor<2xi32>) {
-  // expected-error @+1 {{result has an unnamed size rows, but rows has 2}}
+  // expected-error @+1 {{result has unnamed rows, but rows has 2; write tensor<?x}}
   %0 = transformer.gather_rows %x, %r : (tensor<?x64xf32>, tensor<2xi32>) -> tensor<?x64xf32>
   return
 }

@@ -105,3 +105,12 @@ module attributes {transformer.targt = "cpu"} {}
 
 // expected-error @+1 {{carries transformer.weight, which belongs on an argument}}
 func.func @f(%x: tensor<8x8xf32>) attributes {transformer.weight = "w"} { return }
+
+// -----
+
+// A weight is bound once, an input changes from run to run.
+func.func @both(%x: tensor<4x8xf32>,
+                // expected-error @+1 {{'func.func' op argument 1 is a transformer.weight and a transformer.input}}
+                %w: tensor<8x8xf32> {transformer.weight = "w", transformer.input = "w"}) {
+  return
+}

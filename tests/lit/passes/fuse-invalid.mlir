@@ -32,7 +32,7 @@ func.func @blocks(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
 
 // A dynamic dimension follows a size, or nobody knows how large it may become.
 func.func @unnamed(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
-  // expected-error-re @+1 {{dimension 0 of 'tensor<?x8xf32>' has no name; write tensor<?x8xf32, #transformer.dims<"rows">> and, as a leading argument, %rows: index {{.*}}"rows", 1 to 512>}}
+  // expected-error-re @+1 {{dimension 0 of 'tensor<?x8xf32>' has no name; write tensor<?x8xf32, #transformer.dims<"rows">> and alike in all types of the function and, as a leading argument, %rows: index {{.*}}"rows", 1 to 512>}}
   %0 = transformer.softmax %x : tensor<?x8xf32>
   return %0 : tensor<?x8xf32>
 }

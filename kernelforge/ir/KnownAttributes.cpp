@@ -29,6 +29,9 @@ static std::vector<std::string> writtenAttributes(Operation *op) {
 }
 
 LogicalResult transformer::verifyKnownAttributes(Operation *op) {
+  // As nearly always: verifying is what every pass pays for.
+  if (op->getDiscardableAttrDictionary().empty())
+    return success();
   for (NamedAttribute attribute : op->getDiscardableAttrs()) {
     const StringRef name = attribute.getName();
     const bool visibility =

@@ -463,6 +463,17 @@ class ManyTuners(CliTest):
                 pass  # gone, or another user's
         return found
 
+    def wait_until_it_listens(self, tuner):
+        """Before, an interruption ends it as it ends any program."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            status = Path(f"/proc/{tuner.pid}/status").read_text()
+            caught = int(status.split("SigCgt:")[1].split()[0], 16)
+            if caught >> (signal.SIGINT - 1) & 1:
+                return
+            time.sleep(0.05)
+        self.fail("a tuner did not begin")
+
     def test_killed_tuners_cost_nothing(self):
         seconds = float(os.environ.get("KERNELFORGE_TUNERS_SECONDS", "8"))
         log = Path(os.environ["KERNELFORGE_HOME"]) / "records" / "records.jsonl"
@@ -481,8 +492,8 @@ class ManyTuners(CliTest):
                 tuners[i].communicate()
                 kills += 1
                 tuners[i] = self.start(self.count + kills)
-            time.sleep(1)  # the last one has begun
             for tuner in tuners:
+                self.wait_until_it_listens(tuner)
                 tuner.send_signal(signal.SIGINT)
             ends = [(tuner.communicate(timeout=60)[1], tuner.returncode) for tuner in tuners]
         finally:

@@ -166,11 +166,13 @@ private:
   std::atomic<int> arrived{0};
   const std::function<void(int, int)> *everyone = nullptr;
 
+  // Sleepers hold no lock: one that is displaced with it would be waited for by who wakes them.
   alignas(64) std::atomic<int> sleepers{0};
+  std::atomic<int> wakings{0};
   std::atomic<Clock::duration> patience{spinning}; ///< of who waits awake
   std::atomic<bool> ending{false};
-  std::mutex lock;
-  std::condition_variable awake, rested;
+  std::mutex lock; ///< of those who rest
+  std::condition_variable rested;
 
   std::vector<std::jthread> workers;
 };
@@ -180,14 +182,14 @@ private:
 void Team::wake() {
   if (sleepers.load() == 0)
     return;
-  const std::lock_guard guard(lock);
-  awake.notify_all();
+  wakings.fetch_add(1);
+  wakings.notify_all();
 }
 
 /// Wakes those who rest, too.
 void Team::callUp() {
+  wake();
   const std::lock_guard guard(lock);
-  awake.notify_all();
   rested.notify_all();
 }
 
@@ -288,9 +290,9 @@ void Team::waitForWork(uint64_t callsSeen) {
     const std::optional<Clock::duration> lasted = waiting.wait();
     if (!lasted || *lasted < patience.load(std::memory_order_relaxed))
       continue;
-    std::unique_lock guard(lock);
     sleepers.fetch_add(1);
-    awake.wait(guard, [&] { return hasWork(callsSeen); });
+    for (int seen = wakings.load(); !hasWork(callsSeen); seen = wakings.load())
+      wakings.wait(seen);
     sleepers.fetch_sub(1);
     return;
   }

@@ -68,19 +68,19 @@ static Status run() {
     }
   const auto cacheSize = static_cast<size_t>(context * block.kvHeads * block.headDim);
   std::vector<float> keys(cacheSize), values(cacheSize);
-  session->bind("x", x.data());
-  session->bind("positions", positions.data());
-  session->bind("slots", slots.data());
-  session->bind("sequences", sequences.data());
-  session->bind("table", table.data());
-  session->bind("lengths", lengths.data());
-  session->bind("rope", rope.data());
-  session->bind("cache.0.k", keys.data());
-  session->bind("cache.0.v", values.data());
+  KF_CHECK(session->bind("x", std::as_writable_bytes(std::span(x))));
+  KF_CHECK(session->bind("positions", std::as_writable_bytes(std::span(positions))));
+  KF_CHECK(session->bind("slots", std::as_writable_bytes(std::span(slots))));
+  KF_CHECK(session->bind("sequences", std::as_writable_bytes(std::span(sequences))));
+  KF_CHECK(session->bind("table", std::as_writable_bytes(std::span(table))));
+  KF_CHECK(session->bind("lengths", std::as_writable_bytes(std::span(lengths))));
+  KF_CHECK(session->bind("rope", std::as_writable_bytes(std::span(rope))));
+  KF_CHECK(session->bind("cache.0.k", std::as_writable_bytes(std::span(keys))));
+  KF_CHECK(session->bind("cache.0.v", std::as_writable_bytes(std::span(values))));
 
   // 5. Run: sizes are tokens, sequences and context, in the order of the function's arguments.
   std::vector<float> y(x.size());
-  void *result = y.data();
+  const std::span<std::byte> result = std::as_writable_bytes(std::span(y));
   const int64_t sizes[] = {rows, 1, context};
   std::vector<int64_t> nanoseconds;
   RunOptions timed;

@@ -1,5 +1,6 @@
 #include "kernelforge/autotune/Messages.h"
 
+#include "kernelforge/backend/ProgramJson.h"
 #include "kernelforge/compiler/HostMatmul.h"
 #include "kernelforge/kernels/MatmulRegistry.h"
 
@@ -65,24 +66,6 @@ Received receiveAll(int socket, void *data, size_t bytes, Clock::time_point dead
   return Received::Message;
 }
 
-Json extentJson(const Extent &extent) {
-  return Json::array({extent.multiplier, extent.size, extent.divisor});
-}
-Extent extentFrom(const Json &json) { return {json[0], json[1], json[2]}; }
-
-Json extentsJson(const std::vector<Extent> &extents) {
-  Json list = Json::array();
-  for (const Extent &extent : extents)
-    list.push_back(extentJson(extent));
-  return list;
-}
-std::vector<Extent> extentsFrom(const Json &json) {
-  std::vector<Extent> extents;
-  for (const Json &extent : json)
-    extents.push_back(extentFrom(extent));
-  return extents;
-}
-
 } // namespace
 
 bool kernelforge::sendMessage(int socket, const Message &message) {
@@ -115,76 +98,8 @@ Received kernelforge::receiveMessage(int socket, Message &message, double second
 
 Message kernelforge::programMessage(const Program &program) {
   Message message;
-  Json &json = message.json;
-  json["function"] = program.function;
-  json["arena_bytes"] = program.arenaBytes;
-  json["arguments"] = program.arguments;
-  json["results"] = program.results;
-  for (const ProgramSize &size : program.sizes)
-    json["sizes"].push_back(Json::array({size.name, size.min, size.max}));
-  for (const Buffer &buffer : program.buffers)
-    json["buffers"].push_back({{"name", buffer.name},
-                               {"kind", static_cast<int>(buffer.kind)},
-                               {"bytes", extentJson(buffer.bytes)},
-                               {"offset", buffer.offset}});
-  for (const Launch &launch : program.launches)
-    json["launches"].push_back(
-        {{"artifact", launch.artifact}, {"buffers", launch.buffers}, {"sizes", launch.sizes}});
-  for (const Artifact &artifact : program.artifacts) {
-    Json phases = Json::array();
-    for (const Phase &phase : artifact.phases)
-      phases.push_back({{"grid", extentsJson(phase.grid)}, {"scratch_bytes", phase.scratchBytes}});
-    json["artifacts"].push_back({{"kernel", artifact.kernel},
-                                 {"entry", artifact.entry},
-                                 {"code_bytes", artifact.code.size()},
-                                 {"size_names", artifact.sizeNames},
-                                 {"workspace_bytes", extentJson(artifact.workspaceBytes)},
-                                 {"flop_terms", extentsJson(artifact.cost.flopTerms)},
-                                 {"byte_terms", extentsJson(artifact.cost.byteTerms)},
-                                 {"bytes_per_cached", artifact.cost.bytesPerCached},
-                                 {"phases", phases}});
-    message.bytes += artifact.code;
-  }
+  message.json = programJson(program, message.bytes);
   return message;
-}
-
-Program kernelforge::programFrom(const Message &message) {
-  const Json &json = message.json;
-  Program program;
-  program.function = json["function"];
-  program.arenaBytes = json["arena_bytes"];
-  program.arguments = json["arguments"].get<std::vector<int>>();
-  program.results = json["results"].get<std::vector<int>>();
-  if (json.contains("sizes"))
-    for (const Json &size : json["sizes"])
-      program.sizes.push_back({size[0], size[1], size[2]});
-  for (const Json &buffer : json["buffers"])
-    program.buffers.push_back({buffer["name"], static_cast<BufferKind>(buffer["kind"].get<int>()),
-                               extentFrom(buffer["bytes"]), buffer["offset"]});
-  for (const Json &launch : json["launches"])
-    program.launches.push_back({launch["artifact"], launch["buffers"].get<std::vector<int>>(),
-                                launch["sizes"].get<std::vector<int>>(), -1});
-  size_t offset = 0;
-  for (const Json &from : json["artifacts"]) {
-    Artifact artifact;
-    artifact.kernel = from["kernel"];
-    artifact.entry = from["entry"];
-    artifact.code = message.bytes.substr(offset, from["code_bytes"].get<size_t>());
-    offset += artifact.code.size();
-    artifact.sizeNames = from["size_names"].get<std::vector<std::string>>();
-    artifact.workspaceBytes = extentFrom(from["workspace_bytes"]);
-    artifact.cost.flopTerms = extentsFrom(from["flop_terms"]);
-    artifact.cost.byteTerms = extentsFrom(from["byte_terms"]);
-    artifact.cost.bytesPerCached = from["bytes_per_cached"];
-    for (const Json &described : from["phases"]) {
-      Phase phase;
-      phase.grid = extentsFrom(described["grid"]);
-      phase.scratchBytes = described["scratch_bytes"];
-      artifact.phases.push_back(std::move(phase));
-    }
-    program.artifacts.push_back(std::move(artifact));
-  }
-  return program;
 }
 
 static Json argumentJson(const std::optional<unsigned> &argument) {
@@ -231,7 +146,7 @@ Expected<Program> kernelforge::variantProgramFrom(const Message &message) {
   library.arguments = json["arguments"];
   KF_TRY(const MatmulKernel *variant,
          MatmulRegistry::global().find(json["name"].get<std::string>()));
-  Program program = programFrom(message);
+  KF_TRY(Program program, programFrom(message.json, message.bytes));
   program.artifacts.front().host = makeHostMatmul(library, *variant, "");
   return program;
 }

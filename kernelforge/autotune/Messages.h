@@ -29,10 +29,8 @@ bool sendMessage(int socket, const Message &message);
 /// Waits up to `seconds` (negative: for ever) for a whole message.
 Received receiveMessage(int socket, Message &message, double seconds);
 
-/// A program as message, its code as the message's bytes, and back. What a worker reads comes from
-/// its own parent; fields are there.
+/// A program as message, its code as the message's bytes: programFrom() of both is the way back.
 Message programMessage(const Program &program);
-Program programFrom(const Message &message);
 
 /// The same for a program of one launch by another variant of matmul: with what the receiver needs
 /// to make its host function anew. Unusable where it has no such variant.

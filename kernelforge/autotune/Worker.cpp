@@ -2,7 +2,8 @@
 
 #include "kernelforge/autotune/Messages.h"
 #include "kernelforge/autotune/SharedData.h"
-#include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/backend/ProgramJson.h"
+#include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/measure/Accuracy.h"
@@ -66,6 +67,7 @@ struct DataSet {
 /// One candidate, loaded twice: to be verified (scratch and intermediates are poisoned) and timed.
 struct Candidate {
   std::unique_ptr<Executable> verified, timed;
+  std::vector<std::unique_ptr<BoundProgram>> turns; ///< `timed` on the arguments of each turn
   bool library = false; ///< another variant, which reads weights row-major and has its own threads
 };
 
@@ -104,8 +106,8 @@ private:
   }
 
   Status setProblem(const Json &json, Json &answer) {
-    KF_TRY(timing, createCpuBackend({json["threads"].get<int>(), false}));
-    KF_TRY(verifying, createCpuBackend({json["threads"].get<int>(), true}));
+    KF_TRY(timing, createCpuDevice({json["threads"].get<int>(), false}));
+    KF_TRY(verifying, createCpuDevice({json["threads"].get<int>(), true}));
     threads = json["threads"];
     sizes = json["sizes"].get<std::vector<int64_t>>();
     streamBytes = json["stream_bytes"];
@@ -128,21 +130,26 @@ private:
   Status load(const Message &message, Json &answer) {
     Candidate candidate;
     candidate.library = message.json.contains("variant");
-    KF_TRY(Program loaded, candidate.library ? variantProgramFrom(message)
-                                             : Expected<Program>(programFrom(message)));
+    KF_TRY(Program loaded, candidate.library
+                               ? variantProgramFrom(message)
+                               : Expected<Program>(programFrom(message.json, message.bytes)));
     auto program = std::make_shared<const Program>(std::move(loaded));
-    KF_TRY(candidate.verified, verifying->load(program));
-    KF_TRY(candidate.timed, timing->load(program));
+    KF_TRY(auto verified, verifying->load({&program, 1}));
+    KF_TRY(auto timed, timing->load({&program, 1}));
+    candidate.verified = std::move(verified.front());
+    candidate.timed = std::move(timed.front());
     candidates[message.json["slot"]] = std::move(candidate);
     answer = Json::object();
     return {};
   }
 
-  /// Memory for what a run of a set writes, and pointers to all that it takes.
+  using Bytes = std::span<std::byte>;
+
+  /// Memory for what a run of a set writes, and all that it takes.
   struct Run {
     std::vector<GuardedBuffer> written, results; ///< by argument (empty: only read), by result
-    std::vector<void *> arguments, resultPointers;
-    std::vector<void *> rowMajor; ///< the arguments of other variants
+    std::vector<Bytes> arguments, resultBytes;
+    std::vector<Bytes> rowMajor; ///< the arguments of other variants
   };
 
   Status prepare(const DataSet &set, Run &run) {
@@ -154,20 +161,22 @@ private:
         std::memcpy(run.written.back().data(), from, tensor.bytes);
         from = run.written.back().data();
       }
-      run.arguments.push_back(from);
-      run.rowMajor.push_back(tensor.written ? from : data.data() + tensor.rowMajor);
+      run.arguments.emplace_back(from, tensor.bytes);
+      run.rowMajor.push_back(tensor.written
+                                 ? run.arguments.back()
+                                 : Bytes(data.data() + tensor.rowMajor, tensor.rowMajorBytes));
     }
     for (uint64_t bytes : set.results) {
       KF_TRY(GuardedBuffer result, GuardedBuffer::create(bytes));
       run.results.push_back(std::move(result));
-      run.resultPointers.push_back(run.results.back().data());
+      run.resultBytes.emplace_back(run.results.back().data(), bytes);
     }
     return {};
   }
 
   /// The arguments of timed calls, which take turns on them; the first are those of the run itself.
   struct Turns {
-    std::vector<std::vector<void *>> arguments;
+    std::vector<std::vector<Bytes>> arguments;
     std::vector<PageMemory> copies;
   };
 
@@ -183,13 +192,13 @@ private:
       each += tensor.streamed ? bytesOf(tensor) : 0;
     const uint64_t count = each == 0 ? 1 : (static_cast<uint64_t>(streamBytes) + each - 1) / each;
     for (uint64_t copy = 1; copy < std::min(count, mostTurns); ++copy) {
-      std::vector<void *> arguments = turns.arguments.front();
+      std::vector<Bytes> arguments = turns.arguments.front();
       for (size_t i = 0; i < arguments.size(); ++i) {
         if (!set.arguments[i].streamed)
           continue;
         KF_TRY(PageMemory memory, PageMemory::allocate(bytesOf(set.arguments[i])));
-        std::memcpy(memory.data(), arguments[i], memory.size());
-        arguments[i] = memory.data();
+        std::memcpy(memory.data(), arguments[i].data(), memory.size());
+        arguments[i] = memory.span();
         turns.copies.push_back(std::move(memory));
       }
       turns.arguments.push_back(std::move(arguments));
@@ -197,15 +206,35 @@ private:
     return turns;
   }
 
-  /// Runs a candidate once, on the arguments whose turn it is.
-  Status runTimed(const Candidate &candidate) {
-    const Turns &turns = timedTurns.at(candidate.library);
-    const std::vector<void *> &arguments = turns.arguments[turn++ % turns.arguments.size()];
-    return candidate.timed->run({sizes, arguments, timedRun->resultPointers});
+  static Expected<std::unique_ptr<BoundProgram>> bind(Device &device, Executable &executable,
+                                                      std::span<const Bytes> arguments,
+                                                      std::span<const Bytes> results) {
+    ProgramBuffers buffers;
+    for (Bytes bytes : arguments) {
+      KF_TRY(buffers.arguments.emplace_back(), device.import(bytes, MemoryUse::Transfer, nullptr));
+    }
+    for (Bytes bytes : results) {
+      KF_TRY(buffers.results.emplace_back(), device.import(bytes, MemoryUse::Transfer, nullptr));
+    }
+    KF_TRY(buffers.arena, device.allocate(executable.program().arenaBytes, MemoryUse::Arena));
+    return executable.bind(std::move(buffers));
   }
 
-  Bindings bindingsOf(const Candidate &candidate, const Run &run) const {
-    return {sizes, candidate.library ? run.rowMajor : run.arguments, run.resultPointers};
+  /// Binds a candidate to the arguments of each turn, once.
+  Status bindTurns(Candidate &candidate) {
+    if (!candidate.turns.empty())
+      return {};
+    for (const std::vector<Bytes> &arguments : timedTurns.at(candidate.library).arguments) {
+      KF_TRY(candidate.turns.emplace_back(),
+             bind(*timing, *candidate.timed, arguments, timedRun->resultBytes));
+    }
+    return {};
+  }
+
+  /// Runs a candidate once, on the arguments whose turn it is.
+  Status runTimed(const Candidate &candidate) {
+    KF_CHECK(candidate.turns[turn++ % candidate.turns.size()]->submit(sizes));
+    return {};
   }
 
   /// Runs a candidate once into poisoned memory and compares.
@@ -214,7 +243,9 @@ private:
     const DataSet &set = sets.at(json["set"].get<size_t>());
     Run run;
     KF_CHECK(prepare(set, run));
-    KF_CHECK(candidate.verified->run(bindingsOf(candidate, run)));
+    KF_TRY(auto bound, bind(*verifying, *candidate.verified,
+                            candidate.library ? run.rowMajor : run.arguments, run.resultBytes));
+    KF_CHECK(bound->submit(sizes));
     std::string allBytes;
     bool pass = true;
     std::string why;
@@ -291,6 +322,8 @@ private:
       if (const bool library = candidates.at(slot).library; !timedTurns.contains(library)) {
         KF_TRY(timedTurns[library], makeTurns(set, *timedRun, library));
       }
+    for (int slot : slots)
+      KF_CHECK(bindTurns(candidates.at(slot)));
     // Threads that wait for more work spin on the cores that another's threads need next.
     const bool settle = threads > 1 && std::ranges::any_of(slots, [&](int slot) {
                           return candidates.at(slot).library;
@@ -339,7 +372,7 @@ private:
   int socket;
   SharedData data;
   int threads = 1;
-  std::unique_ptr<Backend> timing, verifying;
+  std::unique_ptr<Device> timing, verifying;
   std::vector<int64_t> sizes;
   std::vector<DataSet> sets;
   std::map<int, Candidate> candidates; ///< by slot

@@ -1,5 +1,5 @@
 // Checks of programs and of what they are run on.
-#include "kernelforge/backend/Backend.h"
+#include "kernelforge/backend/Program.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 
 #include <fmt/format.h>
@@ -45,12 +45,10 @@ Status checkBuffers(const Program &program, std::span<const int64_t> maxima) {
 }
 
 Status checkArtifact(const Program &program, const Artifact &artifact) {
-  if (!artifact.host ||
-      (artifact.code.empty() && artifact.phases.empty() && artifact.workspaceBytes.multiplier == 0))
+  if (!artifact.host || (artifact.code.empty() && artifact.launching == Launching{}))
     return {};
-  return inconsistent(program, fmt::format("'{}' has a host function, and code, phases or a "
-                                           "workspace",
-                                           artifact.kernel));
+  return inconsistent(program,
+                      fmt::format("'{}' has a host function, and code or phases", artifact.kernel));
 }
 
 Status checkLaunch(const Program &program, const Launch &launch, std::span<const int64_t> maxima) {
@@ -73,8 +71,8 @@ Status checkLaunch(const Program &program, const Launch &launch, std::span<const
     return inconsistent(program,
                         fmt::format("a launch of '{}' gives {} sizes of {}", artifact.kernel,
                                     sizes.size(), artifact.sizeNames.size()));
-  for (const Phase &phase : artifact.phases) {
-    if (!checkedProduct(phase.grid, sizes))
+  for (const Phase &phase : artifact.launching.phases) {
+    if (!checkedExtent(phase.grid, sizes))
       return inconsistent(program, fmt::format("grid of '{}' overflows", artifact.kernel));
     if (phase.scratchBytes < 0)
       return inconsistent(program, fmt::format("'{}' has negative scratch", artifact.kernel));
@@ -92,37 +90,27 @@ Status checkCopy(const Program &program, const ResultCopy &copy, std::span<const
     return inconsistent(program, fmt::format("a copy from buffer {} to {} is not from an argument "
                                              "or result to another result",
                                              copy.from, copy.to));
-  if (!checkedProduct(copy.bytes, maxima))
+  if (!checkedExtent(copy.bytes, maxima))
     return inconsistent(program, "the size of a copied result overflows");
   return {};
 }
 
 } // namespace
 
-std::optional<uint64_t> checkedProduct(std::span<const Extent> extents,
-                                       std::span<const int64_t> sizes) {
-  uint64_t product = 1;
-  for (const Extent &extent : extents) {
-    auto value = checkedExtent(extent, sizes);
-    auto next = value ? checkedMul(product, *value) : std::nullopt;
+std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int64_t> sizes) {
+  if (extent.multiplier < 0)
+    return std::nullopt;
+  uint64_t value = extent.multiplier;
+  for (const Term &term : extent.product) {
+    if (term.divisor < 1 || term.size < 0 || term.size >= int64_t(sizes.size()))
+      return std::nullopt;
+    auto rounded = checkedRoundUp(sizes[term.size], term.divisor);
+    auto next = rounded ? checkedMul(value, *rounded / term.divisor) : std::nullopt;
     if (!next || *next > uint64_t(INT64_MAX))
       return std::nullopt;
-    product = *next;
+    value = *next;
   }
-  return product;
-}
-
-std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int64_t> sizes) {
-  if (extent.multiplier < 0 || extent.divisor < 1 || extent.size < -1 ||
-      extent.size >= int64_t(sizes.size()))
-    return std::nullopt;
-  if (extent.size < 0)
-    return extent.multiplier;
-  auto rounded = checkedRoundUp(sizes[extent.size], extent.divisor);
-  if (!rounded)
-    return std::nullopt;
-  auto value = checkedMul(extent.multiplier, *rounded / extent.divisor);
-  return value && *value <= uint64_t(INT64_MAX) ? value : std::nullopt;
+  return extent.atMost ? std::min(value, uint64_t(*extent.atMost)) : value;
 }
 
 Status checkProgram(const Program &program) {
@@ -143,43 +131,6 @@ Status checkProgram(const Program &program) {
   for (const ResultCopy &copy : program.copies)
     KF_CHECK(checkCopy(program, copy, maxima));
   return {};
-}
-
-Status checkBindings(const Program &program, const Bindings &bindings) {
-  auto refused = [&](std::string why) {
-    return unusable("run is refused", program.function, std::move(why));
-  };
-  if (bindings.sizes.size() != program.sizes.size())
-    return refused(fmt::format("{} sizes are given where {} are needed", bindings.sizes.size(),
-                               program.sizes.size()));
-  for (size_t i = 0; i < program.sizes.size(); ++i) {
-    const ProgramSize &size = program.sizes[i];
-    if (bindings.sizes[i] < size.min || bindings.sizes[i] > size.max)
-      return refused(fmt::format("size '{}' is {}, out of the range {} to {} that it was compiled "
-                                 "for",
-                                 size.name, bindings.sizes[i], size.min, size.max));
-  }
-  auto isCopied = [&](int buffer) {
-    return std::any_of(program.copies.begin(), program.copies.end(), [&](const ResultCopy &copy) {
-      return (copy.from == buffer || copy.to == buffer) &&
-             checkedProduct(copy.bytes, bindings.sizes) != 0;
-    });
-  };
-  auto checkPointers = [&](const char *what, std::span<const int> buffers,
-                           std::span<void *const> pointers) -> Status {
-    if (pointers.size() != buffers.size())
-      return refused(fmt::format("{} {}s are bound where {} are needed", pointers.size(), what,
-                                 buffers.size()));
-    for (size_t i = 0; i < buffers.size(); ++i) {
-      const Buffer &buffer = program.buffers[buffers[i]];
-      if (!pointers[i] &&
-          (buffer.bytes.evaluate(bindings.sizes.data()) != 0 || isCopied(buffers[i])))
-        return refused(fmt::format("{} {} ('{}') is not bound", what, i, buffer.name));
-    }
-    return {};
-  };
-  KF_CHECK(checkPointers("argument", program.arguments, bindings.arguments));
-  return checkPointers("result", program.results, bindings.results);
 }
 
 } // namespace kernelforge

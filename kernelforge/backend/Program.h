@@ -29,11 +29,8 @@ public:
   virtual void forget() = 0;
 };
 
-/// One compiled kernel. The entry's signature on a CPU:
-///     void entry(void *const *args, const int64_t *sizes, int64_t phase, int64_t task,
-///                void *scratch)
-/// with args the buffers of a launch (the workspace, if any, last), sizes the kernel's sizes.
-/// Where there is a host function, there is neither code nor phases nor a workspace.
+/// One compiled kernel. Each target has its own calling convention (backend/<target>). Where there
+/// is a host function, there is neither code nor a launching.
 struct Artifact {
   std::string kernel;                ///< name in the module
   std::string entry;                 ///< symbol: from the kernel's hash, without names or locations
@@ -43,9 +40,8 @@ struct Artifact {
   std::string scheduleSource;        ///< pinned, record, transferred or analytic
   std::string variant = "generated"; ///< what runs it
   std::shared_ptr<HostKernel> host = {}; ///< where another variant does
-  std::vector<Phase> phases;
+  Launching launching;
   std::vector<std::string> sizeNames;
-  Extent workspaceBytes{0};  ///< buffer shared by all tasks of one launch; 0: none
   KernelCost cost;           ///< what a launch must compute and move at least
   bool fromCache = false;    ///< the object was read from disk
   double compileSeconds = 0; ///< of this run; 0 when from the cache
@@ -65,9 +61,9 @@ struct Buffer {
   int64_t offset = 0; ///< in the arena, for intermediates
 };
 
-/// One use of an artifact. `buffers` are indices into Program::buffers in the order of the entry's
-/// args (the workspace last, if the artifact has one); `sizes` are indices of the program's sizes
-/// in the order of the artifact's.
+/// One use of an artifact. `buffers` are indices into Program::buffers: the kernel's arguments, its
+/// results, then its workspaces; `sizes` are indices of the program's sizes in the order of the
+/// artifact's.
 struct Launch {
   int artifact = 0;
   std::vector<int> buffers;
@@ -76,11 +72,11 @@ struct Launch {
 };
 
 /// A result that no launch writes: it is an argument or another result, copied when all launches
-/// are over. The bytes are a product of extents over the program's sizes.
+/// are over.
 struct ResultCopy {
   int from = 0; ///< indices into Program::buffers
   int to = 0;
-  std::vector<Extent> bytes;
+  Extent bytes; ///< over the program's sizes
 };
 
 /// A dynamic size of a program and the range it was compiled for.
@@ -102,9 +98,10 @@ struct Program {
   int64_t arenaBytes = 0; ///< at the sizes' maxima
 };
 
-/// Product of extents at `sizes`; nothing where one is malformed or it is beyond an int64_t.
-std::optional<uint64_t> checkedProduct(std::span<const Extent> extents,
-                                       std::span<const int64_t> sizes);
+/// Unusable where a program is inconsistent: artifacts are code or a host function, all indices in
+/// range, extents without overflow at the largest sizes, intermediates within the arena, every
+/// other buffer bound exactly once.
+Status checkProgram(const Program &program);
 
 /// Value of an extent at `sizes`; nothing where it is malformed or beyond an int64_t.
 std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int64_t> sizes);

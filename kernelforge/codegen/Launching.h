@@ -1,38 +1,101 @@
-// How a kernel's code is launched: phases of task grids, scratch, workspace. The same for every
-// target; backends read it from programs.
+// How a kernel's code is launched: phases with their grids and parameters, and workspaces. One
+// description for every target; how the parameters are passed is each target's own convention.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 namespace kernelforge {
 
-/// An extent that may follow a dynamic size: multiplier * ceil(sizes[size] / divisor), or just
-/// `multiplier` where size is -1.
-struct Extent {
-  int64_t multiplier = 1;
-  int size = -1;
+/// ceil(sizes[size] / divisor).
+struct Term {
+  int size = 0; ///< index of a size
   int64_t divisor = 1;
 
-  int64_t evaluate(const int64_t *sizes) const {
-    return size < 0 ? multiplier : multiplier * ((sizes[size] + divisor - 1) / divisor);
-  }
+  bool operator==(const Term &) const = default;
 };
 
-/// One phase of a kernel: all tasks of its grid may run at once; the next phase starts when the
-/// last has ended. `grid` is a product of extents over the kernel's own sizes.
+/// A number that may follow dynamic sizes: multiplier times the product of its terms, at most
+/// `atMost`. A negative multiplier is malformed: what overflowed.
+struct Extent {
+  int64_t multiplier = 1;
+  std::vector<Term> product = {};
+  std::optional<int64_t> atMost = {};
+
+  Extent(int64_t constant = 1) : multiplier(constant) {}
+  Extent(int64_t multiplier, int size, int64_t divisor = 1)
+      : multiplier(multiplier), product{{size, divisor}} {}
+
+  bool isConstant() const { return product.empty(); }
+  /// At sizes for which checkedExtent() gives a value.
+  int64_t evaluate(const int64_t *sizes) const {
+    int64_t value = multiplier;
+    for (const Term &term : product)
+      value *= (sizes[term.size] + term.divisor - 1) / term.divisor;
+    return atMost && value > *atMost ? *atMost : value;
+  }
+  bool operator==(const Extent &) const = default;
+};
+
+/// The product of two extents without `atMost`.
+Extent operator*(const Extent &a, const Extent &b);
+
+/// What a launch does with a buffer.
+enum class Access { Read, Write, ReadWrite };
+
+/// One parameter of a phase's entry.
+struct Parameter {
+  enum class Kind {
+    Buffer,    ///< of the launch, by index
+    Workspace, ///< of the launching, by index
+    Size,      ///< of the kernel, by index
+  };
+  Kind kind = Kind::Buffer;
+  int index = 0;
+  Access access = Access::Read; ///< of buffers and workspaces
+
+  bool operator==(const Parameter &) const = default;
+};
+
+/// One phase of a kernel: all tasks of its grid may run at once. All writes of a phase are visible
+/// to the next.
 struct Phase {
-  std::vector<Extent> grid;
-  int64_t block = 1;        ///< threads of a block on a GPU; 1 on a CPU
-  int64_t cluster = 1;      ///< blocks of a cluster on a GPU; 1 on a CPU
-  int64_t sharedBytes = 0;  ///< shared memory of a block on a GPU
-  int64_t scratchBytes = 0; ///< scratch per worker, 64-byte aligned, not cleared
+  std::string entry = {}; ///< symbol of its code
+  std::vector<Parameter> parameters = {};
+  Extent grid = 1;                       ///< tasks, or blocks; the device folds it past its limits
+  std::array<int64_t, 3> block{1, 1, 1}; ///< threads of a block on a GPU
+  int64_t cluster = 1;                   ///< blocks of a cluster on a GPU
+  int64_t sharedBytes = 0;               ///< shared memory of a block on a GPU
+  int64_t scratchBytes = 0;  ///< scratch per worker on a CPU, 64-byte aligned, not cleared
+  bool afterPrevious = true; ///< false: it does not depend on the phase before it
+  bool coResident = false;   ///< needs all blocks at once (grid barrier)
+  bool startsEarly = false;  ///< touches only weights before it waits for what ran before it
+
+  bool operator==(const Phase &) const = default;
+};
+
+/// Memory that all tasks of one launch share, besides its buffers.
+struct Workspace {
+  enum class Contents {
+    Uninitialised, ///< lies in the arena
+    ZeroedOnce,    ///< zero when the program is bound, and as the launch before left it after that
+  };
+  Extent bytes{0};
+  int64_t alignment = 64;
+  Contents contents = Contents::Uninitialised;
+
+  bool operator==(const Workspace &) const = default;
 };
 
 /// What an emitter says of the code that it made.
 struct Launching {
   std::vector<Phase> phases;
-  Extent workspaceBytes{0}; ///< buffer shared by all tasks of one launch; 0: none
+  std::vector<Workspace> workspaces;
+
+  bool operator==(const Launching &) const = default;
 };
 
 } // namespace kernelforge

@@ -21,11 +21,11 @@ Expected<FunctionRun> FunctionRun::create(Session &session, const FunctionSignat
       KF_CHECK(session.bindWeight(names[i], argument.type,
                                   argument.memory.span().first(argument.bytes())));
     else
-      session.bind(names[i], argument.memory.data());
+      KF_CHECK(session.bind(names[i], argument.memory.span()));
   }
   run.sizes = data.sizeList(signature);
   for (TensorData &result : data.results)
-    run.results.push_back(result.memory.data());
+    run.results.push_back(result.memory.span());
   return run;
 }
 

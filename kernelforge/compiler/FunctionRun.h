@@ -29,7 +29,7 @@ private:
   const FunctionSignature *signature;
   FunctionData *data;
   std::vector<int64_t> sizes;
-  std::vector<void *> results;
+  std::vector<std::span<std::byte>> results;
 };
 
 } // namespace kernelforge

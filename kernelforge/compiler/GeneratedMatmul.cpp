@@ -35,17 +35,21 @@ bool biasIsFirst(const MatmulProblem &problem) {
   return !problem.has(EpilogueStep::Bias) || problem.epilogue.front() == EpilogueStep::Bias;
 }
 
+std::span<std::byte> bytesOf(const float *data, int64_t count) {
+  return std::as_writable_bytes(std::span(const_cast<float *>(data), static_cast<size_t>(count)));
+}
+
 class PreparedGenerated : public PreparedMatmul {
 public:
   std::unique_ptr<Session> session;
-  int64_t rows = 0;
+  int64_t rows = 0, n = 0, k = 0;
 
   Status run(const float *input, float *output) override {
     if (input != bound) {
-      session->bind("x", const_cast<float *>(input));
+      KF_CHECK(session->bind("x", bytesOf(input, rows * k)));
       bound = input;
     }
-    void *result = output;
+    const std::span<std::byte> result = bytesOf(output, rows * n);
     return session->run("matmul", {&rows, 1}, {&result, 1});
   }
 
@@ -133,10 +137,12 @@ Expected<std::unique_ptr<PreparedMatmul>> GeneratedMatmul::make(const MatmulProb
   KF_CHECK(session.bindWeight("weight", problem.weights,
                               {operands.weight, rows * *rowBytes(problem.weights, width)}));
   if (problem.has(EpilogueStep::Bias))
-    session.bind("bias", const_cast<float *>(operands.bias));
+    KF_CHECK(session.bind("bias", bytesOf(operands.bias, problem.n)));
   if (problem.has(EpilogueStep::Residual))
-    session.bind("residual", const_cast<float *>(operands.residual));
+    KF_CHECK(session.bind("residual", bytesOf(operands.residual, problem.m * problem.n)));
   prepared->rows = problem.m;
+  prepared->n = problem.n;
+  prepared->k = problem.k;
   const Artifact &artifact = session.program("matmul")->artifacts.front();
   MatmulDetails &details = prepared->details;
   details.schedule = artifact.schedule;

@@ -1,5 +1,7 @@
 #include "kernelforge/compiler/KernelCompiler.h"
 
+#include "kernelforge/codegen/LaunchingJson.h"
+#include "kernelforge/codegen/Parameters.h"
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/LowerToLLVM.h"
@@ -29,68 +31,66 @@ std::string kernelforge::entrySymbol(KernelOp kernel) {
 // Launching as attributes, so that a module at stage target says all
 //===----------------------------------------------------------------------===//
 
-static ArrayAttr extentAttr(Builder &b, const Extent &extent) {
-  return b.getI64ArrayAttr({extent.multiplier, extent.size, extent.divisor});
+/// JSON as attributes: numbers are i64.
+static Attribute attributeOf(Builder &b, const Json &json) {
+  if (json.is_boolean())
+    return b.getBoolAttr(json.get<bool>());
+  if (json.is_number_integer())
+    return b.getI64IntegerAttr(json.get<int64_t>());
+  if (json.is_string())
+    return b.getStringAttr(json.get<std::string>());
+  if (json.is_array()) {
+    SmallVector<Attribute> list;
+    for (const Json &element : json)
+      list.push_back(attributeOf(b, element));
+    return b.getArrayAttr(list);
+  }
+  SmallVector<NamedAttribute> fields;
+  for (const auto &[name, value] : json.items())
+    fields.push_back(b.getNamedAttr(name, attributeOf(b, value)));
+  return b.getDictionaryAttr(fields);
 }
 
-static std::optional<Extent> extentOf(Attribute attribute) {
-  auto array = dyn_cast_or_null<ArrayAttr>(attribute);
-  if (!array || array.size() != 3 ||
-      !llvm::all_of(array, [](Attribute a) { return isa<IntegerAttr>(a); }))
-    return std::nullopt;
-  auto at = [&](unsigned i) { return cast<IntegerAttr>(array[i]).getInt(); };
-  if (at(2) < 1 || at(0) < 0)
-    return std::nullopt;
-  return Extent{at(0), static_cast<int>(at(1)), at(2)};
+/// The same back; null for an attribute of another kind.
+static Json jsonOf(Attribute attribute) {
+  if (auto boolean = dyn_cast<BoolAttr>(attribute))
+    return boolean.getValue();
+  if (auto integer = dyn_cast<IntegerAttr>(attribute); integer && integer.getType().isInteger(64))
+    return integer.getInt();
+  if (auto text = dyn_cast<StringAttr>(attribute))
+    return text.getValue().str();
+  if (auto list = dyn_cast<ArrayAttr>(attribute)) {
+    Json json = Json::array();
+    for (Attribute element : list)
+      json.push_back(jsonOf(element));
+    return json;
+  }
+  Json json;
+  if (auto fields = dyn_cast<DictionaryAttr>(attribute)) {
+    json = Json::object();
+    for (NamedAttribute field : fields)
+      json[field.getName().str()] = jsonOf(field.getValue());
+  }
+  return json;
 }
 
 static void setLaunching(KernelOp kernel, const Launching &launching) {
   Builder b(kernel.getContext());
-  SmallVector<Attribute> phases;
-  for (const Phase &phase : launching.phases) {
-    SmallVector<Attribute> grid;
-    for (const Extent &extent : phase.grid)
-      grid.push_back(extentAttr(b, extent));
-    phases.push_back(
-        b.getDictionaryAttr({b.getNamedAttr("grid", b.getArrayAttr(grid)),
-                             b.getNamedAttr("scratch", b.getI64IntegerAttr(phase.scratchBytes))}));
-  }
-  kernel.setPhasesAttr(b.getArrayAttr(phases));
-  kernel.setWorkspaceAttr(
-      b.getDictionaryAttr(b.getNamedAttr("bytes", extentAttr(b, launching.workspaceBytes))));
+  kernel.setLaunchingAttr(cast<DictionaryAttr>(attributeOf(b, launchingJson(launching))));
 }
 
 static Expected<Launching> launchingOf(KernelOp kernel) {
-  auto refuse = [&](const char *what) {
+  auto launching =
+      kernel.getLaunching() ? launchingFrom(jsonOf(kernel.getLaunchingAttr())) : launchingFrom({});
+  if (launching)
+    if (Status status = checkLaunching(*launching, static_cast<int>(bufferAccess(kernel).size()),
+                                       static_cast<int>(kernel.getNumSizes()));
+        !status)
+      launching = tl::unexpected<Error>(status.error());
+  if (!launching)
     return unusable("kernel cannot be launched", cpu::kernelName(kernel),
-                    std::string("its attribute ") + what + " is missing or malformed",
+                    "its attribute launching is missing or malformed: " + launching.error().why,
                     "emit the kernel again from stage scheduled");
-  };
-  Launching launching;
-  if (!kernel.getPhases() || kernel.getPhases()->empty())
-    return refuse("phases");
-  for (Attribute attribute : kernel.getPhasesAttr()) {
-    auto dictionary = dyn_cast<DictionaryAttr>(attribute);
-    auto grid = dictionary ? dyn_cast_or_null<ArrayAttr>(dictionary.get("grid")) : ArrayAttr();
-    auto scratch =
-        dictionary ? dyn_cast_or_null<IntegerAttr>(dictionary.get("scratch")) : IntegerAttr();
-    if (!grid || !scratch || scratch.getInt() < 0)
-      return refuse("phases");
-    Phase phase;
-    phase.scratchBytes = scratch.getInt();
-    for (Attribute extent : grid) {
-      std::optional<Extent> parsed = extentOf(extent);
-      if (!parsed || parsed->size >= static_cast<int>(kernel.getNumSizes()))
-        return refuse("phases");
-      phase.grid.push_back(*parsed);
-    }
-    launching.phases.push_back(phase);
-  }
-  auto workspace = kernel.getWorkspace() ? extentOf(kernel.getWorkspace()->get("bytes"))
-                                         : std::optional<Extent>();
-  if (!workspace || workspace->size >= static_cast<int>(kernel.getNumSizes()))
-    return refuse("workspace");
-  launching.workspaceBytes = *workspace;
   return launching;
 }
 
@@ -216,8 +216,7 @@ static Expected<Artifact> generatedArtifact(KernelOp kernel, const CpuTarget &ta
     artifact.entry = emitted.entry;
     artifact.codeHash = sha256Hex(artifact.code);
     artifact.schedule = schedule;
-    artifact.phases = emitted.launching.phases;
-    artifact.workspaceBytes = emitted.launching.workspaceBytes;
+    artifact.launching = emitted.launching;
     nameSizes(kernel, artifact);
     artifact.compileSeconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

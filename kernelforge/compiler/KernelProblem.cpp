@@ -26,8 +26,7 @@ static OwningOpRef<ModuleOp> moduleFor(KernelOp kernel) {
   copy.setSymName("kernel");
   copy.removeVariantAttr(); // it is about generated code
   copy.removeCodeAttr();
-  copy.removePhasesAttr();
-  copy.removeWorkspaceAttr();
+  copy.removeLaunchingAttr();
   addKernelFunction(*module, copy, "run");
   return module;
 }

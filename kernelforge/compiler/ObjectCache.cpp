@@ -1,4 +1,5 @@
 #include "kernelforge/compiler/ObjectCache.h"
+#include "kernelforge/backend/ProgramJson.h"
 #include "kernelforge/compiler/BuildId.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/support/AtomicFile.h"
@@ -24,7 +25,7 @@ namespace {
 
 /// First line of an entry. The number is the format's: raise it when the header or the payload
 /// changes.
-constexpr std::string_view magic = "kernelforge-object 1\n";
+constexpr std::string_view magic = "kernelforge-object 2\n";
 
 /// The largest entry that is read. A kernel is some tens of kilobytes.
 constexpr int64_t maxEntryBytes = int64_t(64) << 20;
@@ -37,62 +38,20 @@ auto damaged(std::string why) {
 // The payload: facts about an artifact as JSON, then its code
 //===--------------------------------------------------------------------------------------------===
 
-nlohmann::json toJson(const Extent &extent) {
-  return {extent.multiplier, extent.size, extent.divisor};
-}
-
 std::string factsOf(const Artifact &artifact) {
-  nlohmann::json phases = nlohmann::json::array();
-  for (const Phase &phase : artifact.phases) {
-    nlohmann::json grid = nlohmann::json::array();
-    for (const Extent &extent : phase.grid)
-      grid.push_back(toJson(extent));
-    phases.push_back({{"grid", grid},
-                      {"block", phase.block},
-                      {"cluster", phase.cluster},
-                      {"shared_bytes", phase.sharedBytes},
-                      {"scratch_bytes", phase.scratchBytes}});
-  }
-  nlohmann::json facts = {{"entry", artifact.entry},
-                          {"code_hash", artifact.codeHash},
-                          {"schedule", artifact.schedule},
-                          {"sizes", artifact.sizeNames},
-                          {"workspace", toJson(artifact.workspaceBytes)},
-                          {"phases", phases}};
-  return facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-Extent extentFrom(const nlohmann::json &json) {
-  return {json.at(0).get<int64_t>(), json.at(1).get<int>(), json.at(2).get<int64_t>()};
+  return artifactJson(artifact).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 /// The facts are ours (their checksum was right); what does not fit them all the same is a defect
-/// of the entry, so the JSON library's exceptions end here.
-Expected<Artifact> artifactFrom(std::string_view text, std::string_view code) {
-  try {
-    nlohmann::json facts = nlohmann::json::parse(text);
-    Artifact artifact;
-    artifact.entry = facts.at("entry").get<std::string>();
-    artifact.codeHash = facts.at("code_hash").get<std::string>();
-    artifact.schedule = facts.at("schedule").get<std::string>();
-    artifact.sizeNames = facts.at("sizes").get<std::vector<std::string>>();
-    artifact.workspaceBytes = extentFrom(facts.at("workspace"));
-    for (const nlohmann::json &json : facts.at("phases")) {
-      Phase phase;
-      for (const nlohmann::json &extent : json.at("grid"))
-        phase.grid.push_back(extentFrom(extent));
-      phase.block = json.at("block").get<int64_t>();
-      phase.cluster = json.at("cluster").get<int64_t>();
-      phase.sharedBytes = json.at("shared_bytes").get<int64_t>();
-      phase.scratchBytes = json.at("scratch_bytes").get<int64_t>();
-      artifact.phases.push_back(std::move(phase));
-    }
-    artifact.code = code;
-    artifact.fromCache = true;
-    return artifact;
-  } catch (const nlohmann::json::exception &error) {
-    return damaged(error.what());
-  }
+/// of the entry.
+Expected<Artifact> artifactFromFacts(std::string_view text, std::string_view code) {
+  const Json facts = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Expected<Artifact> artifact = artifactFrom(facts, code);
+  if (!artifact)
+    return damaged(artifact.error().why);
+  artifact->fromCache = true;
+  artifact->compileSeconds = 0;
+  return artifact;
 }
 
 //===--------------------------------------------------------------------------------------------===
@@ -153,7 +112,7 @@ Expected<Artifact> parseEntry(std::string_view entry, std::string_view keyText) 
   KF_TRY(std::string_view code, takeSection(entry, "code"));
   if (!entry.empty())
     return damaged("bytes follow its end");
-  return artifactFrom(facts, code);
+  return artifactFromFacts(facts, code);
 }
 
 //===--------------------------------------------------------------------------------------------===

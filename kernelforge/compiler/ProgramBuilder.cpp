@@ -160,10 +160,10 @@ private:
       lifetimes.back() = {0, now, now};
     }
     const Artifact &artifact = program.artifacts[launch.artifact];
-    if (artifact.workspaceBytes.multiplier > 0) {
-      Extent bytes = artifact.workspaceBytes;
-      if (bytes.size >= 0)
-        bytes.size = launch.sizes[bytes.size];
+    for (const Workspace &workspace : artifact.launching.workspaces) {
+      Extent bytes = workspace.bytes;
+      for (Term &term : bytes.product)
+        term.size = launch.sizes[term.size];
       launch.buffers.push_back(addBuffer({}, {"workspace", BufferKind::Intermediate, bytes, 0}));
       lifetimes.back() = {0, now, now};
     }
@@ -188,7 +188,7 @@ private:
         program.results.push_back(from);
         continue;
       }
-      KF_TRY(std::vector<Extent> bytes, copiedBytes(tensor));
+      KF_TRY(Extent bytes, copiedBytes(tensor));
       const int to = addBuffer({}, {name, BufferKind::Argument, buffer.bytes, 0});
       program.results.push_back(to);
       program.copies.push_back({from, to, std::move(bytes)});
@@ -197,12 +197,11 @@ private:
   }
 
   /// Bytes of any tensor over the program's sizes, those of a block table too.
-  Expected<std::vector<Extent>> copiedBytes(RankedTensorType type) {
+  Expected<Extent> copiedBytes(RankedTensorType type) {
     KF_TRY(Extent bytes, bytesOf(type));
     if (type.getRank() < 2 || !type.isDynamicDim(1))
-      return std::vector<Extent>{bytes};
-    std::vector<Extent> product = {
-        Extent{static_cast<int64_t>(*rowBytes(*elementTypeOf(type), 1))}};
+      return bytes;
+    Extent product = static_cast<int64_t>(*rowBytes(*elementTypeOf(type), 1));
     auto names = cast<DimsAttr>(type.getEncoding()).getNames();
     size_t named = 0;
     for (int64_t extent : type.getShape()) {
@@ -210,7 +209,7 @@ private:
           ShapedType::isDynamic(extent) ? sizeByName.find(names[named++].str()) : sizeByName.end();
       if (ShapedType::isDynamic(extent) && size == sizeByName.end())
         return refuse(function, "it has a tensor that follows a size it does not take");
-      product.push_back(ShapedType::isDynamic(extent) ? Extent{1, size->second} : Extent{extent});
+      product = product * (ShapedType::isDynamic(extent) ? Extent(1, size->second) : extent);
     }
     return product;
   }

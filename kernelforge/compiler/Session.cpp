@@ -1,6 +1,6 @@
 #include "kernelforge/compiler/Session.h"
 
-#include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/backend/reference/Interpreter.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
@@ -26,11 +26,19 @@ namespace {
 struct LoadedFunction {
   std::vector<std::string> names; ///< of tensor and cache arguments
   std::vector<Type> types;
-  std::vector<void *> pointers;
+  std::vector<BufferRef> arguments; ///< what they are bound to
   std::shared_ptr<const Program> program;
   std::unique_ptr<Executable> executable;
   std::optional<Interpreter> interpreter;
+
+  /// For the arguments as they are bound and these results; null where that has changed.
+  std::unique_ptr<BoundProgram> bound;
+  std::vector<std::span<std::byte>> boundResults;
 };
+
+bool isSame(std::span<const std::byte> a, std::span<const std::byte> b) {
+  return a.data() == b.data() && a.size() == b.size();
+}
 
 RankedTensorType rowMajor(RankedTensorType type) { return withLayout(type, {}); }
 
@@ -48,20 +56,24 @@ struct Session::Implementation {
   int threads = 1;
   std::unique_ptr<MLIRContext> context;
   OwningOpRef<ModuleOp> module, packModule;
-  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Device> device;
+  BufferRef arena, packArena; ///< each shared by its functions, which run one after another
   std::map<std::string, LoadedFunction> functions, packFunctions;
-  std::map<std::string, PageMemory> packed;
+  std::map<std::string, BufferRef> packed;
   CompileStatistics statistics;
-  int64_t packedBytes = 0;
 
   PipelineOptions pipeline() const {
     return {options.target, threads, options.fuse, options.dumpFolder, options.records};
   }
 
-  Status loadFunctions(ModuleOp from, std::map<std::string, LoadedFunction> &into);
+  Status loadFunctions(ModuleOp from, std::map<std::string, LoadedFunction> &into,
+                       BufferRef &intermediates);
   Status buildPackModule();
-  void bind(const std::string &name, void *data, bool packed);
-  Status pack(RankedTensorType type, std::span<const std::byte> data, std::byte *out);
+  void bind(const std::string &name, const BufferRef &buffer, bool packed);
+  Status bindResults(LoadedFunction &function, std::span<const std::span<std::byte>> results);
+  Status runCompiled(LoadedFunction &function, std::span<const int64_t> sizes,
+                     std::span<const std::span<std::byte>> results, const RunOptions &options);
+  Status pack(RankedTensorType type, std::span<const std::byte> data, const BufferRef &out);
 };
 
 Session::Session(std::unique_ptr<Implementation> implementation)
@@ -71,13 +83,9 @@ Session::~Session() = default;
 Expected<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   auto implementation = std::make_unique<Implementation>();
   implementation->threads = options.threads > 0 ? options.threads : host().physicalCores;
-  if (options.backend == BackendKind::Cpu) {
+  if (options.backend == BackendKind::Cpu)
     KF_CHECK(checkRunnable(options.target));
-    CpuOptions cpu;
-    cpu.threads = options.threads;
-    cpu.poison = options.poison;
-    KF_TRY(implementation->backend, createCpuBackend(cpu));
-  }
+  KF_TRY(implementation->device, createCpuDevice({options.threads, options.poison}));
   implementation->context = std::make_unique<MLIRContext>();
   // One module at a time: MLIR's own threads would only cost their start.
   implementation->context->disableMultithreading();
@@ -90,17 +98,22 @@ MLIRContext &Session::context() { return *implementation->context; }
 ModuleOp Session::module() { return *implementation->module; }
 const CompileStatistics &Session::statistics() const { return implementation->statistics; }
 const SessionOptions &Session::options() const { return implementation->options; }
-int64_t Session::packedBytes() const { return implementation->packedBytes; }
+Device &Session::device() { return *implementation->device; }
+
+int64_t Session::packedBytes() const {
+  int64_t bytes = 0;
+  for (const auto &[name, buffer] : implementation->packed)
+    bytes += buffer.bytes;
+  return bytes;
+}
 
 int64_t Session::scratchBytes() const {
-  // Programs of one backend may share their memory: the largest counts.
+  // Programs of one device may share their scratch: the largest counts.
   int64_t most = 0;
   for (const auto &[name, function] : implementation->functions)
-    if (function.executable) {
-      MemoryUse use = function.executable->memory();
-      most = std::max(most, use.arenaBytes + use.scratchBytes);
-    }
-  return most;
+    if (function.executable)
+      most = std::max(most, function.executable->scratchBytes());
+  return most + implementation->arena.bytes;
 }
 
 /// Unusable where the intermediates of a program, which lie there for the largest sizes, are beyond
@@ -122,7 +135,8 @@ static Status checkMemory(const Program &program) {
 }
 
 Status Session::Implementation::loadFunctions(ModuleOp from,
-                                              std::map<std::string, LoadedFunction> &into) {
+                                              std::map<std::string, LoadedFunction> &into,
+                                              BufferRef &intermediates) {
   std::vector<Artifact> artifacts;
   if (options.backend == BackendKind::Cpu) {
     ObjectCache cache = ObjectCache::disabled();
@@ -143,25 +157,34 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
       if (artifact.host)
         ++statistics.variants[artifact.variant];
   }
+  std::vector<std::shared_ptr<const Program>> programs;
+  std::vector<LoadedFunction *> compiled;
   for (func::FuncOp function : programFunctions(from)) {
-    LoadedFunction loaded;
+    LoadedFunction &loaded = into[function.getSymName().str()];
     for (BlockArgument argument : function.getArguments())
       if (!argument.getType().isIndex()) {
         loaded.names.push_back(argumentName(function, argument.getArgNumber()));
         loaded.types.push_back(argument.getType());
       }
-    loaded.pointers.assign(loaded.names.size(), nullptr);
+    loaded.arguments.resize(loaded.names.size());
     if (options.backend == BackendKind::Cpu) {
       KF_TRY(Program program, buildProgram(function, artifacts));
       KF_CHECK(checkMemory(program));
       loaded.program = std::make_shared<const Program>(std::move(program));
-      KF_TRY(loaded.executable, backend->load(loaded.program));
+      programs.push_back(loaded.program);
+      compiled.push_back(&loaded);
     } else {
       KF_TRY(Interpreter interpreter, Interpreter::create(from, function.getSymName()));
       loaded.interpreter = std::move(interpreter);
     }
-    into.emplace(function.getSymName().str(), std::move(loaded));
   }
+  KF_TRY(std::vector<std::unique_ptr<Executable>> executables, device->load(programs));
+  int64_t arenaBytes = 0;
+  for (size_t i = 0; i < compiled.size(); ++i) {
+    compiled[i]->executable = std::move(executables[i]);
+    arenaBytes = std::max(arenaBytes, programs[i]->arenaBytes);
+  }
+  KF_TRY(intermediates, device->allocate(arenaBytes, MemoryUse::Arena));
   return {};
 }
 
@@ -191,7 +214,7 @@ Status Session::Implementation::buildPackModule() {
     return {};
   KF_CHECK(runToStage(*packModule, Stage::Scheduled,
                       {options.target, threads, true, {}, options.records}));
-  return loadFunctions(*packModule, packFunctions);
+  return loadFunctions(*packModule, packFunctions, packArena);
 }
 
 Status Session::compile(OwningOpRef<ModuleOp> module) {
@@ -204,7 +227,7 @@ Status Session::compile(OwningOpRef<ModuleOp> module) {
   // The interpreter needs no schedules, and runs what no code generator knows.
   const bool compiled = s.options.backend == BackendKind::Cpu;
   KF_CHECK(runToStage(*s.module, compiled ? Stage::Scheduled : Stage::Fused, s.pipeline()));
-  KF_CHECK(s.loadFunctions(*s.module, s.functions));
+  KF_CHECK(s.loadFunctions(*s.module, s.functions, s.arena));
   if (s.functions.empty())
     return unusable("module cannot be run", "module",
                     "it has no function that gives a result or writes a cache",
@@ -217,14 +240,17 @@ Status Session::compile(OwningOpRef<ModuleOp> module) {
 }
 
 Status Session::Implementation::pack(RankedTensorType type, std::span<const std::byte> data,
-                                     std::byte *out) {
+                                     const BufferRef &out) {
   if (options.backend == BackendKind::Reference) {
-    packInterleaved(*elementTypeOf(type), data.data(), type.getDimSize(0), type.getDimSize(1), out);
+    packInterleaved(*elementTypeOf(type), data.data(), type.getDimSize(0), type.getDimSize(1),
+                    out.hostAddress());
     return {};
   }
   LoadedFunction &function = packFunctions.at(packFunctionName(type));
-  void *argument = const_cast<std::byte *>(data.data()), *result = out;
-  return function.executable->run(Bindings{{}, {&argument, 1}, {&result, 1}});
+  KF_TRY(BufferRef input, device->import(data, MemoryUse::Transfer, nullptr));
+  KF_TRY(auto bound, function.executable->bind({{input}, {out}, packArena}));
+  KF_TRY(const Ticket ticket, bound->submit({}));
+  return device->wait(ticket);
 }
 
 Status Session::bindWeight(const std::string &name, ElementType type,
@@ -249,18 +275,15 @@ Status Session::bindWeight(const std::string &name, ElementType type,
                         " where the module takes " + std::to_string(bytes.value_or(0)) + " of " +
                         std::string(info(*elementTypeOf(declared)).name));
   if (!layoutOf(declared)) {
-    bind(name, const_cast<std::byte *>(data.data()));
+    KF_TRY(const BufferRef buffer, s.device->import(data, MemoryUse::Weights, nullptr));
+    s.bind(name, buffer, /*packed=*/false);
     return {};
   }
-  uint64_t packedBytes = *weightBytes(declared);
-  // A byte at least: a weight without elements has an address, too.
-  KF_TRY(PageMemory memory, PageMemory::allocate(std::max<uint64_t>(packedBytes, 1)));
-  KF_CHECK(s.pack(declared, data, memory.data()));
-  s.bind(name, memory.data(), /*packed=*/true);
-  s.packedBytes += static_cast<int64_t>(packedBytes);
-  if (auto old = s.packed.find(name); old != s.packed.end())
-    s.packedBytes -= static_cast<int64_t>(old->second.size());
-  s.packed[name] = std::move(memory);
+  KF_TRY(const BufferRef buffer,
+         s.device->allocate(static_cast<int64_t>(*weightBytes(declared)), MemoryUse::Weights));
+  KF_CHECK(s.pack(declared, data, buffer));
+  s.bind(name, buffer, /*packed=*/true);
+  s.packed[name] = buffer;
   return {};
 }
 
@@ -273,18 +296,26 @@ static void forgetWeight(const Program &program, size_t argument) {
       artifact.host->forget();
 }
 
-void Session::Implementation::bind(const std::string &name, void *data, bool packed) {
+void Session::Implementation::bind(const std::string &name, const BufferRef &buffer, bool packed) {
   for (auto &[functionName, function] : functions)
     for (size_t i = 0; i < function.names.size(); ++i)
       if (function.names[i] == name && (packed || !layoutOf(function.types[i]))) {
-        function.pointers[i] = data;
+        function.arguments[i] = buffer;
+        function.bound.reset();
         if (function.program)
           forgetWeight(*function.program, i);
       }
 }
 
-void Session::bind(const std::string &name, void *data) {
-  implementation->bind(name, data, /*packed=*/false);
+void Session::bind(const std::string &name, const BufferRef &buffer) {
+  implementation->bind(name, buffer, /*packed=*/false);
+}
+
+Status Session::bind(const std::string &name, std::span<std::byte> data) {
+  KF_TRY(const BufferRef buffer,
+         implementation->device->import(data, MemoryUse::Transfer, nullptr));
+  bind(name, buffer);
+  return {};
 }
 
 std::vector<std::string> Session::arguments(const std::string &function) const {
@@ -298,18 +329,51 @@ const Program *Session::program(const std::string &function) const {
   return found == implementation->functions.end() ? nullptr : found->second.program.get();
 }
 
+/// Binds the function to its arguments and these results, where it is not bound to them.
+Status Session::Implementation::bindResults(LoadedFunction &function,
+                                            std::span<const std::span<std::byte>> results) {
+  if (function.bound && std::ranges::equal(results, function.boundResults, isSame))
+    return {};
+  ProgramBuffers buffers{function.arguments, {}, arena};
+  for (std::span<std::byte> result : results) {
+    KF_TRY(BufferRef buffer, device->import(result, MemoryUse::Transfer, nullptr));
+    buffers.results.push_back(std::move(buffer));
+  }
+  KF_TRY(function.bound, function.executable->bind(std::move(buffers)));
+  function.boundResults.assign(results.begin(), results.end());
+  return {};
+}
+
+Status Session::Implementation::runCompiled(LoadedFunction &function,
+                                            std::span<const int64_t> sizes,
+                                            std::span<const std::span<std::byte>> results,
+                                            const RunOptions &options) {
+  KF_CHECK(bindResults(function, results));
+  if (options.launchNanoseconds) {
+    KF_TRY(*options.launchNanoseconds, function.bound->runTimed(sizes, {options.cancel}));
+    return {};
+  }
+  KF_TRY(const Ticket ticket, function.bound->submit(sizes, {options.cancel}));
+  return device->wait(ticket);
+}
+
 Status Session::run(const std::string &name, std::span<const int64_t> sizes,
-                    std::span<void *const> results, const RunOptions &options) {
+                    std::span<const std::span<std::byte>> results, const RunOptions &options) {
   auto found = implementation->functions.find(name);
   if (found == implementation->functions.end())
     return unusable("function cannot be run", name, "the compiled module has none of that name");
   LoadedFunction &function = found->second;
-  for (size_t i = 0; i < function.pointers.size(); ++i)
-    if (!function.pointers[i])
+  for (size_t i = 0; i < function.arguments.size(); ++i)
+    if (!function.arguments[i].memory)
       return unusable(
           "function cannot be run", name, "argument '" + function.names[i] + "' is not bound",
           layoutOf(function.types[i]) ? "it is a packed weight: bindWeight() packs it" : "");
-  Bindings bindings{sizes, function.pointers, results};
-  return function.executable ? function.executable->run(bindings, options)
-                             : function.interpreter->run(bindings, options);
+  if (!function.interpreter)
+    return implementation->runCompiled(function, sizes, results, options);
+  std::vector<void *> arguments, outputs;
+  for (const BufferRef &argument : function.arguments)
+    arguments.push_back(argument.hostAddress());
+  for (std::span<std::byte> result : results)
+    outputs.push_back(result.data());
+  return function.interpreter->run({sizes, arguments, outputs}, options);
 }

@@ -1,7 +1,8 @@
 // The user's handle: compile a module, bind its weights and buffers by name, run its functions.
 #pragma once
 
-#include "kernelforge/backend/Backend.h"
+#include "kernelforge/backend/Device.h"
+#include "kernelforge/backend/reference/Interpreter.h"
 #include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/ElementType.h"
@@ -71,15 +72,22 @@ public:
 
   /// Binds an input or a cache by name, in all functions that take it; it must stay until the runs
   /// that use it are over. A weight that has a layout is left alone: its bytes are bindWeight()'s.
-  void bind(const std::string &name, void *data);
+  Status bind(const std::string &name, std::span<std::byte> data);
+
+  /// The same for memory of the session's device, such as a cache that stays there.
+  void bind(const std::string &name, const BufferRef &buffer);
+
+  /// What the functions run on.
+  Device &device();
 
   /// Names of the function's tensor and cache arguments, in order.
   std::vector<std::string> arguments(const std::string &function) const;
 
   /// Runs a function. `sizes` in the order of its size arguments; `results` in the order of its
-  /// results. Unusable where an argument was not bound.
+  /// results, written when this returns. Unusable where an argument was not bound, or memory is too
+  /// small for these sizes.
   Status run(const std::string &function, std::span<const int64_t> sizes,
-             std::span<void *const> results, const RunOptions &options = {});
+             std::span<const std::span<std::byte>> results, const RunOptions &options = {});
 
   /// The program of a function; null on the reference backend.
   const Program *program(const std::string &function) const;

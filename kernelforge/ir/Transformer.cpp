@@ -254,7 +254,7 @@ std::string kernelforge::kernelHash(KernelOp kernel) {
   OwningOpRef<KernelOp> copy = kernel.clone();
   copy->setSymName("kernel");
   for (StringRef name :
-       {"variant", "schedule", "schedule_source", "schedule_reason", "code", "phases", "workspace"})
+       {"variant", "schedule", "schedule_source", "schedule_reason", "code", "launching"})
     (*copy)->removeAttr(name);
   std::string text;
   llvm::raw_string_ostream stream(text);

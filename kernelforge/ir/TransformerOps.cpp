@@ -349,7 +349,7 @@ StringRef KernelOp::getFamily() {
 LogicalResult KernelOp::verify() {
   if (getVariant() && getVariant()->empty())
     return emitOpError("has a variant without a name");
-  if (!isGenerated() && (getCode() || getPhases() || getWorkspace()))
+  if (!isGenerated() && (getCode() || getLaunching()))
     return emitOpError() << "has code and is run by variant '" << *getVariant() << "'";
   for (unsigned i = 0; i < getNumSizes(); ++i)
     if (!getSize(i))

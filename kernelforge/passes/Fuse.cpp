@@ -327,7 +327,7 @@ private:
     std::string base = function.getSymName().str() + "_" + bodyName(group);
     auto kernel = builder.create<KernelOp>(loc, base, type, ArrayAttr(), ArrayAttr(), StringAttr(),
                                            ScheduleAttr(), StringAttr(), StringAttr(),
-                                           FlatSymbolRefAttr(), ArrayAttr(), DictionaryAttr());
+                                           FlatSymbolRefAttr(), DictionaryAttr());
     kernel.setAllArgAttrs(border.attributes);
     Block &body = kernel.getBody().emplaceBlock();
     IRMapping mapping;

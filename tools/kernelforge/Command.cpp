@@ -2,7 +2,7 @@
 
 #include "NumberOptions.h"
 
-#include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/Paths.h"

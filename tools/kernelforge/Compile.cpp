@@ -4,7 +4,7 @@
 #include "Rows.h"
 #include "TensorFiles.h"
 
-#include "kernelforge/backend/Backend.h"
+#include "kernelforge/backend/Device.h"
 #include "kernelforge/compiler/FunctionRun.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
@@ -104,7 +104,7 @@ static Json kernelJson(const KernelRow &row) {
                {"variant", artifact.variant},
                {"schedule", Json::parse(artifact.schedule)},
                {"schedule_source", artifact.scheduleSource},
-               {"phases", artifact.phases.size()},
+               {"phases", artifact.launching.phases.size()},
                {"from_cache", artifact.fromCache},
                {"compile_ms", artifact.compileSeconds * 1e3},
                {"code_hash", artifact.codeHash},

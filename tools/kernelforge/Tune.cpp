@@ -46,7 +46,7 @@ struct TuneCommand {
 };
 
 /// One kernel to tune, with how much of the time it deserves.
-struct Target {
+struct TunedKernel {
   std::unique_ptr<KernelProblem> problem;
   double share = 1; ///< of the time of all: calls in a token or prompt times about what one takes
 };
@@ -94,9 +94,9 @@ static int64_t streamedBytes(ModuleOp module) {
 }
 
 /// The kernels of `module` that are launched by a function; the more often, the earlier.
-static Expected<std::vector<Target>> kernelsOf(ModuleOp module, const TuneCommand &command,
-                                               const Context &context) {
-  std::vector<Target> targets;
+static Expected<std::vector<TunedKernel>> kernelsOf(ModuleOp module, const TuneCommand &command,
+                                                    const Context &context) {
+  std::vector<TunedKernel> targets;
   const int64_t streamed = streamedBytes(module);
   for (auto kernel : module.getOps<KernelOp>()) {
     int calls = 0;
@@ -111,7 +111,7 @@ static Expected<std::vector<Target>> kernelsOf(ModuleOp module, const TuneComman
       continue;
     KF_TRY(ProblemOptions options, problemOptions(command, context, decode));
     options.streamBytes = streamed;
-    Target target;
+    TunedKernel target;
     KF_TRY(target.problem, KernelProblem::create(kernel, options));
     const double seconds =
         std::max(target.problem->flops() / 1e11, target.problem->bytes() / 2e10) + 1e-6;
@@ -119,7 +119,7 @@ static Expected<std::vector<Target>> kernelsOf(ModuleOp module, const TuneComman
     target.share = calls * seconds * (decode ? 64 : 1);
     targets.push_back(std::move(target));
   }
-  std::sort(targets.begin(), targets.end(), [](const Target &a, const Target &b) {
+  std::sort(targets.begin(), targets.end(), [](const TunedKernel &a, const TunedKernel &b) {
     return std::tuple(-a.share, a.problem->name()) < std::tuple(-b.share, b.problem->name());
   });
   return targets;
@@ -146,9 +146,9 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
 
 /// Says of kernels whose schedule the file itself has that records do not change it.
 static void warnOfPinned(const std::string &file, ModuleOp module,
-                         const std::vector<Target> &targets) {
+                         const std::vector<TunedKernel> &targets) {
   std::vector<std::string> pinned;
-  for (const Target &target : targets) {
+  for (const TunedKernel &target : targets) {
     auto kernel = module.lookupSymbol<KernelOp>(target.problem->name());
     if (kernel && kernel.getSchedule())
       pinned.push_back("@" + target.problem->name());
@@ -243,7 +243,7 @@ static std::string variantsText(const TuneResult &result) {
 
 /// --record-space: the truth about one kernel's space, for --replay.
 static Expected<int> recordTruth(const TuneCommand &command, const Context &context,
-                                 const std::vector<Target> &targets) {
+                                 const std::vector<TunedKernel> &targets) {
   if (targets.size() != 1)
     return unusable("wrong usage", "--record-space",
                     fmt::format("there are {} kernels", targets.size()), "name one with --kernel");
@@ -316,7 +316,7 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
   MLIRContext mlirContext(registry, MLIRContext::Threading::DISABLED);
   mlirContext.loadAllAvailableDialects();
   KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, command, context));
-  KF_TRY(std::vector<Target> targets, kernelsOf(*module, command, context));
+  KF_TRY(std::vector<TunedKernel> targets, kernelsOf(*module, command, context));
   if (targets.empty())
     return nothingToTune(*module, command.kernel);
   warnOfPinned(command.file, *module, targets);
@@ -324,12 +324,12 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
     return recordTruth(command, context, targets);
 
   double shares = 0;
-  for (const Target &target : targets)
+  for (const TunedKernel &target : targets)
     shares += std::sqrt(target.share);
   int lost = 0; // records that were not kept
   std::vector<Json> rows;
   RowTable table{{"kernel", "trials", "new", "failed", "of default", "schedule"}, {}};
-  for (const Target &target : targets) {
+  for (const TunedKernel &target : targets) {
     TuneOptions options;
     options.strategy = command.strategy;
     options.seed = context.seed;

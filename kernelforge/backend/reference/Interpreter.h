@@ -2,16 +2,35 @@
 // whole models, and the proof that a module does not depend on the backend that runs it.
 #pragma once
 
-#include "kernelforge/backend/Backend.h"
+#include "kernelforge/support/Error.h"
 #include "kernelforge/kernels/Reference.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 
+#include <atomic>
+#include <span>
+#include <vector>
+
 namespace kernelforge {
 
+/// What one run works on. All memory is the caller's, must hold the bytes that the arguments have
+/// at these sizes, and is not kept after the run.
+struct Bindings {
+  std::span<const int64_t> sizes;   ///< leading arguments, in order
+  std::span<void *const> arguments; ///< tensors and caches, in order; caches are written
+  std::span<void *const> results;   ///< in order; written
+};
+
+struct RunOptions {
+  /// Where given, set to the nanoseconds of each launch, in order.
+  std::vector<int64_t> *launchNanoseconds = nullptr;
+  /// Where given, a true value ends the run between two launches with ErrorKind::Interrupted.
+  const std::atomic<bool> *cancel = nullptr;
+};
+
 /// Interprets one function of a module: plain operations, or launches of kernels, before or after
-/// layouts were assigned. Called as an Executable is, so that callers can swap the two. Results of
+/// layouts were assigned. Results of
 /// each operation are rounded to their type once; everything within is f64, or f32 where a run asks
 /// for plain precision.
 class Interpreter {

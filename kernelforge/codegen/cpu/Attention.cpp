@@ -256,16 +256,16 @@ Expected<Launching> attention::emit(ModuleOp module, KernelOp kernel, const CpuT
                     : Extent{multiplier, size, divisor};
   };
   Phase main;
-  main.grid = {perRows(1, queryBlock), Extent{shape.kvHeads}, Extent{splits}};
+  main.grid = perRows(1, queryBlock) * shape.kvHeads * splits;
   main.scratchBytes = Tile::scratchBytes(shape);
   launching.phases.push_back(main);
   if (splits > 1) {
     Phase merge;
-    merge.grid = {perRows(1, 1), Extent{shape.kvHeads}};
+    merge.grid = perRows(1, 1) * shape.kvHeads;
     merge.scratchBytes = splits * lanes * 4;
     launching.phases.push_back(merge);
-    launching.workspaceBytes =
-        perRows(shape.kvHeads * splits * shape.group * emitter.partFloats() * 4, 1);
+    launching.workspaces.push_back(
+        {.bytes = perRows(shape.kvHeads * splits * shape.group * emitter.partFloats() * 4, 1)});
   }
   return launching;
 }

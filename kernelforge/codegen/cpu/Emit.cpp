@@ -1,4 +1,5 @@
 #include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/Parameters.h"
 #include "kernelforge/codegen/cpu/Knobs.h"
 
 using namespace mlir;
@@ -20,9 +21,14 @@ Expected<Launching> cpu::emitKernel(ModuleOp module, KernelOp kernel, const CpuT
                                     StringRef entry) {
   KF_CHECK(supports(kernel));
   StringRef family = kernel.getFamily();
-  if (family == "matmul")
-    return matmul::emit(module, kernel, target, entry);
-  if (family == "attention")
-    return attention::emit(module, kernel, target, entry);
-  return rowwise::emit(module, kernel, target, entry);
+  KF_TRY(Launching launching, family == "matmul" ? matmul::emit(module, kernel, target, entry)
+                              : family == "attention"
+                                  ? attention::emit(module, kernel, target, entry)
+                                  : rowwise::emit(module, kernel, target, entry));
+  // One function does all phases, on all buffers.
+  for (Phase &phase : launching.phases) {
+    phase.entry = entry.str();
+    phase.parameters = allParameters(kernel, launching.workspaces.size());
+  }
+  return launching;
 }

@@ -38,7 +38,7 @@ public:
     Launching launching;
     if (groups.empty() || staticRows() == 0) { // nothing is stored: one phase without tasks
       k.finish();
-      launching.phases.push_back(Phase{{Extent{0}}});
+      launching.phases.push_back({.grid = 0});
       return launching;
     }
     int rowsIndex = k.rowsIndex(matmul.getInput().getType());
@@ -58,7 +58,7 @@ public:
     };
     if (prepares) {
       inPhase([&] { knobs.panel ? emitPackRows() : emitPrepareRows(); });
-      launching.phases.push_back(Phase{{rowTiles(1, rowTile())}});
+      launching.phases.push_back({.grid = rowTiles(1, rowTile())});
     }
     inPhase([&] { knobs.panel ? emitPanelTask() : emitRegisterTask(); });
     if (knobs.splits > 1)
@@ -68,15 +68,16 @@ public:
     // Prepared rows, then the sums of tasks that share K.
     const int64_t prepared = prepares ? preparedRowBytes() : 0;
     if (knobs.splits > 1)
-      launching.workspaceBytes =
-          rowTiles(taskRows() * prepared + numBlocks() * knobs.splits * tilesBytes(), taskRows());
+      launching.workspaces.push_back(
+          {.bytes = rowTiles(taskRows() * prepared + numBlocks() * knobs.splits * tilesBytes(),
+                             taskRows())});
     else if (prepares)
-      launching.workspaceBytes = rowTiles(rowTile() * prepared, rowTile());
-    Phase main{{Extent{numBlocks()}, rowTiles(1, taskRows()), Extent{knobs.splits}}};
+      launching.workspaces.push_back({.bytes = rowTiles(rowTile() * prepared, rowTile())});
+    Phase main{.grid = Extent(numBlocks()) * rowTiles(1, taskRows()) * knobs.splits};
     main.scratchBytes = panelOffset() + (knobs.panel ? knobs.kc * knobs.groups * lanes * 4 : 0);
     launching.phases.push_back(main);
     if (knobs.splits > 1) {
-      Phase merge{{Extent{numBlocks()}, rowTiles(1, taskRows())}};
+      Phase merge{.grid = Extent(numBlocks()) * rowTiles(1, taskRows())};
       merge.scratchBytes = panelOffset();
       launching.phases.push_back(merge);
     }

@@ -182,9 +182,9 @@ Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const CpuTar
     const int size = k.rowsIndex(type);
     Phase phase;
     if (size < 0)
-      phase.grid = {{(rowsRange(kernel, type).second + perTask - 1) / perTask, -1, 1}};
+      phase.grid = (rowsRange(kernel, type).second + perTask - 1) / perTask;
     else
-      phase.grid = {{1, size, perTask}};
+      phase.grid = {1, size, perTask};
     launching.phases.push_back(phase);
   }
   k.switchOn(k.phase, static_cast<unsigned>(phases.size()), [&](unsigned index) {

@@ -42,7 +42,7 @@ struct Decoder::Implementation {
   int64_t context = 0;
   int64_t length = 0;
   std::unique_ptr<Session> session;
-  std::vector<PageMemory> caches;
+  std::vector<PageMemory> floats; ///< weights that are read as f32
   std::vector<float> rope;
   PageMemory logits;
   Rows rows;
@@ -171,32 +171,27 @@ Status Decoder::Implementation::compile() {
 
 Status Decoder::Implementation::bindBuffers() {
   const ModelDescription &d = description();
-  // A cache's memory is taken as the sequence grows. Were all on huge pages from the start, the
-  // first token would wait for one of each; so they begin with small ones, and reach their first
-  // huge one at different lengths.
-  const auto count = static_cast<uint64_t>(2 * d.layers);
   for (int64_t layer = 0; layer < d.layers; ++layer)
     for (const char *kind : {"k", "v"}) {
-      const uint64_t small = PageMemory::hugePage * (caches.size() + 1) / (count + 1);
-      KF_TRY(PageMemory cache,
-             PageMemory::allocate(static_cast<uint64_t>(memory.kvCacheBytes) / count, small));
-      session->bind(fmt::format("cache.{}.{}", layer, kind), cache.data());
-      caches.push_back(std::move(cache));
+      KF_TRY(const BufferRef cache,
+             session->device().allocate(memory.kvCacheBytes / (2 * d.layers), MemoryUse::Cache));
+      session->bind(fmt::format("cache.{}.{}", layer, kind), cache);
     }
   if (d.rope.present) {
     rope = makeRopeTable(d.rope, context);
-    session->bind("rope", rope.data());
+    KF_CHECK(session->bind("rope", std::as_writable_bytes(std::span(rope))));
   }
   KF_TRY(logits,
          PageMemory::allocate(static_cast<uint64_t>(maxOutputs() * d.vocabSize) * sizeof(float)));
   rows.resize(chunk());
-  session->bind("ids", rows.ids.data());
-  session->bind("positions", rows.positions.data());
-  session->bind("slots", rows.slots.data());
-  session->bind("sequences", rows.sequences.data());
-  session->bind("table", rows.table.data());
-  session->bind("lengths", rows.lengths.data());
-  session->bind("outputs", rows.outputs.data());
+  for (auto [name, column] : {std::pair("ids", &rows.ids),
+                              {"positions", &rows.positions},
+                              {"slots", &rows.slots},
+                              {"sequences", &rows.sequences},
+                              {"table", &rows.table},
+                              {"lengths", &rows.lengths},
+                              {"outputs", &rows.outputs}})
+    KF_CHECK(session->bind(name, std::as_writable_bytes(std::span(*column))));
   memory.scratchBytes = static_cast<int64_t>(logits.size() + rope.size() * sizeof(float) +
                                              5 * rows.ids.size() * sizeof(int32_t));
   return {};
@@ -213,7 +208,7 @@ Status Decoder::Implementation::bindWeights() {
     dequantizeRow(weight.type, weight.bytes.data(), weight.shape[0],
                   reinterpret_cast<float *>(copy.data()));
     KF_CHECK(session->bindWeight(weight.name, ElementType::F32, copy.span()));
-    caches.push_back(std::move(copy));
+    floats.push_back(std::move(copy));
   }
   // A step of decoding reads every matrix once; an untied embedding only gives one row.
   for (const Weight &weight : model->weights)
@@ -255,7 +250,7 @@ Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool ev
   if (description().rope.present)
     sizes.push_back(context);
   const char *function = count == 1 ? "decode" : "prefill";
-  void *result = logits.data();
+  const std::span<std::byte> result = logits.span();
   std::vector<int64_t> nanoseconds;
   RunOptions run;
   run.cancel = cancel;

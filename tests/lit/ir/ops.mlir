@@ -111,11 +111,11 @@ func.func @pack(%w: tensor<5x64xf32>) {
 }
 
 // CHECK-LABEL: transformer.kernel @relu(%arg0: index {transformer.size = #transformer.size<"tokens", 1 to 512>}, %arg1: tensor<?x64xf32, #transformer.dims<"tokens">>) -> tensor<?x64xf32, #transformer.dims<"tokens">>
-// CHECK-SAME: attributes {code = @code, phases = [{grid = 4 : i64}], schedule = #transformer.schedule<{rows = 4 : i64}>, schedule_source = "pinned", workspace = {bytes = 64 : i64}}
+// CHECK-SAME: attributes {code = @code, launching = {workspaces = []}, schedule = #transformer.schedule<{rows = 4 : i64}>, schedule_source = "pinned"}
 transformer.kernel @relu(%n: index {transformer.size = #transformer.size<"tokens", 1 to 512>},
                          %x: !x) -> !x
     attributes {schedule = #transformer.schedule<{rows = 4}>, schedule_source = "pinned",
-                code = @code, phases = [{grid = 4}], workspace = {bytes = 64}} {
+                code = @code, launching = {workspaces = []}} {
   %y = transformer.activation %x <relu> : !x
   // CHECK: transformer.yield %{{.*}} : tensor<?x64xf32
   transformer.yield %y : !x

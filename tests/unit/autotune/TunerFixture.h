@@ -149,7 +149,7 @@ protected:
     Artifact artifact;
     artifact.kernel = artifact.entry = "added";
     artifact.code = *object;
-    artifact.phases = {Phase{{Extent{1}}}};
+    artifact.launching.phases = {{.entry = "added"}};
     changed->artifacts.front().codeHash =
         sha256Hex(changed->artifacts.front().code + artifact.code);
     artifact.codeHash = sha256Hex(artifact.code);

@@ -12,8 +12,7 @@
 namespace kernelforge {
 
 Artifact compileKernel(const std::string &name, const std::string &body,
-                       const std::vector<std::vector<Extent>> &grids, int sizes,
-                       int64_t scratchBytes) {
+                       const std::vector<Extent> &grids, int sizes, int64_t scratchBytes) {
   mlir::MLIRContext context;
   context.loadDialect<mlir::LLVM::LLVMDialect, mlir::func::FuncDialect, mlir::arith::ArithDialect,
                       mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
@@ -32,11 +31,9 @@ Artifact compileKernel(const std::string &name, const std::string &body,
   }
   artifact.kernel = artifact.entry = name;
   artifact.code = *object;
-  for (const auto &grid : grids) {
-    Phase phase;
-    phase.grid = grid;
-    phase.scratchBytes = scratchBytes;
-    artifact.phases.push_back(phase);
+  for (const Extent &grid : grids) {
+    artifact.launching.phases.push_back(
+        {.entry = name, .grid = grid, .scratchBytes = scratchBytes});
   }
   for (int i = 0; i < sizes; ++i)
     artifact.sizeNames.push_back("n" + std::to_string(i));

@@ -1,4 +1,4 @@
-#include "kernelforge/backend/Backend.h"
+#include "kernelforge/backend/Device.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,17 +13,16 @@ Program twoLaunches() {
   Program program;
   program.function = "f";
   program.sizes = {{"n", 1, 100}};
-  program.buffers = {{"in", BufferKind::Argument, {4, 0, 1}, 0},
-                     {"middle", BufferKind::Intermediate, {4, 0, 1}, 64},
-                     {"out", BufferKind::Argument, {4, 0, 1}, 0}};
+  program.buffers = {{"in", BufferKind::Argument, {4, 0}, 0},
+                     {"middle", BufferKind::Intermediate, {4, 0}, 64},
+                     {"out", BufferKind::Argument, {4, 0}, 0}};
   program.arguments = {0};
   program.results = {2};
   program.arenaBytes = 64 + 400;
   Artifact artifact;
   artifact.kernel = artifact.entry = "k";
   artifact.sizeNames = {"n"};
-  artifact.phases.resize(1);
-  artifact.phases[0].grid = {{2, 0, 16}};
+  artifact.launching.phases = {{.entry = "k", .grid = {2, 0, 16}}};
   program.artifacts = {artifact};
   program.launches = {{0, {0, 1}, {0}, 0}, {0, {1, 2}, {0}, 0}};
   return program;
@@ -32,8 +31,12 @@ Program twoLaunches() {
 TEST(Program, ExtentsFollowSizes) {
   int64_t sizes[] = {33, 5};
   EXPECT_EQ((Extent{2, 0, 16}.evaluate(sizes)), 6);
-  EXPECT_EQ((Extent{3, 1, 1}.evaluate(sizes)), 15);
-  EXPECT_EQ((Extent{7, -1, 1}.evaluate(sizes)), 7);
+  EXPECT_EQ((Extent{3, 1}.evaluate(sizes)), 15);
+  EXPECT_EQ(Extent(7).evaluate(sizes), 7);
+  Extent both = Extent(2, 0, 16) * Extent(3, 1, 2) * 5;
+  EXPECT_EQ(both.evaluate(sizes), 2 * 3 * 3 * 3 * 5);
+  both.atMost = 132;
+  EXPECT_EQ(both.evaluate(sizes), 132);
 }
 
 TEST(Program, ConsistentOnePasses) {
@@ -53,16 +56,15 @@ TEST(Program, DefectsAreFound) {
   };
   const Defect defects[] = {
       {[](Program &p) { p.artifacts[0].host = std::make_shared<Host>(); },
-       "'k' has a host function, and code, phases or a workspace"},
+       "'k' has a host function, and code or phases"},
       {[](Program &p) { p.arenaBytes = 463; }, "'middle' does not lie in the arena"},
-      {[](Program &p) { p.copies = {{0, 0, {{4}}}}; }, "a copy from buffer 0 to 0"},
-      {[](Program &p) { p.copies = {{1, 2, {{4}}}}; }, "a copy from buffer 1 to 2"},
-      {[](Program &p) { p.copies = {{0, 1, {{4}}}}; }, "a copy from buffer 0 to 1"},
-      {[](Program &p) { p.copies = {{2, 0, {{4}}}}; }, "a copy from buffer 2 to 0"},
-      {[](Program &p) { p.copies = {{7, 2, {{4}}}}; }, "a copy from buffer 7 to 2"},
-      {[](Program &p) { p.copies = {{0, 2, {{INT64_MAX}, {2, 0, 1}}}}; },
-       "copied result overflows"},
-      {[](Program &p) { p.copies = {{0, 2, {{1, 1, 1}}}}; }, "copied result overflows"},
+      {[](Program &p) { p.copies = {{0, 0, 4}}; }, "a copy from buffer 0 to 0"},
+      {[](Program &p) { p.copies = {{1, 2, 4}}; }, "a copy from buffer 1 to 2"},
+      {[](Program &p) { p.copies = {{0, 1, 4}}; }, "a copy from buffer 0 to 1"},
+      {[](Program &p) { p.copies = {{2, 0, 4}}; }, "a copy from buffer 2 to 0"},
+      {[](Program &p) { p.copies = {{7, 2, 4}}; }, "a copy from buffer 7 to 2"},
+      {[](Program &p) { p.copies = {{0, 2, {INT64_MAX, 0}}}; }, "copied result overflows"},
+      {[](Program &p) { p.copies = {{0, 2, {1, 1}}}; }, "copied result overflows"},
       {[](Program &p) { p.buffers[1].offset = 8; }, "'middle' does not lie in the arena"},
       {[](Program &p) { p.buffers[1].offset = -64; }, "'middle' does not lie in the arena"},
       {[](Program &p) { p.buffers[0].bytes = {INT64_MAX, 0, 1}; }, "'in' overflows"},
@@ -77,12 +79,13 @@ TEST(Program, DefectsAreFound) {
       {[](Program &p) { p.launches[1].buffers = {1, 3}; }, "buffer 3"},
       {[](Program &p) { p.launches[1].sizes = {1}; }, "size 1"},
       {[](Program &p) { p.launches[1].sizes = {}; }, "0 sizes of 1"},
-      {[](Program &p) { p.artifacts[0].phases[0].grid = {{INT64_MAX, 0, 1}}; }, "grid of 'k'"},
+      {[](Program &p) { p.artifacts[0].launching.phases[0].grid = {INT64_MAX, 0}; }, "grid of 'k'"},
       {[](Program &p) {
-         p.artifacts[0].phases[0].grid = {{int64_t(1) << 40, -1, 1}, {int64_t(1) << 40, -1, 1}};
+         p.artifacts[0].launching.phases[0].grid = Extent(int64_t(1) << 40) * (int64_t(1) << 40);
        },
        "grid of 'k'"},
-      {[](Program &p) { p.artifacts[0].phases[0].scratchBytes = -1; }, "negative scratch"},
+      {[](Program &p) { p.artifacts[0].launching.phases[0].scratchBytes = -1; },
+       "negative scratch"},
       {[](Program &p) { p.sizes[0].max = 0; }, "empty range"},
   };
   for (const Defect &defect : defects) {
@@ -95,29 +98,22 @@ TEST(Program, DefectsAreFound) {
   }
 }
 
-TEST(Program, BindingsAreChecked) {
+TEST(Program, WhatIsCopiedMustBeBound) {
   Program program = twoLaunches();
-  float in[100], out[100];
-  int64_t n = 100, over = 101, zero = 0;
-  void *arguments[] = {in}, *results[] = {out}, *null[] = {nullptr};
-  auto line = [&](Bindings bindings) {
-    Status status = checkBindings(program, bindings);
+  const int64_t n = 100;
+  const ProgramBuffers none{{{}}, {{}}, {}};
+  auto line = [&] {
+    Status status = checkRun(program, none, {&n, 1});
     return status ? std::string("fine") : status.error().line();
   };
-  EXPECT_EQ(line({{&n, 1}, arguments, results}), "fine");
-  EXPECT_THAT(line({{&over, 1}, arguments, results}), HasSubstr("'n' is 101, out of the range"));
-  EXPECT_THAT(line({{&zero, 1}, arguments, results}), HasSubstr("'n' is 0"));
-  EXPECT_THAT(line({{}, arguments, results}), HasSubstr("0 sizes"));
-  EXPECT_THAT(line({{&n, 1}, {}, results}), HasSubstr("0 arguments"));
-  EXPECT_THAT(line({{&n, 1}, arguments, {}}), HasSubstr("0 results"));
-  EXPECT_THAT(line({{&n, 1}, null, results}), HasSubstr("'in'"));
-  EXPECT_THAT(line({{&n, 1}, arguments, null}), HasSubstr("'out'"));
+  EXPECT_THAT(line(), HasSubstr("'in'"));
   // A block table's bytes are the caller's, until they are copied.
-  program.buffers[0].bytes = program.buffers[2].bytes = Extent{0};
-  EXPECT_EQ(line({{&n, 1}, null, null}), "fine");
-  program.copies = {{0, 2, {{4}, {1, 0, 1}}}};
-  EXPECT_THAT(line({{&n, 1}, null, results}), HasSubstr("'in'"));
-  EXPECT_THAT(line({{&n, 1}, arguments, null}), HasSubstr("'out'"));
+  program.buffers[0].bytes = program.buffers[2].bytes = 0;
+  EXPECT_EQ(line(), "fine");
+  program.copies = {{0, 2, {4, 0}}};
+  EXPECT_THAT(line(), HasSubstr("'in'"));
+  program.copies = {{2, 2, {4, 0}}};
+  EXPECT_THAT(line(), HasSubstr("'out'"));
 }
 
 } // namespace

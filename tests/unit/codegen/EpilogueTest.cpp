@@ -77,7 +77,7 @@ Expected<Launching> emitWithBoundRoot(mlir::ModuleOp module, transformer::Kernel
   });
   k.finish();
   Launching launching;
-  launching.phases.push_back(Phase{{Extent{1}}});
+  launching.phases.push_back(Phase{});
   return launching;
 }
 
@@ -102,7 +102,7 @@ Expected<Launching> emitReversed(mlir::ModuleOp module, transformer::KernelOp ke
   });
   k.finish();
   Launching launching;
-  launching.phases.push_back(Phase{{Extent{1}}});
+  launching.phases.push_back(Phase{});
   return launching;
 }
 

@@ -179,17 +179,16 @@ KernelOutcome CompiledKernel::runOnce(const std::vector<int64_t> &sizes,
   }
   for (mlir::Type type : op.getResultTypes())
     buffers.push_back(std::make_unique<GuardedBuffer>(bytesOfType(type), alignment));
-  buffers.push_back(
-      std::make_unique<GuardedBuffer>(launching.workspaceBytes.evaluate(sizes.data()), 64));
+  for (const Workspace &workspace : launching.workspaces)
+    buffers.push_back(
+        std::make_unique<GuardedBuffer>(workspace.bytes.evaluate(sizes.data()), 64));
 
   std::vector<void *> pointers;
   for (const auto &buffer : buffers)
     pointers.push_back(buffer->data());
   for (size_t index = 0; index < launching.phases.size(); ++index) {
     const Phase &phase = launching.phases[index];
-    int64_t tasks = 1;
-    for (const Extent &extent : phase.grid)
-      tasks *= extent.evaluate(sizes.data());
+    const int64_t tasks = phase.grid.evaluate(sizes.data());
     GuardedBuffer scratch(phase.scratchBytes, 64);
     for (int64_t i = 0; i < tasks; ++i) {
       scratch.fill();

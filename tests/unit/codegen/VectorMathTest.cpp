@@ -42,7 +42,7 @@ CompiledKernel compileFunction(Function function, const std::string &level) {
     });
     k.finish();
     Launching launching;
-    launching.phases.push_back(Phase{{Extent{1}}});
+    launching.phases.push_back(Phase{});
     return launching;
   };
   auto kernel = CompiledKernel::compileWith(emitter, vectors, level);

@@ -211,13 +211,13 @@ Status TestDecoder::bindAll() {
   }
   buffers["x"].resize(maxRows * d.modelDim);
   for (auto &[name, values] : buffers)
-    handle->bind(name, values.data());
+    KF_CHECK(handle->bind(name, std::as_writable_bytes(std::span(values))));
   for (const char *name : {"ids", "positions", "slots", "sequences", "outputs"})
     inputs[name].resize(maxRows);
   for (const char *name : {"table", "lengths"})
     inputs[name].resize(sequences);
   for (auto &[name, values] : inputs)
-    handle->bind(name, values.data());
+    KF_CHECK(handle->bind(name, std::as_writable_bytes(std::span(values))));
   reset();
   return {};
 }
@@ -262,8 +262,8 @@ Expected<std::vector<float>> TestDecoder::append(const std::string &function, co
   if (d.rope.present)
     sizes.push_back(context);
   std::vector<float> result((d.vocabSize ? outputs : rows) * width());
-  void *pointer = result.data();
-  KF_CHECK(handle->run(function, sizes, {&pointer, 1}));
+  const std::span<std::byte> bytes = std::as_writable_bytes(std::span(result));
+  KF_CHECK(handle->run(function, sizes, {&bytes, 1}));
   return result;
 }
 

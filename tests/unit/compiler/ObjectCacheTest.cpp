@@ -38,11 +38,9 @@ Artifact someArtifact() {
   artifact.schedule = R"({"mr":4})";
   artifact.scheduleSource = "analytic";
   artifact.sizeNames = {"tokens", "length"};
-  artifact.workspaceBytes = {256, 1, 16};
-  Phase phase;
-  phase.grid = {{3, 0, 4}, {2, -1, 1}};
-  phase.scratchBytes = 4096;
-  artifact.phases = {phase, Phase{}};
+  artifact.launching.workspaces = {{.bytes = {256, 1, 16}}};
+  artifact.launching.phases = {{.entry = "k_0123", .grid = {3, 0, 4}, .scratchBytes = 4096},
+                               {.entry = "k_0123"}};
   return artifact;
 }
 
@@ -96,14 +94,7 @@ TEST_F(Cache, GivesBackWhatWasStored) {
   EXPECT_EQ(found->entry, expected.entry);
   EXPECT_EQ(found->schedule, expected.schedule);
   EXPECT_EQ(found->sizeNames, expected.sizeNames);
-  EXPECT_EQ(found->workspaceBytes.multiplier, 256);
-  EXPECT_EQ(found->workspaceBytes.size, 1);
-  EXPECT_EQ(found->workspaceBytes.divisor, 16);
-  ASSERT_EQ(found->phases.size(), 2u);
-  ASSERT_EQ(found->phases[0].grid.size(), 2u);
-  EXPECT_EQ(found->phases[0].grid[0].divisor, 4);
-  EXPECT_EQ(found->phases[0].grid[1].size, -1);
-  EXPECT_EQ(found->phases[0].scratchBytes, 4096);
+  EXPECT_EQ(found->launching, expected.launching);
   EXPECT_TRUE(found->fromCache);
   EXPECT_EQ(warnings(), 0) << log.str();
   struct stat status;

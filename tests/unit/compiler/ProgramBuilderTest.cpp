@@ -39,7 +39,7 @@ func.func @f(%others: index {transformer.size = #transformer.size<"others", 1 to
     Artifact artifact;
     artifact.kernel = artifact.entry = "k";
     artifact.sizeNames = {"rows"};
-    artifact.workspaceBytes = workspace;
+    artifact.launching.workspaces = {{.bytes = workspace}};
     return buildProgram(*module->getOps<mlir::func::FuncOp>().begin(), {artifact});
   }
 

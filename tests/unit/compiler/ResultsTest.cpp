@@ -210,9 +210,11 @@ func.func @f(%x: tensor<2x3xf32>, %w: tensor<4x3xf32>) -> tensor<2x4xf32> {
   ASSERT_TRUE(session->compile(std::move(*module)));
   EXPECT_EQ(session->arguments("f"), (std::vector<std::string>{"arg0", "arg1"}));
   std::vector<float> x = {1, 2, 3, 4, 5, 6}, w = {1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1}, y(8);
-  session->bind("arg0", x.data());
-  session->bind("arg1", w.data()); // its bytes are not packed: they must not be taken for such
-  void *result = y.data();
+  ASSERT_TRUE(session->bind("arg0", std::as_writable_bytes(std::span(x))));
+  ASSERT_TRUE(
+      session->bind("arg1", std::as_writable_bytes(std::span(
+                                w)))); // its bytes are not packed: they must not be taken for such
+  const std::span<std::byte> result = std::as_writable_bytes(std::span(y));
   const Status refused = session->run("f", {}, {&result, 1});
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().line(), HasSubstr("'arg1' is not bound"));

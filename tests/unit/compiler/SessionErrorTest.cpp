@@ -63,7 +63,7 @@ TEST_F(SessionErrors, BindWeight) {
 TEST_F(SessionErrors, Run) {
   Session &session = decoder->session();
   std::vector<float> out(TestDecoder::maxRows * 80);
-  void *result = out.data();
+  const std::span<std::byte> result = std::as_writable_bytes(std::span(out));
   auto run = [&](const std::string &function, std::vector<int64_t> sizes, size_t results = 1) {
     return session.run(function, sizes, {&result, results});
   };
@@ -74,9 +74,13 @@ TEST_F(SessionErrors, Run) {
   expectError(run("prefill", {1, 1, 1, TestDecoder::context + 1}), ErrorKind::Unusable,
               {"context", "41"});
   expectError(run("decode", {1, 1, 1, 8}, 0), ErrorKind::Unusable, {"result"});
-  session.bind("blk.1.ffn_norm.weight", nullptr);
+  session.bind("blk.1.ffn_norm.weight", BufferRef{});
   expectError(run("decode", {1, 1, 1, 8}), ErrorKind::Unusable,
               {"blk.1.ffn_norm.weight", "not bound"});
+  float few[4];
+  EXPECT_TRUE(session.bind("blk.1.ffn_norm.weight", std::as_writable_bytes(std::span(few))));
+  expectError(run("decode", {1, 1, 1, 8}), ErrorKind::Unusable,
+              {"blk.1.ffn_norm.weight", "16 bytes"});
   std::atomic<bool> cancel{true};
   RunOptions options;
   options.cancel = &cancel;
@@ -230,8 +234,8 @@ TEST(SessionReference, RunsWhatNoKernelCanBeMadeOf) {
   auto compiled = (*session)->compile(std::move(module));
   ASSERT_TRUE(compiled) << compiled.error().line();
   std::vector<uint16_t> x(16, floatToHalf(1.5f)), y(16);
-  (*session)->bind("arg0", x.data());
-  void *result = y.data();
+  ASSERT_TRUE((*session)->bind("arg0", std::as_writable_bytes(std::span(x))));
+  const std::span<std::byte> result = std::as_writable_bytes(std::span(y));
   ASSERT_TRUE((*session)->run("f", {}, {&result, 1}));
   EXPECT_EQ(y, std::vector<uint16_t>(16, floatToHalf(3.0f)));
 }

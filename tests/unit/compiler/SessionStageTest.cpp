@@ -273,11 +273,13 @@ func.func @f(%x: !rows) -> (!rows, !rows, !rows) {
     ASSERT_TRUE(compiled) << compiled.error().line();
     const Program &program = *(*session)->program("f");
     ASSERT_EQ(program.artifacts.size(), 2u);
-    EXPECT_NE(program.artifacts[0].phases[0].grid[0].evaluate(nullptr),
-              program.artifacts[1].phases[0].grid[0].evaluate(nullptr));
+    EXPECT_NE(program.artifacts[0].launching.phases[0].grid.evaluate(nullptr),
+              program.artifacts[1].launching.phases[0].grid.evaluate(nullptr));
     std::vector<float> x(8 * 32, 1.0f), a(x.size()), b(x.size()), c(x.size());
-    (*session)->bind("arg0", x.data());
-    void *results[] = {a.data(), b.data(), c.data()};
+    ASSERT_TRUE((*session)->bind("arg0", std::as_writable_bytes(std::span(x))));
+    const std::span<std::byte> results[] = {std::as_writable_bytes(std::span(a)),
+                                            std::as_writable_bytes(std::span(b)),
+                                            std::as_writable_bytes(std::span(c))};
     ASSERT_TRUE((*session)->run("f", {}, results));
     EXPECT_EQ(a, std::vector<float>(x.size(), 1.0f / 32));
     EXPECT_EQ(b, a);
@@ -370,7 +372,7 @@ TEST(CompiledKernels, NeedNothingButMemcpyAndMemset) {
       std::set<std::string> entries;
       for (const Artifact &artifact : *artifacts) {
         EXPECT_TRUE(entries.insert(artifact.entry).second) << artifact.kernel;
-        EXPECT_FALSE(artifact.phases.empty()) << artifact.kernel;
+        EXPECT_FALSE(artifact.launching.phases.empty()) << artifact.kernel;
         auto symbols = undefinedSymbols(artifact.code);
         ASSERT_TRUE(symbols) << symbols.error().line();
         for (const std::string &symbol : *symbols)

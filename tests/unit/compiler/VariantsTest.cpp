@@ -154,14 +154,14 @@ struct Operands {
   void bind(Session &session) {
     const Status bound = session.bindWeight("weight", problem.weights, weight);
     ASSERT_TRUE(bound) << bound.error().line();
-    session.bind("x", x.data());
-    session.bind("bias", bias.data());
-    session.bind("residual", residual.data());
+    EXPECT_TRUE(session.bind("x", std::as_writable_bytes(std::span(x))));
+    EXPECT_TRUE(session.bind("bias", std::as_writable_bytes(std::span(bias))));
+    EXPECT_TRUE(session.bind("residual", std::as_writable_bytes(std::span(residual))));
   }
 
   std::vector<float> run(Session &session, int64_t rows) const {
     std::vector<float> out(static_cast<size_t>(rows * problem.n));
-    void *result = out.data();
+    const std::span<std::byte> result = std::as_writable_bytes(std::span(out));
     const Status status = session.run("matmul", {&rows, 1}, {&result, 1});
     EXPECT_TRUE(status) << status.error().line();
     return out;
@@ -420,11 +420,11 @@ TEST_F(Variants, IsPreparedOncePerWeight) {
     ASSERT_TRUE(compiled) << compiled.error().line();
     ASSERT_TRUE(one->bindWeight("w", ElementType::F32, bytes(w)));
     ASSERT_TRUE(one->bindWeight("v", ElementType::F32, bytes(v)));
-    one->bind("x", x.data());
+    EXPECT_TRUE(one->bind("x", std::as_writable_bytes(std::span(x))));
   }
   auto run = [&](Session &one, int64_t rows) {
     std::vector<float> out(static_cast<size_t>(rows) * 64);
-    void *result = out.data();
+    const std::span<std::byte> result = std::as_writable_bytes(std::span(out));
     const Status status = one.run("f", {&rows, 1}, {&result, 1});
     EXPECT_TRUE(status) << status.error().line();
     return out;
@@ -445,7 +445,7 @@ TEST_F(Variants, IsPreparedOncePerWeight) {
   RunOptions options;
   options.launchNanoseconds = &nanoseconds;
   std::vector<float> out(4 * 64);
-  void *result = out.data();
+  const std::span<std::byte> result = std::as_writable_bytes(std::span(out));
   const int64_t four = 4;
   ASSERT_TRUE(session->run("f", {&four, 1}, {&result, 1}, options));
   ASSERT_EQ(nanoseconds.size(), 2u);

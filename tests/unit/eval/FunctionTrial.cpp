@@ -78,12 +78,12 @@ static Expected<TrialRun> runOnce(Session &session, mlir::ModuleOp original,
       KF_CHECK(session.bindWeight(argument.name, argument.type,
                                   argument.memory.span().first(argument.bytes())));
     else
-      session.bind(argument.name, argument.memory.data());
+      KF_CHECK(session.bind(argument.name, argument.memory.span()));
   }
   TrialRun run{std::move(signature), std::move(data), std::move(fidelity)};
-  std::vector<void *> results;
+  std::vector<std::span<std::byte>> results;
   for (TensorData &result : run.data.results) {
-    results.push_back(result.memory.data());
+    results.push_back(result.memory.span());
     poison(
         {reinterpret_cast<float *>(result.memory.data()), static_cast<size_t>(result.elements())});
   }

@@ -1,7 +1,8 @@
 #include "KernelFixture.h"
 
-#include "kernelforge/backend/cpu/CpuBackend.h"
+#include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/backend/cpu/LoadedCode.h"
+#include "kernelforge/backend/reference/Interpreter.h"
 
 #include <algorithm>
 #include <chrono>
@@ -28,7 +29,7 @@ const Artifact &addOne() {
     %v = llvm.load %pin : !llvm.ptr -> f32
     %r = arith.addf %v, %one : f32
     llvm.store %r, %pout : f32, !llvm.ptr)mlir",
-                                                 {{{1, 0, 1}}}, 1);
+                                                 {{1, 0}}, 1);
   return artifact;
 }
 
@@ -59,7 +60,7 @@ const Artifact &sum() {
       }
       llvm.store %s, %out : f32, !llvm.ptr
     })mlir",
-                                                 {{{1, 0, 1}}, {{1, -1, 1}}}, 1);
+                                                 {{1, 0}, 1}, 1);
   return artifact;
 }
 
@@ -70,9 +71,9 @@ std::shared_ptr<Program> chain(int steps) {
   auto program = std::make_shared<Program>();
   program->function = "chain";
   program->sizes = {{"n", 0, maxN}};
-  Extent bytes{4, 0, 1};
+  Extent bytes{4, 0};
   program->buffers = {{"in", BufferKind::Argument, bytes, 0},
-                      {"out", BufferKind::Argument, {4, -1, 1}, 0},
+                      {"out", BufferKind::Argument, 4, 0},
                       {"even", BufferKind::Intermediate, bytes, 0},
                       {"odd", BufferKind::Intermediate, bytes, 4032},
                       {"workspace", BufferKind::Intermediate, bytes, 8064}};
@@ -90,16 +91,59 @@ std::shared_ptr<Program> chain(int steps) {
   return program;
 }
 
-std::unique_ptr<Executable> load(int threads, std::shared_ptr<const Program> program,
-                                 bool poison = false) {
-  auto backend = createCpuBackend({threads, poison});
-  EXPECT_TRUE(backend) << backend.error().line();
-  auto executable = (*backend)->load(std::move(program));
-  EXPECT_TRUE(executable) << executable.error().line();
-  return std::move(*executable);
+/// A program on a device of its own, called with the host's memory.
+class Loaded {
+public:
+  static Expected<std::unique_ptr<Loaded>> load(const CpuOptions &options,
+                                                std::shared_ptr<const Program> program) {
+    auto loaded = std::make_unique<Loaded>();
+    KF_TRY(loaded->device, createCpuDevice(options));
+    KF_TRY(auto executables, loaded->device->load({&program, 1}));
+    loaded->executable = std::move(executables.front());
+    KF_TRY(loaded->arena, loaded->device->allocate(program->arenaBytes, MemoryUse::Arena));
+    return loaded;
+  }
+
+  Expected<std::unique_ptr<BoundProgram>> bind(const Bindings &bindings) {
+    const Program &program = executable->program();
+    auto import = [&](std::span<void *const> pointers, const std::vector<int> &indices) {
+      std::vector<BufferRef> buffers;
+      for (size_t i = 0; i < pointers.size(); ++i)
+        buffers.push_back(device
+                              ->import({static_cast<const std::byte *>(pointers[i]),
+                                        size_t(program.buffers[indices[i]].bytes.evaluate(
+                                            bindings.sizes.data()))},
+                                       MemoryUse::Transfer, nullptr)
+                              .value());
+      return buffers;
+    };
+    return executable->bind({import(bindings.arguments, program.arguments),
+                             import(bindings.results, program.results), arena});
+  }
+
+  Status run(const Bindings &bindings, const RunOptions &options = {}) {
+    KF_TRY(auto bound, bind(bindings));
+    if (options.launchNanoseconds) {
+      KF_TRY(*options.launchNanoseconds, bound->runTimed(bindings.sizes, {options.cancel}));
+      return {};
+    }
+    KF_TRY(const Ticket ticket, bound->submit(bindings.sizes, {options.cancel}));
+    return device->wait(ticket);
+  }
+
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Executable> executable;
+  BufferRef arena;
+};
+
+std::unique_ptr<Loaded> load(int threads, std::shared_ptr<const Program> program,
+                             bool poison = false) {
+  auto loaded = Loaded::load({threads, poison}, std::move(program));
+  EXPECT_TRUE(loaded) << loaded.error().line();
+  return std::move(*loaded);
 }
 
-TEST(CpuBackend, RunsAllTasksOfAllPhasesInOrder) {
+TEST(CpuDevice, RunsAllTasksOfAllPhasesInOrder) {
   std::vector<float> in(maxN);
   std::iota(in.begin(), in.end(), 0.0f);
   for (int threads : {1, 2, 3, 7}) {
@@ -135,7 +179,7 @@ public:
   bool broken = false;
 };
 
-TEST(CpuBackend, HostFunctionsRunBetweenThePhases) {
+TEST(CpuDevice, HostFunctionsRunBetweenThePhases) {
   std::vector<float> in(maxN);
   std::iota(in.begin(), in.end(), 0.0f);
   for (int threads : {1, 3}) {
@@ -177,36 +221,38 @@ TEST(CpuBackend, HostFunctionsRunBetweenThePhases) {
   }
 }
 
-TEST(CpuBackend, FollowsWhatIsBoundFromRunToRun) {
+TEST(CpuDevice, WhatIsBoundFollowsMemoryAndSizes) {
   std::vector<float> first(8, 1), second(8, 2);
   float a = 0, b = 0;
-  auto executable = load(2, chain(3));
-  auto run = [&](int64_t n, std::vector<float> &in, float &out) {
-    out = 0;
+  auto loaded = load(2, chain(3));
+  const int64_t eight = 8;
+  auto bind = [&](std::vector<float> &in, float &out) {
     void *arguments[] = {in.data()}, *results[] = {&out};
-    return bool(executable->run({{&n, 1}, arguments, results}));
+    return loaded->bind({{&eight, 1}, arguments, results}).value();
   };
+  auto one = bind(first, a), other = bind(second, b);
+  auto run = [](BoundProgram &bound, int64_t n) { return bool(bound.submit({&n, 1})); };
   for (int repeat = 0; repeat < 2; ++repeat) {
-    EXPECT_TRUE(run(8, first, a));
+    EXPECT_TRUE(run(*one, 8));
     EXPECT_EQ(a, 32);
   }
   first[0] = 5; // the same memory, with other values in it
-  EXPECT_TRUE(run(8, first, a));
+  EXPECT_TRUE(run(*one, 8));
   EXPECT_EQ(a, 36);
-  EXPECT_TRUE(run(8, second, a));
-  EXPECT_EQ(a, 40);
-  EXPECT_TRUE(run(8, second, b));
+  EXPECT_TRUE(run(*other, 8));
   EXPECT_EQ(b, 40);
-  EXPECT_FALSE(run(maxN + 1, second, b));
-  EXPECT_TRUE(run(3, second, b));
+  EXPECT_FALSE(run(*other, 9)) << "more than is bound";
+  EXPECT_FALSE(run(*other, maxN + 1));
+  EXPECT_TRUE(run(*other, 3));
   EXPECT_EQ(b, 15);
+  EXPECT_EQ(a, 36);
 }
 
-TEST(CpuBackend, SmallWorkGivesTheSame) {
+TEST(CpuDevice, SmallWorkGivesTheSame) {
   // Whether or not the kernels tell how little they do, the result is the same.
   auto small = chain(2), unknown = chain(2);
   for (Artifact &artifact : small->artifacts)
-    artifact.cost.byteTerms = {{8, 0, 1}};
+    artifact.cost.byteTerms = {{8, 0}};
   std::vector<float> in(100, 1);
   for (const auto &program : {small, unknown}) {
     auto executable = load(4, program, /*poison=*/true);
@@ -222,7 +268,7 @@ TEST(CpuBackend, SmallWorkGivesTheSame) {
   }
 }
 
-TEST(CpuBackend, NoTasksAreNoLaunch) {
+TEST(CpuDevice, NoTasksAreNoLaunch) {
   auto executable = load(2, chain(3));
   int64_t n = 0;
   float out = -1;
@@ -233,7 +279,7 @@ TEST(CpuBackend, NoTasksAreNoLaunch) {
   EXPECT_EQ(times[0], 0);
 }
 
-TEST(CpuBackend, BadRunsAreRefused) {
+TEST(CpuDevice, BadRunsAreRefused) {
   auto executable = load(1, chain(1));
   int64_t n = maxN + 1;
   std::vector<float> in(n);
@@ -243,24 +289,6 @@ TEST(CpuBackend, BadRunsAreRefused) {
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().kind, ErrorKind::Unusable);
   EXPECT_THAT(status.error().line(), HasSubstr("1001"));
-}
-
-TEST(CpuBackend, ProgramsOfOneBackendShareTheArena) {
-  auto backend = createCpuBackend({2, false}).value();
-  auto small = backend->load(chain(1)).value();
-  auto larger = chain(2);
-  larger->arenaBytes = 1 << 20;
-  auto large = backend->load(larger).value();
-  EXPECT_EQ(small->memory().arenaBytes, 1 << 20);
-  EXPECT_EQ(large->memory().arenaBytes, 1 << 20);
-  int64_t n = 10;
-  std::vector<float> in(n, 1.0f);
-  for (auto *executable : {small.get(), large.get()}) {
-    float out = 0;
-    void *arguments[] = {in.data()}, *results[] = {&out};
-    ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}));
-    EXPECT_EQ(out, executable == small.get() ? 20 : 30);
-  }
 }
 
 /// Where its arena is: out[0] = the address of the intermediate, as an integer.
@@ -274,32 +302,87 @@ Artifact whereArena() {
                        {{}});
 }
 
-TEST(CpuBackend, AllProgramsAreInTheArenaThatIsThereNow) {
-  auto backend = createCpuBackend({1, false}).value();
+TEST(CpuDevice, WhatIsBoundStaysWhereItIs) {
   auto program = [](int64_t arenaBytes) {
     auto program = std::make_shared<Program>();
     program->function = "where";
-    program->buffers = {{"out", BufferKind::Argument, {8, -1, 1}, 0},
-                        {"middle", BufferKind::Intermediate, {4, -1, 1}, 0}};
+    program->buffers = {{"out", BufferKind::Argument, 8, 0},
+                        {"middle", BufferKind::Intermediate, 4, 0}};
     program->arenaBytes = arenaBytes;
     program->results = {0};
     program->artifacts = {whereArena()};
     program->launches = {{0, {0, 1}, {}, -1}};
     return program;
   };
-  auto small = backend->load(program(64)).value();
-  int64_t first = 0, second = 0;
-  void *results[] = {&first};
-  ASSERT_TRUE(small->run({{}, {}, results}));
-  auto large = backend->load(program(64 << 20)).value();
-  void *others[] = {&second};
-  ASSERT_TRUE(large->run({{}, {}, others}));
-  ASSERT_NE(first, second) << "the arena has not moved: the test shows nothing";
-  ASSERT_TRUE(small->run({{}, {}, results}));
-  EXPECT_EQ(first, second);
+  auto small = load(1, program(64));
+  int64_t address = 0;
+  void *results[] = {&address};
+  auto bound = small->bind({{}, {}, results}).value();
+  ASSERT_TRUE(bound->submit({}));
+  EXPECT_EQ(address, int64_t(small->arena.hostAddress()));
+  const std::shared_ptr<const Program> larger = program(64 << 20);
+  ASSERT_TRUE(small->device->load({&larger, 1}));
+  address = 0;
+  ASSERT_TRUE(bound->submit({}));
+  EXPECT_EQ(address, int64_t(small->arena.hostAddress()));
 }
 
-TEST(CpuBackend, ManyTasksWaitForTheOneBeforeThem) {
+TEST(CpuDevice, BuffersAreChecked) {
+  auto loaded = load(1, chain(1));
+  Device &device = *loaded->device;
+  auto buffer = [&](int64_t bytes) { return device.allocate(bytes, MemoryUse::Transfer).value(); };
+  const BufferRef in = buffer(4 * maxN), out = buffer(4), arena = loaded->arena;
+  auto line = [&](ProgramBuffers buffers) {
+    auto bound = loaded->executable->bind(std::move(buffers));
+    return bound ? std::string("fine") : bound.error().line();
+  };
+  EXPECT_EQ(line({{in}, {out}, arena}), "fine");
+  EXPECT_THAT(line({{}, {out}, arena}), HasSubstr("0 arguments"));
+  EXPECT_THAT(line({{in}, {out, out}, arena}), HasSubstr("2 results"));
+  EXPECT_THAT(line({{in}, {out}, {}}), HasSubstr("arena has 0 bytes"));
+  BufferRef beyond = in;
+  beyond.offset = 4;
+  EXPECT_THAT(line({{beyond}, {out}, arena}), HasSubstr("'in') lies beyond its memory"));
+  auto run = [&](ProgramBuffers buffers, int64_t n) {
+    auto bound = loaded->executable->bind(std::move(buffers)).value();
+    auto ticket = bound->submit({&n, 1});
+    return ticket ? std::string("fine") : ticket.error().line();
+  };
+  EXPECT_EQ(run({{in}, {out}, arena}, maxN), "fine");
+  EXPECT_THAT(run({{{}}, {out}, arena}, 1), HasSubstr("'in') is not bound"));
+  EXPECT_EQ(run({{{}}, {out}, arena}, 0), "fine");
+  EXPECT_THAT(run({{buffer(8)}, {out}, arena}, 3), HasSubstr("8 bytes where 12 are needed"));
+  EXPECT_THAT(run({{in}, {buffer(3)}, arena}, 1), HasSubstr("'out') has 3 bytes where 4"));
+
+  std::vector<std::byte> bytes(8, std::byte(7)), back(8);
+  const BufferRef eight = buffer(8);
+  ASSERT_TRUE(device.upload(bytes, eight));
+  ASSERT_TRUE(device.download(eight, back));
+  EXPECT_EQ(back, bytes);
+  EXPECT_FALSE(device.upload(std::span(bytes).first(7), eight));
+  EXPECT_FALSE(device.download({eight.memory, 4, 8}, back));
+}
+
+TEST(CpuDevice, TimesWholeRunsInTurns) {
+  auto loaded = load(2, chain(3));
+  const int64_t n = 100;
+  std::vector<float> in(n);
+  float out = 0;
+  void *arguments[] = {in.data()}, *results[] = {&out};
+  auto one = loaded->bind({{&n, 1}, arguments, results}).value();
+  auto other = loaded->bind({{&n, 1}, arguments, results}).value();
+  BoundProgram *const programs[] = {one.get(), other.get()};
+  auto seconds = loaded->device->time(programs, {&n, 1}, 5);
+  ASSERT_TRUE(seconds);
+  ASSERT_EQ(seconds->size(), 2u);
+  for (const auto &rounds : *seconds) {
+    ASSERT_EQ(rounds.size(), 5u);
+    for (double time : rounds)
+      EXPECT_GT(time, 0);
+  }
+}
+
+TEST(CpuDevice, ManyTasksWaitForTheOneBeforeThem) {
   // One task that takes its time and writes out[0]; then many that read it: out[t + 1] = out[0]
   // + 1.
   Artifact slow = compileKernel("slow", R"mlir(
@@ -325,12 +408,12 @@ TEST(CpuBackend, ManyTasksWaitForTheOneBeforeThem) {
     %to = llvm.getelementptr %out[%task] : (!llvm.ptr, i64) -> !llvm.ptr, f32
     %v = llvm.load %in : !llvm.ptr -> f32
     llvm.store %v, %to : f32, !llvm.ptr)mlir",
-                                  {{{8, -1, 1}}});
+                                  {8});
   auto program = std::make_shared<Program>();
   program->function = "spreads";
-  program->buffers = {{"in", BufferKind::Argument, {4, -1, 1}, 0},
-                      {"out", BufferKind::Argument, {32, -1, 1}, 0},
-                      {"middle", BufferKind::Intermediate, {4, -1, 1}, 0}};
+  program->buffers = {{"in", BufferKind::Argument, 4, 0},
+                      {"out", BufferKind::Argument, 32, 0},
+                      {"middle", BufferKind::Intermediate, 4, 0}};
   program->arenaBytes = 64;
   program->arguments = {0};
   program->results = {1};
@@ -346,7 +429,7 @@ TEST(CpuBackend, ManyTasksWaitForTheOneBeforeThem) {
   }
 }
 
-TEST(CpuBackend, PoisonShowsInWhatNobodyWrote) {
+TEST(CpuDevice, PoisonShowsInWhatNobodyWrote) {
   // The kernel passes on what its scratch holds, and writes only the first half of its result.
   Artifact leak = compileKernel("leak", R"mlir(
     %out = llvm.load %args : !llvm.ptr -> !llvm.ptr
@@ -360,8 +443,8 @@ TEST(CpuBackend, PoisonShowsInWhatNobodyWrote) {
                                 {{}}, 0, 64);
   auto program = std::make_shared<Program>();
   program->function = "leaks";
-  program->buffers = {{"out", BufferKind::Argument, {12, -1, 1}, 0},
-                      {"middle", BufferKind::Intermediate, {4, -1, 1}, 0}};
+  program->buffers = {{"out", BufferKind::Argument, 12, 0},
+                      {"middle", BufferKind::Intermediate, 4, 0}};
   program->arenaBytes = 64;
   program->results = {0};
   program->artifacts = {leak};
@@ -377,7 +460,7 @@ TEST(CpuBackend, PoisonShowsInWhatNobodyWrote) {
   }
 }
 
-TEST(CpuBackend, WorkersHaveScratchOfTheirOwn) {
+TEST(CpuDevice, WorkersHaveScratchOfTheirOwn) {
   // Each task tells where its scratch is, and waits for the others: so each worker has one.
   constexpr int64_t threads = 4, bytes = 8192 + 8;
   Artifact where = compileKernel("where", R"mlir(
@@ -397,17 +480,17 @@ TEST(CpuBackend, WorkersHaveScratchOfTheirOwn) {
     } do {
       scf.yield
     })mlir",
-                                 {{{threads, -1, 1}}}, 0, bytes);
+                                 {threads}, 0, bytes);
   auto program = std::make_shared<Program>();
   program->function = "where";
-  program->buffers = {{"counter", BufferKind::Argument, {8, -1, 1}, 0},
-                      {"out", BufferKind::Argument, {threads * 8, -1, 1}, 0}};
+  program->buffers = {{"counter", BufferKind::Argument, 8, 0},
+                      {"out", BufferKind::Argument, threads * 8, 0}};
   program->arguments = {0};
   program->results = {1};
   program->artifacts = {where};
   program->launches = {{0, {0, 1}, {}, -1}};
   auto executable = load(threads, program, /*poison=*/true);
-  EXPECT_GE(executable->memory().scratchBytes, threads * bytes);
+  EXPECT_GE(executable->executable->scratchBytes(), threads * bytes);
   for (int repeat = 0; repeat < 2; ++repeat) {
     alignas(8) int64_t counter = 0;
     std::vector<int64_t> out(threads);
@@ -422,7 +505,7 @@ TEST(CpuBackend, WorkersHaveScratchOfTheirOwn) {
   }
 }
 
-TEST(CpuBackend, TimesEveryLaunch) {
+TEST(CpuDevice, TimesEveryLaunch) {
   for (int threads : {1, 2}) {
     auto executable = load(threads, chain(20));
     int64_t n = maxN;
@@ -440,7 +523,7 @@ TEST(CpuBackend, TimesEveryLaunch) {
   }
 }
 
-TEST(CpuBackend, CanBeStopped) {
+TEST(CpuDevice, CanBeStopped) {
   for (int threads : {1, 2}) {
     auto executable = load(threads, chain(2000));
     int64_t n = maxN;
@@ -469,25 +552,24 @@ TEST(CpuBackend, CanBeStopped) {
   }
 }
 
-TEST(CpuBackend, BadCodeIsAnErrorAndNotACrash) {
-  auto backend = createCpuBackend({1, false}).value();
+TEST(CpuDevice, BadCodeIsAnErrorAndNotACrash) {
   auto program = chain(1);
   program->artifacts[0].code = "no object";
-  auto executable = backend->load(program);
+  auto executable = Loaded::load({1, false}, program);
   ASSERT_FALSE(executable);
   EXPECT_EQ(executable.error().kind, ErrorKind::Failed);
 
   program = chain(1);
   program->artifacts[0].entry = "not_there";
-  executable = backend->load(program);
+  executable = Loaded::load({1, false}, program);
   ASSERT_FALSE(executable);
   EXPECT_THAT(executable.error().line(), HasSubstr("not_there"));
 
   for (int threads : {-1, maxThreads + 1})
-    EXPECT_FALSE(createCpuBackend({threads, false}));
+    EXPECT_FALSE(createCpuDevice({threads, false}));
 }
 
-TEST(CpuBackend, KernelsMayCopyAndFill) {
+TEST(CpuDevice, KernelsMayCopyAndFill) {
   Artifact copy = compileKernel("copy", R"mlir(
     %p1 = llvm.getelementptr %args[1] : (!llvm.ptr) -> !llvm.ptr, !llvm.ptr
     %in = llvm.load %args : !llvm.ptr -> !llvm.ptr
@@ -502,8 +584,8 @@ TEST(CpuBackend, KernelsMayCopyAndFill) {
   auto program = std::make_shared<Program>();
   program->function = "copies";
   program->sizes = {{"n", 1, 100}};
-  program->buffers = {{"in", BufferKind::Argument, {1, 0, 1}, 0},
-                      {"out", BufferKind::Argument, {2, 0, 1}, 0}};
+  program->buffers = {{"in", BufferKind::Argument, {1, 0}, 0},
+                      {"out", BufferKind::Argument, {2, 0}, 0}};
   program->arguments = {0};
   program->results = {1};
   program->artifacts = {copy};

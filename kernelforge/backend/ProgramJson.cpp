@@ -1,0 +1,172 @@
+#include "kernelforge/backend/ProgramJson.h"
+
+#include "kernelforge/codegen/LaunchingJson.h"
+
+#include <fmt/format.h>
+
+namespace kernelforge {
+
+namespace {
+
+auto malformed(std::string why) {
+  return unusable("program is not usable", "", std::move(why), "compile it again");
+}
+
+/// A field by its type; JSON's own exceptions end here.
+template <typename T> Expected<T> field(const Json &json, const char *name) {
+  try {
+    return json.at(name).get<T>();
+  } catch (const Json::exception &error) {
+    return malformed(fmt::format("'{}': {}", name, error.what()));
+  }
+}
+
+/// A list's elements; none where there is no such list.
+const Json &elements(const Json &json, const char *name) {
+  static const Json none = Json::array();
+  const auto found = json.is_object() ? json.find(name) : json.end();
+  return found == json.end() || !found->is_array() ? none : *found;
+}
+
+constexpr const char *bufferKinds[] = {"argument", "weight", "cache", "intermediate"};
+
+Expected<Buffer> bufferFrom(const Json &json) {
+  Buffer buffer;
+  KF_TRY(buffer.name, field<std::string>(json, "name"));
+  KF_TRY(const auto kind, field<std::string>(json, "kind"));
+  const auto known = std::ranges::find(bufferKinds, kind);
+  if (known == std::end(bufferKinds))
+    return malformed(fmt::format("buffer '{}' is of kind '{}'", buffer.name, kind));
+  buffer.kind = static_cast<BufferKind>(known - std::begin(bufferKinds));
+  KF_TRY(const Json bytes, field<Json>(json, "bytes"));
+  KF_TRY(buffer.bytes, extentFrom(bytes));
+  KF_TRY(buffer.offset, field<int64_t>(json, "offset"));
+  return buffer;
+}
+
+Expected<Launch> launchFrom(const Json &json) {
+  Launch launch;
+  KF_TRY(launch.artifact, field<int>(json, "artifact"));
+  KF_TRY(launch.buffers, field<std::vector<int>>(json, "buffers"));
+  KF_TRY(launch.sizes, field<std::vector<int>>(json, "sizes"));
+  KF_TRY(launch.layer, field<int>(json, "layer"));
+  return launch;
+}
+
+Expected<ResultCopy> copyFrom(const Json &json) {
+  ResultCopy copy;
+  KF_TRY(copy.from, field<int>(json, "from"));
+  KF_TRY(copy.to, field<int>(json, "to"));
+  KF_TRY(const Json bytes, field<Json>(json, "bytes"));
+  KF_TRY(copy.bytes, extentFrom(bytes));
+  return copy;
+}
+
+Expected<ProgramSize> sizeFrom(const Json &json) {
+  ProgramSize size;
+  KF_TRY(size.name, field<std::string>(json, "name"));
+  KF_TRY(size.min, field<int64_t>(json, "min"));
+  KF_TRY(size.max, field<int64_t>(json, "max"));
+  return size;
+}
+
+} // namespace
+
+Json artifactJson(const Artifact &artifact) {
+  return {{"kernel", artifact.kernel},        {"entry", artifact.entry},
+          {"code_hash", artifact.codeHash},   {"code_bytes", artifact.code.size()},
+          {"schedule", artifact.schedule},    {"schedule_source", artifact.scheduleSource},
+          {"variant", artifact.variant},      {"launching", launchingJson(artifact.launching)},
+          {"sizes", artifact.sizeNames},      {"cost", costJson(artifact.cost)},
+          {"from_cache", artifact.fromCache}, {"compile_seconds", artifact.compileSeconds}};
+}
+
+Expected<Artifact> artifactFrom(const Json &json, std::string_view code) {
+  Artifact artifact;
+  KF_TRY(artifact.kernel, field<std::string>(json, "kernel"));
+  KF_TRY(artifact.entry, field<std::string>(json, "entry"));
+  KF_TRY(artifact.codeHash, field<std::string>(json, "code_hash"));
+  KF_TRY(const auto codeBytes, field<uint64_t>(json, "code_bytes"));
+  KF_TRY(artifact.schedule, field<std::string>(json, "schedule"));
+  KF_TRY(artifact.scheduleSource, field<std::string>(json, "schedule_source"));
+  KF_TRY(artifact.variant, field<std::string>(json, "variant"));
+  KF_TRY(const Json launching, field<Json>(json, "launching"));
+  // What a host function runs has none.
+  if (launching.contains("phases") && !launching["phases"].empty()) {
+    KF_TRY(artifact.launching, launchingFrom(launching));
+  }
+  KF_TRY(artifact.sizeNames, field<std::vector<std::string>>(json, "sizes"));
+  KF_TRY(const Json cost, field<Json>(json, "cost"));
+  KF_TRY(artifact.cost, costFrom(cost));
+  KF_TRY(artifact.fromCache, field<bool>(json, "from_cache"));
+  KF_TRY(artifact.compileSeconds, field<double>(json, "compile_seconds"));
+  if (codeBytes != code.size())
+    return malformed(fmt::format("'{}' has {} bytes of code where it says {}", artifact.kernel,
+                                 code.size(), codeBytes));
+  artifact.code = code;
+  return artifact;
+}
+
+Json programJson(const Program &program, std::string &code) {
+  Json sizes = Json::array(), buffers = Json::array(), artifacts = Json::array(),
+       launches = Json::array(), copies = Json::array();
+  for (const ProgramSize &size : program.sizes)
+    sizes.push_back({{"name", size.name}, {"min", size.min}, {"max", size.max}});
+  for (const Buffer &buffer : program.buffers)
+    buffers.push_back({{"name", buffer.name},
+                       {"kind", bufferKinds[static_cast<int>(buffer.kind)]},
+                       {"bytes", extentJson(buffer.bytes)},
+                       {"offset", buffer.offset}});
+  for (const Artifact &artifact : program.artifacts) {
+    artifacts.push_back(artifactJson(artifact));
+    code += artifact.code;
+  }
+  for (const Launch &launch : program.launches)
+    launches.push_back({{"artifact", launch.artifact},
+                        {"buffers", launch.buffers},
+                        {"sizes", launch.sizes},
+                        {"layer", launch.layer}});
+  for (const ResultCopy &copy : program.copies)
+    copies.push_back({{"from", copy.from}, {"to", copy.to}, {"bytes", extentJson(copy.bytes)}});
+  return {{"function", program.function},
+          {"sizes", sizes},
+          {"buffers", buffers},
+          {"arguments", program.arguments},
+          {"results", program.results},
+          {"artifacts", artifacts},
+          {"launches", launches},
+          {"copies", copies},
+          {"arena_bytes", program.arenaBytes}};
+}
+
+Expected<Program> programFrom(const Json &json, std::string_view code) {
+  Program program;
+  KF_TRY(program.function, field<std::string>(json, "function"));
+  for (const Json &size : elements(json, "sizes")) {
+    KF_TRY(program.sizes.emplace_back(), sizeFrom(size));
+  }
+  for (const Json &buffer : elements(json, "buffers")) {
+    KF_TRY(program.buffers.emplace_back(), bufferFrom(buffer));
+  }
+  KF_TRY(program.arguments, field<std::vector<int>>(json, "arguments"));
+  KF_TRY(program.results, field<std::vector<int>>(json, "results"));
+  for (const Json &artifact : elements(json, "artifacts")) {
+    KF_TRY(const auto bytes, field<uint64_t>(artifact, "code_bytes"));
+    if (bytes > code.size())
+      return malformed("its code is cut short");
+    KF_TRY(program.artifacts.emplace_back(), artifactFrom(artifact, code.substr(0, bytes)));
+    code.remove_prefix(bytes);
+  }
+  for (const Json &launch : elements(json, "launches")) {
+    KF_TRY(program.launches.emplace_back(), launchFrom(launch));
+  }
+  for (const Json &copy : elements(json, "copies")) {
+    KF_TRY(program.copies.emplace_back(), copyFrom(copy));
+  }
+  KF_TRY(program.arenaBytes, field<int64_t>(json, "arena_bytes"));
+  if (!code.empty())
+    return malformed("bytes follow its code");
+  return program;
+}
+
+} // namespace kernelforge

@@ -1,0 +1,463 @@
+#include "kernelforge/backend/cpu/CpuDevice.h"
+#include "kernelforge/backend/cpu/LoadedCode.h"
+#include "kernelforge/backend/cpu/Team.h"
+#include "kernelforge/codegen/cpu/ObjectEmitter.h"
+#include "kernelforge/support/Host.h"
+#include "kernelforge/support/PageMemory.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <mutex>
+#include <optional>
+
+#include <fmt/format.h>
+
+namespace kernelforge {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// All ones is a NaN in f32, f16 and bf16, and -1 as an integer.
+constexpr int poisonByte = 0xff;
+
+constexpr int64_t pageBytes = 4096;
+
+/// Of what a kernel is given: elements of f32 must be whole.
+constexpr int64_t deviceAlignment = 1;
+
+/// So many different lengths at which caches reach their first huge page.
+constexpr uint64_t cacheSteps = 64;
+
+void fillPoison(void *buffer, int64_t bytes) {
+  if (bytes > 0)
+    std::memset(buffer, poisonByte, bytes);
+}
+
+/// What all programs of a device share. Growing is under the lock that a run holds too.
+struct Workers {
+  Workers(int threads, bool poison) : threads(threads), poison(poison) {}
+
+  const int threads;
+  const bool poison;
+  std::mutex lock;
+  PageMemory scratch; ///< `threads` pieces of `scratchStride` bytes
+  int64_t scratchStride = 0;
+};
+
+/// Memory of our own, or the host's as it was given to us.
+class CpuMemory final : public Memory {
+public:
+  explicit CpuMemory(PageMemory pages) : pages(std::move(pages)), span(this->pages.span()) {}
+  CpuMemory(std::span<std::byte> given, std::shared_ptr<const void> owner)
+      : span(given), owner(std::move(owner)) {}
+
+  int64_t bytes() const override { return int64_t(span.size()); }
+  std::byte *hostAddress() const override { return span.data(); }
+
+private:
+  PageMemory pages;
+  std::span<std::byte> span;
+  std::shared_ptr<const void> owner;
+};
+
+/// One phase of one launch, or all of a launch of a host function.
+struct Step {
+  KernelEntry entry;
+  HostKernel *host = nullptr;
+  void *const *args = nullptr;
+  const int64_t *sizes = nullptr;
+  int64_t phase = 0;
+  int64_t tasks = 0;
+  int64_t scratchBytes = 0;
+  int launch = 0;
+};
+
+/// What a run computes and moves, as far as its kernels tell.
+class KnownWork {
+public:
+  void add(const KernelCost &cost, const int64_t *sizes) {
+    known &= !cost.byteTerms.empty() && cost.bytesPerCached == 0;
+    if (known) {
+      flops += cost.flops(sizes, 0);
+      bytes += cost.bytes(sizes, 0);
+    }
+  }
+
+  /// Whether one thread does it in the microseconds that gathering a team takes.
+  bool isSmall() const { return known && flops <= 0x1p17 && bytes <= 0x1p14; }
+
+private:
+  bool known = true;
+  double flops = 0, bytes = 0;
+};
+
+/// A program's code, as what is bound shares it.
+struct LoadedProgram {
+  std::shared_ptr<const Program> program;
+  std::unique_ptr<LoadedCode> code;
+  bool makesWay = false; ///< a host function's threads need the team's cores
+};
+
+class CpuBoundProgram final : public BoundProgram {
+public:
+  CpuBoundProgram(std::shared_ptr<const LoadedProgram> loaded, ProgramBuffers given,
+                  std::shared_ptr<Workers> workers)
+      : loaded(std::move(loaded)), source(*this->loaded->program), buffers(std::move(given)),
+        workers(std::move(workers)), pointers(source.buffers.size()) {
+    size_t argCount = 0, sizeCount = 0;
+    for (const Launch &launch : source.launches) {
+      argCount += launch.buffers.size();
+      sizeCount += launch.sizes.size();
+    }
+    args.resize(argCount);
+    sizes.resize(sizeCount);
+    for (size_t i = 0; i < source.buffers.size(); ++i)
+      if (source.buffers[i].kind == BufferKind::Intermediate)
+        pointers[i] = buffers.arena.hostAddress() + source.buffers[i].offset;
+    for (size_t i = 0; i < source.arguments.size(); ++i)
+      pointers[source.arguments[i]] = buffers.arguments[i].hostAddress();
+    for (size_t i = 0; i < source.results.size(); ++i)
+      pointers[source.results[i]] = buffers.results[i].hostAddress();
+    void **arg = args.data();
+    for (const Launch &launch : source.launches)
+      for (int buffer : launch.buffers)
+        *arg++ = pointers[buffer];
+  }
+
+  Expected<Ticket> submit(std::span<const int64_t> sizes, const SubmitOptions &options) override {
+    KF_CHECK(run(sizes, options, nullptr));
+    return Ticket(0);
+  }
+
+  Expected<std::vector<int64_t>> runTimed(std::span<const int64_t> sizes,
+                                          const SubmitOptions &options) override {
+    std::vector<int64_t> nanoseconds;
+    KF_CHECK(run(sizes, options, &nanoseconds));
+    return nanoseconds;
+  }
+
+private:
+  class Stretch;
+
+  Status run(std::span<const int64_t> given, const SubmitOptions &options,
+             std::vector<int64_t> *nanoseconds);
+  void prepareSteps();
+  void poisonBuffers();
+  void copyResults() const;
+  void runStretch(size_t begin, size_t end, const SubmitOptions &options);
+  Status runHost(size_t index, const SubmitOptions &options);
+  static bool cancelAsked(const SubmitOptions &options) {
+    return options.cancel && options.cancel->load(std::memory_order_relaxed);
+  }
+  void runTask(const Step &step, int64_t task, std::byte *scratch) const {
+    if (workers->poison)
+      fillPoison(scratch, step.scratchBytes);
+    step.entry(step.args, step.sizes, step.phase, task, scratch);
+  }
+
+  const std::shared_ptr<const LoadedProgram> loaded;
+  const Program &source;
+  const ProgramBuffers buffers;
+  const std::shared_ptr<Workers> workers;
+  std::vector<void *> pointers; ///< by buffer
+  std::vector<void *> args;     ///< of all launches, one after the other
+
+  // Of the sizes of the last run; where the next one's are the same there is nothing to prepare.
+  std::vector<int64_t> preparedSizes;
+  bool prepared = false;
+  bool alone = false;         ///< there is no work that a second worker is worth gathering for
+  std::vector<int64_t> sizes; ///< of all launches
+  std::vector<Step> steps;
+  /// Of each step, where times are wanted; it began when the one before it ended, or later.
+  std::vector<Clock::time_point> ends, begins;
+
+  bool cancelled = false; ///< written between steps only
+};
+
+void CpuBoundProgram::prepareSteps() {
+  steps.clear();
+  KnownWork work;
+  void *const *arg = args.data();
+  int64_t *size = sizes.data();
+  for (size_t index = 0; index < source.launches.size(); ++index) {
+    const Launch &launch = source.launches[index];
+    const Artifact &artifact = source.artifacts[launch.artifact];
+    Step step;
+    step.entry = loaded->code->entry(launch.artifact);
+    step.args = arg;
+    step.sizes = size;
+    step.launch = int(index);
+    arg += launch.buffers.size();
+    for (int which : launch.sizes)
+      *size++ = preparedSizes[which];
+    if (artifact.host) {
+      step.host = artifact.host.get();
+      steps.push_back(step);
+      continue;
+    }
+    work.add(artifact.cost, step.sizes);
+    const std::vector<Phase> &phases = artifact.launching.phases;
+    for (size_t phase = 0; phase < phases.size(); ++phase) {
+      step.phase = int64_t(phase);
+      step.scratchBytes = phases[phase].scratchBytes;
+      step.tasks = phases[phase].grid.evaluate(step.sizes);
+      if (step.tasks > 0)
+        steps.push_back(step);
+    }
+  }
+  alone = work.isSmall() ||
+          std::ranges::all_of(steps, [](const Step &step) { return step.tasks <= 1; });
+}
+
+void CpuBoundProgram::poisonBuffers() {
+  fillPoison(buffers.arena.hostAddress(), source.arenaBytes);
+  for (int result : source.results)
+    fillPoison(pointers[result], source.buffers[result].bytes.evaluate(preparedSizes.data()));
+}
+
+/// Results that are arguments or other results.
+void CpuBoundProgram::copyResults() const {
+  for (const ResultCopy &copy : source.copies) {
+    const uint64_t bytes = *checkedExtent(copy.bytes, preparedSizes);
+    if (bytes > 0)
+      std::memmove(pointers[copy.to], pointers[copy.from], bytes);
+  }
+}
+
+/// Steps between two host functions, as the team does them.
+class CpuBoundProgram::Stretch final : public SteppedWork {
+public:
+  Stretch(CpuBoundProgram &run, size_t begin, size_t end, const SubmitOptions &options)
+      : run_(run), begin(begin), end(end), options(options) {}
+
+  size_t steps() const override { return end - begin; }
+  int64_t tasks(size_t step) const override { return run_.steps[begin + step].tasks; }
+  void run(size_t step, int64_t task, int member) override {
+    const Workers &workers = *run_.workers;
+    run_.runTask(run_.steps[begin + step], task,
+                 workers.scratch.data() + member * workers.scratchStride);
+  }
+  bool completed(size_t step) override {
+    if (!run_.ends.empty())
+      run_.ends[begin + step] = Clock::now();
+    run_.cancelled = cancelAsked(options);
+    return !run_.cancelled;
+  }
+
+private:
+  CpuBoundProgram &run_;
+  const size_t begin, end;
+  const SubmitOptions &options;
+};
+
+void CpuBoundProgram::runStretch(size_t begin, size_t end, const SubmitOptions &options) {
+  if (!begins.empty())
+    begins[begin] = Clock::now();
+  Stretch stretch(*this, begin, end, options);
+  runSteps(alone ? 1 : workers->threads, stretch);
+}
+
+/// A host function has threads of its own, which need the cores that the team has.
+Status CpuBoundProgram::runHost(size_t index, const SubmitOptions &options) {
+  const Step &step = steps[index];
+  const Launch &launch = source.launches[step.launch];
+  if (!ends.empty())
+    begins[index] = Clock::now();
+  KF_CHECK(step.host->run({step.args, launch.buffers.size()}, {step.sizes, launch.sizes.size()},
+                          workers->threads));
+  if (!ends.empty())
+    ends[index] = Clock::now();
+  cancelled = cancelAsked(options);
+  return {};
+}
+
+Status CpuBoundProgram::run(std::span<const int64_t> given, const SubmitOptions &options,
+                            std::vector<int64_t> *nanoseconds) {
+  const std::lock_guard guard(workers->lock);
+  if (!prepared || !std::ranges::equal(given, preparedSizes)) {
+    KF_CHECK(checkRun(source, buffers, given));
+    prepared = false;
+    preparedSizes.assign(given.begin(), given.end());
+    prepareSteps();
+    prepared = true;
+  }
+  if (workers->poison)
+    poisonBuffers();
+  cancelled = cancelAsked(options);
+  // Only where asked for: on some virtual machines reading the clock takes longer than a small
+  // kernel.
+  ends.assign(nanoseconds ? steps.size() : 0, Clock::time_point());
+  begins = ends;
+
+  std::optional<ShortSpinning> shortly;
+  if (loaded->makesWay)
+    shortly.emplace(0);
+  for (size_t begin = 0, end; begin < steps.size() && !cancelled; begin = end) {
+    end = begin + 1;
+    if (steps[begin].host) {
+      KF_CHECK(runHost(begin, options));
+      continue;
+    }
+    while (end < steps.size() && !steps[end].host)
+      ++end;
+    runStretch(begin, end, options);
+  }
+  if (cancelled)
+    return makeError(ErrorKind::Interrupted, "run was interrupted", source.function,
+                     "it was asked to stop");
+  copyResults();
+  if (nanoseconds) {
+    nanoseconds->assign(source.launches.size(), 0);
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const Clock::time_point begin = i > 0 ? std::max(begins[i], ends[i - 1]) : begins[i];
+      (*nanoseconds)[steps[i].launch] +=
+          std::chrono::duration_cast<std::chrono::nanoseconds>(ends[i] - begin).count();
+    }
+  }
+  return {};
+}
+
+class CpuExecutable final : public Executable {
+public:
+  CpuExecutable(std::shared_ptr<const LoadedProgram> loaded, std::shared_ptr<Workers> workers)
+      : loaded(std::move(loaded)), workers(std::move(workers)) {}
+
+  const Program &program() const override { return *loaded->program; }
+
+  std::vector<KernelResources> resources() const override {
+    std::vector<KernelResources> resources;
+    for (const Artifact &artifact : program().artifacts)
+      resources.push_back(artifact.host ? KernelResources{}
+                                        : KernelResources{.spillBytes = stackBytes(artifact.code)});
+    return resources;
+  }
+
+  int64_t scratchBytes() const override {
+    const std::lock_guard guard(workers->lock);
+    return int64_t(workers->scratch.size());
+  }
+
+  Expected<std::unique_ptr<BoundProgram>> bind(ProgramBuffers buffers) override {
+    KF_CHECK(checkBuffers(program(), buffers, deviceAlignment));
+    return std::make_unique<CpuBoundProgram>(loaded, std::move(buffers), workers);
+  }
+
+private:
+  const std::shared_ptr<const LoadedProgram> loaded;
+  const std::shared_ptr<Workers> workers;
+};
+
+class CpuDevice final : public Device {
+public:
+  explicit CpuDevice(std::shared_ptr<Workers> workers) : workers(std::move(workers)) {
+    self.kind = "cpu";
+    self.name = host().cpuModel;
+    self.limits.workers = this->workers->threads;
+    self.limits.bufferAlignment = deviceAlignment;
+    self.limits.memoryBytes = host().memoryBytes;
+    self.sharesHostMemory = true;
+  }
+
+  const DeviceInfo &info() const override { return self; }
+
+  Expected<BufferRef> allocate(int64_t bytes, MemoryUse use) override {
+    // A byte at least: what has no elements has an address, too.
+    const uint64_t size = std::max<int64_t>(bytes, 1);
+    // A cache's memory is taken as the sequence grows. Were all on huge pages from the start, the
+    // first token would wait for one of each; so they begin with small ones, and reach their first
+    // huge one at different lengths.
+    uint64_t small = 0;
+    if (use == MemoryUse::Cache)
+      small = PageMemory::hugePage / cacheSteps * (1 + caches++ % (cacheSteps - 1));
+    KF_TRY(PageMemory pages, PageMemory::allocate(size, small));
+    return BufferRef{std::make_shared<CpuMemory>(std::move(pages)), 0, bytes};
+  }
+
+  Expected<BufferRef> import(std::span<const std::byte> bytes, MemoryUse use,
+                             std::shared_ptr<const void> owner) override {
+    const std::span<std::byte> span(const_cast<std::byte *>(bytes.data()), bytes.size());
+    return BufferRef{std::make_shared<CpuMemory>(span, std::move(owner)), 0, int64_t(span.size())};
+  }
+
+  Expected<Ticket> upload(std::span<const std::byte> from, const BufferRef &to) override {
+    KF_CHECK(checkTransfer(from.size(), to));
+    if (!from.empty())
+      std::memcpy(to.hostAddress(), from.data(), from.size());
+    return Ticket(0);
+  }
+
+  Expected<Ticket> download(const BufferRef &from, std::span<std::byte> to) override {
+    KF_CHECK(checkTransfer(to.size(), from));
+    if (!to.empty())
+      std::memcpy(to.data(), from.hostAddress(), to.size());
+    return Ticket(0);
+  }
+
+  Expected<std::vector<std::unique_ptr<Executable>>>
+  load(std::span<const std::shared_ptr<const Program>> programs) override {
+    std::vector<std::unique_ptr<Executable>> executables;
+    for (const std::shared_ptr<const Program> &program : programs) {
+      KF_CHECK(checkProgram(*program));
+      auto loaded = std::make_shared<LoadedProgram>();
+      loaded->program = program;
+      KF_TRY(loaded->code, LoadedCode::load(program->artifacts));
+      loaded->makesWay = std::ranges::any_of(
+          program->artifacts, [](const Artifact &artifact) { return artifact.host != nullptr; });
+      KF_CHECK(reserveScratch(*program));
+      executables.push_back(std::make_unique<CpuExecutable>(std::move(loaded), workers));
+    }
+    return executables;
+  }
+
+  Status wait(Ticket ticket) override { return {}; }
+
+  Expected<std::vector<std::vector<double>>> time(std::span<BoundProgram *const> programs,
+                                                  std::span<const int64_t> sizes,
+                                                  int rounds) override {
+    std::vector<std::vector<double>> seconds(programs.size());
+    for (int round = 0; round < rounds; ++round)
+      for (size_t i = 0; i < programs.size(); ++i) {
+        const auto begin = Clock::now();
+        KF_CHECK(programs[i]->submit(sizes));
+        seconds[i].push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+      }
+    return seconds;
+  }
+
+private:
+  /// Makes the scratch large enough for one more program.
+  Status reserveScratch(const Program &program) {
+    const std::lock_guard guard(workers->lock);
+    int64_t scratch = 0;
+    for (const Artifact &artifact : program.artifacts)
+      for (const Phase &phase : artifact.launching.phases)
+        scratch = std::max(scratch, phase.scratchBytes);
+    if (scratch > (int64_t(1) << 40))
+      return unusable("program is inconsistent", program.function,
+                      fmt::format("a kernel asks for {} bytes of scratch", scratch));
+    const int64_t stride = (scratch + pageBytes - 1) / pageBytes * pageBytes;
+    if (stride > workers->scratchStride) {
+      KF_TRY(workers->scratch, PageMemory::allocate(uint64_t(stride) * workers->threads));
+      workers->scratchStride = stride;
+    }
+    return {};
+  }
+
+  DeviceInfo self;
+  std::shared_ptr<Workers> workers;
+  std::atomic<uint64_t> caches = 0; ///< how many were allocated
+};
+
+} // namespace
+
+Expected<std::unique_ptr<Device>> createCpuDevice(const CpuOptions &options) {
+  if (options.threads < 0 || options.threads > maxThreads)
+    return unusable("number of threads is not usable", fmt::format("{}", options.threads),
+                    fmt::format("it must be 1 to {}", maxThreads));
+  int threads = options.threads ? options.threads : host().physicalCores;
+  return std::make_unique<CpuDevice>(std::make_shared<Workers>(threads, options.poison));
+}
+
+} // namespace kernelforge

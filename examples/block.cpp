@@ -1,6 +1,7 @@
 // A user's program: describe a transformer block, compile it for this machine, run it on a few
 // rows, and print the kernels that it became with the schedule and the time of each.
 #include "kernelforge/compiler/Session.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 
 #include <cmath>
@@ -33,7 +34,7 @@ static Status run() {
 
   // 2. A session for this machine; its module has one function for runs of 2 to 32 rows.
   SessionOptions options;
-  KF_TRY(options.target, parseTarget("native", ""));
+  KF_TRY(options.target, parseTarget("cpu", "native", ""));
   KF_TRY(std::unique_ptr<Session> session, Session::create(options));
   const FunctionRange range{"forward", 2, 32, 1, 1};
   KF_CHECK(session->compile(buildDecoder(&session->context(), block, range,

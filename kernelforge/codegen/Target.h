@@ -41,6 +41,10 @@ struct Target {
 
   /// `features` as LLVM and the command line take them: "+a,-b".
   std::string featureString() const;
+
+  /// Everything that changes the code of a kernel with its schedule. Limits only change which
+  /// kernels and schedules there are.
+  std::string key() const;
 };
 
 /// What a device says of itself. `native` targets are parsed against it.

@@ -12,14 +12,14 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
-Expected<RecordKey> kernelforge::matmulKey(const MatmulProblem &problem, const CpuTarget &target,
+Expected<RecordKey> kernelforge::matmulKey(const MatmulProblem &problem, const Target &target,
                                            int threads) {
   MLIRContext context(MLIRContext::Threading::DISABLED);
   return matmulKey(&context, problem, target, threads);
 }
 
 Expected<RecordKey> kernelforge::matmulKey(MLIRContext *context, const MatmulProblem &problem,
-                                           const CpuTarget &target, int threads) {
+                                           const Target &target, int threads) {
   loadAllStages(context);
   KF_TRY(OwningOpRef<ModuleOp> module, buildMatmulModule(context, problem));
   KF_CHECK(runToStage(*module, Stage::Fused, {target, threads, true, {}, {}}));
@@ -48,9 +48,8 @@ static std::optional<AutoMatmul> recordedMatmul(const MatmulRegistry &variants,
 }
 
 Expected<AutoMatmul> kernelforge::chooseMatmul(const MatmulRegistry &variants,
-                                               const MatmulProblem &problem,
-                                               const CpuTarget &target, int threads,
-                                               const RecordStore *records) {
+                                               const MatmulProblem &problem, const Target &target,
+                                               int threads, const RecordStore *records) {
   KF_CHECK(checkProblem(problem));
   Expected<RecordKey> key = matmulKey(problem, target, threads);
   if (key)

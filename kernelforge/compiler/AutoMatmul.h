@@ -1,7 +1,7 @@
 // Which variant of a matmul a user gets who names none.
 #pragma once
 
-#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/codegen/Target.h"
 #include "kernelforge/kernels/MatmulRegistry.h"
 #include "kernelforge/records/RecordStore.h"
 
@@ -11,11 +11,11 @@ namespace kernelforge {
 
 /// The key of measurements of a problem, of any variant: that of the kernel that it fuses into.
 /// Unusable where it is not a single kernel, so that there are no records of it.
-Expected<RecordKey> matmulKey(const MatmulProblem &problem, const CpuTarget &target, int threads);
+Expected<RecordKey> matmulKey(const MatmulProblem &problem, const Target &target, int threads);
 
 /// The same for who has a context: making one takes longer than all the rest.
 Expected<RecordKey> matmulKey(mlir::MLIRContext *context, const MatmulProblem &problem,
-                              const CpuTarget &target, int threads);
+                              const Target &target, int threads);
 
 /// A variant with its schedule (JSON; empty: its own choice), and why it was chosen.
 struct AutoMatmul {
@@ -31,7 +31,7 @@ struct AutoMatmul {
 ///   3. where it cannot do the problem, the parallel one, which can do all.
 /// Without `records`, or where they cannot be read (a warning), there are no records.
 Expected<AutoMatmul> chooseMatmul(const MatmulRegistry &variants, const MatmulProblem &problem,
-                                  const CpuTarget &target, int threads,
+                                  const Target &target, int threads,
                                   const RecordStore *records = nullptr);
 
 } // namespace kernelforge

@@ -1,9 +1,9 @@
 #include "kernelforge/compiler/GeneratedMatmul.h"
 
-#include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -110,7 +110,7 @@ std::optional<ScheduleSpace> GeneratedMatmul::scheduleSpace(const MatmulProblem 
   if (!module || !runToStage(**module, Stage::Fused, {options.target, threads, true, {}, {}}))
     return std::nullopt;
   for (auto kernel : (*module)->getOps<KernelOp>())
-    if (auto space = cpu::scheduleSpace(kernel, options.target, threads))
+    if (auto space = generatorOf(options.target).scheduleSpace(kernel, options.target, threads))
       return std::move(*space);
   return std::nullopt;
 }
@@ -129,7 +129,7 @@ Expected<std::unique_ptr<PreparedMatmul>> GeneratedMatmul::make(const MatmulProb
   for (auto kernel : module->getOps<KernelOp>()) {
     kernel.setVariant("generated"); // whatever won in the records
     if (!schedule.empty())
-      kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), schedule));
+      kernel.setScheduleAttr(scheduleAttr(kernel.getContext(), schedule));
   }
   KF_CHECK(session.compile(std::move(module)));
   const uint64_t width = problem.transpose ? problem.n : problem.k;

@@ -1,14 +1,12 @@
 #include "kernelforge/compiler/KernelCompiler.h"
 
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/LaunchingJson.h"
 #include "kernelforge/codegen/Parameters.h"
-#include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
-#include "kernelforge/codegen/cpu/LowerToLLVM.h"
-#include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/HostMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Planner.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/kernels/MatmulRegistry.h"
 
@@ -16,6 +14,7 @@
 
 #include <chrono>
 #include <map>
+#include <set>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -88,7 +87,7 @@ static Expected<Launching> launchingOf(KernelOp kernel) {
         !status)
       launching = tl::unexpected<Error>(status.error());
   if (!launching)
-    return unusable("kernel cannot be launched", cpu::kernelName(kernel),
+    return unusable("kernel cannot be launched", kernelName(kernel),
                     "its attribute launching is missing or malformed: " + launching.error().why,
                     "emit the kernel again from stage scheduled");
   return launching;
@@ -98,41 +97,52 @@ static Expected<Launching> launchingOf(KernelOp kernel) {
 // Emitting
 //===----------------------------------------------------------------------===//
 
+/// The functions that a launching calls, each once.
+static std::set<std::string> entriesOf(const Launching &launching) {
+  std::set<std::string> entries;
+  for (const Phase &phase : launching.phases)
+    entries.insert(phase.entry);
+  return entries;
+}
+
 static OwningOpRef<ModuleOp> moduleLike(KernelOp kernel) {
   return ModuleOp::create(UnknownLoc::get(kernel.getContext()));
 }
 
-Expected<EmittedKernel> kernelforge::emitKernelModule(KernelOp kernel, const CpuTarget &target) {
+Expected<EmittedKernel> kernelforge::emitKernelModule(KernelOp kernel, const Target &target) {
   EmittedKernel emitted{moduleLike(kernel), entrySymbol(kernel), {}};
   if (auto code = kernel.getCodeAttr()) {
-    Operation *function = SymbolTable::lookupSymbolIn(kernel->getParentOp(), code.getAttr());
-    if (!isa_and_nonnull<func::FuncOp, LLVM::LLVMFuncOp>(function))
-      return unusable("kernel has no code", cpu::kernelName(kernel),
-                      "it names @" + code.getValue().str() + ", which is no function of the module",
-                      "emit the kernel again from stage scheduled");
-    emitted.module->push_back(function->clone());
     emitted.entry = code.getValue().str();
     KF_TRY(emitted.launching, launchingOf(kernel));
+    for (const std::string &entry : entriesOf(emitted.launching)) {
+      Operation *function = SymbolTable::lookupSymbolIn(kernel->getParentOp(), entry);
+      if (!isa_and_nonnull<FunctionOpInterface>(function) || isa<KernelOp>(function))
+        return unusable("kernel has no code", kernelName(kernel),
+                        "it names @" + entry + ", which is no function of the module",
+                        "emit the kernel again from stage scheduled");
+      emitted.module->push_back(function->clone());
+    }
   } else {
-    KF_TRY(emitted.launching, cpu::emitKernel(*emitted.module, kernel, target, emitted.entry));
+    KF_TRY(emitted.launching,
+           generatorOf(target).emit(*emitted.module, kernel, target, emitted.entry));
   }
-  KF_CHECK(lowerToLLVM(*emitted.module));
+  KF_CHECK(generatorOf(target).lower(*emitted.module));
   return emitted;
 }
 
 /// Emits a kernel's function at the end of `module`, in the LLVM dialect with `lower`; there it
 /// takes the place of the one that the kernel names.
-static Expected<Launching> emitInto(ModuleOp module, KernelOp kernel, const CpuTarget &target,
+static Expected<Launching> emitInto(ModuleOp module, KernelOp kernel, const Target &target,
                                     const std::string &entry, bool lower) {
-  Operation *before = SymbolTable::lookupSymbolIn(module, entry);
-  if (before && !kernel.getCode())
-    return unusable("kernel cannot be emitted", cpu::kernelName(kernel),
+  if (!kernel.getCode() && SymbolTable::lookupSymbolIn(module, entry))
+    return unusable("kernel cannot be emitted", kernelName(kernel),
                     "the module has a symbol @" + entry + " already", "give that another name");
   if (!lower)
-    return cpu::emitKernel(module, kernel, target, entry);
+    return generatorOf(target).emit(module, kernel, target, entry);
   KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, target));
-  if (before)
-    before->erase();
+  for (const std::string &name : entriesOf(emitted.launching))
+    if (Operation *before = SymbolTable::lookupSymbolIn(module, name))
+      before->erase();
   SmallVector<Operation *> functions;
   for (Operation &op : *emitted.module->getBody())
     functions.push_back(&op);
@@ -143,7 +153,7 @@ static Expected<Launching> emitInto(ModuleOp module, KernelOp kernel, const CpuT
   return emitted.launching;
 }
 
-Status kernelforge::emitKernelsInto(ModuleOp module, const CpuTarget &target, bool lower) {
+Status kernelforge::emitKernelsInto(ModuleOp module, const Target &target, bool lower) {
   std::map<std::string, Launching> emitted; // by entry
   for (KernelOp kernel : SmallVector<KernelOp>(module.getOps<KernelOp>())) {
     if (!kernel.isGenerated() || (kernel.getCode() && !lower))
@@ -185,7 +195,7 @@ static Expected<Artifact> hostArtifact(KernelOp kernel) {
   const std::optional<LibraryProblem> library = libraryProblem(kernel);
   if (!library || layoutOf(kernel.getArgumentTypes()[library->weight]))
     return unusable("variant cannot run the kernel",
-                    cpu::kernelName(kernel) + ", variant '" + name + "'",
+                    kernelName(kernel) + ", variant '" + name + "'",
                     library ? "its weight is packed" : "the kernel is no single matmul",
                     "let the planner have the module");
   KF_TRY(const MatmulKernel *variant, MatmulRegistry::global().find(name));
@@ -199,7 +209,7 @@ static Expected<Artifact> hostArtifact(KernelOp kernel) {
   return artifact;
 }
 
-static Expected<Artifact> generatedArtifact(KernelOp kernel, const CpuTarget &target,
+static Expected<Artifact> generatedArtifact(KernelOp kernel, const Target &target,
                                             const ObjectCache &cache) {
   auto start = std::chrono::steady_clock::now();
   std::string schedule = scheduleJson(kernel);
@@ -212,7 +222,7 @@ static Expected<Artifact> generatedArtifact(KernelOp kernel, const CpuTarget &ta
     artifact = std::move(*found);
   } else {
     KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, target));
-    KF_TRY(artifact.code, emitObject(*emitted.module, target, emitted.entry));
+    KF_TRY(artifact.code, generatorOf(target).compile(emitted, kernel, target));
     artifact.entry = emitted.entry;
     artifact.codeHash = sha256Hex(artifact.code);
     artifact.schedule = schedule;
@@ -226,7 +236,7 @@ static Expected<Artifact> generatedArtifact(KernelOp kernel, const CpuTarget &ta
   return artifact;
 }
 
-static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target,
+static Expected<Artifact> compileKernel(KernelOp kernel, const Target &target,
                                         const ObjectCache &cache) {
   KF_TRY(Artifact artifact,
          kernel.isGenerated() ? generatedArtifact(kernel, target, cache) : hostArtifact(kernel));
@@ -236,11 +246,10 @@ static Expected<Artifact> compileKernel(KernelOp kernel, const CpuTarget &target
   return artifact;
 }
 
-Expected<std::vector<Artifact>>
-kernelforge::compileKernels(ModuleOp module, const CpuTarget &target, const ObjectCache &cache) {
+Expected<std::vector<Artifact>> kernelforge::compileKernels(ModuleOp module, const Target &target,
+                                                            const ObjectCache &cache) {
   SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
   loadAllStages(module.getContext());
-  initializeCpuTarget();
   std::vector<Artifact> artifacts;
   for (KernelOp kernel : kernels) {
     KF_TRY(Artifact artifact, compileKernel(kernel, target, cache));

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernelforge/backend/Program.h"
-#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/codegen/CodeGenerator.h"
 #include "kernelforge/compiler/ObjectCache.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Error.h"
@@ -12,29 +12,22 @@
 
 namespace kernelforge {
 
-/// One kernel's function in a module of its own, in the LLVM dialect.
-struct EmittedKernel {
-  mlir::OwningOpRef<mlir::ModuleOp> module;
-  std::string entry;
-  Launching launching;
-};
-
 /// Symbol of a kernel's code: from its hash, schedule and variant, without names or locations.
 std::string entrySymbol(transformer::KernelOp kernel);
 
 /// Emits and lowers a kernel. One that names its `code` (a module at stage target or llvm) is
 /// lowered from that. Unusable where target or schedule do not allow it.
-Expected<EmittedKernel> emitKernelModule(transformer::KernelOp kernel, const CpuTarget &target);
+Expected<EmittedKernel> emitKernelModule(transformer::KernelOp kernel, const Target &target);
 
-/// Emits every kernel's function into `module` itself and names it in the kernel (`code`, `phases`,
-/// `workspace`): stage target, or with `lower` stage llvm. Equal kernels share a function. Unusable
+/// Emits every kernel's function into `module` itself and names it in the kernel (`code`,
+/// `launching`): stage target, or with `lower` stage llvm. Equal kernels share a function. Unusable
 /// as emitKernelModule, or where a symbol of the module has the function's name. Kernels that
 /// another variant runs have no function and stay as they are.
-Status emitKernelsInto(mlir::ModuleOp module, const CpuTarget &target, bool lower);
+Status emitKernelsInto(mlir::ModuleOp module, const Target &target, bool lower);
 
 /// The artifacts of all kernels of `module`, launched or not, in module order: from the cache, else
 /// compiled one after another and stored. Unusable or Failed naming the kernel.
-Expected<std::vector<Artifact>> compileKernels(mlir::ModuleOp module, const CpuTarget &target,
+Expected<std::vector<Artifact>> compileKernels(mlir::ModuleOp module, const Target &target,
                                                const ObjectCache &cache);
 
 } // namespace kernelforge

@@ -1,11 +1,11 @@
 #include "kernelforge/compiler/KernelProblem.h"
 
-#include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/KernelFunction.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/compiler/RecordKeys.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/compiler/Verification.h"
 #include "kernelforge/support/Json.h"
 
@@ -52,7 +52,8 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
   p.recordsKey = recordKey(kernel, options.target, options.threads);
   p.cost = costOf(kernel);
   p.libraryOf = libraryProblem(kernel);
-  KF_TRY(p.schedules, cpu::scheduleSpace(kernel, options.target, options.threads));
+  KF_TRY(p.schedules,
+         generatorOf(options.target).scheduleSpace(kernel, options.target, options.threads));
   p.module = moduleFor(kernel);
   KF_TRY(p.function, readSignature(p.module->lookupSymbol<func::FuncOp>("run")));
   SizeValues sizes = options.sizes;
@@ -87,7 +88,7 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
 Expected<std::shared_ptr<const Program>> KernelProblem::compile(const KnobValues &schedule) const {
   OwningOpRef<ModuleOp> copy = ModuleOp(module.get()).clone();
   auto kernel = copy->lookupSymbol<KernelOp>("kernel");
-  kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), schedule));
+  kernel.setScheduleAttr(scheduleAttr(kernel.getContext(), schedule));
   return compile(*copy);
 }
 

@@ -4,7 +4,7 @@
 
 #include "kernelforge/backend/Program.h"
 #include "kernelforge/codegen/ScheduleSpace.h"
-#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/codegen/Target.h"
 #include "kernelforge/compiler/FunctionData.h"
 #include "kernelforge/compiler/LibraryProblem.h"
 #include "kernelforge/ir/Transformer.h"
@@ -28,7 +28,7 @@ struct ProblemData {
 };
 
 struct ProblemOptions {
-  CpuTarget target;
+  Target target;
   int threads = 1;
   SizeValues sizes;  ///< of the run; those not given are the largest of their range
   int64_t past = 0;  ///< positions in the caches before the rows of the run

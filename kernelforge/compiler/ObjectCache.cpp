@@ -166,13 +166,11 @@ Expected<std::string> readEntry(const fs::path &file) {
 } // namespace
 
 std::string ObjectKey::text() const {
-  const std::array<std::pair<std::string_view, const std::string *>, 8> fields{
+  const std::array<std::pair<std::string_view, const std::string *>, 6> fields{
       {{"kernel", &kernelHash},
        {"schedule", &schedule},
        {"layouts", &layouts},
-       {"triple", &triple},
-       {"cpu", &cpu},
-       {"features", &features},
+       {"target", &target},
        {"build", &buildId},
        {"llvm", &llvmBuild}}};
   std::string text;
@@ -182,19 +180,13 @@ std::string ObjectKey::text() const {
 }
 
 std::optional<ObjectKey> makeObjectKey(std::string kernelHash, std::string schedule,
-                                       std::string layouts, const CpuTarget &target) {
+                                       std::string layouts, const Target &target) {
   static const std::optional<std::string> build = buildId();
   static const std::string llvm = llvmBuild();
   if (!build)
     return std::nullopt;
-  return ObjectKey{std::move(kernelHash),
-                   std::move(schedule),
-                   std::move(layouts),
-                   target.triple,
-                   target.cpu,
-                   target.featureString(),
-                   *build,
-                   llvm};
+  return ObjectKey{
+      std::move(kernelHash), std::move(schedule), std::move(layouts), target.key(), *build, llvm};
 }
 
 ObjectCache ObjectCache::open(const fs::path &folder) {

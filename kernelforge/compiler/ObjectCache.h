@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernelforge/backend/Program.h"
-#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/codegen/Target.h"
 
 #include <atomic>
 #include <filesystem>
@@ -16,11 +16,9 @@ namespace kernelforge {
 /// Everything that decides what code a kernel gets.
 struct ObjectKey {
   std::string kernelHash;
-  std::string schedule; ///< as canonical JSON
-  std::string layouts;  ///< of its weights, as canonical text
-  std::string triple;
-  std::string cpu;
-  std::string features;  ///< as CpuTarget::featureString()
+  std::string schedule;  ///< as canonical JSON
+  std::string layouts;   ///< of its weights, as canonical text
+  std::string target;    ///< as Target::key()
   std::string buildId;   ///< of passes and code generators
   std::string llvmBuild; ///< as llvmBuild()
 
@@ -31,7 +29,7 @@ struct ObjectKey {
 /// A key for the running compiler: fills in build id and LLVM. Nothing where this build has no id;
 /// then nothing can be cached safely.
 std::optional<ObjectKey> makeObjectKey(std::string kernelHash, std::string schedule,
-                                       std::string layouts, const CpuTarget &target);
+                                       std::string layouts, const Target &target);
 
 /// One folder of compiled kernels. Never an obstacle: whatever is wrong with the folder or an entry
 /// is a miss, logged; compilation goes on. May be used from several threads and processes.

@@ -1,11 +1,9 @@
 #include "kernelforge/compiler/Pipelines.h"
 
-#include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/LowerToLLVM.h"
-#include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/DumpPasses.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Planner.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/passes/Passes.h"
 #include "kernelforge/support/Suggest.h"
@@ -59,16 +57,19 @@ Status kernelforge::checkNotBeyond(ModuleOp module, Stage stage) {
                       " or a later stage, or begin with the module as it was written");
 }
 
-void kernelforge::buildFusePipeline(OpPassManager &passes, bool fuse) {
+void kernelforge::buildFusePipeline(OpPassManager &passes, const Target &target, bool fuse) {
+  const CodeGenerator &generator = generatorOf(target);
   passes.addPass(createDecompose());
   // Of functions alone: a kernel's body is what its writer made it, and must not become empty.
   passes.addNestedPass<func::FuncOp>(createCanonicalizerPass());
   if (fuse)
     passes.addNestedPass<func::FuncOp>(createMergeMatmuls());
   passes.addPass(createMarkWeights());
-  passes.addPass(createAssignLayouts());
-  passes.addPass(createFuse(FuseOptions{fuse},
-                            [](KernelOp kernel) { return cpu::supports(kernel).has_value(); }));
+  if (generator.packsWeights())
+    passes.addPass(createAssignLayouts());
+  passes.addPass(createFuse(FuseOptions{fuse}, [&generator, target](KernelOp kernel) {
+    return generator.supports(kernel, target).has_value();
+  }));
 }
 
 /// "haswell +avx512f": what a user asks for.
@@ -79,6 +80,16 @@ static std::string targetText(TargetAttr target) {
   return text;
 }
 
+/// Takes back what was chosen and emitted for kernels.
+static void dropChoices(ModuleOp module) {
+  for (auto kernel : module.getOps<KernelOp>()) {
+    if (auto code = kernel.getCode())
+      if (Operation *function = module.lookupSymbol(*code))
+        function->erase();
+    kernel.dropChoices();
+  }
+}
+
 /// Puts the target on the module. Code that a module brings must be for that target: nobody else
 /// knows whether other machines can run it.
 static Status setTarget(ModuleOp module, const PipelineOptions &options) {
@@ -86,12 +97,14 @@ static Status setTarget(ModuleOp module, const PipelineOptions &options) {
   SmallVector<StringAttr> features;
   for (const std::string &feature : options.target.features)
     features.push_back(StringAttr::get(context, feature));
-  auto target = TargetAttr::get(context, "cpu", options.target.triple, options.target.cpu, features,
-                                options.threads);
+  auto target = TargetAttr::get(context, options.target.kind, options.target.triple,
+                                options.target.chip, features, options.threads);
   auto before = module->getAttrOfType<TargetAttr>(targetAttrName);
   auto machine = [](TargetAttr of) {
     return std::tuple(of.getKind(), of.getTriple(), of.getCpu(), of.getFeatures());
   };
+  if (generatorOf(options.target).takesAnyStage())
+    dropChoices(module);
   if (before && machine(before) != machine(target))
     for (auto kernel : module.getOps<KernelOp>())
       if (kernel.getCode())
@@ -106,7 +119,7 @@ Status kernelforge::runFuse(ModuleOp module, const PipelineOptions &options) {
   KF_CHECK(setTarget(module, options));
   DiagnosticText diagnostics(module.getContext());
   PassManager passes(module.getContext());
-  buildFusePipeline(passes, options.fuse);
+  buildFusePipeline(passes, options.target, options.fuse);
   Status dumped;
   if (!options.dumpFolder.empty())
     KF_CHECK(dumpPasses(passes, options.dumpFolder, dumped));
@@ -139,22 +152,17 @@ Expected<std::string> kernelforge::printAssembly(ModuleOp module, const Pipeline
       continue;
     }
     KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, options.target));
-    KF_TRY(std::string assembly, emitAssembly(*emitted.module, options.target, emitted.entry));
+    KF_TRY(std::string assembly,
+           generatorOf(options.target).print(emitted, kernel, options.target));
     text += "# kernel " + kernel.getSymName().str() + "\n" + assembly;
   }
   return text;
 }
 
 void kernelforge::registerAllStages(DialectRegistry &registry) {
-  registry
-      .insert<TransformerDialect, func::FuncDialect, arith::ArithDialect, cf::ControlFlowDialect,
-              scf::SCFDialect, vector::VectorDialect, LLVM::LLVMDialect>();
-  // What the lowering passes bring along, too: kernels are compiled in parallel, and loading a
-  // dialect while another thread reads the context is a race.
-  OpPassManager lowering(ModuleOp::getOperationName());
-  buildLowerToLLVM(lowering);
-  lowering.getDependentDialects(registry);
-  registerCpuTranslations(registry);
+  registry.insert<TransformerDialect, func::FuncDialect>();
+  for (const std::string &kind : targetKinds())
+    (*findGenerator(kind))->registerDialects(registry);
 }
 
 void kernelforge::loadAllStages(MLIRContext *context) {

@@ -1,7 +1,7 @@
 // The compiler as a few short lists: what runs to reach each stage.
 #pragma once
 
-#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/codegen/Target.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/Error.h"
 
@@ -34,15 +34,15 @@ Stage reachedStage(mlir::ModuleOp module);
 Status checkNotBeyond(mlir::ModuleOp module, Stage stage);
 
 struct PipelineOptions {
-  CpuTarget target;
+  Target target;
   int64_t threads = 1;
   bool fuse = true;                   ///< false: every operation is a kernel of its own
   std::filesystem::path dumpFolder;   ///< where set: the module after each pass that changed it
   std::optional<RecordStore> records; ///< where set: whose winners kernels get
 };
 
-/// The passes from operations to kernels.
-void buildFusePipeline(mlir::OpPassManager &passes, bool fuse);
+/// The passes from operations to kernels of a target.
+void buildFusePipeline(mlir::OpPassManager &passes, const Target &target, bool fuse);
 
 /// Runs the passes from operations to kernels on `module`, after setting its target. Functions that
 /// already consist of launches are left alone. Unusable with MLIR's diagnostics.

@@ -1,11 +1,11 @@
 #include "kernelforge/compiler/Planner.h"
 
-#include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/compiler/AutoMatmul.h"
 #include "kernelforge/compiler/LibraryProblem.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/RecordedWinners.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/compiler/WeightUses.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Json.h"
@@ -18,12 +18,12 @@ using namespace kernelforge;
 using namespace kernelforge::transformer;
 
 /// A pinned schedule with the knobs that its writer left open.
-static Status completePinned(KernelOp kernel, const CpuTarget &target, int64_t threads) {
-  KF_TRY(KnobValues pinned, cpu::knobsOf(kernel));
-  KF_TRY(ScheduleSpace space, cpu::scheduleSpace(kernel, target, threads));
+static Status completePinned(KernelOp kernel, const Target &target, int64_t threads) {
+  KF_TRY(KnobValues pinned, knobsOf(kernel));
+  KF_TRY(ScheduleSpace space, generatorOf(target).scheduleSpace(kernel, target, threads));
   pinned = space.complete(pinned);
   KF_CHECK(space.check(pinned));
-  kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), pinned));
+  kernel.setScheduleAttr(scheduleAttr(kernel.getContext(), pinned));
   return {};
 }
 
@@ -46,7 +46,7 @@ struct Decision {
 /// Decides for each kernel of a module by itself, then takes back what does not go together.
 class Planner {
 public:
-  Planner(ModuleOp module, const CpuTarget &target, int64_t threads, const RecordStore *records)
+  Planner(ModuleOp module, const Target &target, int64_t threads, const RecordStore *records)
       : module(module), target(target), threads(static_cast<int>(threads)), recorded(records) {}
 
   Status run() {
@@ -70,7 +70,7 @@ private:
   static void attach(const Decision &decision);
 
   ModuleOp module;
-  const CpuTarget &target;
+  const Target &target;
   int threads;
   RecordedWinners recorded;
   std::vector<Decision> decisions;
@@ -122,7 +122,7 @@ Expected<Decision> Planner::decide(KernelOp kernel) {
 /// A variant that the module names, or an error.
 Expected<Decision> Planner::decidePinned(KernelOp kernel) const {
   const std::string name = kernel.getVariant()->str();
-  const std::string where = cpu::kernelName(kernel) + ", variant '" + name + "'";
+  const std::string where = kernelName(kernel) + ", variant '" + name + "'";
   Decision decision{kernel, kernel.getScheduleSource().value_or("pinned").str(),
                     kernel.getScheduleReason().value_or(pinnedReason).str()};
   std::optional<LibraryProblem> library = libraryProblem(kernel);
@@ -148,7 +148,7 @@ Expected<Decision> Planner::decidePinned(KernelOp kernel) const {
       decision.schedule = space->analytic;
     return decision;
   }
-  KF_TRY(decision.schedule, cpu::knobsOf(kernel));
+  KF_TRY(decision.schedule, knobsOf(kernel));
   if (space) {
     decision.schedule = space->complete(decision.schedule);
     KF_CHECK(space->check(decision.schedule));
@@ -162,7 +162,7 @@ Expected<Decision> Planner::decidePinned(KernelOp kernel) const {
 /// The variant that won, where it is another than generated and can run here. Who is left out: what
 /// is not here, and schedules that are no longer legal.
 std::optional<Decision> Planner::recordedVariant(KernelOp kernel, const LibraryProblem &library) {
-  const Expected<ScheduleSpace> space = cpu::scheduleSpace(kernel, target, threads);
+  const Expected<ScheduleSpace> space = generatorOf(target).scheduleSpace(kernel, target, threads);
   const MatmulRegistry &variants = MatmulRegistry::global();
   auto admits = [&](const Record &record) {
     return record.variant == "generated" ? space && legalSchedule(record, *space)
@@ -190,7 +190,7 @@ std::optional<Decision> Planner::recordedVariant(KernelOp kernel, const LibraryP
 
 /// A schedule for generated code.
 Expected<Decision> Planner::decideGenerated(KernelOp kernel) {
-  KF_TRY(ScheduleSpace space, cpu::scheduleSpace(kernel, target, threads));
+  KF_TRY(ScheduleSpace space, generatorOf(target).scheduleSpace(kernel, target, threads));
   if (!recorded.empty()) {
     const std::vector<RecordKey> keys = keysOf(kernel);
     for (const RecordKey &key : keys)
@@ -239,7 +239,7 @@ Status Planner::settleWeights() {
       const std::string name = decision.variantName();
       if (decision.key.empty())
         return unusable("variant cannot run the kernel",
-                        cpu::kernelName(decision.kernel) + ", variant '" + name + "'", *why,
+                        kernelName(decision.kernel) + ", variant '" + name + "'", *why,
                         "leave out the variant");
       const std::string key = decision.key;
       KF_TRY(decision, decideGenerated(decision.kernel));
@@ -260,7 +260,7 @@ void Planner::attach(const Decision &decision) {
   if (decision.variant)
     kernel.setVariant(decision.variantName());
   if (!decision.variant || !decision.schedule.empty())
-    kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), decision.schedule));
+    kernel.setScheduleAttr(scheduleAttr(kernel.getContext(), decision.schedule));
   kernel.setScheduleSource(decision.source);
   kernel.setScheduleReason(decision.reason);
   logger().info("kernel @{}: {} {} ({})", kernel.getSymName().str(), decision.source,
@@ -268,7 +268,7 @@ void Planner::attach(const Decision &decision) {
                 decision.reason);
 }
 
-Status kernelforge::scheduleKernels(ModuleOp module, const CpuTarget &target, int64_t threads,
+Status kernelforge::scheduleKernels(ModuleOp module, const Target &target, int64_t threads,
                                     const RecordStore *records) {
   return Planner(module, target, threads, records).run();
 }
@@ -294,5 +294,5 @@ std::string kernelforge::scheduleJson(Operation *op) {
 Expected<ScheduleAttr> kernelforge::scheduleFromJson(MLIRContext *context, std::string_view text,
                                                      std::string_view where) {
   KF_TRY(KnobValues values, parseKnobs(text, where));
-  return cpu::scheduleAttr(context, values);
+  return scheduleAttr(context, values);
 }

@@ -1,7 +1,7 @@
 // The only place that chooses: which variant and schedule a kernel gets, and where they came from.
 #pragma once
 
-#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/codegen/Target.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/Error.h"
@@ -26,7 +26,7 @@ namespace kernelforge {
 /// is chosen, the weight becomes row-major, in the kernel and in the functions. This changes the
 /// kernel's hash, which nobody asks for again: a kernel with a variant is pinned from then on.
 /// Where another kernel reads the same weight packed, code is generated, and the reason says so.
-Status scheduleKernels(mlir::ModuleOp module, const CpuTarget &target, int64_t threads,
+Status scheduleKernels(mlir::ModuleOp module, const Target &target, int64_t threads,
                        const RecordStore *records = nullptr);
 
 /// A kernel's schedule as canonical JSON: knobs sorted by name.

@@ -7,13 +7,12 @@
 
 using namespace kernelforge;
 
-RecordKey kernelforge::recordKey(transformer::KernelOp kernel, const CpuTarget &target,
-                                 int threads) {
+RecordKey kernelforge::recordKey(transformer::KernelOp kernel, const Target &target, int threads) {
   RecordKey key;
   key.family = kernel.getFamily().str();
   key.kernelHash = kernelHash(kernel);
   key.problem = problemText(kernel);
-  key.target = target.triple + " " + target.cpu + " " + target.featureString();
+  key.target = target.triple + " " + target.chip + " " + target.featureString();
   key.cpuModel = host().cpuModel;
   key.toolchain = "LLVM " LLVM_VERSION_STRING;
   key.threads = threads;

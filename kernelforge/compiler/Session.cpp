@@ -1,13 +1,11 @@
 #include "kernelforge/compiler/Session.h"
 
-#include "kernelforge/backend/cpu/CpuDevice.h"
-#include "kernelforge/backend/reference/Interpreter.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Planner.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Transformer.h"
-#include "kernelforge/kernels/Layout.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/PageMemory.h"
@@ -22,14 +20,13 @@ using namespace kernelforge::transformer;
 
 namespace {
 
-/// One function on one of the backends, with what its arguments are bound to.
+/// One function, with what its arguments are bound to.
 struct LoadedFunction {
   std::vector<std::string> names; ///< of tensor and cache arguments
   std::vector<Type> types;
   std::vector<BufferRef> arguments; ///< what they are bound to
   std::shared_ptr<const Program> program;
   std::unique_ptr<Executable> executable;
-  std::optional<Interpreter> interpreter;
 
   /// For the arguments as they are bound and these results; null where that has changed.
   std::unique_ptr<BoundProgram> bound;
@@ -83,9 +80,10 @@ Session::~Session() = default;
 Expected<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   auto implementation = std::make_unique<Implementation>();
   implementation->threads = options.threads > 0 ? options.threads : host().physicalCores;
-  if (options.backend == BackendKind::Cpu)
-    KF_CHECK(checkRunnable(options.target));
-  KF_TRY(implementation->device, createCpuDevice({options.threads, options.poison}));
+  KF_TRY(implementation->device,
+         createDevice(options.target.kind, {options.threads, options.poison}));
+  KF_CHECK(
+      generatorOf(options.target).checkRunnable(options.target, implementation->device->info()));
   implementation->context = std::make_unique<MLIRContext>();
   // One module at a time: MLIR's own threads would only cost their start.
   implementation->context->disableMultithreading();
@@ -111,8 +109,7 @@ int64_t Session::scratchBytes() const {
   // Programs of one device may share their scratch: the largest counts.
   int64_t most = 0;
   for (const auto &[name, function] : implementation->functions)
-    if (function.executable)
-      most = std::max(most, function.executable->scratchBytes());
+    most = std::max(most, function.executable->scratchBytes());
   return most + implementation->arena.bytes;
 }
 
@@ -137,25 +134,21 @@ static Status checkMemory(const Program &program) {
 Status Session::Implementation::loadFunctions(ModuleOp from,
                                               std::map<std::string, LoadedFunction> &into,
                                               BufferRef &intermediates) {
-  std::vector<Artifact> artifacts;
-  if (options.backend == BackendKind::Cpu) {
-    ObjectCache cache = ObjectCache::disabled();
-    if (options.cache) {
-      auto folder = objectsDirectory();
-      if (folder)
-        cache = ObjectCache::open(*folder);
-      else
-        logger().warn("{}", folder.error().line());
-    }
-    KF_TRY(artifacts, compileKernels(from, options.target, cache));
-    statistics.kernels += static_cast<int>(artifacts.size());
-    for (const Artifact &artifact : artifacts)
-      statistics.fromCache += artifact.fromCache;
-    for (const Artifact &artifact : artifacts)
-      ++statistics.scheduleSources[artifact.scheduleSource];
-    for (const Artifact &artifact : artifacts)
-      if (artifact.host)
-        ++statistics.variants[artifact.variant];
+  ObjectCache cache = ObjectCache::disabled();
+  if (options.cache) {
+    auto folder = objectsDirectory();
+    if (folder)
+      cache = ObjectCache::open(*folder);
+    else
+      logger().warn("{}", folder.error().line());
+  }
+  KF_TRY(const std::vector<Artifact> artifacts, compileKernels(from, options.target, cache));
+  statistics.kernels += static_cast<int>(artifacts.size());
+  for (const Artifact &artifact : artifacts) {
+    statistics.fromCache += artifact.fromCache;
+    ++statistics.scheduleSources[artifact.scheduleSource];
+    if (artifact.host)
+      ++statistics.variants[artifact.variant];
   }
   std::vector<std::shared_ptr<const Program>> programs;
   std::vector<LoadedFunction *> compiled;
@@ -167,16 +160,11 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
         loaded.types.push_back(argument.getType());
       }
     loaded.arguments.resize(loaded.names.size());
-    if (options.backend == BackendKind::Cpu) {
-      KF_TRY(Program program, buildProgram(function, artifacts));
-      KF_CHECK(checkMemory(program));
-      loaded.program = std::make_shared<const Program>(std::move(program));
-      programs.push_back(loaded.program);
-      compiled.push_back(&loaded);
-    } else {
-      KF_TRY(Interpreter interpreter, Interpreter::create(from, function.getSymName()));
-      loaded.interpreter = std::move(interpreter);
-    }
+    KF_TRY(Program program, buildProgram(function, artifacts));
+    KF_CHECK(checkMemory(program));
+    loaded.program = std::make_shared<const Program>(std::move(program));
+    programs.push_back(loaded.program);
+    compiled.push_back(&loaded);
   }
   KF_TRY(std::vector<std::unique_ptr<Executable>> executables, device->load(programs));
   int64_t arenaBytes = 0;
@@ -224,16 +212,13 @@ Status Session::compile(OwningOpRef<ModuleOp> module) {
     return unusable("module cannot be compiled", "session", "a session compiles once",
                     "make another session");
   s.module = std::move(module);
-  // The interpreter needs no schedules, and runs what no code generator knows.
-  const bool compiled = s.options.backend == BackendKind::Cpu;
-  KF_CHECK(runToStage(*s.module, compiled ? Stage::Scheduled : Stage::Fused, s.pipeline()));
+  KF_CHECK(runToStage(*s.module, Stage::Scheduled, s.pipeline()));
   KF_CHECK(s.loadFunctions(*s.module, s.functions, s.arena));
   if (s.functions.empty())
     return unusable("module cannot be run", "module",
                     "it has no function that gives a result or writes a cache",
                     "return what the function computes");
-  if (compiled)
-    KF_CHECK(s.buildPackModule());
+  KF_CHECK(s.buildPackModule());
   s.statistics.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return {};
@@ -241,11 +226,6 @@ Status Session::compile(OwningOpRef<ModuleOp> module) {
 
 Status Session::Implementation::pack(RankedTensorType type, std::span<const std::byte> data,
                                      const BufferRef &out) {
-  if (options.backend == BackendKind::Reference) {
-    packInterleaved(*elementTypeOf(type), data.data(), type.getDimSize(0), type.getDimSize(1),
-                    out.hostAddress());
-    return {};
-  }
   LoadedFunction &function = packFunctions.at(packFunctionName(type));
   KF_TRY(BufferRef input, device->import(data, MemoryUse::Transfer, nullptr));
   KF_TRY(auto bound, function.executable->bind({{input}, {out}, packArena}));
@@ -302,8 +282,7 @@ void Session::Implementation::bind(const std::string &name, const BufferRef &buf
       if (function.names[i] == name && (packed || !layoutOf(function.types[i]))) {
         function.arguments[i] = buffer;
         function.bound.reset();
-        if (function.program)
-          forgetWeight(*function.program, i);
+        forgetWeight(*function.program, i);
       }
 }
 
@@ -368,12 +347,5 @@ Status Session::run(const std::string &name, std::span<const int64_t> sizes,
       return unusable(
           "function cannot be run", name, "argument '" + function.names[i] + "' is not bound",
           layoutOf(function.types[i]) ? "it is a packed weight: bindWeight() packs it" : "");
-  if (!function.interpreter)
-    return implementation->runCompiled(function, sizes, results, options);
-  std::vector<void *> arguments, outputs;
-  for (const BufferRef &argument : function.arguments)
-    arguments.push_back(argument.hostAddress());
-  for (std::span<std::byte> result : results)
-    outputs.push_back(result.data());
-  return function.interpreter->run({sizes, arguments, outputs}, options);
+  return implementation->runCompiled(function, sizes, results, options);
 }

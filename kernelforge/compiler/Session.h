@@ -2,8 +2,7 @@
 #pragma once
 
 #include "kernelforge/backend/Device.h"
-#include "kernelforge/backend/reference/Interpreter.h"
-#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/codegen/Target.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/Error.h"
@@ -20,18 +19,11 @@
 
 namespace kernelforge {
 
-/// Which backend runs a session's functions. The same module runs on any.
-enum class BackendKind {
-  Cpu,       ///< compiled kernels on this processor
-  Reference, ///< interpreted by the operations' reference semantics, slowly and in wide precision
-};
-
 struct SessionOptions {
-  CpuTarget target; ///< from parseTarget
-  int threads = 0;  ///< 0: the physical cores that this process may use
-  BackendKind backend = BackendKind::Cpu;
-  bool fuse = true;                   ///< false: every operation is a kernel of its own
-  bool cache = true;                  ///< keep compiled kernels in objectsDirectory()
+  Target target;     ///< from parseTarget, or referenceTarget: the same module runs on any
+  int threads = 0;   ///< 0: the physical cores that this process may use
+  bool fuse = true;  ///< false: every operation is a kernel of its own
+  bool cache = true; ///< keep compiled kernels in objectsDirectory()
   std::optional<RecordStore> records; ///< where set: whose winners kernels get
   bool poison = false; ///< for tests: fill with NaN what a kernel must write before it reads
   std::filesystem::path dumpFolder; ///< where set: the module after each pass that changed it
@@ -46,7 +38,14 @@ struct CompileStatistics {
   std::map<std::string, int> variants;        ///< kernels that are not generated, by what runs them
 };
 
-/// One module on one backend.
+struct RunOptions {
+  /// Where given, set to the nanoseconds of each launch, by index in Program::launches.
+  std::vector<int64_t> *launchNanoseconds = nullptr;
+  /// Where given, a true value ends the run between two launches with ErrorKind::Interrupted.
+  const std::atomic<bool> *cancel = nullptr;
+};
+
+/// One module on one device.
 class Session {
 public:
   /// Missing where this machine cannot run the target's code.
@@ -60,7 +59,7 @@ public:
   /// module of any stage is taken up where it is.
   Status compile(mlir::OwningOpRef<mlir::ModuleOp> module);
 
-  /// The module as it was compiled: kernels, launches and (not on the reference backend) schedules.
+  /// The module as it was compiled: kernels, launches and schedules.
   mlir::ModuleOp module();
 
   /// Binds a weight, in all functions that take one of that name. `data` holds the matrix row-major
@@ -89,7 +88,7 @@ public:
   Status run(const std::string &function, std::span<const int64_t> sizes,
              std::span<const std::span<std::byte>> results, const RunOptions &options = {});
 
-  /// The program of a function; null on the reference backend.
+  /// The program of a function; null where there is none of that name.
   const Program *program(const std::string &function) const;
 
   const CompileStatistics &statistics() const;

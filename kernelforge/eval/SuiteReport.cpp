@@ -40,28 +40,30 @@ Json kernelforge::hostJson(const SessionOptions &session) {
 SuiteReport::SuiteReport(const SuiteRunner &runner, const ReportSettings &settings) {
   const SuiteOptions &options = runner.options();
   const SessionOptions &session = options.rows.session;
-  header = {
-      {"schema_version", reportSchemaVersion},
-      {"run_id", newRunId()},
-      {"created", recordTimeNow()},
-      {"suite", runner.suite().name},
-      {"kernelforge", buildJson()},
-      {"host", hostJson(session)},
-      {"device", {{"target", "cpu"}, {"cpu", session.target.cpu}, {"features", settings.target}}},
-      {"settings",
-       {{"threads", session.threads},
-        {"affinity", runner.isBound() ? "cores" : "none"},
-        {"seed", settings.seed},
-        {"mode", options.cold ? "cold" : "warm"},
-        {"rounds", settings.rounds},
-        {"warmup", options.warmup},
-        {"batch_s", options.batchSeconds},
-        {"timed", options.timed},
-        {"bitwise", options.bitwise},
-        {"vendors", options.rows.vendors},
-        {"records", session.records.has_value()},
-        {"filter", settings.filter},
-        {"suite_hash", runner.suite().hash}}}};
+  header = {{"schema_version", reportSchemaVersion},
+            {"run_id", newRunId()},
+            {"created", recordTimeNow()},
+            {"suite", runner.suite().name},
+            {"kernelforge", buildJson()},
+            {"host", hostJson(session)},
+            {"device",
+             {{"target", session.target.kind},
+              {"cpu", session.target.chip},
+              {"features", settings.target}}},
+            {"settings",
+             {{"threads", session.threads},
+              {"affinity", runner.isBound() ? "cores" : "none"},
+              {"seed", settings.seed},
+              {"mode", options.cold ? "cold" : "warm"},
+              {"rounds", settings.rounds},
+              {"warmup", options.warmup},
+              {"batch_s", options.batchSeconds},
+              {"timed", options.timed},
+              {"bitwise", options.bitwise},
+              {"vendors", options.rows.vendors},
+              {"records", session.records.has_value()},
+              {"filter", settings.filter},
+              {"suite_hash", runner.suite().hash}}}};
 }
 
 Json SuiteReport::toJson(const SuiteRounds &rounds) const {

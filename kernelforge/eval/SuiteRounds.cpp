@@ -398,7 +398,7 @@ Json SuiteRounds::rowJson(size_t index) const {
   Json json = {{"name", row.row->name},
                {"family", row.row->family},
                {"problem", row.row->problemJson()},
-               {"target", session.target.cpu},
+               {"target", session.target.chip},
                {"threads", session.threads},
                {"variant", "generated"},
                {"status", statusName(row.status)},

@@ -79,8 +79,8 @@ LogicalResult SizeAttr::verify(function_ref<InFlightDiagnostic()> emitError, Str
 LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef kind,
                                  StringRef triple, StringRef cpu, ArrayRef<StringAttr> features,
                                  int64_t threads) {
-  if (kind != "cpu" && kind != "cuda" && kind != "webgpu")
-    return emitError() << "unknown target '" << kind << "'; known: cpu, cuda, webgpu";
+  if (kind != "cpu" && kind != "cuda" && kind != "webgpu" && kind != "reference")
+    return emitError() << "unknown target '" << kind << "'; known: cpu, cuda, webgpu, reference";
   if (threads < 1)
     return emitError() << "threads must be at least 1, not " << threads;
   for (StringAttr feature : features)
@@ -253,9 +253,7 @@ std::string kernelforge::kernelHash(KernelOp kernel) {
   // chosen or compiled is left out.
   OwningOpRef<KernelOp> copy = kernel.clone();
   copy->setSymName("kernel");
-  for (StringRef name :
-       {"variant", "schedule", "schedule_source", "schedule_reason", "code", "launching"})
-    (*copy)->removeAttr(name);
+  copy->dropChoices();
   std::string text;
   llvm::raw_string_ostream stream(text);
   OpPrintingFlags flags;

@@ -339,6 +339,12 @@ Operation *KernelOp::getRoot() {
   return last;
 }
 
+void KernelOp::dropChoices() {
+  for (StringRef name :
+       {"variant", "schedule", "schedule_source", "schedule_reason", "code", "launching"})
+    (*this)->removeAttr(name);
+}
+
 StringRef KernelOp::getFamily() {
   Operation *root = getRoot();
   if (isa_and_nonnull<MatmulOp>(root))

@@ -292,6 +292,8 @@ def Transformer_KernelOp : Transformer_Op<"kernel", [
     ::llvm::ArrayRef<::mlir::Type> getArgumentTypes() { return getFunctionType().getInputs(); }
     ::llvm::ArrayRef<::mlir::Type> getResultTypes() { return getFunctionType().getResults(); }
     ::mlir::Region *getCallableRegion() { return &getBody(); }
+    /// Removes all that says what runs the kernel, with which schedule and code.
+    void dropChoices();
     /// How many leading arguments are sizes.
     unsigned getNumSizes();
     /// The size on leading argument `i`.

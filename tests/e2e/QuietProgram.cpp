@@ -1,6 +1,7 @@
 // A program that uses the library and prints nothing: what comes out of it is the library's doing.
 // With an argument it asks for the log: quiet-program warn.
 #include "kernelforge/compiler/Session.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/Paths.h"
@@ -16,7 +17,7 @@ static Status run() {
   block.ffnDim = 64;
   block.contextLength = 16;
   SessionOptions options;
-  KF_TRY(options.target, parseTarget("native", ""));
+  KF_TRY(options.target, parseTarget("cpu", "native", ""));
   KF_TRY(std::filesystem::path records, recordsDirectory());
   options.records = RecordStore(records);
   KF_TRY(std::unique_ptr<Session> session, Session::create(options));

@@ -162,7 +162,7 @@ class LlmTest(unittest.TestCase):
         prompt = "The quick brown fox jumps over the lazy dog, again and again."
         reference = self.infer(*GREEDY, prompt=prompt)["token_ids"]
         variants = [("-t", 1), ("-t", 2), ("--prefill-chunk", 1), ("--prefill-chunk", 7)]
-        variants += [("--target-features", "avx2"), ("--no-fuse",), ("--backend", "reference")]
+        variants += [("--target-features", "avx2"), ("--no-fuse",), ("--target", "reference")]
         if HAS_AVX512:
             variants.append(("--target-features", "avx512"))
         for variant in variants:
@@ -171,7 +171,7 @@ class LlmTest(unittest.TestCase):
 
     def test_logits_file(self):
         files = []
-        for options in ([], ["--prefill-chunk", 1], ["--backend", "reference"]):
+        for options in ([], ["--prefill-chunk", 1], ["--target", "reference"]):
             files.append(self.folder / f"{len(files)}.npy")
             self.infer(*GREEDY, "--logits", files[-1], *options)
         first, *others = (np.load(file) for file in files)
@@ -219,7 +219,7 @@ class LlmTest(unittest.TestCase):
         self.refuse(2, "stop", *infer, *prompt, "--stop", "")
         self.refuse(2, "--system", *infer, *prompt, "--system", "x")
         self.refuse(2, "chat template", *infer, *prompt, "--chat")
-        self.refuse(2, "--backend", *infer, *prompt, "--backend", "abacus")
+        self.refuse(2, "--target abacus", *infer, *prompt, "--target", "abacus")
         self.refuse(2, "--random-type", *infer, *prompt, "--random-type", "q9_9")
         self.refuse(2, "no model", "llm-inference", *prompt)
         self.refuse(2, "there is nothing to measure", "llm-bench", *TINY, "-p", 0, "-n", 0)
@@ -248,7 +248,7 @@ class LlmTest(unittest.TestCase):
     def test_interruption_keeps_the_figures(self):
         # Enough tokens of a slow backend that the signal comes in their midst.
         command = [self.program, "llm-inference", "--random-weights", "tiny", "-p", "Hello"]
-        command += ["-n", "500", "--backend", "reference", "--no-fuse", "--ignore-eos"]
+        command += ["-n", "500", "--target", "reference", "--no-fuse", "--ignore-eos"]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as run:
@@ -299,7 +299,7 @@ class LlmTest(unittest.TestCase):
         logits = self.folder / "logits.npy"
         return (
             ([*infer, "-n", 2], 3), ([*infer, "-n", 0], 3), ([*infer, "-n", 0, "--logits", logits], 1),
-            ([*infer, "-n", 2, "--backend", "reference"], 3),
+            ([*infer, "-n", 2, "--target", "reference"], 3),
             (["perplexity", "-m", model, "--file", text, "--context", 16], 1),
             (["llm-bench", "-m", model, "-p", 4, "-n", 0, "-r", 1], 4),
             (["llm-bench", "-m", model, "-p", 0, "-n", 3, "-r", 1], 1),
@@ -330,7 +330,7 @@ class LlmTest(unittest.TestCase):
         for command, _ in self.commands(model):
             with self.subTest(command):
                 overflow = "all weights are numbers: with them, f32 overflows"
-                compare = "all weights are numbers: look whether --backend reference says the same"
+                compare = "all weights are numbers: look whether --target reference says the same"
                 self.refuse(4, overflow if "reference" in command else compare, *command)
 
     def test_perplexity_beyond_numbers(self):

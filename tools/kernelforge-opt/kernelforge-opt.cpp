@@ -1,5 +1,6 @@
 // Runs passes on textual modules: any registered pass, or the compiler up to a stage.
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/passes/Passes.h"
 #include "kernelforge/support/Log.h"
@@ -23,14 +24,15 @@ namespace {
 /// is printed does not depend on how many cores there are.
 Expected<PipelineOptions> optionsFor(ModuleOp module) {
   PipelineOptions options;
-  std::string cpu, features;
+  std::string kind = targetKinds().front(), cpu, features;
   if (auto target = module->getAttrOfType<transformer::TargetAttr>(targetAttrName)) {
+    kind = target.getKind().str();
     cpu = target.getCpu().str();
     for (StringAttr feature : target.getFeatures())
       features += (features.empty() ? "" : ",") + feature.str();
     options.threads = target.getThreads();
   }
-  KF_TRY(options.target, parseTarget(cpu, features));
+  KF_TRY(options.target, parseTarget(kind, cpu, features));
   return options;
 }
 

@@ -56,7 +56,7 @@ private:
 
   BenchmarkOptions options;
   const Context &context;
-  CpuTarget target;
+  Target target;
   const MatmulRegistry *variants = nullptr;
   std::unique_ptr<MatmulRun> data;
   std::optional<RecordKey> key; ///< where records are to be written

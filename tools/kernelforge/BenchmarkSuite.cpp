@@ -7,6 +7,7 @@
 #include "SuiteOptions.h"
 #include "Usage.h"
 
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/eval/Compare.h"
 #include "kernelforge/eval/Html.h"
 #include "kernelforge/eval/MachineMemory.h"
@@ -269,7 +270,7 @@ Expected<int> SuiteRun::run() {
   KF_TRY(Suite suite, findSuite(command.suite));
   KF_TRY(suite, filterSuite(std::move(suite), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());
-  KF_CHECK(checkRunnable(options.rows.session.target));
+  KF_CHECK(checkRunnableHere(options.rows.session.target));
   if (command.minSeconds > 0)
     command.rounds = std::max(
         command.rounds, static_cast<int>(std::ceil(command.minSeconds / options.batchSeconds)));

@@ -3,9 +3,13 @@
 #include "NumberOptions.h"
 
 #include "kernelforge/backend/cpu/CpuDevice.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/Paths.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <csignal>
 #include <cstdio>
@@ -37,7 +41,9 @@ CLI::App &cli::addCommand(CLI::App &app, Context &context, const CommandText &te
 }
 
 void cli::addTargetOptions(CLI::App &command, Context &context) {
-  command.add_option("--target", context.target, "what to make code for: cpu, in this build")
+  command
+      .add_option("--target", context.target,
+                  fmt::format("what to make code for: {}", fmt::join(targetKinds(), " or ")))
       ->capture_default_str();
   command.add_option("--target-cpu", context.targetCpu,
                      "native, avx2, avx512 or a processor that LLVM knows (default: native)");
@@ -59,19 +65,14 @@ void cli::addSeedOption(CLI::App &command, Context &context) {
       ->capture_default_str();
 }
 
-Expected<CpuTarget> cli::requestedTarget(const Context &context) {
-  if (context.target == "cuda" || context.target == "webgpu")
-    return missing("target is not available", "--target " + context.target,
-                   "this build has no code generator for it", "use --target cpu");
-  if (context.target != "cpu")
-    return unusable("unknown target", "--target " + context.target, "this build makes code for cpu",
-                    "use --target cpu");
-  return parseTarget(context.targetCpu, context.targetFeatures);
+Expected<Target> cli::requestedTarget(const Context &context) {
+  return parseTarget(context.target, context.targetCpu, context.targetFeatures);
 }
 
-std::string cli::targetText(const CpuTarget &target) {
+std::string cli::targetText(const Target &target) {
   const std::string features = target.featureString();
-  return target.cpu + (features.empty() ? "" : " " + features);
+  return (target.chip.empty() ? target.kind : target.chip) +
+         (features.empty() ? "" : " " + features);
 }
 
 Expected<SessionOptions> cli::requestedSession(const Context &context) {

@@ -70,10 +70,10 @@ void addSeedOption(CLI::App &command, Context &context);
 
 /// The target that was asked for, validated. Unusable where a name is not known, Missing for a
 /// target that this build has no code generator for.
-Expected<CpuTarget> requestedTarget(const Context &context);
+Expected<Target> requestedTarget(const Context &context);
 
 /// A target as answers name it: "znver4 -rdpru".
-std::string targetText(const CpuTarget &target);
+std::string targetText(const Target &target);
 
 /// Options of a session for that target, with threads and cache as asked for.
 Expected<SessionOptions> requestedSession(const Context &context);

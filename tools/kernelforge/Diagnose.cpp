@@ -121,8 +121,8 @@ static std::string toText(const Diagnosis &d) {
 
 static Expected<int> diagnose(const Context &context) {
   Diagnosis d;
-  KF_TRY(CpuTarget target, requestedTarget(context));
-  d.cpuModel = target.cpu;
+  KF_TRY(Target target, requestedTarget(context));
+  d.cpuModel = target.chip;
   d.isa = target.enabled;
   d.amx = amxState();
   d.cores = requestedThreads(context);

@@ -4,6 +4,7 @@
 #include "NumberOptions.h"
 #include "Usage.h"
 
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/llm/Logits.h"
 #include "kernelforge/llm/ModelNames.h"
 #include "kernelforge/llm/ModelWeights.h"
@@ -36,11 +37,6 @@ void cli::addModelOptions(CLI::App &command, ModelChoice &choice) {
 }
 
 void cli::addRunOptions(CLI::App &command, ModelChoice &choice) {
-  command
-      .add_option("--backend", choice.backend,
-                  "cpu, or reference: interpreted by the operations' definitions, slowly")
-      ->check(oneOf({"cpu", "reference"}))
-      ->capture_default_str();
   command.add_flag("--no-fuse", choice.noFuse, "make every operation a kernel of its own");
   addInteger(command, "--prefill-chunk", choice.prefillChunk,
              "most tokens of one run of the prompt", 1, int64_t(1) << 20)
@@ -71,8 +67,6 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
   loaded.file = std::make_unique<ModelFile>(std::move(file));
   DecoderOptions options;
   KF_TRY(options.session, requestedSession(context));
-  options.session.backend =
-      choice.backend == "reference" ? BackendKind::Reference : BackendKind::Cpu;
   options.session.fuse = !choice.noFuse;
   options.context = choice.context;
   options.prefillChunk = choice.prefillChunk;
@@ -90,10 +84,10 @@ Error cli::explained(Error error, const LoadedModel &model) {
       model.file->format == ModelFormat::Gguf ? WeightNaming::Gguf : WeightNaming::HuggingFace;
   if (const std::string defect = describeNonFinite(model.file->weights, naming); !defect.empty())
     error.hint = fmt::format("weight {}: the file is damaged or was converted badly", defect);
-  else if (model.decoder->session().options().backend == BackendKind::Reference)
+  else if (model.decoder->session().options().target.kind == referenceTarget().kind)
     error.hint = "all weights are numbers: with them, f32 overflows";
   else
-    error.hint = "all weights are numbers: look whether --backend reference says the same";
+    error.hint = "all weights are numbers: look whether --target reference says the same";
   return error;
 }
 
@@ -107,8 +101,6 @@ double cli::secondsSince(std::chrono::steady_clock::time_point start) {
 
 std::string cli::targetName(const Decoder &decoder) {
   const SessionOptions &options = decoder.session().options();
-  if (options.backend == BackendKind::Reference)
-    return "reference";
   return targetText(options.target);
 }
 

@@ -18,7 +18,6 @@ struct ModelChoice {
   std::string model;         ///< -m: name, file or folder
   std::string randomWeights; ///< --random-weights: a configuration instead of a model
   std::string randomType = "q4_1";
-  std::string backend = "cpu";
   int64_t context = 0; ///< 0: the smaller of the model's and 4,096
   int64_t prefillChunk = 512;
   bool noFuse = false;
@@ -27,7 +26,7 @@ struct ModelChoice {
 /// Adds -m, and --random-weights with --random-type.
 void addModelOptions(CLI::App &command, ModelChoice &choice);
 
-/// Adds --backend, --no-fuse and --prefill-chunk.
+/// Adds --no-fuse and --prefill-chunk.
 void addRunOptions(CLI::App &command, ModelChoice &choice);
 
 /// The files of the chosen model, opened and checked, or random weights in its place.

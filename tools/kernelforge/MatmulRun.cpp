@@ -3,6 +3,7 @@
 #include "NumberOptions.h"
 
 #include "kernelforge/compiler/GeneratedMatmul.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/compiler/Verification.h"
 #include "kernelforge/support/CounterRandom.h"
 #include "kernelforge/support/Host.h"
@@ -30,7 +31,7 @@ void cli::addProblemSizes(CLI::App &command, MatmulProblem &problem) {
 Expected<const MatmulRegistry *> cli::matmulVariants(const Context &context) {
   MatmulRegistry &registry = MatmulRegistry::global();
   KF_TRY(SessionOptions options, requestedSession(context));
-  KF_CHECK(checkRunnable(options.target));
+  KF_CHECK(checkRunnableHere(options.target));
   KF_CHECK(registry.add(std::make_unique<GeneratedMatmul>(std::move(options))));
   return &registry;
 }

@@ -4,6 +4,7 @@
 
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/RecordKeys.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/records/Choice.h"
 
 #include <fmt/format.h>
@@ -14,12 +15,13 @@ using namespace kernelforge;
 using namespace kernelforge::transformer;
 using namespace kernelforge::cli;
 
-static Expected<CpuTarget> targetOfRecord(const Record &record) {
+static Expected<Target> targetOfRecord(const Record &record) {
   const std::string &text = record.key.target; // triple, CPU, features
   const size_t cpu = text.find(' ') + 1, features = text.find(' ', cpu) + 1;
   if (cpu == 0 || features == 0)
     return unusable("record is not usable", record.key.id(), "its target cannot be read");
-  return parseTarget(text.substr(cpu, features - 1 - cpu), text.substr(features));
+  return parseTarget(targetKinds().front(), text.substr(cpu, features - 1 - cpu),
+                     text.substr(features));
 }
 
 Expected<RecordedKernel> cli::openRecordedKernel(MLIRContext *context, const Record &record,

@@ -7,6 +7,7 @@
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/RecordKeys.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/Log.h"
@@ -245,7 +246,7 @@ static Expected<int> replay(const RecordsCommand &command, const Context &contex
   MLIRContext mlirContext(registry, MLIRContext::Threading::DISABLED);
   mlirContext.loadAllAvailableDialects();
   KF_TRY(RecordedKernel opened, openRecordedKernel(&mlirContext, old, /*anyProcessor=*/false));
-  KF_CHECK(checkRunnable(opened.options.target));
+  KF_CHECK(checkRunnableHere(opened.options.target));
   KF_TRY(std::unique_ptr<KernelProblem> problem,
          KernelProblem::create(opened.kernel, opened.options));
   KF_TRY(KnobValues schedule, parseKnobs(old.schedule, "records"));

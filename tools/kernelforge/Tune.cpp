@@ -14,6 +14,7 @@
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/OutputFile.h"
@@ -67,7 +68,7 @@ static Expected<ProblemOptions> problemOptions(const TuneCommand &command, const
                                                bool decode) {
   ProblemOptions options;
   KF_TRY(options.target, requestedTarget(context));
-  KF_CHECK(checkRunnable(options.target));
+  KF_CHECK(checkRunnableHere(options.target));
   options.threads = requestedThreads(context);
   options.seed = context.seed;
   options.past = decode ? command.depth : 0;
@@ -139,7 +140,7 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
   } else {
     KF_TRY(module, buildMatmulModule(mlirContext, command.matmul));
   }
-  KF_TRY(CpuTarget target, requestedTarget(context));
+  KF_TRY(Target target, requestedTarget(context));
   KF_CHECK(runToStage(*module, Stage::Fused, {target, requestedThreads(context), true, {}, {}}));
   return module;
 }

@@ -1,4 +1,5 @@
 #include "kernelforge/backend/cpu/CpuDevice.h"
+#include "kernelforge/backend/HostMemory.h"
 #include "kernelforge/backend/cpu/LoadedCode.h"
 #include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
@@ -27,9 +28,6 @@ constexpr int64_t pageBytes = 4096;
 /// Of what a kernel is given: elements of f32 must be whole.
 constexpr int64_t deviceAlignment = 1;
 
-/// So many different lengths at which caches reach their first huge page.
-constexpr uint64_t cacheSteps = 64;
-
 void fillPoison(void *buffer, int64_t bytes) {
   if (bytes > 0)
     std::memset(buffer, poisonByte, bytes);
@@ -44,22 +42,6 @@ struct Workers {
   std::mutex lock;
   PageMemory scratch; ///< `threads` pieces of `scratchStride` bytes
   int64_t scratchStride = 0;
-};
-
-/// Memory of our own, or the host's as it was given to us.
-class CpuMemory final : public Memory {
-public:
-  explicit CpuMemory(PageMemory pages) : pages(std::move(pages)), span(this->pages.span()) {}
-  CpuMemory(std::span<std::byte> given, std::shared_ptr<const void> owner)
-      : span(given), owner(std::move(owner)) {}
-
-  int64_t bytes() const override { return int64_t(span.size()); }
-  std::byte *hostAddress() const override { return span.data(); }
-
-private:
-  PageMemory pages;
-  std::span<std::byte> span;
-  std::shared_ptr<const void> owner;
 };
 
 /// One phase of one launch, or all of a launch of a host function.
@@ -349,7 +331,7 @@ private:
   const std::shared_ptr<Workers> workers;
 };
 
-class CpuDevice final : public Device {
+class CpuDevice final : public HostMemoryDevice {
 public:
   explicit CpuDevice(std::shared_ptr<Workers> workers) : workers(std::move(workers)) {
     self.kind = "cpu";
@@ -361,39 +343,6 @@ public:
   }
 
   const DeviceInfo &info() const override { return self; }
-
-  Expected<BufferRef> allocate(int64_t bytes, MemoryUse use) override {
-    // A byte at least: what has no elements has an address, too.
-    const uint64_t size = std::max<int64_t>(bytes, 1);
-    // A cache's memory is taken as the sequence grows. Were all on huge pages from the start, the
-    // first token would wait for one of each; so they begin with small ones, and reach their first
-    // huge one at different lengths.
-    uint64_t small = 0;
-    if (use == MemoryUse::Cache)
-      small = PageMemory::hugePage / cacheSteps * (1 + caches++ % (cacheSteps - 1));
-    KF_TRY(PageMemory pages, PageMemory::allocate(size, small));
-    return BufferRef{std::make_shared<CpuMemory>(std::move(pages)), 0, bytes};
-  }
-
-  Expected<BufferRef> import(std::span<const std::byte> bytes, MemoryUse use,
-                             std::shared_ptr<const void> owner) override {
-    const std::span<std::byte> span(const_cast<std::byte *>(bytes.data()), bytes.size());
-    return BufferRef{std::make_shared<CpuMemory>(span, std::move(owner)), 0, int64_t(span.size())};
-  }
-
-  Expected<Ticket> upload(std::span<const std::byte> from, const BufferRef &to) override {
-    KF_CHECK(checkTransfer(from.size(), to));
-    if (!from.empty())
-      std::memcpy(to.hostAddress(), from.data(), from.size());
-    return Ticket(0);
-  }
-
-  Expected<Ticket> download(const BufferRef &from, std::span<std::byte> to) override {
-    KF_CHECK(checkTransfer(to.size(), from));
-    if (!to.empty())
-      std::memcpy(to.data(), from.hostAddress(), to.size());
-    return Ticket(0);
-  }
 
   Expected<std::vector<std::unique_ptr<Executable>>>
   load(std::span<const std::shared_ptr<const Program>> programs) override {
@@ -409,21 +358,6 @@ public:
       executables.push_back(std::make_unique<CpuExecutable>(std::move(loaded), workers));
     }
     return executables;
-  }
-
-  Status wait(Ticket ticket) override { return {}; }
-
-  Expected<std::vector<std::vector<double>>> time(std::span<BoundProgram *const> programs,
-                                                  std::span<const int64_t> sizes,
-                                                  int rounds) override {
-    std::vector<std::vector<double>> seconds(programs.size());
-    for (int round = 0; round < rounds; ++round)
-      for (size_t i = 0; i < programs.size(); ++i) {
-        const auto begin = Clock::now();
-        KF_CHECK(programs[i]->submit(sizes));
-        seconds[i].push_back(std::chrono::duration<double>(Clock::now() - begin).count());
-      }
-    return seconds;
   }
 
 private:
@@ -447,7 +381,6 @@ private:
 
   DeviceInfo self;
   std::shared_ptr<Workers> workers;
-  std::atomic<uint64_t> caches = 0; ///< how many were allocated
 };
 
 } // namespace

@@ -23,7 +23,7 @@ auto linkError(std::string where, llvm::Error error, const std::string &details 
 }
 
 Expected<std::unique_ptr<llvm::orc::LLJIT>> createJit() {
-  initializeCpuTarget();
+  initializeX86();
   llvm::orc::JITTargetMachineBuilder machine{llvm::Triple(llvm::sys::getProcessTriple())};
   auto jit = llvm::orc::LLJITBuilder()
                  .setJITTargetMachineBuilder(std::move(machine))

@@ -121,7 +121,7 @@ Status checkModule(ModuleOp module) {
 //===----------------------------------------------------------------------===//
 
 /// Runs the operations of a block up to its terminator, which is left to the caller.
-Status executeBlock(Block &block, Frame &frame, const RunOptions &options);
+Status executeBlock(Block &block, Frame &frame, const InterpreterOptions &options);
 
 /// Runs a kernel on a frame of its own; its yielded values become the launch's results.
 Status executeLaunch(LaunchOp launch, Frame &frame) {
@@ -140,7 +140,7 @@ Status executeLaunch(LaunchOp launch, Frame &frame) {
   return {};
 }
 
-Status executeBlock(Block &block, Frame &frame, const RunOptions &options) {
+Status executeBlock(Block &block, Frame &frame, const InterpreterOptions &options) {
   for (Operation &op : block.without_terminator()) {
     if (!isa<LaunchOp>(op) && !canExecute(&op))
       continue; // checkBody saw that nothing needs it
@@ -199,7 +199,7 @@ Expected<Interpreter> Interpreter::create(ModuleOp module, llvm::StringRef name)
   return Interpreter(function);
 }
 
-Status Interpreter::run(const Bindings &bindings, const RunOptions &options,
+Status Interpreter::run(const Bindings &bindings, const InterpreterOptions &options,
                         reference::Precision precision) const {
   try {
     return runChecked(bindings, options, precision);
@@ -209,7 +209,7 @@ Status Interpreter::run(const Bindings &bindings, const RunOptions &options,
   }
 }
 
-Status Interpreter::runChecked(const Bindings &bindings, const RunOptions &options,
+Status Interpreter::runChecked(const Bindings &bindings, const InterpreterOptions &options,
                                reference::Precision precision) const {
   const std::string where = "@" + function.getSymName().str();
   const unsigned numSizes = countSizes(function);

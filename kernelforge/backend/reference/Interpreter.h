@@ -2,8 +2,8 @@
 // whole models, and the proof that a module does not depend on the backend that runs it.
 #pragma once
 
-#include "kernelforge/support/Error.h"
 #include "kernelforge/kernels/Reference.h"
+#include "kernelforge/support/Error.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -22,7 +22,7 @@ struct Bindings {
   std::span<void *const> results;   ///< in order; written
 };
 
-struct RunOptions {
+struct InterpreterOptions {
   /// Where given, set to the nanoseconds of each launch, in order.
   std::vector<int64_t> *launchNanoseconds = nullptr;
   /// Where given, a true value ends the run between two launches with ErrorKind::Interrupted.
@@ -45,14 +45,15 @@ public:
   /// Unusable where a binding is missing, a size is out of its range or an index (an id, a
   /// position, a page) points outside what it indexes; slots beyond a cache's memory are the
   /// caller's mistake. Failed where memory cannot be had. On an error, results are not written, but
-  /// caches may be. RunOptions::launchNanoseconds is filled by launch, in the order of the body.
-  Status run(const Bindings &bindings, const RunOptions &options = {},
+  /// caches may be. InterpreterOptions::launchNanoseconds is filled by launch, in the order of the
+  /// body.
+  Status run(const Bindings &bindings, const InterpreterOptions &options = {},
              reference::Precision precision = reference::Precision::Wide) const;
 
 private:
   explicit Interpreter(mlir::func::FuncOp function) : function(function) {}
 
-  Status runChecked(const Bindings &bindings, const RunOptions &options,
+  Status runChecked(const Bindings &bindings, const InterpreterOptions &options,
                     reference::Precision precision) const;
 
   mutable mlir::func::FuncOp function; ///< a handle; MLIR's accessors are not const

@@ -218,7 +218,7 @@ void Emitter::mergeParts(Value row, Value head) {
 // Entry
 //===----------------------------------------------------------------------===//
 
-Expected<Launching> attention::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,
+Expected<Launching> attention::emit(ModuleOp module, KernelOp kernel, const Target &target,
                                     StringRef entry) {
   KF_TRY(AttentionOp op, supportedAttention(kernel));
   KF_TRY(KnobValues values, knobsOf(kernel));

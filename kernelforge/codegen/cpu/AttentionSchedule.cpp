@@ -24,15 +24,13 @@ constexpr int64_t maxHeadDim = 1024, maxHeads = 4096;
 constexpr int64_t maxQueryBlock = 512, maxKeyBlock = 512, maxSplits = 64, maxPrefetch = 256;
 
 /// Registers that hold a vector of 16 f32, counting two of AVX2 as one.
-int64_t vectorRegisters(const CpuTarget &target) { return target.vectorBits() == 512 ? 32 : 8; }
+int64_t vectorRegisters(const Target &target) { return target.limits.vectorBits == 512 ? 32 : 8; }
 
 /// Rows of a register tile: an accumulator each, with one vector and one factor beside them.
-int64_t maxTileRows(const CpuTarget &target) {
-  return std::min(vectorRegisters(target) - 2, lanes);
-}
+int64_t maxTileRows(const Target &target) { return std::min(vectorRegisters(target) - 2, lanes); }
 
 /// What bounds a kernel's schedules, as plain numbers.
-struct Limits {
+struct KernelLimits {
   std::string name;
   int64_t tileRows = 1;   ///< most rows of a register tile
   int64_t registers = 32; ///< that hold 16 f32
@@ -45,8 +43,8 @@ struct Limits {
   }
 };
 
-Limits limitsOf(KernelOp kernel, AttentionOp op, const CpuTarget &target, int64_t threads) {
-  Limits limits;
+KernelLimits limitsOf(KernelOp kernel, AttentionOp op, const Target &target, int64_t threads) {
+  KernelLimits limits;
   limits.name = kernelName(kernel);
   limits.tileRows = maxTileRows(target);
   limits.registers = vectorRegisters(target);
@@ -60,7 +58,7 @@ Limits limitsOf(KernelOp kernel, AttentionOp op, const CpuTarget &target, int64_
   return limits;
 }
 
-Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
+Expected<Knobs> checkKnobs(const KernelLimits &limits, const KnobValues &values) {
   KnobReader read(limits.name, values);
   KF_CHECK(read.checkNames(
       {"query_block", "key_block", "mr", "nr", "splits", "split_keys", "prefetch"}));
@@ -82,14 +80,14 @@ Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
 
 /// Whether rows are taken one at a time: each may be a sequence of its own (decoding), or they are
 /// too few to be worth packing keys for.
-bool takesOneRow(const Limits &limits) {
+bool takesOneRow(const KernelLimits &limits) {
   constexpr int64_t fewRows = 4, manySequences = 64;
   return limits.rows <= fewRows ||
          (limits.rows <= limits.sequences && limits.rows <= manySequences);
 }
 
 /// The analytic schedule of one of the two forms.
-KnobValues analyticKnobs(const Limits &limits, bool oneRow) {
+KnobValues analyticKnobs(const KernelLimits &limits, bool oneRow) {
   const int64_t wantedTasks = 4 * limits.threads;
   if (oneRow) {
     // The group in as few register tiles of at most six rows as it takes, all of one size.
@@ -122,7 +120,7 @@ KnobValues analyticKnobs(const Limits &limits, bool oneRow) {
 
 /// The knobs given, with analytic values for the others that are brought to where the ones given
 /// leave room: what is not legal then is so by the ones given.
-KnobValues completeKnobs(const Limits &limits, const KnobValues &given) {
+KnobValues completeKnobs(const KernelLimits &limits, const KnobValues &given) {
   auto isOpen = [&](const char *name) { return !given.contains(name); };
   auto above = [&](const char *name, int64_t least) {
     return !isOpen(name) && given.at(name) > least;
@@ -155,7 +153,7 @@ KnobValues completeKnobs(const Limits &limits, const KnobValues &given) {
 
 /// Cycles of the busiest thread for rows that see a thousand keys: multiply-adds, exponentials, the
 /// packing of keys, and what tasks and phases cost.
-double predictCycles(const Limits &limits, const Knobs &knobs) {
+double predictCycles(const KernelLimits &limits, const Knobs &knobs) {
   constexpr double keys = 1024, phase = 1500, perTask = 300;
   const double dims = static_cast<double>(limits.keyDim + limits.valueDim) / lanes;
   const double stacked = static_cast<double>(knobs.queryBlock * limits.group);
@@ -209,15 +207,15 @@ Expected<AttentionOp> attention::supportedAttention(KernelOp kernel) {
   return op;
 }
 
-Expected<Knobs> attention::readKnobs(KernelOp kernel, AttentionOp op, const CpuTarget &target,
+Expected<Knobs> attention::readKnobs(KernelOp kernel, AttentionOp op, const Target &target,
                                      const KnobValues &values) {
   return checkKnobs(limitsOf(kernel, op, target, 1), values);
 }
 
-Expected<ScheduleSpace> attention::scheduleSpace(KernelOp kernel, const CpuTarget &target,
+Expected<ScheduleSpace> attention::scheduleSpace(KernelOp kernel, const Target &target,
                                                  int64_t threads) {
   KF_TRY(AttentionOp op, supportedAttention(kernel));
-  const Limits limits = limitsOf(kernel, op, target, threads);
+  const KernelLimits limits = limitsOf(kernel, op, target, threads);
   ScheduleSpace space;
   space.analytic = analyticKnobs(limits, takesOneRow(limits));
   space.complete = [limits](const KnobValues &given) { return completeKnobs(limits, given); };

@@ -1,7 +1,7 @@
 // What the attention family's emitter and its schedules share: the knobs and their limits.
 #pragma once
 
-#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/Target.h"
 
 namespace kernelforge::cpu::attention {
@@ -21,6 +21,6 @@ Expected<transformer::AttentionOp> supportedAttention(transformer::KernelOp kern
 
 /// The knobs of `values`, checked against what kernel and target allow.
 Expected<Knobs> readKnobs(transformer::KernelOp kernel, transformer::AttentionOp op,
-                          const CpuTarget &target, const KnobValues &values);
+                          const Target &target, const KnobValues &values);
 
 } // namespace kernelforge::cpu::attention

@@ -300,7 +300,7 @@ SmallVector<Value> Tile::dots(ArrayRef<Value> queries, Value key) {
 void Tile::scoreInPlace(Value stacked, const View &view, Value keys) {
   // Rows whose queries and half-reduced sums stay in registers together: up to three of AVX-512, in
   // even shares; one of AVX2 (18 us where two take 19, 9/3 heads of 64 over 512 keys).
-  const int64_t most = k.target.vectorBits() == 512 ? 3 : 1;
+  const int64_t most = k.target.limits.vectorBits == 512 ? 3 : 1;
   const int64_t chunks = (shape.mr + most - 1) / most;
   const int64_t together = (shape.mr + chunks - 1) / chunks;
   const int64_t vectors = shape.keyVectors();

@@ -1,13 +1,12 @@
 #include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/Parameters.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
-Expected<ScheduleSpace> cpu::scheduleSpace(KernelOp kernel, const CpuTarget &target,
-                                           int64_t threads) {
+Expected<ScheduleSpace> cpu::scheduleSpace(KernelOp kernel, const Target &target, int64_t threads) {
   KF_CHECK(supports(kernel));
   StringRef family = kernel.getFamily();
   if (family == "matmul")
@@ -17,7 +16,7 @@ Expected<ScheduleSpace> cpu::scheduleSpace(KernelOp kernel, const CpuTarget &tar
   return rowwise::scheduleSpace(kernel, target, threads);
 }
 
-Expected<Launching> cpu::emitKernel(ModuleOp module, KernelOp kernel, const CpuTarget &target,
+Expected<Launching> cpu::emitKernel(ModuleOp module, KernelOp kernel, const Target &target,
                                     StringRef entry) {
   KF_CHECK(supports(kernel));
   StringRef family = kernel.getFamily();

@@ -18,28 +18,28 @@ Status supports(transformer::KernelOp kernel);
 /// The schedules that a kernel can have on `target` with `threads` threads, and among them the one
 /// that the code generator chooses without measuring, from registers, caches and threads. Unusable
 /// where the kernel is not supported. Needs the kernel no more.
-Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp kernel, const CpuTarget &target,
+Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp kernel, const Target &target,
                                       int64_t threads);
 
 /// Emits the function `entry` at the end of `module` for a kernel that carries a schedule, and says
 /// how it is launched. Unusable, naming the knob, its limit, its value and the nearest legal one,
 /// where the schedule is not legal.
 Expected<Launching> emitKernel(mlir::ModuleOp module, transformer::KernelOp kernel,
-                               const CpuTarget &target, llvm::StringRef entry);
+                               const Target &target, llvm::StringRef entry);
 
 // The families. Same meaning as above, for supported kernels of that family.
 namespace matmul {
-Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp, const CpuTarget &, int64_t threads);
-Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const CpuTarget &, llvm::StringRef);
+Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp, const Target &, int64_t threads);
+Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const Target &, llvm::StringRef);
 } // namespace matmul
 namespace attention {
-Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp, const CpuTarget &, int64_t threads);
-Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const CpuTarget &, llvm::StringRef);
+Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp, const Target &, int64_t threads);
+Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const Target &, llvm::StringRef);
 } // namespace attention
 namespace rowwise {
 Status supports(transformer::KernelOp);
-Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp, const CpuTarget &, int64_t threads);
-Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const CpuTarget &, llvm::StringRef);
+Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp, const Target &, int64_t threads);
+Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const Target &, llvm::StringRef);
 } // namespace rowwise
 
 } // namespace kernelforge::cpu

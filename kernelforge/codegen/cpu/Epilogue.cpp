@@ -1,6 +1,6 @@
 #include "kernelforge/codegen/cpu/Epilogue.h"
 
-#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/TableRows.h"
 #include "kernelforge/codegen/cpu/VectorMath.h"
 

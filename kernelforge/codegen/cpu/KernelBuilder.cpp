@@ -14,7 +14,7 @@ static std::optional<int64_t> constantOf(Value value) {
   return std::nullopt;
 }
 
-KernelBuilder::KernelBuilder(ModuleOp module, KernelOp kernel, const CpuTarget &target,
+KernelBuilder::KernelBuilder(ModuleOp module, KernelOp kernel, const Target &target,
                              StringRef entry)
     : kernel(kernel), target(target), b(module.getContext()), loc(kernel.getLoc()) {
   MLIRContext *context = module.getContext();

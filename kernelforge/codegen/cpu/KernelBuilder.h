@@ -23,14 +23,14 @@ constexpr int64_t lanes = 16;
 class KernelBuilder {
 public:
   /// Starts the function `entry` at the end of `module`; the insertion point is its body.
-  KernelBuilder(mlir::ModuleOp module, transformer::KernelOp kernel, const CpuTarget &target,
+  KernelBuilder(mlir::ModuleOp module, transformer::KernelOp kernel, const Target &target,
                 llvm::StringRef entry);
 
   /// Ends the function with a return.
   void finish();
 
   transformer::KernelOp kernel;
-  const CpuTarget &target;
+  const Target &target;
   mlir::OpBuilder b;
   mlir::Location loc;
   mlir::func::FuncOp function;

@@ -21,7 +21,7 @@ namespace {
 
 class MatmulEmitter {
 public:
-  MatmulEmitter(ModuleOp module, KernelOp kernel, MatmulOp matmul, const CpuTarget &target,
+  MatmulEmitter(ModuleOp module, KernelOp kernel, MatmulOp matmul, const Target &target,
                 StringRef entry, Knobs knobs)
       : k(module, kernel, target, entry), kernel(kernel), matmul(matmul), knobs(knobs),
         expressions(k), groups(formGroups(kernel, matmul)), depth(matmul.getK()) {
@@ -483,7 +483,7 @@ private:
 
 } // namespace
 
-Expected<Launching> cpu::matmul::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,
+Expected<Launching> cpu::matmul::emit(ModuleOp module, KernelOp kernel, const Target &target,
                                       StringRef entry) {
   KF_TRY(MatmulOp matmul, supportedMatmul(kernel));
   KF_TRY(KnobValues values, knobsOf(kernel));

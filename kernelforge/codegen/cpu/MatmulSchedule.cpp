@@ -24,7 +24,7 @@ constexpr int64_t maxRegisterRows = 4, maxSearchedRegisterRows = 16;
 constexpr int64_t maxSplits = 64;
 
 /// Everything that bounds a kernel's schedules, as plain numbers.
-struct Limits {
+struct KernelLimits {
   std::string name;        ///< of the kernel, for errors
   int64_t rows = 1;        ///< the most that a launch has
   int64_t depth = 1;       ///< K
@@ -62,8 +62,8 @@ struct Limits {
   int64_t segments() const { return *std::max_element(groupCounts.begin(), groupCounts.end()); }
 };
 
-Limits limitsOf(KernelOp kernel, MatmulOp matmul, const CpuTarget &target, int64_t threads) {
-  Limits limits;
+KernelLimits limitsOf(KernelOp kernel, MatmulOp matmul, const Target &target, int64_t threads) {
+  KernelLimits limits;
   limits.name = kernelName(kernel);
   // Of no rows nothing is computed, whatever the schedule.
   limits.rows = std::max<int64_t>(1, plannedRows(kernel, matmul.getInput().getType()).second);
@@ -81,8 +81,8 @@ Limits limitsOf(KernelOp kernel, MatmulOp matmul, const CpuTarget &target, int64
         std::max(limits.weightBytes,
                  double(limits.depth) * double(element.blockBytes) / double(element.blockElements));
   }
-  limits.registers = target.vectorBits() == 512 ? 32 : 16;
-  limits.perVector = target.vectorBits() == 512 ? 1 : 2;
+  limits.registers = target.limits.vectorBits == 512 ? 32 : 16;
+  limits.perVector = target.limits.vectorBits == 512 ? 1 : 2;
   limits.plainInput = isa<BlockArgument>(matmul.getInput());
   limits.threads = std::max<int64_t>(1, threads);
   for (const SegmentGroup &group : formGroups(kernel, matmul)) {
@@ -96,7 +96,7 @@ Limits limitsOf(KernelOp kernel, MatmulOp matmul, const CpuTarget &target, int64
   return limits;
 }
 
-Expected<Knobs> checkKnobs(const Limits &limits, const KnobValues &values) {
+Expected<Knobs> checkKnobs(const KernelLimits &limits, const KnobValues &values) {
   KnobReader read(limits.name, values);
   KF_CHECK(read.checkNames({"panel", "mr", "groups", "mc", "kc", "nb", "unroll", "splits", "pack",
                             "order", "prefetch"}));
@@ -134,7 +134,7 @@ constexpr int64_t fewRows = 48;
 /// Depth of a panel of 64 columns. In L1 where a panel is read once or twice after it was expanded,
 /// or is read where the weights lie; otherwise in L2 with the rows that meet it, since each panel
 /// more takes the sums to memory and back.
-int64_t usualDepth(const Limits &limits) {
+int64_t usualDepth(const KernelLimits &limits) {
   const int64_t depth = limits.depth;
   int64_t kc = depth <= 768 ? depth : ceilDiv(depth, ceilDiv(depth, 512));
   if (limits.rows <= fewRows)
@@ -156,7 +156,7 @@ struct RegisterTile {
 /// (12, 2, 1 of 16); for few rows also those that fit them without waste. In registers: one row. Of
 /// quantized weights on AVX-512 one group, so that a core reads one stream: several short ones keep
 /// the hardware's prefetcher from it. Otherwise about 8 sums of 16 at once on AVX-512, 4 on AVX2.
-SmallVector<RegisterTile> usualTiles(const Limits &limits, bool panel) {
+SmallVector<RegisterTile> usualTiles(const KernelLimits &limits, bool panel) {
   const bool wide = limits.perVector == 1;
   if (!panel) {
     if (limits.readsOneStream())
@@ -177,7 +177,8 @@ SmallVector<RegisterTile> usualTiles(const Limits &limits, bool panel) {
 
 /// Columns of a task worth considering, the usual first: about 64; of weights that are read as one
 /// stream more, as far as there are enough tasks for the threads.
-SmallVector<int64_t> usualColumnBlocks(const Limits &limits, const RegisterTile &tile, bool panel) {
+SmallVector<int64_t> usualColumnBlocks(const KernelLimits &limits, const RegisterTile &tile,
+                                       bool panel) {
   if (tile.groups == 3)
     return {48, 96};
   if (panel || !limits.readsOneStream())
@@ -189,14 +190,14 @@ SmallVector<int64_t> usualColumnBlocks(const Limits &limits, const RegisterTile 
 }
 
 /// Weights that no L2 holds come from far: asking ahead for them gains some per cent.
-int64_t usualPrefetch(const Limits &limits, bool panel) {
+int64_t usualPrefetch(const KernelLimits &limits, bool panel) {
   constexpr double farBytes = 4 << 20;
   const double bytes = limits.weightBytes * static_cast<double>(limits.widest());
   return !panel && limits.readsOneStream() && bytes > farBytes ? 8 : 0;
 }
 
 /// Rows of a task worth considering: the usual ones, and those that share the rows out evenly.
-SmallVector<int64_t> usualRowBlocks(const Limits &limits, bool panel) {
+SmallVector<int64_t> usualRowBlocks(const KernelLimits &limits, bool panel) {
   if (!panel)
     return {std::min(limits.rows, maxRegisterRows)};
   constexpr int64_t most = 192, least = 48;
@@ -212,7 +213,7 @@ SmallVector<int64_t> usualRowBlocks(const Limits &limits, bool panel) {
 /// The analytic schedule: of the usual tiles and of tasks of about 64 columns, whole heads, and up
 /// to 192 rows, those that leave the busiest thread the least work; unpacking a panel costs about
 /// as much as 8 rows of it. Rows are read where they lie if that is possible.
-KnobValues analyticKnobs(const Limits &limits, bool panel) {
+KnobValues analyticKnobs(const KernelLimits &limits, bool panel) {
   const int64_t narrowest = roundUp(limits.widest(), lanes) / lanes;
   RegisterTile tile{};
   int64_t nb = 0, mc = 0;
@@ -258,7 +259,7 @@ KnobValues analyticKnobs(const Limits &limits, bool panel) {
 
 /// Whether a schedule that is given in part has panels: what only one form has decides, otherwise
 /// the usual form.
-bool hasPanel(const Limits &limits, const KnobValues &given, bool usually) {
+bool hasPanel(const KernelLimits &limits, const KnobValues &given, bool usually) {
   auto above = [&](const char *name, int64_t least) {
     const auto found = given.find(name);
     return found != given.end() && found->second > least;
@@ -275,7 +276,7 @@ bool hasPanel(const Limits &limits, const KnobValues &given, bool usually) {
 
 /// The knobs given, with analytic values for the others that are brought to where the ones given
 /// leave room: what is not legal then is so by the ones given.
-KnobValues completeKnobs(const Limits &limits, const KnobValues &given, bool usually) {
+KnobValues completeKnobs(const KernelLimits &limits, const KnobValues &given, bool usually) {
   const bool panel = hasPanel(limits, given, usually);
   KnobValues knobs = given;
   knobs.merge(analyticKnobs(limits, panel));
@@ -316,7 +317,7 @@ KnobValues completeKnobs(const Limits &limits, const KnobValues &given, bool usu
 /// bytes from beyond L2, and what tasks and phases cost. The constants are those of no processor in
 /// particular: 2 vector operations and 2 loads a cycle, 96 bytes a cycle from L1, 48 from L2, 12
 /// from beyond.
-double predictCycles(const Limits &limits, const Knobs &knobs) {
+double predictCycles(const KernelLimits &limits, const Knobs &knobs) {
   const double vector = static_cast<double>(limits.perVector);
   const double depth = static_cast<double>(limits.depth) / static_cast<double>(knobs.splits);
   const double rows = static_cast<double>(std::min(knobs.mc, roundUp(limits.rows, knobs.mr)));
@@ -381,15 +382,15 @@ std::vector<int64_t> choices(ArrayRef<int64_t> values, int64_t multipleOf, int64
 
 } // namespace
 
-Expected<Knobs> cpu::matmul::readKnobs(KernelOp kernel, MatmulOp matmul, const CpuTarget &target,
+Expected<Knobs> cpu::matmul::readKnobs(KernelOp kernel, MatmulOp matmul, const Target &target,
                                        const KnobValues &values) {
   return checkKnobs(limitsOf(kernel, matmul, target, 1), values);
 }
 
-Expected<ScheduleSpace> cpu::matmul::scheduleSpace(KernelOp kernel, const CpuTarget &target,
+Expected<ScheduleSpace> cpu::matmul::scheduleSpace(KernelOp kernel, const Target &target,
                                                    int64_t threads) {
   KF_TRY(MatmulOp matmul, supportedMatmul(kernel));
-  const Limits limits = limitsOf(kernel, matmul, target, threads);
+  const KernelLimits limits = limitsOf(kernel, matmul, target, threads);
   ScheduleSpace space;
   const bool usualForm = limits.rows > maxRegisterRows && limits.depth > 0;
   space.analytic = analyticKnobs(limits, usualForm);

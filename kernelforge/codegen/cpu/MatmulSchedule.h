@@ -2,8 +2,8 @@
 // their limits.
 #pragma once
 
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/Epilogue.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/Target.h"
 
 namespace kernelforge::cpu::matmul {
@@ -53,6 +53,6 @@ Expected<transformer::MatmulOp> supportedMatmul(transformer::KernelOp kernel);
 
 /// The knobs of `values`, checked against what kernel and target allow.
 Expected<Knobs> readKnobs(transformer::KernelOp kernel, transformer::MatmulOp matmul,
-                          const CpuTarget &target, const KnobValues &values);
+                          const Target &target, const KnobValues &values);
 
 } // namespace kernelforge::cpu::matmul

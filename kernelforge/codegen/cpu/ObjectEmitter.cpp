@@ -73,8 +73,8 @@ Expected<std::unique_ptr<llvm::Module>> translate(mlir::ModuleOp module, llvm::L
 
 /// Facts about every kernel that MLIR does not carry: only the entry is seen from outside, nothing
 /// unwinds, and vectors keep the width that they were written in.
-void setAttributes(llvm::Module &ir, const CpuTarget &target, std::string_view entry) {
-  std::string width = std::to_string(target.vectorBits());
+void setAttributes(llvm::Module &ir, const Target &target, std::string_view entry) {
+  std::string width = std::to_string(target.limits.vectorBits);
   for (llvm::Function &function : ir) {
     if (function.isDeclaration())
       continue;
@@ -107,7 +107,7 @@ void optimize(llvm::Module &ir, llvm::TargetMachine &machine) {
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O1).run(ir, modules);
 }
 
-Expected<std::string> emit(mlir::ModuleOp module, const CpuTarget &target, std::string_view entry,
+Expected<std::string> emit(mlir::ModuleOp module, const Target &target, std::string_view entry,
                            llvm::CodeGenFileType type) {
   KF_TRY(auto machine, createTargetMachine(target));
   llvm::LLVMContext context;
@@ -142,14 +142,14 @@ void registerCpuTranslations(mlir::DialectRegistry &registry) {
   mlir::registerLLVMDialectTranslation(registry);
 }
 
-Expected<std::string> emitObject(mlir::ModuleOp module, const CpuTarget &target,
+Expected<std::string> emitObject(mlir::ModuleOp module, const Target &target,
                                  std::string_view entry) {
   KF_TRY(std::string object, emit(module, target, entry, llvm::CodeGenFileType::ObjectFile));
   KF_CHECK(checkSelfContained(object, entry));
   return object;
 }
 
-Expected<std::string> emitAssembly(mlir::ModuleOp module, const CpuTarget &target,
+Expected<std::string> emitAssembly(mlir::ModuleOp module, const Target &target,
                                    std::string_view entry) {
   return emit(module, target, entry, llvm::CodeGenFileType::AssemblyFile);
 }

@@ -25,11 +25,11 @@ void registerCpuTranslations(mlir::DialectRegistry &registry);
 /// no liberty with floating point that the operations do not allow. Failed, naming the entry, where
 /// the module has no such function, LLVM refuses it, or the object would call anything but memcpy
 /// and memset. The module is not changed.
-Expected<std::string> emitObject(mlir::ModuleOp module, const CpuTarget &target,
+Expected<std::string> emitObject(mlir::ModuleOp module, const Target &target,
                                  std::string_view entry);
 
 /// The same code as assembly text, in LLVM's default (AT&T) syntax.
-Expected<std::string> emitAssembly(mlir::ModuleOp module, const CpuTarget &target,
+Expected<std::string> emitAssembly(mlir::ModuleOp module, const Target &target,
                                    std::string_view entry);
 
 /// Bytes of the stack frame that an object's functions take, all together. Emitters keep nothing

@@ -1,7 +1,7 @@
 // Kernels without a root: every row is computed by itself, so tasks are runs of rows.
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Epilogue.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/Pack.h"
 
 #include <algorithm>
@@ -119,7 +119,7 @@ void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores, int64_t unr
 
 } // namespace
 
-Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const CpuTarget &target,
+Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const Target &target,
                                                int64_t threads) {
   // Enough tasks for every thread to take some, none of less work than its hand-out costs.
   constexpr int64_t tasksPerThread = 4, leastElements = 4096;
@@ -167,7 +167,7 @@ Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const CpuTarget 
   return space;
 }
 
-Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const CpuTarget &target,
+Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const Target &target,
                                   StringRef entry) {
   KF_TRY(KnobValues values, knobsOf(kernel));
   KF_TRY(const Knobs knobs, readKnobs(kernelName(kernel), values, packs(kernel)));

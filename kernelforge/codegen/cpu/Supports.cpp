@@ -1,9 +1,9 @@
 // What the code generator computes: of each operation, which element types each operand may have.
 // What the shape of a kernel must be is each family's own to say.
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/AttentionSchedule.h"
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Epilogue.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/MatmulSchedule.h"
 
 #include "llvm/ADT/TypeSwitch.h"

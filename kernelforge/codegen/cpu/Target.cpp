@@ -48,7 +48,7 @@ constexpr std::string_view unusedByKernels[] = {
 constexpr std::string_view requiredFeatures[] = {"avx2", "fma", "f16c"};
 
 const llvm::Target *x86Target() {
-  initializeCpuTarget();
+  initializeX86();
   std::string error;
   return llvm::TargetRegistry::lookupTarget(targetTriple, error);
 }
@@ -175,7 +175,7 @@ Expected<std::vector<std::string>> parseFeatures(std::string_view list, const st
 
 } // namespace
 
-void initializeCpuTarget() {
+void initializeX86() {
   static std::once_flag once;
   std::call_once(once, [] {
     LLVMInitializeX86TargetInfo();
@@ -186,13 +186,7 @@ void initializeCpuTarget() {
   });
 }
 
-bool CpuTarget::has(std::string_view feature) const { return contains(enabled, feature); }
-
-int64_t CpuTarget::vectorBits() const { return has("avx512f") && has("evex512") ? 512 : 256; }
-
-std::string CpuTarget::featureString() const { return fmt::format("{}", fmt::join(features, ",")); }
-
-Expected<CpuTarget> parseTarget(std::string_view cpuName, std::string_view featureList) {
+Expected<Target> parseTarget(std::string_view cpuName, std::string_view featureList) {
   if (!x86Target())
     return missing("code generator is not here", targetTriple, "this LLVM has no x86 target");
   std::string name(cpuName.empty() ? "native" : cpuName);
@@ -209,7 +203,8 @@ Expected<CpuTarget> parseTarget(std::string_view cpuName, std::string_view featu
     }
   }
 
-  CpuTarget target;
+  Target target;
+  target.kind = "cpu";
   target.triple = targetTriple;
   if (name == "native") {
     if (!llvm::Triple(llvm::sys::getProcessTriple()).isX86())
@@ -218,34 +213,35 @@ Expected<CpuTarget> parseTarget(std::string_view cpuName, std::string_view featu
     llvm::StringMap<bool> hostFeatures;
     for (const auto &feature : llvm::sys::getHostCPUFeatures())
       hostFeatures[feature.getKey()] = feature.getValue();
-    target.cpu = hostCpuName(hostFeatures);
-    target.features = hostDifference(target.cpu, hostFeatures);
+    target.chip = hostCpuName(hostFeatures);
+    target.features = hostDifference(target.chip, hostFeatures);
   } else {
-    target.cpu = name;
+    target.chip = name;
     for (const Level &level : levels)
       if (level.name == name)
-        target.cpu = level.cpu;
+        target.chip = level.cpu;
   }
 
   SubtargetInfo plain = createSubtarget("x86-64", "");
-  if (!plain->isCPUStringValid(target.cpu)) {
+  if (!plain->isCPUStringValid(target.chip)) {
     const auto known = plain->getAllProcessorDescriptions();
     const std::string level = levelNear(name, known);
     return unusable("target CPU is not known", name, "this LLVM has no such x86-64 processor",
                     level.empty() ? nearestNames(name, known) + "; or native, avx2, avx512"
                                   : fmt::format("did you mean '{}'?", level));
   }
-  KF_TRY(auto listed, parseFeatures(featureList, target.cpu, mayLead));
+  KF_TRY(auto listed, parseFeatures(featureList, target.chip, mayLead));
   target.features.insert(target.features.end(), listed.begin(), listed.end());
-  target.enabled = enabledFeatures(*createSubtarget(target.cpu, target.featureString()));
+  target.enabled = enabledFeatures(*createSubtarget(target.chip, target.featureString()));
   for (std::string_view feature : requiredFeatures)
     if (!target.has(feature))
-      return unusable("target is too small", target.cpu, fmt::format("it has no {}", feature),
+      return unusable("target is too small", target.chip, fmt::format("it has no {}", feature),
                       "kernels need AVX2, FMA and F16C at least: use avx2 or above");
+  target.limits.vectorBits = target.has("avx512f") && target.has("evex512") ? 512 : 256;
   return target;
 }
 
-Status checkRunnable(const CpuTarget &target) {
+Status checkRunnable(const Target &target) {
   auto hostFeatures = llvm::sys::getHostCPUFeatures();
   std::vector<std::string> lacking;
   for (const std::string &feature : target.enabled) {
@@ -260,11 +256,11 @@ Status checkRunnable(const CpuTarget &target) {
   std::string why = sameArchitecture
                         ? fmt::format("this machine lacks {}", fmt::join(lacking, ", "))
                         : "this machine is no x86-64 processor";
-  return missing("code for this target cannot run here", target.cpu, why,
+  return missing("code for this target cannot run here", target.chip, why,
                  "use --target-cpu native, or only print the code");
 }
 
-Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(const CpuTarget &target) {
+Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(const Target &target) {
   const llvm::Target *x86 = x86Target();
   if (!x86)
     return missing("code generator is not here", target.triple, "this LLVM has no x86 target");
@@ -272,10 +268,10 @@ Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(const CpuTarg
   options.AllowFPOpFusion = llvm::FPOpFusion::Standard; // only what the IR itself fuses
   options.EmitStackSizeSection = true;                  // what stackBytes() reads
   std::unique_ptr<llvm::TargetMachine> machine(x86->createTargetMachine(
-      target.triple, target.cpu, target.featureString(), options, llvm::Reloc::PIC_,
+      target.triple, target.chip, target.featureString(), options, llvm::Reloc::PIC_,
       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive, /*JIT=*/true));
   if (!machine)
-    return failed("target machine cannot be made", target.cpu, "LLVM refused the target");
+    return failed("target machine cannot be made", target.chip, "LLVM refused the target");
   return machine;
 }
 

@@ -2,6 +2,7 @@
 // an unknown CPU or feature with a warning; here it is an error.
 #pragma once
 
+#include "kernelforge/codegen/Target.h"
 #include "kernelforge/support/Error.h"
 
 #include <cstdint>
@@ -16,38 +17,22 @@ class TargetMachine;
 
 namespace kernelforge {
 
-/// An x86-64 processor as LLVM knows it. Made by parseTarget only. `triple`, `cpu` and `features`
-/// together determine it: parseTarget(cpu, featureString()) gives the same target again.
-struct CpuTarget {
-  std::string triple;
-  std::string cpu;                   ///< LLVM's name
-  std::vector<std::string> features; ///< "+x" or "-x", in order, beyond what the CPU implies
-  std::vector<std::string> enabled;  ///< every feature that is on, implied ones too; sorted
-
-  /// Whether a feature is on, by LLVM's name without sign ("avx512f").
-  bool has(std::string_view feature) const;
-
-  /// Bits of the widest vector register that code may use: 512 or 256.
-  int64_t vectorBits() const;
-
-  /// `features` as LLVM and the command line take them: "+a,-b".
-  std::string featureString() const;
-};
-
-/// A target from what a user wrote. `cpuName` is `native` (this machine; also meant by an empty
-/// name), a level (`avx2`: x86-64-v3 with FMA and F16C; `avx512`: x86-64-v4) or a CPU that LLVM
-/// knows. `featureList` is a comma-separated list of +feature and -feature, applied in order; it
-/// may begin with a level where `cpuName` is native. Unusable, naming near names, where a name is
-/// not known; where the target lacks AVX2, FMA or F16C, the least that kernels need.
-Expected<CpuTarget> parseTarget(std::string_view cpuName, std::string_view featureList);
+/// An x86-64 processor as LLVM knows it, from what a user wrote. Its triple, chip and features
+/// determine it: parseTarget(chip, featureString()) gives the same target again. `cpuName` is
+/// `native` (this machine; also meant by an empty name), a level (`avx2`: x86-64-v3 with FMA and
+/// F16C; `avx512`: x86-64-v4) or a CPU that LLVM knows. `featureList` is a comma-separated list of
+/// +feature and -feature, applied in order; it may begin with a level where `cpuName` is native.
+/// Unusable, naming near names, where a name is not known; where the target lacks AVX2, FMA or
+/// F16C, the least that kernels need.
+Expected<Target> parseTarget(std::string_view cpuName, std::string_view featureList);
 
 /// Missing, naming features, where this machine cannot run the target's code.
-Status checkRunnable(const CpuTarget &target);
+Status checkRunnable(const Target &target);
 
 /// LLVM's machine for the target: position-independent code, all optimizations, no fast-math.
-Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(const CpuTarget &target);
+Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(const Target &target);
 
 /// Makes LLVM's x86 code generator known to LLVM; cheap after the first call, from any thread.
-void initializeCpuTarget();
+void initializeX86();
 
 } // namespace kernelforge

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/autotune/Tuner.h"
+#include "kernelforge/codegen/cpu/Target.h"
 
 #include "kernelforge/codegen/cpu/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
@@ -85,7 +86,7 @@ protected:
   /// A matmul by itself.
   std::unique_ptr<KernelProblem> problemOf(int64_t m, int64_t n, int64_t k,
                                            int64_t streamBytes = 0) {
-    CpuTarget target = parseTarget("native", "").value();
+    Target target = parseTarget("native", "").value();
     auto module = buildMatmulModule(context.get(), {m, n, k});
     EXPECT_TRUE(module) << module.error().line();
     Status fused = runToStage(**module, Stage::Fused, {target, 1, true, {}, {}});

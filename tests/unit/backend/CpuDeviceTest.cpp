@@ -121,7 +121,7 @@ public:
                              import(bindings.results, program.results), arena});
   }
 
-  Status run(const Bindings &bindings, const RunOptions &options = {}) {
+  Status run(const Bindings &bindings, const InterpreterOptions &options = {}) {
     KF_TRY(auto bound, bind(bindings));
     if (options.launchNanoseconds) {
       KF_TRY(*options.launchNanoseconds, bound->runTimed(bindings.sizes, {options.cancel}));
@@ -195,7 +195,7 @@ TEST(CpuDevice, HostFunctionsRunBetweenThePhases) {
       program->launches[i].artifact = 2;
     auto executable = load(threads, program, /*poison=*/true);
     std::vector<int64_t> times;
-    RunOptions options;
+    InterpreterOptions options;
     for (int64_t n : {int64_t(1), int64_t(17), maxN}) {
       options.launchNanoseconds = n == 1 ? nullptr : &times;
       float out = 0;
@@ -260,7 +260,7 @@ TEST(CpuDevice, SmallWorkGivesTheSame) {
     float out = 0;
     void *arguments[] = {in.data()}, *results[] = {&out};
     std::vector<int64_t> times;
-    RunOptions options;
+    InterpreterOptions options;
     options.launchNanoseconds = &times;
     ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}, options));
     EXPECT_EQ(out, 300);

@@ -57,7 +57,7 @@ transformer.kernel @k(%n: index {{transformer.size = #transformer.size<"tokens",
 /// Stores all sinks of a kernel whose root's result is simply its input: what an emitter with a
 /// tile does, row by row.
 Expected<Launching> emitWithBoundRoot(mlir::ModuleOp module, transformer::KernelOp kernel,
-                                      const CpuTarget &target, llvm::StringRef entry) {
+                                      const Target &target, llvm::StringRef entry) {
   KF_CHECK(cpu::checkRowwise(kernel));
   cpu::KernelBuilder k(module, kernel, target, entry);
   RowExpressions rows(k);
@@ -83,7 +83,7 @@ Expected<Launching> emitWithBoundRoot(mlir::ModuleOp module, transformer::Kernel
 
 /// Stores what the kernel yields with each sixteen columns in reverse order, read by `columns`.
 Expected<Launching> emitReversed(mlir::ModuleOp module, transformer::KernelOp kernel,
-                                 const CpuTarget &target, llvm::StringRef entry) {
+                                 const Target &target, llvm::StringRef entry) {
   KF_CHECK(cpu::checkRowwise(kernel));
   cpu::KernelBuilder k(module, kernel, target, entry);
   RowExpressions rows(k);

@@ -1,7 +1,7 @@
 #include "KernelRunner.h"
 
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/codegen/cpu/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/kernels/Layout.h"
@@ -75,10 +75,10 @@ private:
 Expected<CompiledKernel> CompiledKernel::compile(const std::string &text, const std::string &level,
                                                  const Knobs &knobs, int64_t threads) {
   std::string orderClass;
-  auto scheduler = [&](transformer::KernelOp kernel, const CpuTarget &target) -> Status {
+  auto scheduler = [&](transformer::KernelOp kernel, const Target &target) -> Status {
     KF_TRY(ScheduleSpace space, cpu::scheduleSpace(kernel, target, threads));
     const KnobValues given = space.complete(KnobValues(knobs.begin(), knobs.end()));
-    kernel.setScheduleAttr(cpu::scheduleAttr(kernel.getContext(), given));
+    kernel.setScheduleAttr(scheduleAttr(kernel.getContext(), given));
     KF_CHECK(space.check(given));
     orderClass = space.orderClass(given);
     return {};
@@ -91,7 +91,7 @@ Expected<CompiledKernel> CompiledKernel::compile(const std::string &text, const 
 Expected<CompiledKernel> CompiledKernel::compileWith(const Emitter &emitter,
                                                      const std::string &text,
                                                      const std::string &level) {
-  auto none = [](transformer::KernelOp, const CpuTarget &) -> Status { return {}; };
+  auto none = [](transformer::KernelOp, const Target &) -> Status { return {}; };
   return compile(text, level, none, emitter);
 }
 
@@ -120,7 +120,7 @@ Expected<CompiledKernel> CompiledKernel::compile(const std::string &text, const 
     return unusable("test is not usable", text, "it has no kernel");
   result.kernel = *kernels.begin();
 
-  KF_TRY(CpuTarget target, parseTarget(level, ""));
+  KF_TRY(Target target, parseTarget(level, ""));
   KF_CHECK(scheduler(result.kernel, target));
   llvm::raw_string_ostream(result.schedule) << result.kernel.getScheduleAttr();
 
@@ -180,8 +180,7 @@ KernelOutcome CompiledKernel::runOnce(const std::vector<int64_t> &sizes,
   for (mlir::Type type : op.getResultTypes())
     buffers.push_back(std::make_unique<GuardedBuffer>(bytesOfType(type), alignment));
   for (const Workspace &workspace : launching.workspaces)
-    buffers.push_back(
-        std::make_unique<GuardedBuffer>(workspace.bytes.evaluate(sizes.data()), 64));
+    buffers.push_back(std::make_unique<GuardedBuffer>(workspace.bytes.evaluate(sizes.data()), 64));
 
   std::vector<void *> pointers;
   for (const auto &buffer : buffers)

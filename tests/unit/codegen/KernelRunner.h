@@ -50,7 +50,7 @@ public:
 
   /// The same with an emitter of the test's own in place of the kernel's family; no schedule.
   using Emitter = std::function<Expected<Launching>(mlir::ModuleOp, transformer::KernelOp,
-                                                    const CpuTarget &, llvm::StringRef entry)>;
+                                                    const Target &, llvm::StringRef entry)>;
   static Expected<CompiledKernel> compileWith(const Emitter &emitter, const std::string &text,
                                               const std::string &level);
 
@@ -68,7 +68,7 @@ public:
   std::string object;     ///< ELF bytes
 
 private:
-  using Scheduler = std::function<Status(transformer::KernelOp, const CpuTarget &)>;
+  using Scheduler = std::function<Status(transformer::KernelOp, const Target &)>;
   static Expected<CompiledKernel> compile(const std::string &text, const std::string &level,
                                           const Scheduler &scheduler, const Emitter &emitter);
   KernelOutcome runOnce(const std::vector<int64_t> &sizes, const std::vector<Bytes> &arguments,

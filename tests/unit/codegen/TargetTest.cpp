@@ -14,23 +14,23 @@ TEST(Target, Levels) {
   ASSERT_TRUE(avx2) << avx2.error().line();
   EXPECT_TRUE(avx2->has("avx2") && avx2->has("fma") && avx2->has("f16c"));
   EXPECT_FALSE(avx2->has("avx512f"));
-  EXPECT_EQ(avx2->vectorBits(), 256);
+  EXPECT_EQ(avx2->limits.vectorBits, 256);
 
   auto avx512 = parseTarget("avx512", "");
   ASSERT_TRUE(avx512) << avx512.error().line();
   for (const char *feature : {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma", "f16c"})
     EXPECT_TRUE(avx512->has(feature)) << feature;
   EXPECT_FALSE(avx512->has("avx512vnni"));
-  EXPECT_EQ(avx512->vectorBits(), 512);
+  EXPECT_EQ(avx512->limits.vectorBits, 512);
 }
 
 TEST(Target, KnownProcessors) {
   for (const char *cpu : {"haswell", "sapphirerapids", "znver4", "znver5"}) {
     auto target = parseTarget(cpu, "");
     ASSERT_TRUE(target) << target.error().line();
-    EXPECT_EQ(target->cpu, cpu);
+    EXPECT_EQ(target->chip, cpu);
     EXPECT_TRUE(target->features.empty());
-    EXPECT_EQ(target->vectorBits(), std::string(cpu) == "haswell" ? 256 : 512);
+    EXPECT_EQ(target->limits.vectorBits, std::string(cpu) == "haswell" ? 256 : 512);
   }
   EXPECT_TRUE(parseTarget("sapphirerapids", "")->has("amx-bf16"));
 }
@@ -45,28 +45,28 @@ TEST(Target, FeatureLists) {
   auto without = parseTarget("znver4", "-avx512f");
   ASSERT_TRUE(without);
   EXPECT_FALSE(without->has("avx512vnni")) << "implies what was taken away";
-  EXPECT_EQ(without->vectorBits(), 256);
+  EXPECT_EQ(without->limits.vectorBits, 256);
 
   // A processor without AVX-512 has no 512-bit registers either: they come along.
   auto with = parseTarget("haswell", "+avx512f");
   ASSERT_TRUE(with);
-  EXPECT_EQ(with->vectorBits(), 512);
+  EXPECT_EQ(with->limits.vectorBits, 512);
 }
 
 TEST(Target, ListMayBeginWithALevel) {
   auto target = parseTarget("native", "avx2");
   ASSERT_TRUE(target) << target.error().line();
-  EXPECT_EQ(target->cpu, "x86-64-v3");
+  EXPECT_EQ(target->chip, "x86-64-v3");
   target = parseTarget("", "avx512,+avx512vnni");
   ASSERT_TRUE(target) << target.error().line();
-  EXPECT_TRUE(target->cpu == "x86-64-v4" && target->has("avx512vnni"));
+  EXPECT_TRUE(target->chip == "x86-64-v4" && target->has("avx512vnni"));
   EXPECT_FALSE(parseTarget("znver4", "avx2")) << "a level does not go with a CPU";
 }
 
 TEST(Target, NativeHasTheFeaturesOfThisMachineAndNoOthers) {
   auto target = parseTarget("native", "");
   ASSERT_TRUE(target) << target.error().line();
-  auto again = parseTarget(target->cpu, target->featureString());
+  auto again = parseTarget(target->chip, target->featureString());
   ASSERT_TRUE(again) << again.error().line();
   EXPECT_EQ(again->enabled, target->enabled) << "the target is not determined by its text";
   for (const auto &feature : llvm::sys::getHostCPUFeatures()) {

@@ -31,7 +31,7 @@ using Function = mlir::Value (*)(cpu::KernelBuilder &, mlir::Value);
 
 /// Code of a vector function, for one target.
 CompiledKernel compileFunction(Function function, const std::string &level) {
-  auto emitter = [&](mlir::ModuleOp module, transformer::KernelOp kernel, const CpuTarget &target,
+  auto emitter = [&](mlir::ModuleOp module, transformer::KernelOp kernel, const Target &target,
                      llvm::StringRef entry) -> Expected<Launching> {
     cpu::KernelBuilder k(module, kernel, target, entry);
     mlir::Value rows = k.rows(kernel.getArgumentTypes()[1]);

@@ -1,5 +1,6 @@
 #include "DecoderFixture.h"
 
+#include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/support/CounterRandom.h"
 
 #include "mlir/Parser/Parser.h"

@@ -1,4 +1,5 @@
 #include "kernelforge/compiler/FunctionData.h"
+#include "kernelforge/codegen/cpu/Target.h"
 
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/ModuleBuilder.h"

@@ -1,4 +1,5 @@
 #include "kernelforge/compiler/ObjectCache.h"
+#include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/BuildId.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/support/Log.h"
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 namespace {
 
 ObjectKey someKey() {
-  return {"hash", R"({"mr":4})", "packed<4>", "x86_64", "znver4", "+a,-b", "build", "19.1.7"};
+  return {"hash", R"({"mr":4})", "packed<4>", "cpu x86_64 znver4 +a,-b", "build", "19.1.7"};
 }
 
 Artifact someArtifact() {
@@ -105,9 +106,9 @@ TEST_F(Cache, GivesBackWhatWasStored) {
 TEST_F(Cache, EveryFieldOfTheKeyCounts) {
   ObjectCache cache = ObjectCache::open(root / "objects");
   cache.store(someKey(), someArtifact());
-  std::string ObjectKey::*fields[] = {
-      &ObjectKey::kernelHash, &ObjectKey::schedule, &ObjectKey::layouts, &ObjectKey::triple,
-      &ObjectKey::cpu,        &ObjectKey::features, &ObjectKey::buildId, &ObjectKey::llvmBuild};
+  std::string ObjectKey::*fields[] = {&ObjectKey::kernelHash, &ObjectKey::schedule,
+                                      &ObjectKey::layouts,    &ObjectKey::target,
+                                      &ObjectKey::buildId,    &ObjectKey::llvmBuild};
   for (auto field : fields) {
     ObjectKey other = someKey();
     other.*field += "x";
@@ -118,7 +119,7 @@ TEST_F(Cache, EveryFieldOfTheKeyCounts) {
     EXPECT_THAT(log.str(), HasSubstr("its key differs in "));
   }
   ObjectKey moved = someKey(); // what one field loses, its neighbour has
-  moved.cpu = "znver4\nfeatures 5 +a,-b";
+  moved.layouts = "packed<4>\ntarget 26 cpu x86_64 znver4 +a,-b";
   EXPECT_NE(moved.text(), someKey().text());
 }
 

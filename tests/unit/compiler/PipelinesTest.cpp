@@ -1,6 +1,7 @@
 // The compiler's stages: each is a module that prints and parses, small enough to be read.
 #include "DecoderFixture.h"
 
+#include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/DumpPasses.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/Transformer.h"

@@ -1,8 +1,8 @@
 // Which schedule a kernel of generated code gets: pinned in part, of its records, of the nearest
 // problem's, or the default.
 #include "kernelforge/compiler/Planner.h"
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/Knobs.h"
 #include "kernelforge/compiler/AutoMatmul.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
@@ -78,11 +78,11 @@ protected:
     const Status done = scheduleKernels(*module, target, threadCount, &store);
     EXPECT_TRUE(done) << done.error().line();
     reason = kernel.getScheduleReason()->str();
-    return {kernel.getScheduleSource()->str(), cpu::knobsOf(kernel).value()};
+    return {kernel.getScheduleSource()->str(), knobsOf(kernel).value()};
   }
 
   mlir::MLIRContext context;
-  CpuTarget target;
+  Target target;
   RecordStore store;
   OwningOpRef<ModuleOp> module;
   std::string reason;
@@ -141,9 +141,9 @@ TEST_F(Planning, APinnedScheduleIsCompletedAroundItsKnobs) {
   auto pinned = [&](const KnobValues &knobs, const char *variant) {
     KernelOp kernel = kernelOf(wide);
     kernel.setVariant(variant);
-    kernel.setScheduleAttr(cpu::scheduleAttr(&context, knobs));
+    kernel.setScheduleAttr(scheduleAttr(&context, knobs));
     const Status done = scheduleKernels(*module, target, threadCount, nullptr);
-    return done ? knobsText(cpu::knobsOf(kernel).value()) : done.error().line();
+    return done ? knobsText(knobsOf(kernel).value()) : done.error().line();
   };
   EXPECT_THAT(pinned({{"groups", 3}}, "generated"), HasSubstr("\"groups\":3,"));
   EXPECT_THAT(pinned({{"mc", 10}}, "generated"), HasSubstr("\"mc\":10,"));

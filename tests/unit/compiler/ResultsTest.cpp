@@ -4,6 +4,7 @@
 #include "kernelforge/compiler/FunctionRun.h"
 #include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/compiler/Verification.h"
 
 #include <gmock/gmock.h>
@@ -22,7 +23,7 @@ struct Ran {
   std::vector<float> argument(size_t index) const { return data.arguments[index].toFloats(); }
 };
 
-class Results : public testing::TestWithParam<BackendKind> {
+class Results : public testing::TestWithParam<std::string> {
 protected:
   /// Runs `text` and every later stage of it; all must give the reference's values.
   void run(const std::string &text, const SizeValues &sizes, Ran &ran) {
@@ -52,7 +53,8 @@ private:
 
   static void runText(const std::string &text, const SizeValues &given, Ran &ran) {
     SessionOptions options = TestDecoder::options();
-    options.backend = GetParam();
+    if (GetParam() == "Reference")
+      options.target = referenceTarget();
     auto session = Session::create(options);
     ASSERT_TRUE(session) << session.error().line();
     auto module = parseModuleText(&(*session)->context(), text, "test");
@@ -192,11 +194,8 @@ func.func @f(%x: !t) -> (!t, !t, !t) {
     EXPECT_EQ(output, ran.argument(0));
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, Results,
-                         testing::Values(BackendKind::Cpu, BackendKind::Reference),
-                         [](const auto &info) {
-                           return info.param == BackendKind::Cpu ? "Cpu" : "Reference";
-                         });
+INSTANTIATE_TEST_SUITE_P(Targets, Results, testing::Values("Cpu", "Reference"),
+                         [](const auto &info) { return info.param; });
 
 TEST(PlainWeights, AreBoundAsWeights) {
   auto session = Session::create(TestDecoder::options()).value();

@@ -1,6 +1,7 @@
 // Compiles and runs the one function of a module on random data, beside the reference semantics.
 #pragma once
 
+#include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/FunctionRun.h"
 #include "kernelforge/compiler/Pipelines.h"
 

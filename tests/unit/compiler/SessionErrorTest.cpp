@@ -3,6 +3,8 @@
 
 #include "mlir/Parser/Parser.h"
 
+#include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/compiler/Targets.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -105,7 +107,7 @@ TEST(SessionCompileErrors, NothingToRun) {
               {"no function"});
   expectError(compileText("func.func @nothing() { return }"), ErrorKind::Unusable, {"no function"});
   SessionOptions reference = TestDecoder::options();
-  reference.backend = BackendKind::Reference;
+  reference.target = referenceTarget();
   expectError(compileText("module {}", reference), ErrorKind::Unusable, {"no function"});
 }
 
@@ -227,7 +229,7 @@ TEST(SessionReference, RunsWhatNoKernelCanBeMadeOf) {
                      "  %y = transformer.add %x, %x : !t\n  return %y : !t\n}";
   expectError(compileText(text), ErrorKind::Unusable, {"f16"});
   SessionOptions options = TestDecoder::options();
-  options.backend = BackendKind::Reference;
+  options.target = referenceTarget();
   auto session = Session::create(options);
   ASSERT_TRUE(session);
   auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &(*session)->context());

@@ -1,12 +1,13 @@
 // A module may come from any stage, with schedules of the user's, and find its code in the cache.
 #include "DecoderFixture.h"
 
-#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Planner.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/compiler/Targets.h"
 
 #include "mlir/Parser/Parser.h"
 
@@ -100,7 +101,7 @@ TEST_P(SessionStages, TextOfEveryStageGivesTheSameResults) {
 TEST_P(SessionStages, TheReferenceRunsEveryStage) {
   DecoderCase decoder = decoderCase(GetParam());
   SessionOptions options = TestDecoder::options();
-  options.backend = BackendKind::Reference;
+  options.target = referenceTarget();
   auto direct = TestDecoder::create(decoder, options);
   ASSERT_TRUE(direct) << direct.error().line();
   std::vector<float> expected = converse(**direct);
@@ -226,7 +227,7 @@ TEST(SessionSchedules, JsonReadsWhatItWrote) {
   context->loadDialect<transformer::TransformerDialect>();
   auto read = scheduleFromJson(context.get(), R"({"nb": 32, "mr": -4})", "test");
   ASSERT_TRUE(read) << read.error().line();
-  EXPECT_EQ(*read, cpu::scheduleAttr(context.get(), {{"mr", -4}, {"nb", 32}}));
+  EXPECT_EQ(*read, scheduleAttr(context.get(), {{"mr", -4}, {"nb", 32}}));
   for (const char *bad : {"[]", "{\"mr\": 1.5}", "{\"mr\": \"4\"}", "{\"mr\": 1", "{\"mr\": null}",
                           "{\"mr\": 9223372036854775808}", "{\"mr\": 1, \"mr\": 2}"}) {
     auto refused = scheduleFromJson(context.get(), bad, "the test's schedule");
@@ -364,7 +365,7 @@ TEST(CompiledKernels, NeedNothingButMemcpyAndMemset) {
       SCOPED_TRACE(std::string(name) + " for " + level);
       auto context = makeContext();
       auto module = TestDecoder::build(*context, decoderCase(name));
-      CpuTarget target = parseTarget(level, "").value();
+      Target target = parseTarget(level, "").value();
       ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 2, true, {}, {}}));
       auto artifacts = compileKernels(*module, target, ObjectCache::disabled());
       ASSERT_TRUE(artifacts) << artifacts.error().line();
@@ -396,7 +397,7 @@ func.func @f(%x: !rows) -> !rows {
 })",
                                                         context.get());
   ASSERT_TRUE(module);
-  CpuTarget target = parseTarget("native", "").value();
+  Target target = parseTarget("native", "").value();
   ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 1, true, {}, {}}));
   auto artifacts = compileKernels(*module, target, ObjectCache::disabled());
   ASSERT_TRUE(artifacts) << artifacts.error().line();

@@ -1,6 +1,7 @@
 // Whole decoders: the compiled ones give what the reference gives, however they were compiled.
 #include "DecoderFixture.h"
 
+#include "kernelforge/compiler/Targets.h"
 #include <cmath>
 #include <gtest/gtest.h>
 
@@ -34,7 +35,7 @@ protected:
 
 TEST_P(SessionNumerics, CompiledEqualsReference) {
   SessionOptions options = this->options();
-  options.backend = BackendKind::Reference;
+  options.target = referenceTarget();
   std::vector<float> expected = conversation(GetParam(), options);
   ASSERT_FALSE(expected.empty());
   double norm = 0;
@@ -43,7 +44,7 @@ TEST_P(SessionNumerics, CompiledEqualsReference) {
   EXPECT_GT(norm, 0.01) << "a result of zeros proves nothing";
   EXPECT_LT(norm, 1000) << "a result that explodes proves nothing";
 
-  options.backend = BackendKind::Cpu;
+  options.target = TestDecoder::options().target;
   std::vector<float> native = conversation(GetParam(), options);
   EXPECT_LT(relativeDistance(native, expected), 1e-5);
 

@@ -1,11 +1,13 @@
 // Kernels that another variant than generated runs: which of them may be, when the planner chooses
 // one, and that the results are the same.
+#include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/AutoMatmul.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/LibraryProblem.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/Session.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/support/CounterRandom.h"
 
 #include "mlir/IR/Verifier.h"
@@ -112,11 +114,10 @@ protected:
     won(matmulKey(problem, target, threadCount).value(), variant, ratio);
   }
 
-  std::unique_ptr<Session> session(BackendKind backend = BackendKind::Cpu) {
+  std::unique_ptr<Session> session(bool reference = false) {
     SessionOptions options;
-    options.target = target;
+    options.target = reference ? referenceTarget() : target;
     options.threads = threadCount;
-    options.backend = backend;
     options.cache = false;
     options.records = store;
     options.poison = true;
@@ -124,7 +125,7 @@ protected:
   }
 
   MLIRContext context;
-  CpuTarget target;
+  Target target;
   RecordStore store;
 };
 
@@ -255,7 +256,7 @@ TEST_F(Variants, WinnerRunsTheKernelWithTheSameResult) {
         MatmulProblem{21, 35, 96, ElementType::Q4_1, false, {Residual, Relu}}}) {
     SCOPED_TRACE(problem.name());
     Operands operands(problem);
-    auto reference = session(BackendKind::Reference);
+    auto reference = session(/*reference=*/true);
     ASSERT_TRUE(reference->compile(std::move(*buildMatmulModule(&reference->context(), problem))));
     operands.bind(*reference);
     for (const char *variant : {"blocked", "parallel"}) {
@@ -409,7 +410,7 @@ TEST_F(Variants, IsPreparedOncePerWeight) {
   won({9, 64, 64}, "test:copying", 0.5);
   const std::string text = function("f", "2 to 9", matmul("z", "x") + matmul("y", "z", "v"),
                                     ", %v: tensor<64x64xf32> {transformer.weight = \"v\"}");
-  auto session = this->session(), reference = this->session(BackendKind::Reference);
+  auto session = this->session(), reference = this->session(/*reference=*/true);
   std::vector<float> x = randomFloats(9 * 64, 1), w = randomFloats(64 * 64, 2),
                      v = randomFloats(64 * 64, 3);
   auto bytes = [](const std::vector<float> &values) { return std::as_bytes(std::span(values)); };

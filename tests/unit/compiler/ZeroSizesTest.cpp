@@ -1,6 +1,7 @@
 // Dimensions of 0: what has no elements is empty, what sums up nothing is zero.
 #include "RunFunction.h"
 
+#include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/KernelProblem.h"
 
 #include <fmt/format.h>

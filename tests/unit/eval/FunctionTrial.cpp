@@ -1,5 +1,6 @@
 #include "FunctionTrial.h"
 
+#include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/eval/RowModule.h"

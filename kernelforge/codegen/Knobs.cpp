@@ -1,4 +1,4 @@
-#include "kernelforge/codegen/cpu/Knobs.h"
+#include "kernelforge/codegen/Knobs.h"
 
 #include "kernelforge/support/Suggest.h"
 
@@ -9,12 +9,11 @@
 
 using namespace mlir;
 using namespace kernelforge;
-using namespace kernelforge::cpu;
 using namespace kernelforge::transformer;
 
-std::string cpu::kernelName(KernelOp kernel) { return "@" + kernel.getSymName().str(); }
+std::string kernelforge::kernelName(KernelOp kernel) { return "@" + kernel.getSymName().str(); }
 
-ScheduleAttr cpu::scheduleAttr(MLIRContext *context, const KnobValues &values) {
+ScheduleAttr kernelforge::scheduleAttr(MLIRContext *context, const KnobValues &values) {
   Builder builder(context);
   NamedAttrList attributes;
   for (const auto &[name, value] : values)
@@ -22,7 +21,7 @@ ScheduleAttr cpu::scheduleAttr(MLIRContext *context, const KnobValues &values) {
   return ScheduleAttr::get(context, attributes.getDictionary(context));
 }
 
-Expected<KnobValues> cpu::knobsOf(KernelOp kernel) {
+Expected<KnobValues> kernelforge::knobsOf(KernelOp kernel) {
   KnobValues values;
   ScheduleAttr schedule = kernel.getScheduleAttr();
   if (!schedule)
@@ -41,7 +40,7 @@ Expected<KnobValues> cpu::knobsOf(KernelOp kernel) {
   return values;
 }
 
-Expected<int64_t> KnobReader::get(StringRef name, const KnobLimit &limit) const {
+Expected<int64_t> kernelforge::KnobReader::get(StringRef name, const KnobLimit &limit) const {
   const auto found = values.find(name.str());
   if (found == values.end())
     return tl::unexpected(limit.lacking(where, name.str()));
@@ -49,7 +48,7 @@ Expected<int64_t> KnobReader::get(StringRef name, const KnobLimit &limit) const 
   return found->second;
 }
 
-Status KnobReader::checkNames(ArrayRef<StringRef> names) const {
+Status kernelforge::KnobReader::checkNames(ArrayRef<StringRef> names) const {
   for (const auto &[name, value] : values)
     if (!llvm::is_contained(names, name)) {
       std::vector<std::string> known;
@@ -61,7 +60,7 @@ Status KnobReader::checkNames(ArrayRef<StringRef> names) const {
   return {};
 }
 
-std::pair<int64_t, int64_t> cpu::rowsRange(KernelOp kernel, Type type) {
+std::pair<int64_t, int64_t> kernelforge::rowsRange(KernelOp kernel, Type type) {
   auto tensor = cast<RankedTensorType>(type);
   for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
     if (kernel.getSize(i).getName().getValue() == rowsSizeName(tensor))
@@ -69,7 +68,7 @@ std::pair<int64_t, int64_t> cpu::rowsRange(KernelOp kernel, Type type) {
   return {tensor.getDimSize(0), tensor.getDimSize(0)};
 }
 
-std::pair<int64_t, int64_t> cpu::plannedRows(KernelOp kernel, Type type) {
+std::pair<int64_t, int64_t> kernelforge::plannedRows(KernelOp kernel, Type type) {
   constexpr int64_t most = int64_t(1) << 30;
   const auto [least, largest] = rowsRange(kernel, type);
   return {std::min(least, most), std::min(largest, most)};

@@ -9,7 +9,7 @@
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 
-namespace kernelforge::cpu {
+namespace kernelforge {
 
 /// The knobs of one schedule, read one by one. `values` must outlive the reader.
 class KnobReader {
@@ -47,4 +47,4 @@ std::pair<int64_t, int64_t> rowsRange(transformer::KernelOp kernel, mlir::Type t
 /// from fewer stays in range.
 std::pair<int64_t, int64_t> plannedRows(transformer::KernelOp kernel, mlir::Type type);
 
-} // namespace kernelforge::cpu
+} // namespace kernelforge

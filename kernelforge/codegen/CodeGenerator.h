@@ -1,0 +1,87 @@
+// From kernels to code, for one kind of target. Nobody above it asks which one it is.
+#pragma once
+
+#include "kernelforge/codegen/Launching.h"
+#include "kernelforge/codegen/ScheduleSpace.h"
+#include "kernelforge/codegen/Target.h"
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/support/Error.h"
+
+#include "mlir/IR/BuiltinOps.h"
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace kernelforge {
+
+/// One kernel's functions in a module of their own, and how they are launched.
+struct EmittedKernel {
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::string entry; ///< what its symbols begin with
+  Launching launching;
+};
+
+class CodeGenerator {
+public:
+  virtual ~CodeGenerator() = default;
+
+  /// The kind of its targets: "cpu".
+  virtual std::string_view kind() const = 0;
+
+  /// The target that a user asked for by words. Empty words, and `native`, are `device` itself;
+  /// where there is none (null), what any device of the kind can run, or the machine that compiles
+  /// where that is one. Unusable, naming near names, where a word is not known; Missing where a
+  /// device is needed.
+  virtual Expected<Target> parse(std::string_view chip, std::string_view features,
+                                 const DeviceInfo *device) const = 0;
+
+  /// Missing, naming what is lacking, where a device cannot run the target's code.
+  virtual Status checkRunnable(const Target &target, const DeviceInfo &device) const = 0;
+
+  /// Unusable, naming kernel, operation and operand, where no code can be generated for a kernel.
+  /// Fusion asks before it forms one.
+  virtual Status supports(transformer::KernelOp kernel, const Target &target) const = 0;
+
+  /// Whether its matmuls read weights in the layout that the pass assign-layouts gives them, and
+  /// not as they lie in the file.
+  virtual bool packsWeights() const { return false; }
+
+  /// Whether it takes kernels that were scheduled or emitted for another target: what they compute
+  /// is in their bodies, and the rest is left out.
+  virtual bool takesAnyStage() const { return false; }
+
+  /// The schedules that a kernel can have with so many workers. Unusable where the kernel is not
+  /// supported. Needs the kernel no more.
+  virtual Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp kernel, const Target &target,
+                                                int64_t workers) const = 0;
+
+  /// Stage target: emits the functions of a scheduled kernel at the end of `module`, with names
+  /// that begin with `entry`, and says how they are launched. Unusable, naming the knob, where the
+  /// schedule is not legal.
+  virtual Expected<Launching> emit(mlir::ModuleOp module, transformer::KernelOp kernel,
+                                   const Target &target, llvm::StringRef entry) const = 0;
+
+  /// Stage llvm, where the target has one: lowers emitted functions in place.
+  virtual Status lower(mlir::ModuleOp module) const { return {}; }
+
+  /// What a device loads. `kernel` is what was emitted and lowered.
+  virtual Expected<std::string> compile(const EmittedKernel &emitted, transformer::KernelOp kernel,
+                                        const Target &target) const = 0;
+
+  /// Text of the last stage, for people.
+  virtual Expected<std::string> print(const EmittedKernel &emitted, transformer::KernelOp kernel,
+                                      const Target &target) const = 0;
+
+  /// Names of the stages after `scheduled`, in order: that of emit(), that of lower() where there
+  /// is one, that of print().
+  virtual std::span<const std::string_view> stages() const = 0;
+
+  /// What emitted modules are made of.
+  virtual void registerDialects(mlir::DialectRegistry &registry) const = 0;
+};
+
+/// Schedules of kernels that have no knobs.
+ScheduleSpace fixedSchedule();
+
+} // namespace kernelforge

@@ -1,0 +1,20 @@
+#include "kernelforge/codegen/Target.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace kernelforge {
+
+bool Target::has(std::string_view feature) const {
+  return std::binary_search(enabled.begin(), enabled.end(), feature);
+}
+
+std::string Target::featureString() const { return fmt::format("{}", fmt::join(features, ",")); }
+
+std::string Target::key() const {
+  return fmt::format("{} {} {} {}", kind, triple, chip, featureString());
+}
+
+} // namespace kernelforge

@@ -1,0 +1,81 @@
+#include "kernelforge/codegen/cpu/Generator.h"
+
+#include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/LowerToLLVM.h"
+#include "kernelforge/codegen/cpu/ObjectEmitter.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Pass/PassManager.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+namespace {
+
+class Generator final : public CodeGenerator {
+public:
+  std::string_view kind() const override { return "cpu"; }
+
+  Expected<Target> parse(std::string_view chip, std::string_view features,
+                         const DeviceInfo *device) const override {
+    return parseTarget(chip, features);
+  }
+
+  Status checkRunnable(const Target &target, const DeviceInfo &device) const override {
+    return kernelforge::checkRunnable(target);
+  }
+
+  Status supports(KernelOp kernel, const Target &target) const override {
+    return cpu::supports(kernel);
+  }
+
+  bool packsWeights() const override { return true; }
+
+  Expected<ScheduleSpace> scheduleSpace(KernelOp kernel, const Target &target,
+                                        int64_t workers) const override {
+    return cpu::scheduleSpace(kernel, target, workers);
+  }
+
+  Expected<Launching> emit(ModuleOp module, KernelOp kernel, const Target &target,
+                           StringRef entry) const override {
+    return cpu::emitKernel(module, kernel, target, entry);
+  }
+
+  Status lower(ModuleOp module) const override { return lowerToLLVM(module); }
+
+  Expected<std::string> compile(const EmittedKernel &emitted, KernelOp kernel,
+                                const Target &target) const override {
+    return emitObject(*emitted.module, target, emitted.entry);
+  }
+
+  Expected<std::string> print(const EmittedKernel &emitted, KernelOp kernel,
+                              const Target &target) const override {
+    return emitAssembly(*emitted.module, target, emitted.entry);
+  }
+
+  std::span<const std::string_view> stages() const override {
+    static constexpr std::string_view names[] = {"target", "llvm", "asm"};
+    return names;
+  }
+
+  void registerDialects(DialectRegistry &registry) const override {
+    registry.insert<func::FuncDialect, arith::ArithDialect, cf::ControlFlowDialect, scf::SCFDialect,
+                    vector::VectorDialect, LLVM::LLVMDialect>();
+    // What the lowering passes bring along, too: kernels are compiled in parallel, and loading a
+    // dialect while another thread reads the context is a race.
+    OpPassManager lowering(ModuleOp::getOperationName());
+    buildLowerToLLVM(lowering);
+    lowering.getDependentDialects(registry);
+    registerCpuTranslations(registry);
+  }
+};
+
+} // namespace
+
+std::unique_ptr<CodeGenerator> cpu::createGenerator() { return std::make_unique<Generator>(); }

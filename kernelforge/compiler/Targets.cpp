@@ -1,0 +1,93 @@
+#include "kernelforge/compiler/Targets.h"
+
+#include "kernelforge/backend/cpu/CpuDevice.h"
+#include "kernelforge/backend/reference/ReferenceDevice.h"
+#include "kernelforge/codegen/cpu/Generator.h"
+#include "kernelforge/codegen/reference/Generator.h"
+#include "kernelforge/support/Suggest.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+using namespace kernelforge;
+
+namespace {
+
+struct Kind {
+  std::unique_ptr<CodeGenerator> generator;
+  Expected<std::unique_ptr<Device>> (*createDevice)(const DeviceOptions &);
+};
+
+const std::vector<Kind> &kinds() {
+  static const std::vector<Kind> all = [] {
+    std::vector<Kind> kinds;
+    kinds.push_back({cpu::createGenerator(), [](const DeviceOptions &options) {
+                       return createCpuDevice({options.threads, options.poison});
+                     }});
+    kinds.push_back({reference::createGenerator(),
+                     [](const DeviceOptions &) -> Expected<std::unique_ptr<Device>> {
+                       return createReferenceDevice();
+                     }});
+    return kinds;
+  }();
+  return all;
+}
+
+/// Kinds that a build can have.
+constexpr std::string_view knownKinds[] = {"cpu", "reference", "cuda", "webgpu"};
+
+Expected<const Kind *> findKind(std::string_view name) {
+  for (const Kind &kind : kinds())
+    if (kind.generator->kind() == name)
+      return &kind;
+  const std::string here = fmt::format("{}", fmt::join(targetKinds(), " or "));
+  if (std::ranges::find(knownKinds, name) != std::end(knownKinds))
+    return missing("target is not available", fmt::format("--target {}", name),
+                   "this build has no code generator for it", "use --target " + here);
+  return unusable("unknown target", fmt::format("--target {}", name),
+                  "this build makes code for " + here, namesHint(name, targetKinds()));
+}
+
+} // namespace
+
+std::vector<std::string> kernelforge::targetKinds() {
+  std::vector<std::string> names;
+  for (const Kind &kind : kinds())
+    names.emplace_back(kind.generator->kind());
+  return names;
+}
+
+Expected<const CodeGenerator *> kernelforge::findGenerator(std::string_view kind) {
+  KF_TRY(const Kind *found, findKind(kind));
+  return found->generator.get();
+}
+
+const CodeGenerator &kernelforge::generatorOf(const Target &target) {
+  return **findGenerator(target.kind);
+}
+
+Expected<std::unique_ptr<Device>> kernelforge::createDevice(std::string_view kind,
+                                                            const DeviceOptions &options) {
+  KF_TRY(const Kind *found, findKind(kind));
+  return found->createDevice(options);
+}
+
+Expected<Target> kernelforge::parseTarget(std::string_view kind, std::string_view chip,
+                                          std::string_view features) {
+  KF_TRY(const CodeGenerator *generator, findGenerator(kind));
+  KF_TRY(auto device, createDevice(kind));
+  return generator->parse(chip, features, &device->info());
+}
+
+Target kernelforge::referenceTarget() {
+  Target target;
+  target.kind = "reference";
+  return target;
+}
+
+Status kernelforge::checkRunnableHere(const Target &target) {
+  KF_TRY(auto device, createDevice(target.kind));
+  return generatorOf(target).checkRunnable(target, device->info());
+}

@@ -1,0 +1,214 @@
+// The attention family: a workgroup computes one query head of one row, 64 keys at a time, a thread
+// the score of one key and then some of the output's columns, with an online softmax.
+#include "kernelforge/codegen/simt/Emit.h"
+
+#include <limits>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::transformer;
+
+using Predicate = arith::CmpIPredicate;
+
+namespace {
+
+/// Widest head: its threads keep a 64th of it each in registers.
+constexpr int64_t mostHeadDim = 1024;
+
+/// Below all scores; no infinity, which shader languages do not promise.
+constexpr double lowest = -3.0e38;
+
+class Emitter {
+public:
+  Emitter(ModuleOp module, KernelOp kernel, AttentionOp op, StringRef entry)
+      : p(module, kernel, entry), op(op), keyType(op.getKeys().getType()),
+        valueType(op.getValues().getType()), heads(static_cast<int64_t>(op.getHeads())) {}
+
+  Phase emit();
+
+private:
+  /// Slot of position `key` of the row's sequence.
+  Value slotOf(Value key);
+  void shareRange();
+  Value score(Value slot);
+  SmallVector<Value> attend(Value base, ValueRange carried);
+
+  PhaseBuilder p;
+  AttentionOp op;
+  CacheType keyType, valueType;
+  int64_t heads;
+  Value row, head, sequence, cacheHead, first, end;
+  Value query, weights, slots; ///< workgroup memory
+};
+
+Value Emitter::slotOf(Value key) {
+  Value table = p.argument(op.getTable());
+  const auto page = static_cast<int64_t>(keyType.getPage());
+  if (page == 0)
+    return p.add(p.load(table, sequence), key);
+  Value width = p.dimension(op.getTable().getType(), 1);
+  Value at = p.add(p.mul(sequence, width), p.div(key, page));
+  return p.add(p.mul(p.load(table, at), page), p.rem(key, page));
+}
+
+/// The positions that the row sees: all threads take them from one place, so that it is certain
+/// that they go through the loop over keys together.
+void Emitter::shareRange() {
+  Value range = p.shared("range", p.i32, 2);
+  p.ifThen(p.cmp(Predicate::eq, p.thread(), p.c(0)), [&] {
+    Value own = p.named(p.add(p.load(p.argument(op.getPositions()), row), 1), "own_end");
+    Value from = p.c(0), to = own;
+    if (!op.getCausal())
+      to = p.load(p.argument(op.getLengths()), sequence);
+    if (const auto window = static_cast<int64_t>(op.getWindow())) {
+      // A window that is wider than any position is none.
+      Value start = p.sub(own, std::min<int64_t>(window, std::numeric_limits<int32_t>::max()));
+      from = p.maxSigned(start, p.c(0));
+      to = p.minSigned(to, own);
+    }
+    p.store(from, range, p.c(0));
+    p.store(p.maxSigned(to, p.c(0)), range, p.c(1));
+  });
+  p.barrier();
+  first = p.named(p.loadUniform(range, 0), "first_key");
+  end = p.named(p.loadUniform(range, 1), "end_key");
+}
+
+/// Of the key in `slot`.
+Value Emitter::score(Value slot) {
+  const int64_t dim = keyType.getDim();
+  Value keys = p.argument(op.getKeys());
+  Value begin = p.named(p.mul(p.add(p.mul(slot, keyType.getHeads()), cacheHead), dim), "key_start");
+  Value dot = p.loop("d", p.c(0), p.c(dim), 1, "dot", p.cf(0), [&](Value d, ValueRange carried) {
+    Value product = p.mulf(p.load(query, d), p.load(keys, p.add(begin, d)));
+    return SmallVector<Value>{p.addf(carried[0], product)};
+  })[0];
+  return emitSoftcap(p, op.getSoftcap().convertToDouble(), dot);
+}
+
+/// One block of keys: from {highest score, sum of weights, outputs...} to the next.
+SmallVector<Value> Emitter::attend(Value base, ValueRange carried) {
+  Value key = p.named(p.add(base, p.thread()), "key");
+  Value isSeen = p.named(p.lessThan(key, end), "is_seen");
+  Value own = p.ifElse(
+      "score", isSeen,
+      [&] {
+        Value slot = p.named(slotOf(key), "slot");
+        p.store(slot, slots, p.thread());
+        return score(slot);
+      },
+      [&] { return p.cf(lowest); });
+  Value ofBlock = p.reduce(own, [&](Value x, Value y) { return p.maxf(x, y); });
+  Value highest = p.named(p.maxf(carried[0], ofBlock), "new_highest");
+  Value weight = p.select(isSeen, p.exp(p.subf(own, highest)), p.cf(0));
+  p.store(weight, weights, p.thread());
+  p.barrier();
+
+  // What was summed up before was against the highest score before.
+  Value fade = p.named(p.exp(p.subf(carried[0], highest)), "fade");
+  SmallVector<Value> sums;
+  for (Value sum : carried.drop_front())
+    sums.push_back(p.mulf(sum, fade));
+  const int64_t dim = valueType.getDim();
+  Value values = p.argument(op.getValues());
+  Value count = p.named(p.min(p.sub(end, base), p.c(threads)), "count");
+  sums = p.loop("j", p.c(0), count, 1, "total out", sums, [&](Value j, ValueRange parts) {
+    Value weight = p.named(p.load(weights, j), "weight");
+    Value slot = p.load(slots, j);
+    Value begin =
+        p.named(p.mul(p.add(p.mul(slot, valueType.getHeads()), cacheHead), dim), "value_start");
+    SmallVector<Value> next{p.addf(parts[0], weight)};
+    for (auto [i, part] : llvm::enumerate(parts.drop_front())) {
+      Value d = p.add(p.thread(), static_cast<int64_t>(i) * threads);
+      // The last columns may not be there: the last one is read again, and not stored.
+      if (static_cast<int64_t>(i + 1) * threads > dim)
+        d = p.min(d, p.c(dim - 1));
+      next.push_back(p.addf(part, p.mulf(weight, p.load(values, p.add(begin, d)))));
+    }
+    return next;
+  });
+  p.barrier();
+  SmallVector<Value> next{highest};
+  next.append(sums.begin(), sums.end());
+  return next;
+}
+
+Phase Emitter::emit() {
+  const int64_t dim = keyType.getDim(), valueDim = valueType.getDim();
+  row = p.named(p.div(p.block(), heads), "row");
+  head = p.named(p.rem(p.block(), heads), "head");
+  cacheHead = p.named(p.div(head, heads / keyType.getHeads()), "cache_head");
+  sequence = p.named(p.load(p.argument(op.getSequences()), row), "sequence");
+  query = p.shared("query_head", p.f32, dim);
+  weights = p.shared("weights", p.f32, threads);
+  slots = p.shared("key_slots", p.i32, threads);
+  shareRange();
+
+  Value queryStart = p.named(p.mul(p.block(), dim), "query_start");
+  p.loop("d", p.thread(), p.c(dim), threads, [&](Value d) {
+    Value x = p.load(p.argument(op.getQuery()), p.add(queryStart, d));
+    p.store(p.mulf(x, p.cf(op.getScale().convertToDouble())), query, d);
+  });
+  p.barrier();
+
+  const int64_t columns = (valueDim + threads - 1) / threads;
+  SmallVector<Value> init{p.cf(lowest)};
+  init.append(static_cast<size_t>(columns + 1), p.cf(0));
+  SmallVector<Value> state =
+      p.loop("base", first, end, threads, "highest total out", init,
+             [&](Value base, ValueRange carried) { return attend(base, carried); });
+  Value sees = p.lessThan(first, end);
+  Value out = p.result(0), outStart = p.named(p.mul(p.block(), valueDim), "output_start");
+  for (int64_t i = 0; i < columns; ++i) {
+    Value d = p.add(p.thread(), i * threads);
+    auto store = [&] {
+      Value mean = p.divf(state[i + 2], state[1]);
+      p.store(p.select(sees, mean, p.cf(0)), out, p.add(outStart, d));
+    };
+    if ((i + 1) * threads > valueDim)
+      p.ifThen(p.lessThan(d, p.c(valueDim)), store);
+    else
+      store();
+  }
+  return p.finish(p.rowsExtent(op.getQuery().getType()) * Extent(heads));
+}
+
+} // namespace
+
+Status attention::supports(KernelOp kernel) {
+  auto refuse = [&](std::string why, std::string hint) {
+    return unusable("kernel cannot be compiled for a GPU",
+                    kernelName(kernel) + ", transformer.attention", std::move(why),
+                    std::move(hint));
+  };
+  Block &body = kernel.getBody().front();
+  auto op = dyn_cast<AttentionOp>(body.front());
+  auto yield = dyn_cast<YieldOp>(body.back());
+  if (!op || &body.back() != op->getNextNode() || yield.getNumOperands() != 1 ||
+      yield.getOperand(0) != op.getOutput())
+    return refuse("an attention kernel holds one transformer.attention and yields its result",
+                  "fuse nothing into it");
+  for (CacheType cache : {op.getKeys().getType(), op.getValues().getType()})
+    if (cache.getDim() < 1 || cache.getDim() > mostHeadDim)
+      return refuse("it has heads of " + std::to_string(cache.getDim()) + " values",
+                    "heads may have up to " + std::to_string(mostHeadDim));
+  return {};
+}
+
+SmallVector<Needs> attention::needsOf(KernelOp kernel) {
+  auto op = cast<AttentionOp>(kernel.getRoot());
+  llvm::DenseSet<Value> buffers(op->operand_begin(), op->operand_end());
+  if (op.getCausal())
+    buffers.erase(op.getLengths());
+  // The query head, partial results, weights, slots and the range.
+  return {{static_cast<int64_t>(buffers.size()) + 1,
+           (op.getKeys().getType().getDim() + 3 * threads + 2) * 4}};
+}
+
+Launching attention::emit(ModuleOp module, KernelOp kernel, StringRef entry) {
+  Launching launching;
+  launching.phases.push_back(
+      Emitter(module, kernel, cast<AttentionOp>(kernel.getRoot()), entry).emit());
+  return launching;
+}

@@ -1,0 +1,421 @@
+#include "kernelforge/codegen/simt/Builder.h"
+
+#include "mlir/IR/Matchers.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::transformer;
+
+std::string simt::kernelName(KernelOp kernel) { return "@" + kernel.getSymName().str(); }
+
+std::pair<int64_t, int64_t> simt::rowsRange(KernelOp kernel, Type type) {
+  auto tensor = cast<RankedTensorType>(type);
+  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+    if (kernel.getSize(i).getName().getValue() == rowsSizeName(tensor))
+      return {kernel.getSize(i).getMin(), kernel.getSize(i).getMax()};
+  return {tensor.getDimSize(0), tensor.getDimSize(0)};
+}
+
+//===----------------------------------------------------------------------===//
+// Names
+//===----------------------------------------------------------------------===//
+
+/// What an operation reads `operand` as.
+static StringRef roleOf(OpOperand &operand) {
+  Operation *op = operand.getOwner();
+  auto is = [&](Value value) { return value == operand.get(); };
+  return llvm::TypeSwitch<Operation *, StringRef>(op)
+      .Case([&](MatmulOp matmul) {
+        return is(matmul.getInput())                                    ? "input"
+               : llvm::is_contained(matmul.getWeights(), operand.get()) ? "weight"
+                                                                        : "bias";
+      })
+      .Case([&](AttentionOp attention) {
+        return is(attention.getQuery())       ? "query"
+               : is(attention.getKeys())      ? "keys"
+               : is(attention.getValues())    ? "cached_values"
+               : is(attention.getPositions()) ? "positions"
+               : is(attention.getSequences()) ? "sequences"
+               : is(attention.getTable())     ? "slot_table"
+                                              : "lengths";
+      })
+      .Case([&](CacheAppendOp append) {
+        return is(append.getCache()) ? "cache" : is(append.getSlots()) ? "slots" : "appended";
+      })
+      .Case([&](EmbeddingOp embedding) { return is(embedding.getTable()) ? "embedding" : "ids"; })
+      .Case([&](GatherRowsOp gather) { return is(gather.getRows()) ? "row_numbers" : "input"; })
+      .Case([&](RopeOp rope) {
+        return is(rope.getPositions()) ? "positions" : is(rope.getTable()) ? "angles" : "input";
+      })
+      .Case([&](RmsNormOp norm) { return is(norm.getWeight()) ? "norm_weight" : "input"; })
+      .Case([&](LayerNormOp norm) {
+        return is(norm.getWeight()) ? "norm_weight" : is(norm.getInput()) ? "input" : "norm_bias";
+      })
+      .Case([&](AddOp add) { return is(add.getLhs()) ? "input" : "addend"; })
+      .Case([&](MulOp mul) { return is(mul.getLhs()) ? "input" : "factor"; })
+      .Default([](Operation *) { return "input"; });
+}
+
+std::string simt::roleOf(KernelOp kernel, unsigned argument) {
+  for (StringRef attribute : {StringRef(weightAttrName), StringRef(inputAttrName)})
+    if (auto name = kernel.getArgAttrOfType<StringAttr>(argument, attribute))
+      return name.getValue().str();
+  for (OpOperand &use : kernel.getBody().getArgument(argument).getUses())
+    return ::roleOf(use).str();
+  return "unused";
+}
+
+Location PhaseBuilder::nameLocation(StringRef name) {
+  return NameLoc::get(b.getStringAttr(name), loc);
+}
+
+Value PhaseBuilder::named(Value value, StringRef name) {
+  Operation *op = value.getDefiningOp();
+  if (op && !op->hasTrait<OpTrait::ConstantLike>() && !isa<NameLoc>(op->getLoc()))
+    op->setLoc(nameLocation(name));
+  return value;
+}
+
+//===----------------------------------------------------------------------===//
+// The function and its parameters
+//===----------------------------------------------------------------------===//
+
+PhaseBuilder::PhaseBuilder(ModuleOp module, KernelOp kernel, StringRef entry)
+    : kernel(kernel), b(module.getContext()), loc(kernel.getLoc()), module(module) {
+  i1 = b.getI1Type();
+  i32 = b.getI32Type();
+  f32 = b.getF32Type();
+  if (isa<NameLoc>(loc)) // names of values are names of code
+    loc = cast<NameLoc>(loc).getChildLoc();
+  b.setInsertionPointToEnd(module.getBody());
+  function = b.create<func::FuncOp>(loc, entry, b.getFunctionType({}, {}));
+  b.setInsertionPointToStart(function.addEntryBlock());
+  phase.entry = entry.str();
+  phase.block = {threads, 1, 1};
+}
+
+Phase PhaseBuilder::finish(Extent grid) {
+  b.create<func::ReturnOp>(loc);
+  phase.grid = std::move(grid);
+  phase.sharedBytes = sharedBytes;
+  return phase;
+}
+
+Value PhaseBuilder::parameter(Parameter::Kind kind, int index, Access access, Type type,
+                              StringRef name) {
+  // Buffers come before sizes, each by number, whatever is used first.
+  auto place =
+      std::find_if(phase.parameters.begin(), phase.parameters.end(), [&](const Parameter &p) {
+        return std::pair(p.kind, p.index) >= std::pair(kind, index);
+      });
+  const auto number = static_cast<unsigned>(place - phase.parameters.begin());
+  if (place != phase.parameters.end() && place->kind == kind && place->index == index) {
+    if (place->access != access)
+      place->access = Access::ReadWrite;
+    return function.getArgument(number);
+  }
+  phase.parameters.insert(place, {kind, index, access});
+  function.insertArgument(number, type, b.getDictionaryAttr({}), nameLocation(name));
+  return function.getArgument(number);
+}
+
+/// Element type of a tensor or cache.
+static std::optional<ElementType> elementOf(Type type) {
+  if (auto cache = dyn_cast<CacheType>(type))
+    type = cache.getElementType();
+  return elementTypeOf(type);
+}
+
+Value PhaseBuilder::buffer(int index, Type tensor, Access access, StringRef name) {
+  Type element = elementOf(tensor) == ElementType::F32 ? f32 : i32;
+  return parameter(Parameter::Kind::Buffer, index, access,
+                   MemRefType::get({ShapedType::kDynamic}, element), name);
+}
+
+Value PhaseBuilder::argument(Value bodyArgument, Access access) {
+  const unsigned number = cast<BlockArgument>(bodyArgument).getArgNumber();
+  return buffer(static_cast<int>(number - kernel.getNumSizes()), bodyArgument.getType(), access,
+                roleOf(kernel, number));
+}
+
+Value PhaseBuilder::result(unsigned i) {
+  const unsigned index = kernel.getNumArguments() - kernel.getNumSizes() + i;
+  return buffer(static_cast<int>(index), kernel.getResultTypes()[i], Access::Write,
+                kernel.getNumResults() == 1 ? std::string("output") : fmt::format("output{}", i));
+}
+
+int PhaseBuilder::sizeIndex(StringRef name) {
+  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+    if (kernel.getSize(i).getName().getValue() == name)
+      return static_cast<int>(i);
+  return -1;
+}
+
+Value PhaseBuilder::size(int index) {
+  return parameter(Parameter::Kind::Size, index, Access::Read, i32,
+                   kernel.getSize(static_cast<unsigned>(index)).getName().getValue());
+}
+
+Value PhaseBuilder::dimension(Type type, unsigned index) {
+  auto tensor = cast<RankedTensorType>(type);
+  if (!tensor.isDynamicDim(index))
+    return c(tensor.getDimSize(index));
+  auto dims = cast<DimsAttr>(tensor.getEncoding());
+  unsigned dynamic = 0;
+  for (unsigned i = 0; i < index; ++i)
+    dynamic += tensor.isDynamicDim(i) ? 1 : 0;
+  return size(sizeIndex(dims.getNames()[dynamic].getValue()));
+}
+
+Extent PhaseBuilder::rowsExtent(Type type, int64_t divisor) {
+  auto tensor = cast<RankedTensorType>(type);
+  if (!tensor.isDynamicDim(0))
+    return Extent((tensor.getDimSize(0) + divisor - 1) / divisor);
+  return Extent(1, sizeIndex(rowsSizeName(tensor)), divisor);
+}
+
+Value PhaseBuilder::shared(StringRef name, Type element, int64_t count) {
+  Value &memory = sharedMemory[name.str()];
+  if (memory)
+    return memory;
+  OpBuilder::InsertionGuard guard(b);
+  auto space = gpu::AddressSpaceAttr::get(b.getContext(), gpu::AddressSpace::Workgroup);
+  auto type = MemRefType::get({count}, element, MemRefLayoutAttrInterface(), space);
+  const std::string symbol = (function.getSymName() + "_" + name).str();
+  b.setInsertionPoint(function);
+  b.create<memref::GlobalOp>(loc, symbol, b.getStringAttr("private"), type, b.getUnitAttr(),
+                             /*constant=*/false, /*alignment=*/IntegerAttr());
+  b.setInsertionPointToStart(&function.getBody().front());
+  memory = b.create<memref::GetGlobalOp>(nameLocation(name), type, symbol);
+  sharedBytes += count * 4;
+  return memory;
+}
+
+Value PhaseBuilder::block() {
+  if (!blockId) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&function.getBody().front());
+    Value id = b.create<gpu::BlockIdOp>(nameLocation("block"), gpu::Dimension::x);
+    blockId = b.create<arith::IndexCastUIOp>(loc, i32, id);
+  }
+  return blockId;
+}
+
+Value PhaseBuilder::thread() {
+  if (!threadId) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&function.getBody().front());
+    Value id = b.create<gpu::ThreadIdOp>(nameLocation("thread"), gpu::Dimension::x);
+    threadId = b.create<arith::IndexCastUIOp>(loc, i32, id);
+  }
+  return threadId;
+}
+
+void PhaseBuilder::barrier() { b.create<gpu::BarrierOp>(loc); }
+
+//===----------------------------------------------------------------------===//
+// Integers
+//===----------------------------------------------------------------------===//
+
+static std::optional<int64_t> constantOf(Value value) {
+  APInt constant;
+  if (matchPattern(value, m_ConstantInt(&constant)))
+    return constant.getSExtValue();
+  return std::nullopt;
+}
+
+Value PhaseBuilder::c(int64_t value) {
+  value = static_cast<int32_t>(value);
+  Value &constant = constants[value];
+  if (!constant) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&function.getBody().front());
+    constant = b.create<arith::ConstantIntOp>(loc, value, 32);
+  }
+  return constant;
+}
+
+Value PhaseBuilder::add(Value x, Value y) {
+  auto p = constantOf(x), q = constantOf(y);
+  if (p && q)
+    return c(*p + *q);
+  if (p == 0)
+    return y;
+  return q == 0 ? x : make<arith::AddIOp>(x, y);
+}
+
+Value PhaseBuilder::sub(Value x, Value y) {
+  auto p = constantOf(x), q = constantOf(y);
+  if (p && q)
+    return c(*p - *q);
+  return q == 0 ? x : make<arith::SubIOp>(x, y);
+}
+
+Value PhaseBuilder::mul(Value x, Value y) {
+  auto p = constantOf(x), q = constantOf(y);
+  if (p && q)
+    return c(*p * *q);
+  if (p == 0 || q == 0)
+    return c(0);
+  if (p == 1)
+    return y;
+  return q == 1 ? x : make<arith::MulIOp>(x, y);
+}
+
+Value PhaseBuilder::div(Value x, int64_t y) {
+  if (auto p = constantOf(x))
+    return c(*p / y);
+  return y == 1 ? x : make<arith::DivUIOp>(x, c(y));
+}
+
+Value PhaseBuilder::rem(Value x, int64_t y) {
+  if (auto p = constantOf(x))
+    return c(*p % y);
+  return y == 1 ? c(0) : make<arith::RemUIOp>(x, c(y));
+}
+
+Value PhaseBuilder::andBits(Value x, int64_t mask) { return make<arith::AndIOp>(x, c(mask)); }
+Value PhaseBuilder::orBits(Value x, Value y) { return make<arith::OrIOp>(x, y); }
+Value PhaseBuilder::shl(Value x, Value y) {
+  return constantOf(y) == 0 ? x : make<arith::ShLIOp>(x, y);
+}
+Value PhaseBuilder::shr(Value x, Value y) {
+  return constantOf(y) == 0 ? x : make<arith::ShRUIOp>(x, y);
+}
+Value PhaseBuilder::shrSigned(Value x, int64_t y) { return make<arith::ShRSIOp>(x, c(y)); }
+Value PhaseBuilder::min(Value x, Value y) { return make<arith::MinUIOp>(x, y); }
+Value PhaseBuilder::minSigned(Value x, Value y) { return make<arith::MinSIOp>(x, y); }
+Value PhaseBuilder::maxSigned(Value x, Value y) { return make<arith::MaxSIOp>(x, y); }
+Value PhaseBuilder::cmp(arith::CmpIPredicate predicate, Value x, Value y) {
+  return b.create<arith::CmpIOp>(loc, predicate, x, y);
+}
+Value PhaseBuilder::select(Value condition, Value x, Value y) {
+  return x == y ? x : b.create<arith::SelectOp>(loc, condition, x, y).getResult();
+}
+
+//===----------------------------------------------------------------------===//
+// Floats
+//===----------------------------------------------------------------------===//
+
+Value PhaseBuilder::cf(double value) {
+  Value &constant = floatConstants[value];
+  if (!constant) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&function.getBody().front());
+    constant = b.create<arith::ConstantFloatOp>(loc, APFloat(static_cast<float>(value)),
+                                                cast<FloatType>(f32));
+  }
+  return constant;
+}
+Value PhaseBuilder::addf(Value x, Value y) { return make<arith::AddFOp>(x, y); }
+Value PhaseBuilder::subf(Value x, Value y) { return make<arith::SubFOp>(x, y); }
+Value PhaseBuilder::mulf(Value x, Value y) { return make<arith::MulFOp>(x, y); }
+Value PhaseBuilder::divf(Value x, Value y) { return make<arith::DivFOp>(x, y); }
+Value PhaseBuilder::negf(Value x) { return b.create<arith::NegFOp>(loc, x); }
+Value PhaseBuilder::maxf(Value x, Value y) { return make<arith::MaxNumFOp>(x, y); }
+Value PhaseBuilder::minf(Value x, Value y) { return make<arith::MinNumFOp>(x, y); }
+Value PhaseBuilder::cmpf(arith::CmpFPredicate predicate, Value x, Value y) {
+  return b.create<arith::CmpFOp>(loc, predicate, x, y);
+}
+Value PhaseBuilder::exp(Value x) { return b.create<math::ExpOp>(loc, x); }
+Value PhaseBuilder::sqrt(Value x) { return b.create<math::SqrtOp>(loc, x); }
+Value PhaseBuilder::toFloat(Value x) { return b.create<arith::UIToFPOp>(loc, f32, x); }
+Value PhaseBuilder::signedToFloat(Value x) { return b.create<arith::SIToFPOp>(loc, f32, x); }
+Value PhaseBuilder::bitsToFloat(Value bits) { return b.create<arith::BitcastOp>(loc, f32, bits); }
+Value PhaseBuilder::halfToFloat(Value word) {
+  Value half = b.create<arith::TruncIOp>(loc, b.getI16Type(), word);
+  half = b.create<arith::BitcastOp>(loc, b.getF16Type(), half);
+  return b.create<arith::ExtFOp>(loc, f32, half);
+}
+
+//===----------------------------------------------------------------------===//
+// Memory and control flow
+//===----------------------------------------------------------------------===//
+
+Value PhaseBuilder::load(Value buffer, Value index) {
+  Value at = b.create<arith::IndexCastUIOp>(loc, b.getIndexType(), index);
+  return b.create<memref::LoadOp>(loc, buffer, at);
+}
+
+Value PhaseBuilder::loadUniform(Value buffer, int64_t index) {
+  Value loaded = load(buffer, c(index));
+  loaded.getDefiningOp()->setAttr(uniformAttrName, b.getUnitAttr());
+  return loaded;
+}
+
+void PhaseBuilder::store(Value value, Value buffer, Value index) {
+  Value at = b.create<arith::IndexCastUIOp>(loc, b.getIndexType(), index);
+  b.create<memref::StoreOp>(loc, value, buffer, at);
+}
+
+void PhaseBuilder::loop(StringRef name, Value from, Value to, int64_t step, LoopBody body) {
+  loop(name, from, to, step, "", {}, [&](Value iv, ValueRange) {
+    body(iv);
+    return SmallVector<Value>{};
+  });
+}
+
+SmallVector<Value> PhaseBuilder::loop(StringRef name, Value from, Value to, int64_t step,
+                                      StringRef carriedNames, ValueRange init, CarryBody body) {
+  auto loop = b.create<scf::ForOp>(loc, from, to, c(step), init);
+  loop.getInductionVar().setLoc(nameLocation(name));
+  SmallVector<StringRef> names;
+  carriedNames.split(names, ' ');
+  for (auto [i, carried] : llvm::enumerate(loop.getRegionIterArgs())) {
+    const bool isOwn = i + 1 < names.size() || init.size() == names.size();
+    carried.setLoc(nameLocation(
+        isOwn ? names[i].str() : fmt::format("{}{}", names.back().str(), i + 1 - names.size())));
+  }
+  OpBuilder::InsertionGuard guard(b);
+  if (init.empty()) {
+    b.setInsertionPoint(loop.getBody()->getTerminator());
+    body(loop.getInductionVar(), {});
+    return {};
+  }
+  b.setInsertionPointToEnd(loop.getBody());
+  SmallVector<Value> next = body(loop.getInductionVar(), loop.getRegionIterArgs());
+  b.create<scf::YieldOp>(loc, next);
+  return SmallVector<Value>(loop.getResults());
+}
+
+void PhaseBuilder::ifThen(Value condition, llvm::function_ref<void()> then) {
+  auto branch = b.create<scf::IfOp>(loc, condition, /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPoint(branch.thenBlock()->getTerminator());
+  then();
+}
+
+Value PhaseBuilder::ifElse(StringRef name, Value condition, llvm::function_ref<Value()> then,
+                           llvm::function_ref<Value()> otherwise) {
+  auto branch = b.create<scf::IfOp>(nameLocation(name), f32, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToEnd(branch.thenBlock());
+  b.create<scf::YieldOp>(loc, then());
+  b.setInsertionPointToEnd(branch.elseBlock());
+  b.create<scf::YieldOp>(loc, otherwise());
+  return branch.getResult(0);
+}
+
+Value PhaseBuilder::reduce(Value value, llvm::function_ref<Value(Value, Value)> combine) {
+  static_assert(threads == 64, "six halvings");
+  Value partial = shared("partial", f32, threads);
+  store(value, partial, thread());
+  barrier();
+  loop("step", c(0), c(6), 1, [&](Value step) {
+    Value half = named(shr(c(threads / 2), step), "half");
+    ifThen(lessThan(thread(), half), [&] {
+      Value mine = load(partial, thread());
+      store(combine(mine, load(partial, add(thread(), half))), partial, thread());
+    });
+    barrier();
+  });
+  Value combined = load(partial, c(0));
+  // Before it is written again.
+  barrier();
+  return combined;
+}

@@ -1,0 +1,65 @@
+// Plain SIMT code: one scalar but complete emitter for each family, for every GPU target. From a
+// kernel to functions of the func, scf, arith, math, memref and gpu dialects: 32-bit integers, f32,
+// flat buffers, workgroup memory and barriers; no vectors, no pointers, nothing of one target.
+#pragma once
+
+#include "kernelforge/codegen/Launching.h"
+#include "kernelforge/codegen/Target.h"
+#include "kernelforge/codegen/simt/Epilogue.h"
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/support/Error.h"
+
+namespace kernelforge::simt {
+
+/// Loads the dialects that emit() writes in.
+void loadDialects(mlir::MLIRContext &context);
+
+/// Unusable, naming kernel, operation and operand, where no code can be generated for a kernel: an
+/// element type that is not computed, a shape of kernel that no emitter knows, or more buffers or
+/// workgroup memory than `limits` allow (0: no limit). Fusion asks before it forms a kernel.
+Status supports(transformer::KernelOp kernel, const Limits &limits);
+
+/// Emits one function for each phase at the end of `module`, `entry` with the phase's number behind
+/// it where there are several, and says how they are launched. Needs the dialects above. Unusable
+/// where the kernel is not supported.
+Expected<Launching> emit(mlir::ModuleOp module, transformer::KernelOp kernel, const Limits &limits,
+                         llvm::StringRef entry);
+
+/// What the schedule of a kernel is, for people: "64 columns x 4 rows a workgroup".
+std::string scheduleText(transformer::KernelOp kernel);
+
+/// Buffers and workgroup memory (bytes) that a phase takes.
+struct Needs {
+  int64_t buffers = 0, sharedBytes = 0;
+};
+
+// The families: for kernels whose operations and element types are supported, whether their shape
+// is; what each phase takes; code for a supported kernel.
+namespace matmul {
+Status supports(transformer::KernelOp);
+llvm::SmallVector<Needs> needsOf(transformer::KernelOp);
+Launching emit(mlir::ModuleOp, transformer::KernelOp, llvm::StringRef entry);
+/// Rows of the result that a thread computes.
+int64_t rowsOfThread(transformer::KernelOp);
+} // namespace matmul
+namespace attention {
+Status supports(transformer::KernelOp);
+llvm::SmallVector<Needs> needsOf(transformer::KernelOp);
+Launching emit(mlir::ModuleOp, transformer::KernelOp, llvm::StringRef entry);
+} // namespace attention
+namespace rowwise {
+Status supports(transformer::KernelOp);
+llvm::SmallVector<Needs> needsOf(transformer::KernelOp);
+Launching emit(mlir::ModuleOp, transformer::KernelOp, llvm::StringRef entry);
+} // namespace rowwise
+
+/// Buffers that computing and storing `sinks` reads and writes.
+int64_t countBuffers(llvm::ArrayRef<Sink> sinks);
+
+/// Name of phase `index` of `count`.
+std::string phaseEntry(llvm::StringRef entry, size_t index, size_t count);
+
+/// Why a sink is no f32 rows whose number is known; empty where it is.
+std::string sinkObstacle(const Sink &sink);
+
+} // namespace kernelforge::simt

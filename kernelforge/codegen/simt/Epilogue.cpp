@@ -1,0 +1,316 @@
+#include "kernelforge/codegen/simt/Epilogue.h"
+
+#include "kernelforge/codegen/simt/Weights.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <cmath>
+#include <numbers>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::transformer;
+
+using Predicate = arith::CmpIPredicate;
+
+int64_t simt::widthOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(1); }
+
+bool simt::hasStatistics(Operation *op) { return isa<RmsNormOp, LayerNormOp, SoftmaxOp>(op); }
+
+SmallVector<Value> simt::rowInputs(Operation *op) {
+  if (auto append = dyn_cast<CacheAppendOp>(op))
+    return {append.getValues()};
+  if (isa<EmbeddingOp, PackOp>(op))
+    return {};
+  if (isa<AddOp, MulOp>(op))
+    return {op->getOperand(0), op->getOperand(1)};
+  return {op->getOperand(0)};
+}
+
+SmallVector<Sink> simt::sinksOf(KernelOp kernel) {
+  SmallVector<Sink> found;
+  for (Operation &op : kernel.getBody().front()) {
+    if (auto append = dyn_cast<CacheAppendOp>(op))
+      found.push_back({append.getValues(), &op, 0});
+    else if (auto yield = dyn_cast<YieldOp>(op))
+      for (auto [i, value] : llvm::enumerate(yield.getValues()))
+        found.push_back({value, &op, static_cast<unsigned>(i)});
+  }
+  return found;
+}
+
+//===----------------------------------------------------------------------===//
+// Functions of an element
+//===----------------------------------------------------------------------===//
+
+// Shader languages promise nothing for infinities: what would overflow is kept in range before.
+
+/// x / (1 + exp(-y)); 0 where that is below all normal numbers, at -inf, too.
+static Value gated(PhaseBuilder &p, Value x, Value y) {
+  Value power = p.exp(p.minf(p.negf(y), p.cf(88)));
+  Value value = p.divf(x, p.addf(p.cf(1), power));
+  return p.select(p.cmpf(arith::CmpFPredicate::OLT, y, p.cf(-104)), p.cf(0), value);
+}
+
+Value simt::emitActivation(PhaseBuilder &p, Activation function, Value x) {
+  switch (function) {
+  case Activation::Silu:
+    return gated(p, x, x);
+  case Activation::Gelu: {
+    Value erf = p.b.create<math::ErfOp>(p.loc, p.mulf(x, p.cf(std::numbers::sqrt2 / 2)));
+    Value value = p.mulf(p.mulf(p.cf(0.5), x), p.addf(p.cf(1), erf));
+    return p.select(p.cmpf(arith::CmpFPredicate::OLT, x, p.cf(-14)), p.cf(0), value);
+  }
+  case Activation::GeluTanh: {
+    // (1 + tanh(u)) / 2 is the logistic function of 2u, u = sqrt(2 / pi) (x + 0.044715 x^3). Beyond
+    // 100 it is 0 or 1, and the cube would overflow.
+    Value inner = p.maxf(p.minf(x, p.cf(100)), p.cf(-100));
+    Value square = p.mulf(inner, inner);
+    Value sum = p.addf(p.mulf(square, p.cf(0.044715)), p.cf(1));
+    Value u = p.mulf(p.mulf(inner, p.cf(2 * std::sqrt(2 * std::numbers::inv_pi))), sum);
+    return gated(p, x, p.named(u, "twice_u"));
+  }
+  case Activation::Relu:
+    // NaN is not below and stays.
+    return p.select(p.cmpf(arith::CmpFPredicate::OLE, x, p.cf(0)), p.cf(0), x);
+  }
+  llvm_unreachable("an activation function without code");
+}
+
+Value simt::emitSoftcap(PhaseBuilder &p, double softcap, Value x) {
+  if (softcap == 0)
+    return x;
+  Value tanh = p.b.create<math::TanhOp>(p.loc, p.divf(x, p.cf(softcap)));
+  return p.mulf(tanh, p.cf(softcap));
+}
+
+//===----------------------------------------------------------------------===//
+// Whole rows
+//===----------------------------------------------------------------------===//
+
+void RowExpressions::prepareRow(ValueRange values, Value row) {
+  Visited visited;
+  for (Value value : values) {
+    const std::pair key(row, widthOf(value));
+    if (!rowStarts.contains(key))
+      rowStarts[key] = p.named(p.mul(row, widthOf(value)), "row_start");
+    prepare(value, row, visited);
+  }
+}
+
+Value RowExpressions::rowStart(Value row, int64_t width) {
+  auto known = rowStarts.find({row, width});
+  return known != rowStarts.end() ? known->second : p.mul(row, width);
+}
+
+void RowExpressions::prepare(Value value, Value row, Visited &visited) {
+  if (loaders.count(value) || !visited.insert({value, row}).second)
+    return;
+  Operation *op = value.getDefiningOp();
+  if (!op) {
+    const std::pair key(row, widthOf(value));
+    if (!rowStarts.contains(key))
+      rowStarts[key] = p.named(p.mul(row, widthOf(value)), "row_start");
+    return;
+  }
+  Value inputRow = row;
+  if (auto gather = dyn_cast<GatherRowsOp>(op)) {
+    inputRow = p.named(index(gather.getRows(), row), "gathered_row");
+    indices[{gather.getRows(), row}] = inputRow;
+  } else if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
+    indices[{embedding.getIds(), row}] = p.named(index(embedding.getIds(), row), "id");
+  } else if (auto rope = dyn_cast<RopeOp>(op)) {
+    indices[{rope.getPositions(), row}] = p.named(index(rope.getPositions(), row), "position");
+  }
+  for (Value input : rowInputs(op))
+    prepare(input, inputRow, visited);
+  if (hasStatistics(op) && !statistics.contains({op, inputRow}))
+    prepareStatistics(op, inputRow);
+}
+
+void RowExpressions::prepareStatistics(Operation *op, Value row) {
+  Value input = op->getOperand(0);
+  const int64_t width = widthOf(input);
+  auto overRow = [&](StringRef name, Value init,
+                     llvm::function_ref<Value(Value x, Value carried)> body) {
+    return p.loop("col", p.thread(), p.c(width), threads, name, init,
+                  [&](Value col, ValueRange carried) {
+                    return SmallVector<Value>{body(evaluate(input, {row, col}), carried[0])};
+                  })[0];
+  };
+  auto plus = [&](Value x, Value y) { return p.addf(x, y); };
+  auto sum = [&](llvm::function_ref<Value(Value x)> term) {
+    Value own =
+        overRow("sum", p.cf(0), [&](Value x, Value carried) { return p.addf(carried, term(x)); });
+    return p.reduce(own, plus);
+  };
+  auto inverseRoot = [&](Value total, const APFloat &epsilon) {
+    Value mean = p.divf(total, p.cf(static_cast<double>(width)));
+    Value root = p.sqrt(p.addf(mean, p.cf(epsilon.convertToDouble())));
+    return p.named(p.divf(p.cf(1), root), "norm_factor");
+  };
+  auto square = [&](Value x) { return p.mulf(x, x); };
+
+  SmallVector<Value> found;
+  if (auto norm = dyn_cast<RmsNormOp>(op)) {
+    found = {inverseRoot(sum(square), norm.getEpsilon())};
+  } else if (auto norm = dyn_cast<LayerNormOp>(op)) {
+    // Two passes: the difference of the mean square and the squared mean would cancel. And of the
+    // distances from the first element: a mean that is large beside the spread would be rounded by
+    // as much as matters.
+    Value origin = p.named(evaluate(input, {row, p.c(0)}), "origin");
+    auto distance = [&](Value x) { return p.subf(x, origin); };
+    Value mean = p.named(p.divf(sum(distance), p.cf(static_cast<double>(width))), "mean");
+    Value total = sum([&](Value x) { return square(p.subf(distance(x), mean)); });
+    found = {origin, mean, inverseRoot(total, norm.getEpsilon())};
+  } else {
+    Value own = overRow("highest", p.cf(-3.0e38),
+                        [&](Value x, Value carried) { return p.maxf(carried, x); });
+    Value highest =
+        p.named(p.reduce(own, [&](Value x, Value y) { return p.maxf(x, y); }), "row_highest");
+    Value total = sum([&](Value x) { return p.exp(p.subf(x, highest)); });
+    found = {highest, p.named(p.divf(p.cf(1), total), "share")};
+  }
+  statistics[{op, row}] = found;
+}
+
+//===----------------------------------------------------------------------===//
+// Elements
+//===----------------------------------------------------------------------===//
+
+Value RowExpressions::evaluate(Value value, const Position &position) {
+  if (depth == 0)
+    evaluated.clear();
+  ++depth;
+  Value result = evaluateOnce(value, position);
+  --depth;
+  return result;
+}
+
+Value RowExpressions::evaluateOnce(Value value, const Position &position) {
+  const Key key{value.getAsOpaquePointer(), position.row.getAsOpaquePointer(),
+                position.col.getAsOpaquePointer(), p.b.getInsertionBlock()};
+  if (auto known = evaluated.find(key); known != evaluated.end())
+    return known->second;
+  Value result;
+  if (auto loader = loaders.find(value); loader != loaders.end())
+    result = loader->second(position);
+  else if (isa<BlockArgument>(value))
+    result = p.load(p.argument(value), p.add(rowStart(position.row, widthOf(value)), position.col));
+  else
+    result = evaluateOp(value.getDefiningOp(), position);
+  evaluated[key] = result;
+  return result;
+}
+
+Value RowExpressions::loadParameter(Value argument, const Position &position) {
+  return WeightReader(p, p.argument(argument), cast<RankedTensorType>(argument.getType()))
+      .element(p.c(0), position.col);
+}
+
+Value RowExpressions::index(Value argument, Value row) {
+  if (auto known = indices.find({argument, row}); known != indices.end())
+    return known->second;
+  return p.load(p.argument(argument), row);
+}
+
+Value RowExpressions::evaluateOp(Operation *op, const Position &position) {
+  auto input = [&](unsigned i) { return evaluate(op->getOperand(i), position); };
+  auto statistic = [&](unsigned i) {
+    auto found = statistics.find({op, position.row});
+    assert(found != statistics.end() && "prepareRow comes before evaluate");
+    return found->second[i];
+  };
+  return TypeSwitch<Operation *, Value>(op)
+      .Case([&](GatherRowsOp gather) {
+        return evaluate(gather.getInput(), {index(gather.getRows(), position.row), position.col});
+      })
+      .Case([&](EmbeddingOp embedding) {
+        Value table = embedding.getTable();
+        WeightReader reader(p, p.argument(table), cast<RankedTensorType>(table.getType()));
+        Value x = reader.element(index(embedding.getIds(), position.row), position.col);
+        const double factor = embedding.getScale().convertToDouble();
+        return factor == 1 ? x : p.mulf(x, p.cf(factor));
+      })
+      .Case([&](RmsNormOp norm) {
+        return p.mulf(p.mulf(input(0), statistic(0)), loadParameter(norm.getWeight(), position));
+      })
+      .Case([&](LayerNormOp norm) {
+        Value x = p.subf(p.subf(input(0), statistic(0)), statistic(1));
+        x = p.mulf(p.mulf(x, statistic(2)), loadParameter(norm.getWeight(), position));
+        return norm.getBias() ? p.addf(x, loadParameter(norm.getBias(), position)) : x;
+      })
+      .Case([&](SoftmaxOp) { return p.mulf(p.exp(p.subf(input(0), statistic(0))), statistic(1)); })
+      .Case([&](ActivationOp activation) {
+        return emitActivation(p, activation.getFunction(), p.named(input(0), "x"));
+      })
+      .Case([&](AddOp) { return p.addf(input(0), input(1)); })
+      .Case([&](MulOp) { return p.mulf(input(0), input(1)); })
+      .Case([&](ScaleOp scale) {
+        const double factor = scale.getFactor().convertToDouble();
+        Value x = factor == 1 ? input(0) : p.mulf(input(0), p.cf(factor));
+        return emitSoftcap(p, scale.getSoftcap().convertToDouble(), x);
+      })
+      .Case([&](RopeOp rope) { return this->rope(rope, position); })
+      .Default([](Operation *) -> Value { llvm_unreachable("supports() refuses others"); });
+}
+
+Value RowExpressions::rope(RopeOp op, const Position &position) {
+  const int64_t rotaryDim = op.getRotaryDim(), half = rotaryDim / 2;
+  const auto headDim = static_cast<int64_t>(op.getHeadDim());
+  Value x = p.named(evaluate(op.getInput(), position), "x");
+  if (half == 0)
+    return x;
+  const bool halfSplit = op.getPairing() == Pairing::HalfSplit;
+  Value inHead = p.named(p.rem(position.col, headDim), "in_head"), isFirst, angle, partnerCol;
+  if (halfSplit) {
+    isFirst = p.named(p.lessThan(inHead, p.c(half)), "is_first");
+    angle = p.rem(inHead, half);
+    partnerCol = p.select(isFirst, p.add(position.col, half), p.sub(position.col, half));
+  } else {
+    isFirst = p.named(p.cmp(Predicate::eq, p.rem(inHead, 2), p.c(0)), "is_first");
+    angle = p.rem(p.div(inHead, 2), half);
+    partnerCol = p.select(isFirst, p.add(position.col, 1), p.sub(position.col, 1));
+  }
+  // Columns that do not rotate are their own partners.
+  Value rotates;
+  if (rotaryDim < headDim) {
+    rotates = p.named(p.lessThan(inHead, p.c(rotaryDim)), "rotates");
+    partnerCol = p.select(rotates, partnerCol, position.col);
+  }
+  Value partner = p.named(
+      evaluate(op.getInput(), {position.row, p.named(partnerCol, "partner_col")}), "partner");
+  Value row = index(op.getPositions(), position.row), table = p.argument(op.getTable());
+  Value at = p.named(p.add(p.mul(row, rotaryDim), angle), "angle");
+  Value cosine = p.load(table, at), sine = p.load(table, p.add(at, half));
+  Value turned = p.mulf(p.select(isFirst, p.negf(partner), partner), sine);
+  Value rotated = p.addf(p.mulf(x, cosine), turned);
+  return rotates ? p.select(rotates, rotated, x) : rotated;
+}
+
+//===----------------------------------------------------------------------===//
+// Stores
+//===----------------------------------------------------------------------===//
+
+void RowExpressions::store(ArrayRef<Sink> sinks, const Position &position) {
+  SmallVector<Value> values;
+  evaluated.clear();
+  ++depth;
+  for (const Sink &sink : sinks)
+    values.push_back(evaluate(sink.value, position));
+  --depth;
+  for (auto [sink, value] : llvm::zip(sinks, values)) {
+    const int64_t width = widthOf(sink.value);
+    auto storeAt = [&, value = value](Value buffer, Value row) {
+      p.store(value, buffer, p.add(rowStart(row, width), position.col));
+    };
+    if (auto append = dyn_cast<CacheAppendOp>(sink.op)) {
+      Value slot = p.named(index(append.getSlots(), position.row), "slot");
+      p.ifThen(p.cmp(Predicate::sge, slot, p.c(0)),
+               [&] { storeAt(p.argument(append.getCache(), Access::ReadWrite), slot); });
+    } else {
+      storeAt(p.result(sink.resultIndex), position.row);
+    }
+  }
+}

@@ -1,0 +1,87 @@
+// The rowwise operations of a kernel as expressions over one element of a row at a time: prologues
+// and epilogues of a root, and whole rowwise kernels, are all evaluated by this.
+#pragma once
+
+#include "kernelforge/codegen/simt/Builder.h"
+#include "kernelforge/support/Error.h"
+
+#include <functional>
+#include <map>
+
+namespace kernelforge::simt {
+
+/// One element: row and column, i32.
+struct Position {
+  mlir::Value row, col;
+};
+
+/// What a kernel's body stores: yields and cache appends, with the value that each stores.
+struct Sink {
+  mlir::Value value;
+  mlir::Operation *op;  ///< YieldOp or CacheAppendOp
+  unsigned resultIndex; ///< for a yield
+};
+llvm::SmallVector<Sink> sinksOf(transformer::KernelOp kernel);
+
+/// Columns of a value that is rows.
+int64_t widthOf(mlir::Value value);
+
+/// True for operations that look at whole rows: norms and softmax.
+bool hasStatistics(mlir::Operation *op);
+
+/// The operands of a rowwise operation that are rows of activations; its others are parameters,
+/// tables, caches and indices.
+llvm::SmallVector<mlir::Value> rowInputs(mlir::Operation *op);
+
+/// Evaluates values of a kernel's body at positions.
+class RowExpressions {
+public:
+  explicit RowExpressions(PhaseBuilder &p) : p(p) {}
+
+  /// Says what a value that is not computed here is: the root's result.
+  using Loader = std::function<mlir::Value(const Position &)>;
+  void bind(mlir::Value value, Loader loader) { loaders[value] = std::move(loader); }
+
+  /// Emits what a row needs once for everything that `values` depend on at `row`: where it begins,
+  /// rows that are looked up, and what a whole row must be read for (norms, softmax), for which all
+  /// threads of the block must come here. evaluate() then uses it.
+  void prepareRow(mlir::ValueRange values, mlir::Value row);
+
+  /// The value at a position (f32).
+  mlir::Value evaluate(mlir::Value value, const Position &position);
+
+  /// Evaluates what sinks of one width store at a position, all of it before any is stored. Rows
+  /// whose slot is negative are computed but not stored.
+  void store(llvm::ArrayRef<Sink> sinks, const Position &position);
+
+private:
+  using Key = std::array<const void *, 4>;
+  mlir::Value evaluateOnce(mlir::Value value, const Position &position);
+  mlir::Value evaluateOp(mlir::Operation *op, const Position &position);
+  mlir::Value loadParameter(mlir::Value argument, const Position &position);
+  mlir::Value index(mlir::Value indices, mlir::Value row);
+  mlir::Value rope(transformer::RopeOp op, const Position &position);
+  using Visited = llvm::DenseSet<std::pair<mlir::Value, mlir::Value>>; ///< values by row
+  void prepare(mlir::Value value, mlir::Value row, Visited &visited);
+  mlir::Value rowStart(mlir::Value row, int64_t width);
+  void prepareStatistics(mlir::Operation *op, mlir::Value row);
+
+  PhaseBuilder &p;
+  llvm::DenseMap<mlir::Value, Loader> loaders;
+  llvm::DenseMap<std::pair<mlir::Operation *, mlir::Value>, llvm::SmallVector<mlir::Value>>
+      statistics;
+  /// Rows that were looked up where a whole row is prepared: they are known from there on.
+  llvm::DenseMap<std::pair<mlir::Value, mlir::Value>, mlir::Value> indices;
+  /// Where rows of a width begin, for rows that were prepared.
+  llvm::DenseMap<std::pair<mlir::Value, int64_t>, mlir::Value> rowStarts;
+  std::map<Key, mlir::Value> evaluated; ///< of one evaluate or store, by value, position and block
+  int depth = 0;
+};
+
+/// An activation function of an element.
+mlir::Value emitActivation(PhaseBuilder &p, transformer::Activation function, mlir::Value x);
+
+/// softcap * tanh(x / softcap), or x where softcap is 0.
+mlir::Value emitSoftcap(PhaseBuilder &p, double softcap, mlir::Value x);
+
+} // namespace kernelforge::simt

@@ -1,0 +1,80 @@
+// Kernels without a root: a workgroup computes a row, its threads every 64th column each.
+#include "kernelforge/codegen/simt/Emit.h"
+
+#include "llvm/ADT/MapVector.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::transformer;
+
+namespace {
+
+/// What one phase computes: all stores whose rows follow one size.
+using Stores = SmallVector<Sink>;
+
+/// True where two stores can share workgroups: the same rows, by size or by number.
+bool sameRows(const Sink &a, const Sink &b) {
+  auto typeA = cast<RankedTensorType>(a.value.getType());
+  auto typeB = cast<RankedTensorType>(b.value.getType());
+  return rowsSizeName(typeA) == rowsSizeName(typeB) && typeA.getDimSize(0) == typeB.getDimSize(0);
+}
+
+/// The phases. Stores never read each other's results, so their order among phases is free.
+SmallVector<Stores> phasesOf(KernelOp kernel) {
+  SmallVector<Stores> phases;
+  for (const Sink &sink : sinksOf(kernel)) {
+    auto same = llvm::find_if(phases, [&](Stores &stores) { return sameRows(stores[0], sink); });
+    if (same != phases.end())
+      same->push_back(sink);
+    else
+      phases.push_back({sink});
+  }
+  return phases;
+}
+
+Phase emitPhase(ModuleOp module, KernelOp kernel, const Stores &stores, StringRef entry) {
+  PhaseBuilder p(module, kernel, entry);
+  RowExpressions rows(p);
+  Value row = p.block();
+  SmallVector<Value> values;
+  llvm::MapVector<int64_t, Stores> byWidth;
+  for (const Sink &sink : stores) {
+    values.push_back(sink.value);
+    byWidth[widthOf(sink.value)].push_back(sink);
+  }
+  rows.prepareRow(values, row);
+  for (auto &[width, together] : byWidth)
+    p.loop("col", p.thread(), p.c(width), threads,
+           [&, &sinks = together](Value col) { rows.store(sinks, {row, col}); });
+  return p.finish(p.rowsExtent(stores[0].value.getType()));
+}
+
+} // namespace
+
+Status rowwise::supports(KernelOp kernel) {
+  for (const Sink &sink : sinksOf(kernel))
+    if (std::string why = sinkObstacle(sink); !why.empty())
+      return unusable("kernel cannot be compiled for a GPU",
+                      kernelName(kernel) + ", " + sink.op->getName().getStringRef().str(), why,
+                      "name the leading dimension with #transformer.dims");
+  return {};
+}
+
+SmallVector<Needs> rowwise::needsOf(KernelOp kernel) {
+  SmallVector<Needs> needs;
+  for (const Stores &stores : phasesOf(kernel))
+    needs.push_back({countBuffers(stores), threads * 4});
+  return needs;
+}
+
+Launching rowwise::emit(ModuleOp module, KernelOp kernel, StringRef entry) {
+  Launching launching;
+  const SmallVector<Stores> phases = phasesOf(kernel);
+  for (const auto &[i, stores] : llvm::enumerate(phases)) {
+    launching.phases.push_back(
+        emitPhase(module, kernel, stores, phaseEntry(entry, i, phases.size())));
+    launching.phases.back().afterPrevious = false;
+  }
+  return launching;
+}

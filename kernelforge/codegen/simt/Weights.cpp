@@ -1,0 +1,275 @@
+#include "kernelforge/codegen/simt/Weights.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+
+/// Elements of a row of plain numbers that are written out in a step of its loop.
+static constexpr int64_t plainStep = 4;
+
+SmallVector<Value> WeightReader::repeat(StringRef name, int64_t count, StringRef carriedName,
+                                        ValueRange init, PhaseBuilder::CarryBody body) {
+  if (count == 1)
+    return body(p.c(0), init);
+  return p.loop(name, p.c(0), p.c(count), 1, carriedName, init, body);
+}
+
+//===----------------------------------------------------------------------===//
+// Plain numbers
+//===----------------------------------------------------------------------===//
+
+/// The low or the high half of a word as f32.
+Value WeightReader::halfOfWord(Value word, bool high) {
+  if (type.type == ElementType::BF16)
+    return p.bitsToFloat(high ? p.andBits(word, 0xffff0000) : p.shl(word, 16));
+  return p.halfToFloat(high ? p.shr(word, 16) : word);
+}
+
+Value WeightReader::plain(Value index) {
+  if (type.type == ElementType::F32)
+    return p.load(buffer, index);
+  Value word = p.load(buffer, p.shr(index, 1));
+  return halfOfWord(p.shr(word, p.shl(p.andBits(index, 1), 4)), /*high=*/false);
+}
+
+SmallVector<Value> WeightReader::foldPlain(Value row, StringRef carriedName, ValueRange init,
+                                           Body body) {
+  const bool pairs = type.type != ElementType::F32 && width % 2 == 0;
+  Value begin = p.named(p.mul(row, width), "row_start");
+  // Elements col .. col + count - 1.
+  auto step = [&](Value col, int64_t count, ValueRange carried) {
+    SmallVector<Value> sums(carried);
+    Value word;
+    for (int64_t i = 0; i < count; ++i) {
+      Value at = p.add(col, i), element;
+      if (pairs) {
+        if (i % 2 == 0)
+          word = p.named(p.load(buffer, p.shr(p.add(begin, at), 1)), "word");
+        element = halfOfWord(word, i % 2 == 1);
+      } else {
+        element = plain(p.add(begin, at));
+      }
+      sums = body(element, at, sums);
+    }
+    return sums;
+  };
+  const int64_t whole = width / plainStep * plainStep;
+  SmallVector<Value> sums(init);
+  if (whole > 0)
+    sums = p.loop("k", p.c(0), p.c(whole), plainStep, carriedName, sums,
+                  [&](Value col, ValueRange carried) { return step(col, plainStep, carried); });
+  return step(p.c(whole), width - whole, sums);
+}
+
+//===----------------------------------------------------------------------===//
+// Quantized blocks
+//===----------------------------------------------------------------------===//
+
+Value WeightReader::byteAt(Value offset) {
+  Value word = p.load(buffer, p.shr(offset, 2));
+  return p.andBits(p.shr(word, p.shl(p.andBits(offset, 3), 3)), 255);
+}
+
+/// The scale or minimum of a block; blocks and halves begin at even bytes.
+Value WeightReader::half(Value block, BlockPart part) {
+  Value offset = p.add(block, type.offset(part));
+  Value word = p.load(buffer, p.shr(offset, 2));
+  const bool aligned = type.blockBytes % 4 == 0;
+  if (aligned)
+    return p.halfToFloat(p.shr(word, type.offset(part) % 4 * 8));
+  return p.halfToFloat(p.shr(word, p.shl(p.andBits(offset, 2), 3)));
+}
+
+/// The six bits of a sub-block; see sixBits().
+Value WeightReader::sixBitsOf(Value block, Value sub, bool isMin) {
+  const SixBits first = sixBits(0, isMin), later = sixBits(4, isMin);
+  Value isFirst = p.cmp(arith::CmpIPredicate::ult, sub, p.c(4));
+  Value within = p.add(p.add(block, type.subScalesOffset), p.andBits(sub, 3));
+  auto pick = [&](int64_t ofFirst, int64_t ofLater) {
+    return p.select(isFirst, p.c(ofFirst), p.c(ofLater));
+  };
+  Value low = p.shr(byteAt(p.add(within, pick(first.low, later.low))),
+                    pick(first.lowShift, later.lowShift));
+  Value high = p.shr(byteAt(p.add(within, pick(first.high, later.high))), 2);
+  low = p.b.create<arith::AndIOp>(p.loc, low, pick(first.lowMask, later.lowMask));
+  high = p.b.create<arith::AndIOp>(p.loc, high, pick(first.highMask, later.highMask));
+  return p.orBits(low, high);
+}
+
+WeightReader::Scale WeightReader::scaleOf(Value block, Value sub, Value d, Value m) {
+  Scale scale{d, m};
+  if (type.subScales == SubScales::Signed8) {
+    Value byte = byteAt(p.add(p.add(block, type.subScalesOffset), sub));
+    scale.factor = p.named(p.mulf(d, p.signedToFloat(p.shrSigned(p.shl(byte, 24), 24))), "scale");
+  } else if (type.subScales == SubScales::Packed6) {
+    scale.factor = p.named(p.mulf(d, p.toFloat(sixBitsOf(block, sub, false))), "scale");
+    scale.offset = p.named(p.negf(p.mulf(m, p.toFloat(sixBitsOf(block, sub, true)))), "offset");
+  }
+  if (type.zero == 0)
+    return scale;
+  Value ofZero = p.mulf(scale.factor, p.cf(-type.zero));
+  scale.offset = p.named(scale.offset ? p.addf(scale.offset, ofZero) : ofZero, "offset");
+  return scale;
+}
+
+Value WeightReader::apply(Value quant, const Scale &scale) {
+  Value x = p.mulf(quant, scale.factor);
+  return scale.offset ? p.addf(x, scale.offset) : x;
+}
+
+WeightReader::Words WeightReader::wordsFrom(Value offset) {
+  Value first = p.named(p.shr(offset, 2), "first_word");
+  if (type.blockBytes % 4 == 0)
+    return {first, {}};
+  return {first, p.named(p.shl(p.andBits(offset, 2), 3), "shift")};
+}
+
+Value WeightReader::wordOf(const Words &words, Value index) {
+  Value at = p.add(words.first, index);
+  if (!words.shift)
+    return p.named(p.load(buffer, at), "word");
+  // Half of it stands in the next word, which may not be there where nothing of it is needed.
+  at = p.named(at, "at");
+  Value low = p.shr(p.load(buffer, at), words.shift);
+  Value next = p.load(buffer, p.add(at, p.shr(words.shift, 4)));
+  Value high = p.shl(p.shl(next, 1), p.b.create<arith::SubIOp>(p.loc, p.c(31), words.shift));
+  return p.named(p.orBits(low, high), "word");
+}
+
+SmallVector<Value> WeightReader::foldQuantized(Value row, StringRef carriedName, ValueRange init,
+                                               Body body) {
+  const int64_t blocks = width / type.blockElements;
+  const bool bytes = type.lowBits() == 8;
+  const int64_t chunk = type.chunkElements, halves = bytes ? 1 : 2, side = chunk / halves;
+  const int64_t group = type.hasSubScales() ? std::min(side, type.subElements) : side;
+  // Bits above a quant's nibble: of the elements of a chunk either one word, bit after bit, or
+  // bytes as far apart as the quants' bytes.
+  const bool highsInOneWord = type.highStep == 1;
+  assert((!type.hasHighs() || (highsInOneWord ? chunk * type.highBits() == 32
+                                              : 8 / type.highBits() * type.highStep == chunk)) &&
+         "high bits lie in one of two ways");
+
+  Value begin = p.named(p.mul(row, blocks * type.blockBytes), "row_start");
+  return repeat("block_index", blocks, carriedName, init, [&](Value blockIndex, ValueRange sums) {
+    Value block = p.named(p.add(begin, p.mul(blockIndex, type.blockBytes)), "block_start");
+    Value d = p.named(half(block, BlockPart::Scale), "d"), m;
+    if (type.hasMin())
+      m = p.named(half(block, BlockPart::Min), "m");
+    Scale ofBlock;
+    if (!type.hasSubScales())
+      ofBlock = scaleOf(block, {}, d, m);
+
+    return repeat(
+        "chunk", type.blockElements / chunk, carriedName, sums,
+        [&](Value chunkIndex, ValueRange sums) {
+          Words quants = wordsFrom(p.add(p.add(block, type.quantsOffset),
+                                         p.mul(chunkIndex, chunk * type.lowBits() / 8)));
+          Words highs;
+          if (type.hasHighs())
+            highs = wordsFrom(p.add(p.add(block, type.highsOffset),
+                                    p.mul(chunkIndex, chunk * type.highBits() / 8)));
+          Value first = p.add(p.mul(blockIndex, type.blockElements), p.mul(chunkIndex, chunk));
+
+          return repeat(
+              "group", side / group, carriedName, sums, [&](Value groupIndex, ValueRange sums) {
+                SmallVector<Scale> scales(halves, ofBlock);
+                if (type.hasSubScales())
+                  for (int64_t h = 0; h < halves; ++h) {
+                    Value sub =
+                        p.add(p.add(p.mul(chunkIndex, chunk / type.subElements), groupIndex),
+                              h * side / type.subElements);
+                    scales[h] = scaleOf(block, sub, d, m);
+                  }
+                return repeat("i", group / 4, carriedName, sums, [&](Value i, ValueRange sums) {
+                  Value wordIndex = p.add(p.mul(groupIndex, group / 4), i);
+                  Value word = wordOf(quants, wordIndex), high;
+                  if (type.hasHighs() && highsInOneWord)
+                    high =
+                        p.named(p.shr(wordOf(highs, p.c(0)), p.mul(wordIndex, 4 * type.highBits())),
+                                "high_bits");
+                  else if (type.hasHighs())
+                    high =
+                        p.named(p.shr(wordOf(highs, p.rem(wordIndex, type.highStep / 4)),
+                                      p.mul(p.div(wordIndex, type.highStep / 4), type.highBits())),
+                                "high_bits");
+                  Value col = p.named(p.add(first, p.mul(wordIndex, 4)), "k");
+                  SmallVector<Value> next(sums);
+                  for (int64_t h = 0; h < halves; ++h)
+                    for (int64_t e = 0; e < 4; ++e) {
+                      Value quant;
+                      if (bytes) {
+                        quant = p.signedToFloat(p.shrSigned(p.shl(word, 24 - 8 * e), 24));
+                      } else {
+                        Value q = p.andBits(p.shr(word, 4 * h + 8 * e), 15);
+                        if (high) {
+                          // The second side's bits stand half a chunk further on.
+                          const int64_t place =
+                              highsInOneWord ? (h * side + e) * type.highBits()
+                                             : 8 * e + h * side / type.highStep * type.highBits();
+                          Value bits = p.andBits(p.shr(high, place), (1 << type.highBits()) - 1);
+                          q = p.orBits(q, p.shl(bits, 4));
+                        }
+                        quant = p.toFloat(q);
+                      }
+                      next = body(apply(quant, scales[h]), p.add(col, h * side + e), next);
+                    }
+                  return next;
+                });
+              });
+        });
+  });
+}
+
+Value WeightReader::quantized(Value row, Value col) {
+  const int64_t rowBytes = width / type.blockElements * type.blockBytes;
+  Value block =
+      p.named(p.add(p.mul(row, rowBytes), p.mul(p.div(col, type.blockElements), type.blockBytes)),
+              "block_start");
+  Value element = p.named(p.rem(col, type.blockElements), "element");
+  Value d = p.named(half(block, BlockPart::Scale), "d"), m;
+  if (type.hasMin())
+    m = p.named(half(block, BlockPart::Min), "m");
+  Value sub = type.hasSubScales() ? p.named(p.div(element, type.subElements), "sub") : Value();
+  const Scale scale = scaleOf(block, sub, d, m);
+  Value quants = p.add(block, type.quantsOffset);
+  if (type.quantBits == 8) {
+    Value byte = byteAt(p.add(quants, element));
+    return apply(p.signedToFloat(p.shrSigned(p.shl(byte, 24), 24)), scale);
+  }
+  const int64_t pairs = type.chunkElements / 2;
+  Value within = p.rem(element, type.chunkElements);
+  Value byte = byteAt(
+      p.add(quants, p.add(p.mul(p.div(element, type.chunkElements), pairs), p.rem(within, pairs))));
+  Value q = p.andBits(p.shr(byte, p.shl(p.div(within, pairs), 2)), 15);
+  if (type.hasHighs()) {
+    const int64_t together = 8 / type.highBits() * type.highStep;
+    Value high = byteAt(
+        p.add(p.add(block, type.highsOffset), p.add(p.mul(p.div(element, together), type.highStep),
+                                                    p.rem(element, type.highStep))));
+    Value shift = p.mul(p.div(p.rem(element, together), type.highStep), type.highBits());
+    Value bits = p.andBits(p.shr(high, shift), (1 << type.highBits()) - 1);
+    q = p.orBits(q, p.shl(bits, 4));
+  }
+  return apply(p.toFloat(q), scale);
+}
+
+//===----------------------------------------------------------------------===//
+// Any
+//===----------------------------------------------------------------------===//
+
+Value WeightReader::element(Value row, Value col) {
+  return type.isQuantized() ? quantized(row, col) : plain(p.add(p.mul(row, width), col));
+}
+
+SmallVector<Value> WeightReader::fold(Value row, StringRef carriedName, ValueRange init,
+                                      Body body) {
+  return type.isQuantized() ? foldQuantized(row, carriedName, init, body)
+                            : foldPlain(row, carriedName, init, body);
+}
+
+SmallVector<Value> WeightReader::foldColumn(Value col, int64_t rows, StringRef carriedName,
+                                            ValueRange init, Body body) {
+  return p.loop("k", p.c(0), p.c(rows), 1, carriedName, init, [&](Value row, ValueRange carried) {
+    return body(element(row, col), row, carried);
+  });
+}

@@ -1,0 +1,71 @@
+// Weights as one thread reads them: row-major, as in the file, element by element or a whole row in
+// the order of its words.
+#pragma once
+
+#include "kernelforge/codegen/simt/Builder.h"
+
+namespace kernelforge::simt {
+
+/// Reads a weight or table of any element type, `[rows, width]` row-major, or a vector of
+/// parameters `[width]`, which is one row.
+class WeightReader {
+public:
+  WeightReader(PhaseBuilder &p, mlir::Value buffer, mlir::RankedTensorType type)
+      : p(p), buffer(buffer), type(info(*elementTypeOf(type))),
+        width(type.getDimSize(type.getRank() - 1)) {}
+
+  /// One element (f32), wherever it lies.
+  mlir::Value element(mlir::Value row, mlir::Value col);
+
+  using Body = llvm::function_ref<llvm::SmallVector<mlir::Value>(
+      mlir::Value element, mlir::Value col, mlir::ValueRange carried)>;
+  /// Goes through a row, word after word: each word is read once, each scale once for the elements
+  /// that share it. `body` gets an element (f32) and its column, and what is carried under
+  /// `carriedName` from one element to the next, from `init` on.
+  llvm::SmallVector<mlir::Value> fold(mlir::Value row, llvm::StringRef carriedName,
+                                      mlir::ValueRange init, Body body);
+  /// The same down a column.
+  llvm::SmallVector<mlir::Value> foldColumn(mlir::Value col, int64_t rows,
+                                            llvm::StringRef carriedName, mlir::ValueRange init,
+                                            Body body);
+
+private:
+  /// How an element follows from its quant: quant * scale + offset.
+  struct Scale {
+    mlir::Value factor, offset; ///< offset null: 0
+  };
+
+  mlir::Value plain(mlir::Value index);
+  mlir::Value halfOfWord(mlir::Value word, bool high);
+  mlir::Value quantized(mlir::Value row, mlir::Value col);
+  llvm::SmallVector<mlir::Value> foldPlain(mlir::Value row, llvm::StringRef carriedName,
+                                           mlir::ValueRange init, Body body);
+  llvm::SmallVector<mlir::Value> foldQuantized(mlir::Value row, llvm::StringRef carriedName,
+                                               mlir::ValueRange init, Body body);
+
+  // Parts of the block that begins at byte `block`.
+  mlir::Value byteAt(mlir::Value offset);
+  mlir::Value half(mlir::Value block, BlockPart part);
+  mlir::Value sixBitsOf(mlir::Value block, mlir::Value sub, bool isMin);
+  Scale scaleOf(mlir::Value block, mlir::Value sub, mlir::Value d, mlir::Value m);
+  mlir::Value apply(mlir::Value quant, const Scale &scale);
+  /// Words of four bytes from byte `offset` on, which is even: the number of the first, and by how
+  /// many bits each must be shifted.
+  struct Words {
+    mlir::Value first, shift; ///< shift null: 0
+  };
+  Words wordsFrom(mlir::Value offset);
+  mlir::Value wordOf(const Words &words, mlir::Value index);
+
+  /// A loop, or its body alone where it runs once.
+  llvm::SmallVector<mlir::Value> repeat(llvm::StringRef name, int64_t count,
+                                        llvm::StringRef carriedName, mlir::ValueRange init,
+                                        PhaseBuilder::CarryBody body);
+
+  PhaseBuilder &p;
+  mlir::Value buffer;
+  const ElementTypeInfo &type;
+  int64_t width;
+};
+
+} // namespace kernelforge::simt

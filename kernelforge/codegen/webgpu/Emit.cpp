@@ -1,0 +1,51 @@
+#include "kernelforge/codegen/webgpu/Emit.h"
+
+#include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/webgpu/Wgsl.h"
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+/// Whether argument `number` is a weight: marked as one, or read as nothing but one is. Weights lie
+/// in memory of their own, which no kernel writes; all else may share its memory with results.
+static bool isWeight(KernelOp kernel, unsigned number) {
+  if (kernel.getArgAttr(number, weightAttrName))
+    return true;
+  BlockArgument argument = kernel.getBody().getArgument(number);
+  auto type = dyn_cast<RankedTensorType>(argument.getType());
+  if (!type || argument.use_empty())
+    return false;
+  if (isa<QuantType>(type.getElementType()))
+    return true;
+  if (type.getRank() == 1) // vectors of parameters: no operation makes one
+    return isa<FloatType>(type.getElementType());
+  return llvm::all_of(argument.getUses(), [&](OpOperand &use) {
+    if (auto matmul = dyn_cast<MatmulOp>(use.getOwner()))
+      return llvm::is_contained(matmul.getWeights(), argument) && matmul.getInput() != argument;
+    auto embedding = dyn_cast<EmbeddingOp>(use.getOwner());
+    return embedding && embedding.getTable() == argument;
+  });
+}
+
+Status webgpu::supports(KernelOp kernel, const Limits &limits) {
+  return simt::supports(kernel, limits);
+}
+
+Expected<webgpu::WgslKernel> webgpu::emitWgsl(KernelOp kernel, const Limits &limits,
+                                              StringRef entry) {
+  simt::loadDialects(*kernel.getContext());
+  OwningOpRef<ModuleOp> module = ModuleOp::create(kernel.getLoc());
+  KF_TRY(Launching launching, simt::emit(*module, kernel, limits, entry));
+  WgslOptions options;
+  options.comment = {simt::kernelName(kernel) + ": " + kernel.getFamily().str(),
+                     simt::scheduleText(kernel)};
+  options.isWeight = [&](int buffer) {
+    const unsigned number = kernel.getNumSizes() + static_cast<unsigned>(buffer);
+    return number < kernel.getNumArguments() && isWeight(kernel, number);
+  };
+  KF_TRY(std::string text, printWgsl(*module, launching, options));
+  return WgslKernel{std::move(text), std::move(launching)};
+}

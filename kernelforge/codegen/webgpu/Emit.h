@@ -1,0 +1,29 @@
+// Kernels as WGSL, and how they are launched.
+#pragma once
+
+#include "kernelforge/codegen/Launching.h"
+#include "kernelforge/codegen/Target.h"
+#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/support/Error.h"
+
+#include <string>
+
+namespace kernelforge::webgpu {
+
+/// A kernel's code: a WGSL module with an entry point for each phase.
+struct WgslKernel {
+  std::string text;
+  Launching launching;
+};
+
+/// Unusable, naming kernel, operation and operand, where no code can be generated for a kernel
+/// within `limits` (0: no limit). Fusion asks before it forms a kernel.
+Status supports(transformer::KernelOp kernel, const Limits &limits);
+
+/// The kernel as WGSL. Entry points are called `entry`, with the phase's number behind it where
+/// there are several. Unusable where the kernel is not supported. Loads the dialects that the code
+/// is made in into the kernel's context.
+Expected<WgslKernel> emitWgsl(transformer::KernelOp kernel, const Limits &limits,
+                              llvm::StringRef entry);
+
+} // namespace kernelforge::webgpu

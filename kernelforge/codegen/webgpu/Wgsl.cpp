@@ -1,0 +1,137 @@
+#include "kernelforge/codegen/webgpu/Wgsl.h"
+
+#include "kernelforge/codegen/webgpu/WgslFunction.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::webgpu;
+
+namespace {
+
+/// Functions that WGSL has not, or not for all arguments.
+constexpr StringLiteral erfText = R"(
+/// The error function, to 1e-7.
+fn erf(x: f32) -> f32 {
+  let a = min(abs(x), 10.0);
+  let s = a * a;
+  let small = a + a * (0.128379151 + s * (-0.376125067 + s * (0.112819649 + s * (-0.0267724283
+      + s * (0.00500232307 + s * -0.000604072178)))));
+  let t = 1.0 / (1.0 + 0.5 * a);
+  let p = -3.52023926e-05 + t * (0.282943934 + t * (0.273447901 + t * (0.295197815
+      + t * (0.0150715597 + t * (0.405326158 + t * (-0.356415838 + t * 0.084199369))))));
+  let magnitude = select(1.0 - exp(-s) * p, small, a < 0.875);
+  return select(magnitude, -magnitude, x < 0.0);
+}
+)";
+
+constexpr StringLiteral tanhText = R"(
+/// tanh, right for small and for large arguments.
+fn safe_tanh(x: f32) -> f32 {
+  let a = min(abs(x), 10.0);
+  let s = a * a;
+  let small = a + a * s * (-0.333332807 + s * (0.133314058 + s * (-0.0537365153
+      + s * (0.0206281673 + s * -0.0056922962))));
+  let magnitude = select(1.0 - 2.0 / (exp(2.0 * a) + 1.0), small, a < 0.625);
+  return select(magnitude, -magnitude, x < 0.0);
+}
+)";
+
+/// One line without what would end a comment or a terminal's patience.
+std::string commentLine(std::string_view text) {
+  std::string line = escapeControls(text);
+  return line.empty() ? "//\n" : "// " + line + "\n";
+}
+
+StringRef nameOf(Location loc, StringRef otherwise) {
+  auto name = dyn_cast<NameLoc>(loc);
+  return name ? name.getName().getValue() : otherwise;
+}
+
+/// A field of the uniform structure. Fields have a scope of their own.
+std::string fieldName(WgslNames &fields, StringRef size) { return fields.take(size); }
+
+/// Declares a phase's bindings and memory, and prints its function.
+Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool isOnly,
+                                 const WgslOptions &options, WgslNames &names,
+                                 WgslHelpers &helpers) {
+  WgslFunction printer(names, helpers);
+  std::string text;
+  WgslNames fields;
+  std::string structName = isOnly ? "Launch" : names.take(phase.entry + "_launch_sizes");
+  std::string launchName = isOnly ? "launch" : names.take(phase.entry + "_launch");
+  std::string launchFields;
+  int binding = 0;
+  for (auto [i, parameter] : llvm::enumerate(phase.parameters)) {
+    BlockArgument argument = function.getArgument(static_cast<unsigned>(i));
+    const StringRef wanted = nameOf(argument.getLoc(), "argument");
+    if (parameter.kind == Parameter::Kind::Size) {
+      const std::string field = fieldName(fields, wanted);
+      launchFields += fmt::format("  {}: u32,\n", field);
+      printer.define(argument, launchName + "." + field);
+      continue;
+    }
+    const bool isBuffer = parameter.kind == Parameter::Kind::Buffer;
+    const bool onlyRead = parameter.access == Access::Read;
+    const bool isWeight =
+        isBuffer && onlyRead && options.isWeight && options.isWeight(parameter.index);
+    const std::string name = names.take(wanted);
+    const bool isFloat = cast<MemRefType>(argument.getType()).getElementType().isF32();
+    text += fmt::format("@group(0) @binding({}) var<storage, {}> {}: array<{}>;\n", binding++,
+                        isWeight ? "read" : "read_write", name, isFloat ? "f32" : "u32");
+    printer.define(argument, name,
+                   onlyRead ? WgslFunction::Memory::Constant : WgslFunction::Memory::Changing);
+  }
+  text +=
+      fmt::format("@group(0) @binding({}) var<uniform> {}: {};\n", binding, launchName, structName);
+  for (auto global : function.getOps<memref::GetGlobalOp>()) {
+    auto type = cast<MemRefType>(global.getType());
+    const std::string name = names.take(nameOf(global.getLoc(), "memory"));
+    text += fmt::format("var<workgroup> {}: array<{}, {}>;\n", name,
+                        type.getElementType().isF32() ? "f32" : "u32", type.getDimSize(0));
+    printer.define(global.getResult(), name, WgslFunction::Memory::Changing);
+  }
+  const std::string fieldsText = fmt::format(
+      "\nstruct {} {{\n{}  tasks: u32, // workgroups that have work\n  width: u32, // workgroups "
+      "in x\n}}\n\n",
+      structName, launchFields);
+  KF_TRY(std::string body, printer.print(function));
+  return fmt::format("{}{}\n@compute @workgroup_size({}, {}, {})\nfn {}(@builtin(workgroup_id) "
+                     "workgroup_id: vec3<u32>,\n    @builtin(local_invocation_id) local_id: "
+                     "vec3<u32>) {{\n  let {} = workgroup_id.y * {}.width + workgroup_id.x;\n  if "
+                     "({} >= {}.tasks) {{\n    return;\n  }}\n{}}}\n",
+                     fieldsText, text, phase.block[0], phase.block[1], phase.block[2], phase.entry,
+                     printer.blockName(), launchName, printer.blockName(), launchName, body);
+}
+
+} // namespace
+
+Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launching,
+                                        const WgslOptions &options) {
+  WgslNames names;
+  WgslHelpers helpers;
+  std::string text;
+  for (const std::string &line : options.comment)
+    text += commentLine(line);
+  for (const Phase &phase : launching.phases)
+    names.take(phase.entry);
+  std::string phases;
+  for (const Phase &phase : launching.phases) {
+    auto function = module.lookupSymbol<func::FuncOp>(phase.entry);
+    if (!function || function.getNumArguments() != phase.parameters.size())
+      return failed("WGSL cannot be printed", phase.entry,
+                    "the module has no such function, or one with other parameters");
+    KF_TRY(std::string one,
+           printPhase(function, phase, launching.phases.size() == 1, options, names, helpers));
+    phases += one;
+  }
+  if (helpers.erf)
+    text += erfText;
+  if (helpers.tanh)
+    text += tanhText;
+  return text + phases;
+}

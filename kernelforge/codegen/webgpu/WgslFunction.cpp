@@ -374,7 +374,8 @@ void WgslFunction::printFor(scf::ForOp loop) {
   std::vector<std::string> variables;
   for (auto [i, carried] : llvm::enumerate(loop.getRegionIterArgs())) {
     if (BlockArgument outer = carriedThrough(loop, static_cast<unsigned>(i))) {
-      known[carried] = known[outer];
+      std::string name = known.lookup(outer); // the map may move
+      known[carried] = std::move(name);
     } else {
       const std::string init = plain(loop.getInitArgs()[i]).text;
       line(fmt::format("var {} = {};", variableFor(carried), init));

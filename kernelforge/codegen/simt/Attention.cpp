@@ -201,6 +201,8 @@ SmallVector<Needs> attention::needsOf(KernelOp kernel) {
   llvm::DenseSet<Value> buffers(op->operand_begin(), op->operand_end());
   if (op.getCausal())
     buffers.erase(op.getLengths());
+  else if (op.getWindow() == 0)
+    buffers.erase(op.getPositions());
   // The query head, partial results, weights, slots and the range.
   return {{static_cast<int64_t>(buffers.size()) + 1,
            (op.getKeys().getType().getDim() + 3 * threads + 2) * 4}};

@@ -101,9 +101,29 @@ PhaseBuilder::PhaseBuilder(ModuleOp module, KernelOp kernel, StringRef entry)
 
 Phase PhaseBuilder::finish(Extent grid) {
   b.create<func::ReturnOp>(loc);
+  dropUnused();
   phase.grid = std::move(grid);
   phase.sharedBytes = sharedBytes;
   return phase;
+}
+
+/// Values that nothing needs, and then parameters: a binding that is declared and not used is none.
+void PhaseBuilder::dropUnused() {
+  SmallVector<Operation *> candidates;
+  function.walk([&](Operation *op) {
+    if (isa<memref::LoadOp>(op) ||
+        isa_and_nonnull<arith::ArithDialect, math::MathDialect>(op->getDialect()))
+      candidates.push_back(op);
+  });
+  // Users come after what they use, or around it.
+  for (Operation *op : llvm::reverse(candidates))
+    if (op->use_empty())
+      op->erase();
+  for (size_t i = phase.parameters.size(); i-- > 0;)
+    if (function.getArgument(static_cast<unsigned>(i)).use_empty()) {
+      function.eraseArgument(static_cast<unsigned>(i));
+      phase.parameters.erase(phase.parameters.begin() + static_cast<std::ptrdiff_t>(i));
+    }
 }
 
 Value PhaseBuilder::parameter(Parameter::Kind kind, int index, Access access, Type type,

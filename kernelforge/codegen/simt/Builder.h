@@ -138,6 +138,7 @@ public:
                      llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
 
 private:
+  void dropUnused();
   mlir::Value parameter(Parameter::Kind kind, int index, Access access, mlir::Type type,
                         llvm::StringRef name);
   mlir::Value buffer(int index, mlir::Type tensor, Access access, llvm::StringRef name);

@@ -16,8 +16,8 @@ namespace {
 /// Widest head: its threads keep a 64th of it each in registers.
 constexpr int64_t mostHeadDim = 1024;
 
-/// Below all scores; no infinity, which shader languages do not promise.
-constexpr double lowest = -3.0e38;
+/// Not above any score; no infinity, which shader languages do not promise.
+constexpr double lowest = std::numeric_limits<float>::lowest();
 
 class Emitter {
 public:

@@ -5,6 +5,7 @@
 #include "llvm/ADT/TypeSwitch.h"
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 using namespace mlir;
@@ -165,7 +166,7 @@ void RowExpressions::prepareStatistics(Operation *op, Value row) {
     Value total = sum([&](Value x) { return square(p.subf(distance(x), mean)); });
     found = {origin, mean, inverseRoot(total, norm.getEpsilon())};
   } else {
-    Value own = overRow("highest", p.cf(-3.0e38),
+    Value own = overRow("highest", p.cf(std::numeric_limits<float>::lowest()),
                         [&](Value x, Value carried) { return p.maxf(carried, x); });
     Value highest =
         p.named(p.reduce(own, [&](Value x, Value y) { return p.maxf(x, y); }), "row_highest");

@@ -225,7 +225,7 @@ Launching matmul::emit(ModuleOp module, KernelOp kernel, StringRef entry) {
   for (const auto &[i, group] : llvm::enumerate(groups)) {
     launching.phases.push_back(
         Emitter(module, kernel, matmul, group, phaseEntry(entry, i, groups.size())).emit());
-    launching.phases.back().afterPrevious = false;
+    launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
   }
   return launching;
 }

@@ -74,7 +74,7 @@ Launching rowwise::emit(ModuleOp module, KernelOp kernel, StringRef entry) {
   for (const auto &[i, stores] : llvm::enumerate(phases)) {
     launching.phases.push_back(
         emitPhase(module, kernel, stores, phaseEntry(entry, i, phases.size())));
-    launching.phases.back().afterPrevious = false;
+    launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
   }
   return launching;
 }

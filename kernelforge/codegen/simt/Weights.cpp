@@ -118,6 +118,7 @@ Value WeightReader::apply(Value quant, const Scale &scale) {
 }
 
 WeightReader::Words WeightReader::wordsFrom(Value offset) {
+  offset = p.named(offset, "first_byte");
   Value first = p.named(p.shr(offset, 2), "first_word");
   if (type.blockBytes % 4 == 0)
     return {first, {}};
@@ -168,7 +169,8 @@ SmallVector<Value> WeightReader::foldQuantized(Value row, StringRef carriedName,
           if (type.hasHighs())
             highs = wordsFrom(p.add(p.add(block, type.highsOffset),
                                     p.mul(chunkIndex, chunk * type.highBits() / 8)));
-          Value first = p.add(p.mul(blockIndex, type.blockElements), p.mul(chunkIndex, chunk));
+          Value first = p.named(
+              p.add(p.mul(blockIndex, type.blockElements), p.mul(chunkIndex, chunk)), "first_k");
 
           return repeat(
               "group", side / group, carriedName, sums, [&](Value groupIndex, ValueRange sums) {

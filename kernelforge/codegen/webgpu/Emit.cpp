@@ -30,6 +30,14 @@ static bool isWeight(KernelOp kernel, unsigned number) {
   });
 }
 
+/// The kernel's operations in order: "rms_norm, matmul".
+static std::string operations(KernelOp kernel) {
+  std::string text;
+  for (Operation &op : kernel.getBody().front().without_terminator())
+    text += (text.empty() ? "" : ", ") + op.getName().stripDialect().str();
+  return text;
+}
+
 Status webgpu::supports(KernelOp kernel, const Limits &limits) {
   return simt::supports(kernel, limits);
 }
@@ -40,7 +48,8 @@ Expected<webgpu::WgslKernel> webgpu::emitWgsl(KernelOp kernel, const Limits &lim
   OwningOpRef<ModuleOp> module = ModuleOp::create(kernel.getLoc());
   KF_TRY(Launching launching, simt::emit(*module, kernel, limits, entry));
   WgslOptions options;
-  options.comment = {simt::kernelName(kernel) + ": " + kernel.getFamily().str(),
+  options.comment = {fmt::format("{}: {} ({})", simt::kernelName(kernel), kernel.getFamily().str(),
+                                 operations(kernel)),
                      simt::scheduleText(kernel)};
   options.isWeight = [&](int buffer) {
     const unsigned number = kernel.getNumSizes() + static_cast<unsigned>(buffer);

@@ -41,10 +41,14 @@ fn safe_tanh(x: f32) -> f32 {
 }
 )";
 
-/// One line without what would end a comment or a terminal's patience.
+/// One line of a comment. What is not ASCII is escaped, too: WGSL ends lines at some of it.
 std::string commentLine(std::string_view text) {
-  std::string line = escapeControls(text);
-  return line.empty() ? "//\n" : "// " + line + "\n";
+  std::string line = "// ";
+  for (char c : escapeControls(text))
+    line += static_cast<unsigned char>(c) < 0x80
+                ? std::string(1, c)
+                : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  return line + "\n";
 }
 
 StringRef nameOf(Location loc, StringRef otherwise) {

@@ -29,7 +29,7 @@ void WgslFunction::define(Value value, std::string name, Memory memory) {
 static StringRef wantedName(Value value) {
   if (auto name = dyn_cast<NameLoc>(value.getLoc()))
     return name.getName().getValue();
-  return value.getType().isF32() ? "value" : value.getType().isInteger(1) ? "condition" : "number";
+  return value.getType().isF32() ? "value" : value.getType().isInteger(1) ? "condition" : "at";
 }
 
 std::string WgslFunction::variableFor(Value value) {
@@ -38,7 +38,32 @@ std::string WgslFunction::variableFor(Value value) {
   return name;
 }
 
-void WgslFunction::line(const std::string &text) { out += indent + text + "\n"; }
+/// Longest line; what is longer goes on in the next one.
+static constexpr size_t lineLength = 100;
+
+/// Where to break `text` so that at most `length` characters stay in the line: before a sum or a
+/// difference or after a comma, or else at any space; 0 where there is none.
+static size_t breakPlace(StringRef text, size_t length) {
+  for (size_t at = length; at > length / 2; --at)
+    if (text[at] == ' ' && (text[at - 1] == ',' || text[at + 1] == '+' || text[at + 1] == '-'))
+      return at;
+  const size_t space = text.take_front(length + 1).rfind(' ');
+  return space == StringRef::npos ? 0 : space;
+}
+
+void WgslFunction::line(const std::string &text) {
+  StringRef rest = text;
+  std::string before = indent;
+  while (before.size() + rest.size() > lineLength) {
+    const size_t at = breakPlace(rest, lineLength - before.size());
+    if (at == 0)
+      break;
+    out += before + rest.take_front(at).str() + "\n";
+    rest = rest.drop_front(at + 1);
+    before = indent + "    ";
+  }
+  out += before + rest.str() + "\n";
+}
 
 //===----------------------------------------------------------------------===//
 // What is written where it is used

@@ -1,0 +1,136 @@
+#include "Kernels.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+using namespace kernelforge;
+using testing::AllOf;
+using testing::HasSubstr;
+
+namespace {
+
+/// A kernel of one operation on rows of 64, of which `%x` holds `element`.
+std::string oneOp(const std::string &op, const std::string &element = "f32",
+                  const std::string &arguments = "") {
+  const std::string rows = rowsText(64, element);
+  return kernelText("%x: " + rows + arguments, rows,
+                    op + " : " + rows + "\n transformer.yield %y : " + rows);
+}
+
+std::string matmulText(const std::string &input, const std::string &weight, int64_t n = 64,
+                       int64_t k = 256) {
+  return kernelText(
+      fmt::format("%x: {}, %w: {}", rowsText(k, input), weight), rowsText(n),
+      fmt::format("%y = transformer.matmul %x weights(%w) : ({0}, {1}) -> {2}\n transformer.yield "
+                  "%y : {2}",
+                  rowsText(k, input), weight, rowsText(n)));
+}
+
+constexpr ElementType weights[] = {ElementType::F32,  ElementType::F16,  ElementType::BF16,
+                                   ElementType::Q4_0, ElementType::Q4_1, ElementType::Q5_0,
+                                   ElementType::Q8_0, ElementType::Q4_K, ElementType::Q6_K};
+
+} // namespace
+
+TEST(SimtSupports, EveryWeightTypeOfAMatmul) {
+  for (ElementType type : weights)
+    EXPECT_EQ(ParsedKernel(matmulText("f32", weightText(type, 64, 256))).obstacle(), "")
+        << info(type).name;
+}
+
+TEST(SimtSupports, EveryTableTypeOfAnEmbedding) {
+  for (ElementType type : weights) {
+    const std::string table = weightText(type, 100, 256), rows = rowsText(256);
+    EXPECT_EQ(ParsedKernel(
+                  kernelText("%i: !indices, %t: " + table, rows,
+                             fmt::format("%y = transformer.embedding %i, %t : (!indices, {0}) -> "
+                                         "{1}\n transformer.yield %y : {1}",
+                                         table, rows)))
+                  .obstacle(),
+              "")
+        << info(type).name;
+  }
+}
+
+TEST(SimtSupports, RowsOfOtherTypesAreRefusedByOperationAndType) {
+  for (const char *element : {"f16", "bf16"})
+    for (const char *op :
+         {"transformer.activation %x <silu>", "transformer.add %x, %x", "transformer.mul %x, %x",
+          "transformer.scale %x {factor = 2.0}", "transformer.softmax %x"}) {
+      const std::string text = oneOp(std::string("%y = ") + op, element);
+      const std::string name = std::string(op).substr(0, std::string(op).find(' '));
+      EXPECT_THAT(ParsedKernel(text).obstacle(),
+                  AllOf(HasSubstr("@k, " + name),
+                        HasSubstr(fmt::format("its input holds {}, and only f32", element))));
+      EXPECT_EQ(ParsedKernel(oneOp(std::string("%y = ") + op)).obstacle(), "") << op;
+    }
+  EXPECT_THAT(ParsedKernel(matmulText("f16", weightText(ElementType::F32, 64, 256))).obstacle(),
+              AllOf(HasSubstr("transformer.matmul"), HasSubstr("its input holds f16")));
+}
+
+TEST(SimtSupports, WeightsWithALayoutAndPacksAreRefused) {
+  const std::string packed = "tensor<64x256xf32, #transformer.layout<interleaved, rows = 16>>";
+  EXPECT_THAT(ParsedKernel(matmulText("f32", packed)).obstacle(),
+              HasSubstr("its weight has a layout, and weights are read row-major"));
+  EXPECT_THAT(
+      ParsedKernel(kernelText("%w: tensor<64x256xf32>", packed,
+                              fmt::format("%y = transformer.pack %w : tensor<64x256xf32> to "
+                                          "{0}\n transformer.yield %y : {0}",
+                                          packed)))
+          .obstacle(),
+      HasSubstr("transformer.pack"));
+}
+
+TEST(SimtSupports, WhatFollowsAMatmulIsComputedElementByElement) {
+  const std::string rows = rowsText(64);
+  auto text = [&](const std::string &op, const std::string &arguments = "") {
+    return kernelText("%x: " + rows + ", %w: tensor<64x64xf32>" + arguments, rows,
+                      fmt::format("%m = transformer.matmul %x weights(%w) : ({0}, "
+                                  "tensor<64x64xf32>) -> {0}\n{1}\n transformer.yield %y : {0}",
+                                  rows, op));
+  };
+  EXPECT_EQ(ParsedKernel(text("%y = transformer.add %m, %x : " + rows)).obstacle(), "");
+  EXPECT_THAT(ParsedKernel(text("%y = transformer.softmax %m : " + rows)).obstacle(),
+              HasSubstr("transformer.softmax needs whole rows, and follows the matmul"));
+  EXPECT_THAT(
+      ParsedKernel(text("%y = transformer.rope %m, %p, %t <half_split> {headDim = 64 : i64} "
+                        ": (" +
+                            rows + ", !indices, tensor<9x64xf32>) -> " + rows,
+                        ", %p: !indices, %t: tensor<9x64xf32>"))
+          .obstacle(),
+      HasSubstr("transformer.rope needs other elements of the matmul's result"));
+}
+
+TEST(SimtSupports, LimitsOfTheDeviceAreKept) {
+  // One input, eight more addends, one result.
+  const std::string rows = rowsText(64);
+  std::string arguments = "%x: " + rows, body, last = "%x";
+  for (int i = 0; i < 8; ++i) {
+    arguments += fmt::format(", %a{}: {}", i, rows);
+    body += fmt::format("%s{0} = transformer.add {1}, %a{0} : {2}\n", i, last, rows);
+    last = fmt::format("%s{}", i);
+  }
+  const std::string text =
+      kernelText(arguments, rows, body + "transformer.yield " + last + " : " + rows);
+  EXPECT_THAT(ParsedKernel(text).obstacle(),
+              HasSubstr("it takes 10 buffers at once, and the device allows 8"));
+  EXPECT_EQ(ParsedKernel(text).obstacle(Limits{}), "");
+
+  Limits small = leastLimits();
+  small.sharedBytes = 128;
+  EXPECT_THAT(ParsedKernel(oneOp("%y = transformer.softmax %x")).obstacle(small),
+              HasSubstr("256 bytes of workgroup memory, and the device allows 128"));
+  small = leastLimits();
+  small.bindingBytes = 1000;
+  EXPECT_THAT(
+      ParsedKernel(matmulText("f32", weightText(ElementType::F32, 64, 256))).obstacle(small),
+      HasSubstr("65536 bytes in one buffer, and the device allows 1000"));
+}
+
+TEST(SimtSupports, ErrorsAreOneLineAndEmissionGivesThem) {
+  ParsedKernel kernel(oneOp("%y = transformer.softmax %x", "bf16"));
+  auto made = kernel.emit();
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().line(), kernel.obstacle());
+  EXPECT_EQ(made.error().line().find('\n'), std::string::npos);
+}

@@ -4,6 +4,7 @@
 
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <cmath>
 #include <fmt/format.h>
 
 using namespace mlir;
@@ -143,6 +144,10 @@ Status checkOperands(KernelOp kernel, Operation *op) {
           fmt::format("its {} has a leading dimension that no size gives", rule.name.str()),
           namedRowsAdvice(type));
   }
+  for (NamedAttribute attribute : op->getAttrs())
+    if (auto number = dyn_cast<FloatAttr>(attribute.getValue());
+        number && !std::isfinite(static_cast<float>(number.getValueAsDouble())))
+      return refuse(fmt::format("its {} is no finite f32", attribute.getName().str()), "");
   // What is looked up in must stand in memory.
   const SmallVector<Value> inputs = isa<MatmulOp, AttentionOp>(op)
                                         ? llvm::to_vector(op->getOperands().take_front())

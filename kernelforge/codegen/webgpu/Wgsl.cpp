@@ -56,16 +56,13 @@ StringRef nameOf(Location loc, StringRef otherwise) {
   return name ? name.getName().getValue() : otherwise;
 }
 
-/// A field of the uniform structure. Fields have a scope of their own.
-std::string fieldName(WgslNames &fields, StringRef size) { return fields.take(size); }
-
 /// Declares a phase's bindings and memory, and prints its function.
 Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool isOnly,
                                  const WgslOptions &options, WgslNames &names,
                                  WgslHelpers &helpers) {
   WgslFunction printer(names, helpers);
   std::string text;
-  WgslNames fields;
+  WgslNames fields; // of the uniform structure: they have a scope of their own
   std::string structName = isOnly ? "Launch" : names.take(phase.entry + "_launch_sizes");
   std::string launchName = isOnly ? "launch" : names.take(phase.entry + "_launch");
   std::string launchFields;
@@ -74,9 +71,9 @@ Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool
     BlockArgument argument = function.getArgument(static_cast<unsigned>(i));
     const StringRef wanted = nameOf(argument.getLoc(), "argument");
     if (parameter.kind == Parameter::Kind::Size) {
-      const std::string field = fieldName(fields, wanted);
+      const std::string field = fields.take(wanted);
       launchFields += fmt::format("  {}: u32,\n", field);
-      printer.define(argument, launchName + "." + field);
+      printer.define(argument, fmt::format("{}.{}", launchName, field));
       continue;
     }
     const bool isBuffer = parameter.kind == Parameter::Kind::Buffer;

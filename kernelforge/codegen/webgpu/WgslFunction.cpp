@@ -156,6 +156,9 @@ WgslFunction::Expression WgslFunction::constant(Attribute value) {
   if (auto number = dyn_cast<FloatAttr>(value)) {
     const float exact = number.getValue().convertToFloat();
     std::string text = fmt::format("{}", exact);
+    // The shortest text of the largest numbers is beyond them, which some compilers refuse.
+    if (std::abs(exact) > 3.4e38F)
+      text = fmt::format("{}", static_cast<double>(exact));
     if (text.find_first_of(".e") == std::string::npos)
       text += ".0";
     return {text};

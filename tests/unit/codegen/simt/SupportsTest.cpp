@@ -127,6 +127,11 @@ TEST(SimtSupports, LimitsOfTheDeviceAreKept) {
       HasSubstr("65536 bytes in one buffer, and the device allows 1000"));
 }
 
+TEST(SimtSupports, NumbersBeyondF32AreRefused) {
+  EXPECT_THAT(ParsedKernel(oneOp("%y = transformer.scale %x {factor = 1.0e300}")).obstacle(),
+              AllOf(HasSubstr("transformer.scale"), HasSubstr("its factor is no finite f32")));
+}
+
 TEST(SimtSupports, ErrorsAreOneLineAndEmissionGivesThem) {
   ParsedKernel kernel(oneOp("%y = transformer.softmax %x", "bf16"));
   auto made = kernel.emit();

@@ -177,6 +177,16 @@ TEST(Wgsl, NamesOfKernelsCannotLeaveTheComment) {
               testing::StartsWith("// @a\\nfn b() {}\\xe2\\x80\\xa8c: rowwise"));
 }
 
+TEST(Wgsl, TheLowestNumberIsNotRoundedBeyondItself) {
+  const std::string rows = rowsText(4);
+  EXPECT_THAT(emitOrDie(kernelText("%x: " + rows, rows,
+                                   fmt::format("%y = transformer.softmax %x : {0}\n "
+                                               "transformer.yield %y : {0}",
+                                               rows)))
+                  .text,
+              HasSubstr("var highest = -3.4028234663852886e+38;"));
+}
+
 TEST(Wgsl, LinesAreNotLong) {
   const std::string in = rowsText(256);
   const std::string weight = weightText(ElementType::Q6_K, 256, 256);

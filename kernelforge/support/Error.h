@@ -14,6 +14,7 @@ enum class ErrorKind {
   Unusable = 2,     ///< Wrong usage, a defect in an input, or refused before allocation.
   Missing = 3,      ///< Something is not here: a device, a library, a model name, a key.
   Failed = 4,       ///< It failed part-way: I/O, memory, device, network.
+  Lost = 5,         ///< A device is lost and its memory with it; another one can be made.
   Interrupted = 130 ///< The user stopped it.
 };
 

@@ -1,0 +1,121 @@
+// A connection to one adapter: instance, device, queue, and how errors and waiting are done. All
+// that is made on the device holds it.
+#pragma once
+
+#include "kernelforge/backend/webgpu/Library.h"
+#include "kernelforge/codegen/Target.h"
+#include "kernelforge/support/Error.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kernelforge::webgpu {
+
+/// A text of ours as the API takes it.
+inline WGPUStringView view(std::string_view text) { return {text.data(), text.size()}; }
+/// A text of the API.
+std::string text(WGPUStringView view);
+/// A message of several lines, as libraries write them, on one.
+std::string onOneLine(std::string_view message);
+
+/// What was reported outside any call that could give it back. Written by callbacks from any
+/// thread.
+class ErrorSink {
+public:
+  void lose(std::string why);
+  void report(std::string message);
+  /// Why the device is lost; nothing while it is not.
+  std::optional<std::string> lost() const;
+  /// The first message since the last call.
+  std::optional<std::string> take();
+
+private:
+  mutable std::mutex mutex;
+  std::optional<std::string> whyLost;
+  std::optional<std::string> message;
+};
+
+/// Owns the connection. Calls that record or submit are made under lock().
+class Context : public std::enable_shared_from_this<Context> {
+public:
+  /// Connects to an adapter: the one that the library prefers, or the first whose name contains
+  /// `filter`, in any case. Asks for all of its limits, and for the features that kernels use.
+  /// Missing where there is no such adapter.
+  static Expected<std::shared_ptr<Context>> connect(std::shared_ptr<const Library> library,
+                                                    const std::string &filter);
+  ~Context();
+  Context(const Context &) = delete;
+  Context &operator=(const Context &) = delete;
+
+  const Api &api() const { return library->api(); }
+  WGPUDevice device() const { return deviceHandle.get(); }
+  WGPUQueue queue() const { return queueHandle.get(); }
+  const DeviceInfo &info() const { return description; }
+  const WGPULimits &limits() const { return adapterLimits; }
+  bool hasTimestamps() const { return timestamps; }
+  /// Nanoseconds of one count of a timestamp.
+  double timestampPeriod() const { return period; }
+
+  /// Libraries other than wgpu-native need calls to come one at a time, and what is recorded and
+  /// submitted as a whole must stay so.
+  [[nodiscard]] std::unique_lock<std::recursive_mutex> lock() const {
+    return std::unique_lock(mutex);
+  }
+
+  /// Lost, with why, where the device is.
+  Status alive() const;
+
+  /// Calls `function`, and gives back what the API reports of it: Lost where the device is, Failed
+  /// with the library's message on one line otherwise. Called under lock().
+  Status checked(std::string_view what, std::string_view where,
+                 const std::function<void()> &function) const;
+
+  /// Lets callbacks be called until `isDone`, which is asked under lock(). Lost where the device is
+  /// lost before.
+  Status waitUntil(const std::function<bool()> &isDone) const;
+
+  /// Until all that was submitted so far is over. Errors that no call gave back come out here.
+  Status waitForQueue() const;
+
+  /// Submits one command buffer. Called under lock(), with what checked() found no error in.
+  void submit(WGPUCommandBuffer commands) const;
+
+  /// A buffer of `bytes`, a multiple of 4. Failed where it cannot be had. Called under lock().
+  Expected<Handle<WGPUBuffer>> makeBuffer(uint64_t bytes, WGPUBufferUsage usage,
+                                          std::string_view what) const;
+
+  /// Gives the device up, as a reset of the driver's would take it away.
+  void lose() const;
+
+  ErrorSink &errors() const { return *sink; }
+
+private:
+  explicit Context(std::shared_ptr<const Library> library);
+
+  Status makeInstance();
+  Status chooseAdapter(const std::string &filter);
+  void describeAdapter();
+  Status makeDevice();
+  void processEvents(bool block) const;
+
+  std::shared_ptr<const Library> library;
+  std::unique_ptr<ErrorSink> sink = std::make_unique<ErrorSink>();
+  mutable std::recursive_mutex mutex;
+  Handle<WGPUInstance> instance;
+  Handle<WGPUAdapter> adapter;
+  Handle<WGPUDevice> deviceHandle;
+  Handle<WGPUQueue> queueHandle;
+  WGPULimits adapterLimits = WGPU_LIMITS_INIT;
+  std::vector<WGPUFeatureName> wanted;
+  DeviceInfo description;
+  bool timestamps = false;
+  double period = 1;
+};
+
+} // namespace kernelforge::webgpu

@@ -1,0 +1,206 @@
+#include "kernelforge/backend/webgpu/Pipelines.h"
+#include "kernelforge/backend/webgpu/Convention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <fmt/format.h>
+#include <thread>
+
+namespace kernelforge::webgpu {
+
+namespace {
+
+constexpr const char *cannotRun = "kernel cannot run on this WebGPU device";
+constexpr const char *cannotCompile = "WebGPU kernel cannot be compiled";
+
+Status checkPhase(const Context &context, const Artifact &artifact, const Phase &phase) {
+  const Limits &limits = context.info().limits;
+  auto refuse = [&](std::string why) {
+    return unusable(cannotRun, fmt::format("{}, phase {}", artifact.kernel, phase.entry),
+                    std::move(why));
+  };
+  int64_t threads = 1;
+  for (int64_t side : phase.block) {
+    if (side < 1 || side > limits.threadsPerBlock)
+      return refuse(fmt::format("a side of its block has {} threads", side));
+    threads *= side;
+  }
+  if (threads > limits.threadsPerBlock)
+    return refuse(fmt::format("its block has {} threads where {} are the most", threads,
+                              limits.threadsPerBlock));
+  if (phase.sharedBytes > limits.sharedBytes)
+    return refuse(fmt::format("it needs {} bytes of workgroup memory where {} are the most",
+                              phase.sharedBytes, limits.sharedBytes));
+  if (phase.cluster != 1)
+    return refuse("it needs blocks in clusters, which WebGPU has not");
+  if (phase.coResident)
+    return refuse("it needs all blocks at once, which WebGPU does not promise");
+  if (const auto buffers = int64_t(buffersOf(phase).size()); buffers > limits.bindings)
+    return refuse(fmt::format("it has {} buffers where {} are the most", buffers, limits.bindings));
+  if (uniformBytes(phase) > context.limits().maxUniformBufferBindingSize)
+    return refuse("it has too many sizes");
+  return {};
+}
+
+Status checkLaunch(const Program &program, const Launch &launch) {
+  const Artifact &artifact = program.artifacts[launch.artifact];
+  const std::vector<Workspace> &workspaces = artifact.launching.workspaces;
+  auto refuse = [&](std::string why) {
+    return unusable("program is inconsistent", artifact.kernel, std::move(why));
+  };
+  if (launch.buffers.size() < workspaces.size())
+    return refuse("a launch has fewer buffers than the kernel has workspaces");
+  const int buffers = int(launch.buffers.size() - workspaces.size());
+  for (size_t i = 0; i < launch.buffers.size(); ++i) {
+    const bool isZeroed =
+        int(i) >= buffers && workspaces[i - buffers].contents == Workspace::Contents::ZeroedOnce;
+    if (!isZeroed && (launch.buffers[i] < 0 || launch.buffers[i] >= int(program.buffers.size())))
+      return refuse(fmt::format("buffer {} of a launch is not there", i));
+  }
+  for (const Phase &phase : artifact.launching.phases)
+    for (const Parameter &parameter : phase.parameters) {
+      const int count = parameter.kind == Parameter::Kind::Buffer      ? buffers
+                        : parameter.kind == Parameter::Kind::Workspace ? int(workspaces.size())
+                                                                       : int(launch.sizes.size());
+      if (parameter.index < 0 || parameter.index >= count)
+        return refuse(fmt::format("a parameter of phase {} is number {} of {}", phase.entry,
+                                  parameter.index, count));
+    }
+  return {};
+}
+
+/// What is compiled by itself: one artifact.
+struct Task {
+  const Program *program = nullptr;
+  int artifact = 0;
+  Kernel *kernel = nullptr;
+};
+
+/// Whether every launch of the artifact binds a weight to this parameter.
+bool isAlwaysWeight(const Program &program, int artifact, const Parameter &parameter) {
+  return parameter.kind == Parameter::Kind::Buffer && parameter.access == Access::Read &&
+         std::all_of(program.launches.begin(), program.launches.end(), [&](const Launch &launch) {
+           return launch.artifact != artifact ||
+                  program.buffers[launch.buffers[parameter.index]].kind == BufferKind::Weight;
+         });
+}
+
+/// The layout is written down, not taken from the shader: that would leave out what a shader does
+/// not use, and then no two kernels with the same parameters could be bound alike.
+void makeLayout(const Context &context, const Task &task, const Phase &phase,
+                const DeclaredAccess &declared, PhasePipeline &out) {
+  std::vector<WGPUBindGroupLayoutEntry> entries;
+  auto add = [&](WGPUBufferBindingType type) {
+    WGPUBindGroupLayoutEntry entry = WGPU_BIND_GROUP_LAYOUT_ENTRY_INIT;
+    entry.binding = uint32_t(entries.size());
+    entry.visibility = WGPUShaderStage_Compute;
+    entry.buffer.type = type;
+    entries.push_back(entry);
+  };
+  for (const Parameter &parameter : buffersOf(phase)) {
+    const bool isReadOnly = declared.isReadOnly(int(entries.size()))
+                                .value_or(isAlwaysWeight(*task.program, task.artifact, parameter));
+    add(isReadOnly ? WGPUBufferBindingType_ReadOnlyStorage : WGPUBufferBindingType_Storage);
+  }
+  add(WGPUBufferBindingType_Uniform);
+  WGPUBindGroupLayoutDescriptor descriptor = WGPU_BIND_GROUP_LAYOUT_DESCRIPTOR_INIT;
+  descriptor.label = view(phase.entry);
+  descriptor.entryCount = entries.size();
+  descriptor.entries = entries.data();
+  const Api &api = context.api();
+  out.layout = {api.wgpuDeviceCreateBindGroupLayout(context.device(), &descriptor),
+                api.wgpuBindGroupLayoutRelease};
+}
+
+/// Errors go to the error scopes of the calling thread, or to the sink of the context.
+void compileKernel(const Context &context, const Task &task) {
+  const Artifact &artifact = task.program->artifacts[task.artifact];
+  const Api &api = context.api();
+  const DeclaredAccess declared(artifact.code);
+  WGPUShaderSourceWGSL source = WGPU_SHADER_SOURCE_WGSL_INIT;
+  source.code = view(artifact.code);
+  WGPUShaderModuleDescriptor module = WGPU_SHADER_MODULE_DESCRIPTOR_INIT;
+  module.nextInChain = &source.chain;
+  module.label = view(artifact.kernel);
+  const Handle<WGPUShaderModule> shader = {
+      api.wgpuDeviceCreateShaderModule(context.device(), &module), api.wgpuShaderModuleRelease};
+  task.kernel->phases.clear();
+  for (const Phase &phase : artifact.launching.phases) {
+    PhasePipeline &out = task.kernel->phases.emplace_back();
+    makeLayout(context, task, phase, declared, out);
+    const WGPUBindGroupLayout groups[] = {out.layout.get()};
+    WGPUPipelineLayoutDescriptor all = WGPU_PIPELINE_LAYOUT_DESCRIPTOR_INIT;
+    all.bindGroupLayoutCount = 1;
+    all.bindGroupLayouts = groups;
+    const Handle<WGPUPipelineLayout> layout = {
+        api.wgpuDeviceCreatePipelineLayout(context.device(), &all), api.wgpuPipelineLayoutRelease};
+    WGPUComputePipelineDescriptor descriptor = WGPU_COMPUTE_PIPELINE_DESCRIPTOR_INIT;
+    descriptor.label = view(phase.entry);
+    descriptor.layout = layout.get();
+    descriptor.compute.module = shader.get();
+    descriptor.compute.entryPoint = view(phase.entry);
+    out.pipeline = {api.wgpuDeviceCreateComputePipeline(context.device(), &descriptor),
+                    api.wgpuComputePipelineRelease};
+  }
+}
+
+/// Compiles all on as many threads as there are processors. Whether that was without an error;
+/// which kernel one is of cannot be told, since scopes of threads may mix.
+Expected<bool> compileTogether(const Context &context, std::span<const Task> tasks) {
+  (void)context.errors().take();
+  const Status outer = context.checked(cannotCompile, "", [&] {
+    std::atomic<size_t> next = 0;
+    auto work = [&] {
+      for (size_t i = next++; i < tasks.size(); i = next++)
+        compileKernel(context, tasks[i]);
+    };
+    std::vector<std::thread> threads;
+    const size_t count = std::min<size_t>(tasks.size(), std::thread::hardware_concurrency());
+    for (size_t i = 1; i < count; ++i)
+      threads.emplace_back(work);
+    work();
+    for (std::thread &thread : threads)
+      thread.join();
+  });
+  KF_CHECK(context.alive());
+  const bool elsewhere = context.errors().take().has_value();
+  return outer.has_value() && !elsewhere;
+}
+
+} // namespace
+
+Status checkKernels(const Context &context, const Program &program) {
+  for (const Artifact &artifact : program.artifacts) {
+    if (artifact.host)
+      return unusable(cannotRun, artifact.kernel, "it is a function of this process");
+    for (const Phase &phase : artifact.launching.phases)
+      KF_CHECK(checkPhase(context, artifact, phase));
+  }
+  for (const Launch &launch : program.launches)
+    KF_CHECK(checkLaunch(program, launch));
+  return {};
+}
+
+Expected<std::vector<std::vector<Kernel>>>
+compileKernels(const Context &context, std::span<const std::shared_ptr<const Program>> programs) {
+  std::vector<std::vector<Kernel>> kernels;
+  std::vector<Task> tasks;
+  for (const auto &program : programs)
+    kernels.emplace_back(program->artifacts.size());
+  for (size_t p = 0; p < programs.size(); ++p)
+    for (size_t a = 0; a < kernels[p].size(); ++a)
+      tasks.push_back({programs[p].get(), int(a), &kernels[p][a]});
+  const auto guard = context.lock();
+  if (context.api().isNative() && tasks.size() > 1) {
+    KF_TRY(const bool isRight, compileTogether(context, tasks));
+    if (isRight)
+      return kernels;
+  }
+  // One by one, so that an error has its kernel.
+  for (const Task &task : tasks)
+    KF_CHECK(context.checked(cannotCompile, task.program->artifacts[task.artifact].kernel,
+                             [&] { compileKernel(context, task); }));
+  return kernels;
+}
+
+} // namespace kernelforge::webgpu

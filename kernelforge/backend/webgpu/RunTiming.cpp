@@ -1,0 +1,175 @@
+// How long runs and launches take by the device's clock; by the host's where it has none.
+#include "kernelforge/backend/webgpu/BoundProgram.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace kernelforge::webgpu {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Queries of one set, which WebGPU limits to 4096: two a launch.
+constexpr int launchesAQuerySet = 1024;
+
+double secondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+} // namespace
+
+Expected<Handle<WGPUQuerySet>> WebGpuBoundProgram::makeQueries(uint32_t count) {
+  WGPUQuerySetDescriptor descriptor = WGPU_QUERY_SET_DESCRIPTOR_INIT;
+  descriptor.type = WGPUQueryType_Timestamp;
+  descriptor.count = count;
+  const Api &api = context->api();
+  Handle<WGPUQuerySet> queries;
+  KF_CHECK(context->checked("WebGPU run cannot be timed", program->function, [&] {
+    queries = {api.wgpuDeviceCreateQuerySet(context->device(), &descriptor),
+               api.wgpuQuerySetRelease};
+  }));
+  return queries;
+}
+
+Status WebGpuBoundProgram::stampAlone(WGPUQuerySet queries, uint32_t index, bool atBegin) {
+  const Api &api = context->api();
+  Handle<WGPUCommandBuffer> commands;
+  KF_CHECK(context->checked("WebGPU run cannot be timed", program->function, [&] {
+    const Handle<WGPUCommandEncoder> encoder = {
+        api.wgpuDeviceCreateCommandEncoder(context->device(), nullptr),
+        api.wgpuCommandEncoderRelease};
+    WGPUPassTimestampWrites writes = WGPU_PASS_TIMESTAMP_WRITES_INIT;
+    writes.querySet = queries;
+    (atBegin ? writes.beginningOfPassWriteIndex : writes.endOfPassWriteIndex) = index;
+    WGPUComputePassDescriptor descriptor = WGPU_COMPUTE_PASS_DESCRIPTOR_INIT;
+    descriptor.timestampWrites = &writes;
+    const Handle<WGPUComputePassEncoder> pass = {
+        api.wgpuCommandEncoderBeginComputePass(encoder.get(), &descriptor),
+        api.wgpuComputePassEncoderRelease};
+    api.wgpuComputePassEncoderEnd(pass.get());
+    commands = {api.wgpuCommandEncoderFinish(encoder.get(), nullptr), api.wgpuCommandBufferRelease};
+  }));
+  context->submit(commands.get());
+  return {};
+}
+
+Expected<std::vector<uint64_t>> WebGpuBoundProgram::readStamps(WGPUQuerySet queries,
+                                                               uint32_t count) {
+  const Api &api = context->api();
+  std::vector<uint64_t> stamps(count);
+  const auto bytes = int64_t(count * sizeof(uint64_t));
+  Ticket ticket = 0;
+  {
+    const auto guard = context->lock();
+    KF_TRY(const BufferRef ref, transfers->allocate(bytes, MemoryUse::Transfer));
+    KF_TRY(const BufferMemory *const memory, memoryOf(*context, ref, "timestamps"));
+    KF_TRY(const Handle<WGPUBuffer> resolved,
+           context->makeBuffer(bytes, WGPUBufferUsage_QueryResolve | WGPUBufferUsage_CopySrc,
+                               "timestamps"));
+    Handle<WGPUCommandBuffer> commands;
+    KF_CHECK(context->checked("WebGPU run cannot be timed", program->function, [&] {
+      const Handle<WGPUCommandEncoder> encoder = {
+          api.wgpuDeviceCreateCommandEncoder(context->device(), nullptr),
+          api.wgpuCommandEncoderRelease};
+      api.wgpuCommandEncoderResolveQuerySet(encoder.get(), queries, 0, count, resolved.get(), 0);
+      api.wgpuCommandEncoderCopyBufferToBuffer(encoder.get(), resolved.get(), 0, memory->buffer(),
+                                               0, bytes);
+      commands = {api.wgpuCommandEncoderFinish(encoder.get(), nullptr),
+                  api.wgpuCommandBufferRelease};
+    }));
+    context->submit(commands.get());
+    KF_TRY(ticket, transfers->download(ref, std::as_writable_bytes(std::span(stamps))));
+  }
+  KF_CHECK(transfers->wait(ticket));
+  return stamps;
+}
+
+Status WebGpuBoundProgram::finishQueue() {
+  Ticket ticket = 0;
+  {
+    const auto guard = context->lock();
+    ticket = transfers->issue();
+  }
+  return transfers->wait(ticket);
+}
+
+Expected<std::vector<int64_t>> WebGpuBoundProgram::runByHostClock(std::span<const int64_t> sizes,
+                                                                  const SubmitOptions &options) {
+  std::vector<int64_t> nanoseconds;
+  KF_CHECK(finishQueue());
+  for (int launch = 0; launch < int(program->launches.size()); ++launch) {
+    const auto begin = Clock::now();
+    {
+      const auto guard = context->lock();
+      KF_CHECK(runRange(dispatchOf(launch), dispatchOf(launch + 1), options));
+    }
+    KF_CHECK(finishQueue());
+    nanoseconds.push_back(int64_t(secondsSince(begin) * 1e9));
+  }
+  return nanoseconds;
+}
+
+Expected<std::vector<int64_t>> WebGpuBoundProgram::runTimed(std::span<const int64_t> sizes,
+                                                            const SubmitOptions &options) {
+  std::vector<int64_t> nanoseconds;
+  {
+    const auto guard = context->lock();
+    KF_CHECK(prepare(sizes));
+  }
+  if (!context->hasTimestamps()) {
+    KF_TRY(nanoseconds, runByHostClock(sizes, options));
+  } else {
+    const int launches = int(program->launches.size());
+    for (int first = 0; first < launches; first += launchesAQuerySet) {
+      const int last = std::min(launches, first + launchesAQuerySet);
+      Handle<WGPUQuerySet> queries;
+      {
+        const auto guard = context->lock();
+        KF_CHECK(cancelled(options));
+        KF_TRY(queries, makeQueries(uint32_t(2 * (last - first))));
+        KF_CHECK(record(dispatchOf(first), dispatchOf(last), {queries.get(), first}));
+      }
+      KF_TRY(const std::vector<uint64_t> stamps,
+             readStamps(queries.get(), uint32_t(2 * (last - first))));
+      for (int i = first; i < last; ++i) {
+        const uint64_t begin = stamps[2 * (i - first)], end = stamps[2 * (i - first) + 1];
+        nanoseconds.push_back(
+            end > begin ? int64_t(double(end - begin) * context->timestampPeriod()) : 0);
+      }
+    }
+  }
+  {
+    const auto guard = context->lock();
+    KF_CHECK(copyResults(sizes));
+  }
+  KF_CHECK(finishQueue());
+  return nanoseconds;
+}
+
+Expected<double> WebGpuBoundProgram::timeWhole(std::span<const int64_t> sizes) {
+  KF_CHECK(finishQueue());
+  Handle<WGPUQuerySet> queries;
+  const auto begin = Clock::now();
+  {
+    const auto guard = context->lock();
+    KF_CHECK(prepare(sizes));
+    if (context->hasTimestamps()) {
+      KF_TRY(queries, makeQueries(2));
+      KF_CHECK(stampAlone(queries.get(), 0, true));
+    }
+    KF_CHECK(runRange(0, dispatches.size(), {}));
+    KF_CHECK(copyResults(sizes));
+    if (queries)
+      KF_CHECK(stampAlone(queries.get(), 1, false));
+  }
+  if (!queries) {
+    KF_CHECK(finishQueue());
+    return secondsSince(begin);
+  }
+  KF_TRY(const std::vector<uint64_t> stamps, readStamps(queries.get(), 2));
+  return stamps[1] > stamps[0] ? double(stamps[1] - stamps[0]) * context->timestampPeriod() * 1e-9
+                               : 0;
+}
+
+} // namespace kernelforge::webgpu

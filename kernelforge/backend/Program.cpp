@@ -55,11 +55,22 @@ Status checkLaunch(const Program &program, const Launch &launch, std::span<const
   if (launch.artifact < 0 || launch.artifact >= int(program.artifacts.size()))
     return inconsistent(program, fmt::format("there is no artifact {}", launch.artifact));
   const Artifact &artifact = program.artifacts[launch.artifact];
-  for (int buffer : launch.buffers)
+  const std::vector<Workspace> &workspaces = artifact.launching.workspaces;
+  if (launch.buffers.size() < workspaces.size())
+    return inconsistent(program, fmt::format("a launch of '{}' has fewer buffers than workspaces",
+                                             artifact.kernel));
+  const size_t firstWorkspace = launch.buffers.size() - workspaces.size();
+  for (size_t i = 0; i < launch.buffers.size(); ++i) {
+    // What a device keeps to itself is no buffer of the program.
+    if (i >= firstWorkspace &&
+        workspaces[i - firstWorkspace].contents == Workspace::Contents::ZeroedOnce)
+      continue;
+    const int buffer = launch.buffers[i];
     if (buffer < 0 || buffer >= int(program.buffers.size()))
       return inconsistent(program, fmt::format("a launch of '{}' names buffer {}, which is not "
                                                "there",
                                                artifact.kernel, buffer));
+  }
   std::vector<int64_t> sizes;
   for (int size : launch.sizes) {
     if (size < 0 || size >= int(maxima.size()))

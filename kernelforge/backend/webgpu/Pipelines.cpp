@@ -1,5 +1,6 @@
 #include "kernelforge/backend/webgpu/Pipelines.h"
 #include "kernelforge/backend/webgpu/Convention.h"
+#include "kernelforge/support/Utf8.h"
 
 #include <algorithm>
 #include <atomic>
@@ -13,12 +14,25 @@ namespace {
 constexpr const char *cannotRun = "kernel cannot run on this WebGPU device";
 constexpr const char *cannotCompile = "WebGPU kernel cannot be compiled";
 
+/// Libraries end the program at text that is none, and Vulkan takes names up to a NUL.
+bool isText(std::string_view text) {
+  while (!text.empty()) {
+    const Utf8Step step = decodeUtf8(text);
+    if (!step.valid || step.codePoint == 0)
+      return false;
+    text.remove_prefix(step.length);
+  }
+  return true;
+}
+
 Status checkPhase(const Context &context, const Artifact &artifact, const Phase &phase) {
   const Limits &limits = context.info().limits;
   auto refuse = [&](std::string why) {
     return unusable(cannotRun, fmt::format("{}, phase {}", artifact.kernel, phase.entry),
                     std::move(why));
   };
+  if (!isText(phase.entry))
+    return refuse("the name of its entry is no UTF-8 text");
   int64_t threads = 1;
   for (int64_t side : phase.block) {
     if (side < 1 || side > limits.threadsPerBlock)
@@ -48,15 +62,7 @@ Status checkLaunch(const Program &program, const Launch &launch) {
   auto refuse = [&](std::string why) {
     return unusable("program is inconsistent", artifact.kernel, std::move(why));
   };
-  if (launch.buffers.size() < workspaces.size())
-    return refuse("a launch has fewer buffers than the kernel has workspaces");
   const int buffers = int(launch.buffers.size() - workspaces.size());
-  for (size_t i = 0; i < launch.buffers.size(); ++i) {
-    const bool isZeroed =
-        int(i) >= buffers && workspaces[i - buffers].contents == Workspace::Contents::ZeroedOnce;
-    if (!isZeroed && (launch.buffers[i] < 0 || launch.buffers[i] >= int(program.buffers.size())))
-      return refuse(fmt::format("buffer {} of a launch is not there", i));
-  }
   for (const Phase &phase : artifact.launching.phases)
     for (const Parameter &parameter : phase.parameters) {
       const int count = parameter.kind == Parameter::Kind::Buffer      ? buffers
@@ -173,6 +179,8 @@ Status checkKernels(const Context &context, const Program &program) {
   for (const Artifact &artifact : program.artifacts) {
     if (artifact.host)
       return unusable(cannotRun, artifact.kernel, "it is a function of this process");
+    if (!isText(artifact.code) || !isText(artifact.kernel))
+      return unusable(cannotRun, artifact.kernel, "its code or name is no UTF-8 text");
     for (const Phase &phase : artifact.launching.phases)
       KF_CHECK(checkPhase(context, artifact, phase));
   }

@@ -140,6 +140,12 @@ void onScope(WGPUPopErrorScopeStatus status, WGPUErrorType type, WGPUStringView 
   caught.message = text(message);
 }
 
+bool saysLost(std::string_view message) {
+  return message.find("device is lost") != std::string_view::npos ||
+         message.find("Device is lost") != std::string_view::npos ||
+         message.find("device lost") != std::string_view::npos;
+}
+
 } // namespace
 
 Status Context::checked(std::string_view what, std::string_view where,
@@ -164,10 +170,13 @@ Status Context::checked(std::string_view what, std::string_view where,
   // The callbacks write into this frame, so they are waited for even where the device is lost.
   while (caught.open > 0)
     processEvents(false);
+  std::string why = onOneLine(caught.message);
+  // wgpu-native calls nobody back, and says so here alone.
+  if (caught.type != WGPUErrorType_NoError && saysLost(why))
+    sink->lose(why);
   KF_CHECK(alive());
   if (caught.type == WGPUErrorType_NoError)
     return {};
-  std::string why = onOneLine(caught.message);
   if (caught.type == WGPUErrorType_OutOfMemory)
     why = "the device has no memory left: " + why;
   return failed(std::string(what), std::string(where), std::move(why));
@@ -196,12 +205,20 @@ Status Context::waitForQueue() const {
     api().wgpuQueueOnSubmittedWorkDone(queue(), info);
   }
   KF_CHECK(waitUntil([&] { return shared->isOver.load(); }));
-  KF_CHECK(alive());
+  KF_CHECK(probe());
   if (const auto message = sink->take())
     return failed("WebGPU reports an error", description.name, onOneLine(*message));
   if (!shared->isRight)
     return failed("WebGPU work failed", description.name, "the library does not say why");
   return {};
+}
+
+Status Context::probe() const {
+  const auto guard = lock();
+  return checked("WebGPU device cannot be used", description.name, [&] {
+    const Handle<WGPUCommandEncoder> encoder = {
+        api().wgpuDeviceCreateCommandEncoder(device(), nullptr), api().wgpuCommandEncoderRelease};
+  });
 }
 
 void Context::submit(WGPUCommandBuffer commands) const {
@@ -226,7 +243,6 @@ Expected<Handle<WGPUBuffer>> Context::makeBuffer(uint64_t bytes, WGPUBufferUsage
 
 void Context::lose() const {
   const auto guard = lock();
-  sink->lose("it was given up");
   api().wgpuDeviceDestroy(device());
 }
 

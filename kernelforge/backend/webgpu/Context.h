@@ -83,7 +83,11 @@ public:
   /// Until all that was submitted so far is over. Errors that no call gave back come out here.
   Status waitForQueue() const;
 
-  /// Submits one command buffer. Called under lock(), with what checked() found no error in.
+  /// Lost where the device is: it is asked, since not every library tells by itself.
+  Status probe() const;
+
+  /// Submits one command buffer. Called under lock(), right after checked() found no error in
+  /// recording it: wgpu-native ends the program where a submit fails.
   void submit(WGPUCommandBuffer commands) const;
 
   /// A buffer of `bytes`, a multiple of 4. Failed where it cannot be had. Called under lock().

@@ -90,8 +90,10 @@ Expected<Ticket> Transfers::upload(std::span<const std::byte> from, const Buffer
   size_t underWay = 0;
   for (uint64_t at = firstWhole; at < lastWhole;) {
     const size_t count = std::min<uint64_t>(pieceBytes, lastWhole - at);
-    api.wgpuQueueWriteBuffer(context->queue(), memory->buffer(), at, from.data() + (at - begin),
-                             count);
+    KF_CHECK(context->checked("WebGPU memory cannot be written", "upload", [&] {
+      api.wgpuQueueWriteBuffer(context->queue(), memory->buffer(), at, from.data() + (at - begin),
+                               count);
+    }));
     at += count;
     underWay += count;
     // What is written is held until something is submitted.
@@ -175,6 +177,7 @@ Status Transfers::finish(Download &download) {
   KF_CHECK(context->waitUntil([&] { return *download.status != 0; }));
   const auto guard = context->lock();
   const Api &api = context->api();
+  KF_CHECK(context->probe());
   if (*download.status != WGPUMapAsyncStatus_Success)
     return failed("WebGPU memory cannot be read", fmt::format("{} bytes", download.to.size()),
                   "the library cannot map it");

@@ -38,9 +38,9 @@ TEST_F(WebGpuFault, ShowsWhatShaderCompilerSays) {
                                                                   repeated(1, std::move(text))};
     return errorOf(device->load(programs));
   };
-  EXPECT_THAT(
-      errorOfText(edited(affineText, "* 2.0", "* two")),
-      AllOf(HasSubstr("my_kernel"), HasSubstr("two"), HasSubstr("wgsl:11:"), Not(HasSubstr("\\n"))));
+  EXPECT_THAT(errorOfText(edited(affineText, "* 2.0", "* two")),
+              AllOf(HasSubstr("my_kernel"), HasSubstr("two"), HasSubstr("wgsl:11:"),
+                    Not(HasSubstr("\\n"))));
   EXPECT_THAT(errorOfText(edited(affineText, "fn affine", "fn other")),
               AllOf(HasSubstr("my_kernel"), HasSubstr("affine")));
   EXPECT_THAT(errorOfText(edited(affineText, "workgroup_size(64)", "workgroup_size(64, 64, 64)")),
@@ -190,33 +190,78 @@ TEST_F(WebGpuFault, TellsTime) {
 }
 
 TEST_F(WebGpuFault, SaysThatItIsLost) {
-  const auto program = repeated(1);
-  const auto executable = load(program);
-  ASSERT_TRUE(executable);
-  const BufferRef out = memory(4000);
-  const auto bound = bind(*executable, {{memory(4000)}, {out}, {}});
-  ASSERT_TRUE(bound);
-  const int64_t n = 1000;
-  std::vector<std::byte> bytes(4000);
-  const auto under = bound->submit({&n, 1});
-  const auto read = device->download(out, bytes);
-  ASSERT_TRUE(under && read);
-  ASSERT_TRUE(loseWebGpuDevice(*device));
-  EXPECT_EQ(kindOf(device->wait(*read)), ErrorKind::Lost);
-  EXPECT_EQ(kindOf(bound->submit({&n, 1})), ErrorKind::Lost);
-  EXPECT_EQ(kindOf(bound->runTimed({&n, 1})), ErrorKind::Lost);
-  BoundProgram *const one[] = {bound.get()};
-  EXPECT_EQ(kindOf(device->time(one, {&n, 1}, 1)), ErrorKind::Lost);
-  EXPECT_EQ(kindOf(device->allocate(16, MemoryUse::Arena)), ErrorKind::Lost);
-  EXPECT_EQ(kindOf(device->upload(bytes, out)), ErrorKind::Lost);
-  EXPECT_EQ(kindOf(device->download(out, bytes)), ErrorKind::Lost);
-  EXPECT_EQ(kindOf(device->load({&program, 1})), ErrorKind::Lost);
-  EXPECT_EQ(kindOf(executable->bind({{out}, {out}, {}})), ErrorKind::Lost);
-  EXPECT_THAT(errorOf(device->upload(bytes, out)), HasSubstr("is lost"));
-  // Another one can be made while what was of this one is still there.
-  auto another = createWebGpuDevice();
-  ASSERT_TRUE(another) << another.error().line();
-  EXPECT_TRUE((*another)->load({&program, 1}));
+  // Each call is the first that meets the loss.
+  enum Call {
+    Wait,
+    WaitMore,
+    Submit,
+    Timed,
+    Time,
+    Allocate,
+    Import,
+    Upload,
+    UploadOdd,
+    Download,
+    Load,
+    Bind,
+    Calls
+  };
+  for (int call = 0; call < Calls; ++call) {
+    SCOPED_TRACE(call);
+    auto made = createWebGpuDevice();
+    ASSERT_TRUE(made) << made.error().line();
+    device = std::move(*made);
+    const auto program = repeated(1);
+    const auto executable = load(program);
+    ASSERT_TRUE(executable);
+    const BufferRef in = memory(4000), out = memory(4000);
+    const auto bound = bind(*executable, {{in}, {out}, {}});
+    ASSERT_TRUE(bound);
+    const int64_t n = 1000;
+    std::vector<std::byte> bytes(4000), piece(3);
+    const auto under = bound->submit({&n, 1});
+    const auto read = device->download(out, bytes);
+    ASSERT_TRUE(under && read);
+    BoundProgram *const one[] = {bound.get()};
+    ASSERT_TRUE(loseWebGpuDevice(*device));
+    auto kind = [&] {
+      switch (call) {
+      case Wait:
+        return kindOf(device->wait(*under));
+      case WaitMore:
+        return kindOf(device->wait(*read));
+      case Submit:
+        return kindOf(bound->submit({&n, 1}));
+      case Timed:
+        return kindOf(bound->runTimed({&n, 1}));
+      case Time:
+        return kindOf(device->time(one, {&n, 1}, 1));
+      case Allocate:
+        return kindOf(device->allocate(16, MemoryUse::Arena));
+      case Import:
+        return kindOf(device->import(bytes, MemoryUse::Weights, nullptr));
+      case Upload:
+        return kindOf(device->upload(bytes, out));
+      case UploadOdd:
+        return kindOf(device->upload(piece, {out.memory, 1, 3}));
+      case Download:
+        return kindOf(device->download(out, bytes));
+      case Load:
+        return kindOf(device->load({&program, 1}));
+      default:
+        return kindOf(executable->bind({{in}, {out}, {}}));
+      }
+    };
+    EXPECT_EQ(kind(), ErrorKind::Lost);
+    // From then on all fail.
+    EXPECT_THAT(errorOf(device->upload(bytes, out)), HasSubstr("is lost"));
+    EXPECT_EQ(kindOf(device->wait(0)), ErrorKind::Lost);
+    EXPECT_EQ(kindOf(bound->submit({&n, 1})), ErrorKind::Lost);
+    // Another one can be made while what was of this one is still there.
+    auto another = createWebGpuDevice();
+    ASSERT_TRUE(another) << another.error().line();
+    EXPECT_TRUE((*another)->load({&program, 1}));
+  }
 }
 
 } // namespace

@@ -63,6 +63,7 @@
 #define KF_WEBGPU_EXTRAS(X)                                                                        \
   X(wgpuDevicePoll)                                                                                \
   X(wgpuQueueGetTimestampPeriod)                                                                   \
+  X(wgpuGetVersion)                                                                                \
   X(wgpuInstanceEnumerateAdapters)
 
 namespace kernelforge::webgpu {

@@ -16,6 +16,8 @@ constexpr const char *what = "WebGPU library cannot be used";
 constexpr const char *hint = "run `make setup`, which fetches wgpu-native, or name another library "
                              "with --webgpu-library";
 
+constexpr const char *tooOld = "name a library that implements the webgpu.h of 2025 or newer";
+
 std::vector<fs::path> defaultPaths() {
   const fs::path built = KERNELFORGE_WEBGPU_LIBRARY;
   std::error_code error;
@@ -41,6 +43,27 @@ private:
   void *handle;
   WGPUProcGetProcAddress lookUp = nullptr;
 };
+
+/// The release of wgpu-native whose headers these are: its own numbers change with each.
+constexpr uint32_t nativeRelease = 29;
+
+/// A library whose functions have the names and not the parameters of webgpu.h would end the
+/// program at the first call.
+Status checkVersion(const Api &api, const Symbols &symbols, const std::string &file) {
+  if (api.isNative()) {
+    const uint32_t release = api.wgpuGetVersion ? api.wgpuGetVersion() >> 24 : 0;
+    if (release == nativeRelease)
+      return {};
+    return missing(what, file,
+                   fmt::format("it is wgpu-native {} where {} is needed", release, nativeRelease),
+                   hint);
+  }
+  // Until 2025, Dawn had two functions for each with a callback.
+  WGPUProc before = nullptr;
+  if (symbols.find(before, "wgpuInstanceRequestAdapter2"))
+    return missing(what, file, "it is a Dawn from before webgpu.h was settled", tooOld);
+  return {};
+}
 
 Expected<std::string> existingPath(const std::string &path) {
   std::error_code error;
@@ -77,11 +100,11 @@ Expected<std::shared_ptr<const Library>> Library::open(const std::string &path) 
 #undef KF_FIND
   if (!absent.empty()) {
     dlclose(handle);
-    return missing(what, file, fmt::format("it has no {}", fmt::join(absent, ", ")),
-                   "name a library that implements the webgpu.h of 2025 or newer");
+    return missing(what, file, fmt::format("it has no {}", fmt::join(absent, ", ")), tooOld);
   }
 #define KF_FIND(function) symbols.find(library->functions.function, #function);
   KF_WEBGPU_EXTRAS(KF_FIND)
 #undef KF_FIND
+  KF_CHECK(checkVersion(library->functions, symbols, file));
   return library;
 }

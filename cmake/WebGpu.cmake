@@ -4,6 +4,12 @@
 option(KERNELFORGE_WEBGPU "Build the WebGPU device" ON)
 if(KERNELFORGE_WEBGPU AND NOT KERNELFORGE_UNTRUSTED_ONLY)
   file(GLOB resources ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/wgpu/resources)
+  # What was found may be gone: .venv is made anew for another Python or another release.
+  foreach(found KERNELFORGE_WEBGPU_HEADERS KERNELFORGE_WEBGPU_LIBRARY)
+    if(NOT EXISTS "${${found}}")
+      unset(${found} CACHE)
+    endif()
+  endforeach()
   find_path(KERNELFORGE_WEBGPU_HEADERS wgpu.h HINTS ${resources} NO_DEFAULT_PATH
             DOC "Folder of webgpu.h and wgpu.h")
   find_file(KERNELFORGE_WEBGPU_LIBRARY libwgpu_native-release.so HINTS ${resources} NO_DEFAULT_PATH

@@ -30,14 +30,15 @@ std::vector<int64_t> minima(const Program &program) {
 
 Expected<std::unique_ptr<BoundProgram>> LoadedProgram::bind(ProgramBuffers buffers) {
   KF_TRY(std::unique_ptr<WebGpuBoundProgram> bound,
-         WebGpuBoundProgram::make(context, transfers, source, kernels, std::move(buffers)));
+         WebGpuBoundProgram::make(context, transfers, source, kernels, buffers));
   return bound;
 }
 
 Expected<std::unique_ptr<WebGpuBoundProgram>>
-WebGpuBoundProgram::make(std::shared_ptr<Context> context, std::shared_ptr<Transfers> transfers,
+WebGpuBoundProgram::make(const std::shared_ptr<Context> &context,
+                         std::shared_ptr<Transfers> transfers,
                          std::shared_ptr<const Program> program, const std::vector<Kernel> &kernels,
-                         ProgramBuffers buffers) {
+                         const ProgramBuffers &buffers) {
   KF_CHECK(context->alive());
   std::unique_ptr<WebGpuBoundProgram> bound(
       new WebGpuBoundProgram(context, std::move(transfers), std::move(program)));

@@ -35,11 +35,11 @@ private:
 /// Bind groups and uniforms are made once; uniforms are written again when sizes change.
 class WebGpuBoundProgram : public BoundProgram {
 public:
-  static Expected<std::unique_ptr<WebGpuBoundProgram>> make(std::shared_ptr<Context> context,
+  static Expected<std::unique_ptr<WebGpuBoundProgram>> make(const std::shared_ptr<Context> &context,
                                                             std::shared_ptr<Transfers> transfers,
                                                             std::shared_ptr<const Program> program,
                                                             const std::vector<Kernel> &kernels,
-                                                            ProgramBuffers buffers);
+                                                            const ProgramBuffers &buffers);
   ~WebGpuBoundProgram() override;
 
   Expected<Ticket> submit(std::span<const int64_t> sizes, const SubmitOptions &options) override;

@@ -54,7 +54,7 @@ Expected<BufferMemory *> memoryOf(const Context &context, const BufferRef &ref,
   return memory;
 }
 
-Expected<std::unique_ptr<Transfers>> Transfers::make(std::shared_ptr<Context> context) {
+Expected<std::unique_ptr<Transfers>> Transfers::make(const std::shared_ptr<Context> &context) {
   std::unique_ptr<Transfers> transfers(new Transfers(context));
   KF_TRY(transfers->merge, WordMerge::make(context));
   return transfers;

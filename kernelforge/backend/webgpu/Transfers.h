@@ -40,7 +40,7 @@ Expected<BufferMemory *> memoryOf(const Context &context, const BufferRef &ref,
 /// Allocates and copies. May be used from several threads.
 class Transfers {
 public:
-  static Expected<std::unique_ptr<Transfers>> make(std::shared_ptr<Context> context);
+  static Expected<std::unique_ptr<Transfers>> make(const std::shared_ptr<Context> &context);
 
   /// As Device::allocate.
   Expected<BufferRef> allocate(int64_t bytes, MemoryUse use);

@@ -75,8 +75,13 @@ fn affine(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
 }
 )";
 
+WebGpuOptions DeviceTest::options() {
+  const char *path = std::getenv("KERNELFORGE_TEST_WEBGPU_LIBRARY");
+  return {.libraryPath = path ? path : ""};
+}
+
 void DeviceTest::SetUp() {
-  Expected<std::unique_ptr<Device>> made = createWebGpuDevice();
+  Expected<std::unique_ptr<Device>> made = createWebGpuDevice(options());
   if (!made) {
     if (std::getenv("KERNELFORGE_REQUIRE_WEBGPU"))
       FAIL() << made.error().line();

@@ -38,10 +38,12 @@ std::vector<Parameter> parameters(int buffers, int sizes);
 Phase affinePhase(std::string entry = "affine");
 extern const char *const affineText;
 
-/// Skips or fails a test where there is no adapter.
+/// Skips a test where there is no adapter, or fails it where KERNELFORGE_REQUIRE_WEBGPU is set. The
+/// library is what KERNELFORGE_TEST_WEBGPU_LIBRARY names, if it does.
 class DeviceTest : public testing::Test {
 protected:
   void SetUp() override;
+  static WebGpuOptions options();
 
   BufferRef memory(int64_t bytes, MemoryUse use = MemoryUse::Transfer);
   /// Memory with these values.

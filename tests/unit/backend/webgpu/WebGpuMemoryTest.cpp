@@ -86,25 +86,22 @@ TEST_F(WebGpuMemory, RefusesWhatCannotBe) {
   EXPECT_EQ(kindOf(device->upload(bytes, {memory(8).memory, 1, 8})), ErrorKind::Unusable);
   EXPECT_EQ(kindOf(device->upload(bytes, {})), ErrorKind::Unusable);
   EXPECT_EQ(kindOf(device->download(memory(9), bytes)), ErrorKind::Unusable);
-  auto other = createWebGpuDevice();
+  auto other = createWebGpuDevice(options());
   ASSERT_TRUE(other) << other.error().line();
   EXPECT_THAT(errorOf((*other)->upload(bytes, memory(8))), HasSubstr("another device"));
 }
 
 TEST_F(WebGpuMemory, IsFoundByName) {
   const std::string name = device->info().name;
-  auto same = createWebGpuDevice({.adapterName = name.substr(1, 4)});
+  WebGpuOptions named = options();
+  named.adapterName = name.substr(1, 4);
+  auto same = createWebGpuDevice(named);
   ASSERT_TRUE(same) << same.error().line();
   EXPECT_EQ((*same)->info().name, name);
-  auto none = createWebGpuDevice({.adapterName = "Voodoo"});
+  named.adapterName = "Voodoo";
+  auto none = createWebGpuDevice(named);
   EXPECT_EQ(kindOf(none), ErrorKind::Missing);
   EXPECT_THAT(errorOf(none), AllOf(HasSubstr("Voodoo"), HasSubstr(name)));
-}
-
-TEST_F(WebGpuMemory, ComesFromAnyLibrary) {
-  auto made = createWebGpuDevice({.libraryPath = WEBGPU_PROC_LIBRARY});
-  ASSERT_TRUE(made) << made.error().line();
-  EXPECT_EQ((*made)->info().name, device->info().name);
 }
 
 TEST(WebGpuLibrary, MissesWhatIsNotThere) {

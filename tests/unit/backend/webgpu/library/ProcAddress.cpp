@@ -1,12 +1,34 @@
-// A library that exports wgpuGetProcAddress alone, over the one that the build found.
+// A library that exports wgpuGetProcAddress alone, over the wgpu-native that the build found: it
+// has the functions of the standard and none of its extras, as any other library.
 #include <webgpu.h>
 
 #include <dlfcn.h>
 #include <string>
+#include <string_view>
+
+namespace {
+
+void *symbol(const char *name) {
+  static void *const library = dlopen(WEBGPU_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+  return library ? dlsym(library, name) : nullptr;
+}
+
+/// wgpu-native aborts at the filter of internal errors.
+void pushErrorScope(WGPUDevice device, WGPUErrorFilter filter) {
+  reinterpret_cast<WGPUProcDevicePushErrorScope>(symbol("wgpuDevicePushErrorScope"))(
+      device, filter == WGPUErrorFilter_Internal ? WGPUErrorFilter_Validation : filter);
+}
+
+} // namespace
 
 extern "C" __attribute__((visibility("default"))) WGPUProc wgpuGetProcAddress(WGPUStringView name) {
-  static void *const library = dlopen(WEBGPU_LIBRARY, RTLD_NOW | RTLD_LOCAL);
   const std::string text =
       name.length == WGPU_STRLEN ? std::string(name.data) : std::string(name.data, name.length);
-  return library ? reinterpret_cast<WGPUProc>(dlsym(library, text.c_str())) : nullptr;
+  for (std::string_view extra : {"wgpuDevicePoll", "wgpuQueueGetTimestampPeriod", "wgpuGetVersion",
+                                 "wgpuInstanceEnumerateAdapters"})
+    if (text == extra)
+      return nullptr;
+  if (text == "wgpuDevicePushErrorScope")
+    return reinterpret_cast<WGPUProc>(pushErrorScope);
+  return reinterpret_cast<WGPUProc>(symbol(text.c_str()));
 }

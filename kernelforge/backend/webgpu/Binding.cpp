@@ -28,6 +28,11 @@ std::vector<int64_t> minima(const Program &program) {
 
 } // namespace
 
+LoadedProgram::~LoadedProgram() {
+  const auto guard = context->lock();
+  kernels.clear();
+}
+
 Expected<std::unique_ptr<BoundProgram>> LoadedProgram::bind(ProgramBuffers buffers) {
   KF_TRY(std::unique_ptr<WebGpuBoundProgram> bound,
          WebGpuBoundProgram::make(context, transfers, source, kernels, buffers));

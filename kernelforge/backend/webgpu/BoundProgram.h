@@ -17,6 +17,7 @@ public:
                 std::shared_ptr<const Program> program, std::vector<Kernel> kernels)
       : context(std::move(context)), transfers(std::move(transfers)), source(std::move(program)),
         kernels(std::move(kernels)) {}
+  ~LoadedProgram() override;
 
   const Program &program() const override { return *source; }
   /// WebGPU says nothing of them.
@@ -86,7 +87,7 @@ private:
   Status runRange(size_t first, size_t last, const SubmitOptions &options);
   Status copyResults(std::span<const int64_t> sizes);
   Status stampAlone(WGPUQuerySet queries, uint32_t index, bool atBegin);
-  Expected<std::vector<uint64_t>> readStamps(WGPUQuerySet queries, uint32_t count);
+  Expected<std::vector<uint64_t>> readStamps(Handle<WGPUQuerySet> queries, uint32_t count);
   Expected<Handle<WGPUQuerySet>> makeQueries(uint32_t count);
   Expected<std::vector<int64_t>> runByHostClock(std::span<const int64_t> sizes,
                                                 const SubmitOptions &options);

@@ -54,7 +54,7 @@ Status WebGpuBoundProgram::stampAlone(WGPUQuerySet queries, uint32_t index, bool
   return {};
 }
 
-Expected<std::vector<uint64_t>> WebGpuBoundProgram::readStamps(WGPUQuerySet queries,
+Expected<std::vector<uint64_t>> WebGpuBoundProgram::readStamps(Handle<WGPUQuerySet> queries,
                                                                uint32_t count) {
   const Api &api = context->api();
   std::vector<uint64_t> stamps(count);
@@ -72,13 +72,15 @@ Expected<std::vector<uint64_t>> WebGpuBoundProgram::readStamps(WGPUQuerySet quer
       const Handle<WGPUCommandEncoder> encoder = {
           api.wgpuDeviceCreateCommandEncoder(context->device(), nullptr),
           api.wgpuCommandEncoderRelease};
-      api.wgpuCommandEncoderResolveQuerySet(encoder.get(), queries, 0, count, resolved.get(), 0);
+      api.wgpuCommandEncoderResolveQuerySet(encoder.get(), queries.get(), 0, count, resolved.get(),
+                                            0);
       api.wgpuCommandEncoderCopyBufferToBuffer(encoder.get(), resolved.get(), 0, memory->buffer(),
                                                0, bytes);
       commands = {api.wgpuCommandEncoderFinish(encoder.get(), nullptr),
                   api.wgpuCommandBufferRelease};
     }));
     context->submit(commands.get());
+    queries.reset();
     KF_TRY(ticket, transfers->download(ref, std::as_writable_bytes(std::span(stamps))));
   }
   KF_CHECK(transfers->wait(ticket));
@@ -131,7 +133,7 @@ Expected<std::vector<int64_t>> WebGpuBoundProgram::runTimed(std::span<const int6
         KF_CHECK(record(dispatchOf(first), dispatchOf(last), {queries.get(), first}));
       }
       KF_TRY(const std::vector<uint64_t> stamps,
-             readStamps(queries.get(), uint32_t(2 * (last - first))));
+             readStamps(std::move(queries), uint32_t(2 * (last - first))));
       for (int i = first; i < last; ++i) {
         const uint64_t begin = stamps[2 * (i - first)], end = stamps[2 * (i - first) + 1];
         nanoseconds.push_back(
@@ -167,7 +169,7 @@ Expected<double> WebGpuBoundProgram::timeWhole(std::span<const int64_t> sizes) {
     KF_CHECK(finishQueue());
     return secondsSince(begin);
   }
-  KF_TRY(const std::vector<uint64_t> stamps, readStamps(queries.get(), 2));
+  KF_TRY(const std::vector<uint64_t> stamps, readStamps(std::move(queries), 2));
   return stamps[1] > stamps[0] ? double(stamps[1] - stamps[0]) * context->timestampPeriod() * 1e-9
                                : 0;
 }

@@ -60,6 +60,12 @@ Expected<std::unique_ptr<Transfers>> Transfers::make(const std::shared_ptr<Conte
   return transfers;
 }
 
+Transfers::~Transfers() {
+  const auto guard = context->lock();
+  downloads.clear();
+  merge.reset();
+}
+
 Expected<BufferRef> Transfers::allocate(int64_t bytes, MemoryUse use) {
   const uint64_t most =
       roundedDown(std::min<uint64_t>(context->limits().maxBufferSize, INT64_MAX), 16);

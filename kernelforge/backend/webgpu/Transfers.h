@@ -41,6 +41,9 @@ Expected<BufferMemory *> memoryOf(const Context &context, const BufferRef &ref,
 class Transfers {
 public:
   static Expected<std::unique_ptr<Transfers>> make(const std::shared_ptr<Context> &context);
+  ~Transfers();
+  Transfers(const Transfers &) = delete;
+  Transfers &operator=(const Transfers &) = delete;
 
   /// As Device::allocate.
   Expected<BufferRef> allocate(int64_t bytes, MemoryUse use);

@@ -19,6 +19,13 @@ void pushErrorScope(WGPUDevice device, WGPUErrorFilter filter) {
       device, filter == WGPUErrorFilter_Internal ? WGPUErrorFilter_Validation : filter);
 }
 
+/// Without timestamps, so that time is told by the host's clock.
+WGPUBool hasFeature(WGPUAdapter adapter, WGPUFeatureName feature) {
+  return feature != WGPUFeatureName_TimestampQuery &&
+         reinterpret_cast<WGPUProcAdapterHasFeature>(symbol("wgpuAdapterHasFeature"))(adapter,
+                                                                                      feature);
+}
+
 } // namespace
 
 extern "C" __attribute__((visibility("default"))) WGPUProc wgpuGetProcAddress(WGPUStringView name) {
@@ -30,5 +37,7 @@ extern "C" __attribute__((visibility("default"))) WGPUProc wgpuGetProcAddress(WG
       return nullptr;
   if (text == "wgpuDevicePushErrorScope")
     return reinterpret_cast<WGPUProc>(pushErrorScope);
+  if (text == "wgpuAdapterHasFeature")
+    return reinterpret_cast<WGPUProc>(hasFeature);
   return reinterpret_cast<WGPUProc>(symbol(text.c_str()));
 }

@@ -117,7 +117,8 @@ Expected<std::shared_ptr<const Program>> KernelProblem::compile(const MatmulKern
 Expected<std::shared_ptr<const Program>> KernelProblem::compile(ModuleOp copy) const {
   KF_TRY(std::vector<Artifact> artifacts,
          compileKernels(copy, settings.target, ObjectCache::disabled()));
-  KF_TRY(Program program, buildProgram(copy.lookupSymbol<func::FuncOp>("run"), artifacts));
+  KF_TRY(Program program,
+         buildProgram(copy.lookupSymbol<func::FuncOp>("run"), artifacts, settings.target.limits));
   program.artifacts.front().kernel = kernelName;
   return std::make_shared<const Program>(std::move(program));
 }

@@ -14,8 +14,12 @@ static tl::unexpected<Error> tooLarge() {
                   "the sizes of its intermediates overflow", "lower the largest sizes");
 }
 
-Expected<MemoryPlan> kernelforge::planMemory(const std::vector<Lifetime> &lifetimes) {
+Expected<MemoryPlan> kernelforge::planMemory(const std::vector<Lifetime> &lifetimes,
+                                             int64_t alignment) {
   MemoryPlan plan;
+  auto aligned = [alignment](int64_t offset) {
+    return (offset + alignment - 1) / alignment * alignment;
+  };
   for (const Lifetime &lifetime : lifetimes)
     if (lifetime.bytes < 0 || lifetime.bytes > mostBytes)
       return tooLarge();
@@ -39,14 +43,13 @@ Expected<MemoryPlan> kernelforge::planMemory(const std::vector<Lifetime> &lifeti
     for (size_t other : neighbours) {
       if (offset + lifetime.bytes <= plan.offsets[other])
         break;
-      offset =
-          std::max<int64_t>(offset, (plan.offsets[other] + lifetimes[other].bytes + 63) / 64 * 64);
+      offset = std::max(offset, aligned(plan.offsets[other] + lifetimes[other].bytes));
     }
     const int64_t end = offset + lifetime.bytes;
     if (end > mostBytes)
       return tooLarge();
     plan.offsets[index] = offset;
-    plan.arenaBytes = std::max(plan.arenaBytes, (end + 63) / 64 * 64);
+    plan.arenaBytes = std::max(plan.arenaBytes, aligned(end));
     placed.push_back(index);
   }
   return plan;

@@ -16,12 +16,12 @@ struct Lifetime {
 };
 
 struct MemoryPlan {
-  std::vector<int64_t> offsets; ///< of each lifetime, multiples of 64
+  std::vector<int64_t> offsets; ///< of each lifetime, multiples of the alignment
   int64_t arenaBytes = 0;
 };
 
 /// Lays out `lifetimes` so that no two that overlap in time overlap in space: the largest first,
 /// each at the lowest place where it fits. Unusable where the sizes overflow.
-Expected<MemoryPlan> planMemory(const std::vector<Lifetime> &lifetimes);
+Expected<MemoryPlan> planMemory(const std::vector<Lifetime> &lifetimes, int64_t alignment = 64);
 
 } // namespace kernelforge

@@ -13,8 +13,8 @@ namespace {
 
 class ProgramBuilder {
 public:
-  ProgramBuilder(func::FuncOp function, const std::vector<Artifact> &artifacts)
-      : function(function), all(artifacts) {}
+  ProgramBuilder(func::FuncOp function, const std::vector<Artifact> &artifacts, int64_t alignment)
+      : function(function), all(artifacts), alignment(alignment) {}
 
   Expected<Program> build() {
     program.function = function.getSymName().str();
@@ -231,7 +231,7 @@ private:
         placed.push_back(static_cast<int>(i));
         live.push_back(lifetime);
       }
-    KF_TRY(MemoryPlan plan, planMemory(live));
+    KF_TRY(MemoryPlan plan, planMemory(live, alignment));
     for (size_t i = 0; i < placed.size(); ++i)
       program.buffers[placed[i]].offset = plan.offsets[i];
     program.arenaBytes = plan.arenaBytes;
@@ -240,6 +240,7 @@ private:
 
   func::FuncOp function;
   const std::vector<Artifact> &all;
+  const int64_t alignment;
   Program program;
   std::map<const void *, int> sizes, buffers;
   std::map<std::string, int> sizeByName, artifacts;
@@ -272,6 +273,7 @@ std::vector<func::FuncOp> kernelforge::programFunctions(ModuleOp module) {
 }
 
 Expected<Program> kernelforge::buildProgram(func::FuncOp function,
-                                            const std::vector<Artifact> &artifacts) {
-  return ProgramBuilder(function, artifacts).build();
+                                            const std::vector<Artifact> &artifacts,
+                                            const Limits &limits) {
+  return ProgramBuilder(function, artifacts, std::max<int64_t>(64, limits.bufferAlignment)).build();
 }

@@ -31,6 +31,7 @@ struct LoadedFunction {
   /// For the arguments as they are bound and these results; null where that has changed.
   std::unique_ptr<BoundProgram> bound;
   std::vector<std::span<std::byte>> boundResults;
+  std::vector<BufferRef> results; ///< where the device writes them
 };
 
 bool isSame(std::span<const std::byte> a, std::span<const std::byte> b) {
@@ -57,6 +58,8 @@ struct Session::Implementation {
   BufferRef arena, packArena; ///< each shared by its functions, which run one after another
   std::map<std::string, LoadedFunction> functions, packFunctions;
   std::map<std::string, BufferRef> packed;
+  /// What is bound of the host's, by name, where the device has memory of its own.
+  std::map<std::string, std::span<std::byte>> hostMemory;
   CompileStatistics statistics;
 
   PipelineOptions pipeline() const {
@@ -68,6 +71,9 @@ struct Session::Implementation {
   Status buildPackModule();
   void bind(const std::string &name, const BufferRef &buffer, bool packed);
   Status bindResults(LoadedFunction &function, std::span<const std::span<std::byte>> results);
+  Status uploadArguments(const LoadedFunction &function);
+  Status downloadWritten(const LoadedFunction &function,
+                         std::span<const std::span<std::byte>> results);
   Status runCompiled(LoadedFunction &function, std::span<const int64_t> sizes,
                      std::span<const std::span<std::byte>> results, const RunOptions &options);
   Status pack(RankedTensorType type, std::span<const std::byte> data, const BufferRef &out);
@@ -80,8 +86,9 @@ Session::~Session() = default;
 Expected<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   auto implementation = std::make_unique<Implementation>();
   implementation->threads = options.threads > 0 ? options.threads : host().physicalCores;
-  KF_TRY(implementation->device,
-         createDevice(options.target.kind, {options.threads, options.poison}));
+  options.device.threads = options.threads;
+  options.device.poison = options.poison;
+  KF_TRY(implementation->device, createDevice(options.target.kind, options.device));
   KF_CHECK(
       generatorOf(options.target).checkRunnable(options.target, implementation->device->info()));
   implementation->context = std::make_unique<MLIRContext>();
@@ -160,7 +167,7 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
         loaded.types.push_back(argument.getType());
       }
     loaded.arguments.resize(loaded.names.size());
-    KF_TRY(Program program, buildProgram(function, artifacts));
+    KF_TRY(Program program, buildProgram(function, artifacts, options.target.limits));
     KF_CHECK(checkMemory(program));
     loaded.program = std::make_shared<const Program>(std::move(program));
     programs.push_back(loaded.program);
@@ -287,6 +294,7 @@ void Session::Implementation::bind(const std::string &name, const BufferRef &buf
 }
 
 void Session::bind(const std::string &name, const BufferRef &buffer) {
+  implementation->hostMemory.erase(name);
   implementation->bind(name, buffer, /*packed=*/false);
 }
 
@@ -294,6 +302,8 @@ Status Session::bind(const std::string &name, std::span<std::byte> data) {
   KF_TRY(const BufferRef buffer,
          implementation->device->import(data, MemoryUse::Transfer, nullptr));
   bind(name, buffer);
+  if (!implementation->device->info().sharesHostMemory)
+    implementation->hostMemory[name] = data;
   return {};
 }
 
@@ -313,14 +323,36 @@ Status Session::Implementation::bindResults(LoadedFunction &function,
                                             std::span<const std::span<std::byte>> results) {
   if (function.bound && std::ranges::equal(results, function.boundResults, isSame))
     return {};
-  ProgramBuffers buffers{function.arguments, {}, arena};
+  function.results.clear();
   for (std::span<std::byte> result : results) {
-    KF_TRY(BufferRef buffer, device->import(result, MemoryUse::Transfer, nullptr));
-    buffers.results.push_back(std::move(buffer));
+    KF_TRY(function.results.emplace_back(), device->import(result, MemoryUse::Transfer, nullptr));
   }
-  KF_TRY(function.bound, function.executable->bind(std::move(buffers)));
+  KF_TRY(function.bound, function.executable->bind({function.arguments, function.results, arena}));
   function.boundResults.assign(results.begin(), results.end());
   return {};
+}
+
+/// The host may have written what is bound of its memory.
+Status Session::Implementation::uploadArguments(const LoadedFunction &function) {
+  for (size_t i = 0; i < function.names.size(); ++i)
+    if (auto host = hostMemory.find(function.names[i]); host != hostMemory.end())
+      KF_CHECK(device->upload(host->second, function.arguments[i]));
+  return {};
+}
+
+/// Brings results, and caches that are bound of the host's memory, to where the caller wants them.
+Status Session::Implementation::downloadWritten(const LoadedFunction &function,
+                                                std::span<const std::span<std::byte>> results) {
+  Ticket last = 0;
+  for (size_t i = 0; i < results.size(); ++i) {
+    KF_TRY(last, device->download(function.results[i], results[i]));
+  }
+  for (size_t i = 0; i < function.names.size(); ++i)
+    if (auto host = hostMemory.find(function.names[i]);
+        host != hostMemory.end() && isa<CacheType>(function.types[i])) {
+      KF_TRY(last, device->download(function.arguments[i], host->second));
+    }
+  return device->wait(last);
 }
 
 Status Session::Implementation::runCompiled(LoadedFunction &function,
@@ -328,12 +360,16 @@ Status Session::Implementation::runCompiled(LoadedFunction &function,
                                             std::span<const std::span<std::byte>> results,
                                             const RunOptions &options) {
   KF_CHECK(bindResults(function, results));
+  KF_CHECK(uploadArguments(function));
   if (options.launchNanoseconds) {
     KF_TRY(*options.launchNanoseconds, function.bound->runTimed(sizes, {options.cancel}));
-    return {};
+  } else {
+    KF_TRY(const Ticket ticket, function.bound->submit(sizes, {options.cancel}));
+    KF_CHECK(device->wait(ticket));
   }
-  KF_TRY(const Ticket ticket, function.bound->submit(sizes, {options.cancel}));
-  return device->wait(ticket);
+  if (device->info().sharesHostMemory)
+    return {};
+  return downloadWritten(function, results);
 }
 
 Status Session::run(const std::string &name, std::span<const int64_t> sizes,

@@ -3,6 +3,7 @@
 
 #include "kernelforge/backend/Device.h"
 #include "kernelforge/codegen/Target.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/Error.h"
@@ -20,10 +21,11 @@
 namespace kernelforge {
 
 struct SessionOptions {
-  Target target;     ///< from parseTarget, or referenceTarget: the same module runs on any
-  int threads = 0;   ///< 0: the physical cores that this process may use
-  bool fuse = true;  ///< false: every operation is a kernel of its own
-  bool cache = true; ///< keep compiled kernels in objectsDirectory()
+  Target target;             ///< from parseTarget, or referenceTarget: the same module runs on any
+  DeviceOptions device = {}; ///< options of the device; threads and poison are those below
+  int threads = 0;           ///< 0: the physical cores that this process may use
+  bool fuse = true;          ///< false: every operation is a kernel of its own
+  bool cache = true;         ///< keep compiled kernels in objectsDirectory()
   std::optional<RecordStore> records; ///< where set: whose winners kernels get
   bool poison = false; ///< for tests: fill with NaN what a kernel must write before it reads
   std::filesystem::path dumpFolder; ///< where set: the module after each pass that changed it

@@ -4,6 +4,10 @@
 #include "kernelforge/backend/reference/ReferenceDevice.h"
 #include "kernelforge/codegen/cpu/Generator.h"
 #include "kernelforge/codegen/reference/Generator.h"
+#ifdef KERNELFORGE_WEBGPU
+#include "kernelforge/backend/webgpu/WebGpuDevice.h"
+#include "kernelforge/codegen/webgpu/Generator.h"
+#endif
 #include "kernelforge/support/Suggest.h"
 
 #include <fmt/format.h>
@@ -30,6 +34,15 @@ const std::vector<Kind> &kinds() {
                      [](const DeviceOptions &) -> Expected<std::unique_ptr<Device>> {
                        return createReferenceDevice();
                      }});
+#ifdef KERNELFORGE_WEBGPU
+    kinds.push_back({webgpu::createGenerator(), [](const DeviceOptions &options) {
+                       auto word = [&](const char *name) {
+                         const auto found = options.words.find(name);
+                         return found == options.words.end() ? std::string() : found->second;
+                       };
+                       return createWebGpuDevice({word("webgpu-library"), word("webgpu-adapter")});
+                     }});
+#endif
     return kinds;
   }();
   return all;
@@ -51,6 +64,16 @@ Expected<const Kind *> findKind(std::string_view name) {
 }
 
 } // namespace
+
+std::vector<TargetOption> kernelforge::targetOptions() {
+  std::vector<TargetOption> options;
+#ifdef KERNELFORGE_WEBGPU
+  options.push_back({"webgpu-library", "for --target webgpu: path of a library that implements "
+                                       "webgpu.h (default: wgpu-native, as it was set up)"});
+  options.push_back({"webgpu-adapter", "for --target webgpu: a part of the adapter's name"});
+#endif
+  return options;
+}
 
 std::vector<std::string> kernelforge::targetKinds() {
   std::vector<std::string> names;
@@ -75,9 +98,13 @@ Expected<std::unique_ptr<Device>> kernelforge::createDevice(std::string_view kin
 }
 
 Expected<Target> kernelforge::parseTarget(std::string_view kind, std::string_view chip,
-                                          std::string_view features) {
+                                          std::string_view features, const DeviceOptions &options) {
   KF_TRY(const CodeGenerator *generator, findGenerator(kind));
-  KF_TRY(auto device, createDevice(kind));
+  if (!chip.empty() && chip != "native")
+    if (Expected<Target> target = generator->parse(chip, features, nullptr);
+        target || target.error().kind != ErrorKind::Missing)
+      return target;
+  KF_TRY(auto device, createDevice(kind, options));
   return generator->parse(chip, features, &device->info());
 }
 
@@ -87,7 +114,7 @@ Target kernelforge::referenceTarget() {
   return target;
 }
 
-Status kernelforge::checkRunnableHere(const Target &target) {
-  KF_TRY(auto device, createDevice(target.kind));
+Status kernelforge::checkRunnableHere(const Target &target, const DeviceOptions &options) {
+  KF_TRY(auto device, createDevice(target.kind, options));
   return generatorOf(target).checkRunnable(target, device->info());
 }

@@ -4,6 +4,7 @@
 #include "kernelforge/backend/Device.h"
 #include "kernelforge/codegen/CodeGenerator.h"
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,7 +16,18 @@ namespace kernelforge {
 struct DeviceOptions {
   int threads = 0;     ///< of runs on the processor; 0: the physical cores this process may use
   bool poison = false; ///< for tests: fill with NaN what a kernel must write before it reads
+  /// By name of a TargetOption, what was given; an option that was not given is left out.
+  std::map<std::string, std::string> words = {};
 };
+
+/// An option of one kind of target, as a command line offers it.
+struct TargetOption {
+  std::string name; ///< "webgpu-library"
+  std::string text; ///< one line, for people
+};
+
+/// The options of this build's targets.
+std::vector<TargetOption> targetOptions();
 
 /// Kinds of targets that this build has code generators and devices for, the default first.
 std::vector<std::string> targetKinds();
@@ -34,12 +46,12 @@ Expected<std::unique_ptr<Device>> createDevice(std::string_view kind,
 
 /// The target that a user asked for by words, as CodeGenerator::parse says.
 Expected<Target> parseTarget(std::string_view kind, std::string_view chip,
-                             std::string_view features);
+                             std::string_view features, const DeviceOptions &options = {});
 
 /// The target that runs anything by its definition, and makes no code.
 Target referenceTarget();
 
 /// Missing where this machine cannot run the target's code.
-Status checkRunnableHere(const Target &target);
+Status checkRunnableHere(const Target &target, const DeviceOptions &options = {});
 
 } // namespace kernelforge

@@ -270,7 +270,7 @@ Expected<int> SuiteRun::run() {
   KF_TRY(Suite suite, findSuite(command.suite));
   KF_TRY(suite, filterSuite(std::move(suite), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());
-  KF_CHECK(checkRunnableHere(options.rows.session.target));
+  KF_CHECK(checkRunnableHere(options.rows.session.target, options.rows.session.device));
   if (command.minSeconds > 0)
     command.rounds = std::max(
         command.rounds, static_cast<int>(std::ceil(command.minSeconds / options.batchSeconds)));

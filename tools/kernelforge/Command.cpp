@@ -49,6 +49,13 @@ void cli::addTargetOptions(CLI::App &command, Context &context) {
                      "native, avx2, avx512 or a processor that LLVM knows (default: native)");
   command.add_option("--target-features", context.targetFeatures,
                      "a level (avx2, avx512) and features: avx512,+amx-bf16,-avx512vnni");
+  for (const TargetOption &option : targetOptions())
+    command.add_option_function<std::string>(
+        "--" + option.name,
+        [&context, name = option.name](const std::string &word) {
+          context.device.words[name] = word;
+        },
+        option.text);
   addThreadsOption(command, context);
   command.add_flag("--no-cache", context.noCache, "neither read nor write compiled kernels");
   command.add_flag("--no-records", context.noRecords,
@@ -66,7 +73,7 @@ void cli::addSeedOption(CLI::App &command, Context &context) {
 }
 
 Expected<Target> cli::requestedTarget(const Context &context) {
-  return parseTarget(context.target, context.targetCpu, context.targetFeatures);
+  return parseTarget(context.target, context.targetCpu, context.targetFeatures, context.device);
 }
 
 std::string cli::targetText(const Target &target) {
@@ -78,6 +85,7 @@ std::string cli::targetText(const Target &target) {
 Expected<SessionOptions> cli::requestedSession(const Context &context) {
   SessionOptions options;
   KF_TRY(options.target, requestedTarget(context));
+  options.device = context.device;
   options.threads = context.threads;
   options.cache = !context.noCache;
   options.records = requestedRecords(context);

@@ -37,6 +37,7 @@ struct Context {
   std::string target = "cpu";
   std::string targetCpu;      ///< empty: this machine
   std::string targetFeatures; ///< "+a,-b" or a level
+  DeviceOptions device;       ///< options of single targets
   int threads = 0;            ///< 0: the physical cores that this process may use
   uint64_t seed = 0;
   bool noCache = false;

@@ -321,7 +321,7 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
   // What a run would refuse is refused now.
   const std::vector<func::FuncOp> functions = programFunctions(*module);
   for (func::FuncOp function : functions) {
-    KF_TRY(Program program, buildProgram(function, artifacts));
+    KF_TRY(Program program, buildProgram(function, artifacts, pipeline.target.limits));
     KF_CHECK(checkProgram(program));
   }
   if (artifacts.empty() && functions.empty())

@@ -31,7 +31,7 @@ void cli::addProblemSizes(CLI::App &command, MatmulProblem &problem) {
 Expected<const MatmulRegistry *> cli::matmulVariants(const Context &context) {
   MatmulRegistry &registry = MatmulRegistry::global();
   KF_TRY(SessionOptions options, requestedSession(context));
-  KF_CHECK(checkRunnableHere(options.target));
+  KF_CHECK(checkRunnableHere(options.target, context.device));
   KF_CHECK(registry.add(std::make_unique<GeneratedMatmul>(std::move(options))));
   return &registry;
 }

@@ -246,7 +246,7 @@ static Expected<int> replay(const RecordsCommand &command, const Context &contex
   MLIRContext mlirContext(registry, MLIRContext::Threading::DISABLED);
   mlirContext.loadAllAvailableDialects();
   KF_TRY(RecordedKernel opened, openRecordedKernel(&mlirContext, old, /*anyProcessor=*/false));
-  KF_CHECK(checkRunnableHere(opened.options.target));
+  KF_CHECK(checkRunnableHere(opened.options.target, context.device));
   KF_TRY(std::unique_ptr<KernelProblem> problem,
          KernelProblem::create(opened.kernel, opened.options));
   KF_TRY(KnobValues schedule, parseKnobs(old.schedule, "records"));

@@ -68,7 +68,7 @@ static Expected<ProblemOptions> problemOptions(const TuneCommand &command, const
                                                bool decode) {
   ProblemOptions options;
   KF_TRY(options.target, requestedTarget(context));
-  KF_CHECK(checkRunnableHere(options.target));
+  KF_CHECK(checkRunnableHere(options.target, context.device));
   options.threads = requestedThreads(context);
   options.seed = context.seed;
   options.past = decode ? command.depth : 0;

@@ -11,7 +11,9 @@
 
 namespace kernelforge::simt {
 
-/// Loads the dialects that emit() writes in.
+/// The dialects that emit() writes in.
+void registerDialects(mlir::DialectRegistry &registry);
+/// Loads them.
 void loadDialects(mlir::MLIRContext &context);
 
 /// Unusable, naming kernel, operation and operand, where no code can be generated for a kernel: an

@@ -230,9 +230,17 @@ std::string simt::phaseEntry(StringRef entry, size_t index, size_t count) {
   return count == 1 ? entry.str() : fmt::format("{}_{}", entry.str(), index);
 }
 
+void simt::registerDialects(DialectRegistry &registry) {
+  registry.insert<arith::ArithDialect, func::FuncDialect, gpu::GPUDialect, math::MathDialect,
+                  memref::MemRefDialect, scf::SCFDialect>();
+}
+
 void simt::loadDialects(MLIRContext &context) {
-  context.loadDialect<arith::ArithDialect, func::FuncDialect, gpu::GPUDialect, math::MathDialect,
-                      memref::MemRefDialect, scf::SCFDialect>();
+  DialectRegistry registry;
+  registerDialects(registry);
+  context.appendDialectRegistry(registry);
+  for (StringRef dialect : registry.getDialectNames())
+    context.getOrLoadDialect(dialect);
 }
 
 Status simt::supports(KernelOp kernel, const Limits &limits) {

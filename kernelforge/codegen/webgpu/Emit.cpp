@@ -42,11 +42,8 @@ Status webgpu::supports(KernelOp kernel, const Limits &limits) {
   return simt::supports(kernel, limits);
 }
 
-Expected<webgpu::WgslKernel> webgpu::emitWgsl(KernelOp kernel, const Limits &limits,
-                                              StringRef entry) {
-  simt::loadDialects(*kernel.getContext());
-  OwningOpRef<ModuleOp> module = ModuleOp::create(kernel.getLoc());
-  KF_TRY(Launching launching, simt::emit(*module, kernel, limits, entry));
+Expected<std::string> webgpu::wgslText(ModuleOp module, const Launching &launching,
+                                       KernelOp kernel) {
   WgslOptions options;
   options.comment = {fmt::format("{}: {} ({})", simt::kernelName(kernel), kernel.getFamily().str(),
                                  operations(kernel)),
@@ -55,6 +52,14 @@ Expected<webgpu::WgslKernel> webgpu::emitWgsl(KernelOp kernel, const Limits &lim
     const unsigned number = kernel.getNumSizes() + static_cast<unsigned>(buffer);
     return number < kernel.getNumArguments() && isWeight(kernel, number);
   };
-  KF_TRY(std::string text, printWgsl(*module, launching, options));
+  return printWgsl(module, launching, options);
+}
+
+Expected<webgpu::WgslKernel> webgpu::emitWgsl(KernelOp kernel, const Limits &limits,
+                                              StringRef entry) {
+  simt::loadDialects(*kernel.getContext());
+  OwningOpRef<ModuleOp> module = ModuleOp::create(kernel.getLoc());
+  KF_TRY(Launching launching, simt::emit(*module, kernel, limits, entry));
+  KF_TRY(std::string text, wgslText(*module, launching, kernel));
   return WgslKernel{std::move(text), std::move(launching)};
 }

@@ -20,6 +20,11 @@ struct WgslKernel {
 /// within `limits` (0: no limit). Fusion asks before it forms a kernel.
 Status supports(transformer::KernelOp kernel, const Limits &limits);
 
+/// The text of a kernel that simt::emit() made `module` and `launching` of. Unusable where a
+/// function holds an operation that has no WGSL.
+Expected<std::string> wgslText(mlir::ModuleOp module, const Launching &launching,
+                               transformer::KernelOp kernel);
+
 /// The kernel as WGSL. Entry points are called `entry`, with the phase's number behind it where
 /// there are several. Unusable where the kernel is not supported. Loads the dialects that the code
 /// is made in into the kernel's context.

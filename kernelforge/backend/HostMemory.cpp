@@ -32,6 +32,16 @@ private:
 
 } // namespace
 
+Status HostMemoryDevice::checkWorkspaces(const Program &program) {
+  for (const Artifact &artifact : program.artifacts)
+    for (const Workspace &workspace : artifact.launching.workspaces)
+      if (workspace.contents == Workspace::Contents::ZeroedOnce)
+        return unusable("program cannot be loaded", artifact.kernel,
+                        "it has a workspace that stays from run to run, and this device keeps none",
+                        "compile it for the device's own target");
+  return {};
+}
+
 Expected<BufferRef> HostMemoryDevice::allocate(int64_t bytes, MemoryUse use) {
   // A byte at least: what has no elements has an address, too.
   const uint64_t size = std::max<int64_t>(bytes, 1);

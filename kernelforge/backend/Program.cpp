@@ -61,11 +61,11 @@ Status checkLaunch(const Program &program, const Launch &launch, std::span<const
                                              artifact.kernel));
   const size_t firstWorkspace = launch.buffers.size() - workspaces.size();
   for (size_t i = 0; i < launch.buffers.size(); ++i) {
-    // What a device keeps to itself is no buffer of the program.
-    if (i >= firstWorkspace &&
+    const int buffer = launch.buffers[i];
+    // What a bound program keeps to itself is no buffer of the program.
+    if (buffer == -1 && i >= firstWorkspace &&
         workspaces[i - firstWorkspace].contents == Workspace::Contents::ZeroedOnce)
       continue;
-    const int buffer = launch.buffers[i];
     if (buffer < 0 || buffer >= int(program.buffers.size()))
       return inconsistent(program, fmt::format("a launch of '{}' names buffer {}, which is not "
                                                "there",

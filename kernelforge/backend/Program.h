@@ -62,8 +62,8 @@ struct Buffer {
 };
 
 /// One use of an artifact. `buffers` are indices into Program::buffers: the kernel's arguments, its
-/// results, then its workspaces; `sizes` are indices of the program's sizes in the order of the
-/// artifact's.
+/// results, then its workspaces (-1 for one that is ZeroedOnce, which what is bound has of its
+/// own); `sizes` are indices of the program's sizes in the order of the artifact's.
 struct Launch {
   int artifact = 0;
   std::vector<int> buffers;

@@ -161,6 +161,10 @@ private:
     }
     const Artifact &artifact = program.artifacts[launch.artifact];
     for (const Workspace &workspace : artifact.launching.workspaces) {
+      if (workspace.contents == Workspace::Contents::ZeroedOnce) {
+        launch.buffers.push_back(-1);
+        continue;
+      }
       Extent bytes = workspace.bytes;
       for (Term &term : bytes.product)
         term.size = launch.sizes[term.size];

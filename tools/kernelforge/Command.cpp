@@ -78,7 +78,9 @@ Expected<Target> cli::requestedTarget(const Context &context) {
 
 std::string cli::targetText(const Target &target) {
   const std::string features = target.featureString();
-  return (target.chip.empty() ? target.kind : target.chip) +
+  // A processor's name says what it is.
+  const std::string kind = target.kind == targetKinds().front() ? "" : target.kind;
+  return kind + (kind.empty() || target.chip.empty() ? "" : " ") + target.chip +
          (features.empty() ? "" : " " + features);
 }
 

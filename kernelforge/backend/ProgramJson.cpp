@@ -21,11 +21,18 @@ template <typename T> Expected<T> field(const Json &json, const char *name) {
   }
 }
 
+/// A field as it is; null where there is none.
+const Json &part(const Json &json, const char *name) {
+  static const Json none;
+  const auto found = json.is_object() ? json.find(name) : json.end();
+  return found == json.end() ? none : *found;
+}
+
 /// A list's elements; none where there is no such list.
 const Json &elements(const Json &json, const char *name) {
   static const Json none = Json::array();
-  const auto found = json.is_object() ? json.find(name) : json.end();
-  return found == json.end() || !found->is_array() ? none : *found;
+  const Json &found = part(json, name);
+  return found.is_array() ? found : none;
 }
 
 constexpr const char *bufferKinds[] = {"argument", "weight", "cache", "intermediate"};
@@ -38,8 +45,7 @@ Expected<Buffer> bufferFrom(const Json &json) {
   if (known == std::end(bufferKinds))
     return malformed(fmt::format("buffer '{}' is of kind '{}'", buffer.name, kind));
   buffer.kind = static_cast<BufferKind>(known - std::begin(bufferKinds));
-  KF_TRY(const Json bytes, field<Json>(json, "bytes"));
-  KF_TRY(buffer.bytes, extentFrom(bytes));
+  KF_TRY(buffer.bytes, extentFrom(part(json, "bytes")));
   KF_TRY(buffer.offset, field<int64_t>(json, "offset"));
   return buffer;
 }
@@ -57,8 +63,7 @@ Expected<ResultCopy> copyFrom(const Json &json) {
   ResultCopy copy;
   KF_TRY(copy.from, field<int>(json, "from"));
   KF_TRY(copy.to, field<int>(json, "to"));
-  KF_TRY(const Json bytes, field<Json>(json, "bytes"));
-  KF_TRY(copy.bytes, extentFrom(bytes));
+  KF_TRY(copy.bytes, extentFrom(part(json, "bytes")));
   return copy;
 }
 
@@ -90,14 +95,12 @@ Expected<Artifact> artifactFrom(const Json &json, std::string_view code) {
   KF_TRY(artifact.schedule, field<std::string>(json, "schedule"));
   KF_TRY(artifact.scheduleSource, field<std::string>(json, "schedule_source"));
   KF_TRY(artifact.variant, field<std::string>(json, "variant"));
-  KF_TRY(const Json launching, field<Json>(json, "launching"));
   // What a host function runs has none.
-  if (launching.contains("phases") && !launching["phases"].empty()) {
+  if (const Json &launching = part(json, "launching"); !elements(launching, "phases").empty()) {
     KF_TRY(artifact.launching, launchingFrom(launching));
   }
   KF_TRY(artifact.sizeNames, field<std::vector<std::string>>(json, "sizes"));
-  KF_TRY(const Json cost, field<Json>(json, "cost"));
-  KF_TRY(artifact.cost, costFrom(cost));
+  KF_TRY(artifact.cost, costFrom(part(json, "cost")));
   KF_TRY(artifact.fromCache, field<bool>(json, "from_cache"));
   KF_TRY(artifact.compileSeconds, field<double>(json, "compile_seconds"));
   if (codeBytes != code.size())

@@ -58,8 +58,9 @@ struct Session::Implementation {
   BufferRef arena, packArena; ///< each shared by its functions, which run one after another
   std::map<std::string, LoadedFunction> functions, packFunctions;
   std::map<std::string, BufferRef> packed;
-  /// What is bound of the host's, by name, where the device has memory of its own.
+  /// What is bound of the host's, by name.
   std::map<std::string, std::span<std::byte>> hostMemory;
+  std::map<std::string, std::pair<ElementType, std::span<const std::byte>>> weights;
   CompileStatistics statistics;
 
   PipelineOptions pipeline() const {
@@ -68,6 +69,8 @@ struct Session::Implementation {
 
   Status loadFunctions(ModuleOp from, std::map<std::string, LoadedFunction> &into,
                        BufferRef &intermediates);
+  Status openDevice();
+  Status loadPrograms(std::map<std::string, LoadedFunction> &loaded, BufferRef &intermediates);
   Status buildPackModule();
   void bind(const std::string &name, const BufferRef &buffer, bool packed);
   Status bindResults(LoadedFunction &function, std::span<const std::span<std::byte>> results);
@@ -86,16 +89,12 @@ Session::~Session() = default;
 Expected<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   auto implementation = std::make_unique<Implementation>();
   implementation->threads = options.threads > 0 ? options.threads : host().physicalCores;
-  options.device.threads = options.threads;
-  options.device.poison = options.poison;
-  KF_TRY(implementation->device, createDevice(options.target.kind, options.device));
-  KF_CHECK(
-      generatorOf(options.target).checkRunnable(options.target, implementation->device->info()));
+  implementation->options = std::move(options);
+  KF_CHECK(implementation->openDevice());
   implementation->context = std::make_unique<MLIRContext>();
   // One module at a time: MLIR's own threads would only cost their start.
   implementation->context->disableMultithreading();
   loadAllStages(implementation->context.get());
-  implementation->options = std::move(options);
   return std::unique_ptr<Session>(new Session(std::move(implementation)));
 }
 
@@ -157,8 +156,6 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
     if (artifact.host)
       ++statistics.variants[artifact.variant];
   }
-  std::vector<std::shared_ptr<const Program>> programs;
-  std::vector<LoadedFunction *> compiled;
   for (func::FuncOp function : programFunctions(from)) {
     LoadedFunction &loaded = into[function.getSymName().str()];
     for (BlockArgument argument : function.getArguments())
@@ -170,16 +167,54 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
     KF_TRY(Program program, buildProgram(function, artifacts, options.target.limits));
     KF_CHECK(checkMemory(program));
     loaded.program = std::make_shared<const Program>(std::move(program));
-    programs.push_back(loaded.program);
-    compiled.push_back(&loaded);
+  }
+  return loadPrograms(into, intermediates);
+}
+
+Status Session::Implementation::openDevice() {
+  options.device.threads = options.threads;
+  options.device.poison = options.poison;
+  KF_TRY(device, options.openDevice ? options.openDevice()
+                                    : createDevice(options.target.kind, options.device));
+  return generatorOf(options.target).checkRunnable(options.target, device->info());
+}
+
+Status Session::Implementation::loadPrograms(std::map<std::string, LoadedFunction> &loaded,
+                                             BufferRef &intermediates) {
+  std::vector<std::shared_ptr<const Program>> programs;
+  int64_t arenaBytes = 0;
+  for (const auto &[name, function] : loaded) {
+    programs.push_back(function.program);
+    arenaBytes = std::max(arenaBytes, function.program->arenaBytes);
   }
   KF_TRY(std::vector<std::unique_ptr<Executable>> executables, device->load(programs));
-  int64_t arenaBytes = 0;
-  for (size_t i = 0; i < compiled.size(); ++i) {
-    compiled[i]->executable = std::move(executables[i]);
-    arenaBytes = std::max(arenaBytes, programs[i]->arenaBytes);
-  }
+  auto next = executables.begin();
+  for (auto &[name, function] : loaded)
+    function.executable = std::move(*next++);
   KF_TRY(intermediates, device->allocate(arenaBytes, MemoryUse::Arena));
+  return {};
+}
+
+Status Session::reopen() {
+  Implementation &s = *implementation;
+  // What belongs to the lost device goes before it does.
+  for (auto *functions : {&s.functions, &s.packFunctions})
+    for (auto &[name, function] : *functions) {
+      function.bound.reset();
+      function.results.clear();
+      function.arguments.assign(function.names.size(), {});
+      function.executable.reset();
+    }
+  s.packed.clear();
+  s.arena = s.packArena = {};
+  s.device.reset();
+  KF_CHECK(s.openDevice());
+  KF_CHECK(s.loadPrograms(s.functions, s.arena));
+  KF_CHECK(s.loadPrograms(s.packFunctions, s.packArena));
+  for (const auto &[name, weight] : std::map(s.weights))
+    KF_CHECK(bindWeight(name, weight.first, weight.second));
+  for (const auto &[name, memory] : std::map(s.hostMemory))
+    KF_CHECK(bind(name, memory));
   return {};
 }
 
@@ -261,6 +296,7 @@ Status Session::bindWeight(const std::string &name, ElementType type,
                     std::to_string(data.size()) + " bytes of " + std::string(info(type).name) +
                         " where the module takes " + std::to_string(bytes.value_or(0)) + " of " +
                         std::string(info(*elementTypeOf(declared)).name));
+  s.weights[name] = {type, data};
   if (!layoutOf(declared)) {
     KF_TRY(const BufferRef buffer, s.device->import(data, MemoryUse::Weights, nullptr));
     s.bind(name, buffer, /*packed=*/false);
@@ -302,8 +338,7 @@ Status Session::bind(const std::string &name, std::span<std::byte> data) {
   KF_TRY(const BufferRef buffer,
          implementation->device->import(data, MemoryUse::Transfer, nullptr));
   bind(name, buffer);
-  if (!implementation->device->info().sharesHostMemory)
-    implementation->hostMemory[name] = data;
+  implementation->hostMemory[name] = data;
   return {};
 }
 
@@ -360,16 +395,16 @@ Status Session::Implementation::runCompiled(LoadedFunction &function,
                                             std::span<const std::span<std::byte>> results,
                                             const RunOptions &options) {
   KF_CHECK(bindResults(function, results));
-  KF_CHECK(uploadArguments(function));
+  const bool copies = !device->info().sharesHostMemory;
+  if (copies)
+    KF_CHECK(uploadArguments(function));
   if (options.launchNanoseconds) {
     KF_TRY(*options.launchNanoseconds, function.bound->runTimed(sizes, {options.cancel}));
   } else {
     KF_TRY(const Ticket ticket, function.bound->submit(sizes, {options.cancel}));
     KF_CHECK(device->wait(ticket));
   }
-  if (device->info().sharesHostMemory)
-    return {};
-  return downloadWritten(function, results);
+  return copies ? downloadWritten(function, results) : Status();
 }
 
 Status Session::run(const std::string &name, std::span<const int64_t> sizes,

@@ -13,6 +13,7 @@
 #include "mlir/IR/OwningOpRef.h"
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,11 +22,13 @@
 namespace kernelforge {
 
 struct SessionOptions {
-  Target target;             ///< from parseTarget, or referenceTarget: the same module runs on any
-  DeviceOptions device = {}; ///< options of the device; threads and poison are those below
-  int threads = 0;           ///< 0: the physical cores that this process may use
-  bool fuse = true;          ///< false: every operation is a kernel of its own
-  bool cache = true;         ///< keep compiled kernels in objectsDirectory()
+  Target target; ///< from parseTarget, or referenceTarget: the same module runs on any
+  /// Where set, makes the device, instead of the registry: for tests.
+  std::function<Expected<std::unique_ptr<Device>>()> openDevice = {};
+  DeviceOptions device = {};          ///< options of the device; threads and poison are those below
+  int threads = 0;                    ///< 0: the physical cores that this process may use
+  bool fuse = true;                   ///< false: every operation is a kernel of its own
+  bool cache = true;                  ///< keep compiled kernels in objectsDirectory()
   std::optional<RecordStore> records; ///< where set: whose winners kernels get
   bool poison = false; ///< for tests: fill with NaN what a kernel must write before it reads
   std::filesystem::path dumpFolder; ///< where set: the module after each pass that changed it
@@ -66,9 +69,10 @@ public:
 
   /// Binds a weight, in all functions that take one of that name. `data` holds the matrix row-major
   /// as in the file, of the element type that the functions declare. It is brought into the
-  /// weight's layout now, in parallel, and `data` may go afterwards, or, where the layout is
-  /// row-major, is read where it is and must stay. Unusable where no function takes that weight,
-  /// functions declare it in different ways, or its type or size differs.
+  /// weight's layout now, in parallel, or, where the layout is row-major and the device shares the
+  /// host's memory, read where it is. `data` must stay: reopen() reads it again. Unusable where no
+  /// function takes that weight, functions declare it in different ways, or its type or size
+  /// differs.
   Status bindWeight(const std::string &name, ElementType type, std::span<const std::byte> data);
 
   /// Binds an input or a cache by name, in all functions that take it; it must stay until the runs
@@ -80,6 +84,11 @@ public:
 
   /// What the functions run on.
   Device &device();
+
+  /// Makes another device where this one was lost (ErrorKind::Lost), loads the functions and brings
+  /// the weights there again. What was bound of the device's own memory, such as caches, is gone:
+  /// it is to be allocated and bound again.
+  Status reopen();
 
   /// Names of the function's tensor and cache arguments, in order.
   std::vector<std::string> arguments(const std::string &function) const;

@@ -5,6 +5,7 @@
 #include "kernelforge/llm/runtime/RopeTable.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/Host.h"
+#include "kernelforge/support/Log.h"
 
 #include <fmt/format.h>
 
@@ -44,6 +45,7 @@ struct Decoder::Implementation {
   std::unique_ptr<Session> session;
   std::vector<PageMemory> floats; ///< weights that are read as f32
   std::vector<float> rope;
+  std::vector<int32_t> history; ///< the tokens of the sequence
   PageMemory logits;
   Rows rows;
   DecoderMemory memory;
@@ -60,7 +62,10 @@ struct Decoder::Implementation {
   Status planMemory();
   Status compile();
   Status bindWeights();
+  Status bindCaches();
   Status bindBuffers();
+  Status restore(const std::atomic<bool> *cancel);
+  Status run(std::span<const int32_t> tokens, bool everyLogit, const std::atomic<bool> *cancel);
   Status checkTokens(std::span<const int32_t> tokens) const;
   Status runRows(std::span<const int32_t> tokens, bool everyLogit, const std::atomic<bool> *cancel);
 };
@@ -169,7 +174,7 @@ Status Decoder::Implementation::compile() {
   return session->compile(buildDecoderModule(&session->context(), *model, chunk(), maxOutputs()));
 }
 
-Status Decoder::Implementation::bindBuffers() {
+Status Decoder::Implementation::bindCaches() {
   const ModelDescription &d = description();
   for (int64_t layer = 0; layer < d.layers; ++layer)
     for (const char *kind : {"k", "v"}) {
@@ -177,6 +182,12 @@ Status Decoder::Implementation::bindBuffers() {
              session->device().allocate(memory.kvCacheBytes / (2 * d.layers), MemoryUse::Cache));
       session->bind(fmt::format("cache.{}.{}", layer, kind), cache);
     }
+  return {};
+}
+
+Status Decoder::Implementation::bindBuffers() {
+  const ModelDescription &d = description();
+  KF_CHECK(bindCaches());
   if (d.rope.present) {
     rope = makeRopeTable(d.rope, context);
     KF_CHECK(session->bind("rope", std::as_writable_bytes(std::span(rope))));
@@ -258,8 +269,37 @@ Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool ev
   KF_CHECK(session->run(function, sizes, {&result, 1}, run));
   if (const Program *program = timed ? session->program(function) : nullptr)
     timer.add(*program, sizes, nanoseconds, length + count);
+  history.resize(static_cast<size_t>(length));
+  history.insert(history.end(), tokens.begin(), tokens.end());
   length += count;
   return {};
+}
+
+/// After the device was lost: everything is loaded again, and what was in the caches computed.
+Status Decoder::Implementation::restore(const std::atomic<bool> *cancel) {
+  KF_CHECK(session->reopen());
+  KF_CHECK(bindCaches());
+  const std::vector<int32_t> tokens(history.begin(), history.begin() + length);
+  length = 0;
+  for (size_t done = 0; done < tokens.size();) {
+    const size_t count = std::min(tokens.size() - done, static_cast<size_t>(chunk()));
+    KF_CHECK(runRows(std::span(tokens).subspan(done, count), false, cancel));
+    done += count;
+  }
+  return {};
+}
+
+/// The same as runRows(), on another device where this one is lost meanwhile. Once: a device that
+/// is lost at once again is an error.
+Status Decoder::Implementation::run(std::span<const int32_t> tokens, bool everyLogit,
+                                    const std::atomic<bool> *cancel) {
+  Status status = runRows(tokens, everyLogit, cancel);
+  if (status || status.error().kind != ErrorKind::Lost)
+    return status;
+  logger().warn("{}; the model is loaded again, and {} tokens are computed again",
+                status.error().line(), length);
+  KF_CHECK(restore(cancel));
+  return runRows(tokens, everyLogit, cancel);
 }
 
 Expected<std::span<const float>> Decoder::append(std::span<const int32_t> tokens,
@@ -269,7 +309,7 @@ Expected<std::span<const float>> Decoder::append(std::span<const int32_t> tokens
   KF_CHECK(s.checkTokens(tokens));
   for (size_t done = 0; done < tokens.size();) {
     size_t count = std::min(tokens.size() - done, static_cast<size_t>(s.chunk()));
-    KF_CHECK(s.runRows(tokens.subspan(done, count), false, cancel));
+    KF_CHECK(s.run(tokens.subspan(done, count), false, cancel));
     done += count;
     if (progress)
       progress(static_cast<int64_t>(done));
@@ -289,7 +329,7 @@ Status Decoder::score(std::span<const int32_t> tokens,
   auto vocabulary = static_cast<size_t>(s.description().vocabSize);
   for (size_t done = 0; done < tokens.size();) {
     size_t count = std::min(tokens.size() - done, static_cast<size_t>(s.chunk()));
-    KF_CHECK(s.runRows(tokens.subspan(done, count), true, cancel));
+    KF_CHECK(s.run(tokens.subspan(done, count), true, cancel));
     const float *first = reinterpret_cast<const float *>(s.logits.data());
     for (size_t i = 0; i < count; ++i)
       visit(static_cast<int64_t>(done + i), std::span(first + i * vocabulary, vocabulary));

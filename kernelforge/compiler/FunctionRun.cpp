@@ -3,6 +3,7 @@
 #include "kernelforge/ir/Transformer.h"
 
 #include <algorithm>
+#include <utility>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -30,10 +31,13 @@ Expected<FunctionRun> FunctionRun::create(Session &session, const FunctionSignat
 }
 
 Status FunctionRun::run(const RunOptions &options) {
-  return session->run(signature->name, sizes, results, options);
+  RunOptions own = options;
+  own.keepResults |= std::exchange(isPoisoned, false);
+  return session->run(signature->name, sizes, results, own);
 }
 
 void FunctionRun::poisonResults() {
+  isPoisoned = true;
   for (TensorData &result : data->results) {
     if (result.type == ElementType::F32)
       poison({reinterpret_cast<float *>(result.memory.data()),

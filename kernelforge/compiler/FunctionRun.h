@@ -18,7 +18,7 @@ public:
   /// Runs once. Results and caches in the data are written.
   Status run(const RunOptions &options = {});
 
-  /// Fills the results so that what a run leaves unwritten shows.
+  /// Fills the results so that what the next run leaves unwritten shows, on any device.
   void poisonResults();
 
 private:
@@ -30,6 +30,7 @@ private:
   FunctionData *data;
   std::vector<int64_t> sizes;
   std::vector<std::span<std::byte>> results;
+  bool isPoisoned = false; ///< and not run since
 };
 
 } // namespace kernelforge

@@ -74,8 +74,9 @@ struct Session::Implementation {
   Status buildPackModule();
   void bind(const std::string &name, const BufferRef &buffer, bool packed);
   Status bindResults(LoadedFunction &function, std::span<const std::span<std::byte>> results);
-  Status uploadArguments(const LoadedFunction &function);
-  Status downloadWritten(const LoadedFunction &function,
+  Status upload(const LoadedFunction &function, std::span<const std::span<std::byte>> results,
+                bool keepResults);
+  Status downloadWritten(const LoadedFunction &function, std::span<const int64_t> sizes,
                          std::span<const std::span<std::byte>> results);
   Status runCompiled(LoadedFunction &function, std::span<const int64_t> sizes,
                      std::span<const std::span<std::byte>> results, const RunOptions &options);
@@ -358,29 +359,53 @@ Status Session::Implementation::bindResults(LoadedFunction &function,
                                             std::span<const std::span<std::byte>> results) {
   if (function.bound && std::ranges::equal(results, function.boundResults, isSame))
     return {};
+  function.bound.reset();
   function.results.clear();
   for (std::span<std::byte> result : results) {
-    KF_TRY(function.results.emplace_back(), device->import(result, MemoryUse::Transfer, nullptr));
+    KF_TRY(function.results.emplace_back(),
+           device->info().sharesHostMemory
+               ? device->import(result, MemoryUse::Transfer, nullptr)
+               : device->allocate(static_cast<int64_t>(result.size()), MemoryUse::Transfer));
   }
   KF_TRY(function.bound, function.executable->bind({function.arguments, function.results, arena}));
   function.boundResults.assign(results.begin(), results.end());
   return {};
 }
 
-/// The host may have written what is bound of its memory.
-Status Session::Implementation::uploadArguments(const LoadedFunction &function) {
+/// The host may have written what is bound of its memory. Where that is asked for, what the
+/// function must write holds what the caller put there, and intermediates NaN.
+Status Session::Implementation::upload(const LoadedFunction &function,
+                                       std::span<const std::span<std::byte>> results,
+                                       bool keepResults) {
   for (size_t i = 0; i < function.names.size(); ++i)
     if (auto host = hostMemory.find(function.names[i]); host != hostMemory.end())
       KF_CHECK(device->upload(host->second, function.arguments[i]));
+  if (keepResults)
+    for (size_t i = 0; i < results.size(); ++i)
+      KF_CHECK(device->upload(results[i], function.results[i]));
+  if (options.poison) {
+    // As the device of the CPU does it: all ones are NaN in every type of float.
+    const std::vector<std::byte> ones(static_cast<size_t>(function.program->arenaBytes),
+                                      std::byte(0xff));
+    KF_CHECK(device->upload(
+        ones, {arena.memory, arena.offset, static_cast<int64_t>(function.program->arenaBytes)}));
+  }
   return {};
 }
 
-/// Brings results, and caches that are bound of the host's memory, to where the caller wants them.
+/// Brings results, and caches that are bound of the host's memory, to where the caller wants them:
+/// as many bytes as the function writes at these sizes.
 Status Session::Implementation::downloadWritten(const LoadedFunction &function,
+                                                std::span<const int64_t> sizes,
                                                 std::span<const std::span<std::byte>> results) {
   Ticket last = 0;
+  const Program &program = *function.program;
   for (size_t i = 0; i < results.size(); ++i) {
-    KF_TRY(last, device->download(function.results[i], results[i]));
+    const auto bytes = checkedExtent(program.buffers[program.results[i]].bytes, sizes);
+    const uint64_t written = std::min<uint64_t>(results[i].size(), bytes.value_or(UINT64_MAX));
+    const BufferRef &from = function.results[i];
+    KF_TRY(last, device->download({from.memory, from.offset, static_cast<int64_t>(written)},
+                                  results[i].first(written)));
   }
   for (size_t i = 0; i < function.names.size(); ++i)
     if (auto host = hostMemory.find(function.names[i]);
@@ -395,16 +420,16 @@ Status Session::Implementation::runCompiled(LoadedFunction &function,
                                             std::span<const std::span<std::byte>> results,
                                             const RunOptions &options) {
   KF_CHECK(bindResults(function, results));
-  const bool copies = !device->info().sharesHostMemory;
-  if (copies)
-    KF_CHECK(uploadArguments(function));
+  const bool isApart = !device->info().sharesHostMemory;
+  if (isApart)
+    KF_CHECK(upload(function, results, options.keepResults));
   if (options.launchNanoseconds) {
     KF_TRY(*options.launchNanoseconds, function.bound->runTimed(sizes, {options.cancel}));
   } else {
     KF_TRY(const Ticket ticket, function.bound->submit(sizes, {options.cancel}));
     KF_CHECK(device->wait(ticket));
   }
-  return copies ? downloadWritten(function, results) : Status();
+  return isApart ? downloadWritten(function, sizes, results) : Status();
 }
 
 Status Session::run(const std::string &name, std::span<const int64_t> sizes,

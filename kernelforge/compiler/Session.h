@@ -48,6 +48,9 @@ struct RunOptions {
   std::vector<int64_t> *launchNanoseconds = nullptr;
   /// Where given, a true value ends the run between two launches with ErrorKind::Interrupted.
   const std::atomic<bool> *cancel = nullptr;
+  /// For tests: results begin as the caller's memory holds them, wherever the device writes them,
+  /// so that what a run leaves unwritten shows.
+  bool keepResults = false;
 };
 
 /// One module on one device.

@@ -9,8 +9,9 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
-/// Whether argument `number` is a weight: marked as one, or read as nothing but one is. Weights lie
-/// in memory of their own, which no kernel writes; all else may share its memory with results.
+/// Whether argument `number` is a weight: marked as one, or of a type that no kernel computes
+/// (results are rows of f32, which may be multiplied with and looked up in, too). Weights lie in
+/// memory of their own, which no kernel writes; all else may share its memory with results.
 static bool isWeight(KernelOp kernel, unsigned number) {
   if (kernel.getArgAttr(number, weightAttrName))
     return true;
@@ -18,16 +19,9 @@ static bool isWeight(KernelOp kernel, unsigned number) {
   auto type = dyn_cast<RankedTensorType>(argument.getType());
   if (!type || argument.use_empty())
     return false;
-  if (isa<QuantType>(type.getElementType()))
-    return true;
-  if (type.getRank() == 1) // vectors of parameters: no operation makes one
-    return isa<FloatType>(type.getElementType());
-  return llvm::all_of(argument.getUses(), [&](OpOperand &use) {
-    if (auto matmul = dyn_cast<MatmulOp>(use.getOwner()))
-      return llvm::is_contained(matmul.getWeights(), argument) && matmul.getInput() != argument;
-    auto embedding = dyn_cast<EmbeddingOp>(use.getOwner());
-    return embedding && embedding.getTable() == argument;
-  });
+  Type element = type.getElementType();
+  return isa<QuantType>(element) ||
+         (isa<FloatType>(element) && (type.getRank() == 1 || !element.isF32()));
 }
 
 /// The kernel's operations in order: "rms_norm, matmul".

@@ -450,10 +450,11 @@ class Module:
                 f"func.func @f({', '.join(sizes + self.arguments)}){arrow} {{\n"
                 + "".join(f"  {line}\n" for line in self.body) + f"  {end}\n}}\n")
 
-    def options(self):
+    def options(self, target="cpu"):
         """How it is compiled and run."""
         chosen = [f"--size={name}={value}" for name, (_, _, value) in self.sizes.items()]
         chosen += [f"--threads={self.pick([1, 2, 3])}", f"--seed={self.seed % 1000}"]
         chosen += ["--no-fuse"] if self.chance(0.15) else []
-        chosen += ["--target-cpu=avx2"] if self.chance(0.25) else []
+        narrow = self.chance(0.25)
+        chosen += ["--target-cpu=avx2"] if narrow and target == "cpu" else []
         return chosen

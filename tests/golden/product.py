@@ -35,6 +35,11 @@ class Product:
             options = ["-m", model, "--prompt-file", file, "-n", count, "--temperature", 0]
             return self.run("llm-inference", *options, *arguments)
 
+    def continue_ids(self, model, ids, count, *arguments):
+        """Ids of greedy tokens after those of a prompt."""
+        options = ["-m", model, "--prompt-ids", ",".join(map(str, ids)), "-n", count]
+        return self.run("llm-inference", *options, "--temperature", 0, *arguments)["token_ids"]
+
     def logits(self, model, prompt, *arguments):
         """(prompt ids, logits of each of the prompt's positions)."""
         with tempfile.TemporaryDirectory() as folder:

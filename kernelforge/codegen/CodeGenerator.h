@@ -73,6 +73,9 @@ public:
   virtual Expected<std::string> print(const EmittedKernel &emitted, transformer::KernelOp kernel,
                                       const Target &target) const = 0;
 
+  /// What a line of that text begins with where it is a comment.
+  virtual std::string_view commentLeader() const { return "//"; }
+
   /// Names of the stages after `scheduled`, in order: that of emit(), that of lower() where there
   /// is one, that of print().
   virtual std::span<const std::string_view> stages() const = 0;

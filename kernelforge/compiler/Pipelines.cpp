@@ -11,28 +11,52 @@
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Transforms/Passes.h"
 
+#include <fmt/format.h>
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
-static constexpr std::pair<std::string_view, Stage> stageNames[] = {
-    {"transformer", Stage::Transformer}, {"fused", Stage::Fused}, {"scheduled", Stage::Scheduled},
-    {"target", Stage::Target},           {"llvm", Stage::Llvm},   {"asm", Stage::Asm}};
+/// The stages of every target.
+static constexpr std::string_view commonStages[] = {"transformer", "fused", "scheduled"};
 
-Expected<Stage> kernelforge::parseStage(std::string_view name) {
-  std::vector<std::string> names;
-  for (auto [known, stage] : stageNames) {
-    if (known == name)
-      return stage;
-    names.emplace_back(known);
-  }
-  return unusable("unknown stage", std::string(name), "the CPU target has no such stage",
-                  namesHint(name, names));
+/// The names of a target's stages, by what they are.
+static std::vector<std::pair<std::string, Stage>> stagesOf(const CodeGenerator &generator) {
+  std::vector<std::pair<std::string, Stage>> stages;
+  for (std::string_view name : commonStages)
+    stages.emplace_back(name, static_cast<Stage>(stages.size()));
+  const std::span<const std::string_view> own = generator.stages();
+  for (size_t i = 0; i < own.size(); ++i)
+    stages.emplace_back(own[i], i == 0                ? Stage::Target
+                                : i + 1 == own.size() ? Stage::Text
+                                                      : Stage::Llvm);
+  return stages;
 }
 
-static std::string stageName(Stage stage) {
-  return std::string(
-      llvm::find_if(stageNames, [&](auto &known) { return known.second == stage; })->first);
+Expected<std::vector<std::string>> kernelforge::stageNames(std::string_view kind) {
+  KF_TRY(const CodeGenerator *generator, findGenerator(kind));
+  std::vector<std::string> names;
+  for (auto &[name, stage] : stagesOf(*generator))
+    names.push_back(name);
+  return names;
+}
+
+Expected<Stage> kernelforge::parseStage(std::string_view name, std::string_view kind) {
+  KF_TRY(const CodeGenerator *generator, findGenerator(kind));
+  for (auto &[known, stage] : stagesOf(*generator))
+    if (known == name)
+      return stage;
+  KF_TRY(std::vector<std::string> names, stageNames(kind));
+  return unusable("unknown stage", std::string(name),
+                  fmt::format("the target {} has no such stage", kind), namesHint(name, names));
+}
+
+/// A stage as a target calls it; Llvm, where it has none, as others do.
+static std::string stageName(Stage stage, const CodeGenerator &generator) {
+  for (auto &[name, known] : stagesOf(generator))
+    if (known == stage)
+      return name;
+  return "llvm";
 }
 
 Stage kernelforge::reachedStage(ModuleOp module) {
@@ -47,14 +71,18 @@ Stage kernelforge::reachedStage(ModuleOp module) {
   return reached;
 }
 
-Status kernelforge::checkNotBeyond(ModuleOp module, Stage stage) {
-  const Stage reached = reachedStage(module);
+Status kernelforge::checkNotBeyond(ModuleOp module, Stage stage, std::string_view kind) {
+  KF_TRY(const CodeGenerator *generator, findGenerator(kind));
+  const Stage reached = generator->takesAnyStage() ? std::min(reachedStage(module), Stage::Fused)
+                                                   : reachedStage(module);
   if (reached <= stage)
     return {};
-  return unusable("module is beyond that stage", stageName(stage),
-                  "it is at stage " + stageName(reached) + " already, and no pass goes back",
-                  "ask for " + stageName(reached) +
-                      " or a later stage, or begin with the module as it was written");
+  const std::string name = stageName(reached, *generator);
+  return unusable("module is beyond that stage", stageName(stage, *generator),
+                  "it is at stage " + name + " already, and no pass goes back",
+                  "ask for " + name +
+                      " or a later stage, or begin with the module as it was "
+                      "written");
 }
 
 void kernelforge::buildFusePipeline(OpPassManager &passes, const Target &target, bool fuse) {
@@ -142,19 +170,21 @@ Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptio
   return emitKernelsInto(module, options.target, /*lower=*/stage == Stage::Llvm);
 }
 
-Expected<std::string> kernelforge::printAssembly(ModuleOp module, const PipelineOptions &options) {
+Expected<std::string> kernelforge::printCode(ModuleOp module, const PipelineOptions &options) {
   loadAllStages(module.getContext());
+  const CodeGenerator &generator = generatorOf(options.target);
+  const std::string_view comment = generator.commentLeader();
   std::string text;
   for (auto kernel : module.getOps<KernelOp>()) {
+    text += fmt::format("{} kernel {}\n", comment, kernel.getSymName().str());
     if (!kernel.isGenerated()) {
-      text += "# kernel " + kernel.getSymName().str() + "\n# run by " + kernel.getVariant()->str() +
-              ", which is no code of this module\n";
+      text += fmt::format("{} run by {}, which is no code of this module\n", comment,
+                          kernel.getVariant()->str());
       continue;
     }
     KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, options.target));
-    KF_TRY(std::string assembly,
-           generatorOf(options.target).print(emitted, kernel, options.target));
-    text += "# kernel " + kernel.getSymName().str() + "\n" + assembly;
+    KF_TRY(const std::string code, generator.print(emitted, kernel, options.target));
+    text += code;
   }
   return text;
 }

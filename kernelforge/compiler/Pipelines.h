@@ -10,28 +10,36 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace kernelforge {
 
-/// Stages of a module on its way to machine code; each contains what the one before it said.
+/// Stages of a module on its way to code; each contains what the one before it said. The names of
+/// those after Scheduled are the target's own (CodeGenerator::stages).
 enum class Stage {
   Transformer, ///< operations as they were written
   Fused,       ///< kernels and launches
   Scheduled,   ///< kernels with schedules
-  Target,      ///< each kernel with its function in scf, vector and pointers
-  Llvm,        ///< those functions in the LLVM dialect
-  Asm,         ///< assembly text
+  Target,      ///< each kernel with its functions as they were emitted
+  Llvm,        ///< those functions in the LLVM dialect; not every target has it
+  Text,        ///< no module any more: assembly, WGSL
 };
 
-/// Unusable, naming the stages, where `name` is none.
-Expected<Stage> parseStage(std::string_view name);
+/// Names of the stages of a target of `kind`, in order. Errors as findGenerator's.
+Expected<std::vector<std::string>> stageNames(std::string_view kind);
+
+/// The stage of a target of `kind` with that name. Unusable, naming those that the target has,
+/// where it has no such stage; else errors as findGenerator's.
+Expected<Stage> parseStage(std::string_view name, std::string_view kind);
 
 /// The stage that `module` has reached: that of its furthest kernel; Transformer where it has none.
 Stage reachedStage(mlir::ModuleOp module);
 
-/// Unusable, naming the stage, where `module` is beyond `stage`: no pass goes back.
-Status checkNotBeyond(mlir::ModuleOp module, Stage stage);
+/// Unusable, naming the stage, where `module` is beyond `stage` of a target of `kind`: no pass goes
+/// back. A target that takes any stage begins anew with the kernels.
+Status checkNotBeyond(mlir::ModuleOp module, Stage stage, std::string_view kind);
 
 struct PipelineOptions {
   Target target;
@@ -48,12 +56,14 @@ void buildFusePipeline(mlir::OpPassManager &passes, const Target &target, bool f
 /// already consist of launches are left alone. Unusable with MLIR's diagnostics.
 Status runFuse(mlir::ModuleOp module, const PipelineOptions &options);
 
-/// Brings `module` to a stage up to Llvm, in place, from whatever stage it has reached.
+/// Brings `module` to a stage before Text, in place, from whatever stage it has reached. Llvm of a
+/// target that has no such stage is its stage Target.
 Status runToStage(mlir::ModuleOp module, Stage stage, const PipelineOptions &options);
 
-/// Assembly of the kernels, each under a comment with its name; of one that another variant runs,
-/// only comments. `module` must have reached Scheduled; it is not changed.
-Expected<std::string> printAssembly(mlir::ModuleOp module, const PipelineOptions &options);
+/// Stage Text: the code of the kernels as the target prints it, each under a comment with its name;
+/// of one that another variant runs, only comments. `module` must have reached Scheduled; it is not
+/// changed.
+Expected<std::string> printCode(mlir::ModuleOp module, const PipelineOptions &options);
 
 /// Registers dialects and passes that modules of any stage need.
 void registerAllStages(mlir::DialectRegistry &registry);

@@ -13,6 +13,9 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Signals.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <csignal>
 
 using namespace mlir;
@@ -20,19 +23,24 @@ using namespace kernelforge;
 
 namespace {
 
+/// The kind of target of a module: as its attribute says, else the default.
+std::string targetKind(ModuleOp module) {
+  auto target = module->getAttrOfType<transformer::TargetAttr>(targetAttrName);
+  return target ? target.getKind().str() : targetKinds().front();
+}
+
 /// The target of a module: as its attribute says, else this machine with one thread, so that what
 /// is printed does not depend on how many cores there are.
 Expected<PipelineOptions> optionsFor(ModuleOp module) {
   PipelineOptions options;
-  std::string kind = targetKinds().front(), cpu, features;
+  std::string cpu, features;
   if (auto target = module->getAttrOfType<transformer::TargetAttr>(targetAttrName)) {
-    kind = target.getKind().str();
     cpu = target.getCpu().str();
     for (StringAttr feature : target.getFeatures())
       features += (features.empty() ? "" : ",") + feature.str();
     options.threads = target.getThreads();
   }
-  KF_TRY(options.target, parseTarget(kind, cpu, features));
+  KF_TRY(options.target, parseTarget(targetKind(module), cpu, features));
   return options;
 }
 
@@ -59,14 +67,19 @@ public:
 
 private:
   Status run() {
-    const Expected<Stage> reached = parseStage(stage);
-    if (reached && *reached == Stage::Asm)
-      return unusable("stage is no module", stage, "assembly is text",
-                      "print it with kernelforge emit-mlir FILE --stage asm");
+    const std::string kind = targetKind(getOperation());
+    KF_TRY(std::vector<std::string> names, stageNames(kind));
+    const Expected<Stage> reached = parseStage(stage, kind);
+    const std::string last = std::move(names.back());
+    names.pop_back();
+    if (reached && *reached == Stage::Text)
+      return unusable("stage is no module", stage, "it is text for people",
+                      "print it with kernelforge emit-mlir FILE --stage " + last);
     if (!reached)
       return unusable(reached.error().what, stage, reached.error().why,
-                      "give --kernelforge-pipeline=transformer, fused, scheduled, target or llvm");
-    KF_CHECK(checkNotBeyond(getOperation(), *reached));
+                      fmt::format("give --kernelforge-pipeline={} or {}",
+                                  fmt::join(names.begin(), names.end() - 1, ", "), names.back()));
+    KF_CHECK(checkNotBeyond(getOperation(), *reached, kind));
     KF_TRY(PipelineOptions options, optionsFor(getOperation()));
     return runToStage(getOperation(), *reached, options);
   }
@@ -108,7 +121,8 @@ int main(int argc, char **argv) {
   registerTransformsPasses();
   registerKernelForgePasses();
   registerPassPipeline("kernelforge-pipeline",
-                       "Compile up to a stage: transformer, fused, scheduled, target or llvm",
+                       "Compile up to a stage: transformer, fused, scheduled, and those of the "
+                       "module's target (target, llvm)",
                        addStage, [](function_ref<void(const detail::PassOptions &)>) {});
   llvm::sys::PrintStackTraceOnErrorSignal(argv[0]);
   std::signal(SIGPIPE, SIG_IGN); // a reader that has gone is no error

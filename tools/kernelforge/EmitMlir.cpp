@@ -5,6 +5,7 @@
 #include "Usage.h"
 
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/llm/ModelFile.h"
@@ -16,6 +17,8 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include <algorithm>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -102,7 +105,7 @@ static Status keepOnly(ModuleOp module, const std::string &name) {
 }
 
 static Expected<std::string> emitText(const EmitOptions &options, const Context &context) {
-  KF_TRY(Stage stage, parseStage(options.stage));
+  KF_TRY(Stage stage, parseStage(options.stage, context.target));
   PipelineOptions pipeline;
   KF_TRY(pipeline.target, requestedTarget(context));
   pipeline.threads = requestedThreads(context);
@@ -114,12 +117,12 @@ static Expected<std::string> emitText(const EmitOptions &options, const Context 
   MLIRContext mlirContext(registry);
   mlirContext.loadAllAvailableDialects();
   KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, options));
-  KF_CHECK(checkNotBeyond(*module, stage));
-  KF_CHECK(runToStage(*module, stage == Stage::Asm ? Stage::Scheduled : stage, pipeline));
+  KF_CHECK(checkNotBeyond(*module, stage, context.target));
+  KF_CHECK(runToStage(*module, stage == Stage::Text ? Stage::Scheduled : stage, pipeline));
   if (!options.kernel.empty())
     KF_CHECK(keepOnly(*module, options.kernel));
-  if (stage == Stage::Asm)
-    return printAssembly(*module, pipeline);
+  if (stage == Stage::Text)
+    return printCode(*module, pipeline);
   std::string text;
   llvm::raw_string_ostream stream(text);
   module->print(stream);
@@ -152,6 +155,18 @@ static Expected<int> emitMlir(const EmitOptions &options, const Context &context
   return 0;
 }
 
+/// "transformer, fused, scheduled; then of cpu target, llvm, asm; of webgpu target, wgsl".
+static std::string stagesText() {
+  std::vector<std::string> common, own;
+  for (const std::string &kind : targetKinds()) {
+    const std::vector<std::string> names = stageNames(kind).value_or(std::vector<std::string>());
+    const auto first = std::ranges::find(names, "target");
+    common.assign(names.begin(), first);
+    own.push_back(fmt::format("of {} {}", kind, fmt::join(first, names.end(), ", ")));
+  }
+  return fmt::format("{}; then {}", fmt::join(common, ", "), fmt::join(own, "; "));
+}
+
 void cli::addEmitMlir(CLI::App &app, Context &context) {
   auto options = std::make_shared<EmitOptions>();
   CLI::App &command =
@@ -168,9 +183,7 @@ void cli::addEmitMlir(CLI::App &app, Context &context) {
                      "type of a block's weight matrices (default: f32)");
   command.add_option("--phase", options->phase, "prefill or decode (default: both)")
       ->check(oneOf({"prefill", "decode"}));
-  command
-      .add_option("--stage", options->stage, "transformer, fused, scheduled, target, llvm or asm")
-      ->capture_default_str();
+  command.add_option("--stage", options->stage, stagesText())->capture_default_str();
   command.add_option("--kernel", options->kernel, "print this kernel alone");
   command.add_flag("--no-fuse", options->noFuse, "every operation is a kernel of its own");
   command.add_option("--dump-passes", options->dumpFolder,

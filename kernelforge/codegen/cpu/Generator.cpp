@@ -59,6 +59,8 @@ public:
     return emitAssembly(*emitted.module, target, emitted.entry);
   }
 
+  std::string_view commentLeader() const override { return "#"; }
+
   std::span<const std::string_view> stages() const override {
     static constexpr std::string_view names[] = {"target", "llvm", "asm"};
     return names;

@@ -93,10 +93,10 @@ TEST_F(Pipelines, TargetIsOnTheModule) {
 }
 
 TEST_F(Pipelines, ParseStage) {
-  EXPECT_EQ(parseStage("fused").value(), Stage::Fused);
-  EXPECT_EQ(parseStage("asm").value(), Stage::Asm);
+  EXPECT_EQ(parseStage("fused", "cpu").value(), Stage::Fused);
+  EXPECT_EQ(parseStage("asm", "cpu").value(), Stage::Text);
   for (const char *bad : {"", "Fused", "ptx", "fused "}) {
-    auto refused = parseStage(bad);
+    auto refused = parseStage(bad, "cpu");
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().kind, ErrorKind::Unusable);
     EXPECT_THAT(refused.error().line(), HasSubstr("transformer, fused, scheduled, target, llvm"));
@@ -111,7 +111,7 @@ TEST_F(Pipelines, AssemblyForAnyProcessor) {
     mlir::OwningOpRef<mlir::ModuleOp> owner(module);
     expectReached(module, Stage::Scheduled, options(cpu));
     std::string before = printModule(module);
-    auto text = printAssembly(module, options(cpu));
+    auto text = printCode(module, options(cpu));
     ASSERT_TRUE(text) << text.error().line();
     EXPECT_EQ(printModule(module), before);
     for (auto kernel : module.getOps<KernelOp>())
@@ -127,7 +127,7 @@ TEST_F(Pipelines, AssemblyForAnyProcessor) {
 TEST_F(Pipelines, AssemblyNeedsSchedules) {
   auto module = TestDecoder::build(context, decoderCase("GptF32"));
   expectReached(*module, Stage::Fused, options());
-  auto text = printAssembly(*module, options());
+  auto text = printCode(*module, options());
   ASSERT_FALSE(text);
   EXPECT_THAT(text.error().line(), HasSubstr("schedule"));
 }

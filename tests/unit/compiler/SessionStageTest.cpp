@@ -90,7 +90,7 @@ TEST_P(SessionStages, TextOfEveryStageGivesTheSameResults) {
   ASSERT_FALSE(expected.empty());
   for (const char *name : {"transformer", "fused", "scheduled", "target", "llvm"}) {
     SCOPED_TRACE(name);
-    std::string text = textAt(decoder, *parseStage(name));
+    std::string text = textAt(decoder, *parseStage(name, "cpu"));
     auto parsed = TestDecoder::create(decoder, TestDecoder::options(), text);
     ASSERT_TRUE(parsed) << parsed.error().line();
     EXPECT_EQ(converse(**parsed), expected);

@@ -397,7 +397,7 @@ TEST_F(Variants, AssemblySaysThatThereIsNone) {
   won(problem, "blocked", 0.5);
   auto module = fused(problem);
   ASSERT_TRUE(runToStage(*module, Stage::Scheduled, pipeline()));
-  const auto text = printAssembly(*module, pipeline());
+  const auto text = printCode(*module, pipeline());
   ASSERT_TRUE(text) << text.error().line();
   EXPECT_THAT(*text, AllOf(HasSubstr("# run by blocked"), Not(HasSubstr("ret"))));
 }

@@ -1,5 +1,7 @@
 #include "kernelforge/compiler/Targets.h"
 
+#include "kernelforge/compiler/TargetFacts.h"
+
 #include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/backend/reference/ReferenceDevice.h"
 #include "kernelforge/codegen/cpu/Generator.h"
@@ -22,14 +24,18 @@ namespace {
 struct Kind {
   std::unique_ptr<CodeGenerator> generator;
   Expected<std::unique_ptr<Device>> (*createDevice)(const DeviceOptions &);
+  /// Whether workers can measure it: they make its device, and its records can be compared.
+  bool isMeasured = false;
 };
 
 const std::vector<Kind> &kinds() {
   static const std::vector<Kind> all = [] {
     std::vector<Kind> kinds;
-    kinds.push_back({cpu::createGenerator(), [](const DeviceOptions &options) {
+    kinds.push_back({cpu::createGenerator(),
+                     [](const DeviceOptions &options) {
                        return createCpuDevice({options.threads, options.poison});
-                     }});
+                     },
+                     /*isMeasured=*/true});
     kinds.push_back({reference::createGenerator(),
                      [](const DeviceOptions &) -> Expected<std::unique_ptr<Device>> {
                        return createReferenceDevice();
@@ -80,6 +86,28 @@ std::vector<std::string> kernelforge::targetKinds() {
   for (const Kind &kind : kinds())
     names.emplace_back(kind.generator->kind());
   return names;
+}
+
+std::vector<std::string> kernelforge::knownTargetKinds() {
+  std::vector<std::string> names = targetKinds();
+  for (std::string_view name : knownKinds)
+    if (std::ranges::find(names, name) == names.end())
+      names.emplace_back(name);
+  return names;
+}
+
+Status kernelforge::checkMeasured(std::string_view kind) {
+  KF_TRY(const Kind *found, findKind(kind));
+  if (found->isMeasured)
+    return {};
+  std::vector<std::string_view> measured;
+  for (const Kind &other : kinds())
+    if (other.isMeasured)
+      measured.push_back(other.generator->kind());
+  return missing("measuring is not available", fmt::format("--target {}", kind),
+                 "this build does not tune, time suites or keep records for that target",
+                 measured.empty() ? ""
+                                  : fmt::format("use --target {}", fmt::join(measured, " or ")));
 }
 
 Expected<const CodeGenerator *> kernelforge::findGenerator(std::string_view kind) {

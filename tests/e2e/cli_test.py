@@ -352,8 +352,13 @@ class Measuring(CliTest):
 
     def test_diagnose(self):
         answer = self.answer("diagnose")
-        self.assertEqual(answer["backends"][0]["name"], "cpu")
-        self.assertEqual(answer["backends"][0]["status"], "ok")
+        devices = {device["kind"]: device for device in answer["devices"]}
+        self.assertEqual(answer["devices"][0]["kind"], "cpu")
+        for kind in ("cpu", "reference"):
+            self.assertEqual(devices[kind]["status"], "ok", devices[kind])
+            self.assertGreater(devices[kind]["limits"]["memory_bytes"], 0)
+        self.assertEqual(devices["cuda"]["status"], "unavailable")
+        self.assertIn(devices["webgpu"]["status"], ("ok", "unavailable"), devices["webgpu"])
         self.assertIn("avx2", answer["host"]["isa"])
         self.assertIn("fma_f32", [peak["name"] for peak in answer["peaks"]])
         self.assertEqual(answer["read_bandwidth"][-1]["level"], "memory")

@@ -10,6 +10,8 @@
 
 #include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/compiler/AutoMatmul.h"
+#include "kernelforge/compiler/TargetFacts.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/CacheEviction.h"
 #include "kernelforge/support/OutputFile.h"
 
@@ -247,8 +249,22 @@ Expected<int> Benchmark::answer() const {
   return 0;
 }
 
+/// Why the host's times of runs say nothing of a target's device; empty where they do.
+static Expected<std::string> whyNotTimed(const Target &target, const Context &context) {
+  KF_TRY(auto device, createDevice(target.kind, context.device));
+  const DeviceInfo &info = device->info();
+  if (info.software)
+    return info.name + " is emulated by the processor";
+  // Neither copies nor waiting for a queue are the kernel's.
+  if (!info.sharesHostMemory)
+    return "times are the host's, copies to and from " + info.name + " included";
+  return "";
+}
+
 Expected<int> Benchmark::run() {
   KF_CHECK(readOptions());
+  if (!options.profile.empty())
+    KF_CHECK(checkMeasured(context.target));
   KF_TRY(target, requestedTarget(context));
   KF_TRY(variants, matmulVariants(context));
   KF_CHECK(chooseVariants());
@@ -261,6 +277,7 @@ Expected<int> Benchmark::run() {
                 .comparedRows = data->comparedRows(),
                 .before = {},
                 .after = {}};
+  KF_TRY(conditions.whyNotTimed, whyNotTimed(target, context));
   KF_CHECK(prepareAll());
   if (options.mode == "performance")
     KF_CHECK(time());

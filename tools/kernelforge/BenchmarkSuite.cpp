@@ -7,6 +7,7 @@
 #include "SuiteOptions.h"
 #include "Usage.h"
 
+#include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/eval/Compare.h"
 #include "kernelforge/eval/Html.h"
@@ -267,6 +268,8 @@ Expected<int> SuiteRun::run() {
     KF_CHECK(readBaseline());
   if (!command.html.empty())
     KF_CHECK(preparePage());
+  if (command.mode == "performance")
+    KF_CHECK(checkMeasured(context.target));
   KF_TRY(Suite suite, findSuite(command.suite));
   KF_TRY(suite, filterSuite(std::move(suite), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());

@@ -2,11 +2,11 @@
 
 #include "NumberOptions.h"
 
-#include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/Paths.h"
+#include "kernelforge/support/Threads.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -46,9 +46,10 @@ void cli::addTargetOptions(CLI::App &command, Context &context) {
                   fmt::format("what to make code for: {}", fmt::join(targetKinds(), " or ")))
       ->capture_default_str();
   command.add_option("--target-cpu", context.targetCpu,
-                     "native, avx2, avx512 or a processor that LLVM knows (default: native)");
+                     "native (default), a level (avx2, avx512), a processor that LLVM knows, or "
+                     "portable: code for any device of a GPU target");
   command.add_option("--target-features", context.targetFeatures,
-                     "a level (avx2, avx512) and features: avx512,+amx-bf16,-avx512vnni");
+                     "of a processor, a level and features: avx512,+amx-bf16,-avx512vnni");
   for (const TargetOption &option : targetOptions())
     command.add_option_function<std::string>(
         "--" + option.name,

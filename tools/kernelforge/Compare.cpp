@@ -4,7 +4,6 @@
 #include "NumberOptions.h"
 #include "Rows.h"
 
-#include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/eval/Compare.h"
 #include "kernelforge/eval/Html.h"
 #include "kernelforge/eval/LiveCompare.h"

@@ -330,7 +330,7 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
                     "return what the function computes");
   std::vector<KernelRow> rows = listKernels(*module, artifacts, only);
   if (context.json) {
-    Json answer = {{"target", pipeline.target.chip}, {"kernels", Json::array()}};
+    Json answer = {{"target", targetText(pipeline.target)}, {"kernels", Json::array()}};
     for (const KernelRow &row : rows)
       answer["kernels"].push_back(kernelJson(row));
     printJson(answer);

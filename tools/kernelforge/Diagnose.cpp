@@ -1,7 +1,10 @@
-// diagnose: what this machine has and can do, and whether each backend works on it.
+// diagnose: what this machine has and can do, and whether each device works.
 #include "Commands.h"
 #include "MatmulRun.h"
 
+#include "kernelforge/compiler/GeneratedMatmul.h"
+#include "kernelforge/compiler/TargetFacts.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/Host.h"
 
@@ -13,9 +16,13 @@ using namespace kernelforge::cli;
 
 namespace {
 
-/// What became of a backend's smoke test.
-struct BackendState {
-  std::string name, status, detail; ///< status: ok, wrong_result, failed or unavailable
+/// One kind of device: what it says of itself, and what became of its smoke test.
+struct DeviceState {
+  std::string kind;
+  std::optional<DeviceInfo> info = {}; ///< where there is one
+  std::string status = "ok";           ///< ok, wrong_result, failed or unavailable
+  std::string detail = {};
+  std::optional<Error> error = {}; ///< why the status is failed or unavailable
 };
 
 /// Everything that is printed.
@@ -26,28 +33,114 @@ struct Diagnosis {
   int cores = 1;
   std::vector<ArithmeticPeak> peaks;
   std::vector<ReadBandwidth> bandwidths;
-  std::vector<BackendState> backends;
+  std::vector<DeviceState> devices;
 };
 
 } // namespace
 
-/// Compiles one matmul, runs it and compares it with the reference.
+/// The command's context, as if that kind of target had been asked for.
+static Context contextFor(const std::string &kind, const Context &context) {
+  Context own = context;
+  if (kind != context.target) {
+    own.target = kind;
+    own.targetCpu = own.targetFeatures = "";
+  }
+  return own;
+}
+
+/// Compiles one matmul for the target, runs it and compares it with the reference.
 static Expected<Accuracy> runGenerated(const MatmulProblem &problem, const Context &context) {
-  KF_TRY(const MatmulRegistry *variants, matmulVariants(context));
-  KF_TRY(const MatmulKernel *kernel, variants->find("generated"));
+  KF_TRY(SessionOptions options, requestedSession(context));
+  KF_CHECK(checkRunnableHere(options.target, context.device));
+  const GeneratedMatmul generated(std::move(options));
   KF_TRY(auto run, MatmulRun::create(problem, context.seed, requestedThreads(context)));
-  KF_TRY(auto matmul, run->prepare(*kernel, ""));
+  KF_TRY(auto matmul, run->prepare(generated, ""));
   return run->verify(*matmul);
 }
 
-static BackendState tryCpu(const Context &context) {
+static DeviceState tryDevice(const std::string &kind, const Context &context) {
+  DeviceState state{kind};
+  auto fail = [&](const Error &error) {
+    state.status = error.kind == ErrorKind::Missing ? "unavailable" : "failed";
+    state.detail = error.line();
+    state.error = error;
+    return state;
+  };
+  if (auto built = findGenerator(kind); !built) {
+    fail(built.error());
+    state.detail = "not part of this build";
+    return state;
+  }
+  DeviceOptions options = context.device;
+  options.threads = requestedThreads(context);
+  auto device = createDevice(kind, options);
+  if (!device)
+    return fail(device.error());
+  state.info = (*device)->info();
   const MatmulProblem problem{7, 96, 64, ElementType::Q4_1, false};
-  Expected<Accuracy> accuracy = runGenerated(problem, context);
+  const Expected<Accuracy> accuracy = runGenerated(problem, contextFor(kind, context));
   if (!accuracy)
-    return {"cpu", "failed", accuracy.error().line()};
-  return {"cpu", accuracy->pass ? "ok" : "wrong_result",
-          fmt::format("{}: max error {:.3g} of {:.3g}", problem.name(), accuracy->maxAbs,
-                      accuracy->maxReference)};
+    return fail(accuracy.error());
+  state.status = accuracy->pass ? "ok" : "wrong_result";
+  state.detail = fmt::format("{}: max error {:.3g} of {:.3g}", problem.name(), accuracy->maxAbs,
+                             accuracy->maxReference);
+  return state;
+}
+
+/// The limits that a device states, by name.
+static std::vector<std::pair<const char *, int64_t>> limitsOf(const DeviceInfo &info) {
+  const Limits &l = info.limits;
+  std::vector<std::pair<const char *, int64_t>> all = {
+      {"workers", l.workers},
+      {"vector_bits", l.vectorBits},
+      {"shared_bytes", l.sharedBytes},
+      {"registers", l.registers},
+      {"threads_per_block", l.threadsPerBlock},
+      {"subgroup_min", l.subgroupMin},
+      {"subgroup_max", l.subgroupMax},
+      {"blocks_per_dimension", l.blocksPerDimension},
+      {"buffer_alignment", l.bufferAlignment},
+      {"bindings", l.bindings},
+      {"binding_bytes", l.bindingBytes},
+      {"memory_bytes", l.memoryBytes},
+      {"index_bits", l.indexBits}};
+  std::erase_if(all, [](const auto &limit) { return limit.second == 0; });
+  return all;
+}
+
+static Json toJson(const DeviceState &state) {
+  Json json = {{"kind", state.kind}, {"status", state.status}, {"detail", state.detail}};
+  if (!state.info)
+    return json;
+  const DeviceInfo &info = *state.info;
+  json.update({{"name", info.name},
+               {"chip", info.chip},
+               {"driver", info.driver},
+               {"features", info.features},
+               {"software", info.software},
+               {"shares_host_memory", info.sharesHostMemory},
+               {"limits", Json::object()}});
+  for (const auto &[name, value] : limitsOf(info))
+    json["limits"][name] = value;
+  return json;
+}
+
+static std::string toText(const DeviceState &state) {
+  std::string text =
+      fmt::format("{:<10} {:<12} {}\n", state.kind, state.status, escapeControls(state.detail));
+  if (!state.info)
+    return text;
+  const DeviceInfo &info = *state.info;
+  auto line = [&](const std::string &what) {
+    text += fmt::format("{:<23} {}\n", "", escapeControls(what));
+  };
+  line(info.name + (info.driver.empty() ? "" : ", " + info.driver) +
+       (info.software ? ", software: not for timing" : ""));
+  std::string limits;
+  for (const auto &[name, value] : limitsOf(info))
+    limits += fmt::format("{}{} {}", limits.empty() ? "" : ", ", name, value);
+  line(limits);
+  return text;
 }
 
 static Json toJson(const Diagnosis &d) {
@@ -69,7 +162,7 @@ static Json toJson(const Diagnosis &d) {
                {"cores_used", d.cores},
                {"peaks", Json::array()},
                {"read_bandwidth", Json::array()},
-               {"backends", Json::array()}};
+               {"devices", Json::array()}};
   for (const ArithmeticPeak &peak : d.peaks)
     json["peaks"].push_back({{"name", peak.name},
                              {"instruction", peak.instruction},
@@ -80,9 +173,8 @@ static Json toJson(const Diagnosis &d) {
                                       {"bytes", rate.bytes},
                                       {"one_core_gb_per_s", rate.oneCore / 1e9},
                                       {"all_cores_gb_per_s", rate.allCores / 1e9}});
-  for (const BackendState &backend : d.backends)
-    json["backends"].push_back(
-        {{"name", backend.name}, {"status", backend.status}, {"detail", backend.detail}});
+  for (const DeviceState &state : d.devices)
+    json["devices"].push_back(toJson(state));
   return json;
 }
 
@@ -113,17 +205,21 @@ static std::string toText(const Diagnosis &d) {
     text += fmt::format("{:<10} {:>14} KiB {:>7.1f} GB/s {:>7.1f} GB/s\n", rate.level,
                         rate.bytes >> 10, rate.oneCore / 1e9, rate.allCores / 1e9);
   text += "\n";
-  for (const BackendState &backend : d.backends)
-    text += fmt::format("{:<10} {:<12} {}\n", backend.name, backend.status,
-                        escapeControls(backend.detail));
+  for (const DeviceState &state : d.devices)
+    text += toText(state);
   return text;
 }
 
 static Expected<int> diagnose(const Context &context) {
   Diagnosis d;
-  KF_TRY(Target target, requestedTarget(context));
-  d.cpuModel = target.chip;
-  d.isa = target.enabled;
+  // That a device is not here is what this command is to find out.
+  if (Expected<Target> asked = requestedTarget(context);
+      !asked && asked.error().kind != ErrorKind::Missing)
+    return tl::unexpected(asked.error());
+  if (Expected<Target> processor = requestedTarget(contextFor(targetKinds().front(), context))) {
+    d.cpuModel = processor->chip;
+    d.isa = processor->enabled;
+  }
   d.amx = amxState();
   d.cores = requestedThreads(context);
   CeilingOptions options;
@@ -131,17 +227,19 @@ static Expected<int> diagnose(const Context &context) {
   options.cancel = interruptFlag();
   KF_TRY(d.peaks, measurePeaks(options));
   KF_TRY(d.bandwidths, measureReadBandwidth(options));
-  d.backends.push_back(tryCpu(context));
-  for (const char *name : {"cuda", "webgpu"})
-    d.backends.push_back({name, "unavailable", "not part of this build"});
+  for (const std::string &kind : knownTargetKinds())
+    d.devices.push_back(tryDevice(kind, context));
   if (context.json)
     printJson(toJson(d));
   else
     print(toText(d));
-  const BackendState &cpu = d.backends.front();
-  return cpu.status == "ok"
-             ? 0
-             : report(Error{ErrorKind::No, "smoke test failed", cpu.name, cpu.detail, ""}, false);
+  for (const DeviceState &state : d.devices) {
+    if (state.status == "wrong_result" || state.status == "failed")
+      return report(Error{ErrorKind::No, "smoke test failed", state.kind, state.detail, ""}, false);
+    if (state.kind == context.target && state.error)
+      return report(*state.error, false);
+  }
+  return 0;
 }
 
 void cli::addDiagnose(CLI::App &app, Context &context) {

@@ -23,7 +23,7 @@ KernelCeilings MatmulConditions::ceilings() const {
 
 bool MatmulConditions::trusted() const {
   auto same = [](double a, double b) { return std::abs(a - b) <= 0.1 * std::max(a, b); };
-  return same(before->fma, after->fma) && same(before->read, after->read);
+  return whyNotTimed.empty() && same(before->fma, after->fma) && same(before->read, after->read);
 }
 
 double MatmulConditions::leastSeconds() const {
@@ -95,17 +95,20 @@ Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {
     row.update({{"accuracy", accuracy}, {"compile_ms", details.compileMs}});
   }
   if (m.timing)
+    row.update({{"samples_ns", m.timing->samples},
+                {"batch", m.timing->batch},
+                {"median_ns", m.timing->median},
+                {"mad_ns", m.timing->mad},
+                {"gflops", c.problem.flops() / m.timing->median},
+                {"gb_per_s", c.problem.bytes() / m.timing->median},
+                {"trusted", c.trusted()}});
+  if (m.timing && c.whyNotTimed.empty())
     row.update(
-        {{"samples_ns", m.timing->samples},
-         {"batch", m.timing->batch},
-         {"median_ns", m.timing->median},
-         {"mad_ns", m.timing->mad},
-         {"gflops", c.problem.flops() / m.timing->median},
-         {"gb_per_s", c.problem.bytes() / m.timing->median},
-         {"pct_roofline", percentOfCeiling(c, m)},
+        {{"pct_roofline", percentOfCeiling(c, m)},
          {"bound", c.computeBound() ? "compute" : "memory"},
-         {"trusted", c.trusted()},
          {"ceilings", {{"before", ceilingsJson(*c.before)}, {"after", ceilingsJson(*c.after)}}}});
+  else if (m.timing)
+    row["why_untrusted"] = c.whyNotTimed;
   if (m.vendorRatio)
     row["vendor_ratio"] = *m.vendorRatio;
   return row;
@@ -129,12 +132,14 @@ static std::vector<std::string> cellsOf(const MatmulConditions &c, const MatmulM
   std::vector<std::string> cells = {m.variant, std::string(statusName(m.status))};
   if (m.timing) {
     for (double value : {m.timing->median / 1e3, c.problem.flops() / m.timing->median,
-                         c.problem.bytes() / m.timing->median, percentOfCeiling(c, m)})
+                         c.problem.bytes() / m.timing->median})
       cells.push_back(figure(value));
-    cells.emplace_back(c.computeBound() ? "compute" : "memory");
-  } else {
-    cells.resize(7);
+    if (c.whyNotTimed.empty()) {
+      cells.push_back(figure(percentOfCeiling(c, m)));
+      cells.emplace_back(c.computeBound() ? "compute" : "memory");
+    }
   }
+  cells.resize(7);
   cells.push_back(m.accuracy ? fmt::format("{:.1e}", m.accuracy->maxAbs) : "");
   cells.push_back(sourceOf(m));
   return cells;
@@ -167,6 +172,10 @@ static void printHeader(const MatmulConditions &c) {
                         : ""));
   if (!c.before)
     return;
+  if (!c.whyNotTimed.empty()) {
+    print("not for timing: " + c.whyNotTimed + "\n");
+    return;
+  }
   const KernelCeilings most = c.ceilings();
   print(fmt::format("ceilings: {} GFLOP/s, {} GB/s{}\n", figure(most.fma / 1e9),
                     figure(most.read / 1e9),

@@ -14,6 +14,7 @@
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/Log.h"
@@ -304,6 +305,7 @@ static Expected<int> replayTruths(const TuneCommand &command, const Context &con
 }
 
 static Expected<int> tune(const TuneCommand &command, const Context &context) {
+  KF_CHECK(checkMeasured(context.target));
   const auto begin = std::chrono::steady_clock::now();
   auto spent = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernelforge/backend/Device.h"
+#include "kernelforge/support/Threads.h"
 
 namespace kernelforge {
 
@@ -17,9 +18,6 @@ struct CpuOptions {
   /// what nobody wrote, or leaves something unwritten, shows.
   bool poison = false;
 };
-
-/// The most threads that a run may have.
-constexpr int maxThreads = 1024;
 
 /// A device with a team of that many threads. Runs of its programs follow each other, whichever
 /// threads submit them, and are over when submit() returns. Unusable where `threads` is negative or

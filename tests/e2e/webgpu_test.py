@@ -93,6 +93,22 @@ class WebGpu(CliTest):
     def test_attention(self):
         self.verifyAll([gpu_modules.attention(i, *shape) for i, shape in enumerate(sizes(ATTENTIONS))])
 
+    def test_activations_as_weights(self):
+        """They lie in one memory with the result."""
+        f = gpu_modules.Function(5)
+        x, kind = f.rows(7)
+        square, result = "tensor<5x5xf32>", "tensor<5x7xf32>"
+        y = f.op(f"add {x}, {x} : {kind}", kind, returned=False)
+        z = f.op(f"softmax {x} : {kind}", kind, returned=False)
+        scores = f.op(f"matmul {y} weights({z}) : ({kind}, {kind}) -> ({square})", square,
+                      returned=False)
+        scores = f.op(f"softmax {scores} : {square}", square, returned=False)
+        f.op(f"matmul {scores} weights({z}) {{transpose}} : ({square}, {kind}) -> ({result})", result)
+        ids = f.argument("tensor<5xi32>")
+        f.op(f"embedding {ids}, {z} : (tensor<5xi32>, {kind}) -> {kind}", kind)
+        for index in (0, 3):  # fused or not
+            self.assertEqual(self.verify(index, f), "", f"\n{f.text()}")
+
     def test_what_is_not_computed_is_refused_by_name(self):
         x, w = "tensor<3x32xf32>", "tensor<8x32xf32>"
         packed = "tensor<8x32xf32, #transformer.layout<interleaved, rows = 16>>"

@@ -1,6 +1,7 @@
 #include "kernelforge/backend/webgpu/Convention.h"
 
 #include <cctype>
+#include <fmt/format.h>
 #include <string>
 
 namespace kernelforge::webgpu {
@@ -79,8 +80,7 @@ int attribute(std::string_view attributes, std::string_view name) {
 
 } // namespace
 
-DeclaredAccess::DeclaredAccess(std::string_view wgsl) {
-  const std::string text = withoutComments(wgsl);
+DeclaredAccess::DeclaredAccess(std::string_view wgsl) : text(withoutComments(wgsl)) {
   const std::string_view all = text;
   // A declaration ends at a semicolon; one of a resource is `attributes var<storage, access> ...`.
   size_t begin = 0;
@@ -99,20 +99,23 @@ DeclaredAccess::DeclaredAccess(std::string_view wgsl) {
     if (space.find("storage") == std::string_view::npos || binding < 0 ||
         attribute(attributes, "@group") != 0)
       continue;
-    declarations.push_back({binding, space.find("write") == std::string_view::npos});
+    declarations.push_back({binding, space.find("write") == std::string_view::npos, begin});
   }
 }
 
-std::optional<bool> DeclaredAccess::isReadOnly(int binding) const {
-  std::optional<bool> found;
+std::optional<bool> DeclaredAccess::isReadOnly(int binding, std::string_view entry) const {
+  const size_t function = text.find(fmt::format("fn {}(", entry));
+  std::optional<bool> only, own;
+  bool bothWays = false;
   for (const Declaration &declaration : declarations) {
     if (declaration.binding != binding)
       continue;
-    if (found && *found != declaration.readOnly)
-      return std::nullopt;
-    found = declaration.readOnly;
+    bothWays |= only && *only != declaration.readOnly;
+    only = declaration.readOnly;
+    if (function != std::string::npos && declaration.at <= function)
+      own = declaration.readOnly;
   }
-  return found;
+  return bothWays ? own : only;
 }
 
 } // namespace kernelforge::webgpu

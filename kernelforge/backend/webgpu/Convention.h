@@ -26,6 +26,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -56,14 +57,17 @@ class DeclaredAccess {
 public:
   explicit DeclaredAccess(std::string_view wgsl);
 
-  /// Whether a binding is only read; nothing where it is not declared or declared both ways.
-  std::optional<bool> isReadOnly(int binding) const;
+  /// Whether a binding is only read by an entry point. Where others declare it another way, the
+  /// entry's own declaration is the last one before its function; nothing where there is none.
+  std::optional<bool> isReadOnly(int binding, std::string_view entry) const;
 
 private:
   struct Declaration {
     int binding;
     bool readOnly;
+    size_t at; ///< in the text
   };
+  std::string text; ///< without comments
   std::vector<Declaration> declarations;
 };
 

@@ -104,7 +104,7 @@ void makeLayout(const Context &context, const Task &task, const Phase &phase,
     entries.push_back(entry);
   };
   for (const Parameter &parameter : buffersOf(phase)) {
-    const bool isReadOnly = declared.isReadOnly(int(entries.size()))
+    const bool isReadOnly = declared.isReadOnly(int(entries.size()), phase.entry)
                                 .value_or(isAlwaysWeight(*task.program, task.artifact, parameter));
     add(isReadOnly ? WGPUBufferBindingType_ReadOnlyStorage : WGPUBufferBindingType_Storage);
   }

@@ -38,19 +38,24 @@ struct A { x: u32 }
 @group(1) @binding(4) var<storage, read> e: array<f32>;
 @group(0) @binding(12) var<uniform> f: A;
 @group(0) @binding(5) var<storage, read> g: array<f32>;
+fn first() { var x = 1; }
 @group(0) @binding(5) var<storage, read_write> h: array<f32>;
-fn variable() { var x = 1; }
+fn second() { var x = 1; }
 )");
-  EXPECT_EQ(access.isReadOnly(0), true);
-  EXPECT_EQ(access.isReadOnly(1), false);
-  EXPECT_EQ(access.isReadOnly(2), true);
-  EXPECT_EQ(access.isReadOnly(3), true);
-  for (int binding : {4, 5, 6, 12})
-    EXPECT_EQ(access.isReadOnly(binding), std::nullopt) << binding;
+  EXPECT_EQ(access.isReadOnly(0, "first"), true);
+  EXPECT_EQ(access.isReadOnly(1, "first"), false);
+  EXPECT_EQ(access.isReadOnly(2, "first"), true);
+  EXPECT_EQ(access.isReadOnly(3, "first"), true);
+  // Declared both ways: each entry has the one before it.
+  EXPECT_EQ(access.isReadOnly(5, "first"), true);
+  EXPECT_EQ(access.isReadOnly(5, "second"), false);
+  EXPECT_EQ(access.isReadOnly(5, "third"), std::nullopt);
+  for (int binding : {4, 6, 12})
+    EXPECT_EQ(access.isReadOnly(binding, "first"), std::nullopt) << binding;
   for (const char *broken :
        {"", ";", "@binding(", "@group(0) @binding(99999999999999999999) var<storage", "/*", "var<;",
         "@binding(0) @group(0) var<storage;"})
-    EXPECT_EQ(DeclaredAccess(broken).isReadOnly(1), std::nullopt);
+    EXPECT_EQ(DeclaredAccess(broken).isReadOnly(1, ""), std::nullopt);
 }
 
 TEST(WebGpuConvention, MessagesAreOneLine) {

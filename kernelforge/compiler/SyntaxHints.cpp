@@ -93,6 +93,9 @@ private:
     if (text.contains("\n\t.text"))
       return "this is assembly, as emit-mlir --stage asm prints it; give the module that it was "
              "made from";
+    if (text.contains("\n@compute @workgroup_size("))
+      return "this is WGSL, as emit-mlir --stage wgsl prints it; give the module that it was made "
+             "from";
     return "";
   }
 

@@ -159,7 +159,6 @@ class Usage(CliTest):
 
     def test_what_is_not_here(self):
         self.refused(3, "emit-mlir", "--block", BLOCK, "--target", "cuda")
-        self.refused(3, "emit-mlir", "--block", BLOCK, "--target", "webgpu")
         self.refused(3, "emit-mlir", "--model", "no-such-model")
 
     def test_modules_that_are_none(self):

@@ -34,7 +34,7 @@ namespace kernelforge::cli {
 struct Context {
   bool json = false;
   int verbosity = 0; ///< how many -v
-  std::string target = "cpu";
+  std::string target = targetKinds().front();
   std::string targetCpu;      ///< empty: this machine
   std::string targetFeatures; ///< "+a,-b" or a level
   DeviceOptions device;       ///< options of single targets

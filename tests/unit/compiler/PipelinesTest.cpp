@@ -4,6 +4,7 @@
 #include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/DumpPasses.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Transformer.h"
 
 #include "mlir/IR/Verifier.h"
@@ -100,6 +101,45 @@ TEST_F(Pipelines, ParseStage) {
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().kind, ErrorKind::Unusable);
     EXPECT_THAT(refused.error().line(), HasSubstr("transformer, fused, scheduled, target, llvm"));
+  }
+}
+
+TEST_F(Pipelines, EachTargetHasItsOwnLastStages) {
+  for (const std::string &kind : targetKinds()) {
+    SCOPED_TRACE(kind);
+    const auto names = stageNames(kind);
+    ASSERT_TRUE(names) << names.error().line();
+    ASSERT_GE(names->size(), 5u);
+    const std::vector<std::string> common(names->begin(), names->begin() + 4);
+    EXPECT_EQ(common, (std::vector<std::string>{"transformer", "fused", "scheduled", "target"}));
+    EXPECT_EQ(parseStage("target", kind).value(), Stage::Target);
+    EXPECT_EQ(parseStage(names->back(), kind).value(), Stage::Text);
+    EXPECT_EQ(parseStage("llvm", kind).has_value(), names->size() == 6);
+  }
+  EXPECT_EQ(parseStage("text", "reference").value(), Stage::Text);
+  const auto refused = parseStage("asm", "reference");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::Unusable);
+  EXPECT_THAT(refused.error().line(), HasSubstr("the target reference has no such stage"));
+  EXPECT_THAT(refused.error().line(), HasSubstr("scheduled, target, text"));
+  EXPECT_EQ(parseStage("fused", "abacus").error().kind, ErrorKind::Unusable);
+}
+
+/// What a kernel computes is in its body: the reference begins anew with it, at any stage.
+TEST_F(Pipelines, TheReferenceTakesModulesOfAnyStage) {
+  auto module = TestDecoder::build(context, decoderCase("GptF32"));
+  const PipelineOptions reference{referenceTarget(), 1, true, {}, {}};
+  for (Stage stage : {Stage::Fused, Stage::Llvm}) {
+    expectReached(*module, stage, options());
+    EXPECT_TRUE(checkNotBeyond(*module, Stage::Target, "reference"));
+    EXPECT_EQ(bool(checkNotBeyond(*module, Stage::Scheduled, "cpu")), stage == Stage::Fused);
+    mlir::OwningOpRef<mlir::ModuleOp> copy(module->clone());
+    expectReached(*copy, Stage::Scheduled, reference);
+    const auto text = printCode(*copy, reference);
+    ASSERT_TRUE(text) << text.error().line();
+    EXPECT_TRUE(parse(*text));
+    for (auto kernel : copy->getOps<KernelOp>())
+      EXPECT_THAT(*text, HasSubstr("// kernel " + kernel.getSymName().str() + "\n"));
   }
 }
 

@@ -20,7 +20,7 @@ Expected<RecordKey> kernelforge::matmulKey(const MatmulProblem &problem, const T
 
 Expected<RecordKey> kernelforge::matmulKey(MLIRContext *context, const MatmulProblem &problem,
                                            const Target &target, int threads) {
-  loadAllStages(context);
+  loadStages(context, target);
   KF_TRY(OwningOpRef<ModuleOp> module, buildMatmulModule(context, problem));
   KF_CHECK(runToStage(*module, Stage::Fused, {target, threads, true, {}, {}}));
   auto kernels = module->getOps<KernelOp>();

@@ -249,7 +249,7 @@ static Expected<Artifact> compileKernel(KernelOp kernel, const Target &target,
 Expected<std::vector<Artifact>> kernelforge::compileKernels(ModuleOp module, const Target &target,
                                                             const ObjectCache &cache) {
   SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
-  loadAllStages(module.getContext());
+  loadStages(module.getContext(), target);
   std::vector<Artifact> artifacts;
   for (KernelOp kernel : kernels) {
     KF_TRY(Artifact artifact, compileKernel(kernel, target, cache));

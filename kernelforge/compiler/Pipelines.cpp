@@ -159,7 +159,7 @@ Status kernelforge::runFuse(ModuleOp module, const PipelineOptions &options) {
 Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptions &options) {
   if (stage == Stage::Transformer)
     return {};
-  loadAllStages(module.getContext());
+  loadStages(module.getContext(), options.target);
   KF_CHECK(runFuse(module, options));
   if (stage == Stage::Fused)
     return {};
@@ -171,7 +171,7 @@ Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptio
 }
 
 Expected<std::string> kernelforge::printCode(ModuleOp module, const PipelineOptions &options) {
-  loadAllStages(module.getContext());
+  loadStages(module.getContext(), options.target);
   const CodeGenerator &generator = generatorOf(options.target);
   const std::string_view comment = generator.commentLeader();
   std::string text;
@@ -195,12 +195,24 @@ void kernelforge::registerAllStages(DialectRegistry &registry) {
     (*findGenerator(kind))->registerDialects(registry);
 }
 
-void kernelforge::loadAllStages(MLIRContext *context) {
-  DialectRegistry registry;
-  registerAllStages(registry);
+/// Makes `context` hold the dialects of a registry.
+static void load(MLIRContext *context, const DialectRegistry &registry) {
   context->appendDialectRegistry(registry);
   for (StringRef dialect : registry.getDialectNames())
     context->getOrLoadDialect(dialect);
+}
+
+void kernelforge::loadStages(MLIRContext *context, const Target &target) {
+  DialectRegistry registry;
+  registry.insert<TransformerDialect, func::FuncDialect>();
+  generatorOf(target).registerDialects(registry);
+  load(context, registry);
+}
+
+void kernelforge::loadAllStages(MLIRContext *context) {
+  DialectRegistry registry;
+  registerAllStages(registry);
+  load(context, registry);
 }
 
 DiagnosticText::DiagnosticText(MLIRContext *context)

@@ -68,6 +68,9 @@ Expected<std::string> printCode(mlir::ModuleOp module, const PipelineOptions &op
 /// Registers dialects and passes that modules of any stage need.
 void registerAllStages(mlir::DialectRegistry &registry);
 
+/// Makes `context` hold those of one target: what its compilation needs.
+void loadStages(mlir::MLIRContext *context, const Target &target);
+
 /// Makes `context` hold all of them. What compiles in several threads must do so before.
 void loadAllStages(mlir::MLIRContext *context);
 

@@ -95,7 +95,11 @@ Expected<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   implementation->context = std::make_unique<MLIRContext>();
   // One module at a time: MLIR's own threads would only cost their start.
   implementation->context->disableMultithreading();
-  loadAllStages(implementation->context.get());
+  // What is compiled may have been emitted for another target; only this one's is needed at once.
+  DialectRegistry registry;
+  registerAllStages(registry);
+  implementation->context->appendDialectRegistry(registry);
+  loadStages(implementation->context.get(), implementation->options.target);
   return std::unique_ptr<Session>(new Session(std::move(implementation)));
 }
 

@@ -17,4 +17,8 @@ std::vector<std::string> knownTargetKinds();
 /// findGenerator's.
 Status checkMeasured(std::string_view kind);
 
+/// Settings of this process's environment that libraries of devices look at. For programs, before
+/// they start threads.
+void prepareEnvironment();
+
 } // namespace kernelforge

@@ -16,6 +16,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 using namespace kernelforge;
 
@@ -70,6 +71,14 @@ Expected<const Kind *> findKind(std::string_view name) {
 }
 
 } // namespace
+
+void kernelforge::prepareEnvironment() {
+#ifdef KERNELFORGE_WEBGPU
+  // Mesa's layer that orders adapters asks a desktop which one it uses, and complains on standard
+  // error where there is none. Adapters are chosen by name here.
+  ::setenv("NODEVICE_SELECT", "1", /*overwrite=*/0);
+#endif
+}
 
 std::vector<TargetOption> kernelforge::targetOptions() {
   std::vector<TargetOption> options;

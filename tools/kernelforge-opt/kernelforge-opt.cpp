@@ -1,5 +1,6 @@
 // Runs passes on textual modules: any registered pass, or the compiler up to a stage.
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/passes/Passes.h"
@@ -116,6 +117,7 @@ Expected<int> processModule(StringRef input, StringRef output, DialectRegistry &
 } // namespace
 
 int main(int argc, char **argv) {
+  prepareEnvironment();
   DialectRegistry registry;
   registerAllStages(registry);
   registerTransformsPasses();

@@ -2,6 +2,7 @@
 #include "Commands.h"
 #include "Usage.h"
 
+#include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/llm/remote/HttpExchange.h"
 #include "kernelforge/support/Version.h"
 
@@ -114,6 +115,7 @@ static int guarded(int argc, char **argv) {
 int main(int argc, char **argv) {
   openStandardStreams();
   installSignalHandlers();
+  prepareEnvironment();
   llvm::install_fatal_error_handler(onFatalError);
   const int code = guarded(argc, argv);
   if (isThreadLeft()) { // it may still use what exit() takes down

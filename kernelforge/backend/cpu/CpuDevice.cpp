@@ -25,7 +25,7 @@ constexpr int poisonByte = 0xff;
 
 constexpr int64_t pageBytes = 4096;
 
-/// Of what a kernel is given: elements of f32 must be whole.
+/// Kernels load and store by the alignment of their elements or less: any address will do.
 constexpr int64_t deviceAlignment = 1;
 
 void fillPoison(void *buffer, int64_t bytes) {

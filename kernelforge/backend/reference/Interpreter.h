@@ -1,5 +1,5 @@
 // Runs a function of transformer operations directly by their reference semantics: the oracle of
-// whole models, and the proof that a module does not depend on the backend that runs it.
+// whole models, and the proof that a module does not depend on the target that runs it.
 #pragma once
 
 #include "kernelforge/kernels/Reference.h"

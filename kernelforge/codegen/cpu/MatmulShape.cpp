@@ -1,5 +1,6 @@
 // What kernels of the matmul family look like: which of a matmul's segments are computed together,
 // and what may stand after it.
+#include "kernelforge/codegen/MatmulSources.h"
 #include "kernelforge/codegen/cpu/MatmulSchedule.h"
 
 #include "llvm/ADT/EquivalenceClasses.h"
@@ -15,32 +16,6 @@ using namespace kernelforge::cpu::matmul;
 using namespace kernelforge::transformer;
 
 namespace {
-
-/// What a value is computed from.
-struct Sources {
-  llvm::SmallSetVector<Operation *, 8> ops; ///< between the matmul and the value
-  llvm::SmallSet<unsigned, 4> segments;     ///< of the matmul
-};
-
-void collectSources(MatmulOp matmul, Value value, Sources &sources) {
-  Operation *op = value.getDefiningOp();
-  if (!op)
-    return;
-  if (op == matmul) {
-    sources.segments.insert(cast<OpResult>(value).getResultNumber());
-    return;
-  }
-  if (!sources.ops.insert(op))
-    return;
-  for (Value operand : op->getOperands())
-    collectSources(matmul, operand, sources);
-}
-
-Sources sourcesOf(MatmulOp matmul, Value value) {
-  Sources sources;
-  collectSources(matmul, value, sources);
-  return sources;
-}
 
 /// Why what a kernel stores cannot be computed tile by tile, from the row and the columns at hand;
 /// empty where it can.

@@ -1,6 +1,7 @@
 // The matmul family: a workgroup computes 64 columns of a few rows, a thread one column of them, so
 // that a weight is read and expanded once for all these rows. Segments that an epilogue does not
 // bring together are phases that do not wait for each other.
+#include "kernelforge/codegen/MatmulSources.h"
 #include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/simt/Weights.h"
 
@@ -19,32 +20,6 @@ namespace {
 
 /// Most rows that a thread computes.
 constexpr int64_t mostRows = 4;
-
-/// What a value is computed from.
-struct Sources {
-  llvm::SmallSetVector<Operation *, 8> ops; ///< between the matmul and the value
-  llvm::SmallSet<unsigned, 4> segments;     ///< of the matmul
-};
-
-void collectSources(MatmulOp matmul, Value value, Sources &sources) {
-  Operation *op = value.getDefiningOp();
-  if (!op)
-    return;
-  if (op == matmul) {
-    sources.segments.insert(cast<OpResult>(value).getResultNumber());
-    return;
-  }
-  if (!sources.ops.insert(op))
-    return;
-  for (Value operand : op->getOperands())
-    collectSources(matmul, operand, sources);
-}
-
-Sources sourcesOf(MatmulOp matmul, Value value) {
-  Sources sources;
-  collectSources(matmul, value, sources);
-  return sources;
-}
 
 /// Segments whose elements an epilogue needs together (gate and up), with the sinks they feed.
 struct SegmentGroup {

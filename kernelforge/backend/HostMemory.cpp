@@ -32,13 +32,20 @@ private:
 
 } // namespace
 
-Status HostMemoryDevice::checkWorkspaces(const Program &program) {
-  for (const Artifact &artifact : program.artifacts)
+Status HostMemoryDevice::checkLaunchings(const Program &program) {
+  for (const Artifact &artifact : program.artifacts) {
+    auto refuse = [&](const char *why) {
+      return unusable("program cannot be loaded", artifact.kernel, why,
+                      "compile it for the device's own target");
+    };
     for (const Workspace &workspace : artifact.launching.workspaces)
       if (workspace.contents == Workspace::Contents::ZeroedOnce)
-        return unusable("program cannot be loaded", artifact.kernel,
-                        "it has a workspace that stays from run to run, and this device keeps none",
-                        "compile it for the device's own target");
+        return refuse("it has a workspace that stays from run to run, and this device keeps none");
+    for (const Phase &phase : artifact.launching.phases)
+      for (const Parameter &parameter : phase.parameters)
+        if (parameter.kind == Parameter::Kind::Map)
+          return refuse("it takes a tensor map, and this device makes none");
+  }
   return {};
 }
 

@@ -7,8 +7,9 @@ namespace kernelforge {
 
 class HostMemoryDevice : public Device {
 public:
-  /// Unusable where a program needs what these devices have not: workspaces that stay.
-  static Status checkWorkspaces(const Program &program);
+  /// Unusable where a program needs what these devices have not: workspaces that stay,
+  /// tensor maps.
+  static Status checkLaunchings(const Program &program);
 
   Expected<BufferRef> allocate(int64_t bytes, MemoryUse use) override;
   Expected<BufferRef> import(std::span<const std::byte> bytes, MemoryUse use,

@@ -1,5 +1,6 @@
 // Checks of programs and of what they are run on.
 #include "kernelforge/backend/Program.h"
+#include "kernelforge/codegen/LaunchingJson.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 
 #include <fmt/format.h>
@@ -82,6 +83,10 @@ Status checkLaunch(const Program &program, const Launch &launch, std::span<const
     return inconsistent(program,
                         fmt::format("a launch of '{}' gives {} sizes of {}", artifact.kernel,
                                     sizes.size(), artifact.sizeNames.size()));
+  if (!artifact.host)
+    if (Status status = checkLaunching(artifact.launching, int(firstWorkspace), int(sizes.size()));
+        !status)
+      return inconsistent(program, fmt::format("'{}': {}", artifact.kernel, status.error().why));
   for (const Phase &phase : artifact.launching.phases) {
     if (!checkedExtent(phase.grid, sizes))
       return inconsistent(program, fmt::format("grid of '{}' overflows", artifact.kernel));

@@ -46,16 +46,32 @@ Extent operator*(const Extent &a, const Extent &b);
 /// What a launch does with a buffer.
 enum class Access { Read, Write, ReadWrite };
 
+/// A buffer as a GPU's bulk copies of tiles see it (TMA). It holds an address, so a device makes it
+/// where the buffer is bound.
+struct TensorMap {
+  enum class Element { U8, I32, F16, F32, BF16 };
+  enum class Swizzle { None, Bytes32, Bytes64, Bytes128 };
+  Element element = Element::BF16;
+  std::vector<Extent> shape;    ///< elements, innermost first, at the sizes' maxima; 1 to 5 of them
+  std::vector<int64_t> strides; ///< bytes from one to the next, of each dimension but the innermost
+  std::vector<int64_t> box;     ///< elements that one copy moves, of each dimension
+  Swizzle swizzle = Swizzle::None;
+
+  bool operator==(const TensorMap &) const = default;
+};
+
 /// One parameter of a phase's entry.
 struct Parameter {
   enum class Kind {
     Buffer,    ///< of the launch, by index
     Workspace, ///< of the launching, by index
     Size,      ///< of the kernel, by index
+    Map,       ///< a tensor map of a buffer of the launch, by index
   };
   Kind kind = Kind::Buffer;
   int index = 0;
-  Access access = Access::Read; ///< of buffers and workspaces
+  Access access = Access::Read;      ///< of buffers, mapped ones too, and workspaces
+  std::optional<TensorMap> map = {}; ///< of kind Map alone
 
   bool operator==(const Parameter &) const = default;
 };
@@ -68,7 +84,7 @@ struct Phase {
   Extent grid = 1;                       ///< tasks, or blocks; the device folds it past its limits
   std::array<int64_t, 3> block{1, 1, 1}; ///< threads of a block on a GPU
   int64_t cluster = 1;                   ///< blocks of a cluster on a GPU
-  int64_t sharedBytes = 0;               ///< shared memory of a block on a GPU
+  int64_t sharedBytes = 0;   ///< shared memory of a block on a GPU, declared in it or not
   int64_t scratchBytes = 0;  ///< scratch per worker on a CPU, 64-byte aligned, not cleared
   bool afterPrevious = true; ///< false: it does not depend on the phase before it
   bool coResident = false;   ///< needs all blocks at once (grid barrier)

@@ -15,7 +15,9 @@ auto malformed(std::string why) {
 
 /// Names of an enumeration's values, in their order.
 constexpr const char *accessNames[] = {"read", "write", "read_write"};
-constexpr const char *kindNames[] = {"buffer", "workspace", "size"};
+constexpr const char *kindNames[] = {"buffer", "workspace", "size", "map"};
+constexpr const char *elementNames[] = {"u8", "i32", "f16", "f32", "bf16"};
+constexpr const char *swizzleNames[] = {"none", "32", "64", "128"};
 constexpr const char *contentsNames[] = {"uninitialised", "zeroed_once"};
 
 template <typename Enum, size_t N>
@@ -85,10 +87,35 @@ Expected<Term> termFrom(const Json &json) {
   return Term{static_cast<int>(size), divisor};
 }
 
+Json mapJson(const TensorMap &map) {
+  return {{"element", elementNames[static_cast<int>(map.element)]},
+          {"shape", listJson(map.shape, extentJson)},
+          {"strides", map.strides},
+          {"box", map.box},
+          {"swizzle", swizzleNames[static_cast<int>(map.swizzle)]}};
+}
+
+Expected<int64_t> positiveFrom(const Json &json) {
+  return integer(Json{{"number", json}}, "number", 1, INT64_MAX);
+}
+
+Expected<TensorMap> mapFrom(const Json &json) {
+  TensorMap map;
+  KF_TRY(map.element, named<TensorMap::Element>(elementNames, field(json, "element")));
+  KF_TRY(map.shape, listFrom(json, "shape", extentFrom));
+  KF_TRY(map.strides, listFrom(json, "strides", positiveFrom));
+  KF_TRY(map.box, listFrom(json, "box", positiveFrom));
+  KF_TRY(map.swizzle, named<TensorMap::Swizzle>(swizzleNames, field(json, "swizzle")));
+  return map;
+}
+
 Json parameterJson(const Parameter &parameter) {
-  return {{"kind", kindNames[static_cast<int>(parameter.kind)]},
-          {"index", parameter.index},
-          {"access", accessNames[static_cast<int>(parameter.access)]}};
+  Json json = {{"kind", kindNames[static_cast<int>(parameter.kind)]},
+               {"index", parameter.index},
+               {"access", accessNames[static_cast<int>(parameter.access)]}};
+  if (parameter.map)
+    json["map"] = mapJson(*parameter.map);
+  return json;
 }
 
 Expected<Parameter> parameterFrom(const Json &json) {
@@ -96,6 +123,9 @@ Expected<Parameter> parameterFrom(const Json &json) {
   KF_TRY(parameter.kind, named<Parameter::Kind>(kindNames, field(json, "kind")));
   KF_TRY(parameter.index, integer(json, "index", 0, INT32_MAX));
   KF_TRY(parameter.access, named<Access>(accessNames, field(json, "access")));
+  if (json.contains("map")) {
+    KF_TRY(parameter.map, mapFrom(json["map"]));
+  }
   return parameter;
 }
 
@@ -146,6 +176,31 @@ Expected<Workspace> workspaceFrom(const Json &json) {
   KF_TRY(workspace.alignment, integer(json, "alignment", 1, 1 << 30));
   KF_TRY(workspace.contents, named<Workspace::Contents>(contentsNames, field(json, "contents")));
   return workspace;
+}
+
+Status checkExtent(const Extent &extent, int sizes, const char *what) {
+  for (const Term &term : extent.product)
+    if (term.size < 0 || term.size >= sizes || term.divisor < 1)
+      return malformed(
+          fmt::format("{} follows size {}, the kernel has {}", what, term.size, sizes));
+  if (extent.multiplier < 0)
+    return malformed(fmt::format("{} overflows", what));
+  return {};
+}
+
+Status checkMap(const Parameter &parameter, int sizes) {
+  if (parameter.map.has_value() != (parameter.kind == Parameter::Kind::Map))
+    return malformed("a parameter has a tensor map, or has none, against its kind");
+  if (!parameter.map)
+    return {};
+  const TensorMap &map = *parameter.map;
+  const size_t rank = map.shape.size();
+  if (rank < 1 || rank > 5 || map.strides.size() != rank - 1 || map.box.size() != rank)
+    return malformed(fmt::format("a tensor map has {} dimensions, {} strides and {} of a box", rank,
+                                 map.strides.size(), map.box.size()));
+  for (const Extent &extent : map.shape)
+    KF_CHECK(checkExtent(extent, sizes, "a tensor map"));
+  return {};
 }
 
 } // namespace
@@ -202,31 +257,23 @@ Expected<KernelCost> costFrom(const Json &json) {
 }
 
 Status checkLaunching(const Launching &launching, int buffers, int sizes) {
-  auto checkExtent = [&](const Extent &extent, const char *what) -> Status {
-    for (const Term &term : extent.product)
-      if (term.size < 0 || term.size >= sizes || term.divisor < 1)
-        return malformed(
-            fmt::format("{} follows size {}, the kernel has {}", what, term.size, sizes));
-    if (extent.multiplier < 0)
-      return malformed(fmt::format("{} overflows", what));
-    return {};
-  };
   if (launching.phases.empty())
     return malformed("it has no phases");
-  const int counts[] = {buffers, static_cast<int>(launching.workspaces.size()), sizes};
+  const int counts[] = {buffers, static_cast<int>(launching.workspaces.size()), sizes, buffers};
   for (const Phase &phase : launching.phases) {
     if (phase.entry.empty())
       return malformed("a phase names no entry");
-    KF_CHECK(checkExtent(phase.grid, "a grid"));
+    KF_CHECK(checkExtent(phase.grid, sizes, "a grid"));
     for (const Parameter &parameter : phase.parameters) {
       const int kind = static_cast<int>(parameter.kind);
       if (parameter.index < 0 || parameter.index >= counts[kind])
         return malformed(fmt::format("a phase takes {} {} of {}", kindNames[kind], parameter.index,
                                      counts[kind]));
+      KF_CHECK(checkMap(parameter, sizes));
     }
   }
   for (const Workspace &workspace : launching.workspaces)
-    KF_CHECK(checkExtent(workspace.bytes, "a workspace"));
+    KF_CHECK(checkExtent(workspace.bytes, sizes, "a workspace"));
   return {};
 }
 

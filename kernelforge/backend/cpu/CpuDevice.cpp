@@ -349,7 +349,7 @@ public:
     std::vector<std::unique_ptr<Executable>> executables;
     for (const std::shared_ptr<const Program> &program : programs) {
       KF_CHECK(checkProgram(*program));
-      KF_CHECK(checkWorkspaces(*program));
+      KF_CHECK(checkLaunchings(*program));
       auto loaded = std::make_shared<LoadedProgram>();
       loaded->program = program;
       KF_TRY(loaded->code, LoadedCode::load(program->artifacts));

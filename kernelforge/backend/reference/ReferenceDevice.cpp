@@ -121,7 +121,7 @@ public:
     std::vector<std::unique_ptr<Executable>> executables;
     for (const std::shared_ptr<const Program> &program : programs) {
       KF_CHECK(checkProgram(*program));
-      KF_CHECK(checkWorkspaces(*program));
+      KF_CHECK(checkLaunchings(*program));
       KF_TRY(auto loaded, loadOne(program));
       executables.push_back(std::make_unique<ReferenceExecutable>(std::move(loaded)));
     }

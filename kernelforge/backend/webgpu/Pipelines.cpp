@@ -49,29 +49,13 @@ Status checkPhase(const Context &context, const Artifact &artifact, const Phase 
     return refuse("it needs blocks in clusters, which WebGPU has not");
   if (phase.coResident)
     return refuse("it needs all blocks at once, which WebGPU does not promise");
+  for (const Parameter &parameter : phase.parameters)
+    if (parameter.kind == Parameter::Kind::Map)
+      return refuse("it takes a tensor map, which WebGPU has not");
   if (const auto buffers = int64_t(buffersOf(phase).size()); buffers > limits.bindings)
     return refuse(fmt::format("it has {} buffers where {} are the most", buffers, limits.bindings));
   if (uniformBytes(phase) > context.limits().maxUniformBufferBindingSize)
     return refuse("it has too many sizes");
-  return {};
-}
-
-Status checkLaunch(const Program &program, const Launch &launch) {
-  const Artifact &artifact = program.artifacts[launch.artifact];
-  const std::vector<Workspace> &workspaces = artifact.launching.workspaces;
-  auto refuse = [&](std::string why) {
-    return unusable("program is inconsistent", artifact.kernel, std::move(why));
-  };
-  const int buffers = int(launch.buffers.size() - workspaces.size());
-  for (const Phase &phase : artifact.launching.phases)
-    for (const Parameter &parameter : phase.parameters) {
-      const int count = parameter.kind == Parameter::Kind::Buffer      ? buffers
-                        : parameter.kind == Parameter::Kind::Workspace ? int(workspaces.size())
-                                                                       : int(launch.sizes.size());
-      if (parameter.index < 0 || parameter.index >= count)
-        return refuse(fmt::format("a parameter of phase {} is number {} of {}", phase.entry,
-                                  parameter.index, count));
-    }
   return {};
 }
 
@@ -184,8 +168,6 @@ Status checkKernels(const Context &context, const Program &program) {
     for (const Phase &phase : artifact.launching.phases)
       KF_CHECK(checkPhase(context, artifact, phase));
   }
-  for (const Launch &launch : program.launches)
-    KF_CHECK(checkLaunch(program, launch));
   return {};
 }
 

@@ -13,7 +13,13 @@ Program everything() {
   Phase phase{.entry = "k_main",
               .parameters = {{Parameter::Kind::Buffer, 1, Access::ReadWrite},
                              {Parameter::Kind::Workspace, 0, Access::Write},
-                             {Parameter::Kind::Size, 0, Access::Read}},
+                             {Parameter::Kind::Size, 0, Access::Read},
+                             {Parameter::Kind::Map, 0, Access::Write,
+                              TensorMap{.element = TensorMap::Element::F16,
+                                        .shape = {64, {2, 0}},
+                                        .strides = {128},
+                                        .box = {32, 8},
+                                        .swizzle = TensorMap::Swizzle::Bytes64}}},
               .grid = Extent(3, 0, 16) * Extent(2, 1, 4),
               .block = {64, 2, 3},
               .cluster = 2,
@@ -54,6 +60,10 @@ Program everything() {
   program.copies = {{0, 4, {4, 0}}};
   program.arenaBytes = 4096;
   return program;
+}
+
+TensorMap &mapOf(Program &program) {
+  return *program.artifacts[0].launching.phases[0].parameters.back().map;
 }
 
 std::string textOf(const Program &program) {
@@ -115,6 +125,11 @@ TEST(ProgramJson, EveryFieldIsInTheText) {
       [](Program &p) { p.artifacts[0].launching.phases[0].parameters[1].kind = {}; },
       [](Program &p) { p.artifacts[0].launching.phases[0].parameters[0].index = 2; },
       [](Program &p) { p.artifacts[0].launching.phases[0].parameters[0].access = {}; },
+      [](Program &p) { mapOf(p).element = {}; },
+      [](Program &p) { mapOf(p).shape[1] = 2; },
+      [](Program &p) { mapOf(p).strides[0] = 256; },
+      [](Program &p) { mapOf(p).box[1] = 4; },
+      [](Program &p) { mapOf(p).swizzle = {}; },
       [](Program &p) { p.artifacts[0].launching.phases[0].grid.multiplier = 7; },
       [](Program &p) { p.artifacts[0].launching.phases[0].grid.product[0].size = 1; },
       [](Program &p) { p.artifacts[0].launching.phases[0].grid.product[0].divisor = 2; },

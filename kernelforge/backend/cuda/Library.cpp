@@ -1,0 +1,36 @@
+#include "kernelforge/backend/cuda/Library.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <vector>
+
+using namespace kernelforge;
+using namespace kernelforge::cuda;
+
+static constexpr const char *what = "NVIDIA's driver cannot be used";
+static constexpr const char *hint = "install NVIDIA's driver (libcuda.so.1), or name it with "
+                                    "--cuda-library";
+
+Expected<std::shared_ptr<const Library>> Library::open(const std::string &path) {
+  const std::string file = path.empty() ? "libcuda.so.1" : path;
+  void *handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!handle) {
+    const char *reason = dlerror();
+    return missing(what, file, reason ? reason : "it cannot be opened", hint);
+  }
+  auto library = std::make_shared<Library>();
+  std::vector<const char *> absent;
+#define KF_FIND(name, symbol, parameters)                                                          \
+  library->functions.name =                                                                        \
+      reinterpret_cast<decltype(library->functions.name)>(dlsym(handle, symbol));                  \
+  if (!library->functions.name)                                                                    \
+    absent.push_back(symbol);
+  KF_CUDA_FUNCTIONS(KF_FIND)
+#undef KF_FIND
+  if (!absent.empty())
+    return missing(what, file, fmt::format("it has no {}", fmt::join(absent, ", ")),
+                   "use a driver of CUDA 12 or newer");
+  return library;
+}

@@ -1,0 +1,238 @@
+#include "kernelforge/backend/cuda/Queue.h"
+
+#include "kernelforge/backend/cuda/Convention.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+namespace kernelforge::cuda {
+
+namespace {
+
+/// Copies up to so many bytes go through memory that the GPU reaches by itself, so that nobody
+/// waits for them. Larger ones are few, and wait.
+constexpr size_t mostStaged = size_t(4) << 20;
+constexpr size_t leastStaging = size_t(64) << 10;
+
+constexpr const char *cannotCopy = "bytes cannot be copied";
+
+} // namespace
+
+GpuMemory::~GpuMemory() {
+  const Context::Current current(*context);
+  context->api().cuMemFree(start);
+}
+
+Expected<CUdeviceptr> addressOf(const Context &context, const BufferRef &buffer,
+                                std::string_view where) {
+  const auto *memory = dynamic_cast<const GpuMemory *>(buffer.memory.get());
+  if (!memory || memory->owner() != &context)
+    return unusable("buffer is refused", std::string(where),
+                    buffer.memory ? "it is memory of another device" : "nothing is bound");
+  return memory->address() + CUdeviceptr(buffer.offset);
+}
+
+Expected<std::shared_ptr<Event>> Event::make(std::shared_ptr<Context> context, bool isTimed) {
+  CUevent handle = nullptr;
+  KF_CHECK(context->check(
+      context->api().cuEventCreate(&handle, isTimed ? 0 : number::eventDisableTiming),
+      "event cannot be made"));
+  return std::shared_ptr<Event>(new Event(std::move(context), handle));
+}
+
+Event::~Event() {
+  const Context::Current current(*context);
+  context->api().cuEventDestroy(handle);
+}
+
+Expected<std::shared_ptr<Queue>> Queue::make(std::shared_ptr<Context> context) {
+  std::shared_ptr<Queue> queue(new Queue(context));
+  const Context::Current current(*context);
+  for (CUstream *stream : {&queue->stream, &queue->recording})
+    KF_CHECK(context->check(context->api().cuStreamCreate(stream, number::streamNonBlocking),
+                            "stream cannot be made"));
+  return queue;
+}
+
+Queue::~Queue() {
+  const Context::Current current(*context);
+  const Api &api = context->api();
+  if (stream)
+    api.cuStreamSynchronize(stream);
+  for (const Staging &staging : stagings)
+    api.cuMemFreeHost(staging.address);
+  for (CUstream each : {stream, recording})
+    if (each)
+      api.cuStreamDestroy(each);
+}
+
+Expected<BufferRef> Queue::allocate(int64_t bytes) {
+  KF_CHECK(context->alive());
+  if (bytes < 0 || bytes > context->info().limits.memoryBytes)
+    return unusable("memory is refused", context->info().name,
+                    fmt::format("{} bytes are asked for where it has {}", bytes,
+                                context->info().limits.memoryBytes));
+  // Loads may go on to the end of 16 bytes; what has no elements has an address, too.
+  const size_t whole =
+      (size_t(bytes) + bufferAlignment) / size_t(bufferAlignment) * size_t(bufferAlignment);
+  CUdeviceptr address = 0;
+  {
+    const Context::Current current(*context);
+    KF_CHECK(context->check(context->api().cuMemAlloc(&address, whole),
+                            fmt::format("{} bytes of memory cannot be had", bytes)));
+  }
+  auto memory = std::make_shared<GpuMemory>(context, address, bytes);
+  KF_CHECK(enqueue([&](CUstream to) {
+    return context->check(context->api().cuMemsetD8Async(address, 0, whole, to),
+                          "memory cannot be zeroed");
+  }));
+  return BufferRef{std::move(memory), 0, bytes};
+}
+
+Expected<Queue::Staging *> Queue::stagingFor(size_t bytes) {
+  for (Staging &staging : stagings)
+    if (!staging.isTaken && staging.busyUntil <= done && staging.bytes >= bytes)
+      return &staging;
+  Staging made;
+  made.bytes = std::bit_ceil(std::max(bytes, leastStaging));
+  KF_CHECK(context->check(context->api().cuMemHostAlloc(&made.address, made.bytes, 0),
+                          "memory of the host for copies cannot be had"));
+  return &stagings.emplace_back(made);
+}
+
+Expected<Ticket> Queue::mark() {
+  Mark made;
+  if (spare.empty()) {
+    KF_TRY(made.event, Event::make(context, /*isTimed=*/false));
+  } else {
+    made.event = std::move(spare.back());
+    spare.pop_back();
+  }
+  KF_CHECK(context->check(context->api().cuEventRecord(made.event->get(), stream),
+                          "work cannot be submitted"));
+  made.ticket = ++last;
+  marks.push_back(std::move(made));
+  return last;
+}
+
+void Queue::finish(Ticket ticket) {
+  done = std::max(done, ticket);
+  for (; !marks.empty() && marks.front().ticket <= done; marks.pop_front())
+    // Somebody else may still wait for it: then it goes with the last of them.
+    if (marks.front().event.use_count() == 1)
+      spare.push_back(std::move(marks.front().event));
+  std::erase_if(downloads, [&](const Pending &pending) {
+    if (pending.ticket > done)
+      return false;
+    std::memcpy(pending.to.data(), pending.staging->address, pending.to.size());
+    pending.staging->isTaken = false;
+    return true;
+  });
+}
+
+Expected<Ticket> Queue::upload(std::span<const std::byte> from, const BufferRef &to) {
+  KF_CHECK(context->alive());
+  KF_CHECK(checkTransfer(from.size(), to));
+  KF_TRY(const CUdeviceptr address, addressOf(*context, to, "upload"));
+  const std::lock_guard guard(mutex);
+  if (from.empty())
+    return last;
+  const Context::Current current(*context);
+  const void *source = from.data();
+  Staging *staging = nullptr;
+  if (from.size() <= mostStaged) {
+    KF_TRY(staging, stagingFor(from.size()));
+    std::memcpy(staging->address, from.data(), from.size());
+    source = staging->address;
+  }
+  // Of the host's own memory it has taken all bytes when it returns.
+  KF_CHECK(context->check(context->api().cuMemcpyHtoDAsync(address, source, from.size(), stream),
+                          cannotCopy));
+  KF_TRY(const Ticket ticket, mark());
+  if (staging)
+    staging->busyUntil = ticket;
+  return ticket;
+}
+
+Expected<Ticket> Queue::download(const BufferRef &from, std::span<std::byte> to) {
+  KF_CHECK(context->alive());
+  KF_CHECK(checkTransfer(to.size(), from));
+  KF_TRY(const CUdeviceptr address, addressOf(*context, from, "download"));
+  const std::lock_guard guard(mutex);
+  if (to.empty())
+    return last;
+  const Context::Current current(*context);
+  void *target = to.data();
+  Staging *staging = nullptr;
+  if (to.size() <= mostStaged) {
+    KF_TRY(staging, stagingFor(to.size()));
+    staging->isTaken = true;
+    target = staging->address;
+  }
+  KF_CHECK(context->check(context->api().cuMemcpyDtoHAsync(target, address, to.size(), stream),
+                          cannotCopy));
+  KF_TRY(const Ticket ticket, mark());
+  if (staging)
+    downloads.push_back({ticket, staging, to});
+  return ticket;
+}
+
+Status Queue::wait(Ticket ticket) {
+  KF_CHECK(context->alive());
+  const Context::Current current(*context);
+  std::shared_ptr<Event> event;
+  Ticket reached = 0;
+  {
+    const std::lock_guard guard(mutex);
+    if (ticket <= done)
+      return {};
+    const auto found =
+        std::ranges::find_if(marks, [&](const Mark &mark) { return mark.ticket >= ticket; });
+    if (found == marks.end())
+      return unusable("work cannot be waited for", context->info().name,
+                      fmt::format("there is no ticket {}", ticket));
+    event = found->event;
+    reached = found->ticket;
+  }
+  KF_CHECK(context->check(context->api().cuEventSynchronize(event->get()), "work failed"));
+  const std::lock_guard guard(mutex);
+  event.reset();
+  finish(reached);
+  return {};
+}
+
+Expected<Ticket> Queue::enqueue(const std::function<Status(CUstream)> &work) {
+  KF_CHECK(context->alive());
+  const std::lock_guard guard(mutex);
+  const Context::Current current(*context);
+  KF_CHECK(work(stream));
+  return mark();
+}
+
+Expected<CUgraphExec> Queue::record(const std::function<Status(CUstream)> &work) {
+  KF_CHECK(context->alive());
+  const std::lock_guard guard(mutex);
+  const Context::Current current(*context);
+  const Api &api = context->api();
+  constexpr const char *cannotRecord = "run cannot be recorded";
+  KF_CHECK(context->check(api.cuStreamBeginCapture(recording, number::captureThreadLocal),
+                          cannotRecord));
+  const Status status = work(recording);
+  // It is ended whatever happened, so that the stream can be used again.
+  CUgraph graph = nullptr;
+  const CUresult ended = api.cuStreamEndCapture(recording, &graph);
+  CUgraphExec exec = nullptr;
+  const CUresult made =
+      status && ended == number::success ? api.cuGraphInstantiate(&exec, graph, 0) : ended;
+  if (graph)
+    api.cuGraphDestroy(graph);
+  KF_CHECK(status);
+  KF_CHECK(context->check(made, cannotRecord));
+  return exec;
+}
+
+} // namespace kernelforge::cuda

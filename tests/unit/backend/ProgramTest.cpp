@@ -79,7 +79,7 @@ TEST(Program, DefectsAreFound) {
       {[](Program &p) { p.launches[1].buffers = {1, 3}; }, "buffer 3"},
       {[](Program &p) { p.launches[1].sizes = {1}; }, "size 1"},
       {[](Program &p) { p.launches[1].sizes = {}; }, "0 sizes of 1"},
-      {[](Program &p) { p.artifacts[0].launching.phases[0].grid = {INT64_MAX, 0}; }, "'k': a grid overflows"},
+      {[](Program &p) { p.artifacts[0].launching.phases[0].grid = {INT64_MAX, 0}; }, "grid of 'k'"},
       {[](Program &p) {
          p.artifacts[0].launching.phases[0].grid = Extent(int64_t(1) << 40) * (int64_t(1) << 40);
        },

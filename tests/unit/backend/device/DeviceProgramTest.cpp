@@ -10,7 +10,7 @@ using namespace kernelforge;
 
 namespace {
 
-using WebGpuProgram = DeviceTest;
+using DeviceProgram = DeviceTest;
 
 std::vector<float> counted(int64_t count, float first = 0) {
   std::vector<float> values(count);
@@ -32,7 +32,7 @@ std::shared_ptr<const Program> chain(int launches, int64_t most = 1000) {
   const int n = maker.size("n", 0, most);
   int from = maker.argument("in", Extent(4, n));
   const int out = maker.result("out", Extent(4, n));
-  const int kernel = maker.kernel("affine", affineText, {affinePhase()}, {"n"});
+  const int kernel = maker.kernel("affine", testTarget().affine, {affinePhase()}, {"n"});
   const int even = maker.intermediate("even", Extent(4, n), 4 * most);
   const int odd = maker.intermediate("odd", Extent(4, n), 4 * most);
   for (int i = 0; i < launches; ++i) {
@@ -43,7 +43,7 @@ std::shared_ptr<const Program> chain(int launches, int64_t most = 1000) {
   return maker.done();
 }
 
-TEST_F(WebGpuProgram, RunsOneLaunch) {
+TEST_F(DeviceProgram, RunsOneLaunch) {
   const auto program = chain(1);
   const auto executable = load(program);
   ASSERT_TRUE(executable);
@@ -54,7 +54,7 @@ TEST_F(WebGpuProgram, RunsOneLaunch) {
   EXPECT_EQ(valuesOf<float>(out), affine(counted(777), 1));
 }
 
-TEST_F(WebGpuProgram, RunsLaunchesInOrder) {
+TEST_F(DeviceProgram, RunsLaunchesInOrder) {
   // More than one submit takes.
   const auto program = chain(101);
   const auto executable = load(program);
@@ -76,7 +76,7 @@ TEST_F(WebGpuProgram, RunsLaunchesInOrder) {
   EXPECT_EQ(valuesOf<float>(last), affine(counted(333), 5));
 }
 
-TEST_F(WebGpuProgram, FollowsSizesBetweenRuns) {
+TEST_F(DeviceProgram, FollowsSizesBetweenRuns) {
   const auto program = chain(3);
   const auto executable = load(program);
   ASSERT_TRUE(executable);
@@ -109,7 +109,7 @@ TEST_F(WebGpuProgram, FollowsSizesBetweenRuns) {
   }
 }
 
-TEST_F(WebGpuProgram, FoldsGrids) {
+TEST_F(DeviceProgram, RunsLargeGrids) {
   constexpr int64_t tasks = 200003;
   ProgramMaker maker("fold");
   const int n = maker.size("n", 1, tasks);
@@ -118,17 +118,7 @@ TEST_F(WebGpuProgram, FoldsGrids) {
   phase.entry = "number";
   phase.parameters = parameters(1, 0);
   phase.grid = Extent(1, 0);
-  const int kernel = maker.kernel("number", R"(
-struct Launch { tasks: u32, width: u32 }
-@group(0) @binding(0) var<storage, read_write> result: array<u32>;
-@group(0) @binding(1) var<uniform> launch: Launch;
-@compute @workgroup_size(1) fn number(@builtin(workgroup_id) group: vec3<u32>) {
-  let task: u32 = group.y * launch.width + group.x;
-  if (task >= launch.tasks) { return; }
-  result[task] = result[task] + task * 3u;
-}
-)",
-                                  {phase}, {"n"});
+  const int kernel = maker.kernel("number", testTarget().number, {phase}, {"n"});
   maker.launch(kernel, {out}, {n});
   const auto executable = load(maker.done());
   ASSERT_TRUE(executable);
@@ -143,7 +133,7 @@ struct Launch { tasks: u32, width: u32 }
     ASSERT_EQ(values[i], i * 3 * (1 + (i < 65535) + (i < 65536))) << i;
 }
 
-TEST_F(WebGpuProgram, SharesAnArena) {
+TEST_F(DeviceProgram, SharesAnArena) {
   const auto first = chain(4), second = chain(6);
   const std::vector<std::shared_ptr<const Program>> both = {first, second};
   auto loaded = device->load(both);
@@ -166,7 +156,7 @@ TEST_F(WebGpuProgram, SharesAnArena) {
   EXPECT_EQ(bytesOf({large.memory, 0, 512}), std::vector<std::byte>(512, std::byte(0xff)));
 }
 
-TEST_F(WebGpuProgram, CopiesResults) {
+TEST_F(DeviceProgram, CopiesResults) {
   for (int64_t bytes : {1, 2, 3, 4, 5, 255, 1022, 1023, 1024}) {
     ProgramMaker maker("copies");
     const int n = maker.size("n", 0, 2000);
@@ -191,35 +181,7 @@ TEST_F(WebGpuProgram, CopiesResults) {
   }
 }
 
-/// A sum in two phases: partial sums in a workspace of the arena, and a count of runs in one that
-/// stays. Results: the sum, and how often it was run.
-const char *const sumText = R"(
-struct Launch { n: u32, tasks: u32, width: u32 }
-@group(0) @binding(0) var<storage, read> weight: array<f32>;
-@group(0) @binding(1) var<storage, read_write> partial_out: array<f32>;
-@group(0) @binding(2) var<uniform> launch: Launch;
-@compute @workgroup_size(1) fn sum_rows(@builtin(workgroup_id) group: vec3<u32>) {
-  let task: u32 = group.y * launch.width + group.x;
-  if (task >= launch.tasks) { return; }
-  var total: f32 = 0.0;
-  for (var i: u32 = task * 16u; i < min(launch.n, task * 16u + 16u); i = i + 1u) { total = total + weight[i]; }
-  partial_out[task] = total;
-}
-struct Last { n: u32, tasks: u32, width: u32 }
-@group(0) @binding(0) var<storage, read_write> partial_in: array<f32>;
-@group(0) @binding(1) var<storage, read_write> runs: array<u32>;
-@group(0) @binding(2) var<storage, read_write> result: array<f32>;
-@group(0) @binding(3) var<uniform> last: Last;
-@compute @workgroup_size(1) fn sum_all() {
-  var total: f32 = 0.0;
-  for (var i: u32 = 0u; i < (last.n + 15u) / 16u; i = i + 1u) { total = total + partial_in[i]; }
-  runs[0] = runs[0] + 1u;
-  result[0] = total;
-  result[1] = f32(runs[0]);
-}
-)";
-
-TEST_F(WebGpuProgram, KeepsWorkspaces) {
+TEST_F(DeviceProgram, KeepsWorkspaces) {
   ProgramMaker maker("sum");
   const int n = maker.size("n", 0, 1000);
   const int in = maker.argument("in", Extent(4, n), BufferKind::Weight);
@@ -241,7 +203,7 @@ TEST_F(WebGpuProgram, KeepsWorkspaces) {
   arena.bytes = Extent(4, 0, 16);
   kept.bytes = 4;
   kept.contents = Workspace::Contents::ZeroedOnce;
-  const int kernel = maker.kernel("sum", sumText, {rows, all}, {"n"}, {arena, kept});
+  const int kernel = maker.kernel("sum", testTarget().sum, {rows, all}, {"n"}, {arena, kept});
   maker.launch(kernel, {in, out, partial, -1}, {n});
   const auto executable = load(maker.done());
   ASSERT_TRUE(executable);
@@ -257,7 +219,7 @@ TEST_F(WebGpuProgram, KeepsWorkspaces) {
   }
 }
 
-TEST_F(WebGpuProgram, RunsFromSeveralThreads) {
+TEST_F(DeviceProgram, RunsFromSeveralThreads) {
   const auto program = chain(40);
   const auto executable = load(program);
   ASSERT_TRUE(executable);

@@ -1,7 +1,8 @@
-// A WebGPU device for tests, and programs of hand-written WGSL.
+// What tests of devices share: programs that are put together piece by piece, and a device of the
+// target whose test program it is.
 #pragma once
 
-#include "kernelforge/backend/webgpu/WebGpuDevice.h"
+#include "kernelforge/backend/Device.h"
 
 #include <cstdint>
 #include <gtest/gtest.h>
@@ -25,7 +26,7 @@ public:
   /// `most`: bytes at the sizes' maxima.
   int intermediate(std::string name, Extent bytes, int64_t most);
   /// A kernel with as many sizes as it has names of sizes.
-  int kernel(std::string name, std::string wgsl, std::vector<Phase> phases,
+  int kernel(std::string name, std::string code, std::vector<Phase> phases,
              std::vector<std::string> sizes = {}, std::vector<Workspace> workspaces = {});
   void launch(int kernel, std::vector<int> buffers, std::vector<int> sizes = {});
   std::shared_ptr<const Program> done() { return std::make_shared<Program>(program); }
@@ -34,16 +35,38 @@ public:
 /// Parameters of a phase: buffers 0 to `buffers` - 1, the last of them written, then sizes.
 std::vector<Parameter> parameters(int buffers, int sizes);
 
-/// A kernel that gives out[i] = in[i] * 2 + 1 for i < n, 64 elements a block: buffers in, out.
+/// A phase that gives out[i] = in[i] * 2 + 1 for i < n, 64 elements a block: buffers in, out.
 Phase affinePhase(std::string entry = "affine");
-extern const char *const affineText;
 
-/// Skips a test where there is no adapter, or fails it where KERNELFORGE_REQUIRE_WEBGPU is set. The
-/// library is what KERNELFORGE_TEST_WEBGPU_LIBRARY names, if it does.
+/// affine() of one argument, `launches` times over, by a kernel "my_kernel"; without code, the
+/// target's.
+std::shared_ptr<const Program> repeated(int launches, std::string code = {},
+                                        Phase phase = affinePhase());
+
+/// What the tests of a target give to those that all devices share: code of its own, by the
+/// target's calling convention, and a device.
+struct TestTarget {
+  const char *kind;
+  /// `affine`, see affinePhase().
+  std::string affine;
+  /// `number`, a buffer and as many blocks of one thread as there are tasks: result[i] += 3 * i.
+  std::string number;
+  /// Two phases. `sum_rows`: weight, workspace, n; a block sums 16 elements. `sum_all`: that
+  /// workspace, one that stays and counts runs, result, n: the sum, and how often it was run.
+  std::string sum;
+  Expected<std::unique_ptr<Device>> (*create)();
+  /// Makes a device lose itself.
+  void (*lose)(Device &);
+  /// A variable of the environment that makes it a failure that there is no device.
+  const char *requiredBy;
+};
+/// Defined by each test program.
+const TestTarget &testTarget();
+
+/// Skips a test where there is no device, or fails it where one is required.
 class DeviceTest : public testing::Test {
 protected:
   void SetUp() override;
-  static WebGpuOptions options();
 
   BufferRef memory(int64_t bytes, MemoryUse use = MemoryUse::Transfer);
   /// Memory with these values.

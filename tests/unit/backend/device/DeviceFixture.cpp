@@ -28,11 +28,11 @@ int ProgramMaker::intermediate(std::string name, Extent bytes, int64_t most) {
   return int(program.buffers.size()) - 1;
 }
 
-int ProgramMaker::kernel(std::string name, std::string wgsl, std::vector<Phase> phases,
+int ProgramMaker::kernel(std::string name, std::string code, std::vector<Phase> phases,
                          std::vector<std::string> sizes, std::vector<Workspace> workspaces) {
   Artifact artifact;
   artifact.kernel = std::move(name);
-  artifact.code = std::move(wgsl);
+  artifact.code = std::move(code);
   artifact.launching = {std::move(phases), std::move(workspaces)};
   artifact.sizeNames = std::move(sizes);
   program.artifacts.push_back(std::move(artifact));
@@ -61,33 +61,25 @@ Phase affinePhase(std::string entry) {
   return phase;
 }
 
-const char *const affineText = R"(
-struct Launch { n: u32, tasks: u32, width: u32 }
-@group(0) @binding(0) var<storage, read_write> source: array<f32>;
-@group(0) @binding(1) var<storage, read_write> result: array<f32>;
-@group(0) @binding(2) var<uniform> launch: Launch;
-@compute @workgroup_size(64)
-fn affine(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let task: u32 = group.y * launch.width + group.x;
-  if (task >= launch.tasks) { return; }
-  let i: u32 = task * 64u + lane;
-  if (i < launch.n) { result[i] = source[i] * 2.0 + 1.0; }
-}
-)";
-
-WebGpuOptions DeviceTest::options() {
-  const char *path = std::getenv("KERNELFORGE_TEST_WEBGPU_LIBRARY");
-  return {.libraryPath = path ? path : ""};
+std::shared_ptr<const Program> repeated(int launches, std::string code, Phase phase) {
+  ProgramMaker maker("repeated");
+  const int n = maker.size("n", 2, 1000);
+  const int in = maker.argument("in", Extent(4, n)), out = maker.result("out", Extent(4, n));
+  const int kernel = maker.kernel("my_kernel", code.empty() ? testTarget().affine : std::move(code),
+                                  {std::move(phase)}, {"n"});
+  for (int i = 0; i < launches; ++i)
+    maker.launch(kernel, {in, out}, {n});
+  return maker.done();
 }
 
 void DeviceTest::SetUp() {
   // One device stays, and with it the driver: what a driver that was closed has leaked cannot be
   // told from what we have.
-  static auto *const keeper = new Expected<std::unique_ptr<Device>>(createWebGpuDevice(options()));
+  static auto *const keeper = new Expected<std::unique_ptr<Device>>(testTarget().create());
   (void)keeper;
-  Expected<std::unique_ptr<Device>> made = createWebGpuDevice(options());
+  Expected<std::unique_ptr<Device>> made = testTarget().create();
   if (!made) {
-    if (std::getenv("KERNELFORGE_REQUIRE_WEBGPU"))
+    if (std::getenv(testTarget().requiredBy))
       FAIL() << made.error().line();
     GTEST_SKIP() << made.error().line();
   }

@@ -1,0 +1,19 @@
+// The CUDA device of the tests.
+#pragma once
+
+#include "DeviceFixture.h"
+
+#include "kernelforge/backend/cuda/CudaDevice.h"
+
+namespace kernelforge {
+
+/// The driver is what KERNELFORGE_TEST_CUDA_LIBRARY names: the made-up one, unless it is empty.
+CudaOptions testOptions();
+
+/// What the made-up driver was asked for since the last call, a line each.
+std::string driverLog();
+
+/// A module with these functions.
+std::string ptx(std::string_view functions);
+
+} // namespace kernelforge

@@ -6,6 +6,9 @@
 #include "kernelforge/backend/reference/ReferenceDevice.h"
 #include "kernelforge/codegen/cpu/Generator.h"
 #include "kernelforge/codegen/reference/Generator.h"
+#ifdef KERNELFORGE_CUDA
+#include "kernelforge/codegen/cuda/Generator.h"
+#endif
 #ifdef KERNELFORGE_WEBGPU
 #include "kernelforge/backend/webgpu/WebGpuDevice.h"
 #include "kernelforge/codegen/webgpu/Generator.h"
@@ -41,6 +44,13 @@ const std::vector<Kind> &kinds() {
                      [](const DeviceOptions &) -> Expected<std::unique_ptr<Device>> {
                        return createReferenceDevice();
                      }});
+#ifdef KERNELFORGE_CUDA
+    kinds.push_back(
+        {cuda::createGenerator(), [](const DeviceOptions &) -> Expected<std::unique_ptr<Device>> {
+           return missing("device is not here", "cuda", "this build has no device for CUDA",
+                          "print the code for a chip, such as --target-cpu sm_90a");
+         }});
+#endif
 #ifdef KERNELFORGE_WEBGPU
     kinds.push_back({webgpu::createGenerator(), [](const DeviceOptions &options) {
                        auto word = [&](const char *name) {

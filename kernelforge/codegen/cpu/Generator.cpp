@@ -1,7 +1,7 @@
 #include "kernelforge/codegen/cpu/Generator.h"
 
+#include "kernelforge/codegen/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"

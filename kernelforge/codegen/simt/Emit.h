@@ -27,8 +27,13 @@ Status supports(transformer::KernelOp kernel, const Limits &limits);
 Expected<Launching> emit(mlir::ModuleOp module, transformer::KernelOp kernel, const Limits &limits,
                          llvm::StringRef entry);
 
-/// What the schedule of a kernel is, for people: "64 columns x 4 rows a workgroup".
-std::string scheduleText(transformer::KernelOp kernel);
+/// What a kernel is and how it is scheduled, for people: "@k: matmul (rms_norm, matmul)", "64
+/// columns x 4 rows a workgroup".
+std::vector<std::string> describe(transformer::KernelOp kernel);
+
+/// Lines as comments, "// LINE", of printable ASCII alone: what is not is escaped, as languages end
+/// lines at some of it.
+std::string commentText(llvm::ArrayRef<std::string> lines);
 
 /// Buffers and workgroup memory (bytes) that a phase takes.
 struct Needs {

@@ -267,12 +267,3 @@ Expected<Launching> simt::emit(ModuleOp module, KernelOp kernel, const Limits &l
          : family == "attention" ? attention::emit(module, kernel, entry)
                                  : rowwise::emit(module, kernel, entry);
 }
-
-std::string simt::scheduleText(KernelOp kernel) {
-  StringRef family = kernel.getFamily();
-  if (family == "matmul")
-    return fmt::format("{} columns x {} rows a workgroup", threads, matmul::rowsOfThread(kernel));
-  if (family == "attention")
-    return fmt::format("one query head of one row a workgroup, {} keys at a time", threads);
-  return fmt::format("one row a workgroup of {} threads", threads);
-}

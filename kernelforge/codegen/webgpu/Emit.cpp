@@ -3,8 +3,6 @@
 #include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/webgpu/Wgsl.h"
 
-#include <fmt/format.h>
-
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
@@ -24,14 +22,6 @@ static bool isWeight(KernelOp kernel, unsigned number) {
          (isa<FloatType>(element) && (type.getRank() == 1 || !element.isF32()));
 }
 
-/// The kernel's operations in order: "rms_norm, matmul".
-static std::string operations(KernelOp kernel) {
-  std::string text;
-  for (Operation &op : kernel.getBody().front().without_terminator())
-    text += (text.empty() ? "" : ", ") + op.getName().stripDialect().str();
-  return text;
-}
-
 Status webgpu::supports(KernelOp kernel, const Limits &limits) {
   return simt::supports(kernel, limits);
 }
@@ -39,9 +29,7 @@ Status webgpu::supports(KernelOp kernel, const Limits &limits) {
 Expected<std::string> webgpu::wgslText(ModuleOp module, const Launching &launching,
                                        KernelOp kernel) {
   WgslOptions options;
-  options.comment = {fmt::format("{}: {} ({})", simt::kernelName(kernel), kernel.getFamily().str(),
-                                 operations(kernel)),
-                     simt::scheduleText(kernel)};
+  options.comment = simt::describe(kernel);
   options.isWeight = [&](int buffer) {
     const unsigned number = kernel.getNumSizes() + static_cast<unsigned>(buffer);
     return number < kernel.getNumArguments() && isWeight(kernel, number);

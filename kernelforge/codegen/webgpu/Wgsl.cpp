@@ -1,5 +1,6 @@
 #include "kernelforge/codegen/webgpu/Wgsl.h"
 
+#include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/webgpu/WgslFunction.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -40,16 +41,6 @@ fn safe_tanh(x: f32) -> f32 {
   return select(magnitude, -magnitude, x < 0.0);
 }
 )";
-
-/// One line of a comment. What is not ASCII is escaped, too: WGSL ends lines at some of it.
-std::string commentLine(std::string_view text) {
-  std::string line = "// ";
-  for (char c : escapeControls(text))
-    line += static_cast<unsigned char>(c) < 0x80
-                ? std::string(1, c)
-                : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-  return line + "\n";
-}
 
 StringRef nameOf(Location loc, StringRef otherwise) {
   auto name = dyn_cast<NameLoc>(loc);
@@ -115,9 +106,7 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
                                         const WgslOptions &options) {
   WgslNames names;
   WgslHelpers helpers;
-  std::string text;
-  for (const std::string &line : options.comment)
-    text += commentLine(line);
+  std::string text = simt::commentText(options.comment);
   for (const Phase &phase : launching.phases)
     names.take(phase.entry);
   std::string phases;

@@ -4,7 +4,7 @@
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/codegen/cpu/Target.h"
 
-#include "kernelforge/codegen/cpu/LowerToLLVM.h"
+#include "kernelforge/codegen/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"

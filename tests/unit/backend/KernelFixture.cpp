@@ -1,6 +1,6 @@
 #include "KernelFixture.h"
 
-#include "kernelforge/codegen/cpu/LowerToLLVM.h"
+#include "kernelforge/codegen/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 
 #include <cstdio>

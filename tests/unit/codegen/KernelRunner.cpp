@@ -2,7 +2,7 @@
 
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/LowerToLLVM.h"
+#include "kernelforge/codegen/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/kernels/Layout.h"
 #include "kernelforge/support/CounterRandom.h"

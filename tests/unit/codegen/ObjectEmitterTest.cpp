@@ -1,5 +1,5 @@
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
-#include "kernelforge/codegen/cpu/LowerToLLVM.h"
+#include "kernelforge/codegen/LowerToLLVM.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -13,7 +13,8 @@ namespace kernelforge {
 void buildLowerToLLVM(mlir::OpPassManager &passes);
 
 /// Runs them on `module` in place. Failed with MLIR's diagnostics where something is left that is
-/// not of the LLVM dialect; the module is then in no defined state.
-Status lowerToLLVM(mlir::ModuleOp module);
+/// not of the LLVM dialect or of the dialect `besides`, a target's own; the module is then in no
+/// defined state.
+Status lowerToLLVM(mlir::ModuleOp module, llvm::StringRef besides = "llvm");
 
 } // namespace kernelforge

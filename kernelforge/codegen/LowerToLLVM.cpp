@@ -1,4 +1,4 @@
-#include "kernelforge/codegen/cpu/LowerToLLVM.h"
+#include "kernelforge/codegen/LowerToLLVM.h"
 
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
@@ -23,7 +23,7 @@ void buildLowerToLLVM(mlir::OpPassManager &passes) {
   passes.addPass(mlir::createCSEPass());
 }
 
-Status lowerToLLVM(mlir::ModuleOp module) {
+Status lowerToLLVM(mlir::ModuleOp module, llvm::StringRef besides) {
   std::string diagnostics;
   mlir::ScopedDiagnosticHandler handler(module.getContext(), [&](mlir::Diagnostic &diagnostic) {
     if (!diagnostics.empty())
@@ -36,7 +36,8 @@ Status lowerToLLVM(mlir::ModuleOp module) {
   bool lowered = mlir::succeeded(passes.run(module));
   bool left = false;
   module.walk([&](mlir::Operation *op) {
-    if (op != module.getOperation() && op->getName().getDialectNamespace() != "llvm" && !left) {
+    const llvm::StringRef dialect = op->getName().getDialectNamespace();
+    if (op != module.getOperation() && dialect != "llvm" && dialect != besides && !left) {
       left = true;
       diagnostics += (diagnostics.empty() ? "" : "; ") + op->getName().getStringRef().str() +
                      " is left after lowering";

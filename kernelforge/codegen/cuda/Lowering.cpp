@@ -1,0 +1,197 @@
+#include "kernelforge/codegen/cuda/Lowering.h"
+
+#include "kernelforge/codegen/ElementaryFunctions.h"
+#include "kernelforge/codegen/LowerToLLVM.h"
+#include "kernelforge/codegen/cuda/Convention.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace kernelforge;
+
+namespace {
+
+/// NVPTX's numbers of memories.
+enum AddressSpace : unsigned { globalMemory = 1, sharedMemory = 3 };
+
+constexpr StringLiteral blockSizeName = "gpu.known_block_size";
+
+/// `x * y + z` may be rounded once.
+void allowContraction(func::FuncOp function) {
+  auto contract =
+      arith::FastMathFlagsAttr::get(function.getContext(), arith::FastMathFlags::contract);
+  function.walk([&](Operation *op) {
+    if (isa<arith::AddFOp, arith::SubFOp, arith::MulFOp>(op))
+      op->setAttr("fastmath", contract);
+  });
+}
+
+void expandElementaryFunctions(func::FuncOp function) {
+  SmallVector<Operation *> calls;
+  function.walk([&](Operation *op) {
+    if (isa_and_nonnull<math::MathDialect>(op->getDialect()))
+      calls.push_back(op);
+  });
+  for (Operation *op : calls) {
+    OpBuilder b(op);
+    ElementaryFunctions functions(b, op->getLoc(), b.getF32Type());
+    Value made = llvm::TypeSwitch<Operation *, Value>(op)
+                     .Case([&](math::ExpOp exp) { return functions.exp(exp.getOperand()); })
+                     .Case([&](math::TanhOp tanh) { return functions.tanh(tanh.getOperand()); })
+                     .Case([&](math::ErfOp erf) { return functions.erf(erf.getOperand()); })
+                     .Default([](Operation *) { return Value(); });
+    if (!made)
+      continue;
+    op->replaceAllUsesWith(ValueRange(made));
+    op->erase();
+  }
+}
+
+/// Rewrites what the passes to the LLVM dialect do not know, or do with descriptors of memory.
+class FunctionLowering {
+public:
+  FunctionLowering(ModuleOp module, func::FuncOp function)
+      : module(module), function(function), b(function.getContext()) {}
+
+  void run() {
+    lowerParameters();
+    SmallVector<Operation *> ops;
+    function.walk([&](Operation *op) { ops.push_back(op); });
+    for (Operation *op : ops) {
+      b.setInsertionPoint(op);
+      llvm::TypeSwitch<Operation *>(op)
+          .Case([&](memref::GetGlobalOp global) { replace(op, addressOf(global)); })
+          .Case([&](memref::LoadOp load) {
+            replace(op, b.create<LLVM::LoadOp>(op->getLoc(), load.getType(), addressOf(load), 4));
+          })
+          .Case([&](memref::StoreOp store) {
+            b.create<LLVM::StoreOp>(op->getLoc(), store.getValueToStore(), addressOf(store), 4);
+            op->erase();
+          })
+          .Case([&](gpu::BlockIdOp) { replace(op, number<NVVM::BlockIdXOp>(op)); })
+          .Case([&](gpu::ThreadIdOp) { replace(op, number<NVVM::ThreadIdXOp>(op)); })
+          .Case([&](gpu::BarrierOp) {
+            b.create<NVVM::Barrier0Op>(op->getLoc());
+            op->erase();
+          })
+          .Case([&](math::SqrtOp sqrt) {
+            replace(op, b.create<LLVM::SqrtOp>(op->getLoc(), sqrt.getOperand()));
+          })
+          .Case([&](math::FmaOp fma) {
+            replace(op, b.create<LLVM::FMAOp>(op->getLoc(), fma.getA(), fma.getB(), fma.getC()));
+          });
+    }
+  }
+
+private:
+  static void replace(Operation *op, Value by) {
+    op->replaceAllUsesWith(ValueRange(by));
+    op->erase();
+  }
+
+  void lowerParameters() {
+    auto address = LLVM::LLVMPointerType::get(b.getContext(), globalMemory);
+    for (BlockArgument argument : function.getArguments())
+      if (auto memory = dyn_cast<MemRefType>(argument.getType())) {
+        elements[argument] = memory.getElementType();
+        argument.setType(address);
+        function.setArgAttr(argument.getArgNumber(), "llvm.align",
+                            b.getI64IntegerAttr(cuda::bufferAlignment));
+      }
+    function.setFunctionType(
+        b.getFunctionType(function.getBody().getArgumentTypes(), function.getResultTypes()));
+  }
+
+  /// Shared memory, declared before the function where it is not yet.
+  Value addressOf(memref::GetGlobalOp op) {
+    auto memory = cast<MemRefType>(op.getType());
+    auto global = module.lookupSymbol<LLVM::GlobalOp>(op.getName());
+    if (!global) {
+      if (Operation *before = module.lookupSymbol(op.getName()))
+        before->erase();
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(function);
+      global = b.create<LLVM::GlobalOp>(
+          op.getLoc(), LLVM::LLVMArrayType::get(memory.getElementType(), memory.getNumElements()),
+          /*isConstant=*/false, LLVM::Linkage::Internal, op.getName(), Attribute(),
+          /*alignment=*/16, sharedMemory);
+    }
+    Value address = b.create<LLVM::AddressOfOp>(op.getLoc(), global);
+    elements[address] = memory.getElementType();
+    return address;
+  }
+
+  /// Of the element that a load or a store is of. Its index was widened without a sign.
+  template <typename Access> Value addressOf(Access op) {
+    Value base = op.getMemRef();
+    Value index = op.getIndices().front();
+    Value wide = b.create<arith::IndexCastUIOp>(op.getLoc(), b.getI64Type(), index);
+    return b.create<LLVM::GEPOp>(op.getLoc(), base.getType(), elements.lookup(base), base,
+                                 ArrayRef<LLVM::GEPArg>{wide}, /*inbounds=*/true);
+  }
+
+  /// A special register, which is below 2^31.
+  template <typename Register> Value number(Operation *op) {
+    Value id = b.create<Register>(op->getLoc(), b.getI32Type());
+    return b.create<arith::IndexCastUIOp>(op->getLoc(), b.getIndexType(), id);
+  }
+
+  ModuleOp module;
+  func::FuncOp function;
+  OpBuilder b;
+  llvm::DenseMap<Value, Type> elements; ///< of addresses
+};
+
+} // namespace
+
+void cuda::markBlocks(ModuleOp module, const Launching &launching) {
+  for (const Phase &phase : launching.phases) {
+    const SmallVector<int32_t> block(phase.block.begin(), phase.block.end());
+    if (Operation *function = module.lookupSymbol(phase.entry))
+      function->setAttr(blockSizeName, DenseI32ArrayAttr::get(module.getContext(), block));
+  }
+}
+
+Status cuda::lower(ModuleOp module) {
+  for (auto function : llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
+    allowContraction(function);
+    expandElementaryFunctions(function);
+    FunctionLowering(module, function).run();
+  }
+  KF_CHECK(lowerToLLVM(module, NVVM::NVVMDialect::getDialectNamespace()));
+  for (auto function : module.getOps<LLVM::LLVMFuncOp>())
+    if (auto block = function->removeAttr(blockSizeName)) {
+      function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(),
+                        UnitAttr::get(module.getContext()));
+      function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(), block);
+    }
+  return {};
+}
+
+void cuda::registerTranslations(DialectRegistry &registry) {
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  registerNVVMDialectTranslation(registry);
+}
+
+void cuda::registerLoweringDialects(DialectRegistry &registry) {
+  registry.insert<arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, LLVM::LLVMDialect,
+                  NVVM::NVVMDialect>();
+  // What the passes bring along, too: kernels are compiled in parallel, and loading a dialect while
+  // another thread reads the context is a race.
+  OpPassManager passes(ModuleOp::getOperationName());
+  buildLowerToLLVM(passes);
+  passes.getDependentDialects(registry);
+  registerTranslations(registry);
+}

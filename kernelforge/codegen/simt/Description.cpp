@@ -1,0 +1,44 @@
+#include "kernelforge/codegen/simt/Emit.h"
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::transformer;
+
+/// The kernel's operations in order: "rms_norm, matmul".
+static std::string operations(KernelOp kernel) {
+  std::string text;
+  for (Operation &op : kernel.getBody().front().without_terminator())
+    text += (text.empty() ? "" : ", ") + op.getName().stripDialect().str();
+  return text;
+}
+
+static std::string scheduleText(KernelOp kernel) {
+  StringRef family = kernel.getFamily();
+  if (family == "matmul")
+    return fmt::format("{} columns x {} rows a workgroup", threads, matmul::rowsOfThread(kernel));
+  if (family == "attention")
+    return fmt::format("one query head of one row a workgroup, {} keys at a time", threads);
+  return fmt::format("one row a workgroup of {} threads", threads);
+}
+
+std::vector<std::string> simt::describe(KernelOp kernel) {
+  return {
+      fmt::format("{}: {} ({})", kernelName(kernel), kernel.getFamily().str(), operations(kernel)),
+      scheduleText(kernel)};
+}
+
+std::string simt::commentText(ArrayRef<std::string> lines) {
+  std::string text;
+  for (const std::string &line : lines) {
+    text += "// ";
+    for (char c : escapeControls(line))
+      text += static_cast<unsigned char>(c) < 0x80
+                  ? std::string(1, c)
+                  : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    text += "\n";
+  }
+  return text;
+}

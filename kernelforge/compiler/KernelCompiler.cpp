@@ -105,6 +105,20 @@ static std::set<std::string> entriesOf(const Launching &launching) {
   return entries;
 }
 
+/// Adds a function of another module, and what it names that is no function: memory.
+static void cloneInto(ModuleOp module, Operation *function) {
+  module.push_back(function->clone());
+  const auto uses = SymbolTable::getSymbolUses(function);
+  if (!uses)
+    return;
+  for (const SymbolTable::SymbolUse &use : *uses) {
+    const StringAttr name = use.getSymbolRef().getRootReference();
+    Operation *memory = SymbolTable::lookupSymbolIn(function->getParentOp(), name);
+    if (memory && !isa<FunctionOpInterface>(memory) && !module.lookupSymbol(name))
+      module.push_back(memory->clone());
+  }
+}
+
 static OwningOpRef<ModuleOp> moduleLike(KernelOp kernel) {
   return ModuleOp::create(UnknownLoc::get(kernel.getContext()));
 }
@@ -120,7 +134,7 @@ Expected<EmittedKernel> kernelforge::emitKernelModule(KernelOp kernel, const Tar
         return unusable("kernel has no code", kernelName(kernel),
                         "it names @" + entry + ", which is no function of the module",
                         "emit the kernel again from stage scheduled");
-      emitted.module->push_back(function->clone());
+      cloneInto(*emitted.module, function);
     }
   } else {
     KF_TRY(emitted.launching,
@@ -140,13 +154,12 @@ static Expected<Launching> emitInto(ModuleOp module, KernelOp kernel, const Targ
   if (!lower)
     return generatorOf(target).emit(module, kernel, target, entry);
   KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, target));
-  for (const std::string &name : entriesOf(emitted.launching))
-    if (Operation *before = SymbolTable::lookupSymbolIn(module, name))
-      before->erase();
-  SmallVector<Operation *> functions;
+  SmallVector<Operation *> symbols;
   for (Operation &op : *emitted.module->getBody())
-    functions.push_back(&op);
-  for (Operation *op : functions) {
+    symbols.push_back(&op);
+  for (Operation *op : symbols) {
+    if (Operation *before = SymbolTable::lookupSymbolIn(module, SymbolTable::getSymbolName(op)))
+      before->erase();
     op->remove();
     module.push_back(op);
   }

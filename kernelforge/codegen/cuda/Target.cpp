@@ -102,22 +102,21 @@ Expected<std::vector<std::string>> parseFeatures(llvm::StringRef list, const Chi
     return noNvptx();
   std::unique_ptr<llvm::MCSubtargetInfo> subtarget(
       target->createMCSubtargetInfo(targetTriple, chip.name, ""));
+  constexpr llvm::StringRef prefix = "ptx";
   std::vector<std::string> known, features;
-  for (const llvm::SubtargetFeatureKV &feature : subtarget->getAllProcessorFeatures())
-    if (llvm::StringRef(feature.Key).starts_with("ptx"))
+  for (const llvm::SubtargetFeatureKV &feature : subtarget->getAllProcessorFeatures()) {
+    int version = 0;
+    llvm::StringRef name = feature.Key;
+    if (name.consume_front(prefix) && !name.getAsInteger(10, version) && version >= chip.leastPtx)
       known.push_back(fmt::format("+{}", feature.Key));
+  }
   llvm::SmallVector<llvm::StringRef> items;
   list.split(items, ',', -1, /*KeepEmpty=*/false);
   for (llvm::StringRef item : items) {
     if (std::ranges::find(known, item) == known.end())
       return unusable("target feature is not usable", item.str(),
-                      "a feature of this target is a version of PTX", namesHint(item.str(), known));
-    int version = 0;
-    item.substr(llvm::StringRef("+ptx").size()).getAsInteger(10, version);
-    if (version < chip.leastPtx)
-      return unusable("target feature is not usable", item.str(),
-                      fmt::format("that version of PTX has no {}", chip.name),
-                      fmt::format("use {} or above", chip.ptx()));
+                      fmt::format("a feature is a version of PTX that has {}", chip.name),
+                      namesHint(item.str(), known));
     features = {item.str()};
   }
   return features;

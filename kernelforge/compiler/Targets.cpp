@@ -7,23 +7,42 @@
 #include "kernelforge/codegen/cpu/Generator.h"
 #include "kernelforge/codegen/reference/Generator.h"
 #ifdef KERNELFORGE_CUDA
+#include "kernelforge/backend/cuda/CudaDevice.h"
 #include "kernelforge/codegen/cuda/Generator.h"
 #endif
 #ifdef KERNELFORGE_WEBGPU
 #include "kernelforge/backend/webgpu/WebGpuDevice.h"
 #include "kernelforge/codegen/webgpu/Generator.h"
 #endif
+#include "kernelforge/support/Numbers.h"
 #include "kernelforge/support/Suggest.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstdlib>
 
 using namespace kernelforge;
 
 namespace {
+
+/// The word that a user gave for an option; empty: none.
+[[maybe_unused]] std::string wordOf(const DeviceOptions &options, const char *name) {
+  const auto found = options.words.find(name);
+  return found == options.words.end() ? std::string() : found->second;
+}
+
+/// The number of a device; 0 where no word is given.
+[[maybe_unused]] Expected<int> ordinalOf(const std::string &word) {
+  if (word.empty())
+    return 0;
+  const auto number = parseInteger<int>(word, 0, INT_MAX);
+  if (!number)
+    return unusable("device is not usable", "--cuda-device " + word, number.error());
+  return *number;
+}
 
 struct Kind {
   std::unique_ptr<CodeGenerator> generator;
@@ -45,19 +64,17 @@ const std::vector<Kind> &kinds() {
                        return createReferenceDevice();
                      }});
 #ifdef KERNELFORGE_CUDA
-    kinds.push_back(
-        {cuda::createGenerator(), [](const DeviceOptions &) -> Expected<std::unique_ptr<Device>> {
-           return missing("device is not here", "cuda", "this build has no device for CUDA",
-                          "print the code for a chip, such as --target-cpu sm_90a");
-         }});
+    kinds.push_back({cuda::createGenerator(),
+                     [](const DeviceOptions &options) -> Expected<std::unique_ptr<Device>> {
+                       CudaOptions words = {.libraryPath = wordOf(options, "cuda-library")};
+                       KF_TRY(words.ordinal, ordinalOf(wordOf(options, "cuda-device")));
+                       return createCudaDevice(words);
+                     }});
 #endif
 #ifdef KERNELFORGE_WEBGPU
     kinds.push_back({webgpu::createGenerator(), [](const DeviceOptions &options) {
-                       auto word = [&](const char *name) {
-                         const auto found = options.words.find(name);
-                         return found == options.words.end() ? std::string() : found->second;
-                       };
-                       return createWebGpuDevice({word("webgpu-library"), word("webgpu-adapter")});
+                       return createWebGpuDevice(
+                           {wordOf(options, "webgpu-library"), wordOf(options, "webgpu-adapter")});
                      }});
 #endif
     return kinds;
@@ -92,6 +109,11 @@ void kernelforge::prepareEnvironment() {
 
 std::vector<TargetOption> kernelforge::targetOptions() {
   std::vector<TargetOption> options;
+#ifdef KERNELFORGE_CUDA
+  options.push_back({"cuda-library", "for --target cuda: path of NVIDIA's driver (default: the "
+                                     "libcuda.so.1 that the system finds)"});
+  options.push_back({"cuda-device", "for --target cuda: number of the GPU (default: 0)"});
+#endif
 #ifdef KERNELFORGE_WEBGPU
   options.push_back({"webgpu-library", "for --target webgpu: path of a library that implements "
                                        "webgpu.h (default: wgpu-native, as it was set up)"});

@@ -1,6 +1,6 @@
 // How a program is bound: addresses, workspaces, parameters, tensor maps.
 #include "kernelforge/backend/cuda/BoundProgram.h"
-#include "kernelforge/backend/cuda/Convention.h"
+#include "kernelforge/codegen/cuda/Convention.h"
 
 #include <fmt/format.h>
 

@@ -1,6 +1,6 @@
 #include "kernelforge/backend/cuda/Context.h"
 
-#include "kernelforge/backend/cuda/Convention.h"
+#include "kernelforge/codegen/cuda/Convention.h"
 
 #include <fmt/format.h>
 

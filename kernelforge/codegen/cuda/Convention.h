@@ -1,19 +1,27 @@
-// How generated CUDA code is called: what the code generator promises and what the device keeps to.
+// How a kernel of a CUDA artifact is called: the contract between who makes PTX and who runs it.
 //
-// Each phase is an `.entry` of Phase::entry's name. Its parameters are Phase::parameters in order:
-// buffers and workspaces are 64-bit addresses of global memory, at a multiple of bufferAlignment;
-// sizes are u32. Nothing is promised about addresses that differ: two parameters may be one buffer.
+// Artifact::code is the text of one PTX module, which the driver finishes (or a cubin), and each
+// Phase::entry is one of its `.entry` functions. It leaves no symbol open.
 //
-// A block has exactly Phase::block threads (`.reqntid`), and the grid is linear, in x alone: block
-// i is task i of Phase::grid. Phase::sharedBytes is static memory that the code declares itself: a
-// launch adds no dynamic bytes to it.
+// Parameters. They stand in the order of Phase::parameters: a buffer or a workspace is its address
+// (.u64, of global memory), a size is a .u32, a tensor map is 128 bytes by value. Nothing is
+// promised about addresses that differ: two parameters may be one buffer.
 //
-// Indices are u32 of elements, or of bytes in quantized weights, and widened without a sign: a
-// buffer may have up to mostBufferBytes. Element types other than f32 are read as words of 32 bits:
-// a load may touch up to three bytes behind a buffer, in the word that its last byte lies in.
+// Grid. A block has Phase::block threads (`.reqntid` or `.maxntid`), and the grid is linear, in x
+// alone: block i is task i of Phase::grid. Where blocks form clusters it is rounded up to whole
+// ones: a block then finds by itself that it has nothing to do.
 //
-// Code leaves no symbol open, calls nothing and prints nothing. Compiled text is PTX, which the
-// driver finishes; it begins with comments.
+// Shared memory. Phase::sharedBytes is all that a block takes. What the code does not declare of it
+// statically is given to it as dynamic shared memory (`.extern .shared`).
+//
+// Memory. Every buffer begins on bufferAlignment. Element types other than f32 are read as words of
+// 32 bits: a load may touch up to three bytes behind a buffer, in the word that its last byte lies
+// in. Indices are u32 of elements, or of bytes in quantized weights, and widened without a sign: a
+// buffer may have up to mostBufferBytes.
+//
+// Order. All writes of a phase are visible to the next one: they run in one stream. A phase that
+// `startsEarly` is launched while the one before it is still running (programmatic dependent
+// launch): it touches nothing but weights before its `griddepcontrol.wait`.
 #pragma once
 
 #include <cstdint>

@@ -105,7 +105,12 @@ Expected<std::shared_ptr<Context>> Context::make(std::shared_ptr<const Library> 
     return missing("no NVIDIA GPU can be used", fmt::format("GPU {}", ordinal), std::move(why),
                    "use another target, or look at what nvidia-smi says");
   };
-  if (const CUresult result = api.cuInit(0); result != number::success)
+  if (const CUresult result = api.cuInit(0); isLoss(result))
+    // Seen with driver 580: whatever contexts there were, all calls of the process fail from then
+    // on.
+    return failed("GPU was lost", fmt::format("GPU {}", ordinal), context->wordsOf(result),
+                  "start the program again: the driver gives this process no GPU any more");
+  else if (result != number::success)
     return none(context->wordsOf(result));
   int count = 0;
   if (const CUresult result = api.cuDeviceGetCount(&count); result != number::success)

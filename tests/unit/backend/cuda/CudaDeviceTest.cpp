@@ -250,6 +250,20 @@ TEST_F(CudaDevice, RefusesTensorMaps) {
               HasSubstr("256 are the most"));
 }
 
+TEST_F(CudaDevice, SaysWhenTheProcessHasLostItsGpu) {
+  auto *setResult = reinterpret_cast<void (*)(int)>(driverFunction("fakeDriverInit"));
+  if (!setResult)
+    GTEST_SKIP() << "this driver fails on its own terms";
+  setResult(719);
+  const auto lost = createCudaDevice(testOptions());
+  setResult(100);
+  const auto none = createCudaDevice(testOptions());
+  setResult(0);
+  EXPECT_EQ(kindOf(lost), ErrorKind::Failed);
+  EXPECT_THAT(errorOf(lost), AllOf(HasSubstr("CUDA_ERROR_LAUNCH_FAILED"), HasSubstr("start the")));
+  EXPECT_EQ(kindOf(none), ErrorKind::Missing);
+}
+
 TEST(CudaLibrary, MissesWhatIsNotThere) {
   const auto none = createCudaDevice({.libraryPath = "/nowhere/libcuda.so"});
   EXPECT_EQ(kindOf(none), ErrorKind::Missing);

@@ -10,10 +10,13 @@ CudaOptions testOptions() {
   return {.libraryPath = path ? path : FAKE_DRIVER};
 }
 
-std::string driverLog() {
+void *driverFunction(const char *name) {
   void *library = dlopen(testOptions().libraryPath.c_str(), RTLD_NOW | RTLD_NOLOAD);
-  auto *log =
-      library ? reinterpret_cast<const char *(*)()>(dlsym(library, "fakeDriverLog")) : nullptr;
+  return library ? dlsym(library, name) : nullptr;
+}
+
+std::string driverLog() {
+  auto *log = reinterpret_cast<const char *(*)()>(driverFunction("fakeDriverLog"));
   return log ? log() : "no log";
 }
 
@@ -140,7 +143,9 @@ done:
 }
 )"),
                                     .create = [] { return createCudaDevice(testOptions()); },
-                                    .lose = lose,
+                                    // A real driver gives the process no other one.
+                                    .lose = std::getenv("KERNELFORGE_TEST_CUDA_LIBRARY") ? nullptr
+                                                                                         : lose,
                                     .requiredBy = "KERNELFORGE_REQUIRE_CUDA"};
   return target;
 }

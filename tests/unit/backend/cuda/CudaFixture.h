@@ -7,8 +7,11 @@
 
 namespace kernelforge {
 
-/// The driver is what KERNELFORGE_TEST_CUDA_LIBRARY names: the made-up one, unless it is empty.
+/// The driver is what KERNELFORGE_TEST_CUDA_LIBRARY names (libcuda.so.1), or the made-up one.
 CudaOptions testOptions();
+
+/// A function of the driver in use; null where it has none of that name.
+void *driverFunction(const char *name);
 
 /// What the made-up driver was asked for since the last call, a line each.
 std::string driverLog();

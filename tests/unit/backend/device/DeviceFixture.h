@@ -55,7 +55,7 @@ struct TestTarget {
   /// workspace, one that stays and counts runs, result, n: the sum, and how often it was run.
   std::string sum;
   Expected<std::unique_ptr<Device>> (*create)();
-  /// Makes a device lose itself.
+  /// Makes a device lose itself; null where no other one could be made then.
   void (*lose)(Device &);
   /// A variable of the environment that makes it a failure that there is no device.
   const char *requiredBy;

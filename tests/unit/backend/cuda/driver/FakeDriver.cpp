@@ -24,6 +24,7 @@ using Work = std::function<CUresult()>;
 
 std::recursive_mutex mutex;
 std::string logText;
+CUresult initResult = number::success;
 constexpr size_t memoryBytes = size_t(256) << 20;
 size_t memoryUsed = 0;
 std::map<CUdeviceptr, std::vector<std::byte>> memories;
@@ -170,7 +171,10 @@ __attribute__((visibility("default"))) const char *fakeDriverLog() {
   return given.c_str();
 }
 
-KF_DRIVER(cuInit)(unsigned) { return number::success; }
+/// What cuInit() gives back from now on.
+__attribute__((visibility("default"))) void fakeDriverInit(CUresult result) { initResult = result; }
+
+KF_DRIVER(cuInit)(unsigned) { return initResult; }
 KF_DRIVER(cuDriverGetVersion)(int *version) {
   *version = 12080;
   return number::success;

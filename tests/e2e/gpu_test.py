@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What the target webgpu computes, against the reference: each family at forty shapes, odd ones among
-them. `compile --run` poisons results and intermediates first.
+"""What a GPU target computes, against the reference: each family at forty shapes, odd ones among them.
+`compile --run` poisons results and intermediates first.
 
-    webgpu_test.py --bin build/release/bin
+    gpu_test.py --bin build/release/bin --target webgpu
 """
 
 import concurrent.futures
@@ -51,11 +51,11 @@ ATTENTIONS = [(rows, *HEADS[i % 8], dim, value_dim, 1 + i % 3 if rows >= 3 else 
      (31, 4, 4), (33, 8, 8)])]
 
 
-class WebGpu(CliTest):
+class Gpu(CliTest):
     def verify(self, index, function):
         """What is wrong with a module's run; empty where all results are right."""
         size = function.size
-        options = ["--target", "webgpu", "--no-cache", "--no-records", "--seed", index]
+        options = ["--target", TARGET, "--no-cache", "--no-records", "--seed", index]
         options += [] if isinstance(size, int) else ["--size", f"rows={count(size)}"]
         options += ["--no-fuse"] if index % 4 == 3 else []
         try:
@@ -120,11 +120,14 @@ class WebGpu(CliTest):
              "(tensor<3x8xbf16>)", "tensor<3x8xbf16>", "matmul", "bf16")):
             text = f"func.func @f({arguments}) -> {kind} {{\n  %0 = {body}\n  return %0 : {kind}\n}}\n"
             for run in (["--run"], []):
-                done = cli.kernelforge("compile", "-", *run, "--target", "webgpu", text=text)
+                done = cli.kernelforge("compile", "-", *run, "--target", TARGET, text=text)
                 self.assertEqual(done.returncode, 2, cli.shown(done))
                 self.assertRegex(done.stderr, rf"\Akernelforge: error: [^\n]*transformer\.{op}[^\n]*\n\Z")
                 self.assertIn(why, done.stderr)
 
 
 if __name__ == "__main__":
-    cli.run(sys.argv)
+    if len(sys.argv) < 5 or sys.argv[3] != "--target":
+        raise SystemExit(f"usage: {sys.argv[0]} --bin FOLDER --target NAME [unittest options]")
+    TARGET = sys.argv[4]
+    cli.run([*sys.argv[:3], *sys.argv[5:]])

@@ -1,6 +1,5 @@
 #include "kernelforge/autotune/Measurement.h"
 
-#include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/LogFile.h"
@@ -242,8 +241,7 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   }
   const Artifact &artifact = compiled->program->artifacts.front();
   record.codeHash = artifact.codeHash;
-  record.resources.codeBytes = static_cast<int64_t>(artifact.code.size());
-  record.resources.spillBytes = stackBytes(artifact.code);
+  record.resources = recordResources(artifact, {});
   record.compileMs = compiled->milliseconds;
 
   KF_CHECK(attempt(programMessage(*compiled->program), limit, rounds, record));
@@ -271,7 +269,14 @@ Expected<bool> Measurement::attemptOnce(const Message &candidate, double limit, 
   killed = false;
   KF_CHECK(startWorker());
   const int sets = static_cast<int>(problem.data().size());
-  if (!answered(load(1, candidate), record) || !verify(1, 0, record))
+  const WorkerAnswer loaded = load(1, candidate);
+  if (!answered(loaded, record))
+    return false;
+  const Json &resources = loaded.json["resources"]; // the finished code's, which a device knows
+  record.resources.registers = resources["registers"];
+  record.resources.spillBytes = resources["spill_bytes"];
+  record.resources.sharedBytes = resources["shared_bytes"];
+  if (!verify(1, 0, record))
     return false;
   if (!time(std::min(firstRounds, rounds), record))
     return false;

@@ -3,13 +3,13 @@
 #include "kernelforge/autotune/Messages.h"
 #include "kernelforge/autotune/SharedData.h"
 #include "kernelforge/backend/ProgramJson.h"
-#include "kernelforge/backend/cpu/CpuDevice.h"
-#include "kernelforge/backend/cpu/Team.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/measure/Accuracy.h"
 #include "kernelforge/support/ChildProcess.h"
 #include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/PageMemory.h"
+#include "kernelforge/support/Team.h"
 
 #include <algorithm>
 #include <chrono>
@@ -106,9 +106,12 @@ private:
   }
 
   Status setProblem(const Json &json, Json &answer) {
-    KF_TRY(timing, createCpuDevice({json["threads"].get<int>(), false}));
-    KF_TRY(verifying, createCpuDevice({json["threads"].get<int>(), true}));
     threads = json["threads"];
+    const std::string kind = json["device"];
+    DeviceOptions options{threads, /*poison=*/false, json["device_words"]};
+    KF_TRY(timing, createDevice(kind, options));
+    options.poison = true;
+    KF_TRY(verifying, createDevice(kind, options));
     sizes = json["sizes"].get<std::vector<int64_t>>();
     streamBytes = json["stream_bytes"];
     for (const Json &described : json["sets"]) {
@@ -138,8 +141,12 @@ private:
     KF_TRY(auto timed, timing->load({&program, 1}));
     candidate.verified = std::move(verified.front());
     candidate.timed = std::move(timed.front());
+    const KernelResources resources = candidate.timed->resources().front();
     candidates[message.json["slot"]] = std::move(candidate);
-    answer = Json::object();
+    answer = {{"resources",
+               {{"registers", resources.registers},
+                {"spill_bytes", resources.spillBytes},
+                {"shared_bytes", resources.sharedBytes}}}};
     return {};
   }
 

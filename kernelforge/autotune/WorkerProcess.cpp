@@ -47,6 +47,8 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
   };
   const FunctionSignature &signature = problem.signature();
   result.json = {{"command", "problem"},
+                 {"device", problem.options().target.kind},
+                 {"device_words", problem.options().device.words},
                  {"threads", problem.options().threads},
                  {"stream_bytes", problem.options().streamBytes},
                  {"sizes", problem.data().front().data.sizeList(signature)}};

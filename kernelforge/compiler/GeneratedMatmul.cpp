@@ -1,8 +1,8 @@
 #include "kernelforge/compiler/GeneratedMatmul.h"
 
 #include "kernelforge/codegen/Knobs.h"
-#include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 
@@ -148,8 +148,7 @@ Expected<std::unique_ptr<PreparedMatmul>> GeneratedMatmul::make(const MatmulProb
   details.schedule = artifact.schedule;
   details.scheduleSource = artifact.scheduleSource;
   details.codeHash = artifact.codeHash;
-  details.codeBytes = static_cast<int64_t>(artifact.code.size());
-  details.spillBytes = stackBytes(artifact.code);
+  details.resources = recordResources(artifact, session.resources("matmul").front());
   details.compileMs = artifact.compileSeconds * 1e3;
   return prepared;
 }

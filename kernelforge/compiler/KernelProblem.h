@@ -7,6 +7,7 @@
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/compiler/FunctionData.h"
 #include "kernelforge/compiler/LibraryProblem.h"
+#include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/records/Record.h"
 
@@ -30,8 +31,9 @@ struct ProblemData {
 struct ProblemOptions {
   Target target;
   int threads = 1;
-  SizeValues sizes;  ///< of the run; those not given are the largest of their range
-  int64_t past = 0;  ///< positions in the caches before the rows of the run
+  DeviceOptions device = {}; ///< of what runs it; its threads are those above
+  SizeValues sizes;          ///< of the run; those not given are the largest of their range
+  int64_t past = 0;          ///< positions in the caches before the rows of the run
   int dataSets = 2;  ///< independent inputs; 0: it is compiled only, and has no sizes nor costs
   uint64_t seed = 0; ///< of the inputs
 

@@ -20,6 +20,12 @@ RecordKey kernelforge::recordKey(transformer::KernelOp kernel, const Target &tar
   return key;
 }
 
+RecordResources kernelforge::recordResources(const Artifact &artifact,
+                                             const KernelResources &resources) {
+  return {resources.registers, resources.spillBytes, resources.sharedBytes,
+          static_cast<int64_t>(artifact.code.size())};
+}
+
 static constexpr std::string_view baselinePrefix = "schedule ";
 
 std::string kernelforge::baselineOf(std::string_view schedule) {

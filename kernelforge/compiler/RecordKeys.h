@@ -1,6 +1,7 @@
 // How kernels and tuning records find each other.
 #pragma once
 
+#include "kernelforge/backend/Device.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/records/Record.h"
@@ -9,6 +10,9 @@ namespace kernelforge {
 
 /// The key of measurements of `kernel` on this machine with that target and thread count.
 RecordKey recordKey(transformer::KernelOp kernel, const Target &target, int threads);
+
+/// What a record says that a kernel's code takes up, of what the device says of it.
+RecordResources recordResources(const Artifact &artifact, const KernelResources &resources);
 
 /// Record::baseline of what was measured beside the generated variant with `schedule` (canonical
 /// JSON), and back: nothing where a record was measured beside something else.

@@ -358,6 +358,12 @@ const Program *Session::program(const std::string &function) const {
   return found == implementation->functions.end() ? nullptr : found->second.program.get();
 }
 
+std::vector<KernelResources> Session::resources(const std::string &function) const {
+  auto found = implementation->functions.find(function);
+  return found == implementation->functions.end() ? std::vector<KernelResources>()
+                                                  : found->second.executable->resources();
+}
+
 /// Binds the function to its arguments and these results, where it is not bound to them.
 Status Session::Implementation::bindResults(LoadedFunction &function,
                                             std::span<const std::span<std::byte>> results) {

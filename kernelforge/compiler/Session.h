@@ -105,6 +105,10 @@ public:
   /// The program of a function; null where there is none of that name.
   const Program *program(const std::string &function) const;
 
+  /// What the device says of that program's kernels, by index in Program::artifacts; empty where
+  /// there is no such function.
+  std::vector<KernelResources> resources(const std::string &function) const;
+
   const CompileStatistics &statistics() const;
   const SessionOptions &options() const;
 

@@ -1,6 +1,6 @@
 #include "kernelforge/compiler/Verification.h"
 
-#include "kernelforge/backend/reference/Interpreter.h"
+#include "kernelforge/backend/interpreter/Interpreter.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/kernels/Layout.h"
 

@@ -1,6 +1,6 @@
 #include "kernelforge/eval/RowRun.h"
 
-#include "kernelforge/codegen/cpu/ObjectEmitter.h"
+#include "kernelforge/compiler/RecordKeys.h"
 
 #include <algorithm>
 
@@ -149,10 +149,12 @@ void RowRun::countWork() {
 Json RowRun::codeJson() const {
   const Program &program = *session->program(signature.name);
   Json kernels = Json::array();
-  int64_t codeBytes = 0, spillBytes = 0;
+  const std::vector<KernelResources> each = session->resources(signature.name);
+  RecordResources resources; // bytes of all code, and the most of a kernel
   double compileMs = 0;
   std::string hashes;
-  for (const Artifact &artifact : program.artifacts) {
+  for (size_t i = 0; i < program.artifacts.size(); ++i) {
+    const Artifact &artifact = program.artifacts[i];
     const int64_t launches = std::ranges::count_if(program.launches, [&](const Launch &launch) {
       return &program.artifacts[static_cast<size_t>(launch.artifact)] == &artifact;
     });
@@ -164,14 +166,17 @@ Json RowRun::codeJson() const {
                        {"schedule", Json::parse(artifact.schedule, nullptr, false)},
                        {"schedule_source", artifact.scheduleSource},
                        {"code_hash", artifact.codeHash}});
-    codeBytes += static_cast<int64_t>(artifact.code.size());
-    spillBytes = std::max(spillBytes, artifact.host ? 0 : stackBytes(artifact.code));
+    const RecordResources own = recordResources(artifact, each[i]);
+    resources = {std::max(resources.registers, own.registers),
+                 std::max(resources.spillBytes, own.spillBytes),
+                 std::max(resources.sharedBytes, own.sharedBytes),
+                 resources.codeBytes + own.codeBytes};
     compileMs += artifact.compileSeconds * 1e3;
     hashes += (hashes.empty() ? "" : "+") + artifact.codeHash;
   }
   Json json = {{"kernels", kernels},
                {"variant", "generated"},
-               {"resources", {{"code_bytes", codeBytes}, {"spill_bytes", spillBytes}}},
+               {"resources", toJson(resources)},
                {"code_hash", hashes},
                {"compile_ms", compileMs}};
   if (kernels.size() == 1)

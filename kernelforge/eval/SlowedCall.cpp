@@ -1,9 +1,9 @@
 #include "kernelforge/eval/SlowedCall.h"
 
-#include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/measure/PeakLoops.h"
 #include "kernelforge/support/PageMemory.h"
+#include "kernelforge/support/Team.h"
 
 #include <chrono>
 #include <cstring>

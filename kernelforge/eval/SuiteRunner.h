@@ -3,12 +3,12 @@
 // or a process that compares two builds.
 #pragma once
 
-#include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/eval/RowRun.h"
 #include "kernelforge/measure/Anchors.h"
 #include "kernelforge/measure/CacheEviction.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/Record.h"
+#include "kernelforge/support/Team.h"
 
 #include <chrono>
 #include <map>

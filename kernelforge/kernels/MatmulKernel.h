@@ -4,6 +4,7 @@
 
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/kernels/Epilogue.h"
+#include "kernelforge/records/Record.h"
 #include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/Error.h"
 
@@ -70,8 +71,7 @@ struct MatmulDetails {
   std::string scheduleSource; ///< "pinned", "record", "transferred", "analytic", or empty
   std::string library;        ///< name and version of a vendor's library
   std::string codeHash;       ///< of generated code
-  int64_t codeBytes = 0;      ///< of generated code
-  int64_t spillBytes = 0;     ///< of its stack frame
+  RecordResources resources;  ///< of generated code
   double compileMs = 0;       ///< time that compiling took, or bringing the weight into a layout
 };
 

@@ -69,11 +69,11 @@ struct RecordAccuracy {
   bool operator==(const RecordAccuracy &) const = default;
 };
 
-/// What the code takes up; 0 where it is not known.
+/// What the code takes up; -1 where it is not known.
 struct RecordResources {
-  int64_t registers = 0;
-  int64_t spillBytes = 0;
-  int64_t sharedBytes = 0;
+  int64_t registers = -1;   ///< of a thread
+  int64_t spillBytes = -1;  ///< of a thread, or of a CPU kernel's stack frame
+  int64_t sharedBytes = -1; ///< of a block
   int64_t codeBytes = 0;
 
   bool operator==(const RecordResources &) const = default;
@@ -124,6 +124,9 @@ struct Record {
   std::string orderClass; ///< the order of sums: equal classes give equal bits
   std::string inputs;     ///< distribution of the inputs, e.g. "uniform[-1,1)"
 };
+
+/// As a measurement row has them; what is not known is left out.
+Json toJson(const RecordResources &resources);
 
 /// The record as an object: the fields of a measurement row, those of the key, `key` (its id) and
 /// `schema_version`; what is not there is left out.

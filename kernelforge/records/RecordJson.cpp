@@ -81,13 +81,6 @@ Json toJson(const RecordAccuracy &accuracy) {
           {"pass", accuracy.pass}};
 }
 
-Json toJson(const RecordResources &resources) {
-  return {{"registers", resources.registers},
-          {"spill_bytes", resources.spillBytes},
-          {"shared_bytes", resources.sharedBytes},
-          {"code_bytes", resources.codeBytes}};
-}
-
 //===--------------------------------------------------------------------------------------------===
 // Reading
 //===--------------------------------------------------------------------------------------------===
@@ -136,9 +129,9 @@ Expected<RecordAccuracy> accuracyFrom(const JsonView &json) {
 
 Expected<RecordResources> resourcesFrom(const JsonView &json) {
   RecordResources resources;
-  KF_TRY(resources.registers, json.integerOr("registers", 0, mostBytes, 0));
-  KF_TRY(resources.spillBytes, json.integerOr("spill_bytes", 0, mostBytes, 0));
-  KF_TRY(resources.sharedBytes, json.integerOr("shared_bytes", 0, mostBytes, 0));
+  KF_TRY(resources.registers, json.integerOr("registers", 0, mostBytes, -1));
+  KF_TRY(resources.spillBytes, json.integerOr("spill_bytes", 0, mostBytes, -1));
+  KF_TRY(resources.sharedBytes, json.integerOr("shared_bytes", 0, mostBytes, -1));
   KF_TRY(resources.codeBytes, json.integerOr("code_bytes", 0, mostBytes, 0));
   return resources;
 }
@@ -210,6 +203,16 @@ std::vector<std::string> keyDifferences(const RecordKey &here, const RecordKey &
       lines.push_back(
           fmt::format("{}: {} here, {} in the record", field, show(value), show(other)));
   return lines;
+}
+
+Json toJson(const RecordResources &resources) {
+  Json json = {{"code_bytes", resources.codeBytes}};
+  for (const auto &[name, value] :
+       {std::pair("registers", resources.registers), std::pair("spill_bytes", resources.spillBytes),
+        std::pair("shared_bytes", resources.sharedBytes)})
+    if (value >= 0)
+      json[name] = value;
+  return json;
 }
 
 Json toJson(const Record &record) {

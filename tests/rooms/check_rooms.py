@@ -32,19 +32,6 @@ TARGETS = {"cpu", "cuda", "webgpu", "reference"}
 SHARED_CODEGEN = "simt"
 #: The one file that may include any target's headers.
 REGISTRY = "kernelforge/compiler/Targets.cpp"
-#: Includes of targets' headers that are still to go: no new ones are to come, and whoever removes one
-#: removes its line.
-STILL_TO_GO = {
-    ("kernelforge/autotune/Measurement.cpp", "kernelforge/codegen/cpu/ObjectEmitter.h"),
-    ("kernelforge/autotune/Worker.cpp", "kernelforge/backend/cpu/CpuDevice.h"),
-    ("kernelforge/autotune/Worker.cpp", "kernelforge/backend/cpu/Team.h"),
-    ("kernelforge/compiler/GeneratedMatmul.cpp", "kernelforge/codegen/cpu/ObjectEmitter.h"),
-    ("kernelforge/compiler/Verification.cpp", "kernelforge/backend/reference/Interpreter.h"),
-    ("kernelforge/eval/RowRun.cpp", "kernelforge/codegen/cpu/ObjectEmitter.h"),
-    ("kernelforge/eval/SlowedCall.cpp", "kernelforge/backend/cpu/Team.h"),
-    ("kernelforge/eval/SuiteRunner.h", "kernelforge/backend/cpu/Team.h"),
-    ("tools/kernelforge/BenchmarkMatmul.cpp", "kernelforge/backend/cpu/Team.h"),
-}
 INCLUDE = re.compile(r'^\s*#?\s*include\s*["<]([^">]+)[">]')  # TableGen has no #
 SUFFIXES = {".h", ".cpp", ".inc", ".td"}
 #: What is done in one place: a pattern of doing it elsewhere, where (a folder), but not in, and what
@@ -116,8 +103,6 @@ def target_violation(source, target, own_target, included_target):
         if shared or own_target == included_target:
             return None
         return f"{'/'.join(target.parts[1:3])} is beside {'/'.join(source.parts[1:3])}"
-    if (source.as_posix(), target.as_posix()) in STILL_TO_GO:
-        return None
     return f"only targets and {REGISTRY} know it: ask for what is needed through an interface"
 
 
@@ -136,16 +121,6 @@ def violations(root):
                 reason = target and violation(source, target)
                 if reason:
                     found.append(f"{source}:{number}: includes {target}: {reason}")
-    return found
-
-
-def gone(root):
-    """One line for each include that STILL_TO_GO names and that is not there any more."""
-    found = []
-    for source, target in sorted(STILL_TO_GO):
-        file = root / source
-        if not file.exists() or f'"{target}"' not in file.read_text():
-            found.append(f"{source} does not include {target} any more: remove it from STILL_TO_GO")
     return found
 
 
@@ -199,14 +174,6 @@ def check_the_checker():
             {"compiler/Targets.cpp": '#include "kernelforge/backend/webgpu/B.h"'},
             0,
         ),
-        "one that is still to go": (
-            {"autotune/Worker.cpp": '#include "kernelforge/backend/cpu/Team.h"'},
-            0,
-        ),
-        "another in the same file": (
-            {"autotune/Worker.cpp": '#include "kernelforge/backend/cpu/Other.h"'},
-            1,
-        ),
         "what targets share": (
             {"codegen/webgpu/A.cpp": '#include "kernelforge/codegen/simt/B.h"'},
             0,
@@ -255,7 +222,7 @@ def main():
     files = [f for f in (root / "kernelforge").rglob("*") if f.suffix in SUFFIXES]
     if not files:
         sys.exit(f"{root} has no rooms")
-    found = violations(root) + gone(root) + strays(root)
+    found = violations(root) + strays(root)
     print("\n".join(found) or f"{len(files)} files: no room includes one above or beside it")
     return 1 if found else 0
 

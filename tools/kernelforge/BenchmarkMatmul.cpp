@@ -8,12 +8,12 @@
 #include "ScheduleOption.h"
 #include "Usage.h"
 
-#include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/compiler/AutoMatmul.h"
 #include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/CacheEviction.h"
 #include "kernelforge/support/OutputFile.h"
+#include "kernelforge/support/Team.h"
 
 #include <fmt/format.h>
 

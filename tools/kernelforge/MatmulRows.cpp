@@ -86,9 +86,7 @@ Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {
   if (!details.library.empty())
     row["library"] = details.library;
   if (!details.codeHash.empty())
-    row.update(
-        {{"code_hash", details.codeHash},
-         {"resources", {{"code_bytes", details.codeBytes}, {"spill_bytes", details.spillBytes}}}});
+    row.update({{"code_hash", details.codeHash}, {"resources", toJson(details.resources)}});
   if (m.accuracy) {
     Json accuracy = accuracyJson(*m.accuracy);
     accuracy["rows"] = c.comparedRows;
@@ -235,8 +233,7 @@ static Record recordOf(const MatmulConditions &c, const RecordKey &key, const Ma
   record.error = m.error;
   record.mode = c.mode;
   record.codeHash = m.details.codeHash;
-  record.resources.codeBytes = m.details.codeBytes;
-  record.resources.spillBytes = m.details.spillBytes;
+  record.resources = m.details.resources;
   record.compileMs = m.details.compileMs;
   record.strategy = "benchmark";
   record.seed = static_cast<int64_t>(c.seed);

@@ -1,10 +1,10 @@
 #include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/backend/HostMemory.h"
 #include "kernelforge/backend/cpu/LoadedCode.h"
-#include "kernelforge/backend/cpu/Team.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/PageMemory.h"
+#include "kernelforge/support/Team.h"
 
 #include <algorithm>
 #include <chrono>

@@ -1,5 +1,5 @@
 // This machine's processor as a device: the phases of a program are steps of a team's work
-// (Team.h). A kernel's entry has the signature
+// (support/Team.h). A kernel's entry has the signature
 //     void entry(void *const *args, const int64_t *sizes, int64_t phase, int64_t task,
 //                void *scratch)
 // with args the buffers and workspaces of a launch in order, and sizes the kernel's sizes.

@@ -1,7 +1,7 @@
 #include "kernelforge/backend/reference/ReferenceDevice.h"
 
 #include "kernelforge/backend/HostMemory.h"
-#include "kernelforge/backend/reference/Interpreter.h"
+#include "kernelforge/backend/interpreter/Interpreter.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Host.h"
 

@@ -5,7 +5,7 @@
 
 #include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/backend/cpu/LoadedCode.h"
-#include "kernelforge/backend/reference/Interpreter.h"
+#include "kernelforge/backend/interpreter/Interpreter.h"
 
 #include <algorithm>
 #include <chrono>

@@ -1,7 +1,7 @@
 // A small decoder with random weights that runs through the interpreter at any stage.
 #pragma once
 
-#include "kernelforge/backend/reference/Interpreter.h"
+#include "kernelforge/backend/interpreter/Interpreter.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 
 #include "mlir/IR/OwningOpRef.h"

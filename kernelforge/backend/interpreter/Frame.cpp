@@ -1,4 +1,4 @@
-#include "kernelforge/backend/reference/Frame.h"
+#include "kernelforge/backend/interpreter/Frame.h"
 
 #include "kernelforge/support/CheckedArithmetic.h"
 

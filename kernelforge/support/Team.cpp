@@ -1,4 +1,4 @@
-#include "kernelforge/backend/cpu/Team.h"
+#include "kernelforge/support/Team.h"
 
 #include "kernelforge/support/Host.h"
 

@@ -1,6 +1,6 @@
-#include "kernelforge/backend/reference/Interpreter.h"
+#include "kernelforge/backend/interpreter/Interpreter.h"
 
-#include "kernelforge/backend/reference/Operations.h"
+#include "kernelforge/backend/interpreter/Operations.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"

@@ -1,7 +1,7 @@
 // Executes single operations of the dialect by their reference semantics.
 #pragma once
 
-#include "kernelforge/backend/reference/Frame.h"
+#include "kernelforge/backend/interpreter/Frame.h"
 
 namespace kernelforge {
 

@@ -1,4 +1,4 @@
-#include "kernelforge/backend/reference/Operations.h"
+#include "kernelforge/backend/interpreter/Operations.h"
 
 #include "llvm/ADT/TypeSwitch.h"
 

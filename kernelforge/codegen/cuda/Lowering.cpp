@@ -125,7 +125,7 @@ private:
       global = b.create<LLVM::GlobalOp>(
           op.getLoc(), LLVM::LLVMArrayType::get(memory.getElementType(), memory.getNumElements()),
           /*isConstant=*/false, LLVM::Linkage::Internal, op.getName(), Attribute(),
-          /*alignment=*/16, sharedMemory);
+          /*alignment=*/4, sharedMemory);
     }
     Value address = b.create<LLVM::AddressOfOp>(op.getLoc(), global);
     elements[address] = memory.getElementType();

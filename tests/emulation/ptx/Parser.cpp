@@ -1,0 +1,420 @@
+#include "Instruction.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+namespace kernelforge::ptx {
+
+namespace {
+
+struct Failure {
+  std::string why;
+};
+
+[[noreturn]] void fail(const std::string &why) { throw Failure{why}; }
+
+std::string_view trim(std::string_view text) {
+  const size_t begin = text.find_first_not_of(" \t\r");
+  if (begin == text.npos)
+    return {};
+  return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
+}
+
+std::vector<std::string_view> split(std::string_view text, char at) {
+  std::vector<std::string_view> parts;
+  int depth = 0;
+  size_t begin = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    depth += text[i] == '{' || text[i] == '[' ? 1 : text[i] == '}' || text[i] == ']' ? -1 : 0;
+    if (text[i] == at && depth == 0) {
+      parts.push_back(trim(text.substr(begin, i - begin)));
+      begin = i + 1;
+    }
+  }
+  if (!trim(text.substr(begin)).empty())
+    parts.push_back(trim(text.substr(begin)));
+  return parts;
+}
+
+uint64_t number(std::string_view text) {
+  const bool isNegative = text.starts_with('-');
+  if (isNegative)
+    text.remove_prefix(1);
+  const bool isHex = text.starts_with("0x");
+  uint64_t value = 0;
+  const char *begin = text.data() + (isHex ? 2 : 0), *end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(begin, end, value, isHex ? 16 : 10);
+  if (error != std::errc() || stop != end)
+    fail("no number: " + std::string(text));
+  return isNegative ? 0 - value : value;
+}
+
+std::optional<Type> typeOf(std::string_view name) {
+  if (name == "pred")
+    return Type{Type::Predicate, 1};
+  const std::string_view kinds = "busf";
+  const size_t kind = name.empty() ? kinds.npos : kinds.find(name[0]);
+  if (kind == kinds.npos)
+    return std::nullopt;
+  for (const char *bits : {"8", "16", "32", "64"})
+    if (name.substr(1) == bits)
+      return Type{static_cast<Type::Kind>(Type::Bits + kind), static_cast<uint8_t>(number(bits))};
+  return std::nullopt;
+}
+
+const std::map<std::string_view, Op> operations = {
+    {"ld", Op::Load},         {"st", Op::Store},          {"mov", Op::Move},
+    {"cvta", Op::Move},       {"cvt", Op::Convert},       {"add", Op::Add},
+    {"sub", Op::Sub},         {"mul", Op::Mul},           {"mad", Op::Mad},
+    {"fma", Op::Mad},         {"div", Op::Div},           {"rem", Op::Rem},
+    {"min", Op::Min},         {"max", Op::Max},           {"neg", Op::Neg},
+    {"abs", Op::Abs},         {"not", Op::Not},           {"and", Op::And},
+    {"or", Op::Or},           {"xor", Op::Xor},           {"shl", Op::ShiftLeft},
+    {"shr", Op::ShiftRight},  {"shf", Op::FunnelLeft},    {"bfe", Op::ExtractBits},
+    {"bfi", Op::InsertBits},  {"prmt", Op::Permute},      {"rcp", Op::Reciprocal},
+    {"sqrt", Op::SquareRoot}, {"copysign", Op::CopySign}, {"setp", Op::SetPredicate},
+    {"selp", Op::Select},     {"bra", Op::Branch},        {"bar", Op::Barrier},
+    {"barrier", Op::Barrier}, {"ret", Op::Return}};
+
+const std::map<std::string_view, std::pair<Compare, bool>> comparisons = {
+    {"eq", {Compare::Eq, false}},      {"ne", {Compare::Ne, false}},
+    {"lt", {Compare::Lt, false}},      {"le", {Compare::Le, false}},
+    {"gt", {Compare::Gt, false}},      {"ge", {Compare::Ge, false}},
+    {"lo", {Compare::Lt, false}},      {"ls", {Compare::Le, false}},
+    {"hi", {Compare::Gt, false}},      {"hs", {Compare::Ge, false}},
+    {"equ", {Compare::Eq, true}},      {"neu", {Compare::Ne, true}},
+    {"ltu", {Compare::Lt, true}},      {"leu", {Compare::Le, true}},
+    {"gtu", {Compare::Gt, true}},      {"geu", {Compare::Ge, true}},
+    {"num", {Compare::Number, false}}, {"nan", {Compare::NotNumber, false}}};
+
+/// What else may stand in a name and changes nothing here. Where rounding is named, it is what the
+/// host's arithmetic does.
+const std::string_view ignored[] = {"rn", "to", "uni", "sync", "aligned", "nc", "wrap"};
+
+class EntryParser {
+public:
+  explicit EntryParser(Entry &entry) : entry(entry) {}
+
+  void parameter(std::string_view text) {
+    const std::vector<std::string_view> words = split(text, ' ');
+    if (words.size() < 3)
+      fail("no parameter: " + std::string(text));
+    const std::optional<Type> type = typeOf(words[1].substr(1));
+    if (!type)
+      fail("parameter of another type: " + std::string(text));
+    const unsigned bytes = type->bits / 8;
+    parameterEnd = (parameterEnd + bytes - 1) / bytes * bytes;
+    symbols[std::string(words.back())] = parameterEnd;
+    entry.parameterOffsets.push_back(parameterEnd);
+    entry.parameterBytes.push_back(bytes);
+    parameterEnd += bytes;
+  }
+
+  /// A statement without its semicolon.
+  void statement(std::string_view text, unsigned line) {
+    if (text.starts_with(".reg"))
+      return registers(text.substr(4));
+    if (text.starts_with(".shared"))
+      return shared(text.substr(7));
+    if (text.starts_with(".pragma"))
+      return;
+    if (text.starts_with('.'))
+      fail("directive that is not emulated: " + std::string(text));
+    if (text.starts_with('{') && text.ends_with('}')) { // a scope of one line
+      for (std::string_view inner : split(text.substr(1, text.size() - 2), ';'))
+        statement(inner, line);
+      return;
+    }
+    instruction(text, line);
+  }
+
+  void label(std::string_view name) {
+    labels[std::string(name)] = static_cast<unsigned>(entry.code.size());
+  }
+
+  void finish() {
+    for (const auto &[at, name] : branches) {
+      const auto label = labels.find(name);
+      if (label == labels.end())
+        fail("no label " + name);
+      entry.code[at].target = label->second;
+    }
+  }
+
+private:
+  /// " .f32 %f<12>"
+  void registers(std::string_view text) {
+    text = trim(text);
+    const size_t space = text.find_first_of(" \t"), open = text.find('<');
+    const std::optional<Type> type = typeOf(text.substr(1, space - 1));
+    if (!type)
+      fail("registers of another kind: " + std::string(text));
+    const std::string prefix(trim(text.substr(space, open - space)));
+    if (open == text.npos) { // one, named as it is
+      singles[prefix] = {entry.registers++, 1, type->bits};
+      return;
+    }
+    const uint64_t count = number(text.substr(open + 1, text.find('>') - open - 1));
+    banks[prefix] = {entry.registers, static_cast<unsigned>(count), type->bits};
+    entry.registers += static_cast<unsigned>(count);
+  }
+
+  /// " .align 4 .b8 name[256]", " .align 4 .u32 name"
+  void shared(std::string_view text) {
+    const std::vector<std::string_view> words = split(trim(text), ' ');
+    const std::optional<Type> type = words.size() == 4 ? typeOf(words[2].substr(1)) : std::nullopt;
+    if (!type || words[0] != ".align")
+      fail("shared memory of another form: " + std::string(text));
+    const size_t open = words[3].find('[');
+    uint64_t count = 1;
+    if (open != words[3].npos)
+      count = number(words[3].substr(open + 1, words[3].find(']') - open - 1));
+    const auto alignment = static_cast<unsigned>(number(words[1]));
+    entry.sharedBytes = (entry.sharedBytes + alignment - 1) / alignment * alignment;
+    symbols[std::string(words[3].substr(0, open))] = entry.sharedBytes;
+    entry.sharedBytes += static_cast<unsigned>(count * type->bits / 8);
+  }
+
+  Operand operand(std::string_view text) {
+    Operand made;
+    if (text.starts_with('%')) {
+      static const std::pair<std::string_view, SpecialRegister> special[] = {
+          {"%tid.", ThreadId}, {"%ntid.", BlockSize}, {"%ctaid.", BlockId}, {"%nctaid.", GridSize}};
+      for (const auto &[prefix, first] : special)
+        if (text.starts_with(prefix)) {
+          made.kind = Operand::Special;
+          made.index = first + static_cast<unsigned>(text[prefix.size()] - 'x');
+          return made;
+        }
+      const size_t digits = text.find_first_of("0123456789");
+      const auto bank = banks.find(std::string(text.substr(0, digits)));
+      if (digits == text.npos || bank == banks.end())
+        fail("register that is not declared: " + std::string(text));
+      const uint64_t index = number(text.substr(digits));
+      if (index >= bank->second.count)
+        fail("register beyond its bank: " + std::string(text));
+      made.kind = Operand::Register;
+      made.index = bank->second.first + static_cast<unsigned>(index);
+      made.bits = bank->second.bits;
+      return made;
+    }
+    if (const auto single = singles.find(std::string(text)); single != singles.end()) {
+      made.kind = Operand::Register;
+      made.index = single->second.first;
+      made.bits = single->second.bits;
+      return made;
+    }
+    made.kind = Operand::Immediate;
+    if (text.starts_with("0f"))
+      made.value = number("0x" + std::string(text.substr(2)));
+    else if (const auto symbol = symbols.find(std::string(text)); symbol != symbols.end())
+      made.value = symbol->second;
+    else
+      made.value = number(text);
+    return made;
+  }
+
+  /// "[%rd1+4]"
+  Operand address(std::string_view text) {
+    if (!text.starts_with('[') || !text.ends_with(']'))
+      fail("no address: " + std::string(text));
+    text = text.substr(1, text.size() - 2);
+    const size_t plus = text.find('+');
+    Operand made = operand(trim(text.substr(0, plus)));
+    if (plus != text.npos)
+      made.value += number(trim(text.substr(plus + 1)));
+    return made;
+  }
+
+  /// "%r1" or "{%r1, %r2}"
+  static std::vector<std::string_view> elements(std::string_view text) {
+    if (!text.starts_with('{'))
+      return {text};
+    return split(text.substr(1, text.size() - 2), ',');
+  }
+
+  void instruction(std::string_view text, unsigned line) {
+    Instruction made;
+    made.line = line;
+    if (text.starts_with('@')) {
+      const size_t space = text.find_first_of(" \t");
+      std::string_view guard = text.substr(1, space - 1);
+      made.isGuarded = true;
+      made.guardIsNegated = guard.starts_with('!');
+      guard.remove_prefix(made.guardIsNegated ? 1 : 0);
+      made.guard = operand(guard).index;
+      text = trim(text.substr(space));
+    }
+    const size_t space = std::min(text.find_first_of(" \t"), text.size());
+    const std::vector<std::string_view> words = split(text.substr(0, space), '.');
+    const std::vector<std::string_view> operands = split(text.substr(space), ',');
+    name(made, words, text.substr(0, space));
+    fill(made, operands);
+    entry.code.push_back(made);
+  }
+
+  static void name(Instruction &made, const std::vector<std::string_view> &words,
+                   std::string_view whole) {
+    const auto found = operations.find(words[0]);
+    if (found == operations.end())
+      fail("instruction that is not emulated: " + std::string(whole));
+    made.op = found->second;
+    int types = 0;
+    for (size_t i = 1; i < words.size(); ++i) {
+      const std::string_view word = words[i];
+      if (const std::optional<Type> type = typeOf(word))
+        (types++ == 0 ? made.type : made.source) = *type;
+      else if (made.op == Op::SetPredicate && comparisons.contains(word))
+        std::tie(made.compare, made.isUnordered) = comparisons.at(word);
+      else if (word == "param" || word == "global" || word == "shared")
+        made.space = word == "param"    ? Space::Parameter
+                     : word == "global" ? Space::Global
+                                        : Space::Shared;
+      else if (word == "wide" || word == "hi")
+        made.part = word == "wide" ? Part::Wide : Part::High;
+      else if (made.op == Op::FunnelLeft && (word == "l" || word == "r"))
+        made.op = word == "l" ? Op::FunnelLeft : Op::FunnelRight;
+      else if (word != "v2" && word != "v4" && word != "lo" &&
+               std::ranges::find(ignored, word) == std::end(ignored))
+        fail("instruction that is not emulated: " + std::string(whole));
+    }
+  }
+
+  void fill(Instruction &made, const std::vector<std::string_view> &texts) {
+    auto operands = [&](std::string_view text) {
+      for (std::string_view element : elements(text))
+        made.operand.at(made.operands++) = operand(element);
+    };
+    switch (made.op) {
+    case Op::Return:
+      return;
+    case Op::Barrier:
+      if (texts.size() != 1 || texts[0] != "0")
+        fail("a barrier other than 0 of all threads");
+      return;
+    case Op::Branch:
+      branches.emplace_back(entry.code.size(), std::string(texts.at(0)));
+      return;
+    case Op::Store:
+      made.operand[made.operands++] = address(texts.at(0));
+      return operands(texts.at(1));
+    default:
+      break;
+    }
+    for (std::string_view element : elements(texts.at(0)))
+      made.result.at(made.results++) = operand(element);
+    if (made.op == Op::Load) {
+      made.operand[made.operands++] = address(texts.at(1));
+      return;
+    }
+    for (size_t i = 1; i < texts.size(); ++i)
+      operands(texts[i]);
+    if (made.op == Op::Move && made.results > 1)
+      made.op = Op::Unpack;
+    else if (made.op == Op::Move && made.operands > 1)
+      made.op = Op::Pack;
+  }
+
+  struct Bank {
+    unsigned first, count;
+    uint8_t bits;
+  };
+
+  Entry &entry;
+  unsigned parameterEnd = 0;
+  std::map<std::string, Bank> banks, singles;
+  std::map<std::string, unsigned> symbols, labels;
+  std::vector<std::pair<size_t, std::string>> branches;
+};
+
+/// Goes through a module line by line: what LLVM writes has one statement in each.
+class ModuleParser {
+public:
+  std::unique_ptr<Module> parse(std::string_view text) {
+    while (!text.empty()) {
+      ++line;
+      const size_t end = std::min(text.find('\n'), text.size());
+      std::string_view content = text.substr(0, end);
+      text.remove_prefix(std::min(end + 1, text.size()));
+      content = trim(content.substr(0, content.find("//")));
+      if (!content.empty())
+        take(content);
+    }
+    if (parser)
+      fail("an entry does not end");
+    return std::move(module);
+  }
+
+  unsigned line = 0;
+
+private:
+  void take(std::string_view content) {
+    if (!parser)
+      return header(content);
+    if (!inBody) {
+      if (content.starts_with(".param"))
+        parser->parameter(content.substr(0, content.find(',')));
+      else if (content.starts_with(".reqntid"))
+        block(content.substr(8));
+      else if (content == "{")
+        inBody = true;
+      else if (content != ")")
+        fail("directive that is not emulated: " + std::string(content));
+      return;
+    }
+    if (content == "}") {
+      parser->finish();
+      module->entries[entry->name] = entry;
+      parser.reset();
+      inBody = false;
+    } else if (content.ends_with(':')) {
+      parser->label(content.substr(0, content.size() - 1));
+    } else {
+      for (std::string_view statement : split(content, ';'))
+        parser->statement(statement, line);
+    }
+  }
+
+  void header(std::string_view content) {
+    const std::string_view entryPrefix = ".visible .entry ";
+    if (content.starts_with(".target")) {
+      module->target = trim(content.substr(7));
+    } else if (content.starts_with(entryPrefix)) {
+      entry = std::make_shared<Entry>();
+      parser.emplace(*entry);
+      const size_t open = content.find('(');
+      entry->name = trim(content.substr(entryPrefix.size(), open - entryPrefix.size()));
+    } else if (!content.starts_with(".version") && content != ".address_size 64") {
+      fail("directive that is not emulated: " + std::string(content));
+    }
+  }
+
+  void block(std::string_view text) {
+    entry->block = {1, 1, 1};
+    const std::vector<std::string_view> extents = split(text, ',');
+    for (size_t i = 0; i < extents.size() && i < 3; ++i)
+      entry->block[i] = static_cast<unsigned>(number(extents[i]));
+  }
+
+  std::unique_ptr<Module> module = std::make_unique<Module>();
+  std::shared_ptr<Entry> entry;
+  std::optional<EntryParser> parser;
+  bool inBody = false;
+};
+
+} // namespace
+
+std::unique_ptr<Module> parse(std::string_view text, std::string &error) {
+  ModuleParser parser;
+  try {
+    return parser.parse(text);
+  } catch (const Failure &failure) {
+    error = "line " + std::to_string(parser.line) + ": " + failure.why;
+  } catch (const std::out_of_range &) {
+    error = "line " + std::to_string(parser.line) + ": more or fewer operands than expected";
+  }
+  return nullptr;
+}
+
+} // namespace kernelforge::ptx

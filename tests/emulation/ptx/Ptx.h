@@ -1,0 +1,60 @@
+// PTX on a processor: enough of it for the code that kernels are compiled to, thread by thread,
+// with more checks than a GPU makes. For tests on machines without one.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kernelforge::ptx {
+
+struct Instruction;
+
+/// One `.entry`.
+struct Entry {
+  std::string name;
+  std::array<unsigned, 3> block{}; ///< of .reqntid; 0: any
+  std::vector<unsigned> parameterBytes;
+  std::vector<unsigned> parameterOffsets;
+  unsigned sharedBytes = 0; ///< static
+  unsigned registers = 0;   ///< of all types together
+  std::vector<Instruction> code;
+};
+
+struct Module {
+  std::string target; ///< "sm_90a"
+  std::map<std::string, std::shared_ptr<const Entry>> entries;
+};
+
+/// Reads a module. Where it holds anything that is not emulated, `error` says what and in which
+/// line, and there is no module.
+std::unique_ptr<Module> parse(std::string_view text, std::string &error);
+
+/// A piece of memory that a launch may touch.
+struct Piece {
+  uint64_t begin = 0, bytes = 0;
+  bool isWritable = false;
+};
+
+struct Launch {
+  std::array<unsigned, 3> grid{1, 1, 1};
+  std::array<unsigned, 3> block{1, 1, 1};
+  unsigned dynamicSharedBytes = 0;
+  std::span<void *const> parameters; ///< where the value of each lies
+  /// Where given, all that may be touched. An access to one in part ends the launch.
+  const std::vector<Piece> *memory = nullptr;
+};
+
+/// Runs all blocks, one after another, the threads of a block one after another from barrier to
+/// barrier. What went wrong, empty where nothing did: memory that is not the launch's, an address
+/// that is not aligned, shared memory that two threads touch without a barrier between, a barrier
+/// that some threads do not come to, another block than the entry was made for.
+std::string run(const Entry &entry, const Launch &launch);
+
+} // namespace kernelforge::ptx

@@ -162,13 +162,7 @@ Expected<Target> cuda::parseTarget(std::string_view name, std::string_view featu
   KF_TRY(target.features, parseFeatures(features, *chip));
   const std::string ptx = target.features.empty() ? chip->ptx() : target.features.front();
   target.enabled = {ptx.substr(1), target.chip};
-  target.limits = limitsOf(*chip);
-  if (device) {
-    // How far an index reaches is a matter of the code.
-    target.limits = device->limits;
-    target.limits.bindingBytes = mostBufferBytes;
-    target.limits.indexBits = 32;
-  }
+  target.limits = device ? device->limits : limitsOf(*chip);
   return target;
 }
 

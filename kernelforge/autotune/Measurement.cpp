@@ -53,6 +53,8 @@ Expected<std::unique_ptr<Measurement>> Measurement::create(const KernelProblem &
 /// Measures them, and keeps the better of then and now: what disturbs a measurement makes it
 /// slower.
 Status Measurement::raiseCeilings() {
+  if (ownClock)
+    return {};
   const std::optional<FileLock> lock = lockMachine();
   const CeilingOptions shortly{problem.options().threads, 0.01, options.cancel};
   KF_TRY(KernelCeilings now, measureKernelCeilings(static_cast<int64_t>(problem.bytes()), shortly));
@@ -73,8 +75,11 @@ Status Measurement::startWorker() {
     if (answer.outcome != WorkerOutcome::Killed)
       break;
   }
-  if (answer.outcome == WorkerOutcome::Answered)
+  if (answer.outcome == WorkerOutcome::Answered) {
+    ownClock = answer.json["own_clock"];
+    software = answer.json["software"].get<bool>() ? answer.json["device"] : Json("");
     return {};
+  }
   worker->stop();
   return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(), answer.why, "");
 }
@@ -189,7 +194,9 @@ static std::string disturbance(const std::vector<double> &baseline) {
 }
 
 void Measurement::summarize(Record &record) const {
-  record.whyUntrusted = disturbance(record.baselineNs);
+  record.software = !software.empty();
+  record.whyUntrusted =
+      record.software ? software + " is emulated by the processor" : disturbance(record.baselineNs);
   record.trusted = record.whyUntrusted.empty();
   record.medianNs = median(record.samplesNs);
   record.madNs = medianAbsoluteDeviation(record.samplesNs);
@@ -198,6 +205,8 @@ void Measurement::summarize(Record &record) const {
   const double flops = problem.flops(), bytes = problem.bytes();
   record.gflops = flops / *record.medianNs;
   record.gbPerS = bytes / *record.medianNs;
+  if (!ceilings.areKnown())
+    return;
   record.pctOfCeiling = 100 * ceilings.leastSeconds(flops, bytes) / (*record.medianNs * 1e-9);
   record.bound = ceilings.isComputeBound(flops, bytes) ? "compute" : "memory";
 }
@@ -232,7 +241,8 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   record.kernel = problem.text();
   record.run = problem.runText();
   record.orderClass = problem.space().orderClass(schedule);
-  record.predictedNs = problem.space().predict(schedule) * 1e9;
+  if (const double predicted = problem.space().predict(schedule); predicted > 0)
+    record.predictedNs = predicted * 1e9;
   auto compiled = compile(schedule);
   if (!compiled) {
     record.status = RecordStatus::CompileError;
@@ -294,7 +304,7 @@ Expected<bool> Measurement::attemptOnce(const Message &candidate, double limit, 
       return false;
   record.outputBits = lastBits;
   summarize(record);
-  if (record.pctOfCeiling > 100) { // the ceiling was disturbed
+  if (record.pctOfCeiling && *record.pctOfCeiling > 100) { // the ceiling was disturbed
     KF_CHECK(raiseCeilings());
     summarize(record);
   }

@@ -55,9 +55,11 @@ private:
   const TuneOptions &options;
   WorkerProblem shared;
   std::unique_ptr<WorkerProcess> worker;
-  KernelCeilings ceilings; ///< what this kernel can reach
+  KernelCeilings ceilings; ///< what this kernel can reach; of a device of its own not known
   KnobValues baselineKnobs;
   std::shared_ptr<const Program> baselineProgram;
+  std::string software;       ///< name of the device, where the processor emulates it
+  bool ownClock = false;      ///< whether a device of its own is timed, and not this machine
   double baselineSeconds = 0; ///< of one call, about
   KnobValues lastSchedule;    ///< that lastCompiled is of
   Compiled lastCompiled;

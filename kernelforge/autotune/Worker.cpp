@@ -1,7 +1,9 @@
 #include "kernelforge/autotune/Worker.h"
 
+#include "kernelforge/autotune/DeviceOutputs.h"
 #include "kernelforge/autotune/Messages.h"
 #include "kernelforge/autotune/SharedData.h"
+#include "kernelforge/backend/DeviceTiming.h"
 #include "kernelforge/backend/ProgramJson.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Hash.h"
@@ -34,6 +36,9 @@ constexpr int spinMilliseconds = 5, settleMilliseconds = 30;
 
 /// Copies of what a call reads at most.
 constexpr uint64_t mostTurns = 4096;
+
+/// Nanoseconds: where a device's clock stands still within a run.
+constexpr double leastSample = 1e-3;
 
 double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -80,7 +85,11 @@ public:
     while (receiveMessage(socket, message, -1) == Received::Message) {
       Json answer;
       try {
-        if (Status status = handle(message, answer); !status)
+        Status status = handle(message, answer);
+        // The device went down with the candidate, and so do we: another worker makes another.
+        if (!status && status.error().kind == ErrorKind::Lost)
+          return status;
+        if (!status)
           answer = {{"error", status.error().line()}};
       } catch (const std::bad_alloc &) { // says nothing against the candidate
         answer = {{"error", "out of memory"}};
@@ -110,8 +119,12 @@ private:
     const std::string kind = json["device"];
     DeviceOptions options{threads, /*poison=*/false, json["device_words"]};
     KF_TRY(timing, createDevice(kind, options));
-    options.poison = true;
-    KF_TRY(verifying, createDevice(kind, options));
+    options.poison = true; // which devices with memory of their own leave to us
+    if (hasOwnMemory())
+      verifying = timing;
+    else {
+      KF_TRY(verifying, createDevice(kind, options));
+    }
     sizes = json["sizes"].get<std::vector<int64_t>>();
     streamBytes = json["stream_bytes"];
     for (const Json &described : json["sets"]) {
@@ -143,7 +156,11 @@ private:
     candidate.timed = std::move(timed.front());
     const KernelResources resources = candidate.timed->resources().front();
     candidates[message.json["slot"]] = std::move(candidate);
-    answer = {{"resources",
+    const DeviceInfo &device = timing->info();
+    answer = {{"device", device.name},
+              {"software", device.software},
+              {"own_clock", device.hasOwnClock()},
+              {"resources",
                {{"registers", resources.registers},
                 {"spill_bytes", resources.spillBytes},
                 {"shared_bytes", resources.sharedBytes}}}};
@@ -187,7 +204,10 @@ private:
     std::vector<PageMemory> copies;
   };
 
-  /// As many copies of what is streamed as make `streamBytes` together.
+  bool hasOwnMemory() const { return !timing->info().sharesHostMemory; }
+
+  /// As many copies of what is streamed as make `streamBytes` together. A device with memory of its
+  /// own makes the copies when they are bound.
   Expected<Turns> makeTurns(const DataSet &set, const Run &run, bool rowMajor) const {
     Turns turns;
     turns.arguments.push_back(rowMajor ? run.rowMajor : run.arguments);
@@ -201,7 +221,7 @@ private:
     for (uint64_t copy = 1; copy < std::min(count, mostTurns); ++copy) {
       std::vector<Bytes> arguments = turns.arguments.front();
       for (size_t i = 0; i < arguments.size(); ++i) {
-        if (!set.arguments[i].streamed)
+        if (!set.arguments[i].streamed || hasOwnMemory())
           continue;
         KF_TRY(PageMemory memory, PageMemory::allocate(bytesOf(set.arguments[i])));
         std::memcpy(memory.data(), arguments[i].data(), memory.size());
@@ -213,17 +233,30 @@ private:
     return turns;
   }
 
+  /// Binds a program to these arguments and to what `run` is to write. A device with memory of its
+  /// own gets copies, of what is written in `outputs`.
   static Expected<std::unique_ptr<BoundProgram>> bind(Device &device, Executable &executable,
                                                       std::span<const Bytes> arguments,
-                                                      std::span<const Bytes> results) {
+                                                      const Run &run, DeviceOutputs &outputs) {
+    const bool isApart = !device.info().sharesHostMemory;
+    auto written = [&](Bytes bytes) {
+      return isApart ? outputs.place(bytes) : device.import(bytes, MemoryUse::Transfer, nullptr);
+    };
     ProgramBuffers buffers;
-    for (Bytes bytes : arguments) {
-      KF_TRY(buffers.arguments.emplace_back(), device.import(bytes, MemoryUse::Transfer, nullptr));
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      KF_TRY(buffers.arguments.emplace_back(),
+             run.written[i].size() > 0 ? written(arguments[i])
+                                       : device.import(arguments[i], MemoryUse::Transfer, nullptr));
     }
-    for (Bytes bytes : results) {
-      KF_TRY(buffers.results.emplace_back(), device.import(bytes, MemoryUse::Transfer, nullptr));
+    for (Bytes bytes : run.resultBytes) {
+      KF_TRY(buffers.results.emplace_back(), written(bytes));
     }
-    KF_TRY(buffers.arena, device.allocate(executable.program().arenaBytes, MemoryUse::Arena));
+    const int64_t arenaBytes = executable.program().arenaBytes;
+    KF_TRY(buffers.arena, device.allocate(arenaBytes, MemoryUse::Arena));
+    if (isApart) {
+      const std::vector<std::byte> poison(static_cast<size_t>(arenaBytes), std::byte{0xff});
+      KF_CHECK(device.upload(poison, buffers.arena));
+    }
     return executable.bind(std::move(buffers));
   }
 
@@ -233,15 +266,26 @@ private:
       return {};
     for (const std::vector<Bytes> &arguments : timedTurns.at(candidate.library).arguments) {
       KF_TRY(candidate.turns.emplace_back(),
-             bind(*timing, *candidate.timed, arguments, timedRun->resultBytes));
+             bind(*timing, *candidate.timed, arguments, *timedRun, *timedOutputs));
     }
     return {};
   }
 
-  /// Runs a candidate once, on the arguments whose turn it is.
-  Status runTimed(const Candidate &candidate) {
-    KF_CHECK(candidate.turns[turn++ % candidate.turns.size()]->submit(sizes));
-    return {};
+  /// Runs a candidate so often, on the arguments whose turn it is.
+  Expected<CallTimes> runTimed(const Candidate &candidate, int64_t calls) {
+    const size_t turns = candidate.turns.size();
+    if (timing->info().hasOwnClock()) {
+      std::vector<BoundProgram *> programs;
+      for (const auto &bound : candidate.turns)
+        programs.push_back(bound.get());
+      turn %= turns;
+      return timedRuns(*timing, programs, sizes, calls, turn);
+    }
+    const auto start = Clock::now();
+    for (int64_t call = 0; call < calls; ++call)
+      KF_CHECK(candidate.turns[turn++ % turns]->submit(sizes));
+    const double took = secondsSince(start) * 1e9;
+    return CallTimes{took, took};
   }
 
   /// Runs a candidate once into poisoned memory and compares.
@@ -250,11 +294,13 @@ private:
     const DataSet &set = sets.at(json["set"].get<size_t>());
     Run run;
     KF_CHECK(prepare(set, run));
+    DeviceOutputs outputs(*verifying);
     KF_TRY(auto bound, bind(*verifying, *candidate.verified,
-                            candidate.library ? run.rowMajor : run.arguments, run.resultBytes));
-    KF_CHECK(bound->submit(sizes));
+                            candidate.library ? run.rowMajor : run.arguments, run, outputs));
+    KF_TRY(const Ticket ticket, bound->submit(sizes));
+    KF_CHECK(verifying->wait(ticket));
     std::string allBytes;
-    bool pass = true;
+    KF_TRY(bool pass, outputs.fetch());
     std::string why;
     Accuracy worst;
     for (const GuardedBuffer &buffer : run.results)
@@ -323,6 +369,7 @@ private:
     const DataSet &set = sets.front();
     if (!timedRun) {
       timedRun.emplace();
+      timedOutputs.emplace(*timing);
       KF_CHECK(prepare(set, *timedRun));
     }
     for (int slot : slots)
@@ -342,14 +389,13 @@ private:
     for (int slot : slots) { // warm up, and see how many calls make a sample
       const Candidate &candidate = candidates.at(slot);
       pauseWhere(settle);
-      KF_CHECK(runTimed(candidate));
+      KF_CHECK(runTimed(candidate, 1));
       auto start = Clock::now();
       double each = HUGE_VAL; // the least: others on the machine must not make a sample shorter
       for (int calls = 0; calls < 3 || (calls < 1000 && secondsSince(start) < sampleSeconds / 4);
            ++calls) {
-        auto begin = Clock::now();
-        KF_CHECK(runTimed(candidate));
-        each = std::min(each, secondsSince(begin));
+        KF_TRY(CallTimes once, runTimed(candidate, 1));
+        each = std::min(each, once.onHost * 1e-9);
       }
       each = std::max(each, 1e-8);
       batches.push_back(std::clamp<int64_t>(std::llround(sampleSeconds / each), 1, 1'000'000));
@@ -361,11 +407,9 @@ private:
         const Candidate &candidate = candidates.at(slots[which]);
         pauseWhere(settle);
         if (settle) // its threads are awake then
-          KF_CHECK(runTimed(candidate));
-        auto start = Clock::now();
-        for (int64_t call = 0; call < batches[which]; ++call)
-          KF_CHECK(runTimed(candidate));
-        samples[which].push_back(secondsSince(start) * 1e9 / double(batches[which]));
+          KF_CHECK(runTimed(candidate, 1));
+        KF_TRY(CallTimes times, runTimed(candidate, batches[which]));
+        samples[which].push_back(std::max(times.taken / double(batches[which]), leastSample));
       }
     answer = {{"samples_ns", samples}};
     return {};
@@ -379,13 +423,14 @@ private:
   int socket;
   SharedData data;
   int threads = 1;
-  std::unique_ptr<Device> timing, verifying;
+  std::shared_ptr<Device> timing, verifying; ///< one where the device has memory of its own
   std::vector<int64_t> sizes;
   std::vector<DataSet> sets;
   std::map<int, Candidate> candidates; ///< by slot
   std::optional<Run> timedRun;
+  std::optional<DeviceOutputs> timedOutputs;
   std::map<bool, Turns> timedTurns; ///< by whether of a library
-  uint64_t turn = 0;
+  size_t turn = 0;
   int64_t streamBytes = 0;
 };
 

@@ -35,6 +35,9 @@ struct Target {
   std::vector<std::string> features; ///< "+x" or "-x", in order, beyond what the chip implies
   std::vector<std::string> enabled;  ///< every feature that is on, implied ones too; sorted
   Limits limits;
+  /// DeviceInfo::identity() of the device that it was made for; empty: none was asked. Measurements
+  /// belong to it; code does not depend on it.
+  std::string device = {};
 
   /// Whether a feature is on, by its name without sign ("avx512f").
   bool has(std::string_view feature) const;
@@ -57,6 +60,15 @@ struct DeviceInfo {
   Limits limits;
   bool software = false;         ///< a GPU emulated by the processor: right, and not for timing
   bool sharesHostMemory = false; ///< memory of the host can be imported without a copy
+  bool runsHostKernels = false;  ///< artifacts that are functions of this process (HostKernel)
+
+  /// Whether runs go on after they were submitted, so that only the device knows how long they
+  /// take. Otherwise they are calls, which the host's clock times.
+  bool hasOwnClock() const { return !sharesHostMemory; }
+
+  /// What may be compared was measured on devices of one identity: the name, and the driver, which
+  /// finishes the code.
+  std::string identity() const { return driver.empty() ? name : name + ", " + driver; }
 };
 
 } // namespace kernelforge

@@ -18,6 +18,9 @@ public:
   /// Runs once. Results and caches in the data are written.
   Status run(const RunOptions &options = {});
 
+  /// Runs to be timed, as Session::timed says.
+  Expected<TimedCalls> timed() { return session->timed(signature->name, sizes, results); }
+
   /// Fills the results so that what the next run leaves unwritten shows, on any device.
   void poisonResults();
 

@@ -49,12 +49,25 @@ public:
       KF_CHECK(session->bind("x", bytesOf(input, rows * k)));
       bound = input;
     }
-    const std::span<std::byte> result = bytesOf(output, rows * n);
+    result = bytesOf(output, rows * n);
+    timed.reset();
     return session->run("matmul", {&rows, 1}, {&result, 1});
+  }
+
+  bool hasOwnClock() const override { return session->device().info().hasOwnClock(); }
+
+  Expected<double> timeRuns(int64_t calls) override {
+    if (!timed) {
+      KF_TRY(timed, session->timed("matmul", {&rows, 1}, {&result, 1}));
+    }
+    KF_TRY(CallTimes times, (*timed)(calls));
+    return times.taken;
   }
 
 private:
   const float *bound = nullptr;
+  std::span<std::byte> result;     ///< of the last run
+  std::optional<TimedCalls> timed; ///< on what it was given
 };
 
 } // namespace

@@ -166,13 +166,14 @@ Expected<std::string> readEntry(const fs::path &file) {
 } // namespace
 
 std::string ObjectKey::text() const {
-  const std::array<std::pair<std::string_view, const std::string *>, 6> fields{
+  const std::array<std::pair<std::string_view, const std::string *>, 7> fields{
       {{"kernel", &kernelHash},
        {"schedule", &schedule},
        {"layouts", &layouts},
        {"target", &target},
        {"build", &buildId},
-       {"llvm", &llvmBuild}}};
+       {"llvm", &llvmBuild},
+       {"driver", &driver}}};
   std::string text;
   for (const auto &[name, value] : fields) // the length keeps a value with a line break apart
     text += fmt::format("{} {} {}\n", name, value->size(), *value);

@@ -21,6 +21,9 @@ struct ObjectKey {
   std::string target;    ///< as Target::key()
   std::string buildId;   ///< of passes and code generators
   std::string llvmBuild; ///< as llvmBuild()
+  /// Of the device, where its driver finished the code. Empty where that is yet to be done, as with
+  /// WGSL and PTX, or nothing is to be done: such code is any driver's.
+  std::string driver = {};
 
   /// The fields as "name length value" lines: equal texts are equal keys.
   std::string text() const;

@@ -12,8 +12,9 @@ RecordKey kernelforge::recordKey(transformer::KernelOp kernel, const Target &tar
   key.family = kernel.getFamily().str();
   key.kernelHash = kernelHash(kernel);
   key.problem = problemText(kernel);
-  key.target = target.triple + " " + target.chip + " " + target.featureString();
-  key.cpuModel = host().cpuModel;
+  key.target = (target.triple.empty() ? target.kind : target.triple) + " " + target.chip + " " +
+               target.featureString();
+  key.cpuModel = target.device.empty() ? host().cpuModel : target.device;
   key.toolchain = "LLVM " LLVM_VERSION_STRING;
   key.threads = threads;
   key.affinity = "none";

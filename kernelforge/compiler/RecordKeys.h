@@ -8,7 +8,8 @@
 
 namespace kernelforge {
 
-/// The key of measurements of `kernel` on this machine with that target and thread count.
+/// The key of measurements of `kernel` on the target's device (this processor, where it names none)
+/// with that thread count.
 RecordKey recordKey(transformer::KernelOp kernel, const Target &target, int threads);
 
 /// What a record says that a kernel's code takes up, of what the device says of it.

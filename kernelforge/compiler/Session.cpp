@@ -1,5 +1,6 @@
 #include "kernelforge/compiler/Session.h"
 
+#include "kernelforge/backend/DeviceTiming.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Planner.h"
@@ -73,6 +74,7 @@ struct Session::Implementation {
   Status loadPrograms(std::map<std::string, LoadedFunction> &loaded, BufferRef &intermediates);
   Status buildPackModule();
   void bind(const std::string &name, const BufferRef &buffer, bool packed);
+  Expected<LoadedFunction *> runnable(const std::string &name);
   Status bindResults(LoadedFunction &function, std::span<const std::span<std::byte>> results);
   Status upload(const LoadedFunction &function, std::span<const std::span<std::byte>> results,
                 bool keepResults);
@@ -108,6 +110,7 @@ ModuleOp Session::module() { return *implementation->module; }
 const CompileStatistics &Session::statistics() const { return implementation->statistics; }
 const SessionOptions &Session::options() const { return implementation->options; }
 Device &Session::device() { return *implementation->device; }
+const Device &Session::device() const { return *implementation->device; }
 
 int64_t Session::packedBytes() const {
   int64_t bytes = 0;
@@ -181,6 +184,8 @@ Status Session::Implementation::openDevice() {
   options.device.poison = options.poison;
   KF_TRY(device, options.openDevice ? options.openDevice()
                                     : createDevice(options.target.kind, options.device));
+  if (options.target.device.empty())
+    options.target.device = device->info().identity();
   return generatorOf(options.target).checkRunnable(options.target, device->info());
 }
 
@@ -442,10 +447,9 @@ Status Session::Implementation::runCompiled(LoadedFunction &function,
   return isApart ? downloadWritten(function, sizes, results) : Status();
 }
 
-Status Session::run(const std::string &name, std::span<const int64_t> sizes,
-                    std::span<const std::span<std::byte>> results, const RunOptions &options) {
-  auto found = implementation->functions.find(name);
-  if (found == implementation->functions.end())
+Expected<LoadedFunction *> Session::Implementation::runnable(const std::string &name) {
+  auto found = functions.find(name);
+  if (found == functions.end())
     return unusable("function cannot be run", name, "the compiled module has none of that name");
   LoadedFunction &function = found->second;
   for (size_t i = 0; i < function.arguments.size(); ++i)
@@ -453,5 +457,27 @@ Status Session::run(const std::string &name, std::span<const int64_t> sizes,
       return unusable(
           "function cannot be run", name, "argument '" + function.names[i] + "' is not bound",
           layoutOf(function.types[i]) ? "it is a packed weight: bindWeight() packs it" : "");
-  return implementation->runCompiled(function, sizes, results, options);
+  return &function;
+}
+
+Status Session::run(const std::string &name, std::span<const int64_t> sizes,
+                    std::span<const std::span<std::byte>> results, const RunOptions &options) {
+  KF_TRY(LoadedFunction *const function, implementation->runnable(name));
+  return implementation->runCompiled(*function, sizes, results, options);
+}
+
+Expected<TimedCalls> Session::timed(const std::string &name, std::span<const int64_t> sizes,
+                                    std::span<const std::span<std::byte>> results) {
+  Implementation &s = *implementation;
+  KF_TRY(LoadedFunction *const function, s.runnable(name));
+  if (!s.device->info().hasOwnClock())
+    return byHostClock([this, name, sizes, results] { return run(name, sizes, results); });
+  KF_CHECK(s.bindResults(*function, results));
+  KF_CHECK(s.upload(*function, results, /*keepResults=*/false));
+  return TimedCalls([&s, function, sizes, results](int64_t calls) -> Expected<CallTimes> {
+    KF_CHECK(s.bindResults(*function, results));
+    BoundProgram *const program = function->bound.get();
+    size_t turn = 0;
+    return timedRuns(*s.device, {&program, 1}, sizes, calls, turn);
+  });
 }

@@ -4,6 +4,7 @@
 #include "kernelforge/backend/Device.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/compiler/Targets.h"
+#include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/Error.h"
@@ -87,6 +88,7 @@ public:
 
   /// What the functions run on.
   Device &device();
+  const Device &device() const;
 
   /// Makes another device where this one was lost (ErrorKind::Lost), loads the functions and brings
   /// the weights there again. What was bound of the device's own memory, such as caches, is gone:
@@ -101,6 +103,12 @@ public:
   /// small for these sizes.
   Status run(const std::string &function, std::span<const int64_t> sizes,
              std::span<const std::span<std::byte>> results, const RunOptions &options = {});
+
+  /// Calls of run() to be timed: by the device's clock where it has one of its own, without what is
+  /// copied to and fro, on what is bound now and not before another run of the function; else by
+  /// the host's. Errors as those of run(). `sizes` and `results` must stay.
+  Expected<TimedCalls> timed(const std::string &function, std::span<const int64_t> sizes,
+                             std::span<const std::span<std::byte>> results);
 
   /// The program of a function; null where there is none of that name.
   const Program *program(const std::string &function) const;

@@ -47,18 +47,14 @@ namespace {
 struct Kind {
   std::unique_ptr<CodeGenerator> generator;
   Expected<std::unique_ptr<Device>> (*createDevice)(const DeviceOptions &);
-  /// Whether workers can measure it: they make its device, and its records can be compared.
-  bool isMeasured = false;
 };
 
 const std::vector<Kind> &kinds() {
   static const std::vector<Kind> all = [] {
     std::vector<Kind> kinds;
-    kinds.push_back({cpu::createGenerator(),
-                     [](const DeviceOptions &options) {
+    kinds.push_back({cpu::createGenerator(), [](const DeviceOptions &options) {
                        return createCpuDevice({options.threads, options.poison});
-                     },
-                     /*isMeasured=*/true});
+                     }});
     kinds.push_back({reference::createGenerator(),
                      [](const DeviceOptions &) -> Expected<std::unique_ptr<Device>> {
                        return createReferenceDevice();
@@ -137,20 +133,6 @@ std::vector<std::string> kernelforge::knownTargetKinds() {
   return names;
 }
 
-Status kernelforge::checkMeasured(std::string_view kind) {
-  KF_TRY(const Kind *found, findKind(kind));
-  if (found->isMeasured)
-    return {};
-  std::vector<std::string_view> measured;
-  for (const Kind &other : kinds())
-    if (other.isMeasured)
-      measured.push_back(other.generator->kind());
-  return missing("measuring is not available", fmt::format("--target {}", kind),
-                 "this build does not tune, time suites or keep records for that target",
-                 measured.empty() ? ""
-                                  : fmt::format("use --target {}", fmt::join(measured, " or ")));
-}
-
 Expected<const CodeGenerator *> kernelforge::findGenerator(std::string_view kind) {
   KF_TRY(const Kind *found, findKind(kind));
   return found->generator.get();
@@ -174,7 +156,9 @@ Expected<Target> kernelforge::parseTarget(std::string_view kind, std::string_vie
         target || target.error().kind != ErrorKind::Missing)
       return target;
   KF_TRY(auto device, createDevice(kind, options));
-  return generator->parse(chip, features, &device->info());
+  KF_TRY(Target target, generator->parse(chip, features, &device->info()));
+  target.device = device->info().identity();
+  return target;
 }
 
 Target kernelforge::referenceTarget() {
@@ -183,7 +167,9 @@ Target kernelforge::referenceTarget() {
   return target;
 }
 
-Status kernelforge::checkRunnableHere(const Target &target, const DeviceOptions &options) {
+Expected<Target> kernelforge::targetHere(Target target, const DeviceOptions &options) {
   KF_TRY(auto device, createDevice(target.kind, options));
-  return generatorOf(target).checkRunnable(target, device->info());
+  KF_CHECK(generatorOf(target).checkRunnable(target, device->info()));
+  target.device = device->info().identity();
+  return target;
 }

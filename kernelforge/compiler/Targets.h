@@ -51,7 +51,7 @@ Expected<Target> parseTarget(std::string_view kind, std::string_view chip,
 /// The target that runs anything by its definition, and makes no code.
 Target referenceTarget();
 
-/// Missing where this machine cannot run the target's code.
-Status checkRunnableHere(const Target &target, const DeviceOptions &options = {});
+/// The target with the device of this machine that runs it. Missing where there is none that can.
+Expected<Target> targetHere(Target target, const DeviceOptions &options = {});
 
 } // namespace kernelforge

@@ -39,6 +39,10 @@ static std::vector<std::string> differencesOf(const Report &a, const Report &b) 
   check("device.target", a.target, b.target);
   check("device.cpu", a.targetCpu, b.targetCpu);
   check("device.features", a.features, b.features);
+  if (!a.deviceName.empty() && !b.deviceName.empty()) { // reports of before do not say
+    check("device.name", a.deviceName, b.deviceName);
+    check("device.driver", a.driver, b.driver);
+  }
   return differences;
 }
 

@@ -96,6 +96,8 @@ static Expected<Report> readDocument(const JsonView &root) {
   KF_TRY(report.target, device.string("target", mostText));
   KF_TRY(report.targetCpu, device.stringOr("cpu", mostText, ""));
   KF_TRY(report.features, device.stringOr("features", mostText, ""));
+  KF_TRY(report.deviceName, device.stringOr("name", mostText, ""));
+  KF_TRY(report.driver, device.stringOr("driver", mostText, ""));
   KF_TRY(JsonView settings, root.object("settings"));
   KF_TRY(report.threads, settings.integer("threads", 1, 1 << 20));
   KF_TRY(report.mode, settings.string("mode", 64));

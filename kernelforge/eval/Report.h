@@ -43,7 +43,8 @@ struct Report {
   std::string runId, created, gitCommit;
   std::string suite, suiteHash;
   std::string target, targetCpu, features, mode;
-  std::string affinity; ///< of threads; empty where the report does not say
+  std::string deviceName, driver; ///< empty where the report does not say, or there is none
+  std::string affinity;           ///< of threads; empty where the report does not say
   bool timed = true, records = true;
   double batchSeconds = 0;
   int64_t threads = 0;

@@ -31,6 +31,9 @@ public:
   /// Runs once.
   Status run();
 
+  /// Runs to be timed, as Session::timed says.
+  Expected<TimedCalls> timed() { return function->timed(); }
+
   /// Runs into poisoned results, and judges what comes out by the honest f32 implementation.
   Expected<Accuracy> verify();
 

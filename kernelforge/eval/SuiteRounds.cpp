@@ -36,7 +36,7 @@ Json SuiteRounds::anchorsNow() {
 
 /// An anchor as it is now; 0 where there is none of that name.
 static double anchorOf(SuiteRunner &runner, const std::string &name) {
-  return std::ranges::count(runner.anchors().names(), name) == 0 ? 0 : runner.anchor(name);
+  return runner.anchors().has(name) ? runner.anchor(name) : 0;
 }
 
 /// Measures an anchor and keeps its value.
@@ -374,16 +374,22 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
   const std::vector<double> &steady = alone.size() >= enoughAlone ? alone : times;
   const double scatter = medianAbsoluteDeviation(steady) / median(steady);
   const double flops = row.run->flops(), bytes = row.run->bytes();
-  const std::string reading = row.computeBound ? runner.anchors().readingAnchor(bytes) : row.anchor;
-  const double least = std::max(flops / usual("fma_f32"),
-                                usual(reading) > 0 ? bytes / usual(reading) : 0); // in ns
+  const DeviceInfo &device = runner.device();
   json.update({{"median_ns", time},
                {"mad_ns", mad},
-               {"trusted", enough && scatter <= mostScatter},
+               {"trusted", enough && scatter <= mostScatter && !device.software},
                {"gflops", flops / time},
-               {"gb_per_s", bytes / time},
-               {"pct_roofline", 100 * least / time}});
-  if (!enough)
+               {"gb_per_s", bytes / time}});
+  if (row.isBoundKnown) {
+    const std::string reading =
+        row.computeBound ? runner.anchors().readingAnchor(bytes) : row.anchor;
+    const double least = std::max(flops / usual("fma_f32"),
+                                  usual(reading) > 0 ? bytes / usual(reading) : 0); // in ns
+    json["pct_roofline"] = 100 * least / time;
+  }
+  if (device.software)
+    json["why_untrusted"] = device.name + " is emulated by the processor: not for timing";
+  else if (!enough)
     json["why_untrusted"] =
         fmt::format("the machine was itself in {} of {} samples only", kept, own.size());
   else if (scatter > mostScatter)
@@ -398,7 +404,7 @@ Json SuiteRounds::rowJson(size_t index) const {
   Json json = {{"name", row.row->name},
                {"family", row.row->family},
                {"problem", row.row->problemJson()},
-               {"target", session.target.chip},
+               {"target", session.target.chip.empty() ? session.target.kind : session.target.chip},
                {"threads", session.threads},
                {"variant", "generated"},
                {"status", statusName(row.status)},
@@ -412,7 +418,8 @@ Json SuiteRounds::rowJson(size_t index) const {
   json.update({{"flops", row.run->flops()}, {"bytes", row.run->bytes()}});
   json.update(row.run->codeJson());
   if (row.timed) {
-    json["bound"] = row.computeBound ? "compute" : "memory";
+    if (row.isBoundKnown)
+      json["bound"] = row.computeBound ? "compute" : "memory";
     addTimes(json, index);
   }
   return json;
@@ -456,7 +463,8 @@ Status SuiteRounds::resume(const JsonView &report) {
       return row.error("the suite has no row of that name");
     KF_TRY(RowSamples read, readRowSamples(row));
     for (const RoundSample &sample : read.own) {
-      anchorValues["fma_f32"].push_back(sample.machine.fma);
+      if (sample.machine.fma > 0)
+        anchorValues["fma_f32"].push_back(sample.machine.fma);
       keepWriting(sample.machine);
       if (sample.machine.exchange > 0)
         anchorValues["exchange"].push_back(sample.machine.exchange);

@@ -22,21 +22,43 @@ static constexpr auto recently = std::chrono::milliseconds(100);
 
 Expected<std::unique_ptr<SuiteRunner>> SuiteRunner::create(Suite suite, SuiteOptions options) {
   std::unique_ptr<SuiteRunner> runner(new SuiteRunner(std::move(suite), std::move(options)));
-  const int threads = runner->settings.rows.session.threads;
   for (const SuiteRow &row : runner->measuredSuite.rows) {
     runner->prepared.emplace_back();
     runner->prepared.back().row = &row;
   }
-  if (runner->settings.rows.vendors)
-    runner->spinning.emplace(spinMilliseconds);
-  runner->team.emplace(threads, host().coreCpus);
-  if (runner->isBound())
-    runner->callerCpu = host().coreCpus.front();
-  KF_TRY(runner->ceilings, Anchors::create(threads, runTeam));
-  if (runner->settings.cold) {
-    KF_TRY(runner->eviction, CacheEviction::create(threads, runTeam));
+  const SessionOptions &session = runner->settings.rows.session;
+  {
+    KF_TRY(auto device, createDevice(session.target.kind, session.device));
+    runner->runsOn = device->info();
   }
+  KF_CHECK(runner->runsOn.hasOwnClock() ? runner->prepareDevice() : runner->prepareHost());
   return runner;
+}
+
+/// Rows are calls of this process's threads.
+Status SuiteRunner::prepareHost() {
+  const int threads = settings.rows.session.threads;
+  if (settings.rows.vendors)
+    spinning.emplace(spinMilliseconds);
+  team.emplace(threads, host().coreCpus);
+  if (isBound())
+    callerCpu = host().coreCpus.front();
+  KF_TRY(ceilings, HostAnchors::create(threads, runTeam));
+  if (settings.cold) {
+    KF_TRY(CacheEviction eviction, CacheEviction::create(threads, runTeam));
+    evict = [shared = std::make_shared<CacheEviction>(std::move(eviction))] { (*shared)(); };
+  }
+  return {};
+}
+
+/// Rows are runs of a device, which vendors' libraries for processors are no peers of.
+Status SuiteRunner::prepareDevice() {
+  settings.rows.vendors = false;
+  KF_TRY(auto anchors, DeviceAnchors::create(settings.rows.session));
+  if (settings.cold)
+    evict = [own = anchors.get()] { own->evict(); };
+  ceilings = std::move(anchors);
+  return {};
 }
 
 TimingOptions SuiteRunner::timing() const {
@@ -44,8 +66,7 @@ TimingOptions SuiteRunner::timing() const {
   options.warmup = settings.warmup;
   options.batchSeconds = settings.batchSeconds;
   options.cancel = settings.cancel;
-  if (eviction)
-    options.evict = [this] { (*eviction)(); };
+  options.evict = evict;
   return options;
 }
 
@@ -85,15 +106,26 @@ Status SuiteRunner::bringUpTimer(PreparedRow &row) {
   // One that is slow when cold is not judged by a cache.
   const std::string reading =
       settings.cold ? ceilings->names().back() : ceilings->readingAnchor(run.bytes());
-  row.computeBound = run.flops() / anchor("fma_f32") >= run.bytes() / anchor(reading);
+  row.isBoundKnown = ceilings->has("fma_f32");
+  row.computeBound =
+      row.isBoundKnown && run.flops() / anchor("fma_f32") >= run.bytes() / anchor(reading);
   row.anchor = row.computeBound ? "fma_f32" : reading;
 
-  std::function<Status()> call = [&run] { return run.run(); };
+  KF_TRY(TimedCalls calls, run.timed());
   if (auto slow = settings.slow.find(row.row->name); slow != settings.slow.end()) {
-    KF_TRY(call, slowedCall(std::move(call), slow->second, row.anchor == "read_memory",
-                            settings.rows.session.threads));
+    if (runsOn.hasOwnClock()) {
+      calls = [calls, factor = slow->second](int64_t count) -> Expected<CallTimes> {
+        KF_TRY(CallTimes times, calls(count));
+        times.taken *= factor;
+        return times;
+      };
+    } else {
+      KF_TRY(auto call, slowedCall([&run] { return run.run(); }, slow->second,
+                                   row.anchor == "read_memory", settings.rows.session.threads));
+      calls = byHostClock(std::move(call));
+    }
   }
-  row.timed.emplace(std::move(call), timing());
+  row.timed.emplace(std::move(calls), timing());
   KF_CHECK(row.timed->start());
   for (VendorRun &vendor : run.vendors()) {
     row.vendors.emplace_back();
@@ -106,7 +138,7 @@ Status SuiteRunner::bringUpTimer(PreparedRow &row) {
       vendor.why = accuracy ? accuracy->why : accuracy.error().line();
       continue;
     }
-    row.vendors.back().emplace([&run, &vendor] { return run.run(vendor); }, timing());
+    row.vendors.back().emplace(byHostClock([&run, &vendor] { return run.run(vendor); }), timing());
     KF_CHECK(row.vendors.back()->start());
   }
   return {};
@@ -139,7 +171,7 @@ Expected<double> SuiteRunner::sample(size_t index, Beside *beside) {
     beside->anchor = anchor(row.anchor);
   settle();
   const BoundCaller bound(callerCpu);
-  if (!beside)
+  if (!beside || runsOn.hasOwnClock()) // nobody shares a device's cores with it
     return row.timed->sample(/*settle=*/true);
   // Reading a cache would take from the row what it has there.
   const bool isHarmless = row.anchor == "fma_f32" || row.anchor == "read_memory";
@@ -187,7 +219,7 @@ Writing SuiteRunner::writing() {
 
 void SuiteRunner::judgeBy(size_t index, const std::string &anchor) {
   PreparedRow &row = prepared[index];
-  if (!row.timed || std::ranges::count(ceilings->names(), anchor) == 0)
+  if (!row.timed || !ceilings->has(anchor))
     return;
   row.anchor = anchor;
   row.computeBound = anchor == "fma_f32";

@@ -3,6 +3,7 @@
 // or a process that compares two builds.
 #pragma once
 
+#include "kernelforge/eval/DeviceAnchors.h"
 #include "kernelforge/eval/RowRun.h"
 #include "kernelforge/measure/Anchors.h"
 #include "kernelforge/measure/CacheEviction.h"
@@ -34,7 +35,8 @@ struct PreparedRow {
   RecordStatus status = RecordStatus::Ok;
   std::string error; ///< why the status is not Ok
   std::optional<Accuracy> accuracy;
-  std::string anchor; ///< the ceiling that the row is judged by
+  std::string anchor;        ///< the ceiling that the row is judged by
+  bool isBoundKnown = false; ///< whether it is known what bounds it: arithmetic, or that ceiling
   bool computeBound = false;
   std::unique_ptr<RowRun> run; ///< null where it did not come up
   std::optional<TimedCall> timed;
@@ -52,7 +54,8 @@ struct Beside {
 
 class SuiteRunner {
 public:
-  /// Failed where memory for the ceilings cannot be had. Keeps the suite.
+  /// Failed where memory for the ceilings cannot be had, Missing where the target's device is not
+  /// here. Keeps the suite.
   static Expected<std::unique_ptr<SuiteRunner>> create(Suite suite, SuiteOptions options);
 
   /// Compiles, verifies and warms up a row. What goes wrong is its status; the only error is
@@ -82,6 +85,8 @@ public:
   const Suite &suite() const { return measuredSuite; }
   const std::vector<PreparedRow> &rows() const { return prepared; }
   const Anchors &anchors() const { return *ceilings; }
+  /// What the rows run on.
+  const DeviceInfo &device() const { return runsOn; }
   const SuiteOptions &options() const { return settings; }
   /// Whether each thread of the team stays on a core of its own while it is timed.
   bool isBound() const { return team && team->isBound(); }
@@ -92,6 +97,8 @@ private:
   Status bringUp(PreparedRow &row);
   Status bringUpTimer(PreparedRow &row);
   void judge(PreparedRow &row, const Accuracy &accuracy);
+  Status prepareHost();
+  Status prepareDevice();
   TimingOptions timing() const;
   void settle();
 
@@ -105,7 +112,8 @@ private:
   std::vector<PreparedRow> prepared;
   std::unique_ptr<Anchors> ceilings;
   std::map<std::string, Measured> lately;
-  std::optional<CacheEviction> eviction;
+  DeviceInfo runsOn;
+  std::function<void()> evict;           ///< where samples are cold
   std::optional<ShortSpinning> spinning; ///< where libraries have threads of their own
   std::optional<BoundTeam> team;
   int callerCpu = -1;  ///< where the calling thread is while it is timed

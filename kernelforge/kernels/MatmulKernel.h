@@ -83,6 +83,16 @@ public:
   /// Reads `input` [m, k], writes all of `output` [m, n] and nothing else.
   virtual Status run(const float *input, float *output) = 0;
 
+  /// Whether it runs on a device that times its runs itself: with timeRuns(), not run(), which
+  /// copies to and from that device.
+  virtual bool hasOwnClock() const { return false; }
+
+  /// Then: the nanoseconds that `calls` runs take together by that clock, on what the last run()
+  /// was given.
+  virtual Expected<double> timeRuns(int64_t calls) {
+    return unusable("runs cannot be timed", "device", "it has no clock of its own", "time run()");
+  }
+
   MatmulDetails details;
 };
 

@@ -11,8 +11,9 @@
 
 namespace kernelforge {
 
-Expected<std::unique_ptr<Anchors>> Anchors::create(int threads, TeamFn team, double seconds) {
-  std::unique_ptr<Anchors> anchors(new Anchors);
+Expected<std::unique_ptr<HostAnchors>> HostAnchors::create(int threads, TeamFn team,
+                                                           double seconds) {
+  std::unique_ptr<HostAnchors> anchors(new HostAnchors);
   anchors->threads = threads;
   anchors->team = std::move(team);
   anchors->seconds = seconds;
@@ -45,8 +46,10 @@ Expected<std::unique_ptr<Anchors>> Anchors::create(int threads, TeamFn team, dou
   return anchors;
 }
 
+bool Anchors::has(std::string_view name) const { return std::ranges::find(all, name) != all.end(); }
+
 std::string_view Anchors::unit(std::string_view name) {
-  if (name.starts_with("read_"))
+  if (name.starts_with("read_") || name.starts_with("copy_"))
     return "GB/s";
   if (name == "exchange")
     return "M/s";
@@ -56,7 +59,7 @@ std::string_view Anchors::unit(std::string_view name) {
 /// Every member waits for the line to come round to it and passes it on. What this costs depends on
 /// where the cores are: of one cache, of two, or of two sockets; and a virtual machine's cores may
 /// be moved.
-double Anchors::measureExchange(double stretch) {
+double HostAnchors::measureExchange(double stretch) {
   using Clock = std::chrono::steady_clock;
   constexpr int64_t rounds = 256; // some ten microseconds: far more than reading the clock
   constexpr int64_t patience = 10'000;
@@ -86,7 +89,7 @@ double Anchors::measureExchange(double stretch) {
   return rate;
 }
 
-Writing Anchors::measureWriting() {
+Writing HostAnchors::measureWriting() {
   if (levels.front().name != "read_l1d")
     return {};
   Level &level = levels.front();
@@ -99,7 +102,7 @@ Writing Anchors::measureWriting() {
   return {rates.front() * bytes, *std::ranges::min_element(rates) * bytes};
 }
 
-double Anchors::measure(std::string_view name, double part) {
+double HostAnchors::measure(std::string_view name, double part) {
   const double stretch = seconds * part;
   if (name == "exchange")
     return measureExchange(stretch / 4);
@@ -134,7 +137,7 @@ double Anchors::measure(std::string_view name, double part) {
   return 0;
 }
 
-std::string Anchors::readingAnchor(double bytes) const {
+std::string HostAnchors::readingAnchor(double bytes) const {
   for (const Level &level : levels)
     if (bytes / threads <= double(level.bytes) * 1.5)
       return level.name;

@@ -20,34 +20,50 @@ struct Writing {
   double slowest = 0; ///< of the slowest one
 };
 
-/// Kinds of arithmetic, passing a cache line from core to core, and reading working sets from each
-/// level of memory, on a team of threads. Not to be measured by two threads at once.
+/// Ceilings of what kernels run on: of the machine itself (HostAnchors), or of a device with memory
+/// of its own. Not to be measured by two threads at once.
 class Anchors {
 public:
-  /// `seconds` is how long one measurement takes. Failed where memory cannot be had.
-  static Expected<std::unique_ptr<Anchors>> create(int threads, TeamFn team,
-                                                   double seconds = 0.004);
+  virtual ~Anchors() = default;
 
   /// As in reports: "fma_f32", "dot_bf16", "dot_int8", "amx_bf16", "amx_int8", "exchange"
-  /// (of two threads or more), "read_l1d", "read_l2", "read_l3", "read_memory"; those that there
-  /// are, in this order.
+  /// (of two threads or more), "read_l1d", "read_l2", "read_l3", "read_memory", "copy_memory";
+  /// those that there are, in this order.
   const std::vector<std::string> &names() const { return all; }
+  bool has(std::string_view name) const;
 
   /// "GFLOP/s", "GOP/s", "M/s" (a million passes of a line) or "GB/s".
   static std::string_view unit(std::string_view name);
 
-  /// The rate of all threads together, in its unit, over one stretch of time: the best of none, so
-  /// that it feels what others feel. `part` of the usual stretch.
-  double measure(std::string_view name, double part = 1);
+  /// The rate of all of it together, in its unit, over one stretch of time: the best of none, so
+  /// that it feels what others feel. `part` of the usual stretch. 0 where it cannot be measured.
+  virtual double measure(std::string_view name, double part = 1) = 0;
 
   /// Writing to the first cache, of each thread by itself, over a sixteenth of that stretch.
-  Writing measureWriting();
+  virtual Writing measureWriting() { return {}; }
 
-  /// The anchor of reading `bytes` that the threads share, of which each level holds what it can.
-  std::string readingAnchor(double bytes) const;
+  /// The anchor of memory where a kernel moves `bytes`.
+  virtual std::string readingAnchor(double bytes) const = 0;
+
+protected:
+  std::vector<std::string> all; ///< the names
+};
+
+/// Kinds of arithmetic, passing a cache line from core to core, and reading working sets from each
+/// level of memory, on a team of threads.
+class HostAnchors final : public Anchors {
+public:
+  /// `seconds` is how long one measurement takes. Failed where memory cannot be had.
+  static Expected<std::unique_ptr<HostAnchors>> create(int threads, TeamFn team,
+                                                       double seconds = 0.004);
+
+  double measure(std::string_view name, double part = 1) override;
+  Writing measureWriting() override;
+  /// Of reading `bytes` that the threads share, of which each level holds what it can.
+  std::string readingAnchor(double bytes) const override;
 
 private:
-  Anchors() = default;
+  HostAnchors() = default;
   double measureExchange(double stretch);
   struct Level {
     std::string name;
@@ -60,7 +76,6 @@ private:
   int threads = 1;
   TeamFn team;
   double seconds = 0;
-  std::vector<std::string> all;
   std::vector<Level> levels;
 };
 

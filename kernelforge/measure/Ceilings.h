@@ -58,10 +58,13 @@ struct CeilingOptions {
 Expected<std::vector<ArithmeticPeak>> measurePeaks(const CeilingOptions &options);
 Expected<std::vector<ReadBandwidth>> measureReadBandwidth(const CeilingOptions &options);
 
-/// What one f32 kernel can reach at most on `threads` threads.
+/// What one f32 kernel can reach at most on `threads` threads, or on a device. 0: not measured.
 struct KernelCeilings {
   double fma = 0;  ///< operations per second of f32 multiply-adds
-  double read = 0; ///< bytes per second of reading its working set again and again
+  double read = 0; ///< bytes per second of moving its working set again and again
+
+  /// Whether both are known: what follows is of use then only.
+  bool areKnown() const { return fma > 0 && read > 0; }
 
   /// The least time for so many operations and bytes, by the roofline model: of the two that take
   /// place at once the longer one.

@@ -35,12 +35,21 @@ int64_t timesPreempted() {
   return usage.ru_nivcsw;
 }
 
-/// Nanoseconds of `calls` calls.
-static Expected<double> timeBatch(const std::function<Status()> &call, int64_t calls) {
-  const auto start = Clock::now();
-  for (int64_t i = 0; i < calls; ++i)
-    KF_CHECK(call());
-  return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+TimedCalls byHostClock(std::function<Status()> call) {
+  return [call = std::move(call)](int64_t calls) -> Expected<CallTimes> {
+    const auto start = Clock::now();
+    for (int64_t i = 0; i < calls; ++i)
+      KF_CHECK(call());
+    const double took = std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+    return CallTimes{took, took};
+  };
+}
+
+/// One call that is not counted.
+Status TimedCall::callOnce() {
+  KF_TRY(CallTimes times, calls(1));
+  (void)times;
+  return {};
 }
 
 static tl::unexpected<Error> interrupted() {
@@ -51,8 +60,8 @@ Status TimedCall::start() {
   for (int i = 0; i < options.warmup && (i == 0 || !isTooSlow()); ++i) {
     if (options.cancel && *options.cancel)
       return interrupted();
-    KF_TRY(double took, timeBatch(call, 1));
-    spent += took;
+    KF_TRY(CallTimes took, calls(1));
+    spent += took.onHost;
   }
   if (!options.evict)
     KF_CHECK(chooseBatch());
@@ -66,22 +75,23 @@ bool TimedCall::wantsMore() const {
           spent < options.minSeconds * 1e9);
 }
 
-/// Nanoseconds of a batch that is looked at in between. What looks leaves something in the first
+/// A batch that is looked at in between. What looks leaves something in the first
 /// cache: one call of a part is not counted, unless it hardly matters to it.
-Expected<double> TimedCall::timeInParts(const std::function<void()> &watch) {
+Expected<CallTimes> TimedCall::timeInParts(const std::function<void()> &watch) {
   constexpr int64_t most = 4;
   constexpr double little = 250'000; // nanoseconds of a call
   const int64_t parts = std::min(most, timing.batch);
-  double took = 0;
+  CallTimes took;
   int64_t done = 0;
   for (int64_t part = 1; part <= parts; ++part) {
     watch();
-    if (done > 0 && took < little * static_cast<double>(done))
-      KF_CHECK(call());
-    const int64_t calls = timing.batch * part / parts - done;
-    KF_TRY(double partTook, timeBatch(call, calls));
-    took += partTook;
-    done += calls;
+    if (done > 0 && took.taken < little * static_cast<double>(done))
+      KF_CHECK(callOnce());
+    const int64_t count = timing.batch * part / parts - done;
+    KF_TRY(CallTimes ofPart, calls(count));
+    took.taken += ofPart.taken;
+    took.onHost += ofPart.onHost;
+    done += count;
   }
   watch();
   return took;
@@ -92,17 +102,17 @@ Expected<double> TimedCall::sample(bool settle, const std::function<void()> &wat
   if (options.evict)
     options.evict();
   else if (settle && (timing.samples.empty() || timing.samples.back() < slowCall))
-    KF_CHECK(call());
-  auto take = [&] { return watch ? timeInParts(watch) : timeBatch(call, timing.batch); };
-  KF_TRY(double took, take());
+    KF_CHECK(callOnce());
+  auto take = [&] { return watch ? timeInParts(watch) : calls(timing.batch); };
+  KF_TRY(CallTimes took, take());
   // A batch that ends at once was chosen while the threads had lost their cores, for longer than
   // choosing it took.
-  if (!options.evict && isTooShort(took)) {
+  if (!options.evict && isTooShort(took.onHost)) {
     KF_CHECK(chooseBatch());
     KF_TRY(took, take());
   }
-  timing.samples.push_back(std::max(took / static_cast<double>(timing.batch), 1e-3));
-  spent += took;
+  timing.samples.push_back(std::max(took.taken / static_cast<double>(timing.batch), 1e-3));
+  spent += took.onHost;
   return timing.samples.back();
 }
 
@@ -112,7 +122,8 @@ Timing TimedCall::finish() {
   return std::move(timing);
 }
 
-/// Whether a batch of `took` nanoseconds is too short to be scaled, or to be a sample.
+/// Whether a batch that kept the host for `took` nanoseconds is too short to be scaled, or to be a
+/// sample.
 bool TimedCall::isTooShort(double took) const {
   return took < options.batchSeconds * 1e9 / 4 && timing.batch < int64_t(1) << 30;
 }
@@ -123,12 +134,13 @@ Status TimedCall::chooseBatch() {
   constexpr int again = 6;
   const double wanted = options.batchSeconds * 1e9, longest = 10 * wanted;
   for (;;) {
-    KF_TRY(double took, timeBatch(call, timing.batch));
+    KF_TRY(CallTimes first, calls(timing.batch));
+    double took = first.onHost;
     double all = took;
     for (int i = 0; i < again && !isTooShort(took) && all < longest; ++i) {
-      KF_TRY(double other, timeBatch(call, timing.batch));
-      took = std::min(took, other);
-      all += other;
+      KF_TRY(CallTimes other, calls(timing.batch));
+      took = std::min(took, other.onHost);
+      all += other.onHost;
     }
     if (!isTooShort(took)) {
       const double scale = wanted / std::max(took, 1.0);
@@ -139,11 +151,11 @@ Status TimedCall::chooseBatch() {
   }
 }
 
-Expected<std::vector<Timing>> measureInRounds(std::span<const std::function<Status()>> calls,
+Expected<std::vector<Timing>> measureInRounds(std::span<const TimedCalls> calls,
                                               const TimingOptions &options) {
   std::vector<TimedCall> timed;
-  for (const std::function<Status()> &call : calls) {
-    timed.emplace_back(call, options);
+  for (const TimedCalls &each : calls) {
+    timed.emplace_back(each, options);
     KF_CHECK(timed.back().start());
   }
   const bool settle = options.settleSeconds > 0 && calls.size() > 1;
@@ -170,8 +182,16 @@ Expected<std::vector<Timing>> measureInRounds(std::span<const std::function<Stat
   return timings;
 }
 
+Expected<std::vector<Timing>> measureInRounds(std::span<const std::function<Status()>> calls,
+                                              const TimingOptions &options) {
+  std::vector<TimedCalls> timed;
+  for (const std::function<Status()> &call : calls)
+    timed.push_back(byHostClock(call));
+  return measureInRounds(timed, options);
+}
+
 Expected<Timing> measureTime(const std::function<Status()> &call, const TimingOptions &options) {
-  KF_TRY(std::vector<Timing> timings, measureInRounds({&call, 1}, options));
+  KF_TRY(std::vector<Timing> timings, measureInRounds(std::span(&call, 1), options));
   return std::move(timings.front());
 }
 

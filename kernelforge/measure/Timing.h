@@ -11,6 +11,18 @@
 
 namespace kernelforge {
 
+/// What some calls took together, in nanoseconds.
+struct CallTimes {
+  double taken = 0;  ///< by the clock that counts
+  double onHost = 0; ///< of the host's time, waiting included: how many calls make a batch
+};
+
+/// Makes so many calls and tells what they took.
+using TimedCalls = std::function<Expected<CallTimes>(int64_t calls)>;
+
+/// Calls whose time is the host's.
+TimedCalls byHostClock(std::function<Status()> call);
+
 struct TimingOptions {
   double minSeconds = 0.5;                   ///< measure at least this long
   int rounds = 10;                           ///< and take at least this many samples
@@ -38,8 +50,11 @@ int64_t timesPreempted();
 /// One call that is timed sample by sample, as whoever measures several wants.
 class TimedCall {
 public:
+  TimedCall(TimedCalls calls, TimingOptions options)
+      : calls(std::move(calls)), options(std::move(options)) {}
+  /// Of calls by the host's clock.
   TimedCall(std::function<Status()> call, TimingOptions options)
-      : call(std::move(call)), options(std::move(options)) {}
+      : TimedCall(byHostClock(std::move(call)), std::move(options)) {}
 
   /// Warms up and finds the size of a batch. Before the first sample.
   Status start();
@@ -60,12 +75,13 @@ public:
 private:
   bool isTooShort(double took) const;
   Status chooseBatch();
-  Expected<double> timeInParts(const std::function<void()> &watch);
+  Status callOnce();
+  Expected<CallTimes> timeInParts(const std::function<void()> &watch);
 
-  std::function<Status()> call;
+  TimedCalls calls;
   TimingOptions options;
   Timing timing;
-  double spent = 0; ///< nanoseconds
+  double spent = 0; ///< nanoseconds of the host's time
 };
 
 /// Calls `call` until the options are met. Its first error ends the measurement.
@@ -76,6 +92,10 @@ Expected<Timing> measureTime(const std::function<Status()> &call,
 /// drifts hits all alike. Sample i of each is of round i; calls that sit out have fewer. The
 /// options hold for each call; where it idles between calls, threads of one that still spin do not
 /// slow the next, and one call goes ahead that is not counted.
+Expected<std::vector<Timing>> measureInRounds(std::span<const TimedCalls> calls,
+                                              const TimingOptions &options = {});
+
+/// The same of calls by the host's clock.
 Expected<std::vector<Timing>> measureInRounds(std::span<const std::function<Status()>> calls,
                                               const TimingOptions &options = {});
 

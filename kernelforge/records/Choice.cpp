@@ -244,6 +244,8 @@ std::string whyNotCompared(const Record &record) {
     return "its result was not verified";
   if (!record.accuracy->pass)
     return "its result is wrong";
+  if (record.software)
+    return "its times are of a device that the processor emulates";
   if (!record.trusted)
     return "not trusted: " +
            (record.whyUntrusted.empty() ? "the measurement was disturbed" : record.whyUntrusted);

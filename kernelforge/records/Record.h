@@ -27,8 +27,8 @@ struct RecordKey {
   std::string kernelHash;     ///< the kernel's identity without its schedule
   std::string problem = "{}"; ///< JSON object: sizes or their bucket, types, layouts
   std::string target;         ///< triple, CPU and features that code is generated for
-  std::string cpuModel;       ///< the processor that ran it: Host::cpuModel
-  std::string toolchain;      ///< LLVM's version
+  std::string cpuModel;  ///< what ran it: DeviceInfo::identity(), of a processor Host::cpuModel
+  std::string toolchain; ///< LLVM's version
   int threads = 1;
   std::string affinity; ///< how threads were bound to cores
 
@@ -101,6 +101,7 @@ struct Record {
   std::optional<double> pctOfCeiling; ///< of the machine's ceiling for this kernel
   std::string bound;                  ///< that ceiling: "compute" or "memory"
   std::optional<double> vendorRatio;  ///< time / the vendor library's beside it
+  bool software = false;              ///< timed on a device that the processor emulates
   bool trusted = true;                ///< false where the measurement was disturbed
   std::string whyUntrusted;           ///< by what, for people; empty in records of before
   std::optional<RecordAccuracy> accuracy;

@@ -238,6 +238,8 @@ Json toJson(const Record &record) {
   setNumber(json, "pct_roofline", record.pctOfCeiling);
   setText(json, "bound", record.bound);
   setNumber(json, "vendor_ratio", record.vendorRatio);
+  if (record.software)
+    json["software"] = true;
   json["trusted"] = record.trusted;
   setText(json, "why_untrusted", record.whyUntrusted);
   if (record.accuracy)
@@ -271,6 +273,7 @@ Expected<Record> recordFromJson(const JsonView &json) {
   KF_TRY(record.mode, json.stringOr("mode", maxName, "warm"));
   KF_CHECK(readFigures(json, record));
   KF_TRY(record.bound, json.stringOr("bound", maxName, ""));
+  KF_TRY(record.software, json.booleanOr("software", false));
   KF_TRY(record.trusted, json.booleanOr("trusted", true));
   KF_TRY(record.whyUntrusted, json.stringOr("why_untrusted", maxName, ""));
   KF_TRY(record.codeHash, json.stringOr("code_hash", maxName, ""));

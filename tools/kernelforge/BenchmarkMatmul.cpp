@@ -9,7 +9,7 @@
 #include "Usage.h"
 
 #include "kernelforge/compiler/AutoMatmul.h"
-#include "kernelforge/compiler/TargetFacts.h"
+#include "kernelforge/compiler/DeviceCeilings.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/CacheEviction.h"
 #include "kernelforge/support/OutputFile.h"
@@ -53,7 +53,9 @@ private:
   Status prepareAll();
   Status prepare(size_t index);
   Status verify(size_t index);
+  Status prepareDevice();
   Status time();
+  Expected<KernelCeilings> ceilingsNow(int64_t bytes) const;
   Expected<int> answer() const;
 
   BenchmarkOptions options;
@@ -65,6 +67,7 @@ private:
   std::vector<Entry> entries;
   std::vector<MatmulMeasurement> measured; ///< of the entries
   MatmulConditions conditions;
+  std::unique_ptr<DeviceCeilings> device; ///< where it has a clock of its own
 };
 
 } // namespace
@@ -193,13 +196,37 @@ Status Benchmark::prepareAll() {
   return {};
 }
 
+/// What a kernel that moves so many bytes can reach now.
+Expected<KernelCeilings> Benchmark::ceilingsNow(int64_t bytes) const {
+  constexpr double seconds = 0.02;
+  if (!device)
+    return measureKernelCeilings(bytes, {conditions.threads, seconds, interruptFlag(), runTeam});
+  KernelCeilings ceilings;
+  KF_TRY(ceilings.read, device->copy(bytes, seconds));
+  return ceilings;
+}
+
+/// What the target's device is, as far as times depend on it.
+Status Benchmark::prepareDevice() {
+  KF_TRY(auto opened, createDevice(target.kind, context.device));
+  const DeviceInfo &info = opened->info();
+  conditions.software = info.software;
+  if (info.software)
+    conditions.whyNotTimed = info.name + " is emulated by the processor";
+  if (!info.hasOwnClock())
+    return {};
+  KF_TRY(SessionOptions session, requestedSession(context));
+  KF_TRY(device, DeviceCeilings::create(std::move(session)));
+  return {};
+}
+
 Status Benchmark::time() {
   std::vector<size_t> right;
-  std::vector<std::function<Status()>> calls;
+  std::vector<TimedCalls> calls;
   for (size_t i = 0; i < entries.size(); ++i)
     if (measured[i].status == RecordStatus::Ok) {
       right.push_back(i);
-      calls.emplace_back([this, i] { return data->run(*entries[i].prepared); });
+      calls.push_back(data->timed(*entries[i].prepared));
     }
   if (right.empty())
     return {};
@@ -216,16 +243,18 @@ Status Benchmark::time() {
     }
   }
   std::optional<CacheEviction> eviction;
-  int64_t workingSet = static_cast<int64_t>(options.problem.bytes());
-  if (options.cache == "cold") {
+  auto workingSet = static_cast<int64_t>(options.problem.bytes());
+  if (options.cache == "cold" && device) {
+    KF_TRY(workingSet, device->uncached());
+    timing.evict = [this, workingSet] { (void)device->copy(workingSet, 0); };
+  } else if (options.cache == "cold") {
     KF_TRY(eviction, CacheEviction::create(conditions.threads, runTeam));
     timing.evict = std::ref(*eviction);
     workingSet = uncachedBytes();
   }
-  const CeilingOptions shortly{conditions.threads, 0.02, timing.cancel, runTeam};
-  KF_TRY(conditions.before, measureKernelCeilings(workingSet, shortly));
+  KF_TRY(conditions.before, ceilingsNow(workingSet));
   KF_TRY(std::vector<Timing> timings, measureInRounds(calls, timing));
-  KF_TRY(conditions.after, measureKernelCeilings(workingSet, shortly));
+  KF_TRY(conditions.after, ceilingsNow(workingSet));
   for (size_t i = 0; i < right.size(); ++i) {
     measured[right[i]].timing = std::move(timings[i]);
     // A kernel may be right only once: look again.
@@ -249,23 +278,10 @@ Expected<int> Benchmark::answer() const {
   return 0;
 }
 
-/// Why the host's times of runs say nothing of a target's device; empty where they do.
-static Expected<std::string> whyNotTimed(const Target &target, const Context &context) {
-  KF_TRY(auto device, createDevice(target.kind, context.device));
-  const DeviceInfo &info = device->info();
-  if (info.software)
-    return info.name + " is emulated by the processor";
-  // Neither copies nor waiting for a queue are the kernel's.
-  if (!info.sharesHostMemory)
-    return "times are the host's, copies to and from " + info.name + " included";
-  return "";
-}
-
 Expected<int> Benchmark::run() {
   KF_CHECK(readOptions());
-  if (!options.profile.empty())
-    KF_CHECK(checkMeasured(context.target));
   KF_TRY(target, requestedTarget(context));
+  KF_TRY(target, targetHere(std::move(target), context.device));
   KF_TRY(variants, matmulVariants(context));
   KF_CHECK(chooseVariants());
   KF_TRY(data, MatmulRun::create(options.problem, context.seed, requestedThreads(context)));
@@ -277,10 +293,11 @@ Expected<int> Benchmark::run() {
                 .comparedRows = data->comparedRows(),
                 .before = {},
                 .after = {}};
-  KF_TRY(conditions.whyNotTimed, whyNotTimed(target, context));
   KF_CHECK(prepareAll());
-  if (options.mode == "performance")
+  if (options.mode == "performance") {
+    KF_CHECK(prepareDevice());
     KF_CHECK(time());
+  }
   return answer();
 }
 

@@ -7,7 +7,6 @@
 #include "SuiteOptions.h"
 #include "Usage.h"
 
-#include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/eval/Compare.h"
 #include "kernelforge/eval/Html.h"
@@ -88,7 +87,7 @@ std::vector<std::string> cellsOf(const Json &row, bool isNarrow) {
           number("gflops", 1),
           number("gb_per_s", 1),
           number("pct_roofline", 0),
-          timed ? row["bound"].get<std::string>() : "",
+          row.value("bound", ""),
           number("vendor_ratio", 2),
           status != "ok"               ? status
           : row.value("trusted", true) ? "ok"
@@ -268,12 +267,11 @@ Expected<int> SuiteRun::run() {
     KF_CHECK(readBaseline());
   if (!command.html.empty())
     KF_CHECK(preparePage());
-  if (command.mode == "performance")
-    KF_CHECK(checkMeasured(context.target));
   KF_TRY(Suite suite, findSuite(command.suite));
   KF_TRY(suite, filterSuite(std::move(suite), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());
-  KF_CHECK(checkRunnableHere(options.rows.session.target, options.rows.session.device));
+  SessionOptions &session = options.rows.session;
+  KF_TRY(session.target, targetHere(std::move(session.target), session.device));
   if (command.minSeconds > 0)
     command.rounds = std::max(
         command.rounds, static_cast<int>(std::ceil(command.minSeconds / options.batchSeconds)));
@@ -284,7 +282,8 @@ Expected<int> SuiteRun::run() {
   rounding.seed = context.seed;
   rounding.patience = command.patience;
   KF_TRY(MachineMemory memory, this->memory());
-  rounding.known = memory.recall();
+  if (!runner->device().hasOwnClock()) // what it remembers is what this machine's cores do
+    rounding.known = memory.recall();
   rounding.progress = [this](const std::string &what, int64_t done, int64_t total) {
     if (!progress || what != stage)
       progress.emplace(stage = what, total);
@@ -316,7 +315,7 @@ Expected<int> SuiteRun::run() {
     }
     return tl::unexpected(status.error());
   }
-  if (runner->options().timed)
+  if (runner->options().timed && !runner->device().hasOwnClock())
     if (Status kept = memory.remember(rounds->measuredMachine()); !kept)
       logger().warn("{}", kept.error().line());
   return answer(report->toJson(*rounds));

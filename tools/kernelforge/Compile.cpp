@@ -266,6 +266,7 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
   if (options.bench)
     KF_CHECK(benchKernels(run, program, rows));
 
+  const DeviceInfo &device = session->device().info();
   const char *against = options.expected.empty() ? "f64" : "expected";
   if (context.json) {
     Json answer = {{"function", signature.name},
@@ -273,6 +274,8 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
                    {"pass", pass},
                    {"arena_bytes", program.arenaBytes},
                    {"kernels", Json::array()}};
+    if (options.bench)
+      answer["software"] = device.software;
     for (const KernelRow &row : rows)
       answer["kernels"].push_back(kernelJson(row));
     for (const TensorComparison &comparison : comparisons)
@@ -280,6 +283,8 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
     printJson(answer);
   } else {
     printKernels(rows);
+    if (options.bench && device.software)
+      print("not for timing: " + escapeControls(device.name) + " is emulated by the processor\n");
     if (options.inputs.empty())
       printChosenSizes(signature, given, data.sizes);
     for (const TensorComparison &comparison : comparisons)

@@ -2,6 +2,7 @@
 #include "Commands.h"
 #include "MatmulRun.h"
 
+#include "kernelforge/compiler/DeviceCeilings.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/compiler/Targets.h"
@@ -16,13 +17,21 @@ using namespace kernelforge::cli;
 
 namespace {
 
+/// What a device does at most.
+struct MeasuredCeilings {
+  double copy = 0;   ///< bytes per second
+  double launch = 0; ///< seconds
+};
+
 /// One kind of device: what it says of itself, and what became of its smoke test.
 struct DeviceState {
   std::string kind;
   std::optional<DeviceInfo> info = {}; ///< where there is one
   std::string status = "ok";           ///< ok, wrong_result, failed or unavailable
   std::string detail = {};
-  std::optional<Error> error = {}; ///< why the status is failed or unavailable
+  std::optional<Error> error = {};               ///< why the status is failed or unavailable
+  std::optional<MeasuredCeilings> ceilings = {}; ///< where they could be measured
+  std::string whyNoCeilings = {};                ///< otherwise
 };
 
 /// Everything that is printed.
@@ -51,11 +60,23 @@ static Context contextFor(const std::string &kind, const Context &context) {
 /// Compiles one matmul for the target, runs it and compares it with the reference.
 static Expected<Accuracy> runGenerated(const MatmulProblem &problem, const Context &context) {
   KF_TRY(SessionOptions options, requestedSession(context));
-  KF_CHECK(checkRunnableHere(options.target, context.device));
+  KF_TRY(options.target, targetHere(std::move(options.target), context.device));
   const GeneratedMatmul generated(std::move(options));
   KF_TRY(auto run, MatmulRun::create(problem, context.seed, requestedThreads(context)));
   KF_TRY(auto matmul, run->prepare(generated, ""));
   return run->verify(*matmul);
+}
+
+static Expected<MeasuredCeilings> measureDevice(const Context &context) {
+  constexpr double seconds = 0.05;
+  KF_TRY(SessionOptions options, requestedSession(context));
+  options.threads = requestedThreads(context);
+  KF_TRY(auto device, DeviceCeilings::create(std::move(options)));
+  MeasuredCeilings ceilings;
+  KF_TRY(int64_t bytes, device->uncached());
+  KF_TRY(ceilings.copy, device->copy(bytes, seconds));
+  KF_TRY(ceilings.launch, device->launch(seconds));
+  return ceilings;
 }
 
 static DeviceState tryDevice(const std::string &kind, const Context &context) {
@@ -84,6 +105,10 @@ static DeviceState tryDevice(const std::string &kind, const Context &context) {
   state.status = accuracy->pass ? "ok" : "wrong_result";
   state.detail = fmt::format("{}: max error {:.3g} of {:.3g}", problem.name(), accuracy->maxAbs,
                              accuracy->maxReference);
+  if (Expected<MeasuredCeilings> measured = measureDevice(contextFor(kind, context)))
+    state.ceilings = *measured;
+  else
+    state.whyNoCeilings = measured.error().line();
   return state;
 }
 
@@ -108,7 +133,23 @@ static std::vector<std::pair<const char *, int64_t>> limitsOf(const DeviceInfo &
   return all;
 }
 
-static Json toJson(const DeviceState &state) {
+/// Arithmetic is measured on this machine's cores alone: kernels that nothing else bounds are made
+/// for no other device yet.
+static Json ceilingsJson(const DeviceState &state, const std::vector<ArithmeticPeak> &peaks) {
+  Json arithmetic = {{"fma_f32", nullptr}};
+  if (state.info->runsHostKernels)
+    for (const ArithmeticPeak &peak : peaks)
+      arithmetic[peak.name] = peak.allCores / 1e9;
+  Json json = {{"copy_gb_per_s", nullptr}, {"launch_ns", nullptr}, {"arithmetic_gops", arithmetic}};
+  if (state.ceilings)
+    json.update({{"copy_gb_per_s", state.ceilings->copy / 1e9},
+                 {"launch_ns", state.ceilings->launch * 1e9}});
+  if (!state.whyNoCeilings.empty())
+    json["why"] = state.whyNoCeilings;
+  return json;
+}
+
+static Json toJson(const DeviceState &state, const std::vector<ArithmeticPeak> &peaks) {
   Json json = {{"kind", state.kind}, {"status", state.status}, {"detail", state.detail}};
   if (!state.info)
     return json;
@@ -119,6 +160,7 @@ static Json toJson(const DeviceState &state) {
                {"features", info.features},
                {"software", info.software},
                {"shares_host_memory", info.sharesHostMemory},
+               {"ceilings", ceilingsJson(state, peaks)},
                {"limits", Json::object()}});
   for (const auto &[name, value] : limitsOf(info))
     json["limits"][name] = value;
@@ -140,6 +182,12 @@ static std::string toText(const DeviceState &state) {
   for (const auto &[name, value] : limitsOf(info))
     limits += fmt::format("{}{} {}", limits.empty() ? "" : ", ", name, value);
   line(limits);
+  if (state.ceilings)
+    line(fmt::format("copies {:.1f} GB/s, a launch takes {:.2f} us; arithmetic {}",
+                     state.ceilings->copy / 1e9, state.ceilings->launch * 1e6,
+                     info.runsHostKernels ? "as above" : "not measured"));
+  else if (!state.whyNoCeilings.empty())
+    line("ceilings not measured: " + state.whyNoCeilings);
   return text;
 }
 
@@ -174,7 +222,7 @@ static Json toJson(const Diagnosis &d) {
                                       {"one_core_gb_per_s", rate.oneCore / 1e9},
                                       {"all_cores_gb_per_s", rate.allCores / 1e9}});
   for (const DeviceState &state : d.devices)
-    json["devices"].push_back(toJson(state));
+    json["devices"].push_back(toJson(state, d.peaks));
   return json;
 }
 

@@ -122,6 +122,7 @@ Json toJson(const BenchRow &row, const LoadedModel &model, const Context &contex
           {"samples", row.samples},
           {"model", model.file->name},
           {"target", targetName(*model.decoder)},
+          {"software", model.decoder->session().device().info().software},
           {"threads", requestedThreads(context)}};
 }
 
@@ -163,6 +164,9 @@ Expected<int> bench(BenchOptions options, const Context &context) {
     printJson({{"rows", json}});
   else
     printRows(toTable(rows, model, context), json, options.format);
+  const DeviceInfo &device = model.decoder->session().device().info();
+  if (device.software && !context.json && options.format == "table")
+    print("not for timing: " + escapeControls(device.name) + " is emulated by the processor\n");
   return 0;
 }
 

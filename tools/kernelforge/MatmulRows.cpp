@@ -26,6 +26,10 @@ bool MatmulConditions::trusted() const {
   return whyNotTimed.empty() && same(before->fma, after->fma) && same(before->read, after->read);
 }
 
+bool MatmulConditions::areJudged() const {
+  return whyNotTimed.empty() && before && ceilings().areKnown();
+}
+
 double MatmulConditions::leastSeconds() const {
   return ceilings().leastSeconds(problem.flops(), problem.bytes());
 }
@@ -62,8 +66,10 @@ void cli::compareWithVendors(std::vector<MatmulMeasurement> &measured) {
 // JSON
 //===----------------------------------------------------------------------===//
 
+/// Null where one was not measured.
 static Json ceilingsJson(const KernelCeilings &c) {
-  return {{"fma_gflops", c.fma / 1e9}, {"read_gb_per_s", c.read / 1e9}};
+  auto known = [](double rate) { return rate > 0 ? Json(rate / 1e9) : Json(); };
+  return {{"fma_gflops", known(c.fma)}, {"read_gb_per_s", known(c.read)}};
 }
 
 Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {
@@ -100,13 +106,13 @@ Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {
                 {"gflops", c.problem.flops() / m.timing->median},
                 {"gb_per_s", c.problem.bytes() / m.timing->median},
                 {"trusted", c.trusted()}});
-  if (m.timing && c.whyNotTimed.empty())
-    row.update(
-        {{"pct_roofline", percentOfCeiling(c, m)},
-         {"bound", c.computeBound() ? "compute" : "memory"},
-         {"ceilings", {{"before", ceilingsJson(*c.before)}, {"after", ceilingsJson(*c.after)}}}});
-  else if (m.timing)
-    row["why_untrusted"] = c.whyNotTimed;
+  if (m.timing)
+    row["ceilings"] = {{"before", ceilingsJson(*c.before)}, {"after", ceilingsJson(*c.after)}};
+  if (m.timing && c.areJudged())
+    row.update({{"pct_roofline", percentOfCeiling(c, m)},
+                {"bound", c.computeBound() ? "compute" : "memory"}});
+  if (m.timing && !c.whyNotTimed.empty())
+    row.update({{"software", c.software}, {"why_untrusted", c.whyNotTimed}});
   if (m.vendorRatio)
     row["vendor_ratio"] = *m.vendorRatio;
   return row;
@@ -132,7 +138,7 @@ static std::vector<std::string> cellsOf(const MatmulConditions &c, const MatmulM
     for (double value : {m.timing->median / 1e3, c.problem.flops() / m.timing->median,
                          c.problem.bytes() / m.timing->median})
       cells.push_back(figure(value));
-    if (c.whyNotTimed.empty()) {
+    if (c.areJudged()) {
       cells.push_back(figure(percentOfCeiling(c, m)));
       cells.emplace_back(c.computeBound() ? "compute" : "memory");
     }
@@ -175,7 +181,8 @@ static void printHeader(const MatmulConditions &c) {
     return;
   }
   const KernelCeilings most = c.ceilings();
-  print(fmt::format("ceilings: {} GFLOP/s, {} GB/s{}\n", figure(most.fma / 1e9),
+  print(fmt::format("ceilings: {}, {} GB/s{}\n",
+                    most.fma > 0 ? figure(most.fma / 1e9) + " GFLOP/s" : "arithmetic not measured",
                     figure(most.read / 1e9),
                     c.trusted() ? "" : "; they moved by more than 10 %: not trusted"));
 }
@@ -251,12 +258,17 @@ static Record recordOf(const MatmulConditions &c, const RecordKey &key, const Ma
   record.madNs = m.timing->mad;
   record.gflops = c.problem.flops() / m.timing->median;
   record.gbPerS = c.problem.bytes() / m.timing->median;
-  record.pctOfCeiling = percentOfCeiling(c, m);
-  record.bound = c.computeBound() ? "compute" : "memory";
+  if (c.areJudged()) {
+    record.pctOfCeiling = percentOfCeiling(c, m);
+    record.bound = c.computeBound() ? "compute" : "memory";
+  }
   record.vendorRatio = m.vendorRatio;
+  record.software = c.software;
   record.trusted = c.trusted();
   if (!record.trusted)
-    record.whyUntrusted = "the machine's ceilings moved by more than 10 % meanwhile";
+    record.whyUntrusted = !c.whyNotTimed.empty()
+                              ? c.whyNotTimed
+                              : "the machine's ceilings moved by more than 10 % meanwhile";
   if (baseline) {
     // Named as tuning names it, so that its records and these are compared.
     record.baseline = baselineOf(baseline->details.schedule);

@@ -20,12 +20,15 @@ struct MatmulConditions {
   uint64_t seed = 0;
   size_t comparedRows = 0;
   std::optional<KernelCeilings> before, after; ///< of the machine, where times were taken
-  std::string whyNotTimed = {}; ///< where set: times say nothing of the device, nor do ceilings
+  bool software = false;                       ///< whether the processor emulates the device
+  std::string whyNotTimed = {};                ///< where set: times say nothing
 
   /// The better of the two: what disturbs a measurement makes it slower.
   KernelCeilings ceilings() const;
   /// Whether times are the device's, and the machine was the same before and after, to a tenth.
   bool trusted() const;
+  /// Whether times can be judged by them: they are known, and the times are worth it.
+  bool areJudged() const;
   /// The least time that the problem can take, and whether arithmetic is the limit.
   double leastSeconds() const;
   bool computeBound() const;

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -31,7 +32,7 @@ void cli::addProblemSizes(CLI::App &command, MatmulProblem &problem) {
 Expected<const MatmulRegistry *> cli::matmulVariants(const Context &context) {
   MatmulRegistry &registry = MatmulRegistry::global();
   KF_TRY(SessionOptions options, requestedSession(context));
-  KF_CHECK(checkRunnableHere(options.target, context.device));
+  KF_TRY(options.target, targetHere(std::move(options.target), context.device));
   KF_CHECK(registry.add(std::make_unique<GeneratedMatmul>(std::move(options))));
   return &registry;
 }
@@ -154,6 +155,18 @@ Expected<Accuracy> MatmulRun::verify(PreparedMatmul &matmul) {
   const double allowed = toleranceOf(ElementType::F32);
   return compareValues(comparedResult(), reference,
                        largest > 0 ? allowed * std::max(1.0, typical / largest) : allowed);
+}
+
+TimedCalls MatmulRun::timed(PreparedMatmul &matmul) {
+  if (!matmul.hasOwnClock())
+    return byHostClock([this, &matmul] { return run(matmul); });
+  return [&matmul](int64_t calls) -> Expected<CallTimes> {
+    const auto begin = std::chrono::steady_clock::now();
+    KF_TRY(double taken, matmul.timeRuns(calls));
+    const std::chrono::duration<double, std::nano> onHost =
+        std::chrono::steady_clock::now() - begin;
+    return CallTimes{taken, onHost.count()};
+  };
 }
 
 Expected<bool> MatmulRun::repeats(PreparedMatmul &matmul) {

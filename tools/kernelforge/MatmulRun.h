@@ -6,6 +6,7 @@
 
 #include "kernelforge/kernels/MatmulRegistry.h"
 #include "kernelforge/measure/Accuracy.h"
+#include "kernelforge/measure/Timing.h"
 #include "kernelforge/support/PageMemory.h"
 
 namespace kernelforge::cli {
@@ -35,6 +36,9 @@ public:
 
   /// Runs into a poisoned result and compares it with the reference.
   Expected<Accuracy> verify(PreparedMatmul &matmul);
+
+  /// Runs to be timed, of one that has run: by its device's clock where that has one of its own.
+  TimedCalls timed(PreparedMatmul &matmul);
 
   /// Whether more runs into poisoned results give the same bits.
   Expected<bool> repeats(PreparedMatmul &matmul);

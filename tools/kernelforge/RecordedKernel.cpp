@@ -15,17 +15,30 @@ using namespace kernelforge;
 using namespace kernelforge::transformer;
 using namespace kernelforge::cli;
 
-static Expected<Target> targetOfRecord(const Record &record) {
-  const std::string &text = record.key.target; // triple, CPU, features
+/// The target that gives the record's text, whatever kind it is of.
+static Expected<Target> targetOfRecord(const Record &record, const DeviceOptions &device) {
+  const std::string &text = record.key.target; // triple or kind, chip, features
   const size_t cpu = text.find(' ') + 1, features = text.find(' ', cpu) + 1;
   if (cpu == 0 || features == 0)
     return unusable("record is not usable", record.key.id(), "its target cannot be read");
-  return parseTarget(targetKinds().front(), text.substr(cpu, features - 1 - cpu),
-                     text.substr(features));
+  const std::string first = text.substr(0, cpu - 1);
+  std::optional<Error> error;
+  for (const std::string &kind : targetKinds()) {
+    Expected<Target> target =
+        parseTarget(kind, text.substr(cpu, features - 1 - cpu), text.substr(features), device);
+    if (target && (target->triple.empty() ? target->kind : target->triple) == first)
+      return target;
+    if (!target && !error)
+      error = target.error();
+  }
+  if (error)
+    return tl::unexpected(std::move(*error));
+  return missing("record cannot be replayed here", record.key.id(),
+                 "this build makes no code for " + first);
 }
 
 Expected<RecordedKernel> cli::openRecordedKernel(MLIRContext *context, const Record &record,
-                                                 bool anyProcessor) {
+                                                 bool anyProcessor, const DeviceOptions &device) {
   RecordedKernel opened;
   if (record.kernel.empty())
     return unusable("record is not usable", record.key.id(), "it holds no kernel");
@@ -34,7 +47,8 @@ Expected<RecordedKernel> cli::openRecordedKernel(MLIRContext *context, const Rec
   if (kernels.empty())
     return unusable("record is not usable", record.key.id(), "it holds no kernel");
   opened.kernel = *kernels.begin();
-  KF_TRY(opened.options.target, targetOfRecord(record));
+  KF_TRY(opened.options.target, targetOfRecord(record, device));
+  opened.options.device = device;
   opened.options.threads = record.key.threads;
   RecordKey here = recordKey(opened.kernel, opened.options.target, opened.options.threads);
   if (anyProcessor)

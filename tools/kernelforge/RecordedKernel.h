@@ -21,7 +21,7 @@ struct RecordedKernel {
 /// the kernel has another key here, with the differences, that of the processor only where
 /// `anyProcessor` is false.
 Expected<RecordedKernel> openRecordedKernel(mlir::MLIRContext *context, const Record &record,
-                                            bool anyProcessor);
+                                            bool anyProcessor, const DeviceOptions &device = {});
 
 /// Whether a record's schedule gives the code that was timed.
 struct CodeCheck {

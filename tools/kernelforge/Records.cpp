@@ -245,8 +245,9 @@ static Expected<int> replay(const RecordsCommand &command, const Context &contex
   registerAllStages(registry);
   MLIRContext mlirContext(registry, MLIRContext::Threading::DISABLED);
   mlirContext.loadAllAvailableDialects();
-  KF_TRY(RecordedKernel opened, openRecordedKernel(&mlirContext, old, /*anyProcessor=*/false));
-  KF_CHECK(checkRunnableHere(opened.options.target, context.device));
+  KF_TRY(RecordedKernel opened,
+         openRecordedKernel(&mlirContext, old, /*anyProcessor=*/false, context.device));
+  KF_TRY(opened.options.target, targetHere(std::move(opened.options.target), context.device));
   KF_TRY(std::unique_ptr<KernelProblem> problem,
          KernelProblem::create(opened.kernel, opened.options));
   KF_TRY(KnobValues schedule, parseKnobs(old.schedule, "records"));

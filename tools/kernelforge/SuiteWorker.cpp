@@ -3,7 +3,6 @@
 #include "Commands.h"
 #include "SuiteOptions.h"
 
-#include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/eval/SuiteService.h"
 #include "kernelforge/support/ChildProcess.h"
 
@@ -20,7 +19,6 @@ void cli::addSuiteWorker(CLI::App &app, Context &context) {
                  [slow, &context]() -> Expected<int> {
                    nameProcess("kf-suite-worker");
                    endWithParent();
-                   KF_CHECK(checkMeasured(context.target));
                    SuiteService service;
                    KF_TRY(service.options.rows.session, requestedSession(context));
                    KF_TRY(service.options.slow, parseSlow(*slow));

@@ -14,7 +14,6 @@
 #include "kernelforge/autotune/Tuner.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
-#include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/Log.h"
@@ -69,7 +68,8 @@ static Expected<ProblemOptions> problemOptions(const TuneCommand &command, const
                                                bool decode) {
   ProblemOptions options;
   KF_TRY(options.target, requestedTarget(context));
-  KF_CHECK(checkRunnableHere(options.target, context.device));
+  KF_TRY(options.target, targetHere(std::move(options.target), context.device));
+  options.device = context.device;
   options.threads = requestedThreads(context);
   options.seed = context.seed;
   options.past = decode ? command.depth : 0;
@@ -305,7 +305,9 @@ static Expected<int> replayTruths(const TuneCommand &command, const Context &con
 }
 
 static Expected<int> tune(const TuneCommand &command, const Context &context) {
-  KF_CHECK(checkMeasured(context.target));
+  KF_TRY(auto device, createDevice(context.target, context.device));
+  const DeviceInfo info = device->info();
+  device.reset();
   const auto begin = std::chrono::steady_clock::now();
   auto spent = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -323,6 +325,9 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
   if (targets.empty())
     return nothingToTune(*module, command.kernel);
   warnOfPinned(command.file, *module, targets);
+  if (info.software)
+    logger().warn("{} is emulated by the processor: not for timing, and its records never win",
+                  escapeControls(info.name));
   if (!command.recordTo.empty())
     return recordTruth(command, context, targets);
 
@@ -338,7 +343,7 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
     options.seed = context.seed;
     options.trials = trialsOf(command);
     options.patience = command.patience;
-    options.otherVariants = true;
+    options.otherVariants = info.runsHostKernels;
     options.cancel = interruptFlag();
     options.progress = showProgress;
     if (!command.start.empty()) {
@@ -373,7 +378,10 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
       logger().info("{}: {}", target.problem->name(), variantsText(result));
   }
   if (context.json)
-    printJson({{"kernels", rows}, {"seconds", spent()}, {"records", store.logFile().string()}});
+    printJson({{"kernels", rows},
+               {"device", {{"name", info.name}, {"software", info.software}}},
+               {"seconds", spent()},
+               {"records", store.logFile().string()}});
   else
     printRows(table, rows, "table");
   if (lost > 0)

@@ -340,6 +340,7 @@ public:
     self.limits.bufferAlignment = deviceAlignment;
     self.limits.memoryBytes = host().memoryBytes;
     self.sharesHostMemory = true;
+    self.runsHostKernels = true;
   }
 
   const DeviceInfo &info() const override { return self; }

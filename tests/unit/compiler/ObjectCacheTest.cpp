@@ -106,9 +106,9 @@ TEST_F(Cache, GivesBackWhatWasStored) {
 TEST_F(Cache, EveryFieldOfTheKeyCounts) {
   ObjectCache cache = ObjectCache::open(root / "objects");
   cache.store(someKey(), someArtifact());
-  std::string ObjectKey::*fields[] = {&ObjectKey::kernelHash, &ObjectKey::schedule,
-                                      &ObjectKey::layouts,    &ObjectKey::target,
-                                      &ObjectKey::buildId,    &ObjectKey::llvmBuild};
+  std::string ObjectKey::*fields[] = {
+      &ObjectKey::kernelHash, &ObjectKey::schedule,  &ObjectKey::layouts, &ObjectKey::target,
+      &ObjectKey::buildId,    &ObjectKey::llvmBuild, &ObjectKey::driver};
   for (auto field : fields) {
     ObjectKey other = someKey();
     other.*field += "x";
@@ -285,6 +285,16 @@ TEST(ObjectKey, NamesTheRunningCompiler) {
   ASSERT_TRUE(key);
   EXPECT_EQ(key->buildId, *buildId());
   EXPECT_THAT(key->text(), HasSubstr("+avx512vnni"));
+}
+
+TEST(ObjectKey, CodeThatADriverFinishesIsAnyDriversOfAnyDevice) {
+  Target target;
+  target.kind = "webgpu";
+  const std::string before = makeObjectKey("h", "s", "l", target)->text();
+  target.device = "some GPU, driver 1.2";
+  const auto key = makeObjectKey("h", "s", "l", target);
+  EXPECT_EQ(key->text(), before);
+  EXPECT_EQ(key->driver, "");
 }
 
 TEST(Hash, IsSha256) {

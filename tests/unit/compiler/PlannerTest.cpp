@@ -106,6 +106,20 @@ TEST_F(Planning, IllegalRecordedScheduleIsNotTaken) {
   EXPECT_EQ(planned(near).first, "transferred");
 }
 
+TEST_F(Planning, RecordsAreOfTheDeviceThatTheyWereMeasuredOn) {
+  const KnobValues chosen = changed(wide, {{"nb", 32}});
+  measured(wide, chosen, 0.5);
+  EXPECT_EQ(planned(wide).first, "record");
+  const RecordKey here = matmulKey(wide, target, threadCount).value();
+  target.device = "a device, driver 1";
+  EXPECT_FALSE(matmulKey(wide, target, threadCount).value() == here);
+  EXPECT_EQ(planned(wide).first, "analytic");
+  measured(wide, chosen, 0.5);
+  EXPECT_EQ(planned(wide).first, "record");
+  target.device = "a device, driver 2"; // which makes other code of it
+  EXPECT_EQ(planned(wide).first, "analytic");
+}
+
 TEST_F(Planning, TheNextNearestProposesWhereTheNearestIsNotLegal) {
   const MatmulProblem near{64, 96, 512}, far{64, 96, 2048};
   measured(near, changed(near, {{"mr", 99}}), 0.5);

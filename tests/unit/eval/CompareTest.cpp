@@ -325,6 +325,19 @@ TEST(Compare, RefusesWhatIsNotAlike) {
     const std::string name = Json::json_pointer(field).back();
     EXPECT_THAT(one.error().line(), HasSubstr("." + name + " is "));
   }
+  // Another device, or another driver; reports of before do not say which.
+  Json gpu = madeReport(rowsWith(1), 1), same = madeReport(rowsWith(1), 2);
+  for (Json *report : {&gpu, &same})
+    (*report)["device"].update({{"name", "GPU"}, {"driver", "1.2"}});
+  EXPECT_TRUE(compare(gpu, same));
+  EXPECT_TRUE(compare(a, same));
+  for (const char *field : {"/device/name", "/device/driver"}) {
+    Json other = same;
+    other[Json::json_pointer(field)] = "another";
+    Expected<Comparison> one = compare(gpu, other);
+    ASSERT_FALSE(one) << field;
+    EXPECT_THAT(one.error().line(), HasSubstr("and another"));
+  }
   CompareOptions force;
   force.force = true;
   const Comparison c = compared(a, b, force);

@@ -18,7 +18,7 @@ void runThreads(int threads, const std::function<void(int, int)> &member) {
 }
 
 TEST(Anchors, EachHasARateAndAUnit) {
-  auto anchors = Anchors::create(2, runThreads, 0.001);
+  auto anchors = HostAnchors::create(2, runThreads, 0.001);
   ASSERT_TRUE(anchors) << anchors.error().line();
   const std::vector<std::string> &names = (*anchors)->names();
   ASSERT_FALSE(names.empty());
@@ -38,7 +38,7 @@ TEST(Anchors, EachHasARateAndAUnit) {
 }
 
 TEST(Anchors, WritingOfEachThread) {
-  auto anchors = Anchors::create(2, runThreads, 0.004);
+  auto anchors = HostAnchors::create(2, runThreads, 0.004);
   ASSERT_TRUE(anchors);
   const Writing writing = (*anchors)->measureWriting();
   if ((*anchors)->readingAnchor(64) != "read_l1d")
@@ -49,7 +49,7 @@ TEST(Anchors, WritingOfEachThread) {
 }
 
 TEST(Anchors, AWorkingSetIsReadFromTheFirstLevelThatHoldsIt) {
-  auto anchors = Anchors::create(1, runThreads, 0.001);
+  auto anchors = HostAnchors::create(1, runThreads, 0.001);
   ASSERT_TRUE(anchors);
   const std::vector<std::string> &names = (*anchors)->names();
   EXPECT_EQ(std::ranges::count(names, "exchange"), 0); // nobody to exchange with

@@ -229,4 +229,31 @@ TEST(Timing, CanBeInterrupted) {
   EXPECT_EQ(timing.error().kind, ErrorKind::Interrupted);
 }
 
+TEST(Timing, ADevicesClockGivesTheSampleAndTheHostsTheBatch) {
+  TimingOptions options;
+  options.warmup = 0;
+  options.batchSeconds = 0.01;
+  int64_t most = 0;
+  // A run keeps the host for a millisecond, and the device for three nanoseconds.
+  const TimedCalls calls = [&](int64_t count) -> Expected<CallTimes> {
+    most = std::max(most, count);
+    return CallTimes{3.0 * static_cast<double>(count), 1e6 * static_cast<double>(count)};
+  };
+  TimedCall timed(calls, options);
+  ASSERT_TRUE(timed.start());
+  EXPECT_EQ(timed.batch(), 10);
+  EXPECT_DOUBLE_EQ(timed.sample(/*settle=*/true).value(), 3);
+  EXPECT_LE(most, 10) << "a quick device is not run until its own clock has seen ten milliseconds";
+  EXPECT_DOUBLE_EQ(timed.finish().median, 3);
+}
+
+TEST(Timing, AnErrorOfADeviceEndsIt) {
+  const TimedCalls lost = [](int64_t) -> Expected<CallTimes> {
+    return makeError(ErrorKind::Lost, "device was lost", "GPU", "it was reset");
+  };
+  const Expected<std::vector<Timing>> timings = measureInRounds(std::span(&lost, 1), {});
+  ASSERT_FALSE(timings);
+  EXPECT_EQ(timings.error().kind, ErrorKind::Lost);
+}
+
 } // namespace

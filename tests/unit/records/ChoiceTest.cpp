@@ -90,6 +90,7 @@ TEST(Choice, OnlyWhatIsOkAndRightQualifies) {
   expectOut([](Record &r) { r.accuracy->pass = false; }, "accuracy failed");
   expectOut([](Record &r) { r.accuracy.reset(); }, "accuracy unknown");
   expectOut([](Record &r) { r.trusted = false; }, "not trusted");
+  expectOut([](Record &r) { r.software = true; }, "timed on an emulated device");
   expectOut([](Record &r) { r.samplesNs.clear(); }, "no samples");
   expectOut([](Record &r) { r.baselineNs.clear(); }, "no baseline");
 }
@@ -175,6 +176,8 @@ TEST(Choice, SaysWhyARecordTakesNoPart) {
   EXPECT_EQ(whyNotCompared(record), "not trusted: the measurement was disturbed");
   record.whyUntrusted = "samples are 1 to 9 us";
   EXPECT_EQ(whyNotCompared(record), "not trusted: samples are 1 to 9 us");
+  record.software = true;
+  EXPECT_EQ(whyNotCompared(record), "its times are of a device that the processor emulates");
   record.accuracy->pass = false;
   EXPECT_EQ(whyNotCompared(record), "its result is wrong");
   record.status = RecordStatus::Crash;

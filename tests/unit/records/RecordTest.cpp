@@ -47,6 +47,7 @@ TEST(Record, ReadsBackWhatWasWritten) {
   EXPECT_EQ(back->pctOfCeiling, record.pctOfCeiling);
   EXPECT_EQ(back->bound, record.bound);
   EXPECT_EQ(back->vendorRatio, record.vendorRatio);
+  EXPECT_EQ(back->software, record.software);
   EXPECT_EQ(back->trusted, record.trusted);
   EXPECT_EQ(back->accuracy, record.accuracy);
   EXPECT_EQ(back->codeHash, record.codeHash);
@@ -109,6 +110,19 @@ TEST(Record, HasTheNamesOfTheContract) {
   EXPECT_EQ(json["schedule"]["mr"], 6);
   EXPECT_EQ(json["accuracy"]["cosine_diff"], -1e-17);
   EXPECT_EQ(json["resources"]["spill_bytes"], 64);
+}
+
+TEST(Record, LeavesOutWhatADeviceDoesNotSayOfItsCode) {
+  Record record = fullRecord();
+  record.resources = {40, -1, -1, 512};
+  record.software = false;
+  const Json json = toJson(record);
+  EXPECT_EQ(json["resources"], (Json{{"registers", 40}, {"code_bytes", 512}}));
+  EXPECT_FALSE(json.contains("software"));
+  Expected<Record> back = recordFromLine(lineOf(record), "test");
+  ASSERT_TRUE(back) << back.error().line();
+  EXPECT_EQ(back->resources, record.resources);
+  EXPECT_FALSE(back->software);
 }
 
 TEST(Record, EveryStatusHasAName) {

@@ -6,6 +6,9 @@ namespace kernelforge {
 
 static constexpr std::byte pattern{0xa5};
 
+/// Devices write whole words: what lies in the last one with an output is not watched.
+static constexpr int64_t wordBytes = 4;
+
 /// Bytes before a piece and after it: on the device's alignment.
 int64_t DeviceOutputs::margin() const {
   return std::max<int64_t>(device.info().limits.bufferAlignment, 256);
@@ -36,8 +39,9 @@ Expected<bool> DeviceOutputs::fetch() {
     const auto end = begin + static_cast<ptrdiff_t>(piece.host.size());
     std::copy(begin, end, piece.host.begin());
     const auto isPattern = [](std::byte value) { return value == pattern; };
-    intact &=
-        std::all_of(around.begin(), begin, isPattern) && std::all_of(end, around.end(), isPattern);
+    const int64_t inWord = (wordBytes - (end - begin) % wordBytes) % wordBytes;
+    intact &= std::all_of(around.begin(), begin, isPattern) &&
+              std::all_of(end + inWord, around.end(), isPattern);
   }
   return intact;
 }

@@ -12,6 +12,11 @@ using namespace kernelforge;
 /// Launches of a run of @launches.
 static constexpr int launchesOfRun = 32;
 
+/// Multiplications, and additions, of an element of @arithmetic: far more than memory could keep up
+/// with.
+static constexpr int64_t multiplyAddsOfElement = 128;
+static constexpr int64_t elementsOfRow = 1024;
+
 /// @copy of one launch, and @launches of many that wait for each other.
 static std::string moduleText(int64_t mostRows) {
   std::string text = fmt::format(R"(!t = tensor<?x1024xf32, #transformer.dims<"rows">>
@@ -30,6 +35,23 @@ func.func @launches(%rows: index {{transformer.size = #transformer.size<"rows", 
   return text + fmt::format("  return %{} : !t\n}}\n", launchesOfRun - 1);
 }
 
+/// @arithmetic, which is to become one kernel.
+static std::string arithmeticText(int64_t mostRows) {
+  std::string text = fmt::format(R"(!t = tensor<?x1024xf32, #transformer.dims<"rows">>
+func.func @arithmetic(%rows: index {{transformer.size = #transformer.size<"rows", 1 to {}>}},
+                      %x: !t {{transformer.input = "x"}}) -> !t {{
+)",
+                                 mostRows);
+  std::string value = "%x";
+  for (int64_t i = 0; i < multiplyAddsOfElement; ++i) {
+    text += fmt::format("  %m{0} = transformer.mul {1}, %x : !t\n"
+                        "  %a{0} = transformer.add %m{0}, %x : !t\n",
+                        i, value);
+    value = fmt::format("%a{}", i);
+  }
+  return text + "  return " + value + " : !t\n}\n";
+}
+
 Expected<std::unique_ptr<DeviceCeilings>> DeviceCeilings::create(SessionOptions options) {
   std::unique_ptr<DeviceCeilings> made(new DeviceCeilings);
   DeviceCeilings &ceilings = *made;
@@ -37,6 +59,7 @@ Expected<std::unique_ptr<DeviceCeilings>> DeviceCeilings::create(SessionOptions 
   options.poison = false;
   options.records.reset(); // a ceiling does not depend on what was tuned
   options.dumpFolder.clear();
+  ceilings.options = options;
   KF_TRY(ceilings.session, Session::create(std::move(options)));
   // Within what one binding can be, and a part of a small device's memory.
   constexpr int64_t most = int64_t(64) << 20;
@@ -61,10 +84,10 @@ Expected<std::unique_ptr<DeviceCeilings>> DeviceCeilings::create(SessionOptions 
 }
 
 /// Of one run, after one that is not counted.
-Expected<double> DeviceCeilings::secondsOf(const std::string &function, int64_t rows,
+Expected<double> DeviceCeilings::secondsOf(Session &of, const std::string &function, int64_t rows,
                                            double seconds) {
   const std::span<std::byte> result = output.span();
-  KF_TRY(TimedCalls timed, session->timed(function, {&rows, 1}, {&result, 1}));
+  KF_TRY(TimedCalls timed, of.timed(function, {&rows, 1}, {&result, 1}));
   CallTimes all;
   KF_TRY(all, timed(1)); // not counted
   all = {};
@@ -84,7 +107,7 @@ Expected<double> DeviceCeilings::secondsOf(const std::string &function, int64_t 
 
 Expected<double> DeviceCeilings::copy(int64_t bytes, double seconds) {
   const int64_t rows = std::clamp<int64_t>(bytes / (2 * rowBytes), 1, mostRows);
-  KF_TRY(double each, secondsOf("copy", rows, seconds));
+  KF_TRY(double each, secondsOf(*session, "copy", rows, seconds));
   return static_cast<double>(2 * rowBytes * rows) / each;
 }
 
@@ -103,6 +126,36 @@ Expected<int64_t> DeviceCeilings::uncached() {
 }
 
 Expected<double> DeviceCeilings::launch(double seconds) {
-  KF_TRY(double run, secondsOf("launches", 1, seconds));
+  KF_TRY(double run, secondsOf(*session, "launches", 1, seconds));
   return run / launchesOfRun;
+}
+
+Status DeviceCeilings::prepareArithmetic() {
+  constexpr int64_t most = 4096;
+  constexpr double longest = 0.001;
+  const int64_t largest = std::min(most, mostRows);
+  SessionOptions own = options;
+  own.fuse = true;
+  KF_TRY(arithmetic, Session::create(std::move(own)));
+  KF_TRY(auto module, parseModuleText(&arithmetic->context(), arithmeticText(largest), "ceilings"));
+  KF_CHECK(arithmetic->compile(std::move(module)));
+  if (arithmetic->program("arithmetic")->launches.size() != 1)
+    return unusable("ceiling cannot be measured", "arithmetic",
+                    "it is no single kernel on this target");
+  KF_CHECK(arithmetic->bind("x", input.span()));
+  // As many rows as keep all of the device busy, or take long enough.
+  for (arithmeticRows = 1; arithmeticRows < largest;
+       arithmeticRows = std::min(4 * arithmeticRows, largest)) {
+    KF_TRY(double each, secondsOf(*arithmetic, "arithmetic", arithmeticRows, 0));
+    if (each >= longest)
+      break;
+  }
+  return {};
+}
+
+Expected<double> DeviceCeilings::multiplyAdds(double seconds) {
+  if (arithmeticRows == 0)
+    KF_CHECK(prepareArithmetic());
+  KF_TRY(double each, secondsOf(*arithmetic, "arithmetic", arithmeticRows, seconds));
+  return static_cast<double>(2 * multiplyAddsOfElement * elementsOfRow * arithmeticRows) / each;
 }

@@ -25,6 +25,12 @@ public:
   /// waits for the one before it.
   Expected<double> launch(double seconds);
 
+  /// Operations per second of a kernel that multiplies and adds f32 in registers, as the code
+  /// generator writes that (two operations; whether they become one instruction is the driver's
+  /// matter): what code without matrix units reaches. Unusable where the target makes no single
+  /// kernel of it: then it is not known.
+  Expected<double> multiplyAdds(double seconds);
+
   const DeviceInfo &device() { return session->device().info(); }
   int64_t mostBytes() const { return 2 * rowBytes * mostRows; }
 
@@ -32,10 +38,14 @@ private:
   static constexpr int64_t rowBytes = 4096;
 
   DeviceCeilings() = default;
-  Expected<double> secondsOf(const std::string &function, int64_t rows, double seconds);
+  Expected<double> secondsOf(Session &of, const std::string &function, int64_t rows,
+                             double seconds);
+  Status prepareArithmetic();
 
+  SessionOptions options;
   std::unique_ptr<Session> session;
-  int64_t mostRows = 0;
+  std::unique_ptr<Session> arithmetic; ///< once it was asked for
+  int64_t mostRows = 0, arithmeticRows = 0;
   PageMemory input, output;
 };
 

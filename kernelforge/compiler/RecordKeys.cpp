@@ -16,7 +16,8 @@ RecordKey kernelforge::recordKey(transformer::KernelOp kernel, const Target &tar
                target.featureString();
   key.cpuModel = target.device.empty() ? host().cpuModel : target.device;
   key.toolchain = "LLVM " LLVM_VERSION_STRING;
-  key.threads = threads;
+  // A device of another name has no use for this processor's threads.
+  key.threads = key.cpuModel == host().cpuModel ? threads : 1;
   key.affinity = "none";
   return key;
 }

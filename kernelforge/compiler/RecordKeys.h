@@ -9,7 +9,7 @@
 namespace kernelforge {
 
 /// The key of measurements of `kernel` on the target's device (this processor, where it names none)
-/// with that thread count.
+/// with that thread count, which is 1 where it is no processor.
 RecordKey recordKey(transformer::KernelOp kernel, const Target &target, int threads);
 
 /// What a record says that a kernel's code takes up, of what the device says of it.

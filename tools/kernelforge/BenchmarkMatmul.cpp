@@ -202,6 +202,10 @@ Expected<KernelCeilings> Benchmark::ceilingsNow(int64_t bytes) const {
   if (!device)
     return measureKernelCeilings(bytes, {conditions.threads, seconds, interruptFlag(), runTeam});
   KernelCeilings ceilings;
+  if (Expected<double> arithmetic = device->multiplyAdds(seconds))
+    ceilings.fma = *arithmetic;
+  else if (arithmetic.error().kind != ErrorKind::Unusable)
+    return tl::unexpected(arithmetic.error());
   KF_TRY(ceilings.read, device->copy(bytes, seconds));
   return ceilings;
 }

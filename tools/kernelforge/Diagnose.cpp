@@ -12,6 +12,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <map>
+
 using namespace kernelforge;
 using namespace kernelforge::cli;
 
@@ -19,8 +21,9 @@ namespace {
 
 /// What a device does at most.
 struct MeasuredCeilings {
-  double copy = 0;   ///< bytes per second
-  double launch = 0; ///< seconds
+  double copy = 0;                          ///< bytes per second
+  double launch = 0;                        ///< seconds
+  std::map<std::string, double> arithmetic; ///< operations per second, by kind
 };
 
 /// One kind of device: what it says of itself, and what became of its smoke test.
@@ -67,7 +70,9 @@ static Expected<Accuracy> runGenerated(const MatmulProblem &problem, const Conte
   return run->verify(*matmul);
 }
 
-static Expected<MeasuredCeilings> measureDevice(const Context &context) {
+/// Arithmetic of this machine's cores is `peaks`.
+static Expected<MeasuredCeilings> measureDevice(const Context &context,
+                                                const std::vector<ArithmeticPeak> &peaks) {
   constexpr double seconds = 0.05;
   KF_TRY(SessionOptions options, requestedSession(context));
   options.threads = requestedThreads(context);
@@ -76,10 +81,19 @@ static Expected<MeasuredCeilings> measureDevice(const Context &context) {
   KF_TRY(int64_t bytes, device->uncached());
   KF_TRY(ceilings.copy, device->copy(bytes, seconds));
   KF_TRY(ceilings.launch, device->launch(seconds));
+  if (device->device().runsHostKernels) {
+    for (const ArithmeticPeak &peak : peaks)
+      ceilings.arithmetic[peak.name] = peak.allCores;
+  } else if (Expected<double> arithmetic = device->multiplyAdds(seconds)) {
+    ceilings.arithmetic["fma_f32"] = *arithmetic;
+  } else if (arithmetic.error().kind != ErrorKind::Unusable) {
+    return tl::unexpected(arithmetic.error());
+  }
   return ceilings;
 }
 
-static DeviceState tryDevice(const std::string &kind, const Context &context) {
+static DeviceState tryDevice(const std::string &kind, const Context &context,
+                             const std::vector<ArithmeticPeak> &peaks) {
   DeviceState state{kind};
   auto fail = [&](const Error &error) {
     state.status = error.kind == ErrorKind::Missing ? "unavailable" : "failed";
@@ -105,7 +119,7 @@ static DeviceState tryDevice(const std::string &kind, const Context &context) {
   state.status = accuracy->pass ? "ok" : "wrong_result";
   state.detail = fmt::format("{}: max error {:.3g} of {:.3g}", problem.name(), accuracy->maxAbs,
                              accuracy->maxReference);
-  if (Expected<MeasuredCeilings> measured = measureDevice(contextFor(kind, context)))
+  if (Expected<MeasuredCeilings> measured = measureDevice(contextFor(kind, context), peaks))
     state.ceilings = *measured;
   else
     state.whyNoCeilings = measured.error().line();
@@ -133,23 +147,23 @@ static std::vector<std::pair<const char *, int64_t>> limitsOf(const DeviceInfo &
   return all;
 }
 
-/// Arithmetic is measured on this machine's cores alone: kernels that nothing else bounds are made
-/// for no other device yet.
-static Json ceilingsJson(const DeviceState &state, const std::vector<ArithmeticPeak> &peaks) {
-  Json arithmetic = {{"fma_f32", nullptr}};
-  if (state.info->runsHostKernels)
-    for (const ArithmeticPeak &peak : peaks)
-      arithmetic[peak.name] = peak.allCores / 1e9;
-  Json json = {{"copy_gb_per_s", nullptr}, {"launch_ns", nullptr}, {"arithmetic_gops", arithmetic}};
-  if (state.ceilings)
+/// Null is what was not measured.
+static Json ceilingsJson(const DeviceState &state) {
+  Json json = {{"copy_gb_per_s", nullptr},
+               {"launch_ns", nullptr},
+               {"arithmetic_gops", {{"fma_f32", nullptr}}}};
+  if (state.ceilings) {
     json.update({{"copy_gb_per_s", state.ceilings->copy / 1e9},
                  {"launch_ns", state.ceilings->launch * 1e9}});
+    for (const auto &[name, rate] : state.ceilings->arithmetic)
+      json["arithmetic_gops"][name] = rate / 1e9;
+  }
   if (!state.whyNoCeilings.empty())
     json["why"] = state.whyNoCeilings;
   return json;
 }
 
-static Json toJson(const DeviceState &state, const std::vector<ArithmeticPeak> &peaks) {
+static Json toJson(const DeviceState &state) {
   Json json = {{"kind", state.kind}, {"status", state.status}, {"detail", state.detail}};
   if (!state.info)
     return json;
@@ -160,7 +174,7 @@ static Json toJson(const DeviceState &state, const std::vector<ArithmeticPeak> &
                {"features", info.features},
                {"software", info.software},
                {"shares_host_memory", info.sharesHostMemory},
-               {"ceilings", ceilingsJson(state, peaks)},
+               {"ceilings", ceilingsJson(state)},
                {"limits", Json::object()}});
   for (const auto &[name, value] : limitsOf(info))
     json["limits"][name] = value;
@@ -182,11 +196,15 @@ static std::string toText(const DeviceState &state) {
   for (const auto &[name, value] : limitsOf(info))
     limits += fmt::format("{}{} {}", limits.empty() ? "" : ", ", name, value);
   line(limits);
-  if (state.ceilings)
-    line(fmt::format("copies {:.1f} GB/s, a launch takes {:.2f} us; arithmetic {}",
-                     state.ceilings->copy / 1e9, state.ceilings->launch * 1e6,
-                     info.runsHostKernels ? "as above" : "not measured"));
-  else if (!state.whyNoCeilings.empty())
+  if (state.ceilings) {
+    const auto fma = state.ceilings->arithmetic.find("fma_f32");
+    line(fmt::format("copies {:.1f} GB/s, multiplies and adds f32 {}, a launch takes {:.2f} us",
+                     state.ceilings->copy / 1e9,
+                     fma == state.ceilings->arithmetic.end()
+                         ? "(not measured)"
+                         : fmt::format("{:.1f} Gop/s", fma->second / 1e9),
+                     state.ceilings->launch * 1e6));
+  } else if (!state.whyNoCeilings.empty())
     line("ceilings not measured: " + state.whyNoCeilings);
   return text;
 }
@@ -222,7 +240,7 @@ static Json toJson(const Diagnosis &d) {
                                       {"one_core_gb_per_s", rate.oneCore / 1e9},
                                       {"all_cores_gb_per_s", rate.allCores / 1e9}});
   for (const DeviceState &state : d.devices)
-    json["devices"].push_back(toJson(state, d.peaks));
+    json["devices"].push_back(toJson(state));
   return json;
 }
 
@@ -276,7 +294,7 @@ static Expected<int> diagnose(const Context &context) {
   KF_TRY(d.peaks, measurePeaks(options));
   KF_TRY(d.bandwidths, measureReadBandwidth(options));
   for (const std::string &kind : knownTargetKinds())
-    d.devices.push_back(tryDevice(kind, context));
+    d.devices.push_back(tryDevice(kind, context, d.peaks));
   if (context.json)
     printJson(toJson(d));
   else

@@ -35,6 +35,10 @@ TEST(DeviceCeilings, AreMeasuredOnEachDevice) {
     // The least that can be asked for, and more than there is.
     EXPECT_TRUE((*ceilings)->copy(1, 0));
     EXPECT_TRUE((*ceilings)->copy(8192, 0));
+    const Expected<double> arithmetic = (*ceilings)->multiplyAdds(0);
+    ASSERT_TRUE(arithmetic) << arithmetic.error().line();
+    EXPECT_GT(*arithmetic, 1e5);
+    EXPECT_LT(*arithmetic, 1e15);
     const Expected<double> launch = (*ceilings)->launch(0);
     ASSERT_TRUE(launch) << launch.error().line();
     EXPECT_GT(*launch, 0);

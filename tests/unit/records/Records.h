@@ -41,7 +41,6 @@ inline Record fullRecord() {
   record.pctOfCeiling = 81.5;
   record.bound = "memory";
   record.vendorRatio = 0.9;
-  record.software = true;
   record.trusted = true;
   record.whyUntrusted = "what disturbed it";
   record.accuracy = RecordAccuracy{"f64", 1e-6, 2e-6, 3e-7, -1e-17, 0, 0, 1e-4, true};

@@ -2,6 +2,10 @@
 
 #include "kernelforge/codegen/LaunchingJson.h"
 
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
 #include <fmt/format.h>
 
 namespace kernelforge {
@@ -12,10 +16,25 @@ auto malformed(std::string why) {
   return unusable("program is not usable", "", std::move(why), "compile it again");
 }
 
+template <typename T> constexpr bool isInteger = std::is_integral_v<T> && !std::is_same_v<T, bool>;
+
+/// Whether a number is one of T: JSON's own conversion would cut it.
+template <typename T> bool isWithin(const Json &json) {
+  if constexpr (isInteger<T>)
+    return json.is_number_unsigned()
+               ? std::in_range<T>(json.get<uint64_t>())
+               : json.is_number_integer() && std::in_range<T>(json.get<int64_t>());
+  else
+    return true;
+}
+
 /// A field by its type; JSON's own exceptions end here.
 template <typename T> Expected<T> field(const Json &json, const char *name) {
   try {
-    return json.at(name).get<T>();
+    const Json &value = json.at(name);
+    if (!isWithin<T>(value))
+      return malformed(fmt::format("'{}' is no integer in its range", name));
+    return value.get<T>();
   } catch (const Json::exception &error) {
     return malformed(fmt::format("'{}': {}", name, error.what()));
   }
@@ -26,6 +45,14 @@ const Json &part(const Json &json, const char *name) {
   static const Json none;
   const auto found = json.is_object() ? json.find(name) : json.end();
   return found == json.end() ? none : *found;
+}
+
+/// A list of indices.
+Expected<std::vector<int>> indices(const Json &json, const char *name) {
+  const Json &list = part(json, name);
+  if (!list.is_array() || !std::ranges::all_of(list, isWithin<int>))
+    return malformed(fmt::format("'{}' is no list of indices", name));
+  return list.get<std::vector<int>>();
 }
 
 /// A list's elements; none where there is no such list.
@@ -53,8 +80,8 @@ Expected<Buffer> bufferFrom(const Json &json) {
 Expected<Launch> launchFrom(const Json &json) {
   Launch launch;
   KF_TRY(launch.artifact, field<int>(json, "artifact"));
-  KF_TRY(launch.buffers, field<std::vector<int>>(json, "buffers"));
-  KF_TRY(launch.sizes, field<std::vector<int>>(json, "sizes"));
+  KF_TRY(launch.buffers, indices(json, "buffers"));
+  KF_TRY(launch.sizes, indices(json, "sizes"));
   KF_TRY(launch.layer, field<int>(json, "layer"));
   return launch;
 }
@@ -151,8 +178,8 @@ Expected<Program> programFrom(const Json &json, std::string_view code) {
   for (const Json &buffer : elements(json, "buffers")) {
     KF_TRY(program.buffers.emplace_back(), bufferFrom(buffer));
   }
-  KF_TRY(program.arguments, field<std::vector<int>>(json, "arguments"));
-  KF_TRY(program.results, field<std::vector<int>>(json, "results"));
+  KF_TRY(program.arguments, indices(json, "arguments"));
+  KF_TRY(program.results, indices(json, "results"));
   for (const Json &artifact : elements(json, "artifacts")) {
     KF_TRY(const auto bytes, field<uint64_t>(artifact, "code_bytes"));
     if (bytes > code.size())

@@ -1,6 +1,7 @@
 #include "kernelforge/compiler/ObjectCache.h"
 #include "kernelforge/backend/ProgramJson.h"
 #include "kernelforge/compiler/BuildId.h"
+#include "kernelforge/compiler/Sections.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/support/AtomicFile.h"
 #include "kernelforge/support/Log.h"
@@ -8,7 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <fcntl.h>
 #include <string_view>
 #include <sys/stat.h>
@@ -55,39 +55,8 @@ Expected<Artifact> artifactFromFacts(std::string_view text, std::string_view cod
 }
 
 //===--------------------------------------------------------------------------------------------===
-// The entry: magic, then key, facts and code, each as "NAME LENGTH SHA256\n" and its bytes
+// The entry: magic, then key, facts and code as sections
 //===--------------------------------------------------------------------------------------------===
-
-void appendSection(std::string &entry, std::string_view name, std::string_view bytes) {
-  entry += fmt::format("{} {} {}\n", name, bytes.size(), sha256Hex(bytes));
-  entry += bytes;
-  entry += '\n';
-}
-
-/// Takes the section `name` off the front of `rest`; its checksum has been compared.
-Expected<std::string_view> takeSection(std::string_view &rest, std::string_view name) {
-  constexpr size_t hashDigits = 64;
-  size_t lineEnd = rest.find('\n');
-  if (lineEnd == std::string_view::npos)
-    return damaged(fmt::format("it ends before its {}", name));
-  std::string_view line = rest.substr(0, lineEnd);
-  if (!line.starts_with(fmt::format("{} ", name)))
-    return damaged(fmt::format("its {} is not where it should be", name));
-  line.remove_prefix(name.size() + 1);
-  uint64_t length = 0;
-  auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), length);
-  std::string_view hash = line.substr(end - line.data());
-  if (error != std::errc() || hash.size() != 1 + hashDigits || hash.front() != ' ')
-    return damaged(fmt::format("the header of its {} is malformed", name));
-  rest.remove_prefix(lineEnd + 1);
-  if (length >= rest.size() || rest[length] != '\n')
-    return damaged(fmt::format("its {} is cut short", name));
-  std::string_view bytes = rest.substr(0, length);
-  if (sha256Hex(bytes) != hash.substr(1))
-    return damaged(fmt::format("the checksum of its {} is wrong", name));
-  rest.remove_prefix(length + 1);
-  return bytes;
-}
 
 /// Names the first field in which two key texts differ.
 std::string firstDifference(std::string_view wanted, std::string_view stored) {

@@ -12,6 +12,11 @@ namespace kernelforge {
 /// Kinds of targets that a build can have: those of this one first, the default before all.
 std::vector<std::string> knownTargetKinds();
 
+/// The version of the calling convention between code for targets of `kind` and their device, as
+/// this build has it: compiled programs of another one are not to be run. Errors as
+/// findGenerator's.
+Expected<int> conventionOf(std::string_view kind);
+
 /// Settings of this process's environment that libraries of devices look at. For programs, before
 /// they start threads.
 void prepareEnvironment();

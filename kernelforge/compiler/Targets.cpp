@@ -47,6 +47,8 @@ namespace {
 struct Kind {
   std::unique_ptr<CodeGenerator> generator;
   Expected<std::unique_ptr<Device>> (*createDevice)(const DeviceOptions &);
+  /// Of how backend/<target> calls code: raise it where programs in files become wrong by a change.
+  int convention = 1;
 };
 
 const std::vector<Kind> &kinds() {
@@ -131,6 +133,11 @@ std::vector<std::string> kernelforge::knownTargetKinds() {
     if (std::ranges::find(names, name) == names.end())
       names.emplace_back(name);
   return names;
+}
+
+Expected<int> kernelforge::conventionOf(std::string_view kind) {
+  KF_TRY(const Kind *found, findKind(kind));
+  return found->convention;
 }
 
 Expected<const CodeGenerator *> kernelforge::findGenerator(std::string_view kind) {

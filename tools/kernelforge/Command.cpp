@@ -50,6 +50,14 @@ void cli::addTargetOptions(CLI::App &command, Context &context) {
                      "portable: code for any device of a GPU target");
   command.add_option("--target-features", context.targetFeatures,
                      "of a processor, a level and features: avx512,+amx-bf16,-avx512vnni");
+  addDeviceOptions(command, context);
+  addThreadsOption(command, context);
+  command.add_flag("--no-cache", context.noCache, "neither read nor write compiled kernels");
+  command.add_flag("--no-records", context.noRecords,
+                   "schedules without tuning records: pinned or analytic");
+}
+
+void cli::addDeviceOptions(CLI::App &command, Context &context) {
   for (const TargetOption &option : targetOptions())
     command.add_option_function<std::string>(
         "--" + option.name,
@@ -57,10 +65,6 @@ void cli::addTargetOptions(CLI::App &command, Context &context) {
           context.device.words[name] = word;
         },
         option.text);
-  addThreadsOption(command, context);
-  command.add_flag("--no-cache", context.noCache, "neither read nor write compiled kernels");
-  command.add_flag("--no-records", context.noRecords,
-                   "schedules without tuning records: pinned or analytic");
 }
 
 CLI::Option *cli::addThreadsOption(CLI::App &command, Context &context) {

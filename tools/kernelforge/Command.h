@@ -63,6 +63,9 @@ CLI::App &addCommand(CLI::App &app, Context &context, const CommandText &text,
 /// Adds --target, --target-cpu, --target-features, --threads, --no-cache and --no-records.
 void addTargetOptions(CLI::App &command, Context &context);
 
+/// Adds the options of single targets' devices (targetOptions()); addTargetOptions has them.
+void addDeviceOptions(CLI::App &command, Context &context);
+
 /// Adds --threads alone, for a command that has no target.
 CLI::Option *addThreadsOption(CLI::App &command, Context &context);
 

@@ -7,6 +7,7 @@ namespace kernelforge::cli {
 
 void addEmitMlir(CLI::App &app, Context &context);
 void addCompile(CLI::App &app, Context &context);
+void addRun(CLI::App &app, Context &context);
 void addBenchmarkMatmul(CLI::App &app, Context &context);
 void addBenchmarkSuite(CLI::App &app, Context &context);
 void addSuiteWorker(CLI::App &app, Context &context);

@@ -1,24 +1,24 @@
 // compile: runs the compiler on a textual module; prints its kernels, runs, verifies and times it.
 #include "Commands.h"
+#include "FunctionCommand.h"
 #include "ModuleText.h"
-#include "Rows.h"
 #include "TensorFiles.h"
+#include "Usage.h"
 
 #include "kernelforge/backend/Device.h"
 #include "kernelforge/compiler/FunctionRun.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/compiler/ProgramFile.h"
 #include "kernelforge/ir/Transformer.h"
-#include "kernelforge/measure/AccuracyJson.h"
-#include "kernelforge/measure/Timing.h"
 #include "kernelforge/support/MappedFile.h"
-#include "kernelforge/support/Numbers.h"
+#include "kernelforge/support/OutputFile.h"
 #include "kernelforge/support/Paths.h"
 
 #include <fmt/format.h>
 
-#include <chrono>
+#include <algorithm>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -28,47 +28,15 @@ using namespace kernelforge::transformer;
 namespace {
 
 struct CompileOptions {
-  std::string file, function, dumpFolder;
-  std::vector<std::string> inputs, outputs, expected, sizes;
+  std::string file, function, dumpFolder, emit, emitTo;
+  ArrayOptions arrays;
+  std::vector<std::string> sizes;
   bool run = false, bench = false, noFuse = false;
 
-  bool runs() const {
-    return run || bench || !inputs.empty() || !outputs.empty() || !expected.empty() ||
-           !sizes.empty();
-  }
-};
-
-/// One compared tensor: a result, or a cache that was written.
-struct TensorComparison {
-  std::string name;
-  Accuracy accuracy;
-};
-
-/// What is printed of one kernel.
-struct KernelRow {
-  std::string family;
-  const Artifact *artifact = nullptr;
-  int launches = 0;
-  std::vector<double> nanoseconds; ///< one call, by --bench
+  bool runs() const { return run || bench || arrays.any() || !sizes.empty(); }
 };
 
 } // namespace
-
-/// --size NAME=N, as values.
-static Expected<SizeValues> parseSizes(const std::vector<std::string> &texts) {
-  SizeValues sizes;
-  for (const std::string &text : texts) {
-    const size_t equals = text.find('=');
-    if (equals == std::string::npos || equals == 0)
-      return unusable("wrong usage", "--size " + text, "it is no NAME=N");
-    const auto value = parseInteger<int64_t>(text.substr(equals + 1), 0, int64_t(1) << 40);
-    if (!value)
-      return unusable("wrong usage", "--size " + text, value.error());
-    if (!sizes.emplace(text.substr(0, equals), *value).second)
-      return unusable("wrong usage", "--size " + text, "that size is given twice");
-  }
-  return sizes;
-}
 
 //===----------------------------------------------------------------------===//
 // Kernels
@@ -96,111 +64,9 @@ static std::vector<KernelRow> listKernels(ModuleOp module, const std::vector<Art
   return rows;
 }
 
-static Json kernelJson(const KernelRow &row) {
-  const Artifact &artifact = *row.artifact;
-  Json json = {{"name", artifact.kernel},
-               {"family", row.family},
-               {"launches", row.launches},
-               {"variant", artifact.variant},
-               {"schedule", Json::parse(artifact.schedule)},
-               {"schedule_source", artifact.scheduleSource},
-               {"phases", artifact.launching.phases.size()},
-               {"from_cache", artifact.fromCache},
-               {"compile_ms", artifact.compileSeconds * 1e3},
-               {"code_hash", artifact.codeHash},
-               {"resources", {{"code_bytes", artifact.code.size()}}}};
-  if (!row.nanoseconds.empty())
-    json.update({{"median_ns", median(row.nanoseconds)},
-                 {"mad_ns", medianAbsoluteDeviation(row.nanoseconds)},
-                 {"samples", row.nanoseconds.size()}});
-  return json;
-}
-
-static void printKernels(const std::vector<KernelRow> &rows) {
-  if (rows.empty())
-    print("no kernels: nothing is computed\n");
-  for (const KernelRow &row : rows) {
-    std::string line =
-        fmt::format("{:<28} {:<9} x{:<4} {:<11} {}", row.artifact->kernel, row.family, row.launches,
-                    row.artifact->scheduleSource,
-                    row.artifact->host ? row.artifact->variant : row.artifact->schedule);
-    if (!row.nanoseconds.empty())
-      line += fmt::format("  {:.1f} us +- {:.1f}", median(row.nanoseconds) / 1e3,
-                          medianAbsoluteDeviation(row.nanoseconds) / 1e3);
-    print(line + "\n");
-  }
-}
-
 //===----------------------------------------------------------------------===//
 // Running
 //===----------------------------------------------------------------------===//
-
-/// Times each kernel within runs of the whole function, until half a second is over.
-static Status benchKernels(FunctionRun &run, const Program &program, std::vector<KernelRow> &rows) {
-  std::vector<int64_t> nanoseconds;
-  RunOptions options;
-  options.launchNanoseconds = &nanoseconds;
-  options.cancel = interruptFlag();
-  KF_CHECK(run.run(options));
-  const auto start = std::chrono::steady_clock::now();
-  for (int round = 0; round < 1000; ++round) {
-    const auto spent = std::chrono::steady_clock::now() - start;
-    if (round >= 10 && spent > std::chrono::milliseconds(500))
-      break;
-    KF_CHECK(run.run(options));
-    for (size_t i = 0; i < program.launches.size(); ++i)
-      for (KernelRow &row : rows)
-        if (row.artifact->kernel == program.artifacts[program.launches[i].artifact].kernel)
-          row.nanoseconds.push_back(static_cast<double>(nanoseconds[i]));
-  }
-  return {};
-}
-
-static Json comparisonJson(const TensorComparison &comparison, const char *reference) {
-  Json json = accuracyJson(comparison.accuracy, reference);
-  json["name"] = comparison.name;
-  return json;
-}
-
-/// Verifies against the reference semantics, or against the files that the user expects.
-static Expected<std::vector<TensorComparison>> verify(const CompileOptions &options,
-                                                      const FunctionSignature &signature,
-                                                      const FunctionData &data,
-                                                      const std::vector<TensorData> &reference) {
-  const std::vector<const TensorData *> outputs = outputsOf(signature, data);
-  if (!options.expected.empty() && options.expected.size() != outputs.size())
-    return unusable("wrong usage", "--expect",
-                    fmt::format("@{} gives {} arrays (results, then written caches), {} are given",
-                                signature.name, outputs.size(), options.expected.size()));
-  std::vector<TensorComparison> comparisons;
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const bool cache = i >= data.results.size();
-    std::vector<float> expected;
-    if (options.expected.empty()) {
-      expected = reference[i].toFloats();
-    } else {
-      KF_TRY(expected, readExpected(options.expected[i], *outputs[i], cache));
-    }
-    comparisons.push_back({outputs[i]->name, compareValues(outputs[i]->toFloats(), expected,
-                                                           toleranceOf(outputs[i]->type))});
-  }
-  return comparisons;
-}
-
-static Status writeOutputs(const CompileOptions &options, const FunctionSignature &signature,
-                           const FunctionData &data) {
-  const std::vector<const TensorData *> outputs = outputsOf(signature, data);
-  if (options.outputs.empty())
-    return {};
-  if (options.outputs.size() > outputs.size() || options.outputs.size() < data.results.size())
-    return unusable("wrong usage", "--output",
-                    fmt::format("@{} gives {} results and {} written caches, {} files are named",
-                                signature.name, data.results.size(),
-                                outputs.size() - data.results.size(), options.outputs.size()));
-  for (size_t i = 0; i < options.outputs.size(); ++i)
-    KF_CHECK(writeTensor(options.outputs[i], *outputs[i], i >= data.results.size()));
-  return {};
-}
 
 /// Sizes that the user did not give: what a run took is not to be guessed.
 static void printChosenSizes(const FunctionSignature &signature, const SizeValues &given,
@@ -211,15 +77,44 @@ static void printChosenSizes(const FunctionSignature &signature, const SizeValue
                         taken.at(size.name), size.min, size.max, size.name));
 }
 
-/// The module to compile. A schedule that it has is kept, whatever it once came from.
-static Expected<OwningOpRef<ModuleOp>> openModule(MLIRContext *context, const std::string &file) {
-  KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(context, file));
-  for (auto kernel : module->getOps<KernelOp>())
+/// A schedule that the module has is kept, whatever it once came from.
+static void pinSchedules(ModuleOp module) {
+  for (auto kernel : module.getOps<KernelOp>())
     if (kernel.getScheduleSource()) {
       kernel.setScheduleSource("pinned");
       kernel.setScheduleReason("written in the module");
     }
-  return module;
+}
+
+/// Unusable where a run of the function would show nothing.
+static Status checkGives(const FunctionSignature &signature) {
+  if (!signature.results.empty() ||
+      llvm::any_of(signature.arguments, [](const FunctionArgument &a) { return a.written; }))
+    return {};
+  return unusable("function cannot be run", "@" + signature.name,
+                  "it gives no result and writes no cache", "return what it computes");
+}
+
+/// What the function is run on: the user's arrays, or random values.
+static Expected<FunctionData> requestedData(const CompileOptions &options,
+                                            const FunctionSignature &signature,
+                                            const SizeValues &given, uint64_t seed) {
+  if (!options.arrays.inputs.empty())
+    return dataFromFiles(signature, given, options.arrays.inputs);
+  KF_TRY(const SizeValues sizes, chooseSizes(signature, given));
+  return randomData(signature, sizes, seed);
+}
+
+/// Times each kernel within runs of the whole function.
+static Status benchKernels(FunctionRun &run, const Program &program, std::vector<KernelRow> &rows) {
+  return timeKernels(program, rows, [&]() -> Expected<std::vector<int64_t>> {
+    std::vector<int64_t> nanoseconds;
+    RunOptions options;
+    options.launchNanoseconds = &nanoseconds;
+    options.cancel = interruptFlag();
+    KF_CHECK(run.run(options));
+    return nanoseconds;
+  });
 }
 
 /// Compiles, runs, verifies; adds to `answer` and prints.
@@ -229,37 +124,25 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
   sessionOptions.dumpFolder = options.dumpFolder;
   sessionOptions.poison = !options.bench;
   KF_TRY(std::unique_ptr<Session> session, Session::create(sessionOptions));
-  KF_TRY(OwningOpRef<ModuleOp> module, openModule(&session->context(), options.file));
+  KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(&session->context(), options.file));
+  pinSchedules(*module);
   KF_TRY(func::FuncOp function, findFunction(*module, options.function));
   KF_TRY(FunctionSignature signature, readSignature(function));
-  if (signature.results.empty() &&
-      llvm::none_of(signature.arguments, [](const FunctionArgument &a) { return a.written; }))
-    return unusable("function cannot be run", "@" + signature.name,
-                    "it gives no result and writes no cache", "return what it computes");
+  KF_CHECK(checkGives(signature));
   KF_TRY(const SizeValues given, parseSizes(options.sizes));
-  FunctionData data;
-  if (options.inputs.empty()) {
-    KF_TRY(SizeValues sizes, chooseSizes(signature, given));
-    KF_TRY(data, randomData(signature, sizes, context.seed));
-  } else {
-    KF_TRY(data, dataFromFiles(signature, given, options.inputs));
-  }
-
+  KF_TRY(FunctionData data, requestedData(options, signature, given, context.seed));
   OwningOpRef<ModuleOp> original = module->clone();
   KF_CHECK(session->compile(std::move(module)));
   std::vector<TensorData> reference;
-  if (options.expected.empty()) {
+  if (options.arrays.expected.empty()) {
     KF_TRY(reference, runReference(*original, signature, data));
   }
   KF_TRY(FunctionRun run, FunctionRun::create(*session, signature, data));
   run.poisonResults();
   KF_CHECK(run.run());
-  KF_TRY(std::vector<TensorComparison> comparisons, verify(options, signature, data, reference));
-  KF_CHECK(writeOutputs(options, signature, data));
-  bool pass = true;
-  for (const TensorComparison &comparison : comparisons)
-    pass &= comparison.accuracy.pass;
-
+  KF_TRY(std::vector<TensorComparison> comparisons,
+         verify(options.arrays, signature, data, reference));
+  KF_CHECK(writeOutputs(options.arrays, signature, data));
   const Program &program = *session->program(signature.name);
   auto compiled = session->module().lookupSymbol<func::FuncOp>(signature.name);
   std::vector<KernelRow> rows = listKernels(session->module(), program.artifacts, compiled);
@@ -267,58 +150,109 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
     KF_CHECK(benchKernels(run, program, rows));
 
   const DeviceInfo &device = session->device().info();
-  const char *against = options.expected.empty() ? "f64" : "expected";
+  const char *against = options.arrays.expected.empty() ? "f64" : "expected";
+  const auto passes = [](const TensorComparison &c) { return c.accuracy.pass; };
   if (context.json) {
     Json answer = {{"function", signature.name},
                    {"sizes", data.sizes},
-                   {"pass", pass},
+                   {"pass", std::ranges::all_of(comparisons, passes)},
                    {"arena_bytes", program.arenaBytes},
-                   {"kernels", Json::array()}};
+                   {"kernels", kernelsJson(rows)},
+                   {"accuracy", comparisonsJson(comparisons, against)}};
     if (options.bench)
       answer["software"] = device.software;
-    for (const KernelRow &row : rows)
-      answer["kernels"].push_back(kernelJson(row));
-    for (const TensorComparison &comparison : comparisons)
-      answer["accuracy"].push_back(comparisonJson(comparison, against));
     printJson(answer);
   } else {
     printKernels(rows);
     if (options.bench && device.software)
       print("not for timing: " + escapeControls(device.name) + " is emulated by the processor\n");
-    if (options.inputs.empty())
+    if (options.arrays.inputs.empty())
       printChosenSizes(signature, given, data.sizes);
-    for (const TensorComparison &comparison : comparisons)
-      print(fmt::format("{}: {} against {}: max error {:.3g} of {:.3g} (tolerance {:g}), {}\n",
-                        comparison.name, comparison.accuracy.pass ? "ok" : "WRONG", against,
-                        comparison.accuracy.maxAbs, comparison.accuracy.maxReference,
-                        comparison.accuracy.tolerance, notNumbersText(comparison.accuracy)));
+    printComparisons(comparisons, against);
   }
-  return pass ? 0
-              : report(Error{ErrorKind::No, "verification failed", "@" + signature.name,
-                             std::string("a result differs from ") + against, ""},
-                       false);
+  return verdictOf(comparisons, signature.name, against);
 }
 
-/// Compiles without running: for any target that code can be generated for.
-static Expected<int> compileOnly(const CompileOptions &options, const Context &context) {
+/// Compilation without a session: for any target that code can be generated for.
+static Expected<PipelineOptions> requestedPipeline(const CompileOptions &options,
+                                                   const Context &context) {
   PipelineOptions pipeline;
   KF_TRY(pipeline.target, requestedTarget(context));
   pipeline.threads = requestedThreads(context);
   pipeline.fuse = !options.noFuse;
   pipeline.dumpFolder = options.dumpFolder;
   pipeline.records = requestedRecords(context);
-  DialectRegistry registry;
-  registerAllStages(registry);
-  MLIRContext mlirContext(registry);
-  mlirContext.loadAllAvailableDialects();
-  KF_TRY(OwningOpRef<ModuleOp> module, openModule(&mlirContext, options.file));
-  KF_CHECK(runToStage(*module, Stage::Scheduled, pipeline));
+  return pipeline;
+}
+
+/// Brings `module` to stage Scheduled; the artifacts of its kernels.
+static Expected<std::vector<Artifact>>
+compileModule(ModuleOp module, const PipelineOptions &pipeline, const Context &context) {
+  pinSchedules(module);
+  KF_CHECK(runToStage(module, Stage::Scheduled, pipeline));
   ObjectCache cache = ObjectCache::disabled();
   if (!context.noCache) {
     KF_TRY(std::filesystem::path folder, objectsDirectory());
     cache = ObjectCache::open(folder);
   }
-  KF_TRY(std::vector<Artifact> artifacts, compileKernels(*module, pipeline.target, cache));
+  return compileKernels(module, pipeline.target, cache);
+}
+
+/// Compiles one function and writes it with what it runs on and what must come out. The target's
+/// device need not be here.
+static Expected<int> emitProgram(const CompileOptions &options, const Context &context) {
+  KF_TRY(const PipelineOptions pipeline, requestedPipeline(options, context));
+  DialectRegistry registry;
+  registerAllStages(registry);
+  MLIRContext mlirContext(registry);
+  mlirContext.loadAllAvailableDialects();
+  KF_TRY(std::string text, readText(options.file, "module is not usable", maxModuleBytes));
+  const std::string where = options.file == "-" ? "standard input" : options.file;
+  KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableText(&mlirContext, text, where));
+  KF_TRY(func::FuncOp function, findFunction(*module, options.function));
+  KF_TRY(const FunctionSignature signature, readSignature(function));
+  KF_CHECK(checkGives(signature));
+  KF_TRY(const SizeValues given, parseSizes(options.sizes));
+  KF_TRY(const FunctionData data, requestedData(options, signature, given, context.seed));
+  KF_TRY(const std::vector<TensorData> reference, runReference(*module, signature, data));
+
+  KF_TRY(const std::vector<Artifact> artifacts, compileModule(*module, pipeline, context));
+  const auto seed = options.arrays.inputs.empty() ? std::optional(context.seed) : std::nullopt;
+  KF_TRY(ProgramFile file,
+         makeProgramFile(*module, signature, artifacts, pipeline.target, data, seed, reference));
+  file.module = std::move(text);
+  KF_TRY(const std::string bytes, writeProgramFile(file));
+  KF_CHECK(writeOutput(options.emitTo, bytes));
+
+  const std::vector<KernelRow> rows = listKernels(
+      *module, file.program.artifacts, module->lookupSymbol<func::FuncOp>(signature.name));
+  if (context.json) {
+    printJson({{"function", signature.name},
+               {"target", targetText(pipeline.target)},
+               {"sizes", data.sizes},
+               {"file", options.emitTo},
+               {"bytes", bytes.size()},
+               {"kernels", kernelsJson(rows)}});
+  } else {
+    printKernels(rows);
+    if (options.arrays.inputs.empty())
+      printChosenSizes(signature, given, data.sizes);
+    print(fmt::format("wrote @{} for {} to {}: {} bytes; run it with `kernelforge run {}`\n",
+                      signature.name, targetText(pipeline.target), options.emitTo, bytes.size(),
+                      options.emitTo));
+  }
+  return 0;
+}
+
+/// Compiles without running.
+static Expected<int> compileOnly(const CompileOptions &options, const Context &context) {
+  KF_TRY(const PipelineOptions pipeline, requestedPipeline(options, context));
+  DialectRegistry registry;
+  registerAllStages(registry);
+  MLIRContext mlirContext(registry);
+  mlirContext.loadAllAvailableDialects();
+  KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(&mlirContext, options.file));
+  KF_TRY(std::vector<Artifact> artifacts, compileModule(*module, pipeline, context));
   func::FuncOp only;
   if (!options.function.empty()) {
     KF_TRY(only, findFunction(*module, options.function));
@@ -335,14 +269,24 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
                     "return what the function computes");
   std::vector<KernelRow> rows = listKernels(*module, artifacts, only);
   if (context.json) {
-    Json answer = {{"target", targetText(pipeline.target)}, {"kernels", Json::array()}};
-    for (const KernelRow &row : rows)
-      answer["kernels"].push_back(kernelJson(row));
-    printJson(answer);
+    printJson({{"target", targetText(pipeline.target)}, {"kernels", kernelsJson(rows)}});
   } else {
     printKernels(rows);
   }
   return 0;
+}
+
+/// Unusable where --emit and -o do not belong to what else is asked for.
+static Status checkEmit(const CompileOptions &options) {
+  if (options.emit.empty() != options.emitTo.empty())
+    return unusable("wrong usage", options.emit.empty() ? "-o" : "--emit",
+                    "--emit and -o belong together", "write --emit program -o FILE");
+  if (!options.emit.empty() && (options.run || options.bench || !options.arrays.outputs.empty() ||
+                                !options.arrays.expected.empty()))
+    return unusable("wrong usage", "--emit",
+                    "a program is written with what the reference expects, and not run",
+                    "leave --run, --bench, --output and --expect to `kernelforge run`");
+  return {};
 }
 
 void cli::addCompile(CLI::App &app, Context &context) {
@@ -350,14 +294,19 @@ void cli::addCompile(CLI::App &app, Context &context) {
   CLI::App &command = addCommand(
       app, context,
       {"compile", "compile a textual module, run it and verify it",
-       "compile block.mlir --function decode --run --size context=128"},
+       "compile block.mlir --function decode --run --size context=128\n"
+       "  kernelforge compile block.mlir --function decode --emit program -o decode.kfp"},
       [options, &app, &context]() -> Expected<int> {
         const CLI::App &self = *app.get_subcommand("compile");
+        const bool emits = !options->emit.empty();
+        KF_CHECK(checkEmit(*options));
         if (self.get_option("--seed")->count() > 0 &&
-            (!options->runs() || !options->inputs.empty()))
+            ((!options->runs() && !emits) || !options->arrays.inputs.empty()))
           return unusable("wrong usage", "--seed", "it is of use with a run on random input only",
                           "leave it out");
-        return options->runs() ? compileAndRun(*options, context) : compileOnly(*options, context);
+        return emits             ? emitProgram(*options, context)
+               : options->runs() ? compileAndRun(*options, context)
+                                 : compileOnly(*options, context);
       });
   addTargetOptions(command, context);
   addSeedOption(command, context);
@@ -366,21 +315,13 @@ void cli::addCompile(CLI::App &app, Context &context) {
   command.add_option("--function", options->function, "the function to compile or run");
   command.add_flag("--run", options->run,
                    "run on random input and verify the results (options that need a run imply it)");
-  command
-      .add_option("--input", options->inputs,
-                  "a .npy file for each tensor or cache argument, in order")
-      ->allow_extra_args(false);
-  command
-      .add_option("--output", options->outputs,
-                  "write each result, then each written cache, to a .npy file")
-      ->allow_extra_args(false);
-  command
-      .add_option("--expect", options->expected,
-                  "check each result and written cache against a .npy file")
-      ->allow_extra_args(false);
+  addArrayOptions(command, options->arrays);
   command.add_option("--size", options->sizes, "value of a dynamic size: NAME=N")
       ->allow_extra_args(false);
   command.add_flag("--bench", options->bench, "time each kernel");
+  command.add_option("--emit", options->emit, "program: for `kernelforge run`, on any machine")
+      ->check(oneOf({"program"}));
+  command.add_option("-o", options->emitTo, "where to write it");
   command.add_flag("--no-fuse", options->noFuse, "every operation is a kernel of its own");
   command.add_option("--dump-passes", options->dumpFolder,
                      "write the module after each pass that changed it into this folder");

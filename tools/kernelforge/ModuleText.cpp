@@ -18,3 +18,10 @@ Expected<OwningOpRef<ModuleOp>> cli::parseRunnableModule(MLIRContext *context,
   addMissingKernelFunctions(*module);
   return module;
 }
+
+Expected<OwningOpRef<ModuleOp>> cli::parseRunnableText(MLIRContext *context,
+                                                       const std::string &text, std::string where) {
+  KF_TRY(OwningOpRef<ModuleOp> module, parseModuleText(context, text, std::move(where)));
+  addMissingKernelFunctions(*module);
+  return module;
+}

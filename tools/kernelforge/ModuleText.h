@@ -16,4 +16,8 @@ Expected<mlir::OwningOpRef<mlir::ModuleOp>> parseModule(mlir::MLIRContext *conte
 Expected<mlir::OwningOpRef<mlir::ModuleOp>> parseRunnableModule(mlir::MLIRContext *context,
                                                                 const std::string &file);
 
+/// The same of a text that was read from `where`.
+Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+parseRunnableText(mlir::MLIRContext *context, const std::string &text, std::string where);
+
 } // namespace kernelforge::cli

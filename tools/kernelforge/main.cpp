@@ -19,6 +19,7 @@ using namespace kernelforge::cli;
 static void addCommands(CLI::App &app, Context &context) {
   addEmitMlir(app, context);
   addCompile(app, context);
+  addRun(app, context);
   addBenchmarkMatmul(app, context);
   addCompare(app, context);
   addBenchmarkSuite(app, context);

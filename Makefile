@@ -11,7 +11,7 @@ define build
 	@cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-.PHONY: help setup vendors build demo test test-asan test-browser quick goldens format tidy clean
+.PHONY: help setup vendors build demo test test-asan test-targets test-browser package quick goldens format tidy clean
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
@@ -42,6 +42,14 @@ test: build ## set up, build and run all tests; those of untrusted input under s
 test-asan: setup ## build everything with address and undefined-behaviour sanitizers and test it
 	$(call build,sanitize)
 	@ctest --preset sanitize -j $$(nproc)
+
+test-targets: setup ## without the CPU, without CUDA, without WebGPU: build everything and test it
+	@scripts/test_targets.sh
+
+package: setup ## write build/kernelforge.tar.xz, for machines that have no compiler, and try it
+	$(call build,release)
+	@$(KERNELFORGE) package -o build/kernelforge.tar.xz
+	@$(PYTHON) -B tests/e2e/package_test.py --bin build/release/bin --archive build/kernelforge.tar.xz
 
 test-browser: setup ## look at the HTML report in Chromium (installed with apt); screenshots in build/screenshots
 	$(call build,release,html-probe)

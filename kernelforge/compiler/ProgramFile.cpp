@@ -1,7 +1,6 @@
 #include "kernelforge/compiler/ProgramFile.h"
 
 #include "kernelforge/backend/ProgramJson.h"
-#include "kernelforge/codegen/LaunchingJson.h"
 #include "kernelforge/codegen/TargetJson.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/compiler/Sections.h"
@@ -113,12 +112,6 @@ Status checkConsistent(const ProgramFile &file) {
       return inconsistent(fmt::format("kernel '{}' has no code", artifact.kernel));
     else if (sha256Hex(artifact.code) != artifact.codeHash)
       return inconsistent(fmt::format("kernel '{}' has other code than it says", artifact.kernel));
-  for (const Launch &launch : program.launches) {
-    const Artifact &artifact = program.artifacts[launch.artifact];
-    const size_t buffers = launch.buffers.size() - artifact.launching.workspaces.size();
-    KF_CHECK(checkLaunching(artifact.launching, static_cast<int>(buffers),
-                            static_cast<int>(launch.sizes.size())));
-  }
   if (file.packed.size() != program.arguments.size())
     return inconsistent("its arguments are not those of its program");
   for (const ProgramSize &size : program.sizes)

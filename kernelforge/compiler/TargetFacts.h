@@ -17,6 +17,10 @@ std::vector<std::string> knownTargetKinds();
 /// findGenerator's.
 Expected<int> conventionOf(std::string_view kind);
 
+/// Files of libraries that devices of this build open at run time and that do not come with a
+/// system, as far as they are here: a package brings them along.
+std::vector<std::string> deviceLibraries();
+
 /// Settings of this process's environment that libraries of devices look at. For programs, before
 /// they start threads.
 void prepareEnvironment();

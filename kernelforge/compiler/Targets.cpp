@@ -2,10 +2,12 @@
 
 #include "kernelforge/compiler/TargetFacts.h"
 
-#include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/backend/reference/ReferenceDevice.h"
-#include "kernelforge/codegen/cpu/Generator.h"
 #include "kernelforge/codegen/reference/Generator.h"
+#ifdef KERNELFORGE_CPU
+#include "kernelforge/backend/cpu/CpuDevice.h"
+#include "kernelforge/codegen/cpu/Generator.h"
+#endif
 #ifdef KERNELFORGE_CUDA
 #include "kernelforge/backend/cuda/CudaDevice.h"
 #include "kernelforge/codegen/cuda/Generator.h"
@@ -54,9 +56,11 @@ struct Kind {
 const std::vector<Kind> &kinds() {
   static const std::vector<Kind> all = [] {
     std::vector<Kind> kinds;
+#ifdef KERNELFORGE_CPU
     kinds.push_back({cpu::createGenerator(), [](const DeviceOptions &options) {
                        return createCpuDevice({options.threads, options.poison});
                      }});
+#endif
     kinds.push_back({reference::createGenerator(),
                      [](const DeviceOptions &) -> Expected<std::unique_ptr<Device>> {
                        return createReferenceDevice();
@@ -118,6 +122,15 @@ std::vector<TargetOption> kernelforge::targetOptions() {
   options.push_back({"webgpu-adapter", "for --target webgpu: a part of the adapter's name"});
 #endif
   return options;
+}
+
+std::vector<std::string> kernelforge::deviceLibraries() {
+  std::vector<std::string> files;
+#ifdef KERNELFORGE_WEBGPU
+  if (auto file = webGpuLibraryFile())
+    files.push_back(*file);
+#endif
+  return files;
 }
 
 std::vector<std::string> kernelforge::targetKinds() {

@@ -65,6 +65,40 @@ bool endWithParent() {
 
 void nameProcess(const char *name) { ::prctl(PR_SET_NAME, name); }
 
+static std::vector<char *> pointersTo(const std::vector<std::string> &texts) {
+  std::vector<char *> pointers;
+  for (const std::string &text : texts)
+    pointers.push_back(const_cast<char *>(text.c_str()));
+  return pointers;
+}
+
+Expected<ProcessEnd> runToEnd(const std::vector<std::string> &arguments,
+                              const std::string &output) {
+  const std::string &program = arguments.front();
+  std::vector<char *> argv = pointersTo(arguments);
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output.c_str(),
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  ::posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+  pid_t process = -1;
+  const int error =
+      ::posix_spawnp(&process, program.c_str(), &actions, nullptr, argv.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error == ENOENT)
+    return missing("program cannot be started", program, "it is not installed here",
+                   fmt::format("install {}", program));
+  if (error != 0)
+    return failed("program cannot be started", program, std::strerror(error));
+  int status = 0;
+  while (::waitpid(process, &status, 0) < 0)
+    if (errno != EINTR)
+      return failed("program was lost", program, std::strerror(errno));
+  return WIFSIGNALED(status) ? ProcessEnd{0, WTERMSIG(status)} : ProcessEnd{WEXITSTATUS(status), 0};
+}
+
 //===----------------------------------------------------------------------===//
 // LineProcess
 //===----------------------------------------------------------------------===//
@@ -74,13 +108,6 @@ static tl::unexpected<Error> notStarted(const std::string &program, const std::s
   const bool isPath = error == ENOENT || error == EACCES || error == ENOEXEC;
   const ErrorKind kind = isPath ? ErrorKind::Unusable : ErrorKind::Failed;
   return makeError(kind, name + " cannot be started", program, std::strerror(error));
-}
-
-static std::vector<char *> pointersTo(const std::vector<std::string> &texts) {
-  std::vector<char *> pointers;
-  for (const std::string &text : texts)
-    pointers.push_back(const_cast<char *>(text.c_str()));
-  return pointers;
 }
 
 Expected<LineProcess> LineProcess::start(const std::vector<std::string> &arguments,

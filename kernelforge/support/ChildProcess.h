@@ -36,6 +36,11 @@ bool endWithParent();
 /// that is started by way of /proc/self/exe is "exe" otherwise.
 void nameProcess(const char *name);
 
+/// Starts `arguments[0]`, which is looked for as a shell does, with the arguments after it, no
+/// input and the file `output` as its standard output and error; waits for its end. Missing where
+/// there is no such program, Failed where it cannot be started for another reason.
+Expected<ProcessEnd> runToEnd(const std::vector<std::string> &arguments, const std::string &output);
+
 /// A program that reads lines from its standard input and answers each with a line on its standard
 /// output; its standard error is ours. The end of its input is its sign to end.
 class LineProcess {

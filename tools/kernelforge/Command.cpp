@@ -84,7 +84,8 @@ Expected<Target> cli::requestedTarget(const Context &context) {
 std::string cli::targetText(const Target &target) {
   const std::string features = target.featureString();
   // A processor's name says what it is.
-  const std::string kind = target.kind == targetKinds().front() ? "" : target.kind;
+  const bool isPlain = target.kind == targetKinds().front() && !target.chip.empty();
+  const std::string kind = isPlain ? "" : target.kind;
   return kind + (kind.empty() || target.chip.empty() ? "" : " ") + target.chip +
          (features.empty() ? "" : " " + features);
 }

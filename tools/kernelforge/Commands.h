@@ -20,5 +20,6 @@ void addCompare(CLI::App &app, Context &context);
 void addTune(CLI::App &app, Context &context);
 void addTuneWorker(CLI::App &app, Context &context);
 void addRecords(CLI::App &app, Context &context);
+void addPackage(CLI::App &app, Context &context);
 
 } // namespace kernelforge::cli

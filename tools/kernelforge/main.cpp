@@ -30,6 +30,7 @@ static void addCommands(CLI::App &app, Context &context) {
   addTune(app, context);
   addRecords(app, context);
   addDiagnose(app, context);
+  addPackage(app, context);
   addTuneWorker(app, context);
   addSuiteWorker(app, context);
 }

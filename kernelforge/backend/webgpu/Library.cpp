@@ -1,5 +1,7 @@
 #include "kernelforge/backend/webgpu/Library.h"
 
+#include "kernelforge/backend/webgpu/WebGpuDevice.h"
+
 #include <dlfcn.h>
 #include <filesystem>
 #include <fmt/format.h>
@@ -83,6 +85,8 @@ Expected<std::string> existingPath(const std::string &path) {
 }
 
 } // namespace
+
+Expected<std::string> kernelforge::webGpuLibraryFile() { return existingPath(""); }
 
 Expected<std::shared_ptr<const Library>> Library::open(const std::string &path) {
   KF_TRY(const std::string file, existingPath(path));

@@ -19,6 +19,9 @@ struct WebGpuOptions {
 /// nothing but the open library. What a kernel of theirs looks like is in Convention.h.
 Expected<std::unique_ptr<Device>> createWebGpuDevice(const WebGpuOptions &options = {});
 
+/// Where the wgpu-native is that comes with the program. Missing where there is none.
+Expected<std::string> webGpuLibraryFile();
+
 /// Takes a WebGPU device away as a reset of its driver would: for tests of what follows. Unusable
 /// for another device.
 Status loseWebGpuDevice(Device &device);

@@ -79,8 +79,6 @@ LogicalResult SizeAttr::verify(function_ref<InFlightDiagnostic()> emitError, Str
 LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef kind,
                                  StringRef triple, StringRef cpu, ArrayRef<StringAttr> features,
                                  int64_t threads) {
-  if (kind != "cpu" && kind != "cuda" && kind != "webgpu" && kind != "reference")
-    return emitError() << "unknown target '" << kind << "'; known: cpu, cuda, webgpu, reference";
   if (threads < 1)
     return emitError() << "threads must be at least 1, not " << threads;
   for (StringAttr feature : features)

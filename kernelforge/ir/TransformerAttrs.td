@@ -70,7 +70,7 @@ def Transformer_TargetAttr : Transformer_Attr<"Target", "target"> {
     `#transformer.target<cpu, triple = "x86_64-pc-linux-gnu", cpu = "znver4", features = ["+avx512f"],
     threads = 2>`. `threads` is how many workers the task grids are made for.
   }];
-  let parameters = (ins Transformer_KeywordParameter<"cpu, cuda, webgpu or reference">:$kind,
+  let parameters = (ins Transformer_KeywordParameter<"kind of target">:$kind,
       StringRefParameter<>:$triple, StringRefParameter<>:$cpu,
       OptionalArrayRefParameter<"::mlir::StringAttr">:$features, "int64_t":$threads);
   let assemblyFormat = [{

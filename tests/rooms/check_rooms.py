@@ -3,7 +3,9 @@
 
 Rooms are the folders of kernelforge/, in the order of docs/architecture.md; tools are above them
 all. A target's folder (codegen/cpu, backend/reference, ...) includes no other target's, and nobody else
-includes it but compiler/Targets.cpp, which finds code generators and devices by name. First the checker itself is checked on made-up violations.
+includes it but compiler/Targets.cpp, which finds code generators and devices by name. Nor does anybody
+else name a target: neither its types and namespaces, nor its kind in a string. First the checker itself
+is checked on made-up violations.
 """
 
 import re
@@ -32,6 +34,34 @@ TARGETS = {"cpu", "cuda", "webgpu", "reference"}
 SHARED_CODEGEN = "simt"
 #: The one file that may include any target's headers.
 REGISTRY = "kernelforge/compiler/Targets.cpp"
+#: Types and namespaces of single targets. `reference::` is what each operation means (kernels), too.
+TARGET_NAME = re.compile(
+    r"\b(?:cpu|cuda|webgpu|simt)::"
+    r"|\b(?:create)?(?:Cpu|Cuda|WebGpu|Simt|Wgsl|Ptx)[A-Z]\w*"
+    r"|\b(?:create)?Reference(?:Device|Generator|Target)\b"
+)
+#: Strings that name a target: a kind alone, an option of one target ("webgpu-library"), a kind in a text.
+#: In texts `cpu` and `reference` are words like others: they count behind "target".
+TARGET_LITERAL = re.compile(
+    r"^(?:cpu|cuda|webgpu|reference)$|^-*(?:cuda|webgpu)-|\b(?:cuda|webgpu)\b"
+    r"|\btarget[ =](?:cpu|reference)\b",
+    re.IGNORECASE,
+)
+#: Strings that look so and name none, by file, with what they are.
+OTHER_WORDS = {
+    "kernelforge/autotune/RecordSpace.cpp": {"cpu": "field of a recorded space: the processor's model"},
+    "kernelforge/autotune/Replay.cpp": {"cpu": "the same field"},
+    "kernelforge/autotune/Tuner.cpp": {"reference": "a variant of matmul"},
+    "kernelforge/eval/Report.cpp": {"cpu": "field of a report: the processor's model"},
+    "kernelforge/eval/SuiteReport.cpp": {"cpu": "the same field"},
+    "kernelforge/kernels/ReferenceMatmul.cpp": {"reference": "a variant of matmul"},
+    "kernelforge/measure/AccuracyJson.cpp": {"reference": "field of an accuracy: what was compared with"},
+    "kernelforge/records/RecordJson.cpp": {"reference": "the same field"},
+    "kernelforge/support/Host.cpp": {"cpu": "a controller of Linux's control groups"},
+    "tools/kernelforge/BenchmarkMatmul.cpp": {"reference": "a variant of matmul"},
+    "tools/kernelforge/Diagnose.cpp": {"cpu": "field of an answer: the processor's model"},
+    "tools/kernelforge/MatmulRun.cpp": {"reference": "a variant of matmul"},
+}
 INCLUDE = re.compile(r'^\s*#?\s*include\s*["<]([^">]+)[">]')  # TableGen has no #
 SUFFIXES = {".h", ".cpp", ".inc", ".td"}
 #: What is done in one place: a pattern of doing it elsewhere, where (a folder), but not in, and what
@@ -121,6 +151,55 @@ def violations(root):
                 reason = target and violation(source, target)
                 if reason:
                     found.append(f"{source}:{number}: includes {target}: {reason}")
+    return found
+
+
+#: What C++ is made of, as far as it matters here: comments, strings, the rest.
+PIECES = re.compile(
+    r"""(?P<comment>//[^\n]*|/\*.*?\*/)"""
+    r"""|R"(?P<mark>[^()\s]*)\((?P<raw>.*?)\)(?P=mark)\"|"(?P<text>(?:\\.|[^"\\\n])*)"|'(?:\\.|[^'\\\n])'""",
+    re.DOTALL,
+)
+
+
+def names_of_targets(root):
+    """One line for each place above the targets that names one, and for each of OTHER_WORDS that is gone."""
+    root = root.resolve()
+    found = []
+    left = {(file, word) for file, words in OTHER_WORDS.items() for word in words if (root / file).exists()}
+    for folder in ("kernelforge", "tools"):
+        for file in sorted((root / folder).rglob("*")):
+            source = file.relative_to(root)
+            place = place_of(source)
+            if file.suffix not in SUFFIXES or place is None or place[1] is not None:
+                continue
+            if source.as_posix() == REGISTRY or source.parts[:3] == ("kernelforge", "codegen", SHARED_CODEGEN):
+                continue
+            text, code = file.read_text(), []
+            known = OTHER_WORDS.get(source.as_posix(), {})
+
+            def report(offset, name):
+                line = text.count("\n", 0, offset) + 1
+                found.append(f"{source}:{line}: names a target ({name}): only targets and {REGISTRY} do")
+
+            end = 0
+            for piece in PIECES.finditer(text):
+                code.append((end, text[end : piece.start()]))
+                end = piece.end()
+                string = piece["raw"] if piece["raw"] is not None else piece["text"]
+                line_start = text.rfind("\n", 0, piece.start()) + 1
+                if string is None or INCLUDE.match(text[line_start : piece.end()]):
+                    continue
+                if string in known:
+                    left.discard((source.as_posix(), string))
+                elif TARGET_LITERAL.search(string):
+                    report(piece.start(), f'"{string}"')
+            code.append((end, text[end:]))
+            for offset, piece in code:
+                for match in TARGET_NAME.finditer(piece):
+                    report(offset + match.start(), match.group())
+    for file, word in sorted(left):
+        found.append(f'{file} has no "{word}" any more: remove it from OTHER_WORDS')
     return found
 
 
@@ -216,14 +295,53 @@ def check_the_checker():
                 sys.exit(f"the checker is wrong about {line}")
 
 
+def check_the_checker_of_names():
+    """Each made-up line names a target or does not."""
+    above = "kernelforge/compiler/A.cpp"
+    cases = [
+        (above, 'if (target.kind == "cpu")', 1),
+        (above, 'return "webgpu";', 1),
+        (above, 'add("--webgpu-library");', 1),
+        (above, 'return "try --target cuda";', 1),
+        (above, 'return "of target cpu";', 1),
+        (above, 'auto text = R"(for --target webgpu)";', 1),
+        (above, "CpuTarget target;", 1),
+        (above, "const cpu::MatmulSchedule schedule;", 1),
+        (above, "auto device = createWebGpuDevice();", 1),
+        (above, "auto device = createReferenceDevice();", 1),
+        (above, '"cpu" "cuda"', 2),
+        (above, "reference::Precision precision; // cpu::X in \"cpu\"", 0),
+        (above, '/* "cpu" */ print("reference semantics on a CPU");', 0),
+        (above, 'read("/proc/cpuinfo", "--target-cpu", "cpu family", cpuModel);', 0),
+        (above, "char quote = '\"'; cpuModel = 'x'; // \"cpu\"", 0),
+        ("kernelforge/codegen/A.td", 'Parameter<"cpu, cuda or webgpu">', 1),
+        ("tools/kernelforge/A.cpp", '"cuda"', 1),
+        (REGISTRY, 'if (kind == "cpu") cpu::create();', 0),
+        ("kernelforge/backend/cuda/A.cpp", 'kind = "cuda"; cuda::x();', 0),
+        ("kernelforge/codegen/simt/A.cpp", '"webgpu"', 0),
+        ("kernelforge/support/Host.cpp", '"cpu"', 0),
+        ("kernelforge/support/Host.cpp", '"cpu" "cuda"', 1),
+        ("kernelforge/support/Host.cpp", '"memory"', 1),  # the word that it has leave for is gone
+    ]
+    for path, line, expected in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / path
+            file.parent.mkdir(parents=True)
+            file.write_text(line + "\n")
+            found = names_of_targets(Path(folder))
+            if len(found) != expected:
+                sys.exit(f"the checker is wrong about {line} in {path}: expected {expected}, found {found}")
+
+
 def main():
     check_the_checker()
+    check_the_checker_of_names()
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2]
     files = [f for f in (root / "kernelforge").rglob("*") if f.suffix in SUFFIXES]
     if not files:
         sys.exit(f"{root} has no rooms")
-    found = violations(root) + strays(root)
-    print("\n".join(found) or f"{len(files)} files: no room includes one above or beside it")
+    found = violations(root) + names_of_targets(root) + strays(root)
+    print("\n".join(found) or f"{len(files)} files: no room includes one above or beside it, none names a target")
     return 1 if found else 0
 
 

@@ -87,7 +87,8 @@ Error cli::explained(Error error, const LoadedModel &model) {
   else if (model.decoder->session().options().target.kind == referenceTarget().kind)
     error.hint = "all weights are numbers: with them, f32 overflows";
   else
-    error.hint = "all weights are numbers: look whether --target reference says the same";
+    error.hint = fmt::format("all weights are numbers: look whether --target {} says the same",
+                             referenceTarget().kind);
   return error;
 }
 

@@ -41,11 +41,6 @@ func.func private @f(index {transformer.size = #transformer.size<"n", 0 to 2>})
 
 // -----
 
-// expected-error @+1 {{unknown target 'tpu'; known: cpu, cuda, webgpu}}
-#t = #transformer.target<tpu, triple = "", cpu = "", features = [], threads = 1>
-
-// -----
-
 // expected-error @+1 {{threads must be at least 1, not 0}}
 #t = #transformer.target<cpu, triple = "", cpu = "", features = [], threads = 0>
 

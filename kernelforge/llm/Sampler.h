@@ -1,15 +1,14 @@
 // Chooses the next token from a row of logits.
 //
-// Order, each step on what the one before left: repetition penalty, then (temperature 0) the
-// greatest logit, or else top-k, top-p, min-p, temperature, draw. Filters come before temperature,
-// so top_p and min_p speak of the model's own distribution. Equal logits rank by lower id.
+// The options of language models around TokenSampler (support/Sampling.h), which says in which
+// order they work and makes the same choices as the operation `sample` on every device.
 #pragma once
 
 #include "kernelforge/support/Error.h"
+#include "kernelforge/support/Sampling.h"
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 namespace kernelforge {
 
@@ -20,7 +19,7 @@ struct SamplingOptions {
   float minP = 0.05f;        ///< keep what has this share of the greatest probability; [0, 1]
   float repeatPenalty = 1;   ///< divides positive, multiplies negative logits of recent ids; > 0
   int32_t repeatWindow = 64; ///< how many recent ids are penalised; 0: none
-  uint64_t seed = 0;         ///< draws depend on it and on the position alone (CounterRandom.h)
+  uint64_t seed = 0;         ///< draws depend on it and on the position alone
 };
 
 class Sampler {
@@ -37,20 +36,10 @@ public:
   const SamplingOptions &options() const { return settings; }
 
 private:
-  struct Candidate {
-    float logit;
-    int32_t id;
-  };
   explicit Sampler(const SamplingOptions &options) : settings(options) {}
-  void gather(std::span<const float> logits, std::span<const int32_t> history);
-  void sortAtLeast(size_t count);
-  void keepTopP();
-  void keepMinP();
-  int32_t draw(double uniform) const;
 
   SamplingOptions settings;
-  std::vector<Candidate> candidates; ///< scratch, kept to avoid allocation for each token
-  size_t sorted = 0;                 ///< how many at the front are in order
+  TokenSampler sampler;
 };
 
 } // namespace kernelforge

@@ -26,4 +26,15 @@ TEST(CounterRandom, SeedAndCounterAreNotExchangeable) {
   EXPECT_EQ(randomBits(3, 4), randomBits(3, 4));
 }
 
+// The known answers that come with the authors' own code.
+TEST(CounterRandom, PhiloxGivesItsAuthorsNumbers) {
+  using Words = std::array<uint32_t, 4>;
+  EXPECT_EQ(philox4x32({0, 0, 0, 0}, 0), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  constexpr uint32_t ones = 0xffffffff;
+  EXPECT_EQ(philox4x32({ones, ones, ones, ones}, UINT64_MAX),
+            (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0x299f31d0a4093822),
+            (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
 } // namespace

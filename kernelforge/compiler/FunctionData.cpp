@@ -4,6 +4,7 @@
 #include "kernelforge/kernels/Reference.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/Host.h"
+#include "kernelforge/support/Sampling.h"
 
 #include <fmt/format.h>
 
@@ -104,10 +105,10 @@ public:
       if (use.table && shape.size() == 2)
         tableWidth = shape[1];
     }
-    for (const AttentionUse &attention : signature.attentions)
-      if (attention.page != 0) {
+    for (int64_t used : signature.pages)
+      if (used != 0) {
         paged = true;
-        page = attention.page;
+        page = used;
         limit = std::min(limit, tableWidth * page);
       }
     // A past of some rows where there is room for one.
@@ -122,6 +123,7 @@ public:
     }
   }
 
+  int64_t limit() const { return positions; }
   int64_t slots() const { return std::max<int64_t>(sequences * span, 1); }
   int64_t sequence(int64_t row) const { return row * sequences / std::max<int64_t>(rows, 1); }
   int64_t position(int64_t row) const { return (past + inSequence(row)) % positions; }
@@ -152,6 +154,8 @@ public:
       : placement(placement), sizes(sizes), random(seed) {}
 
   void fill(const FunctionArgument &argument, TensorData &tensor) {
+    if (argument.use.settings)
+      return fillSettings(tensor);
     if (tensor.type == ElementType::I32)
       return fillIndices(argument.use, tensor);
     // A weight's rows are summed over its width; everything else is of the order of one.
@@ -174,6 +178,17 @@ public:
 private:
   /// In [-1, 1), of 24 bits.
   float uniform() { return static_cast<float>(random() >> 40) * 0x1p-23f - 1.0f; }
+
+  /// Rows as those of users: every third one is greedy.
+  void fillSettings(TensorData &tensor) {
+    const std::span out(reinterpret_cast<float *>(tensor.memory.data()),
+                        static_cast<size_t>(tensor.elements()));
+    for (size_t i = 0; i + 5 <= out.size(); i += 5) {
+      const auto settings = SampleSettings::of(i / 5 % 3 == 1 ? 0 : 1.25F + uniform(),
+                                               0.9F + uniform() / 10, 0.05F, 1.25F);
+      std::ranges::copy(settings.row(), out.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
 
   /// Quantizing hundreds of millions of weights takes minutes: blocks of a pool, drawn at random,
   /// make rows that differ as much.
@@ -210,6 +225,12 @@ private:
         value = placement.length(i);
       else if (use.table)
         value = placement.tableEntry(i / width, i % width, width);
+      else if (use.limits)
+        value = placement.limit();
+      else if (use.draws) // top-k, and the halves of a seed
+        value = static_cast<int64_t>(i % 3 == 0 ? random() % 41 : random());
+      else if (use.vocabulary != 0)
+        value = static_cast<int64_t>(random() % static_cast<uint64_t>(use.vocabulary + 1)) - 1;
       else if (indexes)
         value = static_cast<int64_t>(random() % limit);
       out[i] = static_cast<int32_t>(value);

@@ -84,6 +84,10 @@ private:
       else if (auto rope = dyn_cast<RopeOp>(op)) {
         limitBy(rope.getPositions(), rope.getTable(), scope);
         mark(rope.getPositions(), scope, &IndexUse::position);
+      } else if (auto sample = dyn_cast<SampleOp>(op)) {
+        readSample(sample, scope);
+      } else if (auto advance = dyn_cast<AdvanceOp>(op)) {
+        readAdvance(advance, scope);
       }
     }
   }
@@ -126,6 +130,27 @@ private:
          {use.keys, use.values, use.positions, use.sequences, use.table, use.lengths})
       known &= argument >= 0;
     signature.attentions.push_back(use);
+    signature.pages.push_back(use.page);
+  }
+
+  void readSample(SampleOp op, const Scope &scope) {
+    mark(op.getSettings(), scope, &IndexUse::settings);
+    mark(op.getDraws(), scope, &IndexUse::draws);
+    mark(op.getPositions(), scope, &IndexUse::position);
+    if (int argument = op.getRecent() ? scope.argument(op.getRecent()) : -1; argument >= 0)
+      signature.arguments[argument].use.vocabulary =
+          cast<RankedTensorType>(op.getLogits().getType()).getDimSize(1);
+  }
+
+  void readAdvance(AdvanceOp op, const Scope &scope) {
+    mark(op.getPositions(), scope, &IndexUse::position);
+    mark(op.getSlots(), scope, &IndexUse::slot);
+    mark(op.getSequences(), scope, &IndexUse::sequence);
+    mark(op.getTable(), scope, &IndexUse::table);
+    mark(op.getLengths(), scope, &IndexUse::length);
+    mark(op.getLimits(), scope, &IndexUse::limits);
+    limitBy(op.getSequences(), op.getLengths(), scope);
+    signature.pages.push_back(static_cast<int64_t>(op.getPage()));
   }
 
   void readAppend(CacheAppendOp op, const Scope &scope) {
@@ -137,8 +162,8 @@ private:
     signature.appends.push_back(use);
   }
 
-  void mark(Value indices, const Scope &scope, bool IndexUse::*use) {
-    if (int argument = scope.argument(indices); argument >= 0)
+  void mark(Value value, const Scope &scope, bool IndexUse::*use) {
+    if (int argument = scope.argument(value); argument >= 0)
       signature.arguments[argument].use.*use = true;
   }
 

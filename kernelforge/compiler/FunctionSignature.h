@@ -25,20 +25,24 @@ struct IndexLimit {
   int64_t evaluate(const SizeValues &values) const;
 };
 
-/// What an argument of i32 says. One argument may have several uses.
+/// What an argument of i32 or the settings of `sample` say. One argument may have several uses.
 struct IndexUse {
-  bool position = false; ///< of a row in its sequence
-  bool sequence = false; ///< of a row
-  bool table = false;    ///< where a sequence lies in a cache
-  bool length = false;   ///< of a sequence
-  bool slot = false;     ///< where a row is written in a cache; negative: nowhere
-  IndexLimit limit;      ///< of tables and inputs that are indexed directly
+  bool position = false;  ///< of a row in its sequence
+  bool sequence = false;  ///< of a row
+  bool table = false;     ///< where a sequence lies in a cache
+  bool length = false;    ///< of a sequence
+  bool slot = false;      ///< where a row is written in a cache; negative: nowhere
+  bool limits = false;    ///< positions at which sequences end
+  bool settings = false;  ///< rows of settings of `sample`
+  bool draws = false;     ///< rows of top-k and seed
+  int64_t vocabulary = 0; ///< recent ids are below it, or -1; 0: it holds none
+  IndexLimit limit;       ///< of tables and inputs that are indexed directly
 };
 
 struct FunctionArgument {
   std::string name;
   mlir::Type type;      ///< ranked tensor, or cache
-  IndexUse use;         ///< of a tensor of i32
+  IndexUse use;         ///< of a tensor
   bool written = false; ///< a cache that the function appends to
 
   bool isCache() const;
@@ -65,6 +69,7 @@ struct FunctionSignature {
   std::vector<mlir::RankedTensorType> results;
   std::vector<AttentionUse> attentions;
   std::vector<AppendUse> appends;
+  std::vector<int64_t> pages; ///< of the function's attentions and advances; 0: contiguous
 
   /// Extents of a tensor type at these sizes.
   std::vector<int64_t> shape(mlir::RankedTensorType type, const SizeValues &values) const;

@@ -226,8 +226,10 @@ std::optional<uint64_t> kernelforge::weightBytes(RankedTensorType type, int64_t 
 
 bool kernelforge::isRowwise(Operation *op) {
   return isa<EmbeddingOp, GatherRowsOp, RmsNormOp, LayerNormOp, RopeOp, SoftmaxOp, ActivationOp,
-             AddOp, MulOp, ScaleOp, CacheAppendOp, PackOp>(op);
+             AddOp, MulOp, ScaleOp, CacheAppendOp, PackOp, SampleOp, AdvanceOp>(op);
 }
+
+bool kernelforge::endsStep(Operation *op) { return isa_and_nonnull<SampleOp, AdvanceOp>(op); }
 
 llvm::StringSet<> kernelforge::kernelCode(ModuleOp module) {
   llvm::StringSet<> names;

@@ -91,6 +91,12 @@ std::optional<uint64_t> weightBytes(mlir::RankedTensorType type, int64_t rows = 
 /// True for operations that are computed row by row and can be prologue or epilogue.
 bool isRowwise(mlir::Operation *op);
 
+/// True for what a step ends with: it is always a kernel of its own.
+bool endsStep(mlir::Operation *op);
+
+/// Columns of the settings and the draws of `sample`.
+constexpr int64_t settingsWidth = 5, drawsWidth = 3;
+
 /// Names of the functions that are code of the module's kernels, at stage target.
 llvm::StringSet<> kernelCode(mlir::ModuleOp module);
 

@@ -301,6 +301,58 @@ OpFoldResult PackOp::fold(FoldAdaptor adaptor) {
 }
 
 //===----------------------------------------------------------------------===//
+// The end of a step
+//===----------------------------------------------------------------------===//
+
+LogicalResult SampleOp::verify() {
+  for (auto [name, value] : {std::pair("logits", getLogits()), {"settings", getSettings()}})
+    if (!getElementTypeOrSelf(value.getType()).isF32())
+      return emitOpError() << name << " must be f32: what is chosen depends on each bit";
+  if (failed(checkWidth(*this, "settings", getSettings(), settingsWidth)) ||
+      failed(checkWidth(*this, "draws", getDraws(), drawsWidth)) ||
+      failed(checkSameRows(*this, "settings", getSettings(), "logits", getLogits())) ||
+      failed(checkSameRows(*this, "draws", getDraws(), "logits", getLogits())) ||
+      failed(checkSameRows(*this, "positions", getPositions(), "logits", getLogits())) ||
+      failed(checkSameRows(*this, "result", getIds(), "logits", getLogits())))
+    return failure();
+  if (getRecent())
+    return checkSameRows(*this, "recent", getRecent(), "logits", getLogits());
+  return success();
+}
+
+LogicalResult AdvanceOp::verify() {
+  auto sameRows = [&](StringRef name, Value value) {
+    return checkSameRows(*this, name, value, "ids", getIds());
+  };
+  auto sameSequences = [&](StringRef name, Value value) {
+    return checkSameRows(*this, name, value, "lengths", getLengths());
+  };
+  if (failed(sameRows("positions", getPositions())) || failed(sameRows("slots", getSlots())) ||
+      failed(sameRows("sequences", getSequences())) || failed(sameSequences("table", getTable())) ||
+      failed(sameSequences("limits", getLimits())) ||
+      failed(sameRows("result of ids", getNextIds())) ||
+      failed(sameRows("result of positions", getNextPositions())) ||
+      failed(sameRows("result of slots", getNextSlots())) ||
+      failed(sameSequences("result of lengths", getNextLengths())))
+    return failure();
+  if (static_cast<bool>(getRecent()) != static_cast<bool>(getNextRecent()))
+    return emitOpError() << "has " << (getRecent() ? "" : "no ") << "recent ids and gives "
+                         << (getNextRecent() ? "some" : "none");
+  if (getRecent() && (getRecent().getType() != getNextRecent().getType() ||
+                      failed(sameRows("recent", getRecent()))))
+    return emitOpError("recent ids and their result differ in type or rows");
+  const auto page = static_cast<int64_t>(getPage());
+  if (page < 0 || (page != 0 && !llvm::isPowerOf2_64(static_cast<uint64_t>(page))))
+    return emitOpError() << "page must be a power of two, not " << page;
+  int64_t rank = cast<RankedTensorType>(getTable().getType()).getRank();
+  if (page != 0 && rank != 2)
+    return emitOpError("steps through pages and needs a table [sequences, pages]");
+  if (page == 0 && rank != 1)
+    return emitOpError("has no page and needs a table [sequences] of first slots");
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
 // Kernels and launches
 //===----------------------------------------------------------------------===//
 

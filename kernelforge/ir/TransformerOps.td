@@ -28,6 +28,10 @@ def Transformer_Rows
 def Transformer_Indices : RankedTensorOf<[I32], [HasAnyRankOfPred<[1]>], "one i32 per row">;
 /// One or two dimensional i32: first slots, or a block table.
 def Transformer_Table : RankedTensorOf<[I32], [HasAnyRankOfPred<[1, 2]>], "slot table">;
+/// `[rows, width]` of i32.
+def Transformer_IntegerRows
+    : RankedTensorOf<[I32], [HasAnyRankOfPred<[2]>, Transformer_StaticWidth],
+                     "rows of i32 of static width">;
 /// A vector of parameters.
 def Transformer_Vector
     : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[1]>, HasStaticShapePred],
@@ -259,6 +263,68 @@ def Transformer_PackOp : Transformer_RowwiseOp<"pack"> {
   let assemblyFormat = "$input attr-dict `:` type($input) `to` type($output)";
   let hasVerifier = 1;
   let hasFolder = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// The end of a step
+//===----------------------------------------------------------------------===//
+
+def Transformer_SampleOp : Transformer_RowwiseOp<"sample"> {
+  let summary = "a token from each row of logits";
+  let description = [{
+    Row r stands at `positions[r]`; result r is the id that its logits choose for the position after
+    it, or -1 where no logit is a number. The order of steps and the arithmetic, bit by bit, are in
+    support/Sampling.h: a seed gives the same ids on every device.
+
+    A row of `settings` is 1 / temperature (0: the greatest logit), top-p, min-p, and what positive and
+    negative logits of recent ids are multiplied with (1 / repetition penalty, and the penalty); all
+    finite. A row of `draws` is top-k and the low and high half of the seed. `recent` holds the ids that
+    are penalised, -1 where there are fewer.
+
+    ```mlir
+    %ids = transformer.sample %logits settings(%settings) draws(%draws) positions(%positions)
+        recent(%recent) : (tensor<?x49152xf32, #tokens>, tensor<?x5xf32, #tokens>,
+        tensor<?x3xi32, #tokens>, tensor<?xi32, #tokens>, tensor<?x64xi32, #tokens>)
+        -> tensor<?xi32, #tokens>
+    ```
+  }];
+  let arguments = (ins Transformer_Rows:$logits, Transformer_Rows:$settings,
+      Transformer_IntegerRows:$draws, Transformer_Indices:$positions,
+      Optional<Transformer_IntegerRows>:$recent);
+  let results = (outs Transformer_Indices:$ids);
+  let assemblyFormat = [{
+    $logits `settings` `(` $settings `)` `draws` `(` $draws `)` `positions` `(` $positions `)`
+    (`recent` `(` $recent^ `)`)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def Transformer_AdvanceOp : Transformer_RowwiseOp<"advance"> {
+  let summary = "from one step's tokens and integer state to the next one's";
+  let description = [{
+    `ids` are the tokens that the rows chose. A row lives on where it has a slot (`slots[r]` is not
+    negative), chose a token (not -1) and its next position p = positions[r] + 1 is below the limit
+    `limits[s]` of its sequence s = `sequences[r]`, and, with `page`, within the table and in a page that it
+    has (its entry is not negative). The next step then is at position p, in slot `table[s] + p` of a
+    contiguous cache or `table[s, p / page] * page + p mod page` of a paged one. Any other row stays
+    where it is with slot -1, which stores nothing; its id is the token that it chose, or 0.
+
+    `lengths[s]` grows by one for each of the sequence's rows that live on: each step reads what it stores.
+    `recent`, newest last, loses its first id and gains the token where the row lives on.
+  }];
+  let arguments = (ins Transformer_Indices:$ids, Transformer_Indices:$positions,
+      Transformer_Indices:$slots, Transformer_Indices:$sequences, Transformer_Table:$table,
+      Transformer_Indices:$lengths, Transformer_Indices:$limits,
+      Optional<Transformer_IntegerRows>:$recent, DefaultValuedAttr<I64Attr, "0">:$page);
+  let results = (outs Transformer_Indices:$nextIds, Transformer_Indices:$nextPositions,
+      Transformer_Indices:$nextSlots, Transformer_Indices:$nextLengths,
+      Optional<Transformer_IntegerRows>:$nextRecent);
+  let assemblyFormat = [{
+    $ids `,` $positions `,` $slots `sequences` `(` $sequences `)` `table` `(` $table `)`
+    `lengths` `(` $lengths `)` `limits` `(` $limits `)` (`recent` `(` $recent^ `)`)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
 }
 
 //===----------------------------------------------------------------------===//

@@ -135,4 +135,31 @@ void mul(Rows a, Rows b, MutableRows out);
 void scale(Rows input, double factor, double softcap, MutableRows out,
            Precision precision = Precision::Wide);
 
+/// The token that each row of logits chooses (support/Sampling.h). `settings` is [rows, 5], `draws`
+/// [rows, 3], `recent` [rows, window] with -1 where there are fewer; a window of 0: none.
+struct SampleInputs {
+  Rows logits, settings;
+  std::span<const int32_t> draws, positions, recent;
+  int64_t window = 0;
+};
+void sample(const SampleInputs &inputs, std::span<int32_t> ids);
+
+/// What a step hands to the next one. Rows and sequences as in AttentionInputs.
+struct StepState {
+  std::span<const int32_t> ids, positions, slots, sequences;
+  std::span<const int32_t> table; ///< first slot by sequence, or pages [sequences, tableWidth]
+  int64_t tableWidth = 1;
+  std::span<const int32_t> lengths, limits;
+  std::span<const int32_t> recent; ///< [rows, window], newest last
+  int64_t window = 0;
+  int64_t page = 0; ///< positions of a page; 0: contiguous
+
+  /// The slot of row `row` in the next step, -1 where the row ends here. All fits in 32 bits.
+  int32_t nextSlot(size_t row) const;
+};
+struct NextStep {
+  std::span<int32_t> ids, positions, slots, lengths, recent;
+};
+void advance(const StepState &state, const NextStep &next);
+
 } // namespace kernelforge::reference

@@ -83,7 +83,7 @@ private:
     if (fuse) {
       if (auto matmul = dyn_cast<MatmulOp>(anchor))
         takePrologue(group, matmul.getInput());
-      if (!isa<AttentionOp>(anchor))
+      if (!isa<AttentionOp>(anchor) && !endsStep(anchor))
         takeEpilogue(group);
     }
     groups.push_back(std::move(group));

@@ -22,6 +22,11 @@ struct SampleSettings {
 
   /// Of a temperature (0: greedy) and a repetition penalty above 0 (1: none).
   static SampleSettings of(float temperature, float topP, float minP, float repeatPenalty);
+
+  /// As the operation reads them.
+  std::array<float, 5> row() const {
+    return {sharpness, topP, minP, positiveFactor, negativeFactor};
+  }
 };
 
 /// What a draw depends on besides. `sample` reads them as a row of three i32: topK, and the low and

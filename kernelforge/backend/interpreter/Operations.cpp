@@ -185,6 +185,77 @@ Status execute(ScaleOp op, OpValues &values) {
   return {};
 }
 
+/// Results of i32; they are known once all of them are computed.
+class IndexResults {
+public:
+  explicit IndexResults(Frame &frame) : frame(frame) {}
+
+  Expected<std::span<int32_t>> make(Value value) {
+    KF_TRY(Tensor tensor,
+           frame.allocate(value.getDefiningOp(), cast<RankedTensorType>(value.getType())));
+    const std::span<int32_t> memory(reinterpret_cast<int32_t *>(tensor.data),
+                                    static_cast<size_t>(tensor.elements()));
+    made.emplace_back(value, std::move(tensor));
+    return memory;
+  }
+  void finish() {
+    for (auto &[value, tensor] : made)
+      frame.set(value, std::move(tensor));
+  }
+
+private:
+  Frame &frame;
+  std::vector<std::pair<Value, Tensor>> made;
+};
+
+Status executeSample(SampleOp op, Frame &frame) {
+  OpValues values(frame, op);
+  reference::SampleInputs in;
+  in.logits = values.rows(op.getLogits());
+  in.settings = values.rows(op.getSettings());
+  in.draws = values.indices(op.getDraws());
+  in.positions = values.indices(op.getPositions());
+  if (op.getRecent()) {
+    in.recent = values.indices(op.getRecent());
+    in.window = frame.tensor(op.getRecent()).width;
+  }
+  IndexResults results(frame);
+  KF_TRY(std::span<int32_t> ids, results.make(op.getIds()));
+  reference::sample(in, ids);
+  results.finish();
+  return {};
+}
+
+Status executeAdvance(AdvanceOp op, Frame &frame) {
+  OpValues values(frame, op);
+  reference::StepState state;
+  state.ids = values.indices(op.getIds());
+  state.positions = values.indices(op.getPositions());
+  state.slots = values.indices(op.getSlots());
+  state.sequences = values.indices(op.getSequences());
+  state.table = values.indices(op.getTable());
+  state.tableWidth = frame.tensor(op.getTable()).width;
+  state.lengths = values.indices(op.getLengths());
+  state.limits = values.indices(op.getLimits());
+  state.page = static_cast<int64_t>(op.getPage());
+  KF_CHECK(
+      checkIndices(op, "sequences", state.sequences, static_cast<int64_t>(state.lengths.size())));
+  IndexResults results(frame);
+  reference::NextStep next;
+  KF_TRY(next.ids, results.make(op.getNextIds()));
+  KF_TRY(next.positions, results.make(op.getNextPositions()));
+  KF_TRY(next.slots, results.make(op.getNextSlots()));
+  KF_TRY(next.lengths, results.make(op.getNextLengths()));
+  if (op.getRecent()) {
+    state.recent = values.indices(op.getRecent());
+    state.window = frame.tensor(op.getRecent()).width;
+    KF_TRY(next.recent, results.make(op.getNextRecent()));
+  }
+  reference::advance(state, next);
+  results.finish();
+  return {};
+}
+
 /// The one operation that gives bytes of a weight instead of rows of numbers.
 Status executePack(PackOp op, Frame &frame) {
   const Tensor &input = frame.tensor(op.getInput());
@@ -204,6 +275,10 @@ bool canExecute(Operation *op) { return isRowwise(op) || isa<MatmulOp, MlpOp, At
 Status executeOp(Operation *op, Frame &frame) {
   if (auto pack = dyn_cast<PackOp>(op))
     return executePack(pack, frame);
+  if (auto sample = dyn_cast<SampleOp>(op))
+    return executeSample(sample, frame);
+  if (auto advance = dyn_cast<AdvanceOp>(op))
+    return executeAdvance(advance, frame);
   OpValues values(frame, op);
   Status status =
       llvm::TypeSwitch<Operation *, Status>(op)

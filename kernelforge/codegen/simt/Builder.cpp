@@ -56,6 +56,23 @@ static StringRef roleOf(OpOperand &operand) {
       .Case([&](LayerNormOp norm) {
         return is(norm.getWeight()) ? "norm_weight" : is(norm.getInput()) ? "input" : "norm_bias";
       })
+      .Case([&](SampleOp sample) {
+        return is(sample.getLogits())      ? "logits"
+               : is(sample.getSettings())  ? "settings"
+               : is(sample.getDraws())     ? "draws"
+               : is(sample.getPositions()) ? "positions"
+                                           : "recent";
+      })
+      .Case([&](AdvanceOp advance) {
+        return is(advance.getIds())         ? "ids"
+               : is(advance.getPositions()) ? "positions"
+               : is(advance.getSlots())     ? "slots"
+               : is(advance.getSequences()) ? "sequences"
+               : is(advance.getTable())     ? "slot_table"
+               : is(advance.getLengths())   ? "lengths"
+               : is(advance.getLimits())    ? "limits"
+                                            : "recent";
+      })
       .Case([&](AddOp add) { return is(add.getLhs()) ? "input" : "addend"; })
       .Case([&](MulOp mul) { return is(mul.getLhs()) ? "input" : "factor"; })
       .Default([](Operation *) { return "input"; });
@@ -163,9 +180,9 @@ Value PhaseBuilder::argument(Value bodyArgument, Access access) {
                 roleOf(kernel, number));
 }
 
-Value PhaseBuilder::result(unsigned i) {
+Value PhaseBuilder::result(unsigned i, Access access) {
   const unsigned index = kernel.getNumArguments() - kernel.getNumSizes() + i;
-  return buffer(static_cast<int>(index), kernel.getResultTypes()[i], Access::Write,
+  return buffer(static_cast<int>(index), kernel.getResultTypes()[i], access,
                 kernel.getNumResults() == 1 ? std::string("output") : fmt::format("output{}", i));
 }
 
@@ -301,6 +318,7 @@ Value PhaseBuilder::rem(Value x, int64_t y) {
 
 Value PhaseBuilder::andBits(Value x, int64_t mask) { return make<arith::AndIOp>(x, c(mask)); }
 Value PhaseBuilder::orBits(Value x, Value y) { return make<arith::OrIOp>(x, y); }
+Value PhaseBuilder::xorBits(Value x, Value y) { return make<arith::XOrIOp>(x, y); }
 Value PhaseBuilder::shl(Value x, Value y) {
   return constantOf(y) == 0 ? x : make<arith::ShLIOp>(x, y);
 }
@@ -309,6 +327,7 @@ Value PhaseBuilder::shr(Value x, Value y) {
 }
 Value PhaseBuilder::shrSigned(Value x, int64_t y) { return make<arith::ShRSIOp>(x, c(y)); }
 Value PhaseBuilder::min(Value x, Value y) { return make<arith::MinUIOp>(x, y); }
+Value PhaseBuilder::max(Value x, Value y) { return make<arith::MaxUIOp>(x, y); }
 Value PhaseBuilder::minSigned(Value x, Value y) { return make<arith::MinSIOp>(x, y); }
 Value PhaseBuilder::maxSigned(Value x, Value y) { return make<arith::MaxSIOp>(x, y); }
 Value PhaseBuilder::cmp(arith::CmpIPredicate predicate, Value x, Value y) {
@@ -347,6 +366,8 @@ Value PhaseBuilder::sqrt(Value x) { return b.create<math::SqrtOp>(loc, x); }
 Value PhaseBuilder::toFloat(Value x) { return b.create<arith::UIToFPOp>(loc, f32, x); }
 Value PhaseBuilder::signedToFloat(Value x) { return b.create<arith::SIToFPOp>(loc, f32, x); }
 Value PhaseBuilder::bitsToFloat(Value bits) { return b.create<arith::BitcastOp>(loc, f32, bits); }
+Value PhaseBuilder::toInteger(Value x) { return b.create<arith::FPToUIOp>(loc, i32, x); }
+Value PhaseBuilder::floatToBits(Value x) { return b.create<arith::BitcastOp>(loc, i32, x); }
 Value PhaseBuilder::halfToFloat(Value word) {
   Value half = b.create<arith::TruncIOp>(loc, b.getI16Type(), word);
   half = b.create<arith::BitcastOp>(loc, b.getF16Type(), half);
@@ -411,8 +432,9 @@ void PhaseBuilder::ifThen(Value condition, llvm::function_ref<void()> then) {
 }
 
 Value PhaseBuilder::ifElse(StringRef name, Value condition, llvm::function_ref<Value()> then,
-                           llvm::function_ref<Value()> otherwise) {
-  auto branch = b.create<scf::IfOp>(nameLocation(name), f32, condition, /*withElseRegion=*/true);
+                           llvm::function_ref<Value()> otherwise, Type type) {
+  auto branch = b.create<scf::IfOp>(nameLocation(name), type ? type : f32, condition,
+                                    /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToEnd(branch.thenBlock());
   b.create<scf::YieldOp>(loc, then());
@@ -423,7 +445,8 @@ Value PhaseBuilder::ifElse(StringRef name, Value condition, llvm::function_ref<V
 
 Value PhaseBuilder::reduce(Value value, llvm::function_ref<Value(Value, Value)> combine) {
   static_assert(threads == 64, "six halvings");
-  Value partial = shared("partial", f32, threads);
+  Value partial =
+      shared(value.getType().isF32() ? "partial" : "partial_words", value.getType(), threads);
   store(value, partial, thread());
   barrier();
   loop("step", c(0), c(6), 1, [&](Value step) {

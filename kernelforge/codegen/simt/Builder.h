@@ -49,8 +49,8 @@ public:
   // Buffers and sizes of the kernel.
   /// Buffer of a tensor or cache argument of the kernel's body.
   mlir::Value argument(mlir::Value bodyArgument, Access access = Access::Read);
-  /// Buffer of result `i`, which is written.
-  mlir::Value result(unsigned i);
+  /// Buffer of result `i`, which is written; read where a phase before this one wrote it.
+  mlir::Value result(unsigned i, Access access = Access::Write);
   /// Dimension `index` of `type` (i32): a constant, or the size that it follows.
   mlir::Value dimension(mlir::Type type, unsigned index);
   mlir::Value rows(mlir::Type type) { return dimension(type, 0); }
@@ -78,12 +78,14 @@ public:
   mlir::Value rem(mlir::Value x, int64_t y);
   mlir::Value andBits(mlir::Value x, int64_t mask);
   mlir::Value orBits(mlir::Value x, mlir::Value y);
+  mlir::Value xorBits(mlir::Value x, mlir::Value y);
   mlir::Value shl(mlir::Value x, mlir::Value y);
   mlir::Value shl(mlir::Value x, int64_t y) { return shl(x, c(y)); }
   mlir::Value shr(mlir::Value x, mlir::Value y);
   mlir::Value shr(mlir::Value x, int64_t y) { return shr(x, c(y)); }
   mlir::Value shrSigned(mlir::Value x, int64_t y);
   mlir::Value min(mlir::Value x, mlir::Value y);
+  mlir::Value max(mlir::Value x, mlir::Value y);
   mlir::Value minSigned(mlir::Value x, mlir::Value y);
   mlir::Value maxSigned(mlir::Value x, mlir::Value y);
   mlir::Value cmp(mlir::arith::CmpIPredicate predicate, mlir::Value x, mlir::Value y);
@@ -106,7 +108,9 @@ public:
   mlir::Value sqrt(mlir::Value x);
   mlir::Value toFloat(mlir::Value x);       ///< of an unsigned integer
   mlir::Value signedToFloat(mlir::Value x); ///< of a signed one
+  mlir::Value toInteger(mlir::Value x);     ///< rounded down, of a float from 0 on, below 2^31
   mlir::Value bitsToFloat(mlir::Value bits);
+  mlir::Value floatToBits(mlir::Value x);
   /// The f16 in the low half of a word.
   mlir::Value halfToFloat(mlir::Value word);
 
@@ -127,13 +131,13 @@ public:
                                       int64_t step, llvm::StringRef carriedNames,
                                       mlir::ValueRange init, CarryBody body);
   void ifThen(mlir::Value condition, llvm::function_ref<void()> then);
-  /// One value of two, of which only one is computed.
+  /// One value of two (f32 where no type is given), of which only one is computed.
   mlir::Value ifElse(llvm::StringRef name, mlir::Value condition,
                      llvm::function_ref<mlir::Value()> then,
-                     llvm::function_ref<mlir::Value()> otherwise);
+                     llvm::function_ref<mlir::Value()> otherwise, mlir::Type type = {});
 
-  /// Every thread's `value` (f32) combined by `combine`, the same in all threads, in a fixed order.
-  /// All threads of the block must come here.
+  /// Every thread's `value` (f32 or i32) combined by `combine`, the same in all threads, in a fixed
+  /// order. All threads of the block must come here.
   mlir::Value reduce(mlir::Value value,
                      llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
 

@@ -1,6 +1,8 @@
 // What is computed: of each operation, which element types each operand may have, and what all
 // kernels need. What the shape of a kernel must be is each family's own to say.
+#include "kernelforge/codegen/StepKernel.h"
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/Step.h"
 
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -77,6 +79,10 @@ SmallVector<Rule> rulesOf(Operation *op) {
         rows("input", gather.getInput());
         rows("result", gather.getOutput());
       })
+      .Case([&](SampleOp sample) {
+        rows("logits", sample.getLogits());
+        rows("settings", sample.getSettings());
+      })
       .Case<SoftmaxOp, ActivationOp, AddOp, MulOp, ScaleOp>([&](Operation *) {
         for (Value operand : op->getOperands())
           rows("input", operand);
@@ -121,7 +127,7 @@ Status checkOperands(KernelOp kernel, Operation *op) {
   if (isa<PackOp>(op))
     return refuse("weights are read row-major, as they are", "use the weight without a layout");
   const SmallVector<Rule> rules = rulesOf(op);
-  if (rules.empty())
+  if (rules.empty() && !isa<AdvanceOp>(op)) // of indices alone
     return refuse("no code is generated for this operation", "");
   for (const Rule &rule : rules) {
     const char *allowed = rule.elements == Elements::F32     ? "f32"
@@ -148,6 +154,8 @@ Status checkOperands(KernelOp kernel, Operation *op) {
     if (auto number = dyn_cast<FloatAttr>(attribute.getValue());
         number && !std::isfinite(static_cast<float>(number.getValueAsDouble())))
       return refuse(fmt::format("its {} is no finite f32", attribute.getName().str()), "");
+  if (endsStep(op)) // all of it stands in memory: step::supports()
+    return {};
   // What is looked up in must stand in memory.
   const SmallVector<Value> inputs = isa<MatmulOp, AttentionOp>(op)
                                         ? llvm::to_vector(op->getOperands().take_front())
@@ -246,6 +254,10 @@ void simt::loadDialects(MLIRContext &context) {
 Status simt::supports(KernelOp kernel, const Limits &limits) {
   for (Operation &op : kernel.getBody().front().without_terminator())
     KF_CHECK(checkOperands(kernel, &op));
+  if (endsStep(kernel)) {
+    KF_CHECK(step::supports(kernel));
+    return checkLimits(kernel, step::needsOf(kernel), limits);
+  }
   StringRef family = kernel.getFamily();
   if (family == "matmul") {
     KF_CHECK(matmul::supports(kernel));
@@ -262,6 +274,8 @@ Status simt::supports(KernelOp kernel, const Limits &limits) {
 Expected<Launching> simt::emit(ModuleOp module, KernelOp kernel, const Limits &limits,
                                StringRef entry) {
   KF_CHECK(simt::supports(kernel, limits));
+  if (endsStep(kernel))
+    return step::emit(module, kernel, entry);
   StringRef family = kernel.getFamily();
   return family == "matmul"      ? matmul::emit(module, kernel, entry)
          : family == "attention" ? attention::emit(module, kernel, entry)

@@ -286,6 +286,7 @@ WgslFunction::Expression WgslFunction::compute(Operation *op) {
       .Case([&](arith::RemUIOp) { return binary(op, "%", Tight::Product); })
       .Case([&](arith::AndIOp) { return binary(op, "&", Tight::Bits); })
       .Case([&](arith::OrIOp) { return binary(op, "|", Tight::Bits); })
+      .Case([&](arith::XOrIOp) { return binary(op, "^", Tight::Bits); })
       .Case([&](arith::ShLIOp) { return binary(op, "<<", Tight::Bits); })
       .Case([&](arith::ShRUIOp) { return binary(op, ">>", Tight::Bits); })
       .Case([&](arith::ShRSIOp shift) -> Expression {
@@ -307,6 +308,7 @@ WgslFunction::Expression WgslFunction::compute(Operation *op) {
         return {text.starts_with("-") ? "-(" + text + ")" : "-" + text};
       })
       .Case([&](arith::UIToFPOp) { return call("f32", op->getOperands()); })
+      .Case([&](arith::FPToUIOp) { return call("u32", op->getOperands()); })
       .Case([&](arith::SIToFPOp) -> Expression {
         return {"f32(" + signedOperand(op->getOperand(0), Tight::Comparison) + ")"};
       })

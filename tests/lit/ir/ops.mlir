@@ -102,6 +102,33 @@ func.func @rowwise(%x: !x, %ids: !ids, %wanted: tensor<3xi32>, %table: tensor<50
   return
 }
 
+// CHECK-LABEL: func.func @step
+func.func @step(%logits: !x, %settings: tensor<?x5xf32, #rows>, %draws: tensor<?x3xi32, #rows>,
+                %positions: !ids, %slots: !ids, %recent: tensor<?x7xi32, #rows>,
+                %first: tensor<?xi32, #transformer.dims<"sequences">>,
+                %pages: tensor<?x4xi32, #transformer.dims<"sequences">>) {
+  // CHECK: transformer.sample %{{.*}} settings(%{{.*}}) draws(%{{.*}}) positions(%{{.*}}) : (tensor<?x64xf32, #transformer.dims<"tokens">>, tensor<?x5xf32, #transformer.dims<"tokens">>, tensor<?x3xi32, #transformer.dims<"tokens">>, tensor<?xi32, #transformer.dims<"tokens">>) -> tensor<?xi32, #transformer.dims<"tokens">>
+  %0 = transformer.sample %logits settings(%settings) draws(%draws) positions(%positions)
+    : (!x, tensor<?x5xf32, #rows>, tensor<?x3xi32, #rows>, !ids) -> !ids
+  // CHECK: transformer.sample {{.*}} recent(%{{.*}}) : {{.*}}, tensor<?x7xi32, #transformer.dims<"tokens">>) ->
+  %1 = transformer.sample %logits settings(%settings) draws(%draws) positions(%positions)
+    recent(%recent) : (!x, tensor<?x5xf32, #rows>, tensor<?x3xi32, #rows>, !ids,
+    tensor<?x7xi32, #rows>) -> !ids
+  // CHECK: %nextIds, %nextPositions, %nextSlots, %nextLengths = transformer.advance %{{.*}}, %{{.*}}, %{{.*}} sequences(%{{.*}}) table(%{{.*}}) lengths(%{{.*}}) limits(%{{.*}}) : (
+  %2:4 = transformer.advance %0, %positions, %slots sequences(%positions) table(%first)
+    lengths(%first) limits(%first) : (!ids, !ids, !ids, !ids,
+    tensor<?xi32, #transformer.dims<"sequences">>, tensor<?xi32, #transformer.dims<"sequences">>,
+    tensor<?xi32, #transformer.dims<"sequences">>)
+    -> (!ids, !ids, !ids, tensor<?xi32, #transformer.dims<"sequences">>)
+  // CHECK: %nextRecent = transformer.advance {{.*}} limits(%{{.*}}) recent(%{{.*}}) {page = 16 : i64} : (
+  %3:5 = transformer.advance %1, %positions, %slots sequences(%positions) table(%pages)
+    lengths(%first) limits(%first) recent(%recent) {page = 16} : (!ids, !ids, !ids, !ids,
+    tensor<?x4xi32, #transformer.dims<"sequences">>, tensor<?xi32, #transformer.dims<"sequences">>,
+    tensor<?xi32, #transformer.dims<"sequences">>, tensor<?x7xi32, #rows>)
+    -> (!ids, !ids, !ids, tensor<?xi32, #transformer.dims<"sequences">>, tensor<?x7xi32, #rows>)
+  return
+}
+
 // CHECK-LABEL: func.func @pack
 func.func @pack(%w: tensor<5x64xf32>) {
   // CHECK: transformer.pack %{{.*}} : tensor<5x64xf32> to tensor<5x64xf32, #transformer.layout<interleaved, rows = 16>>

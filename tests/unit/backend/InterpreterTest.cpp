@@ -317,6 +317,45 @@ TEST_F(FromText, WhatCannotBeInterpretedIsNamed) {
               HasSubstr("only tensors can be returned"));
 }
 
+TEST_F(FromText, AStepEndsWithItsTokensAndTheNextState) {
+  // Rows: goes on; was none; is at its limit; has no page left; goes on into the next page.
+  auto interpreter = parse(R"(
+    func.func @f(%x: tensor<5x3xf32>, %s: tensor<5x5xf32>, %d: tensor<5x3xi32>, %p: tensor<5xi32>,
+        %slots: tensor<5xi32>, %of: tensor<5xi32>, %t: tensor<5x2xi32>, %l: tensor<5xi32>,
+        %limits: tensor<5xi32>, %r: tensor<5x2xi32>)
+        -> (tensor<5xi32>, tensor<5xi32>, tensor<5xi32>, tensor<5xi32>, tensor<5x2xi32>) {
+      %i = transformer.sample %x settings(%s) draws(%d) positions(%p) recent(%r)
+        : (tensor<5x3xf32>, tensor<5x5xf32>, tensor<5x3xi32>, tensor<5xi32>, tensor<5x2xi32>)
+        -> tensor<5xi32>
+      %a:5 = transformer.advance %i, %p, %slots sequences(%of) table(%t) lengths(%l)
+        limits(%limits) recent(%r) {page = 4} : (tensor<5xi32>, tensor<5xi32>, tensor<5xi32>,
+        tensor<5xi32>, tensor<5x2xi32>, tensor<5xi32>, tensor<5xi32>, tensor<5x2xi32>)
+        -> (tensor<5xi32>, tensor<5xi32>, tensor<5xi32>, tensor<5xi32>, tensor<5x2xi32>)
+      return %a#0, %a#1, %a#2, %a#3, %a#4
+        : tensor<5xi32>, tensor<5xi32>, tensor<5xi32>, tensor<5xi32>, tensor<5x2xi32>
+    })");
+  ASSERT_TRUE(interpreter) << interpreter.error().line();
+  using Ints = std::vector<int32_t>;
+  std::vector<float> x = {1, 3, 2, -INFINITY, NAN, -INFINITY, 0, 0, 9, 5, 4, 0, 6, 6, 6}, s;
+  for (int row = 0; row < 5; ++row) // greedy; ids that were there just now are halved
+    s.insert(s.end(), {0, 1, 0, 0.5F, 2});
+  Ints d(15, 0), p = {1, 2, 3, 7, 3}, slots = {1, -1, 3, 7, 3}, of = {0, 1, 2, 3, 4};
+  Ints table = {3, 5, 1, 1, 2, 2, 6, 7, 9, 11}, l = {2, 3, 4, 8, 4}, limits = {9, 9, 4, 99, 9};
+  Ints r = {1, -1, -1, -1, -1, 7, 0, 1, 2, 0};
+  Ints ids(5), positions(5), next(5), lengths(5), recent(10);
+  std::vector<void *> arguments = {x.data(),  s.data(),     d.data(), p.data(),      slots.data(),
+                                   of.data(), table.data(), l.data(), limits.data(), r.data()};
+  std::vector<void *> results = {ids.data(), positions.data(), next.data(), lengths.data(),
+                                 recent.data()};
+  Status status = interpreter->run({{}, arguments, results});
+  ASSERT_TRUE(status) << status.error().line();
+  EXPECT_EQ(ids, (Ints{2, 0, 2, 0, 1})); // 3 / 2 is less than 2; no logits: 0
+  EXPECT_EQ(positions, (Ints{2, 2, 3, 7, 4}));
+  EXPECT_EQ(next, (Ints{14, -1, -1, -1, 44}));
+  EXPECT_EQ(lengths, (Ints{3, 3, 4, 8, 5}));
+  EXPECT_EQ(recent, (Ints{-1, 2, -1, -1, -1, 7, 0, 1, 0, 1}));
+}
+
 TEST_F(FromText, AModuleThatBecameInvalidIsRefused) {
   ASSERT_TRUE(parse(identity));
   // A width that softmax cannot change.

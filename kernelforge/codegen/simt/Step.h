@@ -1,0 +1,17 @@
+// What a step ends with: `sample` and `advance`, each a kernel of its own of the family rowwise.
+#pragma once
+
+#include "kernelforge/codegen/simt/Emit.h"
+
+namespace kernelforge::simt::step {
+
+// As the families of Emit.h, for kernels that hold one of the two.
+Status supports(transformer::KernelOp);
+llvm::SmallVector<Needs> needsOf(transformer::KernelOp);
+Launching emit(mlir::ModuleOp, transformer::KernelOp, llvm::StringRef entry);
+
+Phase emitSample(mlir::ModuleOp module, transformer::KernelOp kernel, transformer::SampleOp op,
+                 llvm::StringRef entry);
+Needs needsOfSample(transformer::SampleOp op);
+
+} // namespace kernelforge::simt::step

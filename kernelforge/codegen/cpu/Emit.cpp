@@ -1,6 +1,9 @@
 #include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/Knobs.h"
+
+#include "kernelforge/codegen/CodeGenerator.h"
 #include "kernelforge/codegen/Parameters.h"
+#include "kernelforge/codegen/StepKernel.h"
+#include "kernelforge/codegen/cpu/Step.h"
 
 using namespace mlir;
 using namespace kernelforge;
@@ -8,6 +11,8 @@ using namespace kernelforge::transformer;
 
 Expected<ScheduleSpace> cpu::scheduleSpace(KernelOp kernel, const Target &target, int64_t threads) {
   KF_CHECK(supports(kernel));
+  if (endsStep(kernel))
+    return fixedSchedule();
   StringRef family = kernel.getFamily();
   if (family == "matmul")
     return matmul::scheduleSpace(kernel, target, threads);
@@ -20,7 +25,8 @@ Expected<Launching> cpu::emitKernel(ModuleOp module, KernelOp kernel, const Targ
                                     StringRef entry) {
   KF_CHECK(supports(kernel));
   StringRef family = kernel.getFamily();
-  KF_TRY(Launching launching, family == "matmul" ? matmul::emit(module, kernel, target, entry)
+  KF_TRY(Launching launching, endsStep(kernel)     ? step::emit(module, kernel, target, entry)
+                              : family == "matmul" ? matmul::emit(module, kernel, target, entry)
                               : family == "attention"
                                   ? attention::emit(module, kernel, target, entry)
                                   : rowwise::emit(module, kernel, target, entry));

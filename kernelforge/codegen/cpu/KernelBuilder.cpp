@@ -65,18 +65,26 @@ Value KernelBuilder::result(unsigned i) {
 }
 Value KernelBuilder::workspace() { return result(kernel.getNumResults()); }
 
-int KernelBuilder::rowsIndex(Type type) {
-  StringRef name = rowsSizeName(cast<RankedTensorType>(type));
+static int sizeIndex(KernelOp kernel, StringRef name) {
   for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
     if (kernel.getSize(i).getName().getValue() == name)
       return static_cast<int>(i);
   return -1;
 }
 
-Value KernelBuilder::rows(Type type) {
-  int index = rowsIndex(type);
-  return index < 0 ? c(cast<RankedTensorType>(type).getDimSize(0))
-                   : load(i64, at(sizes, 8 * index), 8);
+int KernelBuilder::rowsIndex(Type type) {
+  return sizeIndex(kernel, rowsSizeName(cast<RankedTensorType>(type)));
+}
+
+Value KernelBuilder::rows(Type type) { return dimension(type, 0); }
+
+Value KernelBuilder::dimension(Type type, unsigned index) {
+  auto tensor = cast<RankedTensorType>(type);
+  if (!tensor.isDynamicDim(index))
+    return c(tensor.getDimSize(index));
+  auto names = cast<DimsAttr>(tensor.getEncoding()).getNames();
+  const bool isSecond = index > 0 && tensor.isDynamicDim(0);
+  return load(i64, at(sizes, 8 * sizeIndex(kernel, names[isSecond ? 1 : 0].getValue())), 8);
 }
 
 //===----------------------------------------------------------------------===//

@@ -50,6 +50,8 @@ public:
   mlir::Value workspace();
   /// Value (i64) of the size that the leading dimension of `type` follows, or its constant.
   mlir::Value rows(mlir::Type type);
+  /// The same of dimension `index`.
+  mlir::Value dimension(mlir::Type type, unsigned index);
   /// Index of that size among the kernel's sizes, or -1 where it is static.
   int rowsIndex(mlir::Type type);
 

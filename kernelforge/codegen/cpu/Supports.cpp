@@ -1,10 +1,12 @@
 // What the code generator computes: of each operation, which element types each operand may have.
 // What the shape of a kernel must be is each family's own to say.
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/StepKernel.h"
 #include "kernelforge/codegen/cpu/AttentionSchedule.h"
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Epilogue.h"
 #include "kernelforge/codegen/cpu/MatmulSchedule.h"
+#include "kernelforge/codegen/cpu/Step.h"
 
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -84,6 +86,10 @@ SmallVector<Rule> rulesOf(Operation *op) {
         rows("input", gather.getInput());
         rows("result", gather.getOutput());
       })
+      .Case([&](SampleOp sample) {
+        rows("logits", sample.getLogits());
+        rows("settings", sample.getSettings());
+      })
       .Case<SoftmaxOp, ActivationOp, AddOp, MulOp, ScaleOp>([&](Operation *) {
         for (Value operand : op->getOperands())
           rows("input", operand);
@@ -132,7 +138,7 @@ Status checkOperands(KernelOp kernel, Operation *op) {
     return refuse("it is composite: more than one matmul",
                   "write it into a func.func, where it is taken apart");
   const SmallVector<Rule> rules = rulesOf(op);
-  if (rules.empty())
+  if (rules.empty() && !isa<AdvanceOp>(op)) // of indices alone
     return refuse("no code is generated for this operation", "");
   for (const Rule &rule : rules) {
     if (!allows(rule.elements, rule.type))
@@ -157,6 +163,8 @@ Status checkOperands(KernelOp kernel, Operation *op) {
 Status cpu::supports(KernelOp kernel) {
   for (Operation &op : kernel.getBody().front().without_terminator())
     KF_CHECK(checkOperands(kernel, &op));
+  if (endsStep(kernel))
+    return step::supports(kernel);
   KF_CHECK(checkRowwise(kernel));
   StringRef family = kernel.getFamily();
   if (family == "matmul")

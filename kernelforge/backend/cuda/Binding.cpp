@@ -1,5 +1,7 @@
 // How a program is bound: addresses, workspaces, parameters, tensor maps.
 #include "kernelforge/backend/cuda/BoundProgram.h"
+
+#include "kernelforge/backend/GpuLaunches.h"
 #include "kernelforge/codegen/cuda/Convention.h"
 
 #include <fmt/format.h>
@@ -101,24 +103,15 @@ Status CudaBoundProgram::resolve() {
 }
 
 Status CudaBoundProgram::makeWorkspaces() {
-  zeroed.resize(program->artifacts.size());
-  for (const Launch &launch : program->launches) {
-    const std::vector<Workspace> &workspaces =
-        program->artifacts[launch.artifact].launching.workspaces;
-    std::vector<BufferRef> &own = zeroed[launch.artifact];
-    own.resize(workspaces.size());
-    for (size_t i = 0; i < workspaces.size(); ++i) {
-      if (workspaces[i].contents != Workspace::Contents::ZeroedOnce)
-        continue;
-      const auto bytes = checkedExtent(workspaces[i].bytes, maximaOf(*program, launch));
-      if (!bytes)
-        return unusable(cannotBind, program->artifacts[launch.artifact].kernel,
-                        "the size of a workspace overflows");
-      // Launches of one kernel run in order, so they share it.
-      if (!own[i].memory || uint64_t(own[i].bytes) < *bytes) {
-        KF_TRY(own[i], queue->allocate(int64_t(*bytes)));
+  KF_TRY(const auto bytes, keptWorkspaces(*program));
+  zeroed.resize(bytes.size());
+  for (size_t a = 0; a < bytes.size(); ++a) {
+    zeroed[a].resize(bytes[a].size());
+    for (size_t i = 0; i < bytes[a].size(); ++i)
+      if (program->artifacts[a].launching.workspaces[i].contents ==
+          Workspace::Contents::ZeroedOnce) {
+        KF_TRY(zeroed[a][i], queue->allocate(bytes[a][i]));
       }
-    }
   }
   return {};
 }

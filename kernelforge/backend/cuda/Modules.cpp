@@ -1,5 +1,7 @@
 #include "kernelforge/backend/cuda/Modules.h"
 
+#include "kernelforge/backend/GpuLaunches.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,18 +23,8 @@ Status checkPhase(const Context &context, const Artifact &artifact, const Phase 
     return unusable(cannotRun, fmt::format("{}, phase {}", artifact.kernel, phase.entry),
                     std::move(why));
   };
-  int64_t threads = 1;
-  for (int64_t side : phase.block) {
-    if (side < 1 || side > limits.threadsPerBlock)
-      return refuse(fmt::format("a side of its block has {} threads", side));
-    threads *= side;
-  }
-  if (threads > limits.threadsPerBlock)
-    return refuse(fmt::format("its block has {} threads where {} are the most", threads,
-                              limits.threadsPerBlock));
-  if (phase.sharedBytes > limits.sharedBytes)
-    return refuse(fmt::format("it needs {} bytes of shared memory where {} are the most",
-                              phase.sharedBytes, limits.sharedBytes));
+  if (std::string why = blockObstacle(phase, limits, "shared"); !why.empty())
+    return refuse(std::move(why));
   // More is not portable, and what blocks fit then, only a launch would say.
   constexpr int64_t mostOfCluster = 8;
   if (phase.cluster < 1 || phase.cluster > mostOfCluster)

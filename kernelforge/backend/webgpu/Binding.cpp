@@ -1,6 +1,8 @@
 // How a program is bound: which memory each buffer is, bind groups, workspaces.
 #include "kernelforge/backend/webgpu/BoundProgram.h"
 
+#include "kernelforge/backend/GpuLaunches.h"
+
 #include <algorithm>
 #include <fmt/format.h>
 
@@ -120,27 +122,15 @@ Status WebGpuBoundProgram::resolve(const ProgramBuffers &given) {
 }
 
 Status WebGpuBoundProgram::makeWorkspaces() {
-  const std::vector<int64_t> most = maxima(*program);
-  zeroed.resize(program->artifacts.size());
-  for (const Launch &launch : program->launches) {
-    const Artifact &artifact = program->artifacts[launch.artifact];
-    const std::vector<Workspace> &workspaces = artifact.launching.workspaces;
-    std::vector<BufferRef> &own = zeroed[launch.artifact];
-    own.resize(workspaces.size());
-    std::vector<int64_t> sizes;
-    for (int size : launch.sizes)
-      sizes.push_back(most[size]);
-    for (size_t i = 0; i < workspaces.size(); ++i) {
-      if (workspaces[i].contents != Workspace::Contents::ZeroedOnce)
-        continue;
-      const auto bytes = checkedExtent(workspaces[i].bytes, sizes);
-      if (!bytes)
-        return unusable(cannotBind, artifact.kernel, "the size of a workspace overflows");
-      // Launches of one kernel run in order, so they share it.
-      if (!own[i].memory || uint64_t(own[i].bytes) < *bytes) {
-        KF_TRY(own[i], transfers->allocate(int64_t(*bytes), MemoryUse::Arena));
+  KF_TRY(const auto bytes, keptWorkspaces(*program));
+  zeroed.resize(bytes.size());
+  for (size_t a = 0; a < bytes.size(); ++a) {
+    zeroed[a].resize(bytes[a].size());
+    for (size_t i = 0; i < bytes[a].size(); ++i)
+      if (program->artifacts[a].launching.workspaces[i].contents ==
+          Workspace::Contents::ZeroedOnce) {
+        KF_TRY(zeroed[a][i], transfers->allocate(bytes[a][i], MemoryUse::Arena));
       }
-    }
   }
   return {};
 }

@@ -1,4 +1,6 @@
 #include "kernelforge/backend/webgpu/Pipelines.h"
+
+#include "kernelforge/backend/GpuLaunches.h"
 #include "kernelforge/backend/webgpu/Convention.h"
 #include "kernelforge/support/Utf8.h"
 
@@ -33,18 +35,8 @@ Status checkPhase(const Context &context, const Artifact &artifact, const Phase 
   };
   if (!isText(phase.entry))
     return refuse("the name of its entry is no UTF-8 text");
-  int64_t threads = 1;
-  for (int64_t side : phase.block) {
-    if (side < 1 || side > limits.threadsPerBlock)
-      return refuse(fmt::format("a side of its block has {} threads", side));
-    threads *= side;
-  }
-  if (threads > limits.threadsPerBlock)
-    return refuse(fmt::format("its block has {} threads where {} are the most", threads,
-                              limits.threadsPerBlock));
-  if (phase.sharedBytes > limits.sharedBytes)
-    return refuse(fmt::format("it needs {} bytes of workgroup memory where {} are the most",
-                              phase.sharedBytes, limits.sharedBytes));
+  if (std::string why = blockObstacle(phase, limits, "workgroup"); !why.empty())
+    return refuse(std::move(why));
   if (phase.cluster != 1)
     return refuse("it needs blocks in clusters, which WebGPU has not");
   if (phase.coResident)

@@ -1,7 +1,9 @@
-"""Modules of each family of kernels at a shape: what a target must compute of it, in one function.
+"""Modules of each family of kernels at forty shapes, odd ones among them: what a target must compute.
 
 `turn` numbers the shapes, so that what each of them has but one of (a type of vectors, a pairing, an
 activation) goes around."""
+
+from collections import Counter
 
 PLAIN = ["f32", "f16", "bf16"]
 QUANTIZED = {"q4_0": 32, "q4_1": 32, "q5_0": 32, "q8_0": 32, "q4_k": 256, "q6_k": 256}
@@ -178,3 +180,47 @@ def attention(turn, size, kv_heads, group, dim, value_dim, sequences):
              f"({kind}, {keyed}, {valued}, {indices}, {indices}, {tabled}, "
              f"tensor<{sequences}xi32>) -> {result}", result)
     return f
+
+
+def run_options(turn, size):
+    """How a module is run: what its rows are where the run gives them, and not fused now and then."""
+    options = [] if isinstance(size, int) else ["--size", f"rows={(size[0] + size[1]) // 2}"]
+    return [*options, "--seed", turn, *(["--no-fuse"] if turn % 4 == 3 else [])]
+
+
+def sizes(shapes):
+    """Shapes whose rows are now and then a size that only the run gives."""
+    return [((1, 2 * shape[0] + 1) if i % 3 == 1 else shape[0], *shape[1:])
+            for i, shape in enumerate(shapes)]
+
+
+ROWS = [1, 2, 3, 5, 1, 7, 8, 13]
+WIDTHS = [1, 2, 3, 5, 6, 7, 10, 16, 17, 31, 32, 33, 48, 63, 64, 65, 96, 100, 127, 128]
+ROWWISE = [(ROWS[i % 8], width) for i, width in enumerate(
+    WIDTHS + [4, 8, 9, 224, 288, 15, 512, 20, 1024, 256, 66, 129, 160, 192, 255, 256, 257, 320, 512, 768])]
+MATMULS = [(1, 1, 1), (1, 2, 3), (1, 64, 32), (1, 65, 33), (1, 63, 64), (1, 100, 96), (1, 17, 256),
+           (1, 128, 512), (1, 5, 768), (1, 129, 257), (2, 64, 512), (2, 7, 5), (2, 66, 31),
+           (3, 33, 32), (3, 64, 1), (3, 1, 64), (3, 70, 160), (4, 64, 256), (4, 12, 15), (4, 31, 512),
+           (5, 64, 32), (5, 9, 256), (5, 130, 7), (6, 3, 96), (7, 64, 17), (7, 61, 256), (8, 65, 64),
+           (8, 16, 16), (9, 20, 288), (11, 11, 11), (12, 48, 256), (13, 40, 256), (15, 17, 19),
+           (16, 32, 256), (16, 5, 512), (17, 33, 65), (23, 24, 128), (31, 10, 64), (33, 66, 32),
+           (64, 8, 512)]
+HEADS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (1, 4), (2, 2), (4, 1)]
+ATTENTIONS = [(rows, *HEADS[i % 8], dim, value_dim, 1 + i % 3 if rows >= 3 else 1)
+              for i, (rows, dim, value_dim) in enumerate(
+    [(1, 1, 1), (1, 2, 2), (1, 8, 8), (1, 16, 16), (1, 32, 32), (1, 64, 64), (1, 80, 80), (1, 7, 3),
+     (1, 96, 65), (1, 128, 128), (2, 4, 4), (2, 17, 17), (2, 64, 32), (2, 33, 5), (3, 8, 8), (3, 3, 7),
+     (3, 64, 64), (3, 40, 40), (4, 16, 16), (4, 5, 9), (4, 48, 48), (5, 32, 32), (5, 65, 66), (5, 1, 2),
+     (6, 24, 24), (7, 10, 10), (7, 64, 64), (7, 2, 100), (8, 16, 16), (8, 31, 31), (9, 12, 12),
+     (11, 6, 6), (12, 32, 16), (13, 20, 20), (16, 64, 64), (16, 15, 15), (17, 9, 8), (23, 16, 16),
+     (31, 4, 4), (33, 8, 8)])]
+
+
+def modules(family):
+    """The functions of a family at its shapes, and how often each type of weights is used in them."""
+    used = Counter()
+    shapes = {"rowwise": ROWWISE, "matmul": MATMULS, "attention": ATTENTIONS}[family]
+    if family == "attention":
+        return [attention(i, *shape) for i, shape in enumerate(sizes(shapes))], used
+    make = {"rowwise": rowwise, "matmul": matmul}[family]
+    return [make(i, used, *shape) for i, shape in enumerate(sizes(shapes))], used

@@ -147,7 +147,6 @@ public:
     std::vector<std::unique_ptr<Executable>> executables;
     for (const std::shared_ptr<const Program> &program : programs) {
       KF_CHECK(checkProgram(*program));
-      KF_CHECK(checkWorkspaces(*program));
       auto loaded = std::make_shared<LoadedProgram>();
       loaded->program = program;
       for (const Artifact &artifact : program->artifacts) {

@@ -25,6 +25,9 @@ namespace {
 /// NVPTX's numbers of memories.
 enum AddressSpace : unsigned { globalMemory = 1, sharedMemory = 3 };
 
+/// Of a thread. Where nothing is said, some are spilled so that more blocks fit a multiprocessor.
+constexpr int mostRegisters = 128;
+
 constexpr StringLiteral blockSizeName = "gpu.known_block_size";
 
 /// `x * y + z` may be rounded once.
@@ -175,6 +178,8 @@ Status cuda::lower(ModuleOp module) {
       function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(),
                         UnitAttr::get(module.getContext()));
       function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(), block);
+      function->setAttr(NVVM::NVVMDialect::getMaxnregAttrName(),
+                        IntegerAttr::get(IntegerType::get(module.getContext(), 32), mostRegisters));
     }
   return {};
 }

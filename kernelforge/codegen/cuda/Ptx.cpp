@@ -5,12 +5,42 @@
 #include "kernelforge/codegen/cuda/Target.h"
 #include "kernelforge/codegen/simt/Emit.h"
 
+#include "llvm/Analysis/LoopInfo.h"
+#include "llvm/IR/Dominators.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Target/TargetMachine.h"
+#include "llvm/Transforms/Utils/LoopUtils.h"
 
 #include <fmt/format.h>
 
 using namespace kernelforge;
+
+/// Instructions of a loop, those within it included, beyond which it is long.
+static constexpr size_t longLoop = 96;
+/// Turns of a short one that are written out.
+static constexpr unsigned turnsAtOnce = 4;
+
+/// Says how each loop is unrolled: short ones, so that several loads are under way, long ones not
+/// at all. Left to the driver, one of 64 known turns is written out whole, and takes all registers
+/// and more. Those with barriers are LLVM's to unroll.
+static void chooseUnrolling(llvm::Function &function) {
+  llvm::DominatorTree tree(function);
+  llvm::LoopInfo loops(tree);
+  for (llvm::Loop *loop : loops.getLoopsInPreorder()) {
+    size_t length = 0;
+    bool hasBarrier = false;
+    for (const llvm::BasicBlock *block : loop->blocks()) {
+      length += block->size();
+      for (const llvm::Instruction &instruction : *block)
+        if (const auto *call = llvm::dyn_cast<llvm::CallBase>(&instruction))
+          hasBarrier = hasBarrier || call->isConvergent();
+    }
+    if (length > longLoop || !loop->isInnermost())
+      loop->setLoopAlreadyUnrolled();
+    else if (!hasBarrier)
+      llvm::addStringMetadataToLoop(loop, "llvm.loop.unroll.count", turnsAtOnce);
+  }
+}
 
 Expected<std::string> cuda::printPtx(const EmittedKernel &lowered, const Target &target,
                                      const std::vector<std::string> &comment) {
@@ -19,9 +49,12 @@ Expected<std::string> cuda::printPtx(const EmittedKernel &lowered, const Target 
   emission.registerTranslations = registerTranslations;
   emission.dialect = "nvvm";
   emission.prepare = [](llvm::Module &ir) {
-    for (llvm::Function &function : ir)
-      if (!function.isDeclaration())
-        function.setDoesNotThrow();
+    for (llvm::Function &function : ir) {
+      if (function.isDeclaration())
+        continue;
+      function.setDoesNotThrow();
+      chooseUnrolling(function);
+    }
   };
   emission.level = llvm::OptimizationLevel::O3;
   emission.type = llvm::CodeGenFileType::AssemblyFile;

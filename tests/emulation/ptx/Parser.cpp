@@ -359,7 +359,7 @@ private:
         block(content.substr(8));
       else if (content == "{")
         inBody = true;
-      else if (content != ")")
+      else if (content != ")" && !content.starts_with(".maxnreg"))
         fail("directive that is not emulated: " + std::string(content));
       return;
     }

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""PTX of each family at forty shapes and all types of weights, through NVIDIA's assembler: no warning,
+nothing spilled, no stack frame, nothing from elsewhere.
+
+    ptxas_test.py --bin build/release/bin
+
+The assembler is what KERNELFORGE_PTXAS names, else a toolkit's on PATH, else that of .venv; without one
+the test is skipped.
+"""
+
+import concurrent.futures
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cli
+import gpu_modules
+from cli import CliTest
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = min(2, os.cpu_count())
+#: Chips, and every how many shapes they have their turn.
+CHIPS = {"sm_80": 4, "sm_90a": 1}
+
+
+def assembler():
+    named = os.environ.get("KERNELFORGE_PTXAS") or shutil.which("ptxas")
+    if named:
+        return named
+    found = list(ROOT.glob(".venv/lib/python3*/site-packages/nvidia/cuda_nvcc/bin/ptxas"))
+    return str(found[0]) if found else None
+
+
+def kernels(text):
+    """The modules that `emit-mlir --stage ptx` prints one behind another, by the kernels' names."""
+    parts = re.split(r"^// kernel (.*)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+class Ptxas(CliTest):
+    maxDiff = None
+    ptxas = assembler()
+
+    def assemble(self, name, text, chip):
+        """What is wrong with a kernel's PTX; empty where nothing is."""
+        line = [self.ptxas, "-v", f"-arch={chip}", "-", "-o", os.devnull]
+        done = subprocess.run(line, input=text, capture_output=True, text=True, check=False)
+        said = done.stdout + done.stderr
+        if done.returncode != 0 or re.search(r"warning|error", said, flags=re.IGNORECASE):
+            return f"{name}: {said}"
+        entries = text.count(".visible .entry ")
+        clean = said.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")
+        if entries == 0 or clean != entries:
+            return f"{name}: {entries} entries, {clean} of them without a frame: {said}"
+        if re.search(r"\.(extern|local|weak)\b", text):
+            return f"{name}: it needs memory or functions that it should not"
+        return ""
+
+    def check(self, function, chip):
+        done = cli.kernelforge("emit-mlir", "-", "--target", "cuda", "--target-cpu", chip, "--stage",
+                               "ptx", text=function.text())
+        if done.returncode != 0:
+            return cli.shown(done)
+        found = kernels(done.stdout)
+        if not found:
+            return "no kernels"
+        return "\n".join(filter(None, (self.assemble(*kernel, chip) for kernel in found.items())))
+
+    def check_all(self, family):
+        functions, _ = gpu_modules.modules(family)
+        work = [(i, f, chip) for i, f in enumerate(functions) for chip, every in CHIPS.items()
+                if i % every == 0]
+        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+            for (i, _, chip), wrong in zip(work, pool.map(lambda each: self.check(*each[1:]), work)):
+                with self.subTest(family=family, shape=i, chip=chip):
+                    self.assertEqual(wrong, "")
+
+    def test_rowwise(self):
+        self.check_all("rowwise")
+
+    def test_matmul(self):
+        self.check_all("matmul")
+
+    def test_attention(self):
+        self.check_all("attention")
+
+    def test_what_is_wrong_is_found(self):
+        text = ('.version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n'
+                '.local .align 8 .b8 frame[64];\n.reg .b32 %r<2>;\n.reg .b64 %rd<2>;\n'
+                'mov.u64 %rd1, frame;\nld.param.u32 %r1, [p];\nst.local.u32 [%rd1], %r1;\nret;\n}\n')
+        self.assertIn("it needs memory", self.assemble("k", text, "sm_90a"))
+        self.assertIn("k: ", self.assemble("k", text.replace("mov.u64", "move.u64"), "sm_90a"))
+
+
+if __name__ == "__main__":
+    if not Ptxas.ptxas:
+        print("there is no ptxas")
+        sys.exit(77)
+    cli.run(sys.argv)

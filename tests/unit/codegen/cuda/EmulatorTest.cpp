@@ -1,0 +1,95 @@
+// The emulation that PTX is tested on finds what it is there to find.
+#include "ptx/Ptx.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+using namespace kernelforge;
+using testing::HasSubstr;
+
+namespace {
+
+/// What running `body` by 64 threads ends with; its parameters are two buffers of 64 words (%rd1,
+/// which is read, and %rd2, which is written), %rd3 is the thread's word in each and in `memory`.
+std::string outcome(const std::string &body, std::vector<uint32_t> *output = nullptr) {
+  const std::string text =
+      ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry k(\n.param "
+      ".u64 in,\n.param .u64 out\n)\n.reqntid 64, 1, 1\n{\n.reg .pred "
+      "%p<4>;\n.reg .b32 %r<9>;\n.reg .f32 %f<9>;\n.reg .b64 %rd<9>;\n.shared "
+      ".align 4 .b8 memory[256];\nld.param.u64 %rd1, [in];\nld.param.u64 %rd2, "
+      "[out];\nmov.u32 %r1, %tid.x;\nmul.wide.u32 %rd3, %r1, 4;\nadd.s64 %rd4, "
+      "%rd1, %rd3;\nadd.s64 %rd5, %rd2, %rd3;\nmov.u64 %rd6, memory;\nadd.s64 "
+      "%rd7, %rd6, %rd3;\n" +
+      body + "\nret;\n}\n";
+  std::string error;
+  const auto module = ptx::parse(text, error);
+  if (!module)
+    return error;
+  std::vector<uint32_t> in(64), out(64, ~0U);
+  for (unsigned i = 0; i < 64; ++i)
+    in[i] = i * i;
+  const void *pointers[] = {in.data(), out.data()};
+  void *parameters[] = {static_cast<void *>(&pointers[0]), static_cast<void *>(&pointers[1])};
+  const std::vector<ptx::Piece> memory = {{reinterpret_cast<uint64_t>(in.data()), 256, false},
+                                          {reinterpret_cast<uint64_t>(out.data()), 256, true}};
+  ptx::Launch launch;
+  launch.block[0] = 64;
+  launch.parameters = parameters;
+  launch.memory = &memory;
+  std::string why = ptx::run(*module->entries.at("k"), launch);
+  if (output)
+    *output = out;
+  return why;
+}
+
+} // namespace
+
+TEST(PtxEmulation, ThreadsMeetAtBarriers) {
+  std::vector<uint32_t> out;
+  // Each thread gives what its neighbour read.
+  EXPECT_EQ(outcome("ld.global.u32 %r2, [%rd4];\nst.shared.u32 [%rd7], %r2;\nbar.sync 0;\nxor.b32 "
+                    "%r3, %r1, 1;\nmul.wide.u32 %rd8, %r3, 4;\nadd.s64 %rd8, %rd6, "
+                    "%rd8;\nld.shared.u32 %r4, [%rd8];\nst.global.u32 [%rd5], %r4;",
+                    &out),
+            "");
+  for (unsigned i = 0; i < 64; ++i)
+    EXPECT_EQ(out[i], (i ^ 1U) * (i ^ 1U));
+}
+
+TEST(PtxEmulation, RacesInSharedMemoryAreFound) {
+  const std::string late = "xor.b32 %r3, %r1, 1;\nmul.wide.u32 %rd8, %r3, 4;\nadd.s64 %rd8, %rd6, "
+                           "%rd8;\nld.shared.u32 %r4, [%rd8];";
+  EXPECT_THAT(outcome("st.shared.u32 [%rd7], %r1;\n" + late), HasSubstr("another thread touches"));
+  EXPECT_THAT(outcome("st.shared.u32 [memory], %r1;"), HasSubstr("another thread touches"));
+}
+
+TEST(PtxEmulation, MemoryThatIsNotTheLaunchsIsFound) {
+  EXPECT_THAT(outcome("ld.global.u32 %r2, [%rd4+256];"), HasSubstr("read of memory of nobody"));
+  EXPECT_THAT(outcome("st.global.u32 [%rd4], %r1;"), HasSubstr("memory that is not written"));
+  EXPECT_THAT(outcome("ld.global.u32 %r2, [%rd4+2];"), HasSubstr("not aligned"));
+  EXPECT_THAT(outcome("ld.shared.u32 %r2, [%rd7+4];"),
+              HasSubstr("beyond the block's shared memory"));
+  EXPECT_THAT(outcome("ld.global.v4.f32 {%f1, %f2, %f3, %f4}, [%rd4];"), HasSubstr("not aligned"));
+}
+
+TEST(PtxEmulation, BarriersThatNotAllComeToAreFound) {
+  EXPECT_THAT(outcome("setp.eq.s32 %p1, %r1, 3;\n@%p1 bra $end;\nbar.sync 0;\n$end:"),
+              HasSubstr("some threads end while others wait at a barrier"));
+}
+
+TEST(PtxEmulation, WhatItDoesNotKnowItRefuses) {
+  EXPECT_THAT(outcome("tanh.approx.f32 %f1, %f2;"), HasSubstr("line 23: instruction that is not"));
+  EXPECT_THAT(outcome("mov.u32 %r9, 1;"), HasSubstr("register beyond its bank"));
+  EXPECT_THAT(outcome("add.rz.f32 %f1, %f2, %f3;"), HasSubstr("not emulated: add.rz.f32"));
+}
+
+TEST(PtxEmulation, ALaunchIsWhatTheEntryIsMadeFor) {
+  std::string error;
+  const auto module =
+      ptx::parse(".visible .entry k(\n.param .u32 n\n)\n.reqntid 64, 1, 1\n{\nret;\n}\n", error);
+  ASSERT_TRUE(module) << error;
+  ptx::Launch launch;
+  EXPECT_THAT(ptx::run(*module->entries.at("k"), launch), HasSubstr("another block"));
+  launch.block[0] = 64;
+  EXPECT_THAT(ptx::run(*module->entries.at("k"), launch), HasSubstr("0 parameters, and it has 1"));
+}

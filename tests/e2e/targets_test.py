@@ -15,6 +15,7 @@ BLOCK = "d_model=64,heads=4,kv_heads=2,d_ff=96"
 MATMUL = ["benchmark-matmul", "-m", 7, "-n", 96, "-k", 64, "--weights", "q4_1"]
 #: Adapters are not needed to make the code.
 WGSL = ["--target", "webgpu", "--target-cpu", "portable"]
+PTX = ["--target", "cuda", "--target-cpu", "sm_90a"]
 
 
 class Targets(CliTest):
@@ -92,6 +93,33 @@ class Targets(CliTest):
         self.assertEqual(self.answer("compile", "-", *WGSL, text=BLOCK_TEXT)["target"],
                          "webgpu portable")  # fmt: skip
         self.refused(2, "compile", "-", text=text, says="this is WGSL")
+
+    def test_ptx_needs_no_gpu(self):
+        if "cuda" not in self.kinds:
+            self.skipTest("not part of this build")
+        emit = ["emit-mlir", "--block", BLOCK, *PTX, "--stage"]
+        fused = self.ok(*emit, "fused")
+        text = self.ok(*emit, "ptx")
+        kernels = fused.count("transformer.kernel @")
+        self.assertEqual(text.count("// kernel "), kernels)
+        self.assertEqual(text.count(".target sm_90a"), kernels)
+        self.assertGreaterEqual(text.count(".visible .entry kf_"), kernels)
+        name = fused.split("transformer.kernel @")[1].split("(")[0]
+        self.assertEqual(self.ok(*emit, "ptx", "--kernel", name).count("// kernel "), 1)
+        # What was printed at a stage is taken up there.
+        for stage in ("scheduled", "target", "llvm"):
+            module = self.ok(*emit, stage)
+            self.assertEqual(call("kernelforge-opt", "-", text=module).returncode, 0)
+            again = self.ok("emit-mlir", "-", *PTX, "--stage", "ptx", text=module)
+            self.assertEqual(again.count(".visible .entry kf_"), text.count(".visible .entry kf_"), stage)
+            self.assertEqual(again.count(".shared"), text.count(".shared"), stage)
+        self.assertNotIn("memref.", module.split("llvm.func")[1])
+        self.refused(2, *emit, "asm", says="the target cuda has no such stage; known: transformer, "
+                     "fused, scheduled, target, llvm, ptx")  # fmt: skip
+        self.assertIn(".version 8.3", self.ok(*emit, "ptx", "--target-features", "+ptx83"))
+        self.refused(2, "emit-mlir", "--block", BLOCK, "--target", "cuda", "--target-cpu", "sm_91",
+                     "--stage", "ptx", says="did you mean 'sm_90'?")  # fmt: skip
+        self.assertEqual(self.answer("compile", "-", *PTX, text=BLOCK_TEXT)["target"], "cuda sm_90a")
 
     def test_a_module_runs_on_each(self):
         for kind in self.kinds:

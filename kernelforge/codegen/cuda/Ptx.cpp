@@ -11,18 +11,18 @@
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/Transforms/Utils/LoopUtils.h"
 
-#include <fmt/format.h>
+#include <algorithm>
+#include <bit>
 
 using namespace kernelforge;
 
-/// Instructions of a loop, those within it included, beyond which it is long.
-static constexpr size_t longLoop = 96;
-/// Turns of a short one that are written out.
-static constexpr unsigned turnsAtOnce = 4;
+/// Instructions that a loop's turns may have together where several are written out, and how many
+/// turns that may be.
+static constexpr size_t unrolledLength = 512, mostTurns = 8;
 
-/// Says how each loop is unrolled: short ones, so that several loads are under way, long ones not
-/// at all. Left to the driver, one of 64 known turns is written out whole, and takes all registers
-/// and more. Those with barriers are LLVM's to unroll.
+/// Says how each loop is unrolled: innermost ones as far as they are short, so that several loads
+/// are under way, and no others. Left to the driver, one of 64 known turns is written out whole, and
+/// takes all registers and more. Loops with barriers are LLVM's to unroll.
 static void chooseUnrolling(llvm::Function &function) {
   llvm::DominatorTree tree(function);
   llvm::LoopInfo loops(tree);
@@ -35,10 +35,11 @@ static void chooseUnrolling(llvm::Function &function) {
         if (const auto *call = llvm::dyn_cast<llvm::CallBase>(&instruction))
           hasBarrier = hasBarrier || call->isConvergent();
     }
-    if (length > longLoop || !loop->isInnermost())
+    const size_t turns = std::min(std::bit_floor(unrolledLength / length), mostTurns);
+    if (turns < 2 || !loop->isInnermost())
       loop->setLoopAlreadyUnrolled();
     else if (!hasBarrier)
-      llvm::addStringMetadataToLoop(loop, "llvm.loop.unroll.count", turnsAtOnce);
+      llvm::addStringMetadataToLoop(loop, "llvm.loop.unroll.count", static_cast<unsigned>(turns));
   }
 }
 

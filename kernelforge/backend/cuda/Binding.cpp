@@ -12,8 +12,6 @@ namespace kernelforge::cuda {
 
 namespace {
 
-constexpr const char *cannotBind = "program cannot be bound";
-
 std::vector<int64_t> maximaOf(const Program &program, const Launch &launch) {
   std::vector<int64_t> sizes;
   for (int size : launch.sizes)

@@ -23,7 +23,7 @@ using namespace kernelforge;
 namespace {
 
 /// NVPTX's numbers of memories.
-enum AddressSpace : unsigned { globalMemory = 1, sharedMemory = 3 };
+enum AddressSpace : unsigned { GlobalMemory = 1, SharedMemory = 3 };
 
 /// Of a thread. Where nothing is said, some are spilled so that more blocks fit a multiprocessor.
 constexpr int mostRegisters = 128;
@@ -104,7 +104,7 @@ private:
   }
 
   void lowerParameters() {
-    auto address = LLVM::LLVMPointerType::get(b.getContext(), globalMemory);
+    auto address = LLVM::LLVMPointerType::get(b.getContext(), GlobalMemory);
     for (BlockArgument argument : function.getArguments())
       if (auto memory = dyn_cast<MemRefType>(argument.getType())) {
         elements[argument] = memory.getElementType();
@@ -128,7 +128,7 @@ private:
       global = b.create<LLVM::GlobalOp>(
           op.getLoc(), LLVM::LLVMArrayType::get(memory.getElementType(), memory.getNumElements()),
           /*isConstant=*/false, LLVM::Linkage::Internal, op.getName(), Attribute(),
-          /*alignment=*/4, sharedMemory);
+          /*alignment=*/4, SharedMemory);
     }
     Value address = b.create<LLVM::AddressOfOp>(op.getLoc(), global);
     elements[address] = memory.getElementType();

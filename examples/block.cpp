@@ -34,7 +34,7 @@ static Status run() {
 
   // 2. A session for this machine; its module has one function for runs of 2 to 32 rows.
   SessionOptions options;
-  KF_TRY(options.target, parseTarget("cpu", "native", ""));
+  KF_TRY(options.target, parseTarget(targetKinds().front(), "", ""));
   KF_TRY(std::unique_ptr<Session> session, Session::create(options));
   const FunctionRange range{"forward", 2, 32, 1, 1};
   KF_CHECK(session->compile(buildDecoder(&session->context(), block, range,

@@ -4,6 +4,7 @@
     program_test.py --bin build/release/bin
 """
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,18 @@ from cli import CliTest, kernelforge
 from modules import BLOCK, pinned
 
 DECODER = "d_model=64,heads=4,kv_heads=2,d_ff=96,norm=rms,activation=silu,gated=true,rope=true"
+
+
+def resealed(data, change):
+    """A file whose facts were changed, with the right checksum all the same."""
+    magic, rest = data.split(b"\n", 1)
+    header, rest = rest.split(b"\n", 1)
+    length = int(header.split(b" ")[1])
+    facts = cli.json.loads(rest[:length])
+    change(facts)
+    text = cli.json.dumps(facts).encode()
+    header = f"about {len(text)} {hashlib.sha256(text).hexdigest()}".encode()
+    return b"\n".join([magic, header, text + rest[length:]])
 
 
 def targets():
@@ -121,10 +134,21 @@ class Programs(CliTest):
         self.refused(2, "run", self.path("absent.kfp"), says="absent.kfp")
         self.refused(2, "run", str(self.folder), says="program file is not usable")
 
+    def test_files_of_other_builds_and_hostile_ones(self):
+        path = self.write(BLOCK, "changed.kfp")
+        whole = Path(path).read_bytes()
+        Path(path).write_bytes(resealed(whole, lambda facts: facts.update(convention=9)))
+        self.refused(3, "run", path, says="has calling convention 9 where this build has 1")
+        Path(path).write_bytes(resealed(whole, lambda facts: facts["target"].update(kind="abacus")))
+        self.refused(2, "run", path, says="unknown target (--target abacus)")
+        Path(path).write_bytes(resealed(whole, lambda facts: facts.update(made_by="\x1b[2Jnobody")))
+        self.assertIn("written by \\x1b[2Jnobody", self.ok("run", path))
+
     def test_what_cannot_be_written_is_refused(self):
         out = self.path("refused.kfp")
         write = ("compile", "-", "--emit", "program", "-o", out)
-        self.refused(2, *write, text=pinned("blocked"), says="kernel 'k'): it is run by the variant 'blocked'")
+        if "cpu" in targets():  # others run what a variant is said to run by themselves
+            self.refused(2, *write, text=pinned("blocked"), says="kernel 'k'): it is run by the variant 'blocked'")
         self.refused(2, *write, "--run", text=BLOCK, says="and not run")
         self.refused(2, *write[:-2], text=BLOCK, says="--emit program -o FILE")
         self.refused(2, "compile", "-", "-o", out, text=BLOCK, says="--emit program -o FILE")

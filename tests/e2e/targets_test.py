@@ -55,6 +55,7 @@ class Targets(CliTest):
                     self.assertRegex(done.stdout, rf"\n{kind} +unavailable +[^\n]+\n")
 
     def test_stages_of_a_processor(self):
+        self.need("cpu")
         self.refused(2, "emit-mlir", "--block", BLOCK, "--stage", "text",
                      says="the target cpu has no such stage; known: transformer, fused, scheduled, "
                      "target, llvm, asm")  # fmt: skip
@@ -68,6 +69,7 @@ class Targets(CliTest):
         done = call("kernelforge-opt", "-", "--kernelforge-pipeline=llvm", text=text)
         self.assertIn("--kernelforge-pipeline=transformer, fused, scheduled or target", done.stderr)
         # It takes what was made for another target.
+        self.need("cpu")
         lowered = self.ok("emit-mlir", "--block", BLOCK, "--stage", "llvm")
         self.assertIn("// kernel prefill_", self.ok("emit-mlir", "-", *emit[3:], "text", text=lowered))
 

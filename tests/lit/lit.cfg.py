@@ -6,6 +6,8 @@ ctest runs it; by hand, from the repository's folder, for one file (or a folder)
 """
 
 import os
+import re
+import subprocess
 import tempfile
 
 import lit.formats
@@ -30,6 +32,13 @@ config.substitutions += [
     (r"\bsplit-file\b", "split-file-19"),
     (r"\bnot\b(?= )", "not-19"),
 ]
+# target-cpu, target-cuda, ...: targets of this build.
+about = subprocess.run(
+    [os.path.join(binaries, "kernelforge"), "compile", "--help"], capture_output=True, text=True
+)
+kinds = re.search(r"what to make code for: (.*)", about.stdout)
+config.available_features |= {f"target-{kind}" for kind in kinds.group(1).split(" or ")}
+
 config.environment["PATH"] = os.environ["PATH"]
 config.environment["HOME"] = os.environ.get("HOME", "/")
 # The suite reads no records and writes no objects of the user's.

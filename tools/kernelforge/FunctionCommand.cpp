@@ -105,8 +105,8 @@ void cli::printComparisons(const std::vector<TensorComparison> &comparisons,
                            const char *reference) {
   for (const TensorComparison &comparison : comparisons)
     print(fmt::format("{}: {} against {}: max error {:.3g} of {:.3g} (tolerance {:g}), {}\n",
-                      comparison.name, comparison.accuracy.pass ? "ok" : "WRONG", reference,
-                      comparison.accuracy.maxAbs, comparison.accuracy.maxReference,
+                      escapeControls(comparison.name), comparison.accuracy.pass ? "ok" : "WRONG",
+                      reference, comparison.accuracy.maxAbs, comparison.accuracy.maxReference,
                       comparison.accuracy.tolerance, notNumbersText(comparison.accuracy)));
 }
 
@@ -163,7 +163,7 @@ void cli::printKernels(const std::vector<KernelRow> &rows) {
     if (!row.nanoseconds.empty())
       line += fmt::format("  {:.1f} us +- {:.1f}", median(row.nanoseconds) / 1e3,
                           medianAbsoluteDeviation(row.nanoseconds) / 1e3);
-    print(line + "\n");
+    print(escapeControls(line) + "\n");
   }
 }
 

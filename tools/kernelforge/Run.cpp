@@ -96,32 +96,38 @@ static Expected<int> runProgram(const RunProgramOptions &options, const Context 
   const char *against = isOwn ? "f64" : "expected";
   const auto passes = [](const TensorComparison &c) { return c.accuracy.pass; };
   if (context.json) {
-    Json answer = {
-        {"function", signature.name},
-        {"target", targetText(run->file().target)},
-        {"device", {{"name", info.name}, {"driver", info.driver}, {"software", info.software}}},
-        {"made_by", run->file().madeBy},
-        {"sizes", run->data().sizes},
-        {"pass", verifies ? Json(std::ranges::all_of(comparisons, passes)) : Json()},
-        {"arena_bytes", run->program().arenaBytes},
-        {"kernels", kernelsJson(rows)},
-        {"accuracy", comparisonsJson(comparisons, against)}};
-    if (!samples.empty())
+    Json answer = {{"function", signature.name},
+                   {"target", targetText(run->file().target)},
+                   {"device", {{"name", info.name}, {"driver", info.driver}}},
+                   {"made_by", run->file().madeBy},
+                   {"sizes", run->data().sizes},
+                   {"pass", verifies ? Json(std::ranges::all_of(comparisons, passes)) : Json()},
+                   {"arena_bytes", run->program().arenaBytes},
+                   {"kernels", kernelsJson(rows)},
+                   {"accuracy", comparisonsJson(comparisons, against)}};
+    if (!samples.empty()) {
       answer["run"] = {{"median_ns", median(samples)},
                        {"mad_ns", medianAbsoluteDeviation(samples)},
                        {"samples", samples.size()}};
+      answer["software"] = info.software;
+    }
     printJson(answer);
   } else {
-    print(fmt::format("@{} for {} on {}, written by {}\n", signature.name,
-                      targetText(run->file().target), info.name, run->file().madeBy));
+    // A file's words are a stranger's.
+    print(
+        escapeControls(fmt::format("@{} for {} on {}, written by {}", signature.name,
+                                   targetText(run->file().target), info.name, run->file().madeBy)) +
+        "\n");
     printKernels(rows);
     printComparisons(comparisons, against);
     if (!verifies)
       print("not verified\n");
-    if (!samples.empty())
-      print(fmt::format("a whole run: {:.1f} us +- {:.1f}{}\n", median(samples) / 1e3,
-                        medianAbsoluteDeviation(samples) / 1e3,
-                        info.software ? " (software: not for timing)" : ""));
+    if (!samples.empty()) {
+      print(fmt::format("a whole run: {:.1f} us +- {:.1f}\n", median(samples) / 1e3,
+                        medianAbsoluteDeviation(samples) / 1e3));
+      if (info.software)
+        print("not for timing: " + escapeControls(info.name) + " is emulated by the processor\n");
+    }
   }
   return verdictOf(comparisons, signature.name, against);
 }

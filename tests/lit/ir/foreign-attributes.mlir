@@ -1,8 +1,10 @@
 // Attributes of other dialects are theirs: they stay, at every stage.
 // RUN: %opt %s --allow-unregistered-dialect | FileCheck %s
 // RUN: %opt %s --allow-unregistered-dialect --kernelforge-pipeline=fused | FileCheck %s --check-prefix=FUSED
-// RUN: %opt %s --allow-unregistered-dialect --kernelforge-pipeline=llvm 2>/dev/null | sed '/^\[/d' > %t
+// RUN: %opt %s --allow-unregistered-dialect --kernelforge-pipeline=target 2>/dev/null | sed '/^\[/d' > %t
 // RUN: %opt %t --allow-unregistered-dialect | FileCheck %s --check-prefix=FUSED
+// RUN: %if target-cpu %{ %opt %s --allow-unregistered-dialect --kernelforge-pipeline=llvm 2>/dev/null | sed '/^\[/d' > %t.llvm %}
+// RUN: %if target-cpu %{ %opt %t.llvm --allow-unregistered-dialect | FileCheck %s --check-prefix=FUSED %}
 
 !x = tensor<4x8xf32>
 

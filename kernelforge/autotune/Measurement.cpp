@@ -259,7 +259,7 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
 }
 
 /// Tries a candidate until nothing from outside kills the worker.
-Status Measurement::attempt(Message candidate, double limit, int rounds, Record &record) {
+Status Measurement::attempt(const Message &candidate, double limit, int rounds, Record &record) {
   const Record blank = record;
   for (int i = 0; i < mostAttempts; ++i) {
     record = blank;

@@ -42,7 +42,7 @@ private:
   Expected<Compiled> compile(const KnobValues &schedule);
   Status startWorker();
   Record newRecord() const;
-  Status attempt(Message candidate, double limit, int rounds, Record &record);
+  Status attempt(const Message &candidate, double limit, int rounds, Record &record);
   Expected<bool> attemptOnce(const Message &candidate, double limit, int rounds, Record &record);
   bool answered(const WorkerAnswer &answer, Record &record);
   WorkerAnswer load(int slot, Message message);

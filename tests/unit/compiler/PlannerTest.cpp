@@ -6,6 +6,7 @@
 #include "kernelforge/compiler/AutoMatmul.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/support/Host.h"
 
 #include <filesystem>
 #include <gmock/gmock.h>
@@ -111,8 +112,13 @@ TEST_F(Planning, RecordsAreOfTheDeviceThatTheyWereMeasuredOn) {
   measured(wide, chosen, 0.5);
   EXPECT_EQ(planned(wide).first, "record");
   const RecordKey here = matmulKey(wide, target, threadCount).value();
+  EXPECT_EQ(here.threads, threadCount);
+  target.device = host().cpuModel; // as where no device was asked
+  EXPECT_TRUE(matmulKey(wide, target, threadCount).value() == here);
   target.device = "a device, driver 1";
-  EXPECT_FALSE(matmulKey(wide, target, threadCount).value() == here);
+  const RecordKey there = matmulKey(wide, target, threadCount).value();
+  EXPECT_FALSE(there == here);
+  EXPECT_EQ(there.threads, 1) << "threads are this processor's";
   EXPECT_EQ(planned(wide).first, "analytic");
   measured(wide, chosen, 0.5);
   EXPECT_EQ(planned(wide).first, "record");

@@ -182,6 +182,31 @@ def attention(turn, size, kv_heads, group, dim, value_dim, sequences):
     return f
 
 
+def step(size, sequences, vocabulary, window, page):
+    """What a step ends with, of as many rows and sequences; all that it gives is a result."""
+    f = Function(size)
+    x, logits = f.rows(vocabulary)
+    settings, drawn = f.rows(5), f.rows(3, "i32")
+    positions, kind = f.indices()
+    slots, of = f.indices()[0], f.indices()[0]
+    each = f"tensor<{sequences}xi32>"
+    table_type = f"tensor<{sequences}x4xi32>" if page else each
+    table, lengths, limits = (f.argument(t) for t in (table_type, each, each))
+    last, recent, more = "", "", ""
+    if window:
+        last, more = f.rows(window, "i32")
+        recent, more = f" recent({last})", f", {more}"
+    ids = f.op(f"sample {x} settings({settings[0]}) draws({drawn[0]}) positions({positions}){recent} : "
+               f"({logits}, {settings[1]}, {drawn[1]}, {kind}{more}) -> {kind}", kind)
+    f.body.append(
+        f"%n:{5 if window else 4} = transformer.advance {ids}, {positions}, {slots} sequences({of}) "
+        f"table({table}) lengths({lengths}) limits({limits}){recent} {{page = {page}}} : ({kind}, {kind}, "
+        f"{kind}, {kind}, {table_type}, {each}, {each}{more}) -> ({kind}, {kind}, {kind}, {each}{more})")
+    f.results += [("%n#0", kind), ("%n#1", kind), ("%n#2", kind), ("%n#3", each)]
+    f.results += [("%n#4", more[2:])] if window else []
+    return f
+
+
 def run_options(turn, size):
     """How a module is run: what its rows are where the run gives them, and not fused now and then."""
     options = [] if isinstance(size, int) else ["--size", f"rows={(size[0] + size[1]) // 2}"]

@@ -14,6 +14,8 @@ import json
 import os
 import sys
 
+import numpy as np
+
 import cli
 import gpu_modules
 from cli import CliTest
@@ -79,6 +81,50 @@ class Gpu(CliTest):
 
     def test_attention(self):
         self.verify_all("attention")
+
+    def steps(self, function, arrays, target):
+        """Results of a step on a target, as arrays."""
+        outputs = [self.folder / f"{target}{i}.npy" for i in range(len(function.results))]
+        options = [o for name in arrays for o in ("--input", self.folder / f"{name}.npy")]
+        options += [o for file in outputs for o in ("--output", file)]
+        self.ok("compile", "-", "--target", target, "--no-cache", "--no-records", *options,
+                text=function.text())
+        return [np.load(file) for file in outputs]
+
+    def test_steps(self):
+        """Tokens are not close but equal: with all filters, ties, and logits that are no numbers."""
+        shapes = [(1, 1, 1, 0), (2, 2, 3, 4), (3, 3, 0, 0), (21, 255, 64, 16), (28, 1003, 9, 4),
+                  (2, 70000, 3, 0)]  # so many ids that some share a mark of the recent ones
+        for rows, vocabulary, window, page in shapes:
+            random = np.random.default_rng(vocabulary)
+            sequences = (rows + 1) // 2
+            x = (random.standard_normal((rows, vocabulary)) * 4).astype(np.float32)
+            x[1::7] = np.round(x[1::7])  # many equal ones
+            x[2::7] *= np.float32(1e-39)
+            for row, value in ((3, np.nan), (4, -np.inf), (5, np.inf)):
+                x[row::7, ::3] = value
+            x[6::7] = np.nan
+            pick = lambda *values: random.choice(np.array(values, np.float32), rows)  # noqa: E731
+            penalty = pick(1, 1.7)
+            integers = lambda low, end, *shape: random.integers(low, end, shape, np.int32)  # noqa: E731
+            arrays = {
+                "x": x,
+                "settings": np.stack([pick(0, 0.5, 1, 1.25, 90), pick(1, 0.9, 0.3), pick(0, 0.1),
+                                      1 / penalty, penalty], axis=1),
+                "draws": np.stack([integers(-1, vocabulary + 2, rows), integers(-9, 9, rows),
+                                   integers(-9, 9, rows)], axis=1),
+                "positions": integers(0, 20, rows), "slots": integers(-1, 5, rows),
+                "sequences": integers(0, sequences, rows),
+                "table": integers(-1, 9, sequences, 4) if page else integers(0, 99, sequences),
+                "lengths": integers(1, 9, sequences), "limits": integers(10, 30, sequences)}
+            if window:
+                arrays["recent"] = integers(-1, vocabulary, rows, window)
+            for name, array in arrays.items():
+                np.save(self.folder / f"{name}.npy", array)
+            function = gpu_modules.step(rows, sequences, vocabulary, window, page)
+            expected = self.steps(function, arrays, "reference")
+            for i, (got, right) in enumerate(zip(self.steps(function, arrays, "webgpu"), expected)):
+                np.testing.assert_array_equal(got, right, f"{vocabulary} ids, result {i}")
 
     def test_activations_as_weights(self):
         """They lie in one memory with the result."""

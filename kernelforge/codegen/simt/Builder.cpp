@@ -2,6 +2,7 @@
 
 #include "mlir/IR/Matchers.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -102,7 +103,7 @@ Value PhaseBuilder::named(Value value, StringRef name) {
 // The function and its parameters
 //===----------------------------------------------------------------------===//
 
-PhaseBuilder::PhaseBuilder(ModuleOp module, KernelOp kernel, StringRef entry)
+PhaseBuilder::PhaseBuilder(ModuleOp module, KernelOp kernel, StringRef entry, int64_t blockThreads)
     : kernel(kernel), b(module.getContext()), loc(kernel.getLoc()), module(module) {
   i1 = b.getI1Type();
   i32 = b.getI32Type();
@@ -113,7 +114,7 @@ PhaseBuilder::PhaseBuilder(ModuleOp module, KernelOp kernel, StringRef entry)
   function = b.create<func::FuncOp>(loc, entry, b.getFunctionType({}, {}));
   b.setInsertionPointToStart(function.addEntryBlock());
   phase.entry = entry.str();
-  phase.block = {threads, 1, 1};
+  phase.block = {blockThreads, 1, 1};
 }
 
 Phase PhaseBuilder::finish(Extent grid) {
@@ -444,13 +445,13 @@ Value PhaseBuilder::ifElse(StringRef name, Value condition, llvm::function_ref<V
 }
 
 Value PhaseBuilder::reduce(Value value, llvm::function_ref<Value(Value, Value)> combine) {
-  static_assert(threads == 64, "six halvings");
+  const int64_t count = phase.block[0];
   Value partial =
-      shared(value.getType().isF32() ? "partial" : "partial_words", value.getType(), threads);
+      shared(value.getType().isF32() ? "partial" : "partial_words", value.getType(), count);
   store(value, partial, thread());
   barrier();
-  loop("step", c(0), c(6), 1, [&](Value step) {
-    Value half = named(shr(c(threads / 2), step), "half");
+  loop("step", c(0), c(llvm::Log2_64(static_cast<uint64_t>(count))), 1, [&](Value step) {
+    Value half = named(shr(c(count / 2), step), "half");
     ifThen(lessThan(thread(), half), [&] {
       Value mine = load(partial, thread());
       store(combine(mine, load(partial, add(thread(), half))), partial, thread());

@@ -17,7 +17,7 @@
 
 namespace kernelforge::simt {
 
-/// Threads of every workgroup.
+/// Threads of a workgroup, where an emitter has no reason for another number.
 constexpr int64_t threads = 64;
 
 /// On a load from workgroup memory: all threads load the same, and what depends on it is uniform.
@@ -35,8 +35,10 @@ std::pair<int64_t, int64_t> rowsRange(transformer::KernelOp kernel, mlir::Type t
 /// Values carry readable names as name locations.
 class PhaseBuilder {
 public:
-  /// Starts the function `entry` at the end of `module`; the insertion point is its body.
-  PhaseBuilder(mlir::ModuleOp module, transformer::KernelOp kernel, llvm::StringRef entry);
+  /// Starts the function `entry` at the end of `module`; the insertion point is its body. A block
+  /// has `blockThreads` threads, a power of two.
+  PhaseBuilder(mlir::ModuleOp module, transformer::KernelOp kernel, llvm::StringRef entry,
+               int64_t blockThreads = threads);
 
   /// Ends the function with a return and says how it is launched: `grid` blocks.
   Phase finish(Extent grid);

@@ -1,4 +1,5 @@
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/Step.h"
 
 #include <fmt/format.h>
 
@@ -16,6 +17,8 @@ static std::string operations(KernelOp kernel) {
 }
 
 static std::string scheduleText(KernelOp kernel) {
+  if (endsStep(kernel))
+    return step::scheduleText(kernel);
   StringRef family = kernel.getFamily();
   if (family == "matmul")
     return fmt::format("{} columns x {} rows a workgroup", threads, matmul::rowsOfThread(kernel));

@@ -35,9 +35,9 @@ std::vector<std::string> describe(transformer::KernelOp kernel);
 /// lines at some of it.
 std::string commentText(llvm::ArrayRef<std::string> lines);
 
-/// Buffers and workgroup memory (bytes) that a phase takes.
+/// Buffers, workgroup memory (bytes) and threads of a workgroup that a phase takes.
 struct Needs {
-  int64_t buffers = 0, sharedBytes = 0;
+  int64_t buffers = 0, sharedBytes = 0, blockThreads = threads;
 };
 
 // The families: for kernels whose operations and element types are supported, whether their shape

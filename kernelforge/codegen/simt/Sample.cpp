@@ -15,19 +15,31 @@ using Predicate = arith::CmpIPredicate;
 namespace {
 
 constexpr int64_t signBit = 0x80000000, infinity = 0x7f800000, keyBits = 32;
-/// Words of the table of marks: an id that is not marked is not recent.
-constexpr int64_t markWords = 256;
+/// Threads of a workgroup: a row is long, and read in many passes.
+constexpr int64_t workers = 256;
+/// Most words of the table of marks, half of the workgroup memory that there is at least.
+constexpr int64_t mostMarkWords = 2048;
+
+/// Words of a table with a bit for each id, or for several that share it.
+int64_t markWordsOf(int64_t vocabulary) {
+  const auto words = static_cast<uint64_t>((vocabulary + 31) / 32);
+  return std::min(static_cast<int64_t>(llvm::PowerOf2Ceil(words)), mostMarkWords);
+}
 
 /// A sum of 64 bits.
 struct Wide {
   Value low, high;
 };
 
+int64_t vocabularyOf(SampleOp op) {
+  return cast<RankedTensorType>(op.getLogits().getType()).getDimSize(1);
+}
+
 class Emitter {
 public:
   Emitter(ModuleOp module, KernelOp kernel, SampleOp op, StringRef entry)
-      : p(module, kernel, entry), op(op),
-        vocabulary(cast<RankedTensorType>(op.getLogits().getType()).getDimSize(1)) {}
+      : p(module, kernel, entry, workers), op(op), vocabulary(vocabularyOf(op)),
+        markWords(markWordsOf(vocabulary)) {}
 
   Phase emit();
 
@@ -68,7 +80,7 @@ private:
 
   PhaseBuilder p;
   SampleOp op;
-  int64_t vocabulary;
+  int64_t vocabulary, markWords;
   Value row, rowStart;
   Value sharpness, topP, minP, positiveFactor, negativeFactor, topK;
   Value marks; ///< workgroup memory; null where no ids are recent
@@ -111,8 +123,8 @@ Wide Emitter::share(const Wide &total, Value fraction) {
 
 /// Every thread's sum, in all threads.
 Wide Emitter::reduceWide(const Wide &mine) {
-  Value lows = p.shared("partial_low", p.i32, threads);
-  Value highs = p.shared("partial_high", p.i32, threads);
+  Value lows = p.shared("partial_low", p.i32, workers);
+  Value highs = p.shared("partial_high", p.i32, workers);
   auto at = [&](Value i) -> Wide { return {p.load(lows, i), p.load(highs, i)}; };
   auto store = [&](const Wide &value) {
     p.store(value.low, lows, p.thread());
@@ -120,8 +132,8 @@ Wide Emitter::reduceWide(const Wide &mine) {
   };
   store(mine);
   p.barrier();
-  p.loop("step", p.c(0), p.c(llvm::Log2_64(threads)), 1, [&](Value step) {
-    Value half = p.named(p.shr(p.c(threads / 2), step), "half");
+  p.loop("step", p.c(0), p.c(llvm::Log2_64(workers)), 1, [&](Value step) {
+    Value half = p.named(p.shr(p.c(workers / 2), step), "half");
     p.ifThen(p.lessThan(p.thread(), half),
              [&] { store(sum(at(p.thread()), at(p.add(p.thread(), half)))); });
     p.barrier();
@@ -163,7 +175,12 @@ Value Emitter::keyOf(Value id) {
   Value mark = p.andBits(p.shr(word, p.andBits(id, 31)), 1);
   return p.ifElse(
       "key", p.cmp(Predicate::ne, mark, p.c(0)),
-      [&] { return p.select(isRecent(id), penalised(key), key); }, [&] { return key; }, p.i32);
+      [&] {
+        // Ids that share a mark are told apart.
+        const bool isShared = vocabulary > 32 * markWords;
+        return isShared ? p.select(isRecent(id), penalised(key), key) : penalised(key);
+      },
+      [&] { return key; }, p.i32);
 }
 
 Value Emitter::penalised(Value key) {
@@ -173,7 +190,6 @@ Value Emitter::penalised(Value key) {
   return p.select(p.cmp(Predicate::eq, key, p.c(0)), p.c(0), changed);
 }
 
-/// Ids that share a mark are told apart.
 Value Emitter::isRecent(Value id) {
   const int64_t window = cast<RankedTensorType>(op.getRecent().getType()).getDimSize(1);
   Value start = p.mul(row, window);
@@ -209,7 +225,7 @@ Value Emitter::weightOf(Value key, Value sharpness) {
 
 /// Sum of terms of ids [from, to): the same in all threads.
 Wide Emitter::sumOver(Value from, Value to, Term term) {
-  auto mine = p.loop("id", p.add(from, p.thread()), to, threads, "low high", {p.c(0), p.c(0)},
+  auto mine = p.loop("id", p.add(from, p.thread()), to, workers, "low high", {p.c(0), p.c(0)},
                      [&](Value id, ValueRange carried) {
                        Wide next = sum({carried[0], carried[1]}, wide(term(id)));
                        return SmallVector<Value>{next.low, next.high};
@@ -292,23 +308,25 @@ void Emitter::markRecent() {
     return;
   const int64_t window = cast<RankedTensorType>(op.getRecent().getType()).getDimSize(1);
   marks = p.shared("marks", p.i32, markWords);
-  p.loop("word", p.thread(), p.c(markWords), threads,
+  p.loop("word", p.thread(), p.c(markWords), workers,
          [&](Value word) { p.store(p.c(0), marks, word); });
   p.barrier();
   p.ifThen(p.cmp(Predicate::eq, p.thread(), p.c(0)), [&] {
     p.loop("j", p.c(0), p.c(window), 1, [&](Value j) {
       Value id =
           p.named(p.load(p.argument(op.getRecent()), p.add(p.mul(row, window), j)), "recent_id");
-      Value word = p.named(p.andBits(p.shr(id, 5), markWords - 1), "mark_word");
-      Value mark = p.shl(p.c(1), p.andBits(id, 31));
-      p.store(p.orBits(p.load(marks, word), mark), marks, word);
+      p.ifThen(p.lessThan(id, p.c(vocabulary)), [&] {
+        Value word = p.named(p.andBits(p.shr(id, 5), markWords - 1), "mark_word");
+        Value mark = p.shl(p.c(1), p.andBits(id, 31));
+        p.store(p.orBits(p.load(marks, word), mark), marks, word);
+      });
     });
   });
   p.barrier();
 }
 
 void Emitter::findGreatest() {
-  auto mine = p.loop("id", p.thread(), p.c(vocabulary), threads, "best_key best_id",
+  auto mine = p.loop("id", p.thread(), p.c(vocabulary), workers, "best_key best_id",
                      {p.c(0), p.c(-1)}, [&](Value id, ValueRange carried) {
                        Value key = keyOf(id);
                        Value isBetter =
@@ -405,5 +423,5 @@ Phase step::emitSample(ModuleOp module, KernelOp kernel, SampleOp op, StringRef 
 Needs step::needsOfSample(SampleOp op) {
   // Partial keys and sums, the plan, marks.
   return {static_cast<int64_t>(op->getNumOperands()) + 1,
-          (3 * threads + 2 + (op.getRecent() ? markWords : 0)) * 4};
+          (3 * workers + 2 + (op.getRecent() ? markWordsOf(vocabularyOf(op)) : 0)) * 4, workers};
 }

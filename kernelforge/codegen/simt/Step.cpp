@@ -4,6 +4,8 @@
 
 #include "kernelforge/codegen/StepKernel.h"
 
+#include <fmt/format.h>
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
@@ -140,6 +142,12 @@ SmallVector<Needs> step::needsOf(KernelOp kernel) {
     return {needsOfSample(sample)};
   const bool hasRecent = static_cast<bool>(cast<AdvanceOp>(operationOf(kernel)).getRecent());
   return {{7, 0}, {hasRecent ? 7 : 5, 0}, {4, 0}};
+}
+
+std::string step::scheduleText(KernelOp kernel) {
+  if (auto sample = dyn_cast<SampleOp>(operationOf(kernel)))
+    return fmt::format("one row a workgroup of {} threads", needsOfSample(sample).blockThreads);
+  return "one row or sequence a thread";
 }
 
 Launching step::emit(ModuleOp module, KernelOp kernel, StringRef entry) {

@@ -10,6 +10,9 @@ Status supports(transformer::KernelOp);
 llvm::SmallVector<Needs> needsOf(transformer::KernelOp);
 Launching emit(mlir::ModuleOp, transformer::KernelOp, llvm::StringRef entry);
 
+std::string scheduleText(transformer::KernelOp);
+
+/// A workgroup a row.
 Phase emitSample(mlir::ModuleOp module, transformer::KernelOp kernel, transformer::SampleOp op,
                  llvm::StringRef entry);
 Needs needsOfSample(transformer::SampleOp op);

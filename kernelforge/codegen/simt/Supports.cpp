@@ -178,9 +178,9 @@ Status checkLimits(KernelOp kernel, ArrayRef<Needs> phases, const Limits &limits
       return refuse("buffers at once", needs.buffers, limits.bindings);
     if (limits.sharedBytes > 0 && needs.sharedBytes > limits.sharedBytes)
       return refuse("bytes of workgroup memory", needs.sharedBytes, limits.sharedBytes);
+    if (limits.threadsPerBlock > 0 && limits.threadsPerBlock < needs.blockThreads)
+      return refuse("threads in a workgroup", needs.blockThreads, limits.threadsPerBlock);
   }
-  if (limits.threadsPerBlock > 0 && limits.threadsPerBlock < threads)
-    return refuse("threads in a workgroup", threads, limits.threadsPerBlock);
   if (limits.bindingBytes > 0)
     for (Type type : kernel.getArgumentTypes())
       if (auto tensor = dyn_cast<RankedTensorType>(type); tensor && tensor.hasStaticShape())

@@ -127,10 +127,7 @@ public:
 
   void build() {
     declareArguments();
-    Type element = b.getF32Type();
-    Type result = d.vocabSize ? rowsType("outputs", d.vocabSize, element)
-                              : rowsType("tokens", d.modelDim, element);
-    func::FuncOp function = arguments.createFunction(module, range.name, result);
+    func::FuncOp function = arguments.createFunction(module, range.name, results());
     b.setInsertionPointToEnd(&function.getBody().front());
 
     Value x = d.vocabSize ? embed() : arguments["x"];
@@ -138,14 +135,29 @@ public:
       x = decoderLayer(layer, x);
     if (d.vocabSize)
       x = head(x);
-    b.create<func::ReturnOp>(loc, x);
+    if (range.step)
+      b.create<func::ReturnOp>(loc, endStep(x));
+    else
+      b.create<func::ReturnOp>(loc, x);
   }
 
 private:
+  SmallVector<Type> results() {
+    if (!range.step)
+      return {d.vocabSize ? rowsType("outputs", d.vocabSize, b.getF32Type())
+                          : rowsType("tokens", d.modelDim, b.getF32Type())};
+    Type perToken = indicesType(b.getContext(), "tokens");
+    SmallVector<Type> types{perToken, perToken, perToken, indicesType(b.getContext(), "sequences")};
+    if (range.recentWindow)
+      types.push_back(rowsType("tokens", range.recentWindow, b.getI32Type()));
+    return types;
+  }
+
   void declareArguments() {
     MLIRContext *context = b.getContext();
     arguments.addSize("tokens", range.minTokens, range.maxTokens);
-    if (d.vocabSize)
+    const bool hasOutputs = d.vocabSize != 0 && !range.step;
+    if (hasOutputs)
       arguments.addSize("outputs", 1, range.maxOutputs);
     arguments.addSize("sequences", 1, range.maxSequences);
     if (d.rope.present)
@@ -160,8 +172,10 @@ private:
     arguments.addInput("sequences", perToken);
     arguments.addInput("table", perSequence);
     arguments.addInput("lengths", perSequence);
-    if (d.vocabSize)
+    if (hasOutputs)
       arguments.addInput("outputs", indicesType(context, "outputs"));
+    if (range.step)
+      declareStep(perSequence);
     if (d.rope.present)
       arguments.addInput("rope", rowsType("context", d.rope.rotaryDim, b.getF32Type()));
     Type cache = CacheType::get(context, d.kvHeads, d.headDim, b.getF32Type(), 0);
@@ -174,6 +188,14 @@ private:
       arguments.addWeight(slot.name,
                           RankedTensorType::get(slot.shape, elementTypeToMlir(context, type)));
     }
+  }
+
+  void declareStep(Type perSequence) {
+    arguments.addInput("settings", rowsType("tokens", settingsWidth, b.getF32Type()));
+    arguments.addInput("draws", rowsType("tokens", drawsWidth, b.getI32Type()));
+    arguments.addInput("limits", perSequence);
+    if (range.recentWindow)
+      arguments.addInput("recent", rowsType("tokens", range.recentWindow, b.getI32Type()));
   }
 
   Value embed() {
@@ -216,8 +238,9 @@ private:
   }
 
   Value head(Value x) {
-    x = b.create<GatherRowsOp>(loc, rowsType("outputs", d.modelDim, b.getF32Type()), x,
-                               arguments["outputs"]);
+    if (!range.step) // each of its rows wants a token
+      x = b.create<GatherRowsOp>(loc, rowsType("outputs", d.modelDim, b.getF32Type()), x,
+                                 arguments["outputs"]);
     x = norm("output_norm", x);
     Value weight = arguments[d.tiedEmbeddings ? "token_embd.weight" : "output.weight"];
     Value logits = matmul(x, weight, Value(), d.vocabSize);
@@ -225,6 +248,25 @@ private:
       logits = b.create<ScaleOp>(loc, logits.getType(), logits, b.getF64FloatAttr(1.0),
                                  b.getF64FloatAttr(d.logitSoftcap));
     return logits;
+  }
+
+  ValueRange endStep(Value logits) {
+    Value positions = arguments["positions"], recent = arguments["recent"];
+    Value ids = b.create<SampleOp>(loc, positions.getType(), logits, arguments["settings"],
+                                   arguments["draws"], positions, recent);
+    auto advance =
+        b.create<AdvanceOp>(loc, results(), ValueRange(stepOperands(ids, positions, recent)),
+                            b.getNamedAttr("page", b.getI64IntegerAttr(0)));
+    return advance.getResults();
+  }
+
+  SmallVector<Value> stepOperands(Value ids, Value positions, Value recent) {
+    SmallVector<Value> operands{ids, positions};
+    for (const char *name : {"slots", "sequences", "table", "lengths", "limits"})
+      operands.push_back(arguments[name]);
+    if (recent)
+      operands.push_back(recent);
+    return operands;
   }
 
   Value norm(const std::string &name, Value x) {

@@ -22,6 +22,10 @@ struct FunctionRange {
   int64_t maxTokens = 1;
   int64_t maxOutputs = 1;   ///< rows whose logits are wanted
   int64_t maxSequences = 1; ///< sequences that the rows may belong to
+  /// A step of decoding that ends where the next one begins: each row chooses its token. The
+  /// description must have a vocabulary.
+  bool step = false;
+  int64_t recentWindow = 0; ///< of a step: ids that the repetition penalty knows; 0: none
 };
 
 /// Element type of the weight of that name ("blk.0.attn_q.weight").
@@ -32,6 +36,11 @@ using WeightTypeFn = std::function<ElementType(llvm::StringRef)>;
 /// vocabulary), `positions`, `slots`, `sequences`, `table`, `lengths`, `outputs`, `rope`; each
 /// layer's caches `cache.N.k` and `cache.N.v`; the weights by name. Each carries its name as an
 /// attribute. The result is the logits of the wanted rows, or the rows of the last layer.
+///
+/// A step has no `outputs`, and before `rope` the inputs `settings`, `draws`, `limits` and, with a
+/// window, `recent` (as `sample` and `advance` take them). Its results are what the next step's
+/// inputs `ids`, `positions`, `slots`, `lengths` and `recent` are to be: no host stands between
+/// them. The row of a sequence that has ended has slot -1; its id means nothing from there on.
 ///
 /// The description must be consistent (heads divisible by kvHeads, sizes positive); loaders and the
 /// command line check that.

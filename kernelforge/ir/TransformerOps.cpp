@@ -304,11 +304,21 @@ OpFoldResult PackOp::fold(FoldAdaptor adaptor) {
 // The end of a step
 //===----------------------------------------------------------------------===//
 
+/// A window of recent ids, where there is one, holds some.
+static LogicalResult checkRecent(Operation *op, Value recent) {
+  if (recent && widthOf(recent) == 0)
+    return op->emitOpError("has a window of no recent ids; leave it out");
+  return success();
+}
+
 LogicalResult SampleOp::verify() {
   for (auto [name, value] : {std::pair("logits", getLogits()), {"settings", getSettings()}})
     if (!getElementTypeOrSelf(value.getType()).isF32())
       return emitOpError() << name << " must be f32: what is chosen depends on each bit";
-  if (failed(checkWidth(*this, "settings", getSettings(), settingsWidth)) ||
+  if (widthOf(getLogits()) == 0)
+    return emitOpError("has no logits to choose from");
+  if (failed(checkRecent(*this, getRecent())) ||
+      failed(checkWidth(*this, "settings", getSettings(), settingsWidth)) ||
       failed(checkWidth(*this, "draws", getDraws(), drawsWidth)) ||
       failed(checkSameRows(*this, "settings", getSettings(), "logits", getLogits())) ||
       failed(checkSameRows(*this, "draws", getDraws(), "logits", getLogits())) ||
@@ -341,6 +351,8 @@ LogicalResult AdvanceOp::verify() {
   if (getRecent() && (getRecent().getType() != getNextRecent().getType() ||
                       failed(sameRows("recent", getRecent()))))
     return emitOpError("recent ids and their result differ in type or rows");
+  if (failed(checkRecent(*this, getRecent())))
+    return failure();
   const auto page = static_cast<int64_t>(getPage());
   if (page < 0 || (page != 0 && !llvm::isPowerOf2_64(static_cast<uint64_t>(page))))
     return emitOpError() << "page must be a power of two, not " << page;

@@ -81,7 +81,7 @@ class Module:
     def makers(self):
         makers = [self.matmul] * 5 + [self.mlp, self.attention, self.attention, self.embedding,
                                       self.packed, self.gather, self.rms_norm, self.layer_norm,
-                                      self.softmax, self.cache_append, self.computedWeight]
+                                      self.softmax, self.cache_append, self.computedWeight, self.step]
         return makers + [self.rope, self.activation, self.add, self.mul, self.scale] * 2
 
     def width(self):
@@ -426,6 +426,30 @@ class Module:
                 f"({self.type(query)}, {keyType}, {valueType}, {perRow}, {perRow}, {tableType}, "
                 f"{lengthsType}) -> {result}")
         self.value(self.op("attention", text)[0], rows, heads * valueDim, query.element)
+
+    def step(self):
+        """What a step ends with. Its logits are given: tokens depend on each bit of them."""
+        rows, sequences = self.rows, Rows(self.pick([1, 1, 2, 3]))
+        given = [tensor(rows, self.pick([1, 2, 17, 300]), "f32"), tensor(rows, 5, "f32"),
+                 tensor(rows, 3, "i32")]
+        recent = [tensor(rows, self.pick([1, 5, 64]), "i32")] if self.chance(0.6) else []
+        logits, settings, draws, *window = [self.argument(each) for each in given + recent]
+        positions, perRow = self.somePositions(rows)
+        last = f" recent({window[0]})" if window else ""
+        ids = self.op("sample", f"{logits} settings({settings}) draws({draws}) positions({positions}){last}"
+                      f" : ({', '.join(given + [perRow] + recent)}) -> {perRow}")[0]
+        self.results.append((ids, perRow))
+        page = self.pick([1, 4, 16]) if self.chance(0.4) else 0
+        slots, owners = self.indices(rows)[0], self.indices(rows)[0]
+        each = tensor(sequences, None, "i32")
+        tableType = tensor(sequences, self.pick([1, 7]), "i32") if page else each
+        table, lengths, limits = (self.argument(kind) for kind in (tableType, each, each))
+        results = [perRow, perRow, perRow, each] + recent
+        names = self.op("advance", f"{ids}, {positions}, {slots} sequences({owners}) table({table}) "
+                        f"lengths({lengths}) limits({limits}){last} {{page = {page}}} : ({perRow}, {perRow}, "
+                        f"{perRow}, {perRow}, {', '.join([tableType, each, each] + recent)}) -> "
+                        f"({', '.join(results)})", len(results))
+        self.results += list(zip(names, results))
 
     # ---- the whole
 

@@ -77,3 +77,23 @@ func.func @recent_result(%i: tensor<2xi32>, %l: tensor<1xi32>, %r: tensor<2x8xi3
     -> (tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<1xi32>)
   return
 }
+
+// -----
+
+func.func @no_logits(%x: tensor<2x0xf32>, %s: tensor<2x5xf32>, %d: tensor<2x3xi32>, %p: tensor<2xi32>) {
+  // expected-error @+1 {{has no logits to choose from}}
+  %0 = transformer.sample %x settings(%s) draws(%d) positions(%p)
+    : (tensor<2x0xf32>, tensor<2x5xf32>, tensor<2x3xi32>, tensor<2xi32>) -> tensor<2xi32>
+  return
+}
+
+// -----
+
+func.func @no_recent(%x: tensor<2x9xf32>, %s: tensor<2x5xf32>, %d: tensor<2x3xi32>, %p: tensor<2xi32>,
+                     %r: tensor<2x0xi32>) {
+  // expected-error @+1 {{has a window of no recent ids; leave it out}}
+  %0 = transformer.sample %x settings(%s) draws(%d) positions(%p) recent(%r)
+    : (tensor<2x9xf32>, tensor<2x5xf32>, tensor<2x3xi32>, tensor<2xi32>, tensor<2x0xi32>)
+    -> tensor<2xi32>
+  return
+}

@@ -54,6 +54,24 @@ std::vector<std::string> kernels() {
                     "!indices, !indices, {3}, !indices) -> {1}\n transformer.yield %y : {1}",
                     attributes, narrow, cache, table)));
   }
+  const std::string settings = rowsText(5), draws = rowsText(3, "i32"), recent = rowsText(9, "i32");
+  all.push_back(kernelText(
+      fmt::format("%x: {}, %s: {}, %d: {}, %p: !indices, %r: {}", narrow, settings, draws, recent),
+      "!indices",
+      fmt::format("%y = transformer.sample %x settings(%s) draws(%d) positions(%p) recent(%r) : "
+                  "({}, {}, {}, !indices, {}) -> !indices\n transformer.yield %y : !indices",
+                  narrow, settings, draws, recent)));
+  const std::string results = "!indices, !indices, !indices, !indices, " + recent;
+  all.push_back(kernelText(
+      fmt::format("%i: !indices, %p: !indices, %s: !indices, %of: !indices, %t: {0}, %l: !indices, "
+                  "%m: !indices, %r: {0}",
+                  recent),
+      results,
+      fmt::format("%y:5 = transformer.advance %i, %p, %s sequences(%of) table(%t) lengths(%l) "
+                  "limits(%m) recent(%r) {{page = 4}} : (!indices, !indices, !indices, !indices, "
+                  "{0}, !indices, !indices, {0}) -> ({1})\n transformer.yield %y#0, %y#1, %y#2, "
+                  "%y#3, %y#4 : {1}",
+                  recent, results)));
   all.push_back(kernelText(
       "%x: tensor<6x256xf32>, %w: tensor<256x5xf16>, %b: tensor<5xf32>", "tensor<6x5xf32>",
       "%y = transformer.matmul %x weights(%w) bias(%b) {transpose} : (tensor<6x256xf32>, "

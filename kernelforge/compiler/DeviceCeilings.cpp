@@ -17,13 +17,18 @@ static constexpr int launchesOfRun = 32;
 static constexpr int64_t multiplyAddsOfElement = 128;
 static constexpr int64_t elementsOfRow = 1024;
 
-/// @copy of one launch, and @launches of many that wait for each other.
+/// @copy of one launch, @move of none, which the device does by itself, and @launches of many that
+/// wait for each other.
 static std::string moduleText(int64_t mostRows) {
   std::string text = fmt::format(R"(!t = tensor<?x1024xf32, #transformer.dims<"rows">>
-func.func @copy(%rows: index {{transformer.size = #transformer.size<"rows", 1 to {}>}},
+func.func @copy(%rows: index {{transformer.size = #transformer.size<"rows", 1 to {0}>}},
                 %x: !t {{transformer.input = "x"}}) -> !t {{
   %0 = transformer.activation %x <relu> : !t
   return %0 : !t
+}}
+func.func @move(%rows: index {{transformer.size = #transformer.size<"rows", 1 to {0}>}},
+                %x: !t {{transformer.input = "x"}}) -> !t {{
+  return %x : !t
 }}
 func.func @launches(%rows: index {{transformer.size = #transformer.size<"rows", 1 to 1>}},
                     %x: !t {{transformer.input = "x"}}) -> !t {{
@@ -62,9 +67,8 @@ Expected<std::unique_ptr<DeviceCeilings>> DeviceCeilings::create(SessionOptions 
   ceilings.options = options;
   KF_TRY(ceilings.session, Session::create(std::move(options)));
   // Within what one binding can be, and a part of a small device's memory.
-  constexpr int64_t most = int64_t(64) << 20;
   const Limits &limits = ceilings.device().limits;
-  int64_t bytes = most;
+  int64_t bytes = ceilings.device().sharesHostMemory ? int64_t(64) << 20 : int64_t(256) << 20;
   if (limits.bindingBytes > 0)
     bytes = std::min(bytes, limits.bindingBytes);
   if (limits.memoryBytes > 0)
@@ -107,8 +111,9 @@ Expected<double> DeviceCeilings::secondsOf(Session &of, const std::string &funct
 
 Expected<double> DeviceCeilings::copy(int64_t bytes, double seconds) {
   const int64_t rows = std::clamp<int64_t>(bytes / (2 * rowBytes), 1, mostRows);
-  KF_TRY(double each, secondsOf(*session, "copy", rows, seconds));
-  return static_cast<double>(2 * rowBytes * rows) / each;
+  KF_TRY(double byKernel, secondsOf(*session, "copy", rows, seconds));
+  KF_TRY(double byDevice, secondsOf(*session, "move", rows, seconds));
+  return static_cast<double>(2 * rowBytes * rows) / std::min(byKernel, byDevice);
 }
 
 Expected<int64_t> DeviceCeilings::uncached() {

@@ -13,8 +13,9 @@ public:
   /// of Session.
   static Expected<std::unique_ptr<DeviceCeilings>> create(SessionOptions options);
 
-  /// Bytes per second of a kernel that reads one half of `bytes` (at least a row of 4 KiB, at most
-  /// mostBytes()) and writes the other, again and again for about `seconds`.
+  /// Bytes per second where one half of `bytes` (at least a row of 4 KiB, at most mostBytes()) is
+  /// read and the other written, again and again for about `seconds`: by a kernel, or by the
+  /// device's own copy where that is faster.
   Expected<double> copy(int64_t bytes, double seconds);
 
   /// Bytes that no cache holds as far as the device is known: as many as mostBytes(), or fewer

@@ -424,8 +424,13 @@ private:
       return i.type.bits == 32
                  ? give(bitsOf(isSigned ? static_cast<float>(asSigned) : static_cast<float>(from)))
                  : fail("a conversion that is not emulated");
-    if (i.source.kind == Type::Float)
-      return fail("a conversion that is not emulated");
+    if (i.source.kind == Type::Float) {
+      if (i.source.bits != 32 || i.type.bits != 32 || i.type.kind != Type::Unsigned)
+        return fail("a conversion that is not emulated");
+      // What is no number becomes 0, what is out of range its end.
+      const auto value = static_cast<double>(floatOf(from));
+      return give(value > 0 ? static_cast<uint64_t>(std::min<double>(value, UINT32_MAX)) : 0);
+    }
     // A register may be wider than what it is converted to: a sign goes on to its end.
     const uint64_t widened = isSigned ? static_cast<uint64_t>(asSigned) : from;
     if (i.type.kind == Type::Signed)

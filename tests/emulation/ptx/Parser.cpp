@@ -89,8 +89,8 @@ const std::map<std::string_view, std::pair<Compare, bool>> comparisons = {
     {"num", {Compare::Number, false}}, {"nan", {Compare::NotNumber, false}}};
 
 /// What else may stand in a name and changes nothing here. Where rounding is named, it is what the
-/// host's arithmetic does.
-const std::string_view ignored[] = {"rn", "to", "uni", "sync", "aligned", "nc", "wrap"};
+/// host's arithmetic does, and its conversions to integers.
+const std::string_view ignored[] = {"rn", "rzi", "to", "uni", "sync", "aligned", "nc", "wrap"};
 
 class EntryParser {
 public:

@@ -296,7 +296,8 @@ Expected<int> Benchmark::run() {
                 .seed = context.seed,
                 .comparedRows = data->comparedRows(),
                 .before = {},
-                .after = {}};
+                .after = {},
+                .device = target.device};
   KF_CHECK(prepareAll());
   if (options.mode == "performance") {
     KF_CHECK(prepareDevice());

@@ -36,7 +36,7 @@ namespace {
 
 struct SuiteCommand {
   std::string suite = "transformer", filter, mode = "performance", cache = "warm";
-  std::string out = "reports/cpu_baseline.json", baseline, html, format = "table";
+  std::string out, baseline, html, format = "table";
   std::vector<std::string> slow;
   double minSeconds = 0, patience = usualPatience;
   CompareOptions comparing;
@@ -327,7 +327,12 @@ void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
       app, context,
       {"benchmark-suite", "verify and time the kernels of a suite, write a report, compare it",
        "benchmark-suite --suite smoke --out new.json --baseline old.json --html new.html"},
-      [options, &context] { return SuiteRun(*options, context).run(); });
+      [options, &context] {
+        // A report of each target of its own: none takes the place of another's.
+        if (options->out.empty())
+          options->out = fmt::format("reports/{}_baseline.json", context.target);
+        return SuiteRun(*options, context).run();
+      });
   addTargetOptions(command, context);
   addSeedOption(command, context);
   command.add_option("--suite", options->suite, "a suite's name, or a file")->capture_default_str();
@@ -359,7 +364,7 @@ void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
       ->capture_default_str();
   command.add_flag("--no-vendors", options->noVendors,
                    "do not time vendors' libraries beside ours");
-  command.add_option("--out", options->out, "the report")->capture_default_str();
+  command.add_option("--out", options->out, "the report (default: reports/TARGET_baseline.json)");
   command.add_flag("--resume", options->resume, "go on with the partial report of --out");
   command.add_option("--baseline", options->baseline,
                      "compare with this report; exit code 1 where a row regressed");

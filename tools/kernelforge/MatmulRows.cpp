@@ -169,8 +169,10 @@ static std::string wrapped(const std::string &text, size_t width) {
 }
 
 static void printHeader(const MatmulConditions &c) {
-  print(fmt::format("{}, {} thread{}, {}{}\n", c.problem.name(), c.threads,
-                    c.threads == 1 ? "" : "s", c.mode,
+  const std::string where = c.device.empty()
+                                ? fmt::format("{} thread{}", c.threads, c.threads == 1 ? "" : "s")
+                                : escapeControls(c.device);
+  print(fmt::format("{}, {}, {}{}\n", c.problem.name(), where, c.mode,
                     c.comparedRows < size_t(c.problem.m)
                         ? fmt::format(", {} of {} rows verified", c.comparedRows, c.problem.m)
                         : ""));

@@ -21,6 +21,7 @@ struct MatmulConditions {
   size_t comparedRows = 0;
   std::optional<KernelCeilings> before, after; ///< of the machine, where times were taken
   bool software = false;                       ///< whether the processor emulates the device
+  std::string device = {};                     ///< whose clock tells; empty: the threads' own
   std::string whyNotTimed = {};                ///< where set: times say nothing
 
   /// The better of the two: what disturbs a measurement makes it slower.

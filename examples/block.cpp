@@ -79,10 +79,11 @@ static Status run() {
   KF_CHECK(session->bind("cache.0.k", std::as_writable_bytes(std::span(keys))));
   KF_CHECK(session->bind("cache.0.v", std::as_writable_bytes(std::span(values))));
 
-  // 5. Run: sizes are tokens, sequences and context, in the order of the function's arguments.
+  // 5. Run: sizes are tokens, sequences, context and a bound of the lengths, in the order of the
+  //    function's arguments.
   std::vector<float> y(x.size());
   const std::span<std::byte> result = std::as_writable_bytes(std::span(y));
-  const int64_t sizes[] = {rows, 1, context};
+  const int64_t sizes[] = {rows, 1, context, context};
   std::vector<int64_t> nanoseconds;
   RunOptions timed;
   timed.launchNanoseconds = &nanoseconds;

@@ -15,13 +15,9 @@ static double sum(const std::vector<Extent> &terms, const int64_t *sizes) {
   return total;
 }
 
-double KernelCost::flops(const int64_t *sizes, int64_t cached) const {
-  return sum(flopTerms, sizes) + sum(flopTermsPerCached, sizes) * static_cast<double>(cached);
-}
+double KernelCost::flops(const int64_t *sizes) const { return sum(flopTerms, sizes); }
 
-double KernelCost::bytes(const int64_t *sizes, int64_t cached) const {
-  return sum(byteTerms, sizes) + static_cast<double>(bytesPerCached) * static_cast<double>(cached);
-}
+double KernelCost::bytes(const int64_t *sizes) const { return sum(byteTerms, sizes); }
 
 namespace {
 
@@ -41,12 +37,7 @@ public:
           cost.flopTerms.push_back(
               rowsTimes(matmul.getInput().getType(), 2 * matmul.getK() * matmul.getN(s)));
       } else if (auto attention = dyn_cast<AttentionOp>(op)) {
-        auto heads = static_cast<int64_t>(attention.getHeads());
-        for (CacheType cache : {attention.getKeys().getType(), attention.getValues().getType()}) {
-          cost.flopTermsPerCached.push_back(
-              rowsTimes(attention.getQuery().getType(), 2 * heads * cache.getDim()));
-          cost.bytesPerCached += bytesPerSlot(cache);
-        }
+        addAttention(attention);
       } else if (auto append = dyn_cast<CacheAppendOp>(op)) {
         cost.byteTerms.push_back(
             rowsTimes(append.getValues().getType(), bytesPerSlot(append.getCache().getType())));
@@ -60,14 +51,49 @@ private:
     return cache.getHeads() * cache.getDim() * cache.getElementType().getIntOrFloatBitWidth() / 8;
   }
 
+  /// The kernel's size of that name.
+  std::optional<Extent> sizeNamed(StringRef name) {
+    for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+      if (kernel.getSize(i).getName().getValue() == name)
+        return Extent{1, static_cast<int>(i)};
+    return std::nullopt;
+  }
+
   /// `bytes` for each row of `type`.
   Extent rowsTimes(Type type, int64_t bytes) {
     auto tensor = cast<RankedTensorType>(type);
-    StringRef name = rowsSizeName(tensor);
-    for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
-      if (kernel.getSize(i).getName().getValue() == name)
-        return Extent{bytes, static_cast<int>(i)};
+    if (std::optional<Extent> rows = sizeNamed(rowsSizeName(tensor)))
+      return *rows * bytes;
     return Extent{bytes * (tensor.isDynamicDim(0) ? 1 : tensor.getDimSize(0))};
+  }
+
+  /// Positions of one sequence that the caches hold at most.
+  std::optional<Extent> positionsOf(AttentionOp attention) {
+    if (attention.getCached())
+      return sizeNamed(*attention.getCached());
+    const int64_t page = attention.getKeys().getType().getPage();
+    if (page == 0)
+      return std::nullopt;
+    auto table = cast<RankedTensorType>(attention.getTable().getType());
+    if (!table.isDynamicDim(1))
+      return Extent{page * table.getDimSize(1)};
+    // The last name is that of the last dimension.
+    std::optional<Extent> pages =
+        sizeNamed(cast<DimsAttr>(table.getEncoding()).getNames().back().getValue());
+    return pages ? std::optional(*pages * page) : std::nullopt;
+  }
+
+  void addAttention(AttentionOp attention) {
+    const std::optional<Extent> positions = positionsOf(attention);
+    cost.isWhole &= positions.has_value();
+    if (!positions)
+      return;
+    auto heads = static_cast<int64_t>(attention.getHeads());
+    for (CacheType cache : {attention.getKeys().getType(), attention.getValues().getType()}) {
+      cost.flopTerms.push_back(
+          rowsTimes(attention.getQuery().getType(), 2 * heads * cache.getDim()) * *positions);
+      cost.byteTerms.push_back(*positions * bytesPerSlot(cache));
+    }
   }
 
   /// Bytes of a whole tensor; 0 where it has no size in bytes.

@@ -11,20 +11,23 @@ class KernelOp;
 
 namespace kernelforge {
 
-/// Floating-point operations and bytes of one launch, over the kernel's sizes and the number of
-/// cached positions that attention reads (an upper bound under a causal mask or a window).
+/// Floating-point operations and bytes of one launch, over the kernel's sizes. Where a size bounds
+/// what attention reads, they are those of so many positions: an upper bound under a causal mask or
+/// a window.
 struct KernelCost {
   std::vector<Extent> flopTerms, byteTerms;
-  std::vector<Extent> flopTermsPerCached; ///< each times the cached positions
-  int64_t bytesPerCached = 0;
+  /// False where nothing says how many positions an attention reads: they are left out then.
+  bool isWhole = true;
 
-  double flops(const int64_t *sizes, int64_t cached) const;
-  double bytes(const int64_t *sizes, int64_t cached) const;
+  double flops(const int64_t *sizes) const;
+  double bytes(const int64_t *sizes) const;
 };
 
 /// Matmuls count 2 M N K, attention 4 rows heads dim keys (half of it for each of keys and values,
 /// which may differ in dim); rowwise operations count no flops. Each tensor argument and result
-/// counts once, but of tables only the rows that are looked up.
+/// counts once, but of tables only the rows that are looked up. The keys of an attention are as
+/// many as the size that it names `cached`; without one, as the pages of its table hold; a
+/// contiguous cache says no number then, and the cost is not whole.
 KernelCost costOf(transformer::KernelOp kernel);
 
 } // namespace kernelforge

@@ -243,16 +243,14 @@ Expected<Launching> launchingFrom(const Json &json) {
 Json costJson(const KernelCost &cost) {
   return {{"flop_terms", listJson(cost.flopTerms, extentJson)},
           {"byte_terms", listJson(cost.byteTerms, extentJson)},
-          {"flop_terms_per_cached", listJson(cost.flopTermsPerCached, extentJson)},
-          {"bytes_per_cached", cost.bytesPerCached}};
+          {"is_whole", cost.isWhole}};
 }
 
 Expected<KernelCost> costFrom(const Json &json) {
   KernelCost cost;
   KF_TRY(cost.flopTerms, listFrom(json, "flop_terms", extentFrom));
   KF_TRY(cost.byteTerms, listFrom(json, "byte_terms", extentFrom));
-  KF_TRY(cost.flopTermsPerCached, listFrom(json, "flop_terms_per_cached", extentFrom));
-  KF_TRY(cost.bytesPerCached, integer(json, "bytes_per_cached", 0, INT64_MAX));
+  KF_TRY(cost.isWhole, boolean(json, "is_whole"));
   return cost;
 }
 

@@ -79,6 +79,22 @@ std::vector<int64_t> FunctionData::sizeList(const FunctionSignature &signature) 
   return list;
 }
 
+std::vector<int64_t> FunctionData::sizeList(const FunctionSignature &signature,
+                                            int64_t cached) const {
+  std::vector<int64_t> list;
+  for (const ProgramSize &size : signature.sizes)
+    list.push_back(signature.boundsLengths(size.name) ? cached : sizes.at(size.name));
+  return list;
+}
+
+int64_t FunctionData::longest(const FunctionSignature &signature) const {
+  int64_t longest = 0;
+  for (const AttentionUse &use : signature.attentions)
+    for (int32_t length : arguments[use.lengths].indices())
+      longest = std::max<int64_t>(longest, length);
+  return longest;
+}
+
 //===----------------------------------------------------------------------===//
 // Random values
 //===----------------------------------------------------------------------===//
@@ -367,7 +383,10 @@ Status kernelforge::checkIndices(const FunctionSignature &signature, const Funct
   }
   for (const AppendUse &use : signature.appends)
     KF_CHECK(checkRange(data.arguments[use.slots], INT32_MIN, data.arguments[use.cache].shape[0]));
-  for (const AttentionUse &use : signature.attentions)
+  for (const AttentionUse &use : signature.attentions) {
+    if (!use.cached.empty())
+      KF_CHECK(checkRange(data.arguments[use.lengths], 0, data.sizes.at(use.cached) + 1));
     KF_CHECK(checkVisibleSlots(use, data));
+  }
   return {};
 }

@@ -47,6 +47,11 @@ struct FunctionData {
 
   /// Sizes in the order of the function's.
   std::vector<int64_t> sizeList(const FunctionSignature &signature) const;
+  /// The same, but those that bound lengths are `cached`: to count what a run reads, exactly.
+  std::vector<int64_t> sizeList(const FunctionSignature &signature, int64_t cached) const;
+
+  /// The longest sequence that an attention of the function reads; 0 where there is none.
+  int64_t longest(const FunctionSignature &signature) const;
 };
 
 /// Random values for all arguments, the same for the same seed: numbers of both signs, weights
@@ -54,7 +59,7 @@ struct FunctionData {
 /// sequences, after a past of up to `past` positions where there is room for one, and every
 /// sequence has room in the caches.
 Expected<FunctionData> randomData(const FunctionSignature &signature, const SizeValues &sizes,
-                                  uint64_t seed, int64_t past = 7);
+                                  uint64_t seed, int64_t past = defaultPast);
 
 /// Memory for the results of a run at these sizes; a packed weight's as it lies there, its last
 /// group of rows filled.

@@ -35,6 +35,11 @@ std::vector<int64_t> FunctionSignature::shape(RankedTensorType type,
   return shape;
 }
 
+bool FunctionSignature::boundsLengths(std::string_view size) const {
+  return std::ranges::any_of(attentions,
+                             [&](const AttentionUse &use) { return use.cached == size; });
+}
+
 namespace {
 
 /// Follows arguments to their uses, through launches into kernels.
@@ -117,6 +122,10 @@ private:
     mark(op.getTable(), scope, &IndexUse::table);
     mark(op.getLengths(), scope, &IndexUse::length);
     limitBy(op.getSequences(), op.getLengths(), scope);
+    const auto bound = scope.sizeNames.find(op.getCached().value_or(""));
+    const std::string cached = bound == scope.sizeNames.end() ? "" : bound->second;
+    if (int argument = scope.argument(op.getPositions()); argument >= 0 && !cached.empty())
+      signature.arguments[argument].use.limit.sizes.push_back(cached);
     AttentionUse use{scope.argument(op.getKeys()),
                      scope.argument(op.getValues()),
                      scope.argument(op.getPositions()),
@@ -125,7 +134,8 @@ private:
                      scope.argument(op.getLengths()),
                      cast<CacheType>(op.getKeys().getType()).getPage(),
                      op.getCausal(),
-                     static_cast<int64_t>(op.getWindow())};
+                     static_cast<int64_t>(op.getWindow()),
+                     cached};
     for (int argument :
          {use.keys, use.values, use.positions, use.sequences, use.table, use.lengths})
       known &= argument >= 0;
@@ -324,8 +334,48 @@ Expected<func::FuncOp> kernelforge::findFunction(ModuleOp module, StringRef name
                   didYouMean({name.data(), name.size()}, names));
 }
 
+int64_t kernelforge::cachedBucket(int64_t longest, int64_t most) {
+  constexpr int64_t least = 64;
+  if (longest >= most)
+    return most;
+  return std::min(std::max(least, static_cast<int64_t>(llvm::PowerOf2Ceil(longest))), most);
+}
+
+/// The sizes without a value that do nothing but bound lengths: no tensor follows them.
+static std::set<std::string> openBounds(const FunctionSignature &signature,
+                                        const SizeValues &values) {
+  std::set<std::string> bounds;
+  for (const AttentionUse &use : signature.attentions)
+    if (!use.cached.empty() && !values.count(use.cached))
+      bounds.insert(use.cached);
+  for (const FunctionArgument &argument : signature.arguments)
+    if (auto tensor = dyn_cast<RankedTensorType>(argument.type))
+      if (auto dims = dyn_cast_or_null<DimsAttr>(tensor.getEncoding()))
+        for (StringAttr name : dims.getNames())
+          bounds.erase(name.str());
+  return bounds;
+}
+
+/// Positions of the longest sequence that the attentions which `bound` bounds read, where rows
+/// follow a past.
+static int64_t longestOf(const FunctionSignature &signature, const std::string &bound,
+                         const SizeValues &values, int64_t past) {
+  int64_t longest = 1;
+  for (const AttentionUse &use : signature.attentions) {
+    if (use.cached != bound)
+      continue;
+    const FunctionArgument &positions = signature.arguments[use.positions];
+    const FunctionArgument &lengths = signature.arguments[use.lengths];
+    const int64_t rows = signature.shape(positions.tensor(), values).front();
+    const int64_t sequences = signature.shape(lengths.tensor(), values).front();
+    const int64_t last = past + (rows + sequences - 1) / std::max<int64_t>(sequences, 1);
+    longest = std::max(longest, std::min(last, positions.use.limit.evaluate(values)));
+  }
+  return longest;
+}
+
 Expected<SizeValues> kernelforge::chooseSizes(const FunctionSignature &signature,
-                                              const SizeValues &given) {
+                                              const SizeValues &given, int64_t past) {
   SizeValues values;
   int64_t largest = 8;
   for (const auto &[name, value] : given) {
@@ -355,10 +405,16 @@ Expected<SizeValues> kernelforge::chooseSizes(const FunctionSignature &signature
     if (argument.use.table && argument.tensor().getRank() == 2 && argument.tensor().isDynamicDim(1))
       roomy.insert(cast<DimsAttr>(argument.tensor().getEncoding()).getNames().back().str());
   }
+  const std::set<std::string> bounds = openBounds(signature, values);
   for (const ProgramSize &size : signature.sizes)
-    if (!values.count(size.name)) {
+    if (!values.count(size.name) && !bounds.count(size.name)) {
       const int64_t wanted = roomy.count(size.name) ? std::max<int64_t>(64, 2 * largest) : 8;
       values[size.name] = std::clamp(wanted, size.min, size.max);
+    }
+  for (const ProgramSize &size : signature.sizes)
+    if (bounds.count(size.name)) {
+      const int64_t longest = longestOf(signature, size.name, values, past);
+      values[size.name] = std::max(cachedBucket(longest, size.max), size.min);
     }
   return values;
 }

@@ -55,6 +55,7 @@ struct AttentionUse {
   int64_t page; ///< 0: contiguous
   bool causal;
   int64_t window;
+  std::string cached; ///< the function's size that bounds the lengths; empty where none does
 };
 
 /// One append to a cache.
@@ -73,6 +74,9 @@ struct FunctionSignature {
 
   /// Extents of a tensor type at these sizes.
   std::vector<int64_t> shape(mlir::RankedTensorType type, const SizeValues &values) const;
+
+  /// Whether a size bounds the lengths of an attention.
+  bool boundsLengths(std::string_view size) const;
 };
 
 /// Reads a function of operations or launches. Unusable, with what to write instead, where it takes
@@ -85,8 +89,18 @@ Expected<FunctionSignature> readSignature(mlir::func::FuncOp function);
 /// otherwise.
 Expected<mlir::func::FuncOp> findFunction(mlir::ModuleOp module, llvm::StringRef name);
 
+/// The value of a size that bounds lengths for a run whose longest sequence has `longest` positions
+/// after it, of `most`: the next power of two from 64 on, so that what is made for each value of a
+/// size (a recorded graph) is made a few times, and not for every token.
+int64_t cachedBucket(int64_t longest, int64_t most);
+
+/// Positions before the rows of a run that nobody said anything about.
+constexpr int64_t defaultPast = 7;
+
 /// Values for all sizes: those in `given`, and a small one within its range for every other, larger
-/// where positions must fit. Unusable where one is not known or out of range.
-Expected<SizeValues> chooseSizes(const FunctionSignature &signature, const SizeValues &given);
+/// where positions must fit; a bound of lengths is the bucket of rows after a past of `past`
+/// positions. Unusable where one is not known or out of range.
+Expected<SizeValues> chooseSizes(const FunctionSignature &signature, const SizeValues &given,
+                                 int64_t past = defaultPast);
 
 } // namespace kernelforge

@@ -58,8 +58,9 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
   KF_TRY(p.function, readSignature(p.module->lookupSymbol<func::FuncOp>("run")));
   SizeValues sizes = options.sizes;
   for (const ProgramSize &size : p.function.sizes)
-    sizes.try_emplace(size.name, size.max);
-  KF_TRY(sizes, chooseSizes(p.function, sizes));
+    if (!p.function.boundsLengths(size.name))
+      sizes.try_emplace(size.name, size.max);
+  KF_TRY(sizes, chooseSizes(p.function, sizes, options.past));
 
   const std::vector<Type> types = declaredTypes(*p.module, "run");
   for (int set = 0; set < options.dataSets; ++set) {
@@ -157,13 +158,13 @@ Expected<ProblemOptions> kernelforge::problemOptionsFrom(std::string_view runTex
 }
 
 double KernelProblem::flops() const {
-  const std::vector<int64_t> values = sets.front().data.sizeList(function);
-  return cost.flops(values.data(), settings.past + 1);
+  const FunctionData &data = sets.front().data;
+  return cost.flops(data.sizeList(function, data.longest(function)).data());
 }
 
 double KernelProblem::bytes() const {
-  const std::vector<int64_t> values = sets.front().data.sizeList(function);
-  return cost.bytes(values.data(), settings.past + 1);
+  const FunctionData &data = sets.front().data;
+  return cost.bytes(data.sizeList(function, data.longest(function)).data());
 }
 
 std::string kernelforge::problemText(KernelOp kernel) {

@@ -83,6 +83,9 @@ module {{
                      text.operation);
 }
 
+/// The range of lengths of an attention's row, unless it is deeper: the same code for every depth.
+constexpr int64_t mostCached = 65536;
+
 std::string moduleText(const AttentionProblem &p) {
   const std::string cache =
       fmt::format("!transformer.cache<{}, {}, {}>", p.kvHeads, p.headDim, info(p.cache).name);
@@ -94,9 +97,10 @@ std::string moduleText(const AttentionProblem &p) {
 !x = tensor<?x{0}xf32, #tokens>
 module {{
   func.func @row({1},
-      %sequences: index {{transformer.size = #transformer.size<"sequences", 1 to 1>}}{2}) -> !x {{
+      %sequences: index {{transformer.size = #transformer.size<"sequences", 1 to 1>}},
+      %cached: index {{transformer.size = #transformer.size<"cached", 1 to {8}>}}{2}) -> !x {{
     %y = transformer.attention %q, %k, %v positions(%positions) sequences(%sequence) table(%table)
-      lengths(%lengths) {{heads = {3}, scale = {4:.17g} : f64}}
+      lengths(%lengths) {{heads = {3}, scale = {4:.17g} : f64, cached = "cached"}}
       : (!x, {5}, {5}, {6}, {6}, {7}, {7}) -> !x
     return %y : !x
   }}
@@ -105,7 +109,8 @@ module {{
       p.heads * p.headDim, tokensSize(p.rows),
       input("q", "!x") + input("k", cache) + input("v", cache) + input("positions", ids) +
           input("sequence", ids) + input("table", perSequence) + input("lengths", perSequence),
-      p.heads, 1 / std::sqrt(double(p.headDim)), cache, ids, perSequence);
+      p.heads, 1 / std::sqrt(double(p.headDim)), cache, ids, perSequence,
+      std::max(p.past + p.rows, mostCached));
 }
 
 /// Builds the module of each kind of problem.

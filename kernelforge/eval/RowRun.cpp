@@ -50,7 +50,7 @@ Expected<std::unique_ptr<RowRun>> RowRun::create(const SuiteRow &row, const RowO
 }
 
 Status RowRun::prepareData(const SuiteRow &row, const RowOptions &options) {
-  KF_TRY(SizeValues sizes, chooseSizes(signature, source.sizes));
+  KF_TRY(SizeValues sizes, chooseSizes(signature, source.sizes, source.past));
   KF_TRY(data, randomData(signature, sizes, options.seed, source.past));
   if (!options.verified)
     return {};
@@ -135,14 +135,17 @@ void RowRun::countWork() {
   const int64_t cached = source.past + ownRows;
   const int64_t fewer = source.past + (ownRows + 1) / 2;
   const int64_t more = source.past + (ownRows > 0 ? ownRows / 2 + 1 : 0);
-  const std::vector<int64_t> values = data.sizeList(signature);
   for (const Launch &launch : program.launches) {
-    std::vector<int64_t> own;
-    for (int size : launch.sizes)
-      own.push_back(values[static_cast<size_t>(size)]);
     const KernelCost &cost = program.artifacts[static_cast<size_t>(launch.artifact)].cost;
-    operations += (cost.flops(own.data(), fewer) + cost.flops(own.data(), more)) / 2;
-    traffic += cost.bytes(own.data(), cached);
+    const auto own = [&](int64_t read) {
+      const std::vector<int64_t> values = data.sizeList(signature, read);
+      std::vector<int64_t> list;
+      for (int size : launch.sizes)
+        list.push_back(values[static_cast<size_t>(size)]);
+      return list;
+    };
+    operations += (cost.flops(own(fewer).data()) + cost.flops(own(more).data())) / 2;
+    traffic += cost.bytes(own(cached).data());
   }
 }
 

@@ -155,13 +155,15 @@ private:
 
   void declareArguments() {
     MLIRContext *context = b.getContext();
+    const int64_t longest = std::max<int64_t>(d.contextLength, 1);
     arguments.addSize("tokens", range.minTokens, range.maxTokens);
     const bool hasOutputs = d.vocabSize != 0 && !range.step;
     if (hasOutputs)
       arguments.addSize("outputs", 1, range.maxOutputs);
     arguments.addSize("sequences", 1, range.maxSequences);
     if (d.rope.present)
-      arguments.addSize("context", 1, std::max<int64_t>(d.contextLength, 1));
+      arguments.addSize("context", 1, longest);
+    arguments.addSize("cached", 1, longest);
     Type perToken = indicesType(context, "tokens"), perSequence = indicesType(context, "sequences");
     if (d.vocabSize)
       arguments.addInput("ids", perToken);
@@ -225,7 +227,7 @@ private:
         loc, q.getType(), q, keyCache, valueCache, arguments["positions"], arguments["sequences"],
         arguments["table"], arguments["lengths"], b.getI64IntegerAttr(d.heads),
         b.getF64FloatAttr(scale), b.getBoolAttr(true), b.getI64IntegerAttr(d.slidingWindow),
-        b.getF64FloatAttr(d.attentionSoftcap));
+        b.getF64FloatAttr(d.attentionSoftcap), b.getStringAttr("cached"));
     return linear(prefix + "attn_output", out, d.modelDim);
   }
 

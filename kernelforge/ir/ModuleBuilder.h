@@ -32,7 +32,8 @@ struct FunctionRange {
 using WeightTypeFn = std::function<ElementType(llvm::StringRef)>;
 
 /// Builds one function per range. Arguments, in order: the sizes `tokens`, `outputs` (with a
-/// vocabulary), `sequences`, `context`; the inputs `ids` (or `x`, where the model has no
+/// vocabulary), `sequences`, `context` (with RoPE), `cached` (a bound of every length, up to the
+/// description's context); the inputs `ids` (or `x`, where the model has no
 /// vocabulary), `positions`, `slots`, `sequences`, `table`, `lengths`, `outputs`, `rope`; each
 /// layer's caches `cache.N.k` and `cache.N.v`; the weights by name. Each carries its name as an
 /// attribute. The result is the logits of the wanted rows, or the rows of the last layer.

@@ -183,6 +183,20 @@ LogicalResult CacheAppendOp::verify() {
   return checkSameRows(*this, "slots", getSlots(), "values", getValues());
 }
 
+/// A size that an operation names must be one of the function or kernel around it.
+static LogicalResult checkIsSize(Operation *op, StringRef name) {
+  auto around = op->getParentOfType<FunctionOpInterface>();
+  if (!around)
+    return success();
+  for (unsigned i = 0; i < around.getNumArguments(); ++i)
+    if (auto size = around.getArgAttrOfType<SizeAttr>(i, sizeAttrName);
+        size && size.getName().getValue() == name)
+      return success();
+  return op->emitOpError() << "is bounded by size '" << name << "', which '" << around->getName()
+                           << "' around it does not take; give it the leading argument "
+                           << sizeArgumentAdvice(name);
+}
+
 LogicalResult AttentionOp::verify() {
   CacheType keys = getKeys().getType(), values = getValues().getType();
   auto heads = static_cast<int64_t>(getHeads());
@@ -210,7 +224,7 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("window must not be negative");
   if (!getSoftcap().isFinite() || getSoftcap().isNegative())
     return emitOpError("softcap must be finite and not negative");
-  return success();
+  return getCached() ? checkIsSize(*this, *getCached()) : success();
 }
 
 //===----------------------------------------------------------------------===//

@@ -126,13 +126,16 @@ def Transformer_AttentionOp : Transformer_Op<"attention"> {
 
     score = scale * q.k, then softcap * tanh(score / softcap) where softcap > 0; softmax over the
     keys that the row sees; the result is the weighted sum of values. A row that sees no key gives 0.
+
+    `cached` names a size of the function or kernel around it, which bounds every length and every
+    position that a row sees from above: grids and costs may follow it, results do not.
   }];
   let arguments = (ins Transformer_Rows:$query,
       Arg<Transformer_CacheType, "", [MemRead]>:$keys, Arg<Transformer_CacheType, "", [MemRead]>:$values,
       Transformer_Indices:$positions, Transformer_Indices:$sequences, Transformer_Table:$table,
       Transformer_Indices:$lengths, I64Attr:$heads, F64Attr:$scale,
       DefaultValuedAttr<BoolAttr, "true">:$causal, DefaultValuedAttr<I64Attr, "0">:$window,
-      DefaultValuedAttr<F64Attr, "0.0">:$softcap);
+      DefaultValuedAttr<F64Attr, "0.0">:$softcap, OptionalAttr<StrAttr>:$cached);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = [{
     $query `,` $keys `,` $values `positions` `(` $positions `)` `sequences` `(` $sequences `)`

@@ -264,6 +264,10 @@ private:
           border.outputs.push_back(result);
       }
     }
+    // Last, so that code that does not read it finds the other sizes where they are without it.
+    for (Operation *op : group.ops)
+      if (auto attention = dyn_cast<AttentionOp>(op); attention && attention.getCached())
+        sizeNames.insert(*attention.getCached());
     Builder attributes(&getContext());
     for (StringRef name : sizeNames) {
       Value size = sizes.lookup(name);

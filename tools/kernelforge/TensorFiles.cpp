@@ -146,7 +146,8 @@ Expected<FunctionData> cli::dataFromFiles(const FunctionSignature &signature,
     arrays.push_back(std::move(array));
   }
   FunctionData data;
-  KF_TRY(data.sizes, chooseSizes(signature, sizes));
+  // How long the files' sequences are is not known yet: as long as they may be.
+  KF_TRY(data.sizes, chooseSizes(signature, sizes, INT32_MAX));
   for (size_t i = 0; i < files.size(); ++i) {
     const FunctionArgument &argument = signature.arguments[i];
     // Only caches have an extent that no size names: their slots.

@@ -60,10 +60,10 @@ struct Step {
 class KnownWork {
 public:
   void add(const KernelCost &cost, const int64_t *sizes) {
-    known &= !cost.byteTerms.empty() && cost.bytesPerCached == 0;
+    known &= !cost.byteTerms.empty() && cost.isWhole;
     if (known) {
-      flops += cost.flops(sizes, 0);
-      bytes += cost.bytes(sizes, 0);
+      flops += cost.flops(sizes);
+      bytes += cost.bytes(sizes);
     }
   }
 

@@ -44,6 +44,9 @@ public:
   /// out of the range that the argument declares.
   Status bindSizes(mlir::FunctionOpInterface function, std::span<const int64_t> values);
 
+  /// The value of a size of the body, by its name.
+  int64_t size(llvm::StringRef name) const { return sizes.lookup(name); }
+
   /// Shape and format of a tensor of `type` with this frame's sizes, without memory.
   Tensor describe(mlir::RankedTensorType type) const;
 
@@ -80,6 +83,8 @@ public:
   OpValues(Frame &frame, mlir::Operation *op) : frame(frame), op(op) {}
 
   reference::Precision precision() const { return frame.precision; }
+  /// The value of a size of the body around the operation, by its name.
+  int64_t size(llvm::StringRef name) const { return frame.size(name); }
   reference::Rows rows(mlir::Value value);
   /// Empty where `value` is null.
   std::span<const float> vector(mlir::Value value);

@@ -88,6 +88,19 @@ Status checkTable(AttentionOp op, const reference::AttentionInputs &in) {
   return {};
 }
 
+/// Whether no length, and no position that a row sees, is above the size that bounds them.
+Status checkCached(AttentionOp op, const reference::AttentionInputs &in, int64_t cached) {
+  const std::string bound =
+      fmt::format("above the {} of size '{}', which bounds it", cached, op.getCached()->str());
+  for (size_t s = 0; s < in.lengths.size(); ++s)
+    if (in.lengths[s] > cached)
+      return refused(op, fmt::format("sequence {} has length {}, {}", s, in.lengths[s], bound));
+  for (int64_t r = 0; r < in.query.rows; ++r)
+    if (const auto [first, end] = in.visible(r); first < end && end > cached)
+      return refused(op, fmt::format("row {} sees {} positions, {}", r, end, bound));
+  return {};
+}
+
 Status execute(AttentionOp op, OpValues &values) {
   KF_TRY(auto out, values.result(op.getOutput()));
   reference::AttentionInputs in;
@@ -105,6 +118,8 @@ Status execute(AttentionOp op, OpValues &values) {
   in.window = static_cast<int64_t>(op.getWindow());
   in.softcap = op.getSoftcap().convertToDouble();
   KF_CHECK(checkIndices(op, "sequences", in.sequences, static_cast<int64_t>(in.lengths.size())));
+  if (op.getCached())
+    KF_CHECK(checkCached(op, in, values.size(*op.getCached())));
   KF_CHECK(checkTable(op, in));
   reference::attention(in, out, values.precision());
   return {};

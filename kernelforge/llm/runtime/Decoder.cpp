@@ -1,5 +1,6 @@
 #include "kernelforge/llm/runtime/Decoder.h"
 
+#include "kernelforge/compiler/FunctionSignature.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/llm/runtime/KernelTimes.h"
 #include "kernelforge/llm/runtime/RopeTable.h"
@@ -260,6 +261,7 @@ Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool ev
   std::vector<int64_t> sizes{count, outputs, 1};
   if (description().rope.present)
     sizes.push_back(context);
+  sizes.push_back(cachedBucket(length + count, context));
   const char *function = count == 1 ? "decode" : "prefill";
   const std::span<std::byte> result = logits.span();
   std::vector<int64_t> nanoseconds;
@@ -267,8 +269,10 @@ Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool ev
   run.cancel = cancel;
   run.launchNanoseconds = timed ? &nanoseconds : nullptr;
   KF_CHECK(session->run(function, sizes, {&result, 1}, run));
-  if (const Program *program = timed ? session->program(function) : nullptr)
-    timer.add(*program, sizes, nanoseconds, length + count);
+  if (const Program *program = timed ? session->program(function) : nullptr) {
+    sizes.back() = length + count;
+    timer.add(*program, sizes, nanoseconds);
+  }
   history.resize(static_cast<size_t>(length));
   history.insert(history.end(), tokens.begin(), tokens.end());
   length += count;

@@ -5,7 +5,7 @@
 using namespace kernelforge;
 
 void KernelTimer::add(const Program &program, const std::vector<int64_t> &sizes,
-                      const std::vector<int64_t> &nanoseconds, int64_t cached) {
+                      const std::vector<int64_t> &nanoseconds) {
   for (size_t i = 0; i < program.launches.size() && i < nanoseconds.size(); ++i) {
     const Launch &launch = program.launches[i];
     const Artifact &artifact = program.artifacts[launch.artifact];
@@ -17,8 +17,8 @@ void KernelTimer::add(const Program &program, const std::vector<int64_t> &sizes,
     std::vector<int64_t> own;
     for (int size : launch.sizes)
       own.push_back(sizes[size]);
-    time.flops += artifact.cost.flops(own.data(), cached);
-    time.bytes += artifact.cost.bytes(own.data(), cached);
+    time.flops += artifact.cost.flops(own.data());
+    time.bytes += artifact.cost.bytes(own.data());
   }
 }
 

@@ -22,10 +22,10 @@ struct KernelTime {
 /// Adds up the launches of runs by kernel.
 class KernelTimer {
 public:
-  /// One run of `program` at `sizes`; `nanoseconds` by launch. `cached` is the number of positions
-  /// in the cache that attention reads.
+  /// One run of `program`; `nanoseconds` by launch. Work is counted at `sizes`, of which a bound of
+  /// what attention reads may be what it did read, and not the bound that the run was given.
   void add(const Program &program, const std::vector<int64_t> &sizes,
-           const std::vector<int64_t> &nanoseconds, int64_t cached);
+           const std::vector<int64_t> &nanoseconds);
 
   /// The kernels, the most expensive first.
   std::vector<KernelTime> times() const;

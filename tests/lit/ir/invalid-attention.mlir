@@ -179,3 +179,26 @@ func.func @append_slots(%x: tensor<4x32xf32>, %s: tensor<5xi32>, %k: !transforme
   transformer.cache_append %x, %s into %k : !transformer.cache<2, 16, f32>, tensor<4x32xf32>, tensor<5xi32>
   return
 }
+
+// -----
+
+func.func @no_such_bound(%n: index {transformer.size = #transformer.size<"context", 1 to 8>},
+    %q: tensor<4x64xf32>, %k: !transformer.cache<2, 16, f32>,
+    %v: !transformer.cache<2, 16, f32>, %p: tensor<4xi32>, %s: tensor<4xi32>, %t: tensor<2xi32>, %l: tensor<2xi32>) {
+  // expected-error @+1 {{is bounded by size 'cached', which 'func.func' around it does not take; give it the leading argument}}
+  %0 = transformer.attention %q, %k, %v positions(%p) sequences(%s) table(%t) lengths(%l)
+    {heads = 4, scale = 1.0, cached = "cached"} : (tensor<4x64xf32>, !transformer.cache<2, 16, f32>, !transformer.cache<2, 16, f32>,
+    tensor<4xi32>, tensor<4xi32>, tensor<2xi32>, tensor<2xi32>) -> tensor<4x64xf32>
+  return
+}
+
+// -----
+
+transformer.kernel @no_such_bound(%q: tensor<4x64xf32>, %k: !transformer.cache<2, 16, f32>,
+    %v: !transformer.cache<2, 16, f32>, %p: tensor<4xi32>, %s: tensor<4xi32>, %t: tensor<2xi32>, %l: tensor<2xi32>) -> tensor<4x64xf32> {
+  // expected-error @+1 {{is bounded by size 'cached', which 'transformer.kernel' around it does not take}}
+  %0 = transformer.attention %q, %k, %v positions(%p) sequences(%s) table(%t) lengths(%l)
+    {heads = 4, scale = 1.0, cached = "cached"} : (tensor<4x64xf32>, !transformer.cache<2, 16, f32>, !transformer.cache<2, 16, f32>,
+    tensor<4xi32>, tensor<4xi32>, tensor<2xi32>, tensor<2xi32>) -> tensor<4x64xf32>
+  transformer.yield %0 : tensor<4x64xf32>
+}

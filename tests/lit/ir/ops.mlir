@@ -35,7 +35,8 @@ func.func @mlp(%x: !x, %up: tensor<96x64xf32>, %down: tensor<64x96xf32>, %bias: 
 }
 
 // CHECK-LABEL: func.func @attention
-func.func @attention(%x: !x, %kv: tensor<?x32xf32, #rows>, %slots: !ids,
+func.func @attention(%bound: index {transformer.size = #transformer.size<"cached", 1 to 64>},
+    %x: !x, %kv: tensor<?x32xf32, #rows>, %slots: !ids,
     %k: !transformer.cache<2, 16, f32>, %v: !transformer.cache<2, 16, f16>,
     %first: tensor<?xi32, #transformer.dims<"sequences">>,
     %pk: !transformer.cache<2, 16, bf16, page = 32>,
@@ -49,9 +50,10 @@ func.func @attention(%x: !x, %kv: tensor<?x32xf32, #rows>, %slots: !ids,
     lengths(%lengths) {heads = 4, scale = 0.25} : (!x, !transformer.cache<2, 16, f32>,
     !transformer.cache<2, 16, f16>, !ids, !ids, tensor<?xi32, #transformer.dims<"sequences">>,
     tensor<?xi32, #transformer.dims<"sequences">>) -> !x
-  // CHECK: transformer.attention {{.*}} {causal = false, heads = 4 : i64, scale = 1.000000e+00 : f64, softcap = 5.000000e+01 : f64, window = 128 : i64} : {{.*}}tensor<?x?xi32, #transformer.dims<"sequences", "pages">>
+  // CHECK: transformer.attention {{.*}} {cached = "cached", causal = false, heads = 4 : i64, scale = 1.000000e+00 : f64, softcap = 5.000000e+01 : f64, window = 128 : i64} : {{.*}}tensor<?x?xi32, #transformer.dims<"sequences", "pages">>
   %1 = transformer.attention %x, %pk, %pk positions(%slots) sequences(%slots) table(%pages)
-    lengths(%lengths) {heads = 4, scale = 1.0, causal = false, window = 128, softcap = 50.0}
+    lengths(%lengths) {heads = 4, scale = 1.0, causal = false, window = 128, softcap = 50.0,
+     cached = "cached"}
     : (!x, !transformer.cache<2, 16, bf16, page = 32>, !transformer.cache<2, 16, bf16, page = 32>,
     !ids, !ids, tensor<?x?xi32, #transformer.dims<"sequences", "pages">>,
     tensor<?xi32, #transformer.dims<"sequences">>) -> !x

@@ -12,6 +12,7 @@
 func.func @layer(%tokens: index {transformer.size = #transformer.size<"tokens", 1 to 512>},
     %sequences: index {transformer.size = #transformer.size<"sequences", 1 to 4>},
     %context: index {transformer.size = #transformer.size<"context", 1 to 64>},
+    %cached: index {transformer.size = #transformer.size<"cached", 1 to 64>},
     %x: !x, %pos: !ids, %slots: !ids, %seq: !ids, %table: !seq, %lengths: !seq, %rope: !rope,
     %kc: !cache {transformer.input = "cache.7.k"}, %vc: !cache {transformer.input = "cache.7.v"},
     %n1: tensor<64xf32>, %wq: tensor<64x64xf16>, %wk: tensor<32x64xf16>, %wv: tensor<32x64xf16>,
@@ -25,7 +26,7 @@ func.func @layer(%tokens: index {transformer.size = #transformer.size<"tokens", 
   transformer.cache_append %kr, %slots into %kc : !cache, !n, !ids
   transformer.cache_append %v, %slots into %vc : !cache, !n, !ids
   %a = transformer.attention %qr, %kc, %vc positions(%pos) sequences(%seq) table(%table)
-    lengths(%lengths) {heads = 4, scale = 0.25}
+    lengths(%lengths) {heads = 4, scale = 0.25, cached = "cached"}
     : (!x, !cache, !cache, !ids, !ids, !seq, !seq) -> !x
   %o = transformer.matmul %a weights(%wo) : (!x, tensor<64x64xf16>) -> !x
   %h = transformer.add %x, %o : !x
@@ -52,7 +53,9 @@ func.func @layer(%tokens: index {transformer.size = #transformer.size<"tokens", 
 // CHECK-NEXT: transformer.cache_append %[[QKV]]#2, %[[SLOTS]] into %{{.*}} :
 // CHECK-NEXT: transformer.yield %[[Q]]
 
+// What bounds its lengths comes after the sizes that rows follow.
 // CHECK-LABEL: transformer.kernel @layer_attention(
+// CHECK-SAME: "tokens", 1 to 512>}, %arg1: index {transformer.size = #transformer.size<"sequences", 1 to 4>}, %arg2: index {transformer.size = #transformer.size<"cached", 1 to 64>}, %arg3: tensor<?x64xf32
 // CHECK-NEXT: transformer.attention
 // CHECK-NEXT: transformer.yield
 
@@ -76,11 +79,11 @@ func.func @layer(%tokens: index {transformer.size = #transformer.size<"tokens", 
 
 // The layer is read off the caches' names.
 // CHECK-LABEL: func.func @layer(
-// CHECK-NEXT: %[[A:.*]] = transformer.launch @layer_rms_norm_matmul_rope_cache_append(%arg0, %arg2, %arg3, {{.*}}) {layer = 7 : i64}
-// CHECK-NEXT: %[[B:.*]] = transformer.launch @layer_attention(%arg0, %arg1, %[[A]], {{.*}}) {layer = 7 : i64}
-// CHECK-NEXT: %[[C:.*]] = transformer.launch @layer_matmul_add(%arg0, %[[B]], %arg16, %arg3)
+// CHECK-NEXT: %[[A:.*]] = transformer.launch @layer_rms_norm_matmul_rope_cache_append(%arg0, %arg2, %arg4, {{.*}}) {layer = 7 : i64}
+// CHECK-NEXT: %[[B:.*]] = transformer.launch @layer_attention(%arg0, %arg1, %arg3, %[[A]], {{.*}}) {layer = 7 : i64}
+// CHECK-NEXT: %[[C:.*]] = transformer.launch @layer_matmul_add(%arg0, %[[B]], %arg17, %arg4)
 // CHECK-NEXT: %[[D:.*]] = transformer.launch @layer_rms_norm_matmul_activation_mul(%arg0, %[[C]],
-// CHECK-NEXT: %[[E:.*]] = transformer.launch @layer_matmul_add_1(%arg0, %[[D]], %arg20, %[[C]])
+// CHECK-NEXT: %[[E:.*]] = transformer.launch @layer_matmul_add_1(%arg0, %[[D]], %arg21, %[[C]])
 // CHECK-NEXT: return %[[E]]
 
 // The two norms, appends and adds are equal and share a kernel; the ropes differ in width.

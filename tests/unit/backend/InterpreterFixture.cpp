@@ -148,6 +148,7 @@ std::vector<float> SmallDecoder::feed(const std::string &name, const std::vector
   std::vector<int64_t> sizes = {tokens, outputs, 1};
   if (description.rope.present)
     sizes.push_back(contextLength);
+  sizes.push_back(contextLength);
   std::vector<void *> arguments;
   auto function = owned->lookupSymbol<func::FuncOp>(name);
   for (unsigned i = sizes.size(); i < function.getNumArguments(); ++i)

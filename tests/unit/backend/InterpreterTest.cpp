@@ -187,6 +187,31 @@ TEST_F(FromText, PackBringsAWeightIntoItsLayout) {
   EXPECT_EQ(out, expected);
 }
 
+TEST_F(FromText, RefusesLengthsAboveTheirBound) {
+  const std::string text = R"(
+    func.func @f(%c: index {transformer.size = #transformer.size<"cached", 1 to 8>},
+                 %x: tensor<1x2xf32>, %k: !transformer.cache<1, 2, f32>,
+                 %v: !transformer.cache<1, 2, f32>, %index: tensor<1xi32>, %sequence: tensor<1xi32>,
+                 %table: tensor<1xi32>, %lengths: tensor<1xi32>) -> tensor<1x2xf32> {
+      %y = transformer.attention %x, %k, %v positions(%index) sequences(%sequence) table(%table)
+          lengths(%lengths) {heads = 1 : i64, scale = 1.0 : f64, cached = "cached"} :
+          (tensor<1x2xf32>, !transformer.cache<1, 2, f32>, !transformer.cache<1, 2, f32>,
+           tensor<1xi32>, tensor<1xi32>, tensor<1xi32>, tensor<1xi32>) -> tensor<1x2xf32>
+      return %y : tensor<1x2xf32>
+    })";
+  std::vector<float> x(2), keys(8 * 2), values(8 * 2);
+  std::vector<int32_t> position = {2}, zero = {0}, length = {3};
+  const std::vector<void *> arguments = {x.data(),    keys.data(), values.data(), position.data(),
+                                         zero.data(), zero.data(), length.data()};
+  EXPECT_EQ(error(text, {3}, arguments), "no error");
+  EXPECT_THAT(error(text, {2}, arguments),
+              HasSubstr("sequence 0 has length 3, above the 2 of size 'cached'"));
+  position = {4}; // a row sees what is up to its own position, whatever the length
+  EXPECT_EQ(error(text, {5}, arguments), "no error");
+  EXPECT_THAT(error(text, {4}, arguments),
+              HasSubstr("row 0 sees 5 positions, above the 4 of size 'cached'"));
+}
+
 const std::string pagedAttention = R"(
     func.func @f(%n: index {transformer.size = #transformer.size<"rows", 1 to 4>},
                  %s: index {transformer.size = #transformer.size<"sequences", 1 to 2>},

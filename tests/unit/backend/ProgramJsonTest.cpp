@@ -41,7 +41,7 @@ Program everything() {
       {phase},
       {{.bytes = {64, 1, 8}, .alignment = 256, .contents = Workspace::Contents::ZeroedOnce}}};
   artifact.sizeNames = {"tokens", "cached"};
-  artifact.cost = {{{2, 0}}, {{4, 0}, 9}, {{8, 0}}, 16};
+  artifact.cost = {{{2, 0}}, {{4, 0}, 9}, false};
   artifact.fromCache = true;
   artifact.compileSeconds = 0.25;
   Program program;
@@ -117,8 +117,7 @@ TEST(ProgramJson, EveryFieldIsInTheText) {
       [](Program &p) { p.artifacts[0].sizeNames[0] = "l"; },
       [](Program &p) { p.artifacts[0].cost.flopTerms[0] = 1; },
       [](Program &p) { p.artifacts[0].cost.byteTerms[1] = 1; },
-      [](Program &p) { p.artifacts[0].cost.flopTermsPerCached[0] = 1; },
-      [](Program &p) { p.artifacts[0].cost.bytesPerCached = 1; },
+      [](Program &p) { p.artifacts[0].cost.isWhole = true; },
       [](Program &p) { p.artifacts[0].fromCache = false; },
       [](Program &p) { p.artifacts[0].compileSeconds = 1; },
       [](Program &p) { p.artifacts[0].launching.phases[0].entry = "l"; },

@@ -11,7 +11,7 @@ using namespace kernelforge;
 
 namespace {
 
-/// Cost of the kernel of that body at these sizes, with so many cached positions.
+/// Cost of the kernel of that body at these sizes.
 class Cost {
 public:
   explicit Cost(const std::string &kernel) {
@@ -20,6 +20,8 @@ public:
 #size = #transformer.size<"tokens", 1 to 512>
 #outputs = #transformer.size<"outputs", 1 to 8>
 #context = #transformer.size<"context", 1 to 4096>
+#cached = #transformer.size<"cached", 1 to 4096>
+#pages = #transformer.size<"pages", 1 to 64>
 #packed = #transformer.layout<interleaved, rows = 16>
 !ids = tensor<?xi32, #transformer.dims<"tokens">>
 !picks = tensor<?xi32, #transformer.dims<"outputs">>
@@ -36,12 +38,9 @@ public:
     else
       ADD_FAILURE() << "it does not parse";
   }
-  double flops(std::vector<int64_t> sizes, int64_t cached = 0) const {
-    return cost.flops(sizes.data(), cached);
-  }
-  double bytes(std::vector<int64_t> sizes, int64_t cached = 0) const {
-    return cost.bytes(sizes.data(), cached);
-  }
+  double flops(std::vector<int64_t> sizes) const { return cost.flops(sizes.data()); }
+  double bytes(std::vector<int64_t> sizes) const { return cost.bytes(sizes.data()); }
+  bool isWhole() const { return cost.isWhole; }
 
 private:
   mlir::MLIRContext context;
@@ -64,7 +63,7 @@ TEST(KernelCost, MatmulWithNormAndResidual) {
   EXPECT_EQ(cost.flops({10}), 10 * 2 * 128 * 64);
   EXPECT_EQ(cost.bytes({1}), 128 * 40 + 64 * 4 + (64 + 128 + 128) * 4);
   EXPECT_EQ(cost.bytes({10}), 128 * 40 + 64 * 4 + 10 * (64 + 128 + 128) * 4);
-  EXPECT_EQ(cost.bytes({10}, 1000), cost.bytes({10}, 0)) << "no cache is read";
+  EXPECT_TRUE(cost.isWhole()) << "no cache is read";
 }
 
 TEST(KernelCost, SegmentsAddUp) {
@@ -80,33 +79,60 @@ TEST(KernelCost, SegmentsAddUp) {
   EXPECT_EQ(cost.bytes({3}), 128 * 64 * 2 + 64 * 2 * 34 + (128 + 64) * 4 + 3 * (64 + 128 + 64) * 4);
 }
 
-TEST(KernelCost, AttentionReadsKeysAndValues) {
-  Cost cost(R"(transformer.kernel @k(%t: index {transformer.size = #size}, %q: !row64,
-      %keys: !cache, %values: !cache, %p: !ids, %s: !ids, %table: !lengths, %lengths: !lengths)
-      -> !row64 {
+/// A kernel of one attention with these sizes after the rows', caches, tables and attributes.
+std::string attention(const std::string &sizes, const std::string &table,
+                      const std::string &attributes, const std::string &keys = "!cache",
+                      const std::string &values = "!cache", const std::string &result = "!row64") {
+  std::string text = R"(transformer.kernel @k(%t: index {transformer.size = #size}, SIZES%q: !row64,
+      %keys: KEYS, %values: VALUES, %p: !ids, %s: !ids, %table: TABLE, %lengths: !lengths)
+      -> RESULT {
     %y = transformer.attention %q, %keys, %values positions(%p) sequences(%s) table(%table)
-        lengths(%lengths) {heads = 4 : i64, scale = 0.25 : f64}
-        : (!row64, !cache, !cache, !ids, !ids, !lengths, !lengths) -> !row64
-    transformer.yield %y : !row64
-  })");
+        lengths(%lengths) {heads = 4 : i64, scale = 0.25 : f64ATTRIBUTES}
+        : (!row64, KEYS, VALUES, !ids, !ids, TABLE, !lengths) -> RESULT
+    transformer.yield %y : RESULT
+  })";
+  const std::pair<std::string, std::string> words[] = {
+      {"SIZES", sizes}, {"TABLE", table},   {"ATTRIBUTES", attributes},
+      {"KEYS", keys},   {"VALUES", values}, {"RESULT", result}};
+  for (const auto &[word, by] : words)
+    for (size_t at = 0; (at = text.find(word)) != std::string::npos;)
+      text.replace(at, word.size(), by);
+  return text;
+}
+
+const std::string cachedSize = "%c: index {transformer.size = #cached}, ";
+const std::string bounded = ", cached = \"cached\"";
+
+TEST(KernelCost, AttentionReadsKeysAndValues) {
+  Cost cost(attention(cachedSize, "!lengths", bounded));
   // 4 rows heads dim keys; 2 heads of 16 floats of keys and of values for each cached position.
-  EXPECT_EQ(cost.flops({3}, 100), 4.0 * 3 * 4 * 16 * 100);
-  EXPECT_EQ(cost.bytes({3}, 100), 100 * 2 * 2 * 16 * 4 + 3 * 2 * 64 * 4 + 2 * 3 * 4 + 2 * 2 * 4);
-  EXPECT_EQ(cost.flops({3}, 0), 0);
+  EXPECT_EQ(cost.flops({3, 100}), 4.0 * 3 * 4 * 16 * 100);
+  EXPECT_EQ(cost.bytes({3, 100}), 100 * 2 * 2 * 16 * 4 + 3 * 2 * 64 * 4 + 2 * 3 * 4 + 2 * 2 * 4);
+  EXPECT_EQ(cost.flops({3, 200}), 2 * cost.flops({3, 100}));
+  EXPECT_TRUE(cost.isWhole());
 }
 
 TEST(KernelCost, KeysAndValuesMayDiffer) {
-  Cost cost(R"(transformer.kernel @k(%t: index {transformer.size = #size}, %q: !row64,
-      %keys: !cache, %values: !transformer.cache<2, 32, bf16>, %p: !ids, %s: !ids,
-      %table: !lengths, %lengths: !lengths) -> !row128 {
-    %y = transformer.attention %q, %keys, %values positions(%p) sequences(%s) table(%table)
-        lengths(%lengths) {heads = 4 : i64, scale = 0.25 : f64}
-        : (!row64, !cache, !transformer.cache<2, 32, bf16>, !ids, !ids, !lengths, !lengths)
-        -> !row128
-    transformer.yield %y : !row128
-  })");
-  EXPECT_EQ(cost.flops({3}, 100), 2.0 * 3 * 4 * (16 + 32) * 100);
-  EXPECT_EQ(cost.bytes({3}, 100) - cost.bytes({3}, 0), 100 * 2 * (16 * 4 + 32 * 2));
+  Cost cost(attention(cachedSize, "!lengths", bounded, "!cache", "!transformer.cache<2, 32, bf16>",
+                      "!row128"));
+  EXPECT_EQ(cost.flops({3, 100}), 2.0 * 3 * 4 * (16 + 32) * 100);
+  EXPECT_EQ(cost.bytes({3, 101}) - cost.bytes({3, 1}), 100 * 2 * (16 * 4 + 32 * 2));
+}
+
+TEST(KernelCost, WithoutABoundKeysAreWhatPagesHold) {
+  const std::string paged = "!transformer.cache<2, 16, f32, page = 8>";
+  Cost fixed(attention("", "tensor<2x5xi32>", "", paged, paged));
+  EXPECT_EQ(fixed.flops({3}), 4.0 * 3 * 4 * 16 * (8 * 5));
+  EXPECT_TRUE(fixed.isWhole());
+  Cost sized(attention("%n: index {transformer.size = #pages}, ",
+                       "tensor<2x?xi32, #transformer.dims<\"pages\">>", "", paged, paged));
+  EXPECT_EQ(sized.flops({3, 7}), 4.0 * 3 * 4 * 16 * (8 * 7));
+  EXPECT_TRUE(sized.isWhole());
+  // A contiguous cache does not say how many there are.
+  Cost unknown(attention("", "!lengths", ""));
+  EXPECT_EQ(unknown.flops({3}), 0);
+  EXPECT_EQ(unknown.bytes({3}), 3 * 2 * 64 * 4 + 2 * 3 * 4 + 2 * 2 * 4);
+  EXPECT_FALSE(unknown.isWhole());
 }
 
 TEST(KernelCost, TablesCountTheRowsThatAreLookedUp) {

@@ -262,6 +262,7 @@ Expected<std::vector<float>> TestDecoder::append(const std::string &function, co
   sizes.push_back(static_cast<int64_t>(tokens.size()));
   if (d.rope.present)
     sizes.push_back(context);
+  sizes.push_back(context);
   std::vector<float> result((d.vocabSize ? outputs : rows) * width());
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(result));
   KF_CHECK(handle->run(function, sizes, {&bytes, 1}));

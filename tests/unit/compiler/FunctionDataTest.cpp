@@ -231,6 +231,40 @@ TEST_F(FunctionDataTest, ChoosesSizesWithinTheirRanges) {
   EXPECT_FALSE(chooseSizes(signature, {{"rows", 1}}));
 }
 
+TEST_F(FunctionDataTest, BoundsOfLengthsComeInBuckets) {
+  EXPECT_EQ(cachedBucket(1, 4096), 64);
+  EXPECT_EQ(cachedBucket(64, 4096), 64);
+  EXPECT_EQ(cachedBucket(65, 4096), 128);
+  EXPECT_EQ(cachedBucket(1024, 4096), 1024);
+  EXPECT_EQ(cachedBucket(1025, 1500), 1500) << "no more than there are";
+  EXPECT_EQ(cachedBucket(4096, 4096), 4096);
+  EXPECT_EQ(cachedBucket(3, 40), 40);
+
+  module = decoder(2); // of 100 positions
+  auto signature = readSignature(*findFunction(*module, ""));
+  ASSERT_TRUE(signature);
+  EXPECT_TRUE(signature->boundsLengths("cached"));
+  EXPECT_FALSE(signature->boundsLengths("context"));
+  const SizeValues given{{"tokens", 30}, {"sequences", 2}, {"context", 100}};
+  EXPECT_EQ(chooseSizes(*signature, given, 49)->at("cached"), 64); // 49 and 15 of each
+  EXPECT_EQ(chooseSizes(*signature, given, 50)->at("cached"), 100);
+  SizeValues sizes = *chooseSizes(*signature, given, 49);
+  auto data = randomData(*signature, sizes, 1, 49);
+  ASSERT_TRUE(data) << data.error().line();
+  EXPECT_EQ(data->longest(*signature), 64);
+  EXPECT_EQ(data->sizeList(*signature), (std::vector<int64_t>{30, sizes["outputs"], 2, 100, 64}));
+  EXPECT_EQ(data->sizeList(*signature, 9), (std::vector<int64_t>{30, sizes["outputs"], 2, 100, 9}));
+  data->sizes["cached"] = 63;
+  EXPECT_FALSE(checkIndices(*signature, *data)) << "a sequence is longer than its bound";
+
+  // A bound that is given is kept: the past has to fit.
+  sizes = *chooseSizes(*signature, {{"tokens", 30}, {"sequences", 2}, {"cached", 20}}, 49);
+  EXPECT_EQ(sizes["cached"], 20);
+  data = randomData(*signature, sizes, 1, 49);
+  ASSERT_TRUE(data) << data.error().line();
+  EXPECT_EQ(data->longest(*signature), 20);
+}
+
 TEST_F(FunctionDataTest, RefusesFunctionsThatCannotBeRun) {
   // A dynamic dimension without a name, an argument of another kind, two of one name.
   for (const char *text :

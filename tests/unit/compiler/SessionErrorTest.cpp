@@ -69,25 +69,27 @@ TEST_F(SessionErrors, Run) {
   auto run = [&](const std::string &function, std::vector<int64_t> sizes, size_t results = 1) {
     return session.run(function, sizes, {&result, results});
   };
-  expectError(run("train", {1, 1, 1, 8}), ErrorKind::Unusable, {"train"});
-  expectError(run("decode", {1, 1, 1}), ErrorKind::Unusable, {"3 sizes", "4"});
-  expectError(run("decode", {4, 1, 1, 8}), ErrorKind::Unusable, {"tokens", "4", "1 to 3"});
-  expectError(run("decode", {0, 1, 1, 8}), ErrorKind::Unusable, {"tokens", "0"});
-  expectError(run("prefill", {1, 1, 1, TestDecoder::context + 1}), ErrorKind::Unusable,
+  expectError(run("train", {1, 1, 1, 8, 8}), ErrorKind::Unusable, {"train"});
+  expectError(run("decode", {1, 1, 1}), ErrorKind::Unusable, {"3 sizes", "5"});
+  expectError(run("decode", {4, 1, 1, 8, 8}), ErrorKind::Unusable, {"tokens", "4", "1 to 3"});
+  expectError(run("decode", {0, 1, 1, 8, 8}), ErrorKind::Unusable, {"tokens", "0"});
+  expectError(run("prefill", {1, 1, 1, TestDecoder::context + 1, 8}), ErrorKind::Unusable,
               {"context", "41"});
-  expectError(run("decode", {1, 1, 1, 8}, 0), ErrorKind::Unusable, {"result"});
+  expectError(run("decode", {1, 1, 1, 8, TestDecoder::context + 1}), ErrorKind::Unusable,
+              {"cached", "41"});
+  expectError(run("decode", {1, 1, 1, 8, 8}, 0), ErrorKind::Unusable, {"result"});
   session.bind("blk.1.ffn_norm.weight", BufferRef{});
-  expectError(run("decode", {1, 1, 1, 8}), ErrorKind::Unusable,
+  expectError(run("decode", {1, 1, 1, 8, 8}), ErrorKind::Unusable,
               {"blk.1.ffn_norm.weight", "not bound"});
   float few[4];
   EXPECT_TRUE(session.bind("blk.1.ffn_norm.weight", std::as_writable_bytes(std::span(few))));
-  expectError(run("decode", {1, 1, 1, 8}), ErrorKind::Unusable,
+  expectError(run("decode", {1, 1, 1, 8, 8}), ErrorKind::Unusable,
               {"blk.1.ffn_norm.weight", "16 bytes"});
   std::atomic<bool> cancel{true};
   RunOptions options;
   options.cancel = &cancel;
   decoder->reset();
-  EXPECT_FALSE(session.run("decode", std::vector<int64_t>{1, 1, 1, 8}, {&result, 1}, options));
+  EXPECT_FALSE(session.run("decode", std::vector<int64_t>{1, 1, 1, 8, 8}, {&result, 1}, options));
 }
 
 TEST_F(SessionErrors, CompileIsOncePerSession) {

@@ -138,7 +138,8 @@ TEST(SessionProgram, SaysWhatItTakes) {
   std::vector<std::string> sizes;
   for (const ProgramSize &size : program->sizes)
     sizes.push_back(size.name);
-  EXPECT_EQ(sizes, (std::vector<std::string>{"tokens", "outputs", "sequences", "context"}));
+  EXPECT_EQ(sizes,
+            (std::vector<std::string>{"tokens", "outputs", "sequences", "context", "cached"}));
   EXPECT_EQ(program->sizes[0].max, TestDecoder::sequences);
   std::vector<std::string> names = session.arguments("decode");
   ASSERT_EQ(names.size(), program->arguments.size());

@@ -105,7 +105,7 @@ public:
         bind(name, *values);
         results.push_back(std::as_writable_bytes(std::span(next.emplace_back(values->size()))));
       }
-      const int64_t sizes[] = {4, 3, TestDecoder::context};
+      const int64_t sizes[] = {4, 3, TestDecoder::context, TestDecoder::context};
       const Ints before = slots;
       const Status status = test->session().run("step", sizes, results);
       ASSERT_TRUE(status) << status.error().line();

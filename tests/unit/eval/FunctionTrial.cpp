@@ -67,7 +67,7 @@ static Expected<TrialRun> runOnce(Session &session, mlir::ModuleOp original,
                                   const DataChange &change) {
   KF_TRY(mlir::func::FuncOp function, findFunction(original, tried.function));
   KF_TRY(FunctionSignature signature, readSignature(function));
-  KF_TRY(SizeValues sizes, chooseSizes(signature, tried.sizes));
+  KF_TRY(SizeValues sizes, chooseSizes(signature, tried.sizes, tried.past));
   KF_TRY(FunctionData data, randomData(signature, sizes, seed, tried.past));
   if (change)
     change(data);

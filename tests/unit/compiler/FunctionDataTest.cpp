@@ -254,7 +254,8 @@ TEST_F(FunctionDataTest, BoundsOfLengthsComeInBuckets) {
   EXPECT_EQ(data->longest(*signature), 64);
   EXPECT_EQ(data->sizeList(*signature), (std::vector<int64_t>{30, sizes["outputs"], 2, 100, 64}));
   EXPECT_EQ(data->sizeList(*signature, 9), (std::vector<int64_t>{30, sizes["outputs"], 2, 100, 9}));
-  data->sizes["cached"] = 63;
+  ASSERT_TRUE(checkIndices(*signature, *data));
+  data->arguments[signature->attentions[0].lengths].indices()[0] = 65;
   EXPECT_FALSE(checkIndices(*signature, *data)) << "a sequence is longer than its bound";
 
   // A bound that is given is kept: the past has to fit.

@@ -11,6 +11,17 @@ auto refused(const Program &program, std::string why) {
   return unusable("run is refused", program.function, std::move(why));
 }
 
+Status checkPiece(const Program &program, std::string_view what, const BufferRef &piece,
+                  int64_t alignment) {
+  const int64_t all = piece.memory ? piece.memory->bytes() : 0;
+  if (piece.offset < 0 || piece.bytes < 0 || piece.offset > all || piece.bytes > all - piece.offset)
+    return refused(program, fmt::format("{} lies beyond its memory", what));
+  if (piece.offset % alignment != 0)
+    return refused(program,
+                   fmt::format("{} does not begin at a multiple of {} bytes", what, alignment));
+  return {};
+}
+
 /// `what` is "argument" or "result"; `indices` are theirs in the program.
 Status checkList(const Program &program, const char *what, std::span<const int> indices,
                  std::span<const BufferRef> bound, int64_t alignment) {
@@ -18,15 +29,9 @@ Status checkList(const Program &program, const char *what, std::span<const int> 
     return refused(program, fmt::format("{} {}s are bound where {} are needed", bound.size(), what,
                                         indices.size()));
   for (size_t i = 0; i < bound.size(); ++i) {
-    const BufferRef &buffer = bound[i];
-    const int64_t all = buffer.memory ? buffer.memory->bytes() : 0;
-    if (buffer.offset < 0 || buffer.bytes < 0 || buffer.offset > all ||
-        buffer.bytes > all - buffer.offset)
-      return refused(program, fmt::format("{} {} ('{}') lies beyond its memory", what, i,
-                                          program.buffers[indices[i]].name));
-    if (buffer.offset % alignment != 0)
-      return refused(program, fmt::format("{} {} ('{}') does not begin at a multiple of {} bytes",
-                                          what, i, program.buffers[indices[i]].name, alignment));
+    KF_CHECK(checkPiece(program,
+                        fmt::format("{} {} ('{}')", what, i, program.buffers[indices[i]].name),
+                        bound[i], alignment));
   }
   return {};
 }
@@ -39,7 +44,7 @@ Status checkBuffers(const Program &program, const ProgramBuffers &buffers, int64
   if (buffers.arena.bytes < program.arenaBytes)
     return refused(program, fmt::format("the arena has {} bytes where {} are needed",
                                         buffers.arena.bytes, program.arenaBytes));
-  return {};
+  return checkPiece(program, "the arena", buffers.arena, program.arenaBytes > 0 ? alignment : 1);
 }
 
 Status checkRun(const Program &program, const ProgramBuffers &buffers,

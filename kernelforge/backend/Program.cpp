@@ -87,6 +87,10 @@ Status checkLaunch(const Program &program, const Launch &launch, std::span<const
     if (Status status = checkLaunching(artifact.launching, int(firstWorkspace), int(sizes.size()));
         !status)
       return inconsistent(program, fmt::format("'{}': {}", artifact.kernel, status.error().why));
+  for (const std::vector<Extent> *terms : {&artifact.cost.flopTerms, &artifact.cost.byteTerms})
+    for (const Extent &term : *terms)
+      if (!checkedExtent(term, sizes))
+        return inconsistent(program, fmt::format("cost of '{}' overflows", artifact.kernel));
   for (const Phase &phase : artifact.launching.phases) {
     if (!checkedExtent(phase.grid, sizes))
       return inconsistent(program, fmt::format("grid of '{}' overflows", artifact.kernel));
@@ -121,6 +125,8 @@ std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int6
     if (term.divisor < 1 || term.size < 0 || term.size >= int64_t(sizes.size()))
       return std::nullopt;
     auto rounded = checkedRoundUp(sizes[term.size], term.divisor);
+    if (rounded && *rounded > uint64_t(INT64_MAX) - uint64_t(term.divisor))
+      return std::nullopt; // evaluate() counts in signed numbers
     auto next = rounded ? checkedMul(value, *rounded / term.divisor) : std::nullopt;
     if (!next || *next > uint64_t(INT64_MAX))
       return std::nullopt;

@@ -310,6 +310,7 @@ Expected<FunctionData> kernelforge::randomData(const FunctionSignature &signatur
                                                int64_t past) {
   FunctionData data;
   data.sizes = sizes;
+  KF_CHECK(checkTotal(signature, sizes, 1)); // before rows are gone through one by one
   const Placement placement(signature, sizes, past);
   KF_CHECK(checkTotal(signature, sizes, placement.slots()));
   RandomFiller filler(placement, sizes, seed);

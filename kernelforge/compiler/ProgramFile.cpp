@@ -285,9 +285,14 @@ Expected<ProgramFile> readProgramFile(std::string_view bytes, const std::string 
 }
 
 Expected<FunctionData> dataOf(const ProgramFile &file, const FunctionSignature &signature) {
-  for (const ProgramSize &size : signature.sizes)
-    if (!file.sizes.count(size.name))
+  for (const ProgramSize &size : signature.sizes) {
+    const auto given = file.sizes.find(size.name);
+    if (given == file.sizes.end())
       return doesNotFit(fmt::format("it gives no value for the size '{}'", size.name));
+    if (given->second < size.min || given->second > size.max)
+      return doesNotFit(fmt::format("the size '{}' is {}, it can be {} to {}", size.name,
+                                    given->second, size.min, size.max));
+  }
   Expected<FunctionData> data =
       file.seed ? randomData(signature, file.sizes, *file.seed) : storedData(file, signature);
   if (data && hashOfInputs(*data) != file.inputsHash)

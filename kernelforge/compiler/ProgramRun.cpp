@@ -155,14 +155,20 @@ Status ProgramRun::Implementation::fillWithNan(const BufferRef &buffer) {
 
 Status ProgramRun::Implementation::downloadOutputs() {
   Ticket last = 0;
-  for (size_t i = 0; i < results.size(); ++i) {
-    KF_TRY(last, device->download(results[i], data.results[i].memory.span()));
-  }
-  for (size_t i = 0; i < arguments.size(); ++i)
-    if (signature.arguments[i].written) {
-      KF_TRY(last, device->download(arguments[i], data.arguments[i].memory.span()));
-    }
-  return device->wait(last);
+  auto download = [&](const BufferRef &from, std::span<std::byte> to) -> Status {
+    KF_TRY(last, device->download(from, to));
+    return {};
+  };
+  Status status;
+  for (size_t i = 0; status && i < results.size(); ++i)
+    status = download(results[i], data.results[i].memory.span());
+  for (size_t i = 0; status && i < arguments.size(); ++i)
+    if (signature.arguments[i].written)
+      status = download(arguments[i], data.arguments[i].memory.span());
+  // Copies that are under way write to `data`: they are over before an error is told.
+  const Status over = device->wait(last);
+  KF_CHECK(status);
+  return over;
 }
 
 Status ProgramRun::run(const std::atomic<bool> *cancel) {

@@ -415,19 +415,26 @@ Status Session::Implementation::downloadWritten(const LoadedFunction &function,
                                                 std::span<const std::span<std::byte>> results) {
   Ticket last = 0;
   const Program &program = *function.program;
-  for (size_t i = 0; i < results.size(); ++i) {
+  auto download = [&](const BufferRef &from, std::span<std::byte> to) -> Status {
+    KF_TRY(last, device->download(from, to));
+    return {};
+  };
+  Status status;
+  for (size_t i = 0; status && i < results.size(); ++i) {
     const auto bytes = checkedExtent(program.buffers[program.results[i]].bytes, sizes);
     const uint64_t written = std::min<uint64_t>(results[i].size(), bytes.value_or(UINT64_MAX));
     const BufferRef &from = function.results[i];
-    KF_TRY(last, device->download({from.memory, from.offset, static_cast<int64_t>(written)},
-                                  results[i].first(written)));
+    status = download({from.memory, from.offset, static_cast<int64_t>(written)},
+                      results[i].first(written));
   }
-  for (size_t i = 0; i < function.names.size(); ++i)
+  for (size_t i = 0; status && i < function.names.size(); ++i)
     if (auto host = hostMemory.find(function.names[i]);
-        host != hostMemory.end() && isa<CacheType>(function.types[i])) {
-      KF_TRY(last, device->download(function.arguments[i], host->second));
-    }
-  return device->wait(last);
+        host != hostMemory.end() && isa<CacheType>(function.types[i]))
+      status = download(function.arguments[i], host->second);
+  // Copies that are under way write to the caller's memory: they are over before an error is told.
+  const Status over = device->wait(last);
+  KF_CHECK(status);
+  return over;
 }
 
 Status Session::Implementation::runCompiled(LoadedFunction &function,

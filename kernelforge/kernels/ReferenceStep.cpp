@@ -26,11 +26,14 @@ void reference::sample(const SampleInputs &in, std::span<int32_t> ids) {
 int32_t reference::StepState::nextSlot(size_t row) const {
   if (slots[row] < 0 || ids[row] < 0)
     return -1;
-  const int32_t sequence = sequences[row], position = positions[row] + 1;
+  const int32_t sequence = sequences[row];
+  const int64_t position = int64_t(positions[row]) + 1;
   if (position >= limits[sequence])
     return -1;
-  if (page == 0)
-    return table[sequence] + position;
+  if (page == 0) {
+    const int64_t slot = table[sequence] + position;
+    return slot < 0 ? -1 : static_cast<int32_t>(slot);
+  }
   const int64_t column = position / page;
   if (column >= tableWidth)
     return -1;

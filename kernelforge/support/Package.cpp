@@ -105,7 +105,7 @@ Status linkFiles(const fs::path &folder, const std::vector<PackageFile> &files,
   for (const PackageFile &file : files) {
     fs::create_directories((folder / file.name).parent_path(), error);
     if (!error)
-      fs::create_symlink(file.from, folder / file.name, error);
+      fs::create_symlink(fs::absolute(file.from), folder / file.name, error);
     if (error)
       return failed(what, (folder / file.name).string(), error.message());
   }

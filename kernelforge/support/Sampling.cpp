@@ -11,7 +11,7 @@ SampleSettings SampleSettings::of(float temperature, float topP, float minP, flo
   // The sharpest there is: times the distance 0 it is 0 yet.
   constexpr float sharpest = 1e30F;
   const float sharpness = temperature > 0 ? std::min(1 / temperature, sharpest) : 0;
-  return {sharpness, topP, minP, 1 / repeatPenalty, repeatPenalty};
+  return {sharpness, topP, minP, std::min(1 / repeatPenalty, sharpest), repeatPenalty};
 }
 
 namespace {
@@ -50,7 +50,8 @@ uint32_t sampling::penalisedKey(uint32_t key, const SampleSettings &settings) {
 }
 
 uint32_t sampling::weightOf(float greatest, float logit, float sharpness) {
-  const float distance = std::min((greatest - logit) * sharpness, cutoff);
+  const float scaled = (greatest - logit) * sharpness;
+  const float distance = scaled < cutoff ? scaled : cutoff; // what is no number, too
   const auto n = static_cast<uint32_t>(distance * 0x1p16F);
   // n * log2(e), in two parts that fit.
   const uint32_t z = n + (((n >> 10) * log2eFraction) >> 6) + (((n & 1023) * log2eFraction) >> 16);

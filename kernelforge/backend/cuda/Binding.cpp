@@ -80,12 +80,14 @@ CudaBoundProgram::make(std::shared_ptr<Context> context, std::shared_ptr<Queue> 
 
 Status CudaBoundProgram::resolve() {
   addresses.assign(program->buffers.size(), 0);
+  capacities.assign(program->buffers.size(), 0);
   auto resolveList = [&](const std::vector<int> &indices,
                          const std::vector<BufferRef> &bound) -> Status {
     for (size_t i = 0; i < indices.size(); ++i)
       if (bound[i].memory) {
         KF_TRY(addresses[indices[i]],
                addressOf(*context, bound[i], program->buffers[indices[i]].name));
+        capacities[indices[i]] = bound[i].bytes;
       }
     return {};
   };
@@ -95,8 +97,10 @@ Status CudaBoundProgram::resolve() {
     return {};
   KF_TRY(const CUdeviceptr arena, addressOf(*context, given.arena, "arena"));
   for (size_t i = 0; i < addresses.size(); ++i)
-    if (program->buffers[i].kind == BufferKind::Intermediate)
+    if (program->buffers[i].kind == BufferKind::Intermediate) {
       addresses[i] = arena + CUdeviceptr(program->buffers[i].offset);
+      capacities[i] = program->arenaBytes - program->buffers[i].offset;
+    }
   return {};
 }
 
@@ -148,14 +152,9 @@ Expected<CUtensorMap> CudaBoundProgram::makeMap(const Launch &launch,
       return refuse("it reaches beyond what memory can be");
     end += uint64_t(further);
   }
-  const auto bytes = checkedExtent(program->buffers[buffer].bytes, [&] {
-    std::vector<int64_t> most;
-    for (const ProgramSize &size : program->sizes)
-      most.push_back(size.max);
-    return most;
-  }());
-  if (!bytes || end > *bytes)
-    return refuse(fmt::format("it covers {} bytes of {}", end, bytes.value_or(0)));
+  // A tile is cut off at the map's end, not at that of a smaller buffer.
+  if (end > uint64_t(capacities[buffer]))
+    return refuse(fmt::format("it covers {} bytes of {}", end, capacities[buffer]));
   constexpr int64_t unit = 16; // of what the copies move
   if (map.box[0] * bytesOf(map.element) % unit != 0 ||
       std::ranges::any_of(strides, [&](uint64_t stride) { return stride % unit != 0; }))

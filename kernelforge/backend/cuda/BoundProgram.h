@@ -92,6 +92,7 @@ private:
   std::shared_ptr<const Program> program;
   ProgramBuffers given;                       ///< kept, so that their memory stays
   std::vector<CUdeviceptr> addresses;         ///< by buffer of the program
+  std::vector<int64_t> capacities;            ///< bytes from there on, likewise
   std::vector<std::vector<BufferRef>> zeroed; ///< by artifact and workspace
   std::deque<Call> calls;
   std::vector<int64_t> lastSizes;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 using namespace kernelforge;
@@ -105,7 +106,8 @@ Expected<std::shared_ptr<Context>> Context::make(std::shared_ptr<const Library> 
     return missing("no NVIDIA GPU can be used", fmt::format("GPU {}", ordinal), std::move(why),
                    "use another target, or look at what nvidia-smi says");
   };
-  if (const CUresult result = api.cuInit(0); isLoss(result))
+  static std::atomic<bool> hadContext = false;
+  if (const CUresult result = api.cuInit(0); hadContext && isLoss(result))
     // Seen with driver 580: whatever contexts there were, all calls of the process fail from then
     // on.
     return failed("GPU was lost", fmt::format("GPU {}", ordinal), context->wordsOf(result),
@@ -124,6 +126,7 @@ Expected<std::shared_ptr<Context>> Context::make(std::shared_ptr<const Library> 
   if (const CUresult result = api.cuCtxCreate(&context->handle, 0, device);
       result != number::success)
     return none(context->wordsOf(result));
+  hadContext = true;
   // It is made current for this thread, which is to have what it had.
   CUcontext popped = nullptr;
   api.cuCtxPopCurrent(&popped);

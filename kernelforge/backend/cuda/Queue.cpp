@@ -17,6 +17,8 @@ namespace {
 /// waits for them. Larger ones are few, and wait.
 constexpr size_t mostStaged = size_t(4) << 20;
 constexpr size_t leastStaging = size_t(64) << 10;
+/// Memory for them is made anew up to so much; then who copies waits for some that is in use.
+constexpr size_t mostStagings = size_t(64) << 20;
 
 constexpr const char *cannotCopy = "bytes cannot be copied";
 
@@ -94,9 +96,26 @@ Expected<BufferRef> Queue::allocate(int64_t bytes) {
 }
 
 Expected<Queue::Staging *> Queue::stagingFor(size_t bytes) {
-  for (Staging &staging : stagings)
-    if (!staging.isTaken && staging.busyUntil <= done && staging.bytes >= bytes)
+  size_t all = 0;
+  Staging *next = nullptr; // to be free
+  for (Staging &staging : stagings) {
+    all += staging.bytes;
+    if (staging.isTaken || staging.bytes < bytes)
+      continue;
+    if (staging.busyUntil <= done)
       return &staging;
+    if (!next || staging.busyUntil < next->busyUntil)
+      next = &staging;
+  }
+  if (next && all >= mostStagings) {
+    const auto mark = std::ranges::find_if(
+        marks, [&](const Mark &mark) { return mark.ticket >= next->busyUntil; });
+    if (mark != marks.end()) {
+      KF_CHECK(context->check(context->api().cuEventSynchronize(mark->event->get()), cannotCopy));
+      finish(mark->ticket);
+      return next;
+    }
+  }
   Staging made;
   made.bytes = std::bit_ceil(std::max(bytes, leastStaging));
   KF_CHECK(context->check(context->api().cuMemHostAlloc(&made.address, made.bytes, 0),
@@ -148,14 +167,12 @@ Expected<Ticket> Queue::upload(std::span<const std::byte> from, const BufferRef 
     KF_TRY(staging, stagingFor(from.size()));
     std::memcpy(staging->address, from.data(), from.size());
     source = staging->address;
+    staging->busyUntil = last + 1; // the next ticket there is lies behind the copy, come what may
   }
   // Of the host's own memory it has taken all bytes when it returns.
   KF_CHECK(context->check(context->api().cuMemcpyHtoDAsync(address, source, from.size(), stream),
                           cannotCopy));
-  KF_TRY(const Ticket ticket, mark());
-  if (staging)
-    staging->busyUntil = ticket;
-  return ticket;
+  return mark();
 }
 
 Expected<Ticket> Queue::download(const BufferRef &from, std::span<std::byte> to) {
@@ -170,14 +187,16 @@ Expected<Ticket> Queue::download(const BufferRef &from, std::span<std::byte> to)
   Staging *staging = nullptr;
   if (to.size() <= mostStaged) {
     KF_TRY(staging, stagingFor(to.size()));
-    staging->isTaken = true;
+    staging->busyUntil = last + 1;
     target = staging->address;
   }
   KF_CHECK(context->check(context->api().cuMemcpyDtoHAsync(target, address, to.size(), stream),
                           cannotCopy));
   KF_TRY(const Ticket ticket, mark());
-  if (staging)
+  if (staging) {
+    staging->isTaken = true;
     downloads.push_back({ticket, staging, to});
+  }
   return ticket;
 }
 
@@ -209,8 +228,11 @@ Expected<Ticket> Queue::enqueue(const std::function<Status(CUstream)> &work) {
   KF_CHECK(context->alive());
   const std::lock_guard guard(mutex);
   const Context::Current current(*context);
-  KF_CHECK(work(stream));
-  return mark();
+  const Status status = work(stream);
+  // What was put there before an error can be waited for as well.
+  Expected<Ticket> ticket = mark();
+  KF_CHECK(status);
+  return ticket;
 }
 
 Expected<CUgraphExec> Queue::record(const std::function<Status(CUstream)> &work) {

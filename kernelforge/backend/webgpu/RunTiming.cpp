@@ -170,8 +170,10 @@ Expected<double> WebGpuBoundProgram::timeWhole(std::span<const int64_t> sizes) {
     return secondsSince(begin);
   }
   KF_TRY(const std::vector<uint64_t> stamps, readStamps(std::move(queries), 2));
-  return stamps[1] > stamps[0] ? double(stamps[1] - stamps[0]) * context->timestampPeriod() * 1e-9
-                               : 0;
+  if (stamps[1] <= stamps[0])
+    return failed("run cannot be timed", context->info().name,
+                  "its clock does not tell how long a run takes");
+  return double(stamps[1] - stamps[0]) * context->timestampPeriod() * 1e-9;
 }
 
 } // namespace kernelforge::webgpu

@@ -57,6 +57,10 @@ TEST(Program, DefectsAreFound) {
   const Defect defects[] = {
       {[](Program &p) { p.artifacts[0].host = std::make_shared<Host>(); },
        "'k' has a host function, and code or phases"},
+      {[](Program &p) { p.artifacts[0].cost.byteTerms = {{1, 7}}; }, "cost of 'k'"},
+      {[](Program &p) { p.artifacts[0].cost.flopTerms = {{INT64_MAX, 0}}; }, "cost of 'k'"},
+      {[](Program &p) { p.artifacts[0].launching.phases[0].grid = {1, 0, INT64_MAX}; },
+       "grid of 'k'"},
       {[](Program &p) { p.arenaBytes = 463; }, "'middle' does not lie in the arena"},
       {[](Program &p) { p.copies = {{0, 0, 4}}; }, "a copy from buffer 0 to 0"},
       {[](Program &p) { p.copies = {{1, 2, 4}}; }, "a copy from buffer 1 to 2"},

@@ -92,6 +92,25 @@ TEST_F(CudaDevice, ForgetsTheOldestRecording) {
     }
 }
 
+TEST_F(CudaDevice, HoldsLittleMemoryForCopies) {
+  // Nobody waits in between, and each copy has other bytes.
+  constexpr int64_t bytes = 3 << 20;
+  const BufferRef target = memory(bytes);
+  auto *pinned = reinterpret_cast<size_t (*)()>(driverFunction("fakeDriverPinned"));
+  const size_t before = pinned ? pinned() : 0;
+  std::vector<std::byte> last(bytes);
+  for (int i = 0; i < 60; ++i)
+    put(target, std::vector<std::byte>(bytes, std::byte(i)));
+  const Expected<Ticket> ticket = device->download(target, last);
+  put(target, std::vector<std::byte>(bytes, std::byte(99)));
+  ASSERT_TRUE(ticket) << ticket.error().line();
+  expectGood(device->wait(*ticket));
+  EXPECT_EQ(last, std::vector<std::byte>(bytes, std::byte(59)));
+  EXPECT_EQ(bytesOf(target), std::vector<std::byte>(bytes, std::byte(99)));
+  if (pinned)
+    EXPECT_LE(pinned() - before, size_t(80) << 20);
+}
+
 TEST_F(CudaDevice, SaysHowItLaunches) {
   if (!hasLog())
     GTEST_SKIP() << "this driver has no log";
@@ -254,7 +273,7 @@ TEST_F(CudaDevice, SaysWhenTheProcessHasLostItsGpu) {
   auto *setResult = reinterpret_cast<void (*)(int)>(driverFunction("fakeDriverInit"));
   if (!setResult)
     GTEST_SKIP() << "this driver fails on its own terms";
-  setResult(719);
+  setResult(719); // this process has had a context
   const auto lost = createCudaDevice(testOptions());
   setResult(100);
   const auto none = createCudaDevice(testOptions());

@@ -156,6 +156,21 @@ TEST_F(DeviceProgram, SharesAnArena) {
   EXPECT_EQ(bytesOf({large.memory, 0, 512}), std::vector<std::byte>(512, std::byte(0xff)));
 }
 
+TEST_F(DeviceProgram, RefusesArenas) {
+  const auto program = chain(4);
+  const auto executable = load(program);
+  ASSERT_TRUE(executable);
+  const BufferRef in = memory(4000), out = memory(4000), large = memory(64 << 10);
+  auto kindOfArena = [&](int64_t offset, int64_t bytes) {
+    return kindOf(executable->bind({{in}, {out}, {large.memory, offset, bytes}}));
+  };
+  EXPECT_EQ(kindOfArena(0, program->arenaBytes), ErrorKind::No);
+  EXPECT_EQ(kindOfArena(0, program->arenaBytes - 1), ErrorKind::Unusable);
+  EXPECT_EQ(kindOfArena(4, program->arenaBytes), ErrorKind::Unusable);
+  EXPECT_EQ(kindOfArena((64 << 10) - 256, program->arenaBytes), ErrorKind::Unusable);
+  EXPECT_EQ(kindOfArena(-256, program->arenaBytes), ErrorKind::Unusable);
+}
+
 TEST_F(DeviceProgram, CopiesResults) {
   for (int64_t bytes : {1, 2, 3, 4, 5, 255, 1022, 1023, 1024}) {
     ProgramMaker maker("copies");

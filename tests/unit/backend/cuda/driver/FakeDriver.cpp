@@ -171,6 +171,15 @@ __attribute__((visibility("default"))) const char *fakeDriverLog() {
   return given.c_str();
 }
 
+/// Bytes of the host's memory that are held for copies.
+__attribute__((visibility("default"))) size_t fakeDriverPinned() {
+  const std::lock_guard guard(mutex);
+  size_t bytes = 0;
+  for (const auto &[address, size] : pinned)
+    bytes += size;
+  return bytes;
+}
+
 /// What cuInit() gives back from now on.
 __attribute__((visibility("default"))) void fakeDriverInit(CUresult result) { initResult = result; }
 
@@ -416,9 +425,8 @@ KF_DRIVER(cuModuleUnload)(CUmodule module) {
 KF_DRIVER(cuModuleGetFunction)(CUfunction *function, CUmodule module, const char *name) {
   KF_GUARDED;
   const auto found = kernels().find(name);
-  if (found == kernels().end() ||
-      reinterpret_cast<std::string *>(module)->find(fmt::format(".entry {}(", name)) ==
-          std::string::npos)
+  if (found == kernels().end() || reinterpret_cast<std::string *>(module)->find(
+                                      fmt::format(".entry {}(", name)) == std::string::npos)
     return 500;
   *function =
       reinterpret_cast<CUfunction>(const_cast<std::pair<const std::string, FakeKernel> *>(&*found));

@@ -270,8 +270,10 @@ Status CpuBoundProgram::run(std::span<const int64_t> given, const SubmitOptions 
   cancelled = cancelAsked(options);
   // Only where asked for: on some virtual machines reading the clock takes longer than a small
   // kernel.
-  ends.assign(nanoseconds ? steps.size() : 0, Clock::time_point());
-  begins = ends;
+  if (nanoseconds || !ends.empty()) {
+    ends.assign(nanoseconds ? steps.size() : 0, Clock::time_point());
+    begins = ends;
+  }
 
   std::optional<ShortSpinning> shortly;
   if (loaded->makesWay)

@@ -205,7 +205,9 @@ TEST(Timing, MeasuresAsLongAsItWasAsked) {
   auto timing = measureTime([]() -> Status { return {}; }, options);
   ASSERT_TRUE(timing);
   EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(50));
-  EXPECT_GT(timing->samples.size(), 1u);
+  // Several, unless the first was held up for as long as all were to take.
+  EXPECT_TRUE(timing->samples.size() > 1 ||
+              timing->samples.front() * static_cast<double>(timing->batch) >= 5e7);
 }
 
 TEST(Timing, EndsWithTheFirstError) {

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 namespace kernelforge {
 
 std::string blockObstacle(const Phase &phase, const Limits &limits, const char *sharedName) {
@@ -22,11 +20,13 @@ std::string blockObstacle(const Phase &phase, const Limits &limits, const char *
   return {};
 }
 
-Expected<std::vector<std::vector<int64_t>>> keptWorkspaces(const Program &program) {
-  std::vector<std::vector<int64_t>> all(program.artifacts.size());
+Expected<std::vector<std::vector<BufferRef>>>
+makeKeptWorkspaces(const Program &program,
+                   const std::function<Expected<BufferRef>(int64_t bytes)> &allocate) {
+  std::vector<std::vector<BufferRef>> all(program.artifacts.size());
   for (const Launch &launch : program.launches) {
     const Artifact &artifact = program.artifacts[launch.artifact];
-    std::vector<int64_t> &own = all[launch.artifact];
+    std::vector<BufferRef> &own = all[launch.artifact];
     own.resize(artifact.launching.workspaces.size());
     std::vector<int64_t> sizes;
     for (int size : launch.sizes)
@@ -39,7 +39,9 @@ Expected<std::vector<std::vector<int64_t>>> keptWorkspaces(const Program &progra
       if (!bytes)
         return unusable("program cannot be bound", artifact.kernel,
                         "the size of a workspace overflows");
-      own[i] = std::max(own[i], int64_t(*bytes));
+      if (!own[i].memory || uint64_t(own[i].bytes) < *bytes) {
+        KF_TRY(own[i], allocate(int64_t(*bytes)));
+      }
     }
   }
   return all;

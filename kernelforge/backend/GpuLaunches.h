@@ -1,9 +1,10 @@
 // What devices that launch blocks of threads have in common.
 #pragma once
 
-#include "kernelforge/backend/Program.h"
+#include "kernelforge/backend/Device.h"
 #include "kernelforge/codegen/Target.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,11 @@ namespace kernelforge {
 /// they share, which the target calls `sharedName`. Empty where they can.
 std::string blockObstacle(const Phase &phase, const Limits &limits, const char *sharedName);
 
-/// Bytes of the workspaces that stay from run to run, by artifact and workspace; 0 for all others.
+/// The workspaces that stay from run to run, by artifact and workspace; nothing for all others.
 /// Launches of one kernel run in order, so they share the largest that any of them needs at the
-/// sizes' maxima. Unusable where one overflows.
-Expected<std::vector<std::vector<int64_t>>> keptWorkspaces(const Program &program);
+/// sizes' maxima. `allocate` gives zeroed memory of so many bytes. Unusable where a size overflows.
+Expected<std::vector<std::vector<BufferRef>>>
+makeKeptWorkspaces(const Program &program,
+                   const std::function<Expected<BufferRef>(int64_t bytes)> &allocate);
 
 } // namespace kernelforge

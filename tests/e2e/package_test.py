@@ -145,7 +145,7 @@ class Package(CliTest):
     def test_what_cannot_be_made_is_refused(self):
         self.refused(2, "package", "-o", self.folder / "a.zip", says="end it with .tar.xz")
         self.refused(2, "package", says="-o")
-        self.refused(4, "package", "-o", self.folder / "no" / "a.tar", says="no")
+        self.refused(4, "package", "-o", self.folder / "no" / "a.tar", says="there is no folder")
         self.refused(3, "package", "-o", self.folder / "a.tar", env={**os.environ, "PATH": ""},
                      says="(tar): it is not installed here")  # fmt: skip
 

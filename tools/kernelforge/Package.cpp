@@ -9,6 +9,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <filesystem>
+
 using namespace kernelforge;
 using namespace kernelforge::cli;
 
@@ -34,6 +36,12 @@ The libraries in lib come from the distribution that built them, each under its 
 }
 
 static Expected<int> package(const std::string &path, const Context &context) {
+  // Compressing takes minutes, which are not to be spent on what has no place.
+  std::error_code error;
+  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+  if (!std::filesystem::is_directory(folder, error))
+    return failed("file cannot be written", path, "there is no folder " + folder.string(),
+                  "name a file in a folder that exists");
   const std::vector<std::string> devices = deviceLibraries();
   KF_TRY(const std::vector<PackageFile> files,
          packageFiles({"kernelforge-opt"}, {devices.begin(), devices.end()}));

@@ -47,7 +47,7 @@ struct CUlaunchConfig {
 /// Numbers of the driver's enumerations.
 namespace number {
 // Results.
-constexpr CUresult success = 0, outOfMemory = 2, deinitialized = 4, noDevice = 100, eccError = 214,
+constexpr CUresult success = 0, outOfMemory = 2, deinitialized = 4, eccError = 214,
                    nvlinkError = 220, contained = 226, illegalAddress = 700, launchTimeout = 702,
                    contextDestroyed = 709, assertion = 710, stackError = 714,
                    illegalInstruction = 715, misalignedAddress = 716, invalidAddressSpace = 717,

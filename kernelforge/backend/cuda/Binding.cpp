@@ -105,16 +105,8 @@ Status CudaBoundProgram::resolve() {
 }
 
 Status CudaBoundProgram::makeWorkspaces() {
-  KF_TRY(const auto bytes, keptWorkspaces(*program));
-  zeroed.resize(bytes.size());
-  for (size_t a = 0; a < bytes.size(); ++a) {
-    zeroed[a].resize(bytes[a].size());
-    for (size_t i = 0; i < bytes[a].size(); ++i)
-      if (program->artifacts[a].launching.workspaces[i].contents ==
-          Workspace::Contents::ZeroedOnce) {
-        KF_TRY(zeroed[a][i], queue->allocate(bytes[a][i]));
-      }
-  }
+  KF_TRY(zeroed,
+         makeKeptWorkspaces(*program, [this](int64_t bytes) { return queue->allocate(bytes); }));
   return {};
 }
 

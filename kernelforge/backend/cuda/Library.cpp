@@ -17,8 +17,11 @@ Expected<std::shared_ptr<const Library>> Library::open(const std::string &path) 
   const std::string file = path.empty() ? "libcuda.so.1" : path;
   void *handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
-    const char *reason = dlerror();
-    return missing(what, file, reason ? reason : "it cannot be opened", hint);
+    const char *said = dlerror();
+    std::string_view reason = said ? said : "it cannot be opened";
+    if (reason.starts_with(file + ": ")) // which is named already
+      reason.remove_prefix(file.size() + 2);
+    return missing(what, file, std::string(reason), hint);
   }
   auto library = std::make_shared<Library>();
   std::vector<const char *> absent;

@@ -1,6 +1,7 @@
 // Candidates that are broken on purpose, and workers that are killed or cannot be started.
 #include "TunerFixture.h"
 
+#include <atomic>
 #include <csignal>
 #include <future>
 #include <thread>
@@ -73,6 +74,36 @@ std::map<std::string, std::string> faults(int64_t count) {
   return)",
                               "llvm.mlir.global internal @counter(0 : i32) : i32\n")}};
 }
+
+/// Kills each worker that is at work. A worker that only starts, or waits for work, uses less of
+/// the processor than one that is within an endless kernel.
+class KillerOfBusyWorkers {
+public:
+  /// Looks at all workers, and kills those that have used a second since they were first seen.
+  void look() {
+    for (pid_t child : children()) {
+      const double used = processorSeconds(child);
+      if (used - firstSeen.try_emplace(child, used).first->second > 1)
+        kill(child, SIGTERM);
+    }
+  }
+
+private:
+  /// All threads of a process together; 0 where it is gone.
+  static double processorSeconds(pid_t process) {
+    std::ifstream file(fmt::format("/proc/{}/stat", process));
+    std::string line, skipped;
+    std::getline(file, line);
+    std::istringstream fields(line.substr(std::min(line.rfind(')'), line.size())));
+    for (int field = 2; field < 14; ++field) // the name's end to the last before `utime`
+      fields >> skipped;
+    double user = 0, system = 0;
+    fields >> user >> system;
+    return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  }
+
+  std::map<pid_t, double> firstSeen;
+};
 
 class TunerFaults : public TunerFixture {
 protected:
@@ -179,22 +210,24 @@ TEST_F(TunerFaults, AKilledWorkerIsReplacedAndItsCandidateMeasuredAgain) {
 TEST_F(TunerFaults, AWorkerKilledAtWorkSaysNothingAgainstTheCandidate) {
   make(5, 40, 64);
   propose(others(3));
-  options.worker.answerSeconds = 20;
+  options.worker.answerSeconds = 60;
   const std::string victim = knobsText(others(3)[1]);
   std::future<void> killer;
+  std::atomic<bool> over = false;
   options.tamper = [&](const KnobValues &knobs, std::shared_ptr<const Program> program) {
     if (knobsText(knobs) != victim)
       return program;
-    killer = std::async(std::launch::async, [] {
-      for (int i = 0; i < 3; ++i) { // as often as it is tried
-        std::this_thread::sleep_for(std::chrono::seconds(1));
-        for (pid_t child : children())
-          kill(child, SIGTERM);
+    killer = std::async(std::launch::async, [&over] {
+      KillerOfBusyWorkers killer;
+      while (!over) { // as often as it is tried
+        killer.look();
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
       }
     });
     return broken(program, "endless");
   };
   const TuneResult result = tune();
+  over = true;
   killer.wait();
   EXPECT_EQ(result.failed, 1);
   for (const Record &record : records())

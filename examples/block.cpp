@@ -22,15 +22,16 @@ static std::vector<float> randomNumbers(size_t count, float scale) {
 static Status run() {
   // 1. What the block is: grouped-query attention and a gated feed-forward layer.
   ModelDescription block;
-  block.layers = 1;
   block.modelDim = 256;
-  block.heads = 4;
-  block.kvHeads = 2;
-  block.headDim = 64;
-  block.ffnDim = 512;
   block.contextLength = 128;
-  block.rope.present = true;
-  block.rope.rotaryDim = block.headDim;
+  LayerDescription layer;
+  AttentionDescription &attention = layer.attention;
+  attention.heads = 4;
+  attention.kvHeads = 2;
+  attention.headDim = 64;
+  attention.rope = block.addRope({.rotaryDim = attention.headDim});
+  layer.mlp.width = 512;
+  block.layers = {layer};
 
   // 2. A session for this machine; its module has one function for runs of 2 to 32 rows.
   SessionOptions options;
@@ -47,27 +48,26 @@ static Status run() {
     size_t count = 1;
     for (int64_t extent : slot.shape)
       count *= static_cast<size_t>(extent);
-    const bool vector = slot.shape.size() == 1;
-    weights.push_back(
-        randomNumbers(count, vector ? 1.0f : 1 / std::sqrt(static_cast<float>(slot.shape[1]))));
+    weights.push_back(randomNumbers(
+        count, slot.isMatrix() ? 1 / std::sqrt(static_cast<float>(slot.shape[1])) : 1.0f));
     KF_CHECK(
         session->bindWeight(slot.name, ElementType::F32, std::as_bytes(std::span(weights.back()))));
   }
 
   // 4. Inputs: eight rows of one sequence, and the caches that they are appended to.
-  const int64_t rows = 8, context = block.contextLength, half = block.headDim / 2;
+  const int64_t rows = 8, context = block.contextLength, half = attention.headDim / 2;
   std::vector<float> x = randomNumbers(static_cast<size_t>(rows * block.modelDim), 1);
   std::vector<int32_t> positions(rows), slots(rows), sequences(rows), table{0}, lengths{rows};
   for (int32_t row = 0; row < rows; ++row)
     positions[row] = slots[row] = row;
-  std::vector<float> rope(static_cast<size_t>(context * block.headDim));
+  std::vector<float> rope(static_cast<size_t>(context * attention.headDim));
   for (int64_t p = 0; p < context; ++p)
     for (int64_t i = 0; i < half; ++i) {
-      const double angle = double(p) * std::pow(block.rope.theta, -double(i) / double(half));
-      rope[p * block.headDim + i] = static_cast<float>(std::cos(angle));
-      rope[p * block.headDim + half + i] = static_cast<float>(std::sin(angle));
+      const double angle = double(p) * std::pow(block.ropes[0].theta, -double(i) / double(half));
+      rope[p * attention.headDim + i] = static_cast<float>(std::cos(angle));
+      rope[p * attention.headDim + half + i] = static_cast<float>(std::sin(angle));
     }
-  const auto cacheSize = static_cast<size_t>(context * block.kvHeads * block.headDim);
+  const auto cacheSize = static_cast<size_t>(context * attention.kvDim());
   std::vector<float> keys(cacheSize), values(cacheSize);
   KF_CHECK(session->bind("x", std::as_writable_bytes(std::span(x))));
   KF_CHECK(session->bind("positions", std::as_writable_bytes(std::span(positions))));

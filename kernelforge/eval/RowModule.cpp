@@ -137,15 +137,15 @@ struct ModuleMaker {
   Expected<RowModule> operator()(const BlockProblem &p) const {
     ModelDescription d;
     d.architecture = "block";
-    d.layers = p.layers;
     d.modelDim = p.modelDim;
-    d.heads = p.heads;
-    d.kvHeads = p.kvHeads;
-    d.headDim = p.headDim;
-    d.ffnDim = p.ffnDim;
     d.contextLength = p.past + p.rows;
-    d.rope.present = true;
-    d.rope.rotaryDim = p.headDim;
+    LayerDescription layer;
+    layer.attention.heads = p.heads;
+    layer.attention.kvHeads = p.kvHeads;
+    layer.attention.headDim = p.headDim;
+    layer.attention.rope = d.addRope({.rotaryDim = p.headDim});
+    layer.mlp.width = p.ffnDim;
+    d.layers.assign(static_cast<size_t>(p.layers), layer);
     const FunctionRange range{"row", p.rows == 1 ? 1 : 2, p.rows, 1, 1};
     OwningOpRef<ModuleOp> module =
         buildDecoder(context, d, range, [&](llvm::StringRef) { return p.weights; });

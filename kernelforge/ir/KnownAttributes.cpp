@@ -5,6 +5,7 @@
 #include "kernelforge/support/Suggest.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace kernelforge;
@@ -52,14 +53,37 @@ static std::vector<std::string> argumentAttributes() {
   return {sizeAttrName.str(), weightAttrName.str(), inputAttrName.str()};
 }
 
+/// Role and layer are of operations that become kernels; a launch has them without a prefix.
+static LogicalResult verifyPlace(Operation *op, NamedAttribute attribute) {
+  const StringRef name = attribute.getName();
+  if (isa<LaunchOp>(op))
+    return op->emitOpError("carries ") << name << "; a launch has 'layer' and 'role'";
+  if (!isa_and_nonnull<TransformerDialect>(op->getDialect()) || isa<KernelOp, YieldOp>(op))
+    return op->emitOpError("carries ") << name << ", which belongs on what a kernel is made of";
+  if (name == roleAttrName) {
+    auto role = dyn_cast<StringAttr>(attribute.getValue());
+    if (!role || role.empty() ||
+        !llvm::all_of(role.getValue(), [](char c) { return llvm::isAlnum(c) || c == '_'; }))
+      return op->emitOpError() << name << " must be a word of letters, digits and _";
+    return success();
+  }
+  auto layer = dyn_cast<IntegerAttr>(attribute.getValue());
+  if (!layer || !layer.getType().isInteger(64) || layer.getInt() < 0)
+    return op->emitOpError() << name << " must be an i64 from 0 on";
+  return success();
+}
+
 LogicalResult TransformerDialect::verifyOperationAttribute(Operation *op,
                                                            NamedAttribute attribute) {
   const StringRef name = attribute.getName();
   if (llvm::is_contained(argumentAttributes(), name))
     return op->emitOpError("carries ") << name << ", which belongs on an argument";
+  if (name == roleAttrName || name == layerAttrName)
+    return verifyPlace(op, attribute);
   if (name != targetAttrName)
     return op->emitOpError() << "has no attribute '" << name << "'"
-                             << knownText(name, {targetAttrName.str()});
+                             << knownText(name, {targetAttrName.str(), roleAttrName.str(),
+                                                 layerAttrName.str()});
   if (!isa<ModuleOp>(op))
     return op->emitOpError("carries ") << targetAttrName << ", which belongs on the module";
   if (!isa<TargetAttr>(attribute.getValue()))

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kernelforge {
@@ -15,44 +17,111 @@ enum class ActivationKind { Silu, Gelu, GeluTanh, Relu };
 /// (GGUF files of architecture llama, whose Q and K rows are permuted to match).
 enum class RopePairing { HalfSplit, Interleaved };
 
-/// Rotary embedding. `frequencyFactors` (length rotaryDim / 2, or empty) divide the frequencies:
-/// every scaling rule (linear, llama3, yarn, longrope) is turned into them by the loader.
-/// `magnitude` scales cos and sin (yarn's attention factor).
+/// A norm over a row. A layer norm has a bias, an RMS norm has none.
+struct NormDescription {
+  NormKind kind = NormKind::Rms;
+  double epsilon = 1e-5;
+  bool operator==(const NormDescription &) const = default;
+};
+
+/// One table of rotary embedding. `frequencyFactors` (length rotaryDim / 2, or empty) divide the
+/// frequencies: every scaling rule (linear, llama3, yarn, longrope) is turned into them by the
+/// loader. `magnitude` scales cos and sin (yarn's attention factor).
 struct RopeDescription {
-  bool present = false;
   RopePairing pairing = RopePairing::HalfSplit;
   double theta = 10000.0;
   int64_t rotaryDim = 0; ///< leading dimensions of a head that rotate; even
-  std::vector<double> frequencyFactors;
+  std::vector<double> frequencyFactors = {};
   double magnitude = 1.0;
+  bool operator==(const RopeDescription &) const = default;
 };
 
-/// Dimensions and switches of a decoder-only transformer. Weights are named as in GGUF files
-/// (token_embd.weight, blk.N.attn_q.weight, ..., output_norm.weight, output.weight); a weight
-/// matrix is [out, in], row-major.
-struct ModelDescription {
-  std::string architecture = "llama";
-  int64_t layers = 0;
-  int64_t modelDim = 0;
+/// Causal attention of one layer. Each key/value head serves heads / kvHeads query heads.
+struct AttentionDescription {
   int64_t heads = 0;
   int64_t kvHeads = 0;
   int64_t headDim = 0;
-  int64_t ffnDim = 0;
-  int64_t vocabSize = 0;     ///< 0: a block without embedding and head
-  int64_t contextLength = 0; ///< the longest sequence the model was made for
-  NormKind norm = NormKind::Rms;
-  double normEpsilon = 1e-5;
+  bool bias = false;       ///< biases on q, k and v
+  bool outputBias = false; ///< bias on the output projection
+  int64_t window = 0;      ///< 0: none; otherwise a row sees its last `window` positions
+  double scale = 0;        ///< of the scores; 0: 1 / sqrt(headDim)
+  double softcap = 0;      ///< of the scores; 0: none
+  std::optional<size_t> rope = std::nullopt; ///< index into ModelDescription::ropes; nothing: none
+
+  int64_t queryDim() const { return heads * headDim; }
+  int64_t kvDim() const { return kvHeads * headDim; }
+  bool operator==(const AttentionDescription &) const = default;
+};
+
+/// Feed-forward part of one layer: down(act(gate(x)) * up(x)), or down(act(up(x))) without a gate.
+struct MlpDescription {
+  int64_t width = 0; ///< of what is between up and down
   ActivationKind activation = ActivationKind::Silu;
   bool gated = true;
-  RopeDescription rope;
-  bool tiedEmbeddings = false;
-  bool attentionBias = false; ///< biases on q, k and v
-  bool outputBias = false;    ///< bias on the attention's output projection
-  bool mlpBias = false;       ///< biases on the mlp's projections
-  int64_t slidingWindow = 0;  ///< 0: none; otherwise a row sees its last `slidingWindow` positions
-  double attentionScale = 0;  ///< 0: 1 / sqrt(headDim)
-  double attentionSoftcap = 0;
-  double logitSoftcap = 0;
+  bool bias = false; ///< on each projection
+  bool operator==(const MlpDescription &) const = default;
 };
+
+/// One layer: x += after(attention(before(x))), then x += after(mlp(before(x))).
+struct LayerDescription {
+  std::optional<NormDescription> beforeAttention = NormDescription{};
+  AttentionDescription attention;
+  std::optional<NormDescription> afterAttention = std::nullopt;
+  std::optional<NormDescription> beforeMlp = NormDescription{};
+  MlpDescription mlp;
+  std::optional<NormDescription> afterMlp = std::nullopt;
+  bool operator==(const LayerDescription &) const = default;
+};
+
+/// A decoder-only transformer: its layers, and the frame around them. Equal layers are stated by
+/// `layers.assign(count, layer)`; their kernels are compiled once.
+struct ModelDescription {
+  std::string architecture = "llama"; ///< its family's name, see llm/architectures
+  int64_t modelDim = 0;               ///< width of the rows between layers
+  int64_t vocabSize = 0;              ///< 0: a block without embedding, final norm and head
+  int64_t contextLength = 0;          ///< the longest sequence the model was made for
+  double embeddingScale = 1;          ///< of the rows of the embedding
+  bool learnedPositions = false;      ///< a row of a table is added by position, at the start
+  std::vector<RopeDescription> ropes; ///< the tables that layers read
+  std::vector<LayerDescription> layers;
+  NormDescription finalNorm;
+  bool tiedHead = false;   ///< the head is the embedding
+  double logitSoftcap = 0; ///< 0: none
+
+  /// Index of a table like this one, added where there is none yet.
+  size_t addRope(const RopeDescription &rope);
+};
+
+/// The name that the table of that index is bound by: "rope", "rope.1", ...
+std::string ropeInputName(size_t index);
+
+/// What a weight is, which says how it is read.
+enum class WeightKind {
+  Table,  ///< a matrix whose rows are looked up (a tied head multiplies by it, too)
+  Matrix, ///< [out, in], multiplied by
+  Norm,   ///< what a norm multiplies by
+  Bias,   ///< added
+};
+
+/// A weight that a model needs. Names are those of GGUF files ("blk.0.attn_q.weight"); a matrix is
+/// row-major and may be quantized, a vector may not.
+struct WeightSlot {
+  std::string name;
+  std::vector<int64_t> shape; ///< outermost first: [out, in], or [n] of a vector
+  WeightKind kind = WeightKind::Matrix;
+  int64_t layer = -1; ///< -1: of the frame
+  std::string_view part =
+      {}; ///< of the layer or the frame: "attn_q", "output_norm"; static storage
+
+  bool isMatrix() const { return kind == WeightKind::Table || kind == WeightKind::Matrix; }
+};
+
+/// All weights of a model in the order of use: the only list of them. With vocabSize 0 there is
+/// neither embedding nor final norm nor head; with a tied head there is no output.weight.
+std::vector<WeightSlot> weightSlots(const ModelDescription &description);
+
+/// Relations between dimensions that everyone who makes a description checks: heads divide by
+/// kvHeads, headDim and rotaryDim are even, ...; empty, or what is wrong in a sentence.
+std::string describeDefect(const ModelDescription &description);
 
 } // namespace kernelforge

@@ -11,45 +11,6 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
-std::vector<WeightSlot> kernelforge::weightSlots(const ModelDescription &d) {
-  std::vector<WeightSlot> slots;
-  auto add = [&](const std::string &name, std::vector<int64_t> shape) {
-    slots.push_back({name, std::move(shape)});
-  };
-  auto norm = [&](const std::string &name) {
-    add(name + ".weight", {d.modelDim});
-    if (d.norm == NormKind::Layer)
-      add(name + ".bias", {d.modelDim});
-  };
-  auto linear = [&](const std::string &name, int64_t out, int64_t in, bool bias) {
-    add(name + ".weight", {out, in});
-    if (bias)
-      add(name + ".bias", {out});
-  };
-  int64_t qDim = d.heads * d.headDim, kvDim = d.kvHeads * d.headDim;
-  if (d.vocabSize)
-    add("token_embd.weight", {d.vocabSize, d.modelDim});
-  for (int64_t layer = 0; layer < d.layers; ++layer) {
-    std::string prefix = "blk." + std::to_string(layer) + ".";
-    norm(prefix + "attn_norm");
-    linear(prefix + "attn_q", qDim, d.modelDim, d.attentionBias);
-    linear(prefix + "attn_k", kvDim, d.modelDim, d.attentionBias);
-    linear(prefix + "attn_v", kvDim, d.modelDim, d.attentionBias);
-    linear(prefix + "attn_output", d.modelDim, qDim, d.outputBias);
-    norm(prefix + "ffn_norm");
-    if (d.gated)
-      linear(prefix + "ffn_gate", d.ffnDim, d.modelDim, d.mlpBias);
-    linear(prefix + "ffn_up", d.ffnDim, d.modelDim, d.mlpBias);
-    linear(prefix + "ffn_down", d.modelDim, d.ffnDim, d.mlpBias);
-  }
-  if (d.vocabSize) {
-    norm("output_norm");
-    if (!d.tiedEmbeddings)
-      add("output.weight", {d.vocabSize, d.modelDim});
-  }
-  return slots;
-}
-
 static Activation toActivation(ActivationKind kind) {
   switch (kind) {
   case ActivationKind::Silu:
@@ -131,8 +92,11 @@ public:
     b.setInsertionPointToEnd(&function.getBody().front());
 
     Value x = d.vocabSize ? embed() : arguments["x"];
-    for (int64_t layer = 0; layer < d.layers; ++layer)
-      x = decoderLayer(layer, x);
+    for (const LayerDescription &each : d.layers) {
+      ++layer;
+      x = decoderLayer(each, x);
+    }
+    layer = -1;
     if (d.vocabSize)
       x = head(x);
     if (range.step)
@@ -161,7 +125,7 @@ private:
     if (hasOutputs)
       arguments.addSize("outputs", 1, range.maxOutputs);
     arguments.addSize("sequences", 1, range.maxSequences);
-    if (d.rope.present)
+    if (!d.ropes.empty())
       arguments.addSize("context", 1, longest);
     arguments.addSize("cached", 1, longest);
     Type perToken = indicesType(context, "tokens"), perSequence = indicesType(context, "sequences");
@@ -178,15 +142,18 @@ private:
       arguments.addInput("outputs", indicesType(context, "outputs"));
     if (range.step)
       declareStep(perSequence);
-    if (d.rope.present)
-      arguments.addInput("rope", rowsType("context", d.rope.rotaryDim, b.getF32Type()));
-    Type cache = CacheType::get(context, d.kvHeads, d.headDim, b.getF32Type(), 0);
-    for (int64_t layer = 0; layer < d.layers; ++layer)
+    for (size_t i = 0; i < d.ropes.size(); ++i)
+      arguments.addInput(ropeInputName(i),
+                         rowsType("context", d.ropes[i].rotaryDim, b.getF32Type()));
+    for (auto [i, each] : llvm::enumerate(d.layers)) {
+      const AttentionDescription &a = each.attention;
+      Type cache = CacheType::get(context, a.kvHeads, a.headDim, b.getF32Type(), 0);
       for (StringRef kind : {"k", "v"})
-        arguments.addInput(("cache." + Twine(layer) + "." + kind).str(), cache);
+        arguments.addInput(("cache." + Twine(i) + "." + kind).str(), cache);
+    }
     for (const WeightSlot &slot : weightSlots(d)) {
       // Vectors are small and read as f32; matrices stay as they are in the file.
-      ElementType type = slot.shape.size() == 1 ? ElementType::F32 : weightType(slot.name);
+      ElementType type = slot.isMatrix() ? weightType(slot.name) : ElementType::F32;
       arguments.addWeight(slot.name,
                           RankedTensorType::get(slot.shape, elementTypeToMlir(context, type)));
     }
@@ -200,65 +167,78 @@ private:
       arguments.addInput("recent", rowsType("tokens", range.recentWindow, b.getI32Type()));
   }
 
+  /// An operation that says what it does in the model: `role`, and the layer that is being built.
+  template <typename Op, typename... Args> Op create(StringRef role, Args &&...args) {
+    Op op = b.create<Op>(loc, std::forward<Args>(args)...);
+    setPlace(op, layer, role);
+    return op;
+  }
+
   Value embed() {
     Type type = rowsType("tokens", d.modelDim, b.getF32Type());
-    return b.create<EmbeddingOp>(loc, type, arguments["ids"], arguments["token_embd.weight"],
-                                 b.getF64FloatAttr(1.0));
+    Value rows =
+        create<EmbeddingOp>("token_embd", type, arguments["ids"], arguments["token_embd.weight"],
+                            b.getF64FloatAttr(d.embeddingScale));
+    if (!d.learnedPositions)
+      return rows;
+    Value places = create<EmbeddingOp>("position_embd", type, arguments["positions"],
+                                       arguments["position_embd.weight"], b.getF64FloatAttr(1.0));
+    return create<AddOp>("embd_sum", rows, places);
   }
 
-  Value decoderLayer(int64_t layer, Value x) {
-    std::string prefix = "blk." + std::to_string(layer) + ".";
-    x = b.create<AddOp>(loc, x, attention(layer, prefix, norm(prefix + "attn_norm", x)));
-    return b.create<AddOp>(loc, x, mlp(prefix, norm(prefix + "ffn_norm", x)));
+  Value decoderLayer(const LayerDescription &description, Value x) {
+    Value y = attention(description.attention, norm("attn_norm", description.beforeAttention, x));
+    y = norm("post_attention_norm", description.afterAttention, y);
+    x = create<AddOp>("attn_residual", x, y);
+    y = mlp(description.mlp, norm("ffn_norm", description.beforeMlp, x));
+    y = norm("post_ffw_norm", description.afterMlp, y);
+    return create<AddOp>("ffn_residual", x, y);
   }
 
-  Value attention(int64_t layer, const std::string &prefix, Value x) {
-    std::string cache = "cache." + std::to_string(layer) + ".";
+  Value attention(const AttentionDescription &a, Value x) {
+    const std::string cache = "cache." + std::to_string(layer) + ".";
     Value keyCache = arguments[cache + "k"], valueCache = arguments[cache + "v"];
-    int64_t qDim = d.heads * d.headDim, kvDim = d.kvHeads * d.headDim;
-    Value q = rope(linear(prefix + "attn_q", x, qDim));
-    Value k = rope(linear(prefix + "attn_k", x, kvDim));
-    Value v = linear(prefix + "attn_v", x, kvDim);
-    b.create<CacheAppendOp>(loc, keyCache, k, arguments["slots"]);
-    b.create<CacheAppendOp>(loc, valueCache, v, arguments["slots"]);
-    double scale =
-        d.attentionScale != 0 ? d.attentionScale : 1.0 / std::sqrt(static_cast<double>(d.headDim));
-    Value out = b.create<AttentionOp>(
-        loc, q.getType(), q, keyCache, valueCache, arguments["positions"], arguments["sequences"],
-        arguments["table"], arguments["lengths"], b.getI64IntegerAttr(d.heads),
-        b.getF64FloatAttr(scale), b.getBoolAttr(true), b.getI64IntegerAttr(d.slidingWindow),
-        b.getF64FloatAttr(d.attentionSoftcap), b.getStringAttr("cached"));
-    return linear(prefix + "attn_output", out, d.modelDim);
+    Value q = rope("attn_q_rope", a, linear("attn_q", x, a.queryDim()));
+    Value k = rope("attn_k_rope", a, linear("attn_k", x, a.kvDim()));
+    Value v = linear("attn_v", x, a.kvDim());
+    create<CacheAppendOp>("attn_k_append", keyCache, k, arguments["slots"]);
+    create<CacheAppendOp>("attn_v_append", valueCache, v, arguments["slots"]);
+    double scale = a.scale != 0 ? a.scale : 1.0 / std::sqrt(static_cast<double>(a.headDim));
+    Value out = create<AttentionOp>(
+        "attention", q.getType(), q, keyCache, valueCache, arguments["positions"],
+        arguments["sequences"], arguments["table"], arguments["lengths"],
+        b.getI64IntegerAttr(a.heads), b.getF64FloatAttr(scale), b.getBoolAttr(true),
+        b.getI64IntegerAttr(a.window), b.getF64FloatAttr(a.softcap), b.getStringAttr("cached"));
+    return linear("attn_output", out, d.modelDim);
   }
 
-  Value mlp(const std::string &prefix, Value x) {
-    auto bias = [&](StringRef name) { return arguments[(prefix + name + ".bias").str()]; };
-    return b.create<MlpOp>(loc, x.getType(), x, arguments[prefix + "ffn_gate.weight"],
-                           arguments[prefix + "ffn_up.weight"],
-                           arguments[prefix + "ffn_down.weight"], bias("ffn_gate"), bias("ffn_up"),
-                           bias("ffn_down"), toActivation(d.activation));
+  Value mlp(const MlpDescription &m, Value x) {
+    auto bias = [&](StringRef part) { return weight(part, "bias"); };
+    return create<MlpOp>("ffn", x.getType(), x, weight("ffn_gate"), weight("ffn_up"),
+                         weight("ffn_down"), bias("ffn_gate"), bias("ffn_up"), bias("ffn_down"),
+                         toActivation(m.activation));
   }
 
   Value head(Value x) {
     if (!range.step) // each of its rows wants a token
-      x = b.create<GatherRowsOp>(loc, rowsType("outputs", d.modelDim, b.getF32Type()), x,
-                                 arguments["outputs"]);
-    x = norm("output_norm", x);
-    Value weight = arguments[d.tiedEmbeddings ? "token_embd.weight" : "output.weight"];
-    Value logits = matmul(x, weight, Value(), d.vocabSize);
+      x = create<GatherRowsOp>("outputs", rowsType("outputs", d.modelDim, b.getF32Type()), x,
+                               arguments["outputs"]);
+    x = norm("output_norm", d.finalNorm, x);
+    Value logits =
+        matmul("output", x, weight(d.tiedHead ? "token_embd" : "output"), Value(), d.vocabSize);
     if (d.logitSoftcap > 0)
-      logits = b.create<ScaleOp>(loc, logits.getType(), logits, b.getF64FloatAttr(1.0),
-                                 b.getF64FloatAttr(d.logitSoftcap));
+      logits = create<ScaleOp>("output_softcap", logits.getType(), logits, b.getF64FloatAttr(1.0),
+                               b.getF64FloatAttr(d.logitSoftcap));
     return logits;
   }
 
   ValueRange endStep(Value logits) {
     Value positions = arguments["positions"], recent = arguments["recent"];
-    Value ids = b.create<SampleOp>(loc, positions.getType(), logits, arguments["settings"],
-                                   arguments["draws"], positions, recent);
+    Value ids = create<SampleOp>("sample", positions.getType(), logits, arguments["settings"],
+                                 arguments["draws"], positions, recent);
     auto advance =
-        b.create<AdvanceOp>(loc, results(), ValueRange(stepOperands(ids, positions, recent)),
-                            b.getNamedAttr("page", b.getI64IntegerAttr(0)));
+        create<AdvanceOp>("advance", results(), ValueRange(stepOperands(ids, positions, recent)),
+                          b.getNamedAttr("page", b.getI64IntegerAttr(0)));
     return advance.getResults();
   }
 
@@ -271,34 +251,40 @@ private:
     return operands;
   }
 
-  Value norm(const std::string &name, Value x) {
-    Value weight = arguments[name + ".weight"];
-    auto epsilon = b.getF64FloatAttr(d.normEpsilon);
-    if (d.norm == NormKind::Rms)
-      return b.create<RmsNormOp>(loc, x.getType(), x, weight, epsilon);
-    return b.create<LayerNormOp>(loc, x.getType(), x, weight, arguments[name + ".bias"], epsilon);
+  /// A weight of the layer that is being built, or of the frame; null where it has none.
+  Value weight(StringRef part, StringRef suffix = "weight") const {
+    const std::string prefix = layer < 0 ? "" : "blk." + std::to_string(layer) + ".";
+    return arguments[prefix + part.str() + "." + suffix.str()];
   }
 
-  Value rope(Value x) {
-    if (!d.rope.present)
+  Value norm(StringRef part, const std::optional<NormDescription> &norm, Value x) {
+    if (!norm)
       return x;
-    auto pairing =
-        d.rope.pairing == RopePairing::HalfSplit ? Pairing::HalfSplit : Pairing::Interleaved;
-    return b.create<RopeOp>(loc, x.getType(), x, arguments["positions"], arguments["rope"],
-                            b.getI64IntegerAttr(d.headDim),
-                            PairingAttr::get(b.getContext(), pairing));
+    auto epsilon = b.getF64FloatAttr(norm->epsilon);
+    if (norm->kind == NormKind::Rms)
+      return create<RmsNormOp>(part, x.getType(), x, weight(part), epsilon);
+    return create<LayerNormOp>(part, x.getType(), x, weight(part), weight(part, "bias"), epsilon);
   }
 
-  Value linear(const std::string &name, Value x, int64_t width) {
-    return matmul(x, arguments[name + ".weight"], arguments[name + ".bias"], width);
+  Value rope(StringRef role, const AttentionDescription &a, Value x) {
+    if (!a.rope)
+      return x;
+    auto pairing = d.ropes[*a.rope].pairing == RopePairing::HalfSplit ? Pairing::HalfSplit
+                                                                      : Pairing::Interleaved;
+    return create<RopeOp>(role, x.getType(), x, arguments["positions"],
+                          arguments[ropeInputName(*a.rope)], b.getI64IntegerAttr(a.headDim),
+                          PairingAttr::get(b.getContext(), pairing));
   }
 
-  Value matmul(Value x, Value weight, Value bias, int64_t width) {
+  Value linear(StringRef part, Value x, int64_t width) {
+    return matmul(part, x, weight(part), weight(part, "bias"), width);
+  }
+
+  Value matmul(StringRef role, Value x, Value weight, Value bias, int64_t width) {
     StringRef rows = rowsSizeName(cast<RankedTensorType>(x.getType()));
     Type type = rowsType(rows, width, b.getF32Type());
-    return b
-        .create<MatmulOp>(loc, TypeRange{type}, x, ValueRange{weight},
-                          bias ? ValueRange{bias} : ValueRange{}, UnitAttr(), TypeAttr())
+    return create<MatmulOp>(role, TypeRange{type}, x, ValueRange{weight},
+                            bias ? ValueRange{bias} : ValueRange{}, UnitAttr(), TypeAttr())
         .getOutputs()[0];
   }
 
@@ -309,6 +295,7 @@ private:
   OpBuilder b;
   Location loc;
   ArgumentList arguments;
+  int64_t layer = -1; ///< that is being built; -1: the frame
 };
 
 } // namespace

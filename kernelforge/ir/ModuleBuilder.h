@@ -33,10 +33,11 @@ using WeightTypeFn = std::function<ElementType(llvm::StringRef)>;
 
 /// Builds one function per range. Arguments, in order: the sizes `tokens`, `outputs` (with a
 /// vocabulary), `sequences`, `context` (with RoPE), `cached` (a bound of every length, up to the
-/// description's context); the inputs `ids` (or `x`, where the model has no
-/// vocabulary), `positions`, `slots`, `sequences`, `table`, `lengths`, `outputs`, `rope`; each
-/// layer's caches `cache.N.k` and `cache.N.v`; the weights by name. Each carries its name as an
-/// attribute. The result is the logits of the wanted rows, or the rows of the last layer.
+/// description's context); the inputs `ids` (or `x`, where the model has no vocabulary),
+/// `positions`, `slots`, `sequences`, `table`, `lengths`, `outputs`, `rope` (and `rope.1`, ..., as
+/// the description has tables); each layer's caches `cache.N.k` and `cache.N.v`; the weights by
+/// name, as weightSlots() lists them. Each carries its name as an attribute, and each operation its
+/// role and layer. The result is the logits of the wanted rows, or the rows of the last layer.
 ///
 /// A step has no `outputs`, and before `rope` the inputs `settings`, `draws`, `limits` and, with a
 /// window, `recent` (as `sample` and `advance` take them). Its results are what the next step's
@@ -56,12 +57,5 @@ mlir::OwningOpRef<mlir::ModuleOp> buildDecoder(mlir::MLIRContext *context,
 mlir::OwningOpRef<mlir::ModuleOp> buildMatmul(mlir::MLIRContext *context, int64_t minRows,
                                               int64_t maxRows, int64_t n, int64_t k,
                                               ElementType weights, bool transpose = false);
-
-/// Names and shapes of all weight tensors of a description, in the order of the function arguments.
-struct WeightSlot {
-  std::string name;
-  std::vector<int64_t> shape; ///< [out, in], or [n] for vectors
-};
-std::vector<WeightSlot> weightSlots(const ModelDescription &description);
 
 } // namespace kernelforge

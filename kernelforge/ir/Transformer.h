@@ -47,11 +47,30 @@ namespace kernelforge {
 constexpr llvm::StringLiteral sizeAttrName = "transformer.size";     ///< SizeAttr, on an index
 constexpr llvm::StringLiteral weightAttrName = "transformer.weight"; ///< name of the weight
 constexpr llvm::StringLiteral inputAttrName = "transformer.input";   ///< what the caller binds
+/// On operations: what they do in the model ("attn_q"), and in which layer. A launch has them from
+/// the operations that became its kernel. They change nothing that is computed.
+constexpr llvm::StringLiteral roleAttrName = "transformer.role";   ///< a string
+constexpr llvm::StringLiteral layerAttrName = "transformer.layer"; ///< i64, not negative
 /// TargetAttr on the module: set before fusion.
 constexpr llvm::StringLiteral targetAttrName = "transformer.target";
 
 /// Name of tensor or cache argument `index` of a function: its weight or input name, else "argN".
 std::string argumentName(mlir::func::FuncOp function, unsigned index);
+
+/// What an operation does in the model, and in which layer: empty and -1 where it does not say.
+struct Place {
+  std::string role;
+  int64_t layer = -1;
+};
+Place placeOf(mlir::Operation *op);
+
+/// Says so of an operation; without a layer where that is negative.
+void setPlace(mlir::Operation *op, int64_t layer, llvm::StringRef role);
+
+/// The place of what operations become that are made one: their layer where they share it, and
+/// their roles under a common beginning: "attn_q", "attn_k", "attn_v" are "attn_qkv", and
+/// "ffn_gate", "ffn_up" are "ffn_gate_up". Nothing where one of them has no role.
+Place joinedPlace(llvm::ArrayRef<mlir::Operation *> ops);
 
 /// Element type of a weight or activation type; nothing where the table has none.
 std::optional<ElementType> elementTypeOf(mlir::Type type);

@@ -1,51 +1,156 @@
 #include "kernelforge/llm/ModelConfig.h"
 
-#include <cmath>
+#include "kernelforge/llm/WeightFile.h"
+#include "kernelforge/llm/architectures/ConfigFields.h"
+
+#include <algorithm>
 #include <fmt/format.h>
-#include <numbers>
 
 namespace kernelforge {
 
-std::string describeDefect(const ModelDescription &d) {
-  if (d.heads % d.kvHeads != 0)
-    return fmt::format("{} attention heads are no multiple of {} key/value heads", d.heads,
-                       d.kvHeads);
-  if (d.rope.present && d.headDim % 2 != 0)
-    return fmt::format("the head dimension {} is odd, and RoPE rotates pairs", d.headDim);
-  if (d.rope.present && (d.rope.rotaryDim % 2 != 0 || d.rope.rotaryDim > d.headDim))
-    return fmt::format("{} rotary dimensions must be even and at most the head dimension {}",
-                       d.rope.rotaryDim, d.headDim);
-  if (!d.rope.frequencyFactors.empty() &&
-      static_cast<int64_t>(d.rope.frequencyFactors.size()) != d.rope.rotaryDim / 2)
-    return fmt::format("there are {} RoPE frequency factors, {} are needed",
-                       d.rope.frequencyFactors.size(), d.rope.rotaryDim / 2);
-  for (double factor : d.rope.frequencyFactors)
-    if (!std::isfinite(factor) || factor <= 0)
-      return fmt::format("the RoPE frequency factor {} is not finite and above 0", factor);
-  return "";
+namespace {
+
+/// A family, and which of its classes a configuration names.
+struct Kind {
+  const Architecture *architecture;
+  HuggingFaceClass kind;
+};
+
+/// "LlamaForCausalLM, MistralForCausalLM and GPT2LMHeadModel": what there is, for error messages.
+std::string joined(const std::vector<std::string_view> &names) {
+  std::string text;
+  for (size_t i = 0; i < names.size(); ++i)
+    text += fmt::format("{}{}", i == 0 ? "" : i + 1 == names.size() ? " and " : ", ", names[i]);
+  return text;
 }
 
-std::vector<double> linearRopeFactors(int64_t count, double factor) {
-  return std::vector<double>(static_cast<size_t>(count), factor);
+std::string knownClasses(bool byClass) {
+  std::vector<std::string_view> names;
+  for (const Architecture *architecture : architectures())
+    for (const HuggingFaceClass &kind : architecture->classes())
+      names.push_back(byClass ? kind.name : kind.modelType);
+  return "supported are " + joined(names);
 }
 
-std::vector<double> llama3RopeFactors(int64_t rotaryDim, double theta, const Llama3Scaling &rule) {
-  std::vector<double> factors;
-  for (int64_t i = 0; i < rotaryDim / 2; ++i) {
-    const double frequency =
-        std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(rotaryDim));
-    const double wavelength = 2.0 * std::numbers::pi / frequency;
-    const double low = rule.lowFrequencyFactor, high = rule.highFrequencyFactor;
-    if (wavelength > rule.originalContext / low) {
-      factors.push_back(rule.factor);
-    } else if (wavelength < rule.originalContext / high) {
-      factors.push_back(1.0);
-    } else {
-      const double smooth = (rule.originalContext / wavelength - low) / (high - low);
-      factors.push_back(1.0 / ((1.0 - smooth) / rule.factor + smooth));
-    }
+std::optional<Kind> findClass(std::string_view name, bool byClass) {
+  for (const Architecture *architecture : architectures())
+    for (const HuggingFaceClass &kind : architecture->classes())
+      if (name == (byClass ? kind.name : kind.modelType))
+        return Kind{architecture, kind};
+  return std::nullopt;
+}
+
+/// By `architectures`, or by `model_type` where that names none.
+Expected<Kind> readKind(const JsonView &root) {
+  std::vector<JsonView> names;
+  if (root.has("architectures")) {
+    KF_TRY(names, root.array("architectures", 16));
   }
-  return factors;
+  const bool byClass = !names.empty();
+  KF_TRY(JsonView view, root.at(byClass ? "architectures" : "model_type"));
+  if (!byClass)
+    names.push_back(view);
+  std::string shown;
+  for (const JsonView &name : names) {
+    KF_TRY(std::string text, name.asString(maxNameBytes));
+    if (auto known = findClass(text, byClass))
+      return *known;
+    shown += (shown.empty() ? "" : ", ") + text;
+  }
+  return view.error(fmt::format("architecture \"{}\" is not supported", shown),
+                    knownClasses(byClass));
+}
+
+/// A special id: nothing where it means none.
+Expected<std::optional<TokenId>> asTokenId(const JsonView &view, int64_t vocabulary) {
+  if (view.value().is_null() || (view.isInteger() && meansNoToken(view.value().get<int64_t>())))
+    return std::nullopt;
+  KF_TRY(int64_t id, asWhole(view, 0, vocabulary - 1));
+  return static_cast<TokenId>(id);
+}
+
+/// Adds `eos_token_id`, one id or several.
+Status addEndOfGeneration(const JsonView &root, int64_t vocabulary, SpecialTokens &special) {
+  if (!root.has("eos_token_id"))
+    return {};
+  KF_TRY(JsonView view, root.at("eos_token_id"));
+  std::vector<JsonView> ids{view};
+  if (view.isArray()) {
+    KF_TRY(ids, view.elements(64));
+  }
+  for (const JsonView &element : ids) {
+    KF_TRY(auto id, asTokenId(element, vocabulary));
+    if (!id)
+      continue;
+    if (!special.eos)
+      special.eos = id;
+    if (std::find(special.endOfGeneration.begin(), special.endOfGeneration.end(), *id) ==
+        special.endOfGeneration.end())
+      special.endOfGeneration.push_back(*id);
+  }
+  return {};
+}
+
+Expected<SpecialTokens> readSpecialTokens(const JsonView &root, int64_t vocabulary) {
+  SpecialTokens special;
+  if (root.has("bos_token_id")) {
+    KF_TRY(JsonView bos, root.at("bos_token_id"));
+    KF_TRY(special.bos, asTokenId(bos, vocabulary));
+  }
+  KF_CHECK(addEndOfGeneration(root, vocabulary, special));
+  return special;
+}
+
+/// Quantized checkpoints have tensors of their own kind, whatever the family.
+Status refuseQuantized(const JsonView &root) {
+  if (!root.has("quantization_config"))
+    return {};
+  KF_TRY(JsonView view, root.at("quantization_config"));
+  KF_TRY(std::string method, view.stringOr("quant_method", maxNameBytes, "unnamed"));
+  return view.error(fmt::format("quantization \"{}\" is not supported", method),
+                    "use the unquantized checkpoint or a GGUF file");
+}
+
+} // namespace
+
+Expected<ModelConfig> configFromJson(const JsonDocument &document) {
+  const JsonView root = document.root();
+  KF_TRY(Kind kind, readKind(root));
+  ModelConfig config;
+  config.architecture = kind.architecture;
+  KF_TRY(config.description, kind.architecture->fromConfig(root, kind.kind));
+  KF_CHECK(refuseQuantized(root));
+  if (std::string defect = describeDefect(config.description); !defect.empty())
+    return root.error(std::move(defect));
+  KF_TRY(config.special, readSpecialTokens(root, config.description.vocabSize));
+  return config;
+}
+
+Expected<ModelConfig> readConfigJson(const std::string &path) {
+  KF_TRY(JsonDocument document, readJsonFile(path, modelFileError, configJsonLimits));
+  return configFromJson(document);
+}
+
+Status addGenerationConfig(const JsonDocument &document, ModelConfig &config) {
+  return addEndOfGeneration(document.root(), config.description.vocabSize, config.special);
+}
+
+Expected<ModelConfig> configFromGguf(const GgufModel &model) {
+  constexpr std::string_view key = "general.architecture";
+  KF_TRY(auto name, model.metadata.string(key, maxNameBytes));
+  std::vector<std::string_view> known;
+  for (const Architecture *architecture : architectures())
+    known.push_back(architecture->name());
+  ModelConfig config;
+  config.architecture = name ? findArchitecture(*name) : nullptr;
+  if (!config.architecture)
+    return model.metadata.error(
+        key, name ? fmt::format("architecture \"{}\" is not supported", *name) : "is missing",
+        "supported are " + joined(known));
+  KF_TRY(config.description, config.architecture->fromGguf(model));
+  if (std::string defect = describeDefect(config.description); !defect.empty())
+    return unusable(std::string(modelFileError), model.files.front().path(), std::move(defect));
+  return config;
 }
 
 } // namespace kernelforge

@@ -30,12 +30,25 @@ bool isFolder(const fs::path &path) {
   return fs::is_directory(path, ignored);
 }
 
+/// Binds the weights of a description that was read, from its files of the model's format.
+Status bindTensors(ModelFile &model, const Architecture &architecture,
+                   const NamedList<StoredTensor> &tensors, const std::string &where) {
+  const bool isGguf = model.format == ModelFormat::Gguf;
+  KF_TRY(BoundWeights bound,
+         bindWeights(architecture, model.description, tensors,
+                     isGguf ? WeightNaming::Gguf : WeightNaming::HuggingFace, where));
+  model.weights = std::move(bound.weights);
+  model.ownedWeights = std::move(bound.owned);
+  return {};
+}
+
 Expected<ModelFile> openGgufModel(const std::string &path) {
   ModelFile model;
   model.format = ModelFormat::Gguf;
   KF_TRY(GgufModel gguf, openGguf(path));
-  KF_TRY(model.description, configFromGguf(gguf));
-  KF_TRY(model.weights, bindWeights(model.description, gguf.tensors, WeightNaming::Gguf, path));
+  KF_TRY(ModelConfig config, configFromGguf(gguf));
+  model.description = std::move(config.description);
+  KF_CHECK(bindTensors(model, *config.architecture, gguf.tensors, path));
   KF_TRY(model.tokenizer.data, tokenizerFromGguf(gguf.metadata, path));
   if (const auto &data = model.tokenizer.data) {
     if (data->isByteLevel() &&
@@ -106,8 +119,14 @@ Status readSideFiles(const fs::path &folder, ModelConfig &config, ModelFile &mod
   return {};
 }
 
+/// A model without its weights yet, and its family.
+struct OpenedConfig {
+  ModelFile model;
+  const Architecture *architecture;
+};
+
 /// All but the weights, from a config.json and what lies beside it.
-Expected<ModelFile> openConfig(const fs::path &configJson) {
+Expected<OpenedConfig> openConfig(const fs::path &configJson) {
   ModelFile model;
   model.format = ModelFormat::Safetensors;
   KF_TRY(ModelConfig config, readConfigJson(configJson.string()));
@@ -117,16 +136,16 @@ Expected<ModelFile> openConfig(const fs::path &configJson) {
   model.description = std::move(config.description);
   model.special = config.special;
   model.tokenizer.special = std::move(config.special);
-  return model;
+  return OpenedConfig{std::move(model), config.architecture};
 }
 
 /// `weights` is a .safetensors file or an index; config.json lies beside it.
 Expected<ModelFile> openSafetensorsModel(const fs::path &weights, bool isIndex) {
-  KF_TRY(ModelFile model, openConfig(weights.parent_path() / "config.json"));
+  KF_TRY(OpenedConfig config, openConfig(weights.parent_path() / "config.json"));
+  ModelFile model = std::move(config.model);
   KF_TRY(SafetensorsModel tensors,
          isIndex ? openSafetensorsIndex(weights.string()) : openSafetensors(weights.string()));
-  KF_TRY(model.weights, bindWeights(model.description, tensors.tensors, WeightNaming::HuggingFace,
-                                    weights.string()));
+  KF_CHECK(bindTensors(model, *config.architecture, tensors.tensors, weights.string()));
   model.files = std::move(tensors.files);
   model.warnings = std::move(tensors.warnings);
   return model;
@@ -203,8 +222,15 @@ Expected<ModelFile> openModel(const std::string &path) {
 Expected<ModelFile> openModelShape(const std::string &path) {
   const bool folder = isFolder(path), json = path.ends_with(".json");
   const fs::path config = folder ? fs::path(path) / "config.json" : fs::path(path);
-  KF_TRY(ModelFile model, folder || json ? openConfig(config) : openByKind(path));
+  ModelFile model;
+  if (folder || json) {
+    KF_TRY(OpenedConfig opened, openConfig(config));
+    model = std::move(opened.model);
+  } else {
+    KF_TRY(model, openByKind(path));
+  }
   model.weights = {};
+  model.ownedWeights = {};
   model.files.clear();
   setPath(model, path);
   return model;

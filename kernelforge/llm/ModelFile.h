@@ -18,12 +18,12 @@ struct ModelFile {
   std::string name; ///< of the GGUF file without extension, or of the safetensors folder
   ModelFormat format = ModelFormat::Gguf;
   ModelDescription description;
-  NamedList<Weight> weights; ///< exactly those of weightsOf(description), by canonical name
+  NamedList<Weight> weights; ///< those of weightSlots(description), in that order
   SpecialTokens special;
   TokenizerSource tokenizer;
   std::string chatTemplate; ///< Jinja text; empty: the model brings none
   std::vector<MappedFile> files;
-  PageMemory ownedWeights;           ///< where weights lie that come from no file (makeRandomModel)
+  PageMemory ownedWeights; ///< where weights lie that do not lie in the files as they are needed
   std::vector<std::string> warnings; ///< what is odd but harmless, one line each
 
   /// Bytes of the address space that the mapped files and the weights without a file take.

@@ -1,55 +1,13 @@
 #include "kernelforge/llm/ModelWeights.h"
 
-#include <array>
 #include <cmath>
+#include <cstring>
 #include <fmt/format.h>
 #include <unordered_set>
 
 namespace kernelforge {
 
 namespace {
-
-struct NamePair {
-  std::string_view canonical, huggingFace;
-};
-constexpr std::array<NamePair, 3> modelNames = {{
-    {"token_embd", "model.embed_tokens"},
-    {"output_norm", "model.norm"},
-    {"output", "lm_head"},
-}};
-constexpr std::array<NamePair, 9> layerNames = {{
-    {"attn_norm", "input_layernorm"},
-    {"attn_q", "self_attn.q_proj"},
-    {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},
-    {"attn_output", "self_attn.o_proj"},
-    {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_gate", "mlp.gate_proj"},
-    {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"},
-}};
-
-/// Adds a projection [out, in] and its bias if it has one.
-void addLinear(std::vector<WeightSpec> &specs, const std::string &name, int64_t out, int64_t in,
-               bool bias) {
-  specs.push_back({name + ".weight", {out, in}});
-  if (bias)
-    specs.push_back({name + ".bias", {out}});
-}
-
-void addNorm(std::vector<WeightSpec> &specs, const std::string &name, const ModelDescription &d) {
-  specs.push_back({name + ".weight", {d.modelDim}});
-  if (d.norm == NormKind::Layer)
-    specs.push_back({name + ".bias", {d.modelDim}});
-}
-
-/// Tensors of real files that repeat what the description already says, or are a second copy.
-bool isRedundant(const std::string &name, const ModelDescription &d, WeightNaming naming) {
-  if (naming == WeightNaming::Gguf)
-    return name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd") ||
-           name.ends_with(".attn_rot_embd.weight");
-  return name.ends_with(".rotary_emb.inv_freq") || (d.tiedEmbeddings && name == "lm_head.weight");
-}
 
 std::string supportedTypes(bool isMatrix) {
   std::string names;
@@ -59,94 +17,130 @@ std::string supportedTypes(bool isMatrix) {
   return names;
 }
 
-Expected<Weight> bindWeight(const WeightSpec &spec, const StoredTensor &tensor,
-                            const std::string &where) {
+const StoredTensor *findTensor(const NamedList<StoredTensor> &tensors, const TensorSource &source) {
+  for (const std::string &name : source.names)
+    if (const StoredTensor *tensor = tensors.find(name))
+      return tensor;
+  return nullptr;
+}
+
+/// Bytes of a row (of an element, where the weight is a vector) as the file has them. The type was
+/// checked, and rows of the file were when it was opened.
+uint64_t bytesOfRow(const WeightSlot &slot, ElementType type) {
+  return *rowBytes(type, slot.isMatrix() ? static_cast<uint64_t>(slot.shape.back()) : 1);
+}
+
+/// A weight in the file: its rows are neighbours, or it has to be transposed first.
+struct Found {
+  const WeightSlot *slot;
+  const StoredTensor *tensor;
+  TensorSource source;
+};
+
+Expected<Found> findWeight(const WeightSlot &slot, TensorSource source,
+                           const NamedList<StoredTensor> &tensors, const std::string &where) {
+  const StoredTensor *tensor = findTensor(tensors, source);
   auto error = [&](std::string why, std::string hint = "") {
-    return unusable(std::string(modelFileError), fmt::format("{}, tensor {}", where, tensor.name),
+    const std::string &name = tensor ? tensor->name : source.names.front();
+    return unusable(std::string(modelFileError), fmt::format("{}, tensor {}", where, name),
                     std::move(why), std::move(hint));
   };
-  const bool usable = tensor.type && *tensor.type != ElementType::I32 &&
-                      (spec.isMatrix() || !info(*tensor.type).isQuantized());
+  if (!tensor)
+    return error("is missing");
+  const bool isDense = !slot.isMatrix() || source.transposed; // blocks lie along a row
+  const bool usable = tensor->type && *tensor->type != ElementType::I32 &&
+                      !(isDense && info(*tensor->type).isQuantized());
   if (!usable)
-    return error(fmt::format("type {} is not supported for a {}", tensor.typeName,
-                             spec.isMatrix() ? "weight matrix" : "norm or bias"),
-                 "supported are " + supportedTypes(spec.isMatrix()));
-  if (tensor.shape != spec.shape) // after the type: packed types have shapes of their own
-    return error(fmt::format("has shape {}, the model needs {}", printShape(tensor.shape),
-                             printShape(spec.shape)));
-  return Weight{spec.name, *tensor.type, spec.shape, tensor.bytes};
+    return error(fmt::format("type {} is not supported for a {}", tensor->typeName,
+                             slot.isMatrix() ? "weight matrix" : "norm or bias"),
+                 "supported are " + supportedTypes(!isDense));
+  std::vector<int64_t> stored = slot.shape;
+  if (source.rows != 0)
+    stored.front() = source.rows;
+  if (source.transposed)
+    std::swap(stored.front(), stored.back());
+  if (tensor->shape != stored) // after the type: packed types have shapes of their own
+    return error(fmt::format("has shape {}, the model needs {}", printShape(tensor->shape),
+                             printShape(stored)));
+  return Found{&slot, tensor, std::move(source)};
+}
+
+/// out[r][c] = in[c * inStride + r] for elements of one size; in tiles, so that both sides stay in
+/// the cache.
+template <typename Word>
+void transpose(const std::byte *in, int64_t inStride, int64_t rows, int64_t columns,
+               std::byte *out) {
+  constexpr int64_t tile = 32;
+  for (int64_t r0 = 0; r0 < rows; r0 += tile)
+    for (int64_t c0 = 0; c0 < columns; c0 += tile)
+      for (int64_t r = r0; r < std::min(r0 + tile, rows); ++r)
+        for (int64_t c = c0; c < std::min(c0 + tile, columns); ++c)
+          std::memcpy(out + (r * columns + c) * static_cast<int64_t>(sizeof(Word)),
+                      in + (c * inStride + r) * static_cast<int64_t>(sizeof(Word)), sizeof(Word));
+}
+
+/// The weight's bytes in `out`, row-major [out, in].
+void transposeInto(const Found &found, std::span<std::byte> out) {
+  const int64_t rows = found.slot->shape.front(), columns = found.slot->shape.back();
+  const int64_t stride = found.tensor->shape.back();
+  const auto size = static_cast<int64_t>(info(*found.tensor->type).blockBytes);
+  const std::byte *in = found.tensor->bytes.data() + found.source.firstRow * size;
+  if (size == sizeof(uint16_t))
+    transpose<uint16_t>(in, stride, rows, columns, out.data());
+  else
+    transpose<uint32_t>(in, stride, rows, columns, out.data());
+}
+
+uint64_t bytesOf(const Found &found) {
+  const auto rows = static_cast<uint64_t>(found.slot->shape.front());
+  return rows * bytesOfRow(*found.slot, *found.tensor->type);
 }
 
 } // namespace
 
-std::vector<WeightSpec> weightsOf(const ModelDescription &d) {
-  std::vector<WeightSpec> specs;
-  const int64_t queryDim = d.heads * d.headDim, kvDim = d.kvHeads * d.headDim;
-  if (d.vocabSize != 0)
-    specs.push_back({"token_embd.weight", {d.vocabSize, d.modelDim}});
-  for (int64_t layer = 0; layer < d.layers; ++layer) {
-    const std::string block = fmt::format("blk.{}.", layer);
-    addNorm(specs, block + "attn_norm", d);
-    addLinear(specs, block + "attn_q", queryDim, d.modelDim, d.attentionBias);
-    addLinear(specs, block + "attn_k", kvDim, d.modelDim, d.attentionBias);
-    addLinear(specs, block + "attn_v", kvDim, d.modelDim, d.attentionBias);
-    addLinear(specs, block + "attn_output", d.modelDim, queryDim, d.outputBias);
-    addNorm(specs, block + "ffn_norm", d);
-    if (d.gated)
-      addLinear(specs, block + "ffn_gate", d.ffnDim, d.modelDim, d.mlpBias);
-    addLinear(specs, block + "ffn_up", d.ffnDim, d.modelDim, d.mlpBias);
-    addLinear(specs, block + "ffn_down", d.modelDim, d.ffnDim, d.mlpBias);
-  }
-  if (d.vocabSize != 0) {
-    addNorm(specs, "output_norm", d);
-    if (!d.tiedEmbeddings)
-      specs.push_back({"output.weight", {d.vocabSize, d.modelDim}});
-  }
-  return specs;
-}
-
-std::string huggingFaceName(std::string_view canonical) {
-  const size_t dot = canonical.rfind('.');
-  if (dot == std::string_view::npos)
-    return "";
-  const std::string_view base = canonical.substr(0, dot), suffix = canonical.substr(dot);
-  for (const NamePair &names : modelNames)
-    if (base == names.canonical)
-      return fmt::format("{}{}", names.huggingFace, suffix);
-  constexpr std::string_view block = "blk.";
-  const size_t layerEnd = base.find('.', block.size());
-  if (!base.starts_with(block) || layerEnd == std::string_view::npos)
-    return "";
-  for (const NamePair &names : layerNames)
-    if (base.substr(layerEnd + 1) == names.canonical)
-      return fmt::format("model.layers.{}.{}{}", base.substr(block.size(), layerEnd - block.size()),
-                         names.huggingFace, suffix);
-  return "";
-}
-
-Expected<NamedList<Weight>> bindWeights(const ModelDescription &description,
-                                        const NamedList<StoredTensor> &tensors, WeightNaming naming,
-                                        const std::string &where) {
-  NamedList<Weight> weights;
+Expected<BoundWeights> bindWeights(const Architecture &architecture,
+                                   const ModelDescription &description,
+                                   const NamedList<StoredTensor> &tensors, WeightNaming naming,
+                                   const std::string &where) {
+  const std::vector<WeightSlot> slots = weightSlots(description);
+  std::vector<Found> all;
   std::unordered_set<std::string_view> used; // views into `tensors`
-  for (const WeightSpec &spec : weightsOf(description)) {
-    const std::string name = naming == WeightNaming::Gguf ? spec.name : huggingFaceName(spec.name);
-    const StoredTensor *tensor = tensors.find(name);
-    if (!tensor)
-      return unusable(std::string(modelFileError), fmt::format("{}, tensor {}", where, name),
-                      "is missing");
-    KF_TRY(Weight weight, bindWeight(spec, *tensor, where));
-    weights.add(std::move(weight));
-    used.insert(tensor->name);
+  uint64_t owned = 0;                        // no more than the file has
+  for (const WeightSlot &slot : slots) {
+    KF_TRY(Found found,
+           findWeight(slot, architecture.locate(slot, description, naming), tensors, where));
+    used.insert(found.tensor->name);
+    owned += found.source.transposed ? bytesOf(found) : 0;
+    all.push_back(std::move(found));
   }
   for (const StoredTensor &tensor : tensors)
-    if (!used.contains(tensor.name) && !isRedundant(tensor.name, description, naming))
+    if (!used.contains(tensor.name) && !architecture.isRedundant(tensor.name, description, naming))
       return unusable(std::string(modelFileError), fmt::format("{}, tensor {}", where, tensor.name),
                       "has no place in a model of this configuration");
-  return weights;
+  BoundWeights bound;
+  if (owned != 0) {
+    KF_TRY(bound.owned, PageMemory::allocate(owned));
+  }
+  uint64_t next = 0;
+  for (const Found &found : all) {
+    const uint64_t bytes = bytesOf(found);
+    Weight weight{found.slot->name, *found.tensor->type, found.slot->shape, {}, found.tensor->name};
+    if (found.source.transposed) {
+      const auto memory = bound.owned.span().subspan(next, bytes);
+      transposeInto(found, memory);
+      weight.bytes = memory;
+      next += bytes;
+    } else {
+      const auto first = static_cast<uint64_t>(found.source.firstRow);
+      weight.bytes =
+          found.tensor->bytes.subspan(first * bytesOfRow(*found.slot, *found.tensor->type), bytes);
+    }
+    bound.weights.add(std::move(weight));
+  }
+  return bound;
 }
 
-std::string describeNonFinite(const NamedList<Weight> &weights, WeightNaming naming) {
+std::string describeNonFinite(const NamedList<Weight> &weights) {
   std::vector<float> values;
   for (const Weight &weight : weights) {
     values.resize(static_cast<size_t>(weight.shape.back()));
@@ -158,8 +152,7 @@ std::string describeNonFinite(const NamedList<Weight> &weights, WeightNaming nam
       for (float value : values)
         if (!std::isfinite(value))
           return fmt::format("{} has {} in row {}",
-                             naming == WeightNaming::Gguf ? weight.name
-                                                          : huggingFaceName(weight.name),
+                             weight.fileName.empty() ? weight.name : weight.fileName,
                              std::isnan(value) ? std::fabs(value) : value, row); // NaN has a sign
     }
   }

@@ -1,7 +1,6 @@
 #include "kernelforge/llm/RandomModel.h"
 
 #include "kernelforge/llm/ByteAlphabet.h"
-#include "kernelforge/llm/ModelWeights.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/CounterRandom.h"
 #include "kernelforge/support/Host.h"
@@ -34,18 +33,17 @@ constexpr BuiltInShape builtIn[] = {
 
 ModelDescription describe(const BuiltInShape &shape) {
   ModelDescription d;
-  d.layers = shape.layers;
   d.modelDim = shape.modelDim;
-  d.heads = shape.heads;
-  d.kvHeads = shape.kvHeads;
-  d.headDim = shape.headDim;
-  d.ffnDim = shape.ffnDim;
   d.vocabSize = shape.vocabSize;
   d.contextLength = shape.context;
-  d.rope.present = true;
-  d.rope.theta = shape.ropeTheta;
-  d.rope.rotaryDim = shape.headDim;
-  d.tiedEmbeddings = shape.tied;
+  d.tiedHead = shape.tied;
+  LayerDescription layer;
+  layer.attention.heads = shape.heads;
+  layer.attention.kvHeads = shape.kvHeads;
+  layer.attention.headDim = shape.headDim;
+  layer.attention.rope = d.addRope({.theta = shape.ropeTheta, .rotaryDim = shape.headDim});
+  layer.mlp.width = shape.ffnDim;
+  d.layers.assign(static_cast<size_t>(shape.layers), layer);
   return d;
 }
 
@@ -144,9 +142,10 @@ void fillQuantized(const ElementTypeInfo &type, std::span<std::byte> out, uint64
   }
 }
 
-void fillWeight(const Weight &weight, std::span<std::byte> out, uint64_t seed) {
-  if (weight.shape.size() == 1) {
-    const float value = weight.name.ends_with(".bias") ? 0.0f : 1.0f;
+void fillWeight(const WeightSlot &slot, const Weight &weight, std::span<std::byte> out,
+                uint64_t seed) {
+  if (!slot.isMatrix()) {
+    const float value = slot.kind == WeightKind::Bias ? 0.0f : 1.0f;
     for (uint64_t at = 0; at < out.size(); at += sizeof(float))
       std::memcpy(out.data() + at, &value, sizeof(float));
     return;
@@ -168,24 +167,24 @@ Status makeWeights(ModelFile &model, const RandomModelOptions &options) {
   std::vector<Weight> weights;
   std::vector<uint64_t> offsets;
   uint64_t total = 0;
-  for (WeightSpec &spec : weightsOf(model.description)) {
-    const bool isEmbedding = spec.name == "token_embd.weight";
-    const ElementType type = !spec.isMatrix() ? ElementType::F32
-                             : isEmbedding    ? embedding
-                                              : options.matrixType;
-    const auto rows = static_cast<uint64_t>(spec.isMatrix() ? spec.shape[0] : 1);
-    const auto row = rowBytes(type, static_cast<uint64_t>(spec.shape.back()));
+  const std::vector<WeightSlot> slots = weightSlots(model.description);
+  for (const WeightSlot &slot : slots) {
+    const ElementType type = !slot.isMatrix()                 ? ElementType::F32
+                             : slot.kind == WeightKind::Table ? embedding
+                                                              : options.matrixType;
+    const auto rows = static_cast<uint64_t>(slot.isMatrix() ? slot.shape[0] : 1);
+    const auto row = rowBytes(type, static_cast<uint64_t>(slot.shape.back()));
     if (!row)
-      return error(spec.name,
+      return error(slot.name,
                    fmt::format("rows of {} elements are no whole number of {} blocks",
-                               spec.shape.back(), info(type).name),
+                               slot.shape.back(), info(type).name),
                    "choose --random-type f32, f16 or bf16");
     const auto bytes = checkedMul(rows, *row);
     const auto end = bytes ? checkedAdd(total, *bytes) : std::nullopt;
     const auto next = end ? checkedRoundUp(*end, weightAlignment) : std::nullopt;
     if (!next)
       return error(model.path, "the size of the weights overflows");
-    weights.push_back({std::move(spec.name), type, std::move(spec.shape), {}});
+    weights.push_back({slot.name, type, slot.shape, {}});
     offsets.push_back(total);
     total = *next;
   }
@@ -194,11 +193,11 @@ Status makeWeights(ModelFile &model, const RandomModelOptions &options) {
                  "choose a smaller configuration or --random-type");
   KF_TRY(model.ownedWeights, PageMemory::allocate(total));
   for (size_t i = 0; i < weights.size(); ++i) {
-    const auto rows = static_cast<uint64_t>(weights[i].shape.size() == 2 ? weights[i].shape[0] : 1);
+    const auto rows = static_cast<uint64_t>(slots[i].isMatrix() ? slots[i].shape[0] : 1);
     const uint64_t bytes =
         rows * *rowBytes(weights[i].type, static_cast<uint64_t>(weights[i].shape.back()));
     const auto memory = model.ownedWeights.span().subspan(offsets[i], bytes);
-    fillWeight(weights[i], memory, randomBits(options.seed, i));
+    fillWeight(slots[i], weights[i], memory, randomBits(options.seed, i));
     weights[i].bytes = memory;
     model.weights.add(std::move(weights[i]));
   }

@@ -60,6 +60,7 @@ struct Weight {
   ElementType type = ElementType::F32;
   std::vector<int64_t> shape; ///< outermost first: [out, in] for a matrix
   std::span<const std::byte> bytes;
+  std::string fileName = {}; ///< what its file calls it; empty where it comes from none
 };
 
 /// "[49152, 576]"

@@ -1,7 +1,7 @@
 """Makes the goldens of tests/golden/data with transformers in f32.
 
-The reference is LlamaForCausalLM on the weights dequantized from the same GGUF file that the
-product reads. Run by `make goldens` in an environment of its own; the results are committed.
+The reference of SmolLM2 is LlamaForCausalLM on the weights dequantized from the same GGUF file that
+the product reads; those of the tiny models are the classes of their families. Run by `make goldens` in an environment of its own; the results are committed.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "golden"))
@@ -56,6 +56,21 @@ TINY = {
     "bos_token_id": 0,
     "eos_token_id": 2,
 }
+TINY_GPT2 = {
+    "architectures": ["GPT2LMHeadModel"],
+    "model_type": "gpt2",
+    "n_embd": 48,
+    "n_layer": 2,
+    "n_head": 3,
+    "n_inner": 104,
+    "n_positions": 128,
+    "vocab_size": 320,
+    "layer_norm_epsilon": 1e-5,
+    "activation_function": "gelu_new",
+    "tie_word_embeddings": True,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
 TINY_TEXT = "The lamp had burned from dusk to dawn on 2 pounds and 11 ounces.\n\tNaïve café: 東京 🙂\n"
 
 
@@ -74,6 +89,19 @@ def build_model(weights, config):
     state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
     if config["tie_word_embeddings"]:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    model.load_state_dict(state, strict=True)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    return model
+
+
+def build_gpt2(weights, config):
+    """GPT2LMHeadModel in f32 holding exactly these weights."""
+    arguments = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
+    model = GPT2LMHeadModel(
+        GPT2Config(**arguments, attn_implementation="eager", dtype=torch.float32)
+    ).eval()
+    state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
+    state["lm_head.weight"] = state["transformer.wte.weight"]
     model.load_state_dict(state, strict=True)
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     return model
@@ -197,7 +225,6 @@ def tiny_vocabulary(smollm2):
 
 
 def make_tiny(smollm2, directory):
-    """Random weights that bf16 holds exactly, so f32 and bf16 files share one set of goldens."""
     rng = np.random.default_rng(20240229)
     d, ffn = TINY["hidden_size"], TINY["intermediate_size"]
     q = TINY["num_attention_heads"] * TINY["head_dim"]
@@ -222,14 +249,50 @@ def make_tiny(smollm2, directory):
         values = rng.standard_normal(shape, np.float32)
         # Gains large enough that attention is far from uniform and logits are spread.
         values = 1 + 0.2 * values if len(shape) == 1 else values * 1.5 / np.sqrt(shape[1])
-        bits = model_files.to_bf16_bits(values.astype(np.float32))
-        weights[name + ".weight"] = model_files.from_bf16_bits(bits)
-    vocabulary = tiny_vocabulary(smollm2)
-    model_files.write_hf_directory(directory, weights, TINY, vocabulary, bf16=True)
+        weights[name + ".weight"] = as_bf16(values)
+    save_tiny(directory, weights, TINY, tiny_vocabulary(smollm2), build_model)
+
+
+def as_bf16(values):
+    """The nearest numbers that bf16 holds, so that f32 and bf16 files share one set of goldens."""
+    return model_files.from_bf16_bits(model_files.to_bf16_bits(values.astype(np.float32)))
+
+
+def save_tiny(directory, weights, config, vocabulary, build):
+    """The model's files, a text, and the logits of each of its positions."""
+    model_files.write_hf_directory(directory, weights, config, vocabulary, bf16=True)
     ids = tokenizer_files.assemble(vocabulary).encode(TINY_TEXT).ids
-    logits = logits_of(build_model(weights, TINY), ids)
+    logits = logits_of(build(weights, config), ids)
     np.savez_compressed(directory / "logits.npz", logits=logits, ids=np.array(ids, np.int32))
     (directory / "prompt.txt").write_text(TINY_TEXT)
+
+
+def make_tiny_gpt2(vocabulary, directory):
+    rng = np.random.default_rng(20190214)
+    d, ffn = TINY_GPT2["n_embd"], TINY_GPT2["n_inner"]
+    shapes = {"wte.weight": (TINY_GPT2["vocab_size"], d)}
+    shapes["wpe.weight"] = (TINY_GPT2["n_positions"], d)
+    for layer in range(TINY_GPT2["n_layer"]):
+        for norm in ("ln_1", "ln_2"):
+            shapes |= {f"h.{layer}.{norm}.{part}": (d,) for part in ("weight", "bias")}
+        for name, inputs, outputs in (
+            ("attn.c_attn", d, 3 * d),
+            ("attn.c_proj", d, d),
+            ("mlp.c_fc", d, ffn),
+            ("mlp.c_proj", ffn, d),
+        ):
+            shapes[f"h.{layer}.{name}.weight"] = (inputs, outputs)
+            shapes[f"h.{layer}.{name}.bias"] = (outputs,)
+    shapes |= {f"ln_f.{part}": (d,) for part in ("weight", "bias")}
+    weights = {}
+    for name, shape in shapes.items():
+        values = rng.standard_normal(shape, np.float32)
+        if len(shape) == 1:
+            values = 0.2 * values + (1 if name.endswith("weight") else 0)
+        else:  # matrices of layers are [in, out]
+            values = values * 1.5 / np.sqrt(shape[0 if name.startswith("h.") else 1])
+        weights["transformer." + name] = as_bf16(values)
+    save_tiny(directory, weights, TINY_GPT2, vocabulary, build_gpt2)
 
 
 def write_json(path, value):
@@ -244,6 +307,7 @@ def main():
     torch.manual_seed(0)
     vocabulary = make_smollm2(arguments.model, arguments.out)
     make_tiny(vocabulary, arguments.out / "tiny")
+    make_tiny_gpt2(tiny_vocabulary(vocabulary), arguments.out / "tiny-gpt2")
     packages = ["torch", "transformers", "gguf", "safetensors", "tokenizers", "numpy"]
     write_json(
         arguments.out / "versions.json",

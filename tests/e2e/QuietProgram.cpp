@@ -10,12 +10,12 @@ using namespace kernelforge;
 
 static Status run() {
   ModelDescription block;
-  block.layers = 1;
   block.modelDim = 32;
-  block.heads = block.kvHeads = 2;
-  block.headDim = 16;
-  block.ffnDim = 64;
   block.contextLength = 16;
+  LayerDescription layer;
+  layer.attention = {.heads = 2, .kvHeads = 2, .headDim = 16};
+  layer.mlp.width = 64;
+  block.layers.push_back(layer);
   SessionOptions options;
   KF_TRY(options.target, parseTarget("cpu", "native", ""));
   KF_TRY(std::filesystem::path records, recordsDirectory());

@@ -18,7 +18,7 @@ Status probe(const std::string &path, std::string_view text) {
   for (const Weight &weight : model.weights)
     for (std::byte b : weight.bytes)
       sum += std::to_integer<uint64_t>(b);
-  fmt::print("{}: {} layers, {} dimensions, {} weights, byte sum {}\n", model.name, d.layers,
+  fmt::print("{}: {} layers, {} dimensions, {} weights, byte sum {}\n", model.name, d.layers.size(),
              d.modelDim, model.weights.size(), sum);
   if (model.tokenizer.present()) {
     KF_TRY(Tokenizer tokenizer, Tokenizer::load(model.tokenizer));

@@ -3,7 +3,7 @@
 
     formats_test.py --kernelforge PATH [--model SMOLLM2.gguf] [--tokens N] [-- options of every call]
 
-A tiny llama with goldens of its own, and the first layers of SmolLM2 where its file is there, are
+A tiny model of each family with goldens of its own, and the first layers of SmolLM2 where its file is there, are
 written as safetensors (f32 and bf16, one file and three shards) by the `safetensors` library and
 as GGUF by the `gguf` library.
 """
@@ -20,6 +20,7 @@ import numpy as np
 from product import DATA, Product, find_model
 
 TOLERANCE = 2e-4  # of the largest |logit|
+PREFILL_TOLERANCE = 1e-4
 
 
 class FormatsTest(unittest.TestCase):
@@ -43,10 +44,16 @@ class FormatsTest(unittest.TestCase):
                 model_files.write_hf_directory(path, weights, config, vocabulary, bf16, shards)
                 yield f"safetensors {kind}, {shards} file(s)", path
 
-    def test_tiny(self):
-        weights, config, vocabulary = model_files.read_hf_directory(DATA / "tiny")
-        prompt = (DATA / "tiny" / "prompt.txt").read_text()
-        golden = np.load(DATA / "tiny" / "logits.npz")
+    def test_tiny_llama(self):
+        self.check_tiny(DATA / "tiny")
+
+    def test_tiny_gpt2(self):
+        self.check_tiny(DATA / "tiny-gpt2")
+
+    def check_tiny(self, folder):
+        weights, config, vocabulary = model_files.read_hf_directory(folder)
+        prompt = (folder / "prompt.txt").read_text()
+        golden = np.load(folder / "logits.npz")
         scale = np.abs(golden["logits"]).max(axis=1, keepdims=True)
         first_ids = None
         # The weights are numbers that bf16 holds exactly: one golden serves both types.
@@ -57,6 +64,10 @@ class FormatsTest(unittest.TestCase):
                 worst = np.max(np.abs(logits - golden["logits"]) / scale)
                 print(f"{name}: worst difference {worst:.2e} x max |logit|")
                 self.assertLessEqual(worst, TOLERANCE)
+                _, stepwise = self.product.logits(path, prompt, "--prefill-chunk", 1)
+                worst = np.max(np.abs(logits - stepwise) / scale)
+                print(f"{name}: prefill and decode differ by {worst:.2e} x max |logit|")
+                self.assertLessEqual(worst, PREFILL_TOLERANCE)
                 answer = self.product.generate(path, prompt, self.tokens, "--ignore-eos")
                 first_ids = first_ids or answer["token_ids"]
                 self.assertEqual(len(answer["token_ids"]), self.tokens)

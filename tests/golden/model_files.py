@@ -193,9 +193,47 @@ def write_hf_directory(directory, weights, config, vocabulary, bf16, shards=1):
     (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
 
 
+def _start_gguf(path, architecture, config, vocabulary):
+    """A writer that has the architecture's name and the tokenizer."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(vocabulary["pre"])
+    writer.add_token_list(vocabulary["tokens"])
+    writer.add_token_types(vocabulary["types"])
+    writer.add_token_merges(vocabulary["merges"])
+    writer.add_bos_token_id(config["bos_token_id"])
+    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_add_bos_token(False)
+    return writer
+
+
+def _add_weight(writer, name, weight, bf16):
+    """Matrices in f32 or bf16; vectors stay f32."""
+    if bf16 and weight.ndim > 1:
+        data = to_bf16_bits(weight).view(np.uint8)
+        writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType.BF16)
+    else:
+        writer.add_tensor(name, np.ascontiguousarray(weight, np.float32))
+
+
+def _finish_gguf(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def write_gguf(path, weights, config, vocabulary, bf16):
-    """A GGUF file of the same weights; norms stay f32, Q and K rows are interleaved."""
-    writer = gguf.GGUFWriter(path, "llama")
+    """A GGUF file of the same weights, of the family that the config names."""
+    {"llama": _write_llama, "gpt2": _write_gpt2}[config["model_type"]](
+        path, weights, config, vocabulary, bf16
+    )
+
+
+def _write_llama(path, weights, config, vocabulary, bf16):
+    """Q and K rows are interleaved."""
+    writer = _start_gguf(path, "llama", config, vocabulary)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -207,25 +245,43 @@ def write_gguf(path, weights, config, vocabulary, bf16):
     writer.add_rope_dimension_count(config["head_dim"])
     writer.add_rope_freq_base(config["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(vocabulary["pre"])
-    writer.add_token_list(vocabulary["tokens"])
-    writer.add_token_types(vocabulary["types"])
-    writer.add_token_merges(vocabulary["merges"])
-    writer.add_bos_token_id(config["bos_token_id"])
-    writer.add_eos_token_id(config["eos_token_id"])
-    writer.add_add_bos_token(False)
     names = name_map(config["num_hidden_layers"])
     for hf, weight in weights.items():
         if _heads_of(hf, config):
             weight = interleave_heads(weight, _heads_of(hf, config))
-        if bf16 and weight.ndim > 1:
-            data = to_bf16_bits(weight).view(np.uint8)
-            writer.add_tensor(names[hf], data, raw_dtype=gguf.GGMLQuantizationType.BF16)
-        else:
-            writer.add_tensor(names[hf], np.ascontiguousarray(weight, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+        _add_weight(writer, names[hf], weight, bf16)
+    _finish_gguf(writer)
+
+
+_GPT2_NAMES = {
+    "wte": "token_embd",
+    "wpe": "position_embd",
+    "ln_f": "output_norm",
+    "ln_1": "attn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+
+
+def _write_gpt2(path, weights, config, vocabulary, bf16):
+    """Checkpoints have the matrices of layers as [in, out], GGUF files as [out, in]."""
+    writer = _start_gguf(path, "gpt2", config, vocabulary)
+    writer.add_block_count(config["n_layer"])
+    writer.add_context_length(config["n_positions"])
+    writer.add_embedding_length(config["n_embd"])
+    writer.add_feed_forward_length(config["n_inner"])
+    writer.add_head_count(config["n_head"])
+    writer.add_layer_norm_eps(config["layer_norm_epsilon"])
+    for hf, weight in weights.items():
+        name, suffix = hf.removeprefix("transformer.").rsplit(".", 1)
+        layer = ""
+        if name.startswith("h."):
+            _, number, name = name.split(".", 2)
+            layer = f"blk.{number}."
+            weight = weight.T if weight.ndim == 2 else weight
+        full = f"{layer}{_GPT2_NAMES[name]}.{suffix}"
+        _add_weight(writer, full, np.ascontiguousarray(weight), bf16)
+    _finish_gguf(writer)

@@ -1,7 +1,6 @@
 #include "BlockOption.h"
 
-#include "kernelforge/ir/ModuleBuilder.h"
-#include "kernelforge/llm/ModelConfig.h"
+#include "kernelforge/llm/architectures/Architecture.h"
 #include "kernelforge/support/Numbers.h"
 #include "kernelforge/support/Suggest.h"
 
@@ -98,38 +97,43 @@ Expected<ModelDescription> cli::parseBlock(const std::string &text) {
   KF_TRY(BlockText block, BlockText::parse(text));
   ModelDescription d;
   d.architecture = "block";
+  LayerDescription layer;
+  AttentionDescription &a = layer.attention;
   KF_TRY(d.modelDim, block.integer("d_model", modelLimits::modelDim, -1));
-  KF_TRY(d.heads, block.integer("heads", modelLimits::heads, -1));
-  KF_TRY(d.kvHeads, block.integer("kv_heads", modelLimits::heads, d.heads));
-  KF_TRY(d.headDim, block.integer("head_dim", modelLimits::headDim, 0));
-  KF_TRY(d.ffnDim, block.integer("d_ff", modelLimits::ffnDim, 4 * d.modelDim));
-  KF_TRY(d.norm, block.word<NormKind>("norm", {{"rms", NormKind::Rms}, {"layer", NormKind::Layer}},
-                                      NormKind::Rms));
-  KF_TRY(d.activation, block.word<ActivationKind>("activation",
-                                                  {{"silu", ActivationKind::Silu},
-                                                   {"gelu", ActivationKind::Gelu},
-                                                   {"gelu_tanh", ActivationKind::GeluTanh},
-                                                   {"relu", ActivationKind::Relu}},
-                                                  ActivationKind::Silu));
-  KF_TRY(d.gated, block.boolean("gated", true));
-  KF_TRY(d.rope.present, block.boolean("rope", true));
-  KF_TRY(d.layers, block.integer("layers", modelLimits::layers, 1));
+  KF_TRY(a.heads, block.integer("heads", modelLimits::heads, -1));
+  KF_TRY(a.kvHeads, block.integer("kv_heads", modelLimits::heads, a.heads));
+  KF_TRY(a.headDim, block.integer("head_dim", modelLimits::headDim, 0));
+  KF_TRY(layer.mlp.width, block.integer("d_ff", modelLimits::ffnDim, 4 * d.modelDim));
+  KF_TRY(d.finalNorm.kind,
+         block.word<NormKind>("norm", {{"rms", NormKind::Rms}, {"layer", NormKind::Layer}},
+                              NormKind::Rms));
+  layer.beforeAttention = layer.beforeMlp = d.finalNorm;
+  KF_TRY(layer.mlp.activation, block.word<ActivationKind>("activation",
+                                                          {{"silu", ActivationKind::Silu},
+                                                           {"gelu", ActivationKind::Gelu},
+                                                           {"gelu_tanh", ActivationKind::GeluTanh},
+                                                           {"relu", ActivationKind::Relu}},
+                                                          ActivationKind::Silu));
+  KF_TRY(layer.mlp.gated, block.boolean("gated", true));
+  KF_TRY(bool hasRope, block.boolean("rope", true));
+  KF_TRY(int64_t layers, block.integer("layers", modelLimits::layers, 1));
   KF_TRY(d.vocabSize, block.integer("vocab", modelLimits::vocabulary, 0));
   KF_TRY(d.contextLength, block.integer("context", modelLimits::context, 4096));
   KF_CHECK(block.finish());
-  if (d.headDim == 0) {
-    if (d.modelDim % d.heads != 0)
+  if (a.headDim == 0) {
+    if (d.modelDim % a.heads != 0)
       return BlockText::refuse(
           fmt::format("d_model={} is not divisible by heads={} and head_dim is "
                       "not given",
-                      d.modelDim, d.heads));
-    d.headDim = d.modelDim / d.heads;
+                      d.modelDim, a.heads));
+    a.headDim = d.modelDim / a.heads;
   }
-  if (d.rope.present)
-    d.rope.rotaryDim = d.headDim;
-  if (d.heads % d.kvHeads != 0)
+  if (hasRope)
+    a.rope = d.addRope({.rotaryDim = a.headDim});
+  if (a.heads % a.kvHeads != 0)
     return BlockText::refuse(
-        fmt::format("heads={} is not divisible by kv_heads={}", d.heads, d.kvHeads));
+        fmt::format("heads={} is not divisible by kv_heads={}", a.heads, a.kvHeads));
+  d.layers.assign(static_cast<size_t>(layers), layer);
   if (std::string defect = describeDefect(d); !defect.empty())
     return BlockText::refuse(defect);
   return d;
@@ -137,7 +141,7 @@ Expected<ModelDescription> cli::parseBlock(const std::string &text) {
 
 Status cli::checkWeightType(const ModelDescription &description, ElementType type) {
   for (const WeightSlot &slot : weightSlots(description))
-    if (slot.shape.size() == 2 && !rowBytes(type, slot.shape[1]))
+    if (slot.isMatrix() && !rowBytes(type, slot.shape[1]))
       return unusable("weight type does not fit", slot.name,
                       fmt::format("rows of {} elements are no whole number of {} blocks of {}",
                                   slot.shape[1], info(type).name, info(type).blockElements),

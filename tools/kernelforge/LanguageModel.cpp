@@ -80,9 +80,7 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
 Error cli::explained(Error error, const LoadedModel &model) {
   if (error.what != logitsError)
     return error;
-  const WeightNaming naming =
-      model.file->format == ModelFormat::Gguf ? WeightNaming::Gguf : WeightNaming::HuggingFace;
-  if (const std::string defect = describeNonFinite(model.file->weights, naming); !defect.empty())
+  if (const std::string defect = describeNonFinite(model.file->weights); !defect.empty())
     error.hint = fmt::format("weight {}: the file is damaged or was converted badly", defect);
   else if (model.decoder->session().options().target.kind == referenceTarget().kind)
     error.hint = "all weights are numbers: with them, f32 overflows";

@@ -44,9 +44,9 @@ struct Decoder::Implementation {
   int64_t context = 0;
   int64_t length = 0;
   std::unique_ptr<Session> session;
-  std::vector<PageMemory> floats; ///< weights that are read as f32
-  std::vector<float> rope;
-  std::vector<int32_t> history; ///< the tokens of the sequence
+  std::vector<PageMemory> floats;        ///< weights that are read as f32
+  std::vector<std::vector<float>> ropes; ///< as the description's
+  std::vector<int32_t> history;          ///< the tokens of the sequence
   PageMemory logits;
   Rows rows;
   DecoderMemory memory;
@@ -60,6 +60,8 @@ struct Decoder::Implementation {
   /// Rows whose logits one run gives at most.
   int64_t maxOutputs() const { return options.allLogits ? chunk() : 1; }
 
+  /// Bytes of the keys (or of the values) of one layer.
+  std::optional<uint64_t> cacheBytes(const LayerDescription &layer) const;
   Status planMemory();
   Status compile();
   Status bindWeights();
@@ -124,22 +126,31 @@ Expected<std::unique_ptr<Decoder>> Decoder::create(const ModelFile &model, Decod
   return std::unique_ptr<Decoder>(new Decoder(std::move(implementation)));
 }
 
+std::optional<uint64_t> Decoder::Implementation::cacheBytes(const LayerDescription &layer) const {
+  return checkedProduct({static_cast<uint64_t>(context),
+                         static_cast<uint64_t>(layer.attention.kvHeads),
+                         static_cast<uint64_t>(layer.attention.headDim), sizeof(float)});
+}
+
 /// Everything is counted before anything is allocated.
 Status Decoder::Implementation::planMemory() {
   const ModelDescription &d = description();
-  auto perPosition = checkedProduct({static_cast<uint64_t>(d.layers), uint64_t(2),
-                                     static_cast<uint64_t>(d.kvHeads),
-                                     static_cast<uint64_t>(d.headDim), sizeof(float)});
-  auto kv = perPosition ? checkedMul(*perPosition, static_cast<uint64_t>(context)) : std::nullopt;
+  std::optional<uint64_t> kv = 0;
+  int64_t widest = 0;
+  for (const LayerDescription &layer : d.layers) {
+    const auto bytes = cacheBytes(layer);
+    const auto both = bytes ? checkedMul(*bytes, uint64_t(2)) : std::nullopt;
+    kv = kv && both ? checkedAdd(*kv, *both) : std::nullopt;
+    widest = std::max(widest, layer.mlp.width);
+  }
   auto logitBytes = checkedProduct(
       {static_cast<uint64_t>(maxOutputs()), static_cast<uint64_t>(d.vocabSize), sizeof(float)});
   uint64_t weights = 0;
   for (const Weight &weight : model->weights)
     weights += weight.bytes.size();
   // Rows of the widest intermediates, twice: an estimate that only guards against the absurd.
-  auto arena =
-      checkedProduct({static_cast<uint64_t>(chunk()),
-                      static_cast<uint64_t>(d.ffnDim + 4 * d.modelDim), 2 * sizeof(float)});
+  auto arena = checkedProduct({static_cast<uint64_t>(chunk()),
+                               static_cast<uint64_t>(widest + 4 * d.modelDim), 2 * sizeof(float)});
   auto total = kv && logitBytes && arena ? checkedAdd(*kv, *logitBytes) : std::nullopt;
   total = total ? checkedAdd(*total, *arena) : total;
   total = total ? checkedAdd(*total, weights) : total;
@@ -177,10 +188,10 @@ Status Decoder::Implementation::compile() {
 
 Status Decoder::Implementation::bindCaches() {
   const ModelDescription &d = description();
-  for (int64_t layer = 0; layer < d.layers; ++layer)
+  for (size_t layer = 0; layer < d.layers.size(); ++layer)
     for (const char *kind : {"k", "v"}) {
-      KF_TRY(const BufferRef cache,
-             session->device().allocate(memory.kvCacheBytes / (2 * d.layers), MemoryUse::Cache));
+      const auto bytes = static_cast<int64_t>(*cacheBytes(d.layers[layer]));
+      KF_TRY(const BufferRef cache, session->device().allocate(bytes, MemoryUse::Cache));
       session->bind(fmt::format("cache.{}.{}", layer, kind), cache);
     }
   return {};
@@ -189,9 +200,11 @@ Status Decoder::Implementation::bindCaches() {
 Status Decoder::Implementation::bindBuffers() {
   const ModelDescription &d = description();
   KF_CHECK(bindCaches());
-  if (d.rope.present) {
-    rope = makeRopeTable(d.rope, context);
-    KF_CHECK(session->bind("rope", std::as_writable_bytes(std::span(rope))));
+  uint64_t ropeBytes = 0;
+  for (size_t i = 0; i < d.ropes.size(); ++i) {
+    ropes.push_back(makeRopeTable(d.ropes[i], context));
+    ropeBytes += ropes[i].size() * sizeof(float);
+    KF_CHECK(session->bind(ropeInputName(i), std::as_writable_bytes(std::span(ropes[i]))));
   }
   KF_TRY(logits,
          PageMemory::allocate(static_cast<uint64_t>(maxOutputs() * d.vocabSize) * sizeof(float)));
@@ -204,8 +217,8 @@ Status Decoder::Implementation::bindBuffers() {
                               {"lengths", &rows.lengths},
                               {"outputs", &rows.outputs}})
     KF_CHECK(session->bind(name, std::as_writable_bytes(std::span(*column))));
-  memory.scratchBytes = static_cast<int64_t>(logits.size() + rope.size() * sizeof(float) +
-                                             5 * rows.ids.size() * sizeof(int32_t));
+  memory.scratchBytes =
+      static_cast<int64_t>(logits.size() + ropeBytes + 5 * rows.ids.size() * sizeof(int32_t));
   return {};
 }
 
@@ -222,10 +235,10 @@ Status Decoder::Implementation::bindWeights() {
     KF_CHECK(session->bindWeight(weight.name, ElementType::F32, copy.span()));
     floats.push_back(std::move(copy));
   }
-  // A step of decoding reads every matrix once; an untied embedding only gives one row.
-  for (const Weight &weight : model->weights)
-    if (weight.name != "token_embd.weight" || description().tiedEmbeddings)
-      weightBytesPerToken += static_cast<int64_t>(weight.bytes.size());
+  // A step of decoding reads every matrix once; a table gives one row, unless it is the head.
+  for (const WeightSlot &slot : weightSlots(description()))
+    if (slot.kind != WeightKind::Table || (slot.part == "token_embd" && description().tiedHead))
+      weightBytesPerToken += static_cast<int64_t>(model->weights.find(slot.name)->bytes.size());
   return {};
 }
 
@@ -259,7 +272,7 @@ Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool ev
     rows.outputs[0] = static_cast<int32_t>(count - 1);
   rows.lengths[0] = static_cast<int32_t>(length + count);
   std::vector<int64_t> sizes{count, outputs, 1};
-  if (description().rope.present)
+  if (!description().ropes.empty())
     sizes.push_back(context);
   sizes.push_back(cachedBucket(length + count, context));
   const char *function = count == 1 ? "decode" : "prefill";

@@ -73,17 +73,15 @@ std::vector<std::byte> makeWeight(const std::string &name, RankedTensorType type
 
 ModelDescription smallLlama() {
   ModelDescription d;
-  d.layers = 2;
   d.modelDim = 64;
-  d.heads = 4;
-  d.kvHeads = 2;
-  d.headDim = 16;
-  d.ffnDim = 96;
   d.vocabSize = 41;
   d.contextLength = kernelforge::contextLength;
-  d.rope.present = true;
-  d.rope.rotaryDim = 16;
-  d.tiedEmbeddings = true;
+  d.tiedHead = true;
+  LayerDescription layer;
+  layer.attention = {.heads = 4, .kvHeads = 2, .headDim = 16};
+  layer.attention.rope = d.addRope({.rotaryDim = 16});
+  layer.mlp.width = 96;
+  d.layers.assign(2, layer);
   return d;
 }
 
@@ -92,12 +90,14 @@ SmallDecoder::SmallDecoder(ModelDescription d, Stage stage) : description(std::m
       buildDecoder(&context, description,
                    {{"prefill", 1, mostTokens, mostTokens, 1}, {"decode", 1, 1, 1, 1}}, weightType);
   compile(*owned, stage);
-  const int64_t pairs = description.rope.rotaryDim / 2;
-  for (int64_t p = 0; p < contextLength && description.rope.present; ++p)
+  const RopeDescription table =
+      description.ropes.empty() ? RopeDescription{} : description.ropes[0];
+  const int64_t pairs = table.rotaryDim / 2;
+  for (int64_t p = 0; p < contextLength; ++p)
     for (bool sine : {false, true})
       for (int64_t i = 0; i < pairs; ++i) {
         const double angle =
-            static_cast<double>(p) * std::pow(description.rope.theta, -double(i) / double(pairs));
+            static_cast<double>(p) * std::pow(table.theta, -double(i) / double(pairs));
         rope.push_back(static_cast<float>(sine ? std::sin(angle) : std::cos(angle)));
       }
   reset();
@@ -146,7 +146,7 @@ std::vector<float> SmallDecoder::feed(const std::string &name, const std::vector
   length += static_cast<int32_t>(tokens);
 
   std::vector<int64_t> sizes = {tokens, outputs, 1};
-  if (description.rope.present)
+  if (!description.ropes.empty())
     sizes.push_back(contextLength);
   sizes.push_back(contextLength);
   std::vector<void *> arguments;

@@ -23,25 +23,31 @@ namespace {
 /// A decoder as unlike Llama as the description allows.
 ModelDescription smallGpt() {
   ModelDescription d = smallLlama();
-  d.norm = NormKind::Layer;
-  d.activation = ActivationKind::Gelu;
-  d.gated = false;
-  d.rope = {};
-  d.kvHeads = d.heads;
-  d.tiedEmbeddings = false;
-  d.attentionBias = d.outputBias = d.mlpBias = true;
+  d.learnedPositions = true;
+  d.ropes.clear();
+  d.tiedHead = false;
+  d.finalNorm.kind = NormKind::Layer;
+  for (LayerDescription &layer : d.layers) {
+    layer.beforeAttention = layer.beforeMlp = d.finalNorm;
+    layer.attention = {.heads = 4, .kvHeads = 4, .headDim = 16, .bias = true, .outputBias = true};
+    layer.mlp = {.width = 96, .activation = ActivationKind::Gelu, .gated = false, .bias = true};
+  }
   return d;
 }
 
 ModelDescription smallGemma() {
   ModelDescription d = smallLlama();
-  d.activation = ActivationKind::GeluTanh;
-  d.rope.pairing = RopePairing::Interleaved;
-  d.rope.rotaryDim = 8;
-  d.slidingWindow = 3;
-  d.attentionScale = 0.3;
-  d.attentionSoftcap = 2.0;
+  d.ropes[0].pairing = RopePairing::Interleaved;
+  d.ropes[0].rotaryDim = 8;
   d.logitSoftcap = 1.5;
+  d.embeddingScale = 8;
+  for (LayerDescription &layer : d.layers) {
+    layer.afterAttention = layer.afterMlp = NormDescription{};
+    layer.mlp.activation = ActivationKind::GeluTanh;
+    layer.attention.window = 3;
+    layer.attention.scale = 0.3;
+    layer.attention.softcap = 2.0;
+  }
   return d;
 }
 

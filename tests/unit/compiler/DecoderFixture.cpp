@@ -19,35 +19,37 @@ namespace kernelforge {
 
 ModelDescription llamaLike() {
   ModelDescription d;
-  d.layers = 2;
   d.modelDim = 64;
-  d.heads = 4;
-  d.kvHeads = 2;
-  d.headDim = 16;
-  d.ffnDim = 96;
   d.vocabSize = 80;
   d.contextLength = TestDecoder::context;
-  d.rope.present = true;
-  d.rope.rotaryDim = 16;
-  d.tiedEmbeddings = true;
+  d.tiedHead = true;
+  LayerDescription layer;
+  layer.attention = {.heads = 4, .kvHeads = 2, .headDim = 16};
+  layer.attention.rope = d.addRope({.rotaryDim = 16});
+  layer.mlp.width = 96;
+  d.layers.assign(2, layer);
   return d;
 }
 
 ModelDescription gptLike() {
   ModelDescription d;
   d.architecture = "gpt2";
-  d.layers = 2;
   d.modelDim = 48;
-  d.heads = d.kvHeads = 2;
-  d.headDim = 24;
-  d.ffnDim = 72;
   d.vocabSize = 51;
   d.contextLength = TestDecoder::context;
-  d.norm = NormKind::Layer;
-  d.activation = ActivationKind::Gelu;
-  d.gated = false;
-  d.attentionBias = d.outputBias = d.mlpBias = true;
+  d.learnedPositions = true;
+  d.finalNorm.kind = NormKind::Layer;
+  LayerDescription layer;
+  layer.beforeAttention = layer.beforeMlp = d.finalNorm;
+  layer.attention = {.heads = 2, .kvHeads = 2, .headDim = 24, .bias = true, .outputBias = true};
+  layer.mlp = {.width = 72, .activation = ActivationKind::Gelu, .gated = false, .bias = true};
+  d.layers.assign(2, layer);
   return d;
+}
+
+void changeLayers(ModelDescription &d, const std::function<void(LayerDescription &)> &change) {
+  for (LayerDescription &layer : d.layers)
+    change(layer);
 }
 
 /// A type for every matrix of a layer, so that the segments of one matmul differ.
@@ -74,46 +76,63 @@ std::vector<DecoderCase> decoderCases() {
 
   add("LlamaHalfSplit", llamaLike());
   ModelDescription d = llamaLike();
-  d.rope.pairing = RopePairing::Interleaved;
-  d.tiedEmbeddings = false;
+  d.ropes[0].pairing = RopePairing::Interleaved;
+  d.tiedHead = false;
   d.vocabSize = 77;
   add("LlamaInterleavedMixedTypes", d, mixedType);
   d = llamaLike();
-  d.kvHeads = 1;
+  changeLayers(d, [](LayerDescription &layer) { layer.attention.kvHeads = 1; });
   add("LlamaOneKeyHeadQ4_1", d, [](llvm::StringRef name) {
     return name == "token_embd.weight" ? ElementType::Q8_0 : ElementType::Q4_1;
   });
   add("GptF32", gptLike());
   d = gptLike();
-  d.activation = ActivationKind::GeluTanh;
-  d.tiedEmbeddings = true;
+  changeLayers(d, [](LayerDescription &layer) { layer.mlp.activation = ActivationKind::GeluTanh; });
+  d.tiedHead = true;
   add("GptTiedTanhF16", d, every(ElementType::F16));
   d = gptLike();
-  d.activation = ActivationKind::Relu;
-  d.gated = true;
+  changeLayers(d, [](LayerDescription &layer) {
+    layer.mlp.activation = ActivationKind::Relu;
+    layer.mlp.gated = true;
+  });
   add("GptGatedReluBF16", d, every(ElementType::BF16));
 
   d = llamaLike(); // odd head, part of it rotated, everything capped and windowed
-  d.headDim = 24;
-  d.heads = 3;
-  d.kvHeads = 1;
-  d.rope.rotaryDim = 10;
-  d.slidingWindow = 5;
-  d.attentionScale = 0.3;
-  d.attentionSoftcap = 2;
+  changeLayers(d, [](LayerDescription &layer) {
+    layer.attention = {.heads = 3,
+                       .kvHeads = 1,
+                       .headDim = 24,
+                       .window = 5,
+                       .scale = 0.3,
+                       .softcap = 2,
+                       .rope = 0};
+  });
+  d.ropes[0].rotaryDim = 10;
   d.logitSoftcap = 1.5;
   d.vocabSize = 33;
   add("WindowSoftcapOddHead", d);
-  d.rope.pairing = RopePairing::Interleaved;
+  d.ropes[0].pairing = RopePairing::Interleaved;
   d.modelDim = 50; // no multiple of the vectors' width anywhere
-  d.ffnDim = 35;
-  d.headDim = 6;
-  d.rope.rotaryDim = 6;
-  d.attentionBias = true;
+  changeLayers(d, [](LayerDescription &layer) {
+    layer.mlp.width = 35;
+    layer.attention.headDim = 6;
+    layer.attention.bias = true;
+  });
+  d.ropes[0].rotaryDim = 6;
   add("OddEverything", d, every(ElementType::F16));
+  // Layers that have nothing in common, norms behind as well as in front, a scaled embedding.
+  d = llamaLike();
+  d.embeddingScale = 8;
+  d.layers[0].afterAttention = d.layers[0].afterMlp = NormDescription{};
+  d.layers[0].attention.window = 4;
+  d.layers[1].beforeMlp = std::nullopt;
+  d.layers[1].attention = {.heads = 2, .kvHeads = 2, .headDim = 24, .outputBias = true};
+  d.layers[1].attention.rope = d.addRope({.theta = 100, .rotaryDim = 12});
+  d.layers[1].mlp = {.width = 64, .activation = ActivationKind::Relu, .gated = false};
+  add("LayersThatDiffer", d);
   d = llamaLike();
   d.vocabSize = 0;
-  d.layers = 1;
+  d.layers.resize(1);
   add("BlockWithoutVocabulary", d, every(ElementType::Q8_0));
   return cases;
 }
@@ -171,11 +190,11 @@ TestDecoder::create(const DecoderCase &decoder, SessionOptions options, const st
 }
 
 std::pair<ElementType, std::vector<std::byte>> TestDecoder::weight(const WeightSlot &slot) const {
-  const bool vector = slot.shape.size() == 1;
+  const bool vector = !slot.isMatrix();
   const int64_t rows = vector ? 1 : slot.shape[0], width = slot.shape.back();
   const ElementType type =
       vector || !decoder.weightType ? ElementType::F32 : decoder.weightType(slot.name);
-  const bool norm = vector && llvm::StringRef(slot.name).ends_with("norm.weight");
+  const bool norm = slot.kind == WeightKind::Norm;
   const float scale = vector ? 0.3f : 2 / std::sqrt(static_cast<float>(width));
   const uint64_t bytes = rowBytes(type, width).value();
   std::vector<std::byte> data(rows * bytes);
@@ -195,18 +214,19 @@ Status TestDecoder::bindAll() {
     weights[slot.name] = std::move(data);
     KF_CHECK(handle->bindWeight(slot.name, type, weights[slot.name]));
   }
-  for (int64_t layer = 0; layer < d.layers; ++layer)
+  for (size_t layer = 0; layer < d.layers.size(); ++layer)
     for (const char *kind : {"k", "v"})
-      buffers[fmt::format("cache.{}.{}", layer, kind)].resize(sequences * context * d.kvHeads *
-                                                              d.headDim);
-  if (d.rope.present) {
-    const int64_t half = d.rope.rotaryDim / 2;
-    std::vector<float> &table = buffers["rope"];
+      buffers[fmt::format("cache.{}.{}", layer, kind)].resize(sequences * context *
+                                                              d.layers[layer].attention.kvDim());
+  for (size_t index = 0; index < d.ropes.size(); ++index) {
+    const RopeDescription &rope = d.ropes[index];
+    const int64_t half = rope.rotaryDim / 2;
+    std::vector<float> &table = buffers[ropeInputName(index)];
     for (int64_t p = 0; p < context; ++p)
       for (int64_t i = 0; i < 2 * half; ++i) {
         double angle =
             static_cast<double>(p) *
-            std::pow(d.rope.theta, -static_cast<double>(i % half) / static_cast<double>(half));
+            std::pow(rope.theta, -static_cast<double>(i % half) / static_cast<double>(half));
         table.push_back(static_cast<float>(i < half ? std::cos(angle) : std::sin(angle)));
       }
   }
@@ -260,7 +280,7 @@ Expected<std::vector<float>> TestDecoder::append(const std::string &function, co
   if (d.vocabSize)
     sizes.push_back(outputs);
   sizes.push_back(static_cast<int64_t>(tokens.size()));
-  if (d.rope.present)
+  if (!d.ropes.empty())
     sizes.push_back(context);
   sizes.push_back(context);
   std::vector<float> result((d.vocabSize ? outputs : rows) * width());

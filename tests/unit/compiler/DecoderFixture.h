@@ -25,8 +25,10 @@ inline void PrintTo(const DecoderCase &decoder, std::ostream *stream) { *stream 
 
 /// Two layers like Llama's: RMS norm, grouped queries, RoPE, gated SiLU, tied embeddings.
 ModelDescription llamaLike();
-/// Two layers like GPT's: layer norm, GELU, no gate, biases, no RoPE, a head of its own.
+/// Two layers like GPT's: layer norm, GELU, no gate, biases, learned positions, a head of its own.
 ModelDescription gptLike();
+/// The same change to every layer.
+void changeLayers(ModelDescription &d, const std::function<void(LayerDescription &)> &change);
 /// Both, and decoders that differ from them in every switch that a description has.
 std::vector<DecoderCase> decoderCases();
 

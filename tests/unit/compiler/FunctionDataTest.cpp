@@ -41,16 +41,14 @@ protected:
 
   OwningOpRef<ModuleOp> decoder(int64_t sequences) {
     ModelDescription d;
-    d.layers = 2;
     d.modelDim = 32;
-    d.heads = 4;
-    d.kvHeads = 2;
-    d.headDim = 8;
-    d.ffnDim = 64;
     d.vocabSize = 50;
     d.contextLength = 100;
-    d.rope.present = true;
-    d.rope.rotaryDim = 8;
+    LayerDescription layer;
+    layer.attention = {.heads = 4, .kvHeads = 2, .headDim = 8};
+    layer.attention.rope = d.addRope({.rotaryDim = 8});
+    layer.mlp.width = 64;
+    d.layers.assign(2, layer);
     return buildDecoder(&context, d, FunctionRange{"prefill", 2, 64, 4, sequences},
                         [](llvm::StringRef) { return ElementType::Q8_0; });
   }

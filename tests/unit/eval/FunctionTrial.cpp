@@ -161,22 +161,19 @@ FunctionCase matmulCase(const MatmulProblem &problem) {
 FunctionCase blockCase(const std::string &name, bool gated, ElementType weights, int64_t tokens,
                        int64_t past) {
   ModelDescription d;
-  d.layers = 1;
   d.modelDim = 256;
-  d.heads = 4;
-  d.kvHeads = 2;
-  d.headDim = 64;
-  d.ffnDim = 512;
   d.contextLength = 256;
-  d.gated = gated;
+  LayerDescription layer;
+  layer.attention = {.heads = 4, .kvHeads = 2, .headDim = 64};
+  layer.mlp = {.width = 512, .gated = gated};
   if (gated) {
-    d.rope.present = true;
-    d.rope.rotaryDim = 64;
+    layer.attention.rope = d.addRope({.rotaryDim = 64});
   } else {
-    d.norm = NormKind::Layer;
-    d.activation = ActivationKind::Gelu;
-    d.attentionBias = d.outputBias = d.mlpBias = true;
+    layer.beforeAttention = layer.beforeMlp = NormDescription{.kind = NormKind::Layer};
+    layer.mlp.activation = ActivationKind::Gelu;
+    layer.attention.bias = layer.attention.outputBias = layer.mlp.bias = true;
   }
+  d.layers.push_back(layer);
   auto build = [d, weights, tokens](mlir::MLIRContext *context) {
     auto typeOf = [weights](llvm::StringRef weight) {
       return weight.ends_with("weight") && !weight.contains("norm") ? weights : ElementType::F32;

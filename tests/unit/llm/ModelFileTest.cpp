@@ -34,7 +34,7 @@ TEST_F(ModelFileTest, OpensGguf) {
   ASSERT_TRUE(model) << line(model);
   EXPECT_EQ(model->name, "some.model");
   EXPECT_EQ(model->format, ModelFormat::Gguf);
-  EXPECT_EQ(model->description.rope.pairing, RopePairing::Interleaved);
+  EXPECT_EQ(model->description.ropes[0].pairing, RopePairing::Interleaved);
   EXPECT_EQ(model->weights.size(), 11u);
   EXPECT_THAT(model->weights.find("blk.0.ffn_down.weight")->shape, ElementsAre(8, 16));
   EXPECT_EQ(model->special.eos, 1);
@@ -73,7 +73,7 @@ TEST_F(ModelFileTest, OpensAFolderAndWhatIsBesideTheWeights) {
     ASSERT_TRUE(model) << line(model);
     EXPECT_EQ(model->name, folder.filename().string());
     EXPECT_EQ(model->format, ModelFormat::Safetensors);
-    EXPECT_EQ(model->description.rope.pairing, RopePairing::HalfSplit);
+    EXPECT_EQ(model->description.ropes[0].pairing, RopePairing::HalfSplit);
     EXPECT_EQ(model->weights.size(), 11u);
     EXPECT_THAT(model->weights.find("blk.0.attn_k.weight")->shape, ElementsAre(4, 8));
     EXPECT_THAT(model->special.endOfGeneration, ElementsAre(1, 3));
@@ -198,15 +198,19 @@ TEST_F(ModelFileTest, SafetensorsWeightsMustFitToo) {
   EXPECT_THAT(openFolder(), HasSubstr("tensor lm_head.weight): is missing"));
 }
 
-/// A model that is an embedding of two tokens.
+/// A model that is an embedding of two tokens and a norm.
 ModelDescription embeddingOnly() {
   ModelDescription d;
-  d.layers = 0;
   d.modelDim = 32;
   d.vocabSize = 2;
-  d.heads = d.kvHeads = d.headDim = d.ffnDim = 1;
-  d.tiedEmbeddings = true;
+  d.tiedHead = true;
   return d;
+}
+
+/// The weights of a model of family llama, named as in GGUF files.
+Expected<BoundWeights> bindLlama(const ModelDescription &d,
+                                 const NamedList<StoredTensor> &tensors) {
+  return bindWeights(*findArchitecture("llama"), d, tensors, WeightNaming::Gguf, "f");
 }
 
 TEST(ModelWeights, OfTypesThatAVectorCannotHave) {
@@ -215,12 +219,12 @@ TEST(ModelWeights, OfTypesThatAVectorCannotHave) {
   const std::vector<std::byte> bytes(256);
   tensors.add({"token_embd.weight", "q8_0", ElementType::Q8_0, {2, 32}, bytes});
   tensors.add({"output_norm.weight", "q8_0", ElementType::Q8_0, {32}, bytes});
-  EXPECT_THAT(line(bindWeights(d, tensors, WeightNaming::Gguf, "f")),
+  EXPECT_THAT(line(bindLlama(d, tensors)),
               HasSubstr("type q8_0 is not supported for a norm or bias; supported are f32, f16, "
                         "bf16"));
   NamedList<StoredTensor> foreign;
   foreign.add({"token_embd.weight", "Q3_K", std::nullopt, {2, 32}, bytes});
-  EXPECT_THAT(line(bindWeights(d, foreign, WeightNaming::Gguf, "f")),
+  EXPECT_THAT(line(bindLlama(d, foreign)),
               HasSubstr("type Q3_K is not supported for a weight matrix; supported are f32"));
 }
 
@@ -229,7 +233,7 @@ TEST(ModelWeights, ATypeIsNamedBeforeItsShape) {
   NamedList<StoredTensor> packed;
   const std::vector<std::byte> bytes(32);
   packed.add({"token_embd.weight", "U8", std::nullopt, {32, 1}, bytes});
-  EXPECT_THAT(line(bindWeights(d, packed, WeightNaming::Gguf, "f")),
+  EXPECT_THAT(line(bindLlama(d, packed)),
               HasSubstr("type U8 is not supported for a weight matrix"));
 }
 
@@ -238,60 +242,77 @@ TEST(ModelWeights, WhatIsNoNumberIsFound) {
   NamedList<Weight> weights;
   weights.add({"output_norm.weight", ElementType::F32, {8}, std::as_bytes(std::span(norm))});
   weights.add({"q.weight", ElementType::F32, {4, 8}, std::as_bytes(std::span(matrix))});
-  EXPECT_EQ(describeNonFinite(weights, WeightNaming::Gguf), "");
+  EXPECT_EQ(describeNonFinite(weights), "");
   matrix.back() = -INFINITY;
-  EXPECT_EQ(describeNonFinite(weights, WeightNaming::Gguf), "q.weight has -inf in row 3");
+  EXPECT_EQ(describeNonFinite(weights), "q.weight has -inf in row 3");
   norm[7] = -NAN;
-  EXPECT_EQ(describeNonFinite(weights, WeightNaming::Gguf), "output_norm.weight has nan in row 0");
-  EXPECT_EQ(describeNonFinite(weights, WeightNaming::HuggingFace),
-            "model.norm.weight has nan in row 0");
+  EXPECT_EQ(describeNonFinite(weights), "output_norm.weight has nan in row 0");
+  NamedList<Weight> named; // under what its file calls it
+  named.add({"n", ElementType::F32, {8}, std::as_bytes(std::span(norm)), "model.norm.weight"});
+  EXPECT_EQ(describeNonFinite(named), "model.norm.weight has nan in row 0");
   // A block of q8_0 whose scale is infinite.
   std::string block(34, '\1');
   block[0] = 0;
   block[1] = 0x7C;
   NamedList<Weight> quantized;
   quantized.add({"k.weight", ElementType::Q8_0, {1, 32}, asBytes(block)});
-  EXPECT_EQ(describeNonFinite(quantized, WeightNaming::Gguf), "k.weight has inf in row 0");
+  EXPECT_EQ(describeNonFinite(quantized), "k.weight has inf in row 0");
 }
 
-TEST(ModelWeights, EveryNameHasItsCounterpart) {
+TEST(WeightSlots, OfABlockAndOfAPlainMlp) {
   ModelDescription d;
-  d.layers = 12;
   d.modelDim = 8;
-  d.heads = 2;
-  d.kvHeads = 1;
-  d.headDim = 4;
-  d.ffnDim = 16;
-  d.vocabSize = 5;
-  d.attentionBias = d.outputBias = d.mlpBias = true;
-  const auto specs = weightsOf(d);
-  EXPECT_EQ(specs.size(), 12u * (9 + 7) + 3);
-  for (const WeightSpec &spec : specs)
-    EXPECT_NE(huggingFaceName(spec.name), "") << spec.name;
-  EXPECT_EQ(huggingFaceName("blk.11.attn_q.weight"), "model.layers.11.self_attn.q_proj.weight");
-  EXPECT_EQ(huggingFaceName("token_embd.weight"), "model.embed_tokens.weight");
-  EXPECT_EQ(huggingFaceName("output.weight"), "lm_head.weight");
-  for (const char *name : {"", ".", "blk.", "blk.0", "blk.0.weight", "x.y", "blk.0.attn_z.weight"})
-    EXPECT_EQ(huggingFaceName(name), "") << name;
-}
-
-TEST(ModelWeights, OfABlockAndOfAPlainMlp) {
-  ModelDescription d;
-  d.layers = 1;
-  d.modelDim = 8;
-  d.heads = 2;
-  d.kvHeads = 2;
-  d.headDim = 4;
-  d.ffnDim = 32;
-  d.norm = NormKind::Layer;
-  d.gated = false;
+  LayerDescription layer;
+  layer.beforeAttention = layer.beforeMlp = NormDescription{.kind = NormKind::Layer};
+  layer.attention = {.heads = 2, .kvHeads = 2, .headDim = 4};
+  layer.mlp = {.width = 32, .gated = false};
+  d.layers.push_back(layer);
   std::vector<std::string> names;
-  for (const WeightSpec &spec : weightsOf(d))
-    names.push_back(spec.name.substr(std::string("blk.0.").size()));
+  for (const WeightSlot &slot : weightSlots(d)) {
+    names.push_back(slot.name.substr(std::string("blk.0.").size()));
+    EXPECT_EQ(slot.layer, 0);
+    EXPECT_TRUE(slot.name.starts_with("blk.0." + std::string(slot.part) + ".")) << slot.name;
+    EXPECT_EQ(slot.isMatrix(), slot.shape.size() == 2) << slot.name;
+  }
   EXPECT_THAT(names,
               ElementsAre("attn_norm.weight", "attn_norm.bias", "attn_q.weight", "attn_k.weight",
                           "attn_v.weight", "attn_output.weight", "ffn_norm.weight", "ffn_norm.bias",
                           "ffn_up.weight", "ffn_down.weight"));
+}
+
+/// Two layers that differ, in a frame with positions and a head of its own.
+ModelDescription twoLayers() {
+  ModelDescription d;
+  d.modelDim = 8;
+  d.vocabSize = 5;
+  d.contextLength = 7;
+  d.learnedPositions = true;
+  LayerDescription layer;
+  layer.attention = {.heads = 2, .kvHeads = 1, .headDim = 4, .bias = true};
+  layer.mlp = {.width = 16};
+  layer.afterMlp = NormDescription{};
+  d.layers.push_back(layer);
+  layer.attention.kvHeads = 2;
+  layer.beforeMlp = layer.afterMlp = std::nullopt;
+  d.layers.push_back(layer);
+  return d;
+}
+
+TEST(WeightSlots, OfLayersThatDiffer) {
+  std::map<std::string, WeightSlot> slots;
+  for (const WeightSlot &slot : weightSlots(twoLayers()))
+    slots[slot.name] = slot;
+  EXPECT_EQ(slots.size(), 2u + 14u + 12u + 2u);
+  EXPECT_THAT(slots["position_embd.weight"].shape, ElementsAre(7, 8));
+  EXPECT_EQ(slots["position_embd.weight"].kind, WeightKind::Table);
+  EXPECT_EQ(slots["output.weight"].kind, WeightKind::Matrix);
+  EXPECT_EQ(slots["output.weight"].layer, -1);
+  EXPECT_THAT(slots["blk.0.attn_k.weight"].shape, ElementsAre(4, 8));
+  EXPECT_THAT(slots["blk.1.attn_k.weight"].shape, ElementsAre(8, 8));
+  EXPECT_EQ(slots["blk.1.attn_k.bias"].kind, WeightKind::Bias);
+  EXPECT_EQ(slots["blk.0.post_ffw_norm.weight"].kind, WeightKind::Norm);
+  EXPECT_FALSE(slots.contains("blk.1.post_ffw_norm.weight"));
+  EXPECT_FALSE(slots.contains("blk.1.ffn_norm.weight"));
 }
 
 } // namespace

@@ -35,12 +35,12 @@ TEST_F(RandomModelTest, HasEveryWeightOfEveryType) {
       continue;
     auto model = makeRandomModel(type.blockElements > 32 ? wideFile : "tiny", {type.type, {}, 3});
     ASSERT_TRUE(model) << model.error().line();
-    const auto specs = weightsOf(model->description);
-    ASSERT_EQ(model->weights.size(), specs.size());
-    for (const WeightSpec &spec : specs) {
-      const Weight *weight = model->weights.find(spec.name);
-      ASSERT_TRUE(weight) << spec.name;
-      EXPECT_EQ(weight->shape, spec.shape);
+    const auto slots = weightSlots(model->description);
+    ASSERT_EQ(model->weights.size(), slots.size());
+    for (const WeightSlot &slot : slots) {
+      const Weight *weight = model->weights.find(slot.name);
+      ASSERT_TRUE(weight) << slot.name;
+      EXPECT_EQ(weight->shape, slot.shape);
       EXPECT_EQ(reinterpret_cast<uintptr_t>(weight->bytes.data()) % 64, 0u);
       const std::vector<float> all = values(*weight);
       double sum = 0, squares = 0;
@@ -50,13 +50,13 @@ TEST_F(RandomModelTest, HasEveryWeightOfEveryType) {
         squares += double(value) * value;
       }
       const auto count = static_cast<double>(all.size());
-      if (!spec.isMatrix()) {
+      if (!slot.isMatrix()) {
         EXPECT_EQ(sum, count); // norms are 1
         continue;
       }
-      const double expected = 1 / std::sqrt(static_cast<double>(spec.shape[1]));
+      const double expected = 1 / std::sqrt(static_cast<double>(slot.shape[1]));
       EXPECT_NEAR(std::sqrt(squares / count), expected, 0.05 * expected) << type.name;
-      EXPECT_NEAR(sum / count, 0, 0.15 * expected) << type.name << " " << spec.name;
+      EXPECT_NEAR(sum / count, 0, 0.15 * expected) << type.name << " " << slot.name;
     }
   }
 }

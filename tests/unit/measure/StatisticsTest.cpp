@@ -13,7 +13,7 @@ using namespace kernelforge;
 
 namespace {
 
-/// What scipy says, made by scripts/goldens/statistics.py.
+/// What scipy says, made by scripts/goldens/scipy_statistics.py.
 Json golden() {
   auto document = readJsonFile(KERNELFORGE_TEST_DATA "/golden/data/statistics.json", "golden");
   EXPECT_TRUE(document) << document.error().line();

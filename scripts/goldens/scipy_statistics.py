@@ -4,7 +4,7 @@
 Needs scipy, which nothing else here does:
 
     python3 -m venv .venv-scipy && .venv-scipy/bin/pip install scipy
-    .venv-scipy/bin/python scripts/goldens/statistics.py
+    .venv-scipy/bin/python scripts/goldens/scipy_statistics.py
 """
 import json
 from pathlib import Path

@@ -1,0 +1,215 @@
+// Llama (Touvron et al. 2023) and what is built like it: RMS norm, grouped queries, RoPE, gated
+// mlp. In GGUF files the rows of Q and K are permuted, so that RoPE rotates neighbours.
+#include "kernelforge/llm/architectures/Architecture.h"
+#include "kernelforge/llm/architectures/ConfigFields.h"
+#include "kernelforge/llm/architectures/GgufFields.h"
+#include "kernelforge/llm/architectures/RopeScaling.h"
+#include "kernelforge/llm/architectures/TensorNames.h"
+
+#include <array>
+#include <fmt/format.h>
+
+namespace kernelforge {
+
+namespace {
+
+/// What transformers takes where a field is absent; the classes differ.
+struct Defaults {
+  HuggingFaceClass kind;
+  int64_t context;
+  int64_t kvHeads; ///< 0: as many as heads
+  int64_t window;  ///< of attention; 0: the class has none
+};
+constexpr std::array<Defaults, 2> defaults = {{
+    {{"LlamaForCausalLM", "llama"}, 2048, 0, 0},
+    {{"MistralForCausalLM", "mistral"}, 131072, 8, 4096},
+}};
+constexpr HuggingFaceClass classList[] = {defaults[0].kind, defaults[1].kind};
+
+const Defaults &defaultsOf(const HuggingFaceClass &kind) {
+  return kind.name == defaults[1].kind.name ? defaults[1] : defaults[0];
+}
+
+constexpr PartName frameNames[] = {
+    {"token_embd", "model.embed_tokens"},
+    {"output_norm", "model.norm"},
+    {"output", "lm_head"},
+};
+constexpr PartName layerNames[] = {
+    {"attn_norm", "input_layernorm"},    {"attn_q", "self_attn.q_proj"},
+    {"attn_k", "self_attn.k_proj"},      {"attn_v", "self_attn.v_proj"},
+    {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
+    {"ffn_down", "mlp.down_proj"},
+};
+
+std::string huggingFaceName(const WeightSlot &slot) {
+  return tensorName(slot, frameNames, "model.layers", layerNames);
+}
+
+/// The factors of rope_freqs.weight, or none.
+Expected<std::vector<double>> readRopeTensor(const GgufModel &model, int64_t count) {
+  constexpr std::string_view ropeTensor = "rope_freqs.weight";
+  const StoredTensor *tensor = model.tensors.find(ropeTensor);
+  if (!tensor)
+    return std::vector<double>{};
+  if (tensor->type != ElementType::F32 || tensor->shape != std::vector<int64_t>{count})
+    return unusable(std::string(modelFileError),
+                    fmt::format("{}, tensor {}", model.files.front().path(), ropeTensor),
+                    fmt::format("is {} {}, must be f32 [{}]", tensor->typeName,
+                                printShape(tensor->shape), count));
+  std::vector<float> values(static_cast<size_t>(count));
+  dequantizeRow(ElementType::F32, tensor->bytes.data(), values.size(), values.data());
+  return std::vector<double>(values.begin(), values.end());
+}
+
+Expected<RopeDescription> readRope(const GgufModel &model, const GgufFields &fields,
+                                   int64_t headDim) {
+  RopeDescription rope;
+  rope.pairing = RopePairing::Interleaved;
+  KF_TRY(rope.theta, fields.numberOr("rope.freq_base", 1e-3, 1e15, 10000.0));
+  KF_TRY(auto rotary, model.metadata.integer(fields.key("rope.dimension_count"), 2, headDim));
+  rope.rotaryDim = rotary.value_or(headDim);
+  KF_TRY(rope.magnitude, fields.numberOr("rope.scaling.attn_factor", 1e-3, 1e6, 1.0));
+  KF_TRY(rope.frequencyFactors, readRopeTensor(model, rope.rotaryDim / 2));
+
+  // A factor without a type means linear; files before scaling.* have scale_linear.
+  const std::string typeKey = fields.key("rope.scaling.type");
+  KF_TRY(auto type, model.metadata.string(typeKey, maxNameBytes));
+  if (type && *type != "none" && *type != "linear")
+    return model.metadata.error(typeKey, fmt::format("RoPE scaling \"{}\" is not supported", *type),
+                                "supported are none, linear and rope_freqs.weight");
+  KF_TRY(double old, fields.numberOr("rope.scale_linear", 1e-3, 1e6, 1.0));
+  KF_TRY(double factor, fields.numberOr("rope.scaling.factor", 0, 1e6, old));
+  if (type != "none" && factor != 0 && factor != 1) {
+    if (rope.frequencyFactors.empty())
+      rope.frequencyFactors = linearRopeFactors(rope.rotaryDim / 2, factor);
+    else
+      for (double &existing : rope.frequencyFactors)
+        existing *= factor;
+  }
+  return rope;
+}
+
+/// RoPE's fields stand at the root with scaling in rope_scaling, or together in rope_parameters.
+Expected<RopeDescription> readRope(const JsonView &root, int64_t headDim, int64_t context) {
+  RopeDescription rope;
+  rope.pairing = RopePairing::HalfSplit;
+  rope.rotaryDim = headDim;
+  JsonView place = root;
+  if (root.has("rope_parameters")) {
+    KF_TRY(place, root.object("rope_parameters"));
+  }
+  KF_TRY(double theta, root.numberOr("rope_theta", 1e-3, 1e15, 10000.0));
+  KF_TRY(rope.theta, place.numberOr("rope_theta", 1e-3, 1e15, theta));
+  KF_TRY(double partial, place.numberOr("partial_rotary_factor", 0, 1, 1));
+  if (partial != 1) {
+    KF_TRY(JsonView view, place.at("partial_rotary_factor"));
+    return view.error(fmt::format("is {}, rotating a part of a head is not supported", partial));
+  }
+  if (root.has("rope_parameters")) {
+    KF_TRY(rope.frequencyFactors, readRopeScaling(place, rope, context));
+  } else if (root.has("rope_scaling")) {
+    KF_TRY(JsonView scaling, root.object("rope_scaling"));
+    KF_TRY(rope.frequencyFactors, readRopeScaling(scaling, rope, context));
+  }
+  return rope;
+}
+
+/// A window that would be seen is refused.
+Status refuseWindow(const JsonView &root, const Defaults &family, int64_t context) {
+  if (!family.window) // it has none, whatever the field says
+    return {};
+  const bool isStated = root.value().contains("sliding_window");
+  KF_TRY(int64_t window,
+         wholeOr(root, "sliding_window", 0, modelLimits::context, isStated ? 0 : family.window));
+  if (window != 0 && window < context)
+    return root.error(fmt::format("a sliding window of {} positions is not supported for {}",
+                                  window, family.kind.name));
+  return {};
+}
+
+Expected<AttentionDescription> readAttention(const JsonView &root, const Defaults &family,
+                                             int64_t modelDim) {
+  AttentionDescription a;
+  KF_TRY(a.heads, whole(root, "num_attention_heads", 1, modelLimits::heads));
+  KF_TRY(a.kvHeads, wholeOr(root, "num_key_value_heads", 1, modelLimits::heads,
+                            family.kvHeads ? family.kvHeads : a.heads));
+  if (!root.has("head_dim") && modelDim % a.heads != 0)
+    return root.error(
+        fmt::format("hidden_size {} is no multiple of num_attention_heads {}", modelDim, a.heads));
+  KF_TRY(a.headDim, wholeOr(root, "head_dim", 1, modelLimits::headDim, modelDim / a.heads));
+  if (a.headDim > modelLimits::headDim)
+    return root.error(
+        fmt::format("the head dimension {} is above {}", a.headDim, modelLimits::headDim));
+  KF_TRY(a.bias, root.booleanOr("attention_bias", false));
+  a.outputBias = a.bias; // one switch for q, k, v and o
+  return a;
+}
+
+class Llama : public Architecture {
+public:
+  std::string_view name() const override { return "llama"; }
+  std::span<const HuggingFaceClass> classes() const override { return classList; }
+
+  Expected<ModelDescription> fromGguf(const GgufModel &model) const override {
+    const GgufFields fields(model, name());
+    KF_TRY(ModelDescription d, fields.frame());
+    KF_TRY(double epsilon, fields.epsilon("attention.layer_norm_rms_epsilon"));
+    KF_TRY(RopeDescription rope, readRope(model, fields, d.layers.front().attention.headDim));
+    d.finalNorm = {NormKind::Rms, epsilon};
+    for (LayerDescription &layer : d.layers) {
+      layer.beforeAttention = layer.beforeMlp = d.finalNorm;
+      layer.attention.rope = d.addRope(rope);
+    }
+    return d;
+  }
+
+  Expected<ModelDescription> fromConfig(const JsonView &root,
+                                        const HuggingFaceClass &kind) const override {
+    const Defaults &family = defaultsOf(kind);
+    ModelDescription d;
+    d.architecture = name();
+    KF_TRY(int64_t layers, whole(root, "num_hidden_layers", 1, modelLimits::layers));
+    KF_TRY(d.modelDim, whole(root, "hidden_size", 1, modelLimits::modelDim));
+    KF_TRY(d.vocabSize, whole(root, "vocab_size", 1, modelLimits::vocabulary));
+    KF_TRY(d.contextLength,
+           wholeOr(root, "max_position_embeddings", 1, modelLimits::context, family.context));
+    KF_TRY(d.tiedHead, root.booleanOr("tie_word_embeddings", false));
+    KF_TRY(d.finalNorm.epsilon, root.numberOr("rms_norm_eps", 1e-20, 1, 1e-6));
+
+    LayerDescription layer;
+    layer.beforeAttention = layer.beforeMlp = d.finalNorm;
+    KF_TRY(layer.attention, readAttention(root, family, d.modelDim));
+    KF_TRY(layer.mlp.width, whole(root, "intermediate_size", 1, modelLimits::ffnDim));
+    KF_TRY(layer.mlp.activation, activationOr(root, "hidden_act", ActivationKind::Silu));
+    KF_TRY(layer.mlp.bias, root.booleanOr("mlp_bias", false));
+    KF_TRY(RopeDescription rope, readRope(root, layer.attention.headDim, d.contextLength));
+    layer.attention.rope = d.addRope(rope);
+    d.layers.assign(static_cast<size_t>(layers), layer);
+    KF_CHECK(refuseWindow(root, family, d.contextLength));
+    return d;
+  }
+
+  TensorSource locate(const WeightSlot &slot, const ModelDescription &,
+                      WeightNaming naming) const override {
+    return {{naming == WeightNaming::Gguf ? slot.name : huggingFaceName(slot)}};
+  }
+
+  bool isRedundant(std::string_view tensor, const ModelDescription &d,
+                   WeightNaming naming) const override {
+    if (naming == WeightNaming::Gguf)
+      return tensor == "rope_freqs.weight" || tensor.ends_with(".attn_rot_embd") ||
+             tensor.ends_with(".attn_rot_embd.weight");
+    return tensor.ends_with(".rotary_emb.inv_freq") || (d.tiedHead && tensor == "lm_head.weight");
+  }
+};
+
+} // namespace
+
+const Architecture &llamaArchitecture() {
+  static const Llama llama;
+  return llama;
+}
+
+} // namespace kernelforge

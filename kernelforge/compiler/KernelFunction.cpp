@@ -13,7 +13,7 @@ func::FuncOp kernelforge::addKernelFunction(ModuleOp module, KernelOp kernel, St
     function.setArgAttr(i, sizeAttrName, kernel.getSize(i));
   builder.setInsertionPointToEnd(function.addEntryBlock());
   auto launch = builder.create<LaunchOp>(loc, kernel.getResultTypes(), kernel.getSymName(),
-                                         function.getArguments(), IntegerAttr());
+                                         function.getArguments(), IntegerAttr(), StringAttr());
   builder.create<func::ReturnOp>(loc, launch.getOutputs());
   return function;
 }

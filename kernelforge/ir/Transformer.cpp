@@ -1,5 +1,6 @@
 #include "kernelforge/ir/Transformer.h"
 
+#include "kernelforge/ir/Aliases.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 
 #include "mlir/IR/Builders.h"
@@ -32,6 +33,7 @@ void TransformerDialect::initialize() {
 #define GET_OP_LIST
 #include "kernelforge/ir/TransformerOps.cpp.inc"
       >();
+  addInterfaces<Aliases>();
 }
 
 //===----------------------------------------------------------------------===//

@@ -13,6 +13,47 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
+// What a launch takes and gives, as one type: launches of a kernel repeat its name alone.
+static ParseResult parseLaunchType(OpAsmParser &parser, SmallVectorImpl<Type> &operands,
+                                   SmallVectorImpl<Type> &outputs) {
+  FunctionType type;
+  if (parser.parseType(type))
+    return failure();
+  llvm::append_range(operands, type.getInputs());
+  llvm::append_range(outputs, type.getResults());
+  return success();
+}
+
+static void printLaunchType(OpAsmPrinter &printer, Operation *op, TypeRange operands,
+                            TypeRange outputs) {
+  printer.printType(FunctionType::get(op->getContext(), operands, outputs));
+}
+
+/// The role that the kernel's name says: what is behind its last dot; empty where there is none.
+static StringRef roleInName(FlatSymbolRefAttr kernel) {
+  auto [before, role] = kernel.getValue().rsplit('.');
+  return role;
+}
+
+static ParseResult parseRole(OpAsmParser &parser, StringAttr &role, FlatSymbolRefAttr kernel) {
+  if (succeeded(parser.parseOptionalKeyword("as"))) {
+    if (parser.parseAttribute(role))
+      return failure();
+  } else {
+    role = parser.getBuilder().getStringAttr(roleInName(kernel));
+  }
+  if (role.empty())
+    role = {};
+  return success();
+}
+
+static void printRole(OpAsmPrinter &printer, Operation *op, StringAttr role,
+                      FlatSymbolRefAttr kernel) {
+  const StringRef stated = role ? role.getValue() : "";
+  if (stated != roleInName(kernel))
+    printer << " as \"" << stated << '"';
+}
+
 #define GET_OP_CLASSES
 #include "kernelforge/ir/TransformerOps.cpp.inc"
 
@@ -147,6 +188,7 @@ struct DropUnusedSegments : OpRewritePattern<MatmulOp> {
     }
     auto smaller = rewriter.create<MatmulOp>(op.getLoc(), types, op.getInput(), weights, biases,
                                              op.getTransposeAttr(), op.getAccumulatorAttr());
+    smaller->setDiscardableAttrs(op->getDiscardableAttrDictionary());
     for (auto [i, s] : llvm::enumerate(used))
       rewriter.replaceAllUsesWith(op.getOutputs()[s], smaller.getOutputs()[i]);
     rewriter.eraseOp(op);

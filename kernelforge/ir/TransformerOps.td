@@ -388,13 +388,20 @@ def Transformer_LaunchOp : Transformer_Op<"launch", [
     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
   let summary = "use of a kernel";
   let description = [{
-    `%y = transformer.launch @k(%tokens, %x, %w) {layer = 3} : (...) -> ...`: sizes first, then
-    buffers, in the order of the kernel's arguments.
+    `%y = transformer.launch @k[3](%tokens, %x, %w) as "ffn_down" : (...) -> ...`: sizes first, then
+    buffers, in the order of the kernel's arguments. `layer` (in brackets) and `role` (after `as`) say
+    where in the model it stands, where that is known.
+
+    A role that stands in the kernel's name, behind its last dot, is not repeated: a launch of
+    `@decode.ffn_down` has the role `ffn_down` where the text says nothing else, and `as ""` means none.
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<AnyType>:$operands,
-                       OptionalAttr<I64Attr>:$layer);
+                       OptionalAttr<I64Attr>:$layer, OptionalAttr<StrAttr>:$role);
   let results = (outs Variadic<AnyType>:$outputs);
-  let assemblyFormat = "$kernel `(` $operands `)` attr-dict `:` functional-type($operands, $outputs)";
+  let assemblyFormat = [{
+    $kernel (`[` $layer^ `]`)? `(` $operands `)` custom<Role>($role, ref($kernel)) attr-dict `:`
+    custom<LaunchType>(type($operands), type($outputs))
+  }];
 }
 
 #endif

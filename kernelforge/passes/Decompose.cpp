@@ -5,6 +5,7 @@
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
+using namespace kernelforge;
 using namespace kernelforge::transformer;
 
 namespace kernelforge {
@@ -18,7 +19,12 @@ struct DecomposeMlp : OpRewritePattern<MlpOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(MlpOp op, PatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
-    auto linear = [&](Value x, Value weight, Value bias) -> Value {
+    // Each part says which one it is, where the whole has a role.
+    const Place place = placeOf(op);
+    auto named = [&](Operation *part, StringRef name) {
+      setPlace(part, place.layer, place.role.empty() ? "" : place.role + "_" + name.str());
+    };
+    auto linear = [&](StringRef name, Value x, Value weight, Value bias) -> Value {
       auto input = cast<RankedTensorType>(x.getType());
       int64_t n = cast<RankedTensorType>(weight.getType()).getDimSize(0);
       auto type = RankedTensorType::get({input.getDimSize(0), n}, input.getElementType(),
@@ -26,20 +32,25 @@ struct DecomposeMlp : OpRewritePattern<MlpOp> {
       auto matmul =
           rewriter.create<MatmulOp>(loc, TypeRange{type}, x, ValueRange{weight},
                                     bias ? ValueRange{bias} : ValueRange{}, UnitAttr(), TypeAttr());
+      named(matmul, name);
       return matmul.getOutputs()[0];
     };
     auto activate = [&](Value x) -> Value {
-      return rewriter.create<ActivationOp>(loc, x.getType(), x, op.getActivationAttr());
+      auto activation = rewriter.create<ActivationOp>(loc, x.getType(), x, op.getActivationAttr());
+      named(activation, "activation");
+      return activation;
     };
     Value hidden;
     if (op.getGate()) {
-      Value gate = linear(op.getInput(), op.getGate(), op.getGateBias());
-      Value up = linear(op.getInput(), op.getUp(), op.getUpBias());
-      hidden = rewriter.create<MulOp>(loc, activate(gate), up);
+      Value gate = linear("gate", op.getInput(), op.getGate(), op.getGateBias());
+      Value up = linear("up", op.getInput(), op.getUp(), op.getUpBias());
+      auto gated = rewriter.create<MulOp>(loc, activate(gate), up);
+      named(gated, "gated");
+      hidden = gated;
     } else {
-      hidden = activate(linear(op.getInput(), op.getUp(), op.getUpBias()));
+      hidden = activate(linear("up", op.getInput(), op.getUp(), op.getUpBias()));
     }
-    rewriter.replaceOp(op, linear(hidden, op.getDown(), op.getDownBias()));
+    rewriter.replaceOp(op, linear("down", hidden, op.getDown(), op.getDownBias()));
     return success();
   }
 };

@@ -2,6 +2,7 @@
 #include "kernelforge/passes/Passes.h"
 
 #include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
@@ -155,13 +156,27 @@ std::string bodyName(const Group &group) {
   return name;
 }
 
-/// The layer that an argument's name speaks of ("blk.3.attn_q.weight", "cache.3.k"), or -1.
-int64_t layerOf(StringRef name) {
-  if (!name.consume_front("blk.") && !name.consume_front("cache."))
-    return -1;
-  int64_t layer;
-  return name.consumeInteger(10, layer) ? -1 : layer;
+/// What the group does in the model: what its root does, else the operation that it is anchored at.
+Place placeOf(const Group &group) {
+  for (Operation *op : group.ops)
+    if (isRoot(op))
+      return kernelforge::placeOf(op);
+  return kernelforge::placeOf(group.anchor);
 }
+
+/// A kernel that the pass made, with what its name is made of.
+struct Made {
+  std::string function, body;
+  llvm::SmallSetVector<StringRef, 1> roles; ///< of its launches, "" where one has none
+  SmallVector<LaunchOp> launches;
+
+  /// "decode.ffn_down" where all its launches have that role, else "decode_matmul_add".
+  std::string name() const {
+    if (roles.size() == 1 && !roles.front().empty())
+      return function + "." + roles.front().str();
+    return function + "_" + body;
+  }
+};
 
 struct Fuse : kernelforge::impl::FuseBase<Fuse> {
   using FuseBase::FuseBase;
@@ -174,6 +189,7 @@ struct Fuse : kernelforge::impl::FuseBase<Fuse> {
     for (auto function : getOperation().getOps<func::FuncOp>())
       if (!function.isExternal() && isOurs(function) && failed(fuseFunction(function)))
         return signalPassFailure();
+    nameKernels();
   }
 
 private:
@@ -299,11 +315,17 @@ private:
       return success(llvm::all_of(
           parts, [&](const Group &part) { return succeeded(outline(function, part, sizes)); }));
     }
-    kernel = intern(kernel, hash);
+    kernel = intern(kernel, hash, function, group);
     OpBuilder builder(group.anchor);
+    const Place place = placeOf(group);
     auto launch = builder.create<LaunchOp>(
         group.anchor->getLoc(), TypeRange(ValueRange(border->outputs)), kernel.getSymName(),
-        border->operands, layerAttr(function, border->operands));
+        border->operands, place.layer < 0 ? IntegerAttr() : builder.getI64IntegerAttr(place.layer),
+        place.role.empty() ? StringAttr() : builder.getStringAttr(place.role));
+    if (auto known = made.find(kernel); known != made.end()) {
+      known->second.roles.insert(launch.getRole().value_or(""));
+      known->second.launches.push_back(launch);
+    }
     for (auto [output, result] : llvm::zip(border->outputs, launch.getOutputs()))
       output.replaceUsesWithIf(result,
                                [&](OpOperand &use) { return !group.ops.contains(use.getOwner()); });
@@ -312,24 +334,14 @@ private:
     return success();
   }
 
-  IntegerAttr layerAttr(func::FuncOp function, ArrayRef<Value> operands) {
-    for (Value operand : operands)
-      if (auto argument = dyn_cast<BlockArgument>(operand))
-        for (StringRef attribute : {StringRef(weightAttrName), StringRef(inputAttrName)})
-          if (auto name = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attribute))
-            if (int64_t layer = layerOf(name.getValue()); layer >= 0)
-              return Builder(&getContext()).getI64IntegerAttr(layer);
-    return {};
-  }
-
-  /// A kernel with the group's body; its name may not be its own yet.
+  /// A kernel with the group's body and no name yet. Its operations do not say where in the model
+  /// they stand: the launches do, of which there may be many.
   KernelOp makeKernel(func::FuncOp function, const Group &group, const Border &border) {
     OpBuilder builder(function);
     Location loc = group.anchor->getLoc();
     auto type = builder.getFunctionType(TypeRange(ValueRange(border.operands)),
                                         TypeRange(ValueRange(border.outputs)));
-    std::string base = function.getSymName().str() + "_" + bodyName(group);
-    auto kernel = builder.create<KernelOp>(loc, base, type, ArrayAttr(), ArrayAttr(), StringAttr(),
+    auto kernel = builder.create<KernelOp>(loc, "", type, ArrayAttr(), ArrayAttr(), StringAttr(),
                                            ScheduleAttr(), StringAttr(), StringAttr(),
                                            FlatSymbolRefAttr(), DictionaryAttr());
     kernel.setAllArgAttrs(border.attributes);
@@ -338,8 +350,11 @@ private:
     for (Value operand : border.operands)
       mapping.map(operand, body.addArgument(operand.getType(), loc));
     builder.setInsertionPointToEnd(&body);
-    for (Operation *op : group.ops)
-      builder.clone(*op, mapping);
+    for (Operation *op : group.ops) {
+      Operation *copy = builder.clone(*op, mapping);
+      copy->removeAttr(roleAttrName);
+      copy->removeAttr(layerAttrName);
+    }
     SmallVector<Value> yields;
     for (Value output : border.outputs)
       yields.push_back(mapping.lookup(output));
@@ -347,29 +362,37 @@ private:
     return kernel;
   }
 
-  /// The kernel under a name of its own, or the one with the same body.
-  KernelOp intern(KernelOp kernel, const std::string &hash) {
+  /// The kernel, or the one with the same body.
+  KernelOp intern(KernelOp kernel, const std::string &hash, func::FuncOp function,
+                  const Group &group) {
     auto [entry, isNew] = kernels.try_emplace(hash, kernel);
-    if (!isNew) {
+    if (isNew)
+      made.insert({kernel, Made{function.getSymName().str(), bodyName(group), {}, {}}});
+    else
       kernel.erase();
-      return entry->second;
-    }
-    const std::string base = kernel.getSymName().str();
-    std::string name = base;
-    for (unsigned suffix = 1; !names.insert(name).second || taken(name, kernel); ++suffix)
-      name = base + "_" + std::to_string(suffix);
-    kernel.setSymName(name);
-    return kernel;
+    return entry->second;
   }
 
-  bool taken(StringRef name, KernelOp kernel) {
-    Operation *other = SymbolTable::lookupSymbolIn(getOperation(), name);
-    return other && other != kernel;
+  /// Gives each new kernel a name of its own, when it is known who launches it.
+  void nameKernels() {
+    llvm::StringSet<> taken;
+    for (Operation &op : *getOperation().getBody())
+      if (auto name = op.getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName()))
+        taken.insert(name.getValue());
+    for (auto &[kernel, uses] : made) {
+      const std::string base = uses.name();
+      std::string name = base;
+      for (unsigned suffix = 1; !taken.insert(name).second; ++suffix)
+        name = base + "_" + std::to_string(suffix);
+      kernel.setSymName(name);
+      for (LaunchOp launch : uses.launches)
+        launch.setKernel(name);
+    }
   }
 
   KernelSupport supports;
-  llvm::StringMap<KernelOp> kernels;
-  llvm::StringSet<> names;
+  llvm::StringMap<KernelOp> kernels;    ///< by hash
+  llvm::MapVector<KernelOp, Made> made; ///< in the order in which they were formed
 };
 
 } // namespace

@@ -5,6 +5,7 @@
 #include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
+using namespace kernelforge;
 using namespace kernelforge::transformer;
 
 namespace kernelforge {
@@ -55,6 +56,8 @@ struct MergeMatmuls : kernelforge::impl::MergeMatmulsBase<MergeMatmuls> {
     OpBuilder builder(first);
     auto merged = builder.create<MatmulOp>(first.getLoc(), types, first.getInput(), weights, biases,
                                            first.getTransposeAttr(), first.getAccumulatorAttr());
+    const Place place = joinedPlace(SmallVector<Operation *>(group.begin(), group.end()));
+    setPlace(merged, place.layer, place.role);
     unsigned next = 0;
     for (MatmulOp op : group) {
       for (Value output : op.getOutputs())

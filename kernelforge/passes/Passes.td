@@ -48,7 +48,8 @@ def Fuse : Pass<"kernelforge-fuse", "::mlir::ModuleOp"> {
     Around each root (matmul, attention) the rowwise operations that feed it alone become its
     prologue, and those that consume its result while it is at hand become its epilogue: bias,
     activation, gate, residual, RoPE, cache append. What is left forms rowwise kernels. Equal bodies
-    are one kernel. Within the compiler, the target's code generator is asked before a kernel is
+    are one kernel. A launch has layer and role of its root, and a kernel is named after the role that
+    all its launches have. Within the compiler, the target's code generator is asked before a kernel is
     formed: what it refuses together and computes one by one stays apart.
   }];
   let options = [

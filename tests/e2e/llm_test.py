@@ -95,7 +95,7 @@ class LlmTest(unittest.TestCase):
         answer = self.infer(*GREEDY, "--kernel-times")
         kernels = {kernel["name"]: kernel for kernel in answer["kernels"]}
         self.assertTrue(any(name.startswith("prefill") for name in kernels), kernels)
-        attention = kernels["decode_attention"]
+        attention = kernels["decode.attention"]
         self.assertEqual(attention["calls"], 2 * 11)  # layers x steps
         self.assertGreater(attention["total_s"], 0)
 

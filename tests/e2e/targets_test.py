@@ -62,7 +62,7 @@ class Targets(CliTest):
 
     def test_stages_of_the_reference(self):
         emit = ["emit-mlir", "--block", BLOCK, "--target", "reference", "--stage"]
-        self.assertIn("// kernel prefill_", self.ok(*emit, "text"))
+        self.assertIn("// kernel prefill.", self.ok(*emit, "text"))
         self.refused(2, *emit, "llvm", says="the target reference has no such stage")
         text = self.ok(*emit, "target")
         self.assertEqual(call("kernelforge-opt", "-", text=text).stdout, text)
@@ -71,7 +71,7 @@ class Targets(CliTest):
         # It takes what was made for another target.
         self.need("cpu")
         lowered = self.ok("emit-mlir", "--block", BLOCK, "--stage", "llvm")
-        self.assertIn("// kernel prefill_", self.ok("emit-mlir", "-", *emit[3:], "text", text=lowered))
+        self.assertIn("// kernel prefill.", self.ok("emit-mlir", "-", *emit[3:], "text", text=lowered))
 
     def test_wgsl_needs_no_adapter(self):
         if "webgpu" not in self.kinds:

@@ -26,7 +26,9 @@ config.test_exec_root = lit_config.params.get("out") or tempfile.mkdtemp(prefix=
 
 # Longer names first: %kernelforge would also match the start of a longer one.
 config.substitutions += [
-    ("%opt", os.path.join(binaries, "kernelforge-opt")),
+    # Types in full where an operation has them, not as aliases at the top (as %plain-opt has them).
+    ("%plain-opt", os.path.join(binaries, "kernelforge-opt")),
+    ("%opt", os.path.join(binaries, "kernelforge-opt") + " --mlir-print-local-scope"),
     ("%kernelforge", os.path.join(binaries, "kernelforge")),
     (r"\bFileCheck\b", "FileCheck-19"),
     (r"\bsplit-file\b", "split-file-19"),

@@ -51,7 +51,7 @@ public:
     b.setInsertionPointToStart(body);
     auto launch = b.create<LaunchOp>(kernel.getLoc(), kernel.getResultTypes(),
                                      FlatSymbolRefAttr::get(copy.getSymNameAttr()),
-                                     body->getArguments(), IntegerAttr());
+                                     body->getArguments(), IntegerAttr(), StringAttr());
     b.create<func::ReturnOp>(kernel.getLoc(), launch.getResults());
     Launching launching;
     launching.phases.push_back({.entry = entry.str(), .parameters = allParameters(kernel, 0)});
@@ -61,7 +61,8 @@ public:
   Expected<std::string> compile(const EmittedKernel &emitted, KernelOp kernel,
                                 const Target &target) const override {
     std::string text;
-    llvm::raw_string_ostream(text) << *emitted.module.get();
+    llvm::raw_string_ostream stream(text);
+    emitted.module.get()->print(stream, OpPrintingFlags().useLocalScope());
     return text;
   }
 

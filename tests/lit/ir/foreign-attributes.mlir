@@ -21,8 +21,8 @@ transformer.kernel private @k(%x: !x {foo.note = "x"}) -> !x attributes {foo.not
 // CHECK: func.func @f(%{{.*}}: tensor<4x8xf32> {foo.note = "a", transformer.input = "x"})
 // FUSED: func.func @f(%{{.*}}: tensor<4x8xf32> {foo.note = "a", transformer.input = "x"})
 func.func @f(%x: !x {foo.note = "a", transformer.input = "x"}) -> !x {
-  // CHECK: transformer.launch @k(%{{.*}}) {foo.note, layer = 2 : i64}
-  // FUSED: transformer.launch @k(%{{.*}}) {foo.note, layer = 2 : i64}
+  // CHECK: transformer.launch @k[2](%{{.*}}) {foo.note}
+  // FUSED: transformer.launch @k[2](%{{.*}}) {foo.note}
   %y = transformer.launch @k(%x) {layer = 2 : i64, foo.note} : (!x) -> !x
   return %y : !x
 }

@@ -1,6 +1,7 @@
 // Every operation in every form reads back what it prints.
 // RUN: %opt %s | %opt | FileCheck %s
 // RUN: %opt %s --mlir-print-op-generic | %opt | FileCheck %s
+// RUN: %opt %s --mlir-print-op-generic | FileCheck %s --check-prefix=GENERIC
 
 #rows = #transformer.dims<"tokens">
 !x = tensor<?x64xf32, #rows>
@@ -173,10 +174,28 @@ transformer.kernel @append(%n: index {transformer.size = #transformer.size<"toke
 // CHECK-LABEL: func.func @launches
 func.func @launches(%n: index {transformer.size = #transformer.size<"tokens", 1 to 512>}, %x: !x,
                     %k: !transformer.cache<4, 16, f32>, %slots: !ids) {
-  // CHECK: transformer.launch @relu(%{{.*}}, %{{.*}}) {layer = 3 : i64} : (index, tensor<?x64xf32{{.*}}>) -> tensor<?x64xf32
-  %y = transformer.launch @relu(%n, %x) {layer = 3} : (index, !x) -> !x
+  // CHECK: transformer.launch @relu[3](%{{.*}}, %{{.*}}) as "ffn_activation" : (index, tensor<?x64xf32{{.*}}>) -> tensor<?x64xf32
+  %y = transformer.launch @relu[3](%n, %x) as "ffn_activation" : (index, !x) -> !x
   // CHECK: transformer.launch @append(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) : (index, !transformer.cache<4, 16, f32>, {{.*}}) -> ()
   transformer.launch @append(%n, %k, %y, %slots)
     : (index, !transformer.cache<4, 16, f32>, !x, !ids) -> ()
+  return
+}
+
+// A role in the kernel's name is not repeated; another one is, and none is stated.
+transformer.kernel @f.norm(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %y = transformer.softmax %x : tensor<4x8xf32>
+  transformer.yield %y : tensor<4x8xf32>
+}
+// CHECK-LABEL: func.func @roles
+func.func @roles(%x: tensor<4x8xf32>) {
+  // CHECK: transformer.launch @f.norm(%{{.*}}) :
+  // GENERIC: kernel = @f.norm, role = "norm"
+  %0 = transformer.launch @f.norm(%x) : (tensor<4x8xf32>) -> tensor<4x8xf32>
+  // CHECK: transformer.launch @f.norm(%{{.*}}) as "other" :
+  %1 = transformer.launch @f.norm(%x) as "other" : (tensor<4x8xf32>) -> tensor<4x8xf32>
+  // CHECK: transformer.launch @f.norm(%{{.*}}) as "" :
+  // GENERIC: kernel = @f.norm}
+  %2 = transformer.launch @f.norm(%x) as "" : (tensor<4x8xf32>) -> tensor<4x8xf32>
   return
 }

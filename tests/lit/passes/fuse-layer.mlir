@@ -77,10 +77,9 @@ func.func @layer(%tokens: index {transformer.size = #transformer.size<"tokens", 
 // CHECK-NEXT: transformer.matmul {{.*}} (tensor<?x96xf32
 // CHECK-NEXT: transformer.add
 
-// The layer is read off the caches' names.
 // CHECK-LABEL: func.func @layer(
-// CHECK-NEXT: %[[A:.*]] = transformer.launch @layer_rms_norm_matmul_rope_cache_append(%arg0, %arg2, %arg4, {{.*}}) {layer = 7 : i64}
-// CHECK-NEXT: %[[B:.*]] = transformer.launch @layer_attention(%arg0, %arg1, %arg3, %[[A]], {{.*}}) {layer = 7 : i64}
+// CHECK-NEXT: %[[A:.*]] = transformer.launch @layer_rms_norm_matmul_rope_cache_append(%arg0, %arg2, %arg4, {{.*}}) :
+// CHECK-NEXT: %[[B:.*]] = transformer.launch @layer_attention(%arg0, %arg1, %arg3, %[[A]], {{.*}}) :
 // CHECK-NEXT: %[[C:.*]] = transformer.launch @layer_matmul_add(%arg0, %[[B]], %arg17, %arg4)
 // CHECK-NEXT: %[[D:.*]] = transformer.launch @layer_rms_norm_matmul_activation_mul(%arg0, %[[C]],
 // CHECK-NEXT: %[[E:.*]] = transformer.launch @layer_matmul_add_1(%arg0, %[[D]], %arg21, %[[C]])

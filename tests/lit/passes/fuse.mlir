@@ -36,13 +36,11 @@ func.func @head(%t: index {transformer.size = #transformer.size<"tokens", 1 to 4
 // CHECK-NOT: transformer.kernel
 // CHECK-LABEL: func.func @shared
 // CHECK-NEXT: %[[N:.*]] = transformer.launch @shared_rms_norm(
-// CHECK-NEXT: %[[A:.*]] = transformer.launch @shared_matmul(%[[N]], %[[W:.*]]) {layer = 0 : i64}
-// CHECK-NEXT: %[[B:.*]] = transformer.launch @shared_matmul(%[[N]], %{{.*}}) {layer = 11 : i64}
+// CHECK-NEXT: %[[A:.*]] = transformer.launch @shared_matmul(%[[N]], %[[W:.*]]) :
+// CHECK-NEXT: %[[B:.*]] = transformer.launch @shared_matmul(%[[N]], %{{.*}}) :
 // CHECK-NEXT: return %[[A]], %[[B]]
-func.func @shared(%x: tensor<4x8xf32>, %n: tensor<8xf32>,
-    %v: tensor<8x8xf32> {transformer.weight = "blk.0.attn_q.weight"},
-    %w: tensor<8x8xf32> {transformer.weight = "blk.11.attn_q.weight"})
-    -> (tensor<4x8xf32>, tensor<4x8xf32>) {
+func.func @shared(%x: tensor<4x8xf32>, %n: tensor<8xf32>, %v: tensor<8x8xf32>,
+    %w: tensor<8x8xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>) {
   %0 = transformer.rms_norm %x, %n {epsilon = 0.0} : (tensor<4x8xf32>, tensor<8xf32>)
     -> tensor<4x8xf32>
   %1 = transformer.matmul %0 weights(%v) : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>

@@ -15,6 +15,7 @@
 #include <gtest/gtest.h>
 #include <iterator>
 #include <set>
+#include <sstream>
 
 using namespace kernelforge;
 using testing::HasSubstr;
@@ -46,9 +47,12 @@ protected:
 };
 
 TEST_F(Pipelines, EveryStageVerifiesPrintsAndParsesAgain) {
-  for (const DecoderCase &decoder : decoderCases()) {
-    SCOPED_TRACE(decoder.name);
-    auto module = TestDecoder::build(context, decoder);
+  std::vector<std::pair<std::string, mlir::OwningOpRef<mlir::ModuleOp>>> modules;
+  for (const DecoderCase &decoder : decoderCases())
+    modules.emplace_back(decoder.name, TestDecoder::build(context, decoder));
+  modules.emplace_back("Matmul", buildMatmul(&context, 1, 64, 96, 64, ElementType::Q4_0));
+  for (auto &[name, module] : modules) {
+    SCOPED_TRACE(name);
     // One stage after the other, each from the text of the one before.
     for (Stage stage : moduleStages) {
       SCOPED_TRACE(static_cast<int>(stage));
@@ -236,7 +240,7 @@ TEST_F(Pipelines, DumpsHoldWhatChanged) {
 TEST_F(Pipelines, ALayerIsAFewKernelsOfOneRootEach) {
   ModelDescription llama = llamaLike(), gpt = gptLike();
   for (ModelDescription *description : {&llama, &gpt})
-    description->layers = 1, description->vocabSize = 0;
+    description->layers.resize(1), description->vocabSize = 0;
   for (const ModelDescription &description : {llama, gpt}) {
     SCOPED_TRACE(description.architecture);
     auto module = buildDecoder(&context, description, {FunctionRange{"prefill", 2, 64, 1, 1}},
@@ -275,28 +279,61 @@ TEST_F(Pipelines, WithoutFusionEveryOperationIsAKernel) {
 // Size
 //===----------------------------------------------------------------------===//
 
-/// Thirty layers of SmolLM2-135M: every stage of both its functions can be printed and read.
-TEST_F(Pipelines, AWholeModelStaysPrintable) {
+/// The thirty layers of SmolLM2-135M.
+DecoderCase smolLM2() {
   DecoderCase smol;
   ModelDescription &d = smol.description;
-  d.layers = 30;
   d.modelDim = 576;
-  d.heads = 9;
-  d.kvHeads = 3;
-  d.headDim = 64;
-  d.ffnDim = 1536;
   d.vocabSize = 49152;
   d.contextLength = 8192;
-  d.rope.present = true;
-  d.rope.rotaryDim = 64;
-  d.rope.pairing = RopePairing::Interleaved;
-  d.tiedEmbeddings = true;
+  d.tiedHead = true;
+  LayerDescription layer;
+  layer.attention = {.heads = 9, .kvHeads = 3, .headDim = 64};
+  layer.attention.rope = d.addRope({.pairing = RopePairing::Interleaved, .rotaryDim = 64});
+  layer.mlp.width = 1536;
+  d.layers.assign(30, layer);
   smol.weightType = [](llvm::StringRef name) {
     return name == "token_embd.weight" ? ElementType::Q8_0 : ElementType::Q4_1;
   };
-  auto module = buildDecoder(
-      &context, d, {FunctionRange{"prefill", 2, 512, 1, 1}, FunctionRange{"decode", 1, 1, 1, 1}},
-      smol.weightType);
+  return smol;
+}
+
+/// One line of a dump is one launch, and says what it is.
+TEST_F(Pipelines, ADecodersDumpIsReadable) {
+  const DecoderCase smol = smolLM2();
+  auto module = buildDecoder(&context, smol.description, FunctionRange{"decode", 1, 1, 1, 1},
+                             smol.weightType);
+  expectReached(*module, Stage::Fused, options("sapphirerapids"));
+  const std::string text = printModule(*module);
+  EXPECT_LE(text.size(), 45000u);
+  std::istringstream lines(text);
+  int launches = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find("transformer.launch") == std::string::npos)
+      continue;
+    ++launches;
+    EXPECT_LE(line.size(), 200u) << line;
+  }
+  EXPECT_EQ(launches, 30 * 5 + 2);
+  std::vector<std::string> names;
+  for (auto kernel : module->getOps<KernelOp>())
+    names.push_back(kernel.getSymName().str());
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"decode.token_embd", "decode.attn_qkv", "decode.attention",
+                                      "decode.attn_output", "decode.ffn_gate_up", "decode.ffn_down",
+                                      "decode.output"}));
+  EXPECT_THAT(text, HasSubstr("transformer.launch @decode.ffn_down[29](%arg0, "));
+  // Kernels are shared by layers, so nothing in them speaks of one.
+  EXPECT_THAT(text, Not(HasSubstr("transformer.layer")));
+}
+
+/// Every stage of both functions can be printed and read.
+TEST_F(Pipelines, AWholeModelStaysPrintable) {
+  const DecoderCase smol = smolLM2();
+  auto module =
+      buildDecoder(&context, smol.description,
+                   {FunctionRange{"prefill", 2, 512, 1, 1}, FunctionRange{"decode", 1, 1, 1, 1}},
+                   smol.weightType);
   for (const char *cpu : {"sapphirerapids", "haswell"}) {
     mlir::OwningOpRef<mlir::ModuleOp> copy(module->clone());
     for (Stage stage : moduleStages) {

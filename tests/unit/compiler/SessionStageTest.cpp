@@ -45,7 +45,7 @@ std::string textAt(
 /// The kernel of @decode that gathers rows, norms them and multiplies with the head's weight.
 KernelOp headKernel(mlir::ModuleOp module) {
   for (auto kernel : module.getOps<KernelOp>())
-    if (kernel.getSymName().starts_with("decode_gather_rows"))
+    if (kernel.getSymName().starts_with("decode.output"))
       return kernel;
   ADD_FAILURE() << "there is no such kernel";
   return {};
@@ -140,7 +140,7 @@ TEST(SessionSchedules, PinnedOneIsKeptAndUsed) {
   DecoderCase decoder = decoderCase("LlamaHalfSplit");
   auto analytic = TestDecoder::create(decoder, TestDecoder::options());
   ASSERT_TRUE(analytic) << analytic.error().line();
-  const Artifact *before = artifactNamed((*analytic)->session(), "decode_gather_rows");
+  const Artifact *before = artifactNamed((*analytic)->session(), "decode.output");
   ASSERT_TRUE(before);
   EXPECT_EQ(before->scheduleSource, "analytic");
 
@@ -160,7 +160,7 @@ TEST(SessionSchedules, PinnedOneIsKeptAndUsed) {
     EXPECT_THAT(json, HasSubstr("\"prefetch\":3"));
     auto pinned = TestDecoder::create(decoder, TestDecoder::options(), text);
     ASSERT_TRUE(pinned) << pinned.error().line();
-    const Artifact *after = artifactNamed((*pinned)->session(), "decode_gather_rows");
+    const Artifact *after = artifactNamed((*pinned)->session(), "decode.output");
     ASSERT_TRUE(after);
     EXPECT_EQ(after->scheduleSource, "pinned");
     EXPECT_EQ(after->schedule, json);
@@ -181,7 +181,7 @@ TEST(SessionSchedules, IllegalOneIsRefused) {
     return session ? std::string("none") : session.error().line();
   };
   std::string line = refusal("prefetch", 65);
-  EXPECT_THAT(line, HasSubstr("@decode_gather_rows"));
+  EXPECT_THAT(line, HasSubstr("@decode.output"));
   EXPECT_THAT(line, HasSubstr("knob prefetch"));
   EXPECT_THAT(line, HasSubstr("65"));
   EXPECT_THAT(line, HasSubstr("nearest legal value is 64"));

@@ -23,7 +23,7 @@ inline Record fullRecord() {
                 "19.1.7",
                 2,
                 "cores"};
-  record.name = "decode_matmul_add";
+  record.name = "decode.ffn_down";
   record.variant = "generated";
   record.schedule = R"({"mr":6,"nr":64})";
   record.scheduleSource = "pinned";

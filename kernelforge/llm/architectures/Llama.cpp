@@ -156,10 +156,10 @@ public:
     const GgufFields fields(model, name());
     KF_TRY(ModelDescription d, fields.frame());
     KF_TRY(double epsilon, fields.epsilon("attention.layer_norm_rms_epsilon"));
-    KF_TRY(RopeDescription rope, readRope(model, fields, d.layers.front().attention.headDim));
     d.finalNorm = {NormKind::Rms, epsilon};
     for (LayerDescription &layer : d.layers) {
       layer.beforeAttention = layer.beforeMlp = d.finalNorm;
+      KF_TRY(RopeDescription rope, readRope(model, fields, layer.attention.headDim));
       layer.attention.rope = d.addRope(rope);
     }
     return d;

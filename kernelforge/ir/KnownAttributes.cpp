@@ -53,12 +53,27 @@ static std::vector<std::string> argumentAttributes() {
   return {sizeAttrName.str(), weightAttrName.str(), inputAttrName.str()};
 }
 
+/// Whether kernels are made of operations like this one.
+static bool isModelOperation(Operation *op) {
+  return isa_and_nonnull<TransformerDialect>(op->getDialect()) &&
+         !isa<KernelOp, YieldOp, LaunchOp>(op);
+}
+
+/// Those of an operation.
+static std::vector<std::string> operationAttributes(Operation *op) {
+  if (isa<ModuleOp>(op))
+    return {targetAttrName.str()};
+  if (isModelOperation(op))
+    return {roleAttrName.str(), layerAttrName.str()};
+  return {};
+}
+
 /// Role and layer are of operations that become kernels; a launch has them without a prefix.
 static LogicalResult verifyPlace(Operation *op, NamedAttribute attribute) {
   const StringRef name = attribute.getName();
   if (isa<LaunchOp>(op))
     return op->emitOpError("carries ") << name << "; a launch has 'layer' and 'role'";
-  if (!isa_and_nonnull<TransformerDialect>(op->getDialect()) || isa<KernelOp, YieldOp>(op))
+  if (!isModelOperation(op))
     return op->emitOpError("carries ") << name << ", which belongs on what a kernel is made of";
   if (name == roleAttrName) {
     auto role = dyn_cast<StringAttr>(attribute.getValue());
@@ -82,8 +97,7 @@ LogicalResult TransformerDialect::verifyOperationAttribute(Operation *op,
     return verifyPlace(op, attribute);
   if (name != targetAttrName)
     return op->emitOpError() << "has no attribute '" << name << "'"
-                             << knownText(name, {targetAttrName.str(), roleAttrName.str(),
-                                                 layerAttrName.str()});
+                             << knownText(name, operationAttributes(op));
   if (!isa<ModuleOp>(op))
     return op->emitOpError("carries ") << targetAttrName << ", which belongs on the module";
   if (!isa<TargetAttr>(attribute.getValue()))

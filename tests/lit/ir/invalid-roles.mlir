@@ -33,3 +33,11 @@ func.func @launches(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
   %0 = transformer.launch @k(%x) {transformer.role = "ffn"} : (tensor<4x8xf32>) -> tensor<4x8xf32>
   return %0 : tensor<4x8xf32>
 }
+
+// -----
+
+func.func @misspelt(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  // expected-error@+1 {{has no attribute 'transformer.rule'; known: transformer.role, transformer.layer; did you mean 'transformer.role'?}}
+  %0 = transformer.softmax %x {transformer.rule = "ffn"} : tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}

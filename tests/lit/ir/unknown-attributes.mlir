@@ -65,7 +65,7 @@ transformer.kernel @k(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
   transformer.yield %y : tensor<4x8xf32>
 }
 func.func @f(%x: tensor<4x8xf32>) {
-  // expected-error @+1 {{'transformer.launch' op has no attribute 'layr'; known: kernel, layer; did you mean 'layer'?}}
+  // expected-error @+1 {{'transformer.launch' op has no attribute 'layr'; known: kernel, layer, role; did you mean 'layer'?}}
   %y = transformer.launch @k(%x) {layr = 3 : i64} : (tensor<4x8xf32>) -> tensor<4x8xf32>
   return
 }

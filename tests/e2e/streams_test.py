@@ -153,7 +153,7 @@ class ReaderGone(CliTest):
         line = f"'{cli.BIN}'/kernelforge emit-mlir --block {BLOCK} --json -o '{module}' >&-"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertTrue(module.read_text().startswith("module"))
+        self.assertTrue(module.read_text().startswith("!cache = "))
         self.assertNotIn('"stage"', module.read_text())
 
 
@@ -172,7 +172,7 @@ class Outputs(CliTest):
         random = ["--random-weights", "tiny", "-p", "x", "-n", 1]
         #: command line, its output option, whether it can be a device of its own
         cls.outputs = [
-            (["emit-mlir", "--block", BLOCK], "-o", b"module"),
+            (["emit-mlir", "--block", BLOCK], "-o", b"!cache = "),
             (["compile", cls.module], "--output", b"\x93NUMPY"),
             (["benchmark-matmul", "-m", 2, "-n", 8, "-k", 32, "--min-time", 0.01, "--rounds", 2],
              "--profile", b"{"),
@@ -248,14 +248,14 @@ class Outputs(CliTest):
     def test_standard_output_by_name(self):
         done = kernelforge("emit-mlir", "--block", BLOCK, "-o", "/dev/stdout")
         self.assertEqual(done.returncode, 0, shown(done))
-        self.assertTrue(done.stdout.startswith("module"))
+        self.assertTrue(done.stdout.startswith("!cache = "))
         # A file that it is sent to goes on where it is.
         log = self.folder / "log"
         log.write_text("before\n")
         with open(log, "a") as file:
             subprocess.run([cli.BIN / "kernelforge", "emit-mlir", "--block", BLOCK, "-o",
                             "/dev/stdout"], stdout=file, check=True)
-        self.assertTrue(log.read_text().startswith("before\nmodule"))
+        self.assertTrue(log.read_text().startswith("before\n!cache = "))
 
     def test_the_report_before_stays_beside_a_link(self):
         target = self.folder / "kept"
@@ -279,7 +279,7 @@ class Outputs(CliTest):
         name.symlink_to(self.folder / "dumped")
         self.ok("emit-mlir", "--block", BLOCK, "--stage", "fused", "--dump-passes", dumps)
         self.assertTrue(name.is_symlink())
-        self.assertTrue((self.folder / "dumped").read_text().startswith("module"))
+        self.assertTrue((self.folder / "dumped").read_text().startswith("!cache = "))
         name.unlink()
         name.symlink_to("/dev/full")
         self.refused(4, "emit-mlir", "--block", BLOCK, "--stage", "fused", "--dump-passes", dumps)

@@ -31,17 +31,14 @@ public:
         addBytesRead(argument, type);
     for (Type type : kernel.getResultTypes())
       cost.byteTerms.push_back(bytesOf(cast<RankedTensorType>(type)));
-    for (Operation &op : kernel.getBody().front()) {
-      if (auto matmul = dyn_cast<MatmulOp>(op)) {
-        for (unsigned s = 0; s < matmul.getWeights().size(); ++s)
-          cost.flopTerms.push_back(
-              rowsTimes(matmul.getInput().getType(), 2 * matmul.getK() * matmul.getN(s)));
-      } else if (auto attention = dyn_cast<AttentionOp>(op)) {
+    for (auto op : kernel.getBody().getOps<ComputeOp>()) {
+      if (auto attention = dyn_cast<AttentionOp>(op.getOperation()))
         addAttention(attention);
-      } else if (auto append = dyn_cast<CacheAppendOp>(op)) {
+      else if (const int64_t flops = op.getFlopsPerRow(); flops > 0)
+        cost.flopTerms.push_back(rowsTimes(op.getRowInputs().front().getType(), flops));
+      if (auto append = dyn_cast<CacheAppendOp>(op.getOperation()))
         cost.byteTerms.push_back(
             rowsTimes(append.getValues().getType(), bytesPerSlot(append.getCache().getType())));
-      }
     }
     return std::move(cost);
   }
@@ -88,12 +85,10 @@ private:
     cost.isWhole &= positions.has_value();
     if (!positions)
       return;
-    auto heads = static_cast<int64_t>(attention.getHeads());
-    for (CacheType cache : {attention.getKeys().getType(), attention.getValues().getType()}) {
-      cost.flopTerms.push_back(
-          rowsTimes(attention.getQuery().getType(), 2 * heads * cache.getDim()) * *positions);
+    cost.flopTerms.push_back(rowsTimes(attention.getQuery().getType(), attention.getFlopsPerRow()) *
+                             *positions);
+    for (CacheType cache : {attention.getKeys().getType(), attention.getValues().getType()})
       cost.byteTerms.push_back(*positions * bytesPerSlot(cache));
-    }
   }
 
   /// Bytes of a whole tensor; 0 where it has no size in bytes.
@@ -106,13 +101,9 @@ private:
 
   /// The indices by which an operation looks up rows of `table`; null where it reads the whole.
   static Value lookUpIndices(Operation *op, Value table) {
-    if (auto embedding = dyn_cast<EmbeddingOp>(op))
-      return embedding.getTable() == table ? embedding.getIds() : Value();
-    if (auto gather = dyn_cast<GatherRowsOp>(op))
-      return gather.getInput() == table ? gather.getRows() : Value();
-    if (auto rope = dyn_cast<RopeOp>(op))
-      return rope.getTable() == table ? rope.getPositions() : Value();
-    return {};
+    auto compute = dyn_cast<ComputeOp>(op);
+    const std::optional<LookUp> lookUp = compute ? compute.getLookUp() : std::nullopt;
+    return lookUp && lookUp->table == table ? lookUp->indices : Value();
   }
 
   void addBytesRead(BlockArgument argument, RankedTensorType type) {

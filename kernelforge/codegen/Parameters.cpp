@@ -10,8 +10,7 @@ std::vector<Access> kernelforge::bufferAccess(KernelOp kernel) {
     if (argument.getType().isIndex())
       continue;
     const bool written = llvm::any_of(argument.getUsers(), [&](Operation *user) {
-      auto append = dyn_cast<CacheAppendOp>(user);
-      return append && append.getCache() == argument;
+      return hasEffect<MemoryEffects::Write>(user, argument);
     });
     access.push_back(written ? Access::ReadWrite : Access::Read);
   }

@@ -76,24 +76,21 @@ private:
 
   void readBody(Block &body, const Scope &scope) {
     for (Operation &op : body) {
+      if (auto compute = dyn_cast<ComputeOp>(op))
+        if (std::optional<LookUp> lookUp = compute.getLookUp())
+          limitBy(lookUp->indices, lookUp->table, scope);
       if (auto launch = dyn_cast<LaunchOp>(op); launch && &body == &function.getBody().front())
         readLaunch(launch, scope);
       else if (auto attention = dyn_cast<AttentionOp>(op))
         readAttention(attention, scope);
       else if (auto append = dyn_cast<CacheAppendOp>(op))
         readAppend(append, scope);
-      else if (auto embedding = dyn_cast<EmbeddingOp>(op))
-        limitBy(embedding.getIds(), embedding.getTable(), scope);
-      else if (auto gather = dyn_cast<GatherRowsOp>(op))
-        limitBy(gather.getRows(), gather.getInput(), scope);
-      else if (auto rope = dyn_cast<RopeOp>(op)) {
-        limitBy(rope.getPositions(), rope.getTable(), scope);
+      else if (auto rope = dyn_cast<RopeOp>(op))
         mark(rope.getPositions(), scope, &IndexUse::position);
-      } else if (auto sample = dyn_cast<SampleOp>(op)) {
+      else if (auto sample = dyn_cast<SampleOp>(op))
         readSample(sample, scope);
-      } else if (auto advance = dyn_cast<AdvanceOp>(op)) {
+      else if (auto advance = dyn_cast<AdvanceOp>(op))
         readAdvance(advance, scope);
-      }
     }
   }
 

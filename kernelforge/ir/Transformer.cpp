@@ -15,6 +15,7 @@ using namespace kernelforge::transformer;
 
 #include "kernelforge/ir/TransformerDialect.cpp.inc"
 #include "kernelforge/ir/TransformerEnums.cpp.inc"
+#include "kernelforge/ir/TransformerInterfaces.cpp.inc"
 #define GET_ATTRDEF_CLASSES
 #include "kernelforge/ir/TransformerAttrs.cpp.inc"
 #define GET_TYPEDEF_CLASSES
@@ -226,12 +227,48 @@ std::optional<uint64_t> kernelforge::weightBytes(RankedTensorType type, int64_t 
   return row ? checkedMul(leading, *row) : std::nullopt;
 }
 
-bool kernelforge::isRowwise(Operation *op) {
-  return isa<EmbeddingOp, GatherRowsOp, RmsNormOp, LayerNormOp, RopeOp, SoftmaxOp, ActivationOp,
-             AddOp, MulOp, ScaleOp, CacheAppendOp, PackOp, SampleOp, AdvanceOp>(op);
+SmallVector<Value> ComputeOp::getRowInputs() {
+  SmallVector<Value> inputs;
+  for (auto [info, operand] : llvm::zip(describeOperands(), getOperation()->getOperands()))
+    if (info.role == OperandRole::Rows || info.role == OperandRole::PickedRows)
+      inputs.push_back(operand);
+  return inputs;
 }
 
-bool kernelforge::endsStep(Operation *op) { return isa_and_nonnull<SampleOp, AdvanceOp>(op); }
+std::optional<LookUp> ComputeOp::getLookUp() {
+  LookUp lookUp;
+  for (auto [info, operand] : llvm::zip(describeOperands(), getOperation()->getOperands()))
+    switch (info.role) {
+    case OperandRole::PickedRows:
+    case OperandRole::RowTable:
+    case OperandRole::WeightTable:
+      lookUp.table = operand;
+      break;
+    case OperandRole::Indices:
+      lookUp.indices = operand;
+      break;
+    default:
+      break;
+    }
+  return lookUp.table ? std::optional(lookUp) : std::nullopt;
+}
+
+std::optional<OpKind> kernelforge::kindOf(Operation *op) {
+  auto compute = dyn_cast_or_null<ComputeOp>(op);
+  return compute ? std::optional(compute.getKind()) : std::nullopt;
+}
+
+bool kernelforge::isRowwise(Operation *op) {
+  const std::optional<OpKind> kind = kindOf(op);
+  return kind && isRowwise(*kind);
+}
+
+bool kernelforge::endsStep(Operation *op) { return kindOf(op) == OpKind::EndsStep; }
+
+SmallVector<Value> kernelforge::rowInputs(Operation *op) {
+  auto compute = dyn_cast<ComputeOp>(op);
+  return compute ? compute.getRowInputs() : SmallVector<Value>();
+}
 
 llvm::StringSet<> kernelforge::kernelCode(ModuleOp module) {
   llvm::StringSet<> names;

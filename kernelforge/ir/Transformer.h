@@ -1,6 +1,7 @@
 // The transformer dialect: operations, attributes, types, and what others ask of them.
 #pragma once
 
+#include "kernelforge/ir/OpKind.h"
 #include "kernelforge/support/ElementType.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
@@ -37,6 +38,7 @@ public:
 #define GET_ATTRDEF_CLASSES
 #include "kernelforge/ir/TransformerAttrs.h.inc"
 #define GET_TYPEDEF_CLASSES
+#include "kernelforge/ir/TransformerInterfaces.h.inc"
 #include "kernelforge/ir/TransformerTypes.h.inc"
 #define GET_OP_CLASSES
 #include "kernelforge/ir/TransformerOps.h.inc"
@@ -107,11 +109,18 @@ mlir::RankedTensorType indicesType(mlir::MLIRContext *context, llvm::StringRef s
 /// row is no whole number of blocks or the size overflows.
 std::optional<uint64_t> weightBytes(mlir::RankedTensorType type, int64_t rows = -1);
 
-/// True for operations that are computed row by row and can be prologue or epilogue.
+/// The kind of an operation; nothing where it computes nothing (yields, launches) or is null.
+std::optional<OpKind> kindOf(mlir::Operation *op);
+
+/// True for operations that are computed row by row.
 bool isRowwise(mlir::Operation *op);
 
 /// True for what a step ends with: it is always a kernel of its own.
 bool endsStep(mlir::Operation *op);
+
+/// Operands of an operation of the dialect that are rows of activations
+/// (ComputeOp::getRowInputs()).
+llvm::SmallVector<mlir::Value> rowInputs(mlir::Operation *op);
 
 /// Columns of the settings and the draws of `sample`.
 constexpr int64_t settingsWidth = 5, drawsWidth = 3;

@@ -143,6 +143,13 @@ static LogicalResult checkLinear(Operation *op, StringRef name, Value weight, Va
 int64_t MatmulOp::getN(unsigned s) { return widthOf(getOutputs()[s]); }
 int64_t MatmulOp::getK() { return widthOf(getInput()); }
 
+int64_t MatmulOp::getFlopsPerRow() {
+  int64_t columns = 0;
+  for (Value output : getOutputs())
+    columns += widthOf(output);
+  return 2 * getK() * columns;
+}
+
 LogicalResult MatmulOp::verify() {
   if (getWeights().empty())
     return emitOpError("needs at least one weight");
@@ -237,6 +244,11 @@ static LogicalResult checkIsSize(Operation *op, StringRef name) {
   return op->emitOpError() << "is bounded by size '" << name << "', which '" << around->getName()
                            << "' around it does not take; give it the leading argument "
                            << sizeArgumentAdvice(name);
+}
+
+int64_t AttentionOp::getFlopsPerRow() {
+  const auto heads = static_cast<int64_t>(getHeads());
+  return 2 * heads * (getKeys().getType().getDim() + getValues().getType().getDim());
 }
 
 LogicalResult AttentionOp::verify() {
@@ -452,7 +464,7 @@ SizeAttr KernelOp::getSize(unsigned i) { return getArgAttrOfType<SizeAttr>(i, si
 Operation *KernelOp::getRoot() {
   Operation *last = nullptr;
   for (Operation &op : getBody().front().without_terminator()) {
-    if (isa<MatmulOp, AttentionOp, MlpOp>(op))
+    if (!isRowwise(&op))
       return &op;
     last = &op;
   }
@@ -466,10 +478,8 @@ void KernelOp::dropChoices() {
 }
 
 StringRef KernelOp::getFamily() {
-  Operation *root = getRoot();
-  if (isa_and_nonnull<MatmulOp>(root))
-    return "matmul";
-  return isa_and_nonnull<AttentionOp>(root) ? "attention" : "rowwise";
+  const std::optional<OpKind> kind = kindOf(getRoot());
+  return kind == OpKind::Matmul ? "matmul" : kind == OpKind::Attention ? "attention" : "rowwise";
 }
 
 LogicalResult KernelOp::verify() {
@@ -500,12 +510,10 @@ LogicalResult KernelOp::verifyRegions() {
     sizes.insert(getSize(i).getName().getValue());
   for (Operation &op : getBody().front().without_terminator()) {
     empty = false;
-    if (isa<MatmulOp, AttentionOp, MlpOp>(op)) {
-      if (++roots > 1)
-        return op.emitOpError("is a second root; a kernel has one matmul or attention");
-    } else if (!isRowwise(&op)) {
+    if (!kindOf(&op))
       return op.emitOpError("cannot stand in a kernel");
-    }
+    if (!isRowwise(&op) && ++roots > 1)
+      return op.emitOpError("is a second root; a kernel has one matmul or attention");
     for (Value value : op.getOperands())
       if (auto tensor = dyn_cast<RankedTensorType>(value.getType())) {
         if (auto dimension = unnamedDimension(tensor))

@@ -3,6 +3,7 @@
 #define KERNELFORGE_IR_TRANSFORMEROPS_TD
 
 include "kernelforge/ir/TransformerAttrs.td"
+include "kernelforge/ir/TransformerInterfaces.td"
 include "kernelforge/ir/TransformerTypes.td"
 include "mlir/IR/OpAsmInterface.td"
 include "mlir/IR/SymbolInterfaces.td"
@@ -20,35 +21,56 @@ def Transformer_StaticWidth : CPred<
     "!::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim("
     "::llvm::cast<::mlir::RankedTensorType>($_self).getRank() - 1)">;
 
+class Transformer_RowsOf<string role, string summary>
+    : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[2]>, Transformer_StaticWidth], summary>,
+      Transformer_Operand<role>;
 /// Activations: `[rows, width]` of a floating type.
-def Transformer_Rows
-    : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[2]>, Transformer_StaticWidth],
-                     "rows of activations of static width">;
+def Transformer_Rows : Transformer_RowsOf<"Rows", "rows of activations of static width">;
+/// Activations of which an operation picks some rows.
+def Transformer_PickedRows
+    : Transformer_RowsOf<"PickedRows", "rows of activations of static width">;
+/// What an operation looks up by row.
+def Transformer_RowTable : Transformer_RowsOf<"RowTable", "rows of numbers of static width">;
+
+class Transformer_IndicesOf<list<Pred> shape, string summary>
+    : RankedTensorOf<[I32], shape, summary>, Transformer_Operand<"Indices">;
 /// One i32 per row.
-def Transformer_Indices : RankedTensorOf<[I32], [HasAnyRankOfPred<[1]>], "one i32 per row">;
+def Transformer_Indices : Transformer_IndicesOf<[HasAnyRankOfPred<[1]>], "one i32 per row">;
 /// One or two dimensional i32: first slots, or a block table.
-def Transformer_Table : RankedTensorOf<[I32], [HasAnyRankOfPred<[1, 2]>], "slot table">;
+def Transformer_SlotTable : Transformer_IndicesOf<[HasAnyRankOfPred<[1, 2]>], "slot table">;
 /// `[rows, width]` of i32.
 def Transformer_IntegerRows
-    : RankedTensorOf<[I32], [HasAnyRankOfPred<[2]>, Transformer_StaticWidth],
-                     "rows of i32 of static width">;
+    : Transformer_IndicesOf<[HasAnyRankOfPred<[2]>, Transformer_StaticWidth],
+                            "rows of i32 of static width">;
+
 /// A vector of parameters.
 def Transformer_Vector
     : RankedTensorOf<[F32, F16, BF16], [HasAnyRankOfPred<[1]>, HasStaticShapePred],
-                     "a vector of parameters of static length">;
-/// A weight matrix, dense or quantized.
-def Transformer_Weight
-    : RankedTensorOf<[F32, F16, BF16, Transformer_QuantType],
-                     [HasAnyRankOfPred<[2]>, HasStaticShapePred], "a weight matrix of static shape">;
+                     "a vector of parameters of static length">,
+      Transformer_Operand<"Parameter">;
 
-class Transformer_RowwiseOp<string mnemonic, list<Trait> traits = []>
-    : Transformer_Op<mnemonic, !listconcat([Pure], traits)>;
+class Transformer_WeightOf<string role>
+    : RankedTensorOf<[F32, F16, BF16, Transformer_QuantType],
+                     [HasAnyRankOfPred<[2]>, HasStaticShapePred], "a weight matrix of static shape">,
+      Transformer_Operand<role>;
+/// A weight matrix, dense or quantized.
+def Transformer_Weight : Transformer_WeightOf<"Weight">;
+/// One whose rows are looked up.
+def Transformer_WeightTable : Transformer_WeightOf<"WeightTable">;
+
+/// A cache, and what an operation does to it.
+class Transformer_CacheOf<list<OpVariableDecorator> effects>
+    : Constraint<Transformer_CacheType.predicate>, Arg<Transformer_CacheType, "", effects>,
+      Transformer_Operand<"Cache">;
+def Transformer_ReadCache : Transformer_CacheOf<[MemRead]>;
+def Transformer_WrittenCache : Transformer_CacheOf<[MemRead, MemWrite]>;
 
 //===----------------------------------------------------------------------===//
 // Matmul and mlp
 //===----------------------------------------------------------------------===//
 
-def Transformer_MatmulOp : Transformer_Op<"matmul", [Pure, AttrSizedOperandSegments]> {
+def Transformer_MatmulOp : Transformer_ComputeOp<"matmul", "Matmul", [Pure, AttrSizedOperandSegments],
+                                                 ["getFlopsPerRow"]> {
   let summary = "rows times one or more weights";
   let description = [{
     Result s is `input * weights[s]^T (+ biases[s])`: `[M, K] x [N_s, K] -> [M, N_s]`. With
@@ -62,8 +84,8 @@ def Transformer_MatmulOp : Transformer_Op<"matmul", [Pure, AttrSizedOperandSegme
         -> (tensor<?x576xf32, #tokens>, tensor<?x192xf32, #tokens>)
     ```
   }];
-  let arguments = (ins Transformer_Rows:$input, Variadic<Transformer_Weight>:$weights,
-      Variadic<Transformer_Vector>:$biases, UnitAttr:$transpose,
+  let arguments = (ins Transformer_Rows:$input, Transformer_Several<Transformer_Weight>:$weights,
+      Transformer_Several<Transformer_Vector>:$biases, UnitAttr:$transpose,
       OptionalAttr<TypeAttr>:$accumulator);
   let results = (outs Variadic<Transformer_Rows>:$outputs);
   let assemblyFormat = [{
@@ -80,15 +102,15 @@ def Transformer_MatmulOp : Transformer_Op<"matmul", [Pure, AttrSizedOperandSegme
   }];
 }
 
-def Transformer_MlpOp : Transformer_RowwiseOp<"mlp", [AttrSizedOperandSegments]> {
+def Transformer_MlpOp : Transformer_ComputeOp<"mlp", "Composite", [Pure, AttrSizedOperandSegments]> {
   let summary = "feed-forward layer, plain or gated";
   let description = [{
     Plain: `down(act(up(x)))`. Gated: `down(act(gate(x)) * up(x))`. Weights are `[out, in]`.
     A composite: the pass `decompose` turns it into `matmul`, `activation` and `mul`.
   }];
-  let arguments = (ins Transformer_Rows:$input, Optional<Transformer_Weight>:$gate,
-      Transformer_Weight:$up, Transformer_Weight:$down, Optional<Transformer_Vector>:$gateBias,
-      Optional<Transformer_Vector>:$upBias, Optional<Transformer_Vector>:$downBias,
+  let arguments = (ins Transformer_Rows:$input, Transformer_Maybe<Transformer_Weight>:$gate,
+      Transformer_Weight:$up, Transformer_Weight:$down, Transformer_Maybe<Transformer_Vector>:$gateBias,
+      Transformer_Maybe<Transformer_Vector>:$upBias, Transformer_Maybe<Transformer_Vector>:$downBias,
       Transformer_ActivationAttr:$activation);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = [{
@@ -103,19 +125,19 @@ def Transformer_MlpOp : Transformer_RowwiseOp<"mlp", [AttrSizedOperandSegments]>
 // Attention and its cache
 //===----------------------------------------------------------------------===//
 
-def Transformer_CacheAppendOp : Transformer_Op<"cache_append"> {
+def Transformer_CacheAppendOp : Transformer_ComputeOp<"cache_append", "Stores"> {
   let summary = "write rows into a cache";
   let description = [{
     Row r of `values` (`[rows, heads * dim]`) is written to slot `slots[r]` of the cache. Rows whose
     slot is negative are not written.
   }];
-  let arguments = (ins Arg<Transformer_CacheType, "", [MemRead, MemWrite]>:$cache,
+  let arguments = (ins Transformer_WrittenCache:$cache,
       Transformer_Rows:$values, Transformer_Indices:$slots);
   let assemblyFormat = "$values `,` $slots `into` $cache attr-dict `:` type(operands)";
   let hasVerifier = 1;
 }
 
-def Transformer_AttentionOp : Transformer_Op<"attention"> {
+def Transformer_AttentionOp : Transformer_ComputeOp<"attention", "Attention", [], ["getFlopsPerRow"]> {
   let summary = "grouped-query attention over a cache";
   let description = [{
     Row r of `query` (`[rows, heads * dim]`) belongs to sequence s = `sequences[r]` and stands at
@@ -131,8 +153,8 @@ def Transformer_AttentionOp : Transformer_Op<"attention"> {
     position that a row sees from above: grids and costs may follow it, results do not.
   }];
   let arguments = (ins Transformer_Rows:$query,
-      Arg<Transformer_CacheType, "", [MemRead]>:$keys, Arg<Transformer_CacheType, "", [MemRead]>:$values,
-      Transformer_Indices:$positions, Transformer_Indices:$sequences, Transformer_Table:$table,
+      Transformer_ReadCache:$keys, Transformer_ReadCache:$values,
+      Transformer_Indices:$positions, Transformer_Indices:$sequences, Transformer_SlotTable:$table,
       Transformer_Indices:$lengths, I64Attr:$heads, F64Attr:$scale,
       DefaultValuedAttr<BoolAttr, "true">:$causal, DefaultValuedAttr<I64Attr, "0">:$window,
       DefaultValuedAttr<F64Attr, "0.0">:$softcap, OptionalAttr<StrAttr>:$cached);
@@ -148,45 +170,48 @@ def Transformer_AttentionOp : Transformer_Op<"attention"> {
 // Rowwise operations
 //===----------------------------------------------------------------------===//
 
-def Transformer_EmbeddingOp : Transformer_RowwiseOp<"embedding"> {
+def Transformer_EmbeddingOp : Transformer_RowwiseOp<"embedding", "PicksRows"> {
   let summary = "rows of a table";
   let description = [{
     Row r of the result is row `ids[r]` of `table` (`[vocabulary, width]`), expanded where the table
     is quantized, times `scale`. Ids are checked by whoever makes them, not here.
   }];
-  let arguments = (ins Transformer_Indices:$ids, Transformer_Weight:$table,
+  let arguments = (ins Transformer_Indices:$ids, Transformer_WeightTable:$table,
                        DefaultValuedAttr<F64Attr, "1.0">:$scale);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = "$ids `,` $table attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def Transformer_GatherRowsOp : Transformer_RowwiseOp<"gather_rows"> {
+def Transformer_GatherRowsOp : Transformer_RowwiseOp<"gather_rows", "PicksRows"> {
   let summary = "some rows of the input";
   let description = "Row r of the result is row `rows[r]` of the input.";
-  let arguments = (ins Transformer_Rows:$input, Transformer_Indices:$rows);
+  let isPrologue = 1;
+  let arguments = (ins Transformer_PickedRows:$input, Transformer_Indices:$rows);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = "$input `,` $rows attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def Transformer_RmsNormOp : Transformer_RowwiseOp<"rms_norm"> {
+def Transformer_RmsNormOp : Transformer_RowwiseOp<"rms_norm", "Statistics"> {
   let summary = "root mean square norm";
   let description = "`x / sqrt(mean(x^2) + epsilon) * weight`, row by row (Zhang and Sennrich 2019).";
+  let isPrologue = 1;
   let arguments = (ins Transformer_Rows:$input, Transformer_Vector:$weight, F64Attr:$epsilon);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = "$input `,` $weight attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def Transformer_LayerNormOp : Transformer_RowwiseOp<"layer_norm"> {
+def Transformer_LayerNormOp : Transformer_RowwiseOp<"layer_norm", "Statistics"> {
   let summary = "layer norm";
   let description = [{
     `(x - mean(x)) / sqrt(var(x) + epsilon) * weight (+ bias)`, row by row, with the biased variance
     (Ba, Kiros and Hinton 2016).
   }];
+  let isPrologue = 1;
   let arguments = (ins Transformer_Rows:$input, Transformer_Vector:$weight,
-                       Optional<Transformer_Vector>:$bias, F64Attr:$epsilon);
+                       Transformer_Maybe<Transformer_Vector>:$bias, F64Attr:$epsilon);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = [{
     $input `,` $weight (`,` $bias^)? attr-dict `:` functional-type(operands, results)
@@ -194,7 +219,7 @@ def Transformer_LayerNormOp : Transformer_RowwiseOp<"layer_norm"> {
   let hasVerifier = 1;
 }
 
-def Transformer_RopeOp : Transformer_RowwiseOp<"rope"> {
+def Transformer_RopeOp : Transformer_RowwiseOp<"rope", "Pairs"> {
   let summary = "rotary position embedding";
   let description = [{
     The input's rows hold heads of `headDim` values, of which the first `rotaryDim` rotate. Row p of
@@ -203,7 +228,7 @@ def Transformer_RopeOp : Transformer_RowwiseOp<"rope"> {
     (2i, 2i + 1) for `interleaved`; (a, b) becomes (a cos - b sin, a sin + b cos) (Su et al. 2021).
   }];
   let arguments = (ins Transformer_Rows:$input, Transformer_Indices:$positions,
-      Transformer_Rows:$table, I64Attr:$headDim, Transformer_PairingAttr:$pairing);
+      Transformer_RowTable:$table, I64Attr:$headDim, Transformer_PairingAttr:$pairing);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = [{
     $input `,` $positions `,` $table $pairing attr-dict `:` functional-type(operands, results)
@@ -215,7 +240,7 @@ def Transformer_RopeOp : Transformer_RowwiseOp<"rope"> {
   }];
 }
 
-def Transformer_SoftmaxOp : Transformer_RowwiseOp<"softmax", [SameOperandsAndResultType]> {
+def Transformer_SoftmaxOp : Transformer_RowwiseOp<"softmax", "Statistics", [SameOperandsAndResultType]> {
   let summary = "softmax of each row";
   let description = "`exp(x - max(x)) / sum(exp(x - max(x)))`, row by row.";
   let arguments = (ins Transformer_Rows:$input);
@@ -223,7 +248,7 @@ def Transformer_SoftmaxOp : Transformer_RowwiseOp<"softmax", [SameOperandsAndRes
   let assemblyFormat = "$input attr-dict `:` type($output)";
 }
 
-def Transformer_ActivationOp : Transformer_RowwiseOp<"activation", [SameOperandsAndResultType]> {
+def Transformer_ActivationOp : Transformer_ElementwiseOp<"activation"> {
   let summary = "an activation function, element by element";
   let description = [{
     `silu`: x / (1 + exp(-x)); `gelu`: x * Phi(x) with the exact erf; `gelu_tanh`: its tanh
@@ -236,7 +261,7 @@ def Transformer_ActivationOp : Transformer_RowwiseOp<"activation", [SameOperands
 }
 
 class Transformer_BinaryOp<string mnemonic, string symbol>
-    : Transformer_RowwiseOp<mnemonic, [SameOperandsAndResultType, Commutative]> {
+    : Transformer_ElementwiseOp<mnemonic, [Commutative]> {
   let summary = "a " # symbol # " b, element by element";
   let arguments = (ins Transformer_Rows:$lhs, Transformer_Rows:$rhs);
   let results = (outs Transformer_Rows:$output);
@@ -245,7 +270,7 @@ class Transformer_BinaryOp<string mnemonic, string symbol>
 def Transformer_AddOp : Transformer_BinaryOp<"add", "+">;
 def Transformer_MulOp : Transformer_BinaryOp<"mul", "*">;
 
-def Transformer_ScaleOp : Transformer_RowwiseOp<"scale", [SameOperandsAndResultType]> {
+def Transformer_ScaleOp : Transformer_ElementwiseOp<"scale"> {
   let summary = "each element times a constant, optionally soft-capped";
   let description = "`y = factor * x`, then `softcap * tanh(y / softcap)` where softcap > 0.";
   let arguments = (ins Transformer_Rows:$input, DefaultValuedAttr<F64Attr, "1.0">:$factor,
@@ -256,7 +281,7 @@ def Transformer_ScaleOp : Transformer_RowwiseOp<"scale", [SameOperandsAndResultT
   let hasFolder = 1;
 }
 
-def Transformer_PackOp : Transformer_RowwiseOp<"pack"> {
+def Transformer_PackOp : Transformer_RowwiseOp<"pack", "Packs"> {
   let summary = "bring a weight into a layout";
   let description = [{
     The result has the input's values in the layout of its type. Run once per weight at load.
@@ -272,7 +297,7 @@ def Transformer_PackOp : Transformer_RowwiseOp<"pack"> {
 // The end of a step
 //===----------------------------------------------------------------------===//
 
-def Transformer_SampleOp : Transformer_RowwiseOp<"sample"> {
+def Transformer_SampleOp : Transformer_RowwiseOp<"sample", "EndsStep"> {
   let summary = "a token from each row of logits";
   let description = [{
     Row r stands at `positions[r]`; result r is the id that its logits choose for the position after
@@ -293,7 +318,7 @@ def Transformer_SampleOp : Transformer_RowwiseOp<"sample"> {
   }];
   let arguments = (ins Transformer_Rows:$logits, Transformer_Rows:$settings,
       Transformer_IntegerRows:$draws, Transformer_Indices:$positions,
-      Optional<Transformer_IntegerRows>:$recent);
+      Transformer_Maybe<Transformer_IntegerRows>:$recent);
   let results = (outs Transformer_Indices:$ids);
   let assemblyFormat = [{
     $logits `settings` `(` $settings `)` `draws` `(` $draws `)` `positions` `(` $positions `)`
@@ -302,7 +327,7 @@ def Transformer_SampleOp : Transformer_RowwiseOp<"sample"> {
   let hasVerifier = 1;
 }
 
-def Transformer_AdvanceOp : Transformer_RowwiseOp<"advance"> {
+def Transformer_AdvanceOp : Transformer_RowwiseOp<"advance", "EndsStep"> {
   let summary = "from one step's tokens and integer state to the next one's";
   let description = [{
     `ids` are the tokens that the rows chose. A row lives on where it has a slot (`slots[r]` is not
@@ -316,9 +341,9 @@ def Transformer_AdvanceOp : Transformer_RowwiseOp<"advance"> {
     `recent`, newest last, loses its first id and gains the token where the row lives on.
   }];
   let arguments = (ins Transformer_Indices:$ids, Transformer_Indices:$positions,
-      Transformer_Indices:$slots, Transformer_Indices:$sequences, Transformer_Table:$table,
+      Transformer_Indices:$slots, Transformer_Indices:$sequences, Transformer_SlotTable:$table,
       Transformer_Indices:$lengths, Transformer_Indices:$limits,
-      Optional<Transformer_IntegerRows>:$recent, DefaultValuedAttr<I64Attr, "0">:$page);
+      Transformer_Maybe<Transformer_IntegerRows>:$recent, DefaultValuedAttr<I64Attr, "0">:$page);
   let results = (outs Transformer_Indices:$nextIds, Transformer_Indices:$nextPositions,
       Transformer_Indices:$nextSlots, Transformer_Indices:$nextLengths,
       Optional<Transformer_IntegerRows>:$nextRecent);

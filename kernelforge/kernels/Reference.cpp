@@ -1,55 +1,14 @@
 #include "kernelforge/kernels/Reference.h"
 
+#include "kernelforge/kernels/ReferenceElements.h"
 #include "kernelforge/kernels/ReferenceLoops.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 #include <vector>
 
 namespace kernelforge::reference {
 
 namespace {
-
-/// Calls `compute` with a value of the type that `precision` computes in.
-template <typename Function> void computeIn(Precision precision, const Function &compute) {
-  if (precision == Precision::Wide)
-    compute(double());
-  else
-    compute(float());
-}
-
-template <typename T> T softCapped(T value, T cap) {
-  return cap > 0 ? cap * std::tanh(value / cap) : value;
-}
-
-template <typename T> T activated(T x, ActivationKind function) {
-  // The limit there; the formulas would multiply it by 0.
-  if (x == -INFINITY)
-    return 0;
-  switch (function) {
-  case ActivationKind::Silu:
-    return x / (1 + std::exp(-x));
-  case ActivationKind::Gelu: // x * Phi(x); erfc keeps the small values of negative x exact
-    return T(0.5) * x * std::erfc(-x * T(std::numbers::sqrt2 / 2));
-  case ActivationKind::GeluTanh: {
-    const T factor(std::sqrt(2 * std::numbers::inv_pi));
-    return T(0.5) * x * (1 + std::tanh(factor * (x + T(0.044715) * x * x * x)));
-  }
-  case ActivationKind::Relu: // NaN stays NaN
-    return x <= 0 ? 0 : x;
-  }
-  return x;
-}
-
-/// Each element of `out` is `function` of the element of `input` there.
-template <typename Function>
-void elementwise(Rows input, MutableRows out, const Function &function) {
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < out.rows; ++r)
-    for (int64_t i = 0; i < out.width; ++i)
-      out.row(r)[i] = static_cast<float>(function(input.row(r)[i], r, i));
-}
 
 /// Rows of the input that one panel is multiplied with at once.
 constexpr int64_t rowsAtOnce = 64;
@@ -304,26 +263,21 @@ void softmax(Rows input, MutableRows out, Precision precision) {
 }
 
 void activation(Rows input, ActivationKind function, MutableRows out, Precision precision) {
-  computeIn(precision, [&](auto zero) {
-    elementwise(input, out, [&](decltype(zero) x, int64_t, int64_t) -> decltype(zero) {
-      return activated(x, function);
-    });
-  });
+  mapElements(input, out, precision, [&](auto x) { return activated(x, function); });
 }
 
 void add(Rows a, Rows b, MutableRows out) {
-  elementwise(a, out, [&](float x, int64_t r, int64_t i) { return x + b.row(r)[i]; });
+  mapElements<float>(a, out, [&](float x, int64_t r, int64_t i) { return x + b.row(r)[i]; });
 }
 
 void mul(Rows a, Rows b, MutableRows out) {
-  elementwise(a, out, [&](float x, int64_t r, int64_t i) { return x * b.row(r)[i]; });
+  mapElements<float>(a, out, [&](float x, int64_t r, int64_t i) { return x * b.row(r)[i]; });
 }
 
 void scale(Rows input, double factor, double softcap, MutableRows out, Precision precision) {
-  computeIn(precision, [&](auto zero) {
-    using T = decltype(zero);
-    elementwise(input, out,
-                [&](T x, int64_t, int64_t) { return softCapped(T(factor) * x, T(softcap)); });
+  mapElements(input, out, precision, [&](auto x) {
+    using T = decltype(x);
+    return softCapped(T(factor) * x, T(softcap));
   });
 }
 

@@ -34,25 +34,12 @@ SmallVector<Group> split(const Group &group) {
   return parts;
 }
 
-bool isRoot(Operation *op) { return isa<MatmulOp, AttentionOp>(op); }
-
-/// Operations on single elements (or pairs within a head): they can follow a root's tile.
-bool isElementwise(Operation *op) {
-  return isa<ActivationOp, AddOp, MulOp, ScaleOp, RopeOp, CacheAppendOp>(op);
-}
-
 /// The size that the rows of an operation's result (or of what it stores) follow, and their number
 /// where it is static.
 std::pair<StringRef, int64_t> rowsOf(Operation *op) {
-  Value value = op->getNumResults() ? Value(op->getResult(0)) : cast<CacheAppendOp>(op).getValues();
+  Value value = op->getNumResults() ? Value(op->getResult(0)) : rowInputs(op).front();
   auto type = cast<RankedTensorType>(value.getType());
   return {rowsSizeName(type), type.getDimSize(0)};
-}
-
-/// True for the operand of an elementwise operation that is looked up in, and not computed with.
-bool isTable(OpOperand &operand) {
-  auto rope = dyn_cast<RopeOp>(operand.getOwner());
-  return rope && &operand == &rope.getTableMutable();
 }
 
 class FunctionFuser {
@@ -61,12 +48,12 @@ public:
 
   SmallVector<Group> formGroups() {
     Block &block = function.getBody().front();
-    for (Operation &op : block)
-      if (isRoot(&op))
-        addGroup(&op);
-    for (Operation &op : block.without_terminator())
-      if (isRowwise(&op) && !grouped.contains(&op))
-        addGroup(&op);
+    for (auto op : block.getOps<ComputeOp>())
+      if (op.isRoot())
+        addGroup(op);
+    for (auto op : block.getOps<ComputeOp>())
+      if (op.isRowwise() && !grouped.contains(op))
+        addGroup(op);
     for (Group &group : groups) {
       auto ops = group.ops.takeVector();
       llvm::sort(ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
@@ -78,13 +65,14 @@ public:
   }
 
 private:
-  void addGroup(Operation *anchor) {
+  void addGroup(ComputeOp anchor) {
     Group group{{}, anchor};
     take(group, anchor);
     if (fuse) {
-      if (auto matmul = dyn_cast<MatmulOp>(anchor))
-        takePrologue(group, matmul.getInput());
-      if (!isa<AttentionOp>(anchor) && !endsStep(anchor))
+      const OpKind kind = anchor.getKind();
+      if (kind == OpKind::Matmul)
+        takePrologue(group, anchor.getRowInputs().front());
+      if (kind != OpKind::Attention && kind != OpKind::EndsStep)
         takeEpilogue(group);
     }
     groups.push_back(std::move(group));
@@ -95,30 +83,32 @@ private:
     grouped.insert(op);
   }
 
-  /// Takes norms and row gathers that feed `input` and nothing outside the group.
+  /// Takes what may be a prologue (norms, row gathers), feeds `input` and nothing outside the
+  /// group.
   void takePrologue(Group &group, Value input) {
-    Operation *producer = input.getDefiningOp();
-    if (!isa_and_nonnull<RmsNormOp, LayerNormOp, GatherRowsOp>(producer) ||
-        grouped.contains(producer))
+    auto producer = input.getDefiningOp<ComputeOp>();
+    if (!producer || !producer.mayBePrologue() || grouped.contains(producer))
       return;
     for (Operation *user : producer->getUsers())
       if (!group.ops.contains(user))
         return;
     take(group, producer);
-    takePrologue(group, producer->getOperand(0));
+    takePrologue(group, producer.getRowInputs().front());
   }
 
-  /// Takes elementwise operations that consume the group's results and can be computed where the
+  /// Takes what may be an epilogue, consumes the group's results and can be computed where the
   /// group is launched.
   void takeEpilogue(Group &group) {
-    for (Operation *op = group.anchor->getNextNode(); op; op = op->getNextNode()) {
-      if (!isElementwise(op) || grouped.contains(op) || rowsOf(op) != rowsOf(group.anchor))
+    for (Operation *next = group.anchor->getNextNode(); next; next = next->getNextNode()) {
+      auto op = dyn_cast<ComputeOp>(next);
+      if (!op || !op.mayBeEpilogue() || grouped.contains(op) || rowsOf(op) != rowsOf(group.anchor))
         continue;
       bool consumes = false, available = true;
       for (OpOperand &operand : op->getOpOperands()) {
         Operation *producer = operand.get().getDefiningOp();
+        // Only rows are computed with; what is looked up in must stand in memory.
         if (producer && group.ops.contains(producer))
-          isTable(operand) ? available = false : consumes = true;
+          op.getRole(operand) == OperandRole::Rows ? consumes = true : available = false;
         else if (producer && !producer->isBeforeInBlock(group.anchor))
           available = false;
       }
@@ -127,14 +117,15 @@ private:
     }
   }
 
-  /// An append may not pass another access of its cache that stays outside the group.
+  /// What is written to memory may not pass another access of it that stays outside the group.
   bool canMoveUp(Operation *op, const Group &group) {
-    auto append = dyn_cast<CacheAppendOp>(op);
-    if (!append)
-      return true;
-    for (Operation *other = group.anchor; other != op; other = other->getNextNode())
-      if (!group.ops.contains(other) && llvm::is_contained(other->getOperands(), append.getCache()))
-        return false;
+    for (Value memory : op->getOperands()) {
+      if (!hasEffect<MemoryEffects::Write>(op, memory))
+        continue;
+      for (Operation *other = group.anchor; other != op; other = other->getNextNode())
+        if (!group.ops.contains(other) && llvm::is_contained(other->getOperands(), memory))
+          return false;
+    }
     return true;
   }
 
@@ -197,16 +188,15 @@ private:
 
   /// Functions that the code generator made are left alone.
   static bool isOurs(func::FuncOp function) {
-    return llvm::any_of(function.getBody().front(), [](Operation &op) {
-      return isRoot(&op) || isRowwise(&op) || isa<MlpOp>(op);
-    });
+    return llvm::any_of(function.getBody().front(),
+                        [](Operation &op) { return isa<ComputeOp>(op); });
   }
 
   LogicalResult fuseFunction(func::FuncOp function) {
     if (!function.getBody().hasOneBlock())
       return function.emitError("kernels are formed in functions of one block");
     for (Operation &op : function.getBody().front().without_terminator())
-      if (isa<MlpOp>(op))
+      if (kindOf(&op) == OpKind::Composite)
         return op.emitOpError(
             "is composite: no kernel is made of it; give --kernelforge-decompose before "
             "--kernelforge-fuse");

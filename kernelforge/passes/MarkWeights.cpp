@@ -2,6 +2,7 @@
 #include "kernelforge/passes/Passes.h"
 
 using namespace mlir;
+using namespace kernelforge;
 using namespace kernelforge::transformer;
 
 namespace kernelforge {
@@ -43,23 +44,19 @@ private:
   enum class Use { Multiplied, Gathered, Other };
 
   static Use useOf(OpOperand &use) {
-    Operation *user = use.getOwner();
-    const unsigned index = use.getOperandNumber();
-    if (auto matmul = dyn_cast<MatmulOp>(user)) {
-      const unsigned first = matmul.getWeights().getBeginOperandIndex();
-      return index >= first && index < first + matmul.getWeights().size() ? Use::Multiplied
+    if (auto op = dyn_cast<ComputeOp>(use.getOwner())) {
+      const OperandRole role = op.getRole(use);
+      if (role == OperandRole::WeightTable)
+        return Use::Gathered;
+      return role == OperandRole::Weight && op.getKind() != OpKind::Packs ? Use::Multiplied
                                                                           : Use::Other;
     }
-    if (isa<MlpOp>(user)) // all its matrices but the input, which comes first
-      return index > 0 && cast<ShapedType>(use.get().getType()).getRank() == 2 ? Use::Multiplied
-                                                                               : Use::Other;
-    if (auto embedding = dyn_cast<EmbeddingOp>(user))
-      return use.get() == embedding.getTable() ? Use::Gathered : Use::Other;
-    auto launch = dyn_cast<LaunchOp>(user);
+    auto launch = dyn_cast<LaunchOp>(use.getOwner());
     if (!launch)
       return Use::Other;
     auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
-    return isMultipliedOnly(kernel.getBody().getArgument(index)) ? Use::Multiplied : Use::Other;
+    return isMultipliedOnly(kernel.getBody().getArgument(use.getOperandNumber())) ? Use::Multiplied
+                                                                                  : Use::Other;
   }
 
   /// The name that the argument has without a mark. A weight's name means the same in all functions

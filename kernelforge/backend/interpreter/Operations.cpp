@@ -1,6 +1,7 @@
 #include "kernelforge/backend/interpreter/Operations.h"
 
-#include "llvm/ADT/TypeSwitch.h"
+#include "kernelforge/ir/OpCases.h"
+#include "kernelforge/kernels/ReferenceElements.h"
 
 #include <fmt/format.h>
 
@@ -174,11 +175,17 @@ Status execute(SoftmaxOp op, OpValues &values) {
   return {};
 }
 
-Status execute(ActivationOp op, OpValues &values) {
+/// For elementwise operations of one input: `function` of one element, a float or a double.
+template <typename Op, typename Function>
+Status mapElements(Op op, OpValues &values, const Function &function) {
   KF_TRY(auto out, values.result(op.getOutput()));
-  reference::activation(values.rows(op.getInput()), kindOf(op.getFunction()), out,
-                        values.precision());
+  reference::mapElements(values.rows(op.getInput()), out, values.precision(), function);
   return {};
+}
+
+Status execute(ActivationOp op, OpValues &values) {
+  const ActivationKind function = kindOf(op.getFunction());
+  return mapElements(op, values, [&](auto x) { return reference::activated(x, function); });
 }
 
 Status execute(AddOp op, OpValues &values) {
@@ -223,7 +230,7 @@ private:
   std::vector<std::pair<Value, Tensor>> made;
 };
 
-Status executeSample(SampleOp op, Frame &frame) {
+Status execute(SampleOp op, Frame &frame) {
   OpValues values(frame, op);
   reference::SampleInputs in;
   in.logits = values.rows(op.getLogits());
@@ -241,7 +248,7 @@ Status executeSample(SampleOp op, Frame &frame) {
   return {};
 }
 
-Status executeAdvance(AdvanceOp op, Frame &frame) {
+Status execute(AdvanceOp op, Frame &frame) {
   OpValues values(frame, op);
   reference::StepState state;
   state.ids = values.indices(op.getIds());
@@ -272,7 +279,7 @@ Status executeAdvance(AdvanceOp op, Frame &frame) {
 }
 
 /// The one operation that gives bytes of a weight instead of rows of numbers.
-Status executePack(PackOp op, Frame &frame) {
+Status execute(PackOp op, Frame &frame) {
   const Tensor &input = frame.tensor(op.getInput());
   KF_TRY(Tensor output, frame.allocate(op, cast<RankedTensorType>(op.getOutput().getType())));
   if (input.interleaved == output.interleaved)
@@ -283,29 +290,43 @@ Status executePack(PackOp op, Frame &frame) {
   return {};
 }
 
+/// The cases above, by operation.
+struct Cases {
+  Frame &frame;
+
+  template <typename Op>
+    requires requires(Op op, OpValues &values) { execute(op, values); }
+  Status operator()(Op op) {
+    OpValues values(frame, op);
+    KF_CHECK(execute(op, values));
+    values.finish();
+    return {};
+  }
+  template <typename Op>
+    requires requires(Op op, Frame &frame) { execute(op, frame); }
+  Status operator()(Op op) {
+    return execute(op, frame);
+  }
+};
+
+/// An operation that computes and has no case does not compile.
+template <typename... Ops> constexpr bool checkCases(OpList<Ops...>) {
+  static_assert(
+      ((!std::is_base_of_v<ComputeOp::Trait<Ops>, Ops> || std::is_invocable_v<Cases &, Ops>) &&
+       ...),
+      "an operation has no reference semantics: write its execute()");
+  return true;
+}
+static_assert(checkCases(DialectOps()));
+
 } // namespace
 
-bool canExecute(Operation *op) { return isRowwise(op) || isa<MatmulOp, MlpOp, AttentionOp>(op); }
+bool canExecute(Operation *op) { return hasCase<Cases>(op); }
 
 Status executeOp(Operation *op, Frame &frame) {
-  if (auto pack = dyn_cast<PackOp>(op))
-    return executePack(pack, frame);
-  if (auto sample = dyn_cast<SampleOp>(op))
-    return executeSample(sample, frame);
-  if (auto advance = dyn_cast<AdvanceOp>(op))
-    return executeAdvance(advance, frame);
-  OpValues values(frame, op);
-  Status status =
-      llvm::TypeSwitch<Operation *, Status>(op)
-          .Case<MatmulOp, MlpOp, CacheAppendOp, AttentionOp, EmbeddingOp, GatherRowsOp, RmsNormOp,
-                LayerNormOp, RopeOp, SoftmaxOp, ActivationOp, AddOp, MulOp, ScaleOp>(
-              [&](auto known) { return execute(known, values); })
-          .Default([](Operation *other) -> Status {
-            return refused(other, "the reference backend does not know it");
-          });
-  KF_CHECK(std::move(status));
-  values.finish();
-  return {};
+  if (std::optional<Status> status = callCase<Status>(Cases{frame}, op))
+    return std::move(*status);
+  return refused(op, "the reference backend does not know it");
 }
 
 } // namespace kernelforge

@@ -3,8 +3,7 @@
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/TableRows.h"
 #include "kernelforge/codegen/cpu/VectorMath.h"
-
-#include "llvm/ADT/TypeSwitch.h"
+#include "kernelforge/ir/OpCases.h"
 
 #include <limits>
 
@@ -17,26 +16,7 @@ static int64_t widthOf(Value value) {
   return cast<RankedTensorType>(value.getType()).getDimSize(1);
 }
 
-/// True for operands of a rowwise operation that are rows of activations; its others are
-/// parameters, tables, caches and indices.
-static bool isRowInput(OpOperand &operand) {
-  Operation *op = operand.getOwner();
-  if (isa<CacheAppendOp>(op))
-    return operand.getOperandNumber() == 1;
-  if (isa<EmbeddingOp, PackOp>(op))
-    return false;
-  return operand.getOperandNumber() == 0 || isa<AddOp, MulOp>(op);
-}
-
-static SmallVector<Value> rowInputs(Operation *op) {
-  SmallVector<Value> inputs;
-  for (OpOperand &operand : op->getOpOperands())
-    if (isRowInput(operand))
-      inputs.push_back(operand.get());
-  return inputs;
-}
-
-static bool hasStatistics(Operation *op) { return isa<RmsNormOp, LayerNormOp, SoftmaxOp>(op); }
+static bool hasStatistics(Operation *op) { return kindOf(op) == OpKind::Statistics; }
 
 //===----------------------------------------------------------------------===//
 // What can be computed
@@ -50,14 +30,11 @@ public:
   explicit Checker(KernelOp kernel) : kernel(kernel) {}
 
   Status check() {
-    for (Operation &op : kernel.getBody().front()) {
-      if (isRowwise(&op) && !isa<PackOp>(op))
-        KF_CHECK(checkOp(&op));
-      // Roots read their rows with a prologue of their own.
-      if (!isRowwise(&op) || isa<CacheAppendOp>(op))
+    // Roots read their rows with a prologue of their own.
+    for (Operation &op : kernel.getBody().front())
+      if (!isRowwise(&op) || kindOf(&op) == OpKind::Stores)
         for (Value operand : op.getOperands())
           KF_CHECK(checkPaths(operand, {}));
-    }
     return {};
   }
 
@@ -66,14 +43,6 @@ private:
     return unusable("kernel cannot be compiled for a CPU",
                     kernelName(kernel) + ", " + op->getName().getStringRef().str(), std::move(why),
                     std::move(hint));
-  }
-
-  Status checkOp(Operation *op) {
-    for (OpOperand &operand : op->getOpOperands())
-      if (!isRowInput(operand) && !isa<BlockArgument>(operand.get()))
-        return refuse(op, "a parameter, table or index is computed in the same kernel",
-                      "make it an argument of the kernel");
-    return {};
   }
 
   /// Row gathers between a store and an operation; statistics are kept for one such way only.
@@ -154,6 +123,59 @@ RowExpressions::reduceRow(Value value, Value row, Accumulators accumulators,
   return accumulators;
 }
 
+/// What a whole row is read for, by operation; statistic() of Element gives it again.
+struct RowExpressions::Statistics {
+  RowExpressions &rows;
+  Value input, row;
+  KernelBuilder &k = rows.k;
+  double width = static_cast<double>(widthOf(input));
+
+  Value masked(Value mask, Value x, double other) {
+    return mask ? k.select(mask, x, k.splat(other)) : x;
+  }
+  Value sum(llvm::function_ref<Value(Value x)> term) {
+    return k.reduceAdd(
+        rows.reduceRow(input, row, {k.splat(0)}, [&](Value x, Value mask, ValueRange carried) {
+          Value added = masked(mask, term(x), 0);
+          return Accumulators{k.addf(carried[0], added)};
+        })[0]);
+  }
+  Value inverseRoot(Value total, const APFloat &epsilon) {
+    Value mean = k.divf(total, k.cf(width));
+    Value root = k.sqrtf(k.addf(mean, k.cf(epsilon.convertToDouble())));
+    return k.broadcast(k.divf(k.cf(1), root));
+  }
+  Value square(Value x) { return k.mulf(x, x); }
+
+  Accumulators operator()(RmsNormOp norm) {
+    return {inverseRoot(sum([&](Value x) { return square(x); }), norm.getEpsilon())};
+  }
+
+  Accumulators operator()(LayerNormOp norm) {
+    // Two passes: the difference of the mean square and the squared mean would cancel. And of the
+    // distances from the first element: a mean that is large beside the spread would be rounded by
+    // as much as matters.
+    const bool isShort = width < lanes;
+    Value mask = isShort ? k.firstLanes(k.c(static_cast<int64_t>(width))) : Value();
+    Value first = rows.evaluate(input, {row, k.c(0), {}, mask});
+    Value origin = k.shuffle(first, first, SmallVector<int64_t>(lanes, 0));
+    auto distance = [&](Value x) { return k.subf(x, origin); };
+    Value mean = k.broadcast(k.divf(sum(distance), k.cf(width)));
+    Value total = sum([&](Value x) { return square(k.subf(distance(x), mean)); });
+    return {origin, mean, inverseRoot(total, norm.getEpsilon())};
+  }
+
+  Accumulators operator()(SoftmaxOp) {
+    const double lowest = -std::numeric_limits<double>::infinity();
+    Value max = k.broadcast(k.reduceMax(
+        rows.reduceRow(input, row, {k.splat(lowest)}, [&](Value x, Value mask, ValueRange carried) {
+          return Accumulators{k.maxf(carried[0], masked(mask, x, lowest))};
+        })[0]));
+    Value total = sum([&](Value x) { return emitExp(k, k.subf(x, max)); });
+    return {max, k.broadcast(k.divf(k.cf(1), total))};
+  }
+};
+
 void RowExpressions::prepareRow(ValueRange values, Value row) {
   Visited visited;
   for (Value value : values)
@@ -172,49 +194,7 @@ void RowExpressions::prepare(Value value, Value row, Visited &visited) {
   if (!hasStatistics(op))
     return;
 
-  Value input = op->getOperand(0);
-  const double width = static_cast<double>(widthOf(input));
-  auto masked = [&](Value mask, Value x, double other) {
-    return mask ? k.select(mask, x, k.splat(other)) : x;
-  };
-  auto sum = [&](llvm::function_ref<Value(Value x)> term, double init = 0) {
-    return k.reduceAdd(
-        reduceRow(input, row, {k.splat(init)}, [&](Value x, Value mask, ValueRange carried) {
-          Value added = masked(mask, term(x), 0);
-          return Accumulators{k.addf(carried[0], added)};
-        })[0]);
-  };
-  auto inverseRoot = [&](Value total, const APFloat &epsilon) {
-    Value mean = k.divf(total, k.cf(width));
-    Value root = k.sqrtf(k.addf(mean, k.cf(epsilon.convertToDouble())));
-    return k.broadcast(k.divf(k.cf(1), root));
-  };
-  auto square = [&](Value x) { return k.mulf(x, x); };
-
-  SmallVector<Value> &found = statistics[op];
-  if (auto norm = dyn_cast<RmsNormOp>(op)) {
-    found = {inverseRoot(sum(square), norm.getEpsilon())};
-  } else if (auto norm = dyn_cast<LayerNormOp>(op)) {
-    // Two passes: the difference of the mean square and the squared mean would cancel. And of the
-    // distances from the first element: a mean that is large beside the spread would be rounded by
-    // as much as matters.
-    const bool isShort = width < lanes;
-    Value mask = isShort ? k.firstLanes(k.c(static_cast<int64_t>(width))) : Value();
-    Value first = evaluate(input, {row, k.c(0), {}, mask});
-    Value origin = k.shuffle(first, first, SmallVector<int64_t>(lanes, 0));
-    auto distance = [&](Value x) { return k.subf(x, origin); };
-    Value mean = k.broadcast(k.divf(sum(distance), k.cf(width)));
-    Value total = sum([&](Value x) { return square(k.subf(distance(x), mean)); });
-    found = {origin, mean, inverseRoot(total, norm.getEpsilon())};
-  } else {
-    const double lowest = -std::numeric_limits<double>::infinity();
-    Value max = k.broadcast(k.reduceMax(
-        reduceRow(input, row, {k.splat(lowest)}, [&](Value x, Value mask, ValueRange carried) {
-          return Accumulators{k.maxf(carried[0], masked(mask, x, lowest))};
-        })[0]));
-    Value total = sum([&](Value x) { return emitExp(k, k.subf(x, max)); });
-    found = {max, k.broadcast(k.divf(k.cf(1), total))};
-  }
+  statistics[op] = *callCase<Accumulators>(Statistics{*this, op->getOperand(0), row}, op);
 }
 
 //===----------------------------------------------------------------------===//
@@ -269,50 +249,65 @@ Value RowExpressions::index(Value indices, Value row) {
   return k.widen(k.load(k.i32, k.at(k.argument(indices), k.mul(row, 4)), 4));
 }
 
-Value RowExpressions::evaluateOp(Operation *op, const Position &p) {
-  auto input = [&](unsigned i) { return evaluate(op->getOperand(i), p); };
-  auto statistic = [&](unsigned i) {
-    auto found = statistics.find(op);
-    assert(found != statistics.end() && "prepareRow comes before evaluate");
+/// A vector of the result, by operation: those that have a case here are computed.
+struct RowExpressions::Element {
+  RowExpressions &rows;
+  Operation *op;
+  const Position &p;
+  KernelBuilder &k = rows.k;
+
+  Value input(unsigned i) { return rows.evaluate(op->getOperand(i), p); }
+  Value parameter(Value argument) { return rows.loadParameter(argument, p); }
+  Value statistic(unsigned i) {
+    auto found = rows.statistics.find(op);
+    assert(found != rows.statistics.end() && "prepareRow comes before evaluate");
     return found->second[i];
-  };
-  return TypeSwitch<Operation *, Value>(op)
-      .Case([&](GatherRowsOp gather) {
-        return evaluate(gather.getInput(),
-                        {index(gather.getRows(), p.row), p.col, p.columns, p.mask});
-      })
-      .Case([&](EmbeddingOp embedding) {
-        Value table = embedding.getTable();
-        Value x = loadTableRow(k, k.argument(table), cast<RankedTensorType>(table.getType()),
-                               index(embedding.getIds(), p.row), p.col, p.columns, p.mask);
-        const double factor = embedding.getScale().convertToDouble();
-        return factor == 1 ? x : k.mulf(x, k.splat(factor));
-      })
-      .Case([&](RmsNormOp norm) {
-        return k.mulf(k.mulf(input(0), statistic(0)), loadParameter(norm.getWeight(), p));
-      })
-      .Case([&](LayerNormOp norm) {
-        Value x = k.subf(k.subf(input(0), statistic(0)), statistic(1));
-        x = k.mulf(x, statistic(2));
-        Value weight = loadParameter(norm.getWeight(), p);
-        return norm.getBias() ? k.fma(x, weight, loadParameter(norm.getBias(), p))
-                              : k.mulf(x, weight);
-      })
-      .Case([&](SoftmaxOp) {
-        return k.mulf(emitExp(k, k.subf(input(0), statistic(0))), statistic(1));
-      })
-      .Case([&](ActivationOp activation) {
-        return emitActivation(k, activation.getFunction(), input(0));
-      })
-      .Case([&](AddOp) { return k.addf(input(0), input(1)); })
-      .Case([&](MulOp) { return k.mulf(input(0), input(1)); })
-      .Case([&](ScaleOp scale) {
-        const double factor = scale.getFactor().convertToDouble();
-        Value x = factor == 1 ? input(0) : k.mulf(input(0), k.splat(factor));
-        return emitSoftcap(k, scale.getSoftcap().convertToDouble(), x);
-      })
-      .Case([&](RopeOp rope) { return this->rope(rope, p); })
-      .Default([](Operation *) -> Value { llvm_unreachable("checkRowwise refuses others"); });
+  }
+
+  Value operator()(GatherRowsOp gather) {
+    return rows.evaluate(gather.getInput(),
+                         {rows.index(gather.getRows(), p.row), p.col, p.columns, p.mask});
+  }
+  Value operator()(EmbeddingOp embedding) {
+    Value table = embedding.getTable();
+    Value x = loadTableRow(k, k.argument(table), cast<RankedTensorType>(table.getType()),
+                           rows.index(embedding.getIds(), p.row), p.col, p.columns, p.mask);
+    const double factor = embedding.getScale().convertToDouble();
+    return factor == 1 ? x : k.mulf(x, k.splat(factor));
+  }
+  Value operator()(RmsNormOp norm) {
+    return k.mulf(k.mulf(input(0), statistic(0)), parameter(norm.getWeight()));
+  }
+  Value operator()(LayerNormOp norm) {
+    Value x = k.subf(k.subf(input(0), statistic(0)), statistic(1));
+    x = k.mulf(x, statistic(2));
+    Value weight = parameter(norm.getWeight());
+    return norm.getBias() ? k.fma(x, weight, parameter(norm.getBias())) : k.mulf(x, weight);
+  }
+  Value operator()(SoftmaxOp) {
+    return k.mulf(emitExp(k, k.subf(input(0), statistic(0))), statistic(1));
+  }
+  Value operator()(ActivationOp activation) {
+    return emitActivation(k, activation.getFunction(), input(0));
+  }
+  Value operator()(AddOp) { return k.addf(input(0), input(1)); }
+  Value operator()(MulOp) { return k.mulf(input(0), input(1)); }
+  Value operator()(ScaleOp scale) {
+    const double factor = scale.getFactor().convertToDouble();
+    Value x = factor == 1 ? input(0) : k.mulf(input(0), k.splat(factor));
+    return emitSoftcap(k, scale.getSoftcap().convertToDouble(), x);
+  }
+  Value operator()(RopeOp rope) { return rows.rope(rope, p); }
+};
+
+Value RowExpressions::evaluateOp(Operation *op, const Position &p) {
+  return *callCase<Value>(Element{*this, op, p}, op); // checkOperations refuses others
+}
+
+bool RowExpressions::hasCode(Operation *op) {
+  if (kindOf(op) == OpKind::Stores)
+    return isa<CacheAppendOp>(op);
+  return hasCase<Element>(op) && (!hasStatistics(op) || hasCase<Statistics>(op));
 }
 
 //===----------------------------------------------------------------------===//

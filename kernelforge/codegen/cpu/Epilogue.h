@@ -20,14 +20,17 @@ struct Position {
 };
 
 /// Unusable, naming kernel and op, where RowExpressions cannot compute an operation of the kernel:
-/// a norm that is needed at two different rows at once, or a parameter that is computed beside it.
-/// Part of what supports() asks; roots and element types are not looked at.
+/// a norm that is needed at two different rows at once. Part of what supports() asks; operations by
+/// themselves are not looked at.
 Status checkRowwise(transformer::KernelOp kernel);
 
 /// Evaluates values of a kernel's body at positions. The kernel has passed checkRowwise.
 class RowExpressions {
 public:
   explicit RowExpressions(KernelBuilder &k) : k(k) {}
+
+  /// Whether there is code for a rowwise operation.
+  static bool hasCode(mlir::Operation *op);
 
   /// Says how to load a value that is not computed here: the root's result tile, or a prologue's
   /// row that was stored before.
@@ -68,6 +71,10 @@ public:
 private:
   using Accumulators = llvm::SmallVector<mlir::Value>;
   using Visited = llvm::DenseSet<mlir::Value>;
+
+  // The cases by operation (ir/OpCases.h).
+  struct Element;
+  struct Statistics;
 
   /// Evaluated values by position; those of one call of evaluate or store lie in one block.
   using Key = std::array<const void *, 6>;

@@ -31,11 +31,12 @@ std::string sinkObstacle(KernelOp kernel, MatmulOp matmul) {
           rowsOf(type) != rowsOf(matmul.getInput().getType()) || type.getDimSize(1) != group.n)
         return "a result has another type than the matmul's";
       for (Operation *op : sourcesOf(matmul, sink.value).ops) {
-        if (isa<RmsNormOp, LayerNormOp, SoftmaxOp>(op))
+        if (kindOf(op) == OpKind::Statistics)
           return op->getName().getStringRef().str() + " needs whole rows, and follows the matmul";
-        if (isa<GatherRowsOp>(op) && !sourcesOf(matmul, op->getOperand(0)).segments.empty())
-          return "transformer.gather_rows needs other rows of the matmul's result than those at "
-                 "hand";
+        if (kindOf(op) == OpKind::PicksRows &&
+            !sourcesOf(matmul, op->getOperand(0)).segments.empty())
+          return op->getName().getStringRef().str() +
+                 " needs other rows of the matmul's result than those at hand";
       }
     }
   return "";

@@ -76,6 +76,9 @@ static StringRef roleOf(OpOperand &operand) {
       })
       .Case([&](AddOp add) { return is(add.getLhs()) ? "input" : "addend"; })
       .Case([&](MulOp mul) { return is(mul.getLhs()) ? "input" : "factor"; })
+      .Case([&](ComputeOp other) {
+        return other.describeOperands()[operand.getOperandNumber()].name;
+      })
       .Default([](Operation *) { return "input"; });
 }
 

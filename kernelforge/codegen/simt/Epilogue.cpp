@@ -1,8 +1,7 @@
 #include "kernelforge/codegen/simt/Epilogue.h"
 
 #include "kernelforge/codegen/simt/Weights.h"
-
-#include "llvm/ADT/TypeSwitch.h"
+#include "kernelforge/ir/OpCases.h"
 
 #include <cmath>
 #include <limits>
@@ -16,18 +15,6 @@ using namespace kernelforge::transformer;
 using Predicate = arith::CmpIPredicate;
 
 int64_t simt::widthOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(1); }
-
-bool simt::hasStatistics(Operation *op) { return isa<RmsNormOp, LayerNormOp, SoftmaxOp>(op); }
-
-SmallVector<Value> simt::rowInputs(Operation *op) {
-  if (auto append = dyn_cast<CacheAppendOp>(op))
-    return {append.getValues()};
-  if (isa<EmbeddingOp, PackOp>(op))
-    return {};
-  if (isa<AddOp, MulOp>(op))
-    return {op->getOperand(0), op->getOperand(1)};
-  return {op->getOperand(0)};
-}
 
 SmallVector<Sink> simt::sinksOf(KernelOp kernel) {
   SmallVector<Sink> found;
@@ -90,6 +77,58 @@ Value simt::emitSoftcap(PhaseBuilder &p, double softcap, Value x) {
 // Whole rows
 //===----------------------------------------------------------------------===//
 
+/// What a whole row is read for, by operation; statistic() of Element gives it again.
+struct RowExpressions::Statistics {
+  using Values = SmallVector<Value>;
+  RowExpressions &rows;
+  Value input, row;
+  PhaseBuilder &p = rows.p;
+  int64_t width = widthOf(input);
+
+  Value overRow(StringRef name, Value init,
+                llvm::function_ref<Value(Value x, Value carried)> body) {
+    return p.loop("col", p.thread(), p.c(width), threads, name, init,
+                  [&](Value col, ValueRange carried) {
+                    return Values{body(rows.evaluate(input, {row, col}), carried[0])};
+                  })[0];
+  }
+  Value sum(llvm::function_ref<Value(Value x)> term) {
+    Value own =
+        overRow("sum", p.cf(0), [&](Value x, Value carried) { return p.addf(carried, term(x)); });
+    return p.reduce(own, [&](Value x, Value y) { return p.addf(x, y); });
+  }
+  Value inverseRoot(Value total, const APFloat &epsilon) {
+    Value mean = p.divf(total, p.cf(static_cast<double>(width)));
+    Value root = p.sqrt(p.addf(mean, p.cf(epsilon.convertToDouble())));
+    return p.named(p.divf(p.cf(1), root), "norm_factor");
+  }
+  Value square(Value x) { return p.mulf(x, x); }
+
+  Values operator()(RmsNormOp norm) {
+    return {inverseRoot(sum([&](Value x) { return square(x); }), norm.getEpsilon())};
+  }
+
+  Values operator()(LayerNormOp norm) {
+    // Two passes: the difference of the mean square and the squared mean would cancel. And of the
+    // distances from the first element: a mean that is large beside the spread would be rounded by
+    // as much as matters.
+    Value origin = p.named(rows.evaluate(input, {row, p.c(0)}), "origin");
+    auto distance = [&](Value x) { return p.subf(x, origin); };
+    Value mean = p.named(p.divf(sum(distance), p.cf(static_cast<double>(width))), "mean");
+    Value total = sum([&](Value x) { return square(p.subf(distance(x), mean)); });
+    return {origin, mean, inverseRoot(total, norm.getEpsilon())};
+  }
+
+  Values operator()(SoftmaxOp) {
+    Value own = overRow("highest", p.cf(std::numeric_limits<float>::lowest()),
+                        [&](Value x, Value carried) { return p.maxf(carried, x); });
+    Value highest =
+        p.named(p.reduce(own, [&](Value x, Value y) { return p.maxf(x, y); }), "row_highest");
+    Value total = sum([&](Value x) { return p.exp(p.subf(x, highest)); });
+    return {highest, p.named(p.divf(p.cf(1), total), "share")};
+  }
+};
+
 void RowExpressions::prepareRow(ValueRange values, Value row) {
   Visited visited;
   for (Value value : values) {
@@ -126,54 +165,9 @@ void RowExpressions::prepare(Value value, Value row, Visited &visited) {
   }
   for (Value input : rowInputs(op))
     prepare(input, inputRow, visited);
-  if (hasStatistics(op) && !statistics.contains({op, inputRow}))
-    prepareStatistics(op, inputRow);
-}
-
-void RowExpressions::prepareStatistics(Operation *op, Value row) {
-  Value input = op->getOperand(0);
-  const int64_t width = widthOf(input);
-  auto overRow = [&](StringRef name, Value init,
-                     llvm::function_ref<Value(Value x, Value carried)> body) {
-    return p.loop("col", p.thread(), p.c(width), threads, name, init,
-                  [&](Value col, ValueRange carried) {
-                    return SmallVector<Value>{body(evaluate(input, {row, col}), carried[0])};
-                  })[0];
-  };
-  auto plus = [&](Value x, Value y) { return p.addf(x, y); };
-  auto sum = [&](llvm::function_ref<Value(Value x)> term) {
-    Value own =
-        overRow("sum", p.cf(0), [&](Value x, Value carried) { return p.addf(carried, term(x)); });
-    return p.reduce(own, plus);
-  };
-  auto inverseRoot = [&](Value total, const APFloat &epsilon) {
-    Value mean = p.divf(total, p.cf(static_cast<double>(width)));
-    Value root = p.sqrt(p.addf(mean, p.cf(epsilon.convertToDouble())));
-    return p.named(p.divf(p.cf(1), root), "norm_factor");
-  };
-  auto square = [&](Value x) { return p.mulf(x, x); };
-
-  SmallVector<Value> found;
-  if (auto norm = dyn_cast<RmsNormOp>(op)) {
-    found = {inverseRoot(sum(square), norm.getEpsilon())};
-  } else if (auto norm = dyn_cast<LayerNormOp>(op)) {
-    // Two passes: the difference of the mean square and the squared mean would cancel. And of the
-    // distances from the first element: a mean that is large beside the spread would be rounded by
-    // as much as matters.
-    Value origin = p.named(evaluate(input, {row, p.c(0)}), "origin");
-    auto distance = [&](Value x) { return p.subf(x, origin); };
-    Value mean = p.named(p.divf(sum(distance), p.cf(static_cast<double>(width))), "mean");
-    Value total = sum([&](Value x) { return square(p.subf(distance(x), mean)); });
-    found = {origin, mean, inverseRoot(total, norm.getEpsilon())};
-  } else {
-    Value own = overRow("highest", p.cf(std::numeric_limits<float>::lowest()),
-                        [&](Value x, Value carried) { return p.maxf(carried, x); });
-    Value highest =
-        p.named(p.reduce(own, [&](Value x, Value y) { return p.maxf(x, y); }), "row_highest");
-    Value total = sum([&](Value x) { return p.exp(p.subf(x, highest)); });
-    found = {highest, p.named(p.divf(p.cf(1), total), "share")};
-  }
-  statistics[{op, row}] = found;
+  if (kindOf(op) == OpKind::Statistics && !statistics.contains({op, inputRow}))
+    statistics[{op, inputRow}] =
+        *callCase<SmallVector<Value>>(Statistics{*this, op->getOperand(0), inputRow}, op);
 }
 
 //===----------------------------------------------------------------------===//
@@ -216,45 +210,64 @@ Value RowExpressions::index(Value argument, Value row) {
   return p.load(p.argument(argument), row);
 }
 
-Value RowExpressions::evaluateOp(Operation *op, const Position &position) {
-  auto input = [&](unsigned i) { return evaluate(op->getOperand(i), position); };
-  auto statistic = [&](unsigned i) {
-    auto found = statistics.find({op, position.row});
-    assert(found != statistics.end() && "prepareRow comes before evaluate");
+/// An element of the result, by operation: those that have a case here are computed.
+struct RowExpressions::Element {
+  RowExpressions &rows;
+  Operation *op;
+  const Position &position;
+  PhaseBuilder &p = rows.p;
+
+  Value input(unsigned i) { return rows.evaluate(op->getOperand(i), position); }
+  Value parameter(Value argument) { return rows.loadParameter(argument, position); }
+  Value statistic(unsigned i) {
+    auto found = rows.statistics.find({op, position.row});
+    assert(found != rows.statistics.end() && "prepareRow comes before evaluate");
     return found->second[i];
-  };
-  return TypeSwitch<Operation *, Value>(op)
-      .Case([&](GatherRowsOp gather) {
-        return evaluate(gather.getInput(), {index(gather.getRows(), position.row), position.col});
-      })
-      .Case([&](EmbeddingOp embedding) {
-        Value table = embedding.getTable();
-        WeightReader reader(p, p.argument(table), cast<RankedTensorType>(table.getType()));
-        Value x = reader.element(index(embedding.getIds(), position.row), position.col);
-        const double factor = embedding.getScale().convertToDouble();
-        return factor == 1 ? x : p.mulf(x, p.cf(factor));
-      })
-      .Case([&](RmsNormOp norm) {
-        return p.mulf(p.mulf(input(0), statistic(0)), loadParameter(norm.getWeight(), position));
-      })
-      .Case([&](LayerNormOp norm) {
-        Value x = p.subf(p.subf(input(0), statistic(0)), statistic(1));
-        x = p.mulf(p.mulf(x, statistic(2)), loadParameter(norm.getWeight(), position));
-        return norm.getBias() ? p.addf(x, loadParameter(norm.getBias(), position)) : x;
-      })
-      .Case([&](SoftmaxOp) { return p.mulf(p.exp(p.subf(input(0), statistic(0))), statistic(1)); })
-      .Case([&](ActivationOp activation) {
-        return emitActivation(p, activation.getFunction(), p.named(input(0), "x"));
-      })
-      .Case([&](AddOp) { return p.addf(input(0), input(1)); })
-      .Case([&](MulOp) { return p.mulf(input(0), input(1)); })
-      .Case([&](ScaleOp scale) {
-        const double factor = scale.getFactor().convertToDouble();
-        Value x = factor == 1 ? input(0) : p.mulf(input(0), p.cf(factor));
-        return emitSoftcap(p, scale.getSoftcap().convertToDouble(), x);
-      })
-      .Case([&](RopeOp rope) { return this->rope(rope, position); })
-      .Default([](Operation *) -> Value { llvm_unreachable("supports() refuses others"); });
+  }
+
+  Value operator()(GatherRowsOp gather) {
+    return rows.evaluate(gather.getInput(),
+                         {rows.index(gather.getRows(), position.row), position.col});
+  }
+  Value operator()(EmbeddingOp embedding) {
+    Value table = embedding.getTable();
+    WeightReader reader(p, p.argument(table), cast<RankedTensorType>(table.getType()));
+    Value x = reader.element(rows.index(embedding.getIds(), position.row), position.col);
+    const double factor = embedding.getScale().convertToDouble();
+    return factor == 1 ? x : p.mulf(x, p.cf(factor));
+  }
+  Value operator()(RmsNormOp norm) {
+    return p.mulf(p.mulf(input(0), statistic(0)), parameter(norm.getWeight()));
+  }
+  Value operator()(LayerNormOp norm) {
+    Value x = p.subf(p.subf(input(0), statistic(0)), statistic(1));
+    x = p.mulf(p.mulf(x, statistic(2)), parameter(norm.getWeight()));
+    return norm.getBias() ? p.addf(x, parameter(norm.getBias())) : x;
+  }
+  Value operator()(SoftmaxOp) {
+    return p.mulf(p.exp(p.subf(input(0), statistic(0))), statistic(1));
+  }
+  Value operator()(ActivationOp activation) {
+    return emitActivation(p, activation.getFunction(), p.named(input(0), "x"));
+  }
+  Value operator()(AddOp) { return p.addf(input(0), input(1)); }
+  Value operator()(MulOp) { return p.mulf(input(0), input(1)); }
+  Value operator()(ScaleOp scale) {
+    const double factor = scale.getFactor().convertToDouble();
+    Value x = factor == 1 ? input(0) : p.mulf(input(0), p.cf(factor));
+    return emitSoftcap(p, scale.getSoftcap().convertToDouble(), x);
+  }
+  Value operator()(RopeOp rope) { return rows.rope(rope, position); }
+};
+
+Value RowExpressions::evaluateOp(Operation *op, const Position &position) {
+  return *callCase<Value>(Element{*this, op, position}, op); // checkOperations refuses others
+}
+
+bool RowExpressions::hasCode(Operation *op) {
+  if (kindOf(op) == OpKind::Stores)
+    return isa<CacheAppendOp>(op);
+  return hasCase<Element>(op) && (kindOf(op) != OpKind::Statistics || hasCase<Statistics>(op));
 }
 
 Value RowExpressions::rope(RopeOp op, const Position &position) {

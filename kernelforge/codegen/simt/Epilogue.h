@@ -26,17 +26,13 @@ llvm::SmallVector<Sink> sinksOf(transformer::KernelOp kernel);
 /// Columns of a value that is rows.
 int64_t widthOf(mlir::Value value);
 
-/// True for operations that look at whole rows: norms and softmax.
-bool hasStatistics(mlir::Operation *op);
-
-/// The operands of a rowwise operation that are rows of activations; its others are parameters,
-/// tables, caches and indices.
-llvm::SmallVector<mlir::Value> rowInputs(mlir::Operation *op);
-
 /// Evaluates values of a kernel's body at positions.
 class RowExpressions {
 public:
   explicit RowExpressions(PhaseBuilder &p) : p(p) {}
+
+  /// Whether there is code for a rowwise operation.
+  static bool hasCode(mlir::Operation *op);
 
   /// Says what a value that is not computed here is: the root's result.
   using Loader = std::function<mlir::Value(const Position &)>;
@@ -55,6 +51,10 @@ public:
   void store(llvm::ArrayRef<Sink> sinks, const Position &position);
 
 private:
+  // The cases by operation (ir/OpCases.h).
+  struct Element;
+  struct Statistics;
+
   using Key = std::array<const void *, 4>;
   mlir::Value evaluateOnce(mlir::Value value, const Position &position);
   mlir::Value evaluateOp(mlir::Operation *op, const Position &position);
@@ -64,7 +64,6 @@ private:
   using Visited = llvm::DenseSet<std::pair<mlir::Value, mlir::Value>>; ///< values by row
   void prepare(mlir::Value value, mlir::Value row, Visited &visited);
   mlir::Value rowStart(mlir::Value row, int64_t width);
-  void prepareStatistics(mlir::Operation *op, mlir::Value row);
 
   PhaseBuilder &p;
   llvm::DenseMap<mlir::Value, Loader> loaders;

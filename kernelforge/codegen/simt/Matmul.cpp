@@ -77,9 +77,10 @@ std::string epilogueObstacle(KernelOp kernel, MatmulOp matmul) {
         return "a result has another type than the matmul's";
       for (Operation *op : sourcesOf(matmul, sink.value).ops) {
         const bool follows = !sourcesOf(matmul, op->getOperand(0)).segments.empty();
-        if (hasStatistics(op))
+        const std::optional<OpKind> kind = kindOf(op);
+        if (kind == OpKind::Statistics)
           return op->getName().getStringRef().str() + " needs whole rows, and follows the matmul";
-        if (follows && isa<RopeOp, GatherRowsOp>(op))
+        if (follows && (kind == OpKind::Pairs || kind == OpKind::PicksRows))
           return op->getName().getStringRef().str() +
                  " needs other elements of the matmul's result than the one at hand";
       }

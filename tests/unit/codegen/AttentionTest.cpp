@@ -394,8 +394,8 @@ static std::string errorOf(const std::string &text, const Knobs &knobs = {},
 
 TEST(Attention, RefusesWhatItCannotCompute) {
   Problem p{.heads = 4, .kvHeads = 2};
-  EXPECT_THAT(errorOf(kernelText(p, "f16")), testing::HasSubstr("its cache of keys holds f16"));
-  EXPECT_THAT(errorOf(kernelText(p, "f32", "f16")), testing::HasSubstr("its query holds f16"));
+  EXPECT_THAT(errorOf(kernelText(p, "f16")), testing::HasSubstr("its operand 'keys' holds f16"));
+  EXPECT_THAT(errorOf(kernelText(p, "f32", "f16")), testing::HasSubstr("its operand 'query' holds f16"));
   EXPECT_THAT(errorOf(kernelText(p, "f32", "f32", ", page = 16")),
               testing::HasSubstr("use a contiguous cache"));
   p.dim = 2048;

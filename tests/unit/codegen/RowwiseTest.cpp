@@ -389,7 +389,7 @@ transformer.kernel @k(%x: tensor<5x9xf16>) -> tensor<5x9xf16> {
   %y = transformer.add %x, %x : tensor<5x9xf16>
   transformer.yield %y : tensor<5x9xf16>
 })mlir"),
-              testing::AllOf(HasSubstr("@k, transformer.add"), HasSubstr("its input holds f16")));
+              testing::AllOf(HasSubstr("@k, transformer.add"), HasSubstr("its operand 'lhs' holds f16")));
   EXPECT_THAT(
       errorOf(R"mlir(
 transformer.kernel @k(%c: !transformer.cache<1, 8, f16>, %x: tensor<5x8xf32>, %s: tensor<5xi32>) {
@@ -397,7 +397,7 @@ transformer.kernel @k(%c: !transformer.cache<1, 8, f16>, %x: tensor<5x8xf32>, %s
       : !transformer.cache<1, 8, f16>, tensor<5x8xf32>, tensor<5xi32>
   transformer.yield
 })mlir"),
-      testing::AllOf(HasSubstr("transformer.cache_append"), HasSubstr("its cache holds f16")));
+      testing::AllOf(HasSubstr("transformer.cache_append"), HasSubstr("its operand 'cache' holds f16")));
   EXPECT_THAT(errorOf(R"mlir(
 transformer.kernel @k(%x: tensor<5x8xf32>, %w: tensor<8x8xf32>) -> tensor<5x8xf32> {
   %y = transformer.mlp %x up(%w) down(%w) <relu>

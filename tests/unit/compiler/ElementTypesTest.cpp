@@ -21,7 +21,7 @@ enum class Computed { F32, Plain, All };
 struct OperandCase {
   const char *name;    ///< of the test
   const char *op;      ///< as in refusals
-  const char *operand; ///< as in refusals
+  const char *operand; ///< as in its definition, or result
   bool isWeight;       ///< the dialect knows it quantized, too
   Computed computed;
   const char *arguments;
@@ -43,24 +43,24 @@ const OperandCase cases[] = {
      "%y = transformer.matmul %x weights(%w) : (tensor<5x256xf32>, tensor<7x256xf32>) -> "
      "tensor<5x7xTYPE>",
      "tensor<5x7xTYPE>"},
-    {"matmul_weight", "matmul", "weight", true, Computed::All,
+    {"matmul_weight", "matmul", "weights", true, Computed::All,
      "%x: tensor<5x256xf32>, %w: tensor<7x256xTYPE> {transformer.weight = \"w\"}",
      "%y = transformer.matmul %x weights(%w) : (tensor<5x256xf32>, tensor<7x256xTYPE>) -> "
      "tensor<5x7xf32>",
      "tensor<5x7xf32>"},
-    {"matmul_transposed_weight", "matmul", "weight", false, Computed::All,
+    {"matmul_transposed_weight", "matmul", "weights", false, Computed::All,
      "%x: tensor<5x256xf32>, %w: tensor<256x7xTYPE> {transformer.weight = \"w\"}",
      "%y = transformer.matmul %x weights(%w) {transpose} : (tensor<5x256xf32>, "
      "tensor<256x7xTYPE>) -> tensor<5x7xf32>",
      "tensor<5x7xf32>"},
-    {"matmul_second_weight", "matmul", "weight", true, Computed::All,
+    {"matmul_second_weight", "matmul", "weights", true, Computed::All,
      "%x: tensor<5x256xf32>, %w: tensor<7x256xf32> {transformer.weight = \"w\"}, "
      "%v: tensor<7x256xTYPE> {transformer.weight = \"v\"}",
      "%p:2 = transformer.matmul %x weights(%w, %v) : (tensor<5x256xf32>, tensor<7x256xf32>, "
      "tensor<7x256xTYPE>) -> (tensor<5x7xf32>, tensor<5x7xf32>)\n"
      "%y = transformer.mul %p#0, %p#1 : tensor<5x7xf32>",
      "tensor<5x7xf32>"},
-    {"matmul_bias", "matmul", "bias", false, Computed::F32,
+    {"matmul_bias", "matmul", "biases", false, Computed::F32,
      "%x: tensor<5x256xf32>, %w: tensor<7x256xf32> {transformer.weight = \"w\"}, "
      "%b: tensor<7xTYPE>",
      "%y = transformer.matmul %x weights(%w) bias(%b) : (tensor<5x256xf32>, tensor<7x256xf32>, "
@@ -88,7 +88,7 @@ const OperandCase cases[] = {
      "%y = transformer.mlp %x up(%u) down(%d) <relu> : (tensor<5x256xTYPE>, tensor<9x256xf32>, "
      "tensor<256x9xf32>) -> tensor<5x256xTYPE>",
      "tensor<5x256xTYPE>"},
-    {"mlp_weight", "matmul", "weight", true, Computed::All,
+    {"mlp_weight", "matmul", "weights", true, Computed::All,
      "%x: tensor<5x256xf32>, %g: tensor<9x256xTYPE> {transformer.weight = \"g\"}, "
      "%u: tensor<9x256xTYPE> {transformer.weight = \"u\"}, "
      "%d: tensor<256x9xf32> {transformer.weight = \"d\"}",
@@ -104,7 +104,7 @@ const OperandCase cases[] = {
      "!transformer.cache<2, 4, f32>, tensor<5xi32>, tensor<5xi32>, tensor<1xi32>, tensor<1xi32>) "
      "-> tensor<5x16xf32>",
      "tensor<5x16xf32>"},
-    {"attention_keys", "attention", "cache of keys", false, Computed::F32,
+    {"attention_keys", "attention", "keys", false, Computed::F32,
      "%q: tensor<5x16xf32>, %k: !transformer.cache<2, 4, TYPE>, %v: !transformer.cache<2, 4, f32>, "
      "%p: tensor<5xi32>, %s: tensor<5xi32>, %t: tensor<1xi32>, %l: tensor<1xi32>",
      "%y = transformer.attention %q, %k, %v positions(%p) sequences(%s) table(%t) lengths(%l) "
@@ -112,7 +112,7 @@ const OperandCase cases[] = {
      "!transformer.cache<2, 4, f32>, tensor<5xi32>, tensor<5xi32>, tensor<1xi32>, tensor<1xi32>) "
      "-> tensor<5x16xf32>",
      "tensor<5x16xf32>"},
-    {"attention_values", "attention", "cache of values", false, Computed::F32,
+    {"attention_values", "attention", "values", false, Computed::F32,
      "%q: tensor<5x16xf32>, %k: !transformer.cache<2, 4, f32>, %v: !transformer.cache<2, 4, TYPE>, "
      "%p: tensor<5xi32>, %s: tensor<5xi32>, %t: tensor<1xi32>, %l: tensor<1xi32>",
      "%y = transformer.attention %q, %k, %v positions(%p) sequences(%s) table(%t) lengths(%l) "
@@ -185,9 +185,9 @@ const OperandCase cases[] = {
      "%y = transformer.softmax %x : tensor<5x9xTYPE>", "tensor<5x9xTYPE>"},
     {"activation_input", "activation", "input", false, Computed::F32, "%x: tensor<5x9xTYPE>",
      "%y = transformer.activation %x <gelu> : tensor<5x9xTYPE>", "tensor<5x9xTYPE>"},
-    {"add_input", "add", "input", false, Computed::F32, "%x: tensor<5x9xTYPE>",
+    {"add_input", "add", "lhs", false, Computed::F32, "%x: tensor<5x9xTYPE>",
      "%y = transformer.add %x, %x : tensor<5x9xTYPE>", "tensor<5x9xTYPE>"},
-    {"mul_input", "mul", "input", false, Computed::F32, "%x: tensor<5x9xTYPE>",
+    {"mul_input", "mul", "lhs", false, Computed::F32, "%x: tensor<5x9xTYPE>",
      "%y = transformer.mul %x, %x : tensor<5x9xTYPE>", "tensor<5x9xTYPE>"},
     {"scale_input", "scale", "input", false, Computed::F32, "%x: tensor<5x9xTYPE>",
      "%y = transformer.scale %x {factor = 2.0} : tensor<5x9xTYPE>", "tensor<5x9xTYPE>"},
@@ -223,6 +223,12 @@ std::string textOf(const OperandCase &test, const std::string &type) {
   return text;
 }
 
+/// "operand 'weights'", or "result".
+std::string nameOf(const OperandCase &test) {
+  const std::string name = test.operand;
+  return name == "result" ? name : "operand '" + name + "'";
+}
+
 bool isComputed(Computed computed, const std::string &type) {
   return type == "f32" || computed == Computed::All ||
          (computed == Computed::Plain && (type == "f16" || type == "bf16"));
@@ -250,7 +256,7 @@ TEST_P(ElementTypes, AreComputedRightOrRefusedByName) {
       EXPECT_EQ(outcome.error().kind, ErrorKind::Unusable);
       EXPECT_THAT(outcome.error().line(),
                   AllOf(HasSubstr(std::string("transformer.") + test.op),
-                        HasSubstr(fmt::format("its {} holds {}", test.operand, type))));
+                        HasSubstr(fmt::format("its {} holds {}", nameOf(test), type))));
     }
 }
 INSTANTIATE_TEST_SUITE_P(All, ElementTypes, testing::ValuesIn(cases),

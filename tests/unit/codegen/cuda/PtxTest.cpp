@@ -187,7 +187,7 @@ TEST(Ptx, WhatIsNotComputedIsRefusedByName) {
                                fmt::format("%y = transformer.softmax %x : {0}\n transformer.yield "
                                            "%y : {0}",
                                            rows))),
-              HasSubstr("@k, transformer.softmax): its input holds f16"));
+              HasSubstr("@k, transformer.softmax): its operand 'input' holds f16"));
   // A 32-bit index of bytes does not reach its end.
   const std::string in = rowsText(65536), out = rowsText(131072);
   EXPECT_THAT(

@@ -61,17 +61,17 @@ TEST(SimtSupports, RowsOfOtherTypesAreRefusedByOperationAndType) {
       const std::string name = std::string(op).substr(0, std::string(op).find(' '));
       EXPECT_THAT(ParsedKernel(text).obstacle(),
                   AllOf(HasSubstr("@k, " + name),
-                        HasSubstr(fmt::format("its input holds {}, and only f32", element))));
+                        HasSubstr(fmt::format("holds {}, and only f32", element))));
       EXPECT_EQ(ParsedKernel(oneOp(std::string("%y = ") + op)).obstacle(), "") << op;
     }
   EXPECT_THAT(ParsedKernel(matmulText("f16", weightText(ElementType::F32, 64, 256))).obstacle(),
-              AllOf(HasSubstr("transformer.matmul"), HasSubstr("its input holds f16")));
+              AllOf(HasSubstr("transformer.matmul"), HasSubstr("its operand 'input' holds f16")));
 }
 
 TEST(SimtSupports, WeightsWithALayoutAndPacksAreRefused) {
   const std::string packed = "tensor<64x256xf32, #transformer.layout<interleaved, rows = 16>>";
   EXPECT_THAT(ParsedKernel(matmulText("f32", packed)).obstacle(),
-              HasSubstr("its weight has a layout, and weights are read row-major"));
+              HasSubstr("its operand 'weights' has a layout, and weights are read row-major"));
   EXPECT_THAT(
       ParsedKernel(kernelText("%w: tensor<64x256xf32>", packed,
                               fmt::format("%y = transformer.pack %w : tensor<64x256xf32> to "

@@ -1,0 +1,168 @@
+#include "kernelforge/codegen/Operands.h"
+
+#include "kernelforge/codegen/Knobs.h"
+
+#include <cmath>
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+namespace {
+
+/// Element types that are read in the same place.
+enum class Elements {
+  F32,   ///< activations, tables of numbers, caches
+  Plain, ///< vectors of parameters: f32, f16 or bf16
+  Any,   ///< weights: also the quantized ones
+  I32,   ///< the dialect lets indices be nothing else
+};
+
+Type elementIn(Type type) {
+  if (auto cache = dyn_cast<CacheType>(type))
+    return cache.getElementType();
+  return getElementTypeOrSelf(type);
+}
+
+bool allows(Elements elements, Type type) {
+  const std::optional<ElementType> element = elementTypeOf(elementIn(type));
+  switch (elements) {
+  case Elements::F32:
+    return element == ElementType::F32;
+  case Elements::Plain:
+    return element == ElementType::F32 || element == ElementType::F16 ||
+           element == ElementType::BF16;
+  case Elements::Any:
+    return element.has_value() && element != ElementType::I32;
+  case Elements::I32:
+    return true;
+  }
+  llvm_unreachable("elements without a meaning");
+}
+
+std::string_view allowedText(Elements elements) {
+  return elements == Elements::F32     ? "f32"
+         : elements == Elements::Plain ? "f32, f16 or bf16"
+                                       : "numbers and quantized blocks";
+}
+
+/// f32, or the scheme of a quantized type.
+std::string elementText(Type type) {
+  type = elementIn(type);
+  std::string text;
+  if (auto quant = dyn_cast<QuantType>(type))
+    text = quant.getScheme().str();
+  else
+    llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+class Checker {
+public:
+  Checker(KernelOp kernel, ComputeOp op, const OperandSupport &support)
+      : kernel(kernel), op(op), support(support) {}
+
+  Status check() {
+    const OpKind kind = op.getKind();
+    // Functions have theirs taken apart before kernels are formed; a kernel that a user wrote is
+    // left as it is.
+    if (kind == OpKind::Composite)
+      return refuse("it is composite: more than one matmul",
+                    "write it into a func.func, where it is taken apart");
+    if (kind == OpKind::Packs && !support.readsLayouts)
+      return refuse("weights are read row-major, as they are", "use the weight without a layout");
+    if (isRowwise(kind) && kind != OpKind::EndsStep && kind != OpKind::Packs &&
+        !support.hasCode(op))
+      return refuse("no code is generated for this operation", "");
+    KF_CHECK(checkTypes());
+    if (support.needsFiniteF32)
+      KF_CHECK(checkNumbers());
+    // All that these two work on stands in memory: their own checks say so.
+    if (kind != OpKind::EndsStep && kind != OpKind::Packs)
+      KF_CHECK(checkMemory());
+    return {};
+  }
+
+private:
+  tl::unexpected<Error> refuse(std::string why, std::string hint) {
+    return unusable(fmt::format("kernel cannot be compiled for {}", support.device),
+                    kernelName(kernel) + ", " + op->getName().getStringRef().str(), std::move(why),
+                    std::move(hint));
+  }
+
+  Elements elementsOf(OperandRole role) {
+    switch (role) {
+    case OperandRole::Rows:
+    case OperandRole::PickedRows:
+    case OperandRole::RowTable:
+    case OperandRole::Cache:
+      return Elements::F32;
+    case OperandRole::WeightTable:
+    case OperandRole::Weight:
+      return Elements::Any;
+    case OperandRole::Parameter:
+      return op.getKind() == OpKind::Matmul && !support.convertsBiases ? Elements::F32
+                                                                       : Elements::Plain;
+    case OperandRole::Indices:
+      return Elements::I32;
+    }
+    llvm_unreachable("a role without elements");
+  }
+
+  Status checkTypes() {
+    for (auto [info, type] : llvm::zip(op.describeOperands(), op->getOperandTypes()))
+      KF_CHECK(checkType("operand '" + info.name.str() + "'", type, elementsOf(info.role)));
+    for (Type type : op->getResultTypes())
+      KF_CHECK(checkType("result", type,
+                         op.getKind() == OpKind::Packs              ? Elements::Any
+                         : getElementTypeOrSelf(type).isInteger(32) ? Elements::I32
+                                                                    : Elements::F32));
+    return {};
+  }
+
+  Status checkType(const std::string &name, Type type, Elements elements) {
+    if (!allows(elements, type))
+      return refuse(fmt::format("its {} holds {}, and only {} is computed", name, elementText(type),
+                                allowedText(elements)),
+                    "use f32");
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    if (tensor && layoutOf(tensor) && !support.readsLayouts)
+      return refuse(fmt::format("its {} has a layout, and weights are read row-major", name),
+                    "use the weight without a layout");
+    const bool isRows = tensor && elements == Elements::F32 && tensor.getRank() == 2;
+    if (isRows && tensor.isDynamicDim(0) && rowsSizeName(tensor).empty())
+      return refuse(fmt::format("its {} has a leading dimension that no size gives", name),
+                    namedRowsAdvice(tensor));
+    return {};
+  }
+
+  Status checkNumbers() {
+    for (NamedAttribute attribute : op->getAttrs())
+      if (auto number = dyn_cast<FloatAttr>(attribute.getValue());
+          number && !std::isfinite(static_cast<float>(number.getValueAsDouble())))
+        return refuse(fmt::format("its {} is no finite f32", attribute.getName().str()), "");
+    return {};
+  }
+
+  Status checkMemory() {
+    const SmallVector<Value> rows = op.getRowInputs();
+    for (Value operand : op->getOperands())
+      if (!llvm::is_contained(rows, operand) && !isa<BlockArgument>(operand))
+        return refuse("a weight, parameter, table or index is computed in the same kernel",
+                      "make it an argument of the kernel");
+    return {};
+  }
+
+  KernelOp kernel;
+  ComputeOp op;
+  const OperandSupport &support;
+};
+
+} // namespace
+
+Status kernelforge::checkOperations(KernelOp kernel, const OperandSupport &support) {
+  for (auto op : kernel.getBody().getOps<ComputeOp>())
+    KF_CHECK(Checker(kernel, op, support).check());
+  return {};
+}

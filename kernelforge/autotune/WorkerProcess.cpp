@@ -1,7 +1,7 @@
 #include "kernelforge/autotune/WorkerProcess.h"
 
 #include "kernelforge/autotune/Worker.h"
-#include "kernelforge/compiler/Verification.h"
+#include "kernelforge/problem/Verification.h"
 #include "kernelforge/support/ChildProcess.h"
 
 #include <cerrno>

@@ -3,7 +3,7 @@
 
 #include "kernelforge/autotune/Messages.h"
 #include "kernelforge/autotune/SharedData.h"
-#include "kernelforge/compiler/KernelProblem.h"
+#include "kernelforge/problem/KernelProblem.h"
 
 #include <filesystem>
 #include <sys/types.h>

@@ -1,13 +1,47 @@
 #include "kernelforge/compiler/RecordKeys.h"
 
-#include "kernelforge/compiler/KernelProblem.h"
 #include "kernelforge/support/Host.h"
+#include "kernelforge/support/Json.h"
 
 #include "llvm/Config/llvm-config.h"
 
+using namespace mlir;
 using namespace kernelforge;
+using namespace kernelforge::transformer;
 
-RecordKey kernelforge::recordKey(transformer::KernelOp kernel, const Target &target, int threads) {
+std::string kernelforge::problemText(KernelOp kernel) {
+  Json json = Json::object();
+  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
+    json["max_" + kernel.getSize(i).getName().str()] = kernel.getSize(i).getMax();
+  std::string types, operations;
+  int number = 0;
+  for (Type type : kernel.getArgumentTypes()) {
+    if (auto cache = dyn_cast<CacheType>(type)) {
+      json["heads"] = cache.getHeads();
+      json["dim"] = cache.getDim();
+      types += "cache ";
+    }
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    if (!tensor)
+      continue;
+    if (std::optional<ElementType> element = elementTypeOf(tensor))
+      types += std::string(info(*element).name);
+    types += layoutOf(tensor) ? " packed " : " ";
+    for (int64_t extent : tensor.getShape())
+      if (!ShapedType::isDynamic(extent))
+        json["extent" + std::to_string(number++)] = std::max<int64_t>(extent, 1);
+  }
+  for (Operation &op : kernel.getBody().front().without_terminator()) {
+    operations += op.getName().stripDialect().str() + " ";
+    if (auto attention = dyn_cast<AttentionOp>(op))
+      json["query_heads"] = static_cast<int64_t>(attention.getHeads());
+  }
+  json["types"] = types;
+  json["operations"] = operations;
+  return json.dump();
+}
+
+RecordKey kernelforge::recordKey(KernelOp kernel, const Target &target, int threads) {
   RecordKey key;
   key.family = kernel.getFamily().str();
   key.kernelHash = kernelHash(kernel);

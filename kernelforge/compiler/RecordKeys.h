@@ -12,6 +12,11 @@ namespace kernelforge {
 /// with that thread count, which is 1 where it is no processor.
 RecordKey recordKey(transformer::KernelOp kernel, const Target &target, int threads);
 
+/// What a kernel computes, as the JSON object that records are keyed by and compared by for
+/// transfer: the most rows of its range, the extents of its operands, types and layouts, the
+/// operations. Numbers are positive.
+std::string problemText(transformer::KernelOp kernel);
+
 /// What a record says that a kernel's code takes up, of what the device says of it.
 RecordResources recordResources(const Artifact &artifact, const KernelResources &resources);
 

@@ -1,8 +1,8 @@
 // Ceilings of a device with memory and a clock of its own, as a suite's report has them.
 #pragma once
 
-#include "kernelforge/compiler/DeviceCeilings.h"
 #include "kernelforge/measure/Anchors.h"
+#include "kernelforge/problem/DeviceCeilings.h"
 
 namespace kernelforge {
 

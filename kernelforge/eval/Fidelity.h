@@ -2,9 +2,9 @@
 // for a matmul problem and for a function of a module, and the verdict on a result.
 #pragma once
 
-#include "kernelforge/compiler/Verification.h"
 #include "kernelforge/kernels/MatmulKernel.h"
 #include "kernelforge/measure/Accuracy.h"
+#include "kernelforge/problem/Verification.h"
 
 #include <span>
 #include <string>

@@ -1,8 +1,8 @@
 #include "kernelforge/eval/RowModule.h"
 
 #include "kernelforge/compiler/GeneratedMatmul.h"
-#include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/problem/ModuleText.h"
 #include "kernelforge/support/MappedFile.h"
 
 #include <cmath>

@@ -1,8 +1,8 @@
 // A row of a suite as a module of the transformer dialect, and how its function is to be run.
 #pragma once
 
-#include "kernelforge/compiler/FunctionSignature.h"
 #include "kernelforge/eval/Suite.h"
+#include "kernelforge/problem/FunctionSignature.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"

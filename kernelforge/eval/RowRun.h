@@ -2,10 +2,10 @@
 // verified.
 #pragma once
 
-#include "kernelforge/compiler/FunctionRun.h"
 #include "kernelforge/eval/Fidelity.h"
 #include "kernelforge/eval/RowModule.h"
 #include "kernelforge/kernels/MatmulRegistry.h"
+#include "kernelforge/problem/FunctionRun.h"
 
 namespace kernelforge {
 

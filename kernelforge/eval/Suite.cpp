@@ -1,8 +1,8 @@
 #include "kernelforge/eval/Suite.h"
 
-#include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/eval/Embedded.h"
 #include "kernelforge/ir/Hash.h"
+#include "kernelforge/problem/ModuleText.h"
 #include "kernelforge/support/MappedFile.h"
 #include "kernelforge/support/Suggest.h"
 

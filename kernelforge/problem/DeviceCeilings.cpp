@@ -1,7 +1,7 @@
-#include "kernelforge/compiler/DeviceCeilings.h"
+#include "kernelforge/problem/DeviceCeilings.h"
 
-#include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/measure/Ceilings.h"
+#include "kernelforge/problem/ModuleText.h"
 
 #include <algorithm>
 

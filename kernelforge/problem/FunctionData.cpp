@@ -1,4 +1,4 @@
-#include "kernelforge/compiler/FunctionData.h"
+#include "kernelforge/problem/FunctionData.h"
 
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/kernels/Reference.h"

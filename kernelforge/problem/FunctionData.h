@@ -2,7 +2,7 @@
 // no index points outside what it indexes.
 #pragma once
 
-#include "kernelforge/compiler/FunctionSignature.h"
+#include "kernelforge/problem/FunctionSignature.h"
 #include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/PageMemory.h"
 

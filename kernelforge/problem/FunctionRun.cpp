@@ -1,4 +1,4 @@
-#include "kernelforge/compiler/FunctionRun.h"
+#include "kernelforge/problem/FunctionRun.h"
 
 #include "kernelforge/ir/Transformer.h"
 

@@ -1,10 +1,10 @@
 // Running one function of a module: compiled, and interpreted to verify it.
 #pragma once
 
-#include "kernelforge/compiler/FunctionData.h"
 #include "kernelforge/compiler/Session.h"
-#include "kernelforge/compiler/Verification.h"
 #include "kernelforge/measure/Accuracy.h"
+#include "kernelforge/problem/FunctionData.h"
+#include "kernelforge/problem/Verification.h"
 
 namespace kernelforge {
 

@@ -1,4 +1,4 @@
-#include "kernelforge/compiler/FunctionSignature.h"
+#include "kernelforge/problem/FunctionSignature.h"
 
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/ir/Transformer.h"

@@ -1,4 +1,4 @@
-#include "kernelforge/compiler/KernelFunction.h"
+#include "kernelforge/problem/KernelFunction.h"
 
 using namespace mlir;
 using namespace kernelforge;

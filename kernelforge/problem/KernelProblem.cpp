@@ -1,12 +1,12 @@
-#include "kernelforge/compiler/KernelProblem.h"
+#include "kernelforge/problem/KernelProblem.h"
 
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/compiler/KernelCompiler.h"
-#include "kernelforge/compiler/KernelFunction.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/Targets.h"
-#include "kernelforge/compiler/Verification.h"
+#include "kernelforge/problem/KernelFunction.h"
+#include "kernelforge/problem/Verification.h"
 #include "kernelforge/support/Json.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -165,36 +165,4 @@ double KernelProblem::flops() const {
 double KernelProblem::bytes() const {
   const FunctionData &data = sets.front().data;
   return cost.bytes(data.sizeList(function, data.longest(function)).data());
-}
-
-std::string kernelforge::problemText(KernelOp kernel) {
-  Json json = Json::object();
-  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
-    json["max_" + kernel.getSize(i).getName().str()] = kernel.getSize(i).getMax();
-  std::string types, operations;
-  int number = 0;
-  for (Type type : kernel.getArgumentTypes()) {
-    if (auto cache = dyn_cast<CacheType>(type)) {
-      json["heads"] = cache.getHeads();
-      json["dim"] = cache.getDim();
-      types += "cache ";
-    }
-    auto tensor = dyn_cast<RankedTensorType>(type);
-    if (!tensor)
-      continue;
-    if (std::optional<ElementType> element = elementTypeOf(tensor))
-      types += std::string(info(*element).name);
-    types += layoutOf(tensor) ? " packed " : " ";
-    for (int64_t extent : tensor.getShape())
-      if (!ShapedType::isDynamic(extent))
-        json["extent" + std::to_string(number++)] = std::max<int64_t>(extent, 1);
-  }
-  for (Operation &op : kernel.getBody().front().without_terminator()) {
-    operations += op.getName().stripDialect().str() + " ";
-    if (auto attention = dyn_cast<AttentionOp>(op))
-      json["query_heads"] = static_cast<int64_t>(attention.getHeads());
-  }
-  json["types"] = types;
-  json["operations"] = operations;
-  return json.dump();
 }

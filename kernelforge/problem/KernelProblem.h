@@ -5,10 +5,10 @@
 #include "kernelforge/backend/Program.h"
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/codegen/Target.h"
-#include "kernelforge/compiler/FunctionData.h"
 #include "kernelforge/compiler/LibraryProblem.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/problem/FunctionData.h"
 #include "kernelforge/records/Record.h"
 
 #include "mlir/IR/OwningOpRef.h"
@@ -99,10 +99,5 @@ private:
 /// The options that runText() says: sizes, past, seed, streamed bytes. Target and threads are the
 /// caller's.
 Expected<ProblemOptions> problemOptionsFrom(std::string_view runText, ProblemOptions options);
-
-/// What a kernel computes, as the JSON object that records are keyed by and compared by for
-/// transfer: the most rows of its range, the extents of its operands, types and layouts, the
-/// operations. Numbers are positive.
-std::string problemText(transformer::KernelOp kernel);
 
 } // namespace kernelforge

@@ -1,6 +1,6 @@
-#include "kernelforge/compiler/ModuleText.h"
+#include "kernelforge/problem/ModuleText.h"
 
-#include "kernelforge/compiler/SyntaxHints.h"
+#include "kernelforge/problem/SyntaxHints.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"

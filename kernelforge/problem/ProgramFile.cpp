@@ -1,13 +1,13 @@
-#include "kernelforge/compiler/ProgramFile.h"
+#include "kernelforge/problem/ProgramFile.h"
 
 #include "kernelforge/backend/ProgramJson.h"
 #include "kernelforge/codegen/TargetJson.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/compiler/Sections.h"
 #include "kernelforge/compiler/TargetFacts.h"
-#include "kernelforge/compiler/Verification.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/problem/Verification.h"
 #include "kernelforge/support/Version.h"
 
 #include <algorithm>

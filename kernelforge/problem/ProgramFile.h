@@ -4,7 +4,7 @@
 
 #include "kernelforge/backend/Program.h"
 #include "kernelforge/codegen/Target.h"
-#include "kernelforge/compiler/FunctionData.h"
+#include "kernelforge/problem/FunctionData.h"
 
 #include "mlir/IR/BuiltinOps.h"
 

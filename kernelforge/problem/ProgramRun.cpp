@@ -1,10 +1,10 @@
-#include "kernelforge/compiler/ProgramRun.h"
+#include "kernelforge/problem/ProgramRun.h"
 
-#include "kernelforge/compiler/KernelFunction.h"
-#include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/TargetFacts.h"
-#include "kernelforge/compiler/Verification.h"
+#include "kernelforge/problem/KernelFunction.h"
+#include "kernelforge/problem/ModuleText.h"
+#include "kernelforge/problem/Verification.h"
 
 #include <algorithm>
 

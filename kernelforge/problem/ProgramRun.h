@@ -2,8 +2,8 @@
 #pragma once
 
 #include "kernelforge/backend/Device.h"
-#include "kernelforge/compiler/ProgramFile.h"
 #include "kernelforge/compiler/Targets.h"
+#include "kernelforge/problem/ProgramFile.h"
 
 #include <atomic>
 #include <memory>

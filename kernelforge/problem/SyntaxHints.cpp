@@ -1,4 +1,4 @@
-#include "kernelforge/compiler/SyntaxHints.h"
+#include "kernelforge/problem/SyntaxHints.h"
 
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Suggest.h"

@@ -1,4 +1,4 @@
-#include "kernelforge/compiler/Verification.h"
+#include "kernelforge/problem/Verification.h"
 
 #include "kernelforge/backend/interpreter/Interpreter.h"
 #include "kernelforge/ir/Transformer.h"

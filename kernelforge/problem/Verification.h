@@ -1,8 +1,8 @@
 // What a function must give: its operations' reference semantics on the same data.
 #pragma once
 
-#include "kernelforge/compiler/FunctionData.h"
 #include "kernelforge/kernels/Reference.h"
+#include "kernelforge/problem/FunctionData.h"
 
 #include "mlir/IR/BuiltinOps.h"
 

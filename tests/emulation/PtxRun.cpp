@@ -5,9 +5,9 @@
 //     ptx-run [--target-cpu CHIP] [--size NAME=N]... [--seed N] [--no-fuse]
 #include "EmulatedCudaDevice.h"
 
-#include "kernelforge/compiler/FunctionRun.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/measure/AccuracyJson.h"
+#include "kernelforge/problem/FunctionRun.h"
 
 #include "mlir/Parser/Parser.h"
 

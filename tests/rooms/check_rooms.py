@@ -19,6 +19,7 @@ ROOMS = [
     "llm",
     "eval",
     "autotune",
+    "problem",
     "compiler",
     "backend",
     "measure",

@@ -9,9 +9,9 @@
 #include "Usage.h"
 
 #include "kernelforge/compiler/AutoMatmul.h"
-#include "kernelforge/compiler/DeviceCeilings.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/CacheEviction.h"
+#include "kernelforge/problem/DeviceCeilings.h"
 #include "kernelforge/support/OutputFile.h"
 #include "kernelforge/support/Team.h"
 

@@ -2,11 +2,11 @@
 #include "Commands.h"
 #include "MatmulRun.h"
 
-#include "kernelforge/compiler/DeviceCeilings.h"
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/Ceilings.h"
+#include "kernelforge/problem/DeviceCeilings.h"
 #include "kernelforge/support/Host.h"
 
 #include <fmt/format.h>

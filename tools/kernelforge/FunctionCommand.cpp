@@ -2,9 +2,9 @@
 
 #include "TensorFiles.h"
 
-#include "kernelforge/compiler/Verification.h"
 #include "kernelforge/measure/AccuracyJson.h"
 #include "kernelforge/measure/Timing.h"
+#include "kernelforge/problem/Verification.h"
 #include "kernelforge/support/Numbers.h"
 
 #include <fmt/format.h>

@@ -4,8 +4,8 @@
 #include "Command.h"
 
 #include "kernelforge/backend/Program.h"
-#include "kernelforge/compiler/FunctionData.h"
 #include "kernelforge/measure/Accuracy.h"
+#include "kernelforge/problem/FunctionData.h"
 
 #include <functional>
 

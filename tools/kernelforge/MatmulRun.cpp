@@ -4,7 +4,7 @@
 
 #include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Targets.h"
-#include "kernelforge/compiler/Verification.h"
+#include "kernelforge/problem/Verification.h"
 #include "kernelforge/support/CounterRandom.h"
 #include "kernelforge/support/Host.h"
 

@@ -1,6 +1,6 @@
 #include "ModuleText.h"
 
-#include "kernelforge/compiler/KernelFunction.h"
+#include "kernelforge/problem/KernelFunction.h"
 #include "kernelforge/support/MappedFile.h"
 
 using namespace mlir;

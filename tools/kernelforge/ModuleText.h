@@ -1,7 +1,7 @@
 // Modules from files and standard input.
 #pragma once
 
-#include "kernelforge/compiler/ModuleText.h"
+#include "kernelforge/problem/ModuleText.h"
 
 #include <string>
 

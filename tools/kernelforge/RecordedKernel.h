@@ -1,7 +1,7 @@
 // The kernel of a tuning record, and the code that its schedule gives now.
 #pragma once
 
-#include "kernelforge/compiler/KernelProblem.h"
+#include "kernelforge/problem/KernelProblem.h"
 #include "kernelforge/records/Record.h"
 
 #include "mlir/IR/MLIRContext.h"

@@ -4,9 +4,9 @@
 #include "NumberOptions.h"
 #include "TensorFiles.h"
 
-#include "kernelforge/compiler/ProgramRun.h"
-#include "kernelforge/compiler/Verification.h"
 #include "kernelforge/measure/Timing.h"
+#include "kernelforge/problem/ProgramRun.h"
+#include "kernelforge/problem/Verification.h"
 #include "kernelforge/support/MappedFile.h"
 
 #include <fmt/format.h>

@@ -1,7 +1,7 @@
 // Tensors as .npy files: what `compile` takes and gives.
 #pragma once
 
-#include "kernelforge/compiler/FunctionData.h"
+#include "kernelforge/problem/FunctionData.h"
 #include "kernelforge/support/Npy.h"
 
 namespace kernelforge::cli {

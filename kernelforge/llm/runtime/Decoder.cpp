@@ -1,9 +1,9 @@
 #include "kernelforge/llm/runtime/Decoder.h"
 
-#include "kernelforge/compiler/FunctionSignature.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/llm/runtime/KernelTimes.h"
 #include "kernelforge/llm/runtime/RopeTable.h"
+#include "kernelforge/problem/FunctionSignature.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Log.h"

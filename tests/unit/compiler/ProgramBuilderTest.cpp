@@ -1,9 +1,9 @@
 // From launches to programs: sizes of kernels are not those of functions.
 #include "DecoderFixture.h"
 
-#include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/problem/ModuleText.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

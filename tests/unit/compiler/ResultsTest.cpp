@@ -1,11 +1,11 @@
 // What a function may give: arguments, one value twice, nothing that was computed at all.
 #include "DecoderFixture.h"
 
-#include "kernelforge/compiler/FunctionRun.h"
-#include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Targets.h"
-#include "kernelforge/compiler/Verification.h"
+#include "kernelforge/problem/FunctionRun.h"
+#include "kernelforge/problem/ModuleText.h"
+#include "kernelforge/problem/Verification.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "kernelforge/codegen/cpu/Target.h"
-#include "kernelforge/compiler/FunctionRun.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/problem/FunctionRun.h"
 
 #include "mlir/Parser/Parser.h"
 

@@ -1,9 +1,9 @@
-#include "kernelforge/compiler/SyntaxHints.h"
+#include "kernelforge/problem/SyntaxHints.h"
 
 #include "DecoderFixture.h"
 
-#include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/problem/ModuleText.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

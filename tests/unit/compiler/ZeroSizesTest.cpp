@@ -2,7 +2,7 @@
 #include "RunFunction.h"
 
 #include "kernelforge/codegen/cpu/Target.h"
-#include "kernelforge/compiler/KernelProblem.h"
+#include "kernelforge/problem/KernelProblem.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

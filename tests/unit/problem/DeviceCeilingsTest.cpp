@@ -1,4 +1,4 @@
-#include "kernelforge/compiler/DeviceCeilings.h"
+#include "kernelforge/problem/DeviceCeilings.h"
 
 #include "kernelforge/compiler/Targets.h"
 

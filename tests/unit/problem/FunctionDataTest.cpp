@@ -1,4 +1,4 @@
-#include "kernelforge/compiler/FunctionData.h"
+#include "kernelforge/problem/FunctionData.h"
 #include "kernelforge/codegen/cpu/Target.h"
 
 #include "kernelforge/compiler/Pipelines.h"

@@ -1,14 +1,14 @@
 // Programs in files: what was written runs again, and whatever was done to a file since is found
 // before anything of it is used.
-#include "kernelforge/compiler/ProgramRun.h"
+#include "kernelforge/problem/ProgramRun.h"
 
 #include "kernelforge/backend/ProgramJson.h"
 #include "kernelforge/compiler/KernelCompiler.h"
-#include "kernelforge/compiler/ModuleText.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Sections.h"
-#include "kernelforge/compiler/Verification.h"
 #include "kernelforge/measure/Accuracy.h"
+#include "kernelforge/problem/ModuleText.h"
+#include "kernelforge/problem/Verification.h"
 
 #include <algorithm>
 #include <functional>

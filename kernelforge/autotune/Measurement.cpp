@@ -230,7 +230,7 @@ Expected<Record> Measurement::measure(const MatmulKernel &variant, double limit,
   if (space)
     record.schedule = knobsText(space->analytic);
   KF_TRY(std::shared_ptr<const Program> program, problem.compile(variant));
-  KF_CHECK(attempt(variantMessage(*program, *problem.library()), limit, rounds, record));
+  KF_CHECK(attempt(programMessage(*program), limit, rounds, record));
   return record;
 }
 

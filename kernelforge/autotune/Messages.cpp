@@ -1,8 +1,6 @@
 #include "kernelforge/autotune/Messages.h"
 
 #include "kernelforge/backend/ProgramJson.h"
-#include "kernelforge/compiler/HostMatmul.h"
-#include "kernelforge/kernels/MatmulRegistry.h"
 
 #include <cerrno>
 #include <chrono>
@@ -100,53 +98,4 @@ Message kernelforge::programMessage(const Program &program) {
   Message message;
   message.json = programJson(program, message.bytes);
   return message;
-}
-
-static Json argumentJson(const std::optional<unsigned> &argument) {
-  return argument ? Json(*argument) : Json();
-}
-
-static std::optional<unsigned> argumentFrom(const Json &json) {
-  return json.is_null() ? std::nullopt : std::optional(json.get<unsigned>());
-}
-
-Message kernelforge::variantMessage(const Program &program, const LibraryProblem &library) {
-  Message message = programMessage(program);
-  const MatmulProblem &problem = library.problem;
-  message.json["variant"] = {{"name", program.artifacts.front().variant},
-                             {"m", problem.m},
-                             {"n", problem.n},
-                             {"k", problem.k},
-                             {"weights", static_cast<int>(problem.weights)},
-                             {"transpose", problem.transpose},
-                             {"epilogue", epilogueText(problem.epilogue)},
-                             {"rows_size", library.rowsSize},
-                             {"input", library.input},
-                             {"weight", library.weight},
-                             {"bias", argumentJson(library.bias)},
-                             {"residual", argumentJson(library.residual)},
-                             {"sizes", library.sizes},
-                             {"arguments", library.arguments}};
-  return message;
-}
-
-Expected<Program> kernelforge::variantProgramFrom(const Message &message) {
-  const Json &json = message.json["variant"];
-  LibraryProblem library;
-  MatmulProblem &problem = library.problem;
-  problem = {json["m"], json["n"], json["k"], static_cast<ElementType>(json["weights"].get<int>()),
-             json["transpose"].get<bool>()};
-  KF_TRY(problem.epilogue, parseEpilogue(json["epilogue"].get<std::string>()));
-  library.rowsSize = json["rows_size"];
-  library.input = json["input"];
-  library.weight = json["weight"];
-  library.bias = argumentFrom(json["bias"]);
-  library.residual = argumentFrom(json["residual"]);
-  library.sizes = json["sizes"];
-  library.arguments = json["arguments"];
-  KF_TRY(const MatmulKernel *variant,
-         MatmulRegistry::global().find(json["name"].get<std::string>()));
-  KF_TRY(Program program, programFrom(message.json, message.bytes));
-  program.artifacts.front().host = makeHostMatmul(library, *variant, "");
-  return program;
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernelforge/backend/Program.h"
-#include "kernelforge/compiler/LibraryProblem.h"
 #include "kernelforge/support/Json.h"
 
 #include <string>
@@ -31,10 +30,5 @@ Received receiveMessage(int socket, Message &message, double seconds);
 
 /// A program as message, its code as the message's bytes: programFrom() of both is the way back.
 Message programMessage(const Program &program);
-
-/// The same for a program of one launch by another variant of matmul: with what the receiver needs
-/// to make its host function anew. Unusable where it has no such variant.
-Message variantMessage(const Program &program, const LibraryProblem &library);
-Expected<Program> variantProgramFrom(const Message &message);
 
 } // namespace kernelforge

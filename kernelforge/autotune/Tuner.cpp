@@ -113,7 +113,7 @@ Status Search::measureVariants() {
   for (const auto &variant : MatmulRegistry::global().all()) {
     KF_CHECK(interruption());
     const std::string name(variant->name());
-    if (name == "generated" || (name == "reference" && size > small) || !variant->supports(matmul))
+    if ((name == "reference" && size > small) || !variant->supports(matmul))
       continue;
     const auto measured = std::ranges::find_if(others, [&](const Record &record) {
       return record.variant == name && record.baseline == measurement->baselineText() &&

@@ -145,11 +145,9 @@ private:
 
   Status load(const Message &message, Json &answer) {
     Candidate candidate;
-    candidate.library = message.json.contains("variant");
-    KF_TRY(Program loaded, candidate.library
-                               ? variantProgramFrom(message)
-                               : Expected<Program>(programFrom(message.json, message.bytes)));
+    KF_TRY(Program loaded, programFrom(message.json, message.bytes));
     auto program = std::make_shared<const Program>(std::move(loaded));
+    candidate.library = program->artifacts.front().library.has_value();
     KF_TRY(auto verified, verifying->load({&program, 1}));
     KF_TRY(auto timed, timing->load({&program, 1}));
     candidate.verified = std::move(verified.front());

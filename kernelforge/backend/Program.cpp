@@ -46,10 +46,62 @@ Status checkBuffers(const Program &program, std::span<const int64_t> maxima) {
 }
 
 Status checkArtifact(const Program &program, const Artifact &artifact) {
-  if (!artifact.host || (artifact.code.empty() && artifact.launching == Launching{}))
+  auto refuse = [&](const char *why) {
+    return inconsistent(program, fmt::format("'{}' {}", artifact.kernel, why));
+  };
+  if (artifact.library.has_value() == (artifact.variant == "generated"))
+    return refuse(artifact.library ? "is generated, and a library call"
+                                   : "is of another variant, and no library call");
+  if (!artifact.library)
     return {};
-  return inconsistent(program,
-                      fmt::format("'{}' has a host function, and code or phases", artifact.kernel));
+  if (!artifact.code.empty() || artifact.launching != Launching{})
+    return refuse("is a library call, and has code or phases");
+  if (artifact.library->sizes != artifact.sizeNames.size())
+    return refuse("is a library call with other sizes than the kernel's");
+  if (Status status = checkLibraryCall(*artifact.library); !status)
+    return inconsistent(program, fmt::format("'{}': {}", artifact.kernel, status.error().why));
+  return {};
+}
+
+/// A library reads and writes what its problem says, at as many rows as the launch has: nobody else
+/// looks at how much that is.
+Status checkCall(const Program &program, const Launch &launch) {
+  const Artifact &artifact = program.artifacts[launch.artifact];
+  const LibraryCall &call = *artifact.library;
+  const MatmulProblem &problem = call.problem;
+  if (launch.buffers.size() != call.buffers())
+    return inconsistent(program,
+                        fmt::format("a launch of '{}' has {} buffers of {}", artifact.kernel,
+                                    launch.buffers.size(), call.buffers()));
+  // The most rows, and the least that buffers are which follow another size.
+  std::vector<int64_t> sizes;
+  for (const ProgramSize &size : program.sizes)
+    sizes.push_back(size.min);
+  int64_t rows = problem.m;
+  if (call.rowsSize >= 0) {
+    const int size = launch.sizes[call.rowsSize];
+    rows = sizes[size] = program.sizes[size].max;
+  }
+  if (rows > problem.m)
+    return inconsistent(program, fmt::format("a launch of '{}' has {} rows where its library call "
+                                             "has {} at most",
+                                             artifact.kernel, rows, problem.m));
+  auto check = [&](unsigned index, uint64_t needed) -> Status {
+    const Buffer &buffer = program.buffers[launch.buffers[index]];
+    if (*checkedExtent(buffer.bytes, sizes) >= needed)
+      return {};
+    return inconsistent(program, fmt::format("buffer '{}' has fewer than the {} bytes that '{}' "
+                                             "takes there",
+                                             buffer.name, needed, artifact.kernel));
+  };
+  const auto rowsOf = [&](int64_t width) { return 4 * uint64_t(rows) * uint64_t(width); };
+  KF_CHECK(check(call.bufferOf(call.input), rowsOf(problem.k)));
+  KF_CHECK(check(call.bufferOf(call.weight), problem.weightBytes()));
+  if (call.bias)
+    KF_CHECK(check(call.bufferOf(*call.bias), 4 * uint64_t(problem.n)));
+  if (call.residual)
+    KF_CHECK(check(call.bufferOf(*call.residual), rowsOf(problem.n)));
+  return check(call.buffers() - 1, rowsOf(problem.n));
 }
 
 Status checkLaunch(const Program &program, const Launch &launch, std::span<const int64_t> maxima) {
@@ -83,10 +135,12 @@ Status checkLaunch(const Program &program, const Launch &launch, std::span<const
     return inconsistent(program,
                         fmt::format("a launch of '{}' gives {} sizes of {}", artifact.kernel,
                                     sizes.size(), artifact.sizeNames.size()));
-  if (!artifact.host)
-    if (Status status = checkLaunching(artifact.launching, int(firstWorkspace), int(sizes.size()));
-        !status)
-      return inconsistent(program, fmt::format("'{}': {}", artifact.kernel, status.error().why));
+  if (artifact.library)
+    KF_CHECK(checkCall(program, launch));
+  else if (Status status =
+               checkLaunching(artifact.launching, int(firstWorkspace), int(sizes.size()));
+           !status)
+    return inconsistent(program, fmt::format("'{}': {}", artifact.kernel, status.error().why));
   for (const std::vector<Extent> *terms : {&artifact.cost.flopTerms, &artifact.cost.byteTerms})
     for (const Extent &term : *terms)
       if (!checkedExtent(term, sizes))

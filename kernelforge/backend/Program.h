@@ -4,6 +4,7 @@
 
 #include "kernelforge/codegen/KernelCost.h"
 #include "kernelforge/codegen/Launching.h"
+#include "kernelforge/kernels/LibraryCall.h"
 #include "kernelforge/support/Error.h"
 
 #include <cstdint>
@@ -15,22 +16,8 @@
 
 namespace kernelforge {
 
-/// A kernel that is no code of ours but a function of this process, which runs a whole launch on
-/// threads of its own. It never throws. Programs may share one, and run it from several threads.
-class HostKernel {
-public:
-  virtual ~HostKernel() = default;
-
-  /// Runs one launch on up to `threads` threads: `args` are the launch's buffers and `sizes` its
-  /// sizes, as an entry gets them. No other kernel of the run is under way.
-  virtual Status run(std::span<void *const> args, std::span<const int64_t> sizes, int threads) = 0;
-
-  /// Drops what it made of weights: one may have other contents from now on.
-  virtual void forget() = 0;
-};
-
-/// One compiled kernel. Each target has its own calling convention (backend/<target>). Where there
-/// is a host function, there is neither code nor a launching.
+/// One kernel as a device takes it: code, or a call of a library, which has neither code nor a
+/// launching. Each target has its own calling convention (backend/<target>).
 struct Artifact {
   std::string kernel;                ///< name in the module
   std::string entry;                 ///< symbol: from the kernel's hash, without names or locations
@@ -39,7 +26,7 @@ struct Artifact {
   std::string schedule;              ///< as JSON
   std::string scheduleSource;        ///< pinned, record, transferred or analytic
   std::string variant = "generated"; ///< what runs it
-  std::shared_ptr<HostKernel> host = {}; ///< where another variant does
+  std::optional<LibraryCall> library; ///< where another variant than generated does
   Launching launching;
   std::vector<std::string> sizeNames;
   KernelCost cost;           ///< what a launch must compute and move at least
@@ -98,9 +85,9 @@ struct Program {
   int64_t arenaBytes = 0; ///< at the sizes' maxima
 };
 
-/// Unusable where a program is inconsistent: artifacts are code or a host function, all indices in
-/// range, extents without overflow at the largest sizes, intermediates within the arena, every
-/// other buffer bound exactly once.
+/// Unusable where a program is inconsistent: artifacts are code or a library call, whose operands
+/// fill the buffers that it is given, all indices in range, extents without overflow at the largest
+/// sizes, intermediates within the arena, every other buffer bound exactly once.
 Status checkProgram(const Program &program);
 
 /// Value of an extent at `sizes`; nothing where it is malformed or beyond an int64_t.

@@ -62,6 +62,66 @@ const Json &elements(const Json &json, const char *name) {
   return found.is_array() ? found : none;
 }
 
+//===----------------------------------------------------------------------===//
+// Library calls
+//===----------------------------------------------------------------------===//
+
+Json libraryJson(const std::optional<LibraryCall> &call) {
+  if (!call)
+    return {};
+  const MatmulProblem &problem = call->problem;
+  return {{"m", problem.m},
+          {"n", problem.n},
+          {"k", problem.k},
+          {"weights", info(problem.weights).name},
+          {"transpose", problem.transpose},
+          {"epilogue", epilogueText(problem.epilogue)},
+          {"rows_size", call->rowsSize},
+          {"input", call->input},
+          {"weight", call->weight},
+          {"bias", orNull(call->bias)},
+          {"residual", orNull(call->residual)},
+          {"sizes", call->sizes},
+          {"arguments", call->arguments}};
+}
+
+Expected<std::optional<unsigned>> operandFrom(const Json &json, const char *name) {
+  if (part(json, name).is_null())
+    return std::nullopt;
+  KF_TRY(const auto operand, field<unsigned>(json, name));
+  return std::optional(operand);
+}
+
+/// What an artifact says of the library that runs it; nothing where it is generated.
+Expected<std::optional<LibraryCall>> libraryFrom(const Json &json) {
+  if (json.is_null())
+    return std::nullopt;
+  LibraryCall call;
+  MatmulProblem &problem = call.problem;
+  KF_TRY(problem.m, field<int64_t>(json, "m"));
+  KF_TRY(problem.n, field<int64_t>(json, "n"));
+  KF_TRY(problem.k, field<int64_t>(json, "k"));
+  KF_TRY(const auto weights, field<std::string>(json, "weights"));
+  const auto type = elementTypeByName(weights);
+  if (!type)
+    return malformed(fmt::format("'weights' is '{}', which is no type", weights));
+  problem.weights = *type;
+  KF_TRY(problem.transpose, field<bool>(json, "transpose"));
+  KF_TRY(const auto epilogue, field<std::string>(json, "epilogue"));
+  auto steps = parseEpilogue(epilogue);
+  if (!steps)
+    return malformed(fmt::format("'epilogue': {}", steps.error().why));
+  problem.epilogue = std::move(*steps);
+  KF_TRY(call.rowsSize, field<int>(json, "rows_size"));
+  KF_TRY(call.input, field<unsigned>(json, "input"));
+  KF_TRY(call.weight, field<unsigned>(json, "weight"));
+  KF_TRY(call.bias, operandFrom(json, "bias"));
+  KF_TRY(call.residual, operandFrom(json, "residual"));
+  KF_TRY(call.sizes, field<unsigned>(json, "sizes"));
+  KF_TRY(call.arguments, field<unsigned>(json, "arguments"));
+  return std::optional(std::move(call));
+}
+
 constexpr const char *bufferKinds[] = {"argument", "weight", "cache", "intermediate"};
 
 Expected<Buffer> bufferFrom(const Json &json) {
@@ -105,12 +165,19 @@ Expected<ProgramSize> sizeFrom(const Json &json) {
 } // namespace
 
 Json artifactJson(const Artifact &artifact) {
-  return {{"kernel", artifact.kernel},        {"entry", artifact.entry},
-          {"code_hash", artifact.codeHash},   {"code_bytes", artifact.code.size()},
-          {"schedule", artifact.schedule},    {"schedule_source", artifact.scheduleSource},
-          {"variant", artifact.variant},      {"launching", launchingJson(artifact.launching)},
-          {"sizes", artifact.sizeNames},      {"cost", costJson(artifact.cost)},
-          {"from_cache", artifact.fromCache}, {"compile_seconds", artifact.compileSeconds}};
+  return {{"kernel", artifact.kernel},
+          {"entry", artifact.entry},
+          {"code_hash", artifact.codeHash},
+          {"code_bytes", artifact.code.size()},
+          {"schedule", artifact.schedule},
+          {"schedule_source", artifact.scheduleSource},
+          {"variant", artifact.variant},
+          {"library", libraryJson(artifact.library)},
+          {"launching", launchingJson(artifact.launching)},
+          {"sizes", artifact.sizeNames},
+          {"cost", costJson(artifact.cost)},
+          {"from_cache", artifact.fromCache},
+          {"compile_seconds", artifact.compileSeconds}};
 }
 
 Expected<Artifact> artifactFrom(const Json &json, std::string_view code) {
@@ -122,7 +189,8 @@ Expected<Artifact> artifactFrom(const Json &json, std::string_view code) {
   KF_TRY(artifact.schedule, field<std::string>(json, "schedule"));
   KF_TRY(artifact.scheduleSource, field<std::string>(json, "schedule_source"));
   KF_TRY(artifact.variant, field<std::string>(json, "variant"));
-  // What a host function runs has none.
+  KF_TRY(artifact.library, libraryFrom(part(json, "library")));
+  // What a library runs has none.
   if (const Json &launching = part(json, "launching"); !elements(launching, "phases").empty()) {
     KF_TRY(artifact.launching, launchingFrom(launching));
   }

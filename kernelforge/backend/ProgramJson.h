@@ -8,7 +8,7 @@
 
 namespace kernelforge {
 
-/// Everything of an artifact but its code and, where it has one, its host function.
+/// Everything of an artifact but its code.
 Json artifactJson(const Artifact &artifact);
 
 /// The same back, with `code`. Unusable, naming the field, where the JSON is of another form.

@@ -60,7 +60,7 @@ struct DeviceInfo {
   Limits limits;
   bool software = false;         ///< a GPU emulated by the processor: right, and not for timing
   bool sharesHostMemory = false; ///< memory of the host can be imported without a copy
-  bool runsHostKernels = false;  ///< artifacts that are functions of this process (HostKernel)
+  bool callsLibraries = false;   ///< artifacts that are library calls (LibraryCall)
 
   /// Whether runs go on after they were submitted, so that only the device knows how long they
   /// take. Otherwise they are calls, which the host's clock times.

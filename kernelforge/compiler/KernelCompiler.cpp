@@ -3,12 +3,11 @@
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/LaunchingJson.h"
 #include "kernelforge/codegen/Parameters.h"
-#include "kernelforge/compiler/HostMatmul.h"
+#include "kernelforge/compiler/LibraryKernels.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Planner.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Hash.h"
-#include "kernelforge/kernels/MatmulRegistry.h"
 
 #include "mlir/IR/Verifier.h"
 
@@ -203,21 +202,19 @@ static void nameSizes(KernelOp kernel, Artifact &artifact) {
 }
 
 /// The artifact of a kernel that a variant other than generated runs.
-static Expected<Artifact> hostArtifact(KernelOp kernel) {
+static Expected<Artifact> libraryArtifact(KernelOp kernel) {
   const std::string name = kernel.getVariant()->str();
-  const std::optional<LibraryProblem> library = libraryProblem(kernel);
-  if (!library || layoutOf(kernel.getArgumentTypes()[library->weight]))
+  std::optional<LibraryCall> call = libraryCall(kernel);
+  if (!call || layoutOf(kernel.getArgumentTypes()[call->weight]))
     return unusable("variant cannot run the kernel",
                     kernelName(kernel) + ", variant '" + name + "'",
-                    library ? "its weight is packed" : "the kernel is no single matmul",
+                    call ? "its weight is packed" : "the kernel is no single matmul",
                     "let the planner have the module");
-  KF_TRY(const MatmulKernel *variant, MatmulRegistry::global().find(name));
-  const std::string schedule = scheduleJson(kernel);
   Artifact artifact;
   artifact.variant = name;
-  artifact.host = makeHostMatmul(*library, *variant, schedule == "{}" ? "" : schedule);
+  artifact.library = std::move(call);
   artifact.entry = entrySymbol(kernel);
-  artifact.schedule = schedule;
+  artifact.schedule = scheduleJson(kernel);
   nameSizes(kernel, artifact);
   return artifact;
 }
@@ -252,7 +249,7 @@ static Expected<Artifact> generatedArtifact(KernelOp kernel, const Target &targe
 static Expected<Artifact> compileKernel(KernelOp kernel, const Target &target,
                                         const ObjectCache &cache) {
   KF_TRY(Artifact artifact,
-         kernel.isGenerated() ? generatedArtifact(kernel, target, cache) : hostArtifact(kernel));
+         kernel.isGenerated() ? generatedArtifact(kernel, target, cache) : libraryArtifact(kernel));
   artifact.kernel = kernel.getSymName().str();
   artifact.cost = costOf(kernel);
   artifact.scheduleSource = kernel.getScheduleSource().value_or("analytic").str();

@@ -1,5 +1,5 @@
 // From one scheduled kernel to its artifact: emit, lower, compile, or take it from the cache; or
-// the host function of the variant that runs it.
+// the call of the library that runs it.
 #pragma once
 
 #include "kernelforge/backend/Program.h"

@@ -1,8 +1,8 @@
 #include "kernelforge/compiler/Planner.h"
 
 #include "kernelforge/codegen/Knobs.h"
-#include "kernelforge/compiler/AutoMatmul.h"
-#include "kernelforge/compiler/LibraryProblem.h"
+#include "kernelforge/compiler/LibraryKernels.h"
+#include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/RecordedWinners.h"
 #include "kernelforge/compiler/Targets.h"
@@ -17,27 +17,63 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
-/// A pinned schedule with the knobs that its writer left open.
-static Status completePinned(KernelOp kernel, const Target &target, int64_t threads) {
-  KF_TRY(KnobValues pinned, knobsOf(kernel));
-  KF_TRY(ScheduleSpace space, generatorOf(target).scheduleSpace(kernel, target, threads));
-  pinned = space.complete(pinned);
-  KF_CHECK(space.check(pinned));
-  kernel.setScheduleAttr(scheduleAttr(kernel.getContext(), pinned));
-  return {};
-}
-
 static constexpr const char *pinnedReason = "written in the module or on the command line";
 
 namespace {
 
+/// What deciding on a kernel takes: found out once, when it is first asked for.
+class Facts {
+public:
+  Facts(KernelOp kernel, const Target &target, int threads)
+      : kernel(kernel), target(target), threads(threads) {}
+
+  /// The library call that the kernel is, where it is one.
+  const std::optional<LibraryCall> &call() {
+    if (!isRead) {
+      foundCall = libraryCall(kernel);
+      isRead = true;
+    }
+    return foundCall;
+  }
+
+  /// The schedules of generated code.
+  const Expected<ScheduleSpace> &space() {
+    if (!foundSpace)
+      foundSpace = generatorOf(target).scheduleSpace(kernel, target, threads);
+    return *foundSpace;
+  }
+
+  /// Keys of the records of the kernel: its own and, where it is a library call, that of the
+  /// problem by itself, whose kernel differs in names and in the order of arguments at most.
+  const std::vector<RecordKey> &keys() {
+    if (!foundKeys.empty())
+      return foundKeys;
+    foundKeys = {recordKey(kernel, target, threads)};
+    if (call()) {
+      auto weight = cast<RankedTensorType>(kernel.getArgumentTypes()[call()->weight]);
+      OwningOpRef<KernelOp> alone = buildMatmulKernel(call()->problem, weight);
+      if (RecordKey key = recordKey(*alone, target, threads); !(key == foundKeys.front()))
+        foundKeys.push_back(std::move(key));
+    }
+    return foundKeys;
+  }
+
+  KernelOp kernel;
+
+private:
+  const Target &target;
+  const int threads;
+  bool isRead = false; ///< whether `foundCall` says it
+  std::optional<LibraryCall> foundCall;
+  std::optional<Expected<ScheduleSpace>> foundSpace;
+  std::vector<RecordKey> foundKeys;
+};
+
 /// What a kernel gets.
 struct Decision {
-  KernelOp kernel;
   std::string source, reason;       ///< empty: the kernel has all it needs
   KnobValues schedule = {};         ///< none where a library has no knobs
   const MatmulKernel *variant = {}; ///< null: code is generated
-  LibraryProblem library = {};      ///< that the variant runs
   std::string key = {};             ///< of the record that says so
 
   std::string variantName() const { return std::string(variant->name()); }
@@ -51,29 +87,41 @@ public:
 
   Status run() {
     for (auto kernel : module.getOps<KernelOp>()) {
-      KF_TRY(Decision decision, decide(kernel));
-      decisions.push_back(std::move(decision));
+      Planned &one = all.emplace_back(Facts(kernel, target, threads));
+      KF_TRY(one.decision, decide(one.facts));
     }
     KF_CHECK(settleWeights());
-    for (const Decision &decision : decisions)
-      attach(decision);
+    for (Planned &one : all)
+      attach(one.facts.kernel, one.decision);
     return {};
   }
 
 private:
-  Expected<Decision> decide(KernelOp kernel);
-  Expected<Decision> decidePinned(KernelOp kernel) const;
-  Expected<Decision> decideGenerated(KernelOp kernel);
-  std::optional<Decision> recordedVariant(KernelOp kernel, const LibraryProblem &library);
-  std::vector<RecordKey> keysOf(KernelOp kernel) const;
+  struct Planned {
+    explicit Planned(Facts facts) : facts(std::move(facts)) {}
+    Facts facts;
+    Decision decision;
+
+    /// The argument that another variant reads as it lies in the file; nothing where code is
+    /// generated.
+    std::optional<unsigned> rowMajorWeight() {
+      return decision.variant ? std::optional(facts.call()->weight) : std::nullopt;
+    }
+  };
+
+  Expected<Decision> decide(Facts &facts);
+  static Status completePinned(Facts &facts);
+  Expected<Decision> decidePinned(Facts &facts) const;
+  Expected<Decision> decideGenerated(Facts &facts);
+  std::optional<Decision> recordedVariant(Facts &facts);
   Status settleWeights();
-  static void attach(const Decision &decision);
+  static void attach(KernelOp kernel, const Decision &decision);
 
   ModuleOp module;
   const Target &target;
   int threads;
   RecordedWinners recorded;
-  std::vector<Decision> decisions;
+  std::vector<Planned> all;
 };
 
 std::string ratioText(const Record &record) {
@@ -90,57 +138,55 @@ std::optional<KnobValues> legalSchedule(const Record &record, const ScheduleSpac
 
 } // namespace
 
-/// Keys of the records of a kernel: its own and, where it is a library problem, that of the problem
-/// by itself, whose kernel differs in names and in the order of arguments at most.
-std::vector<RecordKey> Planner::keysOf(KernelOp kernel) const {
-  std::vector<RecordKey> keys = {recordKey(kernel, target, threads)};
-  if (const std::optional<LibraryProblem> library = libraryProblem(kernel))
-    if (Expected<RecordKey> key = matmulKey(kernel.getContext(), library->problem, target, threads))
-      if (!(*key == keys.front()))
-        keys.push_back(std::move(*key));
-  return keys;
-}
-
-Expected<Decision> Planner::decide(KernelOp kernel) {
+Expected<Decision> Planner::decide(Facts &facts) {
+  KernelOp kernel = facts.kernel;
   if (!kernel.isGenerated())
-    return decidePinned(kernel);
+    return decidePinned(facts);
   if (kernel.getSchedule()) {
     if (!kernel.getScheduleSource()) {
-      KF_CHECK(completePinned(kernel, target, threads));
+      KF_CHECK(completePinned(facts));
       kernel.setScheduleSource("pinned");
       kernel.setScheduleReason(pinnedReason);
     }
-    return Decision{kernel, "", ""};
+    return Decision{"", ""};
   }
-  if (!kernel.getVariant() && !recorded.empty())
-    if (const std::optional<LibraryProblem> library = libraryProblem(kernel))
-      if (std::optional<Decision> decision = recordedVariant(kernel, *library))
-        return std::move(*decision);
-  return decideGenerated(kernel);
+  if (!kernel.getVariant() && !recorded.empty() && facts.call())
+    if (std::optional<Decision> decision = recordedVariant(facts))
+      return std::move(*decision);
+  return decideGenerated(facts);
+}
+
+/// A pinned schedule gets the knobs that its writer left open.
+Status Planner::completePinned(Facts &facts) {
+  KF_TRY(KnobValues pinned, knobsOf(facts.kernel));
+  if (!facts.space())
+    return tl::unexpected<Error>(facts.space().error());
+  pinned = facts.space()->complete(pinned);
+  KF_CHECK(facts.space()->check(pinned));
+  facts.kernel.setScheduleAttr(scheduleAttr(facts.kernel.getContext(), pinned));
+  return {};
 }
 
 /// A variant that the module names, or an error.
-Expected<Decision> Planner::decidePinned(KernelOp kernel) const {
+Expected<Decision> Planner::decidePinned(Facts &facts) const {
+  KernelOp kernel = facts.kernel;
   const std::string name = kernel.getVariant()->str();
   const std::string where = kernelName(kernel) + ", variant '" + name + "'";
-  Decision decision{kernel, kernel.getScheduleSource().value_or("pinned").str(),
+  Decision decision{kernel.getScheduleSource().value_or("pinned").str(),
                     kernel.getScheduleReason().value_or(pinnedReason).str()};
-  std::optional<LibraryProblem> library = libraryProblem(kernel);
-  if (!library)
+  if (!facts.call())
     return unusable("variant cannot run the kernel", where,
                     "the kernel is more than one matmul of f32 rows with bias, activation and "
                     "residual, or a dimension of it is 0",
                     "leave out the variant");
-  decision.library = std::move(*library);
-  const MatmulProblem &problem = decision.library.problem;
+  const MatmulProblem &problem = facts.call()->problem;
   Expected<const MatmulKernel *> variant = MatmulRegistry::global().find(name);
   if (!variant)
     return unusable(variant.error().what, where, variant.error().why, variant.error().hint);
   decision.variant = *variant;
-  if (const MatmulSupport support = decision.variant->supports(problem); !support) {
-    if (support.kind == MatmulSupport::Kind::Unavailable)
-      return missing("variant is unavailable", where, support.why);
-    return unusable("variant cannot run the kernel", where, support.why);
+  if (Status can = decision.variant->check(problem); !can) {
+    can.error().where = where;
+    return tl::unexpected<Error>(std::move(can).error());
   }
   const std::optional<ScheduleSpace> space = decision.variant->scheduleSpace(problem, threads);
   if (!kernel.getSchedule()) {
@@ -161,25 +207,24 @@ Expected<Decision> Planner::decidePinned(KernelOp kernel) const {
 
 /// The variant that won, where it is another than generated and can run here. Who is left out: what
 /// is not here, and schedules that are no longer legal.
-std::optional<Decision> Planner::recordedVariant(KernelOp kernel, const LibraryProblem &library) {
-  const Expected<ScheduleSpace> space = generatorOf(target).scheduleSpace(kernel, target, threads);
+std::optional<Decision> Planner::recordedVariant(Facts &facts) {
+  const Expected<ScheduleSpace> &space = facts.space();
   const MatmulRegistry &variants = MatmulRegistry::global();
   auto admits = [&](const Record &record) {
     return record.variant == "generated" ? space && legalSchedule(record, *space)
-                                         : canRun(record, variants, library.problem, threads);
+                                         : canRun(record, variants, facts.call()->problem, threads);
   };
-  for (const RecordKey &key : keysOf(kernel)) {
+  for (const RecordKey &key : facts.keys()) {
     const auto found = recorded.find(key, admits);
     if (!found)
       continue;
     const Record &record = found->record;
     if (record.variant == "generated")
       return std::nullopt;
-    Decision decision{kernel, "record",
+    Decision decision{"record",
                       fmt::format("{} won in the record of key {}{}{}", record.variant, key.id(),
                                   found->first ? "" : ", of what can run here", ratioText(record))};
     decision.variant = *variants.find(record.variant);
-    decision.library = library;
     decision.key = key.id();
     if (const Expected<KnobValues> schedule = parseKnobs(record.schedule, "records"))
       decision.schedule = *schedule;
@@ -189,20 +234,21 @@ std::optional<Decision> Planner::recordedVariant(KernelOp kernel, const LibraryP
 }
 
 /// A schedule for generated code.
-Expected<Decision> Planner::decideGenerated(KernelOp kernel) {
-  KF_TRY(ScheduleSpace space, generatorOf(target).scheduleSpace(kernel, target, threads));
+Expected<Decision> Planner::decideGenerated(Facts &facts) {
+  if (!facts.space())
+    return tl::unexpected<Error>(facts.space().error());
+  const ScheduleSpace &space = *facts.space();
   if (!recorded.empty()) {
-    const std::vector<RecordKey> keys = keysOf(kernel);
+    const std::vector<RecordKey> &keys = facts.keys();
     for (const RecordKey &key : keys)
       if (const std::optional<Record> record = recorded.find(key, "generated"))
         if (std::optional<KnobValues> schedule = legalSchedule(*record, space))
-          return Decision{kernel, "record",
-                          "won in the record of key " + key.id() + ratioText(*record),
+          return Decision{"record", "won in the record of key " + key.id() + ratioText(*record),
                           std::move(*schedule)};
     for (const RecordKey &key : keys)
       if (recorded.defaultStays(key))
-        return Decision{kernel, "analytic",
-                        "the records of key " + key.id() + " show nothing better", space.analytic};
+        return Decision{"analytic", "the records of key " + key.id() + " show nothing better",
+                        space.analytic};
     // The default of another problem is not this one's.
     auto isDefault = [](const Record &record) { return record.scheduleSource == "analytic"; };
     auto admits = [&](const Record &record) {
@@ -211,12 +257,12 @@ Expected<Decision> Planner::decideGenerated(KernelOp kernel) {
     if (const std::optional<Record> near = recorded.nearestGenerated(keys.front(), admits)) {
       const std::string problem = "for the nearest problem, key " + near->key.id();
       if (isDefault(*near))
-        return Decision{kernel, "analytic", "nothing better was found " + problem, space.analytic};
-      return Decision{kernel, "transferred", "won " + problem + ratioText(*near),
+        return Decision{"analytic", "nothing better was found " + problem, space.analytic};
+      return Decision{"transferred", "won " + problem + ratioText(*near),
                       *legalSchedule(*near, space)};
     }
   }
-  return Decision{kernel, "analytic", "no record fits", space.analytic};
+  return Decision{"analytic", "no record fits", space.analytic};
 }
 
 /// A variant reads its weight as it lies in the file. Where someone else needs it packed, the
@@ -224,39 +270,39 @@ Expected<Decision> Planner::decideGenerated(KernelOp kernel) {
 Status Planner::settleWeights() {
   const WeightUses uses(module);
   auto readsRowMajor = [&](KernelOp kernel, unsigned argument) {
-    return llvm::any_of(decisions, [&](const Decision &decision) {
-      return decision.kernel == kernel && decision.variant && decision.library.weight == argument;
+    return llvm::any_of(all, [&](Planned &one) {
+      return one.facts.kernel == kernel && one.rowMajorWeight() == argument;
     });
   };
   for (bool changed = true; changed;) {
     changed = false;
-    for (Decision &decision : decisions) {
+    for (Planned &one : all) {
+      const std::optional<unsigned> weight = one.rowMajorWeight();
       const std::optional<std::string> why =
-          decision.variant ? uses.obstacle(decision.kernel, decision.library.weight, readsRowMajor)
-                           : std::nullopt;
+          weight ? uses.obstacle(one.facts.kernel, *weight, readsRowMajor) : std::nullopt;
       if (!why)
         continue;
-      const std::string name = decision.variantName();
-      if (decision.key.empty())
+      const std::string name = one.decision.variantName(), key = one.decision.key;
+      if (key.empty())
         return unusable("variant cannot run the kernel",
-                        kernelName(decision.kernel) + ", variant '" + name + "'", *why,
+                        kernelName(one.facts.kernel) + ", variant '" + name + "'", *why,
                         "leave out the variant");
-      const std::string key = decision.key;
-      KF_TRY(decision, decideGenerated(decision.kernel));
-      decision.reason += fmt::format("; {} won in the record of key {}, but {}", name, key, *why);
+      KF_TRY(one.decision, decideGenerated(one.facts));
+      one.decision.reason +=
+          fmt::format("; {} won in the record of key {}, but {}", name, key, *why);
       changed = true;
     }
   }
-  for (Decision &decision : decisions)
-    if (decision.variant && layoutOf(decision.kernel.getArgumentTypes()[decision.library.weight]))
-      uses.makeRowMajor(decision.kernel, decision.library.weight);
+  for (Planned &one : all)
+    if (const std::optional<unsigned> weight = one.rowMajorWeight())
+      if (layoutOf(one.facts.kernel.getArgumentTypes()[*weight]))
+        uses.makeRowMajor(one.facts.kernel, *weight);
   return {};
 }
 
-void Planner::attach(const Decision &decision) {
+void Planner::attach(KernelOp kernel, const Decision &decision) {
   if (decision.source.empty())
     return;
-  KernelOp kernel = decision.kernel;
   if (decision.variant)
     kernel.setVariant(decision.variantName());
   if (!decision.variant || !decision.schedule.empty())

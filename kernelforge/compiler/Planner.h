@@ -20,7 +20,7 @@ namespace kernelforge {
 ///                records of this kernel, or of the nearest problem, show nothing better.
 /// Without `records`, or where they cannot be read (a warning), there are no records.
 ///
-/// A variant is for kernels that are a library problem (libraryProblem()), and reads the weight as
+/// A variant is for kernels that are one library call (libraryCall()), and reads the weight as
 /// it lies in the file. Records are keyed by the kernel as it was fused, that is with the layout
 /// that generated code reads, whatever ran: all that computes the same is compared. Where a variant
 /// is chosen, the weight becomes row-major, in the kernel and in the functions. This changes the

@@ -161,7 +161,7 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
   for (const Artifact &artifact : artifacts) {
     statistics.fromCache += artifact.fromCache;
     ++statistics.scheduleSources[artifact.scheduleSource];
-    if (artifact.host)
+    if (artifact.library)
       ++statistics.variants[artifact.variant];
   }
   for (func::FuncOp function : programFunctions(from)) {
@@ -320,22 +320,12 @@ Status Session::bindWeight(const std::string &name, ElementType type,
   return {};
 }
 
-/// The same memory may hold another weight than before.
-static void forgetWeight(const Program &program, size_t argument) {
-  if (program.buffers[program.arguments[argument]].kind != BufferKind::Weight)
-    return;
-  for (const Artifact &artifact : program.artifacts)
-    if (artifact.host)
-      artifact.host->forget();
-}
-
 void Session::Implementation::bind(const std::string &name, const BufferRef &buffer, bool packed) {
   for (auto &[functionName, function] : functions)
     for (size_t i = 0; i < function.names.size(); ++i)
       if (function.names[i] == name && (packed || !layoutOf(function.types[i]))) {
         function.arguments[i] = buffer;
         function.bound.reset();
-        forgetWeight(*function.program, i);
       }
 }
 

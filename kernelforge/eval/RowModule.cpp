@@ -1,6 +1,6 @@
 #include "kernelforge/eval/RowModule.h"
 
-#include "kernelforge/compiler/GeneratedMatmul.h"
+#include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/problem/ModuleText.h"
 #include "kernelforge/support/MappedFile.h"

@@ -1,59 +1,9 @@
 #include "kernelforge/kernels/MatmulKernel.h"
 
-#include "kernelforge/support/Numbers.h"
-
-#include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
 
 using namespace kernelforge;
-
-std::string MatmulProblem::name() const {
-  std::string text =
-      fmt::format("matmul_{}x{}x{}_{}{}", m, n, k, info(weights).name, transpose ? "_t" : "");
-  for (EpilogueStep step : epilogue)
-    text.append("_").append(epilogueStepName(step));
-  return text;
-}
-
-bool MatmulProblem::has(EpilogueStep step) const {
-  return std::ranges::find(epilogue, step) != epilogue.end();
-}
-
-double MatmulProblem::bytes() const {
-  const ElementTypeInfo &t = info(weights);
-  const double weightBytes = double(n) * double(k) / double(t.blockElements) * double(t.blockBytes);
-  const double results = has(EpilogueStep::Residual) ? 2 : 1;
-  return weightBytes + 4.0 * (double(m) * double(k) + results * double(m) * double(n) +
-                              (has(EpilogueStep::Bias) ? double(n) : 0.0));
-}
-
-Status kernelforge::checkProblem(const MatmulProblem &problem) {
-  auto refuse = [&](std::string why, std::string hint) {
-    return unusable("problem is not usable", problem.name(), std::move(why), std::move(hint));
-  };
-  // Products of two sizes, in bytes, stay far below 2^63.
-  constexpr int64_t largest = int64_t(1) << 28;
-  for (auto [name, size] : {std::pair("m", problem.m), {"n", problem.n}, {"k", problem.k}})
-    if (size < 1 || size > largest)
-      return refuse(
-          fmt::format("{} is {}, but must be from 1 to {}", name, size, grouped(largest)),
-          fmt::format("the nearest legal value is {}", std::clamp<int64_t>(size, 1, largest)));
-  const ElementTypeInfo &t = info(problem.weights);
-  if (problem.weights == ElementType::I32)
-    return refuse("i32 is no type of weights", "take a floating-point or a quantized type");
-  if (problem.transpose && t.isQuantized())
-    return refuse(fmt::format("{} weights cannot be transposed: their blocks lie along k", t.name),
-                  "leave out the transposition, or take f32, bf16 or f16 weights");
-  if (!problem.transpose && problem.k % t.blockElements != 0)
-    return refuse(
-        fmt::format("k is {}, which is no multiple of the {} elements of a {} block", problem.k,
-                    t.blockElements, t.name),
-        fmt::format("the nearest legal value is {}",
-                    std::max<int64_t>(1, (problem.k + t.blockElements / 2) / t.blockElements) *
-                        t.blockElements));
-  return {};
-}
 
 /// The schedule to take, and where it is from.
 static Expected<std::pair<KnobValues, std::string>>
@@ -73,16 +23,25 @@ chooseSchedule(std::string_view variant, const std::optional<ScheduleSpace> &spa
   return std::pair(std::move(knobs), std::string("pinned"));
 }
 
+static std::string whereOf(const MatmulProblem &problem, const MatmulKernel &kernel) {
+  return problem.name() + ", " + std::string(kernel.name());
+}
+
+Status MatmulKernel::check(const MatmulProblem &problem) const {
+  const MatmulSupport support = supports(problem);
+  if (support)
+    return {};
+  if (support.kind == MatmulSupport::Kind::Unavailable)
+    return missing("variant is unavailable", whereOf(problem, *this), support.why);
+  return unusable("variant does not support the problem", whereOf(problem, *this), support.why);
+}
+
 Expected<std::unique_ptr<PreparedMatmul>>
 MatmulKernel::prepare(const MatmulProblem &problem, const MatmulOperands &operands,
                       const MatmulOptions &options) const {
   KF_CHECK(checkProblem(problem));
-  const std::string where = problem.name() + ", " + std::string(name());
-  if (MatmulSupport support = supports(problem); !support) {
-    if (support.kind == MatmulSupport::Kind::Unavailable)
-      return missing("variant is unavailable", where, support.why);
-    return unusable("variant does not support the problem", where, support.why);
-  }
+  KF_CHECK(check(problem));
+  const std::string where = whereOf(problem, *this);
   for (auto [step, operand] :
        {std::pair(EpilogueStep::Bias, operands.bias), {EpilogueStep::Residual, operands.residual}})
     if (problem.has(step) && !operand)

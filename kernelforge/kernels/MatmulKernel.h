@@ -1,11 +1,10 @@
-// One problem, many ways to run it: what a matmul is, and the interface of the variants (reference,
-// blocked, parallel, generated, vendor libraries) that compute it.
+// One problem, many ways to run it: the interface of the variants (reference, blocked, parallel,
+// generated, vendor libraries) that compute a matmul.
 #pragma once
 
 #include "kernelforge/codegen/ScheduleSpace.h"
-#include "kernelforge/kernels/Epilogue.h"
+#include "kernelforge/kernels/MatmulProblem.h"
 #include "kernelforge/records/Record.h"
-#include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/Error.h"
 
 #include <cstddef>
@@ -16,24 +15,6 @@
 #include <vector>
 
 namespace kernelforge {
-
-/// `out = epilogue(input * weight^T)`: input [m, k] and out [m, n] in f32, row-major; the weight
-/// [n, k] as it lies in a file, or [k, n] of a plain type where `transpose` is set.
-struct MatmulProblem {
-  int64_t m = 0, n = 0, k = 0;
-  ElementType weights = ElementType::F32;
-  bool transpose = false;
-  std::vector<EpilogueStep> epilogue = {};
-
-  std::string name() const; ///< "matmul_512x1536x576_q4_1", then "_t" and the epilogue's steps
-  bool has(EpilogueStep step) const;
-  double flops() const { return 2.0 * double(m) * double(n) * double(k); }
-  double bytes() const; ///< input, weight, result, bias and residual, each once
-};
-
-/// Unusable where a size is not positive or too large, rows of the weight are no whole blocks, or a
-/// quantized weight is to be transposed.
-Status checkProblem(const MatmulProblem &problem);
 
 /// What a matmul reads beside its input. `weight` may have any alignment; `bias` [n] and `residual`
 /// [m, n] are null where the epilogue has no such step. The memory outlives the prepared matmul.
@@ -106,6 +87,10 @@ public:
 
   /// Whether prepare() will do for a problem that checkProblem accepts.
   virtual MatmulSupport supports(const MatmulProblem &problem) const = 0;
+
+  /// supports() as an error: Missing where what the variant needs is not here, Unusable where it
+  /// cannot do the problem.
+  Status check(const MatmulProblem &problem) const;
 
   /// The schedules of a problem that supports() accepts; nothing where there is no choice.
   virtual std::optional<ScheduleSpace> scheduleSpace(const MatmulProblem & /*problem*/,

@@ -7,10 +7,12 @@
 
 namespace kernelforge {
 
-/// Variants in the order in which they were added. Add before threads look.
+/// Variants in the order in which they were added. Add before threads look. A copy shares them, and
+/// may get more of its own.
 class MatmulRegistry {
 public:
-  /// The process's registry: the built-in variants, then what has been added to it.
+  /// The process's registry: the built-in variants, then what has been added to it. A library call
+  /// may name any of them, so what compiles is none of them.
   static MatmulRegistry &global();
 
   /// Unusable where a variant of that name is there already.
@@ -22,10 +24,10 @@ public:
   /// The variant of a name. Unusable, with the names that there are, where there is none.
   Expected<const MatmulKernel *> find(std::string_view name) const;
 
-  std::span<const std::unique_ptr<MatmulKernel>> all() const { return kernels; }
+  std::span<const std::shared_ptr<MatmulKernel>> all() const { return kernels; }
 
 private:
-  std::vector<std::unique_ptr<MatmulKernel>> kernels;
+  std::vector<std::shared_ptr<MatmulKernel>> kernels;
   std::vector<std::string> disputed; ///< names that addBeforeMain() found taken
 };
 

@@ -118,7 +118,7 @@ Expected<double> DeviceCeilings::copy(int64_t bytes, double seconds) {
 }
 
 Expected<int64_t> DeviceCeilings::uncached() {
-  if (device().runsHostKernels) // whose caches are known
+  if (device().callsLibraries) // whose caches are known
     return std::min(uncachedBytes(), mostBytes());
   constexpr int64_t least = 1 << 20;
   constexpr double longest = 0.001; // a copy of so many seconds moves more than a cache holds

@@ -2,6 +2,7 @@
 
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/compiler/KernelCompiler.h"
+#include "kernelforge/compiler/LibraryKernels.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/Targets.h"
@@ -51,7 +52,7 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
   p.kernelFamily = kernel.getFamily().str();
   p.recordsKey = recordKey(kernel, options.target, options.threads);
   p.cost = costOf(kernel);
-  p.libraryOf = libraryProblem(kernel);
+  p.call = libraryCall(kernel);
   KF_TRY(p.schedules,
          generatorOf(options.target).scheduleSpace(kernel, options.target, options.threads));
   p.module = moduleFor(kernel);
@@ -102,15 +103,15 @@ template <typename Op> static void makeRowMajor(Op op, unsigned index) {
 }
 
 Expected<std::shared_ptr<const Program>> KernelProblem::compile(const MatmulKernel &variant) const {
-  if (!libraryOf)
+  if (!call)
     return unusable("variant cannot run the kernel",
                     kernelName + ", " + std::string(variant.name()),
                     "the kernel is not exactly one matmul");
   OwningOpRef<ModuleOp> copy = ModuleOp(module.get()).clone();
   auto kernel = copy->lookupSymbol<KernelOp>("kernel");
   kernel.setVariant(std::string(variant.name()));
-  makeRowMajor(kernel, libraryOf->weight);
-  makeRowMajor(copy->lookupSymbol<func::FuncOp>("run"), libraryOf->weight);
+  makeRowMajor(kernel, call->weight);
+  makeRowMajor(copy->lookupSymbol<func::FuncOp>("run"), call->weight);
   return compile(*copy);
 }
 

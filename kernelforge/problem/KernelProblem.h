@@ -5,9 +5,9 @@
 #include "kernelforge/backend/Program.h"
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/codegen/Target.h"
-#include "kernelforge/compiler/LibraryProblem.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/kernels/MatmulKernel.h"
 #include "kernelforge/problem/FunctionData.h"
 #include "kernelforge/records/Record.h"
 
@@ -56,11 +56,11 @@ public:
   /// A program of one launch: the kernel with that schedule. Unusable where it is not legal.
   Expected<std::shared_ptr<const Program>> compile(const KnobValues &schedule) const;
 
-  /// The kernel as a problem of other variants, where it is one.
-  const std::optional<LibraryProblem> &library() const { return libraryOf; }
+  /// The kernel as a call of other variants, where it is one.
+  const std::optional<LibraryCall> &library() const { return call; }
 
   /// A program of one launch by another variant, which reads ProblemData::rowMajor(). Unusable
-  /// where there is no library problem, or the variant does not take it.
+  /// where it is no library call, or the variant does not take it.
   Expected<std::shared_ptr<const Program>> compile(const MatmulKernel &variant) const;
 
   const FunctionSignature &signature() const { return function; }
@@ -91,7 +91,7 @@ private:
   RecordKey recordsKey;
   FunctionSignature function;
   ScheduleSpace schedules;
-  std::optional<LibraryProblem> libraryOf;
+  std::optional<LibraryCall> call;
   KernelCost cost;
   std::vector<ProblemData> sets;
 };

@@ -44,17 +44,6 @@ std::string joined(const std::vector<std::string> &tensors, Json &lengths) {
   return bytes;
 }
 
-Status checkNoHostKernels(const Program &program) {
-  for (const Artifact &artifact : program.artifacts)
-    if (artifact.host)
-      return unusable("program cannot be written", fmt::format("kernel '{}'", artifact.kernel),
-                      fmt::format("it is run by the variant '{}', a function of this process and "
-                                  "no code that a file could hold",
-                                  artifact.variant),
-                      "compile it without that variant: --no-records, or variant = \"generated\"");
-  return {};
-}
-
 //===--------------------------------------------------------------------------------------------===
 // Reading
 //===--------------------------------------------------------------------------------------------===
@@ -108,7 +97,9 @@ Status checkConsistent(const ProgramFile &file) {
   KF_CHECK(checkProgram(program));
   auto inconsistent = [](std::string why) { return unusable(what, "", std::move(why), again); };
   for (const Artifact &artifact : program.artifacts)
-    if (artifact.code.empty())
+    if (artifact.library)
+      continue;
+    else if (artifact.code.empty())
       return inconsistent(fmt::format("kernel '{}' has no code", artifact.kernel));
     else if (sha256Hex(artifact.code) != artifact.codeHash)
       return inconsistent(fmt::format("kernel '{}' has other code than it says", artifact.kernel));
@@ -240,8 +231,7 @@ std::string hashOfInputs(const FunctionData &data) {
   return sha256Hex(hashes);
 }
 
-Expected<std::string> writeProgramFile(const ProgramFile &file) {
-  KF_CHECK(checkNoHostKernels(file.program));
+std::string writeProgramFile(const ProgramFile &file) {
   Json packed = Json::array(), inputLengths, expectedLengths;
   for (bool isPacked : file.packed)
     packed.push_back(isPacked);

@@ -50,9 +50,8 @@ Expected<ProgramFile> makeProgramFile(mlir::ModuleOp compiled, const FunctionSig
 /// SHA-256 over the bytes of all arguments, in order.
 std::string hashOfInputs(const FunctionData &data);
 
-/// A whole file. Unusable, naming the kernel, where a kernel is run by a function of this process
-/// (another variant), which no file can hold.
-Expected<std::string> writeProgramFile(const ProgramFile &file);
+/// A whole file.
+std::string writeProgramFile(const ProgramFile &file);
 
 /// The same back, from bytes that nobody vouches for; `where` is the file's name. Unusable, in one
 /// line, where they are no program file, cut short, damaged (every section has a checksum), of

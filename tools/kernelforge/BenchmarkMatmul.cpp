@@ -8,10 +8,10 @@
 #include "ScheduleOption.h"
 #include "Usage.h"
 
-#include "kernelforge/compiler/AutoMatmul.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/CacheEviction.h"
 #include "kernelforge/problem/DeviceCeilings.h"
+#include "kernelforge/problem/MatmulChoice.h"
 #include "kernelforge/support/OutputFile.h"
 #include "kernelforge/support/Team.h"
 
@@ -61,7 +61,7 @@ private:
   BenchmarkOptions options;
   const Context &context;
   Target target;
-  const MatmulRegistry *variants = nullptr;
+  MatmulRegistry variants;
   std::unique_ptr<MatmulRun> data;
   std::optional<RecordKey> key; ///< where records are to be written
   std::vector<Entry> entries;
@@ -101,18 +101,17 @@ void Benchmark::addVariant(const MatmulKernel *kernel, MatmulMeasurement measure
 
 Status Benchmark::chooseVariants() {
   const int threads = requestedThreads(context);
-  const std::optional<RecordStore> records = requestedRecords(context);
   if (isAll()) {
-    for (const auto &kernel : variants->all())
+    for (const auto &kernel : variants.all())
       addVariant(kernel.get(), {.variant = std::string(kernel->name())});
   } else if (options.variant == "auto") {
-    KF_TRY(AutoMatmul chosen, chooseMatmul(*variants, options.problem, target, threads,
-                                           records ? &*records : nullptr));
-    addVariant(chosen.kernel,
-               {.variant = "auto", .chosen = std::string(chosen.kernel->name()), .why = chosen.why},
+    KF_TRY(MatmulChoice chosen,
+           chooseMatmul(options.problem, target, threads, requestedRecords(context)));
+    KF_TRY(const MatmulKernel *kernel, variants.find(chosen.variant));
+    addVariant(kernel, {.variant = "auto", .chosen = chosen.variant, .why = chosen.why},
                chosen.schedule);
   } else {
-    Expected<const MatmulKernel *> kernel = variants->find(options.variant);
+    Expected<const MatmulKernel *> kernel = variants.find(options.variant);
     if (!kernel) {
       Error error = kernel.error();
       error.hint += ", all, auto";
@@ -124,7 +123,7 @@ Status Benchmark::chooseVariants() {
     return {};
   KF_TRY(key, matmulKey(options.problem, target, threads));
   // Records of different runs are compared by what was measured beside them.
-  KF_TRY(const MatmulKernel *generated, variants->find("generated"));
+  KF_TRY(const MatmulKernel *generated, variants.find("generated"));
   if (entries.size() == 1 && entries.front().kernel != generated &&
       generated->supports(options.problem))
     addVariant(generated, {.variant = "generated", .beside = true});

@@ -221,7 +221,7 @@ static Expected<int> emitProgram(const CompileOptions &options, const Context &c
   KF_TRY(ProgramFile file,
          makeProgramFile(*module, signature, artifacts, pipeline.target, data, seed, reference));
   file.module = std::move(text);
-  KF_TRY(const std::string bytes, writeProgramFile(file));
+  const std::string bytes = writeProgramFile(file);
   KF_CHECK(writeOutput(options.emitTo, bytes));
 
   const std::vector<KernelRow> rows = listKernels(

@@ -2,11 +2,11 @@
 #include "Commands.h"
 #include "MatmulRun.h"
 
-#include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/problem/DeviceCeilings.h"
+#include "kernelforge/problem/GeneratedMatmul.h"
 #include "kernelforge/support/Host.h"
 
 #include <fmt/format.h>
@@ -81,7 +81,7 @@ static Expected<MeasuredCeilings> measureDevice(const Context &context,
   KF_TRY(int64_t bytes, device->uncached());
   KF_TRY(ceilings.copy, device->copy(bytes, seconds));
   KF_TRY(ceilings.launch, device->launch(seconds));
-  if (device->device().runsHostKernels) {
+  if (device->device().callsLibraries) {
     for (const ArithmeticPeak &peak : peaks)
       ceilings.arithmetic[peak.name] = peak.allCores;
   } else if (Expected<double> arithmetic = device->multiplyAdds(seconds)) {

@@ -159,7 +159,7 @@ void cli::printKernels(const std::vector<KernelRow> &rows) {
     std::string line =
         fmt::format("{:<28} {:<9} x{:<4} {:<11} {}", row.artifact->kernel, row.family, row.launches,
                     row.artifact->scheduleSource,
-                    row.artifact->host ? row.artifact->variant : row.artifact->schedule);
+                    row.artifact->library ? row.artifact->variant : row.artifact->schedule);
     if (!row.nanoseconds.empty())
       line += fmt::format("  {:.1f} us +- {:.1f}", median(row.nanoseconds) / 1e3,
                           medianAbsoluteDeviation(row.nanoseconds) / 1e3);

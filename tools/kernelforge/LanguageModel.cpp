@@ -115,7 +115,7 @@ static void describeProgram(const Program &program, std::string &out) {
                      printBytes(program.arenaBytes));
   for (const auto &[index, count] : uses) {
     const Artifact &artifact = program.artifacts[static_cast<size_t>(index)];
-    const std::string from = artifact.host ? ", run by " + artifact.variant
+    const std::string from = artifact.library ? ", run by " + artifact.variant
                              : artifact.fromCache
                                  ? ", cached"
                                  : fmt::format(", compiled in {:.2f} s", artifact.compileSeconds);

@@ -2,8 +2,8 @@
 
 #include "NumberOptions.h"
 
-#include "kernelforge/compiler/GeneratedMatmul.h"
 #include "kernelforge/compiler/Targets.h"
+#include "kernelforge/problem/GeneratedMatmul.h"
 #include "kernelforge/problem/Verification.h"
 #include "kernelforge/support/CounterRandom.h"
 #include "kernelforge/support/Host.h"
@@ -29,12 +29,12 @@ void cli::addProblemSizes(CLI::App &command, MatmulProblem &problem) {
   addInteger(command, "-k", problem.k, "columns of the input", 1, largest);
 }
 
-Expected<const MatmulRegistry *> cli::matmulVariants(const Context &context) {
-  MatmulRegistry &registry = MatmulRegistry::global();
+Expected<MatmulRegistry> cli::matmulVariants(const Context &context) {
+  MatmulRegistry registry = MatmulRegistry::global();
   KF_TRY(SessionOptions options, requestedSession(context));
   KF_TRY(options.target, targetHere(std::move(options.target), context.device));
   KF_CHECK(registry.add(std::make_unique<GeneratedMatmul>(std::move(options))));
-  return &registry;
+  return registry;
 }
 
 /// Numbers in [-scale, scale), an independent sequence for each `stream`.

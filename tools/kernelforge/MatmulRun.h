@@ -15,7 +15,7 @@ namespace kernelforge::cli {
 void addProblemSizes(CLI::App &command, MatmulProblem &problem);
 
 /// The process's variants, with the generated one for the target, cache and records asked for.
-Expected<const MatmulRegistry *> matmulVariants(const Context &context);
+Expected<MatmulRegistry> matmulVariants(const Context &context);
 
 class MatmulRun {
 public:

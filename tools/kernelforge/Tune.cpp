@@ -12,7 +12,7 @@
 
 #include "kernelforge/autotune/Replay.h"
 #include "kernelforge/autotune/Tuner.h"
-#include "kernelforge/compiler/GeneratedMatmul.h"
+#include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/measure/Ceilings.h"
@@ -343,7 +343,7 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
     options.seed = context.seed;
     options.trials = trialsOf(command);
     options.patience = command.patience;
-    options.otherVariants = info.runsHostKernels;
+    options.otherVariants = info.callsLibraries;
     options.cancel = interruptFlag();
     options.progress = showProgress;
     if (!command.start.empty()) {

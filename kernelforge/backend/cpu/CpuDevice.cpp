@@ -2,6 +2,7 @@
 #include "kernelforge/backend/HostMemory.h"
 #include "kernelforge/backend/cpu/LoadedCode.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
+#include "kernelforge/kernels/LibraryMatmul.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/PageMemory.h"
 #include "kernelforge/support/Team.h"
@@ -44,10 +45,10 @@ struct Workers {
   int64_t scratchStride = 0;
 };
 
-/// One phase of one launch, or all of a launch of a host function.
+/// One phase of one launch, or all of a launch of a library call.
 struct Step {
   KernelEntry entry;
-  HostKernel *host = nullptr;
+  LibraryMatmul *library = nullptr;
   void *const *args = nullptr;
   const int64_t *sizes = nullptr;
   int64_t phase = 0;
@@ -79,7 +80,33 @@ private:
 struct LoadedProgram {
   std::shared_ptr<const Program> program;
   std::unique_ptr<LoadedCode> code;
-  bool makesWay = false; ///< a host function's threads need the team's cores
+  std::vector<std::shared_ptr<LibraryMatmul>> libraries; ///< by artifact; null where it is code
+  bool makesWay = false; ///< a library's threads need the team's cores
+};
+
+/// What runs the library calls of programs that are loaded together: equal ones share what is made
+/// of a weight.
+class Libraries {
+public:
+  /// Null where the artifact is code.
+  Expected<std::shared_ptr<LibraryMatmul>> find(const Artifact &artifact) {
+    if (!artifact.library)
+      return std::shared_ptr<LibraryMatmul>();
+    for (const auto &[other, matmul] : known)
+      if (other->library == artifact.library && other->variant == artifact.variant &&
+          other->schedule == artifact.schedule)
+        return matmul;
+    auto made = LibraryMatmul::create(*artifact.library, artifact.variant, artifact.schedule);
+    if (!made) {
+      Error error = made.error();
+      error.where = fmt::format("kernel '{}', {}", artifact.kernel, error.where);
+      return tl::unexpected(std::move(error));
+    }
+    return known.emplace_back(&artifact, std::move(*made)).second;
+  }
+
+private:
+  std::vector<std::pair<const Artifact *, std::shared_ptr<LibraryMatmul>>> known;
 };
 
 class CpuBoundProgram final : public BoundProgram {
@@ -98,8 +125,12 @@ public:
     for (size_t i = 0; i < source.buffers.size(); ++i)
       if (source.buffers[i].kind == BufferKind::Intermediate)
         pointers[i] = buffers.arena.hostAddress() + source.buffers[i].offset;
-    for (size_t i = 0; i < source.arguments.size(); ++i)
+    holders.resize(this->loaded->makesWay ? source.buffers.size() : 0);
+    for (size_t i = 0; i < source.arguments.size(); ++i) {
       pointers[source.arguments[i]] = buffers.arguments[i].hostAddress();
+      if (!holders.empty())
+        holders[source.arguments[i]] = buffers.arguments[i].memory;
+    }
     for (size_t i = 0; i < source.results.size(); ++i)
       pointers[source.results[i]] = buffers.results[i].hostAddress();
     void **arg = args.data();
@@ -129,7 +160,7 @@ private:
   void poisonBuffers();
   void copyResults() const;
   void runStretch(size_t begin, size_t end, const SubmitOptions &options);
-  Status runHost(size_t index, const SubmitOptions &options);
+  Status runLibrary(size_t index, const SubmitOptions &options);
   static bool cancelAsked(const SubmitOptions &options) {
     return options.cancel && options.cancel->load(std::memory_order_relaxed);
   }
@@ -143,8 +174,9 @@ private:
   const Program &source;
   const ProgramBuffers buffers;
   const std::shared_ptr<Workers> workers;
-  std::vector<void *> pointers; ///< by buffer
-  std::vector<void *> args;     ///< of all launches, one after the other
+  std::vector<void *> pointers;               ///< by buffer
+  std::vector<void *> args;                   ///< of all launches, one after the other
+  std::vector<LibraryMatmul::Holder> holders; ///< by buffer, where libraries want them
 
   // Of the sizes of the last run; where the next one's are the same there is nothing to prepare.
   std::vector<int64_t> preparedSizes;
@@ -174,8 +206,8 @@ void CpuBoundProgram::prepareSteps() {
     arg += launch.buffers.size();
     for (int which : launch.sizes)
       *size++ = preparedSizes[which];
-    if (artifact.host) {
-      step.host = artifact.host.get();
+    if (artifact.library) {
+      step.library = loaded->libraries[launch.artifact].get();
       steps.push_back(step);
       continue;
     }
@@ -208,7 +240,7 @@ void CpuBoundProgram::copyResults() const {
   }
 }
 
-/// Steps between two host functions, as the team does them.
+/// Steps between two library calls, as the team does them.
 class CpuBoundProgram::Stretch final : public SteppedWork {
 public:
   Stretch(CpuBoundProgram &run, size_t begin, size_t end, const SubmitOptions &options)
@@ -241,14 +273,16 @@ void CpuBoundProgram::runStretch(size_t begin, size_t end, const SubmitOptions &
   runSteps(alone ? 1 : workers->threads, stretch);
 }
 
-/// A host function has threads of its own, which need the cores that the team has.
-Status CpuBoundProgram::runHost(size_t index, const SubmitOptions &options) {
+/// A library has threads of its own, which need the cores that the team has.
+Status CpuBoundProgram::runLibrary(size_t index, const SubmitOptions &options) {
   const Step &step = steps[index];
   const Launch &launch = source.launches[step.launch];
   if (!ends.empty())
     begins[index] = Clock::now();
-  KF_CHECK(step.host->run({step.args, launch.buffers.size()}, {step.sizes, launch.sizes.size()},
-                          workers->threads));
+  const LibraryCall &call = *source.artifacts[launch.artifact].library;
+  KF_CHECK(step.library->run({step.args, launch.buffers.size()}, {step.sizes, launch.sizes.size()},
+                             workers->threads,
+                             holders[launch.buffers[call.bufferOf(call.weight)]]));
   if (!ends.empty())
     ends[index] = Clock::now();
   cancelled = cancelAsked(options);
@@ -280,11 +314,11 @@ Status CpuBoundProgram::run(std::span<const int64_t> given, const SubmitOptions 
     shortly.emplace(0);
   for (size_t begin = 0, end; begin < steps.size() && !cancelled; begin = end) {
     end = begin + 1;
-    if (steps[begin].host) {
-      KF_CHECK(runHost(begin, options));
+    if (steps[begin].library) {
+      KF_CHECK(runLibrary(begin, options));
       continue;
     }
-    while (end < steps.size() && !steps[end].host)
+    while (end < steps.size() && !steps[end].library)
       ++end;
     runStretch(begin, end, options);
   }
@@ -313,8 +347,9 @@ public:
   std::vector<KernelResources> resources() const override {
     std::vector<KernelResources> resources;
     for (const Artifact &artifact : program().artifacts)
-      resources.push_back(artifact.host ? KernelResources{}
-                                        : KernelResources{.spillBytes = stackBytes(artifact.code)});
+      resources.push_back(artifact.library
+                              ? KernelResources{}
+                              : KernelResources{.spillBytes = stackBytes(artifact.code)});
     return resources;
   }
 
@@ -342,7 +377,7 @@ public:
     self.limits.bufferAlignment = deviceAlignment;
     self.limits.memoryBytes = host().memoryBytes;
     self.sharesHostMemory = true;
-    self.runsHostKernels = true;
+    self.callsLibraries = true;
   }
 
   const DeviceInfo &info() const override { return self; }
@@ -350,14 +385,17 @@ public:
   Expected<std::vector<std::unique_ptr<Executable>>>
   load(std::span<const std::shared_ptr<const Program>> programs) override {
     std::vector<std::unique_ptr<Executable>> executables;
+    Libraries libraries;
     for (const std::shared_ptr<const Program> &program : programs) {
       KF_CHECK(checkProgram(*program));
       KF_CHECK(checkLaunchings(*program));
       auto loaded = std::make_shared<LoadedProgram>();
       loaded->program = program;
       KF_TRY(loaded->code, LoadedCode::load(program->artifacts));
-      loaded->makesWay = std::ranges::any_of(
-          program->artifacts, [](const Artifact &artifact) { return artifact.host != nullptr; });
+      for (const Artifact &artifact : program->artifacts) {
+        KF_TRY(loaded->libraries.emplace_back(), libraries.find(artifact));
+        loaded->makesWay |= artifact.library.has_value();
+      }
       KF_CHECK(reserveScratch(*program));
       executables.push_back(std::make_unique<CpuExecutable>(std::move(loaded), workers));
     }

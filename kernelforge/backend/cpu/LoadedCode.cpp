@@ -42,8 +42,8 @@ LoadedCode::~LoadedCode() = default;
 
 Expected<std::unique_ptr<LoadedCode>> LoadedCode::load(std::span<const Artifact> artifacts) {
   std::unique_ptr<LoadedCode> code(new LoadedCode());
-  auto isHost = [](const Artifact &artifact) { return artifact.host != nullptr; };
-  if (std::ranges::all_of(artifacts, isHost)) {
+  auto hasNone = [](const Artifact &artifact) { return artifact.library.has_value(); };
+  if (std::ranges::all_of(artifacts, hasNone)) {
     code->entries.resize(artifacts.size());
     return code;
   }
@@ -73,7 +73,7 @@ Expected<std::unique_ptr<LoadedCode>> LoadedCode::load(std::span<const Artifact>
 
   llvm::orc::SymbolLookupSet wanted;
   for (const Artifact &artifact : artifacts) {
-    if (artifact.host)
+    if (artifact.library)
       continue;
     auto object = llvm::MemoryBuffer::getMemBuffer(artifact.code, artifact.entry,
                                                    /*RequiresNullTerminator=*/false);
@@ -86,10 +86,10 @@ Expected<std::unique_ptr<LoadedCode>> LoadedCode::load(std::span<const Artifact>
   if (!found)
     return linkError("all kernels", found.takeError(), details);
   for (const Artifact &artifact : artifacts)
-    code->entries.emplace_back(artifact.host ? nullptr
-                                             : (*found)[jit.mangleAndIntern(artifact.entry)]
-                                                   .getAddress()
-                                                   .toPtr<KernelEntry::Function>());
+    code->entries.emplace_back(artifact.library ? nullptr
+                                                : (*found)[jit.mangleAndIntern(artifact.entry)]
+                                                      .getAddress()
+                                                      .toPtr<KernelEntry::Function>());
   return code;
 }
 

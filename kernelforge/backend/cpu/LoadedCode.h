@@ -37,7 +37,7 @@ private:
 class LoadedCode {
 public:
   /// Links the objects; they may call memcpy and memset and nothing else. Failed with the linker's
-  /// reason. An artifact with a host function has no entry.
+  /// reason. A library call has no entry.
   static Expected<std::unique_ptr<LoadedCode>> load(std::span<const Artifact> artifacts);
   ~LoadedCode();
 

@@ -110,8 +110,10 @@ Module::~Module() {
 
 Status checkKernels(const Context &context, const Program &program) {
   for (const Artifact &artifact : program.artifacts) {
-    if (artifact.host)
-      return unusable(cannotRun, artifact.kernel, "it is a function of this process");
+    if (artifact.library)
+      return unusable(cannotRun, artifact.kernel,
+                      fmt::format("it is a call of {}, which only the host's processor runs",
+                                  artifact.variant));
     for (const Phase &phase : artifact.launching.phases)
       KF_CHECK(checkPhase(context, artifact, phase));
   }

@@ -138,7 +138,7 @@ private:
     // Said in one line below.
     ScopedDiagnosticHandler quiet(loaded->context.get(), [](Diagnostic &) { return success(); });
     for (const Artifact &artifact : program->artifacts) {
-      auto module = artifact.host
+      auto module = artifact.library
                         ? OwningOpRef<ModuleOp>()
                         : parseSourceString<ModuleOp>(artifact.code, loaded->context.get());
       if (!module || artifact.launching.phases.empty())

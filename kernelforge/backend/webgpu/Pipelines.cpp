@@ -153,8 +153,10 @@ Expected<bool> compileTogether(const Context &context, std::span<const Task> tas
 
 Status checkKernels(const Context &context, const Program &program) {
   for (const Artifact &artifact : program.artifacts) {
-    if (artifact.host)
-      return unusable(cannotRun, artifact.kernel, "it is a function of this process");
+    if (artifact.library)
+      return unusable(cannotRun, artifact.kernel,
+                      fmt::format("it is a call of {}, which only the host's processor runs",
+                                  artifact.variant));
     if (!isText(artifact.code) || !isText(artifact.kernel))
       return unusable(cannotRun, artifact.kernel, "its code or name is no UTF-8 text");
     for (const Phase &phase : artifact.launching.phases)

@@ -6,7 +6,7 @@
 
 #include "kernelforge/codegen/LowerToLLVM.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
-#include "kernelforge/compiler/GeneratedMatmul.h"
+#include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/support/Log.h"

@@ -1,5 +1,10 @@
 #include "CpuDeviceFixture.h"
 
+#include "kernelforge/kernels/MatmulRegistry.h"
+
+#include <cstring>
+#include <functional>
+
 using namespace kernelforge;
 using testing::HasSubstr;
 
@@ -21,67 +26,185 @@ TEST(CpuDevice, RunsAllTasksOfAllPhasesInOrder) {
   }
 }
 
-/// out = in + 2 over f32, by a function of this process; fails where it is told to.
-
-class AddTwo final : public HostKernel {
+/// A variant of matmul for one column of one: out = weight * in + bias. It fails where it is told
+/// to, and counts what it is asked for.
+class LineMatmul final : public MatmulKernel {
 public:
-  Status run(std::span<void *const> args, std::span<const int64_t> sizes, int threads) override {
-    ++calls;
-    lastThreads = threads;
-    if (broken)
-      return failed("library failed", "add_two", "it was told to");
-    const auto *in = static_cast<const float *>(args[0]);
-    auto *out = static_cast<float *>(args[1]);
-    for (int64_t i = 0; i < sizes[0]; ++i)
-      out[i] = in[i] + 2;
-    return {};
+  static inline int prepared = 0, runs = 0, lastThreads = 0;
+  static inline bool broken = false;
+
+  std::string_view name() const override { return "test:line"; }
+  MatmulSupport supports(const MatmulProblem &problem) const override {
+    return problem.n == 1 && problem.k == 1 ? MatmulSupport::ok()
+                                            : MatmulSupport::unsupported("it is for lines only");
   }
-  void forget() override {}
 
-  int calls = 0, lastThreads = 0;
-  bool broken = false;
+private:
+  struct Prepared final : PreparedMatmul {
+    int64_t rows = 0;
+    float weight = 0; ///< read once, as a library does that packs it
+    const float *bias = nullptr;
+
+    Status run(const float *input, float *output) override {
+      ++runs;
+      if (broken)
+        return failed("library failed", "test:line", "it was told to");
+      for (int64_t i = 0; i < rows; ++i)
+        output[i] = weight * input[i] + *bias;
+      return {};
+    }
+  };
+
+  Expected<std::unique_ptr<PreparedMatmul>> make(const MatmulProblem &problem,
+                                                 const MatmulOperands &operands, const KnobValues &,
+                                                 int threads) const override {
+    ++prepared;
+    lastThreads = threads;
+    auto made = std::make_unique<Prepared>();
+    made->rows = problem.m;
+    std::memcpy(&made->weight, operands.weight, sizeof(float));
+    made->bias = operands.bias;
+    return made;
+  }
 };
+const RegisterMatmul<LineMatmul> addedLine;
 
-TEST(CpuDevice, HostFunctionsRunBetweenThePhases) {
+/// A chain of steps of which those at `which` are calls of a library; it takes a weight and a bias,
+/// too.
+std::shared_ptr<Program> chainWithCalls(int steps, std::initializer_list<size_t> which) {
+  auto program = chain(steps);
+  const int weight = static_cast<int>(program->buffers.size()), bias = weight + 1;
+  program->buffers.push_back({"weight", BufferKind::Weight, 4, 0});
+  program->buffers.push_back({"bias", BufferKind::Weight, 4, 0});
+  program->arguments = {0, weight, bias};
+  Artifact artifact;
+  artifact.kernel = artifact.entry = "line";
+  artifact.variant = "test:line";
+  artifact.sizeNames = {"n"};
+  artifact.library =
+      LibraryCall{.problem = {.m = maxN, .n = 1, .k = 1, .epilogue = {EpilogueStep::Bias}},
+                  .rowsSize = 0,
+                  .input = 1,
+                  .weight = 2,
+                  .bias = 3,
+                  .sizes = 1,
+                  .arguments = 4};
+  program->artifacts.push_back(artifact);
+  for (size_t i : which) {
+    Launch &launch = program->launches[i];
+    launch.artifact = 2;
+    launch.buffers = {launch.buffers[0], weight, bias, launch.buffers[1]};
+  }
+  return program;
+}
+
+/// A variant whose library is on no machine.
+class NoMatmul final : public MatmulKernel {
+public:
+  std::string_view name() const override { return "test:nothing"; }
+  MatmulSupport supports(const MatmulProblem &) const override {
+    return MatmulSupport::unavailable("it was never installed");
+  }
+
+private:
+  Expected<std::unique_ptr<PreparedMatmul>> make(const MatmulProblem &, const MatmulOperands &,
+                                                 const KnobValues &, int) const override {
+    return failed("library failed", "test:nothing", "there is none");
+  }
+};
+const RegisterMatmul<NoMatmul> addedNothing;
+
+TEST(CpuDevice, LibraryCallsRunBetweenThePhases) {
   std::vector<float> in(maxN);
   std::iota(in.begin(), in.end(), 0.0f);
+  float weight = 1, bias = 2;
   for (int threads : {1, 3}) {
-    auto host = std::make_shared<AddTwo>();
-    auto program = chain(7);
-    Artifact artifact;
-    artifact.kernel = artifact.entry = "add_two";
-    artifact.sizeNames = {"n"};
-    artifact.host = host;
-    program->artifacts.push_back(artifact);
     // The first, two in a row in the middle, and the last before the sum.
-    for (size_t i : {0, 3, 4, 6})
-      program->launches[i].artifact = 2;
-    auto executable = load(threads, program, /*poison=*/true);
+    auto executable = load(threads, chainWithCalls(7, {0, 3, 4, 6}), /*poison=*/true);
     std::vector<int64_t> times;
     InterpreterOptions options;
-    for (int64_t n : {int64_t(1), int64_t(17), maxN}) {
+    LineMatmul::runs = 0;
+    for (int64_t n : {int64_t(0), int64_t(1), int64_t(17), maxN}) {
       options.launchNanoseconds = n == 1 ? nullptr : &times;
       float out = 0;
-      void *arguments[] = {in.data()}, *results[] = {&out};
+      void *arguments[] = {in.data(), &weight, &bias}, *results[] = {&out};
       Status status = executable->run({{&n, 1}, arguments, results}, options);
       ASSERT_TRUE(status) << status.error().line();
       EXPECT_EQ(out, float(n * (n - 1) / 2 + (7 + 4) * n)) << threads << " threads, n of " << n;
     }
-    EXPECT_EQ(host->calls, 3 * 4);
-    EXPECT_EQ(host->lastThreads, threads);
+    EXPECT_EQ(LineMatmul::runs, 3 * 4) << "without rows there is nothing to call";
+    EXPECT_EQ(LineMatmul::lastThreads, threads);
     ASSERT_EQ(times.size(), 8u);
     for (int64_t time : times)
       EXPECT_GT(time, 0);
 
-    host->broken = true;
+    LineMatmul::broken = true;
     float out = 0;
-    void *arguments[] = {in.data()}, *results[] = {&out};
+    void *arguments[] = {in.data(), &weight, &bias}, *results[] = {&out};
     Status status = executable->run({{&maxN, 1}, arguments, results});
+    LineMatmul::broken = false;
     ASSERT_FALSE(status);
     EXPECT_THAT(status.error().line(), HasSubstr("it was told to"));
-    host->broken = false;
     EXPECT_TRUE(executable->run({{&maxN, 1}, arguments, results}));
   }
+}
+
+TEST(CpuDevice, WhatALibraryMadeOfAWeightIsKeptAsLongAsTheWeight) {
+  auto executable = load(2, chainWithCalls(3, {0, 1}));
+  std::vector<float> in(4, 1);
+  float weight = 1, bias = 2, out = 0;
+  const int64_t n = 4;
+  void *arguments[] = {in.data(), &weight, &bias}, *results[] = {&out};
+  LineMatmul::prepared = 0;
+  auto bound = executable->bind({{&n, 1}, arguments, results}).value();
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE(bound->submit({&n, 1}));
+  EXPECT_EQ(out, 4 * (1 + 2 + 2 + 1));
+  EXPECT_EQ(LineMatmul::prepared, 1) << "both launches have the same weight";
+  // Other memory at the same place, with another weight.
+  bound.reset();
+  weight = 3;
+  ASSERT_TRUE(executable->run({{&n, 1}, arguments, results}));
+  EXPECT_EQ(out, 4 * (3 * (3 + 2) + 2 + 1));
+}
+
+TEST(CpuDevice, ProgramsThatAreLoadedTogetherShareWhatALibraryMade) {
+  auto device = createCpuDevice({2, false}).value();
+  const std::vector<std::shared_ptr<const Program>> programs = {chainWithCalls(3, {0}),
+                                                                chainWithCalls(5, {1, 2})};
+  auto executables = device->load(programs).value();
+  std::vector<float> in(4, 1), weight(1, 1), bias(1, 2);
+  std::vector<BufferRef> arguments;
+  for (std::vector<float> *values : {&in, &weight, &bias})
+    arguments.push_back(
+        device->import(std::as_bytes(std::span(*values)), MemoryUse::Transfer, nullptr).value());
+  const BufferRef arena = device->allocate(programs[1]->arenaBytes, MemoryUse::Arena).value();
+  LineMatmul::prepared = 0;
+  for (const auto &[executable, sum] : {std::pair(executables[0].get(), 4 * (1 + 3 + 1)),
+                                        std::pair(executables[1].get(), 4 * (1 + 5 + 2))}) {
+    const BufferRef out = device->allocate(4, MemoryUse::Transfer).value();
+    auto bound = executable->bind({arguments, {out}, arena}).value();
+    const int64_t n = 4;
+    ASSERT_TRUE(bound->submit({&n, 1}));
+    float result = 0;
+    std::memcpy(&result, out.hostAddress(), sizeof(result));
+    EXPECT_EQ(result, float(sum));
+  }
+  EXPECT_EQ(LineMatmul::prepared, 1);
+}
+
+TEST(CpuDevice, ALibraryThatIsNotHereIsNamedWhereItIsLoaded) {
+  auto says = [](const std::function<void(Artifact &)> &change) {
+    auto program = chainWithCalls(1, {0});
+    change(program->artifacts[2]);
+    return Loaded::load({2, false}, program).error();
+  };
+  const Error unknown = says([](Artifact &artifact) { artifact.variant = "vendor:abacus"; });
+  EXPECT_EQ(unknown.kind, ErrorKind::Unusable);
+  EXPECT_THAT(unknown.line(), AllOf(HasSubstr("'line'"), HasSubstr("vendor:abacus")));
+  const Error missing = says([](Artifact &artifact) { artifact.variant = "test:nothing"; });
+  EXPECT_EQ(missing.kind, ErrorKind::Missing);
+  EXPECT_THAT(missing.line(), AllOf(HasSubstr("'line'"), HasSubstr("was never installed")));
 }
 
 TEST(CpuDevice, SmallWorkGivesTheSame) {

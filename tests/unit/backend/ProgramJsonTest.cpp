@@ -37,6 +37,15 @@ Program everything() {
   artifact.schedule = R"({"mr":4})";
   artifact.scheduleSource = "record";
   artifact.variant = "other";
+  artifact.library =
+      LibraryCall{.problem = {64, 48, 32, ElementType::Q4_1, true, {EpilogueStep::Bias}},
+                  .rowsSize = 1,
+                  .input = 3,
+                  .weight = 2,
+                  .bias = 4,
+                  .residual = 5,
+                  .sizes = 2,
+                  .arguments = 6};
   artifact.launching = {
       {phase},
       {{.bytes = {64, 1, 8}, .alignment = 256, .contents = Workspace::Contents::ZeroedOnce}}};
@@ -114,6 +123,20 @@ TEST(ProgramJson, EveryFieldIsInTheText) {
       [](Program &p) { p.artifacts[0].schedule = "{}"; },
       [](Program &p) { p.artifacts[0].scheduleSource = "pinned"; },
       [](Program &p) { p.artifacts[0].variant = "l"; },
+      [](Program &p) { p.artifacts[0].library = {}; },
+      [](Program &p) { p.artifacts[0].library->problem.m = 1; },
+      [](Program &p) { p.artifacts[0].library->problem.n = 1; },
+      [](Program &p) { p.artifacts[0].library->problem.k = 1; },
+      [](Program &p) { p.artifacts[0].library->problem.weights = ElementType::F16; },
+      [](Program &p) { p.artifacts[0].library->problem.transpose = false; },
+      [](Program &p) { p.artifacts[0].library->problem.epilogue = {}; },
+      [](Program &p) { p.artifacts[0].library->rowsSize = -1; },
+      [](Program &p) { p.artifacts[0].library->input = 1; },
+      [](Program &p) { p.artifacts[0].library->weight = 1; },
+      [](Program &p) { p.artifacts[0].library->bias = {}; },
+      [](Program &p) { p.artifacts[0].library->residual = {}; },
+      [](Program &p) { p.artifacts[0].library->sizes = 1; },
+      [](Program &p) { p.artifacts[0].library->arguments = 1; },
       [](Program &p) { p.artifacts[0].sizeNames[0] = "l"; },
       [](Program &p) { p.artifacts[0].cost.flopTerms[0] = 1; },
       [](Program &p) { p.artifacts[0].cost.byteTerms[1] = 1; },
@@ -176,6 +199,12 @@ TEST(ProgramJson, WhatDoesNotFitIsNamed) {
               HasSubstr("\"none\" is none"));
   EXPECT_THAT(whyOf([&](Json &j) { phase(j).erase("co_resident"); }, code),
               HasSubstr("'co_resident'"));
+  auto &&library = [](Json &j) -> Json & { return j["artifacts"][0]["library"]; };
+  EXPECT_THAT(whyOf([&](Json &j) { library(j)["weights"] = "q9"; }, code), HasSubstr("'q9'"));
+  EXPECT_THAT(whyOf([&](Json &j) { library(j)["epilogue"] = "bend"; }, code),
+              HasSubstr("'epilogue'"));
+  EXPECT_THAT(whyOf([&](Json &j) { library(j)["bias"] = -1; }, code), HasSubstr("'bias'"));
+  EXPECT_THAT(whyOf([&](Json &j) { library(j) = "call"; }, code), HasSubstr("'m'"));
 }
 
 } // namespace

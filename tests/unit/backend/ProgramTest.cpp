@@ -50,13 +50,16 @@ TEST(Program, DefectsAreFound) {
     void (*make)(Program &);
     const char *message;
   };
-  struct Host final : HostKernel {
-    Status run(std::span<void *const>, std::span<const int64_t>, int) override { return {}; }
-    void forget() override {}
-  };
   const Defect defects[] = {
-      {[](Program &p) { p.artifacts[0].host = std::make_shared<Host>(); },
-       "'k' has a host function, and code or phases"},
+      {[](Program &p) { p.artifacts[0].variant = "blocked"; },
+       "'k' is of another variant, and no library call"},
+      {[](Program &p) { p.artifacts[0].library = LibraryCall(); },
+       "'k' is generated, and a library call"},
+      {[](Program &p) {
+         p.artifacts[0].variant = "blocked";
+         p.artifacts[0].library = LibraryCall();
+       },
+       "'k' is a library call, and has code or phases"},
       {[](Program &p) { p.artifacts[0].cost.byteTerms = {{1, 7}}; }, "cost of 'k'"},
       {[](Program &p) { p.artifacts[0].cost.flopTerms = {{INT64_MAX, 0}}; }, "cost of 'k'"},
       {[](Program &p) { p.artifacts[0].launching.phases[0].grid = {1, 0, INT64_MAX}; },
@@ -99,6 +102,65 @@ TEST(Program, DefectsAreFound) {
     ASSERT_FALSE(status) << defect.message;
     EXPECT_EQ(status.error().kind, ErrorKind::Unusable);
     EXPECT_THAT(status.error().line(), HasSubstr(defect.message));
+  }
+}
+
+/// out = in * weight^T + bias, by a library: rows of 8 to rows of 4, one size n of 1 to 100.
+Program libraryCall() {
+  Program program;
+  program.function = "f";
+  program.sizes = {{"other", 0, 9}, {"n", 1, 100}};
+  program.buffers = {{"in", BufferKind::Argument, {32, 1}, 0},
+                     {"weight", BufferKind::Weight, 128, 0},
+                     {"bias", BufferKind::Weight, 16, 0},
+                     {"out", BufferKind::Argument, {16, 1}, 0}};
+  program.arguments = {0, 1, 2};
+  program.results = {3};
+  Artifact artifact;
+  artifact.kernel = artifact.entry = "k";
+  artifact.variant = "blocked";
+  artifact.sizeNames = {"n"};
+  artifact.library =
+      LibraryCall{.problem = {.m = 100, .n = 4, .k = 8, .epilogue = {EpilogueStep::Bias}},
+                  .rowsSize = 0,
+                  .input = 1,
+                  .weight = 2,
+                  .bias = 3,
+                  .sizes = 1,
+                  .arguments = 4};
+  program.artifacts = {artifact};
+  program.launches = {{0, {0, 1, 2, 3}, {1}, 0}};
+  return program;
+}
+
+TEST(Program, DefectsOfLibraryCallsAreFound) {
+  const Status fine = checkProgram(libraryCall());
+  ASSERT_TRUE(fine) << fine.error().line();
+  const std::pair<void (*)(Program &, LibraryCall &), const char *> defects[] = {
+      {[](Program &p, LibraryCall &) { p.buffers[0].bytes = {31, 1}; }, "'in' has fewer than"},
+      {[](Program &p, LibraryCall &) { p.buffers[0].bytes = {999, 0}; }, "'in' has fewer than"},
+      {[](Program &p, LibraryCall &) { p.buffers[1].bytes = 127; }, "'weight' has fewer than"},
+      {[](Program &p, LibraryCall &) { p.buffers[2].bytes = 15; }, "'bias' has fewer than"},
+      {[](Program &p, LibraryCall &) { p.buffers[3].bytes = {15, 1}; }, "'out' has fewer than"},
+      {[](Program &, LibraryCall &c) { c.problem.k = 9; }, "'in' has fewer than"},
+      {[](Program &, LibraryCall &c) { c.problem.m = 99; }, "100 rows"},
+      {[](Program &, LibraryCall &c) { c.problem.m = -1; }, "m is -1"},
+      {[](Program &, LibraryCall &c) { c.rowsSize = 1; }, "rows follow size 1 of 1"},
+      {[](Program &, LibraryCall &c) { c.rowsSize = -2; }, "rows follow size -2"},
+      {[](Program &, LibraryCall &c) { c.bias = {}; }, "bias do not fit together"},
+      {[](Program &, LibraryCall &c) { c.residual = 3; }, "residual do not fit together"},
+      {[](Program &, LibraryCall &c) { c.input = 0; }, "argument 0 is no tensor"},
+      {[](Program &, LibraryCall &c) { c.weight = 4; }, "argument 4 is no tensor"},
+      {[](Program &, LibraryCall &c) { c.arguments = 5; }, "4 buffers of 5"},
+      {[](Program &, LibraryCall &c) { c.sizes = 2; }, "other sizes than the kernel's"},
+      {[](Program &p, LibraryCall &) { p.launches[0].buffers.pop_back(); }, "3 buffers of 4"}};
+  for (const auto &[make, message] : defects) {
+    Program program = libraryCall();
+    make(program, *program.artifacts[0].library);
+    const Status status = checkProgram(program);
+    ASSERT_FALSE(status) << message;
+    EXPECT_EQ(status.error().kind, ErrorKind::Unusable);
+    EXPECT_THAT(status.error().line(), HasSubstr(message));
   }
 }
 

@@ -103,6 +103,25 @@ TEST_F(Cache, GivesBackWhatWasStored) {
   EXPECT_EQ(status.st_mode & 0777, 0700u);
 }
 
+TEST_F(Cache, ALibraryCallIsAnArtifactLikeAnyOther) {
+  Artifact call = someArtifact();
+  call.variant = "blocked";
+  call.code = call.codeHash = "";
+  call.launching = {};
+  call.library = LibraryCall{.problem = {.m = 8, .n = 16, .k = 32},
+                             .rowsSize = 0,
+                             .input = 2,
+                             .weight = 3,
+                             .sizes = 2,
+                             .arguments = 4};
+  const ObjectCache cache = ObjectCache::open(root / "objects");
+  cache.store(someKey(), call);
+  const auto found = cache.find(someKey());
+  ASSERT_TRUE(found) << log.str();
+  EXPECT_EQ(found->library, call.library);
+  EXPECT_EQ(found->variant, call.variant);
+}
+
 TEST_F(Cache, EveryFieldOfTheKeyCounts) {
   ObjectCache cache = ObjectCache::open(root / "objects");
   cache.store(someKey(), someArtifact());

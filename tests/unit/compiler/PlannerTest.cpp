@@ -3,9 +3,9 @@
 #include "kernelforge/compiler/Planner.h"
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/compiler/AutoMatmul.h"
-#include "kernelforge/compiler/GeneratedMatmul.h"
+#include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/problem/MatmulChoice.h"
 #include "kernelforge/support/Host.h"
 
 #include <filesystem>

@@ -1,13 +1,15 @@
 // Kernels that another variant than generated runs: which of them may be, when the planner chooses
 // one, and that the results are the same.
 #include "kernelforge/codegen/cpu/Target.h"
-#include "kernelforge/compiler/AutoMatmul.h"
-#include "kernelforge/compiler/GeneratedMatmul.h"
-#include "kernelforge/compiler/LibraryProblem.h"
+#include "kernelforge/compiler/LibraryKernels.h"
+#include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/Session.h"
 #include "kernelforge/compiler/Targets.h"
+#include "kernelforge/kernels/MatmulRegistry.h"
+#include "kernelforge/problem/GeneratedMatmul.h"
+#include "kernelforge/problem/MatmulChoice.h"
 #include "kernelforge/support/CounterRandom.h"
 
 #include "mlir/IR/Verifier.h"
@@ -183,10 +185,10 @@ const std::vector<EpilogueStep> biasSiluResidual = {EpilogueStep::Bias, Epilogue
                                                     EpilogueStep::Residual};
 
 //===----------------------------------------------------------------------===//
-// Which kernels are library problems
+// Which kernels are library calls
 //===----------------------------------------------------------------------===//
 
-TEST_F(Variants, LibraryProblemIsTheInverseOfBuilding) {
+TEST_F(Variants, LibraryCallIsTheInverseOfBuilding) {
   using enum EpilogueStep;
   const std::vector<MatmulProblem> problems = {
       {1, 3, 5},
@@ -201,12 +203,16 @@ TEST_F(Variants, LibraryProblemIsTheInverseOfBuilding) {
     SCOPED_TRACE(problem.name());
     auto module = fused(problem);
     KernelOp kernel = *module->getOps<KernelOp>().begin();
-    const auto found = libraryProblem(kernel);
+    const auto found = libraryCall(kernel);
     ASSERT_TRUE(found);
     EXPECT_EQ(found->problem.name(), problem.name());
     EXPECT_EQ(found->rowsSize, 0);
     EXPECT_EQ(found->bias.has_value(), problem.has(Bias));
     EXPECT_EQ(found->residual.has_value(), problem.has(Residual));
+    const auto weight =
+        mlir::cast<mlir::RankedTensorType>(kernel.getArgumentTypes()[found->weight]);
+    EXPECT_TRUE(recordKey(*buildMatmulKernel(found->problem, weight), target, threadCount) ==
+                matmulKey(problem, target, threadCount).value());
   }
 }
 
@@ -227,7 +233,7 @@ std::string matmul(const std::string &result, const std::string &input,
          rows + ", tensor<64x64xf32>) -> " + rows + "\n";
 }
 
-TEST_F(Variants, MoreThanAMatmulIsNoLibraryProblem) {
+TEST_F(Variants, MoreThanAMatmulIsNoLibraryCall) {
   for (const std::string &body :
        {matmul("z", "x") + "  %y = transformer.scale %z {factor = 2.0 : f64} : " + rows + "\n",
         matmul("z", "x") + "  %y = transformer.mul %z, %x : " + rows + "\n",
@@ -239,13 +245,31 @@ TEST_F(Variants, MoreThanAMatmulIsNoLibraryProblem) {
     auto module = fused(parse(function("f", "2 to 9", body)));
     ASSERT_TRUE(module);
     for (auto kernel : module->getOps<KernelOp>())
-      EXPECT_FALSE(libraryProblem(kernel));
+      EXPECT_FALSE(libraryCall(kernel));
   }
 }
 
 //===----------------------------------------------------------------------===//
 // What the planner chooses
 //===----------------------------------------------------------------------===//
+
+TEST_F(Variants, RecordsOfAProblemAreForKernelsOfOtherNamesAndOrder) {
+  const MatmulProblem problem{9, 64, 64, ElementType::F32, false, {EpilogueStep::Residual}};
+  const std::string tokens = "tensor<?x64xf32, #transformer.dims<\"tokens\">>";
+  auto module = fused(parse(
+      "func.func @f(%t: index {transformer.size = #transformer.size<\"tokens\", 2 to 9>}, %r: " +
+      tokens + ", %w: tensor<64x64xf32> {transformer.weight = \"down\"}, %x: " + tokens + ") -> " +
+      tokens + " {\n  %z = transformer.matmul %x weights(%w) : (" + tokens +
+      ", tensor<64x64xf32>) -> " + tokens + "\n  %y = transformer.add %r, %z : " + tokens +
+      "\n  return %y : " + tokens + "\n}\n"));
+  ASSERT_TRUE(module);
+  KernelOp kernel = *module->getOps<KernelOp>().begin();
+  EXPECT_FALSE(recordKey(kernel, target, threadCount) ==
+               matmulKey(problem, target, threadCount).value());
+  won(problem, "blocked", 0.5);
+  ASSERT_TRUE(runToStage(*module, Stage::Scheduled, pipeline()));
+  EXPECT_EQ(kernel.getVariant(), "blocked");
+}
 
 TEST_F(Variants, WinnerRunsTheKernelWithTheSameResult) {
   using enum EpilogueStep;
@@ -268,7 +292,7 @@ TEST_F(Variants, WinnerRunsTheKernelWithTheSameResult) {
       const Artifact &artifact = session->program("matmul")->artifacts.front();
       EXPECT_EQ(artifact.variant, variant);
       EXPECT_EQ(artifact.scheduleSource, "record");
-      EXPECT_TRUE(artifact.host);
+      EXPECT_TRUE(artifact.library);
       EXPECT_TRUE(artifact.code.empty());
       EXPECT_EQ(session->statistics().variants.at(variant), 1);
       EXPECT_EQ(session->packedBytes(), 0);
@@ -353,7 +377,7 @@ TEST_F(Variants, KernelWithAPrologueIsGenerated) {
   KernelOp kernel = *module->getOps<KernelOp>().begin();
   won(recordKey(kernel, target, threadCount), "blocked", 0.5);
   won({9, 64, 64}, "blocked", 0.5);
-  EXPECT_FALSE(libraryProblem(kernel));
+  EXPECT_FALSE(libraryCall(kernel));
   ASSERT_TRUE(runToStage(*module, Stage::Scheduled, pipeline()));
   EXPECT_TRUE(kernel.isGenerated());
   kernel.removeScheduleAttr();

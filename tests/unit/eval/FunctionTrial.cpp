@@ -1,7 +1,7 @@
 #include "FunctionTrial.h"
 
 #include "kernelforge/codegen/cpu/Target.h"
-#include "kernelforge/compiler/GeneratedMatmul.h"
+#include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/eval/RowModule.h"
 #include "kernelforge/ir/ModuleBuilder.h"

@@ -5,14 +5,7 @@
 #include "kernelforge/compiler/Session.h"
 #include "kernelforge/kernels/MatmulKernel.h"
 
-#include "mlir/IR/OwningOpRef.h"
-
 namespace kernelforge {
-
-/// A problem as a module with the function @matmul of size "rows": compiled for exactly one row, or
-/// for 2 to m. Unusable where an epilogue asks for a bias that is not its first step.
-Expected<mlir::OwningOpRef<mlir::ModuleOp>> buildMatmulModule(mlir::MLIRContext *context,
-                                                              const MatmulProblem &problem);
 
 /// Compiles with the planner's schedule where none is given: from records, transferred or analytic.
 class GeneratedMatmul : public MatmulKernel {

@@ -1,39 +1,16 @@
-#include "kernelforge/compiler/GeneratedMatmul.h"
+#include "kernelforge/problem/GeneratedMatmul.h"
 
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/Targets.h"
-#include "kernelforge/ir/ModuleBuilder.h"
-
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
 
 namespace {
-
-std::optional<Activation> activationOf(EpilogueStep step) {
-  switch (step) {
-  case EpilogueStep::Relu:
-    return Activation::Relu;
-  case EpilogueStep::Silu:
-    return Activation::Silu;
-  case EpilogueStep::Gelu:
-    return Activation::Gelu;
-  case EpilogueStep::GeluTanh:
-    return Activation::GeluTanh;
-  case EpilogueStep::Bias:
-  case EpilogueStep::Residual:
-    return std::nullopt;
-  }
-  return std::nullopt;
-}
-
-bool biasIsFirst(const MatmulProblem &problem) {
-  return !problem.has(EpilogueStep::Bias) || problem.epilogue.front() == EpilogueStep::Bias;
-}
 
 std::span<std::byte> bytesOf(const float *data, int64_t count) {
   return std::as_writable_bytes(std::span(const_cast<float *>(data), static_cast<size_t>(count)));
@@ -72,48 +49,9 @@ private:
 
 } // namespace
 
-Expected<OwningOpRef<ModuleOp>> kernelforge::buildMatmulModule(MLIRContext *context,
-                                                               const MatmulProblem &problem) {
-  KF_CHECK(checkProblem(problem));
-  if (!biasIsFirst(problem))
-    return unusable("epilogue cannot be generated", problem.name(),
-                    "a bias is added to the product itself", "list bias first");
-  // One row is a range of its own, as decoding is; more rows are compiled as prefill is.
-  OwningOpRef<ModuleOp> module = buildMatmul(context, problem.m == 1 ? 1 : 2, problem.m, problem.n,
-                                             problem.k, problem.weights, problem.transpose);
-  auto function = module->lookupSymbol<func::FuncOp>("matmul");
-  auto matmul = *function.getOps<MatmulOp>().begin();
-  auto end = cast<func::ReturnOp>(function.getBody().front().getTerminator());
-  OpBuilder b(end);
-  const Location loc = end.getLoc();
-  Value value = end.getOperand(0);
-  auto addInput = [&](Type type, StringRef attribute, StringRef name) {
-    const unsigned index = function.getNumArguments();
-    function.insertArgument(
-        index, type, b.getDictionaryAttr(b.getNamedAttr(attribute, b.getStringAttr(name))), loc);
-    return function.getArgument(index);
-  };
-  for (EpilogueStep step : problem.epilogue) {
-    if (std::optional<Activation> kind = activationOf(step)) {
-      value =
-          b.create<ActivationOp>(loc, value.getType(), value, ActivationAttr::get(context, *kind));
-    } else if (step == EpilogueStep::Bias) {
-      Value bias =
-          addInput(RankedTensorType::get({problem.n}, b.getF32Type()), inputAttrName, "bias");
-      matmul.getBiasesMutable().assign(bias);
-    } else {
-      Value residual = addInput(value.getType(), inputAttrName, "residual");
-      value = b.create<AddOp>(loc, value, residual);
-    }
-  }
-  end->setOperand(0, value);
-  return module;
-}
-
 MatmulSupport GeneratedMatmul::supports(const MatmulProblem &problem) const {
-  if (!biasIsFirst(problem))
-    return MatmulSupport::unsupported("a bias must be the epilogue's first step");
-  return MatmulSupport::ok();
+  return isKernel(problem) ? MatmulSupport::ok()
+                           : MatmulSupport::unsupported("a bias must be the epilogue's first step");
 }
 
 std::optional<ScheduleSpace> GeneratedMatmul::scheduleSpace(const MatmulProblem &problem,
@@ -145,10 +83,7 @@ Expected<std::unique_ptr<PreparedMatmul>> GeneratedMatmul::make(const MatmulProb
       kernel.setScheduleAttr(scheduleAttr(kernel.getContext(), schedule));
   }
   KF_CHECK(session.compile(std::move(module)));
-  const uint64_t width = problem.transpose ? problem.n : problem.k;
-  const uint64_t rows = problem.transpose ? problem.k : problem.n;
-  KF_CHECK(session.bindWeight("weight", problem.weights,
-                              {operands.weight, rows * *rowBytes(problem.weights, width)}));
+  KF_CHECK(session.bindWeight("weight", problem.weights, {operands.weight, problem.weightBytes()}));
   if (problem.has(EpilogueStep::Bias))
     KF_CHECK(session.bind("bias", bytesOf(operands.bias, problem.n)));
   if (problem.has(EpilogueStep::Residual))

@@ -1,4 +1,4 @@
-#include "kernelforge/compiler/LibraryProblem.h"
+#include "kernelforge/compiler/LibraryKernels.h"
 
 using namespace mlir;
 using namespace kernelforge;
@@ -32,7 +32,7 @@ class Reader {
 public:
   explicit Reader(KernelOp kernel) : kernel(kernel) {}
 
-  std::optional<LibraryProblem> read() {
+  std::optional<LibraryCall> read() {
     Block &body = kernel.getBody().front();
     found.sizes = kernel.getNumSizes();
     found.arguments = kernel.getNumArguments();
@@ -119,11 +119,11 @@ private:
   }
 
   KernelOp kernel;
-  LibraryProblem found;
+  LibraryCall found;
 };
 
 } // namespace
 
-std::optional<LibraryProblem> kernelforge::libraryProblem(KernelOp kernel) {
+std::optional<LibraryCall> kernelforge::libraryCall(KernelOp kernel) {
   return Reader(kernel).read();
 }

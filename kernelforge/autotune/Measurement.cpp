@@ -1,5 +1,6 @@
 #include "kernelforge/autotune/Measurement.h"
 
+#include "kernelforge/backend/ProgramJson.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/measure/Timing.h"
 #include "kernelforge/records/LogFile.h"
@@ -71,7 +72,7 @@ Status Measurement::startWorker() {
   WorkerAnswer answer;
   for (int i = 0; i < mostAttempts; ++i) {
     KF_CHECK(worker->start());
-    answer = load(0, programMessage(*baselineProgram));
+    answer = load(0, *baselineProgram);
     if (answer.outcome != WorkerOutcome::Killed)
       break;
   }
@@ -84,10 +85,12 @@ Status Measurement::startWorker() {
   return makeError(ErrorKind::Failed, "kernel cannot be tuned", problem.name(), answer.why, "");
 }
 
-WorkerAnswer Measurement::load(int slot, Message message) {
-  message.json["command"] = "load";
-  message.json["slot"] = slot;
-  return worker->call(message, 20 + options.worker.answerSeconds);
+WorkerAnswer Measurement::load(int slot, const Program &program) {
+  std::string code;
+  Json command = programJson(program, code);
+  command["command"] = "load";
+  command["slot"] = slot;
+  return worker->call(command, 20 + options.worker.answerSeconds, code);
 }
 
 Expected<Measurement::Compiled> Measurement::compile(const KnobValues &schedule) {
@@ -137,7 +140,7 @@ bool Measurement::verify(int slot, int set, Record &record) {
   // A candidate may be far slower than the baseline; verifying also fills and compares memory.
   const double seconds = options.worker.answerSeconds + 200 * baselineSeconds;
   const WorkerAnswer answer =
-      worker->call({{{"command", "verify"}, {"slot", slot}, {"set", set}}, {}}, seconds);
+      worker->call({{"command", "verify"}, {"slot", slot}, {"set", set}}, seconds);
   if (!answered(answer, record))
     return false;
   const Json &accuracy = answer.json["accuracy"];
@@ -163,11 +166,10 @@ bool Measurement::verify(int slot, int set, Record &record) {
 bool Measurement::time(int rounds, Record &record) {
   const double expected = 2 * sampleSeconds * (rounds + 2) + 40 * baselineSeconds * rounds;
   const std::optional<FileLock> lock = lockMachine();
-  const WorkerAnswer answer = worker->call({{{"command", "time"},
-                                             {"slots", {0, 1}},
-                                             {"rounds", rounds},
-                                             {"sample_seconds", sampleSeconds}},
-                                            {}},
+  const WorkerAnswer answer = worker->call({{"command", "time"},
+                                            {"slots", {0, 1}},
+                                            {"rounds", rounds},
+                                            {"sample_seconds", sampleSeconds}},
                                            options.worker.answerSeconds + 20 * expected);
   if (!answered(answer, record))
     return false;
@@ -230,7 +232,7 @@ Expected<Record> Measurement::measure(const MatmulKernel &variant, double limit,
   if (space)
     record.schedule = knobsText(space->analytic);
   KF_TRY(std::shared_ptr<const Program> program, problem.compile(variant));
-  KF_CHECK(attempt(programMessage(*program), limit, rounds, record));
+  KF_CHECK(attempt(*program, limit, rounds, record));
   return record;
 }
 
@@ -254,12 +256,12 @@ Expected<Record> Measurement::measure(const KnobValues &schedule, double limit, 
   record.resources = recordResources(artifact, {});
   record.compileMs = compiled->milliseconds;
 
-  KF_CHECK(attempt(programMessage(*compiled->program), limit, rounds, record));
+  KF_CHECK(attempt(*compiled->program, limit, rounds, record));
   return record;
 }
 
 /// Tries a candidate until nothing from outside kills the worker.
-Status Measurement::attempt(const Message &candidate, double limit, int rounds, Record &record) {
+Status Measurement::attempt(const Program &candidate, double limit, int rounds, Record &record) {
   const Record blank = record;
   for (int i = 0; i < mostAttempts; ++i) {
     record = blank;
@@ -274,7 +276,7 @@ Status Measurement::attempt(const Message &candidate, double limit, int rounds, 
 }
 
 /// Runs a candidate through verification and timing; false where it fails, or the worker does.
-Expected<bool> Measurement::attemptOnce(const Message &candidate, double limit, int rounds,
+Expected<bool> Measurement::attemptOnce(const Program &candidate, double limit, int rounds,
                                         Record &record) {
   killed = false;
   KF_CHECK(startWorker());

@@ -42,10 +42,10 @@ private:
   Expected<Compiled> compile(const KnobValues &schedule);
   Status startWorker();
   Record newRecord() const;
-  Status attempt(const Message &candidate, double limit, int rounds, Record &record);
-  Expected<bool> attemptOnce(const Message &candidate, double limit, int rounds, Record &record);
+  Status attempt(const Program &candidate, double limit, int rounds, Record &record);
+  Expected<bool> attemptOnce(const Program &candidate, double limit, int rounds, Record &record);
   bool answered(const WorkerAnswer &answer, Record &record);
-  WorkerAnswer load(int slot, Message message);
+  WorkerAnswer load(int slot, const Program &program);
   bool verify(int slot, int set, Record &record);
   bool time(int rounds, Record &record);
   Status raiseCeilings();

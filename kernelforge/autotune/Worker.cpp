@@ -1,7 +1,6 @@
 #include "kernelforge/autotune/Worker.h"
 
 #include "kernelforge/autotune/DeviceOutputs.h"
-#include "kernelforge/autotune/Messages.h"
 #include "kernelforge/autotune/SharedData.h"
 #include "kernelforge/backend/DeviceTiming.h"
 #include "kernelforge/backend/ProgramJson.h"
@@ -78,14 +77,16 @@ struct Candidate {
 
 class Worker {
 public:
-  Worker(int socket, SharedData data) : socket(socket), data(std::move(data)) {}
+  Worker(ParentChannel tuner, SharedData data) : tuner(std::move(tuner)), data(std::move(data)) {}
 
   Status serve() {
-    Message message;
-    while (receiveMessage(socket, message, -1) == Received::Message) {
+    for (;;) {
+      KF_TRY(std::optional<Message> message, tuner.receive());
+      if (!message)
+        return {};
       Json answer;
       try {
-        Status status = handle(message, answer);
+        Status status = handle(*message, answer);
         // The device went down with the candidate, and so do we: another worker makes another.
         if (!status && status.error().kind == ErrorKind::Lost)
           return status;
@@ -94,23 +95,21 @@ public:
       } catch (const std::bad_alloc &) { // says nothing against the candidate
         answer = {{"error", "out of memory"}};
       }
-      if (!sendMessage(socket, {answer, {}}))
-        break;
+      KF_CHECK(tuner.send(answer));
     }
-    return {};
   }
 
 private:
   Status handle(const Message &message, Json &answer) {
-    const std::string command = message.json.value("command", "");
+    const std::string command = message.json().value("command", "");
     if (command == "problem")
-      return setProblem(message.json, answer);
+      return setProblem(message.json(), answer);
     if (command == "load")
       return load(message, answer);
     if (command == "verify")
-      return verify(message.json, answer);
+      return verify(message.json(), answer);
     if (command == "time")
-      return time(message.json, answer);
+      return time(message.json(), answer);
     return unusable("tuning worker cannot serve", command, "there is no such command");
   }
 
@@ -145,7 +144,7 @@ private:
 
   Status load(const Message &message, Json &answer) {
     Candidate candidate;
-    KF_TRY(Program loaded, programFrom(message.json, message.bytes));
+    KF_TRY(Program loaded, programFrom(message.json(), message.bytes));
     auto program = std::make_shared<const Program>(std::move(loaded));
     candidate.library = program->artifacts.front().library.has_value();
     KF_TRY(auto verified, verifying->load({&program, 1}));
@@ -153,7 +152,7 @@ private:
     candidate.verified = std::move(verified.front());
     candidate.timed = std::move(timed.front());
     const KernelResources resources = candidate.timed->resources().front();
-    candidates[message.json["slot"]] = std::move(candidate);
+    candidates[message.json()["slot"]] = std::move(candidate);
     const DeviceInfo &device = timing->info();
     answer = {{"device", device.name},
               {"software", device.software},
@@ -418,7 +417,7 @@ private:
       std::this_thread::sleep_for(std::chrono::milliseconds(settleMilliseconds));
   }
 
-  int socket;
+  ParentChannel tuner;
   SharedData data;
   int threads = 1;
   std::shared_ptr<Device> timing, verifying; ///< one where the device has memory of its own
@@ -434,7 +433,7 @@ private:
 
 } // namespace
 
-Status kernelforge::runWorker(int socket, int dataDescriptor) {
+Status kernelforge::runWorker() {
   // Whoever started it wants it no longer than it lives itself.
   if (!endWithParent())
     return {};
@@ -442,6 +441,7 @@ Status kernelforge::runWorker(int socket, int dataDescriptor) {
   ::setrlimit(RLIMIT_CORE, &none);
   // A terminal's interrupt goes to all its processes; the tuner ends its candidate, then stops.
   ::signal(SIGINT, SIG_IGN);
-  KF_TRY(SharedData data, SharedData::open(dataDescriptor));
-  return Worker(socket, std::move(data)).serve();
+  KF_TRY(SharedData data, SharedData::open(workerData));
+  KF_TRY(ParentChannel tuner, ParentChannel::take("tuning worker"));
+  return Worker(std::move(tuner), std::move(data)).serve();
 }

@@ -7,11 +7,11 @@
 
 namespace kernelforge {
 
-/// Inherited descriptors of a worker.
-inline constexpr int workerSocket = 3, workerData = 4;
+/// The descriptor of the problem's SharedData, which a worker inherits.
+inline constexpr int workerData = 3;
 
-/// Serves the tuner at the other end of `socket` until it goes away; `data` is a SharedData. What
-/// `kernelforge tune-worker` runs.
-Status runWorker(int socket, int data);
+/// Serves the tuner that started this process until it goes away. What `kernelforge tune-worker`
+/// runs.
+Status runWorker();
 
 } // namespace kernelforge

@@ -2,20 +2,8 @@
 
 #include "kernelforge/autotune/Worker.h"
 #include "kernelforge/problem/Verification.h"
-#include "kernelforge/support/ChildProcess.h"
 
-#include <cerrno>
 #include <cstring>
-
-#include <fmt/format.h>
-
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-extern char **environ;
 
 using namespace kernelforge;
 
@@ -89,80 +77,54 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
 Status WorkerProcess::start() {
   if (running())
     return {};
-  auto failed = [&](int error) {
-    return makeError(ErrorKind::Failed, "tuning worker cannot be started",
-                     options.executable.string(), std::strerror(error), "");
-  };
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
-    return failed(errno);
-  // Out of the way of the numbers that the worker will know them by.
-  const int far = ::fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
-  const int data = ::fcntl(problem.data().descriptor(), F_DUPFD_CLOEXEC, 10);
-  ::close(ends[1]);
-
   const std::string path =
       options.executable.empty() ? "/proc/self/exe" : options.executable.string();
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, far, workerSocket);
-  ::posix_spawn_file_actions_adddup2(&actions, data, workerData);
-  std::string limit = std::to_string(options.memoryBytes);
-  char name[] = "kernelforge", command[] = "tune-worker";
-  char *arguments[] = {name, command, limit.data(), nullptr};
-  const int error = ::posix_spawn(&process, path.c_str(), &actions, nullptr, arguments, environ);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::close(far);
-  ::close(data);
-  if (error != 0) {
-    ::close(ends[0]);
-    process = -1;
-    return failed(error);
-  }
-  socket = ends[0];
-  const WorkerAnswer answer = call({problem.description(), {}}, options.startSeconds);
+  Expected<ChildProcess> started =
+      ChildProcess::start({.arguments = {path, "tune-worker", std::to_string(options.memoryBytes)},
+                           .name = "tuning worker",
+                           .inherited = {{problem.data().descriptor(), workerData}}});
+  if (!started)
+    return tl::unexpected<Error>(std::move(started).error());
+  process = std::move(*started);
+  const WorkerAnswer answer = call(problem.description(), options.startSeconds);
   if (answer.outcome == WorkerOutcome::Answered)
     return {};
   stop(); // one that refused the problem is of no use
   return makeError(ErrorKind::Failed, "tuning worker cannot be started", path, answer.why, "");
 }
 
-WorkerAnswer WorkerProcess::call(const Message &message, double seconds) {
-  WorkerAnswer answer;
-  Message received;
-  const Received got =
-      sendMessage(socket, message) ? receiveMessage(socket, received, seconds) : Received::Closed;
-  if (got == Received::Message) {
-    answer.json = std::move(received.json);
-    if (answer.json.contains("error")) {
-      answer.outcome = WorkerOutcome::Refused;
-      answer.why = answer.json["error"].get<std::string>();
-    }
-    return answer;
+/// What a fault of the worker is to a candidate.
+static WorkerOutcome outcomeOf(ChildFault::Kind kind) {
+  switch (kind) {
+  case ChildFault::Kind::Died:
+  case ChildFault::Kind::Broken:
+    return WorkerOutcome::Crashed;
+  case ChildFault::Kind::Killed:
+    return WorkerOutcome::Killed;
+  case ChildFault::Kind::Silent:
+    return WorkerOutcome::TimedOut;
   }
-  if (got == Received::Closed) {
-    answer = fate();
-  } else {
-    answer.outcome = WorkerOutcome::TimedOut;
-    answer.why = fmt::format("no answer in {:.3g} s", seconds);
-  }
-  stop();
-  return answer;
+  return WorkerOutcome::Crashed;
 }
 
-WorkerAnswer WorkerProcess::fate() {
-  const std::optional<ProcessEnd> end = waitForEnd(process, 5); // it closed its socket
-  if (!end)
-    return {WorkerOutcome::Crashed, {}, "it closed its connection"};
-  process = -1;
-  return {end->fromOutside() ? WorkerOutcome::Killed : WorkerOutcome::Crashed, {}, end->text()};
+WorkerAnswer WorkerProcess::call(const Json &command, double seconds, std::string_view bytes) {
+  if (!process)
+    return {WorkerOutcome::Crashed, {}, "it is not running"};
+  auto answer = process->ask(command, seconds, bytes);
+  if (!answer) {
+    stop();
+    return {outcomeOf(answer.error().kind), {}, answer.error().error.why};
+  }
+  WorkerAnswer given{WorkerOutcome::Answered, answer->json(), ""};
+  if (given.json.contains("error")) {
+    given.outcome = WorkerOutcome::Refused;
+    given.why = given.json["error"].get<std::string>();
+  }
+  return given;
 }
 
 void WorkerProcess::stop() {
-  if (socket >= 0)
-    ::close(socket);
-  socket = -1;
-  if (process > 0)
-    killChild(process);
-  process = -1;
+  if (process)
+    process->stop(0);
+  process.reset();
 }

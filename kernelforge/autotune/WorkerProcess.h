@@ -1,12 +1,13 @@
 // The tuner's end of a worker: starts it, talks to it with time limits, and finds out how it ended.
 #pragma once
 
-#include "kernelforge/autotune/Messages.h"
 #include "kernelforge/autotune/SharedData.h"
 #include "kernelforge/problem/KernelProblem.h"
+#include "kernelforge/support/ChildProcess.h"
 
 #include <filesystem>
-#include <sys/types.h>
+#include <optional>
+#include <string_view>
 
 namespace kernelforge {
 
@@ -58,24 +59,20 @@ public:
   Status start();
 
   /// True while a worker runs that holds what was loaded, as far as is known.
-  bool running() const { return process > 0; }
+  bool running() const { return process.has_value(); }
 
   /// Ends the worker, if one runs.
   void stop();
 
-  /// Sends a command and waits for its answer. A worker that crashes or does not answer in
-  /// `seconds` is gone afterwards, with all that was loaded.
-  WorkerAnswer call(const Message &message, double seconds);
-
-  pid_t pid() const { return process; }
+  /// Sends a command, with bytes of code behind it where it needs them, and waits for its answer. A
+  /// worker that crashes or does not answer in `seconds` is gone afterwards, with all that was
+  /// loaded.
+  WorkerAnswer call(const Json &command, double seconds, std::string_view bytes = {});
 
 private:
-  WorkerAnswer fate(); ///< waits for a worker that is gone: what it died of
-
   const WorkerProblem &problem;
   WorkerOptions options;
-  pid_t process = -1;
-  int socket = -1;
+  std::optional<ChildProcess> process;
 };
 
 } // namespace kernelforge

@@ -4,11 +4,7 @@
 #include "kernelforge/eval/SuiteWorkerProcess.h"
 #include "kernelforge/measure/AccuracyJson.h"
 
-#include <iostream>
-
 using namespace kernelforge;
-
-static constexpr const char *purpose = "request is not usable";
 
 static Json rowJson(const PreparedRow &row) {
   Json json = {
@@ -69,9 +65,7 @@ Expected<Json> SuiteService::measure(const JsonView &request) {
   return Json{{"ns", ns}};
 }
 
-Expected<Json> SuiteService::answer(const std::string &line) {
-  KF_TRY(JsonDocument document, parseJson(line, purpose, "suite-worker"));
-  const JsonView request = document.root();
+Expected<Json> SuiteService::answer(const JsonView &request) {
   KF_TRY(std::string command, request.string("command", 64));
   if (command == "open")
     return open(request);
@@ -93,22 +87,22 @@ Expected<Json> SuiteService::answer(const std::string &line) {
   return request.error("there is no command '" + command + "', or no suite is open");
 }
 
-Status SuiteService::serve(std::istream &in, std::ostream &out) {
-  for (std::string line; std::getline(in, line);) {
-    Expected<Json> answered = answer(line);
+Status SuiteService::serve(ParentChannel &channel) {
+  for (;;) {
+    const Expected<std::optional<Message>> request = channel.receive();
+    if (request && !*request)
+      return {};
+    const Expected<Json> answered =
+        request ? answer((*request)->document.root()) : tl::unexpected<Error>(request.error());
     Json json;
     if (answered) {
-      json = std::move(*answered);
+      json = *answered;
       json["ok"] = true;
     } else {
-      const Error &error = answered.error();
-      json = {{"ok", false}, {"error", errorJson(error)}};
-      if (error.kind == ErrorKind::Interrupted)
-        return tl::unexpected(error);
+      json = {{"ok", false}, {"error", errorJson(answered.error())}};
+      if (answered.error().kind == ErrorKind::Interrupted)
+        return tl::unexpected(answered.error());
     }
-    out << json.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
-    if (!out)
-      return failed("answer cannot be written", "suite-worker", "standard output is closed");
+    KF_CHECK(channel.send(json));
   }
-  return {};
 }

@@ -1,9 +1,8 @@
-// The other end of SuiteWorkerProcess: answers one JSON object a line with one a line.
+// The other end of SuiteWorkerProcess: answers its messages.
 #pragma once
 
 #include "kernelforge/eval/SuiteRunner.h"
-
-#include <iosfwd>
+#include "kernelforge/support/ChildProcess.h"
 
 namespace kernelforge {
 
@@ -12,12 +11,12 @@ public:
   /// How rows are run; the command that opens a suite fills in the rest.
   SuiteOptions options;
 
-  /// Answers until the input ends. Requests that fail are answered with their error; Failed where
-  /// an answer cannot be written.
-  Status serve(std::istream &in, std::ostream &out);
+  /// Answers until the other side goes away. Requests that fail are answered with their error;
+  /// Failed where an answer cannot be written.
+  Status serve(ParentChannel &channel);
 
 private:
-  Expected<Json> answer(const std::string &line);
+  Expected<Json> answer(const JsonView &request);
   Expected<Json> open(const JsonView &request);
   Expected<Json> measure(const JsonView &request);
   Expected<size_t> rowOf(const JsonView &request) const;

@@ -4,8 +4,6 @@
 
 using namespace kernelforge;
 
-static constexpr std::string_view purpose = "answer of a suite worker is not usable";
-
 /// The error that a worker answered with.
 static Error errorIn(const JsonView &answer, const std::string &binary) {
   auto read = [&]() -> Expected<Error> {
@@ -27,13 +25,13 @@ static Error errorIn(const JsonView &answer, const std::string &binary) {
 }
 
 Expected<JsonDocument> SuiteWorkerProcess::ask(const Json &command, double seconds) {
-  const std::string line = command.dump(-1, ' ', false, Json::error_handler_t::replace);
-  KF_TRY(std::string text, process.ask(line, seconds));
-  KF_TRY(JsonDocument answer, parseJson(text, purpose, binary));
-  KF_TRY(bool ok, answer.root().boolean("ok"));
+  auto answer = process.ask(command, seconds);
+  if (!answer)
+    return tl::unexpected<Error>(std::move(answer).error().error);
+  KF_TRY(bool ok, answer->document.root().boolean("ok"));
   if (!ok)
-    return tl::unexpected<Error>(errorIn(answer.root(), binary));
-  return answer;
+    return tl::unexpected<Error>(errorIn(answer->document.root(), binary));
+  return std::move(answer->document);
 }
 
 static Expected<std::vector<ReportRow>> readRows(const JsonView &answer) {
@@ -52,9 +50,10 @@ static Expected<std::vector<ReportRow>> readRows(const JsonView &answer) {
 
 Expected<SuiteWorkerProcess> SuiteWorkerProcess::open(const std::string &binary,
                                                       const SuiteWorkerOptions &options) {
-  KF_TRY(LineProcess process,
-         LineProcess::start({binary, "suite-worker"}, "suite worker " + binary,
-                            {"KMP_BLOCKTIME=1"})); // milliseconds, of LLVM's OpenMP
+  KF_TRY(ChildProcess process,
+         ChildProcess::start({.arguments = {binary, "suite-worker"},
+                              .name = "suite worker " + binary,
+                              .environment = {"KMP_BLOCKTIME=1"}})); // ms, of LLVM's OpenMP
   SuiteWorkerProcess worker(std::move(process), binary, options.answerSeconds);
   KF_TRY(JsonDocument answer, worker.ask({{"command", "open"},
                                           {"protocol", suiteProtocol},

@@ -7,7 +7,7 @@
 
 namespace kernelforge {
 
-/// Version of the protocol: one JSON object a line, one answer a line.
+/// Version of what they say to each other.
 inline constexpr int64_t suiteProtocol = 1;
 
 struct SuiteWorkerOptions {
@@ -39,11 +39,11 @@ public:
   Expected<double> measure(size_t row);
 
 private:
-  SuiteWorkerProcess(LineProcess process, std::string binary, double answerSeconds)
+  SuiteWorkerProcess(ChildProcess process, std::string binary, double answerSeconds)
       : process(std::move(process)), binary(std::move(binary)), answerSeconds(answerSeconds) {}
   Expected<JsonDocument> ask(const Json &command, double seconds);
 
-  LineProcess process;
+  ChildProcess process;
   std::string binary;
   double answerSeconds;
   std::string commit;

@@ -100,89 +100,53 @@ Expected<ProcessEnd> runToEnd(const std::vector<std::string> &arguments,
 }
 
 //===----------------------------------------------------------------------===//
-// LineProcess
+// The end of who starts
 //===----------------------------------------------------------------------===//
 
-static tl::unexpected<Error> notStarted(const std::string &program, const std::string &name,
-                                        int error) {
+namespace {
+
+/// Descriptors from here on are out of the way of the numbers that a child knows its own by.
+constexpr int firstFar = 10;
+
+/// A descriptor of ours, closed where it is left.
+class Descriptor {
+public:
+  explicit Descriptor(int number) : number(number) {}
+  Descriptor(Descriptor &&other) noexcept : number(other.release()) {}
+  Descriptor &operator=(Descriptor &&) = delete;
+  ~Descriptor() {
+    if (number >= 0)
+      ::close(number);
+  }
+  int get() const { return number; }
+  int release() { return std::exchange(number, -1); }
+
+private:
+  int number;
+};
+
+tl::unexpected<Error> notStarted(const ChildOptions &options, int error) {
   const bool isPath = error == ENOENT || error == EACCES || error == ENOEXEC;
   const ErrorKind kind = isPath ? ErrorKind::Unusable : ErrorKind::Failed;
-  return makeError(kind, name + " cannot be started", program, std::strerror(error));
+  return makeError(kind, options.name + " cannot be started", options.arguments.front(),
+                   std::strerror(error));
 }
 
-Expected<LineProcess> LineProcess::start(const std::vector<std::string> &arguments,
-                                         std::string name,
-                                         const std::vector<std::string> &environment) {
-  const std::string &program = arguments.front();
-  // A socket, because writing to it after its end has gone raises no signal.
-  int in[2], out[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) != 0)
-    return notStarted(program, name, errno);
-  if (::pipe2(out, O_CLOEXEC) != 0) {
-    const int error = errno;
-    ::close(in[0]);
-    ::close(in[1]);
-    return notStarted(program, name, error);
-  }
-  for (int ours : {in[0], out[0]})
-    ::fcntl(ours, F_SETFL, ::fcntl(ours, F_GETFL) | O_NONBLOCK);
-
-  std::vector<char *> argv = pointersTo(arguments);
-  argv.push_back(nullptr);
-  std::vector<char *> envp = pointersTo(environment);
+/// This process's environment with `own` in place of what it has of those names; pointers to both.
+std::vector<char *> environmentWith(const std::vector<std::string> &own) {
+  std::vector<char *> all = pointersTo(own);
   for (char **variable = environ; *variable; ++variable) {
     const std::string_view text = *variable;
     const std::string_view assigned = text.substr(0, text.find('=') + 1);
-    if (std::ranges::none_of(environment,
-                             [&](const auto &own) { return own.starts_with(assigned); }))
-      envp.push_back(*variable);
+    if (std::ranges::none_of(own, [&](const auto &one) { return one.starts_with(assigned); }))
+      all.push_back(*variable);
   }
-  envp.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, in[1], STDIN_FILENO);
-  ::posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
-  pid_t process = -1;
-  const int error =
-      ::posix_spawnp(&process, program.c_str(), &actions, nullptr, argv.data(), envp.data());
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::close(in[1]);
-  ::close(out[1]);
-  if (error != 0) {
-    ::close(in[0]);
-    ::close(out[0]);
-    return notStarted(program, name, error);
-  }
-  return LineProcess(process, in[0], out[0], std::move(name));
-}
-
-LineProcess::LineProcess(LineProcess &&other) noexcept
-    : process(std::exchange(other.process, -1)), input(std::exchange(other.input, -1)),
-      output(std::exchange(other.output, -1)), name(std::move(other.name)) {}
-
-LineProcess &LineProcess::operator=(LineProcess &&other) noexcept {
-  if (this != &other) {
-    stop(0);
-    process = std::exchange(other.process, -1);
-    input = std::exchange(other.input, -1);
-    output = std::exchange(other.output, -1);
-    name = std::move(other.name);
-  }
-  return *this;
-}
-
-/// The error of a process that closed its end: with how it ended, where it does within a second.
-tl::unexpected<Error> LineProcess::lost(const char *during) {
-  const std::optional<ProcessEnd> end = process > 0 ? waitForEnd(process, 1) : std::nullopt;
-  if (end)
-    process = -1;
-  stop(0);
-  return failed(name + " died", during, end ? "it " + end->text() : "it closed its connection",
-                "its messages are above");
+  all.push_back(nullptr);
+  return all;
 }
 
 /// Waits until one of `ends` is ready. False where the time is over.
-static bool waitFor(std::span<pollfd> ends, Clock::time_point deadline) {
+bool waitFor(std::span<pollfd> ends, Clock::time_point deadline) {
   for (;;) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
@@ -195,27 +159,96 @@ static bool waitFor(std::span<pollfd> ends, Clock::time_point deadline) {
   }
 }
 
-Expected<std::string> LineProcess::ask(const std::string &line, double seconds, size_t mostBytes) {
+} // namespace
+
+Expected<ChildProcess> ChildProcess::start(const ChildOptions &options) {
+  // A socket, because writing to it after its end has gone raises no signal.
+  int in[2], out[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) != 0)
+    return notStarted(options, errno);
+  Descriptor input(in[0]), itsInput(in[1]);
+  if (::pipe2(out, O_CLOEXEC) != 0)
+    return notStarted(options, errno);
+  Descriptor output(out[0]), itsOutput(out[1]);
+  for (int ours : {in[0], out[0]})
+    ::fcntl(ours, F_SETFL, ::fcntl(ours, F_GETFL) | O_NONBLOCK);
+
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, in[1], STDIN_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
+  std::vector<Descriptor> far;
+  for (const auto &[ours, its] : options.inherited) {
+    far.emplace_back(::fcntl(ours, F_DUPFD_CLOEXEC, firstFar));
+    ::posix_spawn_file_actions_adddup2(&actions, far.back().get(), its);
+  }
+  std::vector<char *> argv = pointersTo(options.arguments);
+  argv.push_back(nullptr);
+  std::vector<char *> envp = environmentWith(options.environment);
+  pid_t process = -1;
+  const int error =
+      ::posix_spawnp(&process, argv.front(), &actions, nullptr, argv.data(), envp.data());
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error != 0)
+    return notStarted(options, error);
+  return ChildProcess(process, input.release(), output.release(), options);
+}
+
+ChildProcess::ChildProcess(ChildProcess &&other) noexcept
+    : process(std::exchange(other.process, -1)), input(std::exchange(other.input, -1)),
+      output(std::exchange(other.output, -1)), name(std::move(other.name)),
+      mostBytes(other.mostBytes) {}
+
+ChildProcess &ChildProcess::operator=(ChildProcess &&other) noexcept {
+  if (this != &other) {
+    stop(0);
+    process = std::exchange(other.process, -1);
+    input = std::exchange(other.input, -1);
+    output = std::exchange(other.output, -1);
+    name = std::move(other.name);
+    mostBytes = other.mostBytes;
+  }
+  return *this;
+}
+
+ChildFault ChildProcess::fault(ChildFault::Kind kind, Error error) {
+  stop(0);
+  return {kind, std::move(error)};
+}
+
+/// The fault of a child that closed its end: with how it ended, where it does within some seconds.
+ChildFault ChildProcess::lost(const char *during) {
+  const std::optional<ProcessEnd> end = process > 0 ? waitForEnd(process, 5) : std::nullopt;
+  if (end)
+    process = -1;
+  const bool isKilled = end && end->fromOutside();
+  return fault(isKilled ? ChildFault::Kind::Killed : ChildFault::Kind::Died,
+               {ErrorKind::Failed, name + " died", during,
+                end ? "it " + end->text() : "it closed its connection", "its messages are above"});
+}
+
+tl::expected<Message, ChildFault> ChildProcess::ask(const Json &json, double seconds,
+                                                    std::string_view bytes) {
   const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                            std::chrono::duration<double>(std::min(seconds, 1e6)));
-  auto unusable = [&](const char *what, std::string why) {
-    stop(0);
-    return failed(name + what, line.substr(0, 60), std::move(why));
-  };
+  const std::string message = encodeMessage(json, bytes);
+  const std::string command = message.substr(0, std::min<size_t>(message.find('\n'), 60));
   if (process <= 0)
-    return unusable(" died", "it is not running");
-  const std::string message = line + "\n";
-  std::string answer;
+    return tl::unexpected(fault(ChildFault::Kind::Died, {ErrorKind::Failed, name + " died", command,
+                                                         "it is not running", ""}));
+  MessageReader answers(name + " is not usable", command, mostBytes);
   // It may answer while it still reads: what it writes is taken meanwhile, or both would wait.
   for (size_t sent = 0;;) {
     pollfd ends[2] = {{output, POLLIN, 0}, {input, POLLOUT, 0}};
     if (!waitFor({ends, sent < message.size() ? 2u : 1u}, deadline))
-      return unusable(" hangs", fmt::format("it did not answer in {:.3g} s", seconds));
+      return tl::unexpected(fault(ChildFault::Kind::Silent,
+                                  {ErrorKind::Failed, name + " hangs", command,
+                                   fmt::format("it did not answer in {:.3g} s", seconds), ""}));
     if (ends[1].revents != 0) {
       const ssize_t some =
           ::send(input, message.data() + sent, message.size() - sent, MSG_NOSIGNAL);
       if (some < 0 && errno != EAGAIN && errno != EINTR)
-        return lost("while it was sent a command");
+        return tl::unexpected(lost("while it was sent a command"));
       sent += static_cast<size_t>(std::max<ssize_t>(some, 0));
     }
     if (ends[0].revents == 0)
@@ -225,25 +258,82 @@ Expected<std::string> LineProcess::ask(const std::string &line, double seconds, 
     if (some < 0 && (errno == EINTR || errno == EAGAIN))
       continue;
     if (some <= 0)
-      return lost("before it answered");
-    const std::string_view more(buffer, static_cast<size_t>(some));
-    const size_t end = more.find('\n');
-    answer += more.substr(0, end);
-    if (answer.size() > mostBytes)
-      return unusable(" is not usable",
-                      fmt::format("its answer has more than {} bytes", mostBytes));
-    if (end != more.npos)
-      return answer; // what it says unasked, after its answer, is none
+      return tl::unexpected(lost("before it answered"));
+    answers.add({buffer, static_cast<size_t>(some)});
+    Expected<std::optional<Message>> answer = answers.next();
+    if (!answer)
+      return tl::unexpected(fault(ChildFault::Kind::Broken, std::move(answer).error()));
+    if (*answer)
+      return std::move(**answer);
   }
 }
 
-void LineProcess::stop(double seconds) {
+void ChildProcess::stop(double seconds) {
   for (int *end : {&input, &output})
     if (*end >= 0)
       ::close(std::exchange(*end, -1));
   if (process > 0 && !waitForEnd(process, seconds))
     killChild(process);
   process = -1;
+}
+
+//===----------------------------------------------------------------------===//
+// The end of who was started
+//===----------------------------------------------------------------------===//
+
+/// A request may carry the code and constants of a whole program.
+static constexpr uint64_t mostRequestBytes = uint64_t(1) << 30;
+
+ParentChannel::ParentChannel(int input, int output, std::string name)
+    : input(input), output(output), name(std::move(name)),
+      reader("request is not usable", this->name, mostRequestBytes) {}
+
+ParentChannel::ParentChannel(ParentChannel &&other) noexcept
+    : input(std::exchange(other.input, -1)), output(std::exchange(other.output, -1)),
+      name(std::move(other.name)), reader(std::move(other.reader)) {}
+
+ParentChannel::~ParentChannel() {
+  for (int end : {input, output})
+    if (end >= 0)
+      ::close(end);
+}
+
+Expected<ParentChannel> ParentChannel::take(std::string name) {
+  Descriptor input(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, firstFar));
+  Descriptor output(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, firstFar));
+  Descriptor nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (input.get() < 0 || output.get() < 0 || nothing.get() < 0 ||
+      ::dup2(nothing.get(), STDIN_FILENO) < 0 || ::dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+    return failed("requests cannot be read", name, std::strerror(errno));
+  return ParentChannel(input.release(), output.release(), std::move(name));
+}
+
+Expected<std::optional<Message>> ParentChannel::receive() {
+  for (;;) {
+    KF_TRY(std::optional<Message> message, reader.next());
+    if (message)
+      return message;
+    char buffer[65536];
+    const ssize_t some = ::read(input, buffer, sizeof(buffer));
+    if (some < 0 && errno == EINTR)
+      continue;
+    if (some <= 0)
+      return std::optional<Message>();
+    reader.add({buffer, static_cast<size_t>(some)});
+  }
+}
+
+Status ParentChannel::send(const Json &json) {
+  const std::string message = encodeMessage(json);
+  for (size_t sent = 0; sent < message.size();) {
+    const ssize_t some = ::write(output, message.data() + sent, message.size() - sent);
+    if (some < 0 && errno == EINTR)
+      continue;
+    if (some < 0)
+      return failed("answer cannot be written", name, std::strerror(errno));
+    sent += static_cast<size_t>(some);
+  }
+  return {};
 }
 
 } // namespace kernelforge

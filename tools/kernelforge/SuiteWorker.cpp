@@ -6,8 +6,6 @@
 #include "kernelforge/eval/SuiteService.h"
 #include "kernelforge/support/ChildProcess.h"
 
-#include <iostream>
-
 using namespace kernelforge;
 using namespace kernelforge::cli;
 
@@ -23,7 +21,8 @@ void cli::addSuiteWorker(CLI::App &app, Context &context) {
                    KF_TRY(service.options.rows.session, requestedSession(context));
                    KF_TRY(service.options.slow, parseSlow(*slow));
                    service.options.cancel = interruptFlag();
-                   KF_CHECK(service.serve(std::cin, std::cout));
+                   KF_TRY(ParentChannel channel, ParentChannel::take("suite-worker"));
+                   KF_CHECK(service.serve(channel));
                    return 0;
                  });
   command.group(""); // not listed

@@ -20,7 +20,7 @@ void cli::addTuneWorker(CLI::App &app, Context &context) {
                      const rlimit most{*memory, *memory};
                      ::setrlimit(RLIMIT_DATA, &most);
                    }
-                   KF_CHECK(runWorker(workerSocket, workerData));
+                   KF_CHECK(runWorker());
                    return 0;
                  });
   command.group(""); // not listed

@@ -1,6 +1,8 @@
 // What a worker does with the candidates that it is given, seen by the candidates themselves.
 #include "TunerFixture.h"
 
+#include "kernelforge/backend/ProgramJson.h"
+
 #include <fmt/format.h>
 
 using namespace kernelforge;
@@ -51,16 +53,15 @@ func.func @added(%args: !llvm.ptr, %sizes: !llvm.ptr, %phase: i64, %task: i64, %
     const Status started = worker.start();
     EXPECT_TRUE(started) << started.error().line();
     for (int slot : {0, 1}) {
-      Message message = programMessage(*counting(slot, mostChanges));
-      message.json["command"] = "load";
-      message.json["slot"] = slot;
-      const WorkerAnswer answer = worker.call(message, 60);
+      std::string code;
+      Json command = programJson(*counting(slot, mostChanges), code);
+      command["command"] = "load";
+      command["slot"] = slot;
+      const WorkerAnswer answer = worker.call(command, 60, code);
       EXPECT_EQ(answer.outcome, WorkerOutcome::Answered) << answer.why;
     }
     return worker.call(
-        {{{"command", "time"}, {"slots", {0, 1}}, {"rounds", rounds}, {"sample_seconds", 1e-5}},
-         {}},
-        60);
+        {{"command", "time"}, {"slots", {0, 1}}, {"rounds", rounds}, {"sample_seconds", 1e-5}}, 60);
   }
 };
 

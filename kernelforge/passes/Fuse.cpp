@@ -150,7 +150,7 @@ std::string bodyName(const Group &group) {
 /// What the group does in the model: what its root does, else the operation that it is anchored at.
 Place placeOf(const Group &group) {
   for (Operation *op : group.ops)
-    if (isRoot(op))
+    if (cast<ComputeOp>(op).isRoot())
       return kernelforge::placeOf(op);
   return kernelforge::placeOf(group.anchor);
 }

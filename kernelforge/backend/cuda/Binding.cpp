@@ -105,8 +105,9 @@ Status CudaBoundProgram::resolve() {
 }
 
 Status CudaBoundProgram::makeWorkspaces() {
-  KF_TRY(zeroed,
-         makeKeptWorkspaces(*program, [this](int64_t bytes) { return queue->allocate(bytes); }));
+  KF_TRY(zeroed, makeKeptWorkspaces(*program, [this](int64_t bytes) {
+           return queue->allocate(bytes, MemoryUse::Arena);
+         }));
   return {};
 }
 

@@ -72,7 +72,7 @@ Queue::~Queue() {
       api.cuStreamDestroy(each);
 }
 
-Expected<BufferRef> Queue::allocate(int64_t bytes) {
+Expected<BufferRef> Queue::allocate(int64_t bytes, MemoryUse use) {
   KF_CHECK(context->alive());
   if (bytes < 0 || bytes > context->info().limits.memoryBytes)
     return unusable("memory is refused", context->info().name,

@@ -61,8 +61,8 @@ public:
   Queue(const Queue &) = delete;
   Queue &operator=(const Queue &) = delete;
 
-  /// Zeroed memory. Failed where it cannot be had.
-  Expected<BufferRef> allocate(int64_t bytes);
+  /// Zeroed memory, the same for every use. Failed where it cannot be had.
+  Expected<BufferRef> allocate(int64_t bytes, MemoryUse use);
 
   Expected<Ticket> upload(std::span<const std::byte> from, const BufferRef &to);
   Expected<Ticket> download(const BufferRef &from, std::span<std::byte> to);

@@ -166,7 +166,9 @@ Status checkKernels(const Context &context, const Program &program) {
 }
 
 Expected<std::vector<std::vector<Kernel>>>
-compileKernels(const Context &context, std::span<const std::shared_ptr<const Program>> programs) {
+loadKernels(const std::shared_ptr<Context> &shared,
+            std::span<const std::shared_ptr<const Program>> programs) {
+  const Context &context = *shared;
   std::vector<std::vector<Kernel>> kernels;
   std::vector<Task> tasks;
   for (const auto &program : programs)

@@ -29,6 +29,7 @@ Status checkKernels(const Context &context, const Program &program);
 /// on several threads where the library allows it. Failed, with the kernel and the message of the
 /// shader's compiler, where one is refused.
 Expected<std::vector<std::vector<Kernel>>>
-compileKernels(const Context &context, std::span<const std::shared_ptr<const Program>> programs);
+loadKernels(const std::shared_ptr<Context> &context,
+            std::span<const std::shared_ptr<const Program>> programs);
 
 } // namespace kernelforge::webgpu

@@ -1,6 +1,7 @@
 // From kernels to code, for one kind of target. Nobody above it asks which one it is.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Launching.h"
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/codegen/Target.h"
@@ -41,7 +42,7 @@ public:
 
   /// Unusable, naming kernel, operation and operand, where no code can be generated for a kernel.
   /// Fusion asks before it forms one.
-  virtual Status supports(transformer::KernelOp kernel, const Target &target) const = 0;
+  virtual Status supports(const KernelAnalysis &kernel, const Target &target) const = 0;
 
   /// Whether its matmuls read weights in the layout that the pass assign-layouts gives them, and
   /// not as they lie in the file.
@@ -53,24 +54,24 @@ public:
 
   /// The schedules that a kernel can have with so many workers. Unusable where the kernel is not
   /// supported. Needs the kernel no more.
-  virtual Expected<ScheduleSpace> scheduleSpace(transformer::KernelOp kernel, const Target &target,
+  virtual Expected<ScheduleSpace> scheduleSpace(const KernelAnalysis &kernel, const Target &target,
                                                 int64_t workers) const = 0;
 
   /// Stage target: emits the functions of a scheduled kernel at the end of `module`, with names
   /// that begin with `entry`, and says how they are launched. Unusable, naming the knob, where the
   /// schedule is not legal.
-  virtual Expected<Launching> emit(mlir::ModuleOp module, transformer::KernelOp kernel,
+  virtual Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel,
                                    const Target &target, llvm::StringRef entry) const = 0;
 
   /// Stage llvm, where the target has one: lowers emitted functions in place.
   virtual Status lower(mlir::ModuleOp module) const { return {}; }
 
   /// What a device loads. `kernel` is what was emitted and lowered.
-  virtual Expected<std::string> compile(const EmittedKernel &emitted, transformer::KernelOp kernel,
+  virtual Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                         const Target &target) const = 0;
 
   /// Text of the last stage, for people.
-  virtual Expected<std::string> print(const EmittedKernel &emitted, transformer::KernelOp kernel,
+  virtual Expected<std::string> print(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                       const Target &target) const = 0;
 
   /// What a line of that text begins with where it is a comment.

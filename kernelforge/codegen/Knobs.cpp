@@ -59,17 +59,3 @@ Status kernelforge::KnobReader::checkNames(ArrayRef<StringRef> names) const {
     }
   return {};
 }
-
-std::pair<int64_t, int64_t> kernelforge::rowsRange(KernelOp kernel, Type type) {
-  auto tensor = cast<RankedTensorType>(type);
-  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
-    if (kernel.getSize(i).getName().getValue() == rowsSizeName(tensor))
-      return {kernel.getSize(i).getMin(), kernel.getSize(i).getMax()};
-  return {tensor.getDimSize(0), tensor.getDimSize(0)};
-}
-
-std::pair<int64_t, int64_t> kernelforge::plannedRows(KernelOp kernel, Type type) {
-  constexpr int64_t most = int64_t(1) << 30;
-  const auto [least, largest] = rowsRange(kernel, type);
-  return {std::min(least, most), std::min(largest, most)};
-}

@@ -9,6 +9,8 @@
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 
+#include <limits>
+
 namespace kernelforge {
 
 /// The knobs of one schedule, read one by one. `values` must outlive the reader.
@@ -39,12 +41,17 @@ transformer::ScheduleAttr scheduleAttr(mlir::MLIRContext *context, const KnobVal
 /// `where` of an error about a kernel: its name.
 std::string kernelName(transformer::KernelOp kernel);
 
-/// Rows that a kernel's root works on: of the size that the leading dimension of `type` follows,
-/// {min, max}, equal where it is static.
-std::pair<int64_t, int64_t> rowsRange(transformer::KernelOp kernel, mlir::Type type);
-
-/// The same for choosing a schedule: at most 2^30. More rows change no choice, and what is computed
-/// from fewer stays in range.
-std::pair<int64_t, int64_t> plannedRows(transformer::KernelOp kernel, mlir::Type type);
+/// Says which schedules of a space are legal, and how long they may be expected to take: `read`
+/// gives checked knobs in a form of their own or the error, `cycles` those of a core of 3 GHz.
+template <typename Read, typename Cycles>
+void setRule(ScheduleSpace &space, Read read, Cycles cycles) {
+  space.check = [read](const KnobValues &values) -> Status {
+    return read(values).transform([](const auto &) {});
+  };
+  space.predict = [read, cycles](const KnobValues &values) {
+    const auto knobs = read(values);
+    return knobs ? cycles(*knobs) / 3e9 : std::numeric_limits<double>::infinity();
+  };
+}
 
 } // namespace kernelforge

@@ -122,7 +122,9 @@ static OwningOpRef<ModuleOp> moduleLike(KernelOp kernel) {
   return ModuleOp::create(UnknownLoc::get(kernel.getContext()));
 }
 
-Expected<EmittedKernel> kernelforge::emitKernelModule(KernelOp kernel, const Target &target) {
+Expected<EmittedKernel> kernelforge::emitKernelModule(const KernelAnalysis &analysis,
+                                                      const Target &target) {
+  KernelOp kernel = analysis.kernel();
   EmittedKernel emitted{moduleLike(kernel), entrySymbol(kernel), {}};
   if (auto code = kernel.getCodeAttr()) {
     emitted.entry = code.getValue().str();
@@ -137,7 +139,7 @@ Expected<EmittedKernel> kernelforge::emitKernelModule(KernelOp kernel, const Tar
     }
   } else {
     KF_TRY(emitted.launching,
-           generatorOf(target).emit(*emitted.module, kernel, target, emitted.entry));
+           generatorOf(target).emit(*emitted.module, analysis, target, emitted.entry));
   }
   KF_CHECK(generatorOf(target).lower(*emitted.module));
   return emitted;
@@ -145,14 +147,15 @@ Expected<EmittedKernel> kernelforge::emitKernelModule(KernelOp kernel, const Tar
 
 /// Emits a kernel's function at the end of `module`, in the LLVM dialect with `lower`; there it
 /// takes the place of the one that the kernel names.
-static Expected<Launching> emitInto(ModuleOp module, KernelOp kernel, const Target &target,
-                                    const std::string &entry, bool lower) {
+static Expected<Launching> emitInto(ModuleOp module, const KernelAnalysis &analysis,
+                                    const Target &target, const std::string &entry, bool lower) {
+  KernelOp kernel = analysis.kernel();
   if (!kernel.getCode() && SymbolTable::lookupSymbolIn(module, entry))
-    return unusable("kernel cannot be emitted", kernelName(kernel),
+    return unusable("kernel cannot be emitted", analysis.name(),
                     "the module has a symbol @" + entry + " already", "give that another name");
   if (!lower)
-    return generatorOf(target).emit(module, kernel, target, entry);
-  KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, target));
+    return generatorOf(target).emit(module, analysis, target, entry);
+  KF_TRY(EmittedKernel emitted, emitKernelModule(analysis, target));
   SmallVector<Operation *> symbols;
   for (Operation &op : *emitted.module->getBody())
     symbols.push_back(&op);
@@ -165,7 +168,8 @@ static Expected<Launching> emitInto(ModuleOp module, KernelOp kernel, const Targ
   return emitted.launching;
 }
 
-Status kernelforge::emitKernelsInto(ModuleOp module, const Target &target, bool lower) {
+Status kernelforge::emitKernelsInto(ModuleOp module, const Target &target, bool lower,
+                                    KernelAnalyses &analyses) {
   std::map<std::string, Launching> emitted; // by entry
   for (KernelOp kernel : SmallVector<KernelOp>(module.getOps<KernelOp>())) {
     if (!kernel.isGenerated() || (kernel.getCode() && !lower))
@@ -173,7 +177,7 @@ Status kernelforge::emitKernelsInto(ModuleOp module, const Target &target, bool 
     const std::string entry = kernel.getCode() ? kernel.getCode()->str() : entrySymbol(kernel);
     auto known = emitted.find(entry);
     if (known == emitted.end()) {
-      KF_TRY(Launching launching, emitInto(module, kernel, target, entry, lower));
+      KF_TRY(Launching launching, emitInto(module, analyses.of(kernel), target, entry, lower));
       known = emitted.emplace(entry, std::move(launching)).first;
     }
     setLaunching(kernel, known->second);
@@ -219,8 +223,9 @@ static Expected<Artifact> libraryArtifact(KernelOp kernel) {
   return artifact;
 }
 
-static Expected<Artifact> generatedArtifact(KernelOp kernel, const Target &target,
+static Expected<Artifact> generatedArtifact(const KernelAnalysis &analysis, const Target &target,
                                             const ObjectCache &cache) {
+  KernelOp kernel = analysis.kernel();
   auto start = std::chrono::steady_clock::now();
   std::string schedule = scheduleJson(kernel);
   // Code that came with the module is not what the code generator would make: never cached.
@@ -231,8 +236,8 @@ static Expected<Artifact> generatedArtifact(KernelOp kernel, const Target &targe
   if (auto found = key ? cache.find(*key) : std::nullopt) {
     artifact = std::move(*found);
   } else {
-    KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, target));
-    KF_TRY(artifact.code, generatorOf(target).compile(emitted, kernel, target));
+    KF_TRY(EmittedKernel emitted, emitKernelModule(analysis, target));
+    KF_TRY(artifact.code, generatorOf(target).compile(emitted, analysis, target));
     artifact.entry = emitted.entry;
     artifact.codeHash = sha256Hex(artifact.code);
     artifact.schedule = schedule;
@@ -246,23 +251,25 @@ static Expected<Artifact> generatedArtifact(KernelOp kernel, const Target &targe
   return artifact;
 }
 
-static Expected<Artifact> compileKernel(KernelOp kernel, const Target &target,
+static Expected<Artifact> compileKernel(const KernelAnalysis &analysis, const Target &target,
                                         const ObjectCache &cache) {
+  KernelOp kernel = analysis.kernel();
   KF_TRY(Artifact artifact,
-         kernel.isGenerated() ? generatedArtifact(kernel, target, cache) : libraryArtifact(kernel));
+         kernel.isGenerated() ? generatedArtifact(analysis, target, cache) : libraryArtifact(kernel));
   artifact.kernel = kernel.getSymName().str();
-  artifact.cost = costOf(kernel);
+  artifact.cost = analysis.cost();
   artifact.scheduleSource = kernel.getScheduleSource().value_or("analytic").str();
   return artifact;
 }
 
 Expected<std::vector<Artifact>> kernelforge::compileKernels(ModuleOp module, const Target &target,
-                                                            const ObjectCache &cache) {
+                                                            const ObjectCache &cache,
+                                                            KernelAnalyses &analyses) {
   SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
   loadStages(module.getContext(), target);
   std::vector<Artifact> artifacts;
   for (KernelOp kernel : kernels) {
-    KF_TRY(Artifact artifact, compileKernel(kernel, target, cache));
+    KF_TRY(Artifact artifact, compileKernel(analyses.of(kernel), target, cache));
     artifacts.push_back(std::move(artifact));
   }
   return artifacts;

@@ -17,17 +17,18 @@ std::string entrySymbol(transformer::KernelOp kernel);
 
 /// Emits and lowers a kernel. One that names its `code` (a module at stage target or llvm) is
 /// lowered from that. Unusable where target or schedule do not allow it.
-Expected<EmittedKernel> emitKernelModule(transformer::KernelOp kernel, const Target &target);
+Expected<EmittedKernel> emitKernelModule(const KernelAnalysis &kernel, const Target &target);
 
 /// Emits every kernel's function into `module` itself and names it in the kernel (`code`,
 /// `launching`): stage target, or with `lower` stage llvm. Equal kernels share a function. Unusable
 /// as emitKernelModule, or where a symbol of the module has the function's name. Kernels that
 /// another variant runs have no function and stay as they are.
-Status emitKernelsInto(mlir::ModuleOp module, const Target &target, bool lower);
+Status emitKernelsInto(mlir::ModuleOp module, const Target &target, bool lower,
+                       KernelAnalyses &analyses);
 
 /// The artifacts of all kernels of `module`, launched or not, in module order: from the cache, else
 /// compiled one after another and stored. Unusable or Failed naming the kernel.
 Expected<std::vector<Artifact>> compileKernels(mlir::ModuleOp module, const Target &target,
-                                               const ObjectCache &cache);
+                                               const ObjectCache &cache, KernelAnalyses &analyses);
 
 } // namespace kernelforge

@@ -96,7 +96,7 @@ void kernelforge::buildFusePipeline(OpPassManager &passes, const Target &target,
   if (generator.packsWeights())
     passes.addPass(createAssignLayouts());
   passes.addPass(createFuse(FuseOptions{fuse}, [&generator, target](KernelOp kernel) {
-    return generator.supports(kernel, target).has_value();
+    return generator.supports(KernelAnalysis(kernel), target).has_value();
   }));
 }
 
@@ -156,7 +156,8 @@ Status kernelforge::runFuse(ModuleOp module, const PipelineOptions &options) {
   return dumped;
 }
 
-Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptions &options) {
+Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptions &options,
+                               KernelAnalyses &analyses) {
   if (stage == Stage::Transformer)
     return {};
   loadStages(module.getContext(), options.target);
@@ -164,10 +165,15 @@ Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptio
   if (stage == Stage::Fused)
     return {};
   KF_CHECK(scheduleKernels(module, options.target, options.threads,
-                           options.records ? &*options.records : nullptr));
+                           options.records ? &*options.records : nullptr, analyses));
   if (stage == Stage::Scheduled)
     return {};
-  return emitKernelsInto(module, options.target, /*lower=*/stage == Stage::Llvm);
+  return emitKernelsInto(module, options.target, /*lower=*/stage == Stage::Llvm, analyses);
+}
+
+Status kernelforge::runToStage(ModuleOp module, Stage stage, const PipelineOptions &options) {
+  KernelAnalyses analyses;
+  return runToStage(module, stage, options, analyses);
 }
 
 Expected<std::string> kernelforge::printCode(ModuleOp module, const PipelineOptions &options) {
@@ -182,8 +188,9 @@ Expected<std::string> kernelforge::printCode(ModuleOp module, const PipelineOpti
                           kernel.getVariant()->str());
       continue;
     }
-    KF_TRY(EmittedKernel emitted, emitKernelModule(kernel, options.target));
-    KF_TRY(const std::string code, generator.print(emitted, kernel, options.target));
+    const KernelAnalysis analysis(kernel);
+    KF_TRY(EmittedKernel emitted, emitKernelModule(analysis, options.target));
+    KF_TRY(const std::string code, generator.print(emitted, analysis, options.target));
     text += code;
   }
   return text;

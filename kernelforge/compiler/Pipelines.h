@@ -1,6 +1,7 @@
 // The compiler as a few short lists: what runs to reach each stage.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/records/RecordStore.h"
 #include "kernelforge/support/Error.h"
@@ -59,6 +60,9 @@ Status runFuse(mlir::ModuleOp module, const PipelineOptions &options);
 /// Brings `module` to a stage before Text, in place, from whatever stage it has reached. Llvm of a
 /// target that has no such stage is its stage Target.
 Status runToStage(mlir::ModuleOp module, Stage stage, const PipelineOptions &options);
+/// The same for who goes on with the kernels, and with what was found out about them.
+Status runToStage(mlir::ModuleOp module, Stage stage, const PipelineOptions &options,
+                  KernelAnalyses &analyses);
 
 /// Stage Text: the code of the kernels as the target prints it, each under a comment with its name;
 /// of one that another variant runs, only comments. `module` must have reached Scheduled; it is not

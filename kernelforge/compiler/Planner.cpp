@@ -24,8 +24,8 @@ namespace {
 /// What deciding on a kernel takes: found out once, when it is first asked for.
 class Facts {
 public:
-  Facts(KernelOp kernel, const Target &target, int threads)
-      : kernel(kernel), target(target), threads(threads) {}
+  Facts(KernelOp kernel, const Target &target, int threads, KernelAnalyses &analyses)
+      : kernel(kernel), target(target), threads(threads), analyses(analyses) {}
 
   /// The library call that the kernel is, where it is one.
   const std::optional<LibraryCall> &call() {
@@ -39,7 +39,7 @@ public:
   /// The schedules of generated code.
   const Expected<ScheduleSpace> &space() {
     if (!foundSpace)
-      foundSpace = generatorOf(target).scheduleSpace(kernel, target, threads);
+      foundSpace = generatorOf(target).scheduleSpace(analyses.of(kernel), target, threads);
     return *foundSpace;
   }
 
@@ -63,6 +63,7 @@ public:
 private:
   const Target &target;
   const int threads;
+  KernelAnalyses &analyses;
   bool isRead = false; ///< whether `foundCall` says it
   std::optional<LibraryCall> foundCall;
   std::optional<Expected<ScheduleSpace>> foundSpace;
@@ -82,12 +83,14 @@ struct Decision {
 /// Decides for each kernel of a module by itself, then takes back what does not go together.
 class Planner {
 public:
-  Planner(ModuleOp module, const Target &target, int64_t threads, const RecordStore *records)
-      : module(module), target(target), threads(static_cast<int>(threads)), recorded(records) {}
+  Planner(ModuleOp module, const Target &target, int64_t threads, const RecordStore *records,
+          KernelAnalyses &analyses)
+      : module(module), target(target), threads(static_cast<int>(threads)), analyses(analyses),
+        recorded(records) {}
 
   Status run() {
     for (auto kernel : module.getOps<KernelOp>()) {
-      Planned &one = all.emplace_back(Facts(kernel, target, threads));
+      Planned &one = all.emplace_back(Facts(kernel, target, threads, analyses));
       KF_TRY(one.decision, decide(one.facts));
     }
     KF_CHECK(settleWeights());
@@ -120,6 +123,7 @@ private:
   ModuleOp module;
   const Target &target;
   int threads;
+  KernelAnalyses &analyses;
   RecordedWinners recorded;
   std::vector<Planned> all;
 };
@@ -295,8 +299,10 @@ Status Planner::settleWeights() {
   }
   for (Planned &one : all)
     if (const std::optional<unsigned> weight = one.rowMajorWeight())
-      if (layoutOf(one.facts.kernel.getArgumentTypes()[*weight]))
+      if (layoutOf(one.facts.kernel.getArgumentTypes()[*weight])) {
         uses.makeRowMajor(one.facts.kernel, *weight);
+        analyses.forget(one.facts.kernel);
+      }
   return {};
 }
 
@@ -315,8 +321,8 @@ void Planner::attach(KernelOp kernel, const Decision &decision) {
 }
 
 Status kernelforge::scheduleKernels(ModuleOp module, const Target &target, int64_t threads,
-                                    const RecordStore *records) {
-  return Planner(module, target, threads, records).run();
+                                    const RecordStore *records, KernelAnalyses &analyses) {
+  return Planner(module, target, threads, records, analyses).run();
 }
 
 std::string kernelforge::scheduleJson(Operation *op) {

@@ -1,6 +1,7 @@
 // The only place that chooses: which variant and schedule a kernel gets, and where they came from.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/records/RecordStore.h"
@@ -27,7 +28,7 @@ namespace kernelforge {
 /// kernel's hash, which nobody asks for again: a kernel with a variant is pinned from then on.
 /// Where another kernel reads the same weight packed, code is generated, and the reason says so.
 Status scheduleKernels(mlir::ModuleOp module, const Target &target, int64_t threads,
-                       const RecordStore *records = nullptr);
+                       const RecordStore *records, KernelAnalyses &analyses);
 
 /// A kernel's schedule as canonical JSON: knobs sorted by name.
 std::string scheduleJson(mlir::Operation *kernel);

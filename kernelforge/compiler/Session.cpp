@@ -68,8 +68,8 @@ struct Session::Implementation {
     return {options.target, threads, options.fuse, options.dumpFolder, options.records};
   }
 
-  Status loadFunctions(ModuleOp from, std::map<std::string, LoadedFunction> &into,
-                       BufferRef &intermediates);
+  Status loadFunctions(ModuleOp from, KernelAnalyses &analyses,
+                       std::map<std::string, LoadedFunction> &into, BufferRef &intermediates);
   Status openDevice();
   Status loadPrograms(std::map<std::string, LoadedFunction> &loaded, BufferRef &intermediates);
   Status buildPackModule();
@@ -145,7 +145,7 @@ static Status checkMemory(const Program &program) {
                                        program.sizes.front().name + "\", 1 to 512>");
 }
 
-Status Session::Implementation::loadFunctions(ModuleOp from,
+Status Session::Implementation::loadFunctions(ModuleOp from, KernelAnalyses &analyses,
                                               std::map<std::string, LoadedFunction> &into,
                                               BufferRef &intermediates) {
   ObjectCache cache = ObjectCache::disabled();
@@ -156,7 +156,8 @@ Status Session::Implementation::loadFunctions(ModuleOp from,
     else
       logger().warn("{}", folder.error().line());
   }
-  KF_TRY(const std::vector<Artifact> artifacts, compileKernels(from, options.target, cache));
+  KF_TRY(const std::vector<Artifact> artifacts,
+         compileKernels(from, options.target, cache, analyses));
   statistics.kernels += static_cast<int>(artifacts.size());
   for (const Artifact &artifact : artifacts) {
     statistics.fromCache += artifact.fromCache;
@@ -252,9 +253,10 @@ Status Session::Implementation::buildPackModule() {
     }
   if (made.empty())
     return {};
+  KernelAnalyses analyses;
   KF_CHECK(runToStage(*packModule, Stage::Scheduled,
-                      {options.target, threads, true, {}, options.records}));
-  return loadFunctions(*packModule, packFunctions, packArena);
+                      {options.target, threads, true, {}, options.records}, analyses));
+  return loadFunctions(*packModule, analyses, packFunctions, packArena);
 }
 
 Status Session::compile(OwningOpRef<ModuleOp> module) {
@@ -264,8 +266,9 @@ Status Session::compile(OwningOpRef<ModuleOp> module) {
     return unusable("module cannot be compiled", "session", "a session compiles once",
                     "make another session");
   s.module = std::move(module);
-  KF_CHECK(runToStage(*s.module, Stage::Scheduled, s.pipeline()));
-  KF_CHECK(s.loadFunctions(*s.module, s.functions, s.arena));
+  KernelAnalyses analyses;
+  KF_CHECK(runToStage(*s.module, Stage::Scheduled, s.pipeline(), analyses));
+  KF_CHECK(s.loadFunctions(*s.module, analyses, s.functions, s.arena));
   if (s.functions.empty())
     return unusable("module cannot be run", "module",
                     "it has no function that gives a result or writes a cache",

@@ -61,7 +61,8 @@ std::optional<ScheduleSpace> GeneratedMatmul::scheduleSpace(const MatmulProblem 
   if (!module || !runToStage(**module, Stage::Fused, {options.target, threads, true, {}, {}}))
     return std::nullopt;
   for (auto kernel : (*module)->getOps<KernelOp>())
-    if (auto space = generatorOf(options.target).scheduleSpace(kernel, options.target, threads))
+    if (auto space = generatorOf(options.target)
+                         .scheduleSpace(KernelAnalysis(kernel), options.target, threads))
       return std::move(*space);
   return std::nullopt;
 }

@@ -51,10 +51,11 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
   p.kernelName = kernel.getSymName().str();
   p.kernelFamily = kernel.getFamily().str();
   p.recordsKey = recordKey(kernel, options.target, options.threads);
-  p.cost = costOf(kernel);
+  const KernelAnalysis analysis(kernel);
+  p.cost = analysis.cost();
   p.call = libraryCall(kernel);
   KF_TRY(p.schedules,
-         generatorOf(options.target).scheduleSpace(kernel, options.target, options.threads));
+         generatorOf(options.target).scheduleSpace(analysis, options.target, options.threads));
   p.module = moduleFor(kernel);
   KF_TRY(p.function, readSignature(p.module->lookupSymbol<func::FuncOp>("run")));
   SizeValues sizes = options.sizes;
@@ -117,8 +118,9 @@ Expected<std::shared_ptr<const Program>> KernelProblem::compile(const MatmulKern
 
 /// Compiles this problem's module after it was changed.
 Expected<std::shared_ptr<const Program>> KernelProblem::compile(ModuleOp copy) const {
+  KernelAnalyses analyses;
   KF_TRY(std::vector<Artifact> artifacts,
-         compileKernels(copy, settings.target, ObjectCache::disabled()));
+         compileKernels(copy, settings.target, ObjectCache::disabled(), analyses));
   KF_TRY(Program program,
          buildProgram(copy.lookupSymbol<func::FuncOp>("run"), artifacts, settings.target.limits));
   program.artifacts.front().kernel = kernelName;

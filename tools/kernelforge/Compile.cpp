@@ -189,13 +189,14 @@ static Expected<PipelineOptions> requestedPipeline(const CompileOptions &options
 static Expected<std::vector<Artifact>>
 compileModule(ModuleOp module, const PipelineOptions &pipeline, const Context &context) {
   pinSchedules(module);
-  KF_CHECK(runToStage(module, Stage::Scheduled, pipeline));
+  KernelAnalyses analyses;
+  KF_CHECK(runToStage(module, Stage::Scheduled, pipeline, analyses));
   ObjectCache cache = ObjectCache::disabled();
   if (!context.noCache) {
     KF_TRY(std::filesystem::path folder, objectsDirectory());
     cache = ObjectCache::open(folder);
   }
-  return compileKernels(module, pipeline.target, cache);
+  return compileKernels(module, pipeline.target, cache, analyses);
 }
 
 /// Compiles one function and writes it with what it runs on and what must come out. The target's

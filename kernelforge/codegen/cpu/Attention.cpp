@@ -218,11 +218,11 @@ void Emitter::mergeParts(Value row, Value head) {
 // Entry
 //===----------------------------------------------------------------------===//
 
-Expected<Launching> attention::emit(ModuleOp module, KernelOp kernel, const Target &target,
-                                    StringRef entry) {
-  KF_TRY(AttentionOp op, supportedAttention(kernel));
-  KF_TRY(KnobValues values, knobsOf(kernel));
-  KF_TRY(const Knobs knobs, readKnobs(kernel, op, target, values));
+Expected<Launching> attention::emit(ModuleOp module, const KernelAnalysis &kernel,
+                                    const Target &target, StringRef entry) {
+  AttentionOp op = kernel.attention();
+  KF_TRY(KnobValues values, knobsOf(kernel.kernel()));
+  KF_TRY(const Knobs knobs, readKnobs(kernel, target, values));
   const int64_t queryBlock = knobs.queryBlock, splits = knobs.splits, splitKeys = knobs.splitKeys;
   const bool packed = queryBlock > 1;
   Shape shape;
@@ -240,7 +240,7 @@ Expected<Launching> attention::emit(ModuleOp module, KernelOp kernel, const Targ
   shape.packed = packed;
   shape.maxRows = queryBlock;
 
-  KernelBuilder k(module, kernel, target, entry);
+  KernelBuilder k(module, kernel.kernel(), target, entry);
   Emitter emitter(k, op, shape, splits, splitKeys);
   if (packed)
     emitter.emitBlocks(queryBlock);
@@ -250,7 +250,7 @@ Expected<Launching> attention::emit(ModuleOp module, KernelOp kernel, const Targ
 
   Launching launching;
   const int size = k.rowsIndex(op.getQuery().getType());
-  const int64_t staticRows = rowsRange(kernel, op.getQuery().getType()).second;
+  const int64_t staticRows = kernel.rows(op.getQuery().getType()).second;
   auto perRows = [&](int64_t multiplier, int64_t divisor) {
     return size < 0 ? Extent{multiplier * ((staticRows + divisor - 1) / divisor)}
                     : Extent{multiplier, size, divisor};

@@ -43,13 +43,14 @@ struct KernelLimits {
   }
 };
 
-KernelLimits limitsOf(KernelOp kernel, AttentionOp op, const Target &target, int64_t threads) {
+KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target, int64_t threads) {
+  AttentionOp op = kernel.attention();
   KernelLimits limits;
-  limits.name = kernelName(kernel);
+  limits.name = kernel.name();
   limits.tileRows = maxTileRows(target);
   limits.registers = vectorRegisters(target);
-  std::tie(limits.minRows, limits.rows) = plannedRows(kernel, op.getQuery().getType());
-  limits.sequences = plannedRows(kernel, op.getLengths().getType()).second;
+  std::tie(limits.minRows, limits.rows) = kernel.plannedRows(op.getQuery().getType());
+  limits.sequences = kernel.plannedRows(op.getLengths().getType()).second;
   limits.kvHeads = op.getKeys().getType().getHeads();
   limits.group = int64_t(op.getHeads()) / limits.kvHeads;
   limits.keyDim = op.getKeys().getType().getDim();
@@ -180,18 +181,15 @@ double predictCycles(const KernelLimits &limits, const Knobs &knobs) {
 
 } // namespace
 
-Expected<AttentionOp> attention::supportedAttention(KernelOp kernel) {
+Status attention::supports(const KernelAnalysis &kernel) {
   auto refuse = [&](std::string why, std::string hint) {
-    return unusable("attention cannot be generated for the CPU", kernelName(kernel), std::move(why),
+    return unusable("attention cannot be generated for the CPU", kernel.name(), std::move(why),
                     std::move(hint));
   };
-  Block &body = kernel.getBody().front();
-  auto op = dyn_cast<AttentionOp>(body.front());
-  auto yield = dyn_cast<YieldOp>(body.back());
-  if (!op || &body.back() != op->getNextNode() || yield.getNumOperands() != 1 ||
-      yield.getOperand(0) != op.getOutput())
+  if (!kernel.isRootAlone())
     return refuse("an attention kernel holds one transformer.attention and yields its result",
                   "fuse nothing into it");
+  AttentionOp op = kernel.attention();
   CacheType keys = op.getKeys().getType(), values = op.getValues().getType();
   if (keys.getPage() != 0)
     return refuse(fmt::format("transformer.attention reads a cache with pages of {} positions",
@@ -204,18 +202,17 @@ Expected<AttentionOp> attention::supportedAttention(KernelOp kernel) {
   if (int64_t(op.getHeads()) > maxHeads)
     return refuse(fmt::format("transformer.attention has {} heads", op.getHeads()),
                   fmt::format("there may be up to {}", maxHeads));
-  return op;
+  return {};
 }
 
-Expected<Knobs> attention::readKnobs(KernelOp kernel, AttentionOp op, const Target &target,
+Expected<Knobs> attention::readKnobs(const KernelAnalysis &kernel, const Target &target,
                                      const KnobValues &values) {
-  return checkKnobs(limitsOf(kernel, op, target, 1), values);
+  return checkKnobs(limitsOf(kernel, target, 1), values);
 }
 
-Expected<ScheduleSpace> attention::scheduleSpace(KernelOp kernel, const Target &target,
+Expected<ScheduleSpace> attention::scheduleSpace(const KernelAnalysis &kernel, const Target &target,
                                                  int64_t threads) {
-  KF_TRY(AttentionOp op, supportedAttention(kernel));
-  const KernelLimits limits = limitsOf(kernel, op, target, threads);
+  const KernelLimits limits = limitsOf(kernel, target, threads);
   ScheduleSpace space;
   space.analytic = analyticKnobs(limits, takesOneRow(limits));
   space.complete = [limits](const KnobValues &given) { return completeKnobs(limits, given); };
@@ -242,15 +239,9 @@ Expected<ScheduleSpace> attention::scheduleSpace(KernelOp kernel, const Target &
       {"prefetch", one ? with("prefetch", {0, 8, 16, 32}) : with("prefetch", {0}),
        "rows of keys and values fetched ahead"},
   };
-  space.check = [limits](const KnobValues &values) -> Status {
-    KF_TRY(Knobs knobs, checkKnobs(limits, values));
-    (void)knobs;
-    return {};
-  };
-  space.predict = [limits](const KnobValues &values) {
-    Expected<Knobs> knobs = checkKnobs(limits, values);
-    return knobs ? predictCycles(limits, *knobs) / 3e9 : HUGE_VAL;
-  };
+  setRule(
+      space, [limits](const KnobValues &values) { return checkKnobs(limits, values); },
+      [limits](const Knobs &knobs) { return predictCycles(limits, knobs); });
   // Each block of keys rescales what was summed up before it.
   space.orderClass = [](const KnobValues &values) {
     if (values.at("query_block") != 1)

@@ -1,6 +1,7 @@
 // What the attention family's emitter and its schedules share: the knobs and their limits.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cpu/Target.h"
 
@@ -16,11 +17,8 @@ struct Knobs {
   int64_t prefetch;   ///< rows of keys and values fetched ahead
 };
 
-/// The kernel's one operation, if this family computes it. Element types are looked at before.
-Expected<transformer::AttentionOp> supportedAttention(transformer::KernelOp kernel);
-
 /// The knobs of `values`, checked against what kernel and target allow.
-Expected<Knobs> readKnobs(transformer::KernelOp kernel, transformer::AttentionOp op,
-                          const Target &target, const KnobValues &values);
+Expected<Knobs> readKnobs(const KernelAnalysis &kernel, const Target &target,
+                          const KnobValues &values);
 
 } // namespace kernelforge::cpu::attention

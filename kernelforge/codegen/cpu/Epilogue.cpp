@@ -12,10 +12,6 @@ using namespace kernelforge;
 using namespace kernelforge::cpu;
 using namespace kernelforge::transformer;
 
-static int64_t widthOf(Value value) {
-  return cast<RankedTensorType>(value.getType()).getDimSize(1);
-}
-
 static bool hasStatistics(Operation *op) { return kindOf(op) == OpKind::Statistics; }
 
 //===----------------------------------------------------------------------===//
@@ -399,18 +395,6 @@ Value RowExpressions::ropeOfAnyColumns(RopeOp op, const Position &p) {
 //===----------------------------------------------------------------------===//
 // Stores
 //===----------------------------------------------------------------------===//
-
-SmallVector<RowExpressions::Sink> RowExpressions::sinks(KernelOp kernel) {
-  SmallVector<Sink> found;
-  for (Operation &op : kernel.getBody().front()) {
-    if (auto append = dyn_cast<CacheAppendOp>(op))
-      found.push_back({append.getValues(), &op, 0});
-    else if (auto yield = dyn_cast<YieldOp>(op))
-      for (auto [i, value] : llvm::enumerate(yield.getValues()))
-        found.push_back({value, &op, static_cast<unsigned>(i)});
-  }
-  return found;
-}
 
 void RowExpressions::store(ArrayRef<Sink> sinks, const Position &p) {
   assert(p.col && !p.columns && "stores are contiguous");

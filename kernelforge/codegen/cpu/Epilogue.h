@@ -2,6 +2,7 @@
 // and epilogues of a root, and whole rowwise kernels, are all evaluated by this.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
 #include "kernelforge/support/Error.h"
 
@@ -51,14 +52,6 @@ public:
   /// leaves, and once for the tail.
   void forEachVector(mlir::Value row, int64_t width,
                      llvm::function_ref<void(const Position &)> body, int64_t unroll = 1);
-
-  /// What the kernel's body stores: yields and cache appends, with the value that each stores.
-  struct Sink {
-    mlir::Value value;
-    mlir::Operation *op;  ///< YieldOp or CacheAppendOp
-    unsigned resultIndex; ///< for a yield
-  };
-  static llvm::SmallVector<Sink> sinks(transformer::KernelOp kernel);
 
   /// Evaluates what a sink stores at a position, and stores it. Rows whose slot is negative are
   /// computed but not stored.

@@ -31,30 +31,30 @@ public:
     return kernelforge::checkRunnable(target);
   }
 
-  Status supports(KernelOp kernel, const Target &target) const override {
+  Status supports(const KernelAnalysis &kernel, const Target &target) const override {
     return cpu::supports(kernel);
   }
 
   bool packsWeights() const override { return true; }
 
-  Expected<ScheduleSpace> scheduleSpace(KernelOp kernel, const Target &target,
+  Expected<ScheduleSpace> scheduleSpace(const KernelAnalysis &kernel, const Target &target,
                                         int64_t workers) const override {
     return cpu::scheduleSpace(kernel, target, workers);
   }
 
-  Expected<Launching> emit(ModuleOp module, KernelOp kernel, const Target &target,
+  Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                            StringRef entry) const override {
     return cpu::emitKernel(module, kernel, target, entry);
   }
 
   Status lower(ModuleOp module) const override { return lowerToLLVM(module); }
 
-  Expected<std::string> compile(const EmittedKernel &emitted, KernelOp kernel,
+  Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                 const Target &target) const override {
     return emitObject(*emitted.module, target, emitted.entry);
   }
 
-  Expected<std::string> print(const EmittedKernel &emitted, KernelOp kernel,
+  Expected<std::string> print(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                               const Target &target) const override {
     return emitAssembly(*emitted.module, target, emitted.entry);
   }

@@ -7,6 +7,7 @@
 //   unpack = panel: many rows; a panel of weights is expanded to f32 in scratch that fits in L2 and
 //                   used for `mc` rows by a register-tiled micro-kernel.
 #include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Epilogue.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
 #include "kernelforge/codegen/cpu/MatmulSchedule.h"
 #include "kernelforge/codegen/cpu/Weights.h"
@@ -21,10 +22,10 @@ namespace {
 
 class MatmulEmitter {
 public:
-  MatmulEmitter(ModuleOp module, KernelOp kernel, MatmulOp matmul, const Target &target,
+  MatmulEmitter(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                 StringRef entry, Knobs knobs)
-      : k(module, kernel, target, entry), kernel(kernel), matmul(matmul), knobs(knobs),
-        expressions(k), groups(formGroups(kernel, matmul)), depth(matmul.getK()) {
+      : k(module, kernel.kernel(), target, entry), matmul(kernel.matmul()), knobs(knobs),
+        expressions(k), groups(kernel.groups()), depth(matmul.getK()) {
     for (auto [s, weight] : llvm::enumerate(matmul.getWeights()))
       readers.emplace_back(k, k.argument(weight), cast<RankedTensorType>(weight.getType()),
                            matmul.getTranspose());
@@ -461,19 +462,18 @@ private:
         Value mask;
         if (group.n % lanes != 0)
           mask = k.firstLanes(k.sub(k.c(group.n), col));
-        for (const RowExpressions::Sink &sink : group.sinks)
+        for (const Sink &sink : group.sinks)
           expressions.store(sink, Position{row, col, Value(), mask});
       });
     });
   }
 
   KernelBuilder k;
-  KernelOp kernel;
   MatmulOp matmul;
   Knobs knobs;
   RowExpressions expressions;
   SmallVector<WeightReader> readers;
-  SmallVector<SegmentGroup> groups;
+  ArrayRef<SegmentGroup> groups;
   int64_t depth;
   bool prepares;        ///< whether there is a phase 0
   int64_t sumBlock = 0; ///< elements of x whose sums weights with minima need; 0: none does
@@ -483,10 +483,9 @@ private:
 
 } // namespace
 
-Expected<Launching> cpu::matmul::emit(ModuleOp module, KernelOp kernel, const Target &target,
-                                      StringRef entry) {
-  KF_TRY(MatmulOp matmul, supportedMatmul(kernel));
-  KF_TRY(KnobValues values, knobsOf(kernel));
-  KF_TRY(Knobs knobs, readKnobs(kernel, matmul, target, values));
-  return MatmulEmitter(module, kernel, matmul, target, entry, knobs).emit();
+Expected<Launching> cpu::matmul::emit(ModuleOp module, const KernelAnalysis &kernel,
+                                      const Target &target, StringRef entry) {
+  KF_TRY(KnobValues values, knobsOf(kernel.kernel()));
+  KF_TRY(Knobs knobs, readKnobs(kernel, target, values));
+  return MatmulEmitter(module, kernel, target, entry, knobs).emit();
 }

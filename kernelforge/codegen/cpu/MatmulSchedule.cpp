@@ -62,11 +62,12 @@ struct KernelLimits {
   int64_t segments() const { return *std::max_element(groupCounts.begin(), groupCounts.end()); }
 };
 
-KernelLimits limitsOf(KernelOp kernel, MatmulOp matmul, const Target &target, int64_t threads) {
+KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target, int64_t threads) {
+  MatmulOp matmul = kernel.matmul();
   KernelLimits limits;
-  limits.name = kernelName(kernel);
+  limits.name = kernel.name();
   // Of no rows nothing is computed, whatever the schedule.
-  limits.rows = std::max<int64_t>(1, plannedRows(kernel, matmul.getInput().getType()).second);
+  limits.rows = std::max<int64_t>(1, kernel.plannedRows(matmul.getInput().getType()).second);
   limits.depth = matmul.getK();
   limits.columns = wholeColumns(kernel).value_or(maxBlock);
   limits.f32Panels = !matmul.getTranspose();
@@ -85,7 +86,7 @@ KernelLimits limitsOf(KernelOp kernel, MatmulOp matmul, const Target &target, in
   limits.perVector = target.limits.vectorBits == 512 ? 1 : 2;
   limits.plainInput = isa<BlockArgument>(matmul.getInput());
   limits.threads = std::max<int64_t>(1, threads);
-  for (const SegmentGroup &group : formGroups(kernel, matmul)) {
+  for (const SegmentGroup &group : kernel.groups()) {
     limits.widths.push_back(group.n);
     limits.groupCounts.push_back(static_cast<int64_t>(group.segments.size()));
   }
@@ -382,15 +383,14 @@ std::vector<int64_t> choices(ArrayRef<int64_t> values, int64_t multipleOf, int64
 
 } // namespace
 
-Expected<Knobs> cpu::matmul::readKnobs(KernelOp kernel, MatmulOp matmul, const Target &target,
+Expected<Knobs> cpu::matmul::readKnobs(const KernelAnalysis &kernel, const Target &target,
                                        const KnobValues &values) {
-  return checkKnobs(limitsOf(kernel, matmul, target, 1), values);
+  return checkKnobs(limitsOf(kernel, target, 1), values);
 }
 
-Expected<ScheduleSpace> cpu::matmul::scheduleSpace(KernelOp kernel, const Target &target,
-                                                   int64_t threads) {
-  KF_TRY(MatmulOp matmul, supportedMatmul(kernel));
-  const KernelLimits limits = limitsOf(kernel, matmul, target, threads);
+Expected<ScheduleSpace> cpu::matmul::scheduleSpace(const KernelAnalysis &kernel,
+                                                   const Target &target, int64_t threads) {
+  const KernelLimits limits = limitsOf(kernel, target, threads);
   ScheduleSpace space;
   const bool usualForm = limits.rows > maxRegisterRows && limits.depth > 0;
   space.analytic = analyticKnobs(limits, usualForm);
@@ -442,15 +442,9 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(KernelOp kernel, const Target
     std::sort(knob.values.begin(), knob.values.end());
     knob.values.erase(std::unique(knob.values.begin(), knob.values.end()), knob.values.end());
   }
-  space.check = [limits](const KnobValues &values) -> Status {
-    KF_TRY(Knobs knobs, checkKnobs(limits, values));
-    (void)knobs;
-    return {};
-  };
-  space.predict = [limits](const KnobValues &values) {
-    Expected<Knobs> knobs = checkKnobs(limits, values);
-    return knobs ? predictCycles(limits, *knobs) / 3e9 : HUGE_VAL;
-  };
+  setRule(
+      space, [limits](const KnobValues &values) { return checkKnobs(limits, values); },
+      [limits](const Knobs &knobs) { return predictCycles(limits, knobs); });
   // A panel's sums are added to those of the panels before it.
   space.orderClass = [](const KnobValues &values) {
     return values.at("panel") != 0

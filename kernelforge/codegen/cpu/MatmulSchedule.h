@@ -1,9 +1,8 @@
-// What the matmul family's emitter and its schedules share: which segments go together, the knobs,
-// their limits.
+// What the matmul family's emitter and its schedules share: the knobs and their limits.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Knobs.h"
-#include "kernelforge/codegen/cpu/Epilogue.h"
 #include "kernelforge/codegen/cpu/Target.h"
 
 namespace kernelforge::cpu::matmul {
@@ -29,30 +28,15 @@ struct Knobs {
   int64_t prefetch; ///< registers: blocks of each group that are asked for ahead
 };
 
-/// Segments whose tiles an epilogue needs together (gate and up), with the sinks they feed.
-struct SegmentGroup {
-  llvm::SmallVector<unsigned> segments;
-  llvm::SmallVector<RowExpressions::Sink> sinks;
-  int64_t n = 0;
-};
-
-/// The segments of `matmul` by what is computed from them; those that nothing needs, or that have
-/// no columns, are left out.
-llvm::SmallVector<SegmentGroup> formGroups(transformer::KernelOp kernel,
-                                           transformer::MatmulOp matmul);
-
 /// Columns of all groups, in blocks of `nb`.
 int64_t countBlocks(llvm::ArrayRef<SegmentGroup> groups, int64_t nb);
 
 /// Columns that a tile must hold whole: a multiple of a vector and of every rotated head; nothing
 /// where no tile is that wide.
-std::optional<int64_t> wholeColumns(transformer::KernelOp kernel);
-
-/// The kernel's matmul, if this family computes it. Element types are looked at before.
-Expected<transformer::MatmulOp> supportedMatmul(transformer::KernelOp kernel);
+std::optional<int64_t> wholeColumns(const KernelAnalysis &kernel);
 
 /// The knobs of `values`, checked against what kernel and target allow.
-Expected<Knobs> readKnobs(transformer::KernelOp kernel, transformer::MatmulOp matmul,
-                          const Target &target, const KnobValues &values);
+Expected<Knobs> readKnobs(const KernelAnalysis &kernel, const Target &target,
+                          const KnobValues &values);
 
 } // namespace kernelforge::cpu::matmul

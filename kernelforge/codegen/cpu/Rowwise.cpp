@@ -14,8 +14,6 @@ using namespace kernelforge::transformer;
 
 namespace {
 
-using Sink = RowExpressions::Sink;
-
 constexpr StringLiteral rowsPerTask = "rows_per_task", unrollName = "unroll";
 constexpr int64_t maxRowsPerTask = 1 << 20, maxUnroll = 8;
 
@@ -24,35 +22,14 @@ PackOp packOf(const Sink &sink) { return sink.value.getDefiningOp<PackOp>(); }
 /// What one phase computes: all stores whose rows follow one size, or one packed weight.
 using Stores = SmallVector<Sink>;
 
-/// True where two stores can share tasks: the same rows, by size or by number.
-bool sameRows(const Sink &a, const Sink &b) {
-  auto typeA = cast<RankedTensorType>(a.value.getType());
-  auto typeB = cast<RankedTensorType>(b.value.getType());
-  return !packOf(a) && !packOf(b) && rowsSizeName(typeA) == rowsSizeName(typeB) &&
-         typeA.getDimSize(0) == typeB.getDimSize(0);
-}
-
-/// The phases. Stores never read each other's results, so their order among phases is free.
-SmallVector<Stores> phasesOf(KernelOp kernel) {
-  SmallVector<Stores> phases;
-  for (const Sink &sink : RowExpressions::sinks(kernel)) {
-    auto same = llvm::find_if(phases, [&](Stores &stores) { return sameRows(stores[0], sink); });
-    if (same != phases.end())
-      same->push_back(sink);
-    else
-      phases.push_back({sink});
-  }
-  return phases;
-}
-
 } // namespace
 
-Status rowwise::supports(KernelOp kernel) {
+Status rowwise::supports(const KernelAnalysis &kernel) {
   auto refuse = [&](StringRef op, std::string why, std::string hint) {
-    return unusable("kernel cannot be compiled for a CPU", kernelName(kernel) + ", " + op.str(),
+    return unusable("kernel cannot be compiled for a CPU", kernel.name() + ", " + op.str(),
                     std::move(why), std::move(hint));
   };
-  for (auto pack : kernel.getBody().getOps<PackOp>()) {
+  for (auto pack : kernel.kernel().getBody().getOps<PackOp>()) {
     if (!isa<BlockArgument>(pack.getInput()) ||
         !llvm::all_of(pack->getUsers(), [](Operation *user) { return isa<YieldOp>(user); }))
       return refuse("transformer.pack", "a packed weight is used in the kernel that packs it",
@@ -61,14 +38,11 @@ Status rowwise::supports(KernelOp kernel) {
     if (!type.hasStaticShape() || !weightBytes(type))
       return refuse("transformer.pack", "the weight's shape is not static or too large", "");
   }
-  for (const Sink &sink : RowExpressions::sinks(kernel)) {
-    auto type = dyn_cast<RankedTensorType>(sink.value.getType());
+  for (const Sink &sink : kernel.sinks()) {
     if (packOf(sink))
       continue;
-    if (!type || type.getRank() != 2 || !type.getElementType().isF32())
-      return refuse("transformer.yield", "a result that is no f32 rows is not supported", "");
-    if (type.isDynamicDim(1) || (type.isDynamicDim(0) && rowsSizeName(type).empty()))
-      return refuse("transformer.yield", "a result has a dimension that no size gives",
+    if (std::string why = sinkObstacle(sink); !why.empty())
+      return refuse(sink.op->getName().getStringRef(), why,
                     "name the leading dimension with #transformer.dims");
   }
   return {};
@@ -77,15 +51,17 @@ Status rowwise::supports(KernelOp kernel) {
 namespace {
 
 /// The largest number of rows that a phase can have, and what one row takes: elements.
-std::pair<int64_t, int64_t> extentOf(KernelOp kernel, const Stores &stores) {
+std::pair<int64_t, int64_t> extentOf(const KernelAnalysis &kernel, const Stores &stores) {
   auto type = cast<RankedTensorType>(stores[0].value.getType());
-  int64_t rows = plannedRows(kernel, type).second, width = 0;
+  int64_t rows = kernel.plannedRows(type).second, width = 0;
   for (const Sink &sink : stores)
-    width += cast<RankedTensorType>(sink.value.getType()).getDimSize(1);
+    width += widthOf(sink.value);
   return {rows, width};
 }
 
-bool packs(KernelOp kernel) { return !kernel.getBody().getOps<PackOp>().empty(); }
+bool packs(const KernelAnalysis &kernel) {
+  return !kernel.kernel().getBody().getOps<PackOp>().empty();
+}
 
 struct Knobs {
   int64_t rowsPerTask; ///< whole vectors of rows where a weight is packed
@@ -110,7 +86,7 @@ void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores, int64_t unr
   rows.prepareRow(ValueRange(values), row);
   llvm::MapVector<int64_t, Stores> byWidth;
   for (const Sink &sink : stores)
-    byWidth[cast<RankedTensorType>(sink.value.getType()).getDimSize(1)].push_back(sink);
+    byWidth[widthOf(sink.value)].push_back(sink);
   for (auto &[width, together] : byWidth)
     rows.forEachVector(
         row, width,
@@ -119,7 +95,7 @@ void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores, int64_t unr
 
 } // namespace
 
-Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const Target &target,
+Expected<ScheduleSpace> rowwise::scheduleSpace(const KernelAnalysis &kernel, const Target &target,
                                                int64_t threads) {
   // Enough tasks for every thread to take some, none of less work than its hand-out costs.
   constexpr int64_t tasksPerThread = 4, leastElements = 4096;
@@ -127,7 +103,7 @@ Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const Target &ta
   threads = std::max<int64_t>(threads, 1);
   int64_t usual = 1, mostRows = 1;
   double elements = 0;
-  for (const Stores &stores : phasesOf(kernel)) {
+  for (const Stores &stores : kernel.rowGroups()) {
     auto [rows, width] = extentOf(kernel, stores);
     int64_t shared = rows / (threads * tasksPerThread);
     usual = std::max({usual, shared, leastElements / std::max<int64_t>(width, 1)});
@@ -152,8 +128,7 @@ Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const Target &ta
       {unrollName.str(),
        packs(kernel) ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 2, 4, maxUnroll},
        "vectors of a row in a step of its loop"}};
-  space.check = [name = kernelName(kernel),
-                 packed = packs(kernel)](const KnobValues &values) -> Status {
+  space.check = [name = kernel.name(), packed = packs(kernel)](const KnobValues &values) -> Status {
     return readKnobs(name, values, packed).transform([](const Knobs &) {});
   };
   space.predict = [mostRows, elements, threads](const KnobValues &values) {
@@ -167,22 +142,22 @@ Expected<ScheduleSpace> rowwise::scheduleSpace(KernelOp kernel, const Target &ta
   return space;
 }
 
-Expected<Launching> rowwise::emit(ModuleOp module, KernelOp kernel, const Target &target,
-                                  StringRef entry) {
-  KF_TRY(KnobValues values, knobsOf(kernel));
-  KF_TRY(const Knobs knobs, readKnobs(kernelName(kernel), values, packs(kernel)));
+Expected<Launching> rowwise::emit(ModuleOp module, const KernelAnalysis &kernel,
+                                  const Target &target, StringRef entry) {
+  KF_TRY(KnobValues values, knobsOf(kernel.kernel()));
+  KF_TRY(const Knobs knobs, readKnobs(kernel.name(), values, packs(kernel)));
   const int64_t perTask = knobs.rowsPerTask;
 
-  KernelBuilder k(module, kernel, target, entry);
+  KernelBuilder k(module, kernel.kernel(), target, entry);
   RowExpressions rows(k);
-  SmallVector<Stores> phases = phasesOf(kernel);
+  const ArrayRef<Stores> phases = kernel.rowGroups();
   Launching launching;
   for (const Stores &stores : phases) {
     Type type = stores[0].value.getType();
     const int size = k.rowsIndex(type);
     Phase phase;
     if (size < 0)
-      phase.grid = (rowsRange(kernel, type).second + perTask - 1) / perTask;
+      phase.grid = (kernel.rows(type).second + perTask - 1) / perTask;
     else
       phase.grid = {1, size, perTask};
     launching.phases.push_back(phase);

@@ -11,13 +11,9 @@ using namespace kernelforge::cpu;
 using namespace kernelforge::transformer;
 
 using Predicate = arith::CmpIPredicate;
+using Result = AdvanceResult;
 
 namespace {
-
-Operation *operationOf(KernelOp kernel) { return &kernel.getBody().front().front(); }
-
-/// Results by number.
-enum Result : uint8_t { Ids, Positions, Slots, Lengths, Recent };
 
 class Emitter {
 public:
@@ -26,7 +22,7 @@ public:
   void emit() {
     Value sequences = k.rows(op.getLengths().getType());
     k.loop(k.c(0), sequences, 1,
-           [&](Value s) { put(get(k.argument(op.getLengths()), s), k.result(Lengths), s); });
+           [&](Value s) { put(get(k.argument(op.getLengths()), s), result(Result::Lengths), s); });
     k.loop(k.c(0), k.rows(op.getIds().getType()), 1, [&](Value row) { emitRow(row); });
   }
 
@@ -39,6 +35,7 @@ private:
     Value narrow = k.b.create<arith::TruncIOp>(k.loc, k.i32, value);
     k.store(narrow, k.at(buffer, k.mul(index, 4)), 4);
   }
+  Value result(Result number) { return k.result(static_cast<unsigned>(number)); }
   Value isNegative(Value x) { return k.lessThan(x, k.c(0)); }
   void putSlot(Value sequence, Value position, Value row);
   void emitRow(Value row);
@@ -52,7 +49,7 @@ private:
 void Emitter::putSlot(Value sequence, Value position, Value row) {
   Value table = k.argument(op.getTable());
   auto store = [&](Value slot) {
-    k.ifThen(k.not_(isNegative(slot)), [&] { put(slot, k.result(Slots), row); });
+    k.ifThen(k.not_(isNegative(slot)), [&] { put(slot, result(Result::Slots), row); });
   };
   const auto page = static_cast<int64_t>(op.getPage());
   if (page == 0)
@@ -69,18 +66,18 @@ void Emitter::emitRow(Value row) {
   Value sequence = get(k.argument(op.getSequences()), row);
   Value position = get(k.argument(op.getPositions()), row);
   Value next = k.add(position, k.c(1));
-  put(k.c(-1), k.result(Slots), row);
+  put(k.c(-1), result(Result::Slots), row);
   Value isLive = k.not_(isNegative(k.min(get(k.argument(op.getSlots()), row), id)));
   k.ifThen(isLive, [&] {
     Value isWithin = k.lessThan(next, get(k.argument(op.getLimits()), sequence));
     k.ifThen(isWithin, [&] { putSlot(sequence, next, row); });
   });
-  Value goesOn = k.not_(isNegative(get(k.result(Slots), row)));
+  Value goesOn = k.not_(isNegative(get(result(Result::Slots), row)));
   Value step = k.select(goesOn, k.c(1), k.c(0));
-  put(k.max(id, k.c(0)), k.result(Ids), row);
-  put(k.add(position, step), k.result(Positions), row);
-  Value length = get(k.result(Lengths), sequence);
-  put(k.add(length, step), k.result(Lengths), sequence);
+  put(k.max(id, k.c(0)), result(Result::Ids), row);
+  put(k.add(position, step), result(Result::Positions), row);
+  Value length = get(result(Result::Lengths), sequence);
+  put(k.add(length, step), result(Result::Lengths), sequence);
   if (op.getRecent())
     moveRecent(row, id, step);
 }
@@ -92,28 +89,23 @@ void Emitter::moveRecent(Value row, Value id, Value step) {
     Value from = k.add(j, step);
     Value old = get(k.argument(op.getRecent()), k.add(start, k.min(from, k.c(window - 1))));
     Value isNew = k.cmp(Predicate::eq, from, k.c(window));
-    put(k.select(isNew, id, old), k.result(Recent), k.add(start, j));
+    put(k.select(isNew, id, old), result(Result::Recent), k.add(start, j));
   });
 }
 
 } // namespace
 
-Status step::supports(KernelOp kernel) {
-  if (std::string why = stepObstacle(kernel); !why.empty())
-    return unusable("kernel cannot be compiled for a CPU",
-                    kernelName(kernel) + ", " + operationOf(kernel)->getName().getStringRef().str(),
-                    why, "make it a kernel of its own");
-  return {};
-}
+Status step::supports(const KernelAnalysis &kernel) { return checkStep(kernel, "a CPU"); }
 
-Expected<Launching> step::emit(ModuleOp module, KernelOp kernel, const Target &target,
+Expected<Launching> step::emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                                StringRef entry) {
-  KF_TRY(KnobValues values, knobsOf(kernel));
-  KF_CHECK(KnobReader(kernelName(kernel), values).checkNames({}));
-  if (auto sample = dyn_cast<SampleOp>(operationOf(kernel)))
-    return emitSample(module, kernel, sample, target, entry);
-  KernelBuilder k(module, kernel, target, entry);
-  Emitter(k, cast<AdvanceOp>(operationOf(kernel))).emit();
+  KF_TRY(KnobValues values, knobsOf(kernel.kernel()));
+  KF_CHECK(KnobReader(kernel.name(), values).checkNames({}));
+  Operation *op = stepOperation(kernel.kernel());
+  if (auto sample = dyn_cast<SampleOp>(op))
+    return emitSample(module, kernel.kernel(), sample, target, entry);
+  KernelBuilder k(module, kernel.kernel(), target, entry);
+  Emitter(k, cast<AdvanceOp>(op)).emit();
   k.finish();
   Launching launching;
   launching.phases.emplace_back();

@@ -1,6 +1,7 @@
 // What a step ends with: `sample` and `advance`, each a kernel of its own of the family rowwise.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Launching.h"
 #include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/ir/Transformer.h"
@@ -9,8 +10,8 @@
 namespace kernelforge::cpu::step {
 
 // As the families of Emit.h, for kernels that hold one of the two. They have no knobs.
-Status supports(transformer::KernelOp);
-Expected<Launching> emit(mlir::ModuleOp, transformer::KernelOp, const Target &, llvm::StringRef);
+Status supports(const KernelAnalysis &);
+Expected<Launching> emit(mlir::ModuleOp, const KernelAnalysis &, const Target &, llvm::StringRef);
 
 /// A task a row.
 Launching emitSample(mlir::ModuleOp, transformer::KernelOp, transformer::SampleOp, const Target &,

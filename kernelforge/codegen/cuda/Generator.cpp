@@ -5,24 +5,16 @@
 #include "kernelforge/codegen/cuda/Ptx.h"
 #include "kernelforge/codegen/cuda/Target.h"
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/Generator.h"
 
 #include <algorithm>
 
 using namespace mlir;
 using namespace kernelforge;
-using namespace kernelforge::transformer;
 
 namespace {
 
-/// What plain SIMT code may take of a target: its shared memory is static.
-Limits simtLimits(const Target &target) {
-  Limits limits = target.limits;
-  limits.sharedBytes = std::min(limits.sharedBytes, cuda::mostStaticSharedBytes);
-  limits.bindingBytes = cuda::mostBufferBytes;
-  return limits;
-}
-
-class Generator final : public CodeGenerator {
+class Generator final : public simt::Generator {
 public:
   std::string_view kind() const override { return "cuda"; }
 
@@ -35,33 +27,18 @@ public:
     return cuda::checkRunnable(target, device);
   }
 
-  Status supports(KernelOp kernel, const Target &target) const override {
-    return simt::supports(kernel, simtLimits(target));
-  }
-
-  Expected<ScheduleSpace> scheduleSpace(KernelOp kernel, const Target &target,
-                                        int64_t workers) const override {
-    KF_CHECK(supports(kernel, target));
-    return fixedSchedule();
-  }
-
-  Expected<Launching> emit(ModuleOp module, KernelOp kernel, const Target &target,
+  Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                            StringRef entry) const override {
-    KF_TRY(Launching launching, simt::emit(module, kernel, simtLimits(target), entry));
+    KF_TRY(Launching launching, simt::Generator::emit(module, kernel, target, entry));
     cuda::markBlocks(module, launching);
     return launching;
   }
 
   Status lower(ModuleOp module) const override { return cuda::lower(module); }
 
-  Expected<std::string> compile(const EmittedKernel &emitted, KernelOp kernel,
+  Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                 const Target &target) const override {
     return cuda::printPtx(emitted, target, simt::describe(kernel));
-  }
-
-  Expected<std::string> print(const EmittedKernel &emitted, KernelOp kernel,
-                              const Target &target) const override {
-    return compile(emitted, kernel, target);
   }
 
   std::span<const std::string_view> stages() const override {
@@ -70,8 +47,17 @@ public:
   }
 
   void registerDialects(DialectRegistry &registry) const override {
-    simt::registerDialects(registry);
+    simt::Generator::registerDialects(registry);
     cuda::registerLoweringDialects(registry);
+  }
+
+protected:
+  Limits limitsOf(const Target &target) const override {
+    Limits limits = target.limits;
+    // Shared memory is declared, not asked for at a launch.
+    limits.sharedBytes = std::min(limits.sharedBytes, cuda::mostStaticSharedBytes);
+    limits.bindingBytes = cuda::mostBufferBytes;
+    return limits;
   }
 };
 

@@ -27,17 +27,18 @@ public:
   }
 
   Status checkRunnable(const Target &target, const DeviceInfo &device) const override { return {}; }
-  Status supports(KernelOp kernel, const Target &target) const override { return {}; }
+  Status supports(const KernelAnalysis &kernel, const Target &target) const override { return {}; }
   bool takesAnyStage() const override { return true; }
 
-  Expected<ScheduleSpace> scheduleSpace(KernelOp kernel, const Target &target,
+  Expected<ScheduleSpace> scheduleSpace(const KernelAnalysis &kernel, const Target &target,
                                         int64_t workers) const override {
     return fixedSchedule();
   }
 
   /// The kernel, and the function `entry` that launches it with what it is given.
-  Expected<Launching> emit(ModuleOp module, KernelOp kernel, const Target &target,
+  Expected<Launching> emit(ModuleOp module, const KernelAnalysis &analysis, const Target &target,
                            StringRef entry) const override {
+    KernelOp kernel = analysis.kernel();
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
     auto copy = cast<KernelOp>(b.clone(*kernel));
     copy.setSymName((entry + "_kernel").str());
@@ -58,7 +59,7 @@ public:
     return launching;
   }
 
-  Expected<std::string> compile(const EmittedKernel &emitted, KernelOp kernel,
+  Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                 const Target &target) const override {
     std::string text;
     llvm::raw_string_ostream stream(text);
@@ -66,7 +67,7 @@ public:
     return text;
   }
 
-  Expected<std::string> print(const EmittedKernel &emitted, KernelOp kernel,
+  Expected<std::string> print(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                               const Target &target) const override {
     return compile(emitted, kernel, target);
   }

@@ -176,19 +176,15 @@ Phase Emitter::emit() {
 
 } // namespace
 
-Status attention::supports(KernelOp kernel) {
+Status attention::supports(const KernelAnalysis &kernel) {
   auto refuse = [&](std::string why, std::string hint) {
     return unusable("kernel cannot be compiled for a GPU",
-                    kernelName(kernel) + ", transformer.attention", std::move(why),
-                    std::move(hint));
+                    kernel.name() + ", transformer.attention", std::move(why), std::move(hint));
   };
-  Block &body = kernel.getBody().front();
-  auto op = dyn_cast<AttentionOp>(body.front());
-  auto yield = dyn_cast<YieldOp>(body.back());
-  if (!op || &body.back() != op->getNextNode() || yield.getNumOperands() != 1 ||
-      yield.getOperand(0) != op.getOutput())
+  if (!kernel.isRootAlone())
     return refuse("an attention kernel holds one transformer.attention and yields its result",
                   "fuse nothing into it");
+  AttentionOp op = kernel.attention();
   for (CacheType cache : {op.getKeys().getType(), op.getValues().getType()})
     if (cache.getDim() < 1 || cache.getDim() > mostHeadDim)
       return refuse("it has heads of " + std::to_string(cache.getDim()) + " values",
@@ -196,8 +192,8 @@ Status attention::supports(KernelOp kernel) {
   return {};
 }
 
-SmallVector<Needs> attention::needsOf(KernelOp kernel) {
-  auto op = cast<AttentionOp>(kernel.getRoot());
+SmallVector<Needs> attention::needsOf(const KernelAnalysis &kernel) {
+  AttentionOp op = kernel.attention();
   llvm::DenseSet<Value> buffers(op->operand_begin(), op->operand_end());
   if (op.getCausal())
     buffers.erase(op.getLengths());
@@ -208,9 +204,8 @@ SmallVector<Needs> attention::needsOf(KernelOp kernel) {
            (op.getKeys().getType().getDim() + 3 * threads + 2) * 4}};
 }
 
-Launching attention::emit(ModuleOp module, KernelOp kernel, StringRef entry) {
+Launching attention::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
   Launching launching;
-  launching.phases.push_back(
-      Emitter(module, kernel, cast<AttentionOp>(kernel.getRoot()), entry).emit());
+  launching.phases.push_back(Emitter(module, kernel.kernel(), kernel.attention(), entry).emit());
   return launching;
 }

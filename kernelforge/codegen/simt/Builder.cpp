@@ -12,16 +12,6 @@ using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
 
-std::string simt::kernelName(KernelOp kernel) { return "@" + kernel.getSymName().str(); }
-
-std::pair<int64_t, int64_t> simt::rowsRange(KernelOp kernel, Type type) {
-  auto tensor = cast<RankedTensorType>(type);
-  for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
-    if (kernel.getSize(i).getName().getValue() == rowsSizeName(tensor))
-      return {kernel.getSize(i).getMin(), kernel.getSize(i).getMax()};
-  return {tensor.getDimSize(0), tensor.getDimSize(0)};
-}
-
 //===----------------------------------------------------------------------===//
 // Names
 //===----------------------------------------------------------------------===//

@@ -23,12 +23,6 @@ constexpr int64_t threads = 64;
 /// On a load from workgroup memory: all threads load the same, and what depends on it is uniform.
 constexpr llvm::StringLiteral uniformAttrName = "uniform";
 
-/// `where` of an error about a kernel: its name.
-std::string kernelName(transformer::KernelOp kernel);
-
-/// {min, max} of the size that the leading dimension of `type` follows, equal where it is static.
-std::pair<int64_t, int64_t> rowsRange(transformer::KernelOp kernel, mlir::Type type);
-
 /// Builds the function of one phase of a kernel. Its parameters are the buffers that it uses (flat
 /// memrefs of f32, or of i32 for all else), in the order of the kernel's arguments and results,
 /// then the sizes that it uses (i32). `gpu.block_id x` is the block's number within the grid.

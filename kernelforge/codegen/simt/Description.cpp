@@ -16,21 +16,24 @@ static std::string operations(KernelOp kernel) {
   return text;
 }
 
-static std::string scheduleText(KernelOp kernel) {
-  if (endsStep(kernel))
-    return step::scheduleText(kernel);
-  StringRef family = kernel.getFamily();
-  if (family == "matmul")
+static std::string scheduleText(const KernelAnalysis &kernel) {
+  switch (kernel.family()) {
+  case KernelFamily::Matmul:
     return fmt::format("{} columns x {} rows a workgroup", threads, matmul::rowsOfThread(kernel));
-  if (family == "attention")
+  case KernelFamily::Attention:
     return fmt::format("one query head of one row a workgroup, {} keys at a time", threads);
-  return fmt::format("one row a workgroup of {} threads", threads);
+  case KernelFamily::Rowwise:
+    return fmt::format("one row a workgroup of {} threads", threads);
+  case KernelFamily::Step:
+    return step::scheduleText(kernel);
+  }
+  llvm_unreachable("a family without a description");
 }
 
-std::vector<std::string> simt::describe(KernelOp kernel) {
-  return {
-      fmt::format("{}: {} ({})", kernelName(kernel), kernel.getFamily().str(), operations(kernel)),
-      scheduleText(kernel)};
+std::vector<std::string> simt::describe(const KernelAnalysis &kernel) {
+  KernelOp op = kernel.kernel();
+  return {fmt::format("{}: {} ({})", kernel.name(), op.getFamily().str(), operations(op)),
+          scheduleText(kernel)};
 }
 
 std::string simt::commentText(ArrayRef<std::string> lines) {

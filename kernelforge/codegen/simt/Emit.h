@@ -3,6 +3,7 @@
 // flat buffers, workgroup memory and barriers; no vectors, no pointers, nothing of one target.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Launching.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/codegen/simt/Epilogue.h"
@@ -19,17 +20,17 @@ void loadDialects(mlir::MLIRContext &context);
 /// Unusable, naming kernel, operation and operand, where no code can be generated for a kernel: an
 /// element type that is not computed, a shape of kernel that no emitter knows, or more buffers or
 /// workgroup memory than `limits` allow (0: no limit). Fusion asks before it forms a kernel.
-Status supports(transformer::KernelOp kernel, const Limits &limits);
+Status supports(const KernelAnalysis &kernel, const Limits &limits);
 
 /// Emits one function for each phase at the end of `module`, `entry` with the phase's number behind
 /// it where there are several, and says how they are launched. Needs the dialects above. Unusable
 /// where the kernel is not supported.
-Expected<Launching> emit(mlir::ModuleOp module, transformer::KernelOp kernel, const Limits &limits,
+Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel, const Limits &limits,
                          llvm::StringRef entry);
 
 /// What a kernel is and how it is scheduled, for people: "@k: matmul (rms_norm, matmul)", "64
 /// columns x 4 rows a workgroup".
-std::vector<std::string> describe(transformer::KernelOp kernel);
+std::vector<std::string> describe(const KernelAnalysis &kernel);
 
 /// Lines as comments, "// LINE", of printable ASCII alone: what is not is escaped, as languages end
 /// lines at some of it.
@@ -43,21 +44,21 @@ struct Needs {
 // The families: for kernels whose operations and element types are supported, whether their shape
 // is; what each phase takes; code for a supported kernel.
 namespace matmul {
-Status supports(transformer::KernelOp);
-llvm::SmallVector<Needs> needsOf(transformer::KernelOp);
-Launching emit(mlir::ModuleOp, transformer::KernelOp, llvm::StringRef entry);
+Status supports(const KernelAnalysis &);
+llvm::SmallVector<Needs> needsOf(const KernelAnalysis &);
+Launching emit(mlir::ModuleOp, const KernelAnalysis &, llvm::StringRef entry);
 /// Rows of the result that a thread computes.
-int64_t rowsOfThread(transformer::KernelOp);
+int64_t rowsOfThread(const KernelAnalysis &);
 } // namespace matmul
 namespace attention {
-Status supports(transformer::KernelOp);
-llvm::SmallVector<Needs> needsOf(transformer::KernelOp);
-Launching emit(mlir::ModuleOp, transformer::KernelOp, llvm::StringRef entry);
+Status supports(const KernelAnalysis &);
+llvm::SmallVector<Needs> needsOf(const KernelAnalysis &);
+Launching emit(mlir::ModuleOp, const KernelAnalysis &, llvm::StringRef entry);
 } // namespace attention
 namespace rowwise {
-Status supports(transformer::KernelOp);
-llvm::SmallVector<Needs> needsOf(transformer::KernelOp);
-Launching emit(mlir::ModuleOp, transformer::KernelOp, llvm::StringRef entry);
+Status supports(const KernelAnalysis &);
+llvm::SmallVector<Needs> needsOf(const KernelAnalysis &);
+Launching emit(mlir::ModuleOp, const KernelAnalysis &, llvm::StringRef entry);
 } // namespace rowwise
 
 /// Buffers that computing and storing `sinks` reads and writes.
@@ -65,8 +66,5 @@ int64_t countBuffers(llvm::ArrayRef<Sink> sinks);
 
 /// Name of phase `index` of `count`.
 std::string phaseEntry(llvm::StringRef entry, size_t index, size_t count);
-
-/// Why a sink is no f32 rows whose number is known; empty where it is.
-std::string sinkObstacle(const Sink &sink);
 
 } // namespace kernelforge::simt

@@ -14,18 +14,6 @@ using namespace kernelforge::transformer;
 
 using Predicate = arith::CmpIPredicate;
 
-int64_t simt::widthOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(1); }
-
-SmallVector<Sink> simt::sinksOf(KernelOp kernel) {
-  SmallVector<Sink> found;
-  for (Operation &op : kernel.getBody().front()) {
-    if (auto append = dyn_cast<CacheAppendOp>(op))
-      found.push_back({append.getValues(), &op, 0});
-    else if (auto yield = dyn_cast<YieldOp>(op))
-      for (auto [i, value] : llvm::enumerate(yield.getValues()))
-        found.push_back({value, &op, static_cast<unsigned>(i)});
-  }
-  return found;
 }
 
 //===----------------------------------------------------------------------===//

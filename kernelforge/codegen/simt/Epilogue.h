@@ -2,6 +2,7 @@
 // and epilogues of a root, and whole rowwise kernels, are all evaluated by this.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/simt/Builder.h"
 #include "kernelforge/support/Error.h"
 
@@ -15,16 +16,6 @@ struct Position {
   mlir::Value row, col;
 };
 
-/// What a kernel's body stores: yields and cache appends, with the value that each stores.
-struct Sink {
-  mlir::Value value;
-  mlir::Operation *op;  ///< YieldOp or CacheAppendOp
-  unsigned resultIndex; ///< for a yield
-};
-llvm::SmallVector<Sink> sinksOf(transformer::KernelOp kernel);
-
-/// Columns of a value that is rows.
-int64_t widthOf(mlir::Value value);
 
 /// Evaluates values of a kernel's body at positions.
 class RowExpressions {

@@ -1,13 +1,8 @@
 // The matmul family: a workgroup computes 64 columns of a few rows, a thread one column of them, so
 // that a weight is read and expanded once for all these rows. Segments that an epilogue does not
 // bring together are phases that do not wait for each other.
-#include "kernelforge/codegen/MatmulSources.h"
 #include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/simt/Weights.h"
-
-#include "llvm/ADT/EquivalenceClasses.h"
-#include "llvm/ADT/SetVector.h"
-#include "llvm/ADT/SmallSet.h"
 
 #include <algorithm>
 
@@ -21,79 +16,11 @@ namespace {
 /// Most rows that a thread computes.
 constexpr int64_t mostRows = 4;
 
-/// Segments whose elements an epilogue needs together (gate and up), with the sinks they feed.
-struct SegmentGroup {
-  SmallVector<unsigned> segments;
-  SmallVector<Sink> sinks;
-  int64_t n = 0;
-};
-
-/// Those that nothing needs, or that have no columns, are left out.
-SmallVector<SegmentGroup> formGroups(KernelOp kernel, MatmulOp matmul) {
-  llvm::EquivalenceClasses<unsigned> classes;
-  const SmallVector<Sink> sinks = sinksOf(kernel);
-  const auto count = static_cast<unsigned>(matmul.getWeights().size());
-  SmallVector<unsigned> owner;
-  for (unsigned s = 0; s < count; ++s)
-    classes.insert(s);
-  for (const Sink &sink : sinks) {
-    const llvm::SmallSet<unsigned, 4> segments = sourcesOf(matmul, sink.value).segments;
-    const unsigned first = segments.empty() ? 0 : *segments.begin();
-    for (unsigned s : segments)
-      classes.unionSets(first, s);
-    owner.push_back(first);
-  }
-  SmallVector<SegmentGroup> groups;
-  for (unsigned s = 0; s < count; ++s) {
-    if (classes.getLeaderValue(s) != s)
-      continue;
-    SegmentGroup group;
-    for (unsigned t = 0; t < count; ++t)
-      if (classes.isEquivalent(s, t))
-        group.segments.push_back(t);
-    for (auto [sink, first] : llvm::zip(sinks, owner))
-      if (classes.isEquivalent(s, first))
-        group.sinks.push_back(sink);
-    group.n = widthOf(matmul.getOutputs()[s]);
-    if (!group.sinks.empty() && group.n > 0)
-      groups.push_back(std::move(group));
-  }
-  return groups;
-}
-
-/// Why what a kernel stores cannot be computed element by element from the matmul's; empty where it
-/// can.
-std::string epilogueObstacle(KernelOp kernel, MatmulOp matmul) {
-  auto rowsOf = [](Type type) {
-    auto tensor = cast<RankedTensorType>(type);
-    return std::pair(rowsSizeName(tensor), tensor.getDimSize(0));
-  };
-  for (const SegmentGroup &group : formGroups(kernel, matmul))
-    for (const Sink &sink : group.sinks) {
-      if (std::string why = sinkObstacle(sink); !why.empty())
-        return why;
-      if (rowsOf(sink.value.getType()) != rowsOf(matmul.getInput().getType()) ||
-          widthOf(sink.value) != group.n)
-        return "a result has another type than the matmul's";
-      for (Operation *op : sourcesOf(matmul, sink.value).ops) {
-        const bool follows = !sourcesOf(matmul, op->getOperand(0)).segments.empty();
-        const std::optional<OpKind> kind = kindOf(op);
-        if (kind == OpKind::Statistics)
-          return op->getName().getStringRef().str() + " needs whole rows, and follows the matmul";
-        if (follows && (kind == OpKind::Pairs || kind == OpKind::PicksRows))
-          return op->getName().getStringRef().str() +
-                 " needs other elements of the matmul's result than the one at hand";
-      }
-    }
-  return "";
-}
-
 /// Emits the phase of one group.
 class Emitter {
 public:
-  Emitter(ModuleOp module, KernelOp kernel, MatmulOp matmul, const SegmentGroup &group,
-          StringRef entry)
-      : p(module, kernel, entry), matmul(matmul), group(group), rows(p),
+  Emitter(ModuleOp module, const KernelAnalysis &kernel, const SegmentGroup &group, StringRef entry)
+      : p(module, kernel.kernel(), entry), matmul(kernel.matmul()), group(group), rows(p),
         rowsOfThread(matmul::rowsOfThread(kernel)) {}
 
   Phase emit() {
@@ -165,42 +92,39 @@ private:
 
 } // namespace
 
-int64_t matmul::rowsOfThread(KernelOp kernel) {
-  auto matmul = cast<MatmulOp>(kernel.getRoot());
-  return std::clamp<int64_t>(rowsRange(kernel, matmul.getInput().getType()).second, 1, mostRows);
+int64_t matmul::rowsOfThread(const KernelAnalysis &kernel) {
+  Type input = kernel.matmul().getInput().getType();
+  return std::clamp<int64_t>(kernel.rows(input).second, 1, mostRows);
 }
 
-Status matmul::supports(KernelOp kernel) {
-  auto matmul = cast<MatmulOp>(kernel.getRoot());
+Status matmul::supports(const KernelAnalysis &kernel) {
   auto refuse = [&](const std::string &why, const std::string &hint) {
-    return unusable("kernel cannot be compiled for a GPU",
-                    kernelName(kernel) + ", transformer.matmul", why, hint);
+    return unusable("kernel cannot be compiled for a GPU", kernel.name() + ", transformer.matmul",
+                    why, hint);
   };
-  for (Value operand : matmul.getOperands().drop_front())
+  for (Value operand : kernel.matmul().getOperands().drop_front())
     if (!isa<BlockArgument>(operand))
       return refuse("a weight or bias is computed inside the kernel", "pass it as an argument");
-  if (llvm::range_size(kernel.getBody().getOps<MatmulOp>()) > 1)
+  if (llvm::range_size(kernel.kernel().getBody().getOps<MatmulOp>()) > 1)
     return refuse("there are two of them", "make a kernel of each");
-  if (std::string why = epilogueObstacle(kernel, matmul); !why.empty())
+  if (std::string why = epilogueObstacle(kernel, /*hasTile=*/false); !why.empty())
     return refuse(why, "compute it in a kernel of its own");
   return {};
 }
 
-SmallVector<Needs> matmul::needsOf(KernelOp kernel) {
-  auto matmul = cast<MatmulOp>(kernel.getRoot());
+SmallVector<Needs> matmul::needsOf(const KernelAnalysis &kernel) {
   SmallVector<Needs> needs;
-  for (const SegmentGroup &group : formGroups(kernel, matmul))
+  for (const SegmentGroup &group : kernel.groups())
     needs.push_back({countBuffers(group.sinks), threads * 4});
   return needs;
 }
 
-Launching matmul::emit(ModuleOp module, KernelOp kernel, StringRef entry) {
-  auto matmul = cast<MatmulOp>(kernel.getRoot());
+Launching matmul::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
   Launching launching;
-  const SmallVector<SegmentGroup> groups = formGroups(kernel, matmul);
+  const ArrayRef<SegmentGroup> groups = kernel.groups();
   for (const auto &[i, group] : llvm::enumerate(groups)) {
     launching.phases.push_back(
-        Emitter(module, kernel, matmul, group, phaseEntry(entry, i, groups.size())).emit());
+        Emitter(module, kernel, group, phaseEntry(entry, i, groups.size())).emit());
     launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
   }
   return launching;

@@ -13,26 +13,6 @@ namespace {
 /// What one phase computes: all stores whose rows follow one size.
 using Stores = SmallVector<Sink>;
 
-/// True where two stores can share workgroups: the same rows, by size or by number.
-bool sameRows(const Sink &a, const Sink &b) {
-  auto typeA = cast<RankedTensorType>(a.value.getType());
-  auto typeB = cast<RankedTensorType>(b.value.getType());
-  return rowsSizeName(typeA) == rowsSizeName(typeB) && typeA.getDimSize(0) == typeB.getDimSize(0);
-}
-
-/// The phases. Stores never read each other's results, so their order among phases is free.
-SmallVector<Stores> phasesOf(KernelOp kernel) {
-  SmallVector<Stores> phases;
-  for (const Sink &sink : sinksOf(kernel)) {
-    auto same = llvm::find_if(phases, [&](Stores &stores) { return sameRows(stores[0], sink); });
-    if (same != phases.end())
-      same->push_back(sink);
-    else
-      phases.push_back({sink});
-  }
-  return phases;
-}
-
 Phase emitPhase(ModuleOp module, KernelOp kernel, const Stores &stores, StringRef entry) {
   PhaseBuilder p(module, kernel, entry);
   RowExpressions rows(p);
@@ -52,28 +32,28 @@ Phase emitPhase(ModuleOp module, KernelOp kernel, const Stores &stores, StringRe
 
 } // namespace
 
-Status rowwise::supports(KernelOp kernel) {
-  for (const Sink &sink : sinksOf(kernel))
+Status rowwise::supports(const KernelAnalysis &kernel) {
+  for (const Sink &sink : kernel.sinks())
     if (std::string why = sinkObstacle(sink); !why.empty())
       return unusable("kernel cannot be compiled for a GPU",
-                      kernelName(kernel) + ", " + sink.op->getName().getStringRef().str(), why,
+                      kernel.name() + ", " + sink.op->getName().getStringRef().str(), why,
                       "name the leading dimension with #transformer.dims");
   return {};
 }
 
-SmallVector<Needs> rowwise::needsOf(KernelOp kernel) {
+SmallVector<Needs> rowwise::needsOf(const KernelAnalysis &kernel) {
   SmallVector<Needs> needs;
-  for (const Stores &stores : phasesOf(kernel))
+  for (const Stores &stores : kernel.rowGroups())
     needs.push_back({countBuffers(stores), threads * 4});
   return needs;
 }
 
-Launching rowwise::emit(ModuleOp module, KernelOp kernel, StringRef entry) {
+Launching rowwise::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
   Launching launching;
-  const SmallVector<Stores> phases = phasesOf(kernel);
+  const ArrayRef<Stores> phases = kernel.rowGroups();
   for (const auto &[i, stores] : llvm::enumerate(phases)) {
     launching.phases.push_back(
-        emitPhase(module, kernel, stores, phaseEntry(entry, i, phases.size())));
+        emitPhase(module, kernel.kernel(), stores, phaseEntry(entry, i, phases.size())));
     launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
   }
   return launching;

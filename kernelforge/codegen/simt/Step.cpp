@@ -12,13 +12,14 @@ using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
 
 using Predicate = arith::CmpIPredicate;
+using Result = AdvanceResult;
 
 namespace {
 
-Operation *operationOf(KernelOp kernel) { return &kernel.getBody().front().front(); }
-
-/// Results by number.
-enum Result : uint8_t { Ids, Positions, Slots, Lengths, Recent };
+/// Buffer of a result of `advance`.
+Value resultOf(PhaseBuilder &p, AdvanceResult number, Access access = Access::Write) {
+  return p.result(static_cast<unsigned>(number), access);
+}
 
 /// Emits the phases of an advance.
 class Emitter {
@@ -85,19 +86,19 @@ Phase Emitter::slots() {
     Value slot = p.ifElse(
         "slot", goesOn, [&] { return slotAt(p, sequence, position); }, [&] { return p.c(-1); },
         p.i32);
-    p.store(p.maxSigned(slot, p.c(-1)), p.result(Slots), row);
+    p.store(p.maxSigned(slot, p.c(-1)), resultOf(p, Result::Slots), row);
   });
 }
 
 Phase Emitter::rows() {
   return forRows(1, op.getIds().getType(), [&](PhaseBuilder &p, Value row) {
-    Value slot = p.load(p.result(Slots, Access::Read), row);
+    Value slot = p.load(resultOf(p, Result::Slots, Access::Read), row);
     Value goesOn = p.named(p.cmp(Predicate::sge, slot, p.c(0)), "goes_on");
     Value one = p.named(p.select(goesOn, p.c(1), p.c(0)), "step");
     Value id = p.named(p.load(p.argument(op.getIds()), row), "id");
-    p.store(p.maxSigned(id, p.c(0)), p.result(Ids), row);
+    p.store(p.maxSigned(id, p.c(0)), resultOf(p, Result::Ids), row);
     Value position = p.load(p.argument(op.getPositions()), row);
-    p.store(p.add(position, one), p.result(Positions), row);
+    p.store(p.add(position, one), resultOf(p, Result::Positions), row);
     if (!op.getRecent())
       return;
     const int64_t window = cast<RankedTensorType>(op.getRecent().getType()).getDimSize(1);
@@ -106,7 +107,7 @@ Phase Emitter::rows() {
       Value from = p.named(p.add(j, one), "from");
       Value old = p.load(p.argument(op.getRecent()), p.add(start, p.min(from, p.c(window - 1))));
       Value isNew = p.cmp(Predicate::eq, from, p.c(window));
-      p.store(p.select(isNew, id, old), p.result(Recent), p.add(start, j));
+      p.store(p.select(isNew, id, old), resultOf(p, Result::Recent), p.add(start, j));
     });
   });
 }
@@ -117,43 +118,39 @@ Phase Emitter::lengths() {
     Value length =
         p.loop("other", p.c(0), p.rows(op.getIds().getType()), 1, "length", old,
                [&](Value row, ValueRange carried) {
-                 Value slot = p.load(p.result(Slots, Access::Read), row);
+                 Value slot = p.load(resultOf(p, Result::Slots, Access::Read), row);
                  Value own =
                      p.cmp(Predicate::eq, p.load(p.argument(op.getSequences()), row), sequence);
                  Value isOne = p.select(p.cmp(Predicate::sge, slot, p.c(0)), p.c(1), p.c(0));
                  return SmallVector<Value>{p.add(carried[0], p.select(own, isOne, p.c(0)))};
                })[0];
-    p.store(length, p.result(Lengths), sequence);
+    p.store(length, resultOf(p, Result::Lengths), sequence);
   });
 }
 
 } // namespace
 
-Status step::supports(KernelOp kernel) {
-  if (std::string why = stepObstacle(kernel); !why.empty())
-    return unusable("kernel cannot be compiled for a GPU",
-                    kernelName(kernel) + ", " + operationOf(kernel)->getName().getStringRef().str(),
-                    why, "make it a kernel of its own");
-  return {};
-}
+Status step::supports(const KernelAnalysis &kernel) { return checkStep(kernel, "a GPU"); }
 
-SmallVector<Needs> step::needsOf(KernelOp kernel) {
-  if (auto sample = dyn_cast<SampleOp>(operationOf(kernel)))
+SmallVector<Needs> step::needsOf(const KernelAnalysis &kernel) {
+  Operation *op = stepOperation(kernel.kernel());
+  if (auto sample = dyn_cast<SampleOp>(op))
     return {needsOfSample(sample)};
-  const bool hasRecent = static_cast<bool>(cast<AdvanceOp>(operationOf(kernel)).getRecent());
+  const bool hasRecent = static_cast<bool>(cast<AdvanceOp>(op).getRecent());
   return {{7, 0}, {hasRecent ? 7 : 5, 0}, {4, 0}};
 }
 
-std::string step::scheduleText(KernelOp kernel) {
-  if (auto sample = dyn_cast<SampleOp>(operationOf(kernel)))
+std::string step::scheduleText(const KernelAnalysis &kernel) {
+  if (auto sample = dyn_cast<SampleOp>(stepOperation(kernel.kernel())))
     return fmt::format("one row a workgroup of {} threads", needsOfSample(sample).blockThreads);
   return "one row or sequence a thread";
 }
 
-Launching step::emit(ModuleOp module, KernelOp kernel, StringRef entry) {
-  if (auto advance = dyn_cast<AdvanceOp>(operationOf(kernel)))
-    return Emitter(module, kernel, advance, entry).emit();
+Launching step::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
+  Operation *op = stepOperation(kernel.kernel());
+  if (auto advance = dyn_cast<AdvanceOp>(op))
+    return Emitter(module, kernel.kernel(), advance, entry).emit();
   Launching launching;
-  launching.phases = {emitSample(module, kernel, cast<SampleOp>(operationOf(kernel)), entry)};
+  launching.phases = {emitSample(module, kernel.kernel(), cast<SampleOp>(op), entry)};
   return launching;
 }

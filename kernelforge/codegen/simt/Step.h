@@ -6,11 +6,11 @@
 namespace kernelforge::simt::step {
 
 // As the families of Emit.h, for kernels that hold one of the two.
-Status supports(transformer::KernelOp);
-llvm::SmallVector<Needs> needsOf(transformer::KernelOp);
-Launching emit(mlir::ModuleOp, transformer::KernelOp, llvm::StringRef entry);
+Status supports(const KernelAnalysis &);
+llvm::SmallVector<Needs> needsOf(const KernelAnalysis &);
+Launching emit(mlir::ModuleOp, const KernelAnalysis &, llvm::StringRef entry);
 
-std::string scheduleText(transformer::KernelOp);
+std::string scheduleText(const KernelAnalysis &);
 
 /// A workgroup a row.
 Phase emitSample(mlir::ModuleOp module, transformer::KernelOp kernel, transformer::SampleOp op,

@@ -72,15 +72,6 @@ int64_t simt::countBuffers(ArrayRef<Sink> sinks) {
   return static_cast<int64_t>(buffers.size()) + results;
 }
 
-std::string simt::sinkObstacle(const Sink &sink) {
-  auto type = dyn_cast<RankedTensorType>(sink.value.getType());
-  if (!type || type.getRank() != 2 || !type.getElementType().isF32())
-    return "a result that is no f32 rows is not supported";
-  if (type.isDynamicDim(1) || (type.isDynamicDim(0) && rowsSizeName(type).empty()))
-    return "a result has a dimension that no size gives";
-  return "";
-}
-
 std::string simt::phaseEntry(StringRef entry, size_t index, size_t count) {
   return count == 1 ? entry.str() : fmt::format("{}_{}", entry.str(), index);
 }
@@ -98,36 +89,44 @@ void simt::loadDialects(MLIRContext &context) {
     context.getOrLoadDialect(dialect);
 }
 
-Status simt::supports(KernelOp kernel, const Limits &limits) {
-  KF_CHECK(checkOperations(kernel, {.device = "a GPU",
-                                    .hasCode = RowExpressions::hasCode,
-                                    .readsLayouts = false,
-                                    .convertsBiases = true,
-                                    .needsFiniteF32 = true}));
-  if (endsStep(kernel)) {
-    KF_CHECK(step::supports(kernel));
-    return checkLimits(kernel, step::needsOf(kernel), limits);
+namespace {
+
+/// What a family's emitter consists of.
+struct Emitter {
+  Status (*supports)(const KernelAnalysis &);
+  SmallVector<Needs> (*needsOf)(const KernelAnalysis &);
+  Launching (*emit)(ModuleOp, const KernelAnalysis &, StringRef entry);
+};
+
+Emitter emitterOf(KernelFamily family) {
+  switch (family) {
+  case KernelFamily::Matmul:
+    return {matmul::supports, matmul::needsOf, matmul::emit};
+  case KernelFamily::Attention:
+    return {attention::supports, attention::needsOf, attention::emit};
+  case KernelFamily::Rowwise:
+    return {rowwise::supports, rowwise::needsOf, rowwise::emit};
+  case KernelFamily::Step:
+    return {step::supports, step::needsOf, step::emit};
   }
-  StringRef family = kernel.getFamily();
-  if (family == "matmul") {
-    KF_CHECK(matmul::supports(kernel));
-    return checkLimits(kernel, matmul::needsOf(kernel), limits);
-  }
-  if (family == "attention") {
-    KF_CHECK(attention::supports(kernel));
-    return checkLimits(kernel, attention::needsOf(kernel), limits);
-  }
-  KF_CHECK(rowwise::supports(kernel));
-  return checkLimits(kernel, rowwise::needsOf(kernel), limits);
+  llvm_unreachable("a family without an emitter");
 }
 
-Expected<Launching> simt::emit(ModuleOp module, KernelOp kernel, const Limits &limits,
+} // namespace
+
+Status simt::supports(const KernelAnalysis &kernel, const Limits &limits) {
+  KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
+                                             .hasCode = RowExpressions::hasCode,
+                                             .readsLayouts = false,
+                                             .convertsBiases = true,
+                                             .needsFiniteF32 = true}));
+  const Emitter emitter = emitterOf(kernel.family());
+  KF_CHECK(emitter.supports(kernel));
+  return checkLimits(kernel.kernel(), emitter.needsOf(kernel), limits);
+}
+
+Expected<Launching> simt::emit(ModuleOp module, const KernelAnalysis &kernel, const Limits &limits,
                                StringRef entry) {
   KF_CHECK(simt::supports(kernel, limits));
-  if (endsStep(kernel))
-    return step::emit(module, kernel, entry);
-  StringRef family = kernel.getFamily();
-  return family == "matmul"      ? matmul::emit(module, kernel, entry)
-         : family == "attention" ? attention::emit(module, kernel, entry)
-                                 : rowwise::emit(module, kernel, entry);
+  return emitterOf(kernel.family()).emit(module, kernel, entry);
 }

@@ -22,25 +22,22 @@ static bool isWeight(KernelOp kernel, unsigned number) {
          (isa<FloatType>(element) && (type.getRank() == 1 || !element.isF32()));
 }
 
-Status webgpu::supports(KernelOp kernel, const Limits &limits) {
-  return simt::supports(kernel, limits);
-}
-
 Expected<std::string> webgpu::wgslText(ModuleOp module, const Launching &launching,
-                                       KernelOp kernel) {
+                                       const KernelAnalysis &kernel) {
   WgslOptions options;
   options.comment = simt::describe(kernel);
-  options.isWeight = [&](int buffer) {
-    const unsigned number = kernel.getNumSizes() + static_cast<unsigned>(buffer);
-    return number < kernel.getNumArguments() && isWeight(kernel, number);
+  options.isWeight = [op = kernel.kernel()](int buffer) mutable {
+    const unsigned number = op.getNumSizes() + static_cast<unsigned>(buffer);
+    return number < op.getNumArguments() && isWeight(op, number);
   };
   return printWgsl(module, launching, options);
 }
 
-Expected<webgpu::WgslKernel> webgpu::emitWgsl(KernelOp kernel, const Limits &limits,
+Expected<webgpu::WgslKernel> webgpu::emitWgsl(const KernelAnalysis &kernel, const Limits &limits,
                                               StringRef entry) {
-  simt::loadDialects(*kernel.getContext());
-  OwningOpRef<ModuleOp> module = ModuleOp::create(kernel.getLoc());
+  KernelOp op = kernel.kernel();
+  simt::loadDialects(*op.getContext());
+  OwningOpRef<ModuleOp> module = ModuleOp::create(op.getLoc());
   KF_TRY(Launching launching, simt::emit(*module, kernel, limits, entry));
   KF_TRY(std::string text, wgslText(*module, launching, kernel));
   return WgslKernel{std::move(text), std::move(launching)};

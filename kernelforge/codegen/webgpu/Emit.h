@@ -1,6 +1,7 @@
 // Kernels as WGSL, and how they are launched.
 #pragma once
 
+#include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Launching.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/ir/Transformer.h"
@@ -16,19 +17,15 @@ struct WgslKernel {
   Launching launching;
 };
 
-/// Unusable, naming kernel, operation and operand, where no code can be generated for a kernel
-/// within `limits` (0: no limit). Fusion asks before it forms a kernel.
-Status supports(transformer::KernelOp kernel, const Limits &limits);
-
 /// The text of a kernel that simt::emit() made `module` and `launching` of. Unusable where a
 /// function holds an operation that has no WGSL.
 Expected<std::string> wgslText(mlir::ModuleOp module, const Launching &launching,
-                               transformer::KernelOp kernel);
+                               const KernelAnalysis &kernel);
 
 /// The kernel as WGSL. Entry points are called `entry`, with the phase's number behind it where
 /// there are several. Unusable where the kernel is not supported. Loads the dialects that the code
 /// is made in into the kernel's context.
-Expected<WgslKernel> emitWgsl(transformer::KernelOp kernel, const Limits &limits,
+Expected<WgslKernel> emitWgsl(const KernelAnalysis &kernel, const Limits &limits,
                               llvm::StringRef entry);
 
 } // namespace kernelforge::webgpu

@@ -1,13 +1,12 @@
 #include "kernelforge/codegen/webgpu/Generator.h"
 
-#include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/Generator.h"
 #include "kernelforge/codegen/webgpu/Emit.h"
 
 #include <fmt/format.h>
 
 using namespace mlir;
 using namespace kernelforge;
-using namespace kernelforge::transformer;
 
 namespace {
 
@@ -24,7 +23,7 @@ Limits portableLimits() {
   return limits;
 }
 
-class Generator final : public CodeGenerator {
+class Generator final : public simt::Generator {
 public:
   std::string_view kind() const override { return "webgpu"; }
 
@@ -67,38 +66,14 @@ public:
     return {};
   }
 
-  Status supports(KernelOp kernel, const Target &target) const override {
-    return simt::supports(kernel, target.limits);
-  }
-
-  Expected<ScheduleSpace> scheduleSpace(KernelOp kernel, const Target &target,
-                                        int64_t workers) const override {
-    KF_CHECK(supports(kernel, target));
-    return fixedSchedule();
-  }
-
-  Expected<Launching> emit(ModuleOp module, KernelOp kernel, const Target &target,
-                           StringRef entry) const override {
-    return simt::emit(module, kernel, target.limits, entry);
-  }
-
-  Expected<std::string> compile(const EmittedKernel &emitted, KernelOp kernel,
+  Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                 const Target &target) const override {
     return webgpu::wgslText(*emitted.module, emitted.launching, kernel);
-  }
-
-  Expected<std::string> print(const EmittedKernel &emitted, KernelOp kernel,
-                              const Target &target) const override {
-    return compile(emitted, kernel, target);
   }
 
   std::span<const std::string_view> stages() const override {
     static constexpr std::string_view names[] = {"target", "wgsl"};
     return names;
-  }
-
-  void registerDialects(DialectRegistry &registry) const override {
-    simt::registerDialects(registry);
   }
 };
 

@@ -61,7 +61,8 @@ Expected<Launching> emitWithBoundRoot(mlir::ModuleOp module, transformer::Kernel
   KF_CHECK(cpu::checkRowwise(kernel));
   cpu::KernelBuilder k(module, kernel, target, entry);
   RowExpressions rows(k);
-  auto matmul = llvm::cast<transformer::MatmulOp>(kernel.getRoot());
+  const KernelAnalysis analysis(kernel);
+  transformer::MatmulOp matmul = analysis.matmul();
   mlir::Value input = matmul.getInput();
   // Through a second instance: the input is evaluated as a prologue is.
   RowExpressions prologue(k);
@@ -69,7 +70,7 @@ Expected<Launching> emitWithBoundRoot(mlir::ModuleOp module, transformer::Kernel
   mlir::Type type = matmul.getOutputs()[0].getType();
   k.loop(k.c(0), k.rows(type), 1, [&](mlir::Value row) {
     prologue.prepareRow(input, row);
-    for (const RowExpressions::Sink &sink : RowExpressions::sinks(kernel)) {
+    for (const Sink &sink : analysis.sinks()) {
       rows.prepareRow(sink.value, row);
       int64_t width = llvm::cast<mlir::RankedTensorType>(sink.value.getType()).getDimSize(1);
       rows.forEachVector(row, width, [&](const Position &p) { rows.store(sink, p); });
@@ -87,7 +88,7 @@ Expected<Launching> emitReversed(mlir::ModuleOp module, transformer::KernelOp ke
   KF_CHECK(cpu::checkRowwise(kernel));
   cpu::KernelBuilder k(module, kernel, target, entry);
   RowExpressions rows(k);
-  const RowExpressions::Sink sink = RowExpressions::sinks(kernel).front();
+  const Sink sink = KernelAnalysis(kernel).sinks().front();
   auto type = llvm::cast<mlir::RankedTensorType>(sink.value.getType());
   k.loop(k.c(0), k.rows(type), 1, [&](mlir::Value row) {
     rows.prepareRow(sink.value, row);

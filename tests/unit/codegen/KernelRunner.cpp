@@ -1,8 +1,8 @@
 #include "KernelRunner.h"
 
 #include "kernelforge/codegen/Knobs.h"
-#include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/LowerToLLVM.h"
+#include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/kernels/Layout.h"
 #include "kernelforge/support/CounterRandom.h"
@@ -76,14 +76,18 @@ Expected<CompiledKernel> CompiledKernel::compile(const std::string &text, const 
                                                  const Knobs &knobs, int64_t threads) {
   std::string orderClass;
   auto scheduler = [&](transformer::KernelOp kernel, const Target &target) -> Status {
-    KF_TRY(ScheduleSpace space, cpu::scheduleSpace(kernel, target, threads));
+    KF_TRY(ScheduleSpace space, cpu::scheduleSpace(KernelAnalysis(kernel), target, threads));
     const KnobValues given = space.complete(KnobValues(knobs.begin(), knobs.end()));
     kernel.setScheduleAttr(scheduleAttr(kernel.getContext(), given));
     KF_CHECK(space.check(given));
     orderClass = space.orderClass(given);
     return {};
   };
-  KF_TRY(CompiledKernel result, compile(text, level, scheduler, cpu::emitKernel));
+  auto emitter = [](mlir::ModuleOp module, transformer::KernelOp kernel, const Target &target,
+                    llvm::StringRef entry) {
+    return cpu::emitKernel(module, KernelAnalysis(kernel), target, entry);
+  };
+  KF_TRY(CompiledKernel result, compile(text, level, scheduler, emitter));
   result.orderClass = std::move(orderClass);
   return result;
 }

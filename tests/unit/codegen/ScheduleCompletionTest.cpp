@@ -24,8 +24,8 @@ public:
     context.loadDialect<TransformerDialect>();
     module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
     EXPECT_TRUE(module) << text;
-    auto made =
-        cpu::scheduleSpace(*module->getOps<KernelOp>().begin(), parseTarget(level, "").value(), 2);
+    auto made = cpu::scheduleSpace(KernelAnalysis(*module->getOps<KernelOp>().begin()),
+                                   parseTarget(level, "").value(), 2);
     EXPECT_TRUE(made) << made.error().line();
     space = std::move(*made);
   }

@@ -44,7 +44,7 @@ protected:
   }
 
   ScheduleSpace spaceOf(const MatmulProblem &problem) {
-    return cpu::scheduleSpace(kernelOf(problem), target, threadCount).value();
+    return cpu::scheduleSpace(KernelAnalysis(kernelOf(problem)), target, threadCount).value();
   }
 
   /// The analytic schedule of a problem with other values for some knobs.
@@ -76,7 +76,8 @@ protected:
   /// Where the schedule of a problem is from, and the schedule.
   std::pair<std::string, KnobValues> planned(const MatmulProblem &problem) {
     KernelOp kernel = kernelOf(problem);
-    const Status done = scheduleKernels(*module, target, threadCount, &store);
+    KernelAnalyses analyses;
+    const Status done = scheduleKernels(*module, target, threadCount, &store, analyses);
     EXPECT_TRUE(done) << done.error().line();
     reason = kernel.getScheduleReason()->str();
     return {kernel.getScheduleSource()->str(), knobsOf(kernel).value()};
@@ -162,7 +163,8 @@ TEST_F(Planning, APinnedScheduleIsCompletedAroundItsKnobs) {
     KernelOp kernel = kernelOf(wide);
     kernel.setVariant(variant);
     kernel.setScheduleAttr(scheduleAttr(&context, knobs));
-    const Status done = scheduleKernels(*module, target, threadCount, nullptr);
+    KernelAnalyses analyses;
+    const Status done = scheduleKernels(*module, target, threadCount, nullptr, analyses);
     return done ? knobsText(knobsOf(kernel).value()) : done.error().line();
   };
   EXPECT_THAT(pinned({{"groups", 3}}, "generated"), HasSubstr("\"groups\":3,"));

@@ -366,9 +366,12 @@ TEST(CompiledKernels, NeedNothingButMemcpyAndMemset) {
       auto context = makeContext();
       auto module = TestDecoder::build(*context, decoderCase(name));
       Target target = parseTarget(level, "").value();
-      ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 2, true, {}, {}}));
-      auto artifacts = compileKernels(*module, target, ObjectCache::disabled());
+      KernelAnalyses analyses;
+      ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 2, true, {}, {}}, analyses));
+      auto artifacts = compileKernels(*module, target, ObjectCache::disabled(), analyses);
       ASSERT_TRUE(artifacts) << artifacts.error().line();
+      // What a kernel is was found out once, for planner, emitter and cost.
+      EXPECT_EQ(analyses.made(), int64_t(artifacts->size()));
       EXPECT_GT(artifacts->size(), 5u);
       std::set<std::string> entries;
       for (const Artifact &artifact : *artifacts) {
@@ -398,8 +401,9 @@ func.func @f(%x: !rows) -> !rows {
                                                         context.get());
   ASSERT_TRUE(module);
   Target target = parseTarget("native", "").value();
-  ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 1, true, {}, {}}));
-  auto artifacts = compileKernels(*module, target, ObjectCache::disabled());
+  KernelAnalyses analyses;
+  ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 1, true, {}, {}}, analyses));
+  auto artifacts = compileKernels(*module, target, ObjectCache::disabled(), analyses);
   ASSERT_TRUE(artifacts) << artifacts.error().line();
   ASSERT_EQ(artifacts->size(), 2u);
   auto program = buildProgram(module->lookupSymbol<mlir::func::FuncOp>("f"), *artifacts);

@@ -47,8 +47,10 @@ ProgramFile makeFile(std::optional<uint64_t> seed = 7) {
   const auto expected = runReference(*module, signature, data).value();
   PipelineOptions pipeline;
   pipeline.target = referenceTarget();
-  EXPECT_TRUE(runToStage(*module, Stage::Scheduled, pipeline));
-  const auto artifacts = compileKernels(*module, pipeline.target, ObjectCache::disabled()).value();
+  KernelAnalyses analyses;
+  EXPECT_TRUE(runToStage(*module, Stage::Scheduled, pipeline, analyses));
+  const auto artifacts =
+      compileKernels(*module, pipeline.target, ObjectCache::disabled(), analyses).value();
   ProgramFile file =
       makeProgramFile(*module, signature, artifacts, pipeline.target, data, seed, expected).value();
   file.module = text;

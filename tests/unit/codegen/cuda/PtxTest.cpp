@@ -45,14 +45,15 @@ std::string ptxOf(const std::string &text, const std::string &chip = "sm_90a",
     return module ? target.error().line() : "the text cannot be parsed";
   auto kernel = *module->getOps<transformer::KernelOp>().begin();
   EmittedKernel emitted{mlir::ModuleOp::create(kernel.getLoc()), "main", {}};
-  auto launching = generator->emit(*emitted.module, kernel, *target, "main");
+  const KernelAnalysis analysis(kernel);
+  auto launching = generator->emit(*emitted.module, analysis, *target, "main");
   if (!launching)
     return launching.error().line();
   emitted.launching = *launching;
   const Status lowered = generator->lower(*emitted.module);
   if (!lowered)
     return lowered.error().line();
-  auto ptx = generator->compile(emitted, kernel, *target);
+  auto ptx = generator->compile(emitted, analysis, *target);
   return ptx ? *ptx : ptx.error().line();
 }
 

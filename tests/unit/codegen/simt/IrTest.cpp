@@ -91,7 +91,7 @@ TEST(SimtIr, IsValidAndOf32BitScalars) {
     ASSERT_TRUE(parsed) << text;
     auto kernel = *parsed->getOps<transformer::KernelOp>().begin();
     mlir::OwningOpRef<mlir::ModuleOp> code = mlir::ModuleOp::create(kernel.getLoc());
-    auto launching = simt::emit(*code, kernel, leastLimits(), "entry");
+    auto launching = simt::emit(*code, KernelAnalysis(kernel), leastLimits(), "entry");
     ASSERT_TRUE(launching) << launching.error().line();
     EXPECT_TRUE(mlir::succeeded(mlir::verify(*code))) << text;
     code->walk([&](mlir::Operation *op) {

@@ -3,6 +3,7 @@
 
 #include "KernelTexts.h"
 
+#include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/webgpu/Emit.h"
 
 #include "mlir/Parser/Parser.h"
@@ -38,14 +39,14 @@ public:
   std::string obstacle(const Limits &limits = leastLimits()) {
     if (!kernel)
       return "the text cannot be parsed";
-    Status status = webgpu::supports(kernel, limits);
+    Status status = simt::supports(KernelAnalysis(kernel), limits);
     return status ? "" : status.error().line();
   }
 
   Expected<webgpu::WgslKernel> emit(const Limits &limits = leastLimits()) {
     if (!kernel)
       return unusable("test", "kernel", "the text cannot be parsed");
-    return webgpu::emitWgsl(kernel, limits, "main");
+    return webgpu::emitWgsl(KernelAnalysis(kernel), limits, "main");
   }
 
 private:

@@ -25,7 +25,7 @@ static json kernelJson(transformer::KernelOp kernel) {
   Limits limits;
   limits.bindings = 8;
   limits.sharedBytes = 16384;
-  auto made = webgpu::emitWgsl(kernel, limits, "main");
+  auto made = webgpu::emitWgsl(KernelAnalysis(kernel), limits, "main");
   if (!made) {
     out["error"] = made.error().line();
     return out;

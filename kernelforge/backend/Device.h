@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernelforge/backend/Program.h"
+#include "kernelforge/codegen/Resources.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/support/Error.h"
 
@@ -84,20 +85,13 @@ public:
                                                   const SubmitOptions &options = {}) = 0;
 };
 
-/// What the device says of a kernel's finished code. -1: it does not say.
-struct KernelResources {
-  int64_t registers = -1;  ///< of a thread
-  int64_t spillBytes = -1; ///< of a thread, or of a CPU kernel's stack frame
-  int64_t sharedBytes = -1;
-};
-
 /// A program whose code is loaded.
 class Executable {
 public:
   virtual ~Executable() = default;
 
   virtual const Program &program() const = 0;
-  /// By index in Program::artifacts.
+  /// What the device says of the finished code, by index in Program::artifacts.
   virtual std::vector<KernelResources> resources() const = 0;
   /// Bytes that the device holds for running it, besides what is bound.
   virtual int64_t scratchBytes() const { return 0; }

@@ -3,6 +3,7 @@
 
 #include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Launching.h"
+#include "kernelforge/codegen/Resources.h"
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/ir/Transformer.h"
@@ -69,6 +70,12 @@ public:
   /// What a device loads. `kernel` is what was emitted and lowered.
   virtual Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                         const Target &target) const = 0;
+
+  /// What code that compile() made takes, as far as the code itself says it: what a driver is yet
+  /// to finish, the device tells (Executable::resources). Unusable where it cannot be read.
+  virtual Expected<KernelResources> resources(std::string_view code, const Target &target) const {
+    return KernelResources{};
+  }
 
   /// Text of the last stage, for people.
   virtual Expected<std::string> print(const EmittedKernel &emitted, const KernelAnalysis &kernel,

@@ -248,14 +248,18 @@ static Expected<Artifact> generatedArtifact(const KernelAnalysis &analysis, cons
     if (key)
       cache.store(*key, artifact);
   }
+  if (demandsResources(kernel)) {
+    KF_TRY(const KernelResources resources, generatorOf(target).resources(artifact.code, target));
+    KF_CHECK(checkDemands(kernel, resources));
+  }
   return artifact;
 }
 
 static Expected<Artifact> compileKernel(const KernelAnalysis &analysis, const Target &target,
                                         const ObjectCache &cache) {
   KernelOp kernel = analysis.kernel();
-  KF_TRY(Artifact artifact,
-         kernel.isGenerated() ? generatedArtifact(analysis, target, cache) : libraryArtifact(kernel));
+  KF_TRY(Artifact artifact, kernel.isGenerated() ? generatedArtifact(analysis, target, cache)
+                                                 : libraryArtifact(kernel));
   artifact.kernel = kernel.getSymName().str();
   artifact.cost = analysis.cost();
   artifact.scheduleSource = kernel.getScheduleSource().value_or("analytic").str();

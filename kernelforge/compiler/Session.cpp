@@ -177,7 +177,16 @@ Status Session::Implementation::loadFunctions(ModuleOp from, KernelAnalyses &ana
     KF_CHECK(checkMemory(program));
     loaded.program = std::make_shared<const Program>(std::move(program));
   }
-  return loadPrograms(into, intermediates);
+  KF_CHECK(loadPrograms(into, intermediates));
+  // Code that a driver has finished: only now is it known what registers it takes.
+  for (const auto &[name, loaded] : into) {
+    const std::vector<KernelResources> resources = loaded.executable->resources();
+    for (size_t i = 0; i < resources.size(); ++i)
+      if (resources[i].registers >= 0)
+        KF_CHECK(checkDemands(from.lookupSymbol<KernelOp>(loaded.program->artifacts[i].kernel),
+                              resources[i]));
+  }
+  return {};
 }
 
 Status Session::Implementation::openDevice() {

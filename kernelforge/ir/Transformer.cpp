@@ -90,6 +90,42 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, S
   return success();
 }
 
+LogicalResult DemandsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                  DictionaryAttr limits) {
+  for (NamedAttribute limit : limits) {
+    const StringRef name = limit.getName();
+    const Attribute value = limit.getValue();
+    if (name == "no_spills") {
+      if (!llvm::isa<UnitAttr>(value))
+        return emitError() << "no_spills has no value";
+    } else if (name == "max_registers") {
+      auto number = llvm::dyn_cast<IntegerAttr>(value);
+      if (!number || !number.getType().isInteger(64) || number.getInt() < 1)
+        return emitError() << "max_registers must be a number from 1, not " << value;
+    } else if (name == "min_roofline") {
+      auto share = llvm::dyn_cast<FloatAttr>(value);
+      if (!share || !(share.getValueAsDouble() > 0 && share.getValueAsDouble() <= 1))
+        return emitError() << "min_roofline must be from above 0 to 1, not " << value;
+    } else {
+      return emitError() << "unknown demand '" << name
+                         << "'; known: no_spills, max_registers, min_roofline";
+    }
+  }
+  return success();
+}
+
+bool DemandsAttr::noSpills() const { return getLimits().contains("no_spills"); }
+
+std::optional<int64_t> DemandsAttr::maxRegisters() const {
+  auto number = getLimits().getAs<IntegerAttr>("max_registers");
+  return number ? std::optional(number.getInt()) : std::nullopt;
+}
+
+std::optional<double> DemandsAttr::minRoofline() const {
+  auto share = getLimits().getAs<FloatAttr>("min_roofline");
+  return share ? std::optional(share.getValueAsDouble()) : std::nullopt;
+}
+
 LogicalResult QuantType::verify(function_ref<InFlightDiagnostic()> emitError, StringRef scheme) {
   auto type = elementTypeByName(std::string_view(scheme.data(), scheme.size()));
   if (!type || !info(*type).isQuantized()) {
@@ -293,6 +329,7 @@ std::string kernelforge::kernelHash(KernelOp kernel) {
   OwningOpRef<KernelOp> copy = kernel.clone();
   copy->setSymName("kernel");
   copy->dropChoices();
+  copy->removeDemandsAttr(); // what is asked of the code, not what it computes
   std::string text;
   llvm::raw_string_ostream stream(text);
   OpPrintingFlags flags;

@@ -90,4 +90,23 @@ def Transformer_ScheduleAttr : Transformer_Attr<"Schedule", "schedule"> {
   let assemblyFormat = "`<` $knobs `>`";
 }
 
+def Transformer_DemandsAttr : Transformer_Attr<"Demands", "demands"> {
+  let summary = "what a kernel's code must keep to";
+  let description = [{
+    `#transformer.demands<{no_spills, max_registers = 24, min_roofline = 0.5}>`: compiling the kernel fails
+    where an inner loop keeps values in memory because registers ran out, or where the code takes more
+    registers (of a thread on a GPU, vector registers on a CPU); timing it fails where it reaches less than
+    this share of what the roofline allows.
+  }];
+  let parameters = (ins "::mlir::DictionaryAttr":$limits);
+  let assemblyFormat = "`<` $limits `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    bool noSpills() const;
+    std::optional<int64_t> maxRegisters() const;
+    /// From above 0 to 1.
+    std::optional<double> minRoofline() const;
+  }];
+}
+
 #endif

@@ -371,12 +371,14 @@ def Transformer_KernelOp : Transformer_Op<"kernel", [
     kernel that is exactly one matmul problem, or "generated", as where it is not given. `schedule` holds
     the knobs, `schedule_source` where variant and knobs came from (pinned, record, transferred or
     analytic), `schedule_reason` why these; `code` names the function that the target's code generator
-    made of it, `launching` how that is launched (codegen/Launching.h, with the same fields).
+    made of it, `launching` how that is launched (codegen/Launching.h, with the same fields). `demands` is
+    what its code must keep to; compiling or timing it fails otherwise.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type,
       OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs,
       OptionalAttr<StrAttr>:$variant, OptionalAttr<Transformer_ScheduleAttr>:$schedule, OptionalAttr<StrAttr>:$schedule_source, OptionalAttr<StrAttr>:$schedule_reason,
-      OptionalAttr<FlatSymbolRefAttr>:$code, OptionalAttr<DictionaryAttr>:$launching);
+      OptionalAttr<FlatSymbolRefAttr>:$code, OptionalAttr<DictionaryAttr>:$launching,
+      OptionalAttr<Transformer_DemandsAttr>:$demands);
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;

@@ -333,7 +333,7 @@ private:
                                         TypeRange(ValueRange(border.outputs)));
     auto kernel = builder.create<KernelOp>(loc, "", type, ArrayAttr(), ArrayAttr(), StringAttr(),
                                            ScheduleAttr(), StringAttr(), StringAttr(),
-                                           FlatSymbolRefAttr(), DictionaryAttr());
+                                           FlatSymbolRefAttr(), DictionaryAttr(), DemandsAttr());
     kernel.setAllArgAttrs(border.attributes);
     Block &body = kernel.getBody().emplaceBlock();
     IRMapping mapping;

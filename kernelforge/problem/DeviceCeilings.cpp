@@ -1,7 +1,7 @@
 #include "kernelforge/problem/DeviceCeilings.h"
 
-#include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/problem/ModuleText.h"
+#include "kernelforge/support/Team.h"
 
 #include <algorithm>
 
@@ -164,4 +164,18 @@ Expected<double> DeviceCeilings::multiplyAdds(double seconds) {
     KF_CHECK(prepareArithmetic());
   KF_TRY(double each, secondsOf(*arithmetic, "arithmetic", arithmeticRows, seconds));
   return static_cast<double>(2 * multiplyAddsOfElement * elementsOfRow * arithmeticRows) / each;
+}
+
+Expected<KernelCeilings> kernelforge::kernelCeilings(DeviceCeilings *device, int64_t bytes,
+                                                     int threads, const std::atomic<bool> *cancel) {
+  constexpr double seconds = 0.02;
+  if (!device)
+    return measureKernelCeilings(bytes, {threads, seconds, cancel, runTeam});
+  KernelCeilings ceilings;
+  if (Expected<double> arithmetic = device->multiplyAdds(seconds))
+    ceilings.fma = *arithmetic;
+  else if (arithmetic.error().kind != ErrorKind::Unusable)
+    return tl::unexpected(arithmetic.error());
+  KF_TRY(ceilings.read, device->copy(bytes, seconds));
+  return ceilings;
 }

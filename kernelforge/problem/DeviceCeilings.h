@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernelforge/compiler/Session.h"
+#include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/PageMemory.h"
 
 namespace kernelforge {
@@ -49,5 +50,10 @@ private:
   int64_t mostRows = 0, arithmeticRows = 0;
   PageMemory input, output;
 };
+
+/// What a kernel that moves so many bytes can reach at most now: `device` where that has a clock of
+/// its own, or else (null) `threads` of the host's. Arithmetic that is not known is 0.
+Expected<KernelCeilings> kernelCeilings(DeviceCeilings *device, int64_t bytes, int threads,
+                                        const std::atomic<bool> *cancel);
 
 } // namespace kernelforge

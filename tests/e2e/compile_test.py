@@ -449,6 +449,33 @@ func.func @f(%rows: index {transformer.size = #transformer.size<"rows", 1 to 8>}
         for kernel in answer["kernels"]:
             self.assertGreater(kernel["median_ns"], 0)
 
+    def test_bench_fails_below_the_share_of_the_roofline_that_is_demanded(self):
+        # Two thousand operations are over long before they have begun.
+        for share, code in ((1, 1), (1e-9, 0)):
+            demands = f"demands = #transformer.demands<{{min_roofline = {share:.9f}}}>"
+            text = pinned("blocked").replace("{variant", "{%s, variant" % demands)
+            (kernel,) = self.answer("compile", "-", "--bench", text=text, code=code)["kernels"]
+            self.assertGreater(kernel["pct_roofline"], 0)
+            self.assertLess(kernel["pct_roofline"], 100)
+            done = kernelforge("compile", "-", "--bench", text=text)
+            self.assertEqual(done.returncode, code)
+            self.assertIn("% of the roofline", done.stdout)
+            self.assertEqual("(@k, min_roofline): a launch takes" in done.stderr, code == 1)
+            self.assertEqual("100.0 % are demanded" in done.stderr, code == 1)
+            # Nothing is timed without it.
+            self.ok("compile", "-", "--run", text=text)
+
+    def test_compiling_fails_with_what_a_kernel_does_not_keep_to(self):
+        text = """transformer.kernel @k(%x: tensor<8x96xf32>) -> tensor<8x96xf32>
+    attributes {demands = #transformer.demands<{no_spills, max_registers = MOST}>} {
+  %y = transformer.softmax %x : tensor<8x96xf32>
+  transformer.yield %y : tensor<8x96xf32>
+}
+"""
+        self.ok("compile", "-", "--target-cpu", "avx512", text=text.replace("MOST", "32"))
+        self.refused(1, "compile", "-", "--target-cpu", "avx512", text=text.replace("MOST", "1"),
+                     says="registers, and 1 are the most")  # fmt: skip
+
 
 if __name__ == "__main__":
     cli.run(sys.argv)

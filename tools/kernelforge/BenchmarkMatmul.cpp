@@ -197,16 +197,7 @@ Status Benchmark::prepareAll() {
 
 /// What a kernel that moves so many bytes can reach now.
 Expected<KernelCeilings> Benchmark::ceilingsNow(int64_t bytes) const {
-  constexpr double seconds = 0.02;
-  if (!device)
-    return measureKernelCeilings(bytes, {conditions.threads, seconds, interruptFlag(), runTeam});
-  KernelCeilings ceilings;
-  if (Expected<double> arithmetic = device->multiplyAdds(seconds))
-    ceilings.fma = *arithmetic;
-  else if (arithmetic.error().kind != ErrorKind::Unusable)
-    return tl::unexpected(arithmetic.error());
-  KF_TRY(ceilings.read, device->copy(bytes, seconds));
-  return ceilings;
+  return kernelCeilings(device.get(), bytes, conditions.threads, interruptFlag());
 }
 
 /// What the target's device is, as far as times depend on it.

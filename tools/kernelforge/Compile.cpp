@@ -10,6 +10,8 @@
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/measure/Statistics.h"
+#include "kernelforge/problem/DeviceCeilings.h"
 #include "kernelforge/problem/FunctionRun.h"
 #include "kernelforge/problem/ProgramFile.h"
 #include "kernelforge/support/MappedFile.h"
@@ -105,6 +107,12 @@ static Expected<FunctionData> requestedData(const CompileOptions &options,
   return randomData(signature, sizes, seed);
 }
 
+/// The share of the roofline that a kernel demands.
+static std::optional<double> demandedRoofline(ModuleOp module, const Artifact &artifact) {
+  const DemandsAttr demands = module.lookupSymbol<KernelOp>(artifact.kernel).getDemandsAttr();
+  return demands ? demands.minRoofline() : std::nullopt;
+}
+
 /// Times each kernel within runs of the whole function.
 static Status benchKernels(FunctionRun &run, const Program &program, std::vector<KernelRow> &rows) {
   return timeKernels(program, rows, [&]() -> Expected<std::vector<int64_t>> {
@@ -115,6 +123,82 @@ static Status benchKernels(FunctionRun &run, const Program &program, std::vector
     KF_CHECK(run.run(options));
     return nanoseconds;
   });
+}
+
+/// The least time that the launches of an artifact can take together, in seconds, and the bytes
+/// that one of them moves at most. `sizes` are the function's. Unusable where nobody knows what a
+/// launch computes.
+static Expected<double> leastSeconds(const Program &program, const Artifact &artifact,
+                                     std::span<const int64_t> sizes,
+                                     const std::function<Expected<KernelCeilings>(int64_t)> &now) {
+  if (!artifact.cost.isWhole)
+    return unusable("demand cannot be judged", "@" + artifact.kernel + ", min_roofline",
+                    "its work depends on lengths that no size bounds",
+                    "name a size that bounds them: cached = \"...\"");
+  std::map<std::vector<int64_t>, double> known; // the ceilings belong to what is moved
+  double sum = 0;
+  for (const Launch &launch : program.launches) {
+    if (&program.artifacts[launch.artifact] != &artifact)
+      continue;
+    std::vector<int64_t> own;
+    for (int size : launch.sizes)
+      own.push_back(sizes[size]);
+    auto found = known.find(own);
+    if (found == known.end()) {
+      const double bytes = artifact.cost.bytes(own.data());
+      KF_TRY(const KernelCeilings ceilings, now(static_cast<int64_t>(bytes)));
+      if (!ceilings.areKnown())
+        return missing("demand cannot be judged", "@" + artifact.kernel + ", min_roofline",
+                       "the device's ceilings are not known");
+      found =
+          known.emplace(own, ceilings.leastSeconds(artifact.cost.flops(own.data()), bytes)).first;
+    }
+    sum += found->second;
+  }
+  return sum;
+}
+
+/// Sets the share of the roofline that timed kernels reach which demand one. Missing where the
+/// device is not for timing.
+static Status measureRooflines(const Context &context, Session &session, const Program &program,
+                               std::span<const int64_t> sizes, std::vector<KernelRow> &rows) {
+  std::unique_ptr<DeviceCeilings> device;
+  for (KernelRow &row : rows) {
+    const std::optional<double> demanded = demandedRoofline(session.module(), *row.artifact);
+    if (!demanded || row.nanoseconds.empty())
+      continue;
+    const DeviceInfo &info = session.device().info();
+    if (info.software)
+      return missing("demand cannot be judged", "@" + row.artifact->kernel + ", min_roofline",
+                     info.name + " is emulated by the processor");
+    if (info.hasOwnClock() && !device) {
+      KF_TRY(SessionOptions options, requestedSession(context));
+      KF_TRY(device, DeviceCeilings::create(std::move(options)));
+    }
+    KF_TRY(const double least, leastSeconds(program, *row.artifact, sizes, [&](int64_t bytes) {
+             return kernelCeilings(device.get(), bytes, requestedThreads(context), interruptFlag());
+           }));
+    const double each = median(row.nanoseconds) * 1e-9;
+    row.roofline = least / (each * row.launches);
+  }
+  return {};
+}
+
+/// The answer of a run: 0 where every timed kernel reaches the share of the roofline that it
+/// demands, else the exit code of the failure, which is said on standard error.
+static int rooflineVerdict(ModuleOp module, const std::vector<KernelRow> &rows) {
+  for (const KernelRow &row : rows)
+    if (const std::optional<double> demanded = demandedRoofline(module, *row.artifact);
+        demanded && row.roofline && *row.roofline < *demanded)
+      return report(
+          Error{ErrorKind::No, "kernel does not keep to its demands",
+                "@" + row.artifact->kernel + ", min_roofline",
+                fmt::format("a launch takes {:.3g} us, {:.1f} % of what the roofline allows, and "
+                            "{:.1f} % are demanded",
+                            median(row.nanoseconds) / 1e3, *row.roofline * 100, *demanded * 100),
+                "tune it, or demand less"},
+          false);
+  return 0;
 }
 
 /// Compiles, runs, verifies; adds to `answer` and prints.
@@ -146,8 +230,11 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
   const Program &program = *session->program(signature.name);
   auto compiled = session->module().lookupSymbol<func::FuncOp>(signature.name);
   std::vector<KernelRow> rows = listKernels(session->module(), program.artifacts, compiled);
-  if (options.bench)
+  if (options.bench) {
     KF_CHECK(benchKernels(run, program, rows));
+    KF_CHECK(measureRooflines(context, *session, program,
+                              data.sizeList(signature, data.longest(signature)), rows));
+  }
 
   const DeviceInfo &device = session->device().info();
   const char *against = options.arrays.expected.empty() ? "f64" : "expected";
@@ -170,7 +257,8 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
       printChosenSizes(signature, given, data.sizes);
     printComparisons(comparisons, against);
   }
-  return verdictOf(comparisons, signature.name, against);
+  const int verdict = verdictOf(comparisons, signature.name, against);
+  return verdict != 0 ? verdict : rooflineVerdict(session->module(), rows);
 }
 
 /// Compilation without a session: for any target that code can be generated for.

@@ -142,6 +142,8 @@ static Json kernelJson(const KernelRow &row) {
     json.update({{"median_ns", median(row.nanoseconds)},
                  {"mad_ns", medianAbsoluteDeviation(row.nanoseconds)},
                  {"samples", row.nanoseconds.size()}});
+  if (row.roofline)
+    json["pct_roofline"] = 100 * *row.roofline;
   return json;
 }
 
@@ -163,6 +165,8 @@ void cli::printKernels(const std::vector<KernelRow> &rows) {
     if (!row.nanoseconds.empty())
       line += fmt::format("  {:.1f} us +- {:.1f}", median(row.nanoseconds) / 1e3,
                           medianAbsoluteDeviation(row.nanoseconds) / 1e3);
+    if (row.roofline)
+      line += fmt::format(", {:.1f} % of the roofline", 100 * *row.roofline);
     print(escapeControls(line) + "\n");
   }
 }

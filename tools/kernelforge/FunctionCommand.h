@@ -55,6 +55,8 @@ struct KernelRow {
   const Artifact *artifact = nullptr;
   int launches = 0;
   std::vector<double> nanoseconds; ///< one call, by --bench
+  /// Share of the time that the roofline allows it, where it demands one.
+  std::optional<double> roofline = {};
 };
 
 Json kernelsJson(const std::vector<KernelRow> &rows);

@@ -1,7 +1,7 @@
 #include "kernelforge/backend/cpu/CpuDevice.h"
 #include "kernelforge/backend/HostMemory.h"
 #include "kernelforge/backend/cpu/LoadedCode.h"
-#include "kernelforge/codegen/cpu/ObjectEmitter.h"
+#include "kernelforge/codegen/ObjectFile.h"
 #include "kernelforge/kernels/LibraryMatmul.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/PageMemory.h"
@@ -80,6 +80,7 @@ private:
 struct LoadedProgram {
   std::shared_ptr<const Program> program;
   std::unique_ptr<LoadedCode> code;
+  std::vector<KernelResources> resources;                ///< by artifact
   std::vector<std::shared_ptr<LibraryMatmul>> libraries; ///< by artifact; null where it is code
   bool makesWay = false; ///< a library's threads need the team's cores
 };
@@ -344,14 +345,7 @@ public:
 
   const Program &program() const override { return *loaded->program; }
 
-  std::vector<KernelResources> resources() const override {
-    std::vector<KernelResources> resources;
-    for (const Artifact &artifact : program().artifacts)
-      resources.push_back(artifact.library
-                              ? KernelResources{}
-                              : KernelResources{.spillBytes = stackBytes(artifact.code)});
-    return resources;
-  }
+  std::vector<KernelResources> resources() const override { return loaded->resources; }
 
   int64_t scratchBytes() const override {
     const std::lock_guard guard(workers->lock);
@@ -393,6 +387,10 @@ public:
       loaded->program = program;
       KF_TRY(loaded->code, LoadedCode::load(program->artifacts));
       for (const Artifact &artifact : program->artifacts) {
+        loaded->resources.emplace_back();
+        if (!artifact.library) {
+          KF_TRY(loaded->resources.back().spillBytes, stackBytes(artifact.code));
+        }
         KF_TRY(loaded->libraries.emplace_back(), libraries.find(artifact));
         loaded->makesWay |= artifact.library.has_value();
       }

@@ -1,7 +1,9 @@
 #include "kernelforge/codegen/cpu/Generator.h"
 
 #include "kernelforge/codegen/LowerToLLVM.h"
+#include "kernelforge/codegen/ObjectFile.h"
 #include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/MachineCode.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -52,6 +54,17 @@ public:
   Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                 const Target &target) const override {
     return emitObject(*emitted.module, target, emitted.entry);
+  }
+
+  Expected<KernelResources> resources(std::string_view code, const Target &target) const override {
+    KF_TRY(MachineCode machine, readMachineCode(code, target));
+    KF_TRY(const int64_t stack, stackBytes(code));
+    KernelResources resources{.registers = machine.vectorRegisters, .spillBytes = stack};
+    resources.loopSpills.emplace();
+    for (const SpillingLoop &loop : machine.spillingLoops)
+      resources.loopSpills->insert(resources.loopSpills->end(), loop.spills.begin(),
+                                   loop.spills.end());
+    return resources;
   }
 
   Expected<std::string> print(const EmittedKernel &emitted, const KernelAnalysis &kernel,

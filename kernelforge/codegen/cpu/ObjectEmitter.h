@@ -8,7 +8,6 @@
 
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace mlir {
 class DialectRegistry;
@@ -31,18 +30,5 @@ Expected<std::string> emitObject(mlir::ModuleOp module, const Target &target,
 /// The same code as assembly text, in LLVM's default (AT&T) syntax.
 Expected<std::string> emitAssembly(mlir::ModuleOp module, const Target &target,
                                    std::string_view entry);
-
-/// Bytes of the stack frame that an object's functions take, all together. Emitters keep nothing
-/// on the stack, so it is what the compiler spilled, alignment included, but for up to 128 bytes
-/// below the stack pointer (the red zone of functions that call none). 0 where the object does not
-/// say.
-int64_t stackBytes(std::string_view object);
-
-/// Names of the symbols that an object needs from outside, sorted. Unusable where the bytes are no
-/// object file.
-Expected<std::vector<std::string>> undefinedSymbols(std::string_view object);
-
-/// Failed, naming the kernel and the symbols, where the object needs more than memcpy and memset.
-Status checkSelfContained(std::string_view object, std::string_view kernel);
 
 } // namespace kernelforge

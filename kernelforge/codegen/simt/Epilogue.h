@@ -16,7 +16,6 @@ struct Position {
   mlir::Value row, col;
 };
 
-
 /// Evaluates values of a kernel's body at positions.
 class RowExpressions {
 public:

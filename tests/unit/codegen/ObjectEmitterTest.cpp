@@ -1,5 +1,7 @@
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/codegen/LowerToLLVM.h"
+#include "kernelforge/codegen/ObjectFile.h"
+#include "kernelforge/codegen/cpu/MachineCode.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -149,7 +151,7 @@ TEST_F(Emitter, ObjectsSayWhatTheyKeepOnTheStack) {
     auto module = lowered(text);
     auto object = emitObject(*module, target, "entry");
     EXPECT_TRUE(object) << object.error().line();
-    return stackBytes(*object);
+    return stackBytes(*object).value();
   };
   const std::string begin = "func.func @entry(%args: !llvm.ptr, %sizes: !llvm.ptr, %phase: i64, "
                             "%task: i64, %scratch: !llvm.ptr) {\n";
@@ -165,7 +167,27 @@ TEST_F(Emitter, ObjectsSayWhatTheyKeepOnTheStack) {
       return
     })mlir"),
             4096 - redZone);
-  EXPECT_EQ(stackBytes("no object"), 0);
+}
+
+TEST_F(Emitter, AnObjectThatCannotBeReadIsNoneWithoutSpills) {
+  auto target = parseTarget("avx2", "").value();
+  auto errorOf = [&](const std::string &object) {
+    const Expected<int64_t> bytes = stackBytes(object);
+    return bytes ? std::to_string(*bytes) + " bytes" : bytes.error().line();
+  };
+  EXPECT_THAT(errorOf("no object"), HasSubstr("object file is not usable"));
+  EXPECT_FALSE(readMachineCode("no object", target));
+  auto module = lowered(axpy);
+  std::string object = emitObject(*module, target, "entry").value();
+  EXPECT_TRUE(readMachineCode(object, target));
+  EXPECT_THAT(errorOf(object), HasSubstr(" bytes"));
+  // Its end holds the table of sections.
+  EXPECT_FALSE(stackBytes(object.substr(0, object.size() / 2)));
+  // One that says nothing of frames.
+  const size_t name = object.find(".stack_sizes");
+  ASSERT_NE(name, std::string::npos);
+  object[name + 1] = 'S';
+  EXPECT_THAT(errorOf(object), HasSubstr("no section .stack_sizes"));
 }
 
 TEST_F(Emitter, ObjectsAreSelfContainedAndTheSameEachTime) {

@@ -1,5 +1,6 @@
 #include "KernelRunner.h"
 
+#include "kernelforge/codegen/ObjectFile.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/kernels/Reference.h"
 

@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "kernelforge/codegen/ObjectFile.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 
 using namespace kernelforge;

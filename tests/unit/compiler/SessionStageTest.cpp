@@ -2,6 +2,7 @@
 #include "DecoderFixture.h"
 
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/ObjectFile.h"
 #include "kernelforge/codegen/cpu/ObjectEmitter.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"

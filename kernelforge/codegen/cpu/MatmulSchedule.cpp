@@ -35,6 +35,7 @@ struct KernelLimits {
   int64_t perVector = 1;   ///< registers of 16 f32
   bool plainInput = false; ///< rows are an argument, so that they can be read where they lie
   bool quantized = false, needsSums = false, f32Panels = false;
+  bool shifts = false;    ///< quants have a zero that is subtracted from each
   double weightBytes = 0; ///< of one column
   int64_t threads = 1;
   SmallVector<int64_t> widths;      ///< columns of each group of segments
@@ -77,6 +78,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target, int64_
     limits.chains = std::max(limits.chains, WeightReader::chains(element));
     limits.quantized |= element.isQuantized();
     limits.needsSums |= element.hasMin();
+    limits.shifts |= element.zero != 0;
     limits.f32Panels &= element.type == ElementType::F32;
     limits.weightBytes =
         std::max(limits.weightBytes,
@@ -156,11 +158,14 @@ struct RegisterTile {
 /// broadcast of 32 registers) and 8 x 48, where 64 columns do not share out evenly; 6 x 16 on AVX2
 /// (12, 2, 1 of 16); for few rows also those that fit them without waste. In registers: one row. Of
 /// quantized weights on AVX-512 one group, so that a core reads one stream: several short ones keep
-/// the hardware's prefetcher from it. Otherwise about 8 sums of 16 at once on AVX-512, 4 on AVX2.
+/// the hardware's prefetcher from it. On AVX2, too: the values of two groups are more than its
+/// registers hold (q4_1, q8_0 and q4_k gain 2 to 5 %), but for quants with a zero to subtract,
+/// which have little to do besides (q4_0 would lose 15 %). Otherwise about 8 sums of 16 at once on
+/// AVX-512, 4 on AVX2.
 SmallVector<RegisterTile> usualTiles(const KernelLimits &limits, bool panel) {
   const bool wide = limits.perVector == 1;
   if (!panel) {
-    if (limits.readsOneStream())
+    if (limits.quantized && (wide || !limits.shifts))
       return {{1, 1, 1.0}};
     const int64_t groups = std::max<int64_t>(1, (wide ? 8 : 4) / limits.chains);
     SmallVector<RegisterTile> tiles{{1, groups, 1.0}};
@@ -189,6 +194,11 @@ SmallVector<int64_t> usualColumnBlocks(const KernelLimits &limits, const Registe
     return {longest};
   return {128, 96, 64, 48};
 }
+
+/// Steps of k written out in the micro-kernel's loop: about a hundred multiply-adds. With twice as
+/// many, LLVM's scheduler moves so many loads ahead that the sums do not stay in AVX-512's
+/// registers on x86-64-v4 (18 instructions of 294 go to the stack); on no processor was it faster.
+int64_t usualUnroll(const KernelLimits &limits) { return limits.perVector == 1 ? 4 : 8; }
 
 /// Weights that no L2 holds come from far: asking ahead for them gains some per cent.
 int64_t usualPrefetch(const KernelLimits &limits, bool panel) {
@@ -251,7 +261,7 @@ KnobValues analyticKnobs(const KernelLimits &limits, bool panel) {
           {"mc", mc},
           {"kc", kc},
           {"nb", nb},
-          {"unroll", panel ? 8 : 1},
+          {"unroll", panel ? usualUnroll(limits) : 1},
           {"splits", splits},
           {"pack", panel && !limits.plainInput},
           {"order", 0},

@@ -37,8 +37,10 @@ static StringRef roleInName(FlatSymbolRefAttr kernel) {
 
 static ParseResult parseRole(OpAsmParser &parser, StringAttr &role, FlatSymbolRefAttr kernel) {
   if (succeeded(parser.parseOptionalKeyword("as"))) {
-    if (parser.parseAttribute(role))
+    std::string text;
+    if (parser.parseString(&text))
       return failure();
+    role = parser.getBuilder().getStringAttr(text);
   } else {
     role = parser.getBuilder().getStringAttr(roleInName(kernel));
   }

@@ -426,7 +426,7 @@ def Transformer_LaunchOp : Transformer_Op<"launch", [
                        OptionalAttr<I64Attr>:$layer, OptionalAttr<StrAttr>:$role);
   let results = (outs Variadic<AnyType>:$outputs);
   let assemblyFormat = [{
-    $kernel (`` `[` $layer^ `]`)? `` `(` $operands `)` custom<Role>($role, ref($kernel)) attr-dict `:`
+    $kernel (`` `[` $layer^ `]`)? `` `(` $operands `)` `` custom<Role>($role, ref($kernel)) attr-dict `:`
     custom<LaunchType>(type($operands), type($outputs))
   }];
 }

@@ -67,9 +67,9 @@ TEST_F(Pipelines, EveryStageVerifiesPrintsAndParsesAgain) {
         EXPECT_EQ(bool(kernel.getCode()), stage >= Stage::Target);
       }
     }
-    EXPECT_GT(std::distance(module->getOps<mlir::LLVM::LLVMFuncOp>().begin(),
-                            module->getOps<mlir::LLVM::LLVMFuncOp>().end()),
-              2);
+    // Each kernel has code of its own.
+    EXPECT_GE(llvm::range_size(module->getOps<mlir::LLVM::LLVMFuncOp>()),
+              llvm::range_size(module->getOps<KernelOp>()));
     // Where it is already, nothing happens.
     std::string text = printModule(*module);
     expectReached(*module, Stage::Fused, options());

@@ -25,7 +25,6 @@ auto isRow(const std::vector<float> &expected) { return Pointwise(FloatNear(2e-7
 
 RopeDescription ropeOf(double theta, int64_t dim) {
   RopeDescription rope;
-  rope.present = true;
   rope.theta = theta;
   rope.rotaryDim = dim;
   return rope;

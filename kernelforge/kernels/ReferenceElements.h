@@ -11,10 +11,7 @@ namespace kernelforge::reference {
 
 /// Calls `compute` with a value of the type that `precision` computes in.
 template <typename Function> void computeIn(Precision precision, const Function &compute) {
-  if (precision == Precision::Wide)
-    compute(double());
-  else
-    compute(float());
+  precision == Precision::Wide ? compute(double()) : compute(float());
 }
 
 /// Each element of `out` is `function` of the element of `input` there, in its type T: it is called

@@ -1,0 +1,194 @@
+// Every rowwise operation of the dialect, found by its interface: each target computes it in a
+// kernel of its own and in one with a matmul, or says by name that it does not. One that is new has
+// no example here, and is missed.
+#include "RunFunction.h"
+
+#include "kernelforge/compiler/Targets.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+using namespace kernelforge;
+using testing::HasSubstr;
+using transformer::ComputeOp;
+using transformer::KernelOp;
+
+namespace {
+
+/// One operation on `%x`, rows of 5 x 16 that may be computed. It gives `%y`, rows of 5 x 16, or
+/// nothing.
+struct Example {
+  std::string arguments; ///< beside %x
+  std::string text;
+};
+
+#define ROWS "tensor<5x16xf32>"
+#define INDICES "tensor<5xi32>"
+
+const std::map<std::string, Example> examples{
+    {"embedding",
+     {"%i: " INDICES ", %t: tensor<9x16xf32>",
+      "%y = transformer.embedding %i, %t : (" INDICES ", tensor<9x16xf32>) -> " ROWS}},
+    {"gather_rows",
+     {"%i: " INDICES, "%y = transformer.gather_rows %x, %i : (" ROWS ", " INDICES ") -> " ROWS}},
+    {"rms_norm",
+     {"%n: tensor<16xf32>",
+      "%y = transformer.rms_norm %x, %n {epsilon = 1.0e-5} : (" ROWS ", tensor<16xf32>) -> " ROWS}},
+    {"layer_norm",
+     {"%n: tensor<16xf32>, %b: tensor<16xf32>",
+      "%y = transformer.layer_norm %x, %n, %b {epsilon = 1.0e-5} : (" ROWS
+      ", tensor<16xf32>, tensor<16xf32>) -> " ROWS}},
+    {"rope",
+     {"%p: " INDICES ", %t: tensor<6x8xf32>",
+      "%y = transformer.rope %x, %p, %t <half_split> {headDim = 8} : (" ROWS ", " INDICES
+      ", tensor<6x8xf32>) -> " ROWS}},
+    {"softmax", {"", "%y = transformer.softmax %x : " ROWS}},
+    {"activation", {"", "%y = transformer.activation %x <gelu> : " ROWS}},
+    {"add", {"%a: " ROWS, "%y = transformer.add %x, %a : " ROWS}},
+    {"mul", {"%a: " ROWS, "%y = transformer.mul %a, %x : " ROWS}},
+    {"scale", {"", "%y = transformer.scale %x {factor = 0.5, softcap = 3.0} : " ROWS}},
+    {"cache_append",
+     {"%s: " INDICES ", %c: !transformer.cache<2, 8, f32>",
+      "transformer.cache_append %x, %s into %c : !transformer.cache<2, 8, f32>, " ROWS
+      ", " INDICES}},
+};
+
+/// Where an example stands.
+enum class Place { Alone, BeforeMatmul, AfterMatmul };
+
+bool hasResult(const Example &example) { return example.text.find("%y") != std::string::npos; }
+
+/// Whether it has what a matmul gives it, or it gives the matmul.
+bool canStand(const Example &example, Place place) {
+  return place == Place::Alone          ? true
+         : place == Place::BeforeMatmul ? hasResult(example)
+                                        : example.text.find("%x") != std::string::npos;
+}
+
+std::string textOf(const Example &example, Place place) {
+  const std::string more = example.arguments.empty() ? "" : ", " + example.arguments;
+  const std::string weight =
+      place == Place::Alone ? "" : ", %w: tensor<16x16xf32> {transformer.weight = \"w\"}";
+  auto matmul = [](const char *from, const char *to) {
+    return fmt::format("{} = transformer.matmul {} weights(%w) : (" ROWS
+                       ", tensor<16x16xf32>) -> " ROWS "\n",
+                       to, from);
+  };
+  std::string body = example.text + "\n", result = hasResult(example) ? "%y" : "%x";
+  if (place == Place::AfterMatmul) {
+    body = matmul("%z", "%x") + body;
+  } else if (place == Place::BeforeMatmul) {
+    body += matmul("%y", "%m");
+    result = "%m";
+  } else if (!hasResult(example)) { // a function does not return its argument
+    body += "%z = transformer.add %x, %x : " ROWS "\n";
+    result = "%z";
+  }
+  return fmt::format("func.func @f({}: " ROWS "{}{}) -> " ROWS " {{\n{}return {} : " ROWS "\n}}",
+                     place == Place::AfterMatmul ? "%z" : "%x", more, weight, body, result);
+}
+
+/// Names of the operations in each kernel of the module.
+std::vector<std::string> kernelsOf(mlir::ModuleOp module) {
+  std::vector<std::string> kernels;
+  for (auto kernel : module.getOps<KernelOp>()) {
+    std::string names;
+    for (mlir::Operation &op : kernel.getBody().front().without_terminator())
+      names += (names.empty() ? "" : " ") + op.getName().stripDialect().str();
+    kernels.push_back(names);
+  }
+  return kernels;
+}
+
+/// The rowwise operations of the dialect that stand in kernels with others.
+std::map<std::string, OpKind> rowwiseOps(mlir::MLIRContext &context) {
+  std::map<std::string, OpKind> found;
+  for (mlir::RegisteredOperationName name : context.getRegisteredOperations())
+    if (auto *op = name.getInterface<ComputeOp>()) {
+      const OpKind kind = op->getKind();
+      if (isRowwise(kind) && kind != OpKind::EndsStep && kind != OpKind::Packs)
+        found[name.stripDialect().str()] = kind;
+    }
+  return found;
+}
+
+class RowwiseOps : public testing::Test {
+protected:
+  RowwiseOps() { loadAllStages(&context); }
+
+  mlir::MLIRContext context;
+};
+
+} // namespace
+
+TEST_F(RowwiseOps, HaveAnExampleEach) {
+  std::vector<std::string> ops, known;
+  for (const auto &[name, kind] : rowwiseOps(context))
+    ops.push_back(name);
+  for (const auto &[name, example] : examples)
+    known.push_back(name);
+  EXPECT_EQ(ops, known);
+}
+
+TEST_F(RowwiseOps, EveryTargetComputesThemOrRefusesThemByName) {
+  for (const std::string &kind : targetKinds())
+    for (const auto &[name, opKind] : rowwiseOps(context))
+      for (Place place : {Place::Alone, Place::BeforeMatmul, Place::AfterMatmul})
+        for (bool fuse : {true, false}) {
+          const Example &example = examples.at(name);
+          if (!canStand(example, place))
+            continue;
+          SCOPED_TRACE(fmt::format("{}: {}{}\n{}", kind, name, fuse ? "" : ", not fused",
+                                   textOf(example, place)));
+          auto module = mlir::parseSourceString<mlir::ModuleOp>(textOf(example, place), &context);
+          ASSERT_TRUE(module);
+          PipelineOptions options;
+          auto target = (*findGenerator(kind))->parse("", "", nullptr); // any device's
+          ASSERT_TRUE(target) << target.error().line();
+          options.target = *target;
+          options.fuse = fuse;
+          Status status = runToStage(*module, Stage::Scheduled, options);
+          if (status) {
+            auto text = printCode(*module, options);
+            status = text ? Status() : Status(tl::unexpected(text.error()));
+          }
+          if (!status)
+            EXPECT_THAT(status.error().line(), HasSubstr("transformer." + name));
+        }
+}
+
+TEST_F(RowwiseOps, WhatMayBeAPrologueOrAnEpilogueIsFused) {
+  for (const auto &[name, kind] : rowwiseOps(context)) {
+    SCOPED_TRACE(name);
+    auto kernels = [&, &name = name](Place place) {
+      auto module =
+          mlir::parseSourceString<mlir::ModuleOp>(textOf(examples.at(name), place), &context);
+      PipelineOptions options;
+      options.target = referenceTarget(); // which refuses nothing
+      EXPECT_TRUE(runFuse(*module, options));
+      return kernelsOf(*module);
+    };
+    auto *op = mlir::RegisteredOperationName::lookup("transformer." + name, &context)
+                   ->getInterface<ComputeOp>();
+    if (canStand(examples.at(name), Place::AfterMatmul))
+      EXPECT_EQ(kernels(Place::AfterMatmul).size(), mayBeEpilogue(kind) ? 1u : 2u);
+    if (canStand(examples.at(name), Place::BeforeMatmul))
+      EXPECT_EQ(kernels(Place::BeforeMatmul).size(), op->mayBePrologue() ? 1u : 2u);
+  }
+}
+
+TEST_F(RowwiseOps, TheProcessorComputesWhatTheReferenceDoes) {
+  for (const auto &[name, kind] : rowwiseOps(context))
+    for (Place place : {Place::Alone, Place::BeforeMatmul, Place::AfterMatmul})
+      for (bool fuse : {true, false}) {
+        if (!canStand(examples.at(name), place))
+          continue;
+        SCOPED_TRACE(fmt::format("{}{}", name, fuse ? "" : ", not fused"));
+        auto outcome = runFunction(textOf(examples.at(name), place), fuse);
+        ASSERT_TRUE(outcome) << outcome.error().line();
+        EXPECT_TRUE(outcome->isRight());
+      }
+}

@@ -17,6 +17,28 @@ def Transformer_Dialect : Dialect {
     layout that belongs to the weight. Key/value caches are written by memory effect.
 
     A `kernel` is what is fused, scheduled, compiled and timed; a `launch` uses it.
+
+    A first module:
+
+    ```mlir
+    !rows = tensor<?x64xf32, #transformer.dims<"tokens">>
+    func.func @layer(%tokens: index {transformer.size = #transformer.size<"tokens", 1 to 512>},
+        %x: !rows, %norm: tensor<64xf32>, %w: tensor<64x64xf32>) -> !rows {
+      %h = transformer.rms_norm %x, %norm {epsilon = 1.0e-5} : (!rows, tensor<64xf32>) -> !rows
+      %m = transformer.matmul %h weights(%w) : (!rows, tensor<64x64xf32>) -> !rows
+      %a = transformer.activation %m <silu> : !rows
+      %y = transformer.add %a, %x : !rows
+      return %y : !rows
+    }
+    ```
+
+    As `first.mlir` it is compiled, run on random input and verified by the first command; the second
+    prints the one kernel that it becomes:
+
+    ```sh
+    kernelforge compile first.mlir --run --size tokens=5
+    kernelforge emit-mlir first.mlir --stage fused
+    ```
   }];
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;

@@ -93,7 +93,8 @@ private:
       if (!group.ops.contains(user))
         return;
     take(group, producer);
-    takePrologue(group, producer.getRowInputs().front());
+    if (const SmallVector<Value> rows = producer.getRowInputs(); !rows.empty())
+      takePrologue(group, rows.front());
   }
 
   /// Takes what may be an epilogue, consumes the group's results and can be computed where the

@@ -13,7 +13,6 @@ using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
 
 using Predicate = arith::CmpIPredicate;
-}
 
 //===----------------------------------------------------------------------===//
 // Functions of an element

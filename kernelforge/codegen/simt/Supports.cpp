@@ -1,5 +1,6 @@
 // What is computed, and what all kernels need. What the shape of a kernel must be is each family's
 // own to say.
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/Operands.h"
 #include "kernelforge/codegen/StepKernel.h"
 #include "kernelforge/codegen/simt/Emit.h"

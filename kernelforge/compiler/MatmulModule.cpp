@@ -85,9 +85,10 @@ OwningOpRef<KernelOp> kernelforge::buildMatmulKernel(const MatmulProblem &proble
   const Location loc = b.getUnknownLoc();
   auto rowsOf = [&](int64_t width) { return rowsType(rowsName, width, b.getF32Type()); };
   const Type result = rowsOf(problem.n);
-  OwningOpRef<KernelOp> kernel = b.create<KernelOp>(
-      loc, "matmul", b.getFunctionType({}, {result}), ArrayAttr(), ArrayAttr(), StringAttr(),
-      ScheduleAttr(), StringAttr(), StringAttr(), FlatSymbolRefAttr(), DictionaryAttr());
+  OwningOpRef<KernelOp> kernel =
+      b.create<KernelOp>(loc, "matmul", b.getFunctionType({}, {result}), ArrayAttr(), ArrayAttr(),
+                         StringAttr(), ScheduleAttr(), StringAttr(), StringAttr(),
+                         FlatSymbolRefAttr(), DictionaryAttr(), DemandsAttr());
   Block &body = kernel->getBody().emplaceBlock();
   SmallVector<DictionaryAttr> attributes = {b.getDictionaryAttr(
       b.getNamedAttr(sizeAttrName, SizeAttr::get(b.getContext(), b.getStringAttr(rowsName),

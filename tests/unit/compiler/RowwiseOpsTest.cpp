@@ -57,30 +57,30 @@ const std::map<std::string, Example> examples{
 };
 
 /// Where an example stands.
-enum class Place { Alone, BeforeMatmul, AfterMatmul };
+enum class Standing { Alone, BeforeMatmul, AfterMatmul };
 
 bool hasResult(const Example &example) { return example.text.find("%y") != std::string::npos; }
 
 /// Whether it has what a matmul gives it, or it gives the matmul.
-bool canStand(const Example &example, Place place) {
-  return place == Place::Alone          ? true
-         : place == Place::BeforeMatmul ? hasResult(example)
-                                        : example.text.find("%x") != std::string::npos;
+bool canStand(const Example &example, Standing place) {
+  return place == Standing::Alone          ? true
+         : place == Standing::BeforeMatmul ? hasResult(example)
+                                           : example.text.find("%x") != std::string::npos;
 }
 
-std::string textOf(const Example &example, Place place) {
+std::string textOf(const Example &example, Standing place) {
   const std::string more = example.arguments.empty() ? "" : ", " + example.arguments;
   const std::string weight =
-      place == Place::Alone ? "" : ", %w: tensor<16x16xf32> {transformer.weight = \"w\"}";
+      place == Standing::Alone ? "" : ", %w: tensor<16x16xf32> {transformer.weight = \"w\"}";
   auto matmul = [](const char *from, const char *to) {
     return fmt::format("{} = transformer.matmul {} weights(%w) : (" ROWS
                        ", tensor<16x16xf32>) -> " ROWS "\n",
                        to, from);
   };
   std::string body = example.text + "\n", result = hasResult(example) ? "%y" : "%x";
-  if (place == Place::AfterMatmul) {
+  if (place == Standing::AfterMatmul) {
     body = matmul("%z", "%x") + body;
-  } else if (place == Place::BeforeMatmul) {
+  } else if (place == Standing::BeforeMatmul) {
     body += matmul("%y", "%m");
     result = "%m";
   } else if (!hasResult(example)) { // a function does not return its argument
@@ -88,7 +88,7 @@ std::string textOf(const Example &example, Place place) {
     result = "%z";
   }
   return fmt::format("func.func @f({}: " ROWS "{}{}) -> " ROWS " {{\n{}return {} : " ROWS "\n}}",
-                     place == Place::AfterMatmul ? "%z" : "%x", more, weight, body, result);
+                     place == Standing::AfterMatmul ? "%z" : "%x", more, weight, body, result);
 }
 
 /// Names of the operations in each kernel of the module.
@@ -136,7 +136,7 @@ TEST_F(RowwiseOps, HaveAnExampleEach) {
 TEST_F(RowwiseOps, EveryTargetComputesThemOrRefusesThemByName) {
   for (const std::string &kind : targetKinds())
     for (const auto &[name, opKind] : rowwiseOps(context))
-      for (Place place : {Place::Alone, Place::BeforeMatmul, Place::AfterMatmul})
+      for (Standing place : {Standing::Alone, Standing::BeforeMatmul, Standing::AfterMatmul})
         for (bool fuse : {true, false}) {
           const Example &example = examples.at(name);
           if (!canStand(example, place))
@@ -163,7 +163,7 @@ TEST_F(RowwiseOps, EveryTargetComputesThemOrRefusesThemByName) {
 TEST_F(RowwiseOps, WhatMayBeAPrologueOrAnEpilogueIsFused) {
   for (const auto &[name, kind] : rowwiseOps(context)) {
     SCOPED_TRACE(name);
-    auto kernels = [&, &name = name](Place place) {
+    auto kernels = [&, &name = name](Standing place) {
       auto module =
           mlir::parseSourceString<mlir::ModuleOp>(textOf(examples.at(name), place), &context);
       PipelineOptions options;
@@ -173,16 +173,16 @@ TEST_F(RowwiseOps, WhatMayBeAPrologueOrAnEpilogueIsFused) {
     };
     auto *op = mlir::RegisteredOperationName::lookup("transformer." + name, &context)
                    ->getInterface<ComputeOp>();
-    if (canStand(examples.at(name), Place::AfterMatmul))
-      EXPECT_EQ(kernels(Place::AfterMatmul).size(), mayBeEpilogue(kind) ? 1u : 2u);
-    if (canStand(examples.at(name), Place::BeforeMatmul))
-      EXPECT_EQ(kernels(Place::BeforeMatmul).size(), op->mayBePrologue() ? 1u : 2u);
+    if (canStand(examples.at(name), Standing::AfterMatmul))
+      EXPECT_EQ(kernels(Standing::AfterMatmul).size(), mayBeEpilogue(kind) ? 1u : 2u);
+    if (canStand(examples.at(name), Standing::BeforeMatmul))
+      EXPECT_EQ(kernels(Standing::BeforeMatmul).size(), op->mayBePrologue() ? 1u : 2u);
   }
 }
 
 TEST_F(RowwiseOps, TheProcessorComputesWhatTheReferenceDoes) {
   for (const auto &[name, kind] : rowwiseOps(context))
-    for (Place place : {Place::Alone, Place::BeforeMatmul, Place::AfterMatmul})
+    for (Standing place : {Standing::Alone, Standing::BeforeMatmul, Standing::AfterMatmul})
       for (bool fuse : {true, false}) {
         if (!canStand(examples.at(name), place))
           continue;

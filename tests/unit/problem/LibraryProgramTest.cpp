@@ -42,7 +42,9 @@ ProgramFile makeFile(const char *variant, ElementType type) {
     kernel.setVariant(variant);
   const Status scheduled = runToStage(*module, Stage::Scheduled, pipeline);
   EXPECT_TRUE(scheduled) << scheduled.error().line();
-  const auto artifacts = compileKernels(*module, pipeline.target, ObjectCache::disabled()).value();
+  KernelAnalyses analyses;
+  const auto artifacts =
+      compileKernels(*module, pipeline.target, ObjectCache::disabled(), analyses).value();
   ProgramFile file =
       makeProgramFile(*module, signature, artifacts, pipeline.target, data, 3, expected).value();
   file.module = text;

@@ -331,7 +331,7 @@ case("heads that key/value heads do not divide", "4 attention heads are no multi
 case("heads per layer of the wrong length", "has 3 elements for 2 layers")(
     lambda g: g.set_array("llama.attention.head_count_kv", U32, [2, 2, 2])
 )
-case("heads that differ between layers", "differs between layers")(
+case("heads that differ between layers, in weights that do not", "the model needs .64, 64.")(
     lambda g: g.set_array("llama.attention.head_count_kv", U32, [2, 4])
 )
 case("epsilon of NaN", "rms_epsilon.*is nan")(

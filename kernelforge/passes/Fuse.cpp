@@ -100,15 +100,23 @@ private:
   /// Takes what may be an epilogue, consumes the group's results and can be computed where the
   /// group is launched.
   void takeEpilogue(Group &group) {
+    const auto rows = rowsOf(group.anchor);
+    auto isOfGroup = [&](Value operand) {
+      Operation *producer = operand.getDefiningOp();
+      return producer && group.ops.contains(producer);
+    };
     for (Operation *next = group.anchor->getNextNode(); next; next = next->getNextNode()) {
+      // Most of what follows reads nothing of the group; asking an interface costs more.
+      if (grouped.contains(next) || llvm::none_of(next->getOperands(), isOfGroup))
+        continue;
       auto op = dyn_cast<ComputeOp>(next);
-      if (!op || !op.mayBeEpilogue() || grouped.contains(op) || rowsOf(op) != rowsOf(group.anchor))
+      if (!op || !op.mayBeEpilogue() || rowsOf(op) != rows)
         continue;
       bool consumes = false, available = true;
       for (OpOperand &operand : op->getOpOperands()) {
         Operation *producer = operand.get().getDefiningOp();
         // Only rows are computed with; what is looked up in must stand in memory.
-        if (producer && group.ops.contains(producer))
+        if (isOfGroup(operand.get()))
           op.getRole(operand) == OperandRole::Rows ? consumes = true : available = false;
         else if (producer && !producer->isBeforeInBlock(group.anchor))
           available = false;

@@ -75,6 +75,12 @@ public:
     if (isRowwise(kind) && kind != OpKind::EndsStep && kind != OpKind::Packs &&
         !support.hasCode(op))
       return refuse("no code is generated for this operation", "");
+    if (auto numerics = op->getAttrOfType<NumericsAttr>("numerics");
+        numerics && !numerics.isF32())
+      return refuse(fmt::format("its numerics are to multiply in {} and to sum in {}, and only f32 "
+                                "is computed",
+                                numerics.getMultiply().str(), numerics.getAccumulate().str()),
+                    "leave the numerics out");
     KF_CHECK(checkTypes());
     if (support.needsFiniteF32)
       KF_CHECK(checkNumbers());

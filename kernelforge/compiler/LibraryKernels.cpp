@@ -57,8 +57,7 @@ private:
   bool readMatmul(MatmulOp matmul) {
     if (matmul.getWeights().size() != 1 || matmul.getBiases().size() > 1)
       return false;
-    const std::optional<Type> accumulator = matmul.getAccumulator();
-    if (accumulator && !accumulator->isF32())
+    if (matmul.getNumerics() && !matmul.getNumerics()->isF32())
       return false;
     const std::optional<unsigned> input = argumentOf(matmul.getInput());
     const std::optional<unsigned> weight = argumentOf(matmul.getWeights().front());

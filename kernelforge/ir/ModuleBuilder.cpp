@@ -206,9 +206,10 @@ private:
     double scale = a.scale != 0 ? a.scale : 1.0 / std::sqrt(static_cast<double>(a.headDim));
     Value out = create<AttentionOp>(
         "attention", q.getType(), q, keyCache, valueCache, arguments["positions"],
-        arguments["sequences"], arguments["table"], arguments["lengths"],
+        arguments["sequences"], arguments["table"], arguments["lengths"], /*sinks=*/Value(),
         b.getI64IntegerAttr(a.heads), b.getF64FloatAttr(scale), b.getBoolAttr(true),
-        b.getI64IntegerAttr(a.window), b.getF64FloatAttr(a.softcap), b.getStringAttr("cached"));
+        b.getI64IntegerAttr(a.window), b.getF64FloatAttr(a.softcap), b.getStringAttr("cached"),
+        /*numerics=*/NumericsAttr());
     return linear("attn_output", out, d.modelDim);
   }
 

@@ -126,6 +126,22 @@ std::optional<double> DemandsAttr::minRoofline() const {
   return share ? std::optional(share.getValueAsDouble()) : std::nullopt;
 }
 
+LogicalResult NumericsAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef multiply,
+                                   StringRef accumulate) {
+  auto check = [&](StringRef what, StringRef given, ArrayRef<StringRef> known) -> LogicalResult {
+    if (llvm::is_contained(known, given))
+      return success();
+    InFlightDiagnostic diagnostic = emitError();
+    diagnostic << "unknown " << what << " '" << given << "'; known:";
+    for (StringRef name : known)
+      diagnostic << " " << name;
+    return diagnostic;
+  };
+  if (failed(check("multiply", multiply, {"f32", "tf32x3", "bf16", "f16", "i8", "i8x2", "fp8"})))
+    return failure();
+  return check("accumulate", accumulate, {"f32", "i32"});
+}
+
 LogicalResult QuantType::verify(function_ref<InFlightDiagnostic()> emitError, StringRef scheme) {
   auto type = elementTypeByName(std::string_view(scheme.data(), scheme.size()));
   if (!type || !info(*type).isQuantized()) {
@@ -143,8 +159,14 @@ LogicalResult CacheType::verify(function_ref<InFlightDiagnostic()> emitError, in
                                 int64_t dim, Type elementType, int64_t page) {
   if (heads < 1 || dim < 1)
     return emitError() << "a cache needs at least one head of at least one dimension";
-  if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16())
-    return emitError() << "cache element type must be f32, f16 or bf16, not " << elementType;
+  const std::optional<ElementType> element = elementTypeOf(elementType);
+  if (element != ElementType::F32 && element != ElementType::F16 && element != ElementType::BF16 &&
+      element != ElementType::Q8_0)
+    return emitError() << "cache element type must be f32, f16, bf16 or !transformer.quant<q8_0>, not "
+                       << elementType;
+  if (dim % info(*element).blockElements != 0)
+    return emitError() << "heads of " << dim << " elements are no whole number of q8_0's blocks of "
+                       << info(*element).blockElements;
   if (page < 0 || (page != 0 && !llvm::isPowerOf2_64(static_cast<uint64_t>(page))))
     return emitError() << "page must be a power of two, not " << page;
   return success();

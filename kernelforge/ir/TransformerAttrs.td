@@ -27,6 +27,26 @@ def Transformer_PairingAttr : EnumAttr<Transformer_Dialect, Transformer_Pairing,
   let assemblyFormat = "`<` $value `>`";
 }
 
+def Transformer_NumericsAttr : Transformer_Attr<"Numerics", "numerics"> {
+  let summary = "what a matmul or an attention multiplies and sums in";
+  let description = [{
+    `#transformer.numerics<multiply = bf16, accumulate = f32>`: both operands are rounded to what `multiply`
+    says before they are multiplied, sums are kept in `accumulate`. `f32`, `bf16` and `f16` are these types;
+    `tf32x3` splits an f32 into parts of 11 bits; `i8` are blocks of 32 along the sum with a scale, `i8x2`
+    the same with two planes of 8 bits; `fp8` is e4m3. Where an operation says nothing, it is f32 in both.
+
+    It is part of what is computed, not of how fast: no schedule changes it.
+  }];
+  let parameters = (ins Transformer_KeywordParameter<"what operands are rounded to">:$multiply,
+      Transformer_KeywordParameter<"what sums are kept in">:$accumulate);
+  let assemblyFormat = "`<` `multiply` `=` $multiply `,` `accumulate` `=` $accumulate `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// f32 in both: what an operation without the attribute computes in.
+    bool isF32() const { return getMultiply() == "f32" && getAccumulate() == "f32"; }
+  }];
+}
+
 def Transformer_DimsAttr : Transformer_Attr<"Dims", "dims", [
     DeclareAttrInterfaceMethods<VerifiableTensorEncoding>]> {
   let summary = "names of a tensor type's dynamic dimensions, in order";

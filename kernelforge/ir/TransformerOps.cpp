@@ -161,8 +161,6 @@ LogicalResult MatmulOp::verify() {
   if (!getBiases().empty() && getBiases().size() != getWeights().size())
     return emitOpError() << "has " << getBiases().size() << " biases for " << getWeights().size()
                          << " weights; give one for each or none";
-  if (getAccumulator() && !getAccumulator()->isF32())
-    return emitOpError() << "accumulates in " << *getAccumulator() << "; only f32 is defined";
   for (auto [s, weight] : llvm::enumerate(getWeights())) {
     if (getTranspose() && isa<QuantType>(getElementTypeOrSelf(weight.getType())))
       return emitOpError("cannot transpose a quantized weight: its blocks lie along K");
@@ -196,7 +194,7 @@ struct DropUnusedSegments : OpRewritePattern<MatmulOp> {
         biases.push_back(op.getBiases()[s]);
     }
     auto smaller = rewriter.create<MatmulOp>(op.getLoc(), types, op.getInput(), weights, biases,
-                                             op.getTransposeAttr(), op.getAccumulatorAttr());
+                                             op.getTransposeAttr(), op.getNumericsAttr());
     smaller->setDiscardableAttrs(op->getDiscardableAttrDictionary());
     for (auto [i, s] : llvm::enumerate(used))
       rewriter.replaceAllUsesWith(op.getOutputs()[s], smaller.getOutputs()[i]);
@@ -274,6 +272,8 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("reads a paged cache and needs a table [sequences, pages]");
   if (keys.getPage() == 0 && rank != 1)
     return emitOpError("reads a contiguous cache and needs a table [sequences] of first slots");
+  if (getSinks() && failed(checkLength(*this, "sinks", getSinks(), heads)))
+    return failure();
   if (!getScale().isFinite())
     return emitOpError("scale must be finite");
   if (static_cast<int64_t>(getWindow()) < 0)
@@ -306,15 +306,22 @@ template <typename NormOp> static LogicalResult verifyNorm(NormOp op) {
                             << op.getInput().getType();
   if (failed(checkEpsilon(op, op.getEpsilon())))
     return failure();
-  return checkLength(op, "weight", op.getWeight(), widthOf(op.getInput()));
+  if (!op.getOffset().isFinite())
+    return op.emitOpError("offset must be finite");
+  const auto heads = static_cast<int64_t>(op.getHeads());
+  const int64_t width = widthOf(op.getInput());
+  if (heads < 1 || width % heads != 0)
+    return op.emitOpError() << "has rows of " << width << ", which are no " << heads
+                            << " heads of equal width";
+  return checkLength(op, "weight", op.getWeight(), width / heads);
 }
 
 LogicalResult RmsNormOp::verify() { return verifyNorm(*this); }
 
 LogicalResult LayerNormOp::verify() {
-  if (getBias() && failed(checkLength(*this, "bias", getBias(), widthOf(getInput()))))
+  if (failed(verifyNorm(*this)))
     return failure();
-  return verifyNorm(*this);
+  return getBias() ? checkLength(*this, "bias", getBias(), widthOf(getWeight())) : success();
 }
 
 int64_t RopeOp::getRotaryDim() { return widthOf(getTable()); }
@@ -332,6 +339,16 @@ LogicalResult RopeOp::verify() {
     return emitOpError() << "result type " << getOutput().getType() << " differs from "
                          << getInput().getType();
   return checkSameRows(*this, "positions", getPositions(), "input", getInput());
+}
+
+LogicalResult CastOp::verify() {
+  if (failed(checkWidth(*this, "result", getOutput(), widthOf(getInput()))))
+    return failure();
+  return checkSameRows(*this, "result", getOutput(), "input", getInput());
+}
+
+OpFoldResult CastOp::fold(FoldAdaptor adaptor) {
+  return getInput().getType() == getOutput().getType() ? OpFoldResult(getInput()) : OpFoldResult();
 }
 
 OpFoldResult ActivationOp::fold(FoldAdaptor adaptor) {

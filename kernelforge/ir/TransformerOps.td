@@ -75,8 +75,8 @@ def Transformer_MatmulOp : Transformer_ComputeOp<"matmul", "Matmul", [Pure, Attr
   let description = [{
     Result s is `input * weights[s]^T (+ biases[s])`: `[M, K] x [N_s, K] -> [M, N_s]`. With
     `transpose` the weights are `[K, N_s]`. Several weights are N-segments of one matmul: they share
-    K and may differ in N, element type and layout. Sums are accumulated in `accumulator`, f32 where it is
-    not given.
+    K and may differ in N, element type and layout. `numerics` says what is multiplied and summed in, f32
+    where it is not given.
 
     ```mlir
     %q, %k = transformer.matmul %x weights(%wq, %wk) : (tensor<?x576xf32, #tokens>,
@@ -86,7 +86,7 @@ def Transformer_MatmulOp : Transformer_ComputeOp<"matmul", "Matmul", [Pure, Attr
   }];
   let arguments = (ins Transformer_Rows:$input, Transformer_Several<Transformer_Weight>:$weights,
       Transformer_Several<Transformer_Vector>:$biases, UnitAttr:$transpose,
-      OptionalAttr<TypeAttr>:$accumulator);
+      OptionalAttr<Transformer_NumericsAttr>:$numerics);
   let results = (outs Variadic<Transformer_Rows>:$outputs);
   let assemblyFormat = [{
     $input `weights` `(` $weights `)` (`bias` `(` $biases^ `)`)? attr-dict `:`
@@ -148,6 +148,8 @@ def Transformer_AttentionOp : Transformer_ComputeOp<"attention", "Attention", []
 
     score = scale * q.k, then softcap * tanh(score / softcap) where softcap > 0; softmax over the
     keys that the row sees; the result is the weighted sum of values. A row that sees no key gives 0.
+    `sinks` has a score for each query head that takes part in the softmax as a key whose value is 0.
+    `numerics` is that of both products, f32 where it is not given.
 
     `cached` names a size of the function or kernel around it, which bounds every length and every
     position that a row sees from above: grids and costs may follow it, results do not.
@@ -155,13 +157,16 @@ def Transformer_AttentionOp : Transformer_ComputeOp<"attention", "Attention", []
   let arguments = (ins Transformer_Rows:$query,
       Transformer_ReadCache:$keys, Transformer_ReadCache:$values,
       Transformer_Indices:$positions, Transformer_Indices:$sequences, Transformer_SlotTable:$table,
-      Transformer_Indices:$lengths, I64Attr:$heads, F64Attr:$scale,
+      Transformer_Indices:$lengths, Transformer_Maybe<Transformer_Vector>:$sinks, I64Attr:$heads,
+      F64Attr:$scale,
       DefaultValuedAttr<BoolAttr, "true">:$causal, DefaultValuedAttr<I64Attr, "0">:$window,
-      DefaultValuedAttr<F64Attr, "0.0">:$softcap, OptionalAttr<StrAttr>:$cached);
+      DefaultValuedAttr<F64Attr, "0.0">:$softcap, OptionalAttr<StrAttr>:$cached,
+      OptionalAttr<Transformer_NumericsAttr>:$numerics);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = [{
     $query `,` $keys `,` $values `positions` `(` $positions `)` `sequences` `(` $sequences `)`
-    `table` `(` $table `)` `lengths` `(` $lengths `)` attr-dict `:` functional-type(operands, results)
+    `table` `(` $table `)` `lengths` `(` $lengths `)` (`sinks` `(` $sinks^ `)`)? attr-dict `:`
+    functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }
@@ -195,9 +200,13 @@ def Transformer_GatherRowsOp : Transformer_RowwiseOp<"gather_rows", "PicksRows">
 
 def Transformer_RmsNormOp : Transformer_RowwiseOp<"rms_norm", "Statistics"> {
   let summary = "root mean square norm";
-  let description = "`x / sqrt(mean(x^2) + epsilon) * weight`, row by row (Zhang and Sennrich 2019).";
+  let description = [{
+    `x / sqrt(mean(x^2) + epsilon) * (offset + weight)`, row by row (Zhang and Sennrich 2019). A row is
+    `heads` heads of equal width, each normed by itself with the same weight, which is as long as a head.
+  }];
   let isPrologue = 1;
-  let arguments = (ins Transformer_Rows:$input, Transformer_Vector:$weight, F64Attr:$epsilon);
+  let arguments = (ins Transformer_Rows:$input, Transformer_Vector:$weight, F64Attr:$epsilon,
+      DefaultValuedAttr<I64Attr, "1">:$heads, DefaultValuedAttr<F64Attr, "0.0">:$offset);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = "$input `,` $weight attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
@@ -206,12 +215,13 @@ def Transformer_RmsNormOp : Transformer_RowwiseOp<"rms_norm", "Statistics"> {
 def Transformer_LayerNormOp : Transformer_RowwiseOp<"layer_norm", "Statistics"> {
   let summary = "layer norm";
   let description = [{
-    `(x - mean(x)) / sqrt(var(x) + epsilon) * weight (+ bias)`, row by row, with the biased variance
-    (Ba, Kiros and Hinton 2016).
+    `(x - mean(x)) / sqrt(var(x) + epsilon) * (offset + weight) (+ bias)`, row by row, with the biased
+    variance (Ba, Kiros and Hinton 2016). Heads as those of `rms_norm`; the bias is as long as the weight.
   }];
   let isPrologue = 1;
   let arguments = (ins Transformer_Rows:$input, Transformer_Vector:$weight,
-                       Transformer_Maybe<Transformer_Vector>:$bias, F64Attr:$epsilon);
+                       Transformer_Maybe<Transformer_Vector>:$bias, F64Attr:$epsilon,
+      DefaultValuedAttr<I64Attr, "1">:$heads, DefaultValuedAttr<F64Attr, "0.0">:$offset);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = [{
     $input `,` $weight (`,` $bias^)? attr-dict `:` functional-type(operands, results)
@@ -246,6 +256,19 @@ def Transformer_SoftmaxOp : Transformer_RowwiseOp<"softmax", "Statistics", [Same
   let arguments = (ins Transformer_Rows:$input);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = "$input attr-dict `:` type($output)";
+}
+
+def Transformer_CastOp : Transformer_RowwiseOp<"cast", "Elementwise"> {
+  let summary = "the same rows in another element type";
+  let description = [{
+    Rounds to nearest, ties to even, where the result's type is narrower; that holds inside a kernel, too,
+    where the results of other operations are rounded to their type only when they are stored.
+  }];
+  let arguments = (ins Transformer_Rows:$input);
+  let results = (outs Transformer_Rows:$output);
+  let assemblyFormat = "$input attr-dict `:` type($input) `to` type($output)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
 }
 
 def Transformer_ActivationOp : Transformer_ElementwiseOp<"activation"> {

@@ -23,6 +23,10 @@ def Transformer_CacheType : Transformer_Type<"Cache", "cache"> {
     Rows of `heads * dim` values, one row per slot: `!transformer.cache<3, 64, f32>`. A sequence's
     position p lies in slot start + p (contiguous), or, with `page = N`, in slot
     table[sequence, p / N] * N + p mod N. Written by `cache_append`, read by `attention`.
+
+    Elements are f32, f16, bf16 or `!transformer.quant<q8_0>`, whose blocks of 32 lie within a head. A slot
+    of these has all its quants, a byte each, and behind them the blocks' scales, f16, filled up to whole
+    32-bit words.
   }];
   let parameters = (ins "int64_t":$heads, "int64_t":$dim, "::mlir::Type":$elementType,
                         OptionalParameter<"int64_t">:$page);

@@ -134,7 +134,7 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
       T *scores = scoreBuffers.mine(), *sums = sumBuffers.mine();
       float *vector = vectorBuffers.mine();
 
-      T highest = -INFINITY, total = 0;
+      T highest = in.sinks.empty() ? T(-INFINITY) : T(in.sinks[head]), total = 0;
       for (int64_t p = first; p < end; ++p) {
         dequantizeRow(in.keys.type, in.keys.at(in.slot(in.sequences[r], p), cacheHead), in.keys.dim,
                       vector);
@@ -143,6 +143,8 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
         highest = std::fmax(highest, scores[p - first]);
       }
       std::fill_n(sums, in.values.dim, T(0));
+      if (!in.sinks.empty())
+        total = std::exp(in.sinks[head] - highest);
       for (int64_t p = first; p < end; ++p) {
         const T share = std::exp(scores[p - first] - highest);
         total += share;
@@ -181,7 +183,7 @@ void gatherRows(Rows input, std::span<const int32_t> rows, MutableRows out) {
 }
 
 void rmsNorm(Rows input, std::span<const float> weight, double epsilon, MutableRows out,
-             Precision precision) {
+             Precision precision, double offset) {
   computeIn(precision, [&](auto zero) {
     using T = decltype(zero);
 #pragma omp parallel for schedule(static)
@@ -190,13 +192,13 @@ void rmsNorm(Rows input, std::span<const float> weight, double epsilon, MutableR
       const T square = dot<T>(x, x, input.width) / static_cast<T>(input.width);
       const T factor = 1 / std::sqrt(square + T(epsilon));
       for (int64_t i = 0; i < input.width; ++i)
-        out.row(r)[i] = static_cast<float>(x[i] * factor * weight[i]);
+        out.row(r)[i] = static_cast<float>(x[i] * factor * (T(offset) + weight[i]));
     }
   });
 }
 
 void layerNorm(Rows input, std::span<const float> weight, std::span<const float> bias,
-               double epsilon, MutableRows out, Precision precision) {
+               double epsilon, MutableRows out, Precision precision, double offset) {
   computeIn(precision, [&](auto zero) {
     using T = decltype(zero);
     const auto width = static_cast<T>(input.width);
@@ -214,7 +216,7 @@ void layerNorm(Rows input, std::span<const float> weight, std::span<const float>
         variance += (distance(i) - mean) * (distance(i) - mean);
       const T factor = 1 / std::sqrt(variance / width + T(epsilon));
       for (int64_t i = 0; i < input.width; ++i) {
-        const T y = (distance(i) - mean) * factor * weight[i];
+        const T y = (distance(i) - mean) * factor * (T(offset) + weight[i]);
         out.row(r)[i] = static_cast<float>(bias.empty() ? y : y + bias[i]);
       }
     }

@@ -32,6 +32,12 @@ template <typename T> struct RowsOf {
 using Rows = RowsOf<const float>;
 using MutableRows = RowsOf<float>;
 
+/// Heads of rows without gaps, as rows of their own.
+template <typename T> RowsOf<T> headsOf(RowsOf<T> rows, int64_t heads) {
+  const int64_t width = rows.width / heads;
+  return {rows.data, rows.rows * heads, width, width};
+}
+
 /// Rows that follow each other without gaps.
 template <typename T> RowsOf<T> denseRows(T *data, int64_t rows, int64_t width) {
   return {data, rows, width, width};
@@ -88,6 +94,7 @@ struct AttentionInputs {
   bool causal = true;
   int64_t window = 0;
   double softcap = 0.0;
+  std::span<const float> sinks; ///< by query head, or none: scores of keys whose values are 0
 
   /// The positions [first, second) whose keys row `row` sees; empty where second <= first.
   std::pair<int64_t, int64_t> visible(int64_t row) const;
@@ -107,13 +114,15 @@ void embedding(std::span<const int32_t> ids, const WeightView &table, double sca
 /// Row r of `out` is row rows[r] of `input`.
 void gatherRows(Rows input, std::span<const int32_t> rows, MutableRows out);
 
-/// `x / sqrt(mean(x^2) + epsilon) * weight`.
+/// `x / sqrt(mean(x^2) + epsilon) * (offset + weight)`.
 void rmsNorm(Rows input, std::span<const float> weight, double epsilon, MutableRows out,
-             Precision precision = Precision::Wide);
+             Precision precision = Precision::Wide, double offset = 0);
 
-/// `(x - mean) / sqrt(variance + epsilon) * weight (+ bias)`, biased variance; `bias` may be empty.
+/// `(x - mean) / sqrt(variance + epsilon) * (offset + weight) (+ bias)`, biased variance; `bias` may
+/// be empty.
 void layerNorm(Rows input, std::span<const float> weight, std::span<const float> bias,
-               double epsilon, MutableRows out, Precision precision = Precision::Wide);
+               double epsilon, MutableRows out, Precision precision = Precision::Wide,
+               double offset = 0);
 
 /// Rotates the leading table.width dimensions of each head of `headDim`. Row p of `table` holds
 /// the cosines of position p, then the sines.

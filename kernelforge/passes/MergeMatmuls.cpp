@@ -19,7 +19,7 @@ namespace {
 using MergeKey = std::tuple<Value, unsigned, unsigned, Attribute>;
 
 MergeKey keyOf(MatmulOp op) {
-  return {op.getInput(), op.getTranspose(), !op.getBiases().empty(), op.getAccumulatorAttr()};
+  return {op.getInput(), op.getTranspose(), !op.getBiases().empty(), op.getNumericsAttr()};
 }
 
 /// True where all weights and biases of `op` are known before `point`.
@@ -55,7 +55,7 @@ struct MergeMatmuls : kernelforge::impl::MergeMatmulsBase<MergeMatmuls> {
     MatmulOp first = group.front();
     OpBuilder builder(first);
     auto merged = builder.create<MatmulOp>(first.getLoc(), types, first.getInput(), weights, biases,
-                                           first.getTransposeAttr(), first.getAccumulatorAttr());
+                                           first.getTransposeAttr(), first.getNumericsAttr());
     const Place place = joinedPlace(SmallVector<Operation *>(group.begin(), group.end()));
     setPlace(merged, place.layer, place.role);
     unsigned next = 0;

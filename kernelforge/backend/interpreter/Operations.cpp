@@ -118,6 +118,7 @@ Status execute(AttentionOp op, OpValues &values) {
   in.causal = op.getCausal();
   in.window = static_cast<int64_t>(op.getWindow());
   in.softcap = op.getSoftcap().convertToDouble();
+  in.sinks = values.vector(op.getSinks());
   KF_CHECK(checkIndices(op, "sequences", in.sequences, static_cast<int64_t>(in.lengths.size())));
   if (op.getCached())
     KF_CHECK(checkCached(op, in, values.size(*op.getCached())));
@@ -145,16 +146,21 @@ Status execute(GatherRowsOp op, OpValues &values) {
 
 Status execute(RmsNormOp op, OpValues &values) {
   KF_TRY(auto out, values.result(op.getOutput()));
-  reference::rmsNorm(values.rows(op.getInput()), values.vector(op.getWeight()),
-                     op.getEpsilon().convertToDouble(), out, values.precision());
+  const auto heads = static_cast<int64_t>(op.getHeads());
+  reference::rmsNorm(reference::headsOf(values.rows(op.getInput()), heads),
+                     values.vector(op.getWeight()), op.getEpsilon().convertToDouble(),
+                     reference::headsOf(out, heads), values.precision(),
+                     op.getOffset().convertToDouble());
   return {};
 }
 
 Status execute(LayerNormOp op, OpValues &values) {
   KF_TRY(auto out, values.result(op.getOutput()));
-  reference::layerNorm(values.rows(op.getInput()), values.vector(op.getWeight()),
-                       values.vector(op.getBias()), op.getEpsilon().convertToDouble(), out,
-                       values.precision());
+  const auto heads = static_cast<int64_t>(op.getHeads());
+  reference::layerNorm(reference::headsOf(values.rows(op.getInput()), heads),
+                       values.vector(op.getWeight()), values.vector(op.getBias()),
+                       op.getEpsilon().convertToDouble(), reference::headsOf(out, heads),
+                       values.precision(), op.getOffset().convertToDouble());
   return {};
 }
 
@@ -181,6 +187,10 @@ Status mapElements(Op op, OpValues &values, const Function &function) {
   KF_TRY(auto out, values.result(op.getOutput()));
   reference::mapElements(values.rows(op.getInput()), out, values.precision(), function);
   return {};
+}
+
+Status execute(CastOp op, OpValues &values) {
+  return mapElements(op, values, [](auto x) { return x; }); // rounded as the result's type is
 }
 
 Status execute(ActivationOp op, OpValues &values) {

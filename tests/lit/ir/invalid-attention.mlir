@@ -202,3 +202,14 @@ transformer.kernel @no_such_bound(%q: tensor<4x64xf32>, %k: !transformer.cache<2
     tensor<4xi32>, tensor<4xi32>, tensor<2xi32>, tensor<2xi32>) -> tensor<4x64xf32>
   transformer.yield %0 : tensor<4x64xf32>
 }
+
+// -----
+
+func.func @sinks(%q: tensor<4x64xf32>, %k: !transformer.cache<2, 16, f32>, %p: tensor<4xi32>, %s: tensor<4xi32>,
+    %t: tensor<2xi32>, %l: tensor<2xi32>, %sinks: tensor<2xf32>) {
+  // expected-error @+1 {{sinks has 2 elements, expected 4}}
+  %0 = transformer.attention %q, %k, %k positions(%p) sequences(%s) table(%t) lengths(%l) sinks(%sinks)
+    {heads = 4, scale = 1.0} : (tensor<4x64xf32>, !transformer.cache<2, 16, f32>, !transformer.cache<2, 16, f32>,
+    tensor<4xi32>, tensor<4xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xf32>) -> tensor<4x64xf32>
+  return
+}

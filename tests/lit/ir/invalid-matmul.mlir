@@ -28,9 +28,9 @@ func.func @biases(%x: tensor<4x64xf32>, %w: tensor<8x64xf32>, %b: tensor<8xf32>)
 
 // -----
 
-func.func @accumulator(%x: tensor<4x64xf32>, %w: tensor<8x64xf32>) {
-  // expected-error @+1 {{accumulates in 'f16'; only f32 is defined}}
-  %0 = transformer.matmul %x weights(%w) {accumulator = f16}
+func.func @numerics(%x: tensor<4x64xf32>, %w: tensor<8x64xf32>) {
+  // expected-error @+1 {{unknown multiply 'f64'; known: f32 tf32x3 bf16 f16 i8 i8x2 fp8}}
+  %0 = transformer.matmul %x weights(%w) {numerics = #transformer.numerics<multiply = f64, accumulate = f32>}
     : (tensor<4x64xf32>, tensor<8x64xf32>) -> tensor<4x8xf32>
   return
 }

@@ -182,3 +182,35 @@ func.func @pack_blocks(%w: tensor<8x48x!transformer.quant<q4_0>>) {
     to tensor<8x48x!transformer.quant<q4_0>, #transformer.layout<interleaved, rows = 16>>
   return
 }
+
+// -----
+
+func.func @norm_heads(%x: tensor<4x64xf32>, %w: tensor<64xf32>) {
+  // expected-error @+1 {{has rows of 64, which are no 3 heads of equal width}}
+  %0 = transformer.rms_norm %x, %w {epsilon = 1.0e-5, heads = 3} : (tensor<4x64xf32>, tensor<64xf32>) -> tensor<4x64xf32>
+  return
+}
+
+// -----
+
+func.func @norm_of_heads(%x: tensor<4x64xf32>, %w: tensor<64xf32>, %b: tensor<64xf32>) {
+  // expected-error @+1 {{weight has 64 elements, expected 16}}
+  %0 = transformer.layer_norm %x, %w, %b {epsilon = 1.0e-5, heads = 4} : (tensor<4x64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<4x64xf32>
+  return
+}
+
+// -----
+
+func.func @norm_offset(%x: tensor<4x64xf32>, %w: tensor<64xf32>) {
+  // expected-error @+1 {{offset must be finite}}
+  %0 = transformer.rms_norm %x, %w {epsilon = 1.0e-5, offset = 0x7FF0000000000000 : f64} : (tensor<4x64xf32>, tensor<64xf32>) -> tensor<4x64xf32>
+  return
+}
+
+// -----
+
+func.func @cast_shape(%x: tensor<4x64xf32>) {
+  // expected-error @+1 {{result is 32 wide, expected 64}}
+  %0 = transformer.cast %x : tensor<4x64xf32> to tensor<4x32xf16>
+  return
+}

@@ -72,7 +72,7 @@ func.func private @f(!transformer.cache<1, -8, f32>)
 
 // -----
 
-// expected-error @+1 {{cache element type must be f32, f16 or bf16, not 'i8'}}
+// expected-error @+1 {{cache element type must be f32, f16, bf16 or !transformer.quant<q8_0>, not 'i8'}}
 func.func private @f(!transformer.cache<1, 8, i8>)
 
 // -----
@@ -111,3 +111,13 @@ func.func private @f(tensor<8xf32> {transformer.weight = 3})
 
 // expected-error @+1 {{argument 0: transformer.input must be a string}}
 func.func private @f(tensor<8xf32> {transformer.input})
+
+// -----
+
+// expected-error @+1 {{heads of 16 elements are no whole number of q8_0's blocks of 32}}
+func.func private @f(!transformer.cache<2, 16, !transformer.quant<q8_0>>)
+
+// -----
+
+// expected-error @+1 {{unknown accumulate 'f16'; known: f32 i32}}
+func.func private @f() attributes {x = #transformer.numerics<multiply = f16, accumulate = f16>}

@@ -12,8 +12,8 @@ func.func @matmul(%x: !x, %q: tensor<64x64x!transformer.quant<q4_1>>, %k: tensor
                   %t: tensor<64x48xbf16>, %bq: tensor<64xf32>, %bk: tensor<32xf32>) {
   // CHECK: transformer.matmul %{{.*}} weights(%{{.*}}) : (tensor<?x64xf32, #transformer.dims<"tokens">>, tensor<64x64x!transformer.quant<q4_1>>) -> tensor<?x64xf32, #transformer.dims<"tokens">>
   %0 = transformer.matmul %x weights(%q) : (!x, tensor<64x64x!transformer.quant<q4_1>>) -> !x
-  // CHECK: %{{.*}}:2 = transformer.matmul %{{.*}} weights(%{{.*}}, %{{.*}}) bias(%{{.*}}, %{{.*}}) {accumulator = f32} :
-  %1:2 = transformer.matmul %x weights(%q, %k) bias(%bq, %bk) {accumulator = f32} :
+  // CHECK: %{{.*}}:2 = transformer.matmul %{{.*}} weights(%{{.*}}, %{{.*}}) bias(%{{.*}}, %{{.*}}) {numerics = #transformer.numerics<multiply = bf16, accumulate = f32>} :
+  %1:2 = transformer.matmul %x weights(%q, %k) bias(%bq, %bk) {numerics = #transformer.numerics<multiply = bf16, accumulate = f32>} :
     (!x, tensor<64x64x!transformer.quant<q4_1>>, tensor<32x64xf16>, tensor<64xf32>, tensor<32xf32>)
     -> (!x, tensor<?x32xf32, #rows>)
   // CHECK: transformer.matmul %{{.*}} weights(%{{.*}}) {transpose} : ({{.*}}, tensor<64x48xbf16>) -> tensor<?x48xf32
@@ -42,7 +42,11 @@ func.func @attention(%bound: index {transformer.size = #transformer.size<"cached
     %first: tensor<?xi32, #transformer.dims<"sequences">>,
     %pk: !transformer.cache<2, 16, bf16, page = 32>,
     %pages: tensor<?x?xi32, #transformer.dims<"sequences", "pages">>,
-    %lengths: tensor<?xi32, #transformer.dims<"sequences">>) {
+    %lengths: tensor<?xi32, #transformer.dims<"sequences">>, %sinks: tensor<4xf32>,
+    %blocks: !transformer.cache<1, 32, !transformer.quant<q8_0>>) {
+  // CHECK: transformer.cache_append {{.*}} : !transformer.cache<1, 32, !transformer.quant<q8_0>>, tensor<?x32xf32
+  transformer.cache_append %kv, %slots into %blocks
+    : !transformer.cache<1, 32, !transformer.quant<q8_0>>, tensor<?x32xf32, #rows>, !ids
   // CHECK: transformer.cache_append %{{.*}}, %{{.*}} into %{{.*}} : !transformer.cache<2, 16, f32>, tensor<?x32xf32
   transformer.cache_append %kv, %slots into %k
     : !transformer.cache<2, 16, f32>, tensor<?x32xf32, #rows>, !ids
@@ -58,12 +62,19 @@ func.func @attention(%bound: index {transformer.size = #transformer.size<"cached
     : (!x, !transformer.cache<2, 16, bf16, page = 32>, !transformer.cache<2, 16, bf16, page = 32>,
     !ids, !ids, tensor<?x?xi32, #transformer.dims<"sequences", "pages">>,
     tensor<?xi32, #transformer.dims<"sequences">>) -> !x
+  // CHECK: transformer.attention {{.*}} lengths(%{{.*}}) sinks(%{{.*}}) {heads = 4 : i64, numerics = #transformer.numerics<multiply = f16, accumulate = f32>, scale
+  %2 = transformer.attention %x, %k, %v positions(%slots) sequences(%slots) table(%first)
+    lengths(%lengths) sinks(%sinks) {heads = 4, scale = 0.25,
+     numerics = #transformer.numerics<multiply = f16, accumulate = f32>}
+    : (!x, !transformer.cache<2, 16, f32>, !transformer.cache<2, 16, f16>, !ids, !ids,
+    tensor<?xi32, #transformer.dims<"sequences">>, tensor<?xi32, #transformer.dims<"sequences">>,
+    tensor<4xf32>) -> !x
   return
 }
 
 // CHECK-LABEL: func.func @rowwise
 func.func @rowwise(%x: !x, %ids: !ids, %wanted: tensor<3xi32>, %table: tensor<50x64xf32>,
-    %w: tensor<64xf32>, %b: tensor<64xf32>,
+    %w: tensor<64xf32>, %b: tensor<64xf32>, %head: tensor<16xf32>,
     %rope: tensor<?x8xf32, #transformer.dims<"context">>) {
   // CHECK: transformer.embedding %{{.*}}, %{{.*}} : (tensor<?xi32, #transformer.dims<"tokens">>, tensor<50x64xf32>)
   %0 = transformer.embedding %ids, %table : (!ids, tensor<50x64xf32>) -> !x
@@ -73,6 +84,10 @@ func.func @rowwise(%x: !x, %ids: !ids, %wanted: tensor<3xi32>, %table: tensor<50
   %2 = transformer.gather_rows %x, %wanted : (!x, tensor<3xi32>) -> tensor<3x64xf32>
   // CHECK: transformer.rms_norm %{{.*}}, %{{.*}} {epsilon = {{.*}} : f64} :
   %3 = transformer.rms_norm %x, %w {epsilon = 1.0e-5} : (!x, tensor<64xf32>) -> !x
+  // CHECK: transformer.rms_norm %{{.*}}, %{{.*}} {epsilon = {{.*}} : f64, heads = 4 : i64, offset = 1.000000e+00 : f64} :
+  %17 = transformer.rms_norm %x, %head {epsilon = 1.0e-5, heads = 4, offset = 1.0} : (!x, tensor<16xf32>) -> !x
+  // CHECK: transformer.cast %{{.*}} : tensor<?x64xf32, #transformer.dims<"tokens">> to tensor<?x64xbf16, #transformer.dims<"tokens">>
+  %18 = transformer.cast %x : !x to tensor<?x64xbf16, #rows>
   // CHECK: transformer.layer_norm %{{.*}}, %{{[^,]*}} {epsilon = {{.*}} : f64} :
   %4 = transformer.layer_norm %x, %w {epsilon = 1.0e-5} : (!x, tensor<64xf32>) -> !x
   // CHECK: transformer.layer_norm %{{.*}}, %{{.*}}, %{{.*}} {epsilon = {{.*}} : f64} :

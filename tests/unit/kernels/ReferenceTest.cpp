@@ -259,6 +259,8 @@ protected:
         score *= inputs.scale;
         if (inputs.softcap > 0)
           score = inputs.softcap * std::tanh(score / inputs.softcap);
+        if (total == 0 && !inputs.sinks.empty())
+          total = std::exp(Wide(inputs.sinks[h]));
         total += std::exp(score);
         sum += std::exp(score) * values.at(base + p, kv * valueDim + i);
       }
@@ -290,6 +292,14 @@ TEST_F(Attention, AWindowIsTheLastPositionsUpToTheOwn) {
 
 TEST_F(Attention, ScoresAreSoftCapped) {
   inputs.softcap = 0.7;
+  expectDefinition([](int64_t own, int64_t p) { return p <= own; });
+}
+
+TEST_F(Attention, SinksTakeTheirShareAndGiveNothing) {
+  const Matrix sinks = Matrix::random(1, heads, 9);
+  inputs.sinks = sinks.values;
+  inputs.softcap = 0.7; // not of the sinks
+  positions[2] = -1;    // sees nothing: 0, not NaN
   expectDefinition([](int64_t own, int64_t p) { return p <= own; });
 }
 
@@ -375,14 +385,16 @@ TEST(Reference, GatherRowsPicks) {
 
 TEST(Reference, RmsNormDividesByTheRootMeanSquare) {
   const Matrix x = Matrix::random(3, 37, 1), weight = Matrix::random(1, 37, 2);
-  Matrix out(3, 37);
-  rmsNorm(x, weight.values, 1e-3, out);
-  expectAll(out, [&](int64_t r, int64_t i) {
-    Wide squares = 0;
-    for (int64_t j = 0; j < 37; ++j)
-      squares += x.at(r, j) * x.at(r, j);
-    return x.at(r, i) / std::sqrt(squares / 37 + 1e-3) * weight.at(0, i);
-  });
+  for (double offset : {0.0, 1.0}) {
+    Matrix out(3, 37);
+    rmsNorm(x, weight.values, 1e-3, out, Precision::Wide, offset);
+    expectAll(out, [&](int64_t r, int64_t i) {
+      Wide squares = 0;
+      for (int64_t j = 0; j < 37; ++j)
+        squares += x.at(r, j) * x.at(r, j);
+      return x.at(r, i) / std::sqrt(squares / 37 + 1e-3) * (offset + weight.at(0, i));
+    });
+  }
 }
 
 TEST(Reference, LayerNormCentresEvenFarFromZero) {
@@ -392,14 +404,16 @@ TEST(Reference, LayerNormCentresEvenFarFromZero) {
   const Matrix weight = Matrix::random(1, 37, 2), bias = Matrix::random(1, 37, 3);
   for (bool withBias : {false, true}) {
     Matrix out(3, 37);
-    layerNorm(x, weight.values, withBias ? bias.values : std::span<const float>(), 1e-5, out);
+    const double offset = withBias ? 0.5 : 0;
+    layerNorm(x, weight.values, withBias ? bias.values : std::span<const float>(), 1e-5, out,
+              Precision::Wide, offset);
     expectAll(out, [&](int64_t r, int64_t i) {
       Wide mean = 0, variance = 0;
       for (int64_t j = 0; j < 37; ++j)
         mean += x.at(r, j) / 37;
       for (int64_t j = 0; j < 37; ++j)
         variance += (x.at(r, j) - mean) * (x.at(r, j) - mean) / 37;
-      return (x.at(r, i) - mean) / std::sqrt(variance + 1e-5) * weight.at(0, i) +
+      return (x.at(r, i) - mean) / std::sqrt(variance + 1e-5) * (offset + weight.at(0, i)) +
              (withBias ? bias.at(0, i) : 0);
     });
   }

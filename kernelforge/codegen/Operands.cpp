@@ -75,8 +75,7 @@ public:
     if (isRowwise(kind) && kind != OpKind::EndsStep && kind != OpKind::Packs &&
         !support.hasCode(op))
       return refuse("no code is generated for this operation", "");
-    if (auto numerics = op->getAttrOfType<NumericsAttr>("numerics");
-        numerics && !numerics.isF32())
+    if (auto numerics = op->getAttrOfType<NumericsAttr>("numerics"); numerics && !numerics.isF32())
       return refuse(fmt::format("its numerics are to multiply in {} and to sum in {}, and only f32 "
                                 "is computed",
                                 numerics.getMultiply().str(), numerics.getAccumulate().str()),

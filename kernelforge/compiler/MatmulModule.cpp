@@ -97,8 +97,9 @@ OwningOpRef<KernelOp> kernelforge::buildMatmulKernel(const MatmulProblem &proble
   const Value input = body.addArgument(rowsOf(problem.k), loc);
   const Value by = body.addArgument(weight, loc);
   b.setInsertionPointToEnd(&body);
-  auto product = b.create<MatmulOp>(loc, TypeRange{result}, input, ValueRange{by}, ValueRange{},
-                                    problem.transpose ? b.getUnitAttr() : UnitAttr(), TypeAttr());
+  auto product =
+      b.create<MatmulOp>(loc, TypeRange{result}, input, ValueRange{by}, ValueRange{},
+                         problem.transpose ? b.getUnitAttr() : UnitAttr(), NumericsAttr());
   auto end = b.create<YieldOp>(loc, product.getOutputs());
   const Value value = addEpilogue(problem, product, end, [&](Type type, StringRef) -> Value {
     return body.addArgument(type, loc);

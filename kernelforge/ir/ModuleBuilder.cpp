@@ -285,7 +285,7 @@ private:
     StringRef rows = rowsSizeName(cast<RankedTensorType>(x.getType()));
     Type type = rowsType(rows, width, b.getF32Type());
     return create<MatmulOp>(role, TypeRange{type}, x, ValueRange{weight},
-                            bias ? ValueRange{bias} : ValueRange{}, UnitAttr(), TypeAttr())
+                            bias ? ValueRange{bias} : ValueRange{}, UnitAttr(), NumericsAttr())
         .getOutputs()[0];
   }
 
@@ -329,7 +329,7 @@ OwningOpRef<ModuleOp> kernelforge::buildMatmul(MLIRContext *context, int64_t min
   b.setInsertionPointToEnd(&function.getBody().front());
   auto matmul =
       b.create<MatmulOp>(loc, TypeRange{result}, arguments["x"], ValueRange{arguments["weight"]},
-                         ValueRange{}, transpose ? b.getUnitAttr() : UnitAttr(), TypeAttr());
+                         ValueRange{}, transpose ? b.getUnitAttr() : UnitAttr(), NumericsAttr());
   b.create<func::ReturnOp>(loc, matmul.getOutputs());
   return module;
 }

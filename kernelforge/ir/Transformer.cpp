@@ -162,8 +162,9 @@ LogicalResult CacheType::verify(function_ref<InFlightDiagnostic()> emitError, in
   const std::optional<ElementType> element = elementTypeOf(elementType);
   if (element != ElementType::F32 && element != ElementType::F16 && element != ElementType::BF16 &&
       element != ElementType::Q8_0)
-    return emitError() << "cache element type must be f32, f16, bf16 or !transformer.quant<q8_0>, not "
-                       << elementType;
+    return emitError()
+           << "cache element type must be f32, f16, bf16 or !transformer.quant<q8_0>, not "
+           << elementType;
   if (dim % info(*element).blockElements != 0)
     return emitError() << "heads of " << dim << " elements are no whole number of q8_0's blocks of "
                        << info(*element).blockElements;

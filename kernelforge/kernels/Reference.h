@@ -118,8 +118,8 @@ void gatherRows(Rows input, std::span<const int32_t> rows, MutableRows out);
 void rmsNorm(Rows input, std::span<const float> weight, double epsilon, MutableRows out,
              Precision precision = Precision::Wide, double offset = 0);
 
-/// `(x - mean) / sqrt(variance + epsilon) * (offset + weight) (+ bias)`, biased variance; `bias` may
-/// be empty.
+/// `(x - mean) / sqrt(variance + epsilon) * (offset + weight) (+ bias)`, biased variance; `bias`
+/// may be empty.
 void layerNorm(Rows input, std::span<const float> weight, std::span<const float> bias,
                double epsilon, MutableRows out, Precision precision = Precision::Wide,
                double offset = 0);

@@ -29,9 +29,9 @@ struct DecomposeMlp : OpRewritePattern<MlpOp> {
       int64_t n = cast<RankedTensorType>(weight.getType()).getDimSize(0);
       auto type = RankedTensorType::get({input.getDimSize(0), n}, input.getElementType(),
                                         input.getEncoding());
-      auto matmul =
-          rewriter.create<MatmulOp>(loc, TypeRange{type}, x, ValueRange{weight},
-                                    bias ? ValueRange{bias} : ValueRange{}, UnitAttr(), TypeAttr());
+      auto matmul = rewriter.create<MatmulOp>(loc, TypeRange{type}, x, ValueRange{weight},
+                                              bias ? ValueRange{bias} : ValueRange{}, UnitAttr(),
+                                              NumericsAttr());
       named(matmul, name);
       return matmul.getOutputs()[0];
     };

@@ -261,10 +261,12 @@ private:
   Value norm(StringRef part, const std::optional<NormDescription> &norm, Value x) {
     if (!norm)
       return x;
-    auto epsilon = b.getF64FloatAttr(norm->epsilon);
+    auto epsilon = b.getF64FloatAttr(norm->epsilon), offset = b.getF64FloatAttr(0);
+    auto heads = b.getI64IntegerAttr(1);
     if (norm->kind == NormKind::Rms)
-      return create<RmsNormOp>(part, x.getType(), x, weight(part), epsilon);
-    return create<LayerNormOp>(part, x.getType(), x, weight(part), weight(part, "bias"), epsilon);
+      return create<RmsNormOp>(part, x.getType(), x, weight(part), epsilon, heads, offset);
+    return create<LayerNormOp>(part, x.getType(), x, weight(part), weight(part, "bias"), epsilon,
+                               heads, offset);
   }
 
   Value rope(StringRef role, const AttentionDescription &a, Value x) {

@@ -94,7 +94,7 @@ struct AttentionInputs {
   bool causal = true;
   int64_t window = 0;
   double softcap = 0.0;
-  std::span<const float> sinks; ///< by query head, or none: scores of keys whose values are 0
+  std::span<const float> sinks = {}; ///< by query head, or none: scores of keys whose values are 0
 
   /// The positions [first, second) whose keys row `row` sees; empty where second <= first.
   std::pair<int64_t, int64_t> visible(int64_t row) const;

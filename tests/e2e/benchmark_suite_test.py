@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 
@@ -45,7 +46,12 @@ class BenchmarkSuite(CliTest):
 
     def test_smoke(self):
         html = self.path("report.html")
-        report, done = self.measure("--suite", "smoke", "--rounds", 5, "--html", html)
+        svg = self.path("roofline.svg")
+        report, done = self.measure(
+            "--suite", "smoke", "--rounds", 5, "--html", html, "--roofline", svg
+        )
+        shown = [text for text in ElementTree.parse(svg).getroot().itertext() if "FLOP a byte," in text]
+        self.assertEqual(len(shown), sum(row.get("gflops", 0) > 0 for row in report["rows"]))
         self.assertFalse(report["partial"])
         self.assertIn(len(report["anchors"]["per_round"]), range(5, 11))
         self.assertNotIn("preemptions", report["anchors"]["usual"])  # of samples, not of a machine
@@ -185,8 +191,8 @@ class BenchmarkSuite(CliTest):
         for extra in ([], ["--force"]):
             self.refused(2, *line, "--filter", "r1", "--baseline", one, "--out", out, "--html", page,
                          *extra, says="no row is in both")  # fmt: skip
-        for other in (one, out):
-            self.refused(2, *line, "--baseline", one, "--out", out, "--html", other, says="--html")
+        for other, option in ((one, "--html"), (out, "--html"), (out, "--roofline")):
+            self.refused(2, *line, "--baseline", one, "--out", out, option, other, says=option)
         self.refused(2, *line, "--out", out, "--html", self.folder, says="it is a folder")
         self.refused(4, *line, "--out", out, "--html", "/proc/none/page.html", says="/proc/none")
         self.refused(2, *line, "--baseline", page, "--out", out)

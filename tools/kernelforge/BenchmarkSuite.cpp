@@ -11,6 +11,7 @@
 #include "kernelforge/eval/Compare.h"
 #include "kernelforge/eval/Html.h"
 #include "kernelforge/eval/MachineMemory.h"
+#include "kernelforge/eval/RooflineSvg.h"
 #include "kernelforge/eval/SuiteReport.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Log.h"
@@ -36,7 +37,7 @@ namespace {
 
 struct SuiteCommand {
   std::string suite = "transformer", filter, mode = "performance", cache = "warm";
-  std::string out, baseline, html, format = "table";
+  std::string out, baseline, html, roofline, format = "table";
   std::vector<std::string> slow;
   double minSeconds = 0, patience = usualPatience;
   CompareOptions comparing;
@@ -55,7 +56,7 @@ public:
 private:
   Expected<SuiteOptions> suiteOptions() const;
   Status readBaseline();
-  Status preparePage() const;
+  Status preparePicture(const char *option, const std::string &file) const;
   Status resume();
   Status keepPrevious() const;
   Expected<MachineMemory> memory() const;
@@ -152,25 +153,26 @@ static Status makeFolderOf(const std::string &file, const char *what) {
   return {};
 }
 
-/// What would keep the page from being written is found before anything is measured.
-Status SuiteRun::preparePage() const {
+/// What would keep a page or picture from being written is found before anything is measured.
+Status SuiteRun::preparePicture(const char *option, const std::string &file) const {
   std::error_code error;
+  const std::string where = fmt::format("{} {}", option, file);
   for (const std::string *other : {&command.out, &command.baseline})
     if (!other->empty() &&
-        (fs::path(command.html).lexically_normal() == fs::path(*other).lexically_normal() ||
-         fs::equivalent(command.html, *other, error)))
-      return unusable("wrong usage", "--html " + command.html,
-                      "the page would take the place of a report", "give --html another file");
-  KF_CHECK(makeFolderOf(command.html, "page"));
-  if (fs::is_directory(command.html, error))
-    return unusable("wrong usage", "--html " + command.html, "it is a folder", "name a file in it");
-  const fs::path folder = fs::path(command.html).parent_path();
-  const fs::path written = fs::exists(command.html, error) ? fs::path(command.html)
-                           : folder.empty()                ? fs::path(".")
-                                                           : folder;
+        (fs::path(file).lexically_normal() == fs::path(*other).lexically_normal() ||
+         fs::equivalent(file, *other, error)))
+      return unusable("wrong usage", where, "it would take the place of a report",
+                      fmt::format("give {} another file", option));
+  KF_CHECK(makeFolderOf(file, "page"));
+  if (fs::is_directory(file, error))
+    return unusable("wrong usage", where, "it is a folder", "name a file in it");
+  const fs::path folder = fs::path(file).parent_path();
+  const fs::path written = fs::exists(file, error) ? fs::path(file)
+                           : folder.empty()        ? fs::path(".")
+                                                   : folder;
   if (::access(written.c_str(), W_OK) != 0)
-    return failed("page cannot be written", command.html, std::generic_category().message(errno),
-                  "give --html a file in a folder that can be written");
+    return failed("page cannot be written", file, std::generic_category().message(errno),
+                  fmt::format("give {} a file in a folder that can be written", option));
   return {};
 }
 
@@ -224,6 +226,8 @@ Expected<int> SuiteRun::answer(Json json) {
   KF_CHECK(write(json));
   if (!command.html.empty())
     KF_CHECK(writeHtmlReport(command.html, json));
+  if (!command.roofline.empty())
+    KF_CHECK(writeRooflineSvg(command.roofline, json));
   RowTable table{{"row", "us", "+-%", "GFLOP/s", "GB/s", "% roof", "bound", "vendor", "status"},
                  {}};
   for (const Json &row : json["rows"])
@@ -265,8 +269,10 @@ Expected<int> SuiteRun::run() {
                         "take --mode performance");
   if (!command.baseline.empty())
     KF_CHECK(readBaseline());
-  if (!command.html.empty())
-    KF_CHECK(preparePage());
+  for (auto [option, file] :
+       {std::pair("--html", &command.html), {"--roofline", &command.roofline}})
+    if (!file->empty())
+      KF_CHECK(preparePicture(option, *file));
   KF_TRY(Suite suite, findSuite(command.suite));
   KF_TRY(suite, filterSuite(std::move(suite), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());
@@ -372,8 +378,10 @@ void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
   for (const char *name : {"--threshold", "--alpha", "--force"})
     command.get_option(name)->needs("--baseline");
   command.add_option("--html", options->html, "also write the report as a page");
+  command.add_option("--roofline", options->roofline,
+                     "also draw the rows under the machine's measured ceilings, as SVG");
   for (const char *name : {"--rounds", "--min-time", "--patience", "--warmup", "--cache",
-                           "--no-vendors", "--baseline"})
+                           "--no-vendors", "--baseline", "--roofline"})
     options->ofTiming.push_back(command.get_option(name));
   addFormatOption(command, options->format);
   addSlowOption(command, options->slow);

@@ -251,7 +251,6 @@ class Bench:
             "found": changed.get(slowed) == "regressed" if slowed else None,
             "ratio": target.get("ratio"),
             "ci95": target.get("ci95"),
-            "between_runs": comparison.get("between_runs"),
         }
         self.done[key, index] = result
         with self.file.open("a") as file:

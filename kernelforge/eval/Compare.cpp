@@ -62,10 +62,6 @@ static std::string obstacle(const ReportRow &a, const ReportRow &b, size_t least
   if (std::max(before, now) > mostAnchorChange * std::min(before, now))
     return fmt::format("the machine's {} differs by more than 10 %: {:.4g} and {:.4g}", a.anchor,
                        before, now);
-  if (!isUsual(a.machine, b.machine) || !isUsual(b.machine, a.machine))
-    return fmt::format("the machine was in another state: {:.4g} and {:.4g} GFLOP/s, {:.3g} and "
-                       "{:.3g} million passes of a cache line a second",
-                       a.machine.fma, b.machine.fma, a.machine.exchange, b.machine.exchange);
   const size_t samples = std::min(a.samples.size(), b.samples.size());
   if (samples < least)
     return fmt::format("it has {} samples, {} are needed", samples, least);
@@ -87,7 +83,7 @@ struct Judged {
 /// lie, and more: it is there without random addresses and with huge pages, too), as a deviation of
 /// the ratio's logarithm. Over 60 runs of one program the medians of kernels of 4 to 9 us deviated
 /// by 1 to 3 %, those of one of 0.13 us mostly by 0.7 % and in one run of twenty by 10 to 15 %;
-/// longer ones by 0.2 to 0.8 %, which `betweenRuns` answers for.
+/// longer ones by 0.2 to 0.8 %.
 static double placementDeviation(const LikeSamples &like) {
   constexpr double shortCall = 10e3, share = 0.03, fixed = 4; // ns, of the time, ns
   const double time = std::min(median(like.a), median(like.b));
@@ -117,40 +113,34 @@ static void judgeRows(Comparison &comparison,
                       const std::vector<std::pair<const ReportRow *, const ReportRow *>> &pairs) {
   const size_t least = minimumSamples(comparison.alpha, pairs.size());
   std::vector<Judged> judged;
-  std::vector<double> p, logRatios, variances;
+  std::vector<double> p;
   for (const auto &[a, b] : pairs) {
     std::optional<LikeSamples> like;
     if (!a->samples.empty() && !b->samples.empty() && a->anchor == b->anchor)
-      like = onLikeMachines(*a, *b, std::max(enoughAlone, least + 2)); // more than can just decide
+      like = onLikeMachines(*a, *b);
     RowComparison row = startRow(*a, *b, like);
     row.why = obstacle(*a, *b, least);
     if (row.why.empty()) {
       row.p = mannWhitneyU(like->a, like->b).p;
       const Interval drawn = medianRatioInterval(like->a, like->b);
-      const double known = std::hypot(like->deviation, placementDeviation(*like));
-      const double deviation = std::hypot(std::log(drawn.high / drawn.low) / (2 * 1.96), known);
       p.push_back(*row.p);
-      logRatios.push_back(std::log(*row.ratio));
-      variances.push_back(deviation * deviation);
-      judged.push_back({comparison.rows.size(), drawn, known});
+      judged.push_back(
+          {comparison.rows.size(), drawn, std::hypot(like->deviation, placementDeviation(*like))});
     } else if (row.samples < least) {
       row.samplesNeeded = least;
     }
     comparison.rows.push_back(std::move(row));
   }
-  comparison.betweenRuns =
-      std::min(unexplainedDeviation(logRatios, variances), std::log1p(comparison.threshold) / 4);
   const std::vector<double> adjusted = holmAdjusted(p);
   for (size_t i = 0; i < judged.size(); ++i) {
     RowComparison &row = comparison.rows[judged[i].row];
     row.pAdjusted = adjusted[i];
-    const double deviation = std::hypot(judged[i].deviation, comparison.betweenRuns);
-    row.interval = widened(judged[i].drawn, *row.ratio, deviation);
+    row.interval = widened(judged[i].drawn, *row.ratio, judged[i].deviation);
     row.verdict = judge(*row.interval, adjusted[i], comparison.threshold, comparison.alpha);
     row.why = reasonFor(row.verdict, *row.interval, adjusted[i], comparison.threshold);
     if (row.verdict == Verdict::Inconclusive)
-      row.samplesNeeded =
-          samplesNeeded(judged[i].drawn, *row.ratio, row.samples, comparison.threshold, deviation);
+      row.samplesNeeded = samplesNeeded(judged[i].drawn, *row.ratio, row.samples,
+                                        comparison.threshold, judged[i].deviation);
   }
 }
 

@@ -29,12 +29,9 @@ Status checkComparable(const Report &a, const Report &b, bool force = false);
 ///
 /// Samples of one run are no independent draws of what a run gives: memory is placed once a
 /// process, neighbours and clocks change from run to run. Intervals from within two runs are too
-/// narrow by that, and no number of samples helps. Two things answer for it. The threshold is the
-/// margin: a row counts only where all of its interval is beyond. And the interval is widened by
-/// what these two runs show themselves: the spread of all rows' ratios that their noise does not
-/// explain (unexplainedDeviation), at most a quarter of log(1 + threshold). Spread beyond that may
-/// as well be real changes of many rows; at four deviations the threshold covers what is up to
-/// there. The figure is `betweenRuns`, a standard deviation of log(ratio).
+/// narrow by that, and no number of samples helps. The threshold is the margin for it: a row counts
+/// only where all of its interval is beyond. Intervals of short calls are widened by what differs
+/// from process to process.
 ///
 /// Errors are those of checkComparable.
 Expected<Comparison> compareReports(const Report &a, const Report &b,

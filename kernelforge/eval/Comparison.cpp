@@ -164,8 +164,6 @@ Json kernelforge::toJson(const Comparison &comparison) {
         {{"name", change.name}, {"what", change.what}, {"broken", change.broken}});
   if (comparison.geomeanMeasured)
     json["geomean_measured_ratio"] = *comparison.geomeanMeasured;
-  if (comparison.kind == "stored")
-    json["between_runs"] = comparison.betweenRuns;
   if (!comparison.differences.empty())
     json["differences"] = comparison.differences;
   return json;

@@ -47,7 +47,6 @@ struct Comparison {
   std::vector<FidelityChange> fidelityChanged;
   std::vector<std::string> onlyA, onlyB;
   std::vector<std::string> differences; ///< of machine, suite or settings, where forced
-  double betweenRuns = 0;               ///< see compareReports
 };
 
 /// The rule of both kinds. A row regresses (improves) only where its adjusted p is below alpha and

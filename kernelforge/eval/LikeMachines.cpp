@@ -118,8 +118,7 @@ static double leftOver(const Point &point, const Fit &fit) {
   return rest;
 }
 
-/// All samples, with what the machine did to them taken out.
-static LikeSamples adjusted(const ReportRow &a, const ReportRow &b) {
+LikeSamples kernelforge::onLikeMachines(const ReportRow &a, const ReportRow &b) {
   const std::array<std::vector<Point>, 2> sides = pointsOf(a, b);
   const Point middles[] = {medianOf(sides[0]), medianOf(sides[1])};
   std::vector<Point> within;
@@ -162,35 +161,4 @@ static LikeSamples adjusted(const ReportRow &a, const ReportRow &b) {
       times[side]->push_back(std::exp(leftOver(point, fit)));
     }
   return result;
-}
-
-/// The slowest thread's writing when it was alone; 0 where it is not known of all samples.
-static double bestWriting(const ReportRow &row) {
-  std::vector<double> writing;
-  if (knows(row, &MachineState::writeSlowest))
-    for (const MachineState &machine : row.machineSamples)
-      writing.push_back(machine.writeSlowest);
-  return aloneWriting(std::move(writing));
-}
-
-/// With those samples only beside which no core was shared.
-static ReportRow alone(const ReportRow &row, double best) {
-  ReportRow kept = row;
-  kept.samples.clear();
-  kept.anchorSamples.clear();
-  kept.machineSamples.clear();
-  for (size_t i = 0; i < row.machineSamples.size(); ++i)
-    if (isAlone(row.machineSamples[i], best)) {
-      kept.samples.push_back(row.samples[i]);
-      kept.anchorSamples.push_back(row.anchorSamples[i]);
-      kept.machineSamples.push_back(row.machineSamples[i]);
-    }
-  return kept;
-}
-
-LikeSamples kernelforge::onLikeMachines(const ReportRow &a, const ReportRow &b, size_t enough) {
-  const double best = std::max(bestWriting(a), bestWriting(b));
-  const ReportRow aloneA = alone(a, best), aloneB = alone(b, best);
-  return std::min(aloneA.samples.size(), aloneB.samples.size()) >= enough ? adjusted(aloneA, aloneB)
-                                                                          : adjusted(a, b);
 }

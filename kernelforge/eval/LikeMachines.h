@@ -15,7 +15,7 @@ struct MachineExponents {
 };
 
 struct LikeSamples {
-  /// Nanoseconds, as on the machine that A was usually measured on; perhaps not of all samples.
+  /// Nanoseconds, as on the machine that A was usually measured on.
   std::vector<double> a, b;
   MachineExponents exponents;
   /// Standard deviation of log(median(b) / median(a)) by not knowing the exponents, and by a
@@ -33,10 +33,8 @@ struct LikeSamples {
 /// assumed, not firmly. Nobody is faster on a slower machine: exponents are not negative. Huber's
 /// weights keep outliers from deciding. A rate that one side does not know is left out.
 /// Of fewer than 12 samples exponents stay as they are by default.
-/// Where both sides have `enough` samples beside which no core was shared, those are all that is
-/// looked at: nothing need be taken out for what was not there.
 /// Sources: R. A. Fisher, Statistical Methods for Research Workers (1932), section 49.1; P. Huber,
 /// Robust Statistics (1981), section 7.8.
-LikeSamples onLikeMachines(const ReportRow &a, const ReportRow &b, size_t enough = enoughAlone);
+LikeSamples onLikeMachines(const ReportRow &a, const ReportRow &b);
 
 } // namespace kernelforge

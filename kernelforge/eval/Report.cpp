@@ -60,15 +60,10 @@ static Expected<ReportRow> readRow(const JsonView &view) {
     if (machines.size() != row.samples.size())
       return view.error(
           fmt::format("{} samples have {} of the machine", row.samples.size(), machines.size()));
-    std::vector<double> fma, exchange;
     for (const JsonView &machine : machines) {
       KF_TRY(MachineState state, readMachine(machine));
-      fma.push_back(state.fma);
-      exchange.push_back(state.exchange);
       row.machineSamples.push_back(state);
     }
-    row.machine.fma = median(std::move(fma));
-    row.machine.exchange = median(std::move(exchange));
   }
   return row;
 }

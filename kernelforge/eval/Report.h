@@ -30,7 +30,6 @@ struct ReportRow {
   std::vector<double> anchorSamples;        ///< its value in each of those rounds
   double roofline = 0.5;                    ///< the share of its time that the ceilings account for
   std::vector<MachineState> machineSamples; ///< what it was like in each of them; or none
-  MachineState machine;                     ///< medians over those rounds
   double medianNs = 0;
   std::optional<RowAccuracy> accuracy;
 

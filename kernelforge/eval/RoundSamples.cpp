@@ -34,15 +34,6 @@ double undisturbed(std::vector<double> values) {
   return *place;
 }
 
-MachineState bestOf(const MachineState &a, const MachineState &b) {
-  MachineState best;
-  best.fma = std::max(a.fma, b.fma);
-  best.exchange = std::max(a.exchange, b.exchange);
-  best.writeFirst = std::max(a.writeFirst, b.writeFirst);
-  best.writeSlowest = std::max(a.writeSlowest, b.writeSlowest);
-  return best;
-}
-
 static bool isNear(double value, double usual, double most) {
   return value <= 0 || usual <= 0 || std::abs(value / usual - 1) <= most;
 }

@@ -60,9 +60,6 @@ inline constexpr double mostAnchorOff = 0.10, mostExchangeOff = 0.50;
 /// there are none.
 double undisturbed(std::vector<double> values);
 
-/// The better one in each rate.
-MachineState bestOf(const MachineState &a, const MachineState &b);
-
 /// Whether the machine was in the state `usual`, by arithmetic and exchange; what is 0 in either
 /// says nothing. Writing decides nothing: on many machines a core is hardly ever one's own.
 bool isUsual(const MachineState &machine, const MachineState &usual);

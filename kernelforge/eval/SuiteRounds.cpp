@@ -251,7 +251,7 @@ double SuiteRounds::usual(const std::string &anchor) const {
   return found == anchorValues.end() ? 0 : median(found->second);
 }
 
-MachineState SuiteRounds::measuredMachine() const {
+MachineState SuiteRounds::usualMachine() const {
   auto best = [&](const char *name) {
     auto found = anchorValues.find(name);
     return found == anchorValues.end() ? 0 : undisturbed(found->second);

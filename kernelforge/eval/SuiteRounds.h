@@ -23,9 +23,6 @@ struct RoundsOptions {
   /// How long to wait for the machine to be itself, and to make up for samples that do not count,
   /// as a multiple of what the rounds should take.
   double patience = usualPatience;
-  /// What this machine was like in its best moments before (MachineMemory); 0 where it is not
-  /// known.
-  MachineState known = {};
   /// Called with what is about to be done.
   std::function<void(const std::string &what, int64_t done, int64_t total)> progress = {};
   /// Called when something is worth keeping: before the rows are prepared (so that a file that
@@ -55,7 +52,7 @@ public:
   int failedRows() const;
 
   /// What the machine was like when nothing disturbed it, by what was measured.
-  MachineState measuredMachine() const;
+  MachineState usualMachine() const;
 
   /// "anchors" and "rows" of a report.
   Json anchorsJson() const;
@@ -68,7 +65,6 @@ private:
   Status measureVendors(std::span<const size_t> rows);
   Status measureRounds();
   Status keep() const;
-  MachineState usualMachine() const { return bestOf(measuredMachine(), options.known); }
   SampleLack lackOf(size_t row) const {
     return lacking(samples[row].own, usualMachine(), options.rounds);
   }

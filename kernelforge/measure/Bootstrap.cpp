@@ -98,15 +98,6 @@ Interval kernelforge::medianRatioInterval(std::span<const double> a, std::span<c
   });
 }
 
-double kernelforge::unexplainedDeviation(std::span<const double> logRatios,
-                                         std::span<const double> variances) {
-  if (logRatios.size() < 8)
-    return 0;
-  const double all = 1.4826 * medianAbsoluteDeviation(logRatios);
-  const double own = median({variances.begin(), variances.end()});
-  return std::sqrt(std::max(0.0, all * all - own));
-}
-
 Interval kernelforge::widened(const Interval &interval, double ratio, double deviation,
                               double normalQuantile) {
   const double more = normalQuantile * deviation;

@@ -74,14 +74,6 @@ Interval groupedMedianInterval(std::span<const std::vector<double>> groups,
 Interval medianRatioInterval(std::span<const double> a, std::span<const double> b,
                              const BootstrapOptions &options = {});
 
-/// Standard deviation of log ratios of unchanged rows that their own noise does not explain: what
-/// differs from run to run. From the median absolute deviation of all `logRatios` around their
-/// median, scaled for a normal distribution (1.4826), less the median of the rows' own variances;
-/// rows that changed are outliers, so fewer than half of them do little. 0 where fewer than 8.
-/// Source: an empirical null, B. Efron, Large-scale simultaneous hypothesis testing: the choice of
-/// a null hypothesis, Journal of the American Statistical Association 99 (2004).
-double unexplainedDeviation(std::span<const double> logRatios, std::span<const double> variances);
-
 /// The interval of a ratio with a further, independent error of its logarithm: half-widths of
 /// log(ratio) are added in quadrature, `normalQuantile` times `deviation` to each side's.
 Interval widened(const Interval &interval, double ratio, double deviation,

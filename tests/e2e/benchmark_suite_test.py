@@ -301,31 +301,6 @@ class BenchmarkSuite(CliTest):
         self.assertGreater(times["cold"], times["warm"])
         self.assertEqual(measured["anchor"], "read_memory")  # no cache judges what begins cold
 
-    def test_waits_for_the_machine_that_it_knows(self):
-        suite = self.suite({"name": "a", "family": "add", "rows": 8, "width": 512})
-        home = self.folder / "known"
-        environment = {**os.environ, "KERNELFORGE_HOME": str(home)}
-
-        def measured(patience):
-            report, _ = self.measure("--suite", suite, "--rounds", 5, "--patience", patience,
-                                     "--no-vendors", env=environment)  # fmt: skip
-            return report["anchors"], report["rows"][0]
-
-        anchors, _ = measured(0)
-        self.assertEqual(anchors["spare_s"], 0)
-        memory = json.loads((home / "machines.json").read_text())
-        ((machine, states),) = memory.items()
-        self.assertEqual(states, [anchors["usual"]])
-        # One that was twice as fast once is never itself now: what there is is shown, and not trusted.
-        states[0]["fma_f32"] *= 2
-        (home / "machines.json").write_text(json.dumps(memory))
-        anchors, row = measured(3)
-        self.assertGreater(anchors["spare_s"], 0.2)
-        self.assertEqual(anchors["usual"]["fma_f32"], states[0]["fma_f32"])
-        self.assertEqual((row["trusted"], len(row["samples_ns"])), (False, 5))
-        self.assertIn("itself in 0 of 5 samples", row["why_untrusted"])
-        self.assertEqual(len(json.loads((home / "machines.json").read_text())[machine]), 2)
-
     def test_least_time_of_a_row(self):
         suite = self.suite({"name": "a", "family": "add", "rows": 1, "width": 64})
         report, _ = self.measure("--suite", suite, "--rounds", 2, "--min-time", 0.1, "--no-vendors")

@@ -10,7 +10,6 @@
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/eval/Compare.h"
 #include "kernelforge/eval/Html.h"
-#include "kernelforge/eval/MachineMemory.h"
 #include "kernelforge/eval/RooflineSvg.h"
 #include "kernelforge/eval/SuiteReport.h"
 #include "kernelforge/support/Host.h"
@@ -59,7 +58,6 @@ private:
   Status preparePicture(const char *option, const std::string &file) const;
   Status resume();
   Status keepPrevious() const;
-  Expected<MachineMemory> memory() const;
   Status write(const Json &report) const;
   Expected<int> answer(Json report);
 
@@ -202,15 +200,6 @@ Status SuiteRun::resume() {
   return rounds->resume(document.root());
 }
 
-/// Of this machine, used as it is now. Memory tells machines of one model apart.
-Expected<MachineMemory> SuiteRun::memory() const {
-  KF_TRY(fs::path home, homeDirectory());
-  return MachineMemory(home / "machines.json",
-                       fmt::format("{}, {} bytes of memory, {} threads {}", host().cpuModel,
-                                   host().memoryBytes, requestedThreads(context),
-                                   runner->isBound() ? "on cores of their own" : "not bound"));
-}
-
 Status SuiteRun::write(const Json &json) const {
   KF_CHECK(makeFolderOf(command.out, "report"));
   return writeOutput(command.out, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
@@ -287,9 +276,6 @@ Expected<int> SuiteRun::run() {
   rounding.rounds = command.rounds;
   rounding.seed = context.seed;
   rounding.patience = command.patience;
-  KF_TRY(MachineMemory memory, this->memory());
-  if (!runner->device().hasOwnClock()) // what it remembers is what this machine's cores do
-    rounding.known = memory.recall();
   rounding.progress = [this](const std::string &what, int64_t done, int64_t total) {
     if (!progress || what != stage)
       progress.emplace(stage = what, total);
@@ -321,9 +307,6 @@ Expected<int> SuiteRun::run() {
     }
     return tl::unexpected(status.error());
   }
-  if (runner->options().timed && !runner->device().hasOwnClock())
-    if (Status kept = memory.remember(rounds->measuredMachine()); !kept)
-      logger().warn("{}", kept.error().line());
   return answer(report->toJson(*rounds));
 }
 

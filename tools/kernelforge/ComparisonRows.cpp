@@ -62,9 +62,6 @@ static void printRemarks(const Comparison &comparison) {
     print(escapeControls(name) + ": only in B\n");
   for (const std::string &difference : comparison.differences)
     print(escapeControls(difference) + "\n");
-  if (comparison.betweenRuns > 0)
-    print(fmt::format("intervals include {:.1f} % that differs from run to run\n",
-                      100 * std::expm1(comparison.betweenRuns)));
   if (isCorrected(comparison))
     print(
         "B/A corr is corrected for the machine's speed beside each sample; as measured it is B us "

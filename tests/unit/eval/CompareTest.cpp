@@ -108,23 +108,6 @@ TEST(Compare, AnchorsTakeTheMachineOut) {
   EXPECT_FALSE(other.geomeanRatio);
 }
 
-TEST(Compare, AnotherStateOfTheMachineIsNotJudged) {
-  auto made = [](double fma, double exchange, uint64_t seed) {
-    std::vector<MadeRow> rows = rowsWith(1);
-    for (MadeRow &row : rows) {
-      const Json machine = {{"fma_f32", fma}, {"exchange", exchange}};
-      row.more = {{"machine_samples", Json::array()}};
-      for (int i = 0; i < row.samples; ++i)
-        row.more["machine_samples"].push_back(machine);
-    }
-    return madeReport(rows, seed);
-  };
-  EXPECT_EQ(compared(made(200, 30, 1), made(190, 24, 2)).verdict, Verdict::Same);
-  const Comparison other = compared(made(200, 30, 1), made(200, 6, 2));
-  EXPECT_EQ(other.verdict, Verdict::Inconclusive);
-  EXPECT_THAT(other.rows[0].why, HasSubstr("another state: 200 and 200 GFLOP/s, 30 and 6 million"));
-}
-
 TEST(Compare, WhoSharedACoreIsTakenOut) {
   // Rows take 1.1 times as long beside someone else, who was there more often when B was measured.
   auto made = [](int share, uint64_t seed) {
@@ -194,23 +177,6 @@ TEST(Compare, NoiseIsInconclusiveAndSaysWhatItTakes) {
   EXPECT_THAT(noisy->why, HasSubstr("the interval holds"));
   ASSERT_TRUE(noisy->samplesNeeded);
   EXPECT_GT(*noisy->samplesNeeded, 20u);
-}
-
-TEST(Compare, SpreadBetweenRunsWidensIntervals) {
-  // Rows hardly vary within a run, but each moved by its own 3 % from one run to the next.
-  std::vector<MadeRow> before, now;
-  for (int i = 0; i < 20; ++i) {
-    const double moved = std::exp(0.03 * madeNormal(7, static_cast<uint64_t>(i)));
-    before.push_back({"row" + std::to_string(i), 20e3, 0.001});
-    now.push_back({"row" + std::to_string(i), 20e3 * moved, 0.001});
-  }
-  now[0].ns = 21.8e3;
-  now[1].ns = 23e3;
-  const Comparison c = compared(madeReport(before, 1), madeReport(now, 2));
-  EXPECT_DOUBLE_EQ(c.betweenRuns, std::log(1.07) / 4); // no more than that
-  EXPECT_EQ(c.rows[0].verdict, Verdict::Inconclusive); // within the run, all above 1.07
-  EXPECT_EQ(c.rows[1].verdict, Verdict::Regressed);
-  EXPECT_DOUBLE_EQ(toJson(c)["between_runs"].get<double>(), c.betweenRuns);
 }
 
 TEST(Compare, ShortCallsDifferFromProcessToProcess) {

@@ -69,30 +69,6 @@ TEST(LikeMachines, SharingACoreIsNoChange) {
   EXPECT_LT(onLikeMachines(a, rowOf(quiet, 3)).deviation, 0.02);
 }
 
-TEST(LikeMachines, SamplesOfCoresOfOnesOwnDecide) {
-  // Sharing does to one run what it does not do to the other: nothing that could be taken out. What
-  // was measured alone is alike.
-  Made one, other;
-  one.busy = other.busy = 0.4;
-  one.feels = {1, 0, 0};
-  other.feels = {1, 1, 0.5};
-  const ReportRow a = rowOf(one, 1), b = rowOf(other, 2);
-  const LikeSamples like = onLikeMachines(a, b);
-  EXPECT_NEAR(ratioOf(like), 1, 0.005);
-  EXPECT_LT(like.deviation, 0.01);
-  for (auto [row, kept] : {std::pair(&a, &like.a), std::pair(&b, &like.b)})
-    EXPECT_EQ(kept->size(),
-              std::ranges::count(row->machineSamples, 118, &MachineState::writeSlowest));
-  // Too few of one run were: all are looked at.
-  Made busy = other;
-  busy.busy = 0.7;
-  const ReportRow hardlyAlone = rowOf(busy, 2);
-  ASSERT_LT(std::ranges::count(hardlyAlone.machineSamples, 118, &MachineState::writeSlowest),
-            int(enoughAlone));
-  EXPECT_EQ(onLikeMachines(a, hardlyAlone).b.size(), 40u);
-  EXPECT_EQ(onLikeMachines(a, hardlyAlone).a.size(), 40u);
-}
-
 TEST(LikeMachines, AChangeIsNotSharing) {
   Made before, now;
   before.feels = now.feels = {1, 0.8, 0};

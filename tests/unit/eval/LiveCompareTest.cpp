@@ -184,8 +184,7 @@ TEST_F(LiveCompare, WorkersThatFail) {
   const std::string bad = (folder / "bad").string();
   EXPECT_THAT(faulty("die", "open", 0), HasSubstr("suite worker " + bad + " died"));
   EXPECT_THAT(faulty("die", "measure", 7), HasSubstr("killed by signal 6"));
-  EXPECT_THAT(faulty("garbage", "open", 0),
-              HasSubstr("suite worker " + bad + " is not usable"));
+  EXPECT_THAT(faulty("garbage", "open", 0), HasSubstr("suite worker " + bad + " is not usable"));
   EXPECT_THAT(faulty("garbage", "measure", 3), HasSubstr("not valid JSON"));
   EXPECT_THAT(faulty("protocol", "open", 0), HasSubstr("it speaks protocol 2, not 1"));
   EXPECT_THAT(faulty("error", "measure", 1),

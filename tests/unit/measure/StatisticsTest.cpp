@@ -236,25 +236,6 @@ TEST(Statistics, IntervalIsRepeatable) {
   EXPECT_EQ(one.high, 2);
 }
 
-TEST(Statistics, UnexplainedDeviation) {
-  Normal normal(8);
-  std::vector<double> logs;
-  const std::vector<double> variances(200, 0.01 * 0.01);
-  for (int i = 0; i < 200; ++i)
-    logs.push_back(0.02 * normal.next() + 0.01 * normal.next());
-  EXPECT_NEAR(unexplainedDeviation(logs, variances), 0.02, 0.005);
-  // A change of all rows alike, and of a few rows by much, is none of it.
-  for (double &value : logs)
-    value += 0.3;
-  for (size_t i = 0; i < 10; ++i)
-    logs[i] += 1;
-  EXPECT_NEAR(unexplainedDeviation(logs, variances), 0.02, 0.009);
-  for (double &value : logs)
-    value = 0.001 * normal.next();
-  EXPECT_EQ(unexplainedDeviation(logs, variances), 0);
-  EXPECT_EQ(unexplainedDeviation(std::vector<double>{1, 2, 3}, std::vector<double>{0, 0, 0}), 0);
-}
-
 TEST(Statistics, WidenedAddsInQuadrature) {
   const Interval wide = widened({std::exp(-0.03), std::exp(0.03)}, 1, 0.04, 1);
   EXPECT_NEAR(std::log(wide.low), -0.05, 1e-12);

@@ -321,7 +321,8 @@ LogicalResult RmsNormOp::verify() { return verifyNorm(*this); }
 LogicalResult LayerNormOp::verify() {
   if (failed(verifyNorm(*this)))
     return failure();
-  return getBias() ? checkLength(*this, "bias", getBias(), widthOf(getWeight())) : success();
+  const int64_t length = cast<RankedTensorType>(getWeight().getType()).getNumElements();
+  return getBias() ? checkLength(*this, "bias", getBias(), length) : success();
 }
 
 int64_t RopeOp::getRotaryDim() { return widthOf(getTable()); }

@@ -125,8 +125,8 @@ Expected<FunctionFidelity> FunctionFidelity::create(mlir::ModuleOp module,
 }
 
 /// The slots of a cache that were written, judged; the others must be as they were.
-static Accuracy judgeCache(const TensorData &out, const TensorData &before, const TensorData &wide,
-                           const TensorData &narrow) {
+static Accuracy judgeCache(const TensorData &out, ElementType stored, const TensorData &before,
+                           const TensorData &wide, const TensorData &narrow) {
   const int64_t width = rowWidth(out), slots = out.shape[0];
   const uint64_t rowBytes = out.bytes() / static_cast<uint64_t>(std::max<int64_t>(slots, 1));
   auto differs = [&](const TensorData &a, const TensorData &b, int64_t slot) {
@@ -151,7 +151,7 @@ static Accuracy judgeCache(const TensorData &out, const TensorData &before, cons
     }
   }
   Accuracy accuracy =
-      judge(values[0], values[1], values[2], {out.type, width, indices, out.elements()});
+      judge(values[0], values[1], values[2], {stored, width, indices, out.elements()});
   if (changed >= 0 && accuracy.pass) {
     accuracy.pass = false;
     accuracy.worst = changed * width;
@@ -167,10 +167,11 @@ std::vector<OutputAccuracy> FunctionFidelity::judge(const FunctionSignature &sig
   for (size_t i = 0; i < outputs.size(); ++i) {
     const TensorData &out = *outputs[i];
     const size_t results = data.results.size();
+    const ElementType stored = coarsestOf(signature, out);
     verdicts.push_back(
         {out.name, i < results ? kernelforge::judge(out.toFloats(), wide[i].toFloats(),
-                                                    narrow[i].toFloats(), {out.type, rowWidth(out)})
-                               : judgeCache(out, before[i - results], wide[i], narrow[i])});
+                                                    narrow[i].toFloats(), {stored, rowWidth(out)})
+                               : judgeCache(out, stored, before[i - results], wide[i], narrow[i])});
   }
   return verdicts;
 }

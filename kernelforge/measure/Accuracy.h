@@ -42,7 +42,7 @@ Accuracy compareValues(std::span<const float> out, std::span<const float> refere
 
 /// What judge() knows about the elements that it is given.
 struct JudgedElements {
-  ElementType stored = ElementType::F32; ///< type that the result is stored in
+  ElementType stored = ElementType::F32; ///< the coarsest type that it is rounded to
   int64_t width = 0;                     ///< of a row, to name places by; 0: by index alone
   std::span<const int64_t> indices = {}; ///< of each element in the whole result; empty: all of it
   int64_t outputs = 0;                   ///< elements of the whole result; 0: as many as are given

@@ -242,6 +242,33 @@ Obstacle obstacleOf(func::FuncOp function, RankedTensorType type,
 
 } // namespace
 
+/// Of plain types: f32, then f16, then bf16.
+static ElementType coarser(ElementType a, Type type) {
+  const std::optional<ElementType> b = elementTypeOf(getElementTypeOrSelf(type));
+  if (b == ElementType::BF16 || a == ElementType::BF16)
+    return ElementType::BF16;
+  return b == ElementType::F16 ? ElementType::F16 : a;
+}
+
+static ElementType coarsestOf(func::FuncOp function) {
+  ElementType coarsest = ElementType::F32;
+  auto add = [&](Operation *op) {
+    for (Type type : op->getResultTypes())
+      coarsest = coarser(coarsest, type);
+  };
+  for (Operation &op : function.getBody().front()) {
+    add(&op);
+    auto launch = dyn_cast<LaunchOp>(op);
+    auto kernel =
+        launch ? SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr())
+               : KernelOp();
+    if (kernel)
+      for (auto cast : kernel.getBody().getOps<CastOp>())
+        add(cast);
+  }
+  return coarsest;
+}
+
 Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
   FunctionSignature signature;
   signature.name = function.getSymName().str();
@@ -251,6 +278,7 @@ Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
   };
   if (!function.getBody().hasOneBlock())
     return refuse("it has no body of one block");
+  signature.coarsest = coarsestOf(function);
   std::set<std::string> names, sizes;
   for (BlockArgument argument : function.getArguments()) {
     unsigned index = argument.getArgNumber();

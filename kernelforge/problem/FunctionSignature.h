@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernelforge/backend/Program.h"
+#include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/Error.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -71,6 +72,9 @@ struct FunctionSignature {
   std::vector<AttentionUse> attentions;
   std::vector<AppendUse> appends;
   std::vector<int64_t> pages; ///< of the function's attentions and advances; 0: contiguous
+  /// The coarsest type that rows are rounded to on their way to the results: what the function's
+  /// operations hand on, and casts within its kernels.
+  ElementType coarsest = ElementType::F32;
 
   /// Extents of a tensor type at these sizes.
   std::vector<int64_t> shape(mlir::RankedTensorType type, const SizeValues &values) const;

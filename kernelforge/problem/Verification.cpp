@@ -21,6 +21,16 @@ double kernelforge::toleranceOf(ElementType type) {
   }
 }
 
+ElementType kernelforge::coarsestOf(const FunctionSignature &signature, const TensorData &output) {
+  const bool isPlain = output.type == ElementType::F32 || output.type == ElementType::F16;
+  return isPlain && toleranceOf(signature.coarsest) > toleranceOf(output.type) ? signature.coarsest
+                                                                               : output.type;
+}
+
+double kernelforge::toleranceOf(const FunctionSignature &signature, const TensorData &output) {
+  return toleranceOf(coarsestOf(signature, output));
+}
+
 std::vector<const TensorData *> kernelforge::outputsOf(const FunctionSignature &signature,
                                                        const FunctionData &data) {
   std::vector<const TensorData *> outputs;
@@ -77,7 +87,9 @@ Expected<std::vector<TensorData>> kernelforge::runReference(ModuleOp module,
   for (TensorData &result : outputs)
     results.push_back(result.memory.data());
   const std::vector<int64_t> sizes = data.sizeList(signature);
-  KF_CHECK(interpreter.run(Bindings{sizes, arguments, results}, {}, precision));
+  // What an honest implementation rounds between operations is no part of what is right.
+  const InterpreterOptions options{.roundsBetween = precision == reference::Precision::Plain};
+  KF_CHECK(interpreter.run(Bindings{sizes, arguments, results}, options, precision));
   for (TensorData &cache : written)
     outputs.push_back(std::move(cache));
   return outputs;

@@ -10,8 +10,10 @@ namespace kernelforge {
 
 /// Runs the function of `module` by the operations' reference semantics on a copy of `data` as it
 /// is before a run; gives the results and written caches, in that order. Weights are given
-/// row-major, whatever layout the module declares. In plain precision: what an honest simple f32
-/// implementation gives, by whose distance from the wide result any other is judged.
+/// row-major, whatever layout the module declares. In wide precision nothing is rounded but
+/// results, caches and by casts. In plain precision, what an honest simple implementation gives, by
+/// whose distance from the wide result any other is judged: it computes in f32, and what operations
+/// hand on to each other is rounded to its type.
 Expected<std::vector<TensorData>>
 runReference(mlir::ModuleOp module, const FunctionSignature &signature, const FunctionData &data,
              reference::Precision precision = reference::Precision::Wide);
@@ -22,6 +24,12 @@ std::vector<const TensorData *> outputsOf(const FunctionSignature &signature,
 
 /// What a result of that type may differ from its reference, as a multiple of the largest value.
 double toleranceOf(ElementType type);
+/// The coarsest type that numbers of a result or written cache were rounded to: its own, or one of
+/// those that the function's operations give.
+ElementType coarsestOf(const FunctionSignature &signature, const TensorData &output);
+
+/// The tolerance of that.
+double toleranceOf(const FunctionSignature &signature, const TensorData &output);
 
 /// Types of a function's tensor and cache arguments as `module` declares them, layouts included.
 std::vector<mlir::Type> declaredTypes(mlir::ModuleOp module, llvm::StringRef function);

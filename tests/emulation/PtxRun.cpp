@@ -89,7 +89,7 @@ Expected<Json> verified(const Options &options, const std::string &text) {
   const std::vector<const TensorData *> outputs = outputsOf(signature, data);
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Accuracy each = compareValues(outputs[i]->toFloats(), reference[i].toFloats(),
-                                        toleranceOf(outputs[i]->type));
+                                        toleranceOf(signature, *outputs[i]));
     pass = pass && each.pass;
     accuracy.push_back(accuracyJson(each, "f64"));
   }

@@ -71,7 +71,7 @@ Expected<std::vector<TensorComparison>> cli::verify(const ArrayOptions &arrays,
       KF_TRY(expected, readExpected(arrays.expected[i], *outputs[i], cache));
     }
     comparisons.push_back({outputs[i]->name, compareValues(outputs[i]->toFloats(), expected,
-                                                           toleranceOf(outputs[i]->type))});
+                                                           toleranceOf(signature, *outputs[i]))});
   }
   return comparisons;
 }

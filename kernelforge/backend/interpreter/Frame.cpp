@@ -72,6 +72,25 @@ Expected<Tensor> Frame::allocate(Operation *op, RankedTensorType type) const {
   return tensor;
 }
 
+Expected<Tensor> Frame::allocateRows(Operation *op, RankedTensorType type) const {
+  const bool isNumbers = isa<FloatType>(type.getElementType());
+  if (held == Held::InF32 && isNumbers && !isa<CastOp>(op))
+    type = RankedTensorType::get(type.getShape(), Float32Type::get(type.getContext()),
+                                 type.getEncoding());
+  return allocate(op, type);
+}
+
+Expected<Tensor> Frame::leaving(Operation *op, Value value) const {
+  const Tensor &from = tensor(value);
+  auto type = cast<RankedTensorType>(value.getType());
+  if (from.element == *elementTypeOf(type))
+    return from;
+  KF_TRY(Tensor to, allocate(op, type));
+  quantizeRow(to.element, reinterpret_cast<const float *>(from.data),
+              static_cast<uint64_t>(from.elements()), to.data);
+  return to;
+}
+
 void Frame::set(Value value, FrameValue to) {
   auto uses = static_cast<size_t>(std::distance(value.use_begin(), value.use_end()));
   if (uses != 0)
@@ -125,7 +144,7 @@ reference::CacheView OpValues::cache(Value value) const {
 }
 
 Expected<reference::MutableRows> OpValues::result(Value value) {
-  KF_TRY(Tensor tensor, frame.allocate(op, cast<RankedTensorType>(value.getType())));
+  KF_TRY(Tensor tensor, frame.allocateRows(op, cast<RankedTensorType>(value.getType())));
   Pending &pending = results.emplace_back(Pending{value, std::move(tensor), {}});
   auto *data = reinterpret_cast<float *>(pending.tensor.data);
   if (pending.tensor.element != ElementType::F32) {

@@ -35,10 +35,16 @@ std::string describeOp(mlir::Operation *op);
 /// The refusal to interpret `op`, and why.
 tl::unexpected<Error> refused(mlir::Operation *op, std::string why, std::string hint = "");
 
+/// What the results of a body's operations are held in. What crosses its border is of its type.
+enum class Held {
+  InTypes, ///< each in its type: a function's operations hand theirs on in memory
+  InF32    ///< in f32, whatever their type says, but for casts: so are those of a kernel's
+};
+
 /// Values of one run of a body.
 class Frame {
 public:
-  explicit Frame(reference::Precision precision) : precision(precision) {}
+  Frame(reference::Precision precision, Held held) : precision(precision), held(held) {}
 
   /// Takes note of the body's sizes: `values` of the leading index arguments. Unusable where one is
   /// out of the range that the argument declares.
@@ -57,6 +63,12 @@ public:
   /// memory cannot be had.
   Expected<Tensor> allocate(mlir::Operation *op, mlir::RankedTensorType type) const;
 
+  /// The same for rows of numbers, in what the frame holds them in.
+  Expected<Tensor> allocateRows(mlir::Operation *op, mlir::RankedTensorType type) const;
+
+  /// A value of the body as it leaves it: rounded to its type. Errors as allocate(), for `op`.
+  Expected<Tensor> leaving(mlir::Operation *op, mlir::Value value) const;
+
   /// Makes `value` known until its last use.
   void set(mlir::Value value, FrameValue to);
   const FrameValue &get(mlir::Value value) const { return slots.find(value)->second.value; }
@@ -66,6 +78,7 @@ public:
   void release(mlir::Operation *op);
 
   const reference::Precision precision; ///< that operations are computed in
+  const Held held;
 
 private:
   struct Slot {
@@ -93,7 +106,7 @@ public:
   WeightView weight(mlir::Value value) const;
   reference::CacheView cache(mlir::Value value) const;
 
-  /// Memory for a result; `finish` rounds it to the result's type and makes it known.
+  /// Memory for a result; `finish` rounds it to what the frame holds it in and makes it known.
   Expected<reference::MutableRows> result(mlir::Value value);
   void finish();
 
@@ -103,7 +116,7 @@ private:
   struct Pending {
     mlir::Value value;
     Tensor tensor;
-    std::vector<float> wide; ///< the result in f32, where its type is narrower
+    std::vector<float> wide; ///< the result in f32, where it is held in a narrower type
   };
   Frame &frame;
   mlir::Operation *op;

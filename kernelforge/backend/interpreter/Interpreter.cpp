@@ -123,10 +123,11 @@ Status checkModule(ModuleOp module) {
 /// Runs the operations of a block up to its terminator, which is left to the caller.
 Status executeBlock(Block &block, Frame &frame, const InterpreterOptions &options);
 
-/// Runs a kernel on a frame of its own; its yielded values become the launch's results.
+/// Runs a kernel on a frame of its own; its yielded values, as they leave it, become the launch's
+/// results.
 Status executeLaunch(LaunchOp launch, Frame &frame) {
   auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
-  Frame inner(frame.precision);
+  Frame inner(frame.precision, Held::InF32);
   Block &body = kernel.getBody().front();
   std::vector<int64_t> sizes;
   for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
@@ -135,8 +136,15 @@ Status executeLaunch(LaunchOp launch, Frame &frame) {
   for (unsigned i = kernel.getNumSizes(); i < kernel.getNumArguments(); ++i)
     inner.set(body.getArgument(i), frame.get(launch.getOperands()[i]));
   KF_CHECK(executeBlock(body, inner, {}));
-  for (auto [yielded, result] : llvm::zip(body.getTerminator()->getOperands(), launch.getOutputs()))
-    frame.set(result, inner.get(yielded));
+  for (auto [yielded, result] :
+       llvm::zip(body.getTerminator()->getOperands(), launch.getOutputs())) {
+    if (frame.held == Held::InF32) {
+      frame.set(result, inner.get(yielded));
+      continue;
+    }
+    KF_TRY(Tensor tensor, inner.leaving(launch, yielded));
+    frame.set(result, std::move(tensor));
+  }
   return {};
 }
 
@@ -224,7 +232,7 @@ Status Interpreter::runChecked(const Bindings &bindings, const InterpreterOption
       checkCount("arguments", bindings.arguments.size(), function.getNumArguments() - numSizes));
   KF_CHECK(checkCount("results", bindings.results.size(), function.getNumResults()));
 
-  Frame frame(precision);
+  Frame frame(precision, options.roundsBetween ? Held::InTypes : Held::InF32);
   KF_CHECK(frame.bindSizes(function, bindings.sizes));
   for (size_t i = 0; i < bindings.arguments.size(); ++i)
     KF_CHECK(bindArgument(frame, function.getArgument(numSizes + i), bindings.arguments[i], where));
@@ -237,7 +245,7 @@ Status Interpreter::runChecked(const Bindings &bindings, const InterpreterOption
   Block &body = function.getBody().front();
   KF_CHECK(executeBlock(body, frame, options));
   for (auto [value, result] : llvm::zip(body.getTerminator()->getOperands(), bindings.results)) {
-    const Tensor &tensor = frame.tensor(value);
+    KF_TRY(const Tensor tensor, frame.leaving(body.getTerminator(), value));
     std::memmove(result, tensor.data, *Frame::bytes(tensor));
   }
   return {};

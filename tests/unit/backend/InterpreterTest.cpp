@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 
 using namespace mlir;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 namespace kernelforge {
@@ -172,6 +173,37 @@ TEST_F(FromText, HalfPrecisionRowsAreRoundedOnceForEachOperation) {
   ASSERT_TRUE(interpreter->run({{}, arguments, results}));
   EXPECT_EQ(halfToFloat(out[0]), 2048.0f);
   EXPECT_EQ(halfToFloat(out[1]), 2.0f);
+}
+
+TEST_F(FromText, WithinAKernelOnlyCastsRoundAndWhatLeavesItIsRounded) {
+  auto run = [&](const std::string &between, const std::string &second, bool roundsBetween) {
+    auto interpreter = parse(R"(
+    transformer.kernel @k(%a: tensor<1x2xf16>, %b: tensor<1x2xf16>) -> (tensor<1x2xf16>, tensor<1x2xf16>) {
+      %s = transformer.add %a, %b : tensor<1x2xf16>
+      )" + between + R"(
+      %t = transformer.add )" +
+                             second + R"(, %b : tensor<1x2xf16>
+      transformer.yield %t, %s : tensor<1x2xf16>, tensor<1x2xf16>
+    }
+    func.func @f(%a: tensor<1x2xf16>, %b: tensor<1x2xf16>) -> (tensor<1x2xf16>, tensor<1x2xf16>) {
+      %r:2 = transformer.launch @k(%a, %b) : (tensor<1x2xf16>, tensor<1x2xf16>)
+          -> (tensor<1x2xf16>, tensor<1x2xf16>)
+      %n = transformer.scale %r#1 {factor = 1.5} : tensor<1x2xf16>
+      return %r#0, %n : tensor<1x2xf16>, tensor<1x2xf16>
+    })");
+    EXPECT_TRUE(interpreter) << interpreter.error().line();
+    // 2049 lies between 2048 and 2050 in f16, whose even is 2048; 2051 between 2050 and 2052.
+    std::vector<uint16_t> a = {floatToHalf(2048), floatToHalf(2050)},
+                          b = {floatToHalf(1), floatToHalf(1)}, out(2), scaled(2);
+    std::vector<void *> arguments = {a.data(), b.data()}, results = {out.data(), scaled.data()};
+    EXPECT_TRUE(interpreter->run({{}, arguments, results}, {.roundsBetween = roundsBetween}));
+    return std::vector<float>{halfToFloat(out[0]), halfToFloat(out[1]), halfToFloat(scaled[0]),
+                              halfToFloat(scaled[1])};
+  };
+  EXPECT_THAT(run("", "%s", true), ElementsAre(2050, 2052, 3072, 3078));
+  EXPECT_THAT(run("", "%s", false), ElementsAre(2050, 2052, 3074, 3076));
+  EXPECT_THAT(run("%c = transformer.cast %s : tensor<1x2xf16> to tensor<1x2xf16>", "%c", true),
+              ElementsAre(2048, 2052, 3072, 3078));
 }
 
 TEST_F(FromText, PackBringsAWeightIntoItsLayout) {

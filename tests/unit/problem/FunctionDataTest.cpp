@@ -4,6 +4,7 @@
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/problem/Verification.h"
 
 #include "mlir/Parser/Parser.h"
 
@@ -300,3 +301,40 @@ func.func @f(%rows: index {transformer.size = #transformer.size<"rows", 1 to 400
 }
 
 } // namespace
+
+TEST_F(FunctionDataTest, ResultsAreAsCoarseAsWhatTheyAreComputedFrom) {
+  auto coarsest = [&](const std::string &text, ElementType output) {
+    const FunctionSignature signature = signatureOf(text);
+    TensorData tensor;
+    tensor.type = output;
+    return coarsestOf(signature, tensor);
+  };
+  const std::string plain = "func.func @f(%x: tensor<2x4xbf16>) -> tensor<2x4xf32> {\n"
+                            "  %y = transformer.cast %x : tensor<2x4xbf16> to tensor<2x4xf32>\n"
+                            "  return %y : tensor<2x4xf32>\n}";
+  // Arguments are what they are: nothing is rounded.
+  EXPECT_EQ(coarsest(plain, ElementType::F32), ElementType::F32);
+  EXPECT_EQ(coarsest(plain, ElementType::BF16), ElementType::BF16);
+  const std::string between = "func.func @f(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {\n"
+                              "  %h = transformer.cast %x : tensor<2x4xf32> to tensor<2x4xTYPE>\n"
+                              "  %y = transformer.cast %h : tensor<2x4xTYPE> to tensor<2x4xf32>\n"
+                              "  return %y : tensor<2x4xf32>\n}";
+  auto with = [](std::string text, const std::string &type) {
+    for (size_t at; (at = text.find("TYPE")) != std::string::npos;)
+      text.replace(at, 4, type);
+    return text;
+  };
+  EXPECT_EQ(coarsest(with(between, "f16"), ElementType::F32), ElementType::F16);
+  EXPECT_EQ(coarsest(with(between, "bf16"), ElementType::F16), ElementType::BF16);
+  EXPECT_EQ(coarsest(with(between, "bf16"), ElementType::I32), ElementType::I32);
+  // A cast within a kernel rounds as well.
+  const std::string launched =
+      "transformer.kernel @k(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {\n"
+      "  %h = transformer.cast %x : tensor<2x4xf32> to tensor<2x4xbf16>\n"
+      "  %y = transformer.cast %h : tensor<2x4xbf16> to tensor<2x4xf32>\n"
+      "  transformer.yield %y : tensor<2x4xf32>\n}\n"
+      "func.func @f(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {\n"
+      "  %y = transformer.launch @k(%x) : (tensor<2x4xf32>) -> tensor<2x4xf32>\n"
+      "  return %y : tensor<2x4xf32>\n}";
+  EXPECT_EQ(coarsest(launched, ElementType::F32), ElementType::BF16);
+}

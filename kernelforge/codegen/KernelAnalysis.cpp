@@ -183,8 +183,8 @@ const KernelAnalysis &KernelAnalyses::of(KernelOp kernel) {
 
 std::string kernelforge::sinkObstacle(const Sink &sink) {
   auto type = dyn_cast<RankedTensorType>(sink.value.getType());
-  if (!type || type.getRank() != 2 || !type.getElementType().isF32())
-    return "a result that is no f32 rows is not supported";
+  if (!type || type.getRank() != 2 || !isa<FloatType>(type.getElementType()))
+    return "a result that is no rows of numbers is not supported";
   if (type.isDynamicDim(1) || (type.isDynamicDim(0) && rowsSizeName(type).empty()))
     return "a result has a dimension that no size gives";
   return "";

@@ -118,7 +118,7 @@ private:
   int64_t count = 0;
 };
 
-/// Why what a sink stores is no f32 rows whose number is known; empty where it is.
+/// Why what a sink stores is no rows of numbers of which it is known how many; empty where it is.
 std::string sinkObstacle(const Sink &sink);
 
 /// Why what a matmul kernel stores cannot be computed from the elements of its result at hand;

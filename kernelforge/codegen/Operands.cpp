@@ -13,8 +13,8 @@ namespace {
 
 /// Element types that are read in the same place.
 enum class Elements {
-  F32,   ///< activations, tables of numbers, caches
-  Plain, ///< vectors of parameters: f32, f16 or bf16
+  F32,   ///< caches, and all rows where a target has no others
+  Plain, ///< activations, tables of numbers, vectors of parameters: f32, f16 or bf16
   Any,   ///< weights: also the quantized ones
   I32,   ///< the dialect lets indices be nothing else
 };
@@ -96,19 +96,23 @@ private:
                     std::move(hint));
   }
 
+  Elements elementsOfRows() {
+    return support.readsNarrowRows(op) ? Elements::Plain : Elements::F32;
+  }
+
   Elements elementsOf(OperandRole role) {
     switch (role) {
     case OperandRole::Rows:
     case OperandRole::PickedRows:
     case OperandRole::RowTable:
+      return elementsOfRows();
     case OperandRole::Cache:
       return Elements::F32;
     case OperandRole::WeightTable:
     case OperandRole::Weight:
       return Elements::Any;
     case OperandRole::Parameter:
-      return op.getKind() == OpKind::Matmul && !support.convertsBiases ? Elements::F32
-                                                                       : Elements::Plain;
+      return Elements::Plain;
     case OperandRole::Indices:
       return Elements::I32;
     }
@@ -122,7 +126,7 @@ private:
       KF_CHECK(checkType("result", type,
                          op.getKind() == OpKind::Packs              ? Elements::Any
                          : getElementTypeOrSelf(type).isInteger(32) ? Elements::I32
-                                                                    : Elements::F32));
+                                                                    : elementsOfRows()));
     return {};
   }
 
@@ -135,7 +139,8 @@ private:
     if (tensor && layoutOf(tensor) && !support.readsLayouts)
       return refuse(fmt::format("its {} has a layout, and weights are read row-major", name),
                     "use the weight without a layout");
-    const bool isRows = tensor && elements == Elements::F32 && tensor.getRank() == 2;
+    const bool isRows = tensor && (elements == Elements::F32 || elements == Elements::Plain) &&
+                        tensor.getRank() == 2;
     if (isRows && tensor.isDynamicDim(0) && rowsSizeName(tensor).empty())
       return refuse(fmt::format("its {} has a leading dimension that no size gives", name),
                     namedRowsAdvice(tensor));

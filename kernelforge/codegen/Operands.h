@@ -16,8 +16,9 @@ struct OperandSupport {
   /// Whether there is code for what an operation computes, or stores. Roots and what a step ends
   /// with are not asked for.
   bool (*hasCode)(mlir::Operation *);
-  bool readsLayouts;   ///< weights in a layout are read, and can be packed into it
-  bool convertsBiases; ///< biases of a matmul may be f16 or bf16, as the parameters of norms may
+  bool readsLayouts; ///< weights in a layout are read, and can be packed into it
+  /// Whether an operation's rows, and its results, may be f16 and bf16: parameters always may.
+  bool (*readsNarrowRows)(mlir::Operation *);
   bool needsFiniteF32; ///< numbers that are written into the code must be finite as f32
 };
 

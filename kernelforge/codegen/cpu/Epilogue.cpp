@@ -231,14 +231,17 @@ Value RowExpressions::evaluateAnew(Value value, const Position &position) {
   return evaluateOp(value.getDefiningOp(), position);
 }
 
+/// The numbers of a row, or of a vector of parameters, at the columns of a position.
+static Value loadColumns(const Numbers &row, const Position &p) {
+  return p.columns ? row.gather(p.columns, p.mask) : row.from(p.col).load(p.mask);
+}
+
 Value RowExpressions::loadRows(Value argument, const Position &p) {
-  Value begin = k.at(k.argument(argument), k.mul(k.mul(p.row, widthOf(argument)), 4));
-  return loadNumbers(k, ElementType::F32, begin, p.columns ? Value() : p.col, p.columns, p.mask);
+  return loadColumns(Numbers::ofArgument(k, argument).row(p.row, widthOf(argument)), p);
 }
 
 Value RowExpressions::loadParameter(Value argument, const Position &p) {
-  return loadNumbers(k, *elementTypeOf(argument.getType()), k.argument(argument),
-                     p.columns ? Value() : p.col, p.columns, p.mask);
+  return loadColumns(Numbers::ofArgument(k, argument), p);
 }
 
 Value RowExpressions::index(Value indices, Value row) {
@@ -283,6 +286,9 @@ struct RowExpressions::Element {
   Value operator()(SoftmaxOp) {
     return k.mulf(emitExp(k, k.subf(input(0), statistic(0))), statistic(1));
   }
+  Value operator()(CastOp cast) {
+    return roundTo(k, *elementTypeOf(cast.getOutput().getType()), input(0));
+  }
   Value operator()(ActivationOp activation) {
     return emitActivation(k, activation.getFunction(), input(0));
   }
@@ -310,6 +316,11 @@ bool RowExpressions::hasCode(Operation *op) {
 // Rope
 //===----------------------------------------------------------------------===//
 
+Numbers RowExpressions::angles(RopeOp op, const Position &p) {
+  return Numbers::ofArgument(k, op.getTable())
+      .row(index(op.getPositions(), p.row), op.getRotaryDim());
+}
+
 Value RowExpressions::rope(RopeOp op, const Position &p) {
   const auto headDim = static_cast<int64_t>(op.getHeadDim());
   const int64_t half = headDim / 2;
@@ -318,16 +329,15 @@ Value RowExpressions::rope(RopeOp op, const Position &p) {
     return ropeOfAnyColumns(op, p);
 
   Value inHead = k.rem(p.col, headDim);
-  Value table = k.at(k.argument(op.getTable()),
-                     k.mul(index(op.getPositions(), p.row), 4 * op.getRotaryDim()));
+  const Numbers table = angles(op, p);
   Value x = evaluate(op.getInput(), p);
   if (halfSplit) {
     // All sixteen stand in one half of a head; their partners are the same lanes of the other.
     Value isSecond = k.cmp(arith::CmpIPredicate::sge, inHead, k.c(half));
     Value partnerCol = k.add(p.col, k.select(isSecond, k.c(-half), k.c(half)));
     Value partner = evaluate(op.getInput(), {p.row, partnerCol, {}, p.mask});
-    Value angles = k.at(table, k.mul(k.rem(inHead, half), 4));
-    Value cos = k.loadVec(angles), sin = k.loadVec(k.at(angles, 4 * half));
+    const Numbers cosines = table.from(k.rem(inHead, half));
+    Value cos = cosines.load(), sin = cosines.from(half).load();
     Value sign = k.broadcast(k.select(isSecond, k.cf(1), k.cf(-1)));
     return k.fma(x, cos, k.mulf(k.mulf(partner, sin), sign));
   }
@@ -339,12 +349,12 @@ Value RowExpressions::rope(RopeOp op, const Position &p) {
     swapped.push_back(i ^ 1);
     signs.push_back(i % 2 == 0 ? -1.0f : 1.0f);
   }
-  Value angles = k.at(table, k.mul(k.div(inHead, 2), 4));
-  auto duplicated = [&](Value pointer) {
-    Value eight = k.load(k.vec(k.f32, lanes / 2), pointer, 4);
+  const Numbers cosines = table.from(k.div(inHead, 2));
+  auto duplicated = [&](const Numbers &of) {
+    Value eight = of.loadFirst(lanes / 2);
     return k.shuffle(eight, eight, twice);
   };
-  Value cos = duplicated(angles), sin = duplicated(k.at(angles, 4 * half));
+  Value cos = duplicated(cosines), sin = duplicated(cosines.from(half));
   Value sign =
       k.b.create<arith::ConstantOp>(k.loc, DenseElementsAttr::get(k.vf32, ArrayRef<float>(signs)));
   return k.fma(x, cos, k.mulf(k.mulf(k.shuffle(x, x, swapped), sin), sign));
@@ -382,11 +392,10 @@ Value RowExpressions::ropeOfAnyColumns(RopeOp op, const Position &p) {
   Value partners = plus(columns, k.select(rotates, toPartner, k.splatI(0)));
   angle = k.select(rotates, angle, k.splatI(0));
 
-  Value table =
-      k.at(k.argument(op.getTable()), k.mul(index(op.getPositions(), p.row), 4 * rotaryDim));
+  const Numbers table = angles(op, p);
   Value x = evaluate(op.getInput(), p);
   Value partner = evaluate(op.getInput(), {p.row, {}, partners, p.mask});
-  Value cos = k.gather(table, angle), sin = k.gather(k.at(table, 4 * half), angle);
+  Value cos = table.gather(angle), sin = table.from(half).gather(angle);
   Value sign = k.select(isFirst, k.splat(-1), k.splat(1));
   Value rotated = k.fma(x, cos, k.mulf(k.mulf(partner, sin), sign));
   return k.select(rotates, rotated, x);
@@ -406,15 +415,16 @@ void RowExpressions::store(ArrayRef<Sink> sinks, const Position &p) {
   --depth;
   for (auto [sink, value] : llvm::zip(sinks, values)) {
     const int64_t width = widthOf(sink.value);
-    auto storeAt = [&, value = value](Value base, Value row) {
-      k.storeVec(value, k.at(base, k.mul(k.add(k.mul(row, width), p.col), 4)), p.mask);
+    auto storeIn = [&, value = value](const Numbers &rows, Value row) {
+      rows.from(k.add(k.mul(row, width), p.col)).store(value, p.mask);
     };
     if (auto append = dyn_cast<CacheAppendOp>(sink.op)) {
+      const ElementType type = *elementTypeOf(append.getCache().getType().getElementType());
       Value slot = index(append.getSlots(), p.row);
       k.ifThen(k.cmp(arith::CmpIPredicate::sge, slot, k.c(0)),
-               [&] { storeAt(k.argument(append.getCache()), slot); });
+               [&] { storeIn({k, type, k.argument(append.getCache())}, slot); });
     } else {
-      storeAt(k.result(sink.resultIndex), p.row);
+      storeIn(Numbers::ofResult(k, sink.resultIndex, sink.value.getType()), p.row);
     }
   }
 }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernelforge/codegen/KernelAnalysis.h"
-#include "kernelforge/codegen/cpu/KernelBuilder.h"
+#include "kernelforge/codegen/cpu/Numbers.h"
 #include "kernelforge/support/Error.h"
 
 #include <functional>
@@ -47,6 +47,9 @@ public:
   /// The value at a position: vector of 16 f32.
   mlir::Value evaluate(mlir::Value value, const Position &position);
 
+  /// What a vector of parameters holds for the columns of a position: vector of 16 f32.
+  mlir::Value loadParameter(mlir::Value argument, const Position &position);
+
   /// Positions of a row of `width` columns, sixteen at a time, the last one masked where width is
   /// no multiple of 16. `body` is emitted `unroll` times in a loop, once in a loop over what that
   /// leaves, and once for the tail.
@@ -77,8 +80,9 @@ private:
   mlir::Value evaluateOp(mlir::Operation *op, const Position &position);
 
   mlir::Value loadRows(mlir::Value argument, const Position &position);
-  mlir::Value loadParameter(mlir::Value argument, const Position &position);
   mlir::Value index(mlir::Value indices, mlir::Value row);
+  /// The cosines of a row's position, then its sines.
+  Numbers angles(transformer::RopeOp op, const Position &position);
   mlir::Value rope(transformer::RopeOp op, const Position &position);
   mlir::Value ropeOfAnyColumns(transformer::RopeOp op, const Position &position);
 

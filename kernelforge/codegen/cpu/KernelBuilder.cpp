@@ -192,14 +192,19 @@ Value KernelBuilder::loadVec(Value pointer, Value mask) {
   return b.create<LLVM::MaskedLoadOp>(loc, vf32, pointer, mask, ValueRange{splat(0)},
                                       b.getI32IntegerAttr(4));
 }
+/// Bytes of an element, to which it is aligned.
+static unsigned alignmentOf(Type element) {
+  return std::max(1u, element.getIntOrFloatBitWidth() / 8);
+}
 void KernelBuilder::storeVec(Value value, Value pointer, Value mask) {
+  const unsigned alignment = alignmentOf(cast<VectorType>(value.getType()).getElementType());
   if (mask)
-    b.create<LLVM::MaskedStoreOp>(loc, value, pointer, mask, b.getI32IntegerAttr(4));
+    b.create<LLVM::MaskedStoreOp>(loc, value, pointer, mask, b.getI32IntegerAttr(alignment));
   else
-    store(value, pointer, 4);
+    store(value, pointer, alignment);
 }
 Value KernelBuilder::loadVec(Type element, Value pointer, Value mask) {
-  unsigned alignment = std::max(1u, element.getIntOrFloatBitWidth() / 8);
+  const unsigned alignment = alignmentOf(element);
   if (!mask)
     return load(vec(element), pointer, alignment);
   Value zero = b.create<arith::ConstantOp>(loc, b.getZeroAttr(vec(element)));
@@ -295,13 +300,16 @@ Value KernelBuilder::firstLanes(Value count) {
   return b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::slt, iota(), broadcast(limit));
 }
 Value KernelBuilder::halfToF32(Value x) {
-  Type type = isa<VectorType>(x.getType()) ? Type(vf32) : f32;
-  return b.create<arith::ExtFOp>(loc, type, x);
+  auto vector = dyn_cast<VectorType>(x.getType());
+  return b.create<arith::ExtFOp>(loc, vector ? Type(vec(f32, vector.getNumElements())) : f32, x);
 }
 Value KernelBuilder::bfloat16ToF32(Value x) {
-  Value wide = b.create<arith::ExtUIOp>(loc, vi32, x);
-  Value bits = b.create<arith::ShLIOp>(loc, wide, splatI(16));
-  return b.create<arith::BitcastOp>(loc, vf32, bits);
+  const int64_t count = cast<VectorType>(x.getType()).getNumElements();
+  const VectorType words = vec(i32, count);
+  Value wide = b.create<arith::ExtUIOp>(loc, words, x);
+  Value sixteen = b.create<arith::ConstantOp>(loc, DenseElementsAttr::get(words, int32_t(16)));
+  Value bits = b.create<arith::ShLIOp>(loc, wide, sixteen);
+  return b.create<arith::BitcastOp>(loc, vec(f32, count), bits);
 }
 
 //===----------------------------------------------------------------------===//

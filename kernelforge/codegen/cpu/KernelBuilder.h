@@ -86,8 +86,8 @@ public:
   mlir::Value loadVec(mlir::Value pointer) { return load(vf32, pointer, 4); }
   /// Masked forms: lanes that are off load 0 and are not stored. A null mask is all lanes.
   mlir::Value loadVec(mlir::Value pointer, mlir::Value mask);
+  /// Elements of any type, here and below: `lanes` of them, aligned to their size.
   void storeVec(mlir::Value value, mlir::Value pointer, mlir::Value mask = {});
-  /// The same for elements of any type: `lanes` of them, aligned to their size.
   mlir::Value loadVec(mlir::Type element, mlir::Value pointer, mlir::Value mask = {});
   /// Asks for the cache line at `pointer`, for reading; never faults.
   void prefetch(mlir::Value pointer);
@@ -118,7 +118,7 @@ public:
   /// Mask of the first `count` lanes (i64); all lanes where count >= 16.
   mlir::Value firstLanes(mlir::Value count);
   mlir::Value halfToF32(mlir::Value x);     ///< f16 scalar or vector; F16C
-  mlir::Value bfloat16ToF32(mlir::Value x); ///< vector of i16 holding bf16
+  mlir::Value bfloat16ToF32(mlir::Value x); ///< vector of i16 holding bf16, of any length
 
   // What LLVM's scheduler is to leave alone; both are instructions that do nothing.
   /// Ends what computes `values` (vectors) before anything is loaded for what follows: in long

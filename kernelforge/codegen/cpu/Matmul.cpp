@@ -29,10 +29,9 @@ public:
     for (auto [s, weight] : llvm::enumerate(matmul.getWeights()))
       readers.emplace_back(k, k.argument(weight), cast<RankedTensorType>(weight.getType()),
                            matmul.getTranspose());
-    auto inputArgument = dyn_cast<BlockArgument>(matmul.getInput());
     for (WeightReader &reader : readers)
       sumBlock = std::max(sumBlock, reader.sumElements());
-    prepares = knobs.panel ? knobs.pack : !inputArgument || sumBlock > 0;
+    prepares = knobs.panel ? knobs.pack : !readsInPlace(matmul) || sumBlock > 0;
   }
 
   Launching emit() {
@@ -441,17 +440,17 @@ private:
   void emitEpilogue(const SegmentGroup &group, Value n0, Value row0, Value numRows) {
     for (auto [i, s] : llvm::enumerate(group.segments)) {
       Value from = tile(i);
-      Value bias = matmul.getBiases().empty() ? Value() : k.argument(matmul.getBiases()[s]);
+      Value bias = matmul.getBiases().empty() ? Value() : matmul.getBiases()[s];
       expressions.bind(matmul.getOutputs()[s], [this, from, bias, n0, row0](const Position &p) {
         Value rowStart = k.mul(k.sub(p.row, row0), knobs.nb);
         if (p.columns) {
           Value shift = k.b.create<arith::TruncIOp>(k.loc, k.i32, k.sub(rowStart, n0));
           Value offsets = k.b.create<arith::AddIOp>(k.loc, p.columns, k.broadcast(shift));
           Value x = k.gather(from, offsets, p.mask);
-          return bias ? k.addf(x, k.gather(bias, p.columns, p.mask)) : x;
+          return bias ? k.addf(x, expressions.loadParameter(bias, p)) : x;
         }
         Value x = k.loadVec(k.at(from, k.mul(k.add(rowStart, k.sub(p.col, n0)), 4)));
-        return bias ? k.addf(x, k.loadVec(k.at(bias, k.mul(p.col, 4)), p.mask)) : x;
+        return bias ? k.addf(x, expressions.loadParameter(bias, p)) : x;
       });
     }
     Value columns = k.min(k.sub(k.c(group.n), n0), k.c(knobs.nb));

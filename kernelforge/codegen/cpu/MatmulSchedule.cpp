@@ -33,7 +33,7 @@ struct KernelLimits {
   int64_t chains = 2;      ///< sums that a group of columns keeps at once, in registers
   int64_t registers = 32;  ///< vector registers
   int64_t perVector = 1;   ///< registers of 16 f32
-  bool plainInput = false; ///< rows are an argument, so that they can be read where they lie
+  bool plainInput = false; ///< rows can be multiplied where they lie
   bool quantized = false, needsSums = false, f32Panels = false;
   bool shifts = false;    ///< quants have a zero that is subtracted from each
   double weightBytes = 0; ///< of one column
@@ -86,7 +86,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target, int64_
   }
   limits.registers = target.limits.vectorBits == 512 ? 32 : 16;
   limits.perVector = target.limits.vectorBits == 512 ? 1 : 2;
-  limits.plainInput = isa<BlockArgument>(matmul.getInput());
+  limits.plainInput = readsInPlace(matmul);
   limits.threads = std::max<int64_t>(1, threads);
   for (const SegmentGroup &group : kernel.groups()) {
     limits.widths.push_back(group.n);

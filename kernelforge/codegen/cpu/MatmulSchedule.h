@@ -35,6 +35,10 @@ int64_t countBlocks(llvm::ArrayRef<SegmentGroup> groups, int64_t nb);
 /// where no tile is that wide.
 std::optional<int64_t> wholeColumns(const KernelAnalysis &kernel);
 
+/// Whether the rows can be multiplied where they lie: they are an argument of the kernel, of f32.
+/// All others are first brought side by side as f32.
+bool readsInPlace(transformer::MatmulOp matmul);
+
 /// The knobs of `values`, checked against what kernel and target allow.
 Expected<Knobs> readKnobs(const KernelAnalysis &kernel, const Target &target,
                           const KnobValues &values);

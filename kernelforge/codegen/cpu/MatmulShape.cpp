@@ -30,6 +30,11 @@ std::optional<int64_t> cpu::matmul::wholeColumns(const KernelAnalysis &kernel) {
   return columns;
 }
 
+bool cpu::matmul::readsInPlace(MatmulOp matmul) {
+  return isa<BlockArgument>(matmul.getInput()) &&
+         getElementTypeOrSelf(matmul.getInput().getType()).isF32();
+}
+
 static std::string printed(Type type) {
   std::string text;
   llvm::raw_string_ostream(text) << type;

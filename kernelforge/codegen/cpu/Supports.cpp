@@ -9,11 +9,13 @@ using namespace kernelforge;
 using namespace kernelforge::cpu;
 using namespace kernelforge::transformer;
 
+static bool readsNarrowRows(Operation *op) { return !isa<AttentionOp>(op); }
+
 Status cpu::supports(const KernelAnalysis &kernel) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a CPU",
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = true,
-                                             .convertsBiases = false,
+                                             .readsNarrowRows = readsNarrowRows,
                                              .needsFiniteF32 = false}));
   if (kernel.family() == KernelFamily::Step)
     return step::supports(kernel);

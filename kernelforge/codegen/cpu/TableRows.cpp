@@ -1,5 +1,7 @@
 #include "kernelforge/codegen/cpu/TableRows.h"
 
+#include "kernelforge/codegen/cpu/Numbers.h"
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cpu;
@@ -26,13 +28,6 @@ struct BlockPlaces {
   /// From one word of a part to the next.
   int64_t wordStride() const { return wordBytes * (lane ? lanes : 1); }
 };
-
-/// Bits of f16 or bf16 (vector of i16) as f32.
-Value fromBits(KernelBuilder &k, ElementType type, Value bits) {
-  if (type == ElementType::BF16)
-    return k.bfloat16ToF32(bits);
-  return k.halfToF32(k.b.create<arith::BitcastOp>(k.loc, k.vec(k.f16), bits));
-}
 
 /// (q - zero) * scale + minimum with one rounding per operation, as dequantizeRow does it. `quants`
 /// is a vector of i32, `minimum` null where the type has none.
@@ -132,7 +127,7 @@ private:
 
   Value half(BlockPart part) {
     Value begin = k.at(base, places.begin(part));
-    return fromBits(k, ElementType::F16, k.gatherBytes(k.i16, begin, block, mask));
+    return widened(k, ElementType::F16, k.gatherBytes(k.i16, begin, block, mask));
   }
 
   /// Bytes `index` (vector of i32) of a part of words, as i32.
@@ -186,18 +181,6 @@ private:
 
 } // namespace
 
-Value cpu::loadNumbers(KernelBuilder &k, ElementType type, Value pointer, Value first,
-                       Value offsets, Value mask) {
-  const int64_t bytes = info(type).blockBytes;
-  Value begin = first ? k.at(pointer, k.mul(first, bytes)) : pointer;
-  if (type == ElementType::F32)
-    return offsets ? k.gather(begin, offsets, mask) : k.loadVec(begin, mask);
-  if (!offsets)
-    return fromBits(k, type, k.loadVec(k.i16, begin, mask));
-  Value byteOffsets = k.b.create<arith::MulIOp>(k.loc, offsets, k.splatI(bytes));
-  return fromBits(k, type, k.gatherBytes(k.i16, begin, byteOffsets, mask));
-}
-
 Value cpu::loadTableRow(KernelBuilder &k, Value table, RankedTensorType type, Value row, Value col,
                         Value columns, Value mask) {
   const ElementTypeInfo &element = info(*elementTypeOf(type));
@@ -216,11 +199,11 @@ Value cpu::loadTableRow(KernelBuilder &k, Value table, RankedTensorType type, Va
           k.loc, k.broadcast(k.b.create<arith::TruncIOp>(k.loc, k.i32, col)), k.iota());
     return ColumnGatherer(k, places, base, columns, mask).gather();
   }
+  const Numbers numbers(k, element.type, base);
   if (!interleaved)
-    return columns ? loadNumbers(k, element.type, base, {}, columns, mask)
-                   : loadNumbers(k, element.type, base, col, {}, mask);
+    return columns ? numbers.gather(columns, mask) : numbers.from(col).load(mask);
   // Neighbours in a row lie sixteen elements apart.
   Value first = columns ? lane : k.add(k.mul(col, lanes), lane);
   Value offsets = k.b.create<arith::MulIOp>(k.loc, columns ? columns : k.iota(), k.splatI(lanes));
-  return loadNumbers(k, element.type, base, first, offsets, mask);
+  return numbers.from(first).gather(offsets, mask);
 }

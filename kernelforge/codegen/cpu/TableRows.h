@@ -6,12 +6,6 @@
 
 namespace kernelforge::cpu {
 
-/// Sixteen plain numbers (f32, f16 or bf16) as f32: those from `pointer` + element size * `first`
-/// (i64) on, contiguous, or at the element offsets `offsets` (vector of i32) where these are given.
-/// Lanes that `mask` turns off are 0.
-mlir::Value loadNumbers(KernelBuilder &k, ElementType type, mlir::Value pointer, mlir::Value first,
-                        mlir::Value offsets, mlir::Value mask);
-
 /// Sixteen elements of row `row` (i64) of the weight matrix of type `type` at `table`, in its
 /// layout: columns `col` .. `col` + 15, `col` (i64) a multiple of 16, or the columns `columns`
 /// (vector of i32) where these are given. Exactly the values of dequantizeRow.

@@ -119,7 +119,7 @@ Status simt::supports(const KernelAnalysis &kernel, const Limits &limits) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = false,
-                                             .convertsBiases = true,
+                                             .readsNarrowRows = [](Operation *) { return false; },
                                              .needsFiniteF32 = true}));
   const Emitter emitter = emitterOf(kernel.family());
   KF_CHECK(emitter.supports(kernel));

@@ -226,10 +226,14 @@ TEST(SessionCreateErrors, TargetAndThreads) {
 }
 
 TEST(SessionReference, RunsWhatNoKernelCanBeMadeOf) {
-  // Half-precision activations: the CPU's code generator refuses them, the reference does not.
-  std::string text = "!t = tensor<2x8xf16>\nfunc.func @f(%x: !t) -> !t {\n"
-                     "  %y = transformer.add %x, %x : !t\n  return %y : !t\n}";
-  expectError(compileText(text), ErrorKind::Unusable, {"f16"});
+  // The CPU's code generator refuses other numerics than f32; the reference computes exactly.
+  std::string text = R"(!t = tensor<2x8xf16>
+func.func @f(%x: !t, %w: tensor<8x8xf16>) -> !t {
+  %y = transformer.matmul %x weights(%w) {numerics = #transformer.numerics<multiply = f16, accumulate = f32>}
+      : (!t, tensor<8x8xf16>) -> !t
+  return %y : !t
+})";
+  expectError(compileText(text), ErrorKind::Unusable, {"numerics"});
   SessionOptions options = TestDecoder::options();
   options.target = referenceTarget();
   auto session = Session::create(options);
@@ -237,8 +241,9 @@ TEST(SessionReference, RunsWhatNoKernelCanBeMadeOf) {
   auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &(*session)->context());
   auto compiled = (*session)->compile(std::move(module));
   ASSERT_TRUE(compiled) << compiled.error().line();
-  std::vector<uint16_t> x(16, floatToHalf(1.5f)), y(16);
+  std::vector<uint16_t> x(16, floatToHalf(1.5f)), w(64, floatToHalf(0.25f)), y(16);
   ASSERT_TRUE((*session)->bind("arg0", std::as_writable_bytes(std::span(x))));
+  ASSERT_TRUE((*session)->bind("arg1", std::as_writable_bytes(std::span(w))));
   const std::span<std::byte> result = std::as_writable_bytes(std::span(y));
   ASSERT_TRUE((*session)->run("f", {}, {&result, 1}));
   EXPECT_EQ(y, std::vector<uint16_t>(16, floatToHalf(3.0f)));

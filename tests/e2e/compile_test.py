@@ -330,6 +330,34 @@ func.func @f(%rows: index {transformer.size = #transformer.size<"rows", 1 to 8>}
             expected = x.astype(np.float64) @ meaning.astype(np.float64).T
             self.assertLess(np.abs(y - expected).max(), 1e-4 * np.abs(expected).max(), element)
 
+    def test_rows_of_16_bits_travel_as_such(self):
+        random = np.random.default_rng(4)
+        x = random.standard_normal((5, 37)).astype(np.float16)
+        w, r = ((random.standard_normal(s).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+                for s in ((24, 37), (5, 24)))
+        widened = lambda a: (a.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        module = """!y = tensor<5x24xbf16>
+func.func @f(%x: tensor<5x37xf16>, %w: tensor<24x37xbf16>, %r: !y) -> (!y, tensor<5x24xf16>) {
+  %m = transformer.matmul %x weights(%w) : (tensor<5x37xf16>, tensor<24x37xbf16>) -> !y
+  %y = transformer.add %m, %r : !y
+  %z = transformer.cast %y : !y to tensor<5x24xf16>
+  return %y, %z : !y, tensor<5x24xf16>
+}
+"""
+        files = [self.save(name, a) for name, a in (("x", x), ("w", w), ("r", r))]
+        outputs = [self.folder / "y.npy", self.folder / "z.npy"]
+        arguments = [a for f in files for a in ("--input", f)]
+        arguments += [a for f in outputs for a in ("--output", f)]
+        expected = x.astype(np.float64) @ widened(w).T + widened(r)
+        for options in ([], ["--no-fuse"], ["--target", "reference"]):
+            self.ok("compile", "-", *arguments, *options, text=module)
+            y, z = map(np.load, outputs)
+            self.assertEqual((y.dtype, z.dtype), (np.uint16, np.float16))
+            # Not fused, the product is rounded before the sum, too.
+            for out, digits in ((widened(y), 8), (z.astype(np.float64), 11 if not options else 8)):
+                error = np.abs(out - expected).max() / np.abs(expected).max()
+                self.assertLess(error, 2.0**-digits, (options, digits))
+
     def test_quantized_weights_travel_as_bytes(self):
         random = np.random.default_rng(3)
         x = random.standard_normal((3, 64)).astype(np.float32)

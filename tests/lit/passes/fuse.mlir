@@ -130,3 +130,21 @@ func.func @table(%x: tensor<6x4xf32>, %a: tensor<6x4xf32>, %p: tensor<6xi32>) ->
     : (tensor<6x4xf32>, tensor<6xi32>, tensor<6x4xf32>) -> tensor<6x4xf32>
   return %y : tensor<6x4xf32>
 }
+
+// -----
+
+// Rows of other types than f32 are fused as those are, casts between them as well.
+// CHECK-LABEL: transformer.kernel @narrow_rms_norm_matmul_cast_add(
+// CHECK-SAME: %{{.*}}: tensor<5x8xbf16>{{.*}}) -> tensor<5x8xf16>
+// CHECK: transformer.cast %{{.*}} : tensor<5x8xbf16> to tensor<5x8xf16>
+// CHECK-LABEL: func.func @narrow
+// CHECK-NEXT: launch @narrow_rms_norm_matmul_cast_add
+// CHECK-NEXT: return
+func.func @narrow(%x: tensor<5x8xbf16>, %n: tensor<8xf16>, %w: tensor<8x8xf32>, %r: tensor<5x8xf16>)
+    -> tensor<5x8xf16> {
+  %z = transformer.rms_norm %x, %n {epsilon = 1.0e-5} : (tensor<5x8xbf16>, tensor<8xf16>) -> tensor<5x8xbf16>
+  %m = transformer.matmul %z weights(%w) {transpose} : (tensor<5x8xbf16>, tensor<8x8xf32>) -> tensor<5x8xbf16>
+  %c = transformer.cast %m : tensor<5x8xbf16> to tensor<5x8xf16>
+  %y = transformer.add %c, %r : tensor<5x8xf16>
+  return %y : tensor<5x8xf16>
+}

@@ -32,6 +32,18 @@ func.func @biases(%x: !x, %w: tensor<32x64xf32>, %a: tensor<32xf32>, %b: tensor<
   return %0, %1, %2 : !n, !n, !n
 }
 
+// CHECK-LABEL: func.func @element_types
+func.func @element_types(%x: tensor<2x64xbf16>, %w: tensor<32x64xf16>, %v: tensor<32x64xf32>)
+    -> (tensor<2x32xf32>, tensor<2x32xbf16>) {
+  // Each segment keeps its own.
+  // CHECK-NEXT: %[[Y:.*]]:2 = transformer.matmul
+  // CHECK-SAME: (tensor<2x64xbf16>, tensor<32x64xf16>, tensor<32x64xf32>) -> (tensor<2x32xf32>, tensor<2x32xbf16>)
+  // CHECK-NEXT: return %[[Y]]#0, %[[Y]]#1
+  %0 = transformer.matmul %x weights(%w) : (tensor<2x64xbf16>, tensor<32x64xf16>) -> tensor<2x32xf32>
+  %1 = transformer.matmul %x weights(%v) : (tensor<2x64xbf16>, tensor<32x64xf32>) -> tensor<2x32xbf16>
+  return %0, %1 : tensor<2x32xf32>, tensor<2x32xbf16>
+}
+
 // CHECK-LABEL: func.func @stay_apart
 func.func @stay_apart(%x: !x, %y: !x, %w: tensor<64x64xf32>) -> (!x, !x, !x) {
   // Another input, and weights the other way round.

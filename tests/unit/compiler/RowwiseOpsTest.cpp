@@ -49,6 +49,9 @@ const std::map<std::string, Example> examples{
     {"activation", {"", "%y = transformer.activation %x <gelu> : " ROWS}},
     {"add", {"%a: " ROWS, "%y = transformer.add %x, %a : " ROWS}},
     {"mul", {"%a: " ROWS, "%y = transformer.mul %a, %x : " ROWS}},
+    {"cast",
+     {"", "%c = transformer.cast %x : " ROWS " to tensor<5x16xf16>\n"
+          "%y = transformer.cast %c : tensor<5x16xf16> to " ROWS}},
     {"scale", {"", "%y = transformer.scale %x {factor = 0.5, softcap = 3.0} : " ROWS}},
     {"cache_append",
      {"%s: " INDICES ", %c: !transformer.cache<2, 8, f32>",

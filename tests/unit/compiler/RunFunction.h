@@ -1,7 +1,6 @@
 // Compiles and runs the one function of a module on random data, beside the reference semantics.
 #pragma once
 
-#include "kernelforge/codegen/cpu/Target.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/problem/FunctionRun.h"
 
@@ -15,20 +14,31 @@ namespace kernelforge {
 struct FunctionOutcome {
   std::vector<Accuracy> outputs;
 
-  bool isRight() const {
-    return std::ranges::all_of(outputs, [](const Accuracy &output) { return output.pass; });
+  bool isRight() const { return why().empty(); }
+  /// What is wrong with the first that is not right; empty where all are.
+  std::string why() const {
+    for (const Accuracy &output : outputs)
+      if (!output.pass)
+        return output.why;
+    return "";
   }
 };
 
-/// The outcome of the only function in `text`, or why it is refused.
-inline Expected<FunctionOutcome> runFunction(const std::string &text, bool fuse = true) {
+/// For a session on that target, of whose results nothing is left from other runs.
+inline SessionOptions testOptions(Target target, bool fuse = true) {
   SessionOptions options;
-  options.target = *parseTarget("native", "");
+  options.target = std::move(target);
   options.threads = 2;
   options.fuse = fuse;
   options.cache = false;
   options.poison = true;
-  KF_TRY(std::unique_ptr<Session> session, Session::create(options));
+  return options;
+}
+
+/// The outcome of the only function in `text`, or why it is refused.
+inline Expected<FunctionOutcome> runFunction(const std::string &text, SessionOptions options,
+                                             uint64_t seed = 1) {
+  KF_TRY(std::unique_ptr<Session> session, Session::create(std::move(options)));
   DiagnosticText diagnostics(&session->context());
   auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &session->context());
   if (!module)
@@ -36,8 +46,10 @@ inline Expected<FunctionOutcome> runFunction(const std::string &text, bool fuse 
   KF_TRY(mlir::func::FuncOp function, findFunction(*module, ""));
   KF_TRY(FunctionSignature signature, readSignature(function));
   KF_TRY(SizeValues sizes, chooseSizes(signature, {}));
-  KF_TRY(FunctionData data, randomData(signature, sizes, 1));
-  KF_TRY(std::vector<TensorData> reference, runReference(*module, signature, data));
+  KF_TRY(FunctionData data, randomData(signature, sizes, seed));
+  KF_TRY(std::vector<TensorData> wide, runReference(*module, signature, data));
+  KF_TRY(std::vector<TensorData> plain,
+         runReference(*module, signature, data, reference::Precision::Plain));
   KF_CHECK(session->compile(std::move(module)));
   KF_TRY(FunctionRun run, FunctionRun::create(*session, signature, data));
   run.poisonResults();
@@ -45,9 +57,15 @@ inline Expected<FunctionOutcome> runFunction(const std::string &text, bool fuse 
   FunctionOutcome outcome;
   const std::vector<const TensorData *> outputs = outputsOf(signature, data);
   for (size_t i = 0; i < outputs.size(); ++i)
-    outcome.outputs.push_back(compareValues(outputs[i]->toFloats(), reference[i].toFloats(),
-                                            toleranceOf(outputs[i]->type)));
+    outcome.outputs.push_back(judge(outputs[i]->toFloats(), wide[i].toFloats(), plain[i].toFloats(),
+                                    {.stored = coarsestOf(signature, *outputs[i])}));
   return outcome;
+}
+
+/// The same on this processor.
+inline Expected<FunctionOutcome> runFunction(const std::string &text, bool fuse = true) {
+  KF_TRY(Target target, parseTarget("cpu", "native", ""));
+  return runFunction(text, testOptions(std::move(target), fuse));
 }
 
 } // namespace kernelforge

@@ -1,6 +1,6 @@
 #include "kernelforge/codegen/KernelCost.h"
 
-#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/ir/Caches.h"
 
 #include "llvm/ADT/SetVector.h"
 
@@ -38,16 +38,12 @@ public:
         cost.flopTerms.push_back(rowsTimes(op.getRowInputs().front().getType(), flops));
       if (auto append = dyn_cast<CacheAppendOp>(op.getOperation()))
         cost.byteTerms.push_back(
-            rowsTimes(append.getValues().getType(), bytesPerSlot(append.getCache().getType())));
+            rowsTimes(append.getValues().getType(), slotOf(append.getCache().getType()).bytes()));
     }
     return std::move(cost);
   }
 
 private:
-  static int64_t bytesPerSlot(CacheType cache) {
-    return cache.getHeads() * cache.getDim() * cache.getElementType().getIntOrFloatBitWidth() / 8;
-  }
-
   /// The kernel's size of that name.
   std::optional<Extent> sizeNamed(StringRef name) {
     for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
@@ -88,7 +84,7 @@ private:
     cost.flopTerms.push_back(rowsTimes(attention.getQuery().getType(), attention.getFlopsPerRow()) *
                              *positions);
     for (CacheType cache : {attention.getKeys().getType(), attention.getValues().getType()})
-      cost.byteTerms.push_back(*positions * bytesPerSlot(cache));
+      cost.byteTerms.push_back(*positions * slotOf(cache).bytes());
   }
 
   /// Bytes of a whole tensor; 0 where it has no size in bytes.

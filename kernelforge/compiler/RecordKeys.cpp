@@ -19,7 +19,10 @@ std::string kernelforge::problemText(KernelOp kernel) {
     if (auto cache = dyn_cast<CacheType>(type)) {
       json["heads"] = cache.getHeads();
       json["dim"] = cache.getDim();
+      const ElementType element = *elementTypeOf(cache.getElementType());
       types += "cache ";
+      if (element != ElementType::F32)
+        types += std::string(info(element).name) + " ";
     }
     auto tensor = dyn_cast<RankedTensorType>(type);
     if (!tensor)

@@ -95,7 +95,7 @@ void mlp(Rows input, const MlpWeights &weights, MutableRows out, Precision preci
 void cacheAppend(Rows values, std::span<const int32_t> slots, const CacheView &cache) {
   for (int64_t r = 0; r < values.rows; ++r)
     if (slots[r] >= 0)
-      quantizeRow(cache.type, values.row(r), values.width, cache.at(slots[r], 0));
+      cache.layout().write(values.row(r), cache.slotAt(slots[r]));
 }
 
 std::pair<int64_t, int64_t> AttentionInputs::visible(int64_t row) const {
@@ -136,8 +136,7 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
 
       T highest = in.sinks.empty() ? T(-INFINITY) : T(in.sinks[head]), total = 0;
       for (int64_t p = first; p < end; ++p) {
-        dequantizeRow(in.keys.type, in.keys.at(in.slot(in.sequences[r], p), cacheHead), in.keys.dim,
-                      vector);
+        in.keys.read(in.slot(in.sequences[r], p), cacheHead, vector);
         scores[p - first] =
             softCapped(T(in.scale) * dot<T>(query, vector, in.keys.dim), T(in.softcap));
         highest = std::fmax(highest, scores[p - first]);
@@ -148,8 +147,7 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
       for (int64_t p = first; p < end; ++p) {
         const T share = std::exp(scores[p - first] - highest);
         total += share;
-        dequantizeRow(in.values.type, in.values.at(in.slot(in.sequences[r], p), cacheHead),
-                      in.values.dim, vector);
+        in.values.read(in.slot(in.sequences[r], p), cacheHead, vector);
         for (int64_t i = 0; i < in.values.dim; ++i)
           sums[i] += share * vector[i];
       }

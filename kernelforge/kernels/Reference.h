@@ -7,6 +7,7 @@
 
 #include "kernelforge/ir/ModelDescription.h"
 #include "kernelforge/kernels/Layout.h"
+#include "kernelforge/support/CacheSlot.h"
 
 #include <span>
 #include <utility>
@@ -43,7 +44,7 @@ template <typename T> RowsOf<T> denseRows(T *data, int64_t rows, int64_t width) 
   return {data, rows, width, width};
 }
 
-/// A key or value cache: one row of heads * dim elements (f32, f16 or bf16) per slot. Not owned.
+/// A key or value cache (f32, f16, bf16 or q8_0), slot after slot as CacheSlot says. Not owned.
 struct CacheView {
   ElementType type = ElementType::F32;
   std::byte *data = nullptr;
@@ -51,9 +52,15 @@ struct CacheView {
   int64_t dim = 0;
   int64_t page = 0; ///< positions of a page; 0: contiguous
 
-  /// The `dim` elements of one head in one slot.
+  CacheSlot layout() const { return {type, heads, dim}; }
+  std::byte *slotAt(int64_t slot) const { return data + slot * layout().bytes(); }
+  /// The `dim` numbers (or quants) of one head in one slot.
   std::byte *at(int64_t slot, int64_t head) const {
-    return data + (slot * heads + head) * dim * info(type).blockBytes;
+    return slotAt(slot) + head * layout().headBytes();
+  }
+  /// The `dim` values of one head in one slot, as f32.
+  void read(int64_t slot, int64_t head, float *values) const {
+    layout().read(slotAt(slot), head, values);
   }
 };
 

@@ -1,6 +1,6 @@
 #include "kernelforge/problem/FunctionData.h"
 
-#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/ir/Caches.h"
 #include "kernelforge/kernels/Reference.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/Host.h"
@@ -21,9 +21,19 @@ using namespace kernelforge::transformer;
 // Tensors
 //===----------------------------------------------------------------------===//
 
-/// Elements of all dimensions but the last, and bytes of a row of the last.
+/// The slots of a cache; nothing where the shape is that of a tensor.
+static std::optional<CacheSlot> slotIn(ElementType type, const std::vector<int64_t> &shape) {
+  return shape.size() == 3 ? std::optional(CacheSlot{type, shape[1], shape[2]}) : std::nullopt;
+}
+
+/// Elements of all dimensions but the last, and bytes of a row of the last; of a cache, its slots
+/// and the bytes of a slot.
 static std::optional<std::pair<uint64_t, uint64_t>>
 rowsAndBytes(ElementType type, const std::vector<int64_t> &shape) {
+  if (const auto slot = slotIn(type, shape)) {
+    const auto bytes = slot->checkedBytes(1);
+    return bytes ? std::optional(std::pair(static_cast<uint64_t>(shape[0]), *bytes)) : std::nullopt;
+  }
   auto rows = checkedProduct(std::vector<uint64_t>(shape.begin(), shape.end() - 1));
   auto row = rowBytes(type, static_cast<uint64_t>(shape.back()));
   if (!rows || !row)
@@ -58,12 +68,35 @@ Expected<TensorData> TensorData::allocate(std::string name, ElementType type,
   return tensor;
 }
 
+uint64_t TensorData::rows() const { return rowsAndBytes(type, shape)->first; }
+
+uint64_t TensorData::rowElements() const {
+  const auto slot = slotIn(type, shape);
+  return static_cast<uint64_t>(slot ? slot->elements() : shape.back());
+}
+
 std::vector<float> TensorData::toFloats() const {
+  const auto slot = slotIn(type, shape);
   auto [rows, row] = *rowsAndBytes(type, shape);
   std::vector<float> values(static_cast<size_t>(elements()));
-  for (uint64_t r = 0; r < rows; ++r)
-    dequantizeRow(type, memory.data() + r * row, shape.back(), values.data() + r * shape.back());
+  float *out = values.data();
+  for (uint64_t r = 0; r < rows; ++r, out += rowElements()) {
+    const std::byte *from = memory.data() + r * row;
+    if (slot)
+      for (int64_t head = 0; head < slot->heads; ++head)
+        slot->read(from, head, out + head * slot->dim);
+    else
+      dequantizeRow(type, from, shape.back(), out);
+  }
   return values;
+}
+
+void TensorData::setRow(uint64_t row, const float *values) {
+  std::byte *to = memory.data() + row * rowsAndBytes(type, shape)->second;
+  if (const auto slot = slotIn(type, shape))
+    slot->write(values, to);
+  else
+    quantizeRow(type, values, rowElements(), to);
 }
 
 Expected<TensorData> TensorData::clone() const {
@@ -179,15 +212,13 @@ public:
                         argument.tensor().hasStaticShape();
     const auto width = static_cast<uint64_t>(tensor.shape.back());
     const float scale = weight ? std::sqrt(3.0f / static_cast<float>(width)) : 1.0f;
-    if (info(tensor.type).isQuantized() && tensor.elements() > mostQuantized)
+    if (info(tensor.type).isQuantized() && !argument.isCache() && tensor.elements() > mostQuantized)
       return fillFromPool(tensor, scale);
-    const uint64_t row = *rowBytes(tensor.type, width);
-    std::vector<float> values(width);
-    for (std::byte *out = tensor.memory.data(), *end = out + tensor.bytes(); out < end;
-         out += row) {
+    std::vector<float> values(tensor.rowElements());
+    for (uint64_t row = 0; row < tensor.rows(); ++row) {
       for (float &value : values)
         value = scale * uniform();
-      quantizeRow(tensor.type, values.data(), width, out);
+      tensor.setRow(row, values.data());
     }
   }
 
@@ -282,8 +313,8 @@ kernelforge::describeArgument(const FunctionSignature &signature, const Function
                               const SizeValues &sizes, int64_t slots) {
   if (!argument.isCache())
     return {*elementTypeOf(argument.tensor()), signature.shape(argument.tensor(), sizes)};
-  auto cache = cast<CacheType>(argument.type);
-  return {*elementTypeOf(cache.getElementType()), {slots, cache.getHeads(), cache.getDim()}};
+  const CacheSlot slot = slotOf(cast<CacheType>(argument.type));
+  return {slot.type, {slots, slot.heads, slot.dim}};
 }
 
 /// Unusable where all arguments together are beyond this machine's memory.

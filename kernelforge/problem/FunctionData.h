@@ -11,7 +11,8 @@
 
 namespace kernelforge {
 
-/// A tensor or cache in memory: row-major, in its own element type.
+/// A tensor or cache in memory: row-major, in its own element type; a cache slot by slot
+/// (support/CacheSlot.h). What has three dimensions is a cache.
 struct TensorData {
   std::string name;
   ElementType type = ElementType::F32;
@@ -23,8 +24,12 @@ struct TensorData {
   std::span<int32_t> indices() const {
     return {reinterpret_cast<int32_t *>(memory.data()), static_cast<size_t>(elements())};
   }
+  uint64_t rows() const;        ///< of all dimensions but the last; of a cache, its slots
+  uint64_t rowElements() const; ///< of each; of a cache, those of all heads
   /// All elements as f32, exact.
   std::vector<float> toFloats() const;
+  /// Rounds the elements of a row to the type.
+  void setRow(uint64_t row, const float *values);
   /// A copy with memory of its own.
   Expected<TensorData> clone() const;
 

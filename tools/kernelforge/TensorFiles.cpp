@@ -1,6 +1,6 @@
 #include "TensorFiles.h"
 
-#include "kernelforge/ir/Transformer.h"
+#include "kernelforge/ir/Caches.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -74,8 +74,8 @@ tl::unexpected<Error> misfit(const std::string &file, const std::string &name,
 /// Element type and shape of an argument, with -1 for what the array says.
 static std::pair<ElementType, std::vector<int64_t>> typeAndShape(const FunctionArgument &argument) {
   if (argument.isCache()) {
-    auto cache = cast<CacheType>(argument.type);
-    return {*elementTypeOf(cache.getElementType()), {-1, cache.getHeads(), cache.getDim()}};
+    const CacheSlot slot = slotOf(cast<CacheType>(argument.type));
+    return {slot.type, {-1, slot.heads, slot.dim}};
   }
   std::vector<int64_t> shape;
   for (int64_t extent : argument.tensor().getShape())
@@ -109,10 +109,10 @@ static Status fill(TensorData &tensor, bool cache, const NpyArray &array) {
     std::memcpy(tensor.memory.data(), array.data.data(), array.data.size());
     return {};
   }
-  const auto count = static_cast<uint64_t>(tensor.elements());
-  std::vector<float> values(count);
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
   std::memcpy(values.data(), array.data.data(), array.data.size());
-  quantizeRow(tensor.type, values.data(), count, tensor.memory.data());
+  for (uint64_t row = 0; row < tensor.rows(); ++row)
+    tensor.setRow(row, values.data() + row * tensor.rowElements());
   return {};
 }
 

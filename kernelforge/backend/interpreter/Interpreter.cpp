@@ -1,6 +1,7 @@
 #include "kernelforge/backend/interpreter/Interpreter.h"
 
 #include "kernelforge/backend/interpreter/Operations.h"
+#include "kernelforge/ir/Caches.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
@@ -180,8 +181,9 @@ Status bindArgument(Frame &frame, BlockArgument argument, void *memory, const st
   if (auto cache = dyn_cast<CacheType>(argument.getType())) {
     if (!data)
       return missingPointer();
-    frame.set(argument, reference::CacheView{*elementTypeOf(cache.getElementType()), data,
-                                             cache.getHeads(), cache.getDim(), cache.getPage()});
+    const CacheSlot slot = slotOf(cache);
+    frame.set(argument,
+              reference::CacheView{slot.type, data, slot.heads, slot.dim, cache.getPage()});
     return {};
   }
   Tensor tensor = frame.describe(cast<RankedTensorType>(argument.getType()));

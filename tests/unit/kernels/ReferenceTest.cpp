@@ -336,6 +336,33 @@ TEST(Reference, CacheAppendConvertsAndPassesOverNegativeSlots) {
                                           0x1234}));
 }
 
+TEST(Reference, AttentionReadsQuantizedCaches) {
+  // Two heads, one key: the result is its value as a block of q8_0 gives it back.
+  std::vector<float> query(64), row(64), expected(64), out(64);
+  for (size_t i = 0; i < row.size(); ++i) {
+    query[i] = std::cos(static_cast<float>(i));
+    row[i] = std::sin(static_cast<float>(i)) * static_cast<float>(1 + i / 32);
+  }
+  std::vector<std::byte> blocks(2 * 34), keys(3 * 68), values(3 * 68);
+  quantizeRow(ElementType::Q8_0, row.data(), row.size(), blocks.data());
+  dequantizeRow(ElementType::Q8_0, blocks.data(), row.size(), expected.data());
+  const CacheView keyView{ElementType::Q8_0, keys.data(), 2, 32, 0};
+  const CacheView valueView{ElementType::Q8_0, values.data(), 2, 32, 0};
+  const std::vector<int32_t> zero = {0}, one = {1}, two = {2};
+  cacheAppend(denseRows<const float>(query.data(), 1, 64), two, keyView);
+  cacheAppend(denseRows<const float>(row.data(), 1, 64), two, valueView);
+  attention({.query = denseRows<const float>(query.data(), 1, 64),
+             .keys = keyView,
+             .values = valueView,
+             .positions = zero,
+             .sequences = zero,
+             .table = two,
+             .lengths = one,
+             .heads = 2},
+            denseRows(out.data(), 1, 64));
+  EXPECT_EQ(out, expected);
+}
+
 TEST(Reference, AttentionReadsHalfPrecisionCaches) {
   // One key, so that the result is its value: 1/3 in bfloat16.
   const std::vector<float> query = {1.0f, -2.0f}, third = {1.0f / 3.0f, 2.0f};

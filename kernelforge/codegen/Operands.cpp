@@ -13,7 +13,8 @@ namespace {
 
 /// Element types that are read in the same place.
 enum class Elements {
-  F32,   ///< caches, and all rows where a target has no others
+  F32,   ///< caches and rows where a target has no others
+  Cache, ///< all that the dialect lets a cache hold
   Plain, ///< activations, tables of numbers, vectors of parameters: f32, f16 or bf16
   Any,   ///< weights: also the quantized ones
   I32,   ///< the dialect lets indices be nothing else
@@ -35,6 +36,7 @@ bool allows(Elements elements, Type type) {
            element == ElementType::BF16;
   case Elements::Any:
     return element.has_value() && element != ElementType::I32;
+  case Elements::Cache:
   case Elements::I32:
     return true;
   }
@@ -107,7 +109,7 @@ private:
     case OperandRole::RowTable:
       return elementsOfRows();
     case OperandRole::Cache:
-      return Elements::F32;
+      return support.readsNarrowCaches ? Elements::Cache : Elements::F32;
     case OperandRole::WeightTable:
     case OperandRole::Weight:
       return Elements::Any;

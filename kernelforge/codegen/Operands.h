@@ -19,7 +19,8 @@ struct OperandSupport {
   bool readsLayouts; ///< weights in a layout are read, and can be packed into it
   /// Whether an operation's rows, and its results, may be f16 and bf16: parameters always may.
   bool (*readsNarrowRows)(mlir::Operation *);
-  bool needsFiniteF32; ///< numbers that are written into the code must be finite as f32
+  bool readsNarrowCaches = false; ///< caches may be f16, bf16 and q8_0
+  bool needsFiniteF32;            ///< numbers that are written into the code must be finite as f32
 };
 
 /// Unusable, naming kernel, operation and operand, where a target cannot compute some operation of

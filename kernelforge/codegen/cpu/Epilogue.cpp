@@ -1,8 +1,10 @@
 #include "kernelforge/codegen/cpu/Epilogue.h"
 
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/cpu/QuantizedStore.h"
 #include "kernelforge/codegen/cpu/TableRows.h"
 #include "kernelforge/codegen/cpu/VectorMath.h"
+#include "kernelforge/ir/Caches.h"
 #include "kernelforge/ir/OpCases.h"
 
 #include <limits>
@@ -101,6 +103,13 @@ void RowExpressions::forEachVector(Value row, int64_t width,
     k.loop(k.c(unrolled), k.c(whole), lanes, [&](Value col) { body({row, col, {}, {}}); });
   if (whole < width)
     body({row, k.c(whole), {}, k.firstLanes(k.c(width - whole))});
+}
+
+void RowExpressions::forEachStore(Value row, int64_t width, int64_t atOnce,
+                                  llvm::function_ref<void(const Position &)> body, int64_t unroll) {
+  if (atOnce == lanes)
+    return forEachVector(row, width, body, unroll);
+  k.loop(k.c(0), k.c(width), atOnce, [&](Value col) { body({row, col, {}, {}}); });
 }
 
 RowExpressions::Accumulators
@@ -405,24 +414,37 @@ Value RowExpressions::ropeOfAnyColumns(RopeOp op, const Position &p) {
 // Stores
 //===----------------------------------------------------------------------===//
 
+int64_t RowExpressions::storedAtOnce(const Sink &sink) {
+  auto append = dyn_cast<CacheAppendOp>(sink.op);
+  return append ? std::max(lanes, info(slotOf(append.getCache().getType()).type).blockElements)
+                : lanes;
+}
+
 void RowExpressions::store(ArrayRef<Sink> sinks, const Position &p) {
   assert(p.col && !p.columns && "stores are contiguous");
-  SmallVector<Value> values;
+  SmallVector<SmallVector<Value>> values;
   evaluated.clear();
   ++depth;
-  for (const Sink &sink : sinks)
-    values.push_back(evaluate(sink.value, p));
+  for (const Sink &sink : sinks) {
+    values.emplace_back();
+    for (int64_t i = 0; i < storedAtOnce(sink); i += lanes)
+      values.back().push_back(evaluate(sink.value, {p.row, k.add(p.col, i), {}, p.mask}));
+  }
   --depth;
-  for (auto [sink, value] : llvm::zip(sinks, values)) {
+  for (auto [sink, vectors] : llvm::zip(sinks, values)) {
     const int64_t width = widthOf(sink.value);
-    auto storeIn = [&, value = value](const Numbers &rows, Value row) {
+    auto storeIn = [&, value = vectors.front()](const Numbers &rows, Value row) {
       rows.from(k.add(k.mul(row, width), p.col)).store(value, p.mask);
     };
     if (auto append = dyn_cast<CacheAppendOp>(sink.op)) {
-      const ElementType type = *elementTypeOf(append.getCache().getType().getElementType());
-      Value slot = index(append.getSlots(), p.row);
-      k.ifThen(k.cmp(arith::CmpIPredicate::sge, slot, k.c(0)),
-               [&] { storeIn({k, type, k.argument(append.getCache())}, slot); });
+      const CacheSlot layout = slotOf(append.getCache().getType());
+      Value slot = index(append.getSlots(), p.row), cache = k.argument(append.getCache());
+      k.ifThen(k.cmp(arith::CmpIPredicate::sge, slot, k.c(0)), [&, &vectors = vectors] {
+        if (layout.isQuantized())
+          emitBlockStore(k, layout, vectors, k.at(cache, k.mul(slot, layout.bytes())), p.col);
+        else
+          storeIn({k, layout.type, cache}, slot);
+      });
     } else {
       storeIn(Numbers::ofResult(k, sink.resultIndex, sink.value.getType()), p.row);
     }

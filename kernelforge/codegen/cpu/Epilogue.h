@@ -56,12 +56,22 @@ public:
   void forEachVector(mlir::Value row, int64_t width,
                      llvm::function_ref<void(const Position &)> body, int64_t unroll = 1);
 
-  /// Evaluates what a sink stores at a position, and stores it. Rows whose slot is negative are
-  /// computed but not stored.
+  /// Elements of a row that are stored at once: a vector, or a block of a quantized cache.
+  static int64_t storedAtOnce(const Sink &sink);
+
+  /// The same for stores of `atOnce` elements each (storedAtOnce); `width` is a multiple of it
+  /// where that is more than a vector.
+  void forEachStore(mlir::Value row, int64_t width, int64_t atOnce,
+                    llvm::function_ref<void(const Position &)> body, int64_t unroll);
+
+  /// Evaluates what a sink stores from a position on, and stores it: as many elements as
+  /// storedAtOnce() says, of which the position's column is a multiple. Rows whose slot is negative
+  /// are computed but not stored.
   void store(const Sink &sink, const Position &position) {
     store(llvm::ArrayRef<Sink>(sink), position);
   }
-  /// The same for several sinks of one width: all are evaluated before any is stored.
+  /// The same for several sinks of one width that store as much at once: all are evaluated before
+  /// any is stored.
   void store(llvm::ArrayRef<Sink> sinks, const Position &position);
 
 private:

@@ -454,16 +454,20 @@ private:
       });
     }
     Value columns = k.min(k.sub(k.c(group.n), n0), k.c(knobs.nb));
+    llvm::MapVector<int64_t, SmallVector<Sink>> alike; // by what is stored at once
+    for (const Sink &sink : group.sinks)
+      alike[RowExpressions::storedAtOnce(sink)].push_back(sink);
     k.loop(k.c(0), numRows, 1, [&](Value r) {
       Value row = k.add(row0, r);
-      k.loop(k.c(0), columns, lanes, [&](Value c) {
-        Value col = k.add(n0, c);
-        Value mask;
-        if (group.n % lanes != 0)
-          mask = k.firstLanes(k.sub(k.c(group.n), col));
-        for (const Sink &sink : group.sinks)
-          expressions.store(sink, Position{row, col, Value(), mask});
-      });
+      for (auto &[step, sinks] : alike)
+        k.loop(k.c(0), columns, step, [&, &sinks = sinks](Value c) {
+          Value col = k.add(n0, c);
+          Value mask;
+          if (group.n % lanes != 0)
+            mask = k.firstLanes(k.sub(k.c(group.n), col));
+          for (const Sink &sink : sinks)
+            expressions.store(sink, Position{row, col, Value(), mask});
+        });
     });
   }
 

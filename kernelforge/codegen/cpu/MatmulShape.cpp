@@ -1,6 +1,7 @@
 // What kernels of the matmul family look like: what may stand around the matmul, and how wide a
 // tile must be for it.
 #include "kernelforge/codegen/cpu/Emit.h"
+#include "kernelforge/codegen/cpu/Epilogue.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
 #include "kernelforge/codegen/cpu/MatmulSchedule.h"
 
@@ -27,7 +28,10 @@ std::optional<int64_t> cpu::matmul::wholeColumns(const KernelAnalysis &kernel) {
     if (columns > maxBlock)
       return std::nullopt;
   }
-  return columns;
+  // What is appended to a quantized cache, in whole blocks.
+  for (const Sink &sink : kernel.sinks())
+    columns = std::lcm(columns, RowExpressions::storedAtOnce(sink));
+  return columns > maxBlock ? std::nullopt : std::optional(columns);
 }
 
 bool cpu::matmul::readsInPlace(MatmulOp matmul) {

@@ -78,18 +78,19 @@ Expected<Knobs> readKnobs(const std::string &name, const KnobValues &values, boo
   return knobs;
 }
 
-/// Computes one row. Stores of one width share a loop and with it what they read.
+/// Computes one row. Stores of one width, of as much at once, share a loop and with it what they
+/// read.
 void emitRow(RowExpressions &rows, Value row, ArrayRef<Sink> stores, int64_t unroll) {
   SmallVector<Value> values;
   for (const Sink &sink : stores)
     values.push_back(sink.value);
   rows.prepareRow(ValueRange(values), row);
-  llvm::MapVector<int64_t, Stores> byWidth;
+  llvm::MapVector<std::pair<int64_t, int64_t>, Stores> alike;
   for (const Sink &sink : stores)
-    byWidth[widthOf(sink.value)].push_back(sink);
-  for (auto &[width, together] : byWidth)
-    rows.forEachVector(
-        row, width,
+    alike[{widthOf(sink.value), RowExpressions::storedAtOnce(sink)}].push_back(sink);
+  for (auto &[extents, together] : alike)
+    rows.forEachStore(
+        row, extents.first, extents.second,
         [&, &sinks = together](const Position &position) { rows.store(sinks, position); }, unroll);
 }
 

@@ -1,11 +1,12 @@
-// The attention family: grouped-query attention over contiguous caches, in two forms. Many rows: a
-// task is a block of query rows and one key/value head, whose keys are packed once per block. One
+// The attention family: grouped-query attention over caches, in two forms. Many rows: a task is a
+// block of query rows and one key/value head, whose keys are packed once per block. One
 // row at a time: keys and values are read where they lie, and where there are few rows, each row's
 // keys are split over several tasks, whose parts a second phase puts together.
 #include "kernelforge/codegen/cpu/AttentionSchedule.h"
 #include "kernelforge/codegen/cpu/AttentionTile.h"
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/VectorMath.h"
+#include "kernelforge/ir/Caches.h"
 
 #include <cmath>
 
@@ -37,18 +38,27 @@ private:
     return k.widen(k.load(k.i32, k.at(k.argument(argument), k.mul(at, 4)), 4));
   }
   Tile::Range visible(Value row, Value sequence);
-  /// Keys or values of one head in a sequence's first slot.
-  Value cacheRow(Value cache, Value sequence, Value head) {
-    int64_t dim = cast<CacheType>(cache.getType()).getDim();
-    return k.at(k.argument(cache),
-                k.add(k.mul(index(op.getTable(), sequence), shape.kvHeads * dim * 4),
-                      k.mul(head, dim * 4)));
+  /// Keys or values of one head of a sequence.
+  HeadRows cacheRows(Value cache, const CacheSlot &slot, Value sequence, Value head);
+  /// Goes through the keys that the tile's rows see.
+  void attend(Tile &tile, Value sequence, Value head);
+  /// The first of the query heads (or outputs) of a row that read key/value head `head`; a head
+  /// takes `headBytes`.
+  Value rowAt(Value base, Value row, Value head, int64_t headBytes) {
+    return k.at(base,
+                k.add(k.mul(row, shape.heads * headBytes), k.mul(head, shape.group * headBytes)));
   }
-  /// A row's first query head (or output) of those that read key/value head `head`.
-  Value rowAt(Value base, Value row, Value head, int64_t dim) {
-    return k.at(base, k.add(k.mul(row, shape.heads * dim * 4), k.mul(head, shape.group * dim * 4)));
+  Value queryAt(Value row, Value head) {
+    return rowAt(k.argument(op.getQuery()), row, head, shape.keyDim * shape.queryBytes());
   }
+  Value resultAt(Value row, Value head) {
+    return rowAt(k.result(0), row, head, shape.valueDim * shape.resultBytes());
+  }
+  /// The sinks of the query heads that read key/value head `head`.
+  std::optional<Sinks> sinks(Value head, Value takePart = {});
   void forEachValueVector(llvm::function_ref<void(Value byteOffset, Value mask)> body);
+  /// Stores a vector of a result, `byteOffset` of which would be its place were they f32.
+  void storeResult(Value x, Value to, Value byteOffset, Value mask);
   /// 1 / sum, or 0 for a row that saw no key; a vector.
   Value normalizer(Value sum);
   void storeNormalized(Tile &tile, Value row, Value head);
@@ -72,6 +82,36 @@ Tile::Range Emitter::visible(Value row, Value sequence) {
   return {first, end};
 }
 
+HeadRows Emitter::cacheRows(Value cache, const CacheSlot &slot, Value sequence, Value head) {
+  Value base = k.argument(cache), first = k.c(0);
+  if (shape.page == 0)
+    first = k.mul(index(op.getTable(), sequence), slot.bytes());
+  return HeadRows::of(k, slot, base, first, head);
+}
+
+void Emitter::attend(Tile &tile, Value sequence, Value head) {
+  Value pages;
+  if (shape.page > 0) {
+    Value width = k.dimension(op.getTable().getType(), 1);
+    pages = k.at(k.argument(op.getTable()), k.mul(k.mul(sequence, width), 4));
+  }
+  tile.attend(cacheRows(op.getKeys(), shape.keys, sequence, head),
+              cacheRows(op.getValues(), shape.values, sequence, head), pages);
+}
+
+std::optional<Sinks> Emitter::sinks(Value head, Value takePart) {
+  if (!op.getSinks())
+    return std::nullopt;
+  return Sinks{Numbers::ofArgument(k, op.getSinks()).from(k.mul(head, shape.group)), takePart};
+}
+
+void Emitter::storeResult(Value x, Value to, Value byteOffset, Value mask) {
+  if (shape.result == ElementType::F32)
+    k.storeVec(x, k.at(to, byteOffset), mask);
+  else
+    Numbers(k, shape.result, to).from(k.div(byteOffset, 4)).store(x, mask);
+}
+
 void Emitter::forEachValueVector(llvm::function_ref<void(Value, Value)> body) {
   const int64_t whole = shape.valueDim / lanes * lanes;
   k.loop(k.c(0), k.c(whole * 4), lanes * 4, [&](Value offset) { body(offset, Value()); });
@@ -85,14 +125,15 @@ Value Emitter::normalizer(Value sum) {
 }
 
 void Emitter::storeNormalized(Tile &tile, Value row, Value head) {
-  Value out = rowAt(k.result(0), row, head, shape.valueDim);
+  Value out = resultAt(row, head);
+  const int64_t headBytes = shape.valueDim * shape.resultBytes();
   tile.forEachRow([&](Value stacked, Value tileRow, Value groupHead) {
-    Value to = k.at(out, k.add(k.mul(tileRow, shape.heads * shape.valueDim * 4),
-                               k.mul(groupHead, shape.valueDim * 4)));
+    Value to =
+        k.at(out, k.add(k.mul(tileRow, shape.heads * headBytes), k.mul(groupHead, headBytes)));
     Value factor = normalizer(k.broadcast(k.loadF32(tile.sum(stacked))));
     forEachValueVector([&](Value offset, Value mask) {
       Value sums = k.loadVec(k.at(tile.output(stacked), offset));
-      k.storeVec(k.mulf(sums, factor), k.at(to, offset), mask);
+      storeResult(k.mulf(sums, factor), to, offset, mask);
     });
   });
 }
@@ -121,9 +162,10 @@ void Emitter::emitBlocks(int64_t queryBlock) {
         return SmallVector<Value>{k.select(more, k.add(next, 1), carried[0])};
       });
       Tile tile(k, shape);
-      tile.begin(rowAt(k.argument(op.getQuery()), row, head, shape.keyDim), k.sub(end[0], row),
-                 [&](Value tileRow) { return visible(k.add(row, tileRow), sequence); });
-      tile.attend(cacheRow(op.getKeys(), sequence, head), cacheRow(op.getValues(), sequence, head));
+      tile.begin(
+          queryAt(row, head), k.sub(end[0], row),
+          [&](Value tileRow) { return visible(k.add(row, tileRow), sequence); }, sinks(head));
+      attend(tile, sequence, head);
       storeNormalized(tile, row, head);
     });
   });
@@ -162,9 +204,12 @@ void Emitter::emitRowPart(Value row, Value head, Value split) {
     end = k.min(end, k.add(first, share));
   }
   Tile tile(k, shape);
-  tile.begin(rowAt(k.argument(op.getQuery()), row, head, shape.keyDim), k.c(1),
-             [&](Value) { return Tile::Range{first, end}; });
-  tile.attend(cacheRow(op.getKeys(), sequence, head), cacheRow(op.getValues(), sequence, head));
+  // Of a row's parts the first has the sink.
+  Value isFirst = splits > 1 && op.getSinks() ? k.cmp(Predicate::eq, split, k.c(0)) : Value();
+  tile.begin(
+      queryAt(row, head), k.c(1), [&](Value) { return Tile::Range{first, end}; },
+      sinks(head, isFirst));
+  attend(tile, sequence, head);
   if (splits == 1)
     return storeNormalized(tile, row, head);
   tile.forEachRow([&](Value stacked, Value, Value groupHead) {
@@ -180,7 +225,7 @@ void Emitter::emitRowPart(Value row, Value head, Value split) {
 
 void Emitter::mergeParts(Value row, Value head) {
   const int64_t statistics = shape.valueVectors() * lanes * 4;
-  Value out = rowAt(k.result(0), row, head, shape.valueDim);
+  Value out = resultAt(row, head);
   k.loop(k.c(0), k.c(shape.group), 1, [&](Value groupHead) {
     auto partOf = [&](Value split) { return part(row, head, split, groupHead); };
     auto top =
@@ -199,7 +244,7 @@ void Emitter::mergeParts(Value row, Value head) {
           k.fma(k.loadVec(k.at(from, statistics + lanes * 4)), weight, carried[0])};
     });
     Value factor = normalizer(sum[0]);
-    Value to = k.at(out, k.mul(groupHead, shape.valueDim * 4));
+    Value to = k.at(out, k.mul(groupHead, shape.valueDim * shape.resultBytes()));
     forEachValueVector([&](Value offset, Value mask) {
       auto total =
           k.loop(k.c(0), k.c(splits), 1, {k.splat(0)}, [&](Value split, ValueRange carried) {
@@ -207,7 +252,7 @@ void Emitter::mergeParts(Value row, Value head) {
             return SmallVector<Value>{
                 k.fma(k.loadVec(k.at(partOf(split), offset)), weight, carried[0])};
           });
-      k.storeVec(k.mulf(total[0], factor), k.at(to, offset), mask);
+      storeResult(k.mulf(total[0], factor), to, offset, mask);
     });
   });
 }
@@ -235,6 +280,11 @@ Expected<Launching> attention::emit(ModuleOp module, const KernelAnalysis &kerne
   shape.group = shape.heads / shape.kvHeads;
   shape.keyDim = op.getKeys().getType().getDim();
   shape.valueDim = op.getValues().getType().getDim();
+  shape.keys = slotOf(op.getKeys().getType());
+  shape.values = slotOf(op.getValues().getType());
+  shape.page = op.getKeys().getType().getPage();
+  shape.query = *elementTypeOf(op.getQuery().getType());
+  shape.result = *elementTypeOf(op.getOutput().getType());
   shape.scale = op.getScale().convertToDouble();
   shape.softcap = op.getSoftcap().convertToDouble();
   shape.packed = packed;

@@ -191,10 +191,6 @@ Status attention::supports(const KernelAnalysis &kernel) {
                   "fuse nothing into it");
   AttentionOp op = kernel.attention();
   CacheType keys = op.getKeys().getType(), values = op.getValues().getType();
-  if (keys.getPage() != 0)
-    return refuse(fmt::format("transformer.attention reads a cache with pages of {} positions",
-                              keys.getPage()),
-                  "use a contiguous cache");
   for (int64_t dim : {keys.getDim(), values.getDim()})
     if (dim > maxHeadDim)
       return refuse(fmt::format("transformer.attention has heads of {} values", dim),

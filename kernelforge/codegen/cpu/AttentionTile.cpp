@@ -97,6 +97,7 @@ Tile::Layout::Layout(const Shape &shape) {
   output = take(rows * shape.valueVectors() * vectorBytes);
   scores = take(rows * shape.keyBlock * 4);
   keys = take(shape.packed ? shape.keyDim * shape.keyBlock * 4 : 0);
+  slots = take(shape.page > 0 ? (shape.keyBlock + shape.prefetch + lanes) * 4 : 0);
   ranges = take(shape.packed ? rows * 16 : 0);
   tileRanges = take(shape.packed ? rows / shape.mr * 32 : 0);
   // Read as whole vectors from any row.
@@ -110,7 +111,8 @@ Tile::Tile(KernelBuilder &k, const Shape &shape)
       outputStride(shape.valueVectors() * lanes * 4), scoreStride(shape.keyBlock * 4),
       base(k.scratch) {}
 
-void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> visible) {
+void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> visible,
+                 const std::optional<Sinks> &sinks) {
   count = k.mul(rows, shape.group);
   tiles = k.ceilDiv(count, shape.mr);
   Range shared;
@@ -121,16 +123,25 @@ void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> v
   k.loop(k.c(0), k.mul(tiles, shape.mr), 1, [&](Value stacked) {
     Value source = k.min(stacked, k.sub(count, k.c(1)));
     Value row = k.div(source, shape.group), head = k.rem(source, shape.group);
-    Value from = k.at(
-        query, k.add(k.mul(row, shape.heads * shape.keyDim * 4), k.mul(head, shape.keyDim * 4)));
+    const int64_t headBytes = shape.keyDim * shape.queryBytes();
+    Value from = k.at(query, k.add(k.mul(row, shape.heads * headBytes), k.mul(head, headBytes)));
     Value to = k.at(base, offset(layout.query, stacked, queryStride));
     for (int64_t v = 0; v < shape.keyVectors(); ++v) {
-      Value part =
-          k.loadVec(k.at(from, v * lanes * 4), v + 1 == shape.keyVectors() ? mask : Value());
+      Value part = Numbers(k, shape.query, from)
+                       .from(v * lanes)
+                       .load(v + 1 == shape.keyVectors() ? mask : Value());
       k.storeVec(k.mulf(part, k.splat(shape.scale)), k.at(to, v * lanes * 4));
     }
-    k.store(k.cf(-INFINITY), highest(stacked), 4);
-    k.store(k.cf(0), sum(stacked), 4);
+    // A sink is a key that was seen before all others; its value is 0.
+    Value top = k.cf(-INFINITY), total = k.cf(0);
+    if (sinks) {
+      Value score = k.b.create<vector::ExtractOp>(k.loc, sinks->scores.from(head).loadFirst(1),
+                                                  ArrayRef<int64_t>{0});
+      top = sinks->takePart ? k.select(sinks->takePart, score, top) : score;
+      total = sinks->takePart ? k.select(sinks->takePart, k.cf(1), total) : k.cf(1);
+    }
+    k.store(top, highest(stacked), 4);
+    k.store(total, sum(stacked), 4);
     for (int64_t v = 0; v < shape.valueVectors(); ++v)
       k.storeVec(k.splat(0), k.at(output(stacked), v * lanes * 4));
     if (shape.packed) {
@@ -208,13 +219,19 @@ void Tile::forEachTile(Value block,
   });
 }
 
-void Tile::attend(Value keys, Value values) {
+void Tile::attend(const HeadRows &keys, const HeadRows &values, Value pages) {
   // Packed blocks begin at multiples of their size, so that which rows a task holds changes no sum.
   Value start = shape.packed ? k.mul(k.div(first, shape.keyBlock), shape.keyBlock) : first;
   k.loop(start, end, shape.keyBlock, [&](Value block) {
+    Value slots;
+    if (pages) {
+      slots = k.at(base, layout.slots);
+      Value count = k.add(k.min(k.sub(end, block), k.c(shape.keyBlock)), shape.prefetch);
+      emitSlots(k, pages, shape.page, block, count, first, end, slots);
+    }
+    const BlockRows blockKeys(k, keys, block, slots);
     if (shape.packed)
-      packKeys(keys, block);
-    Value blockKeys = k.at(keys, k.mul(block, shape.keyStride()));
+      packKeys(blockKeys, block);
     forEachTile(block, [&](Value stacked, const View &view) {
       if (shape.packed)
         scorePacked(stacked, view);
@@ -222,7 +239,7 @@ void Tile::attend(Value keys, Value values) {
         scoreInPlace(stacked, view, blockKeys);
       softmax(stacked, block, view);
     });
-    Value blockValues = k.at(values, k.mul(block, shape.valueStride()));
+    const BlockRows blockValues(k, values, block, slots);
     forEachTile(block, [&](Value stacked, const View &view) {
       addValues(stacked, block, view, blockValues);
     });
@@ -233,7 +250,7 @@ void Tile::attend(Value keys, Value values) {
 // Scores
 //===----------------------------------------------------------------------===//
 
-void Tile::packKeys(Value keys, Value block) {
+void Tile::packKeys(const BlockRows &keys, Value block) {
   // Sixteen keys at a time, of which those that nobody sees repeat a neighbour that somebody does.
   Value from = k.sub(k.max(first, block), block);
   Value to = k.min(k.sub(end, block), k.c(shape.keyBlock));
@@ -241,20 +258,21 @@ void Tile::packKeys(Value keys, Value block) {
     SmallVector<Value> rows;
     for (int64_t i = 0; i < lanes; ++i) {
       Value own = k.min(k.max(k.add(key, i), from), k.sub(to, k.c(1)));
-      rows.push_back(k.at(keys, k.mul(k.add(block, own), shape.keyStride())));
+      rows.push_back(keys.row(own));
     }
     const int64_t whole = shape.keyDim / lanes * lanes;
-    k.loop(k.c(0), k.c(whole), lanes, [&](Value dim) { packSquare(rows, dim, key, lanes); });
+    k.loop(k.c(0), k.c(whole), lanes, [&](Value dim) { packSquare(keys, rows, dim, key, lanes); });
     if (whole != shape.keyDim)
-      packSquare(rows, k.c(whole), key, shape.keyDim - whole);
+      packSquare(keys, rows, k.c(whole), key, shape.keyDim - whole);
   });
 }
 
-void Tile::packSquare(ArrayRef<Value> rows, Value dim, Value key, int64_t width) {
+void Tile::packSquare(const BlockRows &keys, ArrayRef<Value> rows, Value dim, Value key,
+                      int64_t width) {
   Value mask = width == lanes ? Value() : k.firstLanes(k.c(width));
   SmallVector<Value> x;
   for (Value row : rows)
-    x.push_back(k.loadVec(k.at(row, k.mul(dim, 4)), mask));
+    x.push_back(keys.loadAt(row, dim, mask));
   x = transpose(k, x);
   for (int64_t i = 0; i < width; ++i)
     k.storeVec(x[i],
@@ -266,9 +284,15 @@ void Tile::scorePacked(Value stacked, const View &view) {
   Value query = k.at(base, offset(layout.query, stacked, queryStride));
   k.loop(k.mul(k.div(view.from, panel), panel), view.to, panel, [&](Value column) {
     SmallVector<Value> zeros(shape.mr * shape.nr, k.splat(0));
-    auto scores =
-        multiply(query, queryStride, k.at(base, offset(layout.keys, column, 4)), scoreStride,
-                 k.c(0), k.c(shape.keyDim), shape.mr, shape.nr, Value(), zeros);
+    Value keys = k.at(base, offset(layout.keys, column, 4));
+    auto scores = multiply(query, queryStride, k.c(0), k.c(shape.keyDim), shape.mr, shape.nr, zeros,
+                           [&](Value dim) {
+                             Value row = k.at(keys, k.mul(dim, scoreStride));
+                             SmallVector<Value> parts;
+                             for (int64_t v = 0; v < shape.nr; ++v)
+                               parts.push_back(k.loadVec(k.at(row, v * lanes * 4)));
+                             return parts;
+                           });
     Value out = k.at(scoreRow(stacked), k.mul(column, 4));
     for (int64_t r = 0; r < shape.mr; ++r)
       for (int64_t v = 0; v < shape.nr; ++v)
@@ -276,19 +300,13 @@ void Tile::scorePacked(Value stacked, const View &view) {
   });
 }
 
-void Tile::prefetch(Value pointer, int64_t vectors) {
-  for (int64_t v = 0; v < vectors; ++v)
-    k.b.create<LLVM::Prefetch>(k.loc, k.at(pointer, v * lanes * 4), /*rw=*/0, /*hint=*/3,
-                               /*cache=*/1);
-}
-
-SmallVector<Value> Tile::dots(ArrayRef<Value> queries, Value key) {
+SmallVector<Value> Tile::dots(ArrayRef<Value> queries, const BlockRows &keys, Value row) {
   const int64_t vectors = shape.keyVectors(), rows = int64_t(queries.size()) / vectors;
   SmallVector<Value> sums(rows);
+  BlockRows::Reader reader(keys, row);
   for (int64_t v = 0; v < vectors; ++v) {
     const bool tail = v + 1 == vectors && shape.keyDim % lanes;
-    Value part = k.loadVec(k.at(key, v * lanes * 4),
-                           tail ? k.firstLanes(k.c(shape.keyDim % lanes)) : Value());
+    Value part = reader.load(v, tail ? k.firstLanes(k.c(shape.keyDim % lanes)) : Value());
     for (int64_t r = 0; r < rows; ++r) {
       Value query = queries[r * vectors + v];
       sums[r] = v == 0 ? k.mulf(query, part) : k.fma(query, part, sums[r]);
@@ -297,7 +315,7 @@ SmallVector<Value> Tile::dots(ArrayRef<Value> queries, Value key) {
   return sums;
 }
 
-void Tile::scoreInPlace(Value stacked, const View &view, Value keys) {
+void Tile::scoreInPlace(Value stacked, const View &view, const BlockRows &keys) {
   // Rows whose queries and half-reduced sums stay in registers together: up to three of AVX-512, in
   // even shares; one of AVX2 (18 us where two take 19, 9/3 heads of 64 over 512 keys).
   const int64_t most = k.target.limits.vectorBits == 512 ? 3 : 1;
@@ -314,13 +332,13 @@ void Tile::scoreInPlace(Value stacked, const View &view, Value keys) {
     Value out = scoreRow(k.add(stacked, begin));
     Value whole = k.mul(k.div(view.to, lanes), lanes);
     k.loop(k.c(0), whole, lanes, [&](Value column) {
-      Value key = k.at(keys, k.mul(column, shape.keyStride()));
+      Value run = keys.run(column);
       SmallVector<SmallVector<Value>> sums(rows, SmallVector<Value>(lanes));
       for (int64_t w = 0; w < 4; ++w) // in the order in which reduceEach takes them
         for (int64_t i = w; i < lanes; i += 4) {
           if (begin == 0 && shape.prefetch > 0)
-            prefetch(k.at(key, (i + shape.prefetch) * shape.keyStride()), vectors);
-          for (auto [r, sum] : llvm::enumerate(dots(queries, k.at(key, i * shape.keyStride()))))
+            keys.prefetch(run, i + shape.prefetch, vectors);
+          for (auto [r, sum] : llvm::enumerate(dots(queries, keys, keys.row(run, i))))
             sums[r][i] = sum;
         }
       for (int64_t r = 0; r < rows; ++r)
@@ -328,8 +346,8 @@ void Tile::scoreInPlace(Value stacked, const View &view, Value keys) {
                    k.at(out, k.add(k.mul(column, 4), k.c(r * scoreStride))));
     });
     k.loop(whole, view.to, 1, [&](Value column) {
-      Value key = k.at(keys, k.mul(column, shape.keyStride()));
-      for (auto [r, sum] : llvm::enumerate(dots(queries, key)))
+      Value row = keys.row(keys.run(column), 0);
+      for (auto [r, sum] : llvm::enumerate(dots(queries, keys, row)))
         k.store(k.reduceAdd(sum), k.at(out, k.add(k.mul(column, 4), k.c(r * scoreStride))), 4);
     });
   }
@@ -416,7 +434,7 @@ void Tile::softmax(Value stacked, Value block, const View &view) {
 // Weighted sums of values
 //===----------------------------------------------------------------------===//
 
-void Tile::addValues(Value stacked, Value block, const View &view, Value values) {
+void Tile::addValues(Value stacked, Value block, const View &view, const BlockRows &values) {
   if (!shape.packed) // all rows see the same keys
     return addValues(stacked, shape.mr, shape.nr, values, view.from, view.to);
   k.ifThen(k.cmp(Predicate::eq, view.masked,
@@ -432,8 +450,8 @@ void Tile::addValues(Value stacked, Value block, const View &view, Value values)
   });
 }
 
-void Tile::addValues(Value stacked, int64_t rows, int64_t vectors, Value values, Value from,
-                     Value to) {
+void Tile::addValues(Value stacked, int64_t rows, int64_t vectors, const BlockRows &values,
+                     Value from, Value to) {
   Value shares = scoreRow(stacked);
   auto panel = [&](Value column, int64_t width, Value lastMask) {
     Value out = k.at(output(stacked), k.mul(column, 4));
@@ -444,8 +462,17 @@ void Tile::addValues(Value stacked, int64_t rows, int64_t vectors, Value values,
       for (int64_t v = 0; v < width; ++v)
         init.push_back(k.mulf(k.loadVec(k.at(out, r * outputStride + v * lanes * 4)), rescale));
     }
-    auto sums = multiply(shares, scoreStride, k.at(values, k.mul(column, 4)), shape.valueStride(),
-                         from, to, rows, width, lastMask, init);
+    const BlockRows part = values.fromColumn(column, width);
+    auto sums = multiply(shares, scoreStride, from, to, rows, width, init, [&](Value key) {
+      Value run = part.run(key);
+      if (shape.prefetch > 0)
+        part.prefetch(run, shape.prefetch, width);
+      SmallVector<Value> parts;
+      BlockRows::Reader reader(part, part.row(run, 0));
+      for (int64_t v = 0; v < width; ++v)
+        parts.push_back(reader.load(v, v + 1 == width ? lastMask : Value()));
+      return parts;
+    });
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t v = 0; v < width; ++v)
         k.storeVec(sums[r * width + v], k.at(out, r * outputStride + v * lanes * 4));
@@ -458,16 +485,12 @@ void Tile::addValues(Value stacked, int64_t rows, int64_t vectors, Value values,
 }
 
 /// init + a * b: `rows` x (to - from) scalars times (to - from) x `vectors` vectors, in registers.
-SmallVector<Value> Tile::multiply(Value a, int64_t strideA, Value b, int64_t strideB, Value from,
-                                  Value to, int64_t rows, int64_t vectors, Value lastMask,
-                                  ValueRange init) {
+SmallVector<Value> Tile::multiply(Value a, int64_t strideA, Value from, Value to, int64_t rows,
+                                  int64_t vectors, ValueRange init, RowLoader load) {
   return k.loop(from, to, 1, init, [&](Value i, ValueRange carried) {
-    Value column = k.at(a, k.mul(i, 4)), row = k.at(b, k.mul(i, strideB));
-    SmallVector<Value> parts, next;
-    if (shape.prefetch > 0)
-      prefetch(k.at(row, shape.prefetch * strideB), vectors);
-    for (int64_t v = 0; v < vectors; ++v)
-      parts.push_back(k.loadVec(k.at(row, v * lanes * 4), v + 1 == vectors ? lastMask : Value()));
+    Value column = k.at(a, k.mul(i, 4));
+    const SmallVector<Value> parts = load(i);
+    SmallVector<Value> next;
     for (int64_t r = 0; r < rows; ++r) {
       Value factor = k.broadcast(k.loadF32(k.at(column, r * strideA)));
       for (int64_t v = 0; v < vectors; ++v)

@@ -3,9 +3,9 @@
 // so that keys and values are read once for all of them.
 #pragma once
 
-#include "kernelforge/codegen/cpu/KernelBuilder.h"
+#include "kernelforge/codegen/cpu/AttentionRows.h"
 
-#include <functional>
+#include <optional>
 
 namespace kernelforge::cpu::attention {
 
@@ -13,6 +13,9 @@ namespace kernelforge::cpu::attention {
 struct Shape {
   int64_t heads, kvHeads, group; ///< group: query heads of one key/value head
   int64_t keyDim, valueDim;
+  CacheSlot keys, values;
+  int64_t page; ///< positions of a page; 0: contiguous
+  ElementType query, result;
   double scale, softcap;
   int64_t keyBlock; ///< keys of one step of the online softmax; a multiple of 16
   int64_t mr, nr;   ///< register tile: rows, vectors
@@ -24,9 +27,15 @@ struct Shape {
   int64_t stackedRows() const { return (maxRows * group + mr - 1) / mr * mr; }
   int64_t keyVectors() const { return (keyDim + lanes - 1) / lanes; }
   int64_t valueVectors() const { return (valueDim + lanes - 1) / lanes; }
-  /// Bytes between a head's rows of neighbouring slots.
-  int64_t keyStride() const { return kvHeads * keyDim * 4; }
-  int64_t valueStride() const { return kvHeads * valueDim * 4; }
+  /// Bytes of a number of the query, and of the result.
+  int64_t queryBytes() const { return info(query).blockBytes; }
+  int64_t resultBytes() const { return info(result).blockBytes; }
+};
+
+/// Scores of keys without values, one for each query head of a group.
+struct Sinks {
+  Numbers scores;
+  mlir::Value takePart; ///< whether they do (i1); null: always
 };
 
 /// Emits a tile's work. Call begin, attend, then forEachRow.
@@ -42,12 +51,12 @@ public:
 
   /// Takes `rows` query rows; `query` points at the first row's first head of the group.
   void begin(mlir::Value query, mlir::Value rows,
-             llvm::function_ref<Range(mlir::Value row)> visible);
+             llvm::function_ref<Range(mlir::Value row)> visible, const std::optional<Sinks> &sinks);
 
-  /// Goes through all keys that a row sees. `keys` and `values` point at the key/value head in the
-  /// sequence's first slot. Keys that no row of a register tile sees take no part, so that nothing
-  /// that lies there reaches a result.
-  void attend(mlir::Value keys, mlir::Value values);
+  /// Goes through all keys that a row sees. `pages` points at the sequence's row of the block
+  /// table; null where slots are contiguous. Keys that no row of a register tile sees take no part,
+  /// so that nothing that lies there reaches a result.
+  void attend(const HeadRows &keys, const HeadRows &values, mlir::Value pages);
 
   /// For each stacked row, its query row and its head within the group.
   void forEachRow(llvm::function_ref<void(mlir::Value stacked, mlir::Value row, mlir::Value head)>);
@@ -66,7 +75,7 @@ private:
   /// Byte offsets in scratch.
   struct Layout {
     explicit Layout(const Shape &shape);
-    int64_t query, output, scores, keys, ranges, tileRanges, highest, sum, alpha, bytes;
+    int64_t query, output, scores, keys, slots, ranges, tileRanges, highest, sum, alpha, bytes;
   };
 
   /// A block of keys as one register tile sees it: columns [from, to) of the block; `masked` where
@@ -85,22 +94,23 @@ private:
 
   void forEachTile(mlir::Value block,
                    llvm::function_ref<void(mlir::Value stacked, const View &view)> body);
-  void packKeys(mlir::Value keys, mlir::Value block);
-  void packSquare(llvm::ArrayRef<mlir::Value> rows, mlir::Value dim, mlir::Value key,
-                  int64_t width);
+  void packKeys(const BlockRows &keys, mlir::Value block);
+  void packSquare(const BlockRows &keys, llvm::ArrayRef<mlir::Value> rows, mlir::Value dim,
+                  mlir::Value key, int64_t width);
   void scorePacked(mlir::Value stacked, const View &view);
-  void scoreInPlace(mlir::Value stacked, const View &view, mlir::Value keys);
-  void prefetch(mlir::Value pointer, int64_t vectors);
-  llvm::SmallVector<mlir::Value> dots(llvm::ArrayRef<mlir::Value> queries, mlir::Value key);
+  void scoreInPlace(mlir::Value stacked, const View &view, const BlockRows &keys);
+  llvm::SmallVector<mlir::Value> dots(llvm::ArrayRef<mlir::Value> queries, const BlockRows &keys,
+                                      mlir::Value row);
   void maskScores(mlir::Value stacked, mlir::Value block, mlir::Value from, mlir::Value to);
   void softmax(mlir::Value stacked, mlir::Value block, const View &view);
-  void addValues(mlir::Value stacked, mlir::Value block, const View &view, mlir::Value values);
-  void addValues(mlir::Value stacked, int64_t rows, int64_t vectors, mlir::Value values,
+  void addValues(mlir::Value stacked, mlir::Value block, const View &view, const BlockRows &values);
+  void addValues(mlir::Value stacked, int64_t rows, int64_t vectors, const BlockRows &values,
                  mlir::Value from, mlir::Value to);
-  llvm::SmallVector<mlir::Value> multiply(mlir::Value a, int64_t strideA, mlir::Value b,
-                                          int64_t strideB, mlir::Value from, mlir::Value to,
-                                          int64_t rows, int64_t vectors, mlir::Value lastMask,
-                                          mlir::ValueRange init);
+  /// The vectors of row `i` of a product's right side.
+  using RowLoader = llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value i)>;
+  llvm::SmallVector<mlir::Value> multiply(mlir::Value a, int64_t strideA, mlir::Value from,
+                                          mlir::Value to, int64_t rows, int64_t vectors,
+                                          mlir::ValueRange init, RowLoader load);
 
   KernelBuilder &k;
   const Shape shape;

@@ -159,10 +159,18 @@ KernelOutcome CompiledKernel::runOnce(const std::vector<int64_t> &sizes,
   const unsigned numSizes = op.getNumSizes();
   auto bytesOfType = [&](mlir::Type type) -> size_t {
     auto tensor = llvm::cast<mlir::RankedTensorType>(type);
-    int64_t rows = -1;
-    for (unsigned i = 0; i < numSizes; ++i)
-      if (op.getSize(i).getName().getValue() == rowsSizeName(tensor))
-        rows = sizes[i];
+    auto sizeNamed = [&](llvm::StringRef name) {
+      int64_t value = -1;
+      for (unsigned i = 0; i < numSizes; ++i)
+        if (op.getSize(i).getName().getValue() == name)
+          value = sizes[i];
+      return value;
+    };
+    const int64_t rows = sizeNamed(rowsSizeName(tensor));
+    if (tensor.getRank() == 2 && tensor.isDynamicDim(1)) { // a block table
+      auto names = llvm::cast<transformer::DimsAttr>(tensor.getEncoding()).getNames();
+      return sizeof(int32_t) * rows * sizeNamed(names.back().getValue());
+    }
     return weightBytes(tensor, rows).value();
   };
   if (sizes.size() != numSizes || arguments.size() + numSizes != op.getNumArguments()) {

@@ -87,8 +87,11 @@ module {{
 constexpr int64_t mostCached = 65536;
 
 std::string moduleText(const AttentionProblem &p) {
+  std::string element(info(p.cache).name);
+  if (info(p.cache).isQuantized())
+    element = fmt::format("!transformer.quant<{}>", element);
   const std::string cache =
-      fmt::format("!transformer.cache<{}, {}, {}>", p.kvHeads, p.headDim, info(p.cache).name);
+      fmt::format("!transformer.cache<{}, {}, {}>", p.kvHeads, p.headDim, element);
   const std::string ids = "tensor<?xi32, #tokens>";
   const std::string perSequence = "tensor<?xi32, #transformer.dims<\"sequences\">>";
   return fmt::format(

@@ -180,8 +180,11 @@ Expected<AttentionProblem> readAttention(Entry &entry) {
   KF_TRY(p.cache, entry.typeOr("cache", ElementType::F32));
   if (p.heads % p.kvHeads != 0)
     return entry.refuse("heads is no multiple of kv_heads");
-  if (info(p.cache).isQuantized())
-    return entry.refuse("a cache is f32, f16 or bf16");
+  const ElementTypeInfo &cache = info(p.cache);
+  if (cache.type == ElementType::I32 || (cache.isQuantized() && cache.type != ElementType::Q8_0))
+    return entry.refuse("a cache is f32, f16, bf16 or q8_0");
+  if (p.headDim % cache.blockElements != 0)
+    return entry.refuse("head_dim is no whole number of blocks of the cache");
   return p;
 }
 

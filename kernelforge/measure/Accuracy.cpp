@@ -114,8 +114,12 @@ constexpr double fewElementsError = 0x1p-18;
 /// The part of the largest value from which on a tolerance allows wrong results.
 constexpr double largestTolerance = 0.125;
 
-/// Half a unit in the last place of `value` as the type stores it.
+/// Half a unit in the last place of `value` as the type stores it. Of a block of q8_0 it is half a
+/// step between quants, taking `value` for the block's largest.
 double halfUnit(double value, ElementType type) {
+  constexpr double quants = 254; // from the most negative to the largest
+  if (type == ElementType::Q8_0)
+    return std::isfinite(value) ? std::fabs(value) / quants : 0;
   const int digits = type == ElementType::F16 ? 11 : type == ElementType::BF16 ? 8 : 24;
   const int least = type == ElementType::F16 ? -14 : -126; // exponents below are denormal
   if (value == 0 || !std::isfinite(value))

@@ -40,6 +40,15 @@ bool FunctionSignature::boundsLengths(std::string_view size) const {
                              [&](const AttentionUse &use) { return use.cached == size; });
 }
 
+/// The coarser of `a` and the type of `type`'s elements: f32, then f16, bf16 and caches of q8_0.
+static ElementType coarser(ElementType a, Type type) {
+  const ElementType b = elementTypeOf(type).value_or(ElementType::F32);
+  for (ElementType coarse : {ElementType::Q8_0, ElementType::BF16, ElementType::F16})
+    if (a == coarse || b == coarse)
+      return coarse;
+  return a;
+}
+
 namespace {
 
 /// Follows arguments to their uses, through launches into kernels.
@@ -166,6 +175,8 @@ private:
     known &= use.cache >= 0 && use.slots >= 0;
     if (use.cache >= 0)
       signature.arguments[use.cache].written = true;
+    // What is appended may be read again by the same function.
+    signature.coarsest = coarser(signature.coarsest, op.getCache().getType().getElementType());
     signature.appends.push_back(use);
   }
 
@@ -241,14 +252,6 @@ Obstacle obstacleOf(func::FuncOp function, RankedTensorType type,
 }
 
 } // namespace
-
-/// Of plain types: f32, then f16, then bf16.
-static ElementType coarser(ElementType a, Type type) {
-  const std::optional<ElementType> b = elementTypeOf(getElementTypeOrSelf(type));
-  if (b == ElementType::BF16 || a == ElementType::BF16)
-    return ElementType::BF16;
-  return b == ElementType::F16 ? ElementType::F16 : a;
-}
 
 static ElementType coarsestOf(func::FuncOp function) {
   ElementType coarsest = ElementType::F32;

@@ -73,7 +73,7 @@ struct FunctionSignature {
   std::vector<AppendUse> appends;
   std::vector<int64_t> pages; ///< of the function's attentions and advances; 0: contiguous
   /// The coarsest type that rows are rounded to on their way to the results: what the function's
-  /// operations hand on, and casts within its kernels.
+  /// operations hand on, casts within its kernels, and caches that it appends to.
   ElementType coarsest = ElementType::F32;
 
   /// Extents of a tensor type at these sizes.

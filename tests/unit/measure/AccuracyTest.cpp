@@ -213,6 +213,21 @@ TEST(Judge, NarrowResultsMayRoundTheOtherWay) {
   }
 }
 
+TEST(Judge, AQuantMayRoundTheOtherWay) {
+  // A cache of q8_0: steps of a 127th of a block's largest.
+  std::vector<float> right = values(200);
+  right[7] = 127;
+  for (float &x : right)
+    x = std::round(x);
+  std::vector<float> out = right;
+  out[7] -= 1;
+  const Accuracy near = judge(out, right, right, {ElementType::Q8_0});
+  EXPECT_TRUE(near.pass) << near.why;
+  EXPECT_FALSE(judge(out, right, right, {ElementType::F16}).pass);
+  out[7] -= 1;
+  EXPECT_FALSE(judge(out, right, right, {ElementType::Q8_0}).pass);
+}
+
 TEST(Bits, FirstDifference) {
   const std::vector<float> a{1, 0.0f, std::nanf("")};
   EXPECT_FALSE(firstDifferentBit(a, a));

@@ -207,8 +207,10 @@ std::string kernelforge::epilogueObstacle(const KernelAnalysis &kernel, bool has
       Operation *input = op->getNumOperands() > 0 ? op->getOperand(0).getDefiningOp() : nullptr;
       const bool readsResult = input && (input == kernel.root() || kernel.followsRoot(input));
       const std::optional<OpKind> kind = kindOf(op);
-      if (kind == OpKind::Statistics)
-        return needs(op, "whole rows, and follows the matmul");
+      const bool ofHeads = kind == OpKind::Statistics && cast<ComputeOp>(op).getSeparateHeads() > 1;
+      if (kind == OpKind::Statistics && !(ofHeads && hasTile))
+        return needs(op, ofHeads ? "whole heads, and follows the matmul"
+                                 : "whole rows, and follows the matmul");
       if (readsResult && kind == OpKind::PicksRows)
         return needs(op, "other rows of the matmul's result than those at hand");
       if (readsResult && kind == OpKind::Pairs && !hasTile)

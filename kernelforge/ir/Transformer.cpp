@@ -353,6 +353,15 @@ std::string kernelforge::kernelHash(KernelOp kernel) {
   copy->setSymName("kernel");
   copy->dropChoices();
   copy->removeDemandsAttr(); // what is asked of the code, not what it computes
+  // Norms of whole rows were there before those of heads: records know them as they were.
+  copy->walk([](ComputeOp op) {
+    if (op.getKind() != OpKind::Statistics)
+      return;
+    if (op.getSeparateHeads() == 1)
+      op->removeAttr("heads");
+    if (auto offset = op->getAttrOfType<FloatAttr>("offset"); offset && offset.getValue().isZero())
+      op->removeAttr("offset");
+  });
   std::string text;
   llvm::raw_string_ostream stream(text);
   OpPrintingFlags flags;

@@ -23,7 +23,11 @@ def Transformer_ComputeOpInterface : OpInterface<"ComputeOp"> {
     InterfaceMethod<[{
         Floating-point operations of a row, which an attention spends on each position that the row sees.
         Rowwise operations count none: what they take is the time of the bytes that they move.
-      }], "int64_t", "getFlopsPerRow", (ins), "", "return 0;">
+      }], "int64_t", "getFlopsPerRow", (ins), "", "return 0;">,
+    InterfaceMethod<[{
+        So many runs of equal width of a row, heads, are computed each by itself: what it needs its whole row
+        for otherwise, it needs the head of an element for.
+      }], "int64_t", "getSeparateHeads", (ins), "", "return 1;">
   ];
   let extraClassDeclaration = [{
     /// The operations that give a kernel its family, and around which kernels are formed.
@@ -31,7 +35,9 @@ def Transformer_ComputeOpInterface : OpInterface<"ComputeOp"> {
     /// Whether its rows are computed one by one.
     bool isRowwise() { return ::kernelforge::isRowwise(getKind()); }
     /// Whether it may be computed from a root's result while that is in registers.
-    bool mayBeEpilogue() { return ::kernelforge::mayBeEpilogue(getKind()); }
+    bool mayBeEpilogue() {
+      return ::kernelforge::mayBeEpilogue(getKind()) || getSeparateHeads() > 1;
+    }
     /// The role of an operand.
     ::kernelforge::OperandRole getRole(::mlir::OpOperand &operand) {
       return describeOperands()[operand.getOperandNumber()].role;
@@ -92,8 +98,9 @@ class Transformer_ComputeOp<string mnemonic, string opKind, list<Trait> traits =
   }];
 }
 
-class Transformer_RowwiseOp<string mnemonic, string opKind, list<Trait> traits = []>
-    : Transformer_ComputeOp<mnemonic, opKind, !listconcat([Pure], traits)>;
+class Transformer_RowwiseOp<string mnemonic, string opKind, list<Trait> traits = [],
+                            list<string> overrides = []>
+    : Transformer_ComputeOp<mnemonic, opKind, !listconcat([Pure], traits), overrides>;
 
 /// Element by element of rows of one type, which the result has, too.
 class Transformer_ElementwiseOp<string mnemonic, list<Trait> traits = []>

@@ -318,12 +318,16 @@ template <typename NormOp> static LogicalResult verifyNorm(NormOp op) {
 
 LogicalResult RmsNormOp::verify() { return verifyNorm(*this); }
 
+int64_t RmsNormOp::getSeparateHeads() { return static_cast<int64_t>(getHeads()); }
+
 LogicalResult LayerNormOp::verify() {
   if (failed(verifyNorm(*this)))
     return failure();
   const int64_t length = cast<RankedTensorType>(getWeight().getType()).getNumElements();
   return getBias() ? checkLength(*this, "bias", getBias(), length) : success();
 }
+
+int64_t LayerNormOp::getSeparateHeads() { return static_cast<int64_t>(getHeads()); }
 
 int64_t RopeOp::getRotaryDim() { return widthOf(getTable()); }
 

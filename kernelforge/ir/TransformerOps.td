@@ -198,7 +198,8 @@ def Transformer_GatherRowsOp : Transformer_RowwiseOp<"gather_rows", "PicksRows">
   let hasVerifier = 1;
 }
 
-def Transformer_RmsNormOp : Transformer_RowwiseOp<"rms_norm", "Statistics"> {
+def Transformer_RmsNormOp
+    : Transformer_RowwiseOp<"rms_norm", "Statistics", [], ["getSeparateHeads"]> {
   let summary = "root mean square norm";
   let description = [{
     `x / sqrt(mean(x^2) + epsilon) * (offset + weight)`, row by row (Zhang and Sennrich 2019). A row is
@@ -212,7 +213,8 @@ def Transformer_RmsNormOp : Transformer_RowwiseOp<"rms_norm", "Statistics"> {
   let hasVerifier = 1;
 }
 
-def Transformer_LayerNormOp : Transformer_RowwiseOp<"layer_norm", "Statistics"> {
+def Transformer_LayerNormOp
+    : Transformer_RowwiseOp<"layer_norm", "Statistics", [], ["getSeparateHeads"]> {
   let summary = "layer norm";
   let description = [{
     `(x - mean(x)) / sqrt(var(x) + epsilon) * (offset + weight) (+ bias)`, row by row, with the biased

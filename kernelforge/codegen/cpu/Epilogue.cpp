@@ -7,6 +7,7 @@
 #include "kernelforge/ir/Caches.h"
 #include "kernelforge/ir/OpCases.h"
 
+#include <fmt/format.h>
 #include <limits>
 
 using namespace mlir;
@@ -15,6 +16,9 @@ using namespace kernelforge::cpu;
 using namespace kernelforge::transformer;
 
 static bool hasStatistics(Operation *op) { return kindOf(op) == OpKind::Statistics; }
+
+/// Heads whose statistics lie on the stack: 12 KB of each.
+constexpr int64_t maxHeads = 4096;
 
 //===----------------------------------------------------------------------===//
 // What can be computed
@@ -28,6 +32,10 @@ public:
   explicit Checker(KernelOp kernel) : kernel(kernel) {}
 
   Status check() {
+    for (auto op : kernel.getBody().getOps<ComputeOp>())
+      if (op.getSeparateHeads() > maxHeads)
+        return refuse(op, fmt::format("it norms {} heads of a row, the most are {}",
+                                      op.getSeparateHeads(), maxHeads));
     // Roots read their rows with a prologue of their own.
     for (Operation &op : kernel.getBody().front())
       if (!isRowwise(&op) || kindOf(&op) == OpKind::Stores)
@@ -112,35 +120,48 @@ void RowExpressions::forEachStore(Value row, int64_t width, int64_t atOnce,
   k.loop(k.c(0), k.c(width), atOnce, [&](Value col) { body({row, col, {}, {}}); });
 }
 
+Position RowExpressions::positionIn(Value row, const Run &run, Value offset, Value mask) {
+  if (!run.first)
+    return {row, offset, {}, mask};
+  Position position{row, k.add(run.first, offset), {}, mask};
+  if (run.width % lanes != 0) { // the run begins anywhere
+    position.columns = columnsOf(position);
+    position.col = {};
+  }
+  return position;
+}
+
 RowExpressions::Accumulators
-RowExpressions::reduceRow(Value value, Value row, Accumulators accumulators,
+RowExpressions::reduceRow(Value value, Value row, const Run &run, Accumulators accumulators,
                           llvm::function_ref<Accumulators(Value x, Value mask, ValueRange)> body) {
-  const int64_t width = widthOf(value), whole = width / lanes * lanes;
+  const int64_t width = run.width, whole = width / lanes * lanes;
   if (whole > 0)
     accumulators =
         k.loop(k.c(0), k.c(whole), lanes, accumulators, [&](Value col, ValueRange carried) {
-          return body(evaluate(value, {row, col, {}, {}}), {}, carried);
+          return body(evaluate(value, positionIn(row, run, col, {})), {}, carried);
         });
   if (whole < width) {
     Value mask = k.firstLanes(k.c(width - whole));
-    accumulators = body(evaluate(value, {row, k.c(whole), {}, mask}), mask, accumulators);
+    accumulators =
+        body(evaluate(value, positionIn(row, run, k.c(whole), mask)), mask, accumulators);
   }
   return accumulators;
 }
 
-/// What a whole row is read for, by operation; statistic() of Element gives it again.
+/// What a whole row (or head) is read for, by operation; statistic() of Element gives it again.
 struct RowExpressions::Statistics {
   RowExpressions &rows;
   Value input, row;
+  Run run;
   KernelBuilder &k = rows.k;
-  double width = static_cast<double>(widthOf(input));
+  double width = static_cast<double>(run.width);
 
   Value masked(Value mask, Value x, double other) {
     return mask ? k.select(mask, x, k.splat(other)) : x;
   }
   Value sum(llvm::function_ref<Value(Value x)> term) {
     return k.reduceAdd(
-        rows.reduceRow(input, row, {k.splat(0)}, [&](Value x, Value mask, ValueRange carried) {
+        rows.reduceRow(input, row, run, {k.splat(0)}, [&](Value x, Value mask, ValueRange carried) {
           Value added = masked(mask, term(x), 0);
           return Accumulators{k.addf(carried[0], added)};
         })[0]);
@@ -162,7 +183,7 @@ struct RowExpressions::Statistics {
     // as much as matters.
     const bool isShort = width < lanes;
     Value mask = isShort ? k.firstLanes(k.c(static_cast<int64_t>(width))) : Value();
-    Value first = rows.evaluate(input, {row, k.c(0), {}, mask});
+    Value first = rows.evaluate(input, rows.positionIn(row, run, k.c(0), mask));
     Value origin = k.shuffle(first, first, SmallVector<int64_t>(lanes, 0));
     auto distance = [&](Value x) { return k.subf(x, origin); };
     Value mean = k.broadcast(k.divf(sum(distance), k.cf(width)));
@@ -172,8 +193,8 @@ struct RowExpressions::Statistics {
 
   Accumulators operator()(SoftmaxOp) {
     const double lowest = -std::numeric_limits<double>::infinity();
-    Value max = k.broadcast(k.reduceMax(
-        rows.reduceRow(input, row, {k.splat(lowest)}, [&](Value x, Value mask, ValueRange carried) {
+    Value max = k.broadcast(k.reduceMax(rows.reduceRow(
+        input, row, run, {k.splat(lowest)}, [&](Value x, Value mask, ValueRange carried) {
           return Accumulators{k.maxf(carried[0], masked(mask, x, lowest))};
         })[0]));
     Value total = sum([&](Value x) { return emitExp(k, k.subf(x, max)); });
@@ -181,25 +202,48 @@ struct RowExpressions::Statistics {
   }
 };
 
-void RowExpressions::prepareRow(ValueRange values, Value row) {
+void RowExpressions::prepareRow(ValueRange values, Value row, Value first, Value end) {
   Visited visited;
   for (Value value : values)
-    prepare(value, row, visited);
+    prepare(value, {row, first, end}, visited);
 }
 
-void RowExpressions::prepare(Value value, Value row, Visited &visited) {
+void RowExpressions::prepare(Value value, const Prepared &prepared, Visited &visited) {
   Operation *op = value.getDefiningOp();
   if (!op || loaders.count(value) || !visited.insert(value).second)
     return;
-  Value inputRow = row;
+  Prepared inner = prepared;
   if (auto gather = dyn_cast<GatherRowsOp>(op))
-    inputRow = index(gather.getRows(), row);
+    inner.row = index(gather.getRows(), prepared.row);
   for (Value input : rowInputs(op))
-    prepare(input, inputRow, visited);
+    prepare(input, inner, visited);
   if (!hasStatistics(op))
     return;
+  if (cast<ComputeOp>(op).getSeparateHeads() > 1)
+    return prepareHeads(op, prepared);
+  Value input = op->getOperand(0);
+  statistics[op] =
+      *callCase<Accumulators>(Statistics{*this, input, prepared.row, {{}, widthOf(input)}}, op);
+}
 
-  statistics[op] = *callCase<Accumulators>(Statistics{*this, op->getOperand(0), row}, op);
+/// There may be many heads, and which one a column is in is not known before: their statistics are
+/// kept in memory.
+void RowExpressions::prepareHeads(Operation *op, const Prepared &prepared) {
+  Value input = op->getOperand(0);
+  const int64_t heads = cast<ComputeOp>(op).getSeparateHeads(), width = widthOf(input) / heads;
+  SmallVector<Value> kept = statistics.lookup(op);
+  k.loop(prepared.first ? k.div(prepared.first, width) : k.c(0),
+         prepared.end ? k.div(prepared.end, width) : k.c(heads), 1, [&](Value head) {
+           const Run run{k.mul(head, width), width};
+           const Accumulators found =
+               *callCase<Accumulators>(Statistics{*this, input, prepared.row, run}, op);
+           while (kept.size() < found.size())
+             kept.push_back(k.onStack(heads));
+           for (auto [x, pointer] : llvm::zip(found, kept))
+             k.store(k.b.create<vector::ExtractOp>(k.loc, x, ArrayRef<int64_t>{0}),
+                     k.at(pointer, k.mul(head, 4)), 4);
+         });
+  statistics[op] = kept;
 }
 
 //===----------------------------------------------------------------------===//
@@ -253,6 +297,27 @@ Value RowExpressions::loadParameter(Value argument, const Position &p) {
   return loadColumns(Numbers::ofArgument(k, argument), p);
 }
 
+Value RowExpressions::columnsOf(const Position &p) {
+  if (p.columns)
+    return p.columns;
+  Value col = k.b.create<arith::TruncIOp>(k.loc, k.i32, p.col);
+  return k.b.create<arith::AddIOp>(k.loc, k.broadcast(col), k.iota());
+}
+
+Position RowExpressions::inHead(const Position &p, int64_t width) {
+  if (p.col && width % lanes == 0)
+    return {p.row, k.rem(p.col, width), {}, p.mask};
+  Value columns = k.b.create<arith::RemUIOp>(k.loc, columnsOf(p), k.splatI(width));
+  return {p.row, {}, columns, p.mask};
+}
+
+Value RowExpressions::loadOfHead(Value pointer, const Position &p, int64_t width) {
+  if (p.col && width % lanes == 0)
+    return k.broadcast(k.loadF32(k.at(pointer, k.mul(k.div(p.col, width), 4))));
+  Value heads = k.b.create<arith::DivUIOp>(k.loc, columnsOf(p), k.splatI(width));
+  return k.gather(pointer, heads, p.mask);
+}
+
 Value RowExpressions::index(Value indices, Value row) {
   return k.widen(k.load(k.i32, k.at(k.argument(indices), k.mul(row, 4)), 4));
 }
@@ -269,7 +334,22 @@ struct RowExpressions::Element {
   Value statistic(unsigned i) {
     auto found = rows.statistics.find(op);
     assert(found != rows.statistics.end() && "prepareRow comes before evaluate");
-    return found->second[i];
+    const int64_t heads = cast<ComputeOp>(op).getSeparateHeads();
+    return heads == 1 ? found->second[i]
+                      : rows.loadOfHead(found->second[i], p, widthOf(op->getResult(0)) / heads);
+  }
+  /// An element of a norm's weight or bias, which are as long as a head.
+  Value ofHead(Value argument) {
+    const int64_t heads = cast<ComputeOp>(op).getSeparateHeads();
+    return heads == 1
+               ? parameter(argument)
+               : rows.loadParameter(argument, rows.inHead(p, widthOf(op->getResult(0)) / heads));
+  }
+  /// What a norm multiplies by.
+  template <typename Norm> Value factorOf(Norm norm) {
+    const double offset = norm.getOffset().convertToDouble();
+    Value weight = ofHead(norm.getWeight());
+    return offset == 0 ? weight : k.addf(weight, k.splat(offset));
   }
 
   Value operator()(GatherRowsOp gather) {
@@ -284,13 +364,13 @@ struct RowExpressions::Element {
     return factor == 1 ? x : k.mulf(x, k.splat(factor));
   }
   Value operator()(RmsNormOp norm) {
-    return k.mulf(k.mulf(input(0), statistic(0)), parameter(norm.getWeight()));
+    return k.mulf(k.mulf(input(0), statistic(0)), factorOf(norm));
   }
   Value operator()(LayerNormOp norm) {
     Value x = k.subf(k.subf(input(0), statistic(0)), statistic(1));
     x = k.mulf(x, statistic(2));
-    Value weight = parameter(norm.getWeight());
-    return norm.getBias() ? k.fma(x, weight, parameter(norm.getBias())) : k.mulf(x, weight);
+    Value weight = factorOf(norm);
+    return norm.getBias() ? k.fma(x, weight, ofHead(norm.getBias())) : k.mulf(x, weight);
   }
   Value operator()(SoftmaxOp) {
     return k.mulf(emitExp(k, k.subf(input(0), statistic(0))), statistic(1));
@@ -378,11 +458,7 @@ Value RowExpressions::ropeOfAnyColumns(RopeOp op, const Position &p) {
     return k.cmp(arith::CmpIPredicate::slt, x, k.splatI(limit));
   };
 
-  Value columns = p.columns;
-  if (!columns) {
-    Value col = b.create<arith::TruncIOp>(k.loc, k.i32, p.col);
-    columns = plus(k.broadcast(col), k.iota());
-  }
+  Value columns = columnsOf(p);
   Value inHead =
       b.create<arith::RemUIOp>(k.loc, columns, k.splatI(static_cast<int64_t>(op.getHeadDim())));
   Value rotates = below(inHead, rotaryDim);

@@ -21,8 +21,8 @@ struct Position {
 };
 
 /// Unusable, naming kernel and op, where RowExpressions cannot compute an operation of the kernel:
-/// a norm that is needed at two different rows at once. Part of what supports() asks; operations by
-/// themselves are not looked at.
+/// a norm that is needed at two different rows at once, or one of more heads than are kept. Part of
+/// what supports() asks; operations by themselves are not looked at.
 Status checkRowwise(transformer::KernelOp kernel);
 
 /// Evaluates values of a kernel's body at positions. The kernel has passed checkRowwise.
@@ -41,8 +41,11 @@ public:
   /// Emits what a whole row must be read for (norms, softmax) for everything that `value` depends
   /// on at `row`; evaluate() then uses it. Needed before the first evaluate() of each row.
   void prepareRow(mlir::Value value, mlir::Value row) { prepareRow(mlir::ValueRange(value), row); }
-  /// The same for several values; what they share is emitted once.
-  void prepareRow(mlir::ValueRange values, mlir::Value row);
+  /// The same for several values; what they share is emitted once. Where only the columns
+  /// [first, end) of their rows are at hand (i64; null: all are), these are whole heads, and
+  /// nothing else is evaluated then; whole rows are not needed for anything.
+  void prepareRow(mlir::ValueRange values, mlir::Value row, mlir::Value first = {},
+                  mlir::Value end = {});
 
   /// The value at a position: vector of 16 f32.
   mlir::Value evaluate(mlir::Value value, const Position &position);
@@ -78,6 +81,16 @@ private:
   using Accumulators = llvm::SmallVector<mlir::Value>;
   using Visited = llvm::DenseSet<mlir::Value>;
 
+  /// Columns that statistics are of: a whole row, or a head of it.
+  struct Run {
+    mlir::Value first; ///< i64; null: the row begins there
+    int64_t width;
+  };
+  /// A row that is prepared, and what of it is at hand (null: all).
+  struct Prepared {
+    mlir::Value row, first, end;
+  };
+
   // The cases by operation (ir/OpCases.h).
   struct Element;
   struct Statistics;
@@ -95,15 +108,25 @@ private:
   Numbers angles(transformer::RopeOp op, const Position &position);
   mlir::Value rope(transformer::RopeOp op, const Position &position);
   mlir::Value ropeOfAnyColumns(transformer::RopeOp op, const Position &position);
+  /// The columns of a position, i32 in each lane.
+  mlir::Value columnsOf(const Position &position);
+  /// A position's columns within heads of `width`.
+  Position inHead(const Position &position, int64_t width);
+  /// What lies at `pointer` for each head (an f32), in the lanes of the head's columns.
+  mlir::Value loadOfHead(mlir::Value pointer, const Position &position, int64_t width);
 
-  void prepare(mlir::Value value, mlir::Value row, Visited &visited);
-  /// Sums or maxima over a row of `value`: `body` adds one vector to the accumulators.
+  void prepare(mlir::Value value, const Prepared &prepared, Visited &visited);
+  void prepareHeads(mlir::Operation *op, const Prepared &prepared);
+  /// Sixteen columns of a run from its column `offset` on.
+  Position positionIn(mlir::Value row, const Run &run, mlir::Value offset, mlir::Value mask);
+  /// Sums or maxima over a run of `value`: `body` adds one vector to the accumulators.
   Accumulators reduceRow(
-      mlir::Value value, mlir::Value row, Accumulators accumulators,
+      mlir::Value value, mlir::Value row, const Run &run, Accumulators accumulators,
       llvm::function_ref<Accumulators(mlir::Value x, mlir::Value mask, mlir::ValueRange)> body);
 
   KernelBuilder &k;
   llvm::DenseMap<mlir::Value, Loader> loaders;
+  /// Of whole rows a vector each, of heads where an f32 of each lies.
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<mlir::Value>> statistics;
   std::map<Key, mlir::Value> evaluated;
   int depth = 0; ///< of nested evaluations

@@ -65,6 +65,14 @@ Value KernelBuilder::result(unsigned i) {
 }
 Value KernelBuilder::workspace() { return result(kernel.getNumResults()); }
 
+Value KernelBuilder::onStack(int64_t count) {
+  // At the start: in a loop it would take more at each turn.
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(&function.getBody().front());
+  Value length = b.create<arith::ConstantOp>(loc, b.getI64IntegerAttr(count));
+  return b.create<LLVM::AllocaOp>(loc, ptr, f32, length, /*alignment=*/4);
+}
+
 static int sizeIndex(KernelOp kernel, StringRef name) {
   for (unsigned i = 0; i < kernel.getNumSizes(); ++i)
     if (kernel.getSize(i).getName().getValue() == name)

@@ -48,6 +48,8 @@ public:
   mlir::Value result(unsigned i);
   /// Pointer of the workspace (after all results).
   mlir::Value workspace();
+  /// Memory for `count` f32 of this call of the function.
+  mlir::Value onStack(int64_t count);
   /// Value (i64) of the size that the leading dimension of `type` follows, or its constant.
   mlir::Value rows(mlir::Type type);
   /// The same of dimension `index`.

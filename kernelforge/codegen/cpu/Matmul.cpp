@@ -453,12 +453,19 @@ private:
         return bias ? k.addf(x, expressions.loadParameter(bias, p)) : x;
       });
     }
+    SmallVector<Value> stored;
+    for (const Sink &sink : group.sinks)
+      stored.push_back(sink.value);
+    const bool normsHeads =
+        llvm::any_of(group.ops, [](Operation *op) { return kindOf(op) == OpKind::Statistics; });
     Value columns = k.min(k.sub(k.c(group.n), n0), k.c(knobs.nb));
     llvm::MapVector<int64_t, SmallVector<Sink>> alike; // by what is stored at once
     for (const Sink &sink : group.sinks)
       alike[RowExpressions::storedAtOnce(sink)].push_back(sink);
     k.loop(k.c(0), numRows, 1, [&](Value r) {
       Value row = k.add(row0, r);
+      if (normsHeads)
+        expressions.prepareRow(stored, row, n0, k.add(n0, columns));
       for (auto &[step, sinks] : alike)
         k.loop(k.c(0), columns, step, [&, &sinks = sinks](Value c) {
           Value col = k.add(n0, c);

@@ -20,14 +20,23 @@ int64_t cpu::matmul::countBlocks(ArrayRef<SegmentGroup> groups, int64_t nb) {
   return count;
 }
 
+/// Columns of a head that an operation needs whole; 0 where it needs none.
+static int64_t headWidthOf(Operation *op) {
+  if (auto rope = dyn_cast<RopeOp>(op))
+    return static_cast<int64_t>(rope.getHeadDim());
+  const int64_t heads = cast<ComputeOp>(op).getSeparateHeads();
+  return heads > 1 ? widthOf(op->getResult(0)) / heads : 0;
+}
+
 std::optional<int64_t> cpu::matmul::wholeColumns(const KernelAnalysis &kernel) {
   int64_t columns = lanes;
-  for (auto rope : kernel.kernel().getBody().getOps<RopeOp>()) {
-    const auto headDim = static_cast<int64_t>(rope.getHeadDim());
-    columns = headDim > maxBlock ? headDim : std::lcm(columns, headDim);
-    if (columns > maxBlock)
-      return std::nullopt;
-  }
+  for (const SegmentGroup &group : kernel.groups())
+    for (Operation *op : group.ops)
+      if (const int64_t head = headWidthOf(op)) {
+        columns = head > maxBlock ? head : std::lcm(columns, head);
+        if (columns > maxBlock)
+          return std::nullopt;
+      }
   // What is appended to a quantized cache, in whole blocks.
   for (const Sink &sink : kernel.sinks())
     columns = std::lcm(columns, RowExpressions::storedAtOnce(sink));
@@ -66,8 +75,8 @@ Status cpu::matmul::supports(const KernelAnalysis &kernel) {
                         "into a func.func without a kernel");
   }
   if (!wholeColumns(kernel))
-    return refuse("transformer.rope rotates heads that are wider than any tile",
-                  "rotate them in a kernel of its own");
+    return refuse("heads that are rotated or normed are wider than any tile",
+                  "rotate or norm them in a kernel of its own");
   if (std::string why = epilogueObstacle(kernel, /*hasTile=*/true); !why.empty())
     return refuse(why, "compute it in a kernel of its own");
   return {};

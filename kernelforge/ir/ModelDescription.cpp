@@ -52,6 +52,10 @@ private:
     linear("attn_q", a.queryDim(), d.modelDim, a.bias);
     linear("attn_k", a.kvDim(), d.modelDim, a.bias);
     linear("attn_v", a.kvDim(), d.modelDim, a.bias);
+    norm("attn_q_norm", a.queryNorm, a.headDim);
+    norm("attn_k_norm", a.keyNorm, a.headDim);
+    if (a.sinks)
+      add("attn_sinks", ".weight", {a.heads}, WeightKind::Score);
     linear("attn_output", d.modelDim, a.queryDim(), a.outputBias);
     norm("post_attention_norm", layer.afterAttention);
     norm("ffn_norm", layer.beforeMlp);
@@ -63,11 +67,16 @@ private:
   }
 
   void norm(std::string_view part, const std::optional<NormDescription> &norm) {
+    this->norm(part, norm, d.modelDim);
+  }
+
+  void norm(std::string_view part, const std::optional<NormDescription> &norm, int64_t width) {
     if (!norm)
       return;
-    add(part, ".weight", {d.modelDim}, WeightKind::Norm);
+    add(part, ".weight", {width}, WeightKind::Norm);
+    slots.back().offset = norm->offset;
     if (norm->kind == NormKind::Layer)
-      add(part, ".bias", {d.modelDim}, WeightKind::Bias);
+      add(part, ".bias", {width}, WeightKind::Bias);
   }
 
   void linear(std::string_view part, int64_t out, int64_t in, bool bias) {

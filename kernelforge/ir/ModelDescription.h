@@ -17,10 +17,11 @@ enum class ActivationKind { Silu, Gelu, GeluTanh, Relu };
 /// (GGUF files of architecture llama, whose Q and K rows are permuted to match).
 enum class RopePairing { HalfSplit, Interleaved };
 
-/// A norm over a row. A layer norm has a bias, an RMS norm has none.
+/// A norm over a row, or over each head of one. A layer norm has a bias, an RMS norm has none.
 struct NormDescription {
   NormKind kind = NormKind::Rms;
   double epsilon = 1e-5;
+  double offset = 0; ///< it multiplies by offset + weight
   bool operator==(const NormDescription &) const = default;
 };
 
@@ -46,6 +47,10 @@ struct AttentionDescription {
   int64_t window = 0;      ///< 0: none; otherwise a row sees its last `window` positions
   double scale = 0;        ///< of the scores; 0: 1 / sqrt(headDim)
   double softcap = 0;      ///< of the scores; 0: none
+  /// Of each head of the queries and of the keys, before they rotate; one weight for all heads.
+  std::optional<NormDescription> queryNorm = std::nullopt, keyNorm = std::nullopt;
+  /// A score for each query head takes part in the softmax, as a key whose value is 0.
+  bool sinks = false;
   std::optional<size_t> rope = std::nullopt; ///< index into ModelDescription::ropes; nothing: none
 
   int64_t queryDim() const { return heads * headDim; }
@@ -101,6 +106,7 @@ enum class WeightKind {
   Matrix, ///< [out, in], multiplied by
   Norm,   ///< what a norm multiplies by
   Bias,   ///< added
+  Score,  ///< of a key that stands in no cache
 };
 
 /// A weight that a model needs. Names are those of GGUF files ("blk.0.attn_q.weight"); a matrix is
@@ -111,7 +117,8 @@ struct WeightSlot {
   WeightKind kind = WeightKind::Matrix;
   int64_t layer = -1; ///< -1: of the frame
   std::string_view part =
-      {}; ///< of the layer or the frame: "attn_q", "output_norm"; static storage
+      {};            ///< of the layer or the frame: "attn_q", "output_norm"; static storage
+  double offset = 0; ///< of a norm: what it adds before it multiplies
 
   bool isMatrix() const { return kind == WeightKind::Table || kind == WeightKind::Matrix; }
 };

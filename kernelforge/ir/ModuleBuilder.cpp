@@ -82,8 +82,8 @@ private:
 class DecoderBuilder {
 public:
   DecoderBuilder(ModuleOp module, const ModelDescription &description, const FunctionRange &range,
-                 const WeightTypeFn &weightType)
-      : d(description), range(range), weightType(weightType), module(module),
+                 const WeightTypeFn &weightType, const CacheDescription &cache)
+      : d(description), range(range), weightType(weightType), cache(cache), module(module),
         b(module.getContext()), loc(b.getUnknownLoc()), arguments(b) {}
 
   void build() {
@@ -117,17 +117,25 @@ private:
     return types;
   }
 
+  int64_t longest() const { return std::max<int64_t>(d.contextLength, 1); }
+
+  /// Of a sequence's first slot, or the pages of each sequence.
+  Type tableType() {
+    if (cache.page == 0)
+      return indicesType(b.getContext(), "sequences");
+    return rowsType("sequences", (longest() + cache.page - 1) / cache.page, b.getI32Type());
+  }
+
   void declareArguments() {
     MLIRContext *context = b.getContext();
-    const int64_t longest = std::max<int64_t>(d.contextLength, 1);
     arguments.addSize("tokens", range.minTokens, range.maxTokens);
     const bool hasOutputs = d.vocabSize != 0 && !range.step;
     if (hasOutputs)
       arguments.addSize("outputs", 1, range.maxOutputs);
     arguments.addSize("sequences", 1, range.maxSequences);
     if (!d.ropes.empty())
-      arguments.addSize("context", 1, longest);
-    arguments.addSize("cached", 1, longest);
+      arguments.addSize("context", 1, longest());
+    arguments.addSize("cached", 1, longest());
     Type perToken = indicesType(context, "tokens"), perSequence = indicesType(context, "sequences");
     if (d.vocabSize)
       arguments.addInput("ids", perToken);
@@ -136,7 +144,7 @@ private:
     arguments.addInput("positions", perToken);
     arguments.addInput("slots", perToken);
     arguments.addInput("sequences", perToken);
-    arguments.addInput("table", perSequence);
+    arguments.addInput("table", tableType());
     arguments.addInput("lengths", perSequence);
     if (hasOutputs)
       arguments.addInput("outputs", indicesType(context, "outputs"));
@@ -147,9 +155,10 @@ private:
                          rowsType("context", d.ropes[i].rotaryDim, b.getF32Type()));
     for (auto [i, each] : llvm::enumerate(d.layers)) {
       const AttentionDescription &a = each.attention;
-      Type cache = CacheType::get(context, a.kvHeads, a.headDim, b.getF32Type(), 0);
+      Type type = CacheType::get(context, a.kvHeads, a.headDim,
+                                 elementTypeToMlir(context, cache.type), cache.page);
       for (StringRef kind : {"k", "v"})
-        arguments.addInput(("cache." + Twine(i) + "." + kind).str(), cache);
+        arguments.addInput(("cache." + Twine(i) + "." + kind).str(), type);
     }
     for (const WeightSlot &slot : weightSlots(d)) {
       // Vectors are small and read as f32; matrices stay as they are in the file.
@@ -196,17 +205,19 @@ private:
   }
 
   Value attention(const AttentionDescription &a, Value x) {
-    const std::string cache = "cache." + std::to_string(layer) + ".";
-    Value keyCache = arguments[cache + "k"], valueCache = arguments[cache + "v"];
-    Value q = rope("attn_q_rope", a, linear("attn_q", x, a.queryDim()));
-    Value k = rope("attn_k_rope", a, linear("attn_k", x, a.kvDim()));
+    const std::string caches = "cache." + std::to_string(layer) + ".";
+    Value keyCache = arguments[caches + "k"], valueCache = arguments[caches + "v"];
+    Value q = norm("attn_q_norm", a.queryNorm, linear("attn_q", x, a.queryDim()), a.heads);
+    Value k = norm("attn_k_norm", a.keyNorm, linear("attn_k", x, a.kvDim()), a.kvHeads);
+    q = rope("attn_q_rope", a, q);
+    k = rope("attn_k_rope", a, k);
     Value v = linear("attn_v", x, a.kvDim());
     create<CacheAppendOp>("attn_k_append", keyCache, k, arguments["slots"]);
     create<CacheAppendOp>("attn_v_append", valueCache, v, arguments["slots"]);
     double scale = a.scale != 0 ? a.scale : 1.0 / std::sqrt(static_cast<double>(a.headDim));
     Value out = create<AttentionOp>(
         "attention", q.getType(), q, keyCache, valueCache, arguments["positions"],
-        arguments["sequences"], arguments["table"], arguments["lengths"], /*sinks=*/Value(),
+        arguments["sequences"], arguments["table"], arguments["lengths"], weight("attn_sinks"),
         b.getI64IntegerAttr(a.heads), b.getF64FloatAttr(scale), b.getBoolAttr(true),
         b.getI64IntegerAttr(a.window), b.getF64FloatAttr(a.softcap), b.getStringAttr("cached"),
         /*numerics=*/NumericsAttr());
@@ -239,7 +250,7 @@ private:
                                  arguments["draws"], positions, recent);
     auto advance =
         create<AdvanceOp>("advance", results(), ValueRange(stepOperands(ids, positions, recent)),
-                          b.getNamedAttr("page", b.getI64IntegerAttr(0)));
+                          b.getNamedAttr("page", b.getI64IntegerAttr(cache.page)));
     return advance.getResults();
   }
 
@@ -258,15 +269,16 @@ private:
     return arguments[prefix + part.str() + "." + suffix.str()];
   }
 
-  Value norm(StringRef part, const std::optional<NormDescription> &norm, Value x) {
+  Value norm(StringRef part, const std::optional<NormDescription> &norm, Value x,
+             int64_t heads = 1) {
     if (!norm)
       return x;
-    auto epsilon = b.getF64FloatAttr(norm->epsilon), offset = b.getF64FloatAttr(0);
-    auto heads = b.getI64IntegerAttr(1);
+    auto epsilon = b.getF64FloatAttr(norm->epsilon), offset = b.getF64FloatAttr(norm->offset);
+    auto perRow = b.getI64IntegerAttr(heads);
     if (norm->kind == NormKind::Rms)
-      return create<RmsNormOp>(part, x.getType(), x, weight(part), epsilon, heads, offset);
+      return create<RmsNormOp>(part, x.getType(), x, weight(part), epsilon, perRow, offset);
     return create<LayerNormOp>(part, x.getType(), x, weight(part), weight(part, "bias"), epsilon,
-                               heads, offset);
+                               perRow, offset);
   }
 
   Value rope(StringRef role, const AttentionDescription &a, Value x) {
@@ -294,6 +306,7 @@ private:
   const ModelDescription &d;
   const FunctionRange &range;
   const WeightTypeFn &weightType;
+  const CacheDescription &cache;
   ModuleOp module;
   OpBuilder b;
   Location loc;
@@ -306,11 +319,12 @@ private:
 OwningOpRef<ModuleOp> kernelforge::buildDecoder(MLIRContext *context,
                                                 const ModelDescription &description,
                                                 llvm::ArrayRef<FunctionRange> ranges,
-                                                const WeightTypeFn &weightType) {
+                                                const WeightTypeFn &weightType,
+                                                const CacheDescription &cache) {
   context->loadDialect<TransformerDialect, func::FuncDialect>();
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
   for (const FunctionRange &range : ranges)
-    DecoderBuilder(*module, description, range, weightType).build();
+    DecoderBuilder(*module, description, range, weightType, cache).build();
   return module;
 }
 

@@ -28,6 +28,13 @@ struct FunctionRange {
   int64_t recentWindow = 0; ///< of a step: ids that the repetition penalty knows; 0: none
 };
 
+/// How keys and values lie in memory.
+struct CacheDescription {
+  ElementType type = ElementType::F32; ///< f32, f16, bf16 or q8_0 (heads of multiples of 32)
+  /// Positions of a page, a power of two; 0: those of a sequence lie one after the other.
+  int64_t page = 0;
+};
+
 /// Element type of the weight of that name ("blk.0.attn_q.weight").
 using WeightTypeFn = std::function<ElementType(llvm::StringRef)>;
 
@@ -44,12 +51,15 @@ using WeightTypeFn = std::function<ElementType(llvm::StringRef)>;
 /// inputs `ids`, `positions`, `slots`, `lengths` and `recent` are to be: no host stands between
 /// them. The row of a sequence that has ended has slot -1; its id means nothing from there on.
 ///
+/// In a paged cache `table` is [sequences, pages]: pages enough for the description's context.
+///
 /// The description must be consistent (heads divisible by kvHeads, sizes positive); loaders and the
 /// command line check that.
 mlir::OwningOpRef<mlir::ModuleOp> buildDecoder(mlir::MLIRContext *context,
                                                const ModelDescription &description,
                                                llvm::ArrayRef<FunctionRange> ranges,
-                                               const WeightTypeFn &weightType);
+                                               const WeightTypeFn &weightType,
+                                               const CacheDescription &cache = {});
 
 /// Builds `@matmul(%x, %w) -> y` for one product of M up to `maxRows` rows, the unit that
 /// benchmarks and tests use: x is f32 [rows, k], w [n, k] of type `weights` (or [k, n] with

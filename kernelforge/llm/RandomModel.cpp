@@ -24,11 +24,38 @@ struct BuiltInShape {
   int64_t layers, modelDim, heads, kvHeads, headDim, ffnDim, vocabSize, context;
   double ropeTheta;
   bool tied;
+  void (*change)(ModelDescription &) = nullptr; ///< what is not like Llama's
 };
+
+/// Layers that look at a window of positions, rotated by tables of their own, and layers of other
+/// heads that look at all of them, which do not rotate; every norm multiplies by 1 + weight.
+void mixLayers(ModelDescription &d) {
+  const NormDescription norm{.offset = 1};
+  d.finalNorm = norm;
+  for (size_t i = 0; i < d.layers.size(); ++i) {
+    LayerDescription &layer = d.layers[i];
+    layer.beforeAttention = layer.beforeMlp = layer.afterAttention = layer.afterMlp = norm;
+    AttentionDescription &a = layer.attention;
+    a.queryNorm = a.keyNorm = norm;
+    a.sinks = true;
+    if (i % 2 == 0) {
+      a.window = 24;
+      if (i % 4 == 2)
+        a.rope = d.addRope({.theta = 100, .rotaryDim = a.headDim / 2});
+    } else {
+      a.heads = a.kvHeads = 2;
+      a.headDim = 64;
+      a.rope = std::nullopt;
+      layer.mlp.width = 96;
+    }
+  }
+}
+
 constexpr BuiltInShape builtIn[] = {
     {"smollm2", 30, 576, 9, 3, 64, 1536, 49152, 8192, 100000, true},
     {"tinyllama", 22, 2048, 32, 4, 64, 5632, 32000, 2048, 10000, false},
     {"tiny", 2, 64, 4, 2, 16, 160, 512, 512, 10000, true},
+    {"mixed", 4, 64, 4, 2, 32, 160, 512, 512, 10000, true, mixLayers},
 };
 
 ModelDescription describe(const BuiltInShape &shape) {
@@ -44,6 +71,8 @@ ModelDescription describe(const BuiltInShape &shape) {
   layer.attention.rope = d.addRope({.theta = shape.ropeTheta, .rotaryDim = shape.headDim});
   layer.mlp.width = shape.ffnDim;
   d.layers.assign(static_cast<size_t>(shape.layers), layer);
+  if (shape.change)
+    shape.change(d);
   return d;
 }
 
@@ -145,7 +174,8 @@ void fillQuantized(const ElementTypeInfo &type, std::span<std::byte> out, uint64
 void fillWeight(const WeightSlot &slot, const Weight &weight, std::span<std::byte> out,
                 uint64_t seed) {
   if (!slot.isMatrix()) {
-    const float value = slot.kind == WeightKind::Bias ? 0.0f : 1.0f;
+    // A norm multiplies by 1; biases and the scores of sinks are 0.
+    const float value = slot.kind == WeightKind::Norm ? static_cast<float>(1 - slot.offset) : 0.0f;
     for (uint64_t at = 0; at < out.size(); at += sizeof(float))
       std::memcpy(out.data() + at, &value, sizeof(float));
     return;

@@ -1,6 +1,7 @@
 #include "DecoderFixture.h"
 
 #include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/support/CacheSlot.h"
 #include "kernelforge/support/CounterRandom.h"
 
 #include "mlir/Parser/Parser.h"
@@ -10,6 +11,8 @@
 #include <cstdlib>
 #include <functional>
 #include <limits>
+#include <numeric>
+#include <random>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -44,6 +47,29 @@ ModelDescription gptLike() {
   layer.attention = {.heads = 2, .kvHeads = 2, .headDim = 24, .bias = true, .outputBias = true};
   layer.mlp = {.width = 72, .activation = ActivationKind::Gelu, .gated = false, .bias = true};
   d.layers.assign(2, layer);
+  return d;
+}
+
+ModelDescription normedHeads() {
+  ModelDescription d = llamaLike();
+  const NormDescription shifted{.offset = 1};
+  d.layers.resize(3, d.layers.front());
+  d.finalNorm = shifted;
+  for (LayerDescription &layer : d.layers) {
+    layer.beforeAttention = layer.beforeMlp = layer.afterAttention = shifted;
+    layer.attention.queryNorm = layer.attention.keyNorm = shifted;
+    layer.attention.sinks = true;
+  }
+  d.layers[0].attention.window = 5;
+  // All positions, not rotated; heads of other widths, one of them for all queries.
+  AttentionDescription &full = d.layers[1].attention;
+  full = {.heads = 2, .kvHeads = 1, .headDim = 32, .sinks = true};
+  full.queryNorm = full.keyNorm = NormDescription{};
+  AttentionDescription &odd = d.layers[2].attention;
+  odd = {.heads = 6, .kvHeads = 2, .headDim = 12, .window = 9};
+  odd.queryNorm = odd.keyNorm = NormDescription{.kind = NormKind::Layer};
+  odd.rope = d.addRope({.pairing = RopePairing::Interleaved, .theta = 100, .rotaryDim = 8});
+  d.layers[2].mlp.width = 40;
   return d;
 }
 
@@ -130,6 +156,7 @@ std::vector<DecoderCase> decoderCases() {
   d.layers[1].attention.rope = d.addRope({.theta = 100, .rotaryDim = 12});
   d.layers[1].mlp = {.width = 64, .activation = ActivationKind::Relu, .gated = false};
   add("LayersThatDiffer", d);
+  add("NormedHeads", normedHeads());
   d = llamaLike();
   d.vocabSize = 0;
   d.layers.resize(1);
@@ -158,10 +185,11 @@ mlir::OwningOpRef<mlir::ModuleOp> TestDecoder::build(mlir::MLIRContext &context,
                                                      const DecoderCase &decoder) {
   auto types =
       decoder.weightType ? decoder.weightType : [](llvm::StringRef) { return ElementType::F32; };
-  return buildDecoder(&context, decoder.description,
-                      {FunctionRange{"prefill", 1, maxRows, maxRows, sequences},
-                       FunctionRange{"decode", 1, sequences, sequences, sequences}},
-                      types);
+  const int64_t n = decoder.sequences;
+  return buildDecoder(
+      &context, decoder.description,
+      {FunctionRange{"prefill", 1, maxRows, maxRows, n}, FunctionRange{"decode", 1, n, n, n}},
+      types, decoder.cache);
 }
 
 SessionOptions TestDecoder::options(const std::string &level) {
@@ -214,10 +242,17 @@ Status TestDecoder::bindAll() {
     weights[slot.name] = std::move(data);
     KF_CHECK(handle->bindWeight(slot.name, type, weights[slot.name]));
   }
-  for (size_t layer = 0; layer < d.layers.size(); ++layer)
+  const int64_t n = decoder.sequences;
+  for (size_t layer = 0; layer < d.layers.size(); ++layer) {
+    const AttentionDescription &a = d.layers[layer].attention;
+    const CacheSlot slot{decoder.cache.type, a.kvHeads, a.headDim};
+    const int64_t slots = n * (pages() ? pages() * decoder.cache.page : context);
     for (const char *kind : {"k", "v"})
-      buffers[fmt::format("cache.{}.{}", layer, kind)].resize(sequences * context *
-                                                              d.layers[layer].attention.kvDim());
+      caches[fmt::format("cache.{}.{}", layer, kind)].resize(
+          slot.checkedBytes(static_cast<uint64_t>(slots)).value());
+  }
+  for (auto &[name, bytes] : caches)
+    KF_CHECK(handle->bind(name, bytes));
   for (size_t index = 0; index < d.ropes.size(); ++index) {
     const RopeDescription &rope = d.ropes[index];
     const int64_t half = rope.rotaryDim / 2;
@@ -235,20 +270,44 @@ Status TestDecoder::bindAll() {
     KF_CHECK(handle->bind(name, std::as_writable_bytes(std::span(values))));
   for (const char *name : {"ids", "positions", "slots", "sequences", "outputs"})
     inputs[name].resize(maxRows);
-  for (const char *name : {"table", "lengths"})
-    inputs[name].resize(sequences);
+  inputs["lengths"].resize(n);
+  fillTable();
   for (auto &[name, values] : inputs)
     KF_CHECK(handle->bind(name, std::as_writable_bytes(std::span(values))));
   reset();
   return {};
 }
 
+int64_t TestDecoder::pages() const {
+  const int64_t page = decoder.cache.page;
+  return page == 0 ? 0 : (context + page - 1) / page;
+}
+
+/// Sequences lie in the cache in reverse, so that no number is right by accident; pages anyhow.
+void TestDecoder::fillTable() {
+  std::vector<int32_t> &table = inputs["table"];
+  for (int64_t s = decoder.sequences - 1; pages() == 0 && s >= 0; --s)
+    table.push_back(static_cast<int32_t>(s * context));
+  if (pages() == 0)
+    return;
+  table.resize(decoder.sequences * pages());
+  std::iota(table.begin(), table.end(), 0);
+  std::shuffle(table.begin(), table.end(), std::mt19937(7));
+}
+
+int32_t TestDecoder::slotOf(size_t sequence, int32_t position) const {
+  const std::vector<int32_t> &table = inputs.at("table");
+  const auto page = static_cast<int32_t>(decoder.cache.page);
+  if (page == 0)
+    return table[sequence] + position;
+  return table[sequence * pages() + position / page] * page + position % page;
+}
+
 void TestDecoder::reset() {
-  lengths.assign(sequences, 0);
-  // What was never written must never be read.
-  for (auto &[name, values] : buffers)
-    if (llvm::StringRef(name).starts_with("cache."))
-      std::fill(values.begin(), values.end(), std::numeric_limits<float>::quiet_NaN());
+  lengths.assign(decoder.sequences, 0);
+  // What was never written must never be read: NaN in every type, scales of blocks included.
+  for (auto &[name, bytes] : caches)
+    std::fill(bytes.begin(), bytes.end(), std::byte(0xff));
 }
 
 int64_t TestDecoder::width() const {
@@ -266,9 +325,7 @@ Expected<std::vector<float>> TestDecoder::append(const std::string &function, co
       inputs["ids"][rows] = tokens[s][i];
       inputs["positions"][rows] = position;
       inputs["sequences"][rows] = static_cast<int32_t>(s);
-      // Sequences lie in the cache in reverse, so that no number is right by accident.
-      inputs["table"][s] = static_cast<int32_t>((sequences - 1 - s) * context);
-      inputs["slots"][rows] = inputs["table"][s] + position;
+      inputs["slots"][rows] = slotOf(s, position);
       for (int64_t j = 0; j < d.modelDim; ++j)
         buffers["x"][rows * d.modelDim + j] = noise("x", tokens[s][i] * d.modelDim + j);
       if (all || i + 1 == tokens[s].size())

@@ -14,11 +14,14 @@
 
 namespace kernelforge {
 
-/// A decoder's shape and the element type of each weight.
+/// A decoder's shape, the element type of each weight, and how it is fed.
 struct DecoderCase {
   std::string name;
   ModelDescription description;
   std::function<ElementType(llvm::StringRef)> weightType; ///< empty: f32
+  CacheDescription cache = {};
+  static constexpr int64_t usualSequences = 3;
+  int64_t sequences = usualSequences; ///< that run side by side
 };
 /// For messages of parametrized tests.
 inline void PrintTo(const DecoderCase &decoder, std::ostream *stream) { *stream << decoder.name; }
@@ -27,6 +30,9 @@ inline void PrintTo(const DecoderCase &decoder, std::ostream *stream) { *stream 
 ModelDescription llamaLike();
 /// Two layers like GPT's: layer norm, GELU, no gate, biases, learned positions, a head of its own.
 ModelDescription gptLike();
+/// Three layers that differ, each with norms of its queries and keys: windows and tables of their
+/// own, all positions without any; sinks; norms that multiply by 1 + weight.
+ModelDescription normedHeads();
 /// The same change to every layer.
 void changeLayers(ModelDescription &d, const std::function<void(LayerDescription &)> &change);
 /// Both, and decoders that differ from them in every switch that a description has.
@@ -40,8 +46,8 @@ using Batch = std::vector<std::vector<int32_t>>;
 
 class TestDecoder {
 public:
-  /// Sequences that run side by side, positions of each, rows of one prefill.
-  static constexpr int64_t sequences = 3, context = 40, maxRows = 32;
+  /// Sequences of a case that says nothing else, positions of each, rows of one prefill.
+  static constexpr int64_t sequences = DecoderCase::usualSequences, context = 40, maxRows = 32;
 
   /// The functions "prefill" (1 to maxRows rows) and "decode" (a row of each sequence) of a case.
   static mlir::OwningOpRef<mlir::ModuleOp> build(mlir::MLIRContext &context,
@@ -59,7 +65,7 @@ public:
   Expected<std::vector<float>> append(const std::string &function, const Batch &tokens,
                                       bool all = true);
 
-  /// Forgets all sequences.
+  /// Forgets all sequences: nothing that was in their caches is left.
   void reset();
 
   /// Two prefills and three decode steps of a conversation; the results one after the other.
@@ -71,12 +77,18 @@ public:
 
 private:
   Status bindAll();
+  void fillTable();
   int64_t width() const;
+  /// Pages of a sequence; 0 where its positions follow each other.
+  int64_t pages() const;
+  /// Where the position of a sequence lies in the caches.
+  int32_t slotOf(size_t sequence, int32_t position) const;
 
   DecoderCase decoder;
   std::unique_ptr<Session> handle;
   std::map<std::string, std::vector<std::byte>> weights;
-  std::map<std::string, std::vector<float>> buffers; ///< caches, rope table, rows
+  std::map<std::string, std::vector<std::byte>> caches;
+  std::map<std::string, std::vector<float>> buffers; ///< rope tables, rows
   std::map<std::string, std::vector<int32_t>> inputs;
   std::vector<int32_t> lengths;
 };

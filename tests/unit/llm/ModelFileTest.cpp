@@ -293,6 +293,9 @@ ModelDescription twoLayers() {
   layer.afterMlp = NormDescription{};
   d.layers.push_back(layer);
   layer.attention.kvHeads = 2;
+  layer.attention.queryNorm = NormDescription{.offset = 1};
+  layer.attention.keyNorm = NormDescription{.kind = NormKind::Layer};
+  layer.attention.sinks = true;
   layer.beforeMlp = layer.afterMlp = std::nullopt;
   d.layers.push_back(layer);
   return d;
@@ -302,7 +305,7 @@ TEST(WeightSlots, OfLayersThatDiffer) {
   std::map<std::string, WeightSlot> slots;
   for (const WeightSlot &slot : weightSlots(twoLayers()))
     slots[slot.name] = slot;
-  EXPECT_EQ(slots.size(), 13u + 11u + 4u);
+  EXPECT_EQ(slots.size(), 13u + 15u + 4u);
   EXPECT_THAT(slots["position_embd.weight"].shape, ElementsAre(7, 8));
   EXPECT_EQ(slots["position_embd.weight"].kind, WeightKind::Table);
   EXPECT_EQ(slots["output.weight"].kind, WeightKind::Matrix);
@@ -311,6 +314,13 @@ TEST(WeightSlots, OfLayersThatDiffer) {
   EXPECT_THAT(slots["blk.1.attn_k.weight"].shape, ElementsAre(8, 8));
   EXPECT_EQ(slots["blk.1.attn_k.bias"].kind, WeightKind::Bias);
   EXPECT_EQ(slots["blk.0.post_ffw_norm.weight"].kind, WeightKind::Norm);
+  EXPECT_THAT(slots["blk.1.attn_q_norm.weight"].shape, ElementsAre(4));
+  EXPECT_EQ(slots["blk.1.attn_q_norm.weight"].offset, 1);
+  EXPECT_EQ(slots["blk.1.attn_k_norm.weight"].offset, 0);
+  EXPECT_EQ(slots["blk.1.attn_k_norm.bias"].kind, WeightKind::Bias);
+  EXPECT_THAT(slots["blk.1.attn_sinks.weight"].shape, ElementsAre(2));
+  EXPECT_EQ(slots["blk.1.attn_sinks.weight"].kind, WeightKind::Score);
+  EXPECT_FALSE(slots.contains("blk.0.attn_q_norm.weight"));
   EXPECT_FALSE(slots.contains("blk.1.post_ffw_norm.weight"));
   EXPECT_FALSE(slots.contains("blk.1.ffn_norm.weight"));
 }

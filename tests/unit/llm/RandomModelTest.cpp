@@ -51,7 +51,7 @@ TEST_F(RandomModelTest, HasEveryWeightOfEveryType) {
       }
       const auto count = static_cast<double>(all.size());
       if (!slot.isMatrix()) {
-        EXPECT_EQ(sum, count); // norms are 1
+        EXPECT_EQ(sum, count) << slot.name; // norms multiply by 1
         continue;
       }
       const double expected = 1 / std::sqrt(static_cast<double>(slot.shape[1]));
@@ -59,6 +59,26 @@ TEST_F(RandomModelTest, HasEveryWeightOfEveryType) {
       EXPECT_NEAR(sum / count, 0, 0.15 * expected) << type.name << " " << slot.name;
     }
   }
+}
+
+TEST_F(RandomModelTest, LayersThatDifferHaveWeightsThatDo) {
+  auto model = makeRandomModel("mixed", {ElementType::F32, {}, 3});
+  ASSERT_TRUE(model) << model.error().line();
+  EXPECT_EQ(describeDefect(model->description), "");
+  EXPECT_EQ(model->description.ropes.size(), 2u);
+  for (const WeightSlot &slot : weightSlots(model->description)) {
+    const Weight *weight = model->weights.find(slot.name);
+    ASSERT_TRUE(weight) << slot.name;
+    EXPECT_EQ(weight->shape, slot.shape);
+    if (slot.isMatrix())
+      continue;
+    for (float value : values(*weight)) // norms multiply by 1 + weight
+      EXPECT_EQ(value, 0) << slot.name;
+  }
+  EXPECT_THAT(model->weights.find("blk.0.attn_q_norm.weight")->shape, testing::ElementsAre(32));
+  EXPECT_THAT(model->weights.find("blk.1.attn_k_norm.weight")->shape, testing::ElementsAre(64));
+  EXPECT_THAT(model->weights.find("blk.2.attn_sinks.weight")->shape, testing::ElementsAre(4));
+  EXPECT_THAT(model->weights.find("blk.3.ffn_up.weight")->shape, testing::ElementsAre(96, 64));
 }
 
 TEST_F(RandomModelTest, DependsOnTheSeedAlone) {
@@ -112,7 +132,7 @@ TEST_F(RandomModelTest, RefusesWhatCannotBeMade) {
   auto unknown = makeRandomModel("nosuchshape", {});
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().kind, ErrorKind::Missing);
-  EXPECT_THAT(unknown.error().line(), HasSubstr("smollm2, tinyllama, tiny"));
+  EXPECT_THAT(unknown.error().line(), HasSubstr("smollm2, tinyllama, tiny, mixed"));
 
   // Rows of 8 elements are no blocks of 32.
   const std::string config = write("config.json", tinyConfig().dump());

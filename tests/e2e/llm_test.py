@@ -83,6 +83,22 @@ class LlmTest(unittest.TestCase):
         self.assertEqual(answer["kernels"], [])
         self.assertIsNone(answer["bandwidth"]["pct_of_measured_read_bandwidth"])
 
+    def test_types_of_the_cache(self):
+        """Layers that differ, on the reference: what is asked for is kept, counted and printed."""
+        mixed = ["llm-inference", "--random-weights", "mixed", "--random-type", "f32", "-p", "Hello",
+                 "-n", 4, *GREEDY, "--target", "reference"]  # fmt: skip
+        full = self.run_json(*mixed)
+        self.assertEqual(full["kv_cache"], "f32")
+        blocks = self.run_json(*mixed, "--kv-cache", "i8")
+        self.assertEqual(blocks["kv_cache"], "i8")
+        # A block of 32 numbers has a byte for each, and a scale of two.
+        ratio = full["memory"]["kv_cache_bytes"] / blocks["memory"]["kv_cache_bytes"]
+        self.assertAlmostEqual(ratio, 4 * 32 / 34)
+        self.assertNotEqual(full["logits_hash"], blocks["logits_hash"])
+        self.assertIn("cache i8", self.run_raw(*mixed, "--kv-cache", "i8").stderr)
+        self.refuse(2, "heads of layer 0 have 16 dimensions", "llm-inference", *TINY, "-p", "x",
+                    "--kv-cache", "i8")  # fmt: skip
+
     def test_text_goes_to_stdout_and_figures_to_stderr(self):
         done = self.run_raw("llm-inference", *TINY, *GREEDY, "-p", "Hello", "-n", 12)
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -13,6 +13,7 @@
 #include "kernelforge/support/Progress.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <map>
 #include <sys/resource.h>
 
@@ -41,6 +42,39 @@ void cli::addRunOptions(CLI::App &command, ModelChoice &choice) {
   addInteger(command, "--prefill-chunk", choice.prefillChunk,
              "most tokens of one run of the prompt", 1, int64_t(1) << 20)
       ->capture_default_str();
+  addCacheOption(command, choice);
+}
+
+/// Element types of caches by their names on the command line, where blocks of 8-bit integers are
+/// what users of other programs call them.
+static constexpr std::pair<const char *, ElementType> cacheTypes[] = {{"f32", ElementType::F32},
+                                                                      {"f16", ElementType::F16},
+                                                                      {"bf16", ElementType::BF16},
+                                                                      {"i8", ElementType::Q8_0}};
+
+void cli::addCacheOption(CLI::App &command, ModelChoice &choice) {
+  std::vector<std::string> names;
+  for (const auto &[name, type] : cacheTypes)
+    names.emplace_back(name);
+  command
+      .add_option("--kv-cache", choice.cacheType,
+                  fmt::format("type of keys and values in the cache: {}", fmt::join(names, ", ")))
+      ->check(oneOf(names))
+      ->capture_default_str();
+}
+
+ElementType cli::cacheTypeOf(const ModelChoice &choice) {
+  for (const auto &[name, type] : cacheTypes)
+    if (choice.cacheType == name)
+      return type;
+  return ElementType::F32; // the option takes no other name
+}
+
+std::string cli::cacheName(const Decoder &decoder) {
+  for (const auto &[name, type] : cacheTypes)
+    if (decoder.cacheType() == type)
+      return name;
+  return std::string(info(decoder.cacheType()).name);
 }
 
 Expected<ModelFile> cli::openChosenModel(const ModelChoice &choice, const Context &context) {
@@ -71,6 +105,7 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
   options.context = choice.context;
   options.prefillChunk = choice.prefillChunk;
   options.allLogits = allLogits;
+  options.cacheType = cacheTypeOf(choice);
   Progress progress("compiling kernels", 0);
   KF_TRY(loaded.decoder, Decoder::create(*loaded.file, std::move(options)));
   loaded.loadSeconds = openSeconds + loaded.decoder->loadSeconds();

@@ -21,13 +21,20 @@ struct ModelChoice {
   int64_t context = 0; ///< 0: the smaller of the model's and 4,096
   int64_t prefillChunk = 512;
   bool noFuse = false;
+  std::string cacheType = "f32"; ///< --kv-cache
 };
 
 /// Adds -m, and --random-weights with --random-type.
 void addModelOptions(CLI::App &command, ModelChoice &choice);
 
-/// Adds --no-fuse and --prefill-chunk.
+/// Adds --no-fuse, --prefill-chunk and --kv-cache.
 void addRunOptions(CLI::App &command, ModelChoice &choice);
+/// Adds --kv-cache alone.
+void addCacheOption(CLI::App &command, ModelChoice &choice);
+
+/// What --kv-cache says, and what is written for it.
+ElementType cacheTypeOf(const ModelChoice &choice);
+std::string cacheName(const Decoder &decoder);
 
 /// The files of the chosen model, opened and checked, or random weights in its place.
 Expected<ModelFile> openChosenModel(const ModelChoice &choice, const Context &context);

@@ -134,12 +134,13 @@ Expected<Answer> score(Decoder &decoder, std::span<const TokenId> tokens,
   return answer;
 }
 
-void printAnswer(const Answer &answer, const Context &context) {
+void printAnswer(const Answer &answer, const std::string &cache, const Context &context) {
   const LikelihoodSum &likelihood = answer.likelihood;
   if (context.json) {
     Json json = {{"perplexity", likelihood.perplexity()},
                  {"nll", likelihood.mean()},
-                 {"tokens", likelihood.tokens}};
+                 {"tokens", likelihood.tokens},
+                 {"kv_cache", cache}};
     if (answer.divergence) {
       json["kl_divergence"] = answer.divergence->mean();
       json["same_top"] = answer.divergence->sameTopShare();
@@ -147,8 +148,9 @@ void printAnswer(const Answer &answer, const Context &context) {
     printJson(json);
     return;
   }
-  print(fmt::format("perplexity     {:.4f}\nnll            {:.6f}\ntokens         {}\n",
-                    likelihood.perplexity(), likelihood.mean(), likelihood.tokens));
+  print(fmt::format("perplexity     {:.4f}\nnll            {:.6f}\ntokens         {}\n"
+                    "kv cache       {}\n",
+                    likelihood.perplexity(), likelihood.mean(), likelihood.tokens, cache));
   if (answer.divergence)
     print(fmt::format("kl divergence  {:.6g}\nsame top       {:.2f} %\n", answer.divergence->mean(),
                       100 * answer.divergence->sameTopShare()));
@@ -166,7 +168,7 @@ Expected<int> perplexity(PerplexityOptions options, const Context &context) {
          explained(score(*model.decoder, tokens,
                          tokenizer.addBos() ? tokenizer.bos() : std::optional<TokenId>(), options),
                    model));
-  printAnswer(answer, context);
+  printAnswer(answer, cacheName(*model.decoder), context);
   return 0;
 }
 

@@ -15,6 +15,7 @@
 #include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Targets.h"
+#include "kernelforge/llm/RandomModel.h"
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/OutputFile.h"
@@ -137,7 +138,9 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
                       "leave it out");
   } else if (command.family.empty()) {
     KF_TRY(ModelFile file, openChosenModel(command.model, context));
-    module = buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1);
+    const ElementType cacheType = cacheTypeOf(command.model);
+    KF_CHECK(checkCacheType(file, cacheType));
+    module = buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1, cacheType);
   } else {
     KF_TRY(module, buildMatmulModule(mlirContext, command.matmul));
   }
@@ -418,13 +421,14 @@ void cli::addTune(CLI::App &app, Context &context) {
   command.add_option("--model", options->model.model,
                      "all kernels of a model: a name, file or folder");
   command.add_option("--random-weights", options->model.randomWeights,
-                     "those of a random model: a config.json, a GGUF file's shape, or smollm2, "
-                     "tinyllama, tiny");
+                     "those of a random model: a config.json, a GGUF file's shape, or " +
+                         builtInShapes());
   command.add_option("--random-type", options->model.randomType, "type of random weights")
       ->capture_default_str();
   addInteger(command, "--prefill-chunk", options->model.prefillChunk, "rows of a prefill run", 1,
              int64_t(1) << 20)
       ->capture_default_str();
+  addCacheOption(command, options->model);
   command.add_option("--family", options->family, "one kernel")->check(oneOf({"matmul"}));
   addProblemSizes(command, options->matmul);
   command.add_option("--weights", options->weights, "type of the weight")->capture_default_str();

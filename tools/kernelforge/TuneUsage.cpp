@@ -27,6 +27,7 @@ static const std::vector<Rule> &needs() {
       {"--kernel", {"file", "--model", "--random-weights"}},
       {"--depth", {"file", "--model", "--random-weights"}},
       {"--prefill-chunk", {"--model", "--random-weights"}},
+      {"--kv-cache", {"--model", "--random-weights"}},
       {"--random-type", {"--random-weights"}},
       {"--points", {"--record-space"}},
       {"--seeds", {"--replay"}},

@@ -4,6 +4,7 @@
 #include "kernelforge/llm/runtime/KernelTimes.h"
 #include "kernelforge/llm/runtime/RopeTable.h"
 #include "kernelforge/problem/FunctionSignature.h"
+#include "kernelforge/support/CacheSlot.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Log.h"
@@ -79,6 +80,7 @@ Decoder::~Decoder() = default;
 
 const ModelDescription &Decoder::description() const { return implementation->description(); }
 int64_t Decoder::context() const { return implementation->context; }
+ElementType Decoder::cacheType() const { return implementation->options.cacheType; }
 int64_t Decoder::length() const { return implementation->length; }
 const Session &Decoder::session() const { return *implementation->session; }
 double Decoder::loadSeconds() const { return implementation->loadSeconds; }
@@ -116,6 +118,7 @@ Expected<std::unique_ptr<Decoder>> Decoder::create(const ModelFile &model, Decod
                                 advertised),
                     "ask for a smaller --context");
   s.options = std::move(options);
+  KF_CHECK(checkCacheType(model, s.options.cacheType));
   KF_CHECK(s.planMemory());
   KF_TRY(s.session, Session::create(s.options.session));
   KF_CHECK(s.compile());
@@ -127,9 +130,8 @@ Expected<std::unique_ptr<Decoder>> Decoder::create(const ModelFile &model, Decod
 }
 
 std::optional<uint64_t> Decoder::Implementation::cacheBytes(const LayerDescription &layer) const {
-  return checkedProduct({static_cast<uint64_t>(context),
-                         static_cast<uint64_t>(layer.attention.kvHeads),
-                         static_cast<uint64_t>(layer.attention.headDim), sizeof(float)});
+  const CacheSlot slot{options.cacheType, layer.attention.kvHeads, layer.attention.headDim};
+  return slot.checkedBytes(static_cast<uint64_t>(context));
 }
 
 /// Everything is counted before anything is allocated.
@@ -141,7 +143,8 @@ Status Decoder::Implementation::planMemory() {
     const auto bytes = cacheBytes(layer);
     const auto both = bytes ? checkedMul(*bytes, uint64_t(2)) : std::nullopt;
     kv = kv && both ? checkedAdd(*kv, *both) : std::nullopt;
-    widest = std::max(widest, layer.mlp.width);
+    widest = std::max(
+        {widest, layer.mlp.width, layer.attention.queryDim() + 2 * layer.attention.kvDim()});
   }
   auto logitBytes = checkedProduct(
       {static_cast<uint64_t>(maxOutputs()), static_cast<uint64_t>(d.vocabSize), sizeof(float)});
@@ -168,9 +171,28 @@ Status Decoder::Implementation::planMemory() {
   return {};
 }
 
+Status kernelforge::checkCacheType(const ModelFile &model, ElementType type) {
+  const bool isKnown = type == ElementType::F32 || type == ElementType::F16 ||
+                       type == ElementType::BF16 || type == ElementType::Q8_0;
+  if (!isKnown)
+    return unusable("cache cannot be made", model.path,
+                    fmt::format("keys and values are not kept in {}", info(type).name),
+                    "choose f32, f16, bf16 or q8_0");
+  const auto &layers = model.description.layers;
+  for (size_t i = 0; i < layers.size(); ++i)
+    if (const int64_t dim = layers[i].attention.headDim; dim % info(type).blockElements != 0)
+      return unusable("cache type does not fit the model", model.path,
+                      fmt::format("heads of layer {} have {} dimensions, which are no whole number "
+                                  "of {}'s blocks of {}",
+                                  i, dim, info(type).name, info(type).blockElements),
+                      "keep keys and values in f32, f16 or bf16");
+  return {};
+}
+
 mlir::OwningOpRef<mlir::ModuleOp> kernelforge::buildDecoderModule(mlir::MLIRContext *context,
                                                                   const ModelFile &model,
-                                                                  int64_t chunk, int64_t outputs) {
+                                                                  int64_t chunk, int64_t outputs,
+                                                                  ElementType cacheType) {
   std::vector<FunctionRange> ranges;
   if (chunk > 1)
     ranges.push_back({"prefill", 2, chunk, outputs, 1});
@@ -179,11 +201,12 @@ mlir::OwningOpRef<mlir::ModuleOp> kernelforge::buildDecoderModule(mlir::MLIRCont
     const Weight *weight = model.weights.find(std::string_view(name.data(), name.size()));
     return weight ? weight->type : ElementType::F32;
   };
-  return buildDecoder(context, model.description, ranges, weightType);
+  return buildDecoder(context, model.description, ranges, weightType, {.type = cacheType});
 }
 
 Status Decoder::Implementation::compile() {
-  return session->compile(buildDecoderModule(&session->context(), *model, chunk(), maxOutputs()));
+  return session->compile(
+      buildDecoderModule(&session->context(), *model, chunk(), maxOutputs(), options.cacheType));
 }
 
 Status Decoder::Implementation::bindCaches() {

@@ -19,6 +19,8 @@ struct DecoderOptions {
   int64_t context = 0;        ///< positions of the cache; 0: the smaller of the model's and 4,096
   int64_t prefillChunk = 512; ///< most rows of one prefill run; 1: token by token
   bool allLogits = false;     ///< programs that give the logits of every row (scoring)
+  /// Of keys and values in the cache: f32, f16, bf16 or q8_0.
+  ElementType cacheType = ElementType::F32;
 };
 
 /// Bytes by kind, exact. What is mapped belongs to the file; the rest is ours.
@@ -30,10 +32,15 @@ struct DecoderMemory {
 };
 
 /// The module of a model's decoder: `decode` for one row, and `prefill` for 2 to `chunk` rows
-/// (where that is more than one) with the logits of up to `outputs` of them.
+/// (where that is more than one) with the logits of up to `outputs` of them. Heads are whole
+/// numbers of the cache type's blocks.
 mlir::OwningOpRef<mlir::ModuleOp> buildDecoderModule(mlir::MLIRContext *context,
                                                      const ModelFile &model, int64_t chunk,
-                                                     int64_t outputs);
+                                                     int64_t outputs,
+                                                     ElementType cacheType = ElementType::F32);
+
+/// Unusable, naming layer and type, where no cache holds keys and values of the model in that type.
+Status checkCacheType(const ModelFile &model, ElementType type);
 
 class Decoder {
 public:
@@ -44,6 +51,7 @@ public:
 
   const ModelDescription &description() const;
   int64_t context() const;
+  ElementType cacheType() const;
   /// Tokens in the cache.
   int64_t length() const;
 

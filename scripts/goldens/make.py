@@ -15,7 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "golden"))
@@ -56,6 +63,20 @@ TINY = {
     "bos_token_id": 0,
     "eos_token_id": 2,
 }
+# Heads that are wider than what the rows divide into, whose norms are not 1.
+TINY_QWEN3 = TINY | {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 20,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "tie_word_embeddings": True,
+}
+# What a second golden of the same weights changes: layers that differ.
+QWEN3_WINDOWS = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}
 TINY_GPT2 = {
     "architectures": ["GPT2LMHeadModel"],
     "model_type": "gpt2",
@@ -75,11 +96,15 @@ TINY_TEXT = "The lamp had burned from dusk to dawn on 2 pounds and 11 ounces.\n\
 
 
 def build_model(weights, config):
-    """LlamaForCausalLM in f32 holding exactly these weights."""
+    """LlamaForCausalLM (or what is built like it) in f32 holding exactly these weights."""
+    Config, Model = {
+        "llama": (LlamaConfig, LlamaForCausalLM),
+        "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    }[config["model_type"]]
     arguments = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
     theta = arguments.pop("rope_theta")
-    model = LlamaForCausalLM(
-        LlamaConfig(
+    model = Model(
+        Config(
             **arguments,
             rope_parameters={"rope_type": "default", "rope_theta": theta},
             attn_implementation="eager",
@@ -224,13 +249,14 @@ def tiny_vocabulary(smollm2):
     return {"pre": "smollm", "tokens": tokens, "types": types, "merges": merges}
 
 
-def make_tiny(smollm2, directory):
-    rng = np.random.default_rng(20240229)
-    d, ffn = TINY["hidden_size"], TINY["intermediate_size"]
-    q = TINY["num_attention_heads"] * TINY["head_dim"]
-    kv = TINY["num_key_value_heads"] * TINY["head_dim"]
-    shapes = {"model.embed_tokens": (TINY["vocab_size"], d)}
-    for layer in range(TINY["num_hidden_layers"]):
+def make_tiny(config, vocabulary, seed, directory):
+    """A Llama, or what is built like it."""
+    rng = np.random.default_rng(seed)
+    d, ffn, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    q = config["num_attention_heads"] * head
+    kv = config["num_key_value_heads"] * head
+    shapes = {"model.embed_tokens": (config["vocab_size"], d)}
+    for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
         shapes |= {
             prefix + "input_layernorm": (d,),
@@ -243,14 +269,19 @@ def make_tiny(smollm2, directory):
             prefix + "mlp.up_proj": (ffn, d),
             prefix + "mlp.down_proj": (d, ffn),
         }
-    shapes |= {"model.norm": (d,), "lm_head": (TINY["vocab_size"], d)}
+        if config["model_type"] == "qwen3":
+            shapes |= {prefix + f"self_attn.{kind}_norm": (head,) for kind in "qk"}
+    shapes |= {"model.norm": (d,)}
+    if not config["tie_word_embeddings"]:
+        shapes |= {"lm_head": (config["vocab_size"], d)}
     weights = {}
     for name, shape in shapes.items():
         values = rng.standard_normal(shape, np.float32)
         # Gains large enough that attention is far from uniform and logits are spread.
         values = 1 + 0.2 * values if len(shape) == 1 else values * 1.5 / np.sqrt(shape[1])
         weights[name + ".weight"] = as_bf16(values)
-    save_tiny(directory, weights, TINY, tiny_vocabulary(smollm2), build_model)
+    save_tiny(directory, weights, config, vocabulary, build_model)
+    return weights
 
 
 def as_bf16(values):
@@ -265,6 +296,15 @@ def save_tiny(directory, weights, config, vocabulary, build):
     logits = logits_of(build(weights, config), ids)
     np.savez_compressed(directory / "logits.npz", logits=logits, ids=np.array(ids, np.int32))
     (directory / "prompt.txt").write_text(TINY_TEXT)
+
+
+def make_tiny_qwen3(vocabulary, directory):
+    """The same weights give a second golden, with windows in some layers."""
+    weights = make_tiny(TINY_QWEN3, vocabulary, 20250428, directory)
+    ids = tokenizer_files.assemble(vocabulary).encode(TINY_TEXT).ids
+    logits = logits_of(build_model(weights, TINY_QWEN3 | QWEN3_WINDOWS), ids)
+    np.savez_compressed(directory / "logits_windows.npz", logits=logits)
+    write_json(directory / "windows.json", QWEN3_WINDOWS)
 
 
 def make_tiny_gpt2(vocabulary, directory):
@@ -306,8 +346,10 @@ def main():
     arguments = parser.parse_args()
     torch.manual_seed(0)
     vocabulary = make_smollm2(arguments.model, arguments.out)
-    make_tiny(vocabulary, arguments.out / "tiny")
-    make_tiny_gpt2(tiny_vocabulary(vocabulary), arguments.out / "tiny-gpt2")
+    vocabulary = tiny_vocabulary(vocabulary)
+    make_tiny(TINY, vocabulary, 20240229, arguments.out / "tiny")
+    make_tiny_qwen3(vocabulary, arguments.out / "tiny-qwen3")
+    make_tiny_gpt2(vocabulary, arguments.out / "tiny-gpt2")
     packages = ["torch", "transformers", "gguf", "safetensors", "tokenizers", "numpy"]
     write_json(
         arguments.out / "versions.json",

@@ -9,6 +9,7 @@ as GGUF by the `gguf` library.
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -50,7 +51,28 @@ class FormatsTest(unittest.TestCase):
     def test_tiny_gpt2(self):
         self.check_tiny(DATA / "tiny-gpt2")
 
-    def check_tiny(self, folder):
+    def test_tiny_qwen3(self):
+        # How formats differ is known from llama; a file of each has what is this family's own.
+        self.check_tiny(DATA / "tiny-qwen3", ("gguf f32", "safetensors bf16, 1 file(s)"))
+
+    def test_tiny_qwen3_with_windows_in_some_layers(self):
+        folder = DATA / "tiny-qwen3"
+        weights, config, vocabulary = model_files.read_hf_directory(folder)
+        config |= json.loads((folder / "windows.json").read_text())
+        path = self.folder / "windows"
+        model_files.write_hf_directory(path, weights, config, vocabulary, bf16=False)
+        expected = np.load(folder / "logits_windows.npz")["logits"]
+        scale = np.abs(expected).max(axis=1, keepdims=True)
+        for chunk in ([], ["--prefill-chunk", 1]):
+            _, logits = self.product.logits(path, (folder / "prompt.txt").read_text(), *chunk)
+            worst = np.max(np.abs(logits - expected) / scale)
+            print(f"windows {chunk}: worst difference {worst:.2e} x max |logit|")
+            self.assertLessEqual(worst, TOLERANCE)
+        # The windows are seen: without them the logits are others.
+        full = np.load(folder / "logits.npz")["logits"]
+        self.assertGreater(np.max(np.abs(full - expected) / scale), 100 * TOLERANCE)
+
+    def check_tiny(self, folder, formats=None):
         weights, config, vocabulary = model_files.read_hf_directory(folder)
         prompt = (folder / "prompt.txt").read_text()
         golden = np.load(folder / "logits.npz")
@@ -58,6 +80,8 @@ class FormatsTest(unittest.TestCase):
         first_ids = None
         # The weights are numbers that bf16 holds exactly: one golden serves both types.
         for name, path in self.variants(weights, config, vocabulary, (False, True)):
+            if formats and name not in formats:
+                continue
             with self.subTest(name):
                 ids, logits = self.product.logits(path, prompt)
                 self.assertEqual(ids, golden["ids"].tolist())

@@ -28,13 +28,15 @@ _BLOCK_NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
 }
 
 
 def name_map(layers):
-    """Hugging Face name -> GGUF name of every tensor of a llama with that many layers."""
+    """Hugging Face name -> GGUF name of every tensor of a llama (or qwen3) with that many layers."""
     names = {
         "model.embed_tokens.weight": "token_embd.weight",
         "model.norm.weight": "output_norm.weight",
@@ -48,6 +50,8 @@ def name_map(layers):
 
 def _heads_of(name, config):
     """Heads whose rows a GGUF file of architecture llama stores in pairs; None for other tensors."""
+    if config["model_type"] != "llama":
+        return None
     if name.endswith("q_proj.weight"):
         return config["num_attention_heads"]
     if name.endswith("k_proj.weight"):
@@ -226,14 +230,14 @@ def _finish_gguf(writer):
 
 def write_gguf(path, weights, config, vocabulary, bf16):
     """A GGUF file of the same weights, of the family that the config names."""
-    {"llama": _write_llama, "gpt2": _write_gpt2}[config["model_type"]](
+    {"llama": _write_llama, "qwen3": _write_llama, "gpt2": _write_gpt2}[config["model_type"]](
         path, weights, config, vocabulary, bf16
     )
 
 
 def _write_llama(path, weights, config, vocabulary, bf16):
-    """Q and K rows are interleaved."""
-    writer = _start_gguf(path, "llama", config, vocabulary)
+    """Q and K rows are interleaved, but those of qwen3."""
+    writer = _start_gguf(path, config["model_type"], config, vocabulary)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])

@@ -1,5 +1,6 @@
 // Llama (Touvron et al. 2023) and what is built like it: RMS norm, grouped queries, RoPE, gated
-// mlp. In GGUF files the rows of Q and K are permuted, so that RoPE rotates neighbours.
+// mlp. In GGUF files of llama the rows of Q and K are permuted, so that RoPE rotates neighbours.
+// Qwen3 (Yang et al. 2025) norms the heads of Q and K before that, and permutes nothing.
 #include "kernelforge/llm/architectures/Architecture.h"
 #include "kernelforge/llm/architectures/ConfigFields.h"
 #include "kernelforge/llm/architectures/GgufFields.h"
@@ -19,16 +20,28 @@ struct Defaults {
   int64_t context;
   int64_t kvHeads; ///< 0: as many as heads
   int64_t window;  ///< of attention; 0: the class has none
+  int64_t headDim; ///< 0: what the heads divide the rows into
 };
-constexpr std::array<Defaults, 2> defaults = {{
-    {{"LlamaForCausalLM", "llama"}, 2048, 0, 0},
-    {{"MistralForCausalLM", "mistral"}, 131072, 8, 4096},
+constexpr std::array<Defaults, 3> defaults = {{
+    {{"LlamaForCausalLM", "llama"}, 2048, 0, 0, 0},
+    {{"MistralForCausalLM", "mistral"}, 131072, 8, 4096, 0},
+    {{"Qwen3ForCausalLM", "qwen3"}, 32768, 32, 4096, 128},
 }};
-constexpr HuggingFaceClass classList[] = {defaults[0].kind, defaults[1].kind};
 
 const Defaults &defaultsOf(const HuggingFaceClass &kind) {
-  return kind.name == defaults[1].kind.name ? defaults[1] : defaults[0];
+  for (const Defaults &each : defaults)
+    if (each.kind.name == kind.name)
+      return each;
+  return defaults[0];
 }
+
+/// In what one of these families differs from the others.
+struct Family {
+  std::string_view name;
+  std::vector<HuggingFaceClass> classes;
+  RopePairing ggufPairing;
+  bool normsHeads; ///< of Q and K, before they rotate
+};
 
 constexpr PartName frameNames[] = {
     {"token_embd", "model.embed_tokens"},
@@ -38,6 +51,7 @@ constexpr PartName frameNames[] = {
 constexpr PartName layerNames[] = {
     {"attn_norm", "input_layernorm"},    {"attn_q", "self_attn.q_proj"},
     {"attn_k", "self_attn.k_proj"},      {"attn_v", "self_attn.v_proj"},
+    {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
     {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
     {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
     {"ffn_down", "mlp.down_proj"},
@@ -66,7 +80,6 @@ Expected<std::vector<double>> readRopeTensor(const GgufModel &model, int64_t cou
 Expected<RopeDescription> readRope(const GgufModel &model, const GgufFields &fields,
                                    int64_t headDim) {
   RopeDescription rope;
-  rope.pairing = RopePairing::Interleaved;
   KF_TRY(rope.theta, fields.numberOr("rope.freq_base", 1e-3, 1e15, 10000.0));
   KF_TRY(auto rotary, model.metadata.integer(fields.key("rope.dimension_count"), 2, headDim));
   rope.rotaryDim = rotary.value_or(headDim);
@@ -116,6 +129,32 @@ Expected<RopeDescription> readRope(const JsonView &root, int64_t headDim, int64_
   return rope;
 }
 
+/// Qwen3's windows: of the layers from a certain one on, or of those that a list names, where a
+/// switch says so.
+Status readWindows(const JsonView &root, const Defaults &family, ModelDescription &d) {
+  KF_TRY(bool areUsed, root.booleanOr("use_sliding_window", false));
+  if (!areUsed)
+    return {};
+  KF_TRY(int64_t window, wholeOr(root, "sliding_window", 1, modelLimits::context, family.window));
+  KF_TRY(int64_t first, wholeOr(root, "max_window_layers", 0, modelLimits::layers, 28));
+  const size_t layers = d.layers.size();
+  for (size_t i = static_cast<size_t>(first); i < layers; ++i)
+    d.layers[i].attention.window = window;
+  if (!root.has("layer_types"))
+    return {};
+  KF_TRY(std::vector<JsonView> kinds, root.array("layer_types", layers));
+  if (kinds.size() != layers)
+    return root.error(
+        fmt::format("layer_types has {} elements for {} layers", kinds.size(), layers));
+  for (size_t i = 0; i < layers; ++i) {
+    KF_TRY(std::string kind, kinds[i].asString(maxNameBytes));
+    if (kind != "full_attention" && kind != "sliding_attention")
+      return kinds[i].error(fmt::format("attention of kind \"{}\" is not supported", kind));
+    d.layers[i].attention.window = kind == "full_attention" ? 0 : window;
+  }
+  return {};
+}
+
 /// A window that would be seen is refused.
 Status refuseWindow(const JsonView &root, const Defaults &family, int64_t context) {
   if (!family.window) // it has none, whatever the field says
@@ -135,10 +174,11 @@ Expected<AttentionDescription> readAttention(const JsonView &root, const Default
   KF_TRY(a.heads, whole(root, "num_attention_heads", 1, modelLimits::heads));
   KF_TRY(a.kvHeads, wholeOr(root, "num_key_value_heads", 1, modelLimits::heads,
                             family.kvHeads ? family.kvHeads : a.heads));
-  if (!root.has("head_dim") && modelDim % a.heads != 0)
+  if (!root.has("head_dim") && !family.headDim && modelDim % a.heads != 0)
     return root.error(
         fmt::format("hidden_size {} is no multiple of num_attention_heads {}", modelDim, a.heads));
-  KF_TRY(a.headDim, wholeOr(root, "head_dim", 1, modelLimits::headDim, modelDim / a.heads));
+  KF_TRY(a.headDim, wholeOr(root, "head_dim", 1, modelLimits::headDim,
+                            family.headDim ? family.headDim : modelDim / a.heads));
   if (a.headDim > modelLimits::headDim)
     return root.error(
         fmt::format("the head dimension {} is above {}", a.headDim, modelLimits::headDim));
@@ -149,8 +189,10 @@ Expected<AttentionDescription> readAttention(const JsonView &root, const Default
 
 class Llama : public Architecture {
 public:
-  std::string_view name() const override { return "llama"; }
-  std::span<const HuggingFaceClass> classes() const override { return classList; }
+  explicit Llama(Family family) : family(std::move(family)) {}
+
+  std::string_view name() const override { return family.name; }
+  std::span<const HuggingFaceClass> classes() const override { return family.classes; }
 
   Expected<ModelDescription> fromGguf(const GgufModel &model) const override {
     const GgufFields fields(model, name());
@@ -158,8 +200,9 @@ public:
     KF_TRY(double epsilon, fields.epsilon("attention.layer_norm_rms_epsilon"));
     d.finalNorm = {NormKind::Rms, epsilon};
     for (LayerDescription &layer : d.layers) {
-      layer.beforeAttention = layer.beforeMlp = d.finalNorm;
+      normAll(layer, d.finalNorm);
       KF_TRY(RopeDescription rope, readRope(model, fields, layer.attention.headDim));
+      rope.pairing = family.ggufPairing;
       layer.attention.rope = d.addRope(rope);
     }
     return d;
@@ -167,27 +210,30 @@ public:
 
   Expected<ModelDescription> fromConfig(const JsonView &root,
                                         const HuggingFaceClass &kind) const override {
-    const Defaults &family = defaultsOf(kind);
+    const Defaults &given = defaultsOf(kind);
     ModelDescription d;
     d.architecture = name();
     KF_TRY(int64_t layers, whole(root, "num_hidden_layers", 1, modelLimits::layers));
     KF_TRY(d.modelDim, whole(root, "hidden_size", 1, modelLimits::modelDim));
     KF_TRY(d.vocabSize, whole(root, "vocab_size", 1, modelLimits::vocabulary));
     KF_TRY(d.contextLength,
-           wholeOr(root, "max_position_embeddings", 1, modelLimits::context, family.context));
+           wholeOr(root, "max_position_embeddings", 1, modelLimits::context, given.context));
     KF_TRY(d.tiedHead, root.booleanOr("tie_word_embeddings", false));
     KF_TRY(d.finalNorm.epsilon, root.numberOr("rms_norm_eps", 1e-20, 1, 1e-6));
 
     LayerDescription layer;
-    layer.beforeAttention = layer.beforeMlp = d.finalNorm;
-    KF_TRY(layer.attention, readAttention(root, family, d.modelDim));
+    KF_TRY(layer.attention, readAttention(root, given, d.modelDim));
+    normAll(layer, d.finalNorm);
     KF_TRY(layer.mlp.width, whole(root, "intermediate_size", 1, modelLimits::ffnDim));
     KF_TRY(layer.mlp.activation, activationOr(root, "hidden_act", ActivationKind::Silu));
     KF_TRY(layer.mlp.bias, root.booleanOr("mlp_bias", false));
     KF_TRY(RopeDescription rope, readRope(root, layer.attention.headDim, d.contextLength));
     layer.attention.rope = d.addRope(rope);
     d.layers.assign(static_cast<size_t>(layers), layer);
-    KF_CHECK(refuseWindow(root, family, d.contextLength));
+    if (family.normsHeads)
+      KF_CHECK(readWindows(root, given, d));
+    else
+      KF_CHECK(refuseWindow(root, given, d.contextLength));
     return d;
   }
 
@@ -203,13 +249,28 @@ public:
              tensor.ends_with(".attn_rot_embd.weight");
     return tensor.ends_with(".rotary_emb.inv_freq") || (d.tiedHead && tensor == "lm_head.weight");
   }
+
+private:
+  void normAll(LayerDescription &layer, const NormDescription &norm) const {
+    layer.beforeAttention = layer.beforeMlp = norm;
+    if (family.normsHeads)
+      layer.attention.queryNorm = layer.attention.keyNorm = norm;
+  }
+
+  Family family;
 };
 
 } // namespace
 
 const Architecture &llamaArchitecture() {
-  static const Llama llama;
+  static const Llama llama(
+      {"llama", {defaults[0].kind, defaults[1].kind}, RopePairing::Interleaved, false});
   return llama;
+}
+
+const Architecture &qwen3Architecture() {
+  static const Llama qwen3({"qwen3", {defaults[2].kind}, RopePairing::HalfSplit, true});
+  return qwen3;
 }
 
 } // namespace kernelforge

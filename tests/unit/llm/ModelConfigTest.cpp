@@ -115,9 +115,9 @@ TEST(ConfigJson, IntegersMayBeWrittenAsFloats) {
 
 TEST(ConfigJson, RefusesArchitecturesByName) {
   EXPECT_THAT(
-      line(configOf(with({{"architectures", {"Qwen3ForCausalLM"}}}))),
-      HasSubstr("architectures): architecture \"Qwen3ForCausalLM\" is not supported; supported "
-                "are GPT2LMHeadModel, LlamaForCausalLM and MistralForCausalLM"));
+      line(configOf(with({{"architectures", {"BloomForCausalLM"}}}))),
+      HasSubstr("architectures): architecture \"BloomForCausalLM\" is not supported; supported are "
+                "GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM and Qwen3ForCausalLM"));
   EXPECT_THAT(line(configOf(with({{"architectures", "LlamaForCausalLM"}}))),
               HasSubstr("must be an array"));
   json config = tinyConfig();
@@ -125,7 +125,7 @@ TEST(ConfigJson, RefusesArchitecturesByName) {
   EXPECT_THAT(line(configOf(config)), HasSubstr("model_type): is missing"));
   config["model_type"] = "bloom";
   EXPECT_THAT(line(configOf(config)), HasSubstr("\"bloom\" is not supported; supported are gpt2, "
-                                                "llama and mistral"));
+                                                "llama, mistral and qwen3"));
 }
 
 TEST(ConfigJson, MistralOnlyWithoutAWindowThatMatters) {
@@ -141,6 +141,50 @@ TEST(ConfigJson, MistralOnlyWithoutAWindowThatMatters) {
   config = mistral; // the family's default is 4096
   config["max_position_embeddings"] = 8192;
   EXPECT_THAT(line(configOf(config)), HasSubstr("sliding window of 4096 positions"));
+}
+
+TEST(ConfigJson, Qwen3NormsItsHeads) {
+  const json qwen3 = with({{"architectures", {"Qwen3ForCausalLM"}}, {"num_hidden_layers", 3}});
+  auto plain = configOf(qwen3);
+  ASSERT_TRUE(plain) << line(plain);
+  const ModelDescription &d = plain->description;
+  EXPECT_EQ(d.architecture, "qwen3");
+  const NormDescription norm{NormKind::Rms, 1e-5};
+  for (const LayerDescription &layer : d.layers) {
+    EXPECT_EQ(layer.attention.queryNorm, norm);
+    EXPECT_EQ(layer.attention.keyNorm, norm);
+    EXPECT_EQ(layer.attention.headDim, 128); // whatever the heads divide the rows into
+    EXPECT_EQ(layer.attention.window, 0);
+  }
+  EXPECT_EQ(d.ropes[0].pairing, RopePairing::HalfSplit);
+
+  auto windows = [&](const json &fields) {
+    json config = qwen3;
+    config.update(fields);
+    auto read = configOf(config);
+    EXPECT_TRUE(read) << line(read);
+    std::vector<int64_t> found;
+    for (const LayerDescription &layer : read->description.layers)
+      found.push_back(layer.attention.window);
+    return found;
+  };
+  const json used = {{"use_sliding_window", true}, {"sliding_window", 16}};
+  auto usedAnd = [&](const json &more) {
+    json fields = used;
+    fields.update(more);
+    return fields;
+  };
+  EXPECT_THAT(windows({{"sliding_window", 16}, {"max_window_layers", 0}}), ElementsAre(0, 0, 0));
+  EXPECT_THAT(windows(used), ElementsAre(0, 0, 0)); // from the 28th layer on
+  EXPECT_THAT(windows(usedAnd({{"max_window_layers", 1}})), ElementsAre(0, 16, 16));
+  const char *full = "full_attention", *sliding = "sliding_attention";
+  EXPECT_THAT(windows(usedAnd({{"layer_types", {sliding, full, sliding}}})),
+              ElementsAre(16, 0, 16));
+  json config = qwen3;
+  config.update(usedAnd({{"layer_types", {full, full}}}));
+  EXPECT_THAT(line(configOf(config)), HasSubstr("layer_types has 2 elements for 3 layers"));
+  config.update(json{{"layer_types", {full, full, "chunked_attention"}}});
+  EXPECT_THAT(line(configOf(config)), HasSubstr("\"chunked_attention\" is not supported"));
 }
 
 TEST(ConfigJson, RefusesValuesOutOfRange) {

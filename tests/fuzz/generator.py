@@ -360,9 +360,9 @@ class Module:
         self.value(self.op("matmul", text)[0], x.rows, vocabulary)
 
     def cacheType(self, heads, dim, page=0):
-        element = "f32" if self.chance(0.96) else self.pick(PLAIN[1:])
-        if element != "f32":
-            self.refusable.append(f"a cache of {element}")
+        element = "f32" if self.chance(0.7) else self.pick(PLAIN[1:])
+        if dim % 32 == 0 and self.chance(0.3):
+            element = "!transformer.quant<q8_0>"
         return f"!transformer.cache<{heads}, {dim}, {element}" + (f", page = {page}>" if page else ">")
 
     def someCache(self, heads, dim):
@@ -391,9 +391,7 @@ class Module:
             kvHeads, dim = self.pick(self.caches)[2:]
         valueDim = dim if self.chance(0.7) else self.pick(DIMS)
         heads, rows = kvHeads * group, self.rows
-        page = self.pick([1, 4, 16]) if self.chance(0.05) else 0
-        if page:
-            self.refusable.append("a paged cache")
+        page = self.pick([1, 4, 16]) if self.chance(0.2) else 0
         # Sequences of at least a row each, where there are rows.
         sequences = Rows(self.pick([1, 1, 1, 2, 3]))
         if page:

@@ -6,22 +6,17 @@ using namespace kernelforge;
 
 namespace {
 
-/// Cases that the processor's code does not know yet, and whose narrow types it refuses.
-const std::set<std::string> refused{"epilogue_cache", "append_cache"};
-
 class ElementTypes : public testing::TestWithParam<ElementCase> {};
 
 } // namespace
 
 TEST_P(ElementTypes, AreRightOnTheProcessor) {
   const ElementCase &test = GetParam();
-  if (std::string(test.op) == "attention")
-    GTEST_SKIP() << "the processor's code for attention knows no sinks";
   for (const std::string &type : typesOf(test))
     for (bool fuse : {true, false})
       if (fuse || isChain(test))
         expectRightOrRefused(test, type, testOptions(*parseTarget("cpu", "native", ""), fuse),
-                             type != "f32" && refused.count(test.name) != 0);
+                             false);
 }
 
 TEST_P(ElementTypes, AreRightOnTheReference) {

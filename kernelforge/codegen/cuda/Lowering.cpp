@@ -76,10 +76,13 @@ public:
       llvm::TypeSwitch<Operation *>(op)
           .Case([&](memref::GetGlobalOp global) { replace(op, addressOf(global)); })
           .Case([&](memref::LoadOp load) {
-            replace(op, b.create<LLVM::LoadOp>(op->getLoc(), load.getType(), addressOf(load), 4));
+            replace(op, b.create<LLVM::LoadOp>(op->getLoc(), load.getType(), addressOf(load),
+                                               bytesOf(load.getType())));
           })
           .Case([&](memref::StoreOp store) {
-            b.create<LLVM::StoreOp>(op->getLoc(), store.getValueToStore(), addressOf(store), 4);
+            Value value = store.getValueToStore();
+            b.create<LLVM::StoreOp>(op->getLoc(), value, addressOf(store),
+                                    bytesOf(value.getType()));
             op->erase();
           })
           .Case([&](gpu::BlockIdOp) { replace(op, number<NVVM::BlockIdXOp>(op)); })
@@ -102,6 +105,9 @@ private:
     op->replaceAllUsesWith(ValueRange(by));
     op->erase();
   }
+
+  /// Of an element, which is aligned to them.
+  static unsigned bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }
 
   void lowerParameters() {
     auto address = LLVM::LLVMPointerType::get(b.getContext(), GlobalMemory);

@@ -1,6 +1,8 @@
 // The attention family: a workgroup computes one query head of one row, 64 keys at a time, a thread
 // the score of one key and then some of the output's columns, with an online softmax.
+#include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/Weights.h"
 
 #include <limits>
 
@@ -28,6 +30,7 @@ public:
   Phase emit();
 
 private:
+  Value sink();
   /// Slot of position `key` of the row's sequence.
   Value slotOf(Value key);
   void shareRange();
@@ -77,14 +80,22 @@ void Emitter::shareRange() {
 
 /// Of the key in `slot`.
 Value Emitter::score(Value slot) {
-  const int64_t dim = keyType.getDim();
-  Value keys = p.argument(op.getKeys());
-  Value begin = p.named(p.mul(p.add(p.mul(slot, keyType.getHeads()), cacheHead), dim), "key_start");
-  Value dot = p.loop("d", p.c(0), p.c(dim), 1, "dot", p.cf(0), [&](Value d, ValueRange carried) {
-    Value product = p.mulf(p.load(query, d), p.load(keys, p.add(begin, d)));
-    return SmallVector<Value>{p.addf(carried[0], product)};
-  })[0];
+  CacheReader keys(p, p.argument(op.getKeys()), keyType);
+  const CacheReader::Head key = keys.head(slot, cacheHead, "key_start");
+  Value dot =
+      keys.fold(key, "dot", p.cf(0), [&](llvm::function_ref<Value()> element, Value d, Value sum) {
+        Value product = p.mulf(p.load(query, d), element());
+        return p.addf(sum, product);
+      });
   return emitSoftcap(p, op.getSoftcap().convertToDouble(), dot);
+}
+
+/// Of the query head, like a score: -inf as the lowest number, as which it is as little.
+Value Emitter::sink() {
+  auto type = cast<RankedTensorType>(op.getSinks().getType());
+  Value sink = WeightReader(p, p.argument(op.getSinks()), type).element(p.c(0), head);
+  Value isBelow = p.cmpf(arith::CmpFPredicate::OLT, p.named(sink, "sink"), p.cf(lowest));
+  return p.select(isBelow, p.cf(lowest), sink);
 }
 
 /// One block of keys: from {highest score, sum of weights, outputs...} to the next.
@@ -111,20 +122,19 @@ SmallVector<Value> Emitter::attend(Value base, ValueRange carried) {
   for (Value sum : carried.drop_front())
     sums.push_back(p.mulf(sum, fade));
   const int64_t dim = valueType.getDim();
-  Value values = p.argument(op.getValues());
+  CacheReader values(p, p.argument(op.getValues()), valueType);
   Value count = p.named(p.min(p.sub(end, base), p.c(threads)), "count");
   sums = p.loop("j", p.c(0), count, 1, "total out", sums, [&](Value j, ValueRange parts) {
     Value weight = p.named(p.load(weights, j), "weight");
     Value slot = p.load(slots, j);
-    Value begin =
-        p.named(p.mul(p.add(p.mul(slot, valueType.getHeads()), cacheHead), dim), "value_start");
+    const CacheReader::Head value = values.head(slot, cacheHead, "value_start");
     SmallVector<Value> next{p.addf(parts[0], weight)};
     for (auto [i, part] : llvm::enumerate(parts.drop_front())) {
       Value d = p.add(p.thread(), static_cast<int64_t>(i) * threads);
       // The last columns may not be there: the last one is read again, and not stored.
       if (static_cast<int64_t>(i + 1) * threads > dim)
         d = p.min(d, p.c(dim - 1));
-      next.push_back(p.addf(part, p.mulf(weight, p.load(values, p.add(begin, d)))));
+      next.push_back(p.addf(part, p.mulf(weight, values.element(value, d))));
     }
     return next;
   });
@@ -147,24 +157,28 @@ Phase Emitter::emit() {
 
   Value queryStart = p.named(p.mul(p.block(), dim), "query_start");
   p.loop("d", p.thread(), p.c(dim), threads, [&](Value d) {
-    Value x = p.load(p.argument(op.getQuery()), p.add(queryStart, d));
+    Value x = readElement(p, op.getQuery(), p.add(queryStart, d));
     p.store(p.mulf(x, p.cf(op.getScale().convertToDouble())), query, d);
   });
   p.barrier();
 
   const int64_t columns = (valueDim + threads - 1) / threads;
-  SmallVector<Value> init{p.cf(lowest)};
-  init.append(static_cast<size_t>(columns + 1), p.cf(0));
+  // A sink is what was seen before all keys: its weight is 1, and it adds nothing.
+  SmallVector<Value> init{p.cf(lowest), p.cf(0)};
+  if (op.getSinks())
+    init = {p.named(sink(), "sink_score"), p.cf(1)};
+  init.append(static_cast<size_t>(columns), p.cf(0));
   SmallVector<Value> state =
       p.loop("base", first, end, threads, "highest total out", init,
              [&](Value base, ValueRange carried) { return attend(base, carried); });
   Value sees = p.lessThan(first, end);
   Value out = p.result(0), outStart = p.named(p.mul(p.block(), valueDim), "output_start");
+  const ElementType element = *elementTypeOf(op.getOutput().getType());
   for (int64_t i = 0; i < columns; ++i) {
     Value d = p.add(p.thread(), i * threads);
     auto store = [&] {
       Value mean = p.divf(state[i + 2], state[1]);
-      p.store(p.select(sees, mean, p.cf(0)), out, p.add(outStart, d));
+      writeElement(p, p.select(sees, mean, p.cf(0)), out, element, p.add(outStart, d));
     };
     if ((i + 1) * threads > valueDim)
       p.ifThen(p.lessThan(d, p.c(valueDim)), store);

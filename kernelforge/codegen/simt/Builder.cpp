@@ -33,6 +33,7 @@ static StringRef roleOf(OpOperand &operand) {
                : is(attention.getPositions()) ? "positions"
                : is(attention.getSequences()) ? "sequences"
                : is(attention.getTable())     ? "slot_table"
+               : is(attention.getSinks())     ? "sinks"
                                               : "lengths";
       })
       .Case([&](CacheAppendOp append) {
@@ -146,6 +147,7 @@ Value PhaseBuilder::parameter(Parameter::Kind kind, int index, Access access, Ty
       });
   const auto number = static_cast<unsigned>(place - phase.parameters.begin());
   if (place != phase.parameters.end() && place->kind == kind && place->index == index) {
+    assert(function.getArgument(number).getType() == type && "read or written in one way");
     if (place->access != access)
       place->access = Access::ReadWrite;
     return function.getArgument(number);
@@ -163,7 +165,11 @@ static std::optional<ElementType> elementOf(Type type) {
 }
 
 Value PhaseBuilder::buffer(int index, Type tensor, Access access, StringRef name) {
-  Type element = elementOf(tensor) == ElementType::F32 ? f32 : i32;
+  const std::optional<ElementType> type = elementOf(tensor);
+  const bool isWhole = type == ElementType::F32 || type == ElementType::I32;
+  Type element = type == ElementType::F32            ? f32
+                 : access == Access::Read || isWhole ? i32
+                                                     : b.getI16Type();
   return parameter(Parameter::Kind::Buffer, index, access,
                    MemRefType::get({ShapedType::kDynamic}, element), name);
 }
@@ -350,6 +356,7 @@ Value PhaseBuilder::subf(Value x, Value y) { return make<arith::SubFOp>(x, y); }
 Value PhaseBuilder::mulf(Value x, Value y) { return make<arith::MulFOp>(x, y); }
 Value PhaseBuilder::divf(Value x, Value y) { return make<arith::DivFOp>(x, y); }
 Value PhaseBuilder::negf(Value x) { return b.create<arith::NegFOp>(loc, x); }
+Value PhaseBuilder::absf(Value x) { return bitsToFloat(andBits(floatToBits(x), 0x7fffffff)); }
 Value PhaseBuilder::maxf(Value x, Value y) { return make<arith::MaxNumFOp>(x, y); }
 Value PhaseBuilder::minf(Value x, Value y) { return make<arith::MinNumFOp>(x, y); }
 Value PhaseBuilder::cmpf(arith::CmpFPredicate predicate, Value x, Value y) {
@@ -366,6 +373,11 @@ Value PhaseBuilder::halfToFloat(Value word) {
   Value half = b.create<arith::TruncIOp>(loc, b.getI16Type(), word);
   half = b.create<arith::BitcastOp>(loc, b.getF16Type(), half);
   return b.create<arith::ExtFOp>(loc, f32, half);
+}
+Value PhaseBuilder::floatToHalf(Value x) {
+  Value half = b.create<arith::TruncFOp>(loc, b.getF16Type(), x);
+  half = b.create<arith::BitcastOp>(loc, b.getI16Type(), half);
+  return b.create<arith::ExtUIOp>(loc, i32, half);
 }
 
 //===----------------------------------------------------------------------===//

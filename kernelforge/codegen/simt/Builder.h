@@ -23,10 +23,11 @@ constexpr int64_t threads = 64;
 /// On a load from workgroup memory: all threads load the same, and what depends on it is uniform.
 constexpr llvm::StringLiteral uniformAttrName = "uniform";
 
-/// Builds the function of one phase of a kernel. Its parameters are the buffers that it uses (flat
-/// memrefs of f32, or of i32 for all else), in the order of the kernel's arguments and results,
-/// then the sizes that it uses (i32). `gpu.block_id x` is the block's number within the grid.
-/// Values carry readable names as name locations.
+/// Builds the function of one phase of a kernel. Its parameters are the buffers that it uses, in
+/// the order of the kernel's arguments and results, then the sizes that it uses (i32). A buffer is
+/// a flat memref: of f32 where it holds f32, of i16 where elements narrower than a word are written
+/// to it (f16, bf16, q8_0), of i32 for all else. `gpu.block_id x` is the block's number within the
+/// grid. Values carry readable names as name locations.
 class PhaseBuilder {
 public:
   /// Starts the function `entry` at the end of `module`; the insertion point is its body. A block
@@ -97,6 +98,7 @@ public:
   mlir::Value mulf(mlir::Value x, mlir::Value y);
   mlir::Value divf(mlir::Value x, mlir::Value y);
   mlir::Value negf(mlir::Value x);
+  mlir::Value absf(mlir::Value x);
   mlir::Value maxf(mlir::Value x, mlir::Value y); ///< the other one where one is NaN
   mlir::Value minf(mlir::Value x, mlir::Value y); ///< the other one where one is NaN
   mlir::Value cmpf(mlir::arith::CmpFPredicate predicate, mlir::Value x, mlir::Value y);
@@ -109,6 +111,8 @@ public:
   mlir::Value floatToBits(mlir::Value x);
   /// The f16 in the low half of a word.
   mlir::Value halfToFloat(mlir::Value word);
+  /// Rounded to the nearest f16, ties to even, in the low half of a word with nothing above it.
+  mlir::Value floatToHalf(mlir::Value x);
 
   mlir::Value load(mlir::Value buffer, mlir::Value index);
   /// From workgroup memory, the same for all threads of the block: what follows is uniform.

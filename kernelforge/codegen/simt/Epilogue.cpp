@@ -1,9 +1,11 @@
 #include "kernelforge/codegen/simt/Epilogue.h"
 
+#include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Weights.h"
 #include "kernelforge/ir/OpCases.h"
 
 #include <cmath>
+#include <fmt/format.h>
 #include <limits>
 #include <numbers>
 
@@ -63,25 +65,35 @@ Value simt::emitSoftcap(PhaseBuilder &p, double softcap, Value x) {
 // Whole rows
 //===----------------------------------------------------------------------===//
 
-/// What a whole row is read for, by operation; statistic() of Element gives it again.
+/// Heads of a row that an operation works on one by one.
+static int64_t headsOf(Operation *op) {
+  auto compute = dyn_cast<ComputeOp>(op);
+  return compute ? compute.getSeparateHeads() : 1;
+}
+
+/// What a whole row is read for, by operation; statistic() of Element gives it again. All threads
+/// read a row together, where it has several heads each by a thread alone.
 struct RowExpressions::Statistics {
   using Values = SmallVector<Value>;
   RowExpressions &rows;
   Value input, row;
+  int64_t width; ///< of a row or a head
+  Value start;   ///< column of the head; null where all threads have the row
   PhaseBuilder &p = rows.p;
-  int64_t width = widthOf(input);
 
   Value overRow(StringRef name, Value init,
                 llvm::function_ref<Value(Value x, Value carried)> body) {
-    return p.loop("col", p.thread(), p.c(width), threads, name, init,
+    return p.loop("col", start ? p.c(0) : p.thread(), p.c(width), start ? 1 : threads, name, init,
                   [&](Value col, ValueRange carried) {
+                    if (start)
+                      col = p.add(start, col);
                     return Values{body(rows.evaluate(input, {row, col}), carried[0])};
                   })[0];
   }
   Value sum(llvm::function_ref<Value(Value x)> term) {
     Value own =
         overRow("sum", p.cf(0), [&](Value x, Value carried) { return p.addf(carried, term(x)); });
-    return p.reduce(own, [&](Value x, Value y) { return p.addf(x, y); });
+    return start ? own : p.reduce(own, [&](Value x, Value y) { return p.addf(x, y); });
   }
   Value inverseRoot(Value total, const APFloat &epsilon) {
     Value mean = p.divf(total, p.cf(static_cast<double>(width)));
@@ -98,7 +110,7 @@ struct RowExpressions::Statistics {
     // Two passes: the difference of the mean square and the squared mean would cancel. And of the
     // distances from the first element: a mean that is large beside the spread would be rounded by
     // as much as matters.
-    Value origin = p.named(rows.evaluate(input, {row, p.c(0)}), "origin");
+    Value origin = p.named(rows.evaluate(input, {row, start ? start : p.c(0)}), "origin");
     auto distance = [&](Value x) { return p.subf(x, origin); };
     Value mean = p.named(p.divf(sum(distance), p.cf(static_cast<double>(width))), "mean");
     Value total = sum([&](Value x) { return square(p.subf(distance(x), mean)); });
@@ -152,8 +164,35 @@ void RowExpressions::prepare(Value value, Value row, Visited &visited) {
   for (Value input : rowInputs(op))
     prepare(input, inputRow, visited);
   if (kindOf(op) == OpKind::Statistics && !statistics.contains({op, inputRow}))
-    statistics[{op, inputRow}] =
-        *callCase<SmallVector<Value>>(Statistics{*this, op->getOperand(0), inputRow}, op);
+    statistics[{op, inputRow}] = statisticsOf(op, inputRow);
+}
+
+/// Of a row with several heads they lie in workgroup memory, by head.
+SmallVector<Value> RowExpressions::statisticsOf(Operation *op, Value row) {
+  Value input = op->getOperand(0);
+  const int64_t heads = headsOf(op), width = widthOf(input) / heads;
+  auto compute = [&](Value start) {
+    return *callCase<SmallVector<Value>>(Statistics{*this, input, row, width, start}, op);
+  };
+  if (heads == 1)
+    return compute({});
+  SmallVector<Value> byHead;
+  p.loop("head", p.thread(), p.c(heads), threads, [&](Value head) {
+    for (Value value : compute(p.named(p.mul(head, width), "head_start"))) {
+      byHead.push_back(p.shared(fmt::format("of_heads{}", ofHeads++), p.f32, heads));
+      p.store(value, byHead.back(), head);
+    }
+  });
+  p.barrier();
+  return byHead;
+}
+
+int64_t RowExpressions::sharedBytesOfRow(KernelOp kernel) {
+  int64_t values = 0;
+  for (Operation &op : kernel.getBody().front())
+    if (const int64_t heads = headsOf(&op); heads > 1)
+      values += heads * (isa<LayerNormOp>(op) ? 3 : 1);
+  return values * 4;
 }
 
 //===----------------------------------------------------------------------===//
@@ -178,16 +217,16 @@ Value RowExpressions::evaluateOnce(Value value, const Position &position) {
   if (auto loader = loaders.find(value); loader != loaders.end())
     result = loader->second(position);
   else if (isa<BlockArgument>(value))
-    result = p.load(p.argument(value), p.add(rowStart(position.row, widthOf(value)), position.col));
+    result = readElement(p, value, p.add(rowStart(position.row, widthOf(value)), position.col));
   else
     result = evaluateOp(value.getDefiningOp(), position);
   evaluated[key] = result;
   return result;
 }
 
-Value RowExpressions::loadParameter(Value argument, const Position &position) {
+Value RowExpressions::loadParameter(Value argument, Value col) {
   return WeightReader(p, p.argument(argument), cast<RankedTensorType>(argument.getType()))
-      .element(p.c(0), position.col);
+      .element(p.c(0), col);
 }
 
 Value RowExpressions::index(Value argument, Value row) {
@@ -204,11 +243,22 @@ struct RowExpressions::Element {
   PhaseBuilder &p = rows.p;
 
   Value input(unsigned i) { return rows.evaluate(op->getOperand(i), position); }
-  Value parameter(Value argument) { return rows.loadParameter(argument, position); }
+  int64_t heads = headsOf(op), headWidth = widthOf(op->getResult(0)) / heads;
+  /// One for each column of a head.
+  Value parameter(Value argument) {
+    return rows.loadParameter(argument, heads == 1 ? position.col : p.rem(position.col, headWidth));
+  }
+  /// offset + weight, of a norm.
+  template <typename Norm> Value weight(Norm norm) {
+    Value weight = parameter(norm.getWeight());
+    const double offset = norm.getOffset().convertToDouble();
+    return offset == 0 ? weight : p.addf(p.cf(offset), weight);
+  }
   Value statistic(unsigned i) {
     auto found = rows.statistics.find({op, position.row});
     assert(found != rows.statistics.end() && "prepareRow comes before evaluate");
-    return found->second[i];
+    Value value = found->second[i];
+    return heads == 1 ? value : p.load(value, p.div(position.col, headWidth));
   }
 
   Value operator()(GatherRowsOp gather) {
@@ -222,16 +272,17 @@ struct RowExpressions::Element {
     const double factor = embedding.getScale().convertToDouble();
     return factor == 1 ? x : p.mulf(x, p.cf(factor));
   }
-  Value operator()(RmsNormOp norm) {
-    return p.mulf(p.mulf(input(0), statistic(0)), parameter(norm.getWeight()));
-  }
+  Value operator()(RmsNormOp norm) { return p.mulf(p.mulf(input(0), statistic(0)), weight(norm)); }
   Value operator()(LayerNormOp norm) {
     Value x = p.subf(p.subf(input(0), statistic(0)), statistic(1));
-    x = p.mulf(p.mulf(x, statistic(2)), parameter(norm.getWeight()));
+    x = p.mulf(p.mulf(x, statistic(2)), weight(norm));
     return norm.getBias() ? p.addf(x, parameter(norm.getBias())) : x;
   }
   Value operator()(SoftmaxOp) {
     return p.mulf(p.exp(p.subf(input(0), statistic(0))), statistic(1));
+  }
+  Value operator()(CastOp cast) {
+    return rounded(p, *elementTypeOf(cast.getOutput().getType()), input(0));
   }
   Value operator()(ActivationOp activation) {
     return emitActivation(p, activation.getFunction(), p.named(input(0), "x"));
@@ -281,9 +332,9 @@ Value RowExpressions::rope(RopeOp op, const Position &position) {
   }
   Value partner = p.named(
       evaluate(op.getInput(), {position.row, p.named(partnerCol, "partner_col")}), "partner");
-  Value row = index(op.getPositions(), position.row), table = p.argument(op.getTable());
+  Value row = index(op.getPositions(), position.row), table = op.getTable();
   Value at = p.named(p.add(p.mul(row, rotaryDim), angle), "angle");
-  Value cosine = p.load(table, at), sine = p.load(table, p.add(at, half));
+  Value cosine = readElement(p, table, at), sine = readElement(p, table, p.add(at, half));
   Value turned = p.mulf(p.select(isFirst, p.negf(partner), partner), sine);
   Value rotated = p.addf(p.mulf(x, cosine), turned);
   return rotates ? p.select(rotates, rotated, x) : rotated;
@@ -302,15 +353,32 @@ void RowExpressions::store(ArrayRef<Sink> sinks, const Position &position) {
   --depth;
   for (auto [sink, value] : llvm::zip(sinks, values)) {
     const int64_t width = widthOf(sink.value);
-    auto storeAt = [&, value = value](Value buffer, Value row) {
-      p.store(value, buffer, p.add(rowStart(row, width), position.col));
+    auto storeAt = [&, value = value](Value buffer, Type element, Value row) {
+      writeElement(p, value, buffer, *elementTypeOf(element),
+                   p.add(rowStart(row, width), position.col));
     };
     if (auto append = dyn_cast<CacheAppendOp>(sink.op)) {
-      Value slot = p.named(index(append.getSlots(), position.row), "slot");
-      p.ifThen(p.cmp(Predicate::sge, slot, p.c(0)),
-               [&] { storeAt(p.argument(append.getCache(), Access::ReadWrite), slot); });
+      Type element = append.getCache().getType().getElementType();
+      ifStored(append, position.row, [&](Value slot) {
+        storeAt(p.argument(append.getCache(), Access::ReadWrite), element, slot);
+      });
     } else {
-      storeAt(p.result(sink.resultIndex), position.row);
+      storeAt(p.result(sink.resultIndex), sink.value.getType(), position.row);
     }
   }
+}
+
+/// In the slot of a row, where it has one.
+void RowExpressions::ifStored(CacheAppendOp append, Value row,
+                              llvm::function_ref<void(Value slot)> then) {
+  Value slot = p.named(index(append.getSlots(), row), "slot");
+  p.ifThen(p.cmp(Predicate::sge, slot, p.c(0)), [&] { then(slot); });
+}
+
+void RowExpressions::appendBlock(CacheAppendOp append, Value row, Value block) {
+  ifStored(append, row, [&](Value slot) {
+    writeCacheBlock(p, p.argument(append.getCache(), Access::ReadWrite),
+                    append.getCache().getType(), slot, block,
+                    [&](Value col) { return evaluate(append.getValues(), {row, col}); });
+  });
 }

@@ -40,6 +40,14 @@ public:
   /// whose slot is negative are computed but not stored.
   void store(llvm::ArrayRef<Sink> sinks, const Position &position);
 
+  /// Appends a block of the columns of a row to a cache of q8_0, by its number; a row whose slot is
+  /// negative is passed over.
+  void appendBlock(transformer::CacheAppendOp append, mlir::Value row, mlir::Value block);
+
+  /// Bytes of workgroup memory that prepareRow() takes for a row of all that the kernel computes,
+  /// beside what threads combine values in.
+  static int64_t sharedBytesOfRow(transformer::KernelOp kernel);
+
 private:
   // The cases by operation (ir/OpCases.h).
   struct Element;
@@ -48,11 +56,14 @@ private:
   using Key = std::array<const void *, 4>;
   mlir::Value evaluateOnce(mlir::Value value, const Position &position);
   mlir::Value evaluateOp(mlir::Operation *op, const Position &position);
-  mlir::Value loadParameter(mlir::Value argument, const Position &position);
+  mlir::Value loadParameter(mlir::Value argument, mlir::Value col);
   mlir::Value index(mlir::Value indices, mlir::Value row);
   mlir::Value rope(transformer::RopeOp op, const Position &position);
   using Visited = llvm::DenseSet<std::pair<mlir::Value, mlir::Value>>; ///< values by row
   void prepare(mlir::Value value, mlir::Value row, Visited &visited);
+  llvm::SmallVector<mlir::Value> statisticsOf(mlir::Operation *op, mlir::Value row);
+  void ifStored(transformer::CacheAppendOp append, mlir::Value row,
+                llvm::function_ref<void(mlir::Value slot)> then);
   mlir::Value rowStart(mlir::Value row, int64_t width);
 
   PhaseBuilder &p;
@@ -65,6 +76,7 @@ private:
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, mlir::Value> rowStarts;
   std::map<Key, mlir::Value> evaluated; ///< of one evaluate or store, by value, position and block
   int depth = 0;
+  int ofHeads = 0; ///< pieces of workgroup memory for statistics of heads so far
 };
 
 /// An activation function of an element.

@@ -1,6 +1,7 @@
 // The matmul family: a workgroup computes 64 columns of a few rows, a thread one column of them, so
 // that a weight is read and expanded once for all these rows. Segments that an epilogue does not
 // bring together are phases that do not wait for each other.
+#include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/simt/Weights.h"
 
@@ -109,13 +110,21 @@ Status matmul::supports(const KernelAnalysis &kernel) {
     return refuse("there are two of them", "make a kernel of each");
   if (std::string why = epilogueObstacle(kernel, /*hasTile=*/false); !why.empty())
     return refuse(why, "compute it in a kernel of its own");
+  for (const Sink &sink : kernel.sinks())
+    if (isInBlocks(sink))
+      return refuse(
+          "transformer.cache_append into q8_0 needs a block of a row, and an element is at "
+          "hand",
+          "append in a kernel of its own");
   return {};
 }
 
 SmallVector<Needs> matmul::needsOf(const KernelAnalysis &kernel) {
   SmallVector<Needs> needs;
   for (const SegmentGroup &group : kernel.groups())
-    needs.push_back({countBuffers(group.sinks), threads * 4});
+    needs.push_back({countBuffers(group.sinks),
+                     threads * 4 + matmul::rowsOfThread(kernel) *
+                                       RowExpressions::sharedBytesOfRow(kernel.kernel())});
   return needs;
 }
 

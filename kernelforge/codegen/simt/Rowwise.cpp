@@ -1,4 +1,5 @@
 // Kernels without a root: a workgroup computes a row, its threads every 64th column each.
+#include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Emit.h"
 
 #include "llvm/ADT/MapVector.h"
@@ -19,14 +20,21 @@ Phase emitPhase(ModuleOp module, KernelOp kernel, const Stores &stores, StringRe
   Value row = p.block();
   SmallVector<Value> values;
   llvm::MapVector<int64_t, Stores> byWidth;
+  SmallVector<CacheAppendOp> inBlocks;
   for (const Sink &sink : stores) {
     values.push_back(sink.value);
-    byWidth[widthOf(sink.value)].push_back(sink);
+    if (isInBlocks(sink))
+      inBlocks.push_back(cast<CacheAppendOp>(sink.op));
+    else
+      byWidth[widthOf(sink.value)].push_back(sink);
   }
   rows.prepareRow(values, row);
   for (auto &[width, together] : byWidth)
     p.loop("col", p.thread(), p.c(width), threads,
            [&, &sinks = together](Value col) { rows.store(sinks, {row, col}); });
+  for (CacheAppendOp append : inBlocks)
+    p.loop("block_index", p.thread(), p.c(blocksOf(append.getCache().getType())), threads,
+           [&](Value block) { rows.appendBlock(append, row, block); });
   return p.finish(p.rowsExtent(stores[0].value.getType()));
 }
 
@@ -44,7 +52,8 @@ Status rowwise::supports(const KernelAnalysis &kernel) {
 SmallVector<Needs> rowwise::needsOf(const KernelAnalysis &kernel) {
   SmallVector<Needs> needs;
   for (const Stores &stores : kernel.rowGroups())
-    needs.push_back({countBuffers(stores), threads * 4});
+    needs.push_back(
+        {countBuffers(stores), threads * 4 + RowExpressions::sharedBytesOfRow(kernel.kernel())});
   return needs;
 }
 

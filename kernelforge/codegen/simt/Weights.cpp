@@ -18,23 +18,9 @@ SmallVector<Value> WeightReader::repeat(StringRef name, int64_t count, StringRef
 // Plain numbers
 //===----------------------------------------------------------------------===//
 
-/// The low or the high half of a word as f32.
-Value WeightReader::halfOfWord(Value word, bool high) {
-  if (type.type == ElementType::BF16)
-    return p.bitsToFloat(high ? p.andBits(word, 0xffff0000) : p.shl(word, 16));
-  return p.halfToFloat(high ? p.shr(word, 16) : word);
-}
-
-Value WeightReader::plain(Value index) {
-  if (type.type == ElementType::F32)
-    return p.load(buffer, index);
-  Value word = p.load(buffer, p.shr(index, 1));
-  return halfOfWord(p.shr(word, p.shl(p.andBits(index, 1), 4)), /*high=*/false);
-}
-
 SmallVector<Value> WeightReader::foldPlain(Value row, StringRef carriedName, ValueRange init,
                                            Body body) {
-  const bool pairs = type.type != ElementType::F32 && width % 2 == 0;
+  const bool pairs = isHalf(type.type) && width % 2 == 0;
   Value begin = p.named(p.mul(row, width), "row_start");
   // Elements col .. col + count - 1.
   auto step = [&](Value col, int64_t count, ValueRange carried) {
@@ -45,9 +31,9 @@ SmallVector<Value> WeightReader::foldPlain(Value row, StringRef carriedName, Val
       if (pairs) {
         if (i % 2 == 0)
           word = p.named(p.load(buffer, p.shr(p.add(begin, at), 1)), "word");
-        element = halfOfWord(word, i % 2 == 1);
+        element = widened(p, type.type, word, i % 2 == 1);
       } else {
-        element = plain(p.add(begin, at));
+        element = readElement(p, buffer, type.type, p.add(begin, at));
       }
       sums = body(element, at, sums);
     }
@@ -64,11 +50,6 @@ SmallVector<Value> WeightReader::foldPlain(Value row, StringRef carriedName, Val
 //===----------------------------------------------------------------------===//
 // Quantized blocks
 //===----------------------------------------------------------------------===//
-
-Value WeightReader::byteAt(Value offset) {
-  Value word = p.load(buffer, p.shr(offset, 2));
-  return p.andBits(p.shr(word, p.shl(p.andBits(offset, 3), 3)), 255);
-}
 
 /// The scale or minimum of a block; blocks and halves begin at even bytes.
 Value WeightReader::half(Value block, BlockPart part) {
@@ -100,7 +81,7 @@ WeightReader::Scale WeightReader::scaleOf(Value block, Value sub, Value d, Value
   Scale scale{d, m};
   if (type.subScales == SubScales::Signed8) {
     Value byte = byteAt(p.add(p.add(block, type.subScalesOffset), sub));
-    scale.factor = p.named(p.mulf(d, p.signedToFloat(p.shrSigned(p.shl(byte, 24), 24))), "scale");
+    scale.factor = p.named(p.mulf(d, signedByteToFloat(p, byte)), "scale");
   } else if (type.subScales == SubScales::Packed6) {
     scale.factor = p.named(p.mulf(d, p.toFloat(sixBitsOf(block, sub, false))), "scale");
     scale.offset = p.named(p.negf(p.mulf(m, p.toFloat(sixBitsOf(block, sub, true)))), "offset");
@@ -236,7 +217,7 @@ Value WeightReader::quantized(Value row, Value col) {
   Value quants = p.add(block, type.quantsOffset);
   if (type.quantBits == 8) {
     Value byte = byteAt(p.add(quants, element));
-    return apply(p.signedToFloat(p.shrSigned(p.shl(byte, 24), 24)), scale);
+    return apply(signedByteToFloat(p, byte), scale);
   }
   const int64_t pairs = type.chunkElements / 2;
   Value within = p.rem(element, type.chunkElements);
@@ -260,7 +241,8 @@ Value WeightReader::quantized(Value row, Value col) {
 //===----------------------------------------------------------------------===//
 
 Value WeightReader::element(Value row, Value col) {
-  return type.isQuantized() ? quantized(row, col) : plain(p.add(p.mul(row, width), col));
+  return type.isQuantized() ? quantized(row, col)
+                            : readElement(p, buffer, type.type, p.add(p.mul(row, width), col));
 }
 
 SmallVector<Value> WeightReader::fold(Value row, StringRef carriedName, ValueRange init,

@@ -2,7 +2,7 @@
 // the order of its words.
 #pragma once
 
-#include "kernelforge/codegen/simt/Builder.h"
+#include "kernelforge/codegen/simt/Elements.h"
 
 namespace kernelforge::simt {
 
@@ -35,8 +35,6 @@ private:
     mlir::Value factor, offset; ///< offset null: 0
   };
 
-  mlir::Value plain(mlir::Value index);
-  mlir::Value halfOfWord(mlir::Value word, bool high);
   mlir::Value quantized(mlir::Value row, mlir::Value col);
   llvm::SmallVector<mlir::Value> foldPlain(mlir::Value row, llvm::StringRef carriedName,
                                            mlir::ValueRange init, Body body);
@@ -44,7 +42,7 @@ private:
                                                mlir::ValueRange init, Body body);
 
   // Parts of the block that begins at byte `block`.
-  mlir::Value byteAt(mlir::Value offset);
+  mlir::Value byteAt(mlir::Value offset) { return readByte(p, buffer, offset); }
   mlir::Value half(mlir::Value block, BlockPart part);
   mlir::Value sixBitsOf(mlir::Value block, mlir::Value sub, bool isMin);
   Scale scaleOf(mlir::Value block, mlir::Value sub, mlir::Value d, mlir::Value m);

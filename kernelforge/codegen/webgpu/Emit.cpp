@@ -8,8 +8,8 @@ using namespace kernelforge;
 using namespace kernelforge::transformer;
 
 /// Whether argument `number` is a weight: marked as one, or of a type that no kernel computes
-/// (results are rows of f32, which may be multiplied with and looked up in, too). Weights lie in
-/// memory of their own, which no kernel writes; all else may share its memory with results.
+/// (results are rows of numbers, which may be multiplied with and looked up in, too). Weights lie
+/// in memory of their own, which no kernel writes; all else may share its memory with results.
 static bool isWeight(KernelOp kernel, unsigned number) {
   if (kernel.getArgAttr(number, weightAttrName))
     return true;
@@ -18,8 +18,7 @@ static bool isWeight(KernelOp kernel, unsigned number) {
   if (!type || argument.use_empty())
     return false;
   Type element = type.getElementType();
-  return isa<QuantType>(element) ||
-         (isa<FloatType>(element) && (type.getRank() == 1 || !element.isF32()));
+  return isa<QuantType>(element) || (isa<FloatType>(element) && type.getRank() == 1);
 }
 
 Expected<std::string> webgpu::wgslText(ModuleOp module, const Launching &launching,

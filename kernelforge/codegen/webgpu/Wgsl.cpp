@@ -42,6 +42,38 @@ fn safe_tanh(x: f32) -> f32 {
 }
 )";
 
+constexpr StringLiteral roundToF16Text = R"(
+/// The f16 that is nearest to x, of two the even one, in the low half of a word.
+fn round_to_f16(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  let sign = (bits >> 16u) & 0x8000u;
+  let magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) { // not a number
+    return sign | 0x7e00u;
+  }
+  if (magnitude >= 0x477ff000u) { // 65520 and more: infinity
+    return sign | 0x7c00u;
+  }
+  if (magnitude < 0x33000000u) { // below half of the least number
+    return sign;
+  }
+  var digits = magnitude - 0x38000000u;
+  var shift = 13u;
+  if (magnitude < 0x38800000u) { // below the normal ones, which count in 2^-24
+    digits = (magnitude & 0x7fffffu) | 0x800000u;
+    shift = 126u - (magnitude >> 23u);
+  }
+  let odd = (digits >> shift) & 1u;
+  return sign | ((digits + (1u << (shift - 1u)) - 1u + odd) >> shift);
+}
+)";
+
+/// Elements of a buffer or of memory that a function sees as `element`.
+StringRef elementText(Type element) {
+  // Halves of words, which several threads write, are changed in place.
+  return element.isF32() ? "f32" : element.isInteger(16) ? "atomic<u32>" : "u32";
+}
+
 StringRef nameOf(Location loc, StringRef otherwise) {
   auto name = dyn_cast<NameLoc>(loc);
   return name ? name.getName().getValue() : otherwise;
@@ -72,9 +104,9 @@ Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool
     const bool isWeight =
         isBuffer && onlyRead && options.isWeight && options.isWeight(parameter.index);
     const std::string name = names.take(wanted);
-    const bool isFloat = cast<MemRefType>(argument.getType()).getElementType().isF32();
     text += fmt::format("@group(0) @binding({}) var<storage, {}> {}: array<{}>;\n", binding++,
-                        isWeight ? "read" : "read_write", name, isFloat ? "f32" : "u32");
+                        isWeight ? "read" : "read_write", name,
+                        elementText(cast<MemRefType>(argument.getType()).getElementType()));
     printer.define(argument, name,
                    onlyRead ? WgslFunction::Memory::Constant : WgslFunction::Memory::Changing);
   }
@@ -84,7 +116,7 @@ Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool
     auto type = cast<MemRefType>(global.getType());
     const std::string name = names.take(nameOf(global.getLoc(), "memory"));
     text += fmt::format("var<workgroup> {}: array<{}, {}>;\n", name,
-                        type.getElementType().isF32() ? "f32" : "u32", type.getDimSize(0));
+                        elementText(type.getElementType()), type.getDimSize(0));
     printer.define(global.getResult(), name, WgslFunction::Memory::Changing);
   }
   const std::string fieldsText = fmt::format(
@@ -123,5 +155,7 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
     text += erfText;
   if (helpers.tanh)
     text += tanhText;
+  if (helpers.roundToF16)
+    text += roundToF16Text;
   return text + phases;
 }

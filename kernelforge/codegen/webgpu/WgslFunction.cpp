@@ -69,10 +69,20 @@ void WgslFunction::line(const std::string &text) {
 // What is written where it is used
 //===----------------------------------------------------------------------===//
 
-/// Casts between types that are one and the same in WGSL.
+/// Whether nothing stands above a half (i16): it is an f16 that was rounded to.
+static bool isWholeWord(Value half) {
+  auto bits = half.getDefiningOp<arith::BitcastOp>();
+  return bits && bits.getIn().getDefiningOp<arith::TruncFOp>();
+}
+
+/// Casts between types that are one and the same in WGSL. Halves, f16 and i16, are words there,
+/// with anything above them.
 static bool isTransparent(Operation *op) {
-  return isa<arith::IndexCastUIOp, arith::IndexCastOp, arith::TruncIOp>(op) ||
-         (isa<arith::BitcastOp>(op) && op->getResult(0).getType().isF16());
+  if (isa<arith::IndexCastUIOp, arith::IndexCastOp, arith::TruncIOp>(op))
+    return true;
+  if (isa<arith::BitcastOp>(op))
+    return op->getResult(0).getType().getIntOrFloatBitWidth() == 16;
+  return isa<arith::ExtUIOp>(op) && isWholeWord(op->getOperand(0));
 }
 
 static bool isArithmetic(Operation *op) {
@@ -265,8 +275,9 @@ WgslFunction::Expression WgslFunction::refuse(Operation *op) {
   return {"undefined"};
 }
 
-WgslFunction::Expression WgslFunction::load(Operation *op) {
-  auto load = cast<memref::LoadOp>(op);
+WgslFunction::Expression WgslFunction::load(memref::LoadOp load) {
+  if (load.getType().isInteger(16)) // buffers of halves are written
+    return refuse(load);
   std::string place =
       expression(load.getMemRef()).text + "[" + plain(load.getIndices()[0]).text + "]";
   if (load->hasAttr(simt::uniformAttrName))
@@ -331,7 +342,16 @@ WgslFunction::Expression WgslFunction::compute(Operation *op) {
         helpers.tanh = true;
         return call("safe_tanh", op->getOperands());
       })
-      .Case([&](memref::LoadOp) { return load(op); })
+      .Case([&](arith::TruncFOp narrower) -> Expression {
+        if (!narrower.getType().isF16())
+          return refuse(op);
+        helpers.roundToF16 = true;
+        return call("round_to_f16", op->getOperands());
+      })
+      .Case([&](arith::ExtUIOp) -> Expression {
+        return {operand(op->getOperand(0), Tight::Unary) + " & 0xffffu", Tight::Bits};
+      })
+      .Case([&](memref::LoadOp op) { return load(op); })
       .Default([&](Operation *) { return refuse(op); });
 }
 
@@ -367,10 +387,7 @@ void WgslFunction::printOp(Operation *op) {
         const std::string name = variableFor(id.getResult());
         line(fmt::format("let {} = local_id.x;", name));
       })
-      .Case([&](memref::StoreOp store) {
-        line(fmt::format("{}[{}] = {};", expression(store.getMemRef()).text,
-                         plain(store.getIndices()[0]).text, plain(store.getValue()).text));
-      })
+      .Case([&](memref::StoreOp store) { printStore(store); })
       .Default([&](Operation *) {
         if (!isValue) {
           refuse(op);
@@ -379,6 +396,22 @@ void WgslFunction::printOp(Operation *op) {
         const std::string text = plainOf(compute(op));
         line(fmt::format("let {} = {};", variableFor(op->getResult(0)), text));
       });
+}
+
+void WgslFunction::printStore(memref::StoreOp store) {
+  const std::string memory = expression(store.getMemRef()).text;
+  const std::string place = plain(store.getIndices()[0]).text;
+  if (!store.getMemRefType().getElementType().isInteger(16)) {
+    line(fmt::format("{}[{}] = {};", memory, place, plain(store.getValue()).text));
+    return;
+  }
+  // Another thread may write the other half of the word, at any time: each changes its own bits.
+  const std::string at = names.take("half_at"), shift = names.take("shift");
+  line(fmt::format("let {} = {};", at, place));
+  line(fmt::format("let {} = ({} & 1u) << 4u;", shift, at));
+  line(fmt::format("atomicAnd(&{}[{} >> 1u], ~(0xffffu << {}));", memory, at, shift));
+  line(fmt::format("atomicOr(&{}[{} >> 1u], ({} & 0xffffu) << {});", memory, at,
+                   operand(store.getValue(), Tight::Unary), shift));
 }
 
 std::string WgslFunction::plainOf(const Expression &expression) {

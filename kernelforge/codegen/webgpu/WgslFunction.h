@@ -6,6 +6,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
 #include <string>
@@ -14,7 +15,7 @@ namespace kernelforge::webgpu {
 
 /// Functions that the text calls and that must be declared before.
 struct WgslHelpers {
-  bool erf = false, tanh = false;
+  bool erf = false, tanh = false, roundToF16 = false;
 };
 
 /// Prints a function's body. Values that have a name location, more than one use, or a use in
@@ -51,6 +52,7 @@ private:
   void printOp(mlir::Operation *op);
   void printFor(mlir::scf::ForOp loop);
   void printIf(mlir::scf::IfOp branch);
+  void printStore(mlir::memref::StoreOp store);
   /// What a loop or a branch yields, to its variables: all at once.
   void assign(mlir::ValueRange values, llvm::ArrayRef<std::string> variables);
   void line(const std::string &text);
@@ -71,7 +73,7 @@ private:
   Expression compare(mlir::arith::CmpFOp op);
   Expression call(llvm::StringRef function, mlir::ValueRange arguments);
   Expression signedCall(llvm::StringRef function, mlir::ValueRange arguments);
-  Expression load(mlir::Operation *op);
+  Expression load(mlir::memref::LoadOp op);
   static Expression constant(mlir::Attribute value);
   Expression refuse(mlir::Operation *op);
   std::string operand(mlir::Value value, Tight least);

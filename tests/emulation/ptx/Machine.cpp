@@ -22,6 +22,9 @@ int64_t withSign(uint64_t value, unsigned bits) {
   return static_cast<int64_t>(value << shift) >> shift;
 }
 float floatOf(uint64_t value) { return std::bit_cast<float>(static_cast<uint32_t>(value)); }
+float halfOf(uint64_t value) {
+  return static_cast<float>(std::bit_cast<_Float16>(static_cast<uint16_t>(value)));
+}
 uint64_t bitsOf(float value) { return std::bit_cast<uint32_t>(value); }
 
 struct Thread {
@@ -245,7 +248,27 @@ private:
     }
   }
 
+  /// Sums and products of f16: exact in f32, or in f64, and rounded once.
+  void halves(const Instruction &i) {
+    auto x = [&](unsigned n) { return static_cast<double>(halfOf(operand(i, n))); };
+    auto give = [&](double result) {
+      set(i.result[0], std::bit_cast<uint16_t>(static_cast<_Float16>(result)));
+    };
+    switch (i.op) {
+    case Op::Add:
+      return give(x(0) + x(1));
+    case Op::Sub:
+      return give(x(0) - x(1));
+    case Op::Mul:
+      return give(x(0) * x(1));
+    default:
+      return fail("an operation on f16 that is not emulated");
+    }
+  }
+
   void floats(const Instruction &i) {
+    if (i.type.bits == 16)
+      return halves(i);
     if (i.type.bits != 32)
       return fail("floats of another width");
     auto x = [&](unsigned n) { return floatOf(operand(i, n)); };
@@ -396,7 +419,9 @@ private:
       }
     };
     if (i.type.kind == Type::Float) {
-      const float a = floatOf(operand(i, 0)), b = floatOf(operand(i, 1));
+      const bool isHalf = bits == 16;
+      const float a = isHalf ? halfOf(operand(i, 0)) : floatOf(operand(i, 0));
+      const float b = isHalf ? halfOf(operand(i, 1)) : floatOf(operand(i, 1));
       const bool isOrdered = !std::isnan(a) && !std::isnan(b);
       if (i.compare == Compare::Number || i.compare == Compare::NotNumber)
         return isOrdered == (i.compare == Compare::Number);
@@ -414,8 +439,7 @@ private:
     auto give = [&](uint64_t result) { set(i.result[0], low(result, i.type.bits)); };
     if (i.source.kind == Type::Float && i.type.kind == Type::Float) {
       if (i.source.bits == 16 && i.type.bits == 32)
-        return give(
-            bitsOf(static_cast<float>(std::bit_cast<_Float16>(static_cast<uint16_t>(from)))));
+        return give(bitsOf(halfOf(from)));
       if (i.source.bits == 32 && i.type.bits == 16)
         return give(std::bit_cast<uint16_t>(static_cast<_Float16>(floatOf(from))));
       return fail("a conversion that is not emulated");

@@ -182,13 +182,28 @@ TEST(Ptx, PhasesAreEntriesOfOneModule) {
   EXPECT_THAT(text, AllOf(HasSubstr(".entry main_0("), HasSubstr(".entry main_1(")));
 }
 
+TEST(Ptx, HalvesAreConvertedAndStoredApart) {
+  auto text = [](const std::string &element) {
+    const std::string rows = rowsText(65, element);
+    return ptxOf(kernelText("%x: " + rows, rows,
+                            fmt::format("%y = transformer.softmax %x : {0}\n transformer.yield %y "
+                                        ": {0}",
+                                        rows)));
+  };
+  EXPECT_THAT(text("f16"), AllOf(HasSubstr("cvt.rn.f16.f32"), HasSubstr("st.global.b16")));
+  EXPECT_THAT(text("bf16"), AllOf(HasSubstr("st.global.u16"), Not(HasSubstr("cvt.rn.f16"))));
+}
+
 TEST(Ptx, WhatIsNotComputedIsRefusedByName) {
-  const std::string rows = rowsText(64, "f16");
-  EXPECT_THAT(ptxOf(kernelText("%x: " + rows, rows,
-                               fmt::format("%y = transformer.softmax %x : {0}\n transformer.yield "
-                                           "%y : {0}",
-                                           rows))),
-              HasSubstr("@k, transformer.softmax): its operand 'input' holds f16"));
+  const std::string rows = rowsText(64);
+  EXPECT_THAT(
+      ptxOf(kernelText(
+          "%x: " + rows + ", %w: tensor<64x64xf32>", rows,
+          fmt::format("%y = transformer.matmul %x weights(%w) {{numerics = #transformer.numerics<"
+                      "multiply = f16, accumulate = f32>}} : ({0}, tensor<64x64xf32>) -> {0}\n "
+                      "transformer.yield %y : {0}",
+                      rows))),
+      HasSubstr("@k, transformer.matmul): its numerics are to multiply in f16"));
   // A 32-bit index of bytes does not reach its end.
   const std::string in = rowsText(65536), out = rowsText(131072);
   EXPECT_THAT(

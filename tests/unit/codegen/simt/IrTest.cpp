@@ -72,6 +72,33 @@ std::vector<std::string> kernels() {
                   "{0}, !indices, !indices, {0}) -> ({1})\n transformer.yield %y#0, %y#1, %y#2, "
                   "%y#3, %y#4 : {1}",
                   recent, results)));
+  for (const char *element : {"f16", "bf16"}) {
+    const std::string narrower = rowsText(80, element);
+    all.push_back(kernelText(
+        fmt::format("%x: {}, %g: tensor<16x{}>, %w: tensor<80x80xf32>", narrower, element),
+        narrower,
+        fmt::format(
+            "%h = transformer.rms_norm %x, %g {{epsilon = 1.0e-5, heads = 5, offset = 1.0}} "
+            ": ({0}, tensor<16x{1}>) -> {0}\n%m = transformer.matmul %h weights(%w) : ({0}, "
+            "tensor<80x80xf32>) -> {2}\n%y = transformer.cast %m : {2} to {0}\n"
+            "transformer.yield %y : {0}",
+            narrower, element, narrow)));
+  }
+  const std::string quantized = "!transformer.cache<2, 128, !transformer.quant<q8_0>>";
+  all.push_back(kernelText(
+      fmt::format("%x: {}, %s: !indices, %c: {}", rows, quantized), "",
+      fmt::format("transformer.cache_append %x, %s into %c : {}, {}, !indices\n transformer.yield",
+                  quantized, rows)));
+  all.push_back(kernelText(
+      fmt::format("%q: {0}, %k: {1}, %p: !indices, %s: !indices, %t: !indices, %l: !indices, "
+                  "%z: tensor<2xbf16>",
+                  rows, quantized),
+      rows,
+      fmt::format(
+          "%y = transformer.attention %q, %k, %k positions(%p) sequences(%s) table(%t) "
+          "lengths(%l) sinks(%z) {{heads = 2, scale = 0.5}} : ({0}, {1}, {1}, !indices, "
+          "!indices, !indices, !indices, tensor<2xbf16>) -> {0}\n transformer.yield %y : {0}",
+          rows, quantized)));
   all.push_back(kernelText(
       "%x: tensor<6x256xf32>, %w: tensor<256x5xf16>, %b: tensor<5xf32>", "tensor<6x5xf32>",
       "%y = transformer.matmul %x weights(%w) bias(%b) {transpose} : (tensor<6x256xf32>, "

@@ -52,20 +52,42 @@ TEST(SimtSupports, EveryTableTypeOfAnEmbedding) {
   }
 }
 
-TEST(SimtSupports, RowsOfOtherTypesAreRefusedByOperationAndType) {
-  for (const char *element : {"f16", "bf16"})
+TEST(SimtSupports, RowsOfHalves) {
+  for (const char *element : {"f16", "bf16"}) {
     for (const char *op :
          {"transformer.activation %x <silu>", "transformer.add %x, %x", "transformer.mul %x, %x",
-          "transformer.scale %x {factor = 2.0}", "transformer.softmax %x"}) {
-      const std::string text = oneOp(std::string("%y = ") + op, element);
-      const std::string name = std::string(op).substr(0, std::string(op).find(' '));
-      EXPECT_THAT(ParsedKernel(text).obstacle(),
-                  AllOf(HasSubstr("@k, " + name),
-                        HasSubstr(fmt::format("holds {}, and only f32", element))));
-      EXPECT_EQ(ParsedKernel(oneOp(std::string("%y = ") + op)).obstacle(), "") << op;
-    }
-  EXPECT_THAT(ParsedKernel(matmulText("f16", weightText(ElementType::F32, 64, 256))).obstacle(),
-              AllOf(HasSubstr("transformer.matmul"), HasSubstr("its operand 'input' holds f16")));
+          "transformer.scale %x {factor = 2.0}", "transformer.softmax %x"})
+      EXPECT_EQ(ParsedKernel(oneOp(std::string("%y = ") + op, element)).obstacle(), "") << op;
+    EXPECT_EQ(ParsedKernel(matmulText(element, weightText(ElementType::F32, 64, 256))).obstacle(),
+              "");
+  }
+}
+
+TEST(SimtSupports, NumericsOtherThanF32AreRefused) {
+  std::string text = matmulText("f32", weightText(ElementType::F32, 64, 256));
+  text.insert(text.find(" : (", text.find("transformer.matmul")),
+              " {numerics = #transformer.numerics<multiply = bf16, accumulate = f32>}");
+  EXPECT_THAT(ParsedKernel(text).obstacle(),
+              AllOf(HasSubstr("@k, transformer.matmul"), HasSubstr("to multiply in bf16")));
+}
+
+TEST(SimtSupports, QuantizedCachesAreAppendedToBlockByBlock) {
+  auto text = [](const std::string &element, bool isMatmul) {
+    const std::string rows = rowsText(64), cache = "!transformer.cache<2, 32, " + element + ">";
+    const std::string values = isMatmul ? "transformer.matmul %x weights(%w) : (" + rows +
+                                              ", tensor<64x64xf32>) -> " + rows
+                                        : "transformer.softmax %x : " + rows;
+    return kernelText("%x: " + rows + ", %w: tensor<64x64xf32>, %s: !indices, %c: " + cache, "",
+                      fmt::format("%y = {}\ntransformer.cache_append %y, %s into %c : {}, {}, "
+                                  "!indices\n transformer.yield",
+                                  values, cache, rows));
+  };
+  const std::string q8 = "!transformer.quant<q8_0>";
+  for (const std::string &element : {std::string("f32"), std::string("f16"), std::string("bf16")})
+    EXPECT_EQ(ParsedKernel(text(element, true)).obstacle(), "") << element;
+  EXPECT_EQ(ParsedKernel(text(q8, false)).obstacle(), "");
+  EXPECT_THAT(ParsedKernel(text(q8, true)).obstacle(),
+              HasSubstr("transformer.cache_append into q8_0 needs a block of a row"));
 }
 
 TEST(SimtSupports, WeightsWithALayoutAndPacksAreRefused) {
@@ -120,6 +142,12 @@ TEST(SimtSupports, LimitsOfTheDeviceAreKept) {
   small.sharedBytes = 128;
   EXPECT_THAT(ParsedKernel(oneOp("%y = transformer.softmax %x")).obstacle(small),
               HasSubstr("256 bytes of workgroup memory, and the device allows 128"));
+  const std::string ofHeads =
+      kernelText("%x: " + rows + ", %w: tensor<16xf32>", rows,
+                 fmt::format("%y = transformer.layer_norm %x, %w {{epsilon = 1.0e-5, heads = 4}} : "
+                             "({0}, tensor<16xf32>) -> {0}\n transformer.yield %y : {0}",
+                             rows));
+  EXPECT_THAT(ParsedKernel(ofHeads).obstacle(small), HasSubstr("304 bytes of workgroup memory"));
   small = leastLimits();
   small.bindingBytes = 1000;
   EXPECT_THAT(
@@ -133,7 +161,7 @@ TEST(SimtSupports, NumbersBeyondF32AreRefused) {
 }
 
 TEST(SimtSupports, ErrorsAreOneLineAndEmissionGivesThem) {
-  ParsedKernel kernel(oneOp("%y = transformer.softmax %x", "bf16"));
+  ParsedKernel kernel(oneOp("%y = transformer.scale %x {factor = 1.0e300}"));
   auto made = kernel.emit();
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().line(), kernel.obstacle());

@@ -153,6 +153,23 @@ TEST(Wgsl, CachesAreReadAndWritten) {
   EXPECT_THAT(kernel.text, HasSubstr("if (i32(slot) >= 0) {"));
 }
 
+TEST(Wgsl, HalvesOfAWordAreWrittenApart) {
+  const std::string rows = rowsText(5, "f16");
+  const webgpu::WgslKernel kernel =
+      emitOrDie(kernelText("%x: " + rows, rows,
+                           fmt::format("%y = transformer.add %x, %x : {0}\n transformer.yield %y : "
+                                       "{0}",
+                                       rows)));
+  EXPECT_THAT(kernel.text, AllOf(HasSubstr("var<storage, read_write> input: array<u32>;"),
+                                 HasSubstr("var<storage, read_write> output: array<atomic<u32>>;"),
+                                 HasSubstr("fn round_to_f16(x: f32) -> u32 {"), HasSubstr(R"(
+    let half_at = row_start + col;
+    let shift = (half_at & 1u) << 4u;
+    atomicAnd(&output[half_at >> 1u], ~(0xffffu << shift));
+    atomicOr(&output[half_at >> 1u], (round_to_f16(value + value) & 0xffffu) << shift);
+)")));
+}
+
 TEST(Wgsl, FunctionsThatItHasNotAreDeclaredOnce) {
   const std::string rows = rowsText(64);
   const std::string text = emitOrDie(kernelText("%x: " + rows, rows,

@@ -1,0 +1,45 @@
+// Element types in memory and as values: a thread computes f32 whatever memory holds. Buffers that
+// are only read are words; those that narrow elements are written to are halves (Builder.h).
+#pragma once
+
+#include "kernelforge/codegen/simt/Builder.h"
+#include "kernelforge/support/ElementType.h"
+
+namespace kernelforge::simt {
+
+/// Whether an element is half a word: f16 or bf16.
+inline bool isHalf(ElementType type) {
+  return type == ElementType::F16 || type == ElementType::BF16;
+}
+
+/// The f16 or bf16 in the low or the high half of a word, as f32: exact.
+mlir::Value widened(PhaseBuilder &p, ElementType type, mlir::Value word, bool high = false);
+
+/// `x` (f32) rounded to f16 or bf16, to nearest even, in the low half of a word, which has nothing
+/// else in it.
+mlir::Value narrowed(PhaseBuilder &p, ElementType type, mlir::Value x);
+
+/// `x` (f32) as a number of `type`, which is f32, f16 or bf16, has it: still an f32.
+mlir::Value rounded(PhaseBuilder &p, ElementType type, mlir::Value x);
+
+/// Element `index` of a buffer of plain numbers, as f32.
+mlir::Value readElement(PhaseBuilder &p, mlir::Value buffer, ElementType type, mlir::Value index);
+
+/// The same of rows, or another table of numbers, that the kernel's body has as an argument.
+mlir::Value readElement(PhaseBuilder &p, mlir::Value bodyArgument, mlir::Value index);
+
+/// Writes `value` (f32), rounded to `type`, which is f32, f16 or bf16, as element `index` of a
+/// buffer that is written.
+void writeElement(PhaseBuilder &p, mlir::Value value, mlir::Value buffer, ElementType type,
+                  mlir::Value index);
+
+/// Writes the low half of a word as half `index` of a buffer of halves.
+void writeHalf(PhaseBuilder &p, mlir::Value word, mlir::Value buffer, mlir::Value index);
+
+/// Byte `offset` of a buffer of words, 0 to 255.
+mlir::Value readByte(PhaseBuilder &p, mlir::Value buffer, mlir::Value offset);
+
+/// The low byte of a word with its sign, as f32; what is above it does not count.
+mlir::Value signedByteToFloat(PhaseBuilder &p, mlir::Value word);
+
+} // namespace kernelforge::simt

@@ -8,6 +8,8 @@ from collections import Counter
 PLAIN = ["f32", "f16", "bf16"]
 QUANTIZED = {"q4_0": 32, "q4_1": 32, "q5_0": 32, "q8_0": 32, "q4_k": 256, "q6_k": 256}
 FUNCTIONS = ["silu", "gelu", "gelu_tanh", "relu"]
+#: Of rows, by turn: f32 most often, whose results are held to the narrowest band.
+NUMBERS = ["f32", "f16", "f32", "bf16", "f32"]
 
 
 def rows_type(size, width=None, element="f32"):
@@ -21,6 +23,13 @@ def rows_type(size, width=None, element="f32"):
 def weight_type(rows, width, element):
     element = f"!transformer.quant<{element}>" if element in QUANTIZED else element
     return f"tensor<{rows}x{width}x{element}>"
+
+
+def cache_type(turn, heads, dim, page=0):
+    """A cache of the element type whose turn it is, of those that its heads may have."""
+    elements = [*PLAIN, *(["!transformer.quant<q8_0>"] * 2 if dim % 32 == 0 else [])]
+    paged = f", page = {page}" if page else ""
+    return f"!transformer.cache<{heads}, {dim}, {elements[turn % len(elements)]}{paged}>"
 
 
 def elements(depth, used):
@@ -89,14 +98,23 @@ class Function:
 def rowwise(turn, used, size, width):
     """Every row-wise operation, on rows of that width."""
     f = Function(size)
-    x, kind = f.rows(width)
-    y, _ = f.rows(width)
+    number = NUMBERS[turn % 5]
+    x, kind = f.rows(width, number)
+    y, _ = f.rows(width, number)
     scale, scaled = f.vector(width, PLAIN[turn % 3])
     shift, shifted = f.vector(width, PLAIN[turn // 3 % 3])
     f.op(f"rms_norm {x}, {scale} {{epsilon = 1.0e-5}} : ({kind}, {scaled}) -> {kind}", kind)
     f.op(f"layer_norm {x}, {scale}, {shift} {{epsilon = 1.0e-3}} : "
          f"({kind}, {scaled}, {shifted}) -> {kind}", kind)
-    f.op(f"layer_norm {x}, {shift} {{epsilon = 0.1}} : ({kind}, {shifted}) -> {kind}", kind)
+    heads = next(h for h in (5, 3, 4, 2, 1) if width % h == 0)
+    short, shortened = f.vector(width // heads, PLAIN[turn % 3])
+    more = f"epsilon = 0.1, heads = {heads}"
+    f.op(f"layer_norm {x}, {short}, {short} {{{more}}} : ({kind}, {shortened}, {shortened}) -> {kind}", kind)
+    normed = f.op(f"rms_norm {x}, {short} {{{more}, offset = 1.0}} : ({kind}, {shortened}) -> {kind}", kind,
+                  returned=False)
+    other = rows_type(size, width, NUMBERS[(turn + 1) % 5])
+    cast = f.op(f"cast {normed} : {kind} to {other}", other, returned=False)
+    f.op(f"add {cast}, {cast} : {other}", other)
     f.op(f"softmax {x} : {kind}", kind)
     for function in FUNCTIONS:
         f.op(f"activation {x} <{function}> : {kind}", kind)
@@ -117,7 +135,7 @@ def rowwise(turn, used, size, width):
             positions, _ = f.indices()
             rotated = f.op(f"rope {x}, {positions}, {table} <{pairing}> {{headDim = {dim}}} : "
                            f"({kind}, {indices}, {angles}) -> {kind}", kind)
-    cached = f"!transformer.cache<1, {width}, f32>"
+    cached = cache_type(turn, 1, width)
     cache, (slots, _) = f.argument(cached), f.indices()
     f.effect(f"cache_append {rotated}, {slots} into {cache} : {cached}, {kind}, {indices}")
     return f
@@ -126,8 +144,8 @@ def rowwise(turn, used, size, width):
 def matmul(turn, used, size, n, depth):
     """Products with weights of two types, alone and with all that may follow them."""
     f = Function(size)
-    x, kind = f.rows(depth)
-    residual, result = f.rows(n)
+    x, kind = f.rows(depth, NUMBERS[turn % 5])
+    residual, result = f.rows(n, NUMBERS[(turn + 2) % 5])
     for i, element in enumerate(elements(depth, used)):
         weight, stored = f.weight(n, depth, element)
         f.op(f"matmul {x} weights({weight}) : ({kind}, {stored}) -> ({result})", result)
@@ -152,33 +170,36 @@ def matmul(turn, used, size, n, depth):
     normed = f.op(f"rms_norm {x}, {scale} {{epsilon = 1.0e-5}} : ({kind}, {scaled}) -> {kind}", kind,
                   returned=False)
     weight, stored = f.weight(n, depth, "f32")
-    f.op(f"matmul {normed} weights({weight}) : ({kind}, {stored}) -> ({result})", result)
+    last = f.op(f"matmul {normed} weights({weight}) : ({kind}, {stored}) -> ({result})", result)
+    cached = cache_type(turn, 1, n)
+    cache, (slots, indices) = f.argument(cached), f.indices()
+    f.effect(f"cache_append {last}, {slots} into {cache} : {cached}, {result}, {indices}")
     return f
 
 
 def attention(turn, size, kv_heads, group, dim, value_dim, sequences):
-    """Attention over contiguous and paged caches: causal or not, with windows and soft caps, of what
-    is there and of what was just appended."""
+    """Attention over contiguous and paged caches of all element types: causal or not, with windows, soft
+    caps and sinks."""
     f = Function(size)
     heads = kv_heads * group
-    query, kind = f.rows(heads * dim)
-    result = rows_type(size, heads * value_dim)
+    query, kind = f.rows(heads * dim, NUMBERS[turn % 5])
+    result = rows_type(size, heads * value_dim, NUMBERS[(turn + 1) % 5])
+    sinks, sunk = f.vector(heads, PLAIN[turn % 3])
     positions, indices = f.indices()
     owners, _ = f.indices()
     lengths = f.argument(f"tensor<{sequences}xi32>")
     for i, extra in enumerate(("", ", softcap = 5.0", ", window = 3", ", causal = false",
                                ", causal = false, window = 17, softcap = 50.0"), turn):
         page = (0, 1, 16)[i % 3]
-        paged = f", page = {page}" if page else ""
-        keyed, valued = (f"!transformer.cache<{kv_heads}, {each}, f32{paged}>"
-                         for each in (dim, value_dim))
+        keyed, valued = cache_type(i, kv_heads, dim, page), cache_type(turn, kv_heads, value_dim, page)
         pages = {0: "", 1: "128x", 16: "16x"}[page]
         tabled = f"tensor<{sequences}x{pages}i32>"
         keys, values, table = f.argument(keyed), f.argument(valued), f.argument(tabled)
+        sink, sink_type = (f" sinks({sinks})", f", {sunk}") if i % 2 else ("", "")
         f.op(f"attention {query}, {keys}, {values} positions({positions}) sequences({owners}) "
-             f"table({table}) lengths({lengths}) {{heads = {heads}, scale = 0.125{extra}}} : "
+             f"table({table}) lengths({lengths}){sink} {{heads = {heads}, scale = 0.125{extra}}} : "
              f"({kind}, {keyed}, {valued}, {indices}, {indices}, {tabled}, "
-             f"tensor<{sequences}xi32>) -> {result}", result)
+             f"tensor<{sequences}xi32>{sink_type}) -> {result}", result)
     return f
 
 

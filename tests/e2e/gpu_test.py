@@ -163,10 +163,9 @@ class Gpu(CliTest):
         packed = "tensor<8x32xf32, #transformer.layout<interleaved, rows = 16>>"
         for arguments, body, kind, op, why in (
             (f"%w: {w}", f"transformer.pack %w : {w} to {packed}", packed, "pack", "row-major"),
-            ("%x: tensor<3x32xf16>", "transformer.softmax %x : tensor<3x32xf16>", "tensor<3x32xf16>",
-             "softmax", "f16"),
-            (f"%x: {x}, %w: {w}", f"transformer.matmul %x weights(%w) : ({x}, {w}) -> "
-             "(tensor<3x8xbf16>)", "tensor<3x8xbf16>", "matmul", "bf16")):
+            (f"%x: {x}, %w: {w}", "transformer.matmul %x weights(%w) {numerics = "
+             f"#transformer.numerics<multiply = bf16, accumulate = f32>}} : ({x}, {w}) -> "
+             "(tensor<3x8xf32>)", "tensor<3x8xf32>", "matmul", "multiply in bf16")):
             text = f"func.func @f({arguments}) -> {kind} {{\n  %0 = {body}\n  return %0 : {kind}\n}}\n"
             for done in (self.run_module(text, []), self.compiled(text)):
                 self.assertEqual(done.returncode, 2, cli.shown(done))

@@ -1,5 +1,7 @@
 #include "CudaFixture.h"
 
+#include "EmulatedCudaDevice.h"
+
 #include <cstdlib>
 #include <dlfcn.h>
 
@@ -39,6 +41,13 @@ static void lose(Device &device) {
   ASSERT_TRUE(ticket) << ticket.error().line();
   // Nobody knows of it before somebody waits.
   EXPECT_EQ(kindOf(device.wait(*ticket)), ErrorKind::Lost);
+}
+
+/// The made-up driver runs no kernels: without a real one they are emulated.
+static Expected<std::unique_ptr<Device>> createForKernels() {
+  if (std::getenv("KERNELFORGE_TEST_CUDA_LIBRARY"))
+    return createCudaDevice(testOptions());
+  return createEmulatedCudaDevice();
 }
 
 const TestTarget &testTarget() {
@@ -143,6 +152,7 @@ done:
 }
 )"),
                                     .create = [] { return createCudaDevice(testOptions()); },
+                                    .createForKernels = createForKernels,
                                     // A real driver gives the process no other one.
                                     .lose = std::getenv("KERNELFORGE_TEST_CUDA_LIBRARY") ? nullptr
                                                                                          : lose,

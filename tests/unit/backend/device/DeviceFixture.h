@@ -55,6 +55,8 @@ struct TestTarget {
   /// workspace, one that stays and counts runs, result, n: the sum, and how often it was run.
   std::string sum;
   Expected<std::unique_ptr<Device>> (*create)();
+  /// A device that runs what kernels are compiled to: create()'s, unless that one is made up.
+  Expected<std::unique_ptr<Device>> (*createForKernels)();
   /// Makes a device lose itself; null where no other one could be made then.
   void (*lose)(Device &);
   /// A variable of the environment that makes it a failure that there is no device.

@@ -61,6 +61,7 @@ struct Last { n: u32, tasks: u32, width: u32 }
 }
 )",
       .create = [] { return createWebGpuDevice(testOptions()); },
+      .createForKernels = [] { return createWebGpuDevice(testOptions()); },
       .lose = [](Device &device) { ASSERT_TRUE(loseWebGpuDevice(device)); },
       .requiredBy = "KERNELFORGE_REQUIRE_WEBGPU"};
   return target;

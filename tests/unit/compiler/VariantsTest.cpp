@@ -16,6 +16,7 @@
 #include "mlir/Parser/Parser.h"
 
 #include <filesystem>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -247,6 +248,28 @@ TEST_F(Variants, MoreThanAMatmulIsNoLibraryCall) {
     for (auto kernel : module->getOps<KernelOp>())
       EXPECT_FALSE(libraryCall(kernel));
   }
+}
+
+TEST_F(Variants, NarrowRowsAreNoLibraryCall) {
+  // Input, bias and result; libraries are called with f32.
+  const std::vector<std::string> f32{"f32", "f32", "f32"};
+  for (size_t narrow = 0; narrow <= f32.size(); ++narrow)
+    for (const char *type : {"f16", "bf16"}) {
+      std::vector<std::string> types = f32;
+      if (narrow < types.size())
+        types[narrow] = type;
+      const std::string text = fmt::format(
+          "transformer.kernel @k(%x: tensor<5x8x{0}>, %w: tensor<8x8xf32>, %b: tensor<8x{1}>) -> "
+          "tensor<5x8x{2}> {{\n"
+          "  %y = transformer.matmul %x weights(%w) bias(%b) : (tensor<5x8x{0}>, tensor<8x8xf32>, "
+          "tensor<8x{1}>) -> tensor<5x8x{2}>\n"
+          "  transformer.yield %y : tensor<5x8x{2}>\n}}",
+          types[0], types[1], types[2]);
+      auto module = parse(text);
+      ASSERT_TRUE(module);
+      EXPECT_EQ(libraryCall(*module->getOps<KernelOp>().begin()).has_value(), narrow == f32.size())
+          << text;
+    }
 }
 
 //===----------------------------------------------------------------------===//

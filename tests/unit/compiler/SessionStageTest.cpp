@@ -362,7 +362,7 @@ TEST(SessionCache, NamesAreNoPartOfTheKey) {
 TEST(CompiledKernels, NeedNothingButMemcpyAndMemset) {
   for (const char *name : {"LlamaInterleavedMixedTypes", "GptF32", "WindowSoftcapOddHead",
                            "GptTiedTanhF16", "GptGatedReluBF16"})
-    for (const char *level : {"native", "avx2", "skylake-avx512"}) {
+    for (const char *level : {"avx2", "skylake-avx512"}) {
       SCOPED_TRACE(std::string(name) + " for " + level);
       auto context = makeContext();
       auto module = TestDecoder::build(*context, decoderCase(name));

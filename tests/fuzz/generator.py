@@ -60,10 +60,7 @@ class Module:
         self.caches = []  # (name, type, heads, dim)
         self.positions = []  # (rows, name, type)
         self.refusable = []  # why the code generator may refuse it
-        # Mostly f32: what holds anything else may be refused, and shows nothing more.
-        self.element = "f32" if self.chance(0.96) else self.pick(PLAIN[1:])
-        if self.element != "f32":
-            self.refusable.append(f"rows of {self.element}")
+        self.element = "f32" if self.chance(0.7) else self.pick(PLAIN[1:])
         self.rows = self.newRows("tokens")
         length = self.pick([1, 1, 2, 2, 3, 3, 4, 5, 6, 8])
         while len(self.body) < length:
@@ -82,7 +79,7 @@ class Module:
         makers = [self.matmul] * 5 + [self.mlp, self.attention, self.attention, self.embedding,
                                       self.packed, self.gather, self.rms_norm, self.layer_norm,
                                       self.softmax, self.cache_append, self.computedWeight, self.step]
-        return makers + [self.rope, self.activation, self.add, self.mul, self.scale] * 2
+        return makers + [self.rope, self.activation, self.add, self.mul, self.scale, self.cast] * 2
 
     def width(self):
         if self.chance(0.03):
@@ -164,10 +161,8 @@ class Module:
 
     # ---- operations
 
-    def vector(self, width, refusable=None):
-        element = "f32" if self.chance(0.95 if refusable else 0.7) else self.pick(PLAIN)
-        if refusable and element != "f32":
-            self.refusable.append(f"{refusable} of {element}")
+    def vector(self, width):
+        element = "f32" if self.chance(0.7) else self.pick(PLAIN)
         return self.argument(f"tensor<{width}x{element}>"), f"tensor<{width}x{element}>"
 
     def weightElement(self, depth, quantized=True):
@@ -179,11 +174,7 @@ class Module:
             self.pick([32, 64, 96, 256, 512]) if self.chance(0.5) else None)
         segments, transpose = self.pick([1, 1, 1, 2, 3]), self.chance(0.2)
         same = self.width() if self.chance(0.5) else None
-        result = self.element
-        if self.chance(0.02):
-            result = self.pick(PLAIN)
-            if result != "f32":
-                self.refusable.append(f"results of {result}")
+        result = self.pick(PLAIN) if self.chance(0.1) else self.element
         weights, types, results, biases, biasTypes = [], [], [], [], []
         biased = self.chance(0.3)
         for _ in range(segments):
@@ -194,7 +185,7 @@ class Module:
             types.append(matrix(*shape, element))
             results.append((n, tensor(x.rows, n, result)))
             if biased:
-                bias, biasType = self.vector(n, refusable="a bias")
+                bias, biasType = self.vector(n)
                 biases.append(bias)
                 biasTypes.append(biasType)
         text = f"{x.name} weights({', '.join(weights)})"
@@ -226,7 +217,7 @@ class Module:
             types.append(matrix(out, depth, element))
         for name, out in [("gate", hidden)][: gated] + [("up", hidden), ("down", n)]:
             if self.chance(0.3):
-                bias, biasType = self.vector(out, refusable="a bias")
+                bias, biasType = self.vector(out)
                 parts.append(f"{name}_bias({bias})")
                 types.append(biasType)
         result = tensor(x.rows, n, x.element)
@@ -251,6 +242,12 @@ class Module:
         attributes = f"factor = {self.pick(['0.5', '-1.25', '2.0', '0.0'])}"
         attributes += f", softcap = {self.pick(['1.0', '30.0'])}" if self.chance(0.4) else ""
         self.unary("scale", f"{{{attributes}}} ")
+
+    def cast(self):
+        x = self.some() or self.input()
+        to = Value("", x.rows, x.width, self.pick(PLAIN), True)
+        self.value(self.op("cast", f"{x.name} : {self.type(x)} to {self.type(to)}")[0], x.rows,
+                   x.width, to.element)
 
     def binary(self, mnemonic):
         x = self.some() or self.input()
@@ -290,9 +287,7 @@ class Module:
             x = self.input(dim * self.pick(HEADS))
         dim = self.pick([d for d in range(2, x.width + 1) if x.width % d == 0])
         rotary = dim // 2 * 2 if self.chance(0.6) else self.pick(range(2, dim + 1, 2))
-        element = x.element if self.chance(0.97) else self.pick(PLAIN)
-        if element != "f32":
-            self.refusable.append(f"a rope table of {element}")
+        element = x.element if self.chance(0.8) else self.pick(PLAIN)
         table = self.some(lambda value: value.computed and value.width == rotary and
                           self.count(value.rows) > 0) if self.chance(0.2) else None
         if table is None:
@@ -418,11 +413,13 @@ class Module:
         attributes += ["causal = false"] if self.chance(0.3) else []
         attributes += [f"window = {self.pick([1, 3, 17])}"] if self.chance(0.3) else []
         attributes += [f"softcap = {self.pick(['5.0', '50.0'])}"] if self.chance(0.2) else []
+        sinks, sinksType = self.vector(heads) if self.chance(0.3) else ("", "")
         result = tensor(rows, heads * valueDim, query.element)
         text = (f"{query.name}, {keys}, {values} positions({positions}) sequences({owners}) "
-                f"table({table}) lengths({lengths}) {{{', '.join(attributes)}}} : "
-                f"({self.type(query)}, {keyType}, {valueType}, {perRow}, {perRow}, {tableType}, "
-                f"{lengthsType}) -> {result}")
+                f"table({table}) lengths({lengths}){f' sinks({sinks})' if sinks else ''} "
+                f"{{{', '.join(attributes)}}} : ({self.type(query)}, {keyType}, {valueType}, "
+                f"{perRow}, {perRow}, {tableType}, {lengthsType}"
+                f"{', ' + sinksType if sinks else ''}) -> {result}")
         self.value(self.op("attention", text)[0], rows, heads * valueDim, query.element)
 
     def step(self):

@@ -268,10 +268,14 @@ class Module:
 
     def norm(self, mnemonic, biased):
         x = self.some() or self.input()
-        vectors = [self.vector(x.width) for _ in range(1 + biased)]
+        heads = self.pick([1] + [h for h in HEADS if x.width % h == 0])
+        vectors = [self.vector(x.width // heads) for _ in range(1 + biased)]
         names = ", ".join([x.name] + [name for name, _ in vectors])
         types = ", ".join([self.type(x)] + [each for _, each in vectors])
-        text = f"{names} {{epsilon = {self.pick(EPSILONS)}}} : ({types}) -> {self.type(x)}"
+        attributes = [f"epsilon = {self.pick(EPSILONS)}"]
+        attributes += [f"heads = {heads}"] if heads > 1 else []
+        attributes += ["offset = 1.0"] if self.chance(0.2) else []
+        text = f"{names} {{{', '.join(attributes)}}} : ({types}) -> {self.type(x)}"
         self.value(self.op(mnemonic, text)[0], x.rows, x.width, x.element)
 
     def rms_norm(self):

@@ -119,7 +119,7 @@ class Runner:
 
 def knownOps():
     """Mnemonics of the operations that the dialect defines."""
-    return set(re.findall(r'^def Transformer_\w+Op : Transformer_\w*Op<"(\w+)"',
+    return set(re.findall(r'^def Transformer_\w+Op\s*: Transformer_\w*Op<"(\w+)"',
                           OPS_TD.read_text(), re.MULTILINE)) | set(
         re.findall(r'^def Transformer_\w+Op : Transformer_BinaryOp<"(\w+)"', OPS_TD.read_text(),
                    re.MULTILINE))

@@ -31,7 +31,7 @@ ModelDescription llamaLike();
 /// Two layers like GPT's: layer norm, GELU, no gate, biases, learned positions, a head of its own.
 ModelDescription gptLike();
 /// Three layers that differ, each with norms of its queries and keys: windows and tables of their
-/// own, all positions without any; sinks; norms that multiply by 1 + weight.
+/// own, all positions without any; sinks in two of them; norms that multiply by 1 + weight.
 ModelDescription normedHeads();
 /// The same change to every layer.
 void changeLayers(ModelDescription &d, const std::function<void(LayerDescription &)> &change);

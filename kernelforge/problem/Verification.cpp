@@ -3,6 +3,7 @@
 #include "kernelforge/backend/interpreter/Interpreter.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/kernels/Layout.h"
+#include "kernelforge/measure/Accuracy.h"
 
 #include <algorithm>
 
@@ -94,4 +95,23 @@ Expected<std::vector<TensorData>> kernelforge::runReference(ModuleOp module,
   for (TensorData &cache : written)
     outputs.push_back(std::move(cache));
   return outputs;
+}
+
+Expected<std::vector<double>> kernelforge::tolerancesOf(ModuleOp module,
+                                                        const FunctionSignature &signature,
+                                                        const FunctionData &data,
+                                                        const std::vector<TensorData> &wide) {
+  std::vector<double> tolerances;
+  for (const TensorData &output : wide)
+    tolerances.push_back(toleranceOf(signature, output));
+  if (signature.coarsest == ElementType::F32)
+    return tolerances;
+  KF_TRY(const std::vector<TensorData> plain,
+         runReference(module, signature, data, reference::Precision::Plain));
+  for (size_t i = 0; i < wide.size(); ++i) {
+    const Accuracy off = compareValues(plain[i].toFloats(), wide[i].toFloats(), 0);
+    if (off.maxReference > 0)
+      tolerances[i] = std::max(tolerances[i], 4 * off.maxAbs / off.maxReference);
+  }
+  return tolerances;
 }

@@ -31,6 +31,15 @@ ElementType coarsestOf(const FunctionSignature &signature, const TensorData &out
 /// The tolerance of that.
 double toleranceOf(const FunctionSignature &signature, const TensorData &output);
 
+/// Tolerances of a function's outputs, in the order of `wide`, what runReference() gave of `data`
+/// as it is before a run. Where its operations hand on what is narrower than f32, at least four
+/// times what is off where each of them rounds: how much a rounding counts depends on what follows
+/// it.
+Expected<std::vector<double>> tolerancesOf(mlir::ModuleOp module,
+                                           const FunctionSignature &signature,
+                                           const FunctionData &data,
+                                           const std::vector<TensorData> &wide);
+
 /// Types of a function's tensor and cache arguments as `module` declares them, layouts included.
 std::vector<mlir::Type> declaredTypes(mlir::ModuleOp module, llvm::StringRef function);
 

@@ -218,14 +218,16 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
   OwningOpRef<ModuleOp> original = module->clone();
   KF_CHECK(session->compile(std::move(module)));
   std::vector<TensorData> reference;
+  std::vector<double> tolerances;
   if (options.arrays.expected.empty()) {
     KF_TRY(reference, runReference(*original, signature, data));
+    KF_TRY(tolerances, tolerancesOf(*original, signature, data, reference));
   }
   KF_TRY(FunctionRun run, FunctionRun::create(*session, signature, data));
   run.poisonResults();
   KF_CHECK(run.run());
   KF_TRY(std::vector<TensorComparison> comparisons,
-         verify(options.arrays, signature, data, reference));
+         verify(options.arrays, signature, data, reference, tolerances));
   KF_CHECK(writeOutputs(options.arrays, signature, data));
   const Program &program = *session->program(signature.name);
   auto compiled = session->module().lookupSymbol<func::FuncOp>(signature.name);

@@ -55,7 +55,8 @@ Expected<SizeValues> cli::parseSizes(const std::vector<std::string> &texts) {
 Expected<std::vector<TensorComparison>> cli::verify(const ArrayOptions &arrays,
                                                     const FunctionSignature &signature,
                                                     const FunctionData &data,
-                                                    const std::vector<TensorData> &reference) {
+                                                    const std::vector<TensorData> &reference,
+                                                    std::span<const double> tolerances) {
   const std::vector<const TensorData *> outputs = outputsOf(signature, data);
   if (!arrays.expected.empty() && arrays.expected.size() != outputs.size())
     return unusable("wrong usage", "--expect",
@@ -70,8 +71,10 @@ Expected<std::vector<TensorComparison>> cli::verify(const ArrayOptions &arrays,
     } else {
       KF_TRY(expected, readExpected(arrays.expected[i], *outputs[i], cache));
     }
-    comparisons.push_back({outputs[i]->name, compareValues(outputs[i]->toFloats(), expected,
-                                                           toleranceOf(signature, *outputs[i]))});
+    const double tolerance =
+        tolerances.empty() ? toleranceOf(signature, *outputs[i]) : tolerances[i];
+    comparisons.push_back(
+        {outputs[i]->name, compareValues(outputs[i]->toFloats(), expected, tolerance)});
   }
   return comparisons;
 }

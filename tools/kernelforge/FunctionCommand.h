@@ -30,11 +30,11 @@ struct TensorComparison {
   Accuracy accuracy;
 };
 
-/// Compares the outputs of a run with `reference`, or with the files that the user expects.
-Expected<std::vector<TensorComparison>> verify(const ArrayOptions &arrays,
-                                               const FunctionSignature &signature,
-                                               const FunctionData &data,
-                                               const std::vector<TensorData> &reference);
+/// Compares the outputs of a run with `reference`, or with the files that the user expects; within
+/// `tolerances`, or where none are given those of their types.
+Expected<std::vector<TensorComparison>>
+verify(const ArrayOptions &arrays, const FunctionSignature &signature, const FunctionData &data,
+       const std::vector<TensorData> &reference, std::span<const double> tolerances = {});
 
 /// Writes the outputs of a run to the files that the user named.
 Status writeOutputs(const ArrayOptions &arrays, const FunctionSignature &signature,

@@ -338,3 +338,22 @@ TEST_F(FunctionDataTest, ResultsAreAsCoarseAsWhatTheyAreComputedFrom) {
       "  return %y : tensor<2x4xf32>\n}";
   EXPECT_EQ(coarsest(launched, ElementType::F32), ElementType::BF16);
 }
+
+TEST_F(FunctionDataTest, TolerancesGrowWithWhatRoundingBetweenOperationsAmountsTo) {
+  auto tolerance = [&](const std::string &type) {
+    std::string text = "func.func @f(%x: tensor<5x37xTYPE>) -> tensor<5x37xTYPE> {\n"
+                       "  %s = transformer.scale %x {factor = 30.0} : tensor<5x37xTYPE>\n"
+                       "  %y = transformer.softmax %s : tensor<5x37xTYPE>\n"
+                       "  return %y : tensor<5x37xTYPE>\n}";
+    for (size_t at; (at = text.find("TYPE")) != std::string::npos;)
+      text.replace(at, 4, type);
+    const FunctionSignature signature = signatureOf(text);
+    const FunctionData data = *randomData(signature, {}, 1);
+    const std::vector<TensorData> wide = *runReference(*module, signature, data);
+    return tolerancesOf(*module, signature, data, wide).value().front();
+  };
+  EXPECT_EQ(tolerance("f32"), toleranceOf(ElementType::F32));
+  // 30 in bf16 is off by up to 1/16, and an exponential of it by as much of its value.
+  EXPECT_GT(tolerance("bf16"), 2 * toleranceOf(ElementType::BF16));
+  EXPECT_LT(tolerance("bf16"), 0.5);
+}

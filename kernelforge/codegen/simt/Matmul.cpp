@@ -131,6 +131,8 @@ SmallVector<Needs> matmul::needsOf(const KernelAnalysis &kernel) {
 Launching matmul::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
   Launching launching;
   const ArrayRef<SegmentGroup> groups = kernel.groups();
+  if (groups.empty()) // no results, or of no columns: a phase of no blocks
+    launching.phases.push_back(PhaseBuilder(module, kernel.kernel(), entry).finish(Extent(0)));
   for (const auto &[i, group] : llvm::enumerate(groups)) {
     launching.phases.push_back(
         Emitter(module, kernel, group, phaseEntry(entry, i, groups.size())).emit());

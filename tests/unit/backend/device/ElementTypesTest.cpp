@@ -136,6 +136,16 @@ TEST_F(DeviceNorms, AreThoseOfEachHead) {
   }
 }
 
+TEST_F(DeviceKernels, MayHaveNothingToCompute) {
+  auto outcome = runFunction(R"mlir(
+func.func @f(%x: tensor<7x96xf32>, %w: tensor<0x96xf16> {transformer.weight = "w"}) -> tensor<7x0xf32> {
+  %y = transformer.matmul %x weights(%w) : (tensor<7x96xf32>, tensor<0x96xf16>) -> tensor<7x0xf32>
+  return %y : tensor<7x0xf32>
+})mlir",
+                             options);
+  EXPECT_TRUE(outcome) << outcome.error().line();
+}
+
 namespace {
 
 /// What lies at, below and above the middle of two neighbours in f16 and in bf16, of all normal

@@ -11,55 +11,6 @@ using namespace kernelforge::transformer;
 
 namespace {
 
-/// Element types that are read in the same place.
-enum class Elements {
-  F32,   ///< caches and rows where a target has no others
-  Cache, ///< all that the dialect lets a cache hold
-  Plain, ///< activations, tables of numbers, vectors of parameters: f32, f16 or bf16
-  Any,   ///< weights: also the quantized ones
-  I32,   ///< the dialect lets indices be nothing else
-};
-
-Type elementIn(Type type) {
-  if (auto cache = dyn_cast<CacheType>(type))
-    return cache.getElementType();
-  return getElementTypeOrSelf(type);
-}
-
-bool allows(Elements elements, Type type) {
-  const std::optional<ElementType> element = elementTypeOf(elementIn(type));
-  switch (elements) {
-  case Elements::F32:
-    return element == ElementType::F32;
-  case Elements::Plain:
-    return element == ElementType::F32 || element == ElementType::F16 ||
-           element == ElementType::BF16;
-  case Elements::Any:
-    return element.has_value() && element != ElementType::I32;
-  case Elements::Cache:
-  case Elements::I32:
-    return true;
-  }
-  llvm_unreachable("elements without a meaning");
-}
-
-std::string_view allowedText(Elements elements) {
-  return elements == Elements::F32     ? "f32"
-         : elements == Elements::Plain ? "f32, f16 or bf16"
-                                       : "numbers and quantized blocks";
-}
-
-/// f32, or the scheme of a quantized type.
-std::string elementText(Type type) {
-  type = elementIn(type);
-  std::string text;
-  if (auto quant = dyn_cast<QuantType>(type))
-    text = quant.getScheme().str();
-  else
-    llvm::raw_string_ostream(text) << type;
-  return text;
-}
-
 class Checker {
 public:
   Checker(KernelOp kernel, ComputeOp op, const OperandSupport &support)
@@ -98,51 +49,23 @@ private:
                     std::move(hint));
   }
 
-  Elements elementsOfRows() {
-    return support.readsNarrowRows(op) ? Elements::Plain : Elements::F32;
-  }
-
-  Elements elementsOf(OperandRole role) {
-    switch (role) {
-    case OperandRole::Rows:
-    case OperandRole::PickedRows:
-    case OperandRole::RowTable:
-      return elementsOfRows();
-    case OperandRole::Cache:
-      return support.readsNarrowCaches ? Elements::Cache : Elements::F32;
-    case OperandRole::WeightTable:
-    case OperandRole::Weight:
-      return Elements::Any;
-    case OperandRole::Parameter:
-      return Elements::Plain;
-    case OperandRole::Indices:
-      return Elements::I32;
-    }
-    llvm_unreachable("a role without elements");
-  }
-
+  /// Every element type that the dialect lets an operand have is computed.
   Status checkTypes() {
     for (auto [info, type] : llvm::zip(op.describeOperands(), op->getOperandTypes()))
-      KF_CHECK(checkType("operand '" + info.name.str() + "'", type, elementsOf(info.role)));
+      KF_CHECK(checkType("operand '" + info.name.str() + "'", type));
     for (Type type : op->getResultTypes())
-      KF_CHECK(checkType("result", type,
-                         op.getKind() == OpKind::Packs              ? Elements::Any
-                         : getElementTypeOrSelf(type).isInteger(32) ? Elements::I32
-                                                                    : elementsOfRows()));
+      KF_CHECK(checkType("result", type));
     return {};
   }
 
-  Status checkType(const std::string &name, Type type, Elements elements) {
-    if (!allows(elements, type))
-      return refuse(fmt::format("its {} holds {}, and only {} is computed", name, elementText(type),
-                                allowedText(elements)),
-                    "use f32");
+  Status checkType(const std::string &name, Type type) {
     auto tensor = dyn_cast<RankedTensorType>(type);
-    if (tensor && layoutOf(tensor) && !support.readsLayouts)
+    if (!tensor)
+      return {};
+    if (layoutOf(tensor) && !support.readsLayouts)
       return refuse(fmt::format("its {} has a layout, and weights are read row-major", name),
                     "use the weight without a layout");
-    const bool isRows = tensor && (elements == Elements::F32 || elements == Elements::Plain) &&
-                        tensor.getRank() == 2;
+    const bool isRows = tensor.getRank() == 2 && isa<FloatType>(tensor.getElementType());
     if (isRows && tensor.isDynamicDim(0) && rowsSizeName(tensor).empty())
       return refuse(fmt::format("its {} has a leading dimension that no size gives", name),
                     namedRowsAdvice(tensor));

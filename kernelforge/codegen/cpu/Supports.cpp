@@ -9,14 +9,10 @@ using namespace kernelforge;
 using namespace kernelforge::cpu;
 using namespace kernelforge::transformer;
 
-static bool readsNarrowRows(Operation *op) { return true; }
-
 Status cpu::supports(const KernelAnalysis &kernel) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a CPU",
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = true,
-                                             .readsNarrowRows = readsNarrowRows,
-                                             .readsNarrowCaches = true,
                                              .needsFiniteF32 = false}));
   if (kernel.family() == KernelFamily::Step)
     return step::supports(kernel);

@@ -119,8 +119,6 @@ Status simt::supports(const KernelAnalysis &kernel, const Limits &limits) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = false,
-                                             .readsNarrowRows = [](Operation *) { return true; },
-                                             .readsNarrowCaches = true,
                                              .needsFiniteF32 = true}));
   const Emitter emitter = emitterOf(kernel.family());
   KF_CHECK(emitter.supports(kernel));

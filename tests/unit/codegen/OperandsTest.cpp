@@ -27,7 +27,6 @@ protected:
   static constexpr OperandSupport all{.device = "a test",
                                       .hasCode = [](mlir::Operation *) { return true; },
                                       .readsLayouts = true,
-                                      .readsNarrowRows = [](mlir::Operation *) { return true; },
                                       .needsFiniteF32 = false};
   mlir::MLIRContext context;
 };
@@ -56,24 +55,20 @@ TEST_F(Operands, NumbersMustBeFiniteWhereATargetSaysSo) {
   EXPECT_THAT(obstacle(scaled, finite), HasSubstr("its factor is no finite f32"));
 }
 
-TEST_F(Operands, RowsAreNarrowWhereATargetSaysSo) {
-  const char *narrow = R"mlir(
-transformer.kernel @k(%x: tensor<5x8xf32>, %w: tensor<8x8xf32>, %b: tensor<8xf16>, %r: tensor<5x8xbf16>)
-    -> tensor<5x8xbf16> {
-  %m = transformer.matmul %x weights(%w) bias(%b)
-      : (tensor<5x8xf32>, tensor<8x8xf32>, tensor<8xf16>) -> tensor<5x8xbf16>
-  %y = transformer.add %m, %r : tensor<5x8xbf16>
-  transformer.yield %y : tensor<5x8xbf16>
+TEST_F(Operands, OtherNumericsThanF32AreRefusedByName) {
+  const auto multiplying = [](const std::string &numerics) {
+    return R"mlir(
+transformer.kernel @k(%x: tensor<5x8xf32>, %w: tensor<8x8xf32>) -> tensor<5x8xf32> {
+  %y = transformer.matmul %x weights(%w) {numerics = #transformer.numerics<)mlir" +
+           numerics + R"mlir(>} : (tensor<5x8xf32>, tensor<8x8xf32>) -> tensor<5x8xf32>
+  transformer.yield %y : tensor<5x8xf32>
 })mlir";
-  EXPECT_EQ(obstacle(narrow, all), "");
-  OperandSupport exact = all;
-  exact.readsNarrowRows = [](mlir::Operation *) { return false; };
-  // Parameters may be narrow anyway.
-  EXPECT_THAT(obstacle(narrow, exact), AllOf(HasSubstr("transformer.matmul"),
-                                             HasSubstr("its result holds bf16, and only f32")));
-  exact.readsNarrowRows = [](mlir::Operation *op) { return llvm::isa<transformer::MatmulOp>(op); };
-  EXPECT_THAT(obstacle(narrow, exact),
-              AllOf(HasSubstr("transformer.add"), HasSubstr("its operand 'lhs' holds bf16")));
+  };
+  EXPECT_EQ(obstacle(multiplying("multiply = f32, accumulate = f32").c_str(), all), "");
+  for (const char *other : {"multiply = bf16, accumulate = f32", "multiply = i8, accumulate = i32"})
+    EXPECT_THAT(obstacle(multiplying(other).c_str(), all),
+                AllOf(HasSubstr("@k, transformer.matmul"), HasSubstr("only f32 is computed")))
+        << other;
 }
 
 TEST_F(Operands, WhatMustStandInMemoryIsAnArgument) {

@@ -11,7 +11,7 @@ func.func @scale(%x: tensor<4x8xf32>) {
 
 // The one that is misspelt is named, not the one that is missing for it.
 func.func @norm(%x: tensor<4x8xf32>, %v: tensor<8xf32>) {
-  // expected-error @+1 {{has no attribute 'eps'; known: epsilon; did you mean 'epsilon'?}}
+  // expected-error @+1 {{has no attribute 'eps'; known: epsilon, heads, offset; did you mean 'epsilon'?}}
   %y = transformer.rms_norm %x, %v {eps = 1.0e-5} : (tensor<4x8xf32>, tensor<8xf32>) -> tensor<4x8xf32>
   return
 }
@@ -19,7 +19,7 @@ func.func @norm(%x: tensor<4x8xf32>, %v: tensor<8xf32>) {
 // -----
 
 func.func @matmul(%x: tensor<4x8xf32>, %w: tensor<8x8xf32>) {
-  // expected-error @+1 {{has no attribute 'transposed'; known: accumulator, transpose; did you mean 'transpose'?}}
+  // expected-error @+1 {{has no attribute 'transposed'; known: numerics, transpose; did you mean 'transpose'?}}
   %y = transformer.matmul %x weights(%w) {transposed} : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
   return
 }

@@ -59,7 +59,7 @@ TEST(RooflineSvg, PointsStandWhereIntensityAndSpeedSay) {
 
 TEST(RooflineSvg, CeilingsMeetWhereReadingAndComputingTakeAsLong) {
   // 20 GB/s reach 200 GFLOP/s at 10 FLOP a byte: there stands a row that reaches both.
-  const std::string svg = rooflineSvg(reportOf({row("corner", 2e7, 2e6, 1e5)}));
+  const std::string svg = rooflineSvg(reportOf(Json::array({row("corner", 2e7, 2e6, 1e5)})));
   EXPECT_THAT(svg, HasSubstr("fma_f32 200 GFLOP/s"));
   EXPECT_THAT(svg, HasSubstr("read_memory 20 GB/s"));
   EXPECT_THAT(svg, Not(HasSubstr("exchange"))) << "it bounds no kernel";
@@ -86,8 +86,8 @@ TEST(RooflineSvg, RowsWithoutFiguresAreLeftOut) {
 }
 
 TEST(RooflineSvg, NoTextOfAReportBecomesMarkup) {
-  const std::string svg =
-      rooflineSvg(reportOf({row("</title><script>alert(1)</script>&\"\x01", 1e6, 1e6, 1e5)}));
+  const std::string svg = rooflineSvg(
+      reportOf(Json::array({row("</title><script>alert(1)</script>&\"\x01", 1e6, 1e6, 1e5)})));
   EXPECT_THAT(svg, Not(HasSubstr("<script>")));
   EXPECT_THAT(svg, HasSubstr("&lt;/title&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;:"));
 }

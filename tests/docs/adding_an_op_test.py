@@ -55,8 +55,9 @@ def main():
     expect(wgsl, r"-0\.5.*0\.25|0\.25.*-0\.5", "no clamping in WGSL")
     expect(ptx, r"0f3E800000|0f3e800000", "no clamping in PTX")
 
-    # Values, held against NumPy: some below, some above, some between.
+    # Values, held against NumPy: some below, some above, some between, and a row of NaN.
     rows = np.random.default_rng(1).standard_normal((5, 64)).astype(np.float32)
+    rows[3, 7] = np.nan
     weight = np.random.default_rng(2).standard_normal((48, 64)).astype(np.float32) / 8
     np.save(folder / "x.npy", rows)
     np.save(folder / "w.npy", weight)
@@ -70,9 +71,9 @@ def main():
     for file, target in (("clamp.mlir", "cpu"), ("apart.mlir", "cpu"), ("clamp.mlir", "reference")):
         run([kernelforge, "compile", file, "--run", "--target", target, "--size", "rows=5",
              "--input", "x.npy", "--input", "w.npy", "--output", "y.npy"], cwd=folder)  # fmt: skip
-        distance = np.abs(np.load(folder / "y.npy") - right).max()
-        if not distance < 1e-5:
-            fail(f"{file} on {target} is off by {distance}")
+        result = np.load(folder / "y.npy")
+        if not np.allclose(result, right, rtol=0, atol=1e-5, equal_nan=True):
+            fail(f"{file} on {target} is off by {np.nanmax(np.abs(result - right))}, or lost NaN")
     refused = (folder / "clamp.mlir").read_text().replace("max = 0.25", "max = -3.0")
     (folder / "refused.mlir").write_text(refused)
     text = run([kernelforge, "compile", "refused.mlir", "--run"], expected=2, cwd=folder)

@@ -106,11 +106,15 @@ Json cli::comparisonsJson(const std::vector<TensorComparison> &comparisons, cons
 
 void cli::printComparisons(const std::vector<TensorComparison> &comparisons,
                            const char *reference) {
-  for (const TensorComparison &comparison : comparisons)
-    print(fmt::format("{}: {} against {}: max error {:.3g} of {:.3g} (tolerance {:g}), {}\n",
-                      escapeControls(comparison.name), comparison.accuracy.pass ? "ok" : "WRONG",
-                      reference, comparison.accuracy.maxAbs, comparison.accuracy.maxReference,
-                      comparison.accuracy.tolerance, notNumbersText(comparison.accuracy)));
+  for (const TensorComparison &comparison : comparisons) {
+    const Accuracy &accuracy = comparison.accuracy;
+    const bool isPlaceKnown = !accuracy.pass && accuracy.worst >= 0;
+    print(fmt::format("{}: {} against {}: max error {:.3g} of {:.3g} (tolerance {:g}), {}{}\n",
+                      escapeControls(comparison.name), accuracy.pass ? "ok" : "WRONG", reference,
+                      accuracy.maxAbs, accuracy.maxReference, accuracy.tolerance,
+                      notNumbersText(accuracy),
+                      isPlaceKnown ? "; worst at " + placeOf(accuracy.worst, 0) : ""));
+  }
 }
 
 int cli::verdictOf(const std::vector<TensorComparison> &comparisons, const std::string &function,

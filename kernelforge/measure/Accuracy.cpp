@@ -42,10 +42,9 @@ std::string placeOf(int64_t index, int64_t width) {
 
 std::string notNumbersText(const Accuracy &a) {
   const std::string text = fmt::format("{} not numbers", a.nan + a.nanInBoth);
-  if (a.nanInBoth == 0)
-    return text;
-  return text + (a.nan == 0 ? ", as in the reference"
-                            : fmt::format(", {} of them as in the reference", a.nanInBoth));
+  if (a.nan > 0)
+    return text + fmt::format(", {} of them on one side only", a.nan);
+  return text + (a.nanInBoth > 0 ? ", as in the reference" : "");
 }
 
 /// All of Accuracy that no rule is needed for.

@@ -80,8 +80,8 @@ struct NotNumbers {
 };
 NotNumbers findNotNumbers(std::span<const float> values);
 
-/// What is to be said of the places that are no number: "0 not numbers"; "2 not numbers"; "3 not
-/// numbers, as in the reference"; "5 not numbers, 3 of them as in the reference".
+/// What is to be said of the places that are no number in the result or in the reference: "0 not
+/// numbers"; "3 not numbers, as in the reference"; "5 not numbers, 2 of them on one side only".
 std::string notNumbersText(const Accuracy &accuracy);
 
 /// Fills `values` with a NaN that no computation yields, so that what was never written shows.

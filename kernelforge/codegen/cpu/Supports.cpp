@@ -14,15 +14,17 @@ Status cpu::supports(const KernelAnalysis &kernel) {
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = true,
                                              .needsFiniteF32 = false}));
-  if (kernel.family() == KernelFamily::Step)
-    return step::supports(kernel);
-  KF_CHECK(checkRowwise(kernel.kernel()));
+  if (kernel.family() != KernelFamily::Step)
+    KF_CHECK(checkRowwise(kernel.kernel()));
   switch (kernel.family()) {
   case KernelFamily::Matmul:
     return matmul::supports(kernel);
   case KernelFamily::Attention:
     return attention::supports(kernel);
-  default:
+  case KernelFamily::Rowwise:
     return rowwise::supports(kernel);
+  case KernelFamily::Step:
+    return step::supports(kernel);
   }
+  llvm_unreachable("a family without an emitter");
 }

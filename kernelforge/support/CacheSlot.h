@@ -1,4 +1,5 @@
-// How the rows of a key/value cache lie in memory: whoever knows bytes of a slot has them from here.
+// How the rows of a key/value cache lie in memory: whoever knows bytes of a slot has them from
+// here.
 #pragma once
 
 #include "kernelforge/support/ElementType.h"

@@ -61,7 +61,8 @@ TEST(Accuracy, SaysWhatIsNoNumberInBoth) {
   EXPECT_EQ(notNumbersText(compareValues(reference, reference, 0)), "0 not numbers");
   std::vector<float> right = reference, out = reference;
   out[0] = std::nanf("");
-  EXPECT_EQ(notNumbersText(compareValues(out, right, 0)), "1 not numbers, 1 of them on one side only");
+  EXPECT_EQ(notNumbersText(compareValues(out, right, 0)),
+            "1 not numbers, 1 of them on one side only");
   out[1] = right[1] = std::nanf("");
   out[2] = right[2] = infinity;
   Accuracy accuracy = compareValues(out, right, 0);

@@ -21,8 +21,8 @@ using namespace kernelforge;
 static constexpr size_t unrolledLength = 512, mostTurns = 8;
 
 /// Says how each loop is unrolled: innermost ones as far as they are short, so that several loads
-/// are under way, and no others. Left to the driver, one of 64 known turns is written out whole, and
-/// takes all registers and more. Loops with barriers are LLVM's to unroll.
+/// are under way, and no others. Left to the driver, one of 64 known turns is written out whole,
+/// and takes all registers and more. Loops with barriers are LLVM's to unroll.
 static void chooseUnrolling(llvm::Function &function) {
   llvm::DominatorTree tree(function);
   llvm::LoopInfo loops(tree);

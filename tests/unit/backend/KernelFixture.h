@@ -10,7 +10,6 @@ namespace kernelforge {
 /// An artifact with one phase per grid given, of the body `body` (LLVM dialect; it sees %args,
 /// %sizes, %phase, %task, %scratch). Ends the test program where it does not compile.
 Artifact compileKernel(const std::string &name, const std::string &body,
-                       const std::vector<Extent> &grids, int sizes = 0,
-                       int64_t scratchBytes = 0);
+                       const std::vector<Extent> &grids, int sizes = 0, int64_t scratchBytes = 0);
 
 } // namespace kernelforge

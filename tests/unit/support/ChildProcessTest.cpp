@@ -106,7 +106,8 @@ TEST(ChildProcess, DoesNotWaitForEver) {
   const auto start = std::chrono::steady_clock::now();
   ChildProcess silent = shell("exec sleep 60");
   const pid_t process = silent.pid();
-  EXPECT_THAT(errorOf(silent.ask(nothing, 0.1), Kind::Silent), HasSubstr("it did not answer in 0.1 s"));
+  EXPECT_THAT(errorOf(silent.ask(nothing, 0.1), Kind::Silent),
+              HasSubstr("it did not answer in 0.1 s"));
   EXPECT_FALSE(isAlive(process));
   // One that does not read either, and one whose answer has no end.
   EXPECT_THAT(

@@ -83,7 +83,8 @@ TEST(CudaTarget, WithoutADeviceItIsPortable) {
 }
 
 TEST(CudaTarget, UnknownWordsAreRefusedWithNearOnes) {
-  EXPECT_THAT(errorOf("sm_9a"), AllOf(HasSubstr("target is not known"), HasSubstr("did you mean 'sm_90'")));
+  EXPECT_THAT(errorOf("sm_9a"),
+              AllOf(HasSubstr("target is not known"), HasSubstr("did you mean 'sm_90'")));
   EXPECT_THAT(errorOf("sm_52"), HasSubstr("known: sm_75"));
   EXPECT_THAT(errorOf("sm_80", "ptx80"), HasSubstr("did you mean '+ptx80'?"));
   EXPECT_THAT(errorOf("sm_80", "+avx2"), HasSubstr("a feature is a version of PTX that has sm_80"));

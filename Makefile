@@ -33,7 +33,9 @@ demo: setup ## set up, build, fetch SmolLM2 and generate text with it
 	  $(KERNELFORGE) llm-inference --random-weights smollm2 $(PROMPT); \
 	fi
 
-test: build ## set up, build and run all tests; those of untrusted input under sanitizers
+test: setup ## set up, build and run all tests; those of untrusted input under sanitizers
+	@mkdir -p build; $(PYTHON) scripts/models/fetch.py smollm2 >build/fetch.log 2>&1 & # beside the build
+	$(call build,release)
 	$(call build,sanitize-untrusted)
 	@$(PYTHON) scripts/models/fetch.py smollm2 || echo "test: tests that need SmolLM2 are skipped"
 	@ctest --preset sanitize-untrusted -j $$(nproc)

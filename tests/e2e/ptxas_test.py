@@ -23,7 +23,7 @@ from cli import CliTest
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = min(2, os.cpu_count())
 #: Chips, and every how many shapes they have their turn.
-CHIPS = {"sm_80": 4, "sm_90a": 1}
+CHIPS = {"sm_80": 8, "sm_90a": 1}
 
 
 def assembler():

@@ -126,7 +126,7 @@ TEST(AttentionCache, PagesOfEverySize) {
 
 // Shapes, types, masks, pages and schedules drawn at random; each form with each type of keys.
 TEST(AttentionCache, Combinations) {
-  for (uint64_t seed = 0; seed < 18; ++seed) {
+  for (uint64_t seed = 0; seed < 12; ++seed) { // each form with each type of keys
     std::mt19937_64 generator(seed);
     auto oneOf = [&](auto... values) {
       const std::common_type_t<decltype(values)...> all[] = {values...};

@@ -12,11 +12,8 @@
 #include "kernelforge/eval/Html.h"
 #include "kernelforge/eval/RooflineSvg.h"
 #include "kernelforge/eval/SuiteReport.h"
-#include "kernelforge/support/Host.h"
-#include "kernelforge/support/Log.h"
 #include "kernelforge/support/MappedFile.h"
 #include "kernelforge/support/OutputFile.h"
-#include "kernelforge/support/Paths.h"
 #include "kernelforge/support/Progress.h"
 
 #include <fmt/format.h>
@@ -55,7 +52,7 @@ public:
 private:
   Expected<SuiteOptions> suiteOptions() const;
   Status readBaseline();
-  Status preparePicture(const char *option, const std::string &file) const;
+  Status prepareOutput(const char *option, const std::string &file) const;
   Status resume();
   Status keepPrevious() const;
   Status write(const Json &report) const;
@@ -151,8 +148,8 @@ static Status makeFolderOf(const std::string &file, const char *what) {
   return {};
 }
 
-/// What would keep a page or picture from being written is found before anything is measured.
-Status SuiteRun::preparePicture(const char *option, const std::string &file) const {
+/// What would keep a page or a picture from being written is found before anything is measured.
+Status SuiteRun::prepareOutput(const char *option, const std::string &file) const {
   std::error_code error;
   const std::string where = fmt::format("{} {}", option, file);
   for (const std::string *other : {&command.out, &command.baseline})
@@ -161,7 +158,7 @@ Status SuiteRun::preparePicture(const char *option, const std::string &file) con
          fs::equivalent(file, *other, error)))
       return unusable("wrong usage", where, "it would take the place of a report",
                       fmt::format("give {} another file", option));
-  KF_CHECK(makeFolderOf(file, "page"));
+  KF_CHECK(makeFolderOf(file, "file"));
   if (fs::is_directory(file, error))
     return unusable("wrong usage", where, "it is a folder", "name a file in it");
   const fs::path folder = fs::path(file).parent_path();
@@ -169,7 +166,7 @@ Status SuiteRun::preparePicture(const char *option, const std::string &file) con
                            : folder.empty()        ? fs::path(".")
                                                    : folder;
   if (::access(written.c_str(), W_OK) != 0)
-    return failed("page cannot be written", file, std::generic_category().message(errno),
+    return failed("file cannot be written", file, std::generic_category().message(errno),
                   fmt::format("give {} a file in a folder that can be written", option));
   return {};
 }
@@ -261,7 +258,7 @@ Expected<int> SuiteRun::run() {
   for (auto [option, file] :
        {std::pair("--html", &command.html), {"--roofline", &command.roofline}})
     if (!file->empty())
-      KF_CHECK(preparePicture(option, *file));
+      KF_CHECK(prepareOutput(option, *file));
   KF_TRY(Suite suite, findSuite(command.suite));
   KF_TRY(suite, filterSuite(std::move(suite), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());

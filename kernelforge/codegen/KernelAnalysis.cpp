@@ -22,6 +22,13 @@ int64_t kernelforge::widthOf(Value value) {
   return cast<RankedTensorType>(value.getType()).getDimSize(1);
 }
 
+int64_t kernelforge::headWidthOf(Operation *op) {
+  if (auto rope = dyn_cast<RopeOp>(op))
+    return static_cast<int64_t>(rope.getHeadDim());
+  const int64_t heads = cast<ComputeOp>(op).getSeparateHeads();
+  return heads > 1 ? widthOf(op->getResult(0)) / heads : 0;
+}
+
 //===----------------------------------------------------------------------===//
 // One kernel
 //===----------------------------------------------------------------------===//

@@ -48,6 +48,10 @@ std::optional<RowCount> rowCountOf(mlir::Type type);
 /// Columns of a value that is rows.
 int64_t widthOf(mlir::Value value);
 
+/// Columns of a head that an operation after a matmul needs whole: one that rotates or norms each
+/// head of a row; 0 where it needs none.
+int64_t headWidthOf(mlir::Operation *op);
+
 /// The facts of one kernel. They hold as long as its body and types stay as they are.
 class KernelAnalysis {
 public:

@@ -20,14 +20,6 @@ int64_t cpu::matmul::countBlocks(ArrayRef<SegmentGroup> groups, int64_t nb) {
   return count;
 }
 
-/// Columns of a head that an operation needs whole; 0 where it needs none.
-static int64_t headWidthOf(Operation *op) {
-  if (auto rope = dyn_cast<RopeOp>(op))
-    return static_cast<int64_t>(rope.getHeadDim());
-  const int64_t heads = cast<ComputeOp>(op).getSeparateHeads();
-  return heads > 1 ? widthOf(op->getResult(0)) / heads : 0;
-}
-
 std::optional<int64_t> cpu::matmul::wholeColumns(const KernelAnalysis &kernel) {
   int64_t columns = lanes;
   for (const SegmentGroup &group : kernel.groups())

@@ -147,7 +147,6 @@ Value PhaseBuilder::parameter(Parameter::Kind kind, int index, Access access, Ty
       });
   const auto number = static_cast<unsigned>(place - phase.parameters.begin());
   if (place != phase.parameters.end() && place->kind == kind && place->index == index) {
-    assert(function.getArgument(number).getType() == type && "read or written in one way");
     if (place->access != access)
       place->access = Access::ReadWrite;
     return function.getArgument(number);
@@ -164,26 +163,36 @@ static std::optional<ElementType> elementOf(Type type) {
   return elementTypeOf(type);
 }
 
-Value PhaseBuilder::buffer(int index, Type tensor, Access access, StringRef name) {
+Value PhaseBuilder::buffer(int index, Type tensor, Access access, View view, StringRef name) {
   const std::optional<ElementType> type = elementOf(tensor);
   const bool isWhole = type == ElementType::F32 || type == ElementType::I32;
   Type element = type == ElementType::F32            ? f32
                  : access == Access::Read || isWhole ? i32
                                                      : b.getI16Type();
+  if (view == View::Words4)
+    element = vec(i32, 4);
+  else if (view == View::Quads)
+    element = isWhole ? vec(type == ElementType::F32 ? f32 : i32, 4) : vec(i32, 2);
   return parameter(Parameter::Kind::Buffer, index, access,
                    MemRefType::get({ShapedType::kDynamic}, element), name);
 }
 
-Value PhaseBuilder::argument(Value bodyArgument, Access access) {
+Value PhaseBuilder::argument(Value bodyArgument, Access access, View view) {
   const unsigned number = cast<BlockArgument>(bodyArgument).getArgNumber();
   return buffer(static_cast<int>(number - kernel.getNumSizes()), bodyArgument.getType(), access,
-                roleOf(kernel, number));
+                view, roleOf(kernel, number));
 }
 
-Value PhaseBuilder::result(unsigned i, Access access) {
+Value PhaseBuilder::result(unsigned i, Access access, View view) {
   const unsigned index = kernel.getNumArguments() - kernel.getNumSizes() + i;
-  return buffer(static_cast<int>(index), kernel.getResultTypes()[i], access,
+  return buffer(static_cast<int>(index), kernel.getResultTypes()[i], access, view,
                 kernel.getNumResults() == 1 ? std::string("output") : fmt::format("output{}", i));
+}
+
+Value PhaseBuilder::workspace(int i, Access access, Type element) {
+  return parameter(Parameter::Kind::Workspace, i, access,
+                   MemRefType::get({ShapedType::kDynamic}, element),
+                   i == 0 ? std::string("workspace") : fmt::format("workspace{}", i));
 }
 
 int PhaseBuilder::sizeIndex(StringRef name) {
@@ -229,7 +238,8 @@ Value PhaseBuilder::shared(StringRef name, Type element, int64_t count) {
                              /*constant=*/false, /*alignment=*/IntegerAttr());
   b.setInsertionPointToStart(&function.getBody().front());
   memory = b.create<memref::GetGlobalOp>(nameLocation(name), type, symbol);
-  sharedBytes += count * 4;
+  auto wide = dyn_cast<VectorType>(element);
+  sharedBytes += count * (wide ? wide.getNumElements() * wide.getElementTypeBitWidth() / 8 : 4);
   return memory;
 }
 
@@ -241,6 +251,25 @@ Value PhaseBuilder::block() {
     blockId = b.create<arith::IndexCastUIOp>(loc, i32, id);
   }
   return blockId;
+}
+
+Value PhaseBuilder::lane() {
+  if (!laneId) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&function.getBody().front());
+    Value id = b.create<gpu::LaneIdOp>(nameLocation("lane"), b.getIndexType(), IntegerAttr());
+    laneId = b.create<arith::IndexCastUIOp>(loc, i32, id);
+  }
+  return laneId;
+}
+
+Value PhaseBuilder::shuffleXor(Value value, int64_t mask, int64_t subgroupSize) {
+  return b.create<gpu::ShuffleOp>(loc, value, c(mask), c(subgroupSize), gpu::ShuffleMode::XOR)
+      .getShuffleResult();
+}
+
+Value PhaseBuilder::subgroupReduce(Value value, gpu::AllReduceOperation operation) {
+  return b.create<gpu::SubgroupReduceOp>(loc, value, operation, /*uniform=*/true);
 }
 
 Value PhaseBuilder::thread() {
@@ -256,135 +285,26 @@ Value PhaseBuilder::thread() {
 void PhaseBuilder::barrier() { b.create<gpu::BarrierOp>(loc); }
 
 //===----------------------------------------------------------------------===//
-// Integers
-//===----------------------------------------------------------------------===//
-
-static std::optional<int64_t> constantOf(Value value) {
-  APInt constant;
-  if (matchPattern(value, m_ConstantInt(&constant)))
-    return constant.getSExtValue();
-  return std::nullopt;
-}
-
-Value PhaseBuilder::c(int64_t value) {
-  value = static_cast<int32_t>(value);
-  Value &constant = constants[value];
-  if (!constant) {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(&function.getBody().front());
-    constant = b.create<arith::ConstantIntOp>(loc, value, 32);
-  }
-  return constant;
-}
-
-Value PhaseBuilder::add(Value x, Value y) {
-  auto p = constantOf(x), q = constantOf(y);
-  if (p && q)
-    return c(*p + *q);
-  if (p == 0)
-    return y;
-  return q == 0 ? x : make<arith::AddIOp>(x, y);
-}
-
-Value PhaseBuilder::sub(Value x, Value y) {
-  auto p = constantOf(x), q = constantOf(y);
-  if (p && q)
-    return c(*p - *q);
-  return q == 0 ? x : make<arith::SubIOp>(x, y);
-}
-
-Value PhaseBuilder::mul(Value x, Value y) {
-  auto p = constantOf(x), q = constantOf(y);
-  if (p && q)
-    return c(*p * *q);
-  if (p == 0 || q == 0)
-    return c(0);
-  if (p == 1)
-    return y;
-  return q == 1 ? x : make<arith::MulIOp>(x, y);
-}
-
-Value PhaseBuilder::div(Value x, int64_t y) {
-  if (auto p = constantOf(x))
-    return c(*p / y);
-  return y == 1 ? x : make<arith::DivUIOp>(x, c(y));
-}
-
-Value PhaseBuilder::rem(Value x, int64_t y) {
-  if (auto p = constantOf(x))
-    return c(*p % y);
-  return y == 1 ? c(0) : make<arith::RemUIOp>(x, c(y));
-}
-
-Value PhaseBuilder::andBits(Value x, int64_t mask) { return make<arith::AndIOp>(x, c(mask)); }
-Value PhaseBuilder::orBits(Value x, Value y) { return make<arith::OrIOp>(x, y); }
-Value PhaseBuilder::xorBits(Value x, Value y) { return make<arith::XOrIOp>(x, y); }
-Value PhaseBuilder::shl(Value x, Value y) {
-  return constantOf(y) == 0 ? x : make<arith::ShLIOp>(x, y);
-}
-Value PhaseBuilder::shr(Value x, Value y) {
-  return constantOf(y) == 0 ? x : make<arith::ShRUIOp>(x, y);
-}
-Value PhaseBuilder::shrSigned(Value x, int64_t y) { return make<arith::ShRSIOp>(x, c(y)); }
-Value PhaseBuilder::min(Value x, Value y) { return make<arith::MinUIOp>(x, y); }
-Value PhaseBuilder::max(Value x, Value y) { return make<arith::MaxUIOp>(x, y); }
-Value PhaseBuilder::minSigned(Value x, Value y) { return make<arith::MinSIOp>(x, y); }
-Value PhaseBuilder::maxSigned(Value x, Value y) { return make<arith::MaxSIOp>(x, y); }
-Value PhaseBuilder::cmp(arith::CmpIPredicate predicate, Value x, Value y) {
-  return b.create<arith::CmpIOp>(loc, predicate, x, y);
-}
-Value PhaseBuilder::select(Value condition, Value x, Value y) {
-  return x == y ? x : b.create<arith::SelectOp>(loc, condition, x, y).getResult();
-}
-
-//===----------------------------------------------------------------------===//
-// Floats
-//===----------------------------------------------------------------------===//
-
-Value PhaseBuilder::cf(double value) {
-  Value &constant = floatConstants[value];
-  if (!constant) {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(&function.getBody().front());
-    constant = b.create<arith::ConstantFloatOp>(loc, APFloat(static_cast<float>(value)),
-                                                cast<FloatType>(f32));
-  }
-  return constant;
-}
-Value PhaseBuilder::addf(Value x, Value y) { return make<arith::AddFOp>(x, y); }
-Value PhaseBuilder::subf(Value x, Value y) { return make<arith::SubFOp>(x, y); }
-Value PhaseBuilder::mulf(Value x, Value y) { return make<arith::MulFOp>(x, y); }
-Value PhaseBuilder::divf(Value x, Value y) { return make<arith::DivFOp>(x, y); }
-Value PhaseBuilder::negf(Value x) { return b.create<arith::NegFOp>(loc, x); }
-Value PhaseBuilder::absf(Value x) { return bitsToFloat(andBits(floatToBits(x), 0x7fffffff)); }
-Value PhaseBuilder::maxf(Value x, Value y) { return make<arith::MaxNumFOp>(x, y); }
-Value PhaseBuilder::minf(Value x, Value y) { return make<arith::MinNumFOp>(x, y); }
-Value PhaseBuilder::cmpf(arith::CmpFPredicate predicate, Value x, Value y) {
-  return b.create<arith::CmpFOp>(loc, predicate, x, y);
-}
-Value PhaseBuilder::exp(Value x) { return b.create<math::ExpOp>(loc, x); }
-Value PhaseBuilder::sqrt(Value x) { return b.create<math::SqrtOp>(loc, x); }
-Value PhaseBuilder::toFloat(Value x) { return b.create<arith::UIToFPOp>(loc, f32, x); }
-Value PhaseBuilder::signedToFloat(Value x) { return b.create<arith::SIToFPOp>(loc, f32, x); }
-Value PhaseBuilder::bitsToFloat(Value bits) { return b.create<arith::BitcastOp>(loc, f32, bits); }
-Value PhaseBuilder::toInteger(Value x) { return b.create<arith::FPToUIOp>(loc, i32, x); }
-Value PhaseBuilder::floatToBits(Value x) { return b.create<arith::BitcastOp>(loc, i32, x); }
-Value PhaseBuilder::halfToFloat(Value word) {
-  Value half = b.create<arith::TruncIOp>(loc, b.getI16Type(), word);
-  half = b.create<arith::BitcastOp>(loc, b.getF16Type(), half);
-  return b.create<arith::ExtFOp>(loc, f32, half);
-}
-Value PhaseBuilder::floatToHalf(Value x) {
-  Value half = b.create<arith::TruncFOp>(loc, b.getF16Type(), x);
-  half = b.create<arith::BitcastOp>(loc, b.getI16Type(), half);
-  return b.create<arith::ExtUIOp>(loc, i32, half);
-}
-
-//===----------------------------------------------------------------------===//
 // Memory and control flow
 //===----------------------------------------------------------------------===//
 
+/// Lanes of a memory's elements.
+static int64_t lanesOf(Value memory) {
+  auto vector = dyn_cast<VectorType>(cast<MemRefType>(memory.getType()).getElementType());
+  return vector ? vector.getNumElements() : 1;
+}
+
+bool PhaseBuilder::isWide(Value memory) { return lanesOf(memory) > 1; }
+
 Value PhaseBuilder::load(Value buffer, Value index) {
+  const int64_t count = lanesOf(buffer);
+  if (count == 1)
+    return loadVector(buffer, index);
+  Value vector = loadVector(buffer, shr(index, count == 4 ? 2 : 1));
+  return extract(vector, andBits(index, count - 1));
+}
+
+Value PhaseBuilder::loadVector(Value buffer, Value index) {
   Value at = b.create<arith::IndexCastUIOp>(loc, b.getIndexType(), index);
   return b.create<memref::LoadOp>(loc, buffer, at);
 }
@@ -407,17 +327,23 @@ void PhaseBuilder::loop(StringRef name, Value from, Value to, int64_t step, Loop
   });
 }
 
+/// Gives values the names that `names` lists; those beyond take the last one with a number.
+void PhaseBuilder::nameValues(ValueRange values, StringRef listed) {
+  SmallVector<StringRef> names;
+  listed.split(names, ' ');
+  for (auto [i, value] : llvm::enumerate(values)) {
+    const bool isOwn = i + 1 < names.size() || values.size() == names.size();
+    value.setLoc(nameLocation(
+        isOwn ? names[i].str() : fmt::format("{}{}", names.back().str(), i + 1 - names.size())));
+  }
+}
+
 SmallVector<Value> PhaseBuilder::loop(StringRef name, Value from, Value to, int64_t step,
                                       StringRef carriedNames, ValueRange init, CarryBody body) {
   auto loop = b.create<scf::ForOp>(loc, from, to, c(step), init);
   loop.getInductionVar().setLoc(nameLocation(name));
-  SmallVector<StringRef> names;
-  carriedNames.split(names, ' ');
-  for (auto [i, carried] : llvm::enumerate(loop.getRegionIterArgs())) {
-    const bool isOwn = i + 1 < names.size() || init.size() == names.size();
-    carried.setLoc(nameLocation(
-        isOwn ? names[i].str() : fmt::format("{}{}", names.back().str(), i + 1 - names.size())));
-  }
+  SmallVector<Value> carried(loop.getRegionIterArgs());
+  nameValues(carried, carriedNames);
   OpBuilder::InsertionGuard guard(b);
   if (init.empty()) {
     b.setInsertionPoint(loop.getBody()->getTerminator());
@@ -435,6 +361,18 @@ void PhaseBuilder::ifThen(Value condition, llvm::function_ref<void()> then) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPoint(branch.thenBlock()->getTerminator());
   then();
+}
+
+SmallVector<Value> PhaseBuilder::ifElse(StringRef name, Value condition, TypeRange types,
+                                        llvm::function_ref<SmallVector<Value>()> then,
+                                        llvm::function_ref<SmallVector<Value>()> otherwise) {
+  auto branch = b.create<scf::IfOp>(nameLocation(name), types, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToEnd(branch.thenBlock());
+  b.create<scf::YieldOp>(loc, then());
+  b.setInsertionPointToEnd(branch.elseBlock());
+  b.create<scf::YieldOp>(loc, otherwise());
+  return SmallVector<Value>(branch.getResults());
 }
 
 Value PhaseBuilder::ifElse(StringRef name, Value condition, llvm::function_ref<Value()> then,

@@ -1,5 +1,5 @@
-// What every emitter of plain SIMT code writes with: scalars of one thread, 32-bit integers, flat
-// buffers, workgroup memory. One function is one phase.
+// What every emitter of code for GPUs writes with: scalars and short vectors of one thread, 32-bit
+// integers, flat buffers, workgroup memory. One function is one phase.
 #pragma once
 
 #include "kernelforge/codegen/Launching.h"
@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Builders.h"
 
 #include <map>
@@ -22,6 +23,14 @@ constexpr int64_t threads = 64;
 
 /// On a load from workgroup memory: all threads load the same, and what depends on it is uniform.
 constexpr llvm::StringLiteral uniformAttrName = "uniform";
+
+/// On a call: what the function gives is a signed integer in its language.
+constexpr llvm::StringLiteral signedAttrName = "signed";
+
+/// How a phase sees a buffer: element by element as PhaseBuilder says; in quads, four elements at a
+/// time (f32: four of them, f16 and bf16: two words, i32: four words); or 16 bytes at a time, as
+/// four words. What does not fill the last quad or 16 bytes is not seen.
+enum class View { Elements, Quads, Words4 };
 
 /// Builds the function of one phase of a kernel. Its parameters are the buffers that it uses, in
 /// the order of the kernel's arguments and results, then the sizes that it uses (i32). A buffer is
@@ -44,10 +53,15 @@ public:
   mlir::Type i1, i32, f32;
 
   // Buffers and sizes of the kernel.
+  // A phase sees each buffer in one view, the one that is asked for first: what is given back may
+  // be of another than is asked for.
   /// Buffer of a tensor or cache argument of the kernel's body.
-  mlir::Value argument(mlir::Value bodyArgument, Access access = Access::Read);
+  mlir::Value argument(mlir::Value bodyArgument, Access access = Access::Read,
+                       View view = View::Elements);
   /// Buffer of result `i`, which is written; read where a phase before this one wrote it.
-  mlir::Value result(unsigned i, Access access = Access::Write);
+  mlir::Value result(unsigned i, Access access = Access::Write, View view = View::Elements);
+  /// Workspace `i` of the launching, of elements of a scalar or vector type.
+  mlir::Value workspace(int i, Access access, mlir::Type element);
   /// Dimension `index` of `type` (i32): a constant, or the size that it follows.
   mlir::Value dimension(mlir::Type type, unsigned index);
   mlir::Value rows(mlir::Type type) { return dimension(type, 0); }
@@ -58,10 +72,57 @@ public:
 
   mlir::Value block();  ///< i32: number of the workgroup
   mlir::Value thread(); ///< i32: number of the thread in it
+  int64_t blockThreads() const { return phase.block[0]; }
+  mlir::Value lane(); ///< i32: number of the thread in its subgroup
   void barrier();
+  /// The value at the lane whose number differs in the bits of `mask`. All lanes must come here.
+  mlir::Value shuffleXor(mlir::Value value, int64_t mask, int64_t subgroupSize);
+  /// Every lane's `value` (f32 or i32) combined, the same in all lanes of the subgroup, which must
+  /// all come here. The order of a sum is the device's own.
+  mlir::Value subgroupReduce(mlir::Value value, mlir::gpu::AllReduceOperation operation);
 
   /// The value, with a name for people; constants and values that have one keep what they have.
   mlir::Value named(mlir::Value value, llvm::StringRef name);
+
+  // Short vectors of f32, i32 or f16: what is said of numbers below holds for each of their lanes,
+  // and a number meets a vector as a vector of equal lanes.
+  static int64_t lanes(mlir::Value value); ///< 1: a scalar
+  mlir::VectorType vec(mlir::Type element, int64_t lanes) const {
+    return mlir::VectorType::get({lanes}, element);
+  }
+  mlir::Value splat(mlir::Value value, int64_t lanes);
+  mlir::Value vector(mlir::ValueRange elements);
+  mlir::Value extract(mlir::Value vector, int64_t lane);
+  mlir::Value extract(mlir::Value vector, mlir::Value lane);
+  /// Lanes `first` to `first + count - 1`.
+  mlir::Value slice(mlir::Value vector, int64_t first, int64_t count);
+  mlir::Value sumOfLanes(mlir::Value vector); ///< (x + y) + (z + w)
+  /// Numbers of f16, two in each word, as f32; twice as many lanes as words.
+  mlir::Value halvesToFloats(mlir::Value words);
+  /// f32 rounded to f16, two in each word; half as many lanes, a scalar of two. To nearest where
+  /// the device rounds so.
+  mlir::Value floatsToHalves(mlir::Value floats);
+
+  /// Calls a function that the target's language has, by its name there.
+  /// `isSigned`: it gives signed integers, where i32 stands for both.
+  mlir::Value call(llvm::StringRef function, mlir::Type result, mlir::ValueRange operands,
+                   bool isSigned = false);
+  /// The sum of the four products of signed bytes of two words.
+  mlir::Value dotOfBytes(mlir::Value x, mlir::Value y);
+
+  // Matrices that a subgroup holds together (gpu.subgroup_mma_*), `rows` x `cols` of `element`.
+  enum class Side { Left, Right, Sum };
+  mlir::Type matrix(Side side, mlir::Type element, int64_t rows, int64_t cols);
+  mlir::Value zeroMatrix(mlir::Type type);
+  /// From workgroup memory, from element `at` of it on, rows `stride` elements apart; columns where
+  /// it lies `columnMajor`. Elements of memory may be vectors of anything: only bytes count.
+  mlir::Value loadMatrix(mlir::Type type, mlir::Value memory, mlir::Value at, int64_t stride,
+                         bool columnMajor = false);
+  void storeMatrix(mlir::Value matrix, mlir::Value memory, mlir::Value at, int64_t stride);
+  /// left * right + sum.
+  mlir::Value multiplyMatrices(mlir::Value left, mlir::Value right, mlir::Value sum);
+  /// Every element times a number.
+  mlir::Value scaleMatrix(mlir::Value matrix, mlir::Value factor);
 
   // Unsigned 32-bit integers; small folds keep the code readable.
   mlir::Value c(int64_t value);
@@ -96,6 +157,8 @@ public:
   mlir::Value addf(mlir::Value x, mlir::Value y);
   mlir::Value subf(mlir::Value x, mlir::Value y);
   mlir::Value mulf(mlir::Value x, mlir::Value y);
+  mlir::Value fma(mlir::Value x, mlir::Value y,
+                  mlir::Value z); ///< x * y + z, rounded once or twice
   mlir::Value divf(mlir::Value x, mlir::Value y);
   mlir::Value negf(mlir::Value x);
   mlir::Value absf(mlir::Value x);
@@ -114,10 +177,22 @@ public:
   /// Rounded to the nearest f16, ties to even, in the low half of a word with nothing above it.
   mlir::Value floatToHalf(mlir::Value x);
 
+  /// An element of the memory's type; of a buffer that is seen in another view the word or f32 with
+  /// that number in the view Elements (i32, but f32 where quads of f32 are seen).
   mlir::Value load(mlir::Value buffer, mlir::Value index);
+  /// Quad or 16 bytes `index` of a buffer seen so; an element of memory of vectors.
+  mlir::Value loadVector(mlir::Value buffer, mlir::Value index);
+  /// Whether memory is seen in more than single elements.
+  static bool isWide(mlir::Value memory);
+  /// x / 4, without a division where it can be seen that x is a multiple.
+  mlir::Value quarter(mlir::Value x);
   /// From workgroup memory, the same for all threads of the block: what follows is uniform.
   mlir::Value loadUniform(mlir::Value buffer, int64_t index);
   void store(mlir::Value value, mlir::Value buffer, mlir::Value index);
+  /// A quad, 16 bytes, or an element of memory of vectors.
+  void storeVector(mlir::Value value, mlir::Value buffer, mlir::Value index) {
+    store(value, buffer, index);
+  }
 
   // Control flow: the bodies get the induction variable and the carried values. Bounds are below
   // 2^31.
@@ -131,6 +206,11 @@ public:
                                       int64_t step, llvm::StringRef carriedNames,
                                       mlir::ValueRange init, CarryBody body);
   void ifThen(mlir::Value condition, llvm::function_ref<void()> then);
+  /// Values of which only one side's are computed.
+  llvm::SmallVector<mlir::Value>
+  ifElse(llvm::StringRef name, mlir::Value condition, mlir::TypeRange types,
+         llvm::function_ref<llvm::SmallVector<mlir::Value>()> then,
+         llvm::function_ref<llvm::SmallVector<mlir::Value>()> otherwise);
   /// One value of two (f32 where no type is given), of which only one is computed.
   mlir::Value ifElse(llvm::StringRef name, mlir::Value condition,
                      llvm::function_ref<mlir::Value()> then,
@@ -145,11 +225,17 @@ private:
   void dropUnused();
   mlir::Value parameter(Parameter::Kind kind, int index, Access access, mlir::Type type,
                         llvm::StringRef name);
-  mlir::Value buffer(int index, mlir::Type tensor, Access access, llvm::StringRef name);
+  mlir::Value buffer(int index, mlir::Type tensor, Access access, View view, llvm::StringRef name);
   mlir::Value size(int index);
   int sizeIndex(llvm::StringRef name);
   mlir::Location nameLocation(llvm::StringRef name);
+  /// Makes both of as many lanes.
+  void match(mlir::Value &x, mlir::Value &y);
+  /// `type` with as many lanes as `like` has.
+  static mlir::Type likeOf(mlir::Type type, mlir::Value like);
+  void nameValues(mlir::ValueRange values, llvm::StringRef names);
   template <typename Op> mlir::Value make(mlir::Value x, mlir::Value y) {
+    match(x, y);
     return b.create<Op>(loc, x, y);
   }
 
@@ -158,7 +244,7 @@ private:
   Phase phase;
   int64_t sharedBytes = 0;
   std::map<std::string, mlir::Value> sharedMemory;
-  mlir::Value blockId, threadId;
+  mlir::Value blockId, threadId, laneId;
   llvm::DenseMap<int64_t, mlir::Value> constants;
   std::map<double, mlir::Value> floatConstants;
 };

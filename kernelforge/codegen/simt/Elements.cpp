@@ -14,6 +14,16 @@ Value simt::widened(PhaseBuilder &p, ElementType type, Value word, bool high) {
   return p.halfToFloat(high ? p.shr(word, 16) : word);
 }
 
+Value simt::widenedQuad(PhaseBuilder &p, ElementType type, Value quad) {
+  if (!isHalf(type))
+    return quad;
+  if (type == ElementType::F16)
+    return p.halvesToFloats(quad);
+  Value low = p.shl(quad, 16), high = p.andBits(quad, 0xffff0000);
+  return p.bitsToFloat(p.vector({p.extract(low, int64_t(0)), p.extract(high, int64_t(0)),
+                                 p.extract(low, 1), p.extract(high, 1)}));
+}
+
 /// The upper half of an f32's bits, one more where the lower half is more than half a unit, or just
 /// that and the upper half odd. A NaN stays one.
 static Value toBfloat16(PhaseBuilder &p, Value x) {
@@ -41,18 +51,63 @@ Value simt::signedByteToFloat(PhaseBuilder &p, Value word) {
 // Memory
 //===----------------------------------------------------------------------===//
 
-Value simt::readElement(PhaseBuilder &p, Value buffer, ElementType type, Value index) {
-  if (!isHalf(type))
-    return p.load(buffer, index);
+/// Quad `index` of a buffer that is not seen in single elements.
+static Value readQuad(PhaseBuilder &p, Value buffer, ElementType type, Value index) {
+  auto seen = cast<VectorType>(cast<MemRefType>(buffer.getType()).getElementType());
+  const bool isQuad = seen.getNumElements() == (isHalf(type) ? 2 : 4);
+  if (isQuad) {
+    Value quad = widenedQuad(p, type, p.loadVector(buffer, index));
+    return type == ElementType::F32 && seen.getElementType().isInteger(32) ? p.bitsToFloat(quad)
+                                                                           : quad;
+  }
+  Value words = p.loadVector(buffer, p.shr(index, 1)); // 16 bytes are two quads of halves
+  Value isSecond = p.cmp(arith::CmpIPredicate::ne, p.andBits(index, 1), p.c(0));
+  return widenedQuad(p, type, p.select(isSecond, p.slice(words, 2, 2), p.slice(words, 0, 2)));
+}
+
+Value simt::readElement(PhaseBuilder &p, Value buffer, ElementType type, Value index,
+                        int64_t lanes) {
+  if (lanes > 1 && PhaseBuilder::isWide(buffer))
+    return readQuad(p, buffer, type, p.quarter(index));
+  if (lanes > 1) {
+    SmallVector<Value> elements;
+    for (int64_t i = 0; i < lanes; ++i)
+      elements.push_back(readElement(p, buffer, type, p.add(index, i)));
+    return p.vector(elements);
+  }
+  if (!isHalf(type)) {
+    Value element = p.load(buffer, index);
+    return type == ElementType::F32 && element.getType().isInteger(32) ? p.bitsToFloat(element)
+                                                                       : element;
+  }
   Value word = p.load(buffer, p.shr(index, 1));
   return widened(p, type, p.shr(word, p.shl(p.andBits(index, 1), 4)));
 }
 
-Value simt::readElement(PhaseBuilder &p, Value bodyArgument, Value index) {
-  return readElement(p, p.argument(bodyArgument), *elementTypeOf(bodyArgument.getType()), index);
+Value simt::readElement(PhaseBuilder &p, Value bodyArgument, Value index, int64_t lanes) {
+  Value buffer = p.argument(bodyArgument, Access::Read, lanes > 1 ? View::Quads : View::Elements);
+  return readElement(p, buffer, *elementTypeOf(bodyArgument.getType()), index, lanes);
 }
 
 void simt::writeElement(PhaseBuilder &p, Value value, Value buffer, ElementType type, Value index) {
+  const int64_t lanes = PhaseBuilder::lanes(value);
+  if (lanes > 1 && PhaseBuilder::isWide(buffer)) {
+    if (type == ElementType::F16)
+      value = p.floatsToHalves(value);
+    else if (type == ElementType::BF16) {
+      Value halves = narrowed(p, type, value);
+      SmallVector<Value> words;
+      for (int64_t i = 0; i < lanes; i += 2)
+        words.push_back(p.orBits(p.extract(halves, i), p.shl(p.extract(halves, i + 1), 16)));
+      value = p.vector(words);
+    }
+    p.storeVector(value, buffer, p.quarter(index));
+    return;
+  }
+  for (int64_t i = 0; lanes > 1 && i < lanes; ++i)
+    writeElement(p, p.extract(value, i), buffer, type, p.add(index, i));
+  if (lanes > 1)
+    return;
   if (isHalf(type))
     writeHalf(p, narrowed(p, type, value), buffer, index);
   else

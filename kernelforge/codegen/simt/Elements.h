@@ -12,6 +12,9 @@ inline bool isHalf(ElementType type) {
   return type == ElementType::F16 || type == ElementType::BF16;
 }
 
+/// Four elements of a quad of words, or of f32: as f32, exact.
+mlir::Value widenedQuad(PhaseBuilder &p, ElementType type, mlir::Value quad);
+
 /// The f16 or bf16 in the low or the high half of a word, as f32: exact.
 mlir::Value widened(PhaseBuilder &p, ElementType type, mlir::Value word, bool high = false);
 
@@ -22,14 +25,17 @@ mlir::Value narrowed(PhaseBuilder &p, ElementType type, mlir::Value x);
 /// `x` (f32) as a number of `type`, which is f32, f16 or bf16, has it: still an f32.
 mlir::Value rounded(PhaseBuilder &p, ElementType type, mlir::Value x);
 
-/// Element `index` of a buffer of plain numbers, as f32.
-mlir::Value readElement(PhaseBuilder &p, mlir::Value buffer, ElementType type, mlir::Value index);
+/// Element `index` of a buffer of plain numbers, as f32, whatever view it is seen in; with `lanes`
+/// 4 that one, a multiple of four, and the three after it.
+mlir::Value readElement(PhaseBuilder &p, mlir::Value buffer, ElementType type, mlir::Value index,
+                        int64_t lanes = 1);
 
 /// The same of rows, or another table of numbers, that the kernel's body has as an argument.
-mlir::Value readElement(PhaseBuilder &p, mlir::Value bodyArgument, mlir::Value index);
+mlir::Value readElement(PhaseBuilder &p, mlir::Value bodyArgument, mlir::Value index,
+                        int64_t lanes = 1);
 
 /// Writes `value` (f32), rounded to `type`, which is f32, f16 or bf16, as element `index` of a
-/// buffer that is written.
+/// buffer that is written; four lanes as that one, a multiple of four, and the three after it.
 void writeElement(PhaseBuilder &p, mlir::Value value, mlir::Value buffer, ElementType type,
                   mlir::Value index);
 

@@ -41,6 +41,11 @@ struct Needs {
   int64_t buffers = 0, sharedBytes = 0, blockThreads = threads;
 };
 
+/// Unusable, naming the kernel, where a phase takes more of something than there is, or a matrix
+/// has more bytes than a buffer can.
+Status checkLimits(transformer::KernelOp kernel, llvm::ArrayRef<Needs> phases,
+                   const Limits &limits);
+
 // The families: for kernels whose operations and element types are supported, whether their shape
 // is; what each phase takes; code for a supported kernel.
 namespace matmul {

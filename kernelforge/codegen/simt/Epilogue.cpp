@@ -210,23 +210,20 @@ Value RowExpressions::evaluate(Value value, const Position &position) {
 
 Value RowExpressions::evaluateOnce(Value value, const Position &position) {
   const Key key{value.getAsOpaquePointer(), position.row.getAsOpaquePointer(),
-                position.col.getAsOpaquePointer(), p.b.getInsertionBlock()};
+                position.col.getAsOpaquePointer(), p.b.getInsertionBlock(),
+                reinterpret_cast<const void *>(position.lanes)};
   if (auto known = evaluated.find(key); known != evaluated.end())
     return known->second;
   Value result;
   if (auto loader = loaders.find(value); loader != loaders.end())
     result = loader->second(position);
   else if (isa<BlockArgument>(value))
-    result = readElement(p, value, p.add(rowStart(position.row, widthOf(value)), position.col));
+    result = readElement(p, value, p.add(rowStart(position.row, widthOf(value)), position.col),
+                         position.lanes);
   else
     result = evaluateOp(value.getDefiningOp(), position);
   evaluated[key] = result;
   return result;
-}
-
-Value RowExpressions::loadParameter(Value argument, Value col) {
-  return WeightReader(p, p.argument(argument), cast<RankedTensorType>(argument.getType()))
-      .element(p.c(0), col);
 }
 
 Value RowExpressions::index(Value argument, Value row) {
@@ -246,7 +243,8 @@ struct RowExpressions::Element {
   int64_t heads = headsOf(op), headWidth = widthOf(op->getResult(0)) / heads;
   /// One for each column of a head.
   Value parameter(Value argument) {
-    return rows.loadParameter(argument, heads == 1 ? position.col : p.rem(position.col, headWidth));
+    return readParameter(p, argument, heads == 1 ? position.col : p.rem(position.col, headWidth),
+                         position.lanes);
   }
   /// offset + weight, of a norm.
   template <typename Norm> Value weight(Norm norm) {
@@ -262,8 +260,8 @@ struct RowExpressions::Element {
   }
 
   Value operator()(GatherRowsOp gather) {
-    return rows.evaluate(gather.getInput(),
-                         {rows.index(gather.getRows(), position.row), position.col});
+    return rows.evaluate(gather.getInput(), {rows.index(gather.getRows(), position.row),
+                                             position.col, position.lanes});
   }
   Value operator()(EmbeddingOp embedding) {
     Value table = embedding.getTable();
@@ -297,7 +295,24 @@ struct RowExpressions::Element {
   Value operator()(RopeOp rope) { return rows.rope(rope, position); }
 };
 
+/// Whether four lanes of an operation's result are computed at once: their columns lie in one head,
+/// and what they need of its operands is four columns side by side.
+static bool isWideAt(Operation *op) {
+  if (isa<EmbeddingOp>(op))
+    return false;
+  if (auto rope = dyn_cast<RopeOp>(op))
+    return rope.getPairing() == Pairing::HalfSplit && rope.getRotaryDim() % 8 == 0 &&
+           rope.getHeadDim() % 4 == 0;
+  return widthOf(op->getResult(0)) / headsOf(op) % 4 == 0;
+}
+
 Value RowExpressions::evaluateOp(Operation *op, const Position &position) {
+  if (position.lanes > 1 && !isWideAt(op)) {
+    SmallVector<Value> elements;
+    for (int64_t i = 0; i < position.lanes; ++i)
+      elements.push_back(evaluateOnce(op->getResult(0), {position.row, p.add(position.col, i)}));
+    return p.vector(elements);
+  }
   return *callCase<Value>(Element{*this, op, position}, op); // checkOperations refuses others
 }
 
@@ -331,10 +346,12 @@ Value RowExpressions::rope(RopeOp op, const Position &position) {
     partnerCol = p.select(rotates, partnerCol, position.col);
   }
   Value partner = p.named(
-      evaluate(op.getInput(), {position.row, p.named(partnerCol, "partner_col")}), "partner");
+      evaluate(op.getInput(), {position.row, p.named(partnerCol, "partner_col"), position.lanes}),
+      "partner");
   Value row = index(op.getPositions(), position.row), table = op.getTable();
   Value at = p.named(p.add(p.mul(row, rotaryDim), angle), "angle");
-  Value cosine = readElement(p, table, at), sine = readElement(p, table, p.add(at, half));
+  Value cosine = readElement(p, table, at, position.lanes);
+  Value sine = readElement(p, table, p.add(at, half), position.lanes);
   Value turned = p.mulf(p.select(isFirst, p.negf(partner), partner), sine);
   Value rotated = p.addf(p.mulf(x, cosine), turned);
   return rotates ? p.select(rotates, rotated, x) : rotated;
@@ -344,7 +361,12 @@ Value RowExpressions::rope(RopeOp op, const Position &position) {
 // Stores
 //===----------------------------------------------------------------------===//
 
+int64_t RowExpressions::lanesOf(ArrayRef<Sink> sinks) {
+  return widthOf(sinks[0].value) % 4 == 0 ? 4 : 1;
+}
+
 void RowExpressions::store(ArrayRef<Sink> sinks, const Position &position) {
+  const View view = position.lanes > 1 ? View::Quads : View::Elements;
   SmallVector<Value> values;
   evaluated.clear();
   ++depth;
@@ -360,10 +382,10 @@ void RowExpressions::store(ArrayRef<Sink> sinks, const Position &position) {
     if (auto append = dyn_cast<CacheAppendOp>(sink.op)) {
       Type element = append.getCache().getType().getElementType();
       ifStored(append, position.row, [&](Value slot) {
-        storeAt(p.argument(append.getCache(), Access::ReadWrite), element, slot);
+        storeAt(p.argument(append.getCache(), Access::ReadWrite, view), element, slot);
       });
     } else {
-      storeAt(p.result(sink.resultIndex), sink.value.getType(), position.row);
+      storeAt(p.result(sink.resultIndex, Access::Write, view), sink.value.getType(), position.row);
     }
   }
 }

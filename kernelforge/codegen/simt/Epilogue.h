@@ -11,9 +11,10 @@
 
 namespace kernelforge::simt {
 
-/// One element: row and column, i32.
+/// One element, or four of a row from a column on that is a multiple of four: row and column, i32.
 struct Position {
   mlir::Value row, col;
+  int64_t lanes = 1;
 };
 
 /// Evaluates values of a kernel's body at positions.
@@ -33,8 +34,12 @@ public:
   /// threads of the block must come here. evaluate() then uses it.
   void prepareRow(mlir::ValueRange values, mlir::Value row);
 
-  /// The value at a position (f32).
+  /// The value at a position: f32, or as many as it has lanes.
   mlir::Value evaluate(mlir::Value value, const Position &position);
+
+  /// Lanes that positions in what sinks of one width store can have: 4 where the width is a
+  /// multiple of that, else 1.
+  static int64_t lanesOf(llvm::ArrayRef<Sink> sinks);
 
   /// Evaluates what sinks of one width store at a position, all of it before any is stored. Rows
   /// whose slot is negative are computed but not stored.
@@ -53,10 +58,9 @@ private:
   struct Element;
   struct Statistics;
 
-  using Key = std::array<const void *, 4>;
+  using Key = std::array<const void *, 5>;
   mlir::Value evaluateOnce(mlir::Value value, const Position &position);
   mlir::Value evaluateOp(mlir::Operation *op, const Position &position);
-  mlir::Value loadParameter(mlir::Value argument, mlir::Value col);
   mlir::Value index(mlir::Value indices, mlir::Value row);
   mlir::Value rope(transformer::RopeOp op, const Position &position);
   using Visited = llvm::DenseSet<std::pair<mlir::Value, mlir::Value>>; ///< values by row

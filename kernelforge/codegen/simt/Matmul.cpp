@@ -73,8 +73,7 @@ private:
                                   : reader.fold(col, "sum", zeros, step);
     if (!matmul.getBiases().empty()) {
       Value bias = matmul.getBiases()[s];
-      Value added = WeightReader(p, p.argument(bias), cast<RankedTensorType>(bias.getType()))
-                        .element(p.c(0), col);
+      Value added = readParameter(p, bias, col);
       for (Value &sum : sums)
         sum = p.addf(sum, added);
     }

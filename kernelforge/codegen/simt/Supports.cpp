@@ -13,9 +13,7 @@ using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
 
-namespace {
-
-Status checkLimits(KernelOp kernel, ArrayRef<Needs> phases, const Limits &limits) {
+Status simt::checkLimits(KernelOp kernel, ArrayRef<Needs> phases, const Limits &limits) {
   auto refuse = [&](const char *what, int64_t needed, int64_t limit) {
     return unusable("kernel cannot be compiled for this GPU", kernelName(kernel),
                     fmt::format("it takes {} {}, and the device allows {}", needed, what, limit),
@@ -37,6 +35,8 @@ Status checkLimits(KernelOp kernel, ArrayRef<Needs> phases, const Limits &limits
           return refuse("bytes in one buffer", static_cast<int64_t>(*bytes), limits.bindingBytes);
   return {};
 }
+
+namespace {
 
 void collectBuffers(Value value, llvm::DenseSet<Value> &visited, llvm::DenseSet<Value> &buffers) {
   if (!visited.insert(value).second)
@@ -79,7 +79,7 @@ std::string simt::phaseEntry(StringRef entry, size_t index, size_t count) {
 
 void simt::registerDialects(DialectRegistry &registry) {
   registry.insert<arith::ArithDialect, func::FuncDialect, gpu::GPUDialect, math::MathDialect,
-                  memref::MemRefDialect, scf::SCFDialect>();
+                  memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
 }
 
 void simt::loadDialects(MLIRContext &context) {

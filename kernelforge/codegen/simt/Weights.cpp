@@ -257,3 +257,14 @@ SmallVector<Value> WeightReader::foldColumn(Value col, int64_t rows, StringRef c
     return body(element(row, col), row, carried);
   });
 }
+
+Value simt::readParameter(PhaseBuilder &p, Value bodyArgument, Value col, int64_t lanes) {
+  auto type = cast<RankedTensorType>(bodyArgument.getType());
+  if (!info(*elementTypeOf(type)).isQuantized())
+    return readElement(p, bodyArgument, col, lanes);
+  WeightReader reader(p, p.argument(bodyArgument), type);
+  SmallVector<Value> elements;
+  for (int64_t i = 0; i < lanes; ++i)
+    elements.push_back(reader.element(p.c(0), p.add(col, i)));
+  return lanes == 1 ? elements[0] : p.vector(elements);
+}

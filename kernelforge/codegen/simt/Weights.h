@@ -66,4 +66,9 @@ private:
   int64_t width;
 };
 
+/// Elements of a vector of parameters that the kernel's body has as an argument, from column `col`
+/// on: one, or four where that is a multiple of four.
+mlir::Value readParameter(PhaseBuilder &p, mlir::Value bodyArgument, mlir::Value col,
+                          int64_t lanes = 1);
+
 } // namespace kernelforge::simt

@@ -1,6 +1,7 @@
 #include "kernelforge/codegen/webgpu/Emit.h"
 
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/webgpu/Methods.h"
 #include "kernelforge/codegen/webgpu/Wgsl.h"
 
 using namespace mlir;
@@ -22,9 +23,10 @@ static bool isWeight(KernelOp kernel, unsigned number) {
 }
 
 Expected<std::string> webgpu::wgslText(ModuleOp module, const Launching &launching,
-                                       const KernelAnalysis &kernel) {
+                                       const KernelAnalysis &kernel, const Target &target) {
   WgslOptions options;
-  options.comment = simt::describe(kernel);
+  options.comment = webgpu::describe(kernel, target);
+  options.f16 = target.has("shader-f16");
   options.isWeight = [op = kernel.kernel()](int buffer) mutable {
     const unsigned number = op.getNumSizes() + static_cast<unsigned>(buffer);
     return number < op.getNumArguments() && isWeight(op, number);
@@ -32,12 +34,12 @@ Expected<std::string> webgpu::wgslText(ModuleOp module, const Launching &launchi
   return printWgsl(module, launching, options);
 }
 
-Expected<webgpu::WgslKernel> webgpu::emitWgsl(const KernelAnalysis &kernel, const Limits &limits,
+Expected<webgpu::WgslKernel> webgpu::emitWgsl(const KernelAnalysis &kernel, const Target &target,
                                               StringRef entry) {
   KernelOp op = kernel.kernel();
   simt::loadDialects(*op.getContext());
   OwningOpRef<ModuleOp> module = ModuleOp::create(op.getLoc());
-  KF_TRY(Launching launching, simt::emit(*module, kernel, limits, entry));
-  KF_TRY(std::string text, wgslText(*module, launching, kernel));
+  KF_TRY(Launching launching, webgpu::emit(*module, kernel, target, entry));
+  KF_TRY(std::string text, wgslText(*module, launching, kernel, target));
   return WgslKernel{std::move(text), std::move(launching)};
 }

@@ -17,15 +17,15 @@ struct WgslKernel {
   Launching launching;
 };
 
-/// The text of a kernel that simt::emit() made `module` and `launching` of. Unusable where a
-/// function holds an operation that has no WGSL.
+/// The text of a kernel that emit() made `module` and `launching` of, for a target. Unusable where
+/// a function holds an operation that has no WGSL.
 Expected<std::string> wgslText(mlir::ModuleOp module, const Launching &launching,
-                               const KernelAnalysis &kernel);
+                               const KernelAnalysis &kernel, const Target &target);
 
 /// The kernel as WGSL. Entry points are called `entry`, with the phase's number behind it where
 /// there are several. Unusable where the kernel is not supported. Loads the dialects that the code
 /// is made in into the kernel's context.
-Expected<WgslKernel> emitWgsl(const KernelAnalysis &kernel, const Limits &limits,
+Expected<WgslKernel> emitWgsl(const KernelAnalysis &kernel, const Target &target,
                               llvm::StringRef entry);
 
 } // namespace kernelforge::webgpu

@@ -2,6 +2,7 @@
 
 #include "kernelforge/codegen/simt/Generator.h"
 #include "kernelforge/codegen/webgpu/Emit.h"
+#include "kernelforge/codegen/webgpu/Methods.h"
 
 #include <fmt/format.h>
 
@@ -66,9 +67,23 @@ public:
     return {};
   }
 
+  Status supports(const KernelAnalysis &kernel, const Target &target) const override {
+    return webgpu::supports(kernel, target);
+  }
+
+  Expected<ScheduleSpace> scheduleSpace(const KernelAnalysis &kernel, const Target &target,
+                                        int64_t workers) const override {
+    return webgpu::scheduleSpace(kernel, target);
+  }
+
+  Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
+                           StringRef entry) const override {
+    return webgpu::emit(module, kernel, target, entry);
+  }
+
   Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                 const Target &target) const override {
-    return webgpu::wgslText(*emitted.module, emitted.launching, kernel);
+    return webgpu::wgslText(*emitted.module, emitted.launching, kernel, target);
   }
 
   std::span<const std::string_view> stages() const override {

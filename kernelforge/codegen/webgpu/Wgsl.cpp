@@ -69,10 +69,36 @@ fn round_to_f16(x: f32) -> u32 {
 )";
 
 /// Elements of a buffer or of memory that a function sees as `element`.
-StringRef elementText(Type element) {
+std::string elementText(Type element) {
   // Halves of words, which several threads write, are changed in place.
-  return element.isF32() ? "f32" : element.isInteger(16) ? "atomic<u32>" : "u32";
+  return element.isInteger(16) ? "atomic<u32>" : typeText(element);
 }
+
+/// `function`, one of the above, for so many lanes as its bits say.
+std::string laneWise(StringRef function, StringRef result, int64_t lanes) {
+  std::string text;
+  for (const int64_t count : {2, 4})
+    if (lanes & count) {
+      text += fmt::format("\nfn {0}_{1}(x: vec{1}<f32>) -> vec{1}<{2}> {{\n  return vec{1}<{2}>(",
+                          function.str(), count, result.str());
+      for (int64_t i = 0; i < count; ++i)
+        text += fmt::format("{}{}(x.{})", i > 0 ? ", " : "", function.str(), "xyzw"[i]);
+      text += ");\n}\n";
+    }
+  return text;
+}
+
+constexpr StringLiteral pairHalves2Text = R"(
+fn pair_halves_2(x: vec2<u32>) -> u32 {
+  return x.x | (x.y << 16u);
+}
+)";
+
+constexpr StringLiteral pairHalves4Text = R"(
+fn pair_halves_4(x: vec4<u32>) -> vec2<u32> {
+  return x.xz | (x.yw << vec2<u32>(16u));
+}
+)";
 
 StringRef nameOf(Location loc, StringRef otherwise) {
   auto name = dyn_cast<NameLoc>(loc);
@@ -83,7 +109,8 @@ StringRef nameOf(Location loc, StringRef otherwise) {
 Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool isOnly,
                                  const WgslOptions &options, WgslNames &names,
                                  WgslHelpers &helpers) {
-  WgslFunction printer(names, helpers);
+  helpers.lane = false;
+  WgslFunction printer(names, options, helpers);
   std::string text;
   WgslNames fields; // of the uniform structure: they have a scope of their own
   std::string structName = isOnly ? "Launch" : names.take(phase.entry + "_launch_sizes");
@@ -124,12 +151,18 @@ Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool
       "in x\n}}\n\n",
       structName, launchFields);
   KF_TRY(std::string body, printer.print(function));
-  return fmt::format("{}{}\n@compute @workgroup_size({}, {}, {})\nfn {}(@builtin(workgroup_id) "
-                     "workgroup_id: vec3<u32>,\n    @builtin(local_invocation_id) local_id: "
-                     "vec3<u32>) {{\n  let {} = workgroup_id.y * {}.width + workgroup_id.x;\n  if "
-                     "({} >= {}.tasks) {{\n    return;\n  }}\n{}}}\n",
-                     fieldsText, text, phase.block[0], phase.block[1], phase.block[2], phase.entry,
-                     printer.blockName(), launchName, printer.blockName(), launchName, body);
+  const std::string lane =
+      helpers.lane
+          ? fmt::format(",\n    @builtin(subgroup_invocation_id) {}: u32", printer.laneText())
+          : "";
+  helpers.subgroups |= helpers.lane;
+  return fmt::format(
+      "{}{}\n@compute @workgroup_size({}, {}, {})\nfn {}(@builtin(workgroup_id) "
+      "workgroup_id: vec3<u32>,\n    @builtin(local_invocation_id) local_id: "
+      "vec3<u32>{}) {{\n  let {} = workgroup_id.y * {}.width + workgroup_id.x;\n  if "
+      "({} >= {}.tasks) {{\n    return;\n  }}\n{}}}\n",
+      fieldsText, text, phase.block[0], phase.block[1], phase.block[2], phase.entry, lane,
+      printer.blockName(), launchName, printer.blockName(), launchName, body);
 }
 
 } // namespace
@@ -151,11 +184,29 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
            printPhase(function, phase, launching.phases.size() == 1, options, names, helpers));
     phases += one;
   }
+  if (helpers.f16)
+    text += "enable f16;\n";
+  if (helpers.subgroups)
+    text += "enable subgroups;\n";
+  if (helpers.matrices)
+    text += "enable chromium_experimental_subgroup_matrix;\n";
+  if (helpers.packedDot)
+    text += "requires packed_4x8_integer_dot_product;\n";
+  // What all lanes of a subgroup compute together stands where all of them come: the code is ours,
+  // and what decides is the same in all, as the language's own analysis cannot know.
+  if (helpers.subgroups)
+    text += "diagnostic(off, subgroup_uniformity);\n";
+  if (helpers.matrices)
+    text += "diagnostic(off, chromium.subgroup_matrix_uniformity);\n";
   if (helpers.erf)
-    text += erfText;
+    text += erfText.str() + laneWise("erf", "f32", helpers.erf);
   if (helpers.tanh)
-    text += tanhText;
+    text += tanhText.str() + laneWise("safe_tanh", "f32", helpers.tanh);
   if (helpers.roundToF16)
-    text += roundToF16Text;
+    text += roundToF16Text.str() + laneWise("round_to_f16", "u32", helpers.roundToF16);
+  if (helpers.pairs & 2)
+    text += pairHalves2Text;
+  if (helpers.pairs & 4)
+    text += pairHalves4Text;
   return text + phases;
 }

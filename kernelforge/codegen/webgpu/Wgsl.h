@@ -17,6 +17,7 @@ struct WgslOptions {
   std::vector<std::string> comment; ///< lines at the top
   /// Whether a buffer of the launch, by index, is a weight: bound `read`.
   std::function<bool(int buffer)> isWeight;
+  bool f16 = false; ///< the device has shader-f16
 };
 
 /// The module's functions, which are the phases of `launching` in order, as one WGSL module. Each

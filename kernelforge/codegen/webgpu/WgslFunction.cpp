@@ -2,11 +2,12 @@
 
 #include "kernelforge/codegen/simt/Builder.h"
 
-#include "mlir/IR/Matchers.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
 
-#include <cmath>
 #include <fmt/format.h>
 
 using namespace mlir;
@@ -29,6 +30,8 @@ void WgslFunction::define(Value value, std::string name, Memory memory) {
 static StringRef wantedName(Value value) {
   if (auto name = dyn_cast<NameLoc>(value.getLoc()))
     return name.getName().getValue();
+  if (isa<VectorType>(value.getType()))
+    return "quad";
   return value.getType().isF32() ? "value" : value.getType().isInteger(1) ? "condition" : "at";
 }
 
@@ -77,7 +80,7 @@ static bool isWholeWord(Value half) {
 
 /// Casts between types that are one and the same in WGSL. Halves, f16 and i16, are words there,
 /// with anything above them.
-static bool isTransparent(Operation *op) {
+bool WgslFunction::isTransparent(Operation *op) {
   if (isa<arith::IndexCastUIOp, arith::IndexCastOp, arith::TruncIOp>(op))
     return true;
   if (isa<arith::BitcastOp>(op))
@@ -85,8 +88,17 @@ static bool isTransparent(Operation *op) {
   return isa<arith::ExtUIOp>(op) && isWholeWord(op->getOperand(0));
 }
 
+/// What has a value and does nothing else. Calls are of functions that the language has.
 static bool isArithmetic(Operation *op) {
-  return isa_and_nonnull<arith::ArithDialect, math::MathDialect>(op->getDialect());
+  return isa_and_nonnull<arith::ArithDialect, math::MathDialect, vector::VectorDialect>(
+             op->getDialect()) ||
+         isa<func::CallOp>(op);
+}
+
+/// What has a value and is computed by all threads of a subgroup together, where it stands.
+static bool isCollective(Operation *op) {
+  return isa<gpu::ShuffleOp, gpu::SubgroupReduceOp, gpu::SubgroupMmaLoadMatrixOp,
+             gpu::SubgroupMmaComputeOp, gpu::SubgroupMmaElementwiseOp>(op);
 }
 
 /// True where nothing between a load and the statement that it would be written in can change what
@@ -96,7 +108,8 @@ bool WgslFunction::staysUntilUsed(Operation *load) {
   while (isInline(statement))
     statement = *statement->user_begin();
   for (Operation *op = load->getNextNode(); op && op != statement; op = op->getNextNode())
-    if (op->getNumRegions() > 0 || isa<memref::StoreOp, gpu::BarrierOp>(op))
+    if (op->getNumRegions() > 0 ||
+        isa<memref::StoreOp, gpu::BarrierOp, gpu::SubgroupMmaStoreMatrixOp>(op))
       return false;
   return true;
 }
@@ -111,8 +124,10 @@ int WgslFunction::sizeOf(Operation *op) {
 }
 
 bool WgslFunction::decideInline(Operation *op) {
-  if (isa<arith::ConstantOp>(op) || isTransparent(op))
+  if (isa<arith::ConstantOp, gpu::SubgroupMmaConstantMatrixOp>(op) || isTransparent(op))
     return true;
+  if (isa<vector::ExtractOp, vector::SplatOp>(op) && known.contains(op->getOperand(0)))
+    return true; // "x.y" and "vec4<f32>(x)" are as short as a name
   if (op->getNumResults() != 1 || isa<NameLoc>(op->getLoc()) || !op->hasOneUse() ||
       (*op->user_begin())->getBlock() != op->getBlock())
     return false;
@@ -135,227 +150,6 @@ bool WgslFunction::isInline(Operation *op) {
 }
 
 //===----------------------------------------------------------------------===//
-// Expressions
-//===----------------------------------------------------------------------===//
-
-std::string WgslFunction::parenthesized(const Expression &expression, Tight least) {
-  return expression.tight < least ? "(" + expression.text + ")" : expression.text;
-}
-
-/// Of the value's own type: u32 for all integers.
-WgslFunction::Expression WgslFunction::plain(Value value) {
-  Expression found = expression(value);
-  if (!found.isSigned)
-    return found;
-  return {"u32(" + found.text + ")"};
-}
-
-std::string WgslFunction::operand(Value value, Tight least) {
-  return parenthesized(plain(value), least);
-}
-
-std::string WgslFunction::signedOperand(Value value, Tight least) {
-  APInt constant;
-  if (matchPattern(value, m_ConstantInt(&constant)))
-    return fmt::format("{}", constant.getSExtValue());
-  Expression found = expression(value);
-  return found.isSigned ? parenthesized(found, least) : "i32(" + found.text + ")";
-}
-
-WgslFunction::Expression WgslFunction::constant(Attribute value) {
-  if (auto number = dyn_cast<FloatAttr>(value)) {
-    const float exact = number.getValue().convertToFloat();
-    std::string text = fmt::format("{}", exact);
-    // The shortest text of the largest numbers is beyond them, which some compilers refuse.
-    if (std::abs(exact) > 3.4e38F)
-      text = fmt::format("{}", static_cast<double>(exact));
-    if (text.find_first_of(".e") == std::string::npos)
-      text += ".0";
-    return {text};
-  }
-  auto number = cast<IntegerAttr>(value);
-  if (number.getType().isInteger(1))
-    return {number.getValue().isZero() ? "false" : "true"};
-  return {fmt::format("{}u", number.getValue().getZExtValue() & 0xffffffff)};
-}
-
-WgslFunction::Expression WgslFunction::expression(Value value) {
-  if (auto name = known.find(value); name != known.end())
-    return {name->second};
-  Operation *op = value.getDefiningOp();
-  return op ? compute(op) : Expression{"undefined"};
-}
-
-WgslFunction::Expression WgslFunction::binary(Operation *op, StringRef symbol, Tight tight) {
-  // Bits do not mix with anything; sums and products go from left to right.
-  const Tight left = tight == Tight::Bits ? Tight::Unary : tight;
-  const Tight right = tight == Tight::Sum ? Tight::Product : Tight::Unary;
-  return {operand(op->getOperand(0), left) + " " + symbol.str() + " " +
-              operand(op->getOperand(1), right),
-          tight};
-}
-
-WgslFunction::Expression WgslFunction::call(StringRef function, ValueRange arguments) {
-  std::string text = function.str() + "(";
-  for (auto [i, argument] : llvm::enumerate(arguments))
-    text += (i == 0 ? "" : ", ") + plain(argument).text;
-  return {text + ")"};
-}
-
-WgslFunction::Expression WgslFunction::signedCall(StringRef function, ValueRange arguments) {
-  std::string text = function.str() + "(";
-  for (auto [i, argument] : llvm::enumerate(arguments))
-    text += (i == 0 ? "" : ", ") + signedOperand(argument, Tight::Comparison);
-  return {text + ")", Tight::Unary, /*isSigned=*/true};
-}
-
-WgslFunction::Expression WgslFunction::compare(arith::CmpIOp op) {
-  using Predicate = arith::CmpIPredicate;
-  auto made = [&](StringRef symbol, bool isSigned) -> Expression {
-    auto side = [&](Value value) {
-      return isSigned ? signedOperand(value, Tight::Sum) : operand(value, Tight::Sum);
-    };
-    return {side(op.getLhs()) + " " + symbol.str() + " " + side(op.getRhs()), Tight::Comparison};
-  };
-  switch (op.getPredicate()) {
-  case Predicate::eq:
-    return made("==", false);
-  case Predicate::ne:
-    return made("!=", false);
-  case Predicate::slt:
-    return made("<", true);
-  case Predicate::sle:
-    return made("<=", true);
-  case Predicate::sgt:
-    return made(">", true);
-  case Predicate::sge:
-    return made(">=", true);
-  case Predicate::ult:
-    return made("<", false);
-  case Predicate::ule:
-    return made("<=", false);
-  case Predicate::ugt:
-    return made(">", false);
-  case Predicate::uge:
-    return made(">=", false);
-  }
-  llvm_unreachable("a predicate without a symbol");
-}
-
-WgslFunction::Expression WgslFunction::compare(arith::CmpFOp op) {
-  using Predicate = arith::CmpFPredicate;
-  StringRef symbol;
-  switch (op.getPredicate()) {
-  case Predicate::OEQ:
-    symbol = "==";
-    break;
-  case Predicate::OLT:
-    symbol = "<";
-    break;
-  case Predicate::OLE:
-    symbol = "<=";
-    break;
-  case Predicate::OGT:
-    symbol = ">";
-    break;
-  case Predicate::OGE:
-    symbol = ">=";
-    break;
-  default:
-    return refuse(op);
-  }
-  return {operand(op.getLhs(), Tight::Sum) + " " + symbol.str() + " " +
-              operand(op.getRhs(), Tight::Sum),
-          Tight::Comparison};
-}
-
-WgslFunction::Expression WgslFunction::refuse(Operation *op) {
-  if (unknown.empty())
-    unknown = op->getName().getStringRef().str();
-  return {"undefined"};
-}
-
-WgslFunction::Expression WgslFunction::load(memref::LoadOp load) {
-  if (load.getType().isInteger(16)) // buffers of halves are written
-    return refuse(load);
-  std::string place =
-      expression(load.getMemRef()).text + "[" + plain(load.getIndices()[0]).text + "]";
-  if (load->hasAttr(simt::uniformAttrName))
-    return {"workgroupUniformLoad(&" + place + ")"};
-  return {place};
-}
-
-WgslFunction::Expression WgslFunction::compute(Operation *op) {
-  if (isTransparent(op))
-    return expression(op->getOperand(0));
-  return TypeSwitch<Operation *, Expression>(op)
-      .Case([&](arith::ConstantOp number) { return constant(number.getValue()); })
-      .Case<arith::AddIOp, arith::AddFOp>([&](auto) { return binary(op, "+", Tight::Sum); })
-      .Case<arith::SubIOp, arith::SubFOp>([&](auto) { return binary(op, "-", Tight::Sum); })
-      .Case<arith::MulIOp, arith::MulFOp>([&](auto) { return binary(op, "*", Tight::Product); })
-      .Case<arith::DivUIOp, arith::DivFOp>([&](auto) { return binary(op, "/", Tight::Product); })
-      .Case([&](arith::RemUIOp) { return binary(op, "%", Tight::Product); })
-      .Case([&](arith::AndIOp) { return binary(op, "&", Tight::Bits); })
-      .Case([&](arith::OrIOp) { return binary(op, "|", Tight::Bits); })
-      .Case([&](arith::XOrIOp) { return binary(op, "^", Tight::Bits); })
-      .Case([&](arith::ShLIOp) { return binary(op, "<<", Tight::Bits); })
-      .Case([&](arith::ShRUIOp) { return binary(op, ">>", Tight::Bits); })
-      .Case([&](arith::ShRSIOp shift) -> Expression {
-        return {signedOperand(shift.getLhs(), Tight::Unary) + " >> " +
-                    operand(shift.getRhs(), Tight::Unary),
-                Tight::Bits, /*isSigned=*/true};
-      })
-      .Case<arith::MinUIOp, arith::MinNumFOp>([&](auto) { return call("min", op->getOperands()); })
-      .Case<arith::MaxUIOp, arith::MaxNumFOp>([&](auto) { return call("max", op->getOperands()); })
-      .Case([&](arith::MinSIOp) { return signedCall("min", op->getOperands()); })
-      .Case([&](arith::MaxSIOp) { return signedCall("max", op->getOperands()); })
-      .Case<arith::CmpIOp, arith::CmpFOp>([&](auto comparison) { return compare(comparison); })
-      .Case([&](arith::SelectOp select) {
-        return call("select",
-                    {select.getFalseValue(), select.getTrueValue(), select.getCondition()});
-      })
-      .Case([&](arith::NegFOp negated) -> Expression {
-        std::string text = operand(negated.getOperand(), Tight::Unary);
-        return {text.starts_with("-") ? "-(" + text + ")" : "-" + text};
-      })
-      .Case([&](arith::UIToFPOp) { return call("f32", op->getOperands()); })
-      .Case([&](arith::FPToUIOp) { return call("u32", op->getOperands()); })
-      .Case([&](arith::SIToFPOp) -> Expression {
-        return {"f32(" + signedOperand(op->getOperand(0), Tight::Comparison) + ")"};
-      })
-      .Case([&](arith::BitcastOp) {
-        return call(op->getResult(0).getType().isF32() ? "bitcast<f32>" : "bitcast<u32>",
-                    op->getOperands());
-      })
-      .Case([&](arith::ExtFOp extended) -> Expression {
-        if (!extended.getIn().getType().isF16())
-          return refuse(op);
-        return {call("unpack2x16float", op->getOperands()).text + ".x"};
-      })
-      .Case([&](math::ExpOp) { return call("exp", op->getOperands()); })
-      .Case([&](math::SqrtOp) { return call("sqrt", op->getOperands()); })
-      .Case([&](math::ErfOp) {
-        helpers.erf = true;
-        return call("erf", op->getOperands());
-      })
-      .Case([&](math::TanhOp) {
-        helpers.tanh = true;
-        return call("safe_tanh", op->getOperands());
-      })
-      .Case([&](arith::TruncFOp narrower) -> Expression {
-        if (!narrower.getType().isF16())
-          return refuse(op);
-        helpers.roundToF16 = true;
-        return call("round_to_f16", op->getOperands());
-      })
-      .Case([&](arith::ExtUIOp) -> Expression {
-        return {operand(op->getOperand(0), Tight::Unary) + " & 0xffffu", Tight::Bits};
-      })
-      .Case([&](memref::LoadOp op) { return load(op); })
-      .Default([&](Operation *) { return refuse(op); });
-}
-
-//===----------------------------------------------------------------------===//
 // Statements
 //===----------------------------------------------------------------------===//
 
@@ -375,7 +169,13 @@ void WgslFunction::printBlock(Block &body) {
 void WgslFunction::printOp(Operation *op) {
   if (op->getNumResults() == 1 && known.contains(op->getResult(0)))
     return;
-  const bool isValue = isArithmetic(op) || isa<memref::LoadOp>(op);
+  if (auto variable = inPlace.find(op); variable != inPlace.end()) {
+    const std::string name = variable->second; // the map may move
+    line(fmt::format("{} = {};", name, plainOf(compute(op))));
+    known[op->getResult(0)] = name;
+    return;
+  }
+  const bool isValue = isArithmetic(op) || isCollective(op) || isa<memref::LoadOp>(op);
   if (isValue && (op->use_empty() || isInline(op)))
     return;
   TypeSwitch<Operation *>(op)
@@ -386,6 +186,16 @@ void WgslFunction::printOp(Operation *op) {
       .Case([&](gpu::ThreadIdOp id) {
         const std::string name = variableFor(id.getResult());
         line(fmt::format("let {} = local_id.x;", name));
+      })
+      .Case([&](gpu::LaneIdOp id) {
+        helpers.lane = true;
+        known[id.getResult()] = laneName;
+      })
+      .Case([&](gpu::SubgroupMmaConstantMatrixOp) {})
+      .Case([&](gpu::SubgroupMmaStoreMatrixOp store) {
+        line(fmt::format("subgroupMatrixStore<row_major>(&{}, {}, {}, {}u);",
+                         plain(store.getDstMemref()).text, plain(store.getIndices()[0]).text,
+                         plain(store.getSrc()).text, store.getLeadDimension().getZExtValue()));
       })
       .Case([&](memref::StoreOp store) { printStore(store); })
       .Default([&](Operation *) {
@@ -433,6 +243,34 @@ static BlockArgument carriedThrough(scf::ForOp loop, unsigned i) {
   return isYielded ? init : BlockArgument();
 }
 
+/// What an operation adds its products to.
+static Value accumulatorOf(Operation *op) {
+  if (auto fma = dyn_cast<math::FmaOp>(op))
+    return fma.getC();
+  if (auto multiply = dyn_cast<gpu::SubgroupMmaComputeOp>(op))
+    return multiply.getOpC();
+  return {};
+}
+
+/// Finds what is added to carried value `i` of a loop and nothing else, one after the other: each
+/// is done in place.
+void WgslFunction::findChain(scf::ForOp loop, unsigned i, const std::string &variable) {
+  SmallVector<Operation *> chain;
+  BlockArgument carried = loop.getRegionIterArg(i);
+  Value value = loop.getBody()->getTerminator()->getOperand(i);
+  while (value != carried) {
+    Operation *op = value.getDefiningOp();
+    Value before = op && op->getBlock() == loop.getBody() ? accumulatorOf(op) : Value();
+    if (!before || !value.hasOneUse())
+      return;
+    chain.push_back(op);
+    value = before;
+  }
+  if (carried.hasOneUse())
+    for (Operation *op : chain)
+      inPlace[op] = variable;
+}
+
 void WgslFunction::printFor(scf::ForOp loop) {
   std::vector<std::string> variables;
   for (auto [i, carried] : llvm::enumerate(loop.getRegionIterArgs())) {
@@ -446,6 +284,8 @@ void WgslFunction::printFor(scf::ForOp loop) {
     variables.push_back(known[carried]);
     known[loop.getResult(static_cast<unsigned>(i))] = variables.back();
   }
+  for (unsigned i = 0; i < variables.size(); ++i)
+    findChain(loop, i, variables[i]);
   // The bound is looked at in every step: what is more than a name or number is computed before.
   Expression end = plain(loop.getUpperBound());
   Operation *bound = loop.getUpperBound().getDefiningOp();
@@ -469,8 +309,7 @@ void WgslFunction::printFor(scf::ForOp loop) {
 void WgslFunction::printIf(scf::IfOp branch) {
   std::vector<std::string> variables;
   for (Value result : branch.getResults()) {
-    const char *zero = result.getType().isF32() ? "0.0" : "0u";
-    line(fmt::format("var {} = {};", variableFor(result), zero));
+    line(fmt::format("var {} = {};", variableFor(result), zeroText(result.getType())));
     variables.push_back(known[result]);
   }
   line(fmt::format("if ({}) {{", plain(branch.getCondition()).text));

@@ -46,7 +46,10 @@ public:
   Expected<webgpu::WgslKernel> emit(const Limits &limits = leastLimits()) {
     if (!kernel)
       return unusable("test", "kernel", "the text cannot be parsed");
-    return webgpu::emitWgsl(KernelAnalysis(kernel), limits, "main");
+    Target target;
+    target.kind = "webgpu";
+    target.limits = limits;
+    return webgpu::emitWgsl(KernelAnalysis(kernel), target, "main");
   }
 
 private:

@@ -22,10 +22,11 @@ static json extentJson(const Extent &extent) {
 
 static json kernelJson(transformer::KernelOp kernel) {
   json out = {{"name", kernel.getSymName().str()}};
-  Limits limits;
-  limits.bindings = 8;
-  limits.sharedBytes = 16384;
-  auto made = webgpu::emitWgsl(KernelAnalysis(kernel), limits, "main");
+  Target target;
+  target.kind = "webgpu";
+  target.limits.bindings = 8;
+  target.limits.sharedBytes = 16384;
+  auto made = webgpu::emitWgsl(KernelAnalysis(kernel), target, "main");
   if (!made) {
     out["error"] = made.error().line();
     return out;

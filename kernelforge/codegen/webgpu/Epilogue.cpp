@@ -1,0 +1,59 @@
+#include "kernelforge/codegen/webgpu/Epilogue.h"
+
+#include "kernelforge/codegen/simt/Weights.h"
+
+#include <numeric>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::transformer;
+
+int64_t webgpu::wholeColumns(const SegmentGroup &group) {
+  int64_t columns = 1;
+  for (Operation *op : group.ops)
+    if (const int64_t head = headWidthOf(op))
+      columns = std::lcm(columns, head);
+  return columns;
+}
+
+void webgpu::storeStrip(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
+                        const SegmentGroup &group, const Strip &strip, Value totalRows) {
+  // Quads of columns must be whole on either side: in the strip and in what is stored.
+  const int64_t run = strip.apart > 0 ? strip.cols / 2 : strip.cols;
+  const int64_t lanes =
+      run % 4 == 0 && strip.rowStride % 4 == 0 ? RowExpressions::lanesOf(group.sinks) : 1;
+  for (auto [s, segment] : llvm::enumerate(group.segments)) {
+    auto element = [&, s = s, segment = segment](const Position &position) {
+      Value row = p.sub(position.row, strip.firstRow);
+      Value col = p.sub(position.col, strip.firstCol);
+      if (strip.apart > 0)
+        col = p.select(p.lessThan(col, p.c(run)), col, p.sub(col, strip.apart - run));
+      Value at = p.add(p.add(strip.begin, int64_t(s) * strip.segmentStride),
+                       p.add(p.mul(row, strip.rowStride), col));
+      Value sum = readElement(p, strip.memory, ElementType::F32, at, position.lanes);
+      if (matmul.getBiases().empty())
+        return sum;
+      return p.addf(sum,
+                    readParameter(p, matmul.getBiases()[segment], position.col, position.lanes));
+    };
+    rows.bind(matmul.getOutputs()[segment], element);
+  }
+  SmallVector<Value> values;
+  for (const Sink &sink : group.sinks)
+    values.push_back(sink.value);
+  const int64_t each = strip.cols / lanes;
+  p.loop("element", p.thread(), p.c(strip.rows * each), p.blockThreads(), [&](Value element) {
+    Value row = p.named(p.add(strip.firstRow, p.div(element, each)), "row");
+    Value col = p.mul(p.rem(element, each), lanes);
+    if (strip.apart > 0)
+      col = p.select(p.lessThan(col, p.c(run)), col, p.add(col, strip.apart - run));
+    col = p.named(p.add(strip.firstCol, col), "col");
+    Value isThere =
+        p.b.create<arith::AndIOp>(p.loc, p.lessThan(row, totalRows), p.lessThan(col, p.c(group.n)));
+    p.ifThen(isThere, [&] {
+      rows.prepareRow(values, row);
+      rows.store(group.sinks, {row, col, lanes});
+    });
+  });
+}

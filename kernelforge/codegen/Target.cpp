@@ -14,7 +14,11 @@ bool Target::has(std::string_view feature) const {
 std::string Target::featureString() const { return fmt::format("{}", fmt::join(features, ",")); }
 
 std::string Target::key() const {
-  return fmt::format("{} {} {} {}", kind, triple, chip, featureString());
+  std::string text = fmt::format("{} {} {} {}", kind, triple, chip, featureString());
+  // How many threads run in step is part of code that lets them exchange values.
+  if (has("subgroups"))
+    text += fmt::format(" {}-{}", limits.subgroupMin, limits.subgroupMax);
+  return text;
 }
 
 } // namespace kernelforge

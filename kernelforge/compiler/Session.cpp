@@ -78,7 +78,8 @@ struct Session::Implementation {
   Status bindResults(LoadedFunction &function, std::span<const std::span<std::byte>> results);
   Status upload(const LoadedFunction &function, std::span<const std::span<std::byte>> results,
                 bool keepResults);
-  Status downloadWritten(const LoadedFunction &function, std::span<const int64_t> sizes,
+  Status downloadWritten(Ticket after, const LoadedFunction &function,
+                         std::span<const int64_t> sizes,
                          std::span<const std::span<std::byte>> results);
   Status runCompiled(LoadedFunction &function, std::span<const int64_t> sizes,
                      std::span<const std::span<std::byte>> results, const RunOptions &options);
@@ -411,11 +412,12 @@ Status Session::Implementation::upload(const LoadedFunction &function,
 }
 
 /// Brings results, and caches that are bound of the host's memory, to where the caller wants them:
-/// as many bytes as the function writes at these sizes.
-Status Session::Implementation::downloadWritten(const LoadedFunction &function,
+/// as many bytes as the function writes at these sizes. Waits for these copies and for `after`, all
+/// at once: each wait costs a device with a queue what a small kernel takes.
+Status Session::Implementation::downloadWritten(Ticket after, const LoadedFunction &function,
                                                 std::span<const int64_t> sizes,
                                                 std::span<const std::span<std::byte>> results) {
-  Ticket last = 0;
+  Ticket last = after;
   const Program &program = *function.program;
   auto download = [&](const BufferRef &from, std::span<std::byte> to) -> Status {
     KF_TRY(last, device->download(from, to));
@@ -447,14 +449,16 @@ Status Session::Implementation::runCompiled(LoadedFunction &function,
   const bool isApart = !device->info().sharesHostMemory;
   if (isApart)
     KF_CHECK(upload(function, results, options.keepResults));
+  Ticket ticket = 0;
   if (options.launchNanoseconds) {
     KF_TRY(*options.launchNanoseconds, function.bound->runTimed(sizes, {options.cancel}));
   } else {
-    KF_TRY(const Ticket ticket, function.bound->submit(sizes, {options.cancel}));
-    if (ticket != 0) // which is over already: a small kernel takes no longer than asking
-      KF_CHECK(device->wait(ticket));
+    KF_TRY(ticket, function.bound->submit(sizes, {options.cancel}));
   }
-  return isApart ? downloadWritten(function, sizes, results) : Status();
+  if (isApart)
+    return downloadWritten(ticket, function, sizes, results);
+  // 0 is over already: a small kernel takes no longer than asking.
+  return ticket != 0 ? device->wait(ticket) : Status();
 }
 
 Expected<LoadedFunction *> Session::Implementation::runnable(const std::string &name) {

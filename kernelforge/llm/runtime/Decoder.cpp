@@ -67,6 +67,7 @@ struct Decoder::Implementation {
   Status compile();
   Status bindWeights();
   Status bindCaches();
+  Status bindRopes();
   Status bindBuffers();
   Status restore(const std::atomic<bool> *cancel);
   Status run(std::span<const int32_t> tokens, bool everyLogit, const std::atomic<bool> *cancel);
@@ -220,6 +221,16 @@ Status Decoder::Implementation::bindCaches() {
   return {};
 }
 
+/// The device has them for good: what is bound of the host's memory is copied at each run.
+Status Decoder::Implementation::bindRopes() {
+  for (size_t i = 0; i < ropes.size(); ++i) {
+    KF_TRY(const BufferRef rope, session->device().import(std::as_bytes(std::span(ropes[i])),
+                                                          MemoryUse::Weights, nullptr));
+    session->bind(ropeInputName(i), rope);
+  }
+  return {};
+}
+
 Status Decoder::Implementation::bindBuffers() {
   const ModelDescription &d = description();
   KF_CHECK(bindCaches());
@@ -227,8 +238,8 @@ Status Decoder::Implementation::bindBuffers() {
   for (size_t i = 0; i < d.ropes.size(); ++i) {
     ropes.push_back(makeRopeTable(d.ropes[i], context));
     ropeBytes += ropes[i].size() * sizeof(float);
-    KF_CHECK(session->bind(ropeInputName(i), std::as_writable_bytes(std::span(ropes[i]))));
   }
+  KF_CHECK(bindRopes());
   KF_TRY(logits,
          PageMemory::allocate(static_cast<uint64_t>(maxOutputs() * d.vocabSize) * sizeof(float)));
   rows.resize(chunk());
@@ -319,6 +330,7 @@ Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool ev
 Status Decoder::Implementation::restore(const std::atomic<bool> *cancel) {
   KF_CHECK(session->reopen());
   KF_CHECK(bindCaches());
+  KF_CHECK(bindRopes());
   const std::vector<int32_t> tokens(history.begin(), history.begin() + length);
   length = 0;
   for (size_t done = 0; done < tokens.size();) {

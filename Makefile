@@ -11,9 +11,9 @@ define build
 	@cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-.PHONY: help setup vendors build demo test test-asan test-targets test-browser package quick goldens format tidy clean
+.PHONY: help setup vendors build demo test test-asan test-targets test-webgpu-dawn test-browser package quick goldens format tidy clean
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install packages (apt, with sudo where needed) and the private .venv
 	@scripts/setup.sh
@@ -47,6 +47,10 @@ test-asan: setup ## build everything with address and undefined-behaviour saniti
 
 test-targets: setup ## without the CPU, without CUDA, without WebGPU: build everything and test it
 	@scripts/test_targets.sh
+
+test-webgpu-dawn: setup ## tests of the WebGPU device with Dawn (fetched into .vendor with a driver that it takes)
+	$(call build,release,webgpu-device-test)
+	@scripts/dawn.sh build/release/bin/webgpu-device-test
 
 package: setup ## write build/kernelforge.tar.xz, for machines that have no compiler, and try it
 	$(call build,release)

@@ -3,6 +3,7 @@
 
 #include "kernelforge/support/Error.h"
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,11 @@ std::vector<std::string> knownTargetKinds();
 /// this build has it: compiled programs of another one are not to be run. Errors as
 /// findGenerator's.
 Expected<int> conventionOf(std::string_view kind);
+
+/// The names of the devices that this machine has of a kind, where its library chooses among
+/// several; `words` as DeviceOptions::words. Empty for other kinds, and where there is none.
+std::vector<std::string> deviceNames(std::string_view kind,
+                                     const std::map<std::string, std::string> &words);
 
 /// Files of libraries that devices of this build open at run time and that do not come with a
 /// system, as far as they are here: a package brings them along.

@@ -49,6 +49,8 @@ namespace {
 struct Kind {
   std::unique_ptr<CodeGenerator> generator;
   Expected<std::unique_ptr<Device>> (*createDevice)(const DeviceOptions &);
+  /// Null where a library has one device, or numbers them.
+  Expected<std::vector<std::string>> (*deviceNames)(const DeviceOptions &) = nullptr;
   /// Of how backend/<target> calls code: raise it where programs in files become wrong by a change.
   int convention = 1;
 };
@@ -74,9 +76,13 @@ const std::vector<Kind> &kinds() {
                      }});
 #endif
 #ifdef KERNELFORGE_WEBGPU
-    kinds.push_back({webgpu::createGenerator(), [](const DeviceOptions &options) {
+    kinds.push_back({webgpu::createGenerator(),
+                     [](const DeviceOptions &options) {
                        return createWebGpuDevice(
                            {wordOf(options, "webgpu-library"), wordOf(options, "webgpu-adapter")});
+                     },
+                     [](const DeviceOptions &options) {
+                       return webGpuAdapterNames({wordOf(options, "webgpu-library")});
                      }});
 #endif
     return kinds;
@@ -122,6 +128,14 @@ std::vector<TargetOption> kernelforge::targetOptions() {
   options.push_back({"webgpu-adapter", "for --target webgpu: a part of the adapter's name"});
 #endif
   return options;
+}
+
+std::vector<std::string> kernelforge::deviceNames(std::string_view kind,
+                                                  const std::map<std::string, std::string> &words) {
+  const auto found = findKind(kind);
+  if (!found || !(*found)->deviceNames)
+    return {};
+  return (*found)->deviceNames({.words = words}).value_or(std::vector<std::string>());
 }
 
 std::vector<std::string> kernelforge::deviceLibraries() {

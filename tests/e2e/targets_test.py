@@ -96,6 +96,23 @@ class Targets(CliTest):
                          "webgpu portable")  # fmt: skip
         self.refused(2, "compile", "-", text=text, says="this is WGSL")
 
+    def test_features_of_adapters(self):
+        if "webgpu" not in self.kinds:
+            self.skipTest("not part of this build")
+        compile_ = ["compile", "-", *WGSL, "--target-features"]
+        self.assertEqual(self.answer(*compile_, "+shader-f16,+subgroups,-shader-f16", text=BLOCK_TEXT)["target"],
+                         "webgpu portable +subgroups")  # fmt: skip
+        self.refused(2, *compile_, "+subgrups", text=BLOCK_TEXT, says="did you mean 'subgroups'?")
+        # No adapter that runs kernels as they are has this shape.
+        self.need("webgpu")
+        self.refused(3, *compile_, "+subgroup-matrix-f16-3x5x7", "--run", text=BLOCK_TEXT,
+                     says="subgroup-matrix-f16-3x5x7, which the adapter does not have")  # fmt: skip
+        native = ["compile", "-", "--target", "webgpu", "--target-features"]
+        self.refused(3, *native, "+subgroup-matrix-f16-3x5x7", text=BLOCK_TEXT, says="does not have it")
+        none = "-shader-f16,-subgroups,-packed-dot"
+        self.assertEqual(self.answer(*native, none, text=BLOCK_TEXT)["target"], "webgpu native")
+        self.assertTrue(self.answer(*native, none, "--run", text=BLOCK_TEXT)["pass"])
+
     def test_ptx_needs_no_gpu(self):
         if "cuda" not in self.kinds:
             self.skipTest("not part of this build")

@@ -29,8 +29,9 @@ struct MeasuredCeilings {
 /// One kind of device: what it says of itself, and what became of its smoke test.
 struct DeviceState {
   std::string kind;
-  std::optional<DeviceInfo> info = {}; ///< where there is one
-  std::string status = "ok";           ///< ok, wrong_result, failed or unavailable
+  std::optional<DeviceInfo> info = {};  ///< where there is one
+  std::vector<std::string> others = {}; ///< devices that could be chosen instead
+  std::string status = "ok";            ///< ok, wrong_result, failed or unavailable
   std::string detail = {};
   std::optional<Error> error = {};               ///< why the status is failed or unavailable
   std::optional<MeasuredCeilings> ceilings = {}; ///< where they could be measured
@@ -112,6 +113,8 @@ static DeviceState tryDevice(const std::string &kind, const Context &context,
   if (!device)
     return fail(device.error());
   state.info = (*device)->info();
+  state.others = deviceNames(kind, options.words);
+  std::erase(state.others, state.info->name);
   const MatmulProblem problem{7, 96, 64, ElementType::Q4_1, false};
   const Expected<Accuracy> accuracy = runGenerated(problem, contextFor(kind, context));
   if (!accuracy)
@@ -172,6 +175,7 @@ static Json toJson(const DeviceState &state) {
                {"chip", info.chip},
                {"driver", info.driver},
                {"features", info.features},
+               {"others", state.others},
                {"software", info.software},
                {"shares_host_memory", info.sharesHostMemory},
                {"ceilings", ceilingsJson(state)},
@@ -196,6 +200,10 @@ static std::string toText(const DeviceState &state) {
   for (const auto &[name, value] : limitsOf(info))
     limits += fmt::format("{}{} {}", limits.empty() ? "" : ", ", name, value);
   line(limits);
+  if (!info.features.empty())
+    line(fmt::format("features {}", fmt::join(info.features, ", ")));
+  if (!state.others.empty())
+    line(fmt::format("there is also {}", fmt::join(state.others, ", ")));
   if (state.ceilings) {
     const auto fma = state.ceilings->arithmetic.find("fma_f32");
     line(fmt::format("copies {:.1f} GB/s, multiplies and adds f32 {}, a launch takes {:.2f} us",

@@ -49,6 +49,15 @@ std::string nameOf(const Api &api, WGPUAdapter adapter) {
   return name.empty() ? "unknown" : name;
 }
 
+/// The library, and its release where it tells; empty: neither is known.
+std::string providerName(const Api &api) {
+  if (!api.isNative())
+    return api.isDawn() ? "Dawn" : "";
+  const uint32_t release = api.wgpuGetVersion();
+  return fmt::format("wgpu-native {}.{}.{}.{}", release >> 24, release >> 16 & 0xff,
+                     release >> 8 & 0xff, release & 0xff);
+}
+
 const char *backendName(WGPUBackendType type) {
   switch (type) {
   case WGPUBackendType_Vulkan:
@@ -80,6 +89,16 @@ constexpr FeatureWord featureWords[] = {
     {"timestamp-query", WGPUFeatureName_TimestampQuery},
 };
 
+/// What kernels use of packed_4x8_integer_dot_product.
+constexpr const char *packedDotShader = R"(
+@group(0) @binding(0) var<storage, read_write> words: array<u32>;
+@compute @workgroup_size(1) fn main() {
+  let signs: vec4<i32> = unpack4xI8(words[0]);
+  let bytes: vec4<u32> = unpack4xU8(words[1]);
+  words[0] = bitcast<u32>(dot4I8Packed(words[0], words[1]) + signs.x) + bytes.x;
+}
+)";
+
 int64_t orZero(uint64_t limit) {
   return static_cast<int64_t>(std::min<uint64_t>(limit, INT64_MAX));
 }
@@ -94,6 +113,7 @@ Expected<std::shared_ptr<Context>> Context::connect(std::shared_ptr<const Librar
   KF_CHECK(context->chooseAdapter(filter));
   context->describeAdapter();
   KF_CHECK(context->makeDevice());
+  context->tryFeatures();
   return context;
 }
 
@@ -105,37 +125,68 @@ Status Context::makeInstance() {
   extras.backends = WGPUInstanceBackend_Primary;
   if (api().isNative())
     descriptor.nextInChain = &extras.chain;
+  else if (api().isDawn())
+    descriptor.nextInChain = dawnToggles();
   instance = {api().wgpuCreateInstance(&descriptor), api().wgpuInstanceRelease};
   if (!instance)
     return missing("WebGPU cannot be used", library->path(), "the library gives no instance");
   return {};
 }
 
-Status Context::chooseAdapter(const std::string &filter) {
-  std::vector<Handle<WGPUAdapter>> candidates;
-  if (!filter.empty() && api().wgpuInstanceEnumerateAdapters) {
+Expected<std::vector<std::string>> Context::adapterNames(std::shared_ptr<const Library> library) {
+  const std::shared_ptr<Context> context(new Context(std::move(library)));
+  const auto guard = context->lock();
+  KF_CHECK(context->makeInstance());
+  KF_TRY(const std::vector<Handle<WGPUAdapter>> adapters, context->findAdapters(true));
+  std::vector<std::string> names;
+  for (const Handle<WGPUAdapter> &one : adapters)
+    if (std::string name = nameOf(context->api(), one.get());
+        std::ranges::find(names, name) == names.end())
+      names.push_back(std::move(name));
+  return names;
+}
+
+Expected<std::vector<Handle<WGPUAdapter>>> Context::findAdapters(bool all) {
+  std::vector<Handle<WGPUAdapter>> adapters;
+  if (all && api().wgpuInstanceEnumerateAdapters) {
     WGPUInstanceEnumerateAdapterOptions options = {};
     options.backends = WGPUInstanceBackend_Primary;
     std::vector<WGPUAdapter> found(
         api().wgpuInstanceEnumerateAdapters(instance.get(), &options, nullptr));
     found.resize(api().wgpuInstanceEnumerateAdapters(instance.get(), &options, found.data()));
     for (WGPUAdapter one : found)
-      candidates.emplace_back(one, api().wgpuAdapterRelease);
-  } else {
+      adapters.emplace_back(one, api().wgpuAdapterRelease);
+    return adapters;
+  }
+  // Where there is no list, what different wishes lead to.
+  std::string why;
+  for (const WGPUPowerPreference preference :
+       {WGPUPowerPreference_HighPerformance, WGPUPowerPreference_LowPower}) {
     WGPURequestAdapterOptions options = WGPU_REQUEST_ADAPTER_OPTIONS_INIT;
-    options.powerPreference = WGPUPowerPreference_HighPerformance;
+    options.powerPreference = preference;
+    if (api().isDawn())
+      options.nextInChain = dawnToggles();
     Answer<WGPUAdapter> answer;
     WGPURequestAdapterCallbackInfo info = WGPU_REQUEST_ADAPTER_CALLBACK_INFO_INIT;
     info.mode = WGPUCallbackMode_AllowProcessEvents;
     info.callback = onAnswer<WGPUAdapter, WGPURequestAdapterStatus>;
     info.userdata1 = &answer;
     api().wgpuInstanceRequestAdapter(instance.get(), &options, info);
-    while (!answer.isOver)
-      processEvents(false);
-    if (!answer.object)
-      return missing(noAdapter, library->path(), onOneLine(answer.message), driverHint);
-    candidates.emplace_back(answer.object, api().wgpuAdapterRelease);
+    waitForCallbacks([&] { return answer.isOver; });
+    if (answer.object)
+      adapters.emplace_back(answer.object, api().wgpuAdapterRelease);
+    else if (why.empty())
+      why = onOneLine(answer.message);
+    if (!all)
+      break;
   }
+  if (adapters.empty())
+    return missing(noAdapter, library->path(), why, driverHint);
+  return adapters;
+}
+
+Status Context::chooseAdapter(const std::string &filter) {
+  KF_TRY(std::vector<Handle<WGPUAdapter>> candidates, findAdapters(!filter.empty()));
   std::vector<std::string> names;
   for (Handle<WGPUAdapter> &candidate : candidates) {
     names.push_back(nameOf(api(), candidate.get()));
@@ -159,9 +210,10 @@ void Context::describeAdapter() {
   description.chip = text(info.architecture);
   if (description.chip.empty() && (info.vendorID || info.deviceID))
     description.chip = fmt::format("{:04x}:{:04x}", info.vendorID, info.deviceID);
-  description.driver = text(info.description);
-  if (const std::string backend = backendName(info.backendType); !backend.empty())
-    description.driver += (description.driver.empty() ? "" : ", ") + backend;
+  std::vector<std::string> parts = {providerName(api()), text(info.description),
+                                    backendName(info.backendType)};
+  std::erase(parts, "");
+  description.driver = fmt::format("{}", fmt::join(parts, ", "));
   description.software = info.adapterType == WGPUAdapterType_CPU;
   description.sharesHostMemory = false;
   Limits &limits = description.limits;
@@ -187,15 +239,38 @@ void Context::describeAdapter() {
     description.features.emplace_back(known.word);
     timestamps |= known.feature == WGPUFeatureName_TimestampQuery;
     if (known.feature == WGPUFeatureName_Subgroups) {
-      limits.subgroupMin = info.subgroupMinSize;
-      limits.subgroupMax = info.subgroupMaxSize;
+      // The standard's range where the library does not tell.
+      limits.subgroupMin = info.subgroupMinSize ? info.subgroupMinSize : 4;
+      limits.subgroupMax = info.subgroupMaxSize ? info.subgroupMaxSize : 128;
     }
   }
   api().wgpuAdapterInfoFreeMembers(info);
+  if (api().isDawn())
+    matrices = dawnMatrices(api(), adapter.get());
+  if (!matrices.words.empty())
+    wanted.push_back(matrices.feature);
+}
+
+bool Context::compiles(std::string_view wgsl) const {
+  return checked("WebGPU shader cannot be compiled", description.name,
+                 [&] { const Handle<WGPUShaderModule> shader = makeShader(wgsl, "trial"); })
+      .has_value();
+}
+
+void Context::tryFeatures() {
+  // wgpu-native cannot be asked for features of the language.
+  if (compiles(packedDotShader))
+    description.features.emplace_back("packed-dot");
+  // The number of a feature that is not in the standard may be another one's.
+  if (!matrices.words.empty() && compiles(dawnMatrixShader))
+    description.features.insert(description.features.end(), matrices.words.begin(),
+                                matrices.words.end());
 }
 
 Status Context::makeDevice() {
   WGPUDeviceDescriptor descriptor = WGPU_DEVICE_DESCRIPTOR_INIT;
+  if (api().isDawn())
+    descriptor.nextInChain = dawnToggles();
   descriptor.label = view("kernelforge");
   descriptor.requiredFeatureCount = wanted.size();
   descriptor.requiredFeatures = wanted.data();
@@ -217,8 +292,7 @@ Status Context::makeDevice() {
   info.callback = onAnswer<WGPUDevice, WGPURequestDeviceStatus>;
   info.userdata1 = &answer;
   api().wgpuAdapterRequestDevice(adapter.get(), &descriptor, info);
-  while (!answer.isOver)
-    processEvents(false);
+  waitForCallbacks([&] { return answer.isOver; });
   if (!answer.object)
     return failed("WebGPU device cannot be made", description.name, onOneLine(answer.message));
   deviceHandle = {answer.object, api().wgpuDeviceRelease};

@@ -2,6 +2,8 @@
 // run time, and nothing is linked with it.
 #pragma once
 
+#include "kernelforge/backend/webgpu/Dawn.h"
+
 #include <webgpu.h>
 #include <wgpu.h>
 
@@ -58,13 +60,16 @@
   X(wgpuBindGroupRelease)                                                                          \
   X(wgpuQuerySetRelease)
 
-/// Functions of wgpu-native alone; null where the library is another one. There, waiting for
-/// futures is not implemented, and polling takes its place.
+/// Functions that a library may do without. All but the last are wgpu-native's alone: there,
+/// waiting for futures is not implemented, and polling takes its place. The last is the standard's,
+/// and not implemented in wgpu-native, where it ends the program.
 #define KF_WEBGPU_EXTRAS(X)                                                                        \
   X(wgpuDevicePoll)                                                                                \
   X(wgpuQueueGetTimestampPeriod)                                                                   \
   X(wgpuGetVersion)                                                                                \
-  X(wgpuInstanceEnumerateAdapters)
+  X(wgpuInstanceEnumerateAdapters)                                                                 \
+  X(wgpuDeviceCreateShaderModuleTrusted)                                                           \
+  X(wgpuDeviceCreateComputePipelineAsync)
 
 namespace kernelforge::webgpu {
 
@@ -74,10 +79,15 @@ struct Api {
   KF_WEBGPU_FUNCTIONS(KF_POINTER)
   KF_WEBGPU_EXTRAS(KF_POINTER)
 #undef KF_POINTER
+  /// Functions of Dawn alone.
+  void (*dawnTick)(WGPUDevice) = nullptr;
+  void (*dawnFreeMatrices)(DawnMatrices) = nullptr;
 
   /// Whether the library is wgpu-native: its calls may come from several threads at once, and its
   /// own extensions of structures are understood.
   bool isNative() const { return wgpuDevicePoll != nullptr; }
+  /// Whether it is Dawn, which understands its own extensions of structures.
+  bool isDawn() const { return dawnTick != nullptr; }
 };
 
 /// An object of the library, let go of with this.

@@ -95,6 +95,10 @@ void Context::processEvents(bool block) const {
 
 Status Context::waitUntil(const std::function<bool()> &isDone) const {
   using namespace std::chrono_literals;
+  using Clock = std::chrono::steady_clock;
+  // Who sleeps wakes up 50 us late, a tenth of a short step: what is soon over is waited for awake,
+  // unless a processor does the work and has better to do.
+  const auto awake = Clock::now() + (description.software ? 0us : 4000us);
   auto pause = 1us;
   for (bool first = true;; first = false) {
     {
@@ -113,10 +117,21 @@ Status Context::waitUntil(const std::function<bool()> &isDone) const {
       KF_CHECK(alive());
       processEvents(true);
     }
-    if (!first || !api().isNative()) {
+    if (first && api().isNative())
+      continue;
+    if (Clock::now() < awake) {
+      std::this_thread::yield();
+    } else {
       std::this_thread::sleep_for(pause);
       pause = std::min(pause * 2, std::chrono::microseconds(200us));
     }
+  }
+}
+
+void Context::waitForCallbacks(const std::function<bool()> &isDone) const {
+  while (!isDone()) {
+    processEvents(false);
+    std::this_thread::yield();
   }
 }
 
@@ -167,9 +182,7 @@ Status Context::checked(std::string_view what, std::string_view where,
     info.userdata1 = &caught;
     api().wgpuDevicePopErrorScope(device(), info);
   }
-  // The callbacks write into this frame, so they are waited for even where the device is lost.
-  while (caught.open > 0)
-    processEvents(false);
+  waitForCallbacks([&] { return caught.open == 0; });
   std::string why = onOneLine(caught.message);
   // wgpu-native calls nobody back, and says so here alone.
   if (caught.type != WGPUErrorType_NoError && saysLost(why))
@@ -215,6 +228,9 @@ Status Context::waitForQueue() const {
 
 Status Context::probe() const {
   const auto guard = lock();
+  // Others call back.
+  if (!api().isNative())
+    return alive();
   return checked("WebGPU device cannot be used", description.name, [&] {
     const Handle<WGPUCommandEncoder> encoder = {
         api().wgpuDeviceCreateCommandEncoder(device(), nullptr), api().wgpuCommandEncoderRelease};
@@ -239,6 +255,23 @@ Expected<Handle<WGPUBuffer>> Context::makeBuffer(uint64_t bytes, WGPUBufferUsage
     return failed("WebGPU memory cannot be had", fmt::format("{}, {} bytes", what, bytes),
                   "the library gives none");
   return buffer;
+}
+
+Handle<WGPUShaderModule> Context::makeShader(std::string_view wgsl, std::string_view label) const {
+  std::string text(wgsl);
+  constexpr std::string_view directive = "enable subgroups;";
+  if (const size_t at = text.find(directive); api().isNative() && at != std::string::npos)
+    text.replace(at, directive.size(), directive.size(), ' '); // columns stay as they are
+  WGPUShaderSourceWGSL source = WGPU_SHADER_SOURCE_WGSL_INIT;
+  source.code = view(text);
+  WGPUShaderModuleDescriptor module = WGPU_SHADER_MODULE_DESCRIPTOR_INIT;
+  module.nextInChain = &source.chain;
+  module.label = view(label);
+  return {api().wgpuDeviceCreateShaderModuleTrusted
+              ? api().wgpuDeviceCreateShaderModuleTrusted(device(), &module,
+                                                          WGPUShaderRuntimeChecks_None)
+              : api().wgpuDeviceCreateShaderModule(device(), &module),
+          api().wgpuShaderModuleRelease};
 }
 
 void Context::lose() const {

@@ -49,6 +49,9 @@ public:
   /// Missing where there is no such adapter.
   static Expected<std::shared_ptr<Context>> connect(std::shared_ptr<const Library> library,
                                                     const std::string &filter);
+  /// The names of the adapters that a library finds, each once. Missing where there is none; some
+  /// libraries do not list them, and tell those that they would choose.
+  static Expected<std::vector<std::string>> adapterNames(std::shared_ptr<const Library> library);
   ~Context();
   Context(const Context &) = delete;
   Context &operator=(const Context &) = delete;
@@ -80,10 +83,14 @@ public:
   /// lost before.
   Status waitUntil(const std::function<bool()> &isDone) const;
 
+  /// Lets callbacks be called until `isDone`, even where the device is lost: those that write into
+  /// the caller's frame. Called under lock().
+  void waitForCallbacks(const std::function<bool()> &isDone) const;
+
   /// Until all that was submitted so far is over. Errors that no call gave back come out here.
   Status waitForQueue() const;
 
-  /// Lost where the device is: it is asked, since not every library tells by itself.
+  /// Lost where the device is: wgpu-native is asked, since it does not tell by itself.
   Status probe() const;
 
   /// Submits one command buffer. Called under lock(), right after checked() found no error in
@@ -93,6 +100,12 @@ public:
   /// A buffer of `bytes`, a multiple of 4. Failed where it cannot be had. Called under lock().
   Expected<Handle<WGPUBuffer>> makeBuffer(uint64_t bytes, WGPUBufferUsage usage,
                                           std::string_view what) const;
+
+  /// A module of shaders, whose label is in messages about it. It may be invalid: an error goes to
+  /// the scopes of the caller's thread. Where the library is wgpu-native, without checks of its own
+  /// (as Dawn without its clamps, see dawnToggles()), and without the line `enable subgroups;`,
+  /// which it refuses although it has them.
+  Handle<WGPUShaderModule> makeShader(std::string_view wgsl, std::string_view label) const;
 
   /// Gives the device up, as a reset of the driver's would take it away.
   void lose() const;
@@ -104,8 +117,13 @@ private:
 
   Status makeInstance();
   Status chooseAdapter(const std::string &filter);
+  /// The one that the library prefers, or all that can be found.
+  Expected<std::vector<Handle<WGPUAdapter>>> findAdapters(bool all);
   void describeAdapter();
   Status makeDevice();
+  /// Adds what only a shader that is compiled tells. Needs the device.
+  void tryFeatures();
+  bool compiles(std::string_view wgsl) const;
   void processEvents(bool block) const;
 
   std::shared_ptr<const Library> library;
@@ -117,6 +135,7 @@ private:
   Handle<WGPUQueue> queueHandle;
   WGPULimits adapterLimits = WGPU_LIMITS_INIT;
   std::vector<WGPUFeatureName> wanted;
+  DawnMatrixFeatures matrices;
   DeviceInfo description;
   bool timestamps = false;
   double period = 1;

@@ -109,6 +109,9 @@ Expected<std::shared_ptr<const Library>> Library::open(const std::string &path) 
 #define KF_FIND(function) symbols.find(library->functions.function, #function);
   KF_WEBGPU_EXTRAS(KF_FIND)
 #undef KF_FIND
+  symbols.find(library->functions.dawnTick, "wgpuDeviceTick");
+  symbols.find(library->functions.dawnFreeMatrices,
+               "wgpuAdapterPropertiesSubgroupMatrixConfigsFreeMembers");
   KF_CHECK(checkVersion(library->functions, symbols, file));
   return library;
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <fmt/format.h>
 #include <thread>
 
@@ -94,18 +95,21 @@ void makeLayout(const Context &context, const Task &task, const Phase &phase,
                 api.wgpuBindGroupLayoutRelease};
 }
 
-/// Errors go to the error scopes of the calling thread, or to the sink of the context.
-void compileKernel(const Context &context, const Task &task) {
+/// What a pipeline is made of.
+struct Recipe {
+  Handle<WGPUShaderModule> shader;
+  std::vector<Handle<WGPUPipelineLayout>> layouts;        ///< by phase
+  std::vector<WGPUComputePipelineDescriptor> descriptors; ///< by phase
+};
+
+/// All of a kernel but its pipelines. Errors go to the error scopes of the calling thread, or to
+/// the sink of the context.
+Recipe prepareKernel(const Context &context, const Task &task) {
   const Artifact &artifact = task.program->artifacts[task.artifact];
   const Api &api = context.api();
   const DeclaredAccess declared(artifact.code);
-  WGPUShaderSourceWGSL source = WGPU_SHADER_SOURCE_WGSL_INIT;
-  source.code = view(artifact.code);
-  WGPUShaderModuleDescriptor module = WGPU_SHADER_MODULE_DESCRIPTOR_INIT;
-  module.nextInChain = &source.chain;
-  module.label = view(artifact.kernel);
-  const Handle<WGPUShaderModule> shader = {
-      api.wgpuDeviceCreateShaderModule(context.device(), &module), api.wgpuShaderModuleRelease};
+  Recipe recipe;
+  recipe.shader = context.makeShader(artifact.code, artifact.kernel);
   task.kernel->phases.clear();
   for (const Phase &phase : artifact.launching.phases) {
     PhasePipeline &out = task.kernel->phases.emplace_back();
@@ -114,16 +118,26 @@ void compileKernel(const Context &context, const Task &task) {
     WGPUPipelineLayoutDescriptor all = WGPU_PIPELINE_LAYOUT_DESCRIPTOR_INIT;
     all.bindGroupLayoutCount = 1;
     all.bindGroupLayouts = groups;
-    const Handle<WGPUPipelineLayout> layout = {
-        api.wgpuDeviceCreatePipelineLayout(context.device(), &all), api.wgpuPipelineLayoutRelease};
-    WGPUComputePipelineDescriptor descriptor = WGPU_COMPUTE_PIPELINE_DESCRIPTOR_INIT;
+    recipe.layouts.emplace_back(api.wgpuDeviceCreatePipelineLayout(context.device(), &all),
+                                api.wgpuPipelineLayoutRelease);
+    WGPUComputePipelineDescriptor &descriptor =
+        recipe.descriptors.emplace_back(WGPU_COMPUTE_PIPELINE_DESCRIPTOR_INIT);
     descriptor.label = view(phase.entry);
-    descriptor.layout = layout.get();
-    descriptor.compute.module = shader.get();
+    descriptor.layout = recipe.layouts.back().get();
+    descriptor.compute.module = recipe.shader.get();
     descriptor.compute.entryPoint = view(phase.entry);
-    out.pipeline = {api.wgpuDeviceCreateComputePipeline(context.device(), &descriptor),
-                    api.wgpuComputePipelineRelease};
   }
+  return recipe;
+}
+
+/// The same, with its pipelines.
+void compileKernel(const Context &context, const Task &task) {
+  const Recipe recipe = prepareKernel(context, task);
+  const Api &api = context.api();
+  for (size_t i = 0; i < recipe.descriptors.size(); ++i)
+    task.kernel->phases[i].pipeline = {
+        api.wgpuDeviceCreateComputePipeline(context.device(), &recipe.descriptors[i]),
+        api.wgpuComputePipelineRelease};
 }
 
 /// Compiles all on as many threads as there are processors. Whether that was without an error;
@@ -147,6 +161,62 @@ Expected<bool> compileTogether(const Context &context, std::span<const Task> tas
   KF_CHECK(context.alive());
   const bool elsewhere = context.errors().take().has_value();
   return outer.has_value() && !elsewhere;
+}
+
+/// A pipeline that the library compiles on a thread of its own.
+struct Pending {
+  const Task *task = nullptr;
+  Handle<WGPUComputePipeline> *pipeline = nullptr;
+  void (*release)(WGPUComputePipeline) = nullptr;
+  std::atomic<bool> isOver = false;
+  std::string error;
+};
+
+void onPipeline(WGPUCreatePipelineAsyncStatus status, WGPUComputePipeline pipeline,
+                WGPUStringView message, void *userdata, void *) {
+  auto &pending = *static_cast<Pending *>(userdata);
+  if (status == WGPUCreatePipelineAsyncStatus_Success)
+    *pending.pipeline = {pipeline, pending.release};
+  else
+    pending.error = onOneLine(text(message));
+  pending.isOver = true;
+}
+
+/// Starts all, then waits for all. The library has threads for it; its calls come from this one.
+Status compileAsynchronously(const Context &context, std::span<const Task> tasks) {
+  const Api &api = context.api();
+  std::deque<Pending> all;
+  Status done;
+  for (const Task &task : tasks) {
+    done = context.checked(cannotCompile, task.program->artifacts[task.artifact].kernel, [&] {
+      const Recipe recipe = prepareKernel(context, task);
+      for (size_t i = 0; i < recipe.descriptors.size(); ++i) {
+        Pending &pending = all.emplace_back();
+        pending.task = &task;
+        pending.pipeline = &task.kernel->phases[i].pipeline;
+        pending.release = api.wgpuComputePipelineRelease;
+        WGPUCreateComputePipelineAsyncCallbackInfo info =
+            WGPU_CREATE_COMPUTE_PIPELINE_ASYNC_CALLBACK_INFO_INIT;
+        info.mode = WGPUCallbackMode_AllowProcessEvents;
+        info.callback = onPipeline;
+        info.userdata1 = &pending;
+        api.wgpuDeviceCreateComputePipelineAsync(context.device(), &recipe.descriptors[i], info);
+      }
+    });
+    if (!done)
+      break;
+  }
+  // Callbacks write into this frame, so that all are waited for, even where one was refused.
+  context.waitForCallbacks([&] {
+    return std::ranges::all_of(all, [](const Pending &one) { return one.isOver.load(); });
+  });
+  KF_CHECK(context.alive());
+  KF_CHECK(done);
+  for (const Pending &one : all)
+    if (!*one.pipeline)
+      return failed(cannotCompile, one.task->program->artifacts[one.task->artifact].kernel,
+                    one.error.empty() ? "the library gives no pipeline" : one.error);
+  return {};
 }
 
 } // namespace
@@ -181,6 +251,9 @@ loadKernels(const std::shared_ptr<Context> &shared,
     KF_TRY(const bool isRight, compileTogether(context, tasks));
     if (isRight)
       return kernels;
+  } else if (context.api().wgpuDeviceCreateComputePipelineAsync && !context.api().isNative()) {
+    KF_CHECK(compileAsynchronously(context, tasks));
+    return kernels;
   }
   // One by one, so that an error has its kernel.
   for (const Task &task : tasks)

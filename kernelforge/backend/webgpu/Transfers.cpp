@@ -11,6 +11,10 @@ namespace {
 /// How much is written at once, and how much may be under way before it is waited for.
 constexpr size_t pieceBytes = 8 << 20;
 constexpr size_t underWayBytes = 64 << 20;
+/// Writes of fewer bytes, of which each step of a decoder has some, are not worth error scopes.
+constexpr size_t leastChecked = 1 << 20;
+/// Buffers that downloads went through stay for the next ones up to so many bytes.
+constexpr uint64_t idleBytes = 64 << 20;
 
 constexpr uint64_t roundedDown(uint64_t value, uint64_t to) { return value / to * to; }
 constexpr uint64_t roundedUp(uint64_t value, uint64_t to) {
@@ -63,6 +67,7 @@ Expected<std::unique_ptr<Transfers>> Transfers::make(const std::shared_ptr<Conte
 Transfers::~Transfers() {
   const auto guard = context->lock();
   downloads.clear();
+  idle.clear();
   merge.reset();
 }
 
@@ -96,10 +101,16 @@ Expected<Ticket> Transfers::upload(std::span<const std::byte> from, const Buffer
   size_t underWay = 0;
   for (uint64_t at = firstWhole; at < lastWhole;) {
     const size_t count = std::min<uint64_t>(pieceBytes, lastWhole - at);
-    KF_CHECK(context->checked("WebGPU memory cannot be written", "upload", [&] {
+    auto write = [&] {
       api.wgpuQueueWriteBuffer(context->queue(), memory->buffer(), at, from.data() + (at - begin),
                                count);
-    }));
+    };
+    // That nothing is wrong with a write was checked above; a large one may find no memory, and
+    // wgpu-native tells nowhere else that the device is lost.
+    if (count < leastChecked && !api.isNative())
+      write();
+    else
+      KF_CHECK(context->checked("WebGPU memory cannot be written", "upload", write));
     at += count;
     underWay += count;
     // What is written is held until something is submitted.
@@ -135,6 +146,24 @@ Expected<Ticket> Transfers::upload(std::span<const std::byte> from, const Buffer
   return issue();
 }
 
+Expected<Transfers::Staging> Transfers::stagingFor(uint64_t bytes) {
+  // One that is far too large is left for others.
+  const auto fitting = std::ranges::find_if(idle, [&](const Staging &one) {
+    return one.bytes >= bytes && one.bytes / 4 <= std::max<uint64_t>(bytes, 4096);
+  });
+  if (fitting != idle.end()) {
+    Staging found = std::move(*fitting);
+    idle.erase(fitting);
+    return found;
+  }
+  Staging made;
+  made.bytes = std::max<uint64_t>(bytes, 4096);
+  KF_TRY(made.buffer,
+         context->makeBuffer(made.bytes, WGPUBufferUsage_MapRead | WGPUBufferUsage_CopyDst,
+                             "download"));
+  return made;
+}
+
 Expected<Ticket> Transfers::download(const BufferRef &from, std::span<std::byte> to) {
   KF_TRY(BufferMemory *const memory, memoryOf(*context, from, "download"));
   if (to.size() != uint64_t(from.bytes))
@@ -151,15 +180,14 @@ Expected<Ticket> Transfers::download(const BufferRef &from, std::span<std::byte>
   download->to = to;
   download->bytes = bytes;
   download->skip = from.offset - begin;
-  KF_TRY(download->staging,
-         context->makeBuffer(bytes, WGPUBufferUsage_MapRead | WGPUBufferUsage_CopyDst, "download"));
+  KF_TRY(download->staging, stagingFor(bytes));
   Handle<WGPUCommandBuffer> commands;
   KF_CHECK(context->checked("WebGPU work cannot be recorded", "download", [&] {
     const Handle<WGPUCommandEncoder> encoder = {
         api.wgpuDeviceCreateCommandEncoder(context->device(), nullptr),
         api.wgpuCommandEncoderRelease};
     api.wgpuCommandEncoderCopyBufferToBuffer(encoder.get(), memory->buffer(), begin,
-                                             download->staging.get(), 0, bytes);
+                                             download->staging.buffer.get(), 0, bytes);
     commands = {api.wgpuCommandEncoderFinish(encoder.get(), nullptr), api.wgpuCommandBufferRelease};
   }));
   context->submit(commands.get());
@@ -171,9 +199,8 @@ Expected<Ticket> Transfers::download(const BufferRef &from, std::span<std::byte>
     **shared = status;
   };
   info.userdata1 = std::make_unique<Status>(download->status).release();
-  KF_CHECK(context->checked("WebGPU memory cannot be read", "download", [&] {
-    api.wgpuBufferMapAsync(download->staging.get(), WGPUMapMode_Read, 0, bytes, info);
-  }));
+  // What is wrong comes with the callback.
+  api.wgpuBufferMapAsync(download->staging.buffer.get(), WGPUMapMode_Read, 0, bytes, info);
   download->ticket = issue();
   downloads.push_back(download);
   return download->ticket;
@@ -187,14 +214,20 @@ Status Transfers::finish(Download &download) {
   if (*download.status != WGPUMapAsyncStatus_Success)
     return failed("WebGPU memory cannot be read", fmt::format("{} bytes", download.to.size()),
                   "the library cannot map it");
-  const void *mapped = api.wgpuBufferGetConstMappedRange(download.staging.get(), 0, download.bytes);
+  const void *mapped =
+      api.wgpuBufferGetConstMappedRange(download.staging.buffer.get(), 0, download.bytes);
   if (!mapped)
     return failed("WebGPU memory cannot be read", fmt::format("{} bytes", download.to.size()),
                   "the library maps nothing");
   std::memcpy(download.to.data(), static_cast<const std::byte *>(mapped) + download.skip,
               download.to.size());
-  api.wgpuBufferUnmap(download.staging.get());
-  download.staging.reset();
+  api.wgpuBufferUnmap(download.staging.buffer.get());
+  idle.push_back(std::move(download.staging));
+  uint64_t all = 0;
+  for (const Staging &staging : idle)
+    all += staging.bytes;
+  for (; all > idleBytes; idle.pop_front())
+    all -= idle.front().bytes;
   return {};
 }
 

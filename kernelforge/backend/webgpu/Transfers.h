@@ -62,11 +62,16 @@ public:
   Ticket issue() { return ++issued; }
 
 private:
+  /// A buffer that can be mapped.
+  struct Staging {
+    Handle<WGPUBuffer> buffer;
+    uint64_t bytes = 0;
+  };
   /// A copy to the host under way: into a buffer that is then mapped.
   struct Download {
     Ticket ticket = 0;
-    Handle<WGPUBuffer> staging;
-    uint64_t bytes = 0; ///< of the staging buffer
+    Staging staging;
+    uint64_t bytes = 0; ///< of the staging buffer that are copied to
     uint64_t skip = 0;  ///< bytes of it before the first that is wanted
     std::span<std::byte> to;
     /// Shared with a callback that may come after this is gone. 0: not yet.
@@ -74,11 +79,13 @@ private:
   };
 
   explicit Transfers(std::shared_ptr<Context> context) : context(std::move(context)) {}
+  Expected<Staging> stagingFor(uint64_t bytes);
   Status finish(Download &download);
 
   std::shared_ptr<Context> context;
   std::unique_ptr<WordMerge> merge;
   std::deque<std::shared_ptr<Download>> downloads;
+  std::deque<Staging> idle;
   /// Held while downloads are finished, and taken before the context's lock: who waits for one that
   /// another thread finishes waits for that thread.
   std::mutex finishing;

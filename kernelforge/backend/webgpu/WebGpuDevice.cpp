@@ -43,6 +43,11 @@ Expected<std::unique_ptr<Device>> createWebGpuDevice(const WebGpuOptions &option
   return std::make_unique<WebGpuDevice>(std::move(context), std::move(transfers));
 }
 
+Expected<std::vector<std::string>> webGpuAdapterNames(const WebGpuOptions &options) {
+  KF_TRY(std::shared_ptr<const Library> library, Library::open(options.libraryPath));
+  return Context::adapterNames(std::move(library));
+}
+
 Status loseWebGpuDevice(Device &device) {
   auto *lost = dynamic_cast<WebGpuDevice *>(&device);
   if (!lost)

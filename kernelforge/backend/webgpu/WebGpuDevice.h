@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace kernelforge {
 
@@ -18,6 +19,10 @@ struct WebGpuOptions {
 /// Opens the library and connects to an adapter. Missing where either is not there. Devices share
 /// nothing but the open library. What a kernel of theirs looks like is in Convention.h.
 Expected<std::unique_ptr<Device>> createWebGpuDevice(const WebGpuOptions &options = {});
+
+/// The names of the adapters that the library of `options` finds, each once. Errors as
+/// createWebGpuDevice's.
+Expected<std::vector<std::string>> webGpuAdapterNames(const WebGpuOptions &options = {});
 
 /// Where the wgpu-native is that comes with the program. Missing where there is none.
 Expected<std::string> webGpuLibraryFile();

@@ -56,12 +56,7 @@ Status WordMerge::compile() {
   const Api &api = context->api();
   KF_TRY(nothing, context->makeBuffer(slotBytes, WGPUBufferUsage_Storage, "merged words"));
   return context->checked("WebGPU kernel cannot be compiled", "merge_word", [&] {
-    WGPUShaderSourceWGSL source = WGPU_SHADER_SOURCE_WGSL_INIT;
-    source.code = view(kernel);
-    WGPUShaderModuleDescriptor module = WGPU_SHADER_MODULE_DESCRIPTOR_INIT;
-    module.nextInChain = &source.chain;
-    const Handle<WGPUShaderModule> shader = {
-        api.wgpuDeviceCreateShaderModule(context->device(), &module), api.wgpuShaderModuleRelease};
+    const Handle<WGPUShaderModule> shader = context->makeShader(kernel, "merge_word");
     std::array<WGPUBindGroupLayoutEntry, 3> entries;
     for (uint32_t i = 0; i < entries.size(); ++i) {
       entries[i] = WGPU_BIND_GROUP_LAYOUT_ENTRY_INIT;

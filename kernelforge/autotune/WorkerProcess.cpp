@@ -67,7 +67,7 @@ Expected<WorkerProblem> WorkerProblem::create(const KernelProblem &problem) {
                                       {"type", static_cast<int>(outputs[i]->type)},
                                       {"offset", place(std::as_bytes(std::span(reference)))},
                                       {"elements", reference.size()},
-                                      {"tolerance", toleranceOf(signature, *outputs[i])}});
+                                      {"tolerance", set.tolerances[i]}});
     }
     result.json["sets"].push_back(std::move(described));
   }

@@ -8,6 +8,7 @@
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Error.h"
+#include "kernelforge/support/Numerics.h"
 
 #include "mlir/IR/BuiltinOps.h"
 
@@ -48,6 +49,9 @@ public:
   /// Whether its matmuls read weights in the layout that the pass assign-layouts gives them, and
   /// not as they lie in the file.
   virtual bool packsWeights() const { return false; }
+
+  /// The numerics that its matmuls are fast with, near enough to f32 for a language model.
+  virtual Numerics fastNumerics() const { return Numerics::F32; }
 
   /// Whether it takes kernels that were scheduled or emitted for another target: what they compute
   /// is in their bodies, and the rest is left out.

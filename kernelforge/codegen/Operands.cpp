@@ -1,6 +1,7 @@
 #include "kernelforge/codegen/Operands.h"
 
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/ir/Numerics.h"
 
 #include <cmath>
 #include <fmt/format.h>
@@ -28,10 +29,10 @@ public:
     if (isRowwise(kind) && kind != OpKind::EndsStep && kind != OpKind::Packs &&
         !support.hasCode(op))
       return refuse("no code is generated for this operation", "");
-    if (auto numerics = op->getAttrOfType<NumericsAttr>("numerics"); numerics && !numerics.isF32())
-      return refuse(fmt::format("its numerics are to multiply in {} and to sum in {}, and only f32 "
-                                "is computed",
-                                numerics.getMultiply().str(), numerics.getAccumulate().str()),
+    if (const Numerics numerics = numericsOf(op);
+        numerics != Numerics::F32 && !(support.multipliesIn && support.multipliesIn(op, numerics)))
+      return refuse(fmt::format("its numerics are to multiply in {}, which is not computed there",
+                                numericsName(numerics)),
                     "leave the numerics out");
     KF_CHECK(checkTypes());
     if (support.needsFiniteF32)

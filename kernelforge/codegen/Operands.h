@@ -4,6 +4,7 @@
 
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Error.h"
+#include "kernelforge/support/Numerics.h"
 
 #include <string>
 
@@ -17,6 +18,9 @@ struct OperandSupport {
   bool (*hasCode)(mlir::Operation *);
   bool readsLayouts;   ///< weights in a layout are read, and can be packed into it
   bool needsFiniteF32; ///< numbers that are written into the code must be finite as f32
+  /// Whether there is code for a matmul or an attention in its numerics; null: for f32 alone, which
+  /// is not asked for.
+  bool (*multipliesIn)(mlir::Operation *, Numerics) = nullptr;
 };
 
 /// Unusable, naming kernel, operation and operand, where a target cannot compute some operation of

@@ -42,7 +42,7 @@ Expected<SampledMatmul> SampledMatmul::createSampled(const MatmulProblem &proble
     sampled.width = problem.n;
     sampled.outputs = problem.m * problem.n;
     sampled.places = sampleOf(problem.m, problem.n, seed);
-    for (auto [values, precision] : {std::pair(&sampled.wide, Precision::Wide),
+    for (auto [values, precision] : {std::pair(&sampled.wide, Precision::Exact),
                                      std::pair(&sampled.narrow, Precision::Plain)}) {
       values->resize(sampled.places.size());
       reference::matmulElements(problem, operands, input, sampled.places, *values, threads,
@@ -66,7 +66,7 @@ Expected<SampledMatmul> SampledMatmul::create(const MatmulProblem &problem,
     whole.width = problem.n;
     whole.outputs = problem.m * problem.n;
     for (auto [values, precision] :
-         {std::pair(&whole.wide, Precision::Wide), std::pair(&whole.narrow, Precision::Plain)}) {
+         {std::pair(&whole.wide, Precision::Exact), std::pair(&whole.narrow, Precision::Plain)}) {
       values->resize(static_cast<size_t>(whole.outputs));
       reference::matmulProblem(problem, operands, input, values->data(), threads, precision);
     }
@@ -114,7 +114,7 @@ Expected<FunctionFidelity> FunctionFidelity::create(mlir::ModuleOp module,
                                                     const FunctionSignature &signature,
                                                     const FunctionData &data) {
   FunctionFidelity fidelity;
-  KF_TRY(fidelity.wide, runReference(module, signature, data, Precision::Wide));
+  KF_TRY(fidelity.wide, runReference(module, signature, data, Precision::Exact));
   KF_TRY(fidelity.narrow, runReference(module, signature, data, Precision::Plain));
   for (size_t i = 0; i < signature.arguments.size(); ++i)
     if (signature.arguments[i].written) {

@@ -228,7 +228,7 @@ private:
     auto bias = [&](StringRef part) { return weight(part, "bias"); };
     return create<MlpOp>("ffn", x.getType(), x, weight("ffn_gate"), weight("ffn_up"),
                          weight("ffn_down"), bias("ffn_gate"), bias("ffn_up"), bias("ffn_down"),
-                         toActivation(m.activation));
+                         toActivation(m.activation), /*numerics=*/NumericsAttr());
   }
 
   Value head(Value x) {

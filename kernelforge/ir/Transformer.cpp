@@ -126,6 +126,10 @@ std::optional<double> DemandsAttr::minRoofline() const {
   return share ? std::optional(share.getValueAsDouble()) : std::nullopt;
 }
 
+Numerics NumericsAttr::getNumerics() const {
+  return *numericsByName({getMultiply().data(), getMultiply().size()});
+}
+
 LogicalResult NumericsAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef multiply,
                                    StringRef accumulate) {
   auto check = [&](StringRef what, StringRef given, ArrayRef<StringRef> known) -> LogicalResult {
@@ -137,9 +141,12 @@ LogicalResult NumericsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
       diagnostic << " " << name;
     return diagnostic;
   };
-  if (failed(check("multiply", multiply, {"f32", "tf32x3", "bf16", "f16", "i8", "i8x2", "fp8"})))
+  SmallVector<StringRef> known;
+  for (Numerics each : allNumerics())
+    known.emplace_back(numericsName(each));
+  if (failed(check("multiply", multiply, known)))
     return failure();
-  return check("accumulate", accumulate, {"f32", "i32"});
+  return check("accumulate", accumulate, {"f32"});
 }
 
 LogicalResult QuantType::verify(function_ref<InFlightDiagnostic()> emitError, StringRef scheme) {

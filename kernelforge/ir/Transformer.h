@@ -3,6 +3,7 @@
 
 #include "kernelforge/ir/OpKind.h"
 #include "kernelforge/support/ElementType.h"
+#include "kernelforge/support/Numerics.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"

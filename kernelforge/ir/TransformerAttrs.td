@@ -30,20 +30,29 @@ def Transformer_PairingAttr : EnumAttr<Transformer_Dialect, Transformer_Pairing,
 def Transformer_NumericsAttr : Transformer_Attr<"Numerics", "numerics"> {
   let summary = "what a matmul or an attention multiplies and sums in";
   let description = [{
-    `#transformer.numerics<multiply = bf16, accumulate = f32>`: both operands are rounded to what `multiply`
-    says before they are multiplied, sums are kept in `accumulate`. `f32`, `bf16` and `f16` are these types;
-    `tf32x3` splits an f32 into parts of 11 bits; `i8` are blocks of 32 along the sum with a scale, `i8x2`
-    the same with two planes of 8 bits; `fp8` is e4m3. Where an operation says nothing, it is f32 in both.
+    `#transformer.numerics<multiply = f16>`: both operands are rounded to what `multiply` says before they are
+    multiplied. Products and sums are f32, which `accumulate = f32` may say, too. Where an operation says
+    nothing, it is f32 in both.
+
+    | `multiply` | rounds |
+    |---|---|
+    | `f32` | nothing |
+    | `f16`, `bf16` | both operands to that type, to nearest even; a quantized weight after it is expanded. Of an attention queries, keys, probabilities and values |
+    | `i8` | the input of a matmul whose weights are all quantized, in blocks of 32 along the sum: `scale = max(abs(x)) / 127`, whole numbers `rint(x / scale)`, 0 in a block of zeros. The sums of a block are exact whole numbers, as are the weight's quants; the sums over blocks are f32 |
+    | `i8x2` | the same with 16 bits, `scale = max(abs(x)) / 32512`, in two planes `256 * high + low` of 8 bits each |
+    | `tf32x3`, `fp8` | an f32 into three parts of 11 bits, to e4m3: nothing computes them yet |
 
     It is part of what is computed, not of how fast: no schedule changes it.
   }];
   let parameters = (ins Transformer_KeywordParameter<"what operands are rounded to">:$multiply,
-      Transformer_KeywordParameter<"what sums are kept in">:$accumulate);
-  let assemblyFormat = "`<` `multiply` `=` $multiply `,` `accumulate` `=` $accumulate `>`";
+      Transformer_KeywordParameterOr<"f32", "what sums are kept in">:$accumulate);
+  let assemblyFormat = "`<` `multiply` `=` $multiply (`,` `accumulate` `=` $accumulate^)? `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     /// f32 in both: what an operation without the attribute computes in.
-    bool isF32() const { return getMultiply() == "f32" && getAccumulate() == "f32"; }
+    bool isF32() const { return getNumerics() == ::kernelforge::Numerics::F32; }
+    /// What operands are rounded to.
+    ::kernelforge::Numerics getNumerics() const;
   }];
 }
 

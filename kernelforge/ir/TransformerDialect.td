@@ -68,6 +68,11 @@ class Transformer_KeywordParameter<string description> : StringRefParameter<desc
   }()}];
   let printer = [{$_printer.printKeywordOrString($_self)}];
 }
+/// One that is `word` where it is left out.
+class Transformer_KeywordParameterOr<string word, string description>
+    : Transformer_KeywordParameter<description> {
+  let defaultValue = "\"" # word # "\"";
+}
 
 /// Attributes without a dialect's prefix are those that the operation declares. Structural, so that a
 /// misspelt attribute is named before the one that is missing for it.

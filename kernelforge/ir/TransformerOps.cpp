@@ -1,4 +1,5 @@
 // Verifiers, folders and canonicalisations of the operations.
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/ir/Transformer.h"
 
 #include "mlir/IR/Builders.h"
@@ -152,6 +153,15 @@ int64_t MatmulOp::getFlopsPerRow() {
   return 2 * getK() * columns;
 }
 
+/// Rows of whole numbers are multiplied by whole numbers alone.
+static LogicalResult checkNumerics(Operation *op, NumericsAttr numerics) {
+  if (!numerics || takesNumerics(op, numerics.getNumerics()))
+    return success();
+  return op->emitOpError() << "multiplies in " << numerics.getMultiply()
+                           << ", which is for a matmul whose weights are all quantized; quantize "
+                              "them, or give other numerics";
+}
+
 LogicalResult MatmulOp::verify() {
   if (getWeights().empty())
     return emitOpError("needs at least one weight");
@@ -171,7 +181,7 @@ LogicalResult MatmulOp::verify() {
         failed(checkSameRows(*this, "result", getOutputs()[s], "input", getInput())))
       return failure();
   }
-  return success();
+  return checkNumerics(*this, getNumericsAttr());
 }
 
 namespace {
@@ -216,7 +226,8 @@ LogicalResult MlpOp::verify() {
   if (getGate() && failed(checkLinear(*this, "gate", getGate(), getGateBias(), width, hidden)))
     return failure();
   if (failed(checkLinear(*this, "up", getUp(), getUpBias(), width, hidden)) ||
-      failed(checkLinear(*this, "down", getDown(), getDownBias(), hidden, widthOf(getOutput()))))
+      failed(checkLinear(*this, "down", getDown(), getDownBias(), hidden, widthOf(getOutput()))) ||
+      failed(checkNumerics(*this, getNumericsAttr())))
     return failure();
   return checkSameRows(*this, "result", getOutput(), "input", getInput());
 }
@@ -280,6 +291,8 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("window must not be negative");
   if (!getSoftcap().isFinite() || getSoftcap().isNegative())
     return emitOpError("softcap must be finite and not negative");
+  if (failed(checkNumerics(*this, getNumericsAttr())))
+    return failure();
   return getCached() ? checkIsSize(*this, *getCached()) : success();
 }
 

@@ -75,8 +75,8 @@ def Transformer_MatmulOp : Transformer_ComputeOp<"matmul", "Matmul", [Pure, Attr
   let description = [{
     Result s is `input * weights[s]^T (+ biases[s])`: `[M, K] x [N_s, K] -> [M, N_s]`. With
     `transpose` the weights are `[K, N_s]`. Several weights are N-segments of one matmul: they share
-    K and may differ in N, element type and layout. `numerics` says what is multiplied and summed in, f32
-    where it is not given.
+    K and may differ in N, element type and layout. `numerics` says what the input and the weights are rounded
+    to before they are multiplied, f32 where it is not given; `i8` and `i8x2` need quantized weights.
 
     ```mlir
     %q, %k = transformer.matmul %x weights(%wq, %wk) : (tensor<?x576xf32, #tokens>,
@@ -106,12 +106,13 @@ def Transformer_MlpOp : Transformer_ComputeOp<"mlp", "Composite", [Pure, AttrSiz
   let summary = "feed-forward layer, plain or gated";
   let description = [{
     Plain: `down(act(up(x)))`. Gated: `down(act(gate(x)) * up(x))`. Weights are `[out, in]`.
-    A composite: the pass `decompose` turns it into `matmul`, `activation` and `mul`.
+    A composite: the pass `decompose` turns it into `matmul`, `activation` and `mul`. `numerics` are those of
+    each matmul.
   }];
   let arguments = (ins Transformer_Rows:$input, Transformer_Maybe<Transformer_Weight>:$gate,
       Transformer_Weight:$up, Transformer_Weight:$down, Transformer_Maybe<Transformer_Vector>:$gateBias,
       Transformer_Maybe<Transformer_Vector>:$upBias, Transformer_Maybe<Transformer_Vector>:$downBias,
-      Transformer_ActivationAttr:$activation);
+      Transformer_ActivationAttr:$activation, OptionalAttr<Transformer_NumericsAttr>:$numerics);
   let results = (outs Transformer_Rows:$output);
   let assemblyFormat = [{
     $input (`gate` `(` $gate^ `)`)? `up` `(` $up `)` `down` `(` $down `)`
@@ -149,7 +150,7 @@ def Transformer_AttentionOp : Transformer_ComputeOp<"attention", "Attention", []
     score = scale * q.k, then softcap * tanh(score / softcap) where softcap > 0; softmax over the
     keys that the row sees; the result is the weighted sum of values. A row that sees no key gives 0.
     `sinks` has a score for each query head that takes part in the softmax as a key whose value is 0.
-    `numerics` is that of both products, f32 where it is not given.
+    `numerics` is that of both products, f32 where it is not given; `i8` and `i8x2` are for matmuls alone.
 
     `cached` names a size of the function or kernel around it, which bounds every length and every
     position that a row sees from above: grids and costs may follow it, results do not.

@@ -31,7 +31,9 @@ private:
 class BlockedMatmul final : public MatmulKernel {
 public:
   std::string_view name() const override { return "blocked"; }
-  MatmulSupport supports(const MatmulProblem &) const override { return MatmulSupport::ok(); }
+  MatmulSupport supports(const MatmulProblem &problem) const override {
+    return MatmulSupport::inF32(problem);
+  }
 
   std::optional<ScheduleSpace> scheduleSpace(const MatmulProblem &problem, int) const override {
     const MatmulArea area = wholeArea(problem);

@@ -41,6 +41,13 @@ struct MatmulSupport {
   std::string why; ///< empty where it can
 
   static MatmulSupport ok() { return {}; }
+  /// Of a variant that rounds no operand.
+  static MatmulSupport inF32(const MatmulProblem &problem) {
+    if (problem.numerics == Numerics::F32)
+      return ok();
+    return unsupported("it multiplies in f32, not in " +
+                       std::string(numericsName(problem.numerics)));
+  }
   static MatmulSupport unsupported(std::string why) { return {Kind::Unsupported, std::move(why)}; }
   static MatmulSupport unavailable(std::string why) { return {Kind::Unavailable, std::move(why)}; }
   explicit operator bool() const { return kind == Kind::Ok; }

@@ -10,6 +10,8 @@ using namespace kernelforge;
 std::string MatmulProblem::name() const {
   std::string text =
       fmt::format("matmul_{}x{}x{}_{}{}", m, n, k, info(weights).name, transpose ? "_t" : "");
+  if (numerics != Numerics::F32)
+    text.append("_as_").append(numericsName(numerics));
   for (EpilogueStep step : epilogue)
     text.append("_").append(epilogueStepName(step));
   return text;
@@ -49,6 +51,10 @@ Status kernelforge::checkProblem(const MatmulProblem &problem) {
   if (problem.transpose && t.isQuantized())
     return refuse(fmt::format("{} weights cannot be transposed: their blocks lie along k", t.name),
                   "leave out the transposition, or take f32, bf16 or f16 weights");
+  if (multipliesIntegers(problem.numerics) && !t.isQuantized())
+    return refuse(fmt::format("numerics {} multiply by whole numbers, and {} weights are none",
+                              numericsName(problem.numerics), t.name),
+                  "take weights of a quantized type, or numerics f16");
   if (!problem.transpose && problem.k % t.blockElements != 0)
     return refuse(
         fmt::format("k is {}, which is no multiple of the {} elements of a {} block", problem.k,

@@ -4,6 +4,7 @@
 #include "kernelforge/kernels/Epilogue.h"
 #include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/Error.h"
+#include "kernelforge/support/Numerics.h"
 
 #include <cstdint>
 #include <string>
@@ -18,8 +19,10 @@ struct MatmulProblem {
   ElementType weights = ElementType::F32;
   bool transpose = false;
   std::vector<EpilogueStep> epilogue = {};
+  Numerics numerics = Numerics::F32; ///< what is rounded before it is multiplied
 
-  std::string name() const; ///< "matmul_512x1536x576_q4_1", then "_t" and the epilogue's steps
+  /// "matmul_512x1536x576_q4_1", then "_t", "_as_i8" and the epilogue's steps
+  std::string name() const;
   bool has(EpilogueStep step) const;
   double flops() const { return 2.0 * double(m) * double(n) * double(k); }
   double bytes() const;         ///< input, weight, result, bias and residual, each once
@@ -28,8 +31,8 @@ struct MatmulProblem {
   bool operator==(const MatmulProblem &) const = default;
 };
 
-/// Unusable where a size is not positive or too large, rows of the weight are no whole blocks, or a
-/// quantized weight is to be transposed.
+/// Unusable where a size is not positive or too large, rows of the weight are no whole blocks, a
+/// quantized weight is to be transposed, or numerics of whole numbers meet a plain weight.
 Status checkProblem(const MatmulProblem &problem);
 
 } // namespace kernelforge

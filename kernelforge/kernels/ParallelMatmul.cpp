@@ -123,7 +123,9 @@ Split analyticSplit(const MatmulProblem &problem, int64_t threads) {
 class ParallelMatmul final : public MatmulKernel {
 public:
   std::string_view name() const override { return "parallel"; }
-  MatmulSupport supports(const MatmulProblem &) const override { return MatmulSupport::ok(); }
+  MatmulSupport supports(const MatmulProblem &problem) const override {
+    return MatmulSupport::inF32(problem);
+  }
 
   std::optional<ScheduleSpace> scheduleSpace(const MatmulProblem &problem,
                                              int threads) const override {

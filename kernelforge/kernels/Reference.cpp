@@ -2,6 +2,7 @@
 
 #include "kernelforge/kernels/ReferenceElements.h"
 #include "kernelforge/kernels/ReferenceLoops.h"
+#include "kernelforge/kernels/ReferenceOperands.h"
 
 #include <algorithm>
 #include <vector>
@@ -13,13 +14,14 @@ namespace {
 /// Rows of the input that one panel is multiplied with at once.
 constexpr int64_t rowsAtOnce = 64;
 
-/// Expands columns [first, first + count) of the product into `panel`, K values each.
+/// Expands columns [first, first + count) of the product into `panel`, K values each, rounded.
 template <typename T>
 void readPanel(const WeightView &weight, bool transpose, int64_t first, int64_t count, int64_t k,
-               float *row, T *panel) {
+               const OperandRounding &rounding, float *row, T *panel) {
   if (!transpose) {
     for (int64_t c = 0; c < count; ++c) {
       weight.readRow(first + c, row);
+      rounding.elements(row, k);
       for (int64_t i = 0; i < k; ++i)
         panel[panelIndex<T>(c, i, k)] = row[i];
     }
@@ -28,9 +30,22 @@ void readPanel(const WeightView &weight, bool transpose, int64_t first, int64_t 
   const int64_t bytes = info(weight.type).blockBytes;
   for (int64_t i = 0; i < k; ++i) {
     dequantizeRow(weight.type, weight.data + (i * weight.width + first) * bytes, count, row);
+    rounding.elements(row, count);
     for (int64_t c = 0; c < count; ++c)
       panel[panelIndex<T>(c, i, k)] = row[c];
   }
+}
+
+/// A copy of `input` in `memory`, rounded.
+Rows roundedRows(Rows input, const OperandRounding &rounding, std::vector<float> &memory) {
+  memory.resize(static_cast<size_t>(input.rows * input.width));
+  const MutableRows copy = denseRows(memory.data(), input.rows, input.width);
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < input.rows; ++r) {
+    std::copy_n(input.row(r), input.width, copy.row(r));
+    rounding.row(copy.row(r), input.width);
+  }
+  return copy;
 }
 
 } // namespace
@@ -40,7 +55,11 @@ void readPanel(const WeightView &weight, bool transpose, int64_t first, int64_t 
 //===----------------------------------------------------------------------===//
 
 void matmul(Rows input, const WeightView &weight, bool transpose, std::span<const float> bias,
-            MutableRows out, Precision precision) {
+            MutableRows out, Precision precision, Numerics numerics) {
+  const OperandRounding rounding(numerics, precision);
+  std::vector<float> rounded;
+  if (rounding.changesRows())
+    input = roundedRows(input, rounding, rounded);
   const int64_t k = input.width, n = out.width;
   const int64_t tasks = (n + panelColumns - 1) / panelColumns;
   PerThread<float> rowBuffers(std::max(k, panelColumns));
@@ -51,7 +70,7 @@ void matmul(Rows input, const WeightView &weight, bool transpose, std::span<cons
     for (int64_t task = 0; task < tasks; ++task) {
       const int64_t first = task * panelColumns, count = std::min(panelColumns, n - first);
       T *panel = panels.mine(), *sums = sumBuffers.mine();
-      readPanel(weight, transpose, first, count, k, rowBuffers.mine(), panel);
+      readPanel(weight, transpose, first, count, k, rounding, rowBuffers.mine(), panel);
       for (int64_t r = 0; r < input.rows; r += rowsAtOnce) {
         const int64_t rows = std::min(rowsAtOnce, input.rows - r);
         multiplyPanel<T>({input.row(r), rows, k, input.stride}, panel, count, sums);
@@ -67,25 +86,25 @@ void matmul(Rows input, const WeightView &weight, bool transpose, std::span<cons
 }
 
 float dotProduct(const float *a, const float *b, int64_t n, Precision precision) {
-  return precision == Precision::Wide ? static_cast<float>(dot<double>(a, b, n))
-                                      : dot<float>(a, b, n);
+  return precision == Precision::Plain ? dot<float>(a, b, n)
+                                       : static_cast<float>(dot<double>(a, b, n));
 }
 
 void mlp(Rows input, const MlpWeights &weights, MutableRows out, Precision precision) {
   const int64_t hidden = weights.up.rows;
   std::vector<float> upValues(static_cast<size_t>(input.rows * hidden)), gateValues;
   MutableRows up = denseRows(upValues.data(), input.rows, hidden);
-  matmul(input, weights.up, false, weights.upBias, up, precision);
+  matmul(input, weights.up, false, weights.upBias, up, precision, weights.numerics);
   if (weights.gate.data) {
     gateValues.resize(upValues.size());
     MutableRows gate = denseRows(gateValues.data(), input.rows, hidden);
-    matmul(input, weights.gate, false, weights.gateBias, gate, precision);
+    matmul(input, weights.gate, false, weights.gateBias, gate, precision, weights.numerics);
     activation(gate, weights.function, gate, precision);
     mul(gate, up, up);
   } else {
     activation(up, weights.function, up, precision);
   }
-  matmul(up, weights.down, false, weights.downBias, out, precision);
+  matmul(up, weights.down, false, weights.downBias, out, precision, weights.numerics);
 }
 
 //===----------------------------------------------------------------------===//
@@ -122,14 +141,17 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
     longest = std::max(longest, end - first);
   }
   const int64_t group = in.heads / in.keys.heads;
-  PerThread<float> vectorBuffers(std::max(in.keys.dim, in.values.dim));
+  const OperandRounding rounding(in.numerics, precision);
+  PerThread<float> vectorBuffers(std::max(in.keys.dim, in.values.dim)), queries(in.keys.dim);
   computeIn(precision, [&](auto zero) {
     using T = decltype(zero);
     PerThread<T> scoreBuffers(longest), sumBuffers(in.values.dim);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t task = 0; task < in.query.rows * in.heads; ++task) {
       const int64_t r = task / in.heads, head = task % in.heads, cacheHead = head / group;
-      const float *query = in.query.row(r) + head * in.keys.dim;
+      float *query = queries.mine();
+      std::copy_n(in.query.row(r) + head * in.keys.dim, in.keys.dim, query);
+      rounding.elements(query, in.keys.dim);
       const auto [first, end] = in.visible(r);
       T *scores = scoreBuffers.mine(), *sums = sumBuffers.mine();
       float *vector = vectorBuffers.mine();
@@ -137,6 +159,7 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
       T highest = in.sinks.empty() ? T(-INFINITY) : T(in.sinks[head]), total = 0;
       for (int64_t p = first; p < end; ++p) {
         in.keys.read(in.slot(in.sequences[r], p), cacheHead, vector);
+        rounding.elements(vector, in.keys.dim);
         scores[p - first] =
             softCapped(T(in.scale) * dot<T>(query, vector, in.keys.dim), T(in.softcap));
         highest = std::fmax(highest, scores[p - first]);
@@ -147,9 +170,12 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
       for (int64_t p = first; p < end; ++p) {
         const T share = std::exp(scores[p - first] - highest);
         total += share;
+        const T factor =
+            rounding.roundsElements() ? T(rounding.element(static_cast<float>(share))) : share;
         in.values.read(in.slot(in.sequences[r], p), cacheHead, vector);
+        rounding.elements(vector, in.values.dim);
         for (int64_t i = 0; i < in.values.dim; ++i)
-          sums[i] += share * vector[i];
+          sums[i] += factor * vector[i];
       }
       float *result = out.row(r) + head * in.values.dim;
       for (int64_t i = 0; i < in.values.dim; ++i)

@@ -1,6 +1,7 @@
 // The reference semantics of every operation of the dialect: plain functions in wide precision
 // (sums and functions in f64, each result rounded to f32 once), which every other way to compute
-// an operation is measured against. The same functions in f32 are the yardstick of that distance.
+// an operation is measured against. The same functions in f32, which round what numerics say, are
+// the yardstick of that distance.
 // They write results into memory that the caller gives and check nothing: indices in range and
 // fitting sizes are the caller's part.
 #pragma once
@@ -8,6 +9,7 @@
 #include "kernelforge/ir/ModelDescription.h"
 #include "kernelforge/kernels/Layout.h"
 #include "kernelforge/support/CacheSlot.h"
+#include "kernelforge/support/Numerics.h"
 
 #include <span>
 #include <utility>
@@ -16,8 +18,9 @@ namespace kernelforge::reference {
 
 /// What an operation computes in.
 enum class Precision {
-  Wide, ///< sums and functions in f64, each result rounded to f32 once: what is right
-  Plain ///< all of it in f32, sums term after term: what an honest simple implementation makes
+  Exact, ///< as Wide, and operands are not rounded as numerics ask for: what is right
+  Wide,  ///< sums and functions in f64, each result rounded to f32 once
+  Plain  ///< all of it in f32, sums term after term: what an honest simple implementation makes
 };
 
 /// `rows` x `width` values; row r begins at `data + r * stride`. Not owned.
@@ -65,11 +68,14 @@ struct CacheView {
 };
 
 /// `out = input * weight^T (+ bias)`: [M, K] x [N, K] -> [M, N]; with `transpose` the weight is
-/// [K, N] of a plain type and row-major. `bias` has N values, or none.
+/// [K, N] of a plain type and row-major. `bias` has N values, or none. Rows and weight are rounded
+/// as `numerics` say, which must be ones that OperandRounding::isComputed; those of whole numbers
+/// take a quantized weight.
 void matmul(Rows input, const WeightView &weight, bool transpose, std::span<const float> bias,
-            MutableRows out, Precision precision = Precision::Wide);
+            MutableRows out, Precision precision = Precision::Wide,
+            Numerics numerics = Numerics::F32);
 
-/// One element of that product, without bias: the same bits as matmul() gives.
+/// One element of that product of rounded operands, without bias: the same bits as matmul() gives.
 float dotProduct(const float *a, const float *b, int64_t n, Precision precision = Precision::Wide);
 
 /// Weights of a feed-forward layer, [out, in]; `gate.data` is null where it is not gated.
@@ -77,6 +83,7 @@ struct MlpWeights {
   WeightView gate, up, down;
   std::span<const float> gateBias, upBias, downBias;
   ActivationKind function = ActivationKind::Silu;
+  Numerics numerics = Numerics::F32; ///< of each product
 };
 
 /// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))`. Rounds where the operations that it
@@ -102,6 +109,7 @@ struct AttentionInputs {
   int64_t window = 0;
   double softcap = 0.0;
   std::span<const float> sinks = {}; ///< by query head, or none: scores of keys whose values are 0
+  Numerics numerics = Numerics::F32; ///< of both products; none of whole numbers
 
   /// The positions [first, second) whose keys row `row` sees; empty where second <= first.
   std::pair<int64_t, int64_t> visible(int64_t row) const;

@@ -11,7 +11,7 @@ namespace kernelforge::reference {
 
 /// Calls `compute` with a value of the type that `precision` computes in.
 template <typename Function> void computeIn(Precision precision, const Function &compute) {
-  precision == Precision::Wide ? compute(double()) : compute(float());
+  precision == Precision::Plain ? compute(float()) : compute(double());
 }
 
 /// Each element of `out` is `function` of the element of `input` there, in its type T: it is called

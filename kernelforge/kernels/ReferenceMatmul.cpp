@@ -3,8 +3,10 @@
 
 #include "kernelforge/kernels/MatmulVariants.h"
 #include "kernelforge/kernels/ReferenceLoops.h"
+#include "kernelforge/kernels/ReferenceOperands.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <numeric>
 
 using namespace kernelforge;
@@ -78,7 +80,12 @@ private:
 class ReferenceMatmul final : public MatmulKernel {
 public:
   std::string_view name() const override { return "reference"; }
-  MatmulSupport supports(const MatmulProblem &) const override { return MatmulSupport::ok(); }
+  MatmulSupport supports(const MatmulProblem &problem) const override {
+    return reference::OperandRounding::isComputed(problem.numerics)
+               ? MatmulSupport::ok()
+               : MatmulSupport::unsupported(
+                     fmt::format("{} has no reference semantics", numericsName(problem.numerics)));
+  }
 
 private:
   Expected<std::unique_ptr<PreparedMatmul>> make(const MatmulProblem &problem,
@@ -99,7 +106,7 @@ void reference::matmulProblem(const MatmulProblem &problem, const MatmulOperands
   const Threads scope(threads);
   const MutableRows out = denseRows(output, problem.m, problem.n);
   matmul(denseRows(input, problem.m, problem.k), weightOf(problem, operands), problem.transpose, {},
-         out, precision);
+         out, precision, problem.numerics);
   for (EpilogueStep step : problem.epilogue)
     applyStep(step, operands, out, precision);
 }
@@ -110,21 +117,30 @@ void reference::matmulElements(const MatmulProblem &problem, const MatmulOperand
   const Threads scope(threads);
   const int64_t n = problem.n, k = problem.k, count = static_cast<int64_t>(indices.size());
   const WeightView weight = weightOf(problem, operands);
+  const OperandRounding rounding(problem.numerics, precision);
   std::vector<int64_t> order(indices.size());
   std::iota(order.begin(), order.end(), 0);
   std::ranges::sort(order, {}, [&](int64_t i) { return std::pair(indices[i] % n, indices[i]); });
 
-  PerThread<float> columns(k);
+  PerThread<float> columns(k), rows(k);
 #pragma omp parallel
   {
-    float *column = columns.mine();
+    float *column = columns.mine(), *rounded = rows.mine();
     int64_t expanded = -1;
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < count; ++i) {
       const int64_t at = order[static_cast<size_t>(i)], index = indices[static_cast<size_t>(at)];
-      if (index % n != expanded)
+      if (index % n != expanded) {
         readColumn(weight, problem.transpose, expanded = index % n, column);
-      out[static_cast<size_t>(at)] = dotProduct(input + index / n * k, column, k, precision);
+        rounding.elements(column, k);
+      }
+      const float *row = input + index / n * k;
+      if (rounding.changesRows()) {
+        std::copy_n(row, k, rounded);
+        rounding.row(rounded, k);
+        row = rounded;
+      }
+      out[static_cast<size_t>(at)] = dotProduct(row, column, k, precision);
     }
   }
 

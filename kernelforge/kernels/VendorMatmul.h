@@ -8,7 +8,7 @@
 
 namespace kernelforge {
 
-/// Ok for f32 weights where `library` was opened; says why otherwise.
+/// Ok for f32 weights and numerics where `library` was opened; says why otherwise.
 template <typename Library>
 MatmulSupport vendorSupport(const MatmulProblem &problem, const Expected<Library> &library) {
   if (problem.weights != ElementType::F32)
@@ -16,7 +16,7 @@ MatmulSupport vendorSupport(const MatmulProblem &problem, const Expected<Library
                                       std::string(info(problem.weights).name));
   if (!library)
     return MatmulSupport::unavailable(library.error().line());
-  return MatmulSupport::ok();
+  return MatmulSupport::inF32(problem);
 }
 
 /// cblas_sgemm with its integers of 32 or 64 bits.

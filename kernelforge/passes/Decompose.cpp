@@ -31,7 +31,7 @@ struct DecomposeMlp : OpRewritePattern<MlpOp> {
                                         input.getEncoding());
       auto matmul = rewriter.create<MatmulOp>(loc, TypeRange{type}, x, ValueRange{weight},
                                               bias ? ValueRange{bias} : ValueRange{}, UnitAttr(),
-                                              NumericsAttr());
+                                              op.getNumericsAttr());
       named(matmul, name);
       return matmul.getOutputs()[0];
     };

@@ -1,6 +1,7 @@
 #include "kernelforge/problem/FunctionSignature.h"
 
 #include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Suggest.h"
 
@@ -253,6 +254,13 @@ Obstacle obstacleOf(func::FuncOp function, RankedTensorType type,
 
 } // namespace
 
+/// The kernel that an operation launches; null where it launches none.
+static KernelOp launchedBy(Operation &op) {
+  auto launch = dyn_cast<LaunchOp>(op);
+  return launch ? SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr())
+                : KernelOp();
+}
+
 static ElementType coarsestOf(func::FuncOp function) {
   ElementType coarsest = ElementType::F32;
   auto add = [&](Operation *op) {
@@ -261,15 +269,19 @@ static ElementType coarsestOf(func::FuncOp function) {
   };
   for (Operation &op : function.getBody().front()) {
     add(&op);
-    auto launch = dyn_cast<LaunchOp>(op);
-    auto kernel =
-        launch ? SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr())
-               : KernelOp();
-    if (kernel)
+    if (KernelOp kernel = launchedBy(op))
       for (auto cast : kernel.getBody().getOps<CastOp>())
         add(cast);
   }
   return coarsest;
+}
+
+static bool roundsOperands(func::FuncOp function) {
+  const auto rounds = [](Operation &op) { return numericsOf(&op) != Numerics::F32; };
+  return llvm::any_of(function.getBody().front(), [&](Operation &op) {
+    KernelOp kernel = launchedBy(op);
+    return rounds(op) || (kernel && llvm::any_of(kernel.getBody().front(), rounds));
+  });
 }
 
 Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
@@ -282,6 +294,7 @@ Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
   if (!function.getBody().hasOneBlock())
     return refuse("it has no body of one block");
   signature.coarsest = coarsestOf(function);
+  signature.roundsOperands = roundsOperands(function);
   std::set<std::string> names, sizes;
   for (BlockArgument argument : function.getArguments()) {
     unsigned index = argument.getArgNumber();

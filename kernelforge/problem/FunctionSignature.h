@@ -75,6 +75,8 @@ struct FunctionSignature {
   /// The coarsest type that rows are rounded to on their way to the results: what the function's
   /// operations hand on, casts within its kernels, and caches that it appends to.
   ElementType coarsest = ElementType::F32;
+  /// Whether operations of the function or of its kernels round what they multiply (numerics).
+  bool roundsOperands = false;
 
   /// Extents of a tensor type at these sizes.
   std::vector<int64_t> shape(mlir::RankedTensorType type, const SizeValues &values) const;

@@ -75,6 +75,7 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
     }
     KF_TRY(data.data, std::move(made));
     KF_TRY(std::vector<TensorData> reference, runReference(*p.module, p.function, data.data));
+    KF_TRY(data.tolerances, tolerancesOf(*p.module, p.function, data.data, reference));
     for (const TensorData &output : reference)
       data.references.push_back(output.toFloats());
     for (size_t i = 0; i < types.size(); ++i) {

@@ -20,6 +20,7 @@ struct ProblemData {
   FunctionData data;
   std::vector<PageMemory> packed;             ///< by argument; empty where it is read row-major
   std::vector<std::vector<float>> references; ///< of each output: results, then written caches
+  std::vector<double> tolerances;             ///< of each, as tolerancesOf() says
 
   /// The bytes that argument `index` is passed as.
   std::span<const std::byte> argument(size_t index) const;

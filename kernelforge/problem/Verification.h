@@ -10,13 +10,13 @@ namespace kernelforge {
 
 /// Runs the function of `module` by the operations' reference semantics on a copy of `data` as it
 /// is before a run; gives the results and written caches, in that order. Weights are given
-/// row-major, whatever layout the module declares. In wide precision nothing is rounded but
+/// row-major, whatever layout the module declares. In exact precision nothing is rounded but
 /// results, caches and by casts. In plain precision, what an honest simple implementation gives, by
-/// whose distance from the wide result any other is judged: it computes in f32, and what operations
-/// hand on to each other is rounded to its type.
+/// whose distance from the exact result any other is judged: it computes in f32, what operations
+/// hand on to each other is rounded to its type, and what they multiply as their numerics say.
 Expected<std::vector<TensorData>>
 runReference(mlir::ModuleOp module, const FunctionSignature &signature, const FunctionData &data,
-             reference::Precision precision = reference::Precision::Wide);
+             reference::Precision precision = reference::Precision::Exact);
 
 /// The results and the caches that the function writes, in that order.
 std::vector<const TensorData *> outputsOf(const FunctionSignature &signature,
@@ -32,9 +32,9 @@ ElementType coarsestOf(const FunctionSignature &signature, const TensorData &out
 double toleranceOf(const FunctionSignature &signature, const TensorData &output);
 
 /// Tolerances of a function's outputs, in the order of `wide`, what runReference() gave of `data`
-/// as it is before a run. Where its operations hand on what is narrower than f32, at least four
-/// times what is off where each of them rounds: how much a rounding counts depends on what follows
-/// it.
+/// as it is before a run. Where its operations hand on what is narrower than f32, or round what
+/// they multiply, at least four times what is off where each of them rounds: how much a rounding
+/// counts depends on what follows it.
 Expected<std::vector<double>> tolerancesOf(mlir::ModuleOp module,
                                            const FunctionSignature &signature,
                                            const FunctionData &data,

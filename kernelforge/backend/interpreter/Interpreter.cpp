@@ -2,6 +2,8 @@
 
 #include "kernelforge/backend/interpreter/Operations.h"
 #include "kernelforge/ir/Caches.h"
+#include "kernelforge/ir/Numerics.h"
+#include "kernelforge/kernels/ReferenceOperands.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
@@ -96,6 +98,10 @@ Status checkBody(FunctionOpInterface function) {
     if (auto launch = dyn_cast<LaunchOp>(op))
       KF_CHECK(checkBody(
           SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr())));
+    else if (const Numerics numerics = numericsOf(&op);
+             !reference::OperandRounding::isComputed(numerics))
+      return refused(
+          &op, fmt::format("numerics {} have no reference semantics", numericsName(numerics)));
     else if (!canExecute(&op))
       return refused(&op, "only operations of the transformer dialect can be run",
                      "pass what it computes as an argument of the function");
@@ -234,7 +240,7 @@ Status Interpreter::runChecked(const Bindings &bindings, const InterpreterOption
       checkCount("arguments", bindings.arguments.size(), function.getNumArguments() - numSizes));
   KF_CHECK(checkCount("results", bindings.results.size(), function.getNumResults()));
 
-  Frame frame(precision, options.roundsBetween ? Held::InTypes : Held::InF32);
+  Frame frame(precision, precision == reference::Precision::Exact ? Held::InF32 : Held::InTypes);
   KF_CHECK(frame.bindSizes(function, bindings.sizes));
   for (size_t i = 0; i < bindings.arguments.size(); ++i)
     KF_CHECK(bindArgument(frame, function.getArgument(numSizes + i), bindings.arguments[i], where));

@@ -27,16 +27,14 @@ struct InterpreterOptions {
   std::vector<int64_t> *launchNanoseconds = nullptr;
   /// Where given, a true value ends the run between two launches with ErrorKind::Interrupted.
   const std::atomic<bool> *cancel = nullptr;
-  /// Whether what a function's operations and launches hand on is rounded to its type, as it is
-  /// where it stands in memory. Without, nothing is rounded but results, caches and by casts: what
-  /// is right, of which any run that rounds falls short.
-  bool roundsBetween = true;
 };
 
 /// Interprets one function of a module: plain operations, or launches of kernels, before or after
-/// layouts were assigned. An operation computes in f64, or in f32 where a run asks for plain
-/// precision, and gives f32. What a function's operations give is rounded to its type once; within
-/// a kernel only what leaves it is, and by casts.
+/// layouts were assigned. An operation rounds its operands as its numerics say, computes in f64, or
+/// in f32 where a run asks for plain precision, and gives f32. What a function's operations give is
+/// rounded to its type once; within a kernel only what leaves it is, and by casts. In exact
+/// precision nothing is rounded but results, caches and by casts: what is right, of which any run
+/// that rounds falls short.
 class Interpreter {
 public:
   /// Checks that the module is valid and that every operation which `function` reaches can be

@@ -1,5 +1,6 @@
 #include "kernelforge/backend/interpreter/Operations.h"
 
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/ir/OpCases.h"
 #include "kernelforge/kernels/ReferenceElements.h"
 
@@ -43,7 +44,7 @@ Status execute(MatmulOp op, OpValues &values) {
     KF_TRY(auto out, values.result(op.getOutputs()[s]));
     Value bias = op.getBiases().empty() ? Value() : op.getBiases()[s];
     reference::matmul(values.rows(op.getInput()), values.weight(weight), op.getTranspose(),
-                      values.vector(bias), out, values.precision());
+                      values.vector(bias), out, values.precision(), numericsOf(op));
   }
   return {};
 }
@@ -58,6 +59,7 @@ Status execute(MlpOp op, OpValues &values) {
   weights.upBias = values.vector(op.getUpBias());
   weights.downBias = values.vector(op.getDownBias());
   weights.function = kindOf(op.getActivation());
+  weights.numerics = numericsOf(op);
   reference::mlp(values.rows(op.getInput()), weights, out, values.precision());
   return {};
 }
@@ -119,6 +121,7 @@ Status execute(AttentionOp op, OpValues &values) {
   in.window = static_cast<int64_t>(op.getWindow());
   in.softcap = op.getSoftcap().convertToDouble();
   in.sinks = values.vector(op.getSinks());
+  in.numerics = numericsOf(op);
   KF_CHECK(checkIndices(op, "sequences", in.sequences, static_cast<int64_t>(in.lengths.size())));
   if (op.getCached())
     KF_CHECK(checkCached(op, in, values.size(*op.getCached())));

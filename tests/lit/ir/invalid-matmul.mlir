@@ -37,6 +37,25 @@ func.func @numerics(%x: tensor<4x64xf32>, %w: tensor<8x64xf32>) {
 
 // -----
 
+func.func @integers(%x: tensor<4x64xf32>, %w: tensor<8x64x!transformer.quant<q8_0>>, %v: tensor<8x64xf16>) {
+  // expected-error @+1 {{multiplies in i8, which is for a matmul whose weights are all quantized}}
+  %0:2 = transformer.matmul %x weights(%w, %v) {numerics = #transformer.numerics<multiply = i8>}
+    : (tensor<4x64xf32>, tensor<8x64x!transformer.quant<q8_0>>, tensor<8x64xf16>)
+    -> (tensor<4x8xf32>, tensor<4x8xf32>)
+  return
+}
+
+// -----
+
+func.func @integers_of_mlp(%x: tensor<4x32xf32>, %u: tensor<32x32x!transformer.quant<q8_0>>, %d: tensor<32x32xf32>) {
+  // expected-error @+1 {{multiplies in i8x2, which is for a matmul whose weights are all quantized}}
+  %0 = transformer.mlp %x up(%u) down(%d) <relu> {numerics = #transformer.numerics<multiply = i8x2>}
+    : (tensor<4x32xf32>, tensor<32x32x!transformer.quant<q8_0>>, tensor<32x32xf32>) -> tensor<4x32xf32>
+  return
+}
+
+// -----
+
 func.func @transposed_quants(%x: tensor<4x64xf32>, %w: tensor<64x32x!transformer.quant<q8_0>>) {
   // expected-error @+1 {{cannot transpose a quantized weight: its blocks lie along K}}
   %0 = transformer.matmul %x weights(%w) {transpose}

@@ -119,5 +119,5 @@ func.func private @f(!transformer.cache<2, 16, !transformer.quant<q8_0>>)
 
 // -----
 
-// expected-error @+1 {{unknown accumulate 'f16'; known: f32 i32}}
+// expected-error @+1 {{unknown accumulate 'f16'; known: f32}}
 func.func private @f() attributes {x = #transformer.numerics<multiply = f16, accumulate = f16>}

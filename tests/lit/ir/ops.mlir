@@ -12,7 +12,7 @@ func.func @matmul(%x: !x, %q: tensor<64x64x!transformer.quant<q4_1>>, %k: tensor
                   %t: tensor<64x48xbf16>, %bq: tensor<64xf32>, %bk: tensor<32xf32>) {
   // CHECK: transformer.matmul %{{.*}} weights(%{{.*}}) : (tensor<?x64xf32, #transformer.dims<"tokens">>, tensor<64x64x!transformer.quant<q4_1>>) -> tensor<?x64xf32, #transformer.dims<"tokens">>
   %0 = transformer.matmul %x weights(%q) : (!x, tensor<64x64x!transformer.quant<q4_1>>) -> !x
-  // CHECK: %{{.*}}:2 = transformer.matmul %{{.*}} weights(%{{.*}}, %{{.*}}) bias(%{{.*}}, %{{.*}}) {numerics = #transformer.numerics<multiply = bf16, accumulate = f32>} :
+  // CHECK: %{{.*}}:2 = transformer.matmul %{{.*}} weights(%{{.*}}, %{{.*}}) bias(%{{.*}}, %{{.*}}) {numerics = #transformer.numerics<multiply = bf16>} :
   %1:2 = transformer.matmul %x weights(%q, %k) bias(%bq, %bk) {numerics = #transformer.numerics<multiply = bf16, accumulate = f32>} :
     (!x, tensor<64x64x!transformer.quant<q4_1>>, tensor<32x64xf16>, tensor<64xf32>, tensor<32xf32>)
     -> (!x, tensor<?x32xf32, #rows>)
@@ -62,7 +62,7 @@ func.func @attention(%bound: index {transformer.size = #transformer.size<"cached
     : (!x, !transformer.cache<2, 16, bf16, page = 32>, !transformer.cache<2, 16, bf16, page = 32>,
     !ids, !ids, tensor<?x?xi32, #transformer.dims<"sequences", "pages">>,
     tensor<?xi32, #transformer.dims<"sequences">>) -> !x
-  // CHECK: transformer.attention {{.*}} lengths(%{{.*}}) sinks(%{{.*}}) {heads = 4 : i64, numerics = #transformer.numerics<multiply = f16, accumulate = f32>, scale
+  // CHECK: transformer.attention {{.*}} lengths(%{{.*}}) sinks(%{{.*}}) {heads = 4 : i64, numerics = #transformer.numerics<multiply = f16>, scale
   %2 = transformer.attention %x, %k, %v positions(%slots) sequences(%slots) table(%first)
     lengths(%lengths) sinks(%sinks) {heads = 4, scale = 0.25,
      numerics = #transformer.numerics<multiply = f16, accumulate = f32>}

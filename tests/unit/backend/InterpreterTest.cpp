@@ -17,6 +17,8 @@ using testing::HasSubstr;
 namespace kernelforge {
 namespace {
 
+using reference::Precision;
+
 //===----------------------------------------------------------------------===//
 // Whole decoders
 //===----------------------------------------------------------------------===//
@@ -176,7 +178,7 @@ TEST_F(FromText, HalfPrecisionRowsAreRoundedOnceForEachOperation) {
 }
 
 TEST_F(FromText, WithinAKernelOnlyCastsRoundAndWhatLeavesItIsRounded) {
-  auto run = [&](const std::string &between, const std::string &second, bool roundsBetween) {
+  auto run = [&](const std::string &between, const std::string &second, Precision precision) {
     auto interpreter = parse(R"(
     transformer.kernel @k(%a: tensor<1x2xf16>, %b: tensor<1x2xf16>) -> (tensor<1x2xf16>, tensor<1x2xf16>) {
       %s = transformer.add %a, %b : tensor<1x2xf16>
@@ -196,14 +198,54 @@ TEST_F(FromText, WithinAKernelOnlyCastsRoundAndWhatLeavesItIsRounded) {
     std::vector<uint16_t> a = {floatToHalf(2048), floatToHalf(2050)},
                           b = {floatToHalf(1), floatToHalf(1)}, out(2), scaled(2);
     std::vector<void *> arguments = {a.data(), b.data()}, results = {out.data(), scaled.data()};
-    EXPECT_TRUE(interpreter->run({{}, arguments, results}, {.roundsBetween = roundsBetween}));
+    EXPECT_TRUE(interpreter->run({{}, arguments, results}, {}, precision));
     return std::vector<float>{halfToFloat(out[0]), halfToFloat(out[1]), halfToFloat(scaled[0]),
                               halfToFloat(scaled[1])};
   };
-  EXPECT_THAT(run("", "%s", true), ElementsAre(2050, 2052, 3072, 3078));
-  EXPECT_THAT(run("", "%s", false), ElementsAre(2050, 2052, 3074, 3076));
-  EXPECT_THAT(run("%c = transformer.cast %s : tensor<1x2xf16> to tensor<1x2xf16>", "%c", true),
-              ElementsAre(2048, 2052, 3072, 3078));
+  EXPECT_THAT(run("", "%s", Precision::Wide), ElementsAre(2050, 2052, 3072, 3078));
+  EXPECT_THAT(run("", "%s", Precision::Exact), ElementsAre(2050, 2052, 3074, 3076));
+  EXPECT_THAT(
+      run("%c = transformer.cast %s : tensor<1x2xf16> to tensor<1x2xf16>", "%c", Precision::Wide),
+      ElementsAre(2048, 2052, 3072, 3078));
+}
+
+TEST_F(FromText, OperandsAreRoundedAsNumericsSayUnlessWhatIsRightIsAskedFor) {
+  auto interpreter = parse(R"(
+    transformer.kernel @k(%x: tensor<1x2xf32>, %w: tensor<1x2xf32>) -> tensor<1x1xf32> {
+      %m = transformer.matmul %x weights(%w) {numerics = #transformer.numerics<multiply = f16>}
+          : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
+      transformer.yield %m : tensor<1x1xf32>
+    }
+    func.func @f(%x: tensor<1x2xf32>, %w: tensor<1x2xf32>, %d: tensor<2x1xf32>)
+        -> (tensor<1x1xf32>, tensor<1x2xf32>) {
+      %m = transformer.launch @k(%x, %w) : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
+      %l = transformer.mlp %x up(%w) down(%d) <relu> {numerics = #transformer.numerics<multiply = f16>}
+          : (tensor<1x2xf32>, tensor<1x2xf32>, tensor<2x1xf32>) -> tensor<1x2xf32>
+      return %m, %l : tensor<1x1xf32>, tensor<1x2xf32>
+    })");
+  ASSERT_TRUE(interpreter) << interpreter.error().line();
+  // Beside 1 and 2 f16 has no such small steps.
+  std::vector<float> x = {1 + 0x1p-12f, 0}, w = {2 + 0x1p-11f, 5}, d = {1, 1 + 0x1p-12f}, m(1),
+                     l(2);
+  std::vector<void *> arguments = {x.data(), w.data(), d.data()}, results = {m.data(), l.data()};
+  for (Precision precision : {Precision::Wide, Precision::Plain}) {
+    ASSERT_TRUE(interpreter->run({{}, arguments, results}, {}, precision));
+    EXPECT_EQ(m[0], 2);
+    EXPECT_EQ(l, (std::vector<float>{2, 2}));
+  }
+  ASSERT_TRUE(interpreter->run({{}, arguments, results}, {}, Precision::Exact));
+  EXPECT_EQ(m[0], 2 + 0x1p-10f + 0x1p-23f);
+  EXPECT_GT(l[1], m[0]);
+}
+
+TEST_F(FromText, RefusesNumericsWithoutReferenceSemantics) {
+  EXPECT_THAT(error(R"(
+    func.func @f(%x: tensor<1x2xf32>, %w: tensor<1x2xf32>) -> tensor<1x1xf32> {
+      %m = transformer.matmul %x weights(%w) {numerics = #transformer.numerics<multiply = fp8>}
+          : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
+      return %m : tensor<1x1xf32>
+    })"),
+              HasSubstr("transformer.matmul in @f): numerics fp8 have no reference semantics"));
 }
 
 TEST_F(FromText, PackBringsAWeightIntoItsLayout) {

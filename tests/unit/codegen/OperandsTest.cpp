@@ -65,10 +65,20 @@ transformer.kernel @k(%x: tensor<5x8xf32>, %w: tensor<8x8xf32>) -> tensor<5x8xf3
 })mlir";
   };
   EXPECT_EQ(obstacle(multiplying("multiply = f32, accumulate = f32").c_str(), all), "");
-  for (const char *other : {"multiply = bf16, accumulate = f32", "multiply = i8, accumulate = i32"})
-    EXPECT_THAT(obstacle(multiplying(other).c_str(), all),
-                AllOf(HasSubstr("@k, transformer.matmul"), HasSubstr("only f32 is computed")))
-        << other;
+  OperandSupport some = all;
+  some.multipliesIn = [](mlir::Operation *op, Numerics numerics) {
+    return llvm::isa<transformer::MatmulOp>(op) && numerics == Numerics::F16;
+  };
+  for (const char *other : {"bf16", "f16", "fp8"})
+    for (const OperandSupport &support : {all, some}) {
+      const std::string text = multiplying(std::string("multiply = ") + other);
+      if (support.multipliesIn && other == std::string("f16"))
+        EXPECT_EQ(obstacle(text.c_str(), support), "");
+      else
+        EXPECT_THAT(obstacle(text.c_str(), support),
+                    AllOf(HasSubstr("@k, transformer.matmul"),
+                          HasSubstr(std::string("multiply in ") + other)));
+    }
 }
 
 TEST_F(Operands, WhatMustStandInMemoryIsAnArgument) {

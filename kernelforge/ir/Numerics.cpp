@@ -1,0 +1,42 @@
+#include "kernelforge/ir/Numerics.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+
+static constexpr StringLiteral attributeName = "numerics";
+
+Numerics kernelforge::numericsOf(Operation *op) {
+  auto attribute = op->getAttrOfType<NumericsAttr>(attributeName);
+  return attribute ? attribute.getNumerics() : Numerics::F32;
+}
+
+NumericsAttr kernelforge::numericsAttr(MLIRContext *context, Numerics numerics) {
+  if (numerics == Numerics::F32)
+    return {};
+  const std::string_view name = numericsName(numerics);
+  return NumericsAttr::get(context, StringRef(name.data(), name.size()), "f32");
+}
+
+bool kernelforge::takesNumerics(Operation *op, Numerics numerics) {
+  if (isa<AttentionOp>(op))
+    return !multipliesIntegers(numerics);
+  if (!isa<MatmulOp, MlpOp>(op))
+    return false;
+  if (!multipliesIntegers(numerics))
+    return true;
+  for (auto [info, type] : llvm::zip(cast<ComputeOp>(op).describeOperands(), op->getOperandTypes()))
+    if (info.role == OperandRole::Weight && !isa<QuantType>(getElementTypeOrSelf(type)))
+      return false;
+  return true;
+}
+
+void kernelforge::setNumerics(ModuleOp module, Numerics numerics) {
+  NumericsAttr attribute = numericsAttr(module.getContext(), numerics);
+  if (!attribute)
+    return;
+  module.walk([&](Operation *op) {
+    if (takesNumerics(op, numerics) && !op->hasAttr(attributeName))
+      op->setAttr(attributeName, attribute);
+  });
+}

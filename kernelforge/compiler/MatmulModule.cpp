@@ -1,6 +1,7 @@
 #include "kernelforge/compiler/MatmulModule.h"
 
 #include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/ir/Numerics.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
@@ -66,6 +67,8 @@ Expected<OwningOpRef<ModuleOp>> kernelforge::buildMatmulModule(MLIRContext *cont
                                              problem.k, problem.weights, problem.transpose);
   auto function = module->lookupSymbol<func::FuncOp>("matmul");
   auto product = *function.getOps<MatmulOp>().begin();
+  if (NumericsAttr numerics = numericsAttr(context, problem.numerics))
+    product.setNumericsAttr(numerics);
   auto end = cast<func::ReturnOp>(function.getBody().front().getTerminator());
   Builder b(context);
   const Value result = addEpilogue(problem, product, end, [&](Type type, StringRef name) -> Value {
@@ -97,9 +100,9 @@ OwningOpRef<KernelOp> kernelforge::buildMatmulKernel(const MatmulProblem &proble
   const Value input = body.addArgument(rowsOf(problem.k), loc);
   const Value by = body.addArgument(weight, loc);
   b.setInsertionPointToEnd(&body);
-  auto product =
-      b.create<MatmulOp>(loc, TypeRange{result}, input, ValueRange{by}, ValueRange{},
-                         problem.transpose ? b.getUnitAttr() : UnitAttr(), NumericsAttr());
+  auto product = b.create<MatmulOp>(loc, TypeRange{result}, input, ValueRange{by}, ValueRange{},
+                                    problem.transpose ? b.getUnitAttr() : UnitAttr(),
+                                    numericsAttr(b.getContext(), problem.numerics));
   auto end = b.create<YieldOp>(loc, product.getOutputs());
   const Value value = addEpilogue(problem, product, end, [&](Type type, StringRef) -> Value {
     return body.addArgument(type, loc);

@@ -2,6 +2,7 @@
 
 #include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/problem/ModuleText.h"
 #include "kernelforge/support/MappedFile.h"
 
@@ -127,6 +128,7 @@ struct ModuleMaker {
   }
   Expected<RowModule> operator()(const AttentionProblem &p) const {
     KF_TRY(OwningOpRef<ModuleOp> module, parseModuleText(context, moduleText(p), row.name));
+    setNumerics(*module, p.numerics);
     return RowModule{std::move(module), "row", {{"tokens", p.rows}, {"sequences", 1}}, p.past};
   }
   Expected<RowModule> operator()(const RowwiseProblem &p) const {
@@ -152,6 +154,7 @@ struct ModuleMaker {
     const FunctionRange range{"row", p.rows == 1 ? 1 : 2, p.rows, 1, 1};
     OwningOpRef<ModuleOp> module =
         buildDecoder(context, d, range, [&](llvm::StringRef) { return p.weights; });
+    setNumerics(*module, p.numerics);
     return RowModule{std::move(module),
                      "row",
                      {{"tokens", p.rows}, {"sequences", 1}, {"context", p.past + p.rows}},

@@ -91,6 +91,17 @@ public:
     note(name);
     return *type;
   }
+  Expected<Numerics> numerics() {
+    if (!view.has("numerics"))
+      return Numerics::F32;
+    KF_TRY(JsonView value, choose("numerics"));
+    KF_TRY(std::string name, value.asString(16));
+    const Expected<Numerics> numerics = parseNumerics(name);
+    if (!numerics)
+      return value.error(numerics.error().why);
+    note(name);
+    return *numerics;
+  }
   Expected<std::string> text(const char *field) {
     asked.insert(field);
     return view.string(field, 4096);
@@ -165,6 +176,7 @@ Expected<MatmulProblem> readMatmul(Entry &entry) {
   KF_TRY(p.transpose, entry.booleanOr("transpose", false));
   KF_TRY(std::string epilogue, entry.textOr("epilogue", ""));
   KF_TRY(p.epilogue, parseEpilogue(epilogue));
+  KF_TRY(p.numerics, entry.numerics());
   if (Status legal = checkProblem(p); !legal)
     return entry.refuse(legal.error().why);
   return p;
@@ -178,6 +190,9 @@ Expected<AttentionProblem> readAttention(Entry &entry) {
   KF_TRY(p.kvHeads, entry.sizeOr("kv_heads", 1, "kv", p.heads));
   KF_TRY(p.headDim, entry.size("head_dim", 2, "d"));
   KF_TRY(p.cache, entry.typeOr("cache", ElementType::F32));
+  KF_TRY(p.numerics, entry.numerics());
+  if (multipliesIntegers(p.numerics))
+    return entry.refuse("an attention has no numerics of whole numbers");
   if (p.heads % p.kvHeads != 0)
     return entry.refuse("heads is no multiple of kv_heads");
   const ElementTypeInfo &cache = info(p.cache);
@@ -215,6 +230,7 @@ Expected<BlockProblem> readBlock(Entry &entry) {
   KF_TRY(p.ffnDim, entry.size("d_ff", 1, "f"));
   KF_TRY(p.layers, entry.sizeOr("layers", 1, "l", 1));
   KF_TRY(p.weights, entry.typeOr("weights", ElementType::F32));
+  KF_TRY(p.numerics, entry.numerics());
   if (p.heads % p.kvHeads != 0 || p.headDim < 2 || p.headDim % 2 != 0)
     return entry.refuse("heads is no multiple of kv_heads, or head_dim is odd");
   for (int64_t width : {p.modelDim, p.heads * p.headDim, p.ffnDim})
@@ -272,22 +288,35 @@ bool advance(std::vector<size_t> &pick, const std::vector<size_t> &lengths) {
 
 } // namespace
 
+/// `json` with what it rounds before it multiplies, where it rounds anything.
+static Json saying(Json json, Numerics numerics) {
+  if (numerics != Numerics::F32)
+    json["numerics"] = numericsName(numerics);
+  return json;
+}
+
 Json kernelforge::problemJson(const MatmulProblem &p) {
-  return {{"m", p.m},
-          {"n", p.n},
-          {"k", p.k},
-          {"dtype", "f32"},
-          {"weights", info(p.weights).name},
-          {"transpose", p.transpose},
-          {"epilogue", epilogueText(p.epilogue)}};
+  return saying({{"m", p.m},
+                 {"n", p.n},
+                 {"k", p.k},
+                 {"dtype", "f32"},
+                 {"weights", info(p.weights).name},
+                 {"transpose", p.transpose},
+                 {"epilogue", epilogueText(p.epilogue)}},
+                p.numerics);
 }
 
 Json SuiteRow::problemJson() const {
   struct Writer {
     Json operator()(const MatmulProblem &p) const { return kernelforge::problemJson(p); }
     Json operator()(const AttentionProblem &p) const {
-      return {{"rows", p.rows},        {"past", p.past},        {"heads", p.heads},
-              {"kv_heads", p.kvHeads}, {"head_dim", p.headDim}, {"cache", info(p.cache).name}};
+      return saying({{"rows", p.rows},
+                     {"past", p.past},
+                     {"heads", p.heads},
+                     {"kv_heads", p.kvHeads},
+                     {"head_dim", p.headDim},
+                     {"cache", info(p.cache).name}},
+                    p.numerics);
     }
     Json operator()(const RowwiseProblem &p) const {
       Json json = {{"operation", operationName(p.operation)}, {"rows", p.rows}, {"width", p.width}};
@@ -296,9 +325,16 @@ Json SuiteRow::problemJson() const {
       return json;
     }
     Json operator()(const BlockProblem &p) const {
-      return {{"rows", p.rows},   {"past", p.past},        {"d_model", p.modelDim},
-              {"heads", p.heads}, {"kv_heads", p.kvHeads}, {"head_dim", p.headDim},
-              {"d_ff", p.ffnDim}, {"layers", p.layers},    {"weights", info(p.weights).name}};
+      return saying({{"rows", p.rows},
+                     {"past", p.past},
+                     {"d_model", p.modelDim},
+                     {"heads", p.heads},
+                     {"kv_heads", p.kvHeads},
+                     {"head_dim", p.headDim},
+                     {"d_ff", p.ffnDim},
+                     {"layers", p.layers},
+                     {"weights", info(p.weights).name}},
+                    p.numerics);
     }
     Json operator()(const ModuleProblem &p) const {
       return {{"file", fs::path(p.file).filename().string()},
@@ -317,13 +353,23 @@ static std::string fileHash(const std::string &file) {
   return text ? sha256Hex(*text) : "";
 }
 
+/// Suite::hash of these rows.
+static std::string hashOf(const std::vector<SuiteRow> &rows) {
+  Json problems = Json::array();
+  for (const SuiteRow &row : rows) {
+    problems.push_back({row.name, row.problemJson()});
+    if (const auto *module = std::get_if<ModuleProblem>(&row.problem))
+      problems.push_back(fileHash(module->file));
+  }
+  return sha256Hex(problems.dump()).substr(0, 16);
+}
+
 Expected<Suite> kernelforge::parseSuite(const JsonView &root, const std::string &folder) {
   Suite suite;
   KF_TRY(suite.name, root.string("name", 256));
   KF_TRY(suite.summary, root.stringOr("summary", 4096, ""));
   KF_TRY(auto entries, root.array("rows", static_cast<uint64_t>(mostRows)));
   std::set<std::string> names;
-  Json problems = Json::array();
   for (const JsonView &view : entries) {
     KF_TRY(std::string name, view.string("name", 256));
     KF_TRY(std::string family, view.string("family", 64));
@@ -336,9 +382,6 @@ Expected<Suite> kernelforge::parseSuite(const JsonView &root, const std::string 
         return view.error("the name '" + row.name + "' is given twice");
       if (static_cast<int64_t>(suite.rows.size()) == mostRows)
         return view.error(fmt::format("the suite has more than {} rows", mostRows));
-      problems.push_back({row.name, row.problemJson()});
-      if (const auto *module = std::get_if<ModuleProblem>(&row.problem))
-        problems.push_back(fileHash(module->file));
       suite.rows.push_back(std::move(row));
       more = advance(pick, entry.lengths());
     }
@@ -346,7 +389,25 @@ Expected<Suite> kernelforge::parseSuite(const JsonView &root, const std::string 
   if (suite.rows.empty())
     return root.error("\"rows\" is empty");
   suite.document = root.value();
-  suite.hash = sha256Hex(problems.dump()).substr(0, 16);
+  suite.hash = hashOf(suite.rows);
+  return suite;
+}
+
+Suite kernelforge::withNumerics(Suite suite, Numerics numerics) {
+  const bool integers = multipliesIntegers(numerics);
+  for (SuiteRow &row : suite.rows) {
+    Numerics *own = nullptr;
+    if (auto *matmul = std::get_if<MatmulProblem>(&row.problem);
+        matmul && (!integers || info(matmul->weights).isQuantized()))
+      own = &matmul->numerics;
+    else if (auto *attention = std::get_if<AttentionProblem>(&row.problem); attention && !integers)
+      own = &attention->numerics;
+    else if (auto *block = std::get_if<BlockProblem>(&row.problem))
+      own = &block->numerics;
+    if (own && *own == Numerics::F32)
+      *own = numerics;
+  }
+  suite.hash = hashOf(suite.rows);
   return suite;
 }
 

@@ -22,6 +22,7 @@ struct AttentionProblem {
   int64_t heads = 1, kvHeads = 1, headDim = 64;
   ElementType cache = ElementType::F32;
   int64_t rows = 1, past = 0;
+  Numerics numerics = Numerics::F32;
 };
 
 /// One operation over rows of `width` f32. Of a rope, the rows are heads of `headDim`.
@@ -40,6 +41,7 @@ struct BlockProblem {
   int64_t modelDim = 1, heads = 1, kvHeads = 1, headDim = 1, ffnDim = 1, layers = 1;
   ElementType weights = ElementType::F32;
   int64_t rows = 1, past = 0;
+  Numerics numerics = Numerics::F32; ///< of the operations that can have them
 };
 
 /// A function of the user's own module.
@@ -72,11 +74,12 @@ struct Suite {
 ///     {"name", "summary", "rows": [{"name", "family", sizes...}, ...]}
 /// A size, a type or a past may be a list: the row then stands for one row of each combination,
 /// whose names end in "/m8", "/q4_1", "/past512", ... Fields by family (docs/evaluation.md):
-///     matmul     m, n, k, weights ("f32"), transpose (false), epilogue ("")
-///     attention  heads, kv_heads, head_dim, cache ("f32"), rows, past (0)
+///     matmul     m, n, k, weights ("f32"), transpose (false), epilogue (""), numerics ("exact")
+///     attention  heads, kv_heads, head_dim, cache ("f32"), rows, past (0), numerics ("exact")
 ///     rms_norm, layer_norm, softmax, silu_mul, add    rows, width
 ///     rope       rows, heads, head_dim
-///     block      d_model, heads, kv_heads, head_dim, d_ff, layers (1), weights, rows, past (0)
+///     block      d_model, heads, kv_heads, head_dim, d_ff, layers (1), weights, rows, past (0),
+///                numerics ("exact")
 ///     module     file (beside the suite's), function, sizes, past (0)
 /// `folder` is where files are looked for. Unusable, naming the field, where one is missing, not
 /// known or out of range, or a name is given twice.
@@ -88,6 +91,10 @@ Expected<JsonDocument> suiteDocument(const std::string &nameOrFile);
 
 /// The same, read.
 Expected<Suite> findSuite(const std::string &nameOrFile);
+
+/// `suite` with these numerics in each matmul, attention and block that can have them and does not
+/// say its own.
+Suite withNumerics(Suite suite, Numerics numerics);
 
 /// The suites that come with the program, in the order in which they are listed.
 std::vector<std::string> suiteNames();

@@ -11,6 +11,7 @@
 #include "kernelforge/support/Version.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -88,6 +89,12 @@ Status readAbout(const JsonView &about, ProgramFile &file) {
     file.seed = seed.value().get<uint64_t>();
   }
   KF_TRY(file.inputsHash, about.string("inputs_sha256", longestText));
+  if (!about.has("tolerances")) // of a build that had none
+    return {};
+  KF_TRY(const std::vector<JsonView> tolerances, about.array("tolerances", mostTensors));
+  for (const JsonView &tolerance : tolerances) {
+    KF_TRY(file.tolerances.emplace_back(), tolerance.asNumber(0, DBL_MAX));
+  }
   return {};
 }
 
@@ -105,6 +112,8 @@ Status checkConsistent(const ProgramFile &file) {
       return inconsistent(fmt::format("kernel '{}' has other code than it says", artifact.kernel));
   if (file.packed.size() != program.arguments.size())
     return inconsistent("its arguments are not those of its program");
+  if (!file.tolerances.empty() && file.tolerances.size() != file.expected.size())
+    return inconsistent("its tolerances are not those of what it expects");
   for (const ProgramSize &size : program.sizes)
     if (!file.sizes.count(size.name))
       return inconsistent(fmt::format("it gives no value for the size '{}'", size.name));
@@ -246,7 +255,8 @@ std::string writeProgramFile(const ProgramFile &file) {
                       {"seed", orNull(file.seed)},
                       {"inputs_sha256", file.inputsHash},
                       {"inputs", inputLengths},
-                      {"expected", expectedLengths}};
+                      {"expected", expectedLengths},
+                      {"tolerances", file.tolerances}};
   std::string code;
   const Json program = programJson(file.program, code);
   auto text = [](const Json &json) {

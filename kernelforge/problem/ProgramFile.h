@@ -36,12 +36,15 @@ struct ProgramFile {
   std::string inputsHash; ///< of all arguments before a run, by hashOfInputs
   /// Bytes that the reference semantics give: results, then written caches.
   std::vector<std::string> expected;
+  /// What each may be off by, as a multiple of its largest value (tolerancesOf); empty: as its type
+  /// says.
+  std::vector<double> tolerances;
 };
 
 /// What one function of `compiled` becomes, a module at stage Scheduled whose kernels are
 /// `artifacts`: on `data` before a run, with the outputs that are `expected` of it. `seed` is what
-/// `data` was made of, where it is random. The text of the module as it was written is left to the
-/// caller. Errors as buildProgram's.
+/// `data` was made of, where it is random. The text of the module as it was written, and
+/// tolerances, are left to the caller. Errors as buildProgram's.
 Expected<ProgramFile> makeProgramFile(mlir::ModuleOp compiled, const FunctionSignature &signature,
                                       const std::vector<Artifact> &artifacts, const Target &target,
                                       const FunctionData &data, std::optional<uint64_t> seed,

@@ -70,6 +70,24 @@ class BenchmarkMatmul(CliTest):
         self.refused(2, "benchmark-matmul", *sizes(5, 40, 33), "--weights", "q8_0",
                      "--variant", "all", says="k is 33")  # fmt: skip
 
+    def test_numerics(self):
+        """Only the reference has code for others than f32; the rest say so and stay unmeasured."""
+        for numerics, weights in (("f16", "bf16"), ("i8", "q4_1"), ("i8x2", "q8_0")):
+            rows = self.rows(*sizes(5, 40, 512), "--weights", weights, "--epilogue", "bias,gelu",
+                             "--numerics", numerics, "--mode", "correctness")  # fmt: skip
+            self.check(rows, {"reference"})
+            self.assertEqual(rows["reference"]["problem"]["numerics"], numerics)
+            self.assertIn(f"_as_{numerics}_", rows["reference"]["name"])
+            self.assertGreater(rows["reference"]["accuracy"]["max_abs"], 0)
+            for name in OURS - {"reference"}:
+                self.assertEqual(rows[name]["status"], "unsupported")
+                self.assertIn(numerics, rows[name]["error"])
+        problem = ["benchmark-matmul", *sizes(5, 40, 64), "--mode", "correctness", "--numerics"]
+        self.refused(2, *problem, "i8", says="f32 weights are none")
+        self.refused(2, *problem, "f16", says="multiply in f16")
+        self.refused(2, *problem, "i16", says="known: exact, bf16, f16, i8, i8x2, fast")
+        self.assertNotIn("numerics", self.answer(*problem, "fast")["problem"])
+
     def test_epilogues(self):
         for epilogue in ("bias,gelu", "silu,residual", "bias,relu,residual"):
             rows = self.rows(*sizes(5, 40, 64), "--epilogue", epilogue, "--mode", "bitwise")

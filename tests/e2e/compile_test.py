@@ -330,6 +330,27 @@ func.func @f(%rows: index {transformer.size = #transformer.size<"rows", 1 to 8>}
             expected = x.astype(np.float64) @ meaning.astype(np.float64).T
             self.assertLess(np.abs(y - expected).max(), 1e-4 * np.abs(expected).max(), element)
 
+    def test_numerics_are_given_to_what_does_not_say_its_own(self):
+        text = matmul(24, 64, "!transformer.quant<q8_0>")
+        for numerics in ("f16", "i8", "i8x2"):
+            options = ["--numerics", numerics]
+            said = kernelforge("emit-mlir", "-", "--stage", "fused", *options, text=text)
+            self.assertIn(f"#transformer.numerics<multiply = {numerics}>", said.stdout)
+            answer = self.answer("compile", "-", "--run", "--target", "reference", *options, text=text)
+            self.assertTrue(answer["pass"], answer)
+            # Four times what rounding costs is allowed, and no more.
+            tolerance = answer["accuracy"][0]["tolerance"]
+            self.assertGreaterEqual(tolerance, 1e-4)
+            self.assertLess(tolerance, 0.2 if numerics == "i8" else 0.01)
+            self.refused(2, "compile", "-", *options, text=text, says=f"multiply in {numerics},")
+        # A program has its tolerances with it.
+        program = self.folder / "program.kfp"
+        self.answer("compile", "-", "--emit", "program", "-o", program, "--target", "reference",
+                    "--numerics", "i8", text=text)  # fmt: skip
+        answer = self.answer("run", program)
+        self.assertTrue(answer["pass"], answer)
+        self.assertGreater(answer["accuracy"][0]["max_abs"], 1e-4 * 1.0)
+
     def test_rows_of_16_bits_travel_as_such(self):
         random = np.random.default_rng(4)
         x = random.standard_normal((5, 37)).astype(np.float16)

@@ -99,6 +99,20 @@ class LlmTest(unittest.TestCase):
         self.refuse(2, "heads of layer 0 have 16 dimensions", "llm-inference", *TINY, "-p", "x",
                     "--kv-cache", "i8")  # fmt: skip
 
+    def test_numerics(self):
+        """On the reference: what is asked for is done and printed; other targets refuse it."""
+        tiny = ["llm-inference", *TINY, "--random-type", "q8_0", "-p", "Hello", "-n", 2, *GREEDY]
+        reference = [*tiny, "--target", "reference", "--numerics"]
+        hashes = set()
+        for numerics in ("exact", "f16", "i8", "i8x2"):
+            answer = self.run_json(*reference, numerics)
+            self.assertEqual(answer["numerics"], numerics)
+            hashes.add(answer["logits_hash"])
+        self.assertEqual(len(hashes), 4)
+        self.assertIn("numerics i8x2", self.run_raw(*reference, "i8x2").stderr)
+        self.refuse(2, "multiply in i8,", *tiny, "--numerics", "i8")
+        self.refuse(2, "known: exact, bf16, f16, i8, i8x2, fast", *tiny, "--numerics", "fp8")
+
     def test_text_goes_to_stdout_and_figures_to_stderr(self):
         done = self.run_raw("llm-inference", *TINY, *GREEDY, "-p", "Hello", "-n", 12)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -395,6 +409,7 @@ class LlmTest(unittest.TestCase):
         for row in answer["rows"]:
             self.assertEqual(len(row["samples"]), 3)
             self.assertEqual(row["median_tokens_per_s"], sorted(row["samples"])[1])
+            self.assertEqual(row["numerics"], "exact")
         once = ["llm-bench", *TINY, "-p", 16, "-n", 4, "-r", 1, "--format"]
         self.assertIn("pp16", self.run_raw(*once, "table").stdout)
         self.assertIn("| tg4 ", self.run_raw(*once, "md").stdout)

@@ -5,6 +5,7 @@
 #include "MatmulRows.h"
 #include "MatmulRun.h"
 #include "NumberOptions.h"
+#include "NumericsOption.h"
 #include "ScheduleOption.h"
 #include "Usage.h"
 
@@ -27,7 +28,7 @@ namespace {
 struct BenchmarkOptions {
   MatmulProblem problem;
   std::string dtype = "f32", weights = "f32", epilogue, variant = "generated", schedule, profile;
-  std::string mode = "performance", cache = "warm", format = "table";
+  std::string mode = "performance", cache = "warm", format = "table", numerics = "exact";
   TimingOptions timing;
 };
 
@@ -76,6 +77,7 @@ Status Benchmark::readOptions() {
   MatmulProblem &problem = options.problem;
   KF_TRY(problem.weights, parseWeightType(options.weights));
   KF_TRY(problem.epilogue, parseEpilogue(options.epilogue));
+  KF_TRY(problem.numerics, requestedNumerics(options.numerics, context));
   KF_CHECK(checkProblem(problem));
   if (!options.schedule.empty()) {
     KF_TRY(const KnobValues knobs, readSchedule("--schedule", options.schedule));
@@ -339,6 +341,7 @@ void cli::addBenchmarkMatmul(CLI::App &app, Context &context) {
       ->check(oneOf({"f32"}))
       ->capture_default_str();
   command.add_option("--weights", options->weights, "type of the weight")->capture_default_str();
+  addNumericsOption(command, options->numerics, "a row of the input");
   command.add_flag("--transpose", options->problem.transpose, "the weight is [k, n]");
   command.add_option("--epilogue", options->epilogue,
                      "steps after the product, in order: bias, relu, silu, gelu, gelu_tanh, "

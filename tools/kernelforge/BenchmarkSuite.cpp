@@ -3,6 +3,7 @@
 #include "Commands.h"
 #include "ComparisonRows.h"
 #include "NumberOptions.h"
+#include "NumericsOption.h"
 #include "Rows.h"
 #include "SuiteOptions.h"
 #include "Usage.h"
@@ -33,6 +34,7 @@ namespace {
 
 struct SuiteCommand {
   std::string suite = "transformer", filter, mode = "performance", cache = "warm";
+  std::string numerics = "exact";
   std::string out, baseline, html, roofline, format = "table";
   std::vector<std::string> slow;
   double minSeconds = 0, patience = usualPatience;
@@ -261,6 +263,8 @@ Expected<int> SuiteRun::run() {
       KF_CHECK(prepareOutput(option, *file));
   KF_TRY(Suite suite, findSuite(command.suite));
   KF_TRY(suite, filterSuite(std::move(suite), command.filter));
+  KF_TRY(const Numerics numerics, requestedNumerics(command.numerics, context));
+  suite = withNumerics(std::move(suite), numerics);
   KF_TRY(SuiteOptions options, suiteOptions());
   SessionOptions &session = options.rows.session;
   KF_TRY(session.target, targetHere(std::move(session.target), session.device));
@@ -348,6 +352,7 @@ void cli::addBenchmarkSuite(CLI::App &app, Context &context) {
                   "warm, or cold: a sample is one call after the caches were emptied")
       ->check(oneOf({"warm", "cold"}))
       ->capture_default_str();
+  addNumericsOption(command, options->numerics, "a row that does not say it by itself");
   command.add_flag("--no-vendors", options->noVendors,
                    "do not time vendors' libraries beside ours");
   command.add_option("--out", options->out, "the report (default: reports/TARGET_baseline.json)");

@@ -2,6 +2,7 @@
 #include "Commands.h"
 #include "FunctionCommand.h"
 #include "ModuleText.h"
+#include "NumericsOption.h"
 #include "TensorFiles.h"
 #include "Usage.h"
 
@@ -9,6 +10,7 @@
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/ProgramBuilder.h"
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/measure/Statistics.h"
 #include "kernelforge/problem/DeviceCeilings.h"
@@ -30,7 +32,7 @@ using namespace kernelforge::transformer;
 namespace {
 
 struct CompileOptions {
-  std::string file, function, dumpFolder, emit, emitTo;
+  std::string file, function, dumpFolder, emit, emitTo, numerics = "exact";
   ArrayOptions arrays;
   std::vector<std::string> sizes;
   bool run = false, bench = false, noFuse = false;
@@ -95,6 +97,14 @@ static Status checkGives(const FunctionSignature &signature) {
     return {};
   return unusable("function cannot be run", "@" + signature.name,
                   "it gives no result and writes no cache", "return what it computes");
+}
+
+/// Gives operations that do not say what they multiply in what the user asked for.
+static Status applyNumerics(ModuleOp module, const CompileOptions &options,
+                            const Context &context) {
+  KF_TRY(const Numerics numerics, requestedNumerics(options.numerics, context));
+  setNumerics(module, numerics);
+  return {};
 }
 
 /// What the function is run on: the user's arrays, or random values.
@@ -210,6 +220,7 @@ static Expected<int> compileAndRun(const CompileOptions &options, const Context 
   KF_TRY(std::unique_ptr<Session> session, Session::create(sessionOptions));
   KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(&session->context(), options.file));
   pinSchedules(*module);
+  KF_CHECK(applyNumerics(*module, options, context));
   KF_TRY(func::FuncOp function, findFunction(*module, options.function));
   KF_TRY(FunctionSignature signature, readSignature(function));
   KF_CHECK(checkGives(signature));
@@ -300,18 +311,21 @@ static Expected<int> emitProgram(const CompileOptions &options, const Context &c
   KF_TRY(std::string text, readText(options.file, "module is not usable", maxModuleBytes));
   const std::string where = options.file == "-" ? "standard input" : options.file;
   KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableText(&mlirContext, text, where));
+  KF_CHECK(applyNumerics(*module, options, context));
   KF_TRY(func::FuncOp function, findFunction(*module, options.function));
   KF_TRY(const FunctionSignature signature, readSignature(function));
   KF_CHECK(checkGives(signature));
   KF_TRY(const SizeValues given, parseSizes(options.sizes));
   KF_TRY(const FunctionData data, requestedData(options, signature, given, context.seed));
   KF_TRY(const std::vector<TensorData> reference, runReference(*module, signature, data));
+  KF_TRY(std::vector<double> tolerances, tolerancesOf(*module, signature, data, reference));
 
   KF_TRY(const std::vector<Artifact> artifacts, compileModule(*module, pipeline, context));
   const auto seed = options.arrays.inputs.empty() ? std::optional(context.seed) : std::nullopt;
   KF_TRY(ProgramFile file,
          makeProgramFile(*module, signature, artifacts, pipeline.target, data, seed, reference));
   file.module = std::move(text);
+  file.tolerances = std::move(tolerances);
   const std::string bytes = writeProgramFile(file);
   KF_CHECK(writeOutput(options.emitTo, bytes));
 
@@ -343,6 +357,7 @@ static Expected<int> compileOnly(const CompileOptions &options, const Context &c
   MLIRContext mlirContext(registry);
   mlirContext.loadAllAvailableDialects();
   KF_TRY(OwningOpRef<ModuleOp> module, parseRunnableModule(&mlirContext, options.file));
+  KF_CHECK(applyNumerics(*module, options, context));
   KF_TRY(std::vector<Artifact> artifacts, compileModule(*module, pipeline, context));
   func::FuncOp only;
   if (!options.function.empty()) {
@@ -413,6 +428,7 @@ void cli::addCompile(CLI::App &app, Context &context) {
   command.add_option("--emit", options->emit, "program: for `kernelforge run`, on any machine")
       ->check(oneOf({"program"}));
   command.add_option("-o", options->emitTo, "where to write it");
+  addNumericsOption(command, options->numerics, "a row that does not say it by itself");
   command.add_flag("--no-fuse", options->noFuse, "every operation is a kernel of its own");
   command.add_option("--dump-passes", options->dumpFolder,
                      "write the module after each pass that changed it into this folder");

@@ -2,11 +2,13 @@
 #include "BlockOption.h"
 #include "Commands.h"
 #include "ModuleText.h"
+#include "NumericsOption.h"
 #include "Usage.h"
 
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/llm/ModelFile.h"
 #include "kernelforge/llm/ModelNames.h"
@@ -29,6 +31,7 @@ namespace {
 
 struct EmitOptions {
   std::string file, block, model, phase, weights, stage = "transformer", kernel, dumpFolder, output;
+  std::string numerics = "exact";
   bool noFuse = false;
 };
 
@@ -117,6 +120,8 @@ static Expected<std::string> emitText(const EmitOptions &options, const Context 
   MLIRContext mlirContext(registry);
   mlirContext.loadAllAvailableDialects();
   KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, options));
+  KF_TRY(const Numerics numerics, requestedNumerics(options.numerics, context));
+  setNumerics(*module, numerics);
   KF_CHECK(checkNotBeyond(*module, stage, context.target));
   KF_CHECK(runToStage(*module, stage == Stage::Text ? Stage::Scheduled : stage, pipeline));
   if (!options.kernel.empty())
@@ -181,6 +186,7 @@ void cli::addEmitMlir(CLI::App &app, Context &context) {
   command.add_option("--model", options->model, "a model's name, file or folder");
   command.add_option("--weights", options->weights,
                      "type of a block's weight matrices (default: f32)");
+  addNumericsOption(command, options->numerics, "a row that does not say it by itself");
   command.add_option("--phase", options->phase, "prefill or decode (default: both)")
       ->check(oneOf({"prefill", "decode"}));
   command.add_option("--stage", options->stage, stagesText())->capture_default_str();

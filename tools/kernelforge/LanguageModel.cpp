@@ -2,6 +2,7 @@
 
 #include "BlockOption.h"
 #include "NumberOptions.h"
+#include "NumericsOption.h"
 #include "Usage.h"
 
 #include "kernelforge/compiler/Targets.h"
@@ -43,6 +44,7 @@ void cli::addRunOptions(CLI::App &command, ModelChoice &choice) {
              "most tokens of one run of the prompt", 1, int64_t(1) << 20)
       ->capture_default_str();
   addCacheOption(command, choice);
+  addNumericsOption(command, choice.numerics, "a row of the model");
 }
 
 /// Element types of caches by their names on the command line, where blocks of 8-bit integers are
@@ -77,6 +79,10 @@ std::string cli::cacheName(const Decoder &decoder) {
   return std::string(info(decoder.cacheType()).name);
 }
 
+std::string cli::numericsText(const Decoder &decoder) {
+  return std::string(numericsChoice(decoder.numerics()));
+}
+
 Expected<ModelFile> cli::openChosenModel(const ModelChoice &choice, const Context &context) {
   Progress progress("opening the model", 0);
   if (!choice.randomWeights.empty()) {
@@ -106,6 +112,7 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
   options.prefillChunk = choice.prefillChunk;
   options.allLogits = allLogits;
   options.cacheType = cacheTypeOf(choice);
+  KF_TRY(options.numerics, requestedNumerics(choice.numerics, context));
   Progress progress("compiling kernels", 0);
   KF_TRY(loaded.decoder, Decoder::create(*loaded.file, std::move(options)));
   loaded.loadSeconds = openSeconds + loaded.decoder->loadSeconds();

@@ -21,13 +21,14 @@ struct ModelChoice {
   int64_t context = 0; ///< 0: the smaller of the model's and 4,096
   int64_t prefillChunk = 512;
   bool noFuse = false;
-  std::string cacheType = "f32"; ///< --kv-cache
+  std::string cacheType = "f32";  ///< --kv-cache
+  std::string numerics = "exact"; ///< --numerics
 };
 
 /// Adds -m, and --random-weights with --random-type.
 void addModelOptions(CLI::App &command, ModelChoice &choice);
 
-/// Adds --no-fuse, --prefill-chunk and --kv-cache.
+/// Adds --no-fuse, --prefill-chunk, --kv-cache and --numerics.
 void addRunOptions(CLI::App &command, ModelChoice &choice);
 /// Adds --kv-cache alone.
 void addCacheOption(CLI::App &command, ModelChoice &choice);
@@ -35,6 +36,9 @@ void addCacheOption(CLI::App &command, ModelChoice &choice);
 /// What --kv-cache says, and what is written for it.
 ElementType cacheTypeOf(const ModelChoice &choice);
 std::string cacheName(const Decoder &decoder);
+
+/// The decoder's numerics as --numerics takes them.
+std::string numericsText(const Decoder &decoder);
 
 /// The files of the chosen model, opened and checked, or random weights in its place.
 Expected<ModelFile> openChosenModel(const ModelChoice &choice, const Context &context);

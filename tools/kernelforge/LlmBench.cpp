@@ -123,18 +123,20 @@ Json toJson(const BenchRow &row, const LoadedModel &model, const Context &contex
           {"model", model.file->name},
           {"target", targetName(*model.decoder)},
           {"kv_cache", cacheName(*model.decoder)},
+          {"numerics", numericsText(*model.decoder)},
           {"software", model.decoder->session().device().info().software},
           {"threads", requestedThreads(context)}};
 }
 
 RowTable toTable(const std::vector<BenchRow> &rows, const LoadedModel &model,
                  const Context &context) {
-  RowTable table{{"test", "tokens/s", "lowest", "highest", "model", "kv cache", "threads"}, {}};
+  RowTable table{
+      {"test", "tokens/s", "lowest", "highest", "model", "kv cache", "numerics", "threads"}, {}};
   for (const BenchRow &row : rows) {
     const auto [low, high] = std::minmax_element(row.samples.begin(), row.samples.end());
     table.rows.push_back({row.test, fmt::format("{:.2f}", median(row.samples)),
                           fmt::format("{:.2f}", *low), fmt::format("{:.2f}", *high),
-                          model.file->name, cacheName(*model.decoder),
+                          model.file->name, cacheName(*model.decoder), numericsText(*model.decoder),
                           std::to_string(requestedThreads(context))});
   }
   return table;

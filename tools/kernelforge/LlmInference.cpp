@@ -244,6 +244,7 @@ Json toJson(const Inference &inference, const InferenceOptions &options) {
                {"target", targetName(decoder)},
                {"context", decoder.context()},
                {"kv_cache", cacheName(decoder)},
+               {"numerics", numericsText(decoder)},
                {"prompt_tokens", g.promptTokens},
                {"generated_tokens", g.ids.size()},
                {"text", g.text},
@@ -302,8 +303,9 @@ void printSummary(const Inference &inference) {
   const Decoder &decoder = *inference.model.decoder;
   const CompileStatistics &compile = decoder.compileStatistics();
   const DecoderMemory memory = decoder.memory();
-  fmt::print(stderr, "model    {} on {}, context {}, cache {}\n", inference.model.file->name,
-             targetName(decoder), decoder.context(), cacheName(decoder));
+  fmt::print(stderr, "model    {} on {}, context {}, cache {}, numerics {}\n",
+             inference.model.file->name, targetName(decoder), decoder.context(), cacheName(decoder),
+             numericsText(decoder));
   fmt::print(stderr, "start    load {:.2f} s, compile {:.2f} s ({} kernels, {} cached)\n",
              inference.model.loadSeconds, compile.seconds, compile.kernels, compile.fromCache);
   if (const std::string sources = scheduleSources(compile); !sources.empty())

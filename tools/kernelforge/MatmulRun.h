@@ -20,8 +20,9 @@ Expected<MatmulRegistry> matmulVariants(const Context &context);
 class MatmulRun {
 public:
   /// Operands of both signs, the same for the same seed; the reference in f64, of all rows or,
-  /// where that would take long, of 64 that are spread over the result. Unusable where the problem
-  /// is not legal or needs more memory than this machine has.
+  /// where that would take long, of 64 that are spread over the result. Numerics round nothing in
+  /// it; how far a plain computation that rounds is from it, is allowed four times. Unusable where
+  /// the problem is not legal or needs more memory than this machine has.
   static Expected<std::unique_ptr<MatmulRun>> create(const MatmulProblem &problem, uint64_t seed,
                                                      int threads);
 
@@ -53,6 +54,8 @@ private:
   MatmulRun(const MatmulProblem &problem, int threads) : shape(problem), threadCount(threads) {}
   Status makeOperands(uint64_t seed);
   Status makeReference();
+  void measureRounding(const MatmulProblem &part, const MatmulOperands &operands,
+                       const float *input);
   MatmulOperands operands() const;
   float *result() const { return reinterpret_cast<float *>(output.data()); }
   std::span<float> resultSpan() const { return {result(), static_cast<size_t>(shape.m * shape.n)}; }
@@ -64,6 +67,7 @@ private:
   std::vector<int64_t> rows;    ///< that are compared, ascending
   std::vector<float> reference; ///< of those rows
   double typical = 0;           ///< size of an element of the product, as random signs give it
+  double rounded = 0;           ///< how far rounding as numerics say takes an element from it
 };
 
 } // namespace kernelforge::cli

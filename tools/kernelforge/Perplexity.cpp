@@ -134,13 +134,15 @@ Expected<Answer> score(Decoder &decoder, std::span<const TokenId> tokens,
   return answer;
 }
 
-void printAnswer(const Answer &answer, const std::string &cache, const Context &context) {
+void printAnswer(const Answer &answer, const Decoder &decoder, const Context &context) {
+  const std::string cache = cacheName(decoder), numerics = numericsText(decoder);
   const LikelihoodSum &likelihood = answer.likelihood;
   if (context.json) {
     Json json = {{"perplexity", likelihood.perplexity()},
                  {"nll", likelihood.mean()},
                  {"tokens", likelihood.tokens},
-                 {"kv_cache", cache}};
+                 {"kv_cache", cache},
+                 {"numerics", numerics}};
     if (answer.divergence) {
       json["kl_divergence"] = answer.divergence->mean();
       json["same_top"] = answer.divergence->sameTopShare();
@@ -149,8 +151,9 @@ void printAnswer(const Answer &answer, const std::string &cache, const Context &
     return;
   }
   print(fmt::format("perplexity     {:.4f}\nnll            {:.6f}\ntokens         {}\n"
-                    "kv cache       {}\n",
-                    likelihood.perplexity(), likelihood.mean(), likelihood.tokens, cache));
+                    "kv cache       {}\nnumerics       {}\n",
+                    likelihood.perplexity(), likelihood.mean(), likelihood.tokens, cache,
+                    numerics));
   if (answer.divergence)
     print(fmt::format("kl divergence  {:.6g}\nsame top       {:.2f} %\n", answer.divergence->mean(),
                       100 * answer.divergence->sameTopShare()));
@@ -168,7 +171,7 @@ Expected<int> perplexity(PerplexityOptions options, const Context &context) {
          explained(score(*model.decoder, tokens,
                          tokenizer.addBos() ? tokenizer.bos() : std::optional<TokenId>(), options),
                    model));
-  printAnswer(answer, cacheName(*model.decoder), context);
+  printAnswer(answer, *model.decoder, context);
   return 0;
 }
 

@@ -74,14 +74,16 @@ static Expected<int> runProgram(const RunProgramOptions &options, const Context 
   const bool isOwn = options.arrays.inputs.empty() && options.arrays.expected.empty();
   const bool verifies = options.verify && (isOwn || !options.arrays.expected.empty());
   std::vector<TensorData> expected;
+  std::vector<double> tolerances;
   if (verifies && isOwn) {
+    tolerances = run->file().tolerances;
     KF_TRY(expected, expectedOf(run->file(), signature, data));
   }
   KF_CHECK(run->bind(std::move(data)));
   KF_CHECK(run->run(interruptFlag()));
   std::vector<TensorComparison> comparisons;
   if (verifies) {
-    KF_TRY(comparisons, verify(options.arrays, signature, run->data(), expected));
+    KF_TRY(comparisons, verify(options.arrays, signature, run->data(), expected, tolerances));
   }
   KF_CHECK(writeOutputs(options.arrays, signature, run->data()));
 

@@ -5,6 +5,7 @@
 #include "MatmulRun.h"
 #include "ModuleText.h"
 #include "NumberOptions.h"
+#include "NumericsOption.h"
 #include "Rows.h"
 #include "ScheduleOption.h"
 #include "TuneUsage.h"
@@ -15,6 +16,7 @@
 #include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Targets.h"
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/llm/RandomModel.h"
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/support/Log.h"
@@ -130,9 +132,11 @@ static Expected<std::vector<TunedKernel>> kernelsOf(ModuleOp module, const TuneC
 
 static Expected<OwningOpRef<ModuleOp>>
 moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &context) {
+  KF_TRY(const Numerics numerics, requestedNumerics(command.model.numerics, context));
   OwningOpRef<ModuleOp> module;
   if (!command.file.empty()) {
     KF_TRY(module, parseRunnableModule(mlirContext, command.file));
+    setNumerics(*module, numerics);
     if (command.isDepthGiven && !module->lookupSymbol<func::FuncOp>("decode"))
       return unusable("wrong usage", "--depth", "it is for the module's @decode, and it has none",
                       "leave it out");
@@ -140,9 +144,12 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
     KF_TRY(ModelFile file, openChosenModel(command.model, context));
     const ElementType cacheType = cacheTypeOf(command.model);
     KF_CHECK(checkCacheType(file, cacheType));
-    module = buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1, cacheType);
+    module =
+        buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1, cacheType, numerics);
   } else {
-    KF_TRY(module, buildMatmulModule(mlirContext, command.matmul));
+    MatmulProblem problem = command.matmul;
+    problem.numerics = numerics;
+    KF_TRY(module, buildMatmulModule(mlirContext, problem));
   }
   KF_TRY(Target target, requestedTarget(context));
   KF_CHECK(runToStage(*module, Stage::Fused, {target, requestedThreads(context), true, {}, {}}));
@@ -429,6 +436,7 @@ void cli::addTune(CLI::App &app, Context &context) {
              int64_t(1) << 20)
       ->capture_default_str();
   addCacheOption(command, options->model);
+  addNumericsOption(command, options->model.numerics, "a row");
   command.add_option("--family", options->family, "one kernel")->check(oneOf({"matmul"}));
   addProblemSizes(command, options->matmul);
   command.add_option("--weights", options->weights, "type of the weight")->capture_default_str();

@@ -1,6 +1,7 @@
 #include "kernelforge/llm/runtime/Decoder.h"
 
 #include "kernelforge/ir/ModuleBuilder.h"
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/llm/runtime/KernelTimes.h"
 #include "kernelforge/llm/runtime/RopeTable.h"
 #include "kernelforge/problem/FunctionSignature.h"
@@ -82,6 +83,7 @@ Decoder::~Decoder() = default;
 const ModelDescription &Decoder::description() const { return implementation->description(); }
 int64_t Decoder::context() const { return implementation->context; }
 ElementType Decoder::cacheType() const { return implementation->options.cacheType; }
+Numerics Decoder::numerics() const { return implementation->options.numerics; }
 int64_t Decoder::length() const { return implementation->length; }
 const Session &Decoder::session() const { return *implementation->session; }
 double Decoder::loadSeconds() const { return implementation->loadSeconds; }
@@ -190,10 +192,9 @@ Status kernelforge::checkCacheType(const ModelFile &model, ElementType type) {
   return {};
 }
 
-mlir::OwningOpRef<mlir::ModuleOp> kernelforge::buildDecoderModule(mlir::MLIRContext *context,
-                                                                  const ModelFile &model,
-                                                                  int64_t chunk, int64_t outputs,
-                                                                  ElementType cacheType) {
+mlir::OwningOpRef<mlir::ModuleOp>
+kernelforge::buildDecoderModule(mlir::MLIRContext *context, const ModelFile &model, int64_t chunk,
+                                int64_t outputs, ElementType cacheType, Numerics numerics) {
   std::vector<FunctionRange> ranges;
   if (chunk > 1)
     ranges.push_back({"prefill", 2, chunk, outputs, 1});
@@ -202,12 +203,15 @@ mlir::OwningOpRef<mlir::ModuleOp> kernelforge::buildDecoderModule(mlir::MLIRCont
     const Weight *weight = model.weights.find(std::string_view(name.data(), name.size()));
     return weight ? weight->type : ElementType::F32;
   };
-  return buildDecoder(context, model.description, ranges, weightType, {.type = cacheType});
+  mlir::OwningOpRef<mlir::ModuleOp> module =
+      buildDecoder(context, model.description, ranges, weightType, {.type = cacheType});
+  setNumerics(*module, numerics);
+  return module;
 }
 
 Status Decoder::Implementation::compile() {
-  return session->compile(
-      buildDecoderModule(&session->context(), *model, chunk(), maxOutputs(), options.cacheType));
+  return session->compile(buildDecoderModule(&session->context(), *model, chunk(), maxOutputs(),
+                                             options.cacheType, options.numerics));
 }
 
 Status Decoder::Implementation::bindCaches() {

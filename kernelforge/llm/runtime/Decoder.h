@@ -21,6 +21,8 @@ struct DecoderOptions {
   bool allLogits = false;     ///< programs that give the logits of every row (scoring)
   /// Of keys and values in the cache: f32, f16, bf16 or q8_0.
   ElementType cacheType = ElementType::F32;
+  /// Of the operations that can have them (setNumerics in ir/Numerics.h).
+  Numerics numerics = Numerics::F32;
 };
 
 /// Bytes by kind, exact. What is mapped belongs to the file; the rest is ours.
@@ -33,11 +35,12 @@ struct DecoderMemory {
 
 /// The module of a model's decoder: `decode` for one row, and `prefill` for 2 to `chunk` rows
 /// (where that is more than one) with the logits of up to `outputs` of them. Heads are whole
-/// numbers of the cache type's blocks.
+/// numbers of the cache type's blocks. Operations that can have `numerics` have them.
 mlir::OwningOpRef<mlir::ModuleOp> buildDecoderModule(mlir::MLIRContext *context,
                                                      const ModelFile &model, int64_t chunk,
                                                      int64_t outputs,
-                                                     ElementType cacheType = ElementType::F32);
+                                                     ElementType cacheType = ElementType::F32,
+                                                     Numerics numerics = Numerics::F32);
 
 /// Unusable, naming layer and type, where no cache holds keys and values of the model in that type.
 Status checkCacheType(const ModelFile &model, ElementType type);
@@ -52,6 +55,7 @@ public:
   const ModelDescription &description() const;
   int64_t context() const;
   ElementType cacheType() const;
+  Numerics numerics() const;
   /// Tokens in the cache.
   int64_t length() const;
 

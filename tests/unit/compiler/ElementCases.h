@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 namespace kernelforge {
@@ -69,6 +70,11 @@ inline const std::vector<ElementCase> elementCases = {
      "%y = transformer.matmul %x weights(%w) : (tensor<5xDEPTHxf32>, tensor<37xDEPTHxTYPE>) -> "
      "tensor<5x37xf32>",
      "tensor<5x37xf32>"},
+    {"matmul_weight_of_one_row", "matmul", "weights", true,
+     "%x: tensor<1xDEPTHxf32>, %w: tensor<70xDEPTHxTYPE>" KF_WEIGHT,
+     "%y = transformer.matmul %x weights(%w) : (tensor<1xDEPTHxf32>, tensor<70xDEPTHxTYPE>) -> "
+     "tensor<1x70xf32>",
+     "tensor<1x70xf32>"},
     {"matmul_transposed_weight", "matmul", "weights", false,
      "%x: tensor<5xDEPTHxf32>, %w: tensor<DEPTHx37xTYPE>" KF_WEIGHT,
      "%y = transformer.matmul %x weights(%w) {transpose} : (tensor<5xDEPTHxf32>, "
@@ -292,6 +298,40 @@ inline std::string textOf(const ElementCase &test, const std::string &type) {
   replace("TYPE", isQuantized ? "!transformer.quant<" + type + ">" : type);
   replace("DEPTH", isQuantized ? "256" : "37");
   return text;
+}
+
+/// The numerics other than f32 that operations of a case can have.
+inline std::vector<Numerics> numericsOf(const ElementCase &test, const std::string &type) {
+  const std::string_view body = test.body;
+  const auto has = [&](std::string_view op) { return body.find(op) != body.npos; };
+  std::vector<Numerics> found;
+  if (!has("transformer.matmul") && !has("transformer.mlp") && !has("transformer.attention"))
+    return found;
+  found = {Numerics::F16};
+  const std::string text = textOf(test, type);
+  if (std::ranges::count(quantizedTypes, type) != 0 && has("transformer.matmul") &&
+      text.find("tensor<37x256xf32>") == std::string::npos) // a plain weight beside it
+    found.insert(found.end(), {Numerics::I8, Numerics::I8x2});
+  return found;
+}
+
+/// Runs the function of a case with numerics on a session's target, which computes it right, or
+/// refuses it naming the operation and the numerics. Whether it computes it.
+inline bool expectRightOrRefusedIn(const ElementCase &test, const std::string &type,
+                                   Numerics numerics, SessionOptions options) {
+  const std::string text = textOf(test, type), name(numericsName(numerics));
+  SCOPED_TRACE(fmt::format("{}, {}: {}", type, name, text));
+  auto outcome = runFunction(text, std::move(options), std::hash<std::string>()(text), numerics);
+  if (outcome) {
+    EXPECT_TRUE(outcome->isRight()) << outcome->why();
+    return true;
+  }
+  EXPECT_EQ(outcome.error().kind, ErrorKind::Unusable);
+  EXPECT_THAT(outcome.error().line(),
+              testing::AllOf(testing::AnyOf(testing::HasSubstr("transformer.matmul"),
+                                            testing::HasSubstr("transformer.attention")),
+                             testing::HasSubstr("its numerics are to multiply in " + name)));
+  return false;
 }
 
 /// Runs the function of a case on a session's target, which computes it right, or where

@@ -24,6 +24,16 @@ TEST_P(ElementTypes, AreRightOnTheReference) {
     expectRightOrRefused(GetParam(), type, testOptions(referenceTarget()), false);
 }
 
+TEST_P(ElementTypes, InOtherNumericsAreRightOnTheReferenceAndRefusedOnTheProcessor) {
+  for (const std::string &type : typesOf(GetParam()))
+    for (Numerics numerics : numericsOf(GetParam(), type)) {
+      EXPECT_TRUE(
+          expectRightOrRefusedIn(GetParam(), type, numerics, testOptions(referenceTarget())));
+      EXPECT_FALSE(expectRightOrRefusedIn(GetParam(), type, numerics,
+                                          testOptions(*parseTarget("cpu", "native", ""))));
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, ElementTypes, testing::ValuesIn(elementCases),
                          [](const auto &info) { return std::string(info.param.name); });
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/problem/FunctionRun.h"
 
 #include "mlir/Parser/Parser.h"
@@ -35,14 +36,16 @@ inline SessionOptions testOptions(Target target, bool fuse = true) {
   return options;
 }
 
-/// The outcome of the only function in `text`, or why it is refused.
+/// The outcome of the only function in `text`, or why it is refused. Operations that can have
+/// `numerics` and do not say their own have them.
 inline Expected<FunctionOutcome> runFunction(const std::string &text, SessionOptions options,
-                                             uint64_t seed = 1) {
+                                             uint64_t seed = 1, Numerics numerics = Numerics::F32) {
   KF_TRY(std::unique_ptr<Session> session, Session::create(std::move(options)));
   DiagnosticText diagnostics(&session->context());
   auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &session->context());
   if (!module)
     return failed("module does not parse", "test", diagnostics.take("no diagnostics"));
+  setNumerics(*module, numerics);
   KF_TRY(mlir::func::FuncOp function, findFunction(*module, ""));
   KF_TRY(FunctionSignature signature, readSignature(function));
   KF_TRY(SizeValues sizes, chooseSizes(signature, {}));

@@ -49,6 +49,42 @@ TEST(Suite, ListsStandForAllCombinations) {
   EXPECT_EQ(suite->rows[5].problemJson()["kv_heads"], 2);
 }
 
+TEST(Suite, NumericsAreOfRowsOrOfAllThatCanHaveThem) {
+  auto suite = parse(R"({"name": "a", "family": "matmul", "m": 1, "n": 3, "k": 32,
+                         "weights": ["f16", "q8_0"]},
+                        {"name": "b", "family": "attention", "heads": 2, "head_dim": 4, "rows": 1},
+                        {"name": "c", "family": "matmul", "m": 1, "n": 3, "k": 32,
+                         "weights": "q4_0", "numerics": ["exact", "i8x2"]},
+                        {"name": "d", "family": "block", "d_model": 64, "heads": 2, "d_ff": 64,
+                         "rows": 1, "weights": "q8_0", "numerics": "f16"},
+                        {"name": "e", "family": "add", "rows": 2, "width": 3})");
+  ASSERT_TRUE(suite) << suite.error().line();
+  EXPECT_THAT(names(*suite), ElementsAre("a/f16", "a/q8_0", "b", "c/exact", "c/i8x2", "d", "e"));
+  const auto numerics = [](const Suite &suite) {
+    std::vector<std::string> found;
+    for (const SuiteRow &row : suite.rows)
+      found.push_back(row.problemJson().value("numerics", "exact"));
+    return found;
+  };
+  EXPECT_THAT(numerics(*suite),
+              ElementsAre("exact", "exact", "exact", "exact", "i8x2", "f16", "exact"));
+  const Suite i8 = withNumerics(*suite, Numerics::I8), f16 = withNumerics(*suite, Numerics::F16);
+  EXPECT_THAT(numerics(i8), ElementsAre("exact", "i8", "exact", "i8", "i8x2", "f16", "exact"));
+  EXPECT_THAT(numerics(f16), ElementsAre("f16", "f16", "f16", "f16", "i8x2", "f16", "exact"));
+  EXPECT_EQ(withNumerics(*suite, Numerics::F32).hash, suite->hash);
+  EXPECT_NE(f16.hash, suite->hash);
+  const auto refused = [](const std::string &row) {
+    auto suite = parse(row);
+    return suite ? "" : suite.error().line();
+  };
+  EXPECT_THAT(refused(R"({"name": "a", "family": "matmul", "m": 1, "n": 3, "k": 32,
+                          "numerics": "i8"})"),
+              HasSubstr("f32 weights are none"));
+  EXPECT_THAT(refused(R"({"name": "a", "family": "matmul", "m": 1, "n": 3, "k": 32,
+                          "numerics": "fp8"})"),
+              HasSubstr("no code for such numerics"));
+}
+
 TEST(Suite, HashIsOfWhatIsMeasured) {
   const std::string row = R"({"name": "a", "family": "add", "rows": 2, "width": 3})";
   auto one = parse(row), same = parse(row);

@@ -60,6 +60,30 @@ INSTANTIATE_TEST_SUITE_P(All, DeviceElementTypes, testing::ValuesIn(narrowCases(
 
 namespace {
 
+class DeviceNumerics : public DeviceKernels, public testing::WithParamInterface<ElementCase> {};
+
+/// The cases of which an operation multiplies.
+std::vector<ElementCase> multiplyingCases() {
+  std::vector<ElementCase> cases;
+  for (const ElementCase &test : elementCases)
+    if (!numericsOf(test, "f32").empty())
+      cases.push_back(test);
+  return cases;
+}
+
+} // namespace
+
+TEST_P(DeviceNumerics, AreRightOrRefusedByName) {
+  for (const std::string &type : typesOf(GetParam()))
+    for (Numerics numerics : numericsOf(GetParam(), type))
+      expectRightOrRefusedIn(GetParam(), type, numerics, options);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DeviceNumerics, testing::ValuesIn(multiplyingCases()),
+                         [](const auto &info) { return std::string(info.param.name); });
+
+namespace {
+
 /// Appends to two caches, one of what a matmul gives, and attends to two others with them. TYPE is
 /// their element type, PAGE how they are paged, TABLE the type of their table.
 const char *const cacheText = R"mlir(

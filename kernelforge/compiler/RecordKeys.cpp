@@ -1,5 +1,6 @@
 #include "kernelforge/compiler/RecordKeys.h"
 
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Json.h"
 
@@ -36,6 +37,8 @@ std::string kernelforge::problemText(KernelOp kernel) {
   }
   for (Operation &op : kernel.getBody().front().without_terminator()) {
     operations += op.getName().stripDialect().str() + " ";
+    if (const Numerics numerics = numericsOf(&op); numerics != Numerics::F32)
+      operations.append("in ").append(numericsName(numerics)).append(" ");
     if (auto attention = dyn_cast<AttentionOp>(op))
       json["query_heads"] = static_cast<int64_t>(attention.getHeads());
   }

@@ -14,7 +14,7 @@ RecordKey recordKey(transformer::KernelOp kernel, const Target &target, int thre
 
 /// What a kernel computes, as the JSON object that records are keyed by and compared by for
 /// transfer: the most rows of its range, the extents of its operands, types and layouts, the
-/// operations. Numbers are positive.
+/// operations and their numerics. Numbers are positive.
 std::string problemText(transformer::KernelOp kernel);
 
 /// What a record says that a kernel's code takes up, of what the device says of it.

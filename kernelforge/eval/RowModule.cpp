@@ -128,7 +128,7 @@ struct ModuleMaker {
   }
   Expected<RowModule> operator()(const AttentionProblem &p) const {
     KF_TRY(OwningOpRef<ModuleOp> module, parseModuleText(context, moduleText(p), row.name));
-    setNumerics(*module, p.numerics);
+    KF_CHECK(setNumerics(*module, p.numerics));
     return RowModule{std::move(module), "row", {{"tokens", p.rows}, {"sequences", 1}}, p.past};
   }
   Expected<RowModule> operator()(const RowwiseProblem &p) const {
@@ -154,7 +154,7 @@ struct ModuleMaker {
     const FunctionRange range{"row", p.rows == 1 ? 1 : 2, p.rows, 1, 1};
     OwningOpRef<ModuleOp> module =
         buildDecoder(context, d, range, [&](llvm::StringRef) { return p.weights; });
-    setNumerics(*module, p.numerics);
+    KF_CHECK(setNumerics(*module, p.numerics));
     return RowModule{std::move(module),
                      "row",
                      {{"tokens", p.rows}, {"sequences", 1}, {"context", p.past + p.rows}},

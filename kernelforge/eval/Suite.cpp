@@ -231,6 +231,10 @@ Expected<BlockProblem> readBlock(Entry &entry) {
   KF_TRY(p.layers, entry.sizeOr("layers", 1, "l", 1));
   KF_TRY(p.weights, entry.typeOr("weights", ElementType::F32));
   KF_TRY(p.numerics, entry.numerics());
+  if (multipliesIntegers(p.numerics) && !info(p.weights).isQuantized())
+    return entry.refuse(
+        fmt::format("numerics {} multiply by whole numbers, and {} weights are none",
+                    numericsName(p.numerics), info(p.weights).name));
   if (p.heads % p.kvHeads != 0 || p.headDim < 2 || p.headDim % 2 != 0)
     return entry.refuse("heads is no multiple of kv_heads, or head_dim is odd");
   for (int64_t width : {p.modelDim, p.heads * p.headDim, p.ffnDim})
@@ -395,18 +399,20 @@ Expected<Suite> kernelforge::parseSuite(const JsonView &root, const std::string 
 
 Suite kernelforge::withNumerics(Suite suite, Numerics numerics) {
   const bool integers = multipliesIntegers(numerics);
-  for (SuiteRow &row : suite.rows) {
-    Numerics *own = nullptr;
-    if (auto *matmul = std::get_if<MatmulProblem>(&row.problem);
-        matmul && (!integers || info(matmul->weights).isQuantized()))
-      own = &matmul->numerics;
-    else if (auto *attention = std::get_if<AttentionProblem>(&row.problem); attention && !integers)
-      own = &attention->numerics;
+  const auto set = [&](Numerics &own, bool canHave) {
+    if (canHave && own == Numerics::F32)
+      own = numerics;
+  };
+  const auto multiplies = [&](ElementType weights) {
+    return !integers || info(weights).isQuantized();
+  };
+  for (SuiteRow &row : suite.rows)
+    if (auto *matmul = std::get_if<MatmulProblem>(&row.problem))
+      set(matmul->numerics, multiplies(matmul->weights));
     else if (auto *block = std::get_if<BlockProblem>(&row.problem))
-      own = &block->numerics;
-    if (own && *own == Numerics::F32)
-      *own = numerics;
-  }
+      set(block->numerics, multiplies(block->weights));
+    else if (auto *attention = std::get_if<AttentionProblem>(&row.problem))
+      set(attention->numerics, !integers);
   suite.hash = hashOf(suite.rows);
   return suite;
 }

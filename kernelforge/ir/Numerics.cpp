@@ -31,12 +31,22 @@ bool kernelforge::takesNumerics(Operation *op, Numerics numerics) {
   return true;
 }
 
-void kernelforge::setNumerics(ModuleOp module, Numerics numerics) {
+Status kernelforge::setNumerics(ModuleOp module, Numerics numerics) {
   NumericsAttr attribute = numericsAttr(module.getContext(), numerics);
   if (!attribute)
-    return;
+    return {};
+  bool canAny = false;
   module.walk([&](Operation *op) {
-    if (takesNumerics(op, numerics) && !op->hasAttr(attributeName))
+    if (!takesNumerics(op, numerics))
+      return;
+    canAny = true;
+    if (!op->hasAttr(attributeName))
       op->setAttr(attributeName, attribute);
   });
+  if (canAny)
+    return {};
+  return unusable("numerics are not usable", std::string(numericsName(numerics)),
+                  multipliesIntegers(numerics) ? "no matmul's weights are quantized"
+                                               : "there is no matmul and no attention",
+                  "leave them out");
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/support/Error.h"
 #include "kernelforge/support/Numerics.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -20,6 +21,7 @@ transformer::NumericsAttr numericsAttr(mlir::MLIRContext *context, Numerics nume
 bool takesNumerics(mlir::Operation *op, Numerics numerics);
 
 /// Gives them to each operation of a module that can have them and does not say what it has.
-void setNumerics(mlir::ModuleOp module, Numerics numerics);
+/// Unusable where none can: what is computed would not be what was asked for.
+Status setNumerics(mlir::ModuleOp module, Numerics numerics);
 
 } // namespace kernelforge

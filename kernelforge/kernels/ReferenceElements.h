@@ -11,7 +11,10 @@ namespace kernelforge::reference {
 
 /// Calls `compute` with a value of the type that `precision` computes in.
 template <typename Function> void computeIn(Precision precision, const Function &compute) {
-  precision == Precision::Plain ? compute(float()) : compute(double());
+  if (precision == Precision::Plain)
+    compute(0.0F);
+  else
+    compute(0.0);
 }
 
 /// Each element of `out` is `function` of the element of `input` there, in its type T: it is called

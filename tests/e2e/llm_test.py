@@ -111,6 +111,8 @@ class LlmTest(unittest.TestCase):
         self.assertEqual(len(hashes), 4)
         self.assertIn("numerics i8x2", self.run_raw(*reference, "i8x2").stderr)
         self.refuse(2, "multiply in i8,", *tiny, "--numerics", "i8")
+        self.refuse(2, "no matmul's weights are quantized", "llm-inference", *TINY, "--random-type",
+                    "f16", "-p", "x", "--numerics", "i8")  # fmt: skip
         self.refuse(2, "known: exact, bf16, f16, i8, i8x2, fast", *tiny, "--numerics", "fp8")
 
     def test_text_goes_to_stdout_and_figures_to_stderr(self):

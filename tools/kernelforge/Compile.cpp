@@ -103,8 +103,7 @@ static Status checkGives(const FunctionSignature &signature) {
 static Status applyNumerics(ModuleOp module, const CompileOptions &options,
                             const Context &context) {
   KF_TRY(const Numerics numerics, requestedNumerics(options.numerics, context));
-  setNumerics(module, numerics);
-  return {};
+  return setNumerics(module, numerics);
 }
 
 /// What the function is run on: the user's arrays, or random values.

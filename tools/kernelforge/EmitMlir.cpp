@@ -121,7 +121,7 @@ static Expected<std::string> emitText(const EmitOptions &options, const Context 
   mlirContext.loadAllAvailableDialects();
   KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, options));
   KF_TRY(const Numerics numerics, requestedNumerics(options.numerics, context));
-  setNumerics(*module, numerics);
+  KF_CHECK(setNumerics(*module, numerics));
   KF_CHECK(checkNotBeyond(*module, stage, context.target));
   KF_CHECK(runToStage(*module, stage == Stage::Text ? Stage::Scheduled : stage, pipeline));
   if (!options.kernel.empty())

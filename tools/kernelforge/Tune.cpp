@@ -136,7 +136,7 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
   OwningOpRef<ModuleOp> module;
   if (!command.file.empty()) {
     KF_TRY(module, parseRunnableModule(mlirContext, command.file));
-    setNumerics(*module, numerics);
+    KF_CHECK(setNumerics(*module, numerics));
     if (command.isDepthGiven && !module->lookupSymbol<func::FuncOp>("decode"))
       return unusable("wrong usage", "--depth", "it is for the module's @decode, and it has none",
                       "leave it out");
@@ -144,8 +144,8 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
     KF_TRY(ModelFile file, openChosenModel(command.model, context));
     const ElementType cacheType = cacheTypeOf(command.model);
     KF_CHECK(checkCacheType(file, cacheType));
-    module =
-        buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1, cacheType, numerics);
+    KF_TRY(module, buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1, cacheType,
+                                      numerics));
   } else {
     MatmulProblem problem = command.matmul;
     problem.numerics = numerics;

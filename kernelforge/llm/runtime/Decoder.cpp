@@ -192,7 +192,7 @@ Status kernelforge::checkCacheType(const ModelFile &model, ElementType type) {
   return {};
 }
 
-mlir::OwningOpRef<mlir::ModuleOp>
+Expected<mlir::OwningOpRef<mlir::ModuleOp>>
 kernelforge::buildDecoderModule(mlir::MLIRContext *context, const ModelFile &model, int64_t chunk,
                                 int64_t outputs, ElementType cacheType, Numerics numerics) {
   std::vector<FunctionRange> ranges;
@@ -205,13 +205,14 @@ kernelforge::buildDecoderModule(mlir::MLIRContext *context, const ModelFile &mod
   };
   mlir::OwningOpRef<mlir::ModuleOp> module =
       buildDecoder(context, model.description, ranges, weightType, {.type = cacheType});
-  setNumerics(*module, numerics);
+  KF_CHECK(setNumerics(*module, numerics));
   return module;
 }
 
 Status Decoder::Implementation::compile() {
-  return session->compile(buildDecoderModule(&session->context(), *model, chunk(), maxOutputs(),
-                                             options.cacheType, options.numerics));
+  KF_TRY(auto module, buildDecoderModule(&session->context(), *model, chunk(), maxOutputs(),
+                                         options.cacheType, options.numerics));
+  return session->compile(std::move(module));
 }
 
 Status Decoder::Implementation::bindCaches() {

@@ -35,12 +35,12 @@ struct DecoderMemory {
 
 /// The module of a model's decoder: `decode` for one row, and `prefill` for 2 to `chunk` rows
 /// (where that is more than one) with the logits of up to `outputs` of them. Heads are whole
-/// numbers of the cache type's blocks. Operations that can have `numerics` have them.
-mlir::OwningOpRef<mlir::ModuleOp> buildDecoderModule(mlir::MLIRContext *context,
-                                                     const ModelFile &model, int64_t chunk,
-                                                     int64_t outputs,
-                                                     ElementType cacheType = ElementType::F32,
-                                                     Numerics numerics = Numerics::F32);
+/// numbers of the cache type's blocks. Operations that can have `numerics` have them; Unusable
+/// where there is none.
+Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+buildDecoderModule(mlir::MLIRContext *context, const ModelFile &model, int64_t chunk,
+                   int64_t outputs, ElementType cacheType = ElementType::F32,
+                   Numerics numerics = Numerics::F32);
 
 /// Unusable, naming layer and type, where no cache holds keys and values of the model in that type.
 Status checkCacheType(const ModelFile &model, ElementType type);

@@ -5,10 +5,13 @@
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/compiler/MatmulModule.h"
 #include "kernelforge/compiler/Pipelines.h"
+#include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/problem/MatmulChoice.h"
 #include "kernelforge/support/Host.h"
 
 #include <filesystem>
+#include <set>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -125,6 +128,19 @@ TEST_F(Planning, RecordsAreOfTheDeviceThatTheyWereMeasuredOn) {
   EXPECT_EQ(planned(wide).first, "record");
   target.device = "a device, driver 2"; // which makes other code of it
   EXPECT_EQ(planned(wide).first, "analytic");
+}
+
+TEST_F(Planning, RecordsOfOtherNumericsAreOfOtherProblems) {
+  std::set<std::string> hashes, problems;
+  auto weight = mlir::RankedTensorType::get({96, 256}, QuantType::get(&context, "q8_0"));
+  for (Numerics numerics : {Numerics::F32, Numerics::F16, Numerics::I8, Numerics::I8x2}) {
+    const MatmulProblem problem{64, 96, 256, ElementType::Q8_0, false, {}, numerics};
+    const RecordKey key = recordKey(*buildMatmulKernel(problem, weight), target, threadCount);
+    hashes.insert(key.kernelHash);
+    problems.insert(key.problem);
+  }
+  EXPECT_EQ(hashes.size(), 4);
+  EXPECT_EQ(problems.size(), 4) << "a schedule would be transferred to where it may have no code";
 }
 
 TEST_F(Planning, TheNextNearestProposesWhereTheNearestIsNotLegal) {

@@ -45,7 +45,7 @@ inline Expected<FunctionOutcome> runFunction(const std::string &text, SessionOpt
   auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &session->context());
   if (!module)
     return failed("module does not parse", "test", diagnostics.take("no diagnostics"));
-  setNumerics(*module, numerics);
+  KF_CHECK(setNumerics(*module, numerics));
   KF_TRY(mlir::func::FuncOp function, findFunction(*module, ""));
   KF_TRY(FunctionSignature signature, readSignature(function));
   KF_TRY(SizeValues sizes, chooseSizes(signature, {}));

@@ -80,6 +80,9 @@ TEST(Suite, NumericsAreOfRowsOrOfAllThatCanHaveThem) {
   EXPECT_THAT(refused(R"({"name": "a", "family": "matmul", "m": 1, "n": 3, "k": 32,
                           "numerics": "i8"})"),
               HasSubstr("f32 weights are none"));
+  EXPECT_THAT(refused(R"({"name": "d", "family": "block", "d_model": 64, "heads": 2, "d_ff": 64,
+                          "rows": 1, "numerics": "i8x2"})"),
+              HasSubstr("f32 weights are none"));
   EXPECT_THAT(refused(R"({"name": "a", "family": "matmul", "m": 1, "n": 3, "k": 32,
                           "numerics": "fp8"})"),
               HasSubstr("no code for such numerics"));

@@ -54,6 +54,7 @@ ProgramFile makeFile(std::optional<uint64_t> seed = 7) {
   ProgramFile file =
       makeProgramFile(*module, signature, artifacts, pipeline.target, data, seed, expected).value();
   file.module = text;
+  file.tolerances = {0.25, 1e-4};
   return file;
 }
 
@@ -114,6 +115,7 @@ TEST(ProgramFile, ComesBackAsItWasWritten) {
     const auto file = readProgramFile(bytes, "a.kfp");
     ASSERT_TRUE(file) << file.error().line();
     EXPECT_EQ(file->seed, seed);
+    EXPECT_EQ(file->tolerances, (std::vector<double>{0.25, 1e-4}));
     EXPECT_EQ(file->inputs.size(), seed ? 0u : 4u);
     EXPECT_EQ(writeProgramFile(*file), bytes);
   }
@@ -181,6 +183,10 @@ TEST(ProgramFile, WhatDoesNotFitTogetherIsNamed) {
   EXPECT_THAT(says("about", [](Json &j) { j["seed"] = 0.5; }), HasSubstr("it is no seed"));
   EXPECT_THAT(says("about", [](Json &j) { j["packed"] = {true}; }),
               HasSubstr("its arguments are not those of its program"));
+  EXPECT_EQ(says("about", [](Json &j) { j.erase("tolerances"); }), "read");
+  EXPECT_THAT(says("about", [](Json &j) { j["tolerances"] = {1.0}; }),
+              HasSubstr("its tolerances are not those of what it expects"));
+  EXPECT_THAT(says("about", [](Json &j) { j["tolerances"][0] = -1.0; }), HasSubstr("tolerances"));
   EXPECT_THAT(says("about", [](Json &j) { j["sizes"].erase("rows"); }),
               HasSubstr("no value for the size 'rows'"));
   EXPECT_THAT(says("about", [](Json &j) { j["expected"][0] = 1 << 30; }), HasSubstr("are left"));

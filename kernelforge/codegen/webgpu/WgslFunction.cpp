@@ -5,6 +5,7 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Matchers.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -126,7 +127,9 @@ int WgslFunction::sizeOf(Operation *op) {
 bool WgslFunction::decideInline(Operation *op) {
   if (isa<arith::ConstantOp, gpu::SubgroupMmaConstantMatrixOp>(op) || isTransparent(op))
     return true;
-  if (isa<vector::ExtractOp, vector::SplatOp>(op) && known.contains(op->getOperand(0)))
+  if (isa<vector::ExtractOp, vector::SplatOp>(op) &&
+      (known.contains(op->getOperand(0)) ||
+       op->getOperand(0).getDefiningOp<arith::ConstantOp>()))
     return true; // "x.y" and "vec4<f32>(x)" are as short as a name
   if (op->getNumResults() != 1 || isa<NameLoc>(op->getLoc()) || !op->hasOneUse() ||
       (*op->user_begin())->getBlock() != op->getBlock())
@@ -306,6 +309,13 @@ void WgslFunction::printFor(scf::ForOp loop) {
   line("}");
 }
 
+/// Whether it is what a new variable holds.
+static bool isZero(Value value) {
+  if (auto splat = value.getDefiningOp<vector::SplatOp>())
+    value = splat.getInput();
+  return matchPattern(value, m_Zero()) || matchPattern(value, m_PosZeroFloat());
+}
+
 void WgslFunction::printIf(scf::IfOp branch) {
   std::vector<std::string> variables;
   for (Value result : branch.getResults()) {
@@ -316,13 +326,24 @@ void WgslFunction::printIf(scf::IfOp branch) {
   auto side = [&](Block *body) {
     indent += "  ";
     printBlock(*body);
-    assign(body->getTerminator()->getOperands(), variables);
+    SmallVector<Value> values;
+    std::vector<std::string> changed;
+    for (auto [value, variable] : llvm::zip(body->getTerminator()->getOperands(), variables))
+      if (!isZero(value)) { // which it is already
+        values.push_back(value);
+        changed.push_back(variable);
+      }
+    assign(values, changed);
     indent.resize(indent.size() - 2);
   };
   side(branch.thenBlock());
   if (branch.elseBlock()) {
+    const size_t before = out.size();
     line("} else {");
+    const size_t empty = out.size();
     side(branch.elseBlock());
+    if (out.size() == empty)
+      out.resize(before);
   }
   line("}");
 }

@@ -1,0 +1,123 @@
+// What the ways to compute matmuls of many rows share. A workgroup computes a tile of the results,
+// stage after stage of K; a kernel becomes these phases:
+//
+//     rows of what is computed before the matmul, where that is more than an argument, into a
+//     workspace; then for each group of segments
+//       the tiles, each of a slice of K where several workgroups share it out, and
+//       what follows the matmul: at once, or where K is shared out in a phase that adds the slices
+#pragma once
+
+#include "kernelforge/codegen/KernelAnalysis.h"
+#include "kernelforge/codegen/Launching.h"
+#include "kernelforge/codegen/Target.h"
+#include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/webgpu/Epilogue.h"
+
+namespace kernelforge::webgpu::matmul {
+
+/// How the work is cut.
+struct Cut {
+  int64_t bm = 0, bn = 0; ///< rows and columns of a workgroup's tile, of each segment
+  int64_t bk = 0;         ///< depth of a stage
+  int64_t ksplit = 1;     ///< workgroups that share out K
+};
+
+/// K in stages, and how slices of it share them.
+struct Stages {
+  int64_t all, whole; ///< the last one may be less than a stage
+  int64_t perSlice;
+  int64_t slices; ///< `ksplit` or less: none is empty
+
+  Stages(int64_t depth, const Cut &cut);
+};
+
+/// Columns of a tile that are stored: as many whole heads as it has.
+int64_t storedColumns(const SegmentGroup &group, const Cut &cut);
+
+/// One phase's view of a cut kernel.
+class TileGrid {
+public:
+  TileGrid(simt::PhaseBuilder &p, const KernelAnalysis &kernel, const SegmentGroup &group,
+           const Cut &cut);
+
+  Stages stages;
+  int64_t columns; ///< of a tile, that are stored
+  int64_t columnTiles;
+
+  /// Workgroups.
+  Extent grid() const;
+  mlir::Value totalRows; ///< of the results
+  // This workgroup's, i32.
+  mlir::Value tile, slice;
+  mlir::Value firstRow, firstCol; ///< of the tile in the results
+  mlir::Value firstStage, stageCount;
+
+private:
+  Extent rowTiles;
+};
+
+/// Unusable, naming the kernel, where no method of many rows can compute it.
+Status supports(const KernelAnalysis &kernel);
+
+/// Buffers that a group's phases need at most at once.
+int64_t buffersOf(const KernelAnalysis &kernel, const SegmentGroup &group);
+
+/// Whether the rows that are multiplied stand in an argument.
+bool hasPlainInput(const KernelAnalysis &kernel);
+
+/// Segments that the kernel's groups compute at once, at most.
+int64_t segmentsAtOnce(const KernelAnalysis &kernel);
+
+/// Puts the phases of a kernel together.
+class Phases {
+public:
+  /// `inputType`: what rows that are computed before the matmul are written as: f32 or f16.
+  Phases(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry, const Cut &cut,
+         ElementType inputType);
+
+  /// Emits the tiles of a group: into `partialSums`, a workspace by its number, or where that is
+  /// negative with what follows the matmul.
+  using EmitTiles =
+      llvm::function_ref<Phase(const SegmentGroup &group, llvm::StringRef entry, int partialSums)>;
+  Launching emit(EmitTiles tiles);
+
+  /// Number of the workspace of the input's rows; negative: they are an argument.
+  static int inputWorkspace(const KernelAnalysis &kernel) { return hasPlainInput(kernel) ? -1 : 0; }
+  /// Columns of these rows: K and zeros behind it.
+  static int64_t inputColumns(int64_t depth) { return (depth + 7) / 8 * 8; }
+
+private:
+  Phase emitInput(llvm::StringRef entry);
+  Phase emitSums(const SegmentGroup &group, llvm::StringRef entry, int partialSums);
+
+  mlir::ModuleOp module;
+  const KernelAnalysis &kernel;
+  llvm::StringRef entry;
+  const Cut &cut;
+  ElementType inputType;
+};
+
+/// Number of a quad of partial sums, by the tile's number and the place in it. Slices and segments
+/// of a tile lie one behind the other.
+mlir::Value partialQuad(simt::PhaseBuilder &p, const Cut &cut, int64_t slices, int64_t segments,
+                        mlir::Value tile, mlir::Value slice, int64_t segment, mlir::Value row,
+                        mlir::Value quad);
+
+/// Whether a group stores nothing but the sums of one segment, quad by quad.
+bool storesSums(const KernelAnalysis &kernel, const SegmentGroup &group);
+
+/// Rows of a tile that lie in workgroup memory at once, while what follows the matmul is computed.
+struct StripShape {
+  int64_t rows;   ///< of a strip
+  int64_t count;  ///< of strips
+  int64_t stride; ///< f32 from a row to the next
+  int64_t segmentStride;
+};
+
+/// Computes and stores what follows the matmul, strip by strip: `put(strip)` writes the sums of the
+/// strip with that number into `memory`, from its first element on.
+void storeStrips(simt::PhaseBuilder &p, const KernelAnalysis &kernel, const SegmentGroup &group,
+                 const TileGrid &grid, const StripShape &shape, mlir::Value memory,
+                 llvm::function_ref<void(mlir::Value strip)> put);
+
+} // namespace kernelforge::webgpu::matmul

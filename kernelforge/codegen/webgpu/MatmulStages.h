@@ -1,0 +1,34 @@
+// K of a matmul stage by stage: while one is multiplied from workgroup memory, the next is on its
+// way in registers.
+#pragma once
+
+#include "kernelforge/codegen/webgpu/Matmul.h"
+#include "kernelforge/codegen/webgpu/MatmulOperand.h"
+
+namespace kernelforge::webgpu::matmul {
+
+/// What a workgroup does for its tile's slice of K.
+struct StageLoop {
+  simt::PhaseBuilder &p;
+  int64_t depth; ///< K
+  const TileGrid &grid;
+  const Cut &cut;
+  llvm::MutableArrayRef<Tile> tiles; ///< of the rows, then of each segment's columns
+  mlir::Value memory;                ///< of the tiles
+  int64_t turnVectors = 0; ///< of a stage, where two of them take turns in memory; 0: there is one
+
+  /// Adds the products of the stage that lies in memory from vector `at` (null: 0) on.
+  using Multiply =
+      llvm::function_ref<void(llvm::MutableArrayRef<mlir::Value> sums, mlir::Value at)>;
+
+  /// The sums after all stages. `names` are theirs, with spaces between.
+  llvm::SmallVector<mlir::Value> run(mlir::ValueRange zeros, std::string names, Multiply multiply);
+
+private:
+  llvm::SmallVector<mlir::Value> zeros();
+  llvm::SmallVector<mlir::Value> fetch(mlir::Value stage, mlir::ValueRange places);
+  llvm::SmallVector<mlir::Value> fetchNext(mlir::Value stage, mlir::ValueRange places);
+  void put(mlir::ValueRange pieces, mlir::Value at);
+};
+
+} // namespace kernelforge::webgpu::matmul

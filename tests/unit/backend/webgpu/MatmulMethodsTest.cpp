@@ -1,0 +1,178 @@
+// Matmuls of many rows by each method and its knobs, on the software driver: every kernel has its
+// schedule pinned, and its results were poisoned before.
+#include "../../compiler/RunFunction.h"
+#include "WebGpuFixture.h"
+
+#include "kernelforge/codegen/CodeGenerator.h"
+#include "kernelforge/compiler/Targets.h"
+
+#include <fmt/format.h>
+
+using namespace kernelforge;
+
+namespace {
+
+/// A kernel of one function: `arguments` are types by name, those of weights and vectors marked.
+struct Kernel {
+  std::vector<std::pair<std::string, std::string>> arguments;
+  std::string body, result; ///< the body ends with the value %y
+
+  std::string text(const std::string &schedule) const {
+    std::string declared, names, types;
+    for (const auto &[name, type] : arguments) {
+      const char *between = names.empty() ? "" : ", ";
+      const bool isWeight = name.starts_with("w");
+      declared += fmt::format("{}%{}: {}{}", between, name, type,
+                              isWeight ? " {transformer.weight = \"" + name + "\"}" : "");
+      names += between + ("%" + name);
+      types += between + type;
+    }
+    return fmt::format(
+        "transformer.kernel @k({0}) -> {1} attributes {{schedule = "
+        "#transformer.schedule<{{{2}}}>}} {{\n{3}\ntransformer.yield %y : {1}\n}}\n"
+        "func.func @f({0}) -> {1} {{\n%y = transformer.launch @k({4}) : ({5}) -> {1}\n"
+        "return %y : {1}\n}}\n",
+        declared, result, schedule, body, names, types);
+  }
+};
+
+std::string rows(int64_t m, int64_t width, const std::string &type = "f32") {
+  return fmt::format("tensor<{}x{}x{}>", m, width, type);
+}
+
+/// x [m, k] times a weight.
+Kernel plainMatmul(int64_t m, int64_t n, int64_t k, const std::string &input = "f32",
+                   const std::string &weight = "f32", bool transpose = false,
+                   const std::string &numerics = "") {
+  const std::string x = rows(m, k, input), y = rows(m, n);
+  const std::string w = transpose ? rows(k, n, weight) : rows(n, k, weight);
+  std::string attributes = transpose ? "transpose" : "";
+  if (!numerics.empty())
+    attributes += (transpose ? ", " : "") + ("numerics = #transformer.numerics<" + numerics + ">");
+  return {{{"x", x}, {"w", w}},
+          fmt::format("%y = transformer.matmul %x weights(%w) {{{}}} : ({}, {}) -> {}", attributes,
+                      x, w, y),
+          y};
+}
+
+/// Runs kernels on the device of the tests. Skips them where there is none.
+class WebGpuMatmul : public testing::Test {
+protected:
+  void SetUp() override {
+    Expected<std::unique_ptr<Device>> device = testTarget().createForKernels();
+    if (!device) {
+      if (std::getenv(testTarget().requiredBy))
+        FAIL() << device.error().line();
+      GTEST_SKIP() << device.error().line();
+    }
+    auto target = (*findGenerator("webgpu"))->parse("", features, &(*device)->info());
+    ASSERT_TRUE(target) << target.error().line();
+    options = testOptions(*target);
+    options.openDevice = testTarget().createForKernels;
+  }
+
+  void expectRight(const Kernel &kernel, const std::string &schedule) {
+    const std::string text = kernel.text(schedule);
+    auto outcome = runFunction(text, options);
+    ASSERT_TRUE(outcome) << outcome.error().line() << "\n" << text;
+    EXPECT_TRUE(outcome->isRight()) << outcome->why() << "\n" << text;
+  }
+
+  std::string features;
+  SessionOptions options;
+};
+
+/// A schedule of the method `tiles`.
+std::string tiles(int bm, int bn, int bk, int tm, int tn, int stages = 1, int ksplit = 1) {
+  return fmt::format("method = 1, bm = {}, bn = {}, bk = {}, tm = {}, tn = {}, stages = {}, "
+                     "ksplit = {}",
+                     bm, bn, bk, tm, tn, stages, ksplit);
+}
+
+} // namespace
+
+TEST_F(WebGpuMatmul, TilesOfEachShape) {
+  const Kernel kernel = plainMatmul(65, 132, 100);
+  for (const std::string &schedule :
+       {tiles(128, 128, 8, 8, 8), tiles(64, 128, 16, 8, 8), tiles(64, 64, 16, 4, 8, 2),
+        tiles(32, 64, 32, 4, 4), tiles(16, 128, 16, 4, 4), tiles(16, 64, 8, 4, 8, 2)})
+    expectRight(kernel, schedule);
+}
+
+TEST_F(WebGpuMatmul, TilesOfOddSizes) {
+  for (const auto &[m, n, k] : {std::array{1, 5, 7}, std::array{3, 130, 36}, std::array{65, 5, 100},
+                                std::array{33, 64, 64}, std::array{2, 3, 1}})
+    for (bool transpose : {false, true})
+      expectRight(plainMatmul(m, n, k, "f32", "f32", transpose), tiles(32, 64, 16, 4, 4));
+}
+
+TEST_F(WebGpuMatmul, TilesShareOutK) {
+  for (const auto &[k, ksplit] :
+       {std::array{100, 3}, std::array{100, 7}, std::array{64, 2}, std::array{7, 4}})
+    expectRight(plainMatmul(35, 68, k), tiles(32, 64, 8, 4, 4, 1, ksplit));
+}
+
+TEST_F(WebGpuMatmul, TilesOfNarrowTypes) {
+  for (const char *input : {"f32", "f16", "bf16"})
+    for (const char *weight : {"f16", "bf16"})
+      expectRight(plainMatmul(35, 68, 36, input, weight), tiles(32, 64, 16, 4, 4));
+  expectRight(plainMatmul(35, 66, 37, "f16", "f16"), tiles(32, 64, 16, 4, 4));
+  expectRight(plainMatmul(35, 68, 36, "f32", "f16", /*transpose=*/true), tiles(32, 64, 16, 4, 4));
+  expectRight(plainMatmul(35, 68, 64, "f32", "!transformer.quant<q8_0>"), tiles(32, 64, 16, 4, 4));
+  expectRight(plainMatmul(35, 68, 256, "f32", "!transformer.quant<q4_k>"), tiles(32, 64, 16, 4, 4));
+}
+
+namespace {
+
+/// gelu(x w^T + bias) + residual, of which f16 is stored.
+Kernel withEpilogue(int64_t m, int64_t n, int64_t k, const std::string &result) {
+  const std::string x = rows(m, k), w = rows(n, k), y = rows(m, n), z = rows(m, n, result);
+  return {
+      {{"x", x}, {"w", w}, {"b", fmt::format("tensor<{}xf32>", n)}, {"r", y}},
+      fmt::format("%a = transformer.matmul %x weights(%w) bias(%b) : ({0}, {1}, tensor<{4}xf32>) "
+                  "-> {2}\n%g = transformer.activation %a <gelu> : {2}\n"
+                  "%s = transformer.add %g, %r : {2}\n%y = transformer.cast %s : {2} to {3}",
+                  x, w, y, z, n),
+      z};
+}
+
+/// Rotates heads of `head` columns.
+Kernel withRope(int64_t m, int64_t heads, int64_t head, int64_t k) {
+  const std::string x = rows(m, k), w = rows(heads * head, k), y = rows(m, heads * head);
+  return {{{"x", x},
+           {"w", w},
+           {"p", fmt::format("tensor<{}xi32>", m)},
+           {"t", fmt::format("tensor<64x{}xf32>", head)}},
+          fmt::format("%a = transformer.matmul %x weights(%w) : ({0}, {1}) -> {2}\n"
+                      "%y = transformer.rope %a, %p, %t <half_split> {{headDim = {3}}} : "
+                      "({2}, tensor<{4}xi32>, tensor<64x{3}xf32>) -> {2}",
+                      x, w, y, head, m),
+          y};
+}
+
+/// silu(gate) * up of a norm of x.
+Kernel gated(int64_t m, int64_t n, int64_t k) {
+  const std::string x = rows(m, k), w = rows(n, k), y = rows(m, n);
+  return {
+      {{"x", x}, {"s", fmt::format("tensor<{}xf32>", k)}, {"wg", w}, {"wu", w}},
+      fmt::format("%n = transformer.rms_norm %x, %s {{epsilon = 1.0e-5}} : ({0}, tensor<{3}xf32>) "
+                  "-> {0}\n%g, %u = transformer.matmul %n weights(%wg, %wu) : ({0}, {1}, {1}) -> "
+                  "({2}, {2})\n%a = transformer.activation %g <silu> : {2}\n"
+                  "%y = transformer.mul %a, %u : {2}",
+                  x, w, y, k),
+      y};
+}
+
+} // namespace
+
+TEST_F(WebGpuMatmul, TilesAndWhatFollows) {
+  for (const std::string &schedule : {tiles(32, 64, 16, 4, 4), tiles(32, 64, 16, 4, 4, 2, 2)}) {
+    expectRight(withEpilogue(35, 132, 36, "f32"), schedule);
+    expectRight(withEpilogue(35, 68, 36, "f16"), schedule);
+    expectRight(withEpilogue(35, 66, 36, "f16"), schedule);
+    expectRight(withRope(35, 5, 32, 36), schedule);
+    expectRight(withRope(35, 5, 24, 36), schedule);
+    expectRight(gated(35, 68, 36), schedule);
+    expectRight(gated(3, 66, 7), schedule);
+  }
+}

@@ -27,6 +27,7 @@ Expected<std::string> webgpu::wgslText(ModuleOp module, const Launching &launchi
   WgslOptions options;
   options.comment = webgpu::describe(kernel, target);
   options.f16 = target.has("shader-f16");
+  options.emulatesMatrices = target.has(emulatedMatrices);
   options.isWeight = [op = kernel.kernel()](int buffer) mutable {
     const unsigned number = op.getNumSizes() + static_cast<unsigned>(buffer);
     return number < op.getNumArguments() && isWeight(op, number);

@@ -21,11 +21,13 @@ using llvm::divideCeilSigned;
 // What is computed
 //===----------------------------------------------------------------------===//
 
-Status webgpu::matmul::supports(const KernelAnalysis &kernel) {
+Status webgpu::matmul::supports(const KernelAnalysis &kernel,
+                                bool (*multipliesIn)(Operation *, Numerics)) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = false,
-                                             .needsFiniteF32 = true}));
+                                             .needsFiniteF32 = true,
+                                             .multipliesIn = multipliesIn}));
   auto refuse = [&](const std::string &why, const std::string &hint) {
     return unusable("kernel cannot be compiled for a GPU", kernel.name() + ", transformer.matmul",
                     why, hint);

@@ -56,8 +56,9 @@ private:
   Extent rowTiles;
 };
 
-/// Unusable, naming the kernel, where no method of many rows can compute it.
-Status supports(const KernelAnalysis &kernel);
+/// Unusable, naming the kernel, where no method of many rows can compute it, or none that there is
+/// for its numerics: `multipliesIn` says for which there is.
+Status supports(const KernelAnalysis &kernel, bool (*multipliesIn)(mlir::Operation *, Numerics));
 
 /// Buffers that a group's phases need at most at once.
 int64_t buffersOf(const KernelAnalysis &kernel, const SegmentGroup &group);

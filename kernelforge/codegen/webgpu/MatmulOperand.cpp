@@ -17,7 +17,8 @@ static bool isSeenIn(Value buffer, int64_t lanes) {
   return vector && vector.getNumElements() == lanes;
 }
 
-Operand::Operand(PhaseBuilder &p, Value bodyArgument, int64_t width) : p(p), width(width) {
+Operand::Operand(PhaseBuilder &p, Value bodyArgument, int64_t width, ElementType rounded)
+    : p(p), rounded(rounded), width(width) {
   auto tensor = cast<RankedTensorType>(bodyArgument.getType());
   type = *elementTypeOf(tensor);
   cols = tensor.getDimSize(1);
@@ -37,8 +38,9 @@ Operand::Operand(PhaseBuilder &p, Value bodyArgument, int64_t width) : p(p), wid
     step = inWords ? 8 : 4;
 }
 
-Operand::Operand(PhaseBuilder &p, int number, ElementType type, int64_t cols)
-    : p(p), type(type), cols(cols), width(type == ElementType::F16 ? 8 : 4), step(width) {
+Operand::Operand(PhaseBuilder &p, int number, ElementType type, int64_t cols, ElementType rounded)
+    : p(p), type(type), rounded(rounded), cols(cols), width(type == ElementType::F16 ? 8 : 4),
+      step(width) {
   buffer = p.workspace(number, Access::Read, p.vec(type == ElementType::F16 ? p.i32 : p.f32, 4));
 }
 
@@ -90,7 +92,11 @@ SmallVector<Value> Operand::zeros() {
 }
 
 Value Operand::floats(ValueRange piece, unsigned quad) {
-  return step == 1 ? piece[quad] : widenedQuad(p, type, piece[quad]);
+  Value four = step == 1 ? piece[quad] : widenedQuad(p, type, piece[quad]);
+  if (rounded == ElementType::F32 || rounded == type)
+    return four;
+  return rounded == ElementType::F16 ? p.halvesToFloats(p.floatsToHalves(four))
+                                     : simt::rounded(p, rounded, four);
 }
 
 Value Operand::halves(ValueRange piece) {

@@ -10,10 +10,11 @@ namespace kernelforge::webgpu::matmul {
 /// They are fetched in pieces of 4 or 8 neighbours of a row.
 class Operand {
 public:
-  /// Rows or a weight, in pieces of `width`.
-  Operand(simt::PhaseBuilder &p, mlir::Value bodyArgument, int64_t width);
+  /// Rows or a weight, in pieces of `width`. Numbers are rounded to `rounded` where that is
+  /// narrower.
+  Operand(simt::PhaseBuilder &p, mlir::Value bodyArgument, int64_t width, ElementType rounded);
   /// Rows of `cols` f32 (vectors of four), or f16 (vectors of four words), in workspace `number`.
-  Operand(simt::PhaseBuilder &p, int number, ElementType type, int64_t cols);
+  Operand(simt::PhaseBuilder &p, int number, ElementType type, int64_t cols, ElementType rounded);
 
   /// Numbers from one place to the next: pieces or parts of them where rows begin at such, else 1.
   int64_t unit() const { return step; }
@@ -45,7 +46,7 @@ private:
   simt::PhaseBuilder &p;
   mlir::Value buffer;
   mlir::RankedTensorType quantized; ///< null: plain numbers
-  ElementType type = ElementType::F32;
+  ElementType type = ElementType::F32, rounded;
   int64_t cols, width, step = 1;
 };
 

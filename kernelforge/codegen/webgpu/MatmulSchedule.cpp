@@ -1,6 +1,7 @@
 #include "kernelforge/codegen/webgpu/MatmulSchedule.h"
 
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/webgpu/Methods.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -39,6 +40,34 @@ int64_t TileKnobs::sharedVectors(int64_t segments) const {
   return std::max(stages * stageVectors(segments), shape.rows * shape.stride / 4);
 }
 
+int64_t MatrixKnobs::sharedVectors(int64_t segments, bool transposed) const {
+  const StripShape shape = strip(segments, transposed);
+  return std::max(stageVectors(segments, transposed), shape.rows * shape.stride / 4);
+}
+
+StripShape MatrixKnobs::strip(int64_t segments, bool transposed) const {
+  const int64_t stride = segments * cut.bn + 4;
+  int64_t rows = matrixSize;
+  while (2 * rows <= rowsOfSubgroup() &&
+         2 * rows * stride / 4 <= stageVectors(segments, transposed))
+    rows *= 2;
+  return {rows, cut.bm / rows, stride, cut.bn};
+}
+
+Status webgpu::matmul::checkMatrices(const Target &target, const std::string &name) {
+  const std::string feature = fmt::format("subgroup-matrix-f16-{0}x{0}x{0}", matrixSize);
+  auto refuse = [&](const std::string &why) {
+    return unusable("kernel cannot be compiled by matrices", name, why, "use another method");
+  };
+  if (!target.has(feature))
+    return refuse("the target does not have " + feature);
+  if (!target.has(emulatedMatrices) &&
+      (target.limits.subgroupMin != matrixThreads || target.limits.subgroupMax != matrixThreads))
+    return refuse(fmt::format("its subgroups have {} to {} threads, and must have {}",
+                              target.limits.subgroupMin, target.limits.subgroupMax, matrixThreads));
+  return {};
+}
+
 //===----------------------------------------------------------------------===//
 // What bounds them
 //===----------------------------------------------------------------------===//
@@ -52,9 +81,9 @@ struct KernelLimits {
   int64_t depth = 1;                     ///< K
   int64_t columns = 1;                   ///< that a tile must hold whole: heads that are rotated
   SmallVector<int64_t> widths, segments; ///< of each group: columns, and how many segments
-  int64_t inputBytes = 4;                ///< of a number of the rows
+  double inputBytes = 4;                 ///< of a number of the rows
   double weightBytes = 4;                ///< of a number of a weight
-  bool plainInput = true;
+  bool plainInput = true, transposed = false;
   int64_t sharedBytes = 16384, threads = 256;
 
   int64_t segmentsAtOnce() const { return *std::max_element(segments.begin(), segments.end()); }
@@ -71,11 +100,12 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
   limits.rows = std::clamp<int64_t>(kernel.plannedRows(input).second, 1, mostPlannedRows);
   limits.depth = matmul.getK();
   limits.plainInput = hasPlainInput(kernel);
+  limits.transposed = matmul.getTranspose();
   const auto bytesOf = [](Type type) {
     const ElementTypeInfo &element = info(*elementTypeOf(type));
     return static_cast<double>(element.blockBytes) / static_cast<double>(element.blockElements);
   };
-  limits.inputBytes = limits.plainInput ? static_cast<int64_t>(bytesOf(input)) : 4;
+  limits.inputBytes = bytesOf(input);
   limits.weightBytes = bytesOf(matmul.getWeights()[0].getType());
   for (const SegmentGroup &group : kernel.groups()) {
     limits.columns = std::max(limits.columns, webgpu::wholeColumns(group));
@@ -112,37 +142,61 @@ static constexpr int64_t mostSlices = 64;
 
 namespace {
 
-/// Reads knobs that are powers of two, too.
+/// Reads knobs, with the rules that both methods have.
 class TileReader {
 public:
   TileReader(const KernelLimits &limits, const KnobValues &values)
       : limits(limits), reader(limits.name, values) {}
 
-  Expected<TileKnobs> read() const {
+  Expected<TileKnobs> tiles() const {
     KF_CHECK(reader.checkNames({"bm", "bn", "bk", "tm", "tn", "stages", "ksplit"}));
     TileKnobs knobs;
     KF_TRY(knobs.tm, powerOfTwo("tm", 4, 16));
     KF_TRY(knobs.tn, powerOfTwo("tn", 4, 16));
-    KF_TRY(knobs.cut.bm, powerOfTwo("bm", 4 * knobs.tm, 256));
-    const auto whole = static_cast<int64_t>(llvm::PowerOf2Ceil(uint64_t(limits.columns)));
-    KF_TRY(knobs.cut.bn,
-           powerOfTwo("bn", std::max(4 * knobs.tn, whole), std::max(whole, int64_t(256))));
-    KF_TRY(knobs.cut.bk, powerOfTwo("bk", 8, 32));
+    KF_TRY(knobs.cut, cut(4 * knobs.tm, 4 * knobs.tn, 8, 32));
     KF_TRY(knobs.stages, reader.get("stages", {1, 2}));
-    KF_TRY(knobs.cut.ksplit, reader.get("ksplit", {1, mostSlices}));
     const int64_t segments = limits.segmentsAtOnce();
     KF_CHECK(atMost("tm * tn of all segments", knobs.tm * knobs.tn * segments, mostSums));
-    KF_CHECK(atMost("the threads, bm / tm * bn / tn", knobs.threads(), limits.threads));
-    KF_CHECK(atMost("bytes of workgroup memory, of bk, bm, bn and stages",
-                    16 * knobs.sharedVectors(segments), limits.sharedBytes));
-    if (knobs.threads() < lanes)
-      return unusable("schedule is not legal", limits.name,
-                      fmt::format("the threads, bm / tm * bn / tn, are {}", knobs.threads()),
-                      fmt::format("make them {} or more", lanes));
+    KF_CHECK(checkWorkgroup(knobs.threads(), knobs.sharedVectors(segments)));
+    return knobs;
+  }
+
+  Expected<MatrixKnobs> matrices() const {
+    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "wm", "wn", "ksplit"}));
+    MatrixKnobs knobs;
+    KF_TRY(knobs.wm, powerOfTwo("wm", 1, 8));
+    KF_TRY(knobs.wn, powerOfTwo("wn", 1, 8));
+    KF_TRY(knobs.cut, cut(matrixSize * knobs.wm, matrixSize * knobs.wn, matrixSize, 64));
+    const int64_t segments = limits.segmentsAtOnce();
+    KF_CHECK(atMost("bm / wm * bn / wn / 32 of all segments",
+                    knobs.rowsOfSubgroup() * knobs.columnsOfSubgroup() * segments / matrixThreads,
+                    mostSums));
+    KF_CHECK(checkWorkgroup(knobs.threads(), knobs.sharedVectors(segments, limits.transposed)));
     return knobs;
   }
 
 private:
+  Expected<Cut> cut(int64_t leastRows, int64_t leastColumns, int64_t leastDepth,
+                    int64_t mostDepth) const {
+    Cut cut;
+    KF_TRY(cut.bm, powerOfTwo("bm", leastRows, 256));
+    const auto whole = static_cast<int64_t>(llvm::PowerOf2Ceil(uint64_t(limits.columns)));
+    KF_TRY(cut.bn, powerOfTwo("bn", std::max(leastColumns, whole), std::max<int64_t>(whole, 256)));
+    KF_TRY(cut.bk, powerOfTwo("bk", leastDepth, mostDepth));
+    KF_TRY(cut.ksplit, reader.get("ksplit", {1, mostSlices}));
+    return cut;
+  }
+
+  Status checkWorkgroup(int64_t threads, int64_t sharedVectors) const {
+    KF_CHECK(atMost("the number of threads", threads, limits.threads));
+    KF_CHECK(atMost("bytes of workgroup memory", 16 * sharedVectors, limits.sharedBytes));
+    if (threads < lanes)
+      return unusable("schedule is not legal", limits.name,
+                      fmt::format("a workgroup has {} threads", threads),
+                      fmt::format("make the tile larger: {} are the least", lanes));
+    return {};
+  }
+
   Expected<int64_t> powerOfTwo(StringRef name, int64_t least, int64_t most) const {
     KF_TRY(const int64_t value, reader.get(name, {least, most, least}));
     if (!llvm::isPowerOf2_64(static_cast<uint64_t>(value)))
@@ -157,7 +211,7 @@ private:
     if (value <= most)
       return {};
     return unusable("schedule is not legal", limits.name,
-                    fmt::format("{} is {}, but must be at most {}", what, value, most),
+                    fmt::format("{} is {}, and at most {} can be", what, value, most),
                     "make the tile smaller");
   }
 
@@ -174,41 +228,77 @@ constexpr double multiprocessors = 132, flopsEach = 65.8e12 / multiprocessors,
                  bytesPerSecond = 3.5e12, dispatch = 2e-6, sharedOfMultiprocessor = 49152,
                  registersOfMultiprocessor = 65536;
 
-double predictTiles(const KernelLimits &limits, const TileKnobs &knobs) {
-  const Stages stages(limits.depth, knobs.cut);
+/// Threads of a multiprocessor that keep it busy, and what one does with half of them and less.
+constexpr double busyThreads = 256, leastBusy = 0.5;
+
+/// `ofTile(segments)`: seconds that a multiprocessor takes for a tile of a slice, with as many of
+/// them at once as there are.
+double predict(const KernelLimits &limits, const Cut &cut, double inputBytes,
+               llvm::function_ref<double(int64_t segments, double tilesEach)> ofTile) {
+  const Stages stages(limits.depth, cut);
   const auto rows = static_cast<double>(limits.rows), depth = static_cast<double>(limits.depth);
   double total = 0;
   if (!limits.plainInput)
-    total += dispatch + rows * depth * 8 / bytesPerSecond;
+    total += dispatch + rows * depth * 2 * inputBytes / bytesPerSecond;
   for (auto [width, segments] : llvm::zip(limits.widths, limits.segments)) {
-    const int64_t columns = knobs.cut.bn / limits.columns * limits.columns;
-    const double blocks = static_cast<double>(divideCeilSigned(limits.rows, knobs.cut.bm) *
-                                              divideCeilSigned(width, columns) * stages.slices);
-    // Reads of workgroup memory stand beside multiply-adds, and a few threads alone do not keep a
-    // multiprocessor busy.
-    const double sums = static_cast<double>(knobs.tm * knobs.tn * segments);
-    const double reads = static_cast<double>(knobs.tm + knobs.tn * segments);
-    const double each = std::ceil(blocks / multiprocessors);
-    const auto threads = static_cast<double>(knobs.threads());
-    const double resident =
-        std::max(1.0, std::min({each,
-                                std::floor(sharedOfMultiprocessor / 16 /
-                                           static_cast<double>(knobs.sharedVectors(segments))),
-                                std::floor(registersOfMultiprocessor / threads / (sums + 50))}));
-    const double busy = 0.75 + 0.25 * std::min(1.0, resident * threads / 256);
-    const double perTile = 2.0 * static_cast<double>(knobs.cut.bm * knobs.cut.bn * segments) *
-                           static_cast<double>(stages.perSlice * knobs.cut.bk);
-    const double compute = each * perTile / (flopsEach * busy / (1 + 1.68 * reads / sums));
+    const int64_t columns = cut.bn / limits.columns * limits.columns;
+    const auto tiles = static_cast<double>(divideCeilSigned(limits.rows, cut.bm) *
+                                           divideCeilSigned(width, columns) * stages.slices);
+    const double each = std::ceil(tiles / multiprocessors);
     const auto results = rows * static_cast<double>(width * segments);
-    const double move =
-        (rows * depth * static_cast<double>(limits.inputBytes) +
-         depth * static_cast<double>(width * segments) * limits.weightBytes + results * 4) /
-        bytesPerSecond;
-    total += dispatch + std::max(compute, move);
+    const double weights = depth * static_cast<double>(width * segments) * limits.weightBytes;
+    const double move = (rows * depth * inputBytes + weights + 4 * results) / bytesPerSecond;
+    total += dispatch + std::max(each * ofTile(segments, each), move);
     if (stages.slices > 1)
       total += dispatch + 8 * static_cast<double>(stages.slices) * results / bytesPerSecond;
   }
   return total;
+}
+
+/// The share of its rate that a multiprocessor reaches with so many workgroups in turn, of which
+/// as many are there at once as their memory and registers allow.
+double busyShare(double workgroups, int64_t threads, int64_t sharedVectors, double registers) {
+  const auto each = static_cast<double>(threads);
+  const double fit = std::min(std::floor(sharedOfMultiprocessor / 16 / double(sharedVectors)),
+                              std::floor(registersOfMultiprocessor / each / registers));
+  const double there = each * std::max(1.0, std::min(workgroups, fit));
+  return leastBusy + (1 - leastBusy) * std::min(1.0, there / busyThreads);
+}
+
+double predictTiles(const KernelLimits &limits, const TileKnobs &knobs) {
+  const Stages stages(limits.depth, knobs.cut);
+  auto ofTile = [&](int64_t segments, double workgroups) {
+    // Reads of workgroup memory stand beside multiply-adds.
+    const auto sums = static_cast<double>(knobs.tm * knobs.tn * segments);
+    const auto reads = static_cast<double>(knobs.tm + knobs.tn * segments);
+    const double busy =
+        busyShare(workgroups, knobs.threads(), knobs.sharedVectors(segments), sums + 50);
+    const double flops = 2.0 * static_cast<double>(knobs.cut.bm * knobs.cut.bn * segments) *
+                         static_cast<double>(stages.perSlice * knobs.cut.bk);
+    return flops * (1 + 1.68 * reads / sums) / (flopsEach * busy);
+  };
+  return predict(limits, knobs.cut, limits.plainInput ? limits.inputBytes : 4, ofTile);
+}
+
+double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
+  // Everything passes a multiprocessor's nearest memory, 128 bytes a cycle: what is fetched three
+  // times (read, arrived, written to workgroup memory), and what subgroups read from there.
+  constexpr double bytesOfCycle = 128, cyclesPerSecond = 1.755e9, overBound = 1.4;
+  const Stages stages(limits.depth, knobs.cut);
+  auto ofTile = [&](int64_t segments, double workgroups) {
+    const int64_t fetched = knobs.cut.bm + segments * knobs.cut.bn;
+    const int64_t read =
+        knobs.wm * knobs.wn * (knobs.rowsOfSubgroup() + segments * knobs.columnsOfSubgroup());
+    const double sums =
+        static_cast<double>(knobs.rowsOfSubgroup() * knobs.columnsOfSubgroup() * segments) /
+        matrixThreads;
+    const double busy = busyShare(workgroups, knobs.threads(),
+                                  knobs.sharedVectors(segments, limits.transposed), sums + 100);
+    const auto bytes = static_cast<double>(2 * (3 * fetched + read) * knobs.cut.bk);
+    return static_cast<double>(stages.perSlice) * overBound * bytes /
+           (bytesOfCycle * cyclesPerSecond * busy);
+  };
+  return predict(limits, knobs.cut, limits.plainInput ? limits.inputBytes : 2, ofTile);
 }
 
 /// Schedules of which one is taken without measuring, with each way to share out K.
@@ -224,41 +314,51 @@ constexpr std::array<std::array<int64_t, 6>, 9> usualTiles = {{
     {16, 128, 16, 4, 4, 1},
     {16, 256, 16, 4, 4, 1},
 }};
+constexpr std::array<std::array<int64_t, 5>, 10> usualMatrices = {{
+    // bm, bn, bk, wm, wn
+    {128, 128, 32, 2, 2},
+    {128, 64, 64, 2, 2},
+    {128, 64, 32, 2, 2},
+    {64, 64, 64, 2, 2},
+    {64, 64, 32, 2, 2},
+    {32, 128, 64, 1, 4},
+    {32, 64, 32, 1, 4},
+    {16, 64, 64, 1, 4},
+    {16, 128, 32, 1, 4},
+    {16, 256, 32, 1, 4},
+}};
+constexpr std::array<int64_t, 5> usualSplits = {1, 2, 4, 8, 16};
 
-} // namespace
-
-Expected<TileKnobs> webgpu::matmul::tileKnobs(const KernelAnalysis &kernel, const Target &target,
-                                              const KnobValues &values) {
-  return TileReader(limitsOf(kernel, target), values).read();
-}
-
-ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Target &target) {
-  const auto limits = std::make_shared<const KernelLimits>(limitsOf(kernel, target));
+/// The rest of a space, of which `read` gives checked knobs with their cut, and `predict` their
+/// time. `usual` are schedules to choose from, of the knobs by name in order.
+template <typename Read, typename Predict, typename Usual>
+ScheduleSpace spaceOf(std::vector<Knob> knobs, int64_t depth, Read read, Predict predict,
+                      const Usual &usual) {
   ScheduleSpace space;
-  space.knobs = {{"bm", {16, 32, 64, 128}, "rows of a workgroup's tile"},
-                 {"bn", {64, 128, 256}, "columns of a workgroup's tile, of each segment"},
-                 {"bk", {8, 16, 32}, "depth of a stage"},
-                 {"tm", {4, 8}, "rows of a thread"},
-                 {"tn", {4, 8, 16}, "columns of a thread, of each segment"},
-                 {"stages", {1, 2}, "buffers of a stage"},
-                 {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"}};
-  space.check = [limits](const KnobValues &values) -> Status {
-    return TileReader(*limits, values).read().transform([](const auto &) {});
+  space.knobs = std::move(knobs);
+  space.check = [read](const KnobValues &values) -> Status {
+    return read(values).transform([](const auto &) {});
   };
-  space.predict = [limits](const KnobValues &values) {
-    const auto knobs = TileReader(*limits, values).read();
-    return knobs ? predictTiles(*limits, *knobs) : std::numeric_limits<double>::infinity();
+  space.predict = [read, predict](const KnobValues &values) {
+    const auto checked = read(values);
+    return checked ? predict(*checked) : std::numeric_limits<double>::infinity();
   };
-  space.complete = [predict = space.predict](const KnobValues &given) {
+  space.orderClass = [read, depth](const KnobValues &values) -> std::string {
+    const auto checked = read(values);
+    if (!checked)
+      return {};
+    const Stages stages(depth, checked->cut);
+    return stages.slices == 1 ? "" : fmt::format("_{}", stages.perSlice * checked->cut.bk);
+  };
+  space.complete = [names = space.knobs, predict = space.predict, usual](const KnobValues &given) {
     KnobValues best;
     double least = std::numeric_limits<double>::infinity();
-    for (const auto &tile : usualTiles)
-      for (int64_t ksplit : {1, 2, 4, 8, 16}) {
+    for (const auto &one : usual)
+      for (int64_t ksplit : usualSplits) {
         KnobValues values = given;
-        const std::pair<const char *, int64_t> usual[] = {
-            {"bm", tile[0]}, {"bn", tile[1]},     {"bk", tile[2]},   {"tm", tile[3]},
-            {"tn", tile[4]}, {"stages", tile[5]}, {"ksplit", ksplit}};
-        values.insert(std::begin(usual), std::end(usual));
+        for (auto [knob, value] : llvm::zip(names, one))
+          values.try_emplace(knob.name, value);
+        values.try_emplace("ksplit", ksplit);
         if (const double time = predict(values); best.empty() || time < least) {
           best = values;
           least = time;
@@ -266,11 +366,50 @@ ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Targ
       }
     return best;
   };
-  space.orderClass = [limits](const KnobValues &values) -> std::string {
-    const auto knobs = TileReader(*limits, values).read();
-    const Stages stages(limits->depth, knobs ? knobs->cut : Cut{.bk = 1});
-    return stages.slices == 1 ? "" : fmt::format("_{}", stages.perSlice * knobs->cut.bk);
-  };
   space.analytic = space.complete({});
   return space;
+}
+
+} // namespace
+
+Expected<TileKnobs> webgpu::matmul::tileKnobs(const KernelAnalysis &kernel, const Target &target,
+                                              const KnobValues &values) {
+  const KernelLimits limits = limitsOf(kernel, target);
+  return TileReader(limits, values).tiles();
+}
+
+ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Target &target) {
+  const auto limits = std::make_shared<const KernelLimits>(limitsOf(kernel, target));
+  return spaceOf(
+      {{"bm", {16, 32, 64, 128}, "rows of a workgroup's tile"},
+       {"bn", {64, 128, 256}, "columns of a workgroup's tile, of each segment"},
+       {"bk", {8, 16, 32}, "depth of a stage"},
+       {"tm", {4, 8}, "rows of a thread"},
+       {"tn", {4, 8, 16}, "columns of a thread, of each segment"},
+       {"stages", {1, 2}, "buffers of a stage"},
+       {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"}},
+      limits->depth,
+      [limits](const KnobValues &values) { return TileReader(*limits, values).tiles(); },
+      [limits](const TileKnobs &knobs) { return predictTiles(*limits, knobs); }, usualTiles);
+}
+
+Expected<MatrixKnobs> webgpu::matmul::matrixKnobs(const KernelAnalysis &kernel,
+                                                  const Target &target, const KnobValues &values) {
+  const KernelLimits limits = limitsOf(kernel, target);
+  return TileReader(limits, values).matrices();
+}
+
+ScheduleSpace webgpu::matmul::matrixSpace(const KernelAnalysis &kernel, const Target &target) {
+  const auto limits = std::make_shared<const KernelLimits>(limitsOf(kernel, target));
+  return spaceOf(
+      {{"bm", {16, 32, 64, 128}, "rows of a workgroup's tile"},
+       {"bn", {64, 128, 256}, "columns of a workgroup's tile, of each segment"},
+       {"bk", {16, 32, 64}, "depth of a stage"},
+       {"wm", {1, 2, 4}, "subgroups, down a tile"},
+       {"wn", {1, 2, 4}, "subgroups, across a tile"},
+       {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"}},
+      limits->depth,
+      [limits](const KnobValues &values) { return TileReader(*limits, values).matrices(); },
+      [limits](const MatrixKnobs &knobs) { return predictMatrices(*limits, knobs); },
+      usualMatrices);
 }

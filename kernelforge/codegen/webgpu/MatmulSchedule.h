@@ -34,12 +34,50 @@ struct TileKnobs {
   StripShape strip(int64_t segments) const;
 };
 
+/// Rows, columns and depth of a subgroup's matrices of f16, and the threads that hold one.
+constexpr int64_t matrixSize = 16, matrixThreads = 32;
+
+/// A checked schedule of the method `matrices`.
+struct MatrixKnobs {
+  Cut cut;
+  int64_t wm = 1, wn = 1; ///< subgroups of a workgroup, down and across
+
+  int64_t threads() const { return wm * wn * matrixThreads; }
+  int64_t rowsOfSubgroup() const { return cut.bm / wm; }
+  int64_t columnsOfSubgroup() const { return cut.bn / wn; }
+
+  // Vectors of eight f16. Rows are one longer than they need be, so that neighbouring rows lie in
+  // other banks.
+  int64_t rowStride() const { return cut.bk / 8 + 1; }
+  int64_t rowVectors() const { return cut.bm * rowStride(); }
+  /// Of a segment's columns; `transposed`: a row of memory has those of one k.
+  int64_t columnStride(bool transposed) const { return (transposed ? cut.bn : cut.bk) / 8 + 1; }
+  int64_t columnVectors(bool transposed) const {
+    return (transposed ? cut.bk : cut.bn) * columnStride(transposed);
+  }
+  int64_t stageVectors(int64_t segments, bool transposed) const {
+    return rowVectors() + segments * columnVectors(transposed);
+  }
+  int64_t sharedVectors(int64_t segments, bool transposed) const;
+  /// As many rows of a subgroup's matrices as fit where stages were.
+  StripShape strip(int64_t segments, bool transposed) const;
+};
+
 /// The schedules of the method `tiles`.
 ScheduleSpace tileSpace(const KernelAnalysis &kernel, const Target &target);
 
 /// A schedule of a space of tileSpace().
 Expected<TileKnobs> tileKnobs(const KernelAnalysis &kernel, const Target &target,
                               const KnobValues &values);
+
+/// The same of the method `matrices`.
+ScheduleSpace matrixSpace(const KernelAnalysis &kernel, const Target &target);
+Expected<MatrixKnobs> matrixKnobs(const KernelAnalysis &kernel, const Target &target,
+                                  const KnobValues &values);
+
+/// Unusable, naming the kernel, where a target has no matrices of that size, or subgroups of which
+/// it is not known that they are of `matrixThreads`.
+Status checkMatrices(const Target &target, const std::string &name);
 
 /// Whether a method's phases fit a device, with a schedule that takes so many bytes of workgroup
 /// memory and threads.

@@ -4,6 +4,7 @@
 #include "kernelforge/codegen/webgpu/MatmulSchedule.h"
 #include "kernelforge/codegen/webgpu/MatmulStages.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
+#include "kernelforge/ir/Numerics.h"
 
 #include "llvm/ADT/StringExtras.h"
 
@@ -16,6 +17,13 @@ using namespace kernelforge::webgpu;
 using namespace kernelforge::webgpu::matmul;
 
 namespace {
+
+/// What a method that multiplies f32 rounds operands to before.
+ElementType roundedTo(Numerics numerics) {
+  return numerics == Numerics::F16    ? ElementType::F16
+         : numerics == Numerics::BF16 ? ElementType::BF16
+                                      : ElementType::F32;
+}
 
 /// Emits the tiles of one group.
 class Emitter {
@@ -47,11 +55,13 @@ private:
     const Cut &cut = knobs.cut;
     const int inRows = Phases::inputWorkspace(kernel);
     const int64_t depth = matmul.getK();
-    Operand rows = inRows >= 0 ? Operand(p, inRows, ElementType::F32, Phases::inputColumns(depth))
-                               : Operand(p, matmul.getInput(), 4);
+    const ElementType rounded = roundedTo(numericsOf(matmul));
+    Operand rows = inRows >= 0
+                       ? Operand(p, inRows, ElementType::F32, Phases::inputColumns(depth), rounded)
+                       : Operand(p, matmul.getInput(), 4, rounded);
     tiles.emplace_back(p, rows, Way::Turned, cut.bm, cut.bk, 0, knobs.rowStride());
     for (int64_t s = 0; s < segments; ++s)
-      tiles.emplace_back(p, Operand(p, matmul.getWeights()[group.segments[s]], 4),
+      tiles.emplace_back(p, Operand(p, matmul.getWeights()[group.segments[s]], 4, rounded),
                          matmul.getTranspose() ? Way::AcrossK : Way::Turned, cut.bn, cut.bk,
                          columnsBegin(s), knobs.columnStride());
   }
@@ -202,7 +212,9 @@ public:
   std::string_view name() const override { return "tiles"; }
 
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
-    KF_CHECK(webgpu::matmul::supports(kernel));
+    KF_CHECK(webgpu::matmul::supports(kernel, [](Operation *, Numerics numerics) {
+      return numerics == Numerics::F16 || numerics == Numerics::BF16;
+    }));
     const ScheduleSpace space = tileSpace(kernel, target);
     KF_TRY(const TileKnobs knobs, tileKnobs(kernel, target, space.analytic));
     return checkFits(kernel, target, 16 * knobs.sharedVectors(segmentsAtOnce(kernel)),

@@ -78,7 +78,7 @@ int64_t usualMethod(llvm::ArrayRef<Choice> choices) {
 } // namespace
 
 ArrayRef<const Method *> webgpu::methodsOf(KernelFamily family) {
-  static const Method *const matmuls[] = {&plain, &matmulTiles()};
+  static const Method *const matmuls[] = {&plain, &matmulTiles(), &matmulMatrices()};
   static const Method *const attentions[] = {&plain};
   static const Method *const rowwises[] = {&plain};
   switch (family) {

@@ -12,6 +12,10 @@
 
 namespace kernelforge::webgpu {
 
+/// A feature that tests give a target, beside those of matrices: these are printed as plain code,
+/// and 32 threads stand for a subgroup.
+constexpr std::string_view emulatedMatrices = "emulated-matrices";
+
 /// One way to compute the kernels of a family.
 class Method {
 public:

@@ -110,6 +110,7 @@ Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool
                                  const WgslOptions &options, WgslNames &names,
                                  WgslHelpers &helpers) {
   helpers.lane = false;
+  helpers.emulated.setThreads(phase.block[0]);
   WgslFunction printer(names, options, helpers);
   std::string text;
   WgslNames fields; // of the uniform structure: they have a scope of their own
@@ -208,5 +209,5 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
     text += pairHalves2Text;
   if (helpers.pairs & 4)
     text += pairHalves4Text;
-  return text + phases;
+  return text + helpers.emulated.text() + phases;
 }

@@ -18,6 +18,8 @@ struct WgslOptions {
   /// Whether a buffer of the launch, by index, is a weight: bound `read`.
   std::function<bool(int buffer)> isWeight;
   bool f16 = false; ///< the device has shader-f16
+  /// Matrices of a subgroup are printed as plain code (WgslMatrices.h).
+  bool emulatesMatrices = false;
 };
 
 /// The module's functions, which are the phases of `launching` in order, as one WGSL module. Each

@@ -46,7 +46,9 @@ std::string webgpu::typeText(Type type) {
                      text, matrix.getShape()[1], matrix.getShape()[0]);
 }
 
-std::string WgslFunction::zeroText(Type type) {
+std::string WgslFunction::zeroText(Type type) const {
+  if (auto matrix = dyn_cast<gpu::MMAMatrixType>(type); matrix && options.emulatesMatrices)
+    return EmulatedMatrices::typeText(matrix) + "()";
   if (isa<VectorType, gpu::MMAMatrixType>(type))
     return typeText(type) + "()";
   return type.isF32() ? "0.0" : type.isInteger(1) ? "false" : "0u";
@@ -282,6 +284,11 @@ WgslFunction::Expression WgslFunction::ofVector(Operation *op) {
 }
 
 WgslFunction::Expression WgslFunction::ofSubgroup(Operation *op) {
+  if (auto shuffle = dyn_cast<gpu::ShuffleOp>(op); shuffle && options.emulatesMatrices)
+    return shuffle.getMode() == gpu::ShuffleMode::XOR && shuffle.getValue().getType().isF32()
+               ? Expression{helpers.emulated.shuffleXor(plain(shuffle.getValue()).text,
+                                                        plain(shuffle.getOffset()).text)}
+               : refuse(op);
   helpers.subgroups = true;
   if (auto shuffle = dyn_cast<gpu::ShuffleOp>(op))
     return shuffle.getMode() == gpu::ShuffleMode::XOR
@@ -302,7 +309,36 @@ WgslFunction::Expression WgslFunction::ofSubgroup(Operation *op) {
   }
 }
 
+WgslFunction::Expression WgslFunction::ofEmulatedMatrix(Operation *op) {
+  auto typeOf = [](Value value) { return cast<gpu::MMAMatrixType>(value.getType()); };
+  return TypeSwitch<Operation *, Expression>(op)
+      .Case([&](gpu::SubgroupMmaConstantMatrixOp constant) -> Expression {
+        return {zeroText(constant.getType())};
+      })
+      .Case([&](gpu::SubgroupMmaLoadMatrixOp load) -> Expression {
+        return {helpers.emulated.load(
+            typeOf(load.getRes()), plain(load.getSrcMemref()).text,
+            cast<MemRefType>(load.getSrcMemref().getType()).getElementType(),
+            plain(load.getIndices()[0]).text, load.getLeadDimension().getSExtValue(),
+            load.getTranspose().has_value())};
+      })
+      .Case([&](gpu::SubgroupMmaComputeOp multiply) -> Expression {
+        return {helpers.emulated.multiply(
+            typeOf(multiply.getOpA()), typeOf(multiply.getOpB()), plain(multiply.getOpA()).text,
+            plain(multiply.getOpB()).text, plain(multiply.getOpC()).text)};
+      })
+      .Case([&](gpu::SubgroupMmaElementwiseOp scale) -> Expression {
+        auto factor = scale.getArgs()[1].getDefiningOp<gpu::SubgroupMmaConstantMatrixOp>();
+        if (scale.getOpType() != gpu::MMAElementwiseOp::MULF || !factor)
+          return refuse(op);
+        return {helpers.emulated.scale(typeOf(scale.getArgs()[0]), plain(scale.getArgs()[0]).text,
+                                       plain(factor.getValue()).text)};
+      });
+}
+
 WgslFunction::Expression WgslFunction::ofMatrix(Operation *op) {
+  if (options.emulatesMatrices)
+    return ofEmulatedMatrix(op);
   helpers.subgroups = helpers.matrices = true;
   if (getElementTypeOrSelf(op->getResult(0).getType()).isF16())
     helpers.f16 = true;

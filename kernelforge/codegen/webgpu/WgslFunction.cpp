@@ -128,8 +128,7 @@ bool WgslFunction::decideInline(Operation *op) {
   if (isa<arith::ConstantOp, gpu::SubgroupMmaConstantMatrixOp>(op) || isTransparent(op))
     return true;
   if (isa<vector::ExtractOp, vector::SplatOp>(op) &&
-      (known.contains(op->getOperand(0)) ||
-       op->getOperand(0).getDefiningOp<arith::ConstantOp>()))
+      (known.contains(op->getOperand(0)) || op->getOperand(0).getDefiningOp<arith::ConstantOp>()))
     return true; // "x.y" and "vec4<f32>(x)" are as short as a name
   if (op->getNumResults() != 1 || isa<NameLoc>(op->getLoc()) || !op->hasOneUse() ||
       (*op->user_begin())->getBlock() != op->getBlock())
@@ -191,11 +190,25 @@ void WgslFunction::printOp(Operation *op) {
         line(fmt::format("let {} = local_id.x;", name));
       })
       .Case([&](gpu::LaneIdOp id) {
+        if (options.emulatesMatrices) {
+          const std::string name = variableFor(id.getResult());
+          line(fmt::format("let {} = local_id.x % 32u;", name));
+          return;
+        }
         helpers.lane = true;
         known[id.getResult()] = laneName;
       })
       .Case([&](gpu::SubgroupMmaConstantMatrixOp) {})
       .Case([&](gpu::SubgroupMmaStoreMatrixOp store) {
+        if (options.emulatesMatrices) {
+          line(helpers.emulated.store(
+                   cast<gpu::MMAMatrixType>(store.getSrc().getType()), plain(store.getSrc()).text,
+                   plain(store.getDstMemref()).text,
+                   cast<MemRefType>(store.getDstMemref().getType()).getElementType(),
+                   plain(store.getIndices()[0]).text, store.getLeadDimension().getZExtValue()) +
+               ";");
+          return;
+        }
         line(fmt::format("subgroupMatrixStore<row_major>(&{}, {}, {}, {}u);",
                          plain(store.getDstMemref()).text, plain(store.getIndices()[0]).text,
                          plain(store.getSrc()).text, store.getLeadDimension().getZExtValue()));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/codegen/webgpu/Wgsl.h"
+#include "kernelforge/codegen/webgpu/WgslMatrices.h"
 #include "kernelforge/codegen/webgpu/WgslNames.h"
 #include "kernelforge/support/Error.h"
 
@@ -24,6 +25,7 @@ struct WgslHelpers {
   int64_t erf = 0, tanh = 0, roundToF16 = 0, pairs = 0;
   /// Parts of the language that are used.
   bool f16 = false, subgroups = false, packedDot = false, matrices = false;
+  EmulatedMatrices emulated;
   bool lane = false; ///< of the function at hand: the thread's number in its subgroup
 };
 
@@ -97,7 +99,8 @@ private:
   Expression ofSubgroup(mlir::Operation *op);
   Expression ofMatrix(mlir::Operation *op);
   Expression load(mlir::memref::LoadOp op);
-  static std::string zeroText(mlir::Type type);
+  Expression ofEmulatedMatrix(mlir::Operation *op);
+  std::string zeroText(mlir::Type type) const;
   static Expression constant(mlir::Attribute value);
   Expression refuse(mlir::Operation *op);
   std::string operand(mlir::Value value, Tight least);

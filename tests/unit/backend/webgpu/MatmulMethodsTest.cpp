@@ -65,8 +65,10 @@ protected:
         FAIL() << device.error().line();
       GTEST_SKIP() << device.error().line();
     }
-    auto target = (*findGenerator("webgpu"))->parse("", features, &(*device)->info());
+    auto target = (*findGenerator("webgpu"))->parse("", "", &(*device)->info());
     ASSERT_TRUE(target) << target.error().line();
+    target->enabled.insert(target->enabled.end(), features.begin(), features.end());
+    std::ranges::sort(target->enabled);
     options = testOptions(*target);
     options.openDevice = testTarget().createForKernels;
   }
@@ -78,7 +80,7 @@ protected:
     EXPECT_TRUE(outcome->isRight()) << outcome->why() << "\n" << text;
   }
 
-  std::string features;
+  std::vector<std::string> features; ///< beside those of the device
   SessionOptions options;
 };
 
@@ -124,42 +126,58 @@ TEST_F(WebGpuMatmul, TilesOfNarrowTypes) {
 
 namespace {
 
+/// With matrices of a subgroup, which are printed as plain code.
+class WebGpuMatrices : public WebGpuMatmul {
+protected:
+  WebGpuMatrices() { features = {"emulated-matrices", "subgroup-matrix-f16-16x16x16"}; }
+};
+
+/// A schedule of the method `matrices`.
+std::string matrices(int bm, int bn, int bk, int wm, int wn, int ksplit = 1) {
+  return fmt::format("method = 2, bm = {}, bn = {}, bk = {}, wm = {}, wn = {}, ksplit = {}", bm, bn,
+                     bk, wm, wn, ksplit);
+}
+
 /// gelu(x w^T + bias) + residual, of which f16 is stored.
-Kernel withEpilogue(int64_t m, int64_t n, int64_t k, const std::string &result) {
+Kernel withEpilogue(int64_t m, int64_t n, int64_t k, const std::string &result,
+                    const std::string &numerics = "f32") {
   const std::string x = rows(m, k), w = rows(n, k), y = rows(m, n), z = rows(m, n, result);
-  return {
-      {{"x", x}, {"w", w}, {"b", fmt::format("tensor<{}xf32>", n)}, {"r", y}},
-      fmt::format("%a = transformer.matmul %x weights(%w) bias(%b) : ({0}, {1}, tensor<{4}xf32>) "
-                  "-> {2}\n%g = transformer.activation %a <gelu> : {2}\n"
-                  "%s = transformer.add %g, %r : {2}\n%y = transformer.cast %s : {2} to {3}",
-                  x, w, y, z, n),
-      z};
+  return {{{"x", x}, {"w", w}, {"b", fmt::format("tensor<{}xf32>", n)}, {"r", y}},
+          fmt::format("%a = transformer.matmul %x weights(%w) bias(%b) {{numerics = "
+                      "#transformer.numerics<multiply = {5}>}} : ({0}, {1}, tensor<{4}xf32>) "
+                      "-> {2}\n%g = transformer.activation %a <gelu> : {2}\n"
+                      "%s = transformer.add %g, %r : {2}\n%y = transformer.cast %s : {2} to {3}",
+                      x, w, y, z, n, numerics),
+          z};
 }
 
 /// Rotates heads of `head` columns.
-Kernel withRope(int64_t m, int64_t heads, int64_t head, int64_t k) {
+Kernel withRope(int64_t m, int64_t heads, int64_t head, int64_t k,
+                const std::string &numerics = "f32") {
   const std::string x = rows(m, k), w = rows(heads * head, k), y = rows(m, heads * head);
   return {{{"x", x},
            {"w", w},
            {"p", fmt::format("tensor<{}xi32>", m)},
            {"t", fmt::format("tensor<64x{}xf32>", head)}},
-          fmt::format("%a = transformer.matmul %x weights(%w) : ({0}, {1}) -> {2}\n"
+          fmt::format("%a = transformer.matmul %x weights(%w) {{numerics = "
+                      "#transformer.numerics<multiply = {5}>}} : ({0}, {1}) -> {2}\n"
                       "%y = transformer.rope %a, %p, %t <half_split> {{headDim = {3}}} : "
                       "({2}, tensor<{4}xi32>, tensor<64x{3}xf32>) -> {2}",
-                      x, w, y, head, m),
+                      x, w, y, head, m, numerics),
           y};
 }
 
 /// silu(gate) * up of a norm of x.
-Kernel gated(int64_t m, int64_t n, int64_t k) {
+Kernel gated(int64_t m, int64_t n, int64_t k, const std::string &numerics = "f32") {
   const std::string x = rows(m, k), w = rows(n, k), y = rows(m, n);
   return {
       {{"x", x}, {"s", fmt::format("tensor<{}xf32>", k)}, {"wg", w}, {"wu", w}},
       fmt::format("%n = transformer.rms_norm %x, %s {{epsilon = 1.0e-5}} : ({0}, tensor<{3}xf32>) "
-                  "-> {0}\n%g, %u = transformer.matmul %n weights(%wg, %wu) : ({0}, {1}, {1}) -> "
+                  "-> {0}\n%g, %u = transformer.matmul %n weights(%wg, %wu) {{numerics = "
+                  "#transformer.numerics<multiply = {4}>}} : ({0}, {1}, {1}) -> "
                   "({2}, {2})\n%a = transformer.activation %g <silu> : {2}\n"
                   "%y = transformer.mul %a, %u : {2}",
-                  x, w, y, k),
+                  x, w, y, k, numerics),
       y};
 }
 
@@ -174,5 +192,48 @@ TEST_F(WebGpuMatmul, TilesAndWhatFollows) {
     expectRight(withRope(35, 5, 24, 36), schedule);
     expectRight(gated(35, 68, 36), schedule);
     expectRight(gated(3, 66, 7), schedule);
+  }
+}
+
+TEST_F(WebGpuMatmul, TilesRoundOperands) {
+  expectRight(plainMatmul(35, 68, 36, "f32", "f32", false, "multiply = f16"),
+              tiles(32, 64, 16, 4, 4));
+  expectRight(plainMatmul(35, 66, 37, "f32", "f16", false, "multiply = bf16"),
+              tiles(32, 64, 16, 4, 4));
+  expectRight(gated(35, 68, 36, "f16"), tiles(32, 64, 16, 4, 4));
+}
+
+TEST_F(WebGpuMatrices, OfEachShape) {
+  const Kernel kernel = plainMatmul(65, 132, 104, "f16", "f16", false, "multiply = f16");
+  for (const std::string &schedule :
+       {matrices(128, 64, 32, 2, 2), matrices(64, 64, 64, 2, 2), matrices(64, 64, 16, 1, 2),
+        matrices(32, 64, 32, 1, 4), matrices(16, 128, 32, 1, 4)})
+    expectRight(kernel, schedule);
+}
+
+TEST_F(WebGpuMatrices, OfOddSizes) {
+  for (const auto &[m, n, k] :
+       {std::array{1, 5, 7}, std::array{3, 130, 36}, std::array{65, 5, 100}})
+    for (bool transpose : {false, true})
+      expectRight(plainMatmul(m, n, k, "f32", "f32", transpose, "multiply = f16"),
+                  matrices(32, 64, 32, 1, 2));
+}
+
+TEST_F(WebGpuMatrices, OfEachType) {
+  for (const auto &[input, weight] :
+       {std::pair{"f32", "f16"}, std::pair{"f16", "f32"}, std::pair{"bf16", "bf16"},
+        std::pair{"f32", "!transformer.quant<q8_0>"}})
+    expectRight(plainMatmul(35, 68, 64, input, weight, false, "multiply = f16"),
+                matrices(32, 64, 32, 1, 2));
+  expectRight(plainMatmul(35, 66, 37, "f16", "f16", true, "multiply = f16"),
+              matrices(32, 64, 16, 2, 1));
+}
+
+TEST_F(WebGpuMatrices, AndWhatFollows) {
+  for (const std::string &schedule : {matrices(32, 64, 32, 2, 1), matrices(32, 64, 16, 1, 2, 3)}) {
+    expectRight(withEpilogue(35, 68, 40, "f16", "f16"), schedule);
+    expectRight(withEpilogue(35, 66, 40, "f16", "f16"), schedule);
+    expectRight(withRope(35, 5, 24, 40, "f16"), schedule);
+    expectRight(gated(35, 68, 36, "f16"), schedule);
   }
 }

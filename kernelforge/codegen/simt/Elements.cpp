@@ -40,6 +40,8 @@ Value simt::narrowed(PhaseBuilder &p, ElementType type, Value x) {
 }
 
 Value simt::rounded(PhaseBuilder &p, ElementType type, Value x) {
+  if (type == ElementType::F16 && PhaseBuilder::lanes(x) > 1)
+    return p.halvesToFloats(p.floatsToHalves(x));
   return isHalf(type) ? widened(p, type, narrowed(p, type, x)) : x;
 }
 

@@ -225,7 +225,7 @@ Phase Phases::emitInput(StringRef name) {
   const int64_t depth = widthOf(input), cols = inputColumns(depth);
   const bool inHalves = inputType == ElementType::F16;
   const int64_t each = inHalves ? 8 : 4;
-  Value memory = p.workspace(0, Access::Write, p.vec(inHalves ? p.i32 : p.f32, 4));
+  Value memory = p.workspace(inputWorkspace, Access::Write, p.vec(inHalves ? p.i32 : p.f32, 4));
   RowExpressions rows(p);
   Value row = p.named(p.block(), "row");
   rows.prepareRow(input, row);
@@ -319,10 +319,10 @@ Launching Phases::emit(EmitTiles tiles) {
   Launching launching;
   const int64_t depth = kernel.matmul().getK();
   const Stages stages(depth, cut);
-  const bool writesInput = !hasPlainInput(kernel), isSplit = stages.slices > 1;
-  const size_t count = (writesInput ? 1 : 0) + kernel.groups().size() * (isSplit ? 2 : 1);
+  const bool isSplit = stages.slices > 1;
+  const size_t count = (cut.pack ? 1 : 0) + kernel.groups().size() * (isSplit ? 2 : 1);
   auto next = [&] { return phaseEntry(entry, launching.phases.size(), count); };
-  if (writesInput) {
+  if (cut.pack) {
     launching.phases.push_back(emitInput(next()));
     const int64_t bytes = inputType == ElementType::F16 ? 2 : 4;
     launching.workspaces.push_back(
@@ -333,7 +333,7 @@ Launching Phases::emit(EmitTiles tiles) {
     const int partialSums = isSplit ? static_cast<int>(launching.workspaces.size()) : -1;
     launching.phases.push_back(tiles(group, next(), partialSums));
     // Groups do not wait for each other.
-    launching.phases.back().afterPrevious = writesInput || launching.phases.size() == first + 1;
+    launching.phases.back().afterPrevious = cut.pack || launching.phases.size() == first + 1;
     if (!isSplit)
       continue;
     const auto sums = static_cast<int64_t>(group.segments.size()) * cut.bm * cut.bn;

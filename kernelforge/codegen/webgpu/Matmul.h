@@ -1,8 +1,8 @@
 // What the ways to compute matmuls of many rows share. A workgroup computes a tile of the results,
 // stage after stage of K; a kernel becomes these phases:
 //
-//     rows of what is computed before the matmul, where that is more than an argument, into a
-//     workspace; then for each group of segments
+//     rows into a workspace as they are multiplied, where they are more than an argument or are
+//     worth it; then for each group of segments
 //       the tiles, each of a slice of K where several workgroups share it out, and
 //       what follows the matmul: at once, or where K is shared out in a phase that adds the slices
 #pragma once
@@ -20,6 +20,7 @@ struct Cut {
   int64_t bm = 0, bn = 0; ///< rows and columns of a workgroup's tile, of each segment
   int64_t bk = 0;         ///< depth of a stage
   int64_t ksplit = 1;     ///< workgroups that share out K
+  bool pack = false;      ///< rows are written into a workspace first, as they are multiplied
 };
 
 /// K in stages, and how slices of it share them.
@@ -72,7 +73,7 @@ int64_t segmentsAtOnce(const KernelAnalysis &kernel);
 /// Puts the phases of a kernel together.
 class Phases {
 public:
-  /// `inputType`: what rows that are computed before the matmul are written as: f32 or f16.
+  /// `inputType`: what rows are written as where they are: f32 or f16.
   Phases(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry, const Cut &cut,
          ElementType inputType);
 
@@ -82,8 +83,8 @@ public:
       llvm::function_ref<Phase(const SegmentGroup &group, llvm::StringRef entry, int partialSums)>;
   Launching emit(EmitTiles tiles);
 
-  /// Number of the workspace of the input's rows; negative: they are an argument.
-  static int inputWorkspace(const KernelAnalysis &kernel) { return hasPlainInput(kernel) ? -1 : 0; }
+  /// Number of the workspace of the input's rows, where they are packed.
+  static constexpr int inputWorkspace = 0;
   /// Columns of these rows: K and zeros behind it.
   static int64_t inputColumns(int64_t depth) { return (depth + 7) / 8 * 8; }
 

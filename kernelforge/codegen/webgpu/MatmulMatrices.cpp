@@ -45,10 +45,10 @@ private:
   void makeTiles() {
     transformer::MatmulOp matmul = kernel.matmul();
     const Cut &cut = knobs.cut;
-    const int inRows = Phases::inputWorkspace(kernel);
     constexpr ElementType f16 = ElementType::F16;
-    Operand rows = inRows >= 0 ? Operand(p, inRows, f16, Phases::inputColumns(matmul.getK()), f16)
-                               : Operand(p, matmul.getInput(), 8, f16);
+    Operand rows =
+        cut.pack ? Operand(p, Phases::inputWorkspace, f16, Phases::inputColumns(matmul.getK()), f16)
+                 : Operand(p, matmul.getInput(), 8, f16);
     tiles.emplace_back(p, rows, Way::AlongK, cut.bm, cut.bk, 0, knobs.rowStride());
     for (int64_t s = 0; s < segments; ++s)
       tiles.emplace_back(p, Operand(p, matmul.getWeights()[group.segments[s]], 8, f16),

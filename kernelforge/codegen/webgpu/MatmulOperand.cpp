@@ -95,8 +95,7 @@ Value Operand::floats(ValueRange piece, unsigned quad) {
   Value four = step == 1 ? piece[quad] : widenedQuad(p, type, piece[quad]);
   if (rounded == ElementType::F32 || rounded == type)
     return four;
-  return rounded == ElementType::F16 ? p.halvesToFloats(p.floatsToHalves(four))
-                                     : simt::rounded(p, rounded, four);
+  return simt::rounded(p, rounded, four);
 }
 
 Value Operand::halves(ValueRange piece) {

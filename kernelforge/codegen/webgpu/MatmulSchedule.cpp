@@ -149,7 +149,7 @@ public:
       : limits(limits), reader(limits.name, values) {}
 
   Expected<TileKnobs> tiles() const {
-    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "tm", "tn", "stages", "ksplit"}));
+    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "tm", "tn", "stages", "ksplit", "pack"}));
     TileKnobs knobs;
     KF_TRY(knobs.tm, powerOfTwo("tm", 4, 16));
     KF_TRY(knobs.tn, powerOfTwo("tn", 4, 16));
@@ -162,7 +162,7 @@ public:
   }
 
   Expected<MatrixKnobs> matrices() const {
-    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "wm", "wn", "ksplit"}));
+    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "wm", "wn", "ksplit", "pack"}));
     MatrixKnobs knobs;
     KF_TRY(knobs.wm, powerOfTwo("wm", 1, 8));
     KF_TRY(knobs.wn, powerOfTwo("wn", 1, 8));
@@ -184,6 +184,8 @@ private:
     KF_TRY(cut.bn, powerOfTwo("bn", std::max(leastColumns, whole), std::max<int64_t>(whole, 256)));
     KF_TRY(cut.bk, powerOfTwo("bk", leastDepth, mostDepth));
     KF_TRY(cut.ksplit, reader.get("ksplit", {1, mostSlices}));
+    KF_TRY(const int64_t pack, reader.get("pack", {limits.plainInput ? 0 : 1, 1}));
+    cut.pack = pack != 0;
     return cut;
   }
 
@@ -233,13 +235,14 @@ constexpr double busyThreads = 256, leastBusy = 0.5;
 
 /// `ofTile(segments)`: seconds that a multiprocessor takes for a tile of a slice, with as many of
 /// them at once as there are.
-double predict(const KernelLimits &limits, const Cut &cut, double inputBytes,
+double predict(const KernelLimits &limits, const Cut &cut, double packedBytes,
                llvm::function_ref<double(int64_t segments, double tilesEach)> ofTile) {
   const Stages stages(limits.depth, cut);
   const auto rows = static_cast<double>(limits.rows), depth = static_cast<double>(limits.depth);
   double total = 0;
-  if (!limits.plainInput)
-    total += dispatch + rows * depth * 2 * inputBytes / bytesPerSecond;
+  if (cut.pack)
+    total += dispatch + rows * depth * (limits.inputBytes + packedBytes) / bytesPerSecond;
+  const double inputBytes = cut.pack ? packedBytes : limits.inputBytes;
   for (auto [width, segments] : llvm::zip(limits.widths, limits.segments)) {
     const int64_t columns = cut.bn / limits.columns * limits.columns;
     const auto tiles = static_cast<double>(divideCeilSigned(limits.rows, cut.bm) *
@@ -277,16 +280,20 @@ double predictTiles(const KernelLimits &limits, const TileKnobs &knobs) {
                          static_cast<double>(stages.perSlice * knobs.cut.bk);
     return flops * (1 + 1.68 * reads / sums) / (flopsEach * busy);
   };
-  return predict(limits, knobs.cut, limits.plainInput ? limits.inputBytes : 4, ofTile);
+  return predict(limits, knobs.cut, 4, ofTile);
 }
 
 double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
   // Everything passes a multiprocessor's nearest memory, 128 bytes a cycle: what is fetched three
-  // times (read, arrived, written to workgroup memory), and what subgroups read from there.
+  // times (it arrives, is read, and is written to workgroup memory), and what subgroups read from
+  // there.
   constexpr double bytesOfCycle = 128, cyclesPerSecond = 1.755e9, overBound = 1.4;
   const Stages stages(limits.depth, knobs.cut);
+  const double inputBytes = knobs.cut.pack ? 2 : limits.inputBytes;
   auto ofTile = [&](int64_t segments, double workgroups) {
-    const int64_t fetched = knobs.cut.bm + segments * knobs.cut.bn;
+    const double fetched =
+        static_cast<double>(knobs.cut.bm) * (2 * inputBytes + 2) +
+        static_cast<double>(segments * knobs.cut.bn) * (2 * limits.weightBytes + 2);
     const int64_t read =
         knobs.wm * knobs.wn * (knobs.rowsOfSubgroup() + segments * knobs.columnsOfSubgroup());
     const double sums =
@@ -294,11 +301,12 @@ double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
         matrixThreads;
     const double busy = busyShare(workgroups, knobs.threads(),
                                   knobs.sharedVectors(segments, limits.transposed), sums + 100);
-    const auto bytes = static_cast<double>(2 * (3 * fetched + read) * knobs.cut.bk);
+    const double bytes =
+        (fetched + 2 * static_cast<double>(read)) * static_cast<double>(knobs.cut.bk);
     return static_cast<double>(stages.perSlice) * overBound * bytes /
            (bytesOfCycle * cyclesPerSecond * busy);
   };
-  return predict(limits, knobs.cut, limits.plainInput ? limits.inputBytes : 2, ofTile);
+  return predict(limits, knobs.cut, 2, ofTile);
 }
 
 /// Schedules of which one is taken without measuring, with each way to share out K.
@@ -359,9 +367,13 @@ ScheduleSpace spaceOf(std::vector<Knob> knobs, int64_t depth, Read read, Predict
         for (auto [knob, value] : llvm::zip(names, one))
           values.try_emplace(knob.name, value);
         values.try_emplace("ksplit", ksplit);
-        if (const double time = predict(values); best.empty() || time < least) {
-          best = values;
-          least = time;
+        for (int64_t pack : {0, 1}) {
+          KnobValues packed = values;
+          packed.try_emplace("pack", pack);
+          if (const double time = predict(packed); best.empty() || time < least) {
+            best = packed;
+            least = time;
+          }
         }
       }
     return best;
@@ -380,6 +392,7 @@ Expected<TileKnobs> webgpu::matmul::tileKnobs(const KernelAnalysis &kernel, cons
 
 ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Target &target) {
   const auto limits = std::make_shared<const KernelLimits>(limitsOf(kernel, target));
+  const auto packs = limits->plainInput ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{1};
   return spaceOf(
       {{"bm", {16, 32, 64, 128}, "rows of a workgroup's tile"},
        {"bn", {64, 128, 256}, "columns of a workgroup's tile, of each segment"},
@@ -387,7 +400,8 @@ ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Targ
        {"tm", {4, 8}, "rows of a thread"},
        {"tn", {4, 8, 16}, "columns of a thread, of each segment"},
        {"stages", {1, 2}, "buffers of a stage"},
-       {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"}},
+       {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"},
+       {"pack", packs, "1: rows are written into a workspace first, as they are multiplied"}},
       limits->depth,
       [limits](const KnobValues &values) { return TileReader(*limits, values).tiles(); },
       [limits](const TileKnobs &knobs) { return predictTiles(*limits, knobs); }, usualTiles);
@@ -401,13 +415,15 @@ Expected<MatrixKnobs> webgpu::matmul::matrixKnobs(const KernelAnalysis &kernel,
 
 ScheduleSpace webgpu::matmul::matrixSpace(const KernelAnalysis &kernel, const Target &target) {
   const auto limits = std::make_shared<const KernelLimits>(limitsOf(kernel, target));
+  const auto packs = limits->plainInput ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{1};
   return spaceOf(
       {{"bm", {16, 32, 64, 128}, "rows of a workgroup's tile"},
        {"bn", {64, 128, 256}, "columns of a workgroup's tile, of each segment"},
        {"bk", {16, 32, 64}, "depth of a stage"},
        {"wm", {1, 2, 4}, "subgroups, down a tile"},
        {"wn", {1, 2, 4}, "subgroups, across a tile"},
-       {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"}},
+       {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"},
+       {"pack", packs, "1: rows are written into a workspace first, as they are multiplied"}},
       limits->depth,
       [limits](const KnobValues &values) { return TileReader(*limits, values).matrices(); },
       [limits](const MatrixKnobs &knobs) { return predictMatrices(*limits, knobs); },

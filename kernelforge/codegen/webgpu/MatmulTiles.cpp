@@ -53,12 +53,10 @@ private:
   void makeTiles() {
     transformer::MatmulOp matmul = kernel.matmul();
     const Cut &cut = knobs.cut;
-    const int inRows = Phases::inputWorkspace(kernel);
-    const int64_t depth = matmul.getK();
     const ElementType rounded = roundedTo(numericsOf(matmul));
-    Operand rows = inRows >= 0
-                       ? Operand(p, inRows, ElementType::F32, Phases::inputColumns(depth), rounded)
-                       : Operand(p, matmul.getInput(), 4, rounded);
+    Operand rows = cut.pack ? Operand(p, Phases::inputWorkspace, ElementType::F32,
+                                      Phases::inputColumns(matmul.getK()), rounded)
+                            : Operand(p, matmul.getInput(), 4, rounded);
     tiles.emplace_back(p, rows, Way::Turned, cut.bm, cut.bk, 0, knobs.rowStride());
     for (int64_t s = 0; s < segments; ++s)
       tiles.emplace_back(p, Operand(p, matmul.getWeights()[group.segments[s]], 4, rounded),

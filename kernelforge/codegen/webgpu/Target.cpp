@@ -1,5 +1,6 @@
 #include "kernelforge/codegen/webgpu/Target.h"
 
+#include "kernelforge/codegen/webgpu/Methods.h"
 #include "kernelforge/support/Suggest.h"
 
 #include "llvm/ADT/StringRef.h"
@@ -177,8 +178,10 @@ Status webgpu::checkRunnable(const Target &target, const DeviceInfo &device) {
   for (const auto &[what, needed, there] : needs)
     if (needed > there)
       return refuse(fmt::format("it may need {} {}, the adapter has {}", needed, what, there));
+  const bool emulates = target.has(emulatedMatrices);
   for (const std::string &feature : target.enabled)
-    if (std::ranges::find(device.features, feature) == device.features.end())
+    if (!(emulates && (feature == emulatedMatrices || matrixShape(feature))) &&
+        std::ranges::find(device.features, feature) == device.features.end())
       return refuse(fmt::format("it may need {}, which the adapter does not have", feature));
   const Limits &made = target.limits, &here = device.limits;
   if (target.has(subgroups) &&

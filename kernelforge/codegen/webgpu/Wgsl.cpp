@@ -100,6 +100,27 @@ fn pair_halves_4(x: vec4<u32>) -> vec2<u32> {
 }
 )";
 
+constexpr StringLiteral halves2Text = R"(
+/// Rounded to f16.
+fn halves_2(x: vec2<f32>) -> u32 {
+  return pack2x16float(vec2<f32>(vec2<f16>(x)));
+}
+)";
+
+constexpr StringLiteral halves4Text = R"(
+/// Rounded to f16.
+fn halves_4(x: vec4<f32>) -> vec2<u32> {
+  let rounded = vec4<f32>(vec4<f16>(x));
+  return vec2<u32>(pack2x16float(rounded.xy), pack2x16float(rounded.zw));
+}
+)";
+
+constexpr StringLiteral unpackHalvesText = R"(
+fn unpack_halves(x: vec2<u32>) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(x.x), unpack2x16float(x.y));
+}
+)";
+
 StringRef nameOf(Location loc, StringRef otherwise) {
   auto name = dyn_cast<NameLoc>(loc);
   return name ? name.getName().getValue() : otherwise;
@@ -209,5 +230,11 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
     text += pairHalves2Text;
   if (helpers.pairs & 4)
     text += pairHalves4Text;
+  if (helpers.halves & 2)
+    text += halves2Text;
+  if (helpers.halves & 4)
+    text += halves4Text;
+  if (helpers.unpacks)
+    text += unpackHalvesText;
   return text + helpers.emulated.text() + phases;
 }

@@ -224,33 +224,31 @@ WgslFunction::Expression WgslFunction::helper(StringRef function, int64_t &lanes
               op->getOperands());
 }
 
+/// Not every compiler of WGSL can cast between words and pairs of halves, but all have functions
+/// that pack and unpack them.
 WgslFunction::Expression WgslFunction::bitcast(Operation *op) {
   Value from = op->getOperand(0);
-  Type to = op->getResult(0).getType();
-  auto halves = from.getDefiningOp<arith::TruncFOp>();
-  if (getElementTypeOrSelf(from.getType()).isF16() && !options.f16) {
+  auto halves = dyn_cast<VectorType>(from.getType());
+  if (!halves || !halves.getElementType().isF16())
+    return call("bitcast<" + typeText(op->getResult(0).getType()) + ">", from);
+  const int64_t lanes = halves.getNumElements();
+  auto narrower = from.getDefiningOp<arith::TruncFOp>();
+  if (!options.f16 || !narrower) {
     // Each half is a word of its own, which the helper has rounded.
-    const std::string words = plain(halves.getResult()).text;
-    helpers.pairs |= cast<VectorType>(from.getType()).getNumElements();
-    return {fmt::format("pair_halves_{}({})", cast<VectorType>(from.getType()).getNumElements(),
-                        words)};
+    helpers.pairs |= lanes;
+    return {fmt::format("pair_halves_{}({})", lanes, plain(from).text)};
   }
-  helpers.f16 |= getElementTypeOrSelf(to).isF16();
-  return call("bitcast<" + typeText(to) + ">", from);
+  helpers.f16 = true;
+  helpers.halves |= lanes;
+  return call(fmt::format("halves_{}", lanes), narrower.getIn());
 }
 
 WgslFunction::Expression WgslFunction::floatsOf(vector::BitCastOp halves) {
-  const std::string type =
-      typeText(VectorType::get(halves.getType().getShape(), Float32Type::get(halves.getContext())));
-  if (options.f16) {
-    helpers.f16 = true;
-    return {type + "(" + bitcast(halves).text + ")"};
-  }
   Value words = halves.getSource();
   if (cast<VectorType>(words.getType()).getNumElements() == 1)
-    return {"unpack2x16float(" + plain(words).text + ")"};
-  const std::string vector = operand(words, Tight::Unary);
-  return {fmt::format("{0}(unpack2x16float({1}.x), unpack2x16float({1}.y))", type, vector)};
+    return call("unpack2x16float", words);
+  helpers.unpacks = true;
+  return call("unpack_halves", words);
 }
 
 WgslFunction::Expression WgslFunction::ofVector(Operation *op) {
@@ -430,11 +428,6 @@ WgslFunction::Expression WgslFunction::compute(Operation *op) {
       .Case([&](arith::TruncFOp narrower) -> Expression {
         if (!getElementTypeOrSelf(narrower.getType()).isF16())
           return refuse(op);
-        if (narrower->hasOneUse() && isa<vector::BitCastOp>(*narrower->user_begin()) &&
-            options.f16) {
-          helpers.f16 = true;
-          return call(typeText(narrower.getType()), op->getOperands());
-        }
         return helper("round_to_f16", helpers.roundToF16, op);
       })
       .Case([&](arith::ExtUIOp) -> Expression {

@@ -130,6 +130,8 @@ bool WgslFunction::decideInline(Operation *op) {
   if (isa<vector::ExtractOp, vector::SplatOp>(op) &&
       (known.contains(op->getOperand(0)) || op->getOperand(0).getDefiningOp<arith::ConstantOp>()))
     return true; // "x.y" and "vec4<f32>(x)" are as short as a name
+  if (isa<arith::TruncFOp>(op) && op->hasOneUse() && isa<vector::BitCastOp>(*op->user_begin()))
+    return true; // they are one operation
   if (op->getNumResults() != 1 || isa<NameLoc>(op->getLoc()) || !op->hasOneUse() ||
       (*op->user_begin())->getBlock() != op->getBlock())
     return false;

@@ -195,6 +195,11 @@ TEST_F(WebGpuMatmul, TilesAndWhatFollows) {
   }
 }
 
+TEST_F(WebGpuMatmul, TilesOfPackedRows) {
+  for (const auto &[n, k] : {std::pair{68, 36}, std::pair{66, 37}})
+    expectRight(plainMatmul(35, n, k, "f16", "f32"), tiles(32, 64, 16, 4, 4) + ", pack = 1");
+}
+
 TEST_F(WebGpuMatmul, TilesRoundOperands) {
   expectRight(plainMatmul(35, 68, 36, "f32", "f32", false, "multiply = f16"),
               tiles(32, 64, 16, 4, 4));
@@ -227,6 +232,12 @@ TEST_F(WebGpuMatrices, OfEachType) {
                 matrices(32, 64, 32, 1, 2));
   expectRight(plainMatmul(35, 66, 37, "f16", "f16", true, "multiply = f16"),
               matrices(32, 64, 16, 2, 1));
+}
+
+TEST_F(WebGpuMatrices, OfPackedRows) {
+  for (int k : {40, 37})
+    expectRight(plainMatmul(35, 68, k, "f32", "f16", false, "multiply = f16"),
+                matrices(32, 64, 32, 1, 2) + ", pack = 1");
 }
 
 TEST_F(WebGpuMatrices, AndWhatFollows) {

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Times matmuls of onnxruntime's WebGPU provider: what kernelforge's WebGPU kernels are measured beside.
 
-Needs onnxruntime-webgpu, onnx and numpy, and a GPU with a Vulkan driver. A model is a chain of equal
+Needs onnx and numpy, onnxruntime-ep-webgpu beside an onnxruntime that takes plugins or, an older way to
+the same provider, onnxruntime-webgpu, and a GPU with a Vulkan driver. A model is a chain of equal
 matmuls, each of which needs the one before it; the time of one is the difference of a long and a short
 chain, so that what a run costs besides (upload, download, submission) drops out. Weights are constants,
-as in a language model. Prints one row of JSON a problem: {"name", "peer", "version", "seconds",
+as in a language model. Prints one row of JSON a problem: {"name", "peer", "seconds",
 "tflops", "gb_per_s", "chains_s", "max_error"}; the error is beside numpy in f64 on sampled rows of one matmul.
 """
 
 import argparse
+import importlib.metadata
 import json
 import sys
 import time
@@ -48,10 +50,31 @@ def chain(m, n, count, kind, epilogue, rng):
     return model.SerializeToString(), weight, last
 
 
+PROVIDER = "WebGpuExecutionProvider"
+PLUGIN = None  # what plugin() found
+
+
+def plugin():
+    """Registers the plugin: its package's name and version, its devices; nothing where it is not here."""
+    try:
+        import onnxruntime_ep_webgpu
+    except ImportError:
+        return None
+    ort.register_execution_provider_library(PROVIDER, onnxruntime_ep_webgpu.get_library_path())
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == PROVIDER]
+    name = "onnxruntime-ep-webgpu"
+    return f"{name} {importlib.metadata.version(name)}", devices[:1]
+
+
 def times(model, x, output, rounds):
     """Seconds of runs of a model, after one to warm up, and the first result."""
-    session = ort.InferenceSession(model, providers=["WebGpuExecutionProvider"])
-    if session.get_providers()[0] != "WebGpuExecutionProvider":
+    if PLUGIN:
+        options = ort.SessionOptions()
+        options.add_provider_for_devices(PLUGIN[1], {})
+        session = ort.InferenceSession(model, options)
+    else:
+        session = ort.InferenceSession(model, providers=[PROVIDER])
+    if session.get_providers()[0] != PROVIDER:
         sys.exit("onnxruntime_webgpu: error: onnxruntime has no WebGPU device here")
     result = session.run([output], {"x": x})[0]
     samples = []
@@ -77,8 +100,7 @@ def measure(name, m, n, kind, epilogue, lengths, rounds, rng):
     size = {"f32": 4, "f16": 2}[kind]
     row = {
         "name": name,
-        "peer": "onnxruntime-webgpu",
-        "version": ort.__version__,
+        "peer": PLUGIN[0] if PLUGIN else f"onnxruntime-webgpu {ort.__version__}",
         "seconds": seconds,
         "tflops": 2 * m * n * n / seconds / 1e12,
         "gb_per_s": (n * n + 2 * m * n) * size / seconds / 1e9,
@@ -93,6 +115,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=[512, 1024, 2048, 4096])
     arguments = parser.parse_args()
+    global PLUGIN
+    PLUGIN = plugin()
     rng = np.random.default_rng(1)
     for kind in TYPES:
         for n in arguments.sizes:

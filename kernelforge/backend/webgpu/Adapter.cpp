@@ -224,9 +224,11 @@ void Context::describeAdapter() {
   limits.bindings = adapterLimits.maxStorageBuffersPerShaderStage;
   limits.bindingBytes = orZero(adapterLimits.maxStorageBufferBindingSize);
   limits.indexBits = 32;
-  // The standard has no number of bytes; a processor's are the machine's.
-  if (description.software)
+  // The standard has no number of bytes nor of multiprocessors; a processor's are the machine's.
+  if (description.software) {
     limits.memoryBytes = host().memoryBytes;
+    limits.workers = host().physicalCores;
+  }
   for (const FeatureWord &known : featureWords) {
     WGPUFeatureName feature = known.feature;
     if (!api().wgpuAdapterHasFeature(adapter.get(), feature)) {

@@ -66,8 +66,12 @@ std::vector<Choice> choicesFor(const KernelAnalysis &kernel, const Target &targe
   return choices;
 }
 
-/// The number of the method whose usual schedule is expected to take the least time.
-int64_t usualMethod(llvm::ArrayRef<Choice> choices) {
+/// The number of the method whose usual schedule is expected to take the least time. A processor in
+/// the place of a GPU, which is what says how many workers it has, runs plain code where it can: it
+/// pays for each barrier, and for compiling what is written out.
+int64_t usualMethod(llvm::ArrayRef<Choice> choices, const Target &target) {
+  if (target.limits.workers > 0 && choices.front().method == &plain)
+    return choices.front().number;
   const auto *best =
       std::min_element(choices.begin(), choices.end(), [](const Choice &one, const Choice &other) {
         return one.space.predict(one.space.analytic) < other.space.predict(other.space.analytic);
@@ -109,7 +113,7 @@ Expected<ScheduleSpace> webgpu::scheduleSpace(const KernelAnalysis &kernel, cons
   if (methodsOf(kernel.family()).empty())
     return fixedSchedule();
   const auto choices = std::make_shared<const std::vector<Choice>>(choicesFor(kernel, target));
-  const int64_t usual = usualMethod(*choices);
+  const int64_t usual = usualMethod(*choices, target);
   auto choiceOf = [choices, usual](const KnobValues &values) -> const Choice * {
     auto named = values.find(methodKnob);
     const int64_t number = named == values.end() ? usual : named->second;

@@ -134,6 +134,34 @@ int64_t AttentionInputs::slot(int64_t sequence, int64_t position) const {
          position % keys.page;
 }
 
+/// The first `slots` slots of a cache as f32 in `memory`, rounded.
+static CacheView roundedCache(const CacheView &cache, int64_t slots,
+                              const OperandRounding &rounding, std::vector<float> &memory) {
+  memory.resize(static_cast<size_t>(slots * cache.heads * cache.dim));
+#pragma omp parallel for schedule(static)
+  for (int64_t slot = 0; slot < slots; ++slot)
+    for (int64_t head = 0; head < cache.heads; ++head) {
+      float *values = memory.data() + (slot * cache.heads + head) * cache.dim;
+      cache.read(slot, head, values);
+      rounding.elements(values, cache.dim);
+    }
+  return {ElementType::F32, reinterpret_cast<std::byte *>(memory.data()), cache.heads, cache.dim,
+          cache.page};
+}
+
+/// One more than the last slot that a row sees.
+static int64_t slotsSeen(const AttentionInputs &in) {
+  int64_t slots = 0;
+  for (int64_t r = 0; r < in.query.rows; ++r) {
+    const auto [first, end] = in.visible(r);
+    // The last position of each page: slots are in order within one.
+    for (int64_t p = end; p > first;
+         p = in.keys.page == 0 ? first : (p - 1) / in.keys.page * in.keys.page)
+      slots = std::max(slots, in.slot(in.sequences[r], p - 1) + 1);
+  }
+  return slots;
+}
+
 void attention(const AttentionInputs &in, MutableRows out, Precision precision) {
   int64_t longest = 0;
   for (int64_t r = 0; r < in.query.rows; ++r) {
@@ -142,6 +170,12 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
   }
   const int64_t group = in.heads / in.keys.heads;
   const OperandRounding rounding(in.numerics, precision);
+  CacheView keys = in.keys, values = in.values;
+  std::vector<float> keyMemory, valueMemory;
+  if (rounding.changesElements()) { // once, not for each row that sees them
+    keys = roundedCache(keys, slotsSeen(in), rounding, keyMemory);
+    values = roundedCache(values, slotsSeen(in), rounding, valueMemory);
+  }
   PerThread<float> vectorBuffers(std::max(in.keys.dim, in.values.dim)), queries(in.keys.dim);
   computeIn(precision, [&](auto zero) {
     using T = decltype(zero);
@@ -158,8 +192,7 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
 
       T highest = in.sinks.empty() ? T(-INFINITY) : T(in.sinks[head]), total = 0;
       for (int64_t p = first; p < end; ++p) {
-        in.keys.read(in.slot(in.sequences[r], p), cacheHead, vector);
-        rounding.elements(vector, in.keys.dim);
+        keys.read(in.slot(in.sequences[r], p), cacheHead, vector);
         scores[p - first] =
             softCapped(T(in.scale) * dot<T>(query, vector, in.keys.dim), T(in.softcap));
         highest = std::fmax(highest, scores[p - first]);
@@ -172,8 +205,7 @@ void attention(const AttentionInputs &in, MutableRows out, Precision precision) 
         total += share;
         const T factor =
             rounding.roundsElements() ? T(rounding.element(static_cast<float>(share))) : share;
-        in.values.read(in.slot(in.sequences[r], p), cacheHead, vector);
-        rounding.elements(vector, in.values.dim);
+        values.read(in.slot(in.sequences[r], p), cacheHead, vector);
         for (int64_t i = 0; i < in.values.dim; ++i)
           sums[i] += factor * vector[i];
       }

@@ -202,6 +202,17 @@ TEST(Numerics, AttentionRoundsWhatItMultiplies) {
   EXPECT_FLOAT_EQ(out[0], static_cast<float>(1 / total));
   EXPECT_FLOAT_EQ(out[1], static_cast<float>(double(half(float(share))) / total));
   EXPECT_NE(out[1], static_cast<float>(share / total));
+  // The same in pages of one position, which lie the other way round.
+  std::vector<float> pagedKeys = {-1, 0, 0, x}, pagedValues = {0, x, x, 0}, paged(2);
+  const std::vector<int32_t> pages = {1, 0};
+  AttentionInputs other = in;
+  other.keys = view(pagedKeys);
+  other.values = view(pagedValues);
+  other.keys.page = other.values.page = 1;
+  other.table = pages;
+  other.tableWidth = 2;
+  attention(other, denseRows(paged.data(), 1, 2), Precision::Wide);
+  EXPECT_EQ(paged, out);
   attention(in, denseRows(out.data(), 1, 2), Precision::Exact);
   EXPECT_FLOAT_EQ(out[0], static_cast<float>(double(x) / (1 + exactShare)));
   EXPECT_FLOAT_EQ(out[1], static_cast<float>(double(x) * exactShare / (1 + exactShare)));

@@ -46,9 +46,15 @@ public:
   /// Fusion asks before it forms one.
   virtual Status supports(const KernelAnalysis &kernel, const Target &target) const = 0;
 
-  /// Whether its matmuls read weights in the layout that the pass assign-layouts gives them, and
-  /// not as they lie in the file.
-  virtual bool packsWeights() const { return false; }
+  /// The layout that a weight is packed into which matmuls read, by its row-major type: one for all
+  /// that read it. RowMajor: it stays as it lies in the file.
+  virtual WeightLayout layoutFor(mlir::RankedTensorType weight) const {
+    return WeightLayout::RowMajor;
+  }
+
+  /// Whether its matmuls read weights in that layout alone: what cannot be packed once, when it is
+  /// bound, is then packed in each run.
+  virtual bool needsLayouts() const { return false; }
 
   /// The numerics that its matmuls are fast with, near enough to f32 for a language model.
   virtual Numerics fastNumerics() const { return Numerics::F32; }

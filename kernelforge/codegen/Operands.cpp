@@ -24,8 +24,6 @@ public:
     if (kind == OpKind::Composite)
       return refuse("it is composite: more than one matmul",
                     "write it into a func.func, where it is taken apart");
-    if (kind == OpKind::Packs && !support.readsLayouts)
-      return refuse("weights are read row-major, as they are", "use the weight without a layout");
     if (isRowwise(kind) && kind != OpKind::EndsStep && kind != OpKind::Packs &&
         !support.hasCode(op))
       return refuse("no code is generated for this operation", "");
@@ -63,8 +61,11 @@ private:
     auto tensor = dyn_cast<RankedTensorType>(type);
     if (!tensor)
       return {};
-    if (layoutOf(tensor) && !support.readsLayouts)
-      return refuse(fmt::format("its {} has a layout, and weights are read row-major", name),
+    const WeightLayout layout = weightLayoutOf(tensor);
+    const WeightLayout read = support.readsLayouts ? support.layout : WeightLayout::RowMajor;
+    if (layout != WeightLayout::RowMajor && layout != read)
+      return refuse(fmt::format("its {} has the layout {}, and weights are read in {} alone", name,
+                                nameOf(layout), nameOf(read)),
                     "use the weight without a layout");
     const bool isRows = tensor.getRank() == 2 && isa<FloatType>(tensor.getElementType());
     if (isRows && tensor.isDynamicDim(0) && rowsSizeName(tensor).empty())

@@ -16,11 +16,12 @@ struct OperandSupport {
   /// Whether there is code for what an operation computes, or stores. Roots and what a step ends
   /// with are not asked for.
   bool (*hasCode)(mlir::Operation *);
-  bool readsLayouts;   ///< weights in a layout are read, and can be packed into it
+  bool readsLayouts;   ///< weights in `layout` are read, and can be packed into it; else in none
   bool needsFiniteF32; ///< numbers that are written into the code must be finite as f32
   /// Whether there is code for a matmul or an attention in its numerics; null: for f32 alone, which
   /// is not asked for.
   bool (*multipliesIn)(mlir::Operation *, Numerics) = nullptr;
+  WeightLayout layout = WeightLayout::RowMajor; ///< the one that it reads besides
 };
 
 /// Unusable, naming kernel, operation and operand, where a target cannot compute some operation of

@@ -93,8 +93,9 @@ void kernelforge::buildFusePipeline(OpPassManager &passes, const Target &target,
   if (fuse)
     passes.addNestedPass<func::FuncOp>(createMergeMatmuls());
   passes.addPass(createMarkWeights());
-  if (generator.packsWeights())
-    passes.addPass(createAssignLayouts());
+  passes.addPass(createAssignLayouts(
+      [&generator](RankedTensorType weight) { return generator.layoutFor(weight); },
+      generator.needsLayouts()));
   passes.addPass(createFuse(FuseOptions{fuse}, [&generator, target](KernelOp kernel) {
     return generator.supports(KernelAnalysis(kernel), target).has_value();
   }));

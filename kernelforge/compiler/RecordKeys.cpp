@@ -6,6 +6,8 @@
 
 #include "llvm/Config/llvm-config.h"
 
+#include <fmt/format.h>
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
@@ -30,7 +32,10 @@ std::string kernelforge::problemText(KernelOp kernel) {
       continue;
     if (std::optional<ElementType> element = elementTypeOf(tensor))
       types += std::string(info(*element).name);
-    types += layoutOf(tensor) ? " packed " : " ";
+    const WeightLayout layout = weightLayoutOf(tensor);
+    types += layout == WeightLayout::RowMajor      ? " "
+             : layout == WeightLayout::Interleaved ? " packed " // as records on disk have it
+                                                   : fmt::format(" {} ", nameOf(layout));
     for (int64_t extent : tensor.getShape())
       if (!ShapedType::isDynamic(extent))
         json["extent" + std::to_string(number++)] = std::max<int64_t>(extent, 1);

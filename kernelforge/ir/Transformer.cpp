@@ -52,19 +52,35 @@ LogicalResult DimsAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType
   return success();
 }
 
+static std::optional<WeightLayout> layoutNamed(StringRef kind) {
+  return weightLayoutByName({kind.data(), kind.size()});
+}
+
+/// Rows that a layout takes together.
+static int64_t rowsOfGroup(WeightLayout layout) {
+  return layout == WeightLayout::Interleaved ? interleavedRows : 1;
+}
+
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef kind,
                                  int64_t rows) {
-  if (kind != "interleaved")
-    return emitError() << "unknown layout '" << kind << "'; known: interleaved";
-  if (rows != 16)
-    return emitError() << "layout interleaved takes rows = 16, not " << rows;
-  return success();
+  const std::optional<WeightLayout> layout = layoutNamed(kind);
+  if (!layout || layout == WeightLayout::RowMajor)
+    return emitError() << "unknown layout '" << kind << "'; known: interleaved, planes";
+  const int64_t group = rowsOfGroup(*layout);
+  if (rows == group)
+    return success();
+  if (group == 1)
+    return emitError() << "layout " << kind << " has no groups of rows; leave rows out";
+  return emitError() << "layout " << kind << " takes rows = " << group << ", not " << rows;
 }
 
 LogicalResult LayoutAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType,
                                          function_ref<InFlightDiagnostic()> emitError) const {
   if (shape.size() != 2 || llvm::any_of(shape, ShapedType::isDynamic))
     return emitError() << "a layout belongs to a weight matrix of static shape";
+  if (layoutNamed(getKind()) == WeightLayout::Planes && !llvm::isa<QuantType>(elementType))
+    return emitError() << "planes are parts of quantized blocks, and " << elementType
+                       << " has none";
   return success();
 }
 
@@ -267,6 +283,18 @@ LayoutAttr kernelforge::layoutOf(Type type) {
   return tensor ? dyn_cast_or_null<LayoutAttr>(tensor.getEncoding()) : LayoutAttr();
 }
 
+WeightLayout kernelforge::weightLayoutOf(Type type) {
+  LayoutAttr layout = layoutOf(type);
+  return layout ? *layoutNamed(layout.getKind()) : WeightLayout::RowMajor;
+}
+
+LayoutAttr kernelforge::layoutAttr(MLIRContext *context, WeightLayout layout) {
+  if (layout == WeightLayout::RowMajor)
+    return {};
+  const std::string_view name = nameOf(layout);
+  return LayoutAttr::get(context, StringRef(name.data(), name.size()), rowsOfGroup(layout));
+}
+
 RankedTensorType kernelforge::withLayout(RankedTensorType type, LayoutAttr layout) {
   return RankedTensorType::get(type.getShape(), type.getElementType(), layout);
 }
@@ -286,11 +314,9 @@ std::optional<uint64_t> kernelforge::weightBytes(RankedTensorType type, int64_t 
   auto element = elementTypeOf(type);
   if (!element || type.getRank() < 1 || type.getRank() > 2)
     return std::nullopt;
-  uint64_t leading = type.isDynamicDim(0) ? rows : type.getDimSize(0);
-  if (LayoutAttr layout = layoutOf(type))
-    leading = *checkedRoundUp(leading, layout.getRows());
-  auto row = rowBytes(*element, type.getRank() == 2 ? type.getDimSize(1) : 1);
-  return row ? checkedMul(leading, *row) : std::nullopt;
+  const uint64_t leading = type.isDynamicDim(0) ? rows : type.getDimSize(0);
+  return layoutBytes(weightLayoutOf(type), *element, leading,
+                     type.getRank() == 2 ? type.getDimSize(1) : 1);
 }
 
 SmallVector<Value> ComputeOp::getRowInputs() {

@@ -76,10 +76,16 @@ def Transformer_LayoutAttr : Transformer_Attr<"Layout", "layout", [
     are blocks of one element. Nothing is expanded: a weight takes the bytes that it took in the
     file (up to the last group's filling). A weight without layout lies as in the file, row-major.
 
+    `#transformer.layout<planes>`, of quantized weights: each part of a block lies in a plane of its
+    own for the whole weight, row after row, block after block as in the file: all quants, then high
+    bits, sub-scales and scales with minima beside them (those that the type has). Planes begin at
+    multiples of 16 bytes, so that quants can be read 16 bytes at a time.
+
     The layout belongs to the weight: all programs of a session read one copy.
   }];
-  let parameters = (ins Transformer_KeywordParameter<"kind of layout">:$kind, "int64_t":$rows);
-  let assemblyFormat = "`<` $kind `,` `rows` `=` $rows `>`";
+  let parameters = (ins Transformer_KeywordParameter<"kind of layout">:$kind,
+      DefaultValuedParameter<"int64_t", "1", "rows of a group">:$rows);
+  let assemblyFormat = "`<` $kind (`,` `rows` `=` $rows^)? `>`";
   let genVerifyDecl = 1;
 }
 

@@ -71,31 +71,78 @@ void packInterleaved(ElementType type, const std::byte *rows, int64_t n, int64_t
   }
 }
 
-void dequantizeRowInterleaved(ElementType type, const std::byte *packed, int64_t k, int64_t row,
-                              float *out) {
+void packPlanes(ElementType type, const std::byte *rows, int64_t n, int64_t k, std::byte *out) {
   const ElementTypeInfo &t = info(type);
-  const Fields fields(t);
-  const int64_t blocks = k / t.blockElements, lane = row % interleavedRows;
-  const std::byte *from = packed + (row - lane) * blocks * t.blockBytes;
-  // Blocks are put together again a few at a time and expanded by the one function that can.
+  const Planes planes(type, n, k);
+  const int64_t blocks = k / t.blockElements;
+#pragma omp parallel for schedule(static)
+  for (int64_t row = 0; row < n; ++row)
+    for (int64_t block = row * blocks; block < (row + 1) * blocks; ++block)
+      for (const Plane &plane : planes.all())
+        std::memcpy(out + plane.begin + block * plane.bytes,
+                    rows + block * t.blockBytes + plane.offset, plane.bytes);
+  for (const Plane &plane : planes.all()) {
+    const int64_t end = plane.begin + plane.content;
+    std::memset(out + end, 0, (planeAlignment - end % planeAlignment) % planeAlignment);
+  }
+}
+
+void packWeight(WeightLayout layout, ElementType type, const std::byte *rows, int64_t n, int64_t k,
+                std::byte *out) {
+  switch (layout) {
+  case WeightLayout::RowMajor:
+    std::memcpy(out, rows, n * (k / info(type).blockElements) * info(type).blockBytes);
+    return;
+  case WeightLayout::Interleaved:
+    return packInterleaved(type, rows, n, k, out);
+  case WeightLayout::Planes:
+    return packPlanes(type, rows, n, k, out);
+  }
+}
+
+/// Expands a row whose blocks lie in pieces: `gather` puts block `index` of it together again.
+template <typename Gather>
+static void dequantizeGathered(const ElementTypeInfo &t, int64_t blocks, const Gather &gather,
+                               float *out) {
+  // A few at a time, expanded by the one function that can.
   std::array<std::byte, 1024> buffer;
   const int64_t most = static_cast<int64_t>(buffer.size()) / t.blockBytes;
   for (int64_t done = 0; done < blocks;) {
     const int64_t chunk = std::min(most, blocks - done);
-    for (int64_t block = 0; block < chunk; ++block, from += interleavedRows * t.blockBytes)
-      for (const Field &field : fields)
-        std::memcpy(buffer.data() + block * t.blockBytes + field.offset,
-                    from + field.packedOffset + lane * field.bytes, field.bytes);
-    dequantizeRow(type, buffer.data(), chunk * t.blockElements, out + done * t.blockElements);
+    for (int64_t block = 0; block < chunk; ++block)
+      gather(done + block, buffer.data() + block * t.blockBytes);
+    dequantizeRow(t.type, buffer.data(), chunk * t.blockElements, out + done * t.blockElements);
     done += chunk;
   }
 }
 
 void WeightView::readRow(int64_t row, float *out) const {
-  if (interleaved)
-    return dequantizeRowInterleaved(type, data, width, row, out);
   const ElementTypeInfo &t = info(type);
-  dequantizeRow(type, data + row * (width / t.blockElements) * t.blockBytes, width, out);
+  const int64_t blocks = width / t.blockElements;
+  switch (layout) {
+  case WeightLayout::RowMajor:
+    return dequantizeRow(type, data + row * blocks * t.blockBytes, width, out);
+  case WeightLayout::Interleaved: {
+    const Fields fields(t);
+    const int64_t lane = row % interleavedRows;
+    const std::byte *group = data + (row - lane) * blocks * t.blockBytes;
+    auto gather = [&](int64_t block, std::byte *to) {
+      const std::byte *from = group + block * interleavedRows * t.blockBytes;
+      for (const Field &field : fields)
+        std::memcpy(to + field.offset, from + field.packedOffset + lane * field.bytes, field.bytes);
+    };
+    return dequantizeGathered(t, blocks, gather, out);
+  }
+  case WeightLayout::Planes: {
+    const Planes planes(type, rows, width);
+    auto gather = [&](int64_t block, std::byte *to) {
+      for (const Plane &plane : planes.all())
+        std::memcpy(to + plane.offset, data + plane.begin + (row * blocks + block) * plane.bytes,
+                    plane.bytes);
+    };
+    return dequantizeGathered(t, blocks, gather, out);
+  }
+  }
 }
 
 } // namespace kernelforge

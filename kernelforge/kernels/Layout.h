@@ -1,16 +1,14 @@
-// How weight matrices lie in memory: row-major as in the file, or interleaved for kernels that work
-// on 16 output columns at once. Reads and writes both; the code generators follow the same bytes.
+// Weight matrices in their layouts: row-major as in the file, interleaved for kernels that work on
+// 16 output columns at once, or in planes for those that read 16 bytes at a time. Reads and writes
+// all of them; the code generators follow the same bytes.
 #pragma once
 
-#include "kernelforge/support/ElementType.h"
+#include "kernelforge/support/WeightLayout.h"
 
 #include <cstddef>
 #include <cstdint>
 
 namespace kernelforge {
-
-/// Rows of a group of the interleaved layout.
-inline constexpr int64_t interleavedRows = 16;
 
 /// A weight matrix of `rows` x `width` elements. A row is a whole number of blocks; `data` may have
 /// any alignment. Not owned.
@@ -19,7 +17,7 @@ struct WeightView {
   const std::byte *data = nullptr;
   int64_t rows = 0;
   int64_t width = 0;
-  bool interleaved = false;
+  WeightLayout layout = WeightLayout::RowMajor;
 
   /// Expands row `row` into `width` values at `out`, as dequantizeRow does.
   void readRow(int64_t row, float *out) const;
@@ -34,8 +32,12 @@ struct WeightView {
 /// 4w .. 4w + 3 of that row's part. A plain type is a block of one element: [n / 16][k][16].
 void packInterleaved(ElementType type, const std::byte *rows, int64_t n, int64_t k, std::byte *out);
 
-/// Expands row `row` of a matrix that packInterleaved made, whose rows have `k` elements.
-void dequantizeRowInterleaved(ElementType type, const std::byte *packed, int64_t k, int64_t row,
-                              float *out);
+/// Brings the row-major `rows` ([n, k] elements of a quantized `type`) into planes at `out`, which
+/// takes layoutBytes: plane after plane (Planes), the bytes between them zero. Parallel over rows.
+void packPlanes(ElementType type, const std::byte *rows, int64_t n, int64_t k, std::byte *out);
+
+/// One of these, or a copy.
+void packWeight(WeightLayout layout, ElementType type, const std::byte *rows, int64_t n, int64_t k,
+                std::byte *out);
 
 } // namespace kernelforge

@@ -58,7 +58,7 @@ void readColumn(const WeightView &weight, bool transpose, int64_t column, float 
 
 WeightView weightOf(const MatmulProblem &problem, const MatmulOperands &operands) {
   return {problem.weights, operands.weight, problem.transpose ? problem.k : problem.n,
-          problem.transpose ? problem.n : problem.k, false};
+          problem.transpose ? problem.n : problem.k};
 }
 
 class Prepared final : public PreparedMatmul {

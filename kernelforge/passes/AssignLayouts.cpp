@@ -13,7 +13,33 @@ namespace kernelforge {
 
 namespace {
 
+/// Planes where there are any.
+kernelforge::WeightLayout planesFor(RankedTensorType weight) {
+  return isa<QuantType>(weight.getElementType()) ? kernelforge::WeightLayout::Planes
+                                                 : kernelforge::WeightLayout::RowMajor;
+}
+
 struct AssignLayouts : kernelforge::impl::AssignLayoutsBase<AssignLayouts> {
+  using AssignLayoutsBase::AssignLayoutsBase;
+  AssignLayouts(kernelforge::LayoutChoice layoutFor, bool needsLayouts)
+      : layoutFor(std::move(layoutFor)), needsLayouts(needsLayouts) {}
+
+  /// Where no target says it, the option does.
+  LogicalResult initialize(MLIRContext *context) override {
+    if (layoutFor)
+      return success();
+    const auto named = kernelforge::weightLayoutByName(layout.getValue());
+    if (named != kernelforge::WeightLayout::Interleaved &&
+        named != kernelforge::WeightLayout::Planes)
+      return emitError(UnknownLoc::get(context))
+             << "unknown layout '" << layout << "'; use interleaved or planes";
+    needsLayouts = named == kernelforge::WeightLayout::Interleaved;
+    layoutFor = needsLayouts
+                    ? [](RankedTensorType) { return kernelforge::WeightLayout::Interleaved; }
+                    : kernelforge::LayoutChoice(planesFor);
+    return success();
+  }
+
   void runOnOperation() override {
     // By name over all functions: weights that some matmul multiplies with, and those whose layout
     // is settled by a use that reads them as they are (a transposed matmul, a pinned kernel).
@@ -27,24 +53,29 @@ struct AssignLayouts : kernelforge::impl::AssignLayoutsBase<AssignLayouts> {
           settled[name] = true;
       }
     });
-    auto layout = LayoutAttr::get(&getContext(), "interleaved", 16);
     forEachWeight([&](StringRef name, BlockArgument weight) {
       auto type = dyn_cast<RankedTensorType>(weight.getType());
       bool matrix = type && type.getRank() == 2 && type.hasStaticShape() && !type.getEncoding();
       if (matrix && multiplied.lookup(name) && !settled.lookup(name))
-        weight.setType(kernelforge::withLayout(type, layout));
+        weight.setType(laidOut(type));
     });
     for (auto function : getOperation().getOps<func::FuncOp>()) {
       if (function.isExternal())
         continue;
       function.setFunctionType(FunctionType::get(
           &getContext(), function.getBody().getArgumentTypes(), function.getResultTypes()));
-      packTheRest(function, layout);
+      if (needsLayouts)
+        packTheRest(function);
     }
   }
 
+private:
+  RankedTensorType laidOut(RankedTensorType type) {
+    return kernelforge::withLayout(type, kernelforge::layoutAttr(&getContext(), layoutFor(type)));
+  }
+
   /// Gives matmuls packed copies of the weights that have no layout: packed in each run, once.
-  static void packTheRest(func::FuncOp function, LayoutAttr layout) {
+  void packTheRest(func::FuncOp function) {
     llvm::DenseMap<Value, Value> packed;
     function.walk([&](MatmulOp matmul) {
       if (matmul.getTranspose())
@@ -58,8 +89,7 @@ struct AssignLayouts : kernelforge::impl::AssignLayoutsBase<AssignLayouts> {
           OpBuilder builder(function.getContext());
           builder.setInsertionPointAfterValue(weight);
           auto type = cast<RankedTensorType>(weight.getType());
-          copy = builder.create<PackOp>(matmul.getLoc(), kernelforge::withLayout(type, layout),
-                                        weight);
+          copy = builder.create<PackOp>(matmul.getLoc(), laidOut(type), weight);
         }
         use.set(copy);
       }
@@ -73,6 +103,13 @@ struct AssignLayouts : kernelforge::impl::AssignLayoutsBase<AssignLayouts> {
                                                               kernelforge::weightAttrName))
           visit(name.getValue(), argument);
   }
+
+  kernelforge::LayoutChoice layoutFor; ///< null: the option says it
+  bool needsLayouts = true;
 };
 
 } // namespace
+
+std::unique_ptr<Pass> kernelforge::createAssignLayouts(LayoutChoice layoutFor, bool needsLayouts) {
+  return std::make_unique<AssignLayouts>(std::move(layoutFor), needsLayouts);
+}

@@ -20,4 +20,11 @@ using KernelSupport = std::function<bool(transformer::KernelOp)>;
 /// by one stays apart.
 std::unique_ptr<mlir::Pass> createFuse(FuseOptions options, KernelSupport supports);
 
+/// The layout that a target's matmuls read a weight in, by its row-major type.
+using LayoutChoice = std::function<WeightLayout(mlir::RankedTensorType)>;
+
+/// The pass `assign-layouts` for a target, by the layout that it wants. `needsLayouts`: what has
+/// none nevertheless is packed in each run.
+std::unique_ptr<mlir::Pass> createAssignLayouts(LayoutChoice layoutFor, bool needsLayouts);
+
 } // namespace kernelforge

@@ -34,11 +34,17 @@ def MarkWeights : Pass<"kernelforge-mark-weights", "::mlir::ModuleOp"> {
 def AssignLayouts : Pass<"kernelforge-assign-layouts", "::mlir::ModuleOp"> {
   let summary = "choose one layout for each weight over all its uses in all functions";
   let description = [{
-    A weight that any matmul multiplies with is interleaved; one that is only gathered from stays
-    row-major, as does a transposed one. The same weight has the same layout in every function, so
-    that a session holds one copy. What is multiplied by and is row-major nevertheless (an input, a
-    result, a weight that is returned or transposed elsewhere) is packed by a `pack` before it is used.
+    A weight that any matmul multiplies with gets the layout that the target wants for its type: a CPU
+    interleaved, a target that reads 16 bytes at a time planes of quantized types. One that is only
+    gathered from stays row-major, as does a transposed one. The same weight has the same layout in
+    every function, so that a session holds one copy. Where a target's matmuls read that layout alone,
+    what is multiplied by and is row-major nevertheless (an input, a result, a weight that is returned
+    or transposed elsewhere) is packed by a `pack` before it is used.
   }];
+  let options = [
+    Option<"layout", "layout", "std::string", "\"interleaved\"",
+           "without a target: interleaved, which then is needed, or planes">
+  ];
   let dependentDialects = ["::kernelforge::transformer::TransformerDialect"];
 }
 

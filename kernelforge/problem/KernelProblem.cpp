@@ -81,7 +81,7 @@ Expected<std::unique_ptr<KernelProblem>> KernelProblem::create(KernelOp kernel,
     for (size_t i = 0; i < types.size(); ++i) {
       data.packed.emplace_back();
       if (layoutOf(types[i])) {
-        KF_TRY(data.packed.back(), packWeight(data.data.arguments[i]));
+        KF_TRY(data.packed.back(), packWeight(data.data.arguments[i], weightLayoutOf(types[i])));
       }
     }
     p.sets.push_back(std::move(data));

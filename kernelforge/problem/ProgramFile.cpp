@@ -25,7 +25,7 @@ constexpr const char *again = "write it again with `kernelforge compile --emit p
 
 /// First line of a file. The number is the format's: raise it when a section changes its form.
 constexpr std::string_view magic = "kernelforge-program ";
-constexpr int format = 1;
+constexpr int format = 2;
 
 constexpr uint64_t mostTensors = 1 << 16;
 constexpr uint64_t longestText = 4096;
@@ -76,10 +76,13 @@ Status readAbout(const JsonView &about, ProgramFile &file) {
   for (const auto &[name, value] : members) {
     KF_TRY(file.sizes[name], value.asInteger(0, INT64_MAX));
   }
-  KF_TRY(const std::vector<JsonView> packed, about.array("packed", mostTensors));
-  for (const JsonView &element : packed) {
-    KF_TRY(const bool isPacked, element.asBoolean());
-    file.packed.push_back(isPacked);
+  KF_TRY(const std::vector<JsonView> layouts, about.array("layouts", mostTensors));
+  for (const JsonView &element : layouts) {
+    KF_TRY(const std::string name, element.asString(longestText));
+    const std::optional<WeightLayout> layout = weightLayoutByName(name);
+    if (!layout)
+      return element.error("it is no layout of a weight");
+    file.layouts.push_back(*layout);
   }
   if (about.has("seed")) {
     // Seeds go beyond the integers that other fields have.
@@ -110,7 +113,7 @@ Status checkConsistent(const ProgramFile &file) {
       return inconsistent(fmt::format("kernel '{}' has no code", artifact.kernel));
     else if (sha256Hex(artifact.code) != artifact.codeHash)
       return inconsistent(fmt::format("kernel '{}' has other code than it says", artifact.kernel));
-  if (file.packed.size() != program.arguments.size())
+  if (file.layouts.size() != program.arguments.size())
     return inconsistent("its arguments are not those of its program");
   if (!file.tolerances.empty() && file.tolerances.size() != file.expected.size())
     return inconsistent("its tolerances are not those of what it expects");
@@ -219,7 +222,7 @@ Expected<ProgramFile> makeProgramFile(mlir::ModuleOp compiled, const FunctionSig
   KF_TRY(file.program, buildProgram(function, artifacts, target.limits));
   KF_CHECK(checkProgram(file.program));
   for (mlir::Type type : declaredTypes(compiled, signature.name))
-    file.packed.push_back(static_cast<bool>(layoutOf(type)));
+    file.layouts.push_back(weightLayoutOf(type));
   file.function = signature.name;
   file.sizes = data.sizes;
   file.seed = seed;
@@ -241,9 +244,9 @@ std::string hashOfInputs(const FunctionData &data) {
 }
 
 std::string writeProgramFile(const ProgramFile &file) {
-  Json packed = Json::array(), inputLengths, expectedLengths;
-  for (bool isPacked : file.packed)
-    packed.push_back(isPacked);
+  Json layouts = Json::array(), inputLengths, expectedLengths;
+  for (WeightLayout layout : file.layouts)
+    layouts.push_back(nameOf(layout));
   const std::string inputs = joined(file.inputs, inputLengths);
   const std::string expected = joined(file.expected, expectedLengths);
   const Json about = {{"target", targetJson(file.target)},
@@ -251,7 +254,7 @@ std::string writeProgramFile(const ProgramFile &file) {
                       {"made_by", file.madeBy},
                       {"function", file.function},
                       {"sizes", file.sizes},
-                      {"packed", packed},
+                      {"layouts", layouts},
                       {"seed", orNull(file.seed)},
                       {"inputs_sha256", file.inputsHash},
                       {"inputs", inputLengths},

@@ -5,6 +5,7 @@
 #include "kernelforge/backend/Program.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/problem/FunctionData.h"
+#include "kernelforge/support/WeightLayout.h"
 
 #include "mlir/IR/BuiltinOps.h"
 
@@ -21,7 +22,7 @@ struct ProgramFile {
   std::string madeBy; ///< version and commit of the build that wrote it, for people
 
   Program program;
-  std::vector<bool> packed; ///< by argument: a weight, bound in the interleaved layout
+  std::vector<WeightLayout> layouts; ///< by argument: that it is bound in
 
   /// The module as it was written: names, dynamic sizes and uses of the function's arguments. It is
   /// not compiled again.

@@ -51,6 +51,7 @@ struct ProgramRun::Implementation {
   std::unique_ptr<BoundProgram> bound;
 
   Status readModule();
+  bool canLieIn(WeightLayout layout, const FunctionArgument &argument) const;
   Expected<BufferRef> bindArgument(size_t index);
   Status fillWithNan(const BufferRef &buffer);
   Status downloadOutputs();
@@ -65,6 +66,14 @@ const Program &ProgramRun::program() const { return *implementation->program; }
 const FunctionSignature &ProgramRun::signature() const { return implementation->signature; }
 const DeviceInfo &ProgramRun::device() const { return implementation->device->info(); }
 const FunctionData &ProgramRun::data() const { return implementation->data; }
+
+bool ProgramRun::Implementation::canLieIn(WeightLayout layout,
+                                          const FunctionArgument &argument) const {
+  if (layout == WeightLayout::RowMajor)
+    return true;
+  return !argument.isCache() && argument.tensor().getRank() == 2 &&
+         (layout != WeightLayout::Planes || info(*elementTypeOf(argument.tensor())).isQuantized());
+}
 
 Status ProgramRun::Implementation::readModule() {
   DialectRegistry registry;
@@ -84,10 +93,9 @@ Status ProgramRun::Implementation::readModule() {
     if (std::ranges::find(signature.sizes, size.name, &ProgramSize::name) == signature.sizes.end())
       return doesNotFit(fmt::format("its module has no size '{}'", size.name));
   for (size_t i = 0; i < signature.arguments.size(); ++i)
-    if (file.packed[i] &&
-        (signature.arguments[i].isCache() || signature.arguments[i].tensor().getRank() != 2))
-      return doesNotFit(
-          fmt::format("'{}' is said to be packed and is no weight", signature.arguments[i].name));
+    if (!canLieIn(file.layouts[i], signature.arguments[i]))
+      return doesNotFit(fmt::format("'{}' is said to lie in {} and is no weight that can",
+                                    signature.arguments[i].name, nameOf(file.layouts[i])));
   return {};
 }
 
@@ -115,9 +123,9 @@ Expected<BufferRef> ProgramRun::Implementation::bindArgument(size_t index) {
     KF_TRY(caches[index], argument.clone());
     return device->allocate(static_cast<int64_t>(argument.memory.size()), MemoryUse::Cache);
   }
-  if (!file.packed[index])
+  if (file.layouts[index] == WeightLayout::RowMajor)
     return device->import(argument.memory.span(), MemoryUse::Transfer, nullptr);
-  KF_TRY(packed[index], packWeight(argument));
+  KF_TRY(packed[index], packWeight(argument, file.layouts[index]));
   return device->import(packed[index].span(), MemoryUse::Weights, nullptr);
 }
 

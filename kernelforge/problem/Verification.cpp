@@ -52,13 +52,12 @@ std::vector<Type> kernelforge::declaredTypes(ModuleOp module, StringRef name) {
   return types;
 }
 
-Expected<PageMemory> kernelforge::packWeight(const TensorData &weight) {
+Expected<PageMemory> kernelforge::packWeight(const TensorData &weight, WeightLayout layout) {
   const int64_t rows = weight.shape[0], width = weight.shape[1];
-  const int64_t padded = (rows + interleavedRows - 1) / interleavedRows * interleavedRows;
   // A byte at least: a weight without elements has an address, too.
-  const uint64_t bytes = padded * *rowBytes(weight.type, width);
+  const uint64_t bytes = *layoutBytes(layout, weight.type, rows, width);
   KF_TRY(PageMemory memory, PageMemory::allocate(std::max<uint64_t>(bytes, 1)));
-  packInterleaved(weight.type, weight.memory.data(), rows, width, memory.data());
+  packWeight(layout, weight.type, weight.memory.data(), rows, width, memory.data());
   return memory;
 }
 
@@ -78,7 +77,7 @@ Expected<std::vector<TensorData>> kernelforge::runReference(ModuleOp module,
       arguments.push_back(copy.memory.data());
       written.push_back(std::move(copy));
     } else if (layoutOf(types[i])) {
-      KF_TRY(PageMemory memory, packWeight(argument));
+      KF_TRY(PageMemory memory, packWeight(argument, weightLayoutOf(types[i])));
       arguments.push_back(memory.data());
       packed.push_back(std::move(memory));
     } else {

@@ -43,7 +43,7 @@ Expected<std::vector<double>> tolerancesOf(mlir::ModuleOp module,
 /// Types of a function's tensor and cache arguments as `module` declares them, layouts included.
 std::vector<mlir::Type> declaredTypes(mlir::ModuleOp module, llvm::StringRef function);
 
-/// A weight's rows in the interleaved layout.
-Expected<PageMemory> packWeight(const TensorData &weight);
+/// A weight's rows in a layout.
+Expected<PageMemory> packWeight(const TensorData &weight, WeightLayout layout);
 
 } // namespace kernelforge

@@ -162,7 +162,7 @@ class Gpu(CliTest):
         x, w = "tensor<3x32xf32>", "tensor<8x32xf32>"
         packed = "tensor<8x32xf32, #transformer.layout<interleaved, rows = 16>>"
         for arguments, body, kind, op, why in (
-            (f"%w: {w}", f"transformer.pack %w : {w} to {packed}", packed, "pack", "row-major"),
+            (f"%w: {w}", f"transformer.pack %w : {w} to {packed}", packed, "pack", "has the layout interleaved"),
             (f"%x: {x}, %w: {w}", "transformer.matmul %x weights(%w) {numerics = "
              f"#transformer.numerics<multiply = tf32x3, accumulate = f32>}} : ({x}, {w}) -> "
              "(tensor<3x8xf32>)", "tensor<3x8xf32>", "matmul", "multiply in tf32x3")):

@@ -128,7 +128,7 @@ class Programs(CliTest):
         flipped[len(whole) // 2] ^= 16
         refused(flipped, "checksum of its")
         refused(whole + b"\n", "bytes follow its end")
-        refused(whole.replace(b"kernelforge-program 1", b"kernelforge-program 9"), "has format '9'")
+        refused(whole.replace(b"kernelforge-program 2", b"kernelforge-program 9"), "has format '9'")
         refused(b"\x7fELF" + whole, "does not begin as one")
         self.refused(2, "run", "-", says="-")
         self.refused(2, "run", self.path("absent.kfp"), says="absent.kfp")

@@ -39,7 +39,7 @@ Status Frame::bindSizes(FunctionOpInterface function, std::span<const int64_t> v
 Tensor Frame::describe(RankedTensorType type) const {
   Tensor tensor;
   tensor.element = *elementTypeOf(type);
-  tensor.interleaved = static_cast<bool>(layoutOf(type));
+  tensor.layout = weightLayoutOf(type);
   auto dims = dyn_cast_or_null<DimsAttr>(type.getEncoding());
   size_t named = 0;
   auto extent = [&](int64_t dimension) {
@@ -54,9 +54,7 @@ Tensor Frame::describe(RankedTensorType type) const {
 }
 
 std::optional<uint64_t> Frame::bytes(const Tensor &tensor) {
-  auto rows = checkedRoundUp(tensor.rows, tensor.interleaved ? interleavedRows : 1);
-  auto row = rowBytes(tensor.element, tensor.width);
-  auto total = rows && row ? checkedMul(*rows, *row) : std::nullopt;
+  auto total = layoutBytes(tensor.layout, tensor.element, tensor.rows, tensor.width);
   return total && *total <= uint64_t(INT64_MAX) ? total : std::nullopt;
 }
 
@@ -136,7 +134,7 @@ WeightView OpValues::weight(Value value) const {
   if (!value)
     return {};
   const Tensor &tensor = frame.tensor(value);
-  return {tensor.element, tensor.data, tensor.rows, tensor.width, tensor.interleaved};
+  return {tensor.element, tensor.data, tensor.rows, tensor.width, tensor.layout};
 }
 
 reference::CacheView OpValues::cache(Value value) const {

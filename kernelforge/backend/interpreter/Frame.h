@@ -19,7 +19,7 @@ struct Tensor {
   ElementType element = ElementType::F32;
   int64_t rows = 0;
   int64_t width = 1; ///< 1 for tensors of one dimension
-  bool interleaved = false;
+  WeightLayout layout = WeightLayout::RowMajor;
   std::byte *data = nullptr;
   std::shared_ptr<std::byte[]> storage; ///< keeps `data` alive; null where the caller does
 

@@ -295,10 +295,10 @@ Status execute(AdvanceOp op, Frame &frame) {
 Status execute(PackOp op, Frame &frame) {
   const Tensor &input = frame.tensor(op.getInput());
   KF_TRY(Tensor output, frame.allocate(op, cast<RankedTensorType>(op.getOutput().getType())));
-  if (input.interleaved == output.interleaved)
+  if (input.layout == output.layout)
     std::memcpy(output.data, input.data, *Frame::bytes(input));
   else
-    packInterleaved(input.element, input.data, input.rows, input.width, output.data);
+    packWeight(output.layout, input.element, input.data, input.rows, input.width, output.data);
   frame.set(op.getOutput(), std::move(output));
   return {};
 }

@@ -37,7 +37,8 @@ public:
     return cpu::supports(kernel);
   }
 
-  bool packsWeights() const override { return true; }
+  WeightLayout layoutFor(RankedTensorType) const override { return WeightLayout::Interleaved; }
+  bool needsLayouts() const override { return true; }
 
   Expected<ScheduleSpace> scheduleSpace(const KernelAnalysis &kernel, const Target &target,
                                         int64_t workers) const override {

@@ -49,7 +49,7 @@ static std::string printed(Type type) {
 /// The type that a weight must have to be multiplied by.
 static RankedTensorType packedType(Value weight) {
   return withLayout(cast<RankedTensorType>(weight.getType()),
-                    LayoutAttr::get(weight.getContext(), "interleaved", 16));
+                    layoutAttr(weight.getContext(), WeightLayout::Interleaved));
 }
 
 Status cpu::matmul::supports(const KernelAnalysis &kernel) {

@@ -13,7 +13,8 @@ Status cpu::supports(const KernelAnalysis &kernel) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a CPU",
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = true,
-                                             .needsFiniteF32 = false}));
+                                             .needsFiniteF32 = false,
+                                             .layout = WeightLayout::Interleaved}));
   if (kernel.family() != KernelFamily::Step)
     KF_CHECK(checkRowwise(kernel.kernel()));
   switch (kernel.family()) {

@@ -124,7 +124,8 @@ void PhaseBuilder::dropUnused() {
   SmallVector<Operation *> candidates;
   function.walk([&](Operation *op) {
     if (isa<memref::LoadOp>(op) ||
-        isa_and_nonnull<arith::ArithDialect, math::MathDialect>(op->getDialect()))
+        isa_and_nonnull<arith::ArithDialect, math::MathDialect, vector::VectorDialect>(
+            op->getDialect()))
       candidates.push_back(op);
   });
   // Users come after what they use, or around it.
@@ -165,7 +166,8 @@ static std::optional<ElementType> elementOf(Type type) {
 
 Value PhaseBuilder::buffer(int index, Type tensor, Access access, View view, StringRef name) {
   const std::optional<ElementType> type = elementOf(tensor);
-  const bool isWhole = type == ElementType::F32 || type == ElementType::I32;
+  const bool isWeight = isa<RankedTensorType>(tensor) && info(*type).isQuantized();
+  const bool isWhole = type == ElementType::F32 || type == ElementType::I32 || isWeight;
   Type element = type == ElementType::F32            ? f32
                  : access == Access::Read || isWhole ? i32
                                                      : b.getI16Type();

@@ -35,8 +35,9 @@ enum class View { Elements, Quads, Words4 };
 /// Builds the function of one phase of a kernel. Its parameters are the buffers that it uses, in
 /// the order of the kernel's arguments and results, then the sizes that it uses (i32). A buffer is
 /// a flat memref: of f32 where it holds f32, of i16 where elements narrower than a word are written
-/// to it (f16, bf16, q8_0), of i32 for all else. `gpu.block_id x` is the block's number within the
-/// grid. Values carry readable names as name locations.
+/// to it (f16, bf16, a cache of q8_0), of i32 for all else, quantized weights among them.
+/// `gpu.block_id x` is the block's number within the grid. Values carry readable names as name
+/// locations.
 class PhaseBuilder {
 public:
   /// Starts the function `entry` at the end of `module`; the insertion point is its body. A block

@@ -1,6 +1,7 @@
 // Kernels without a root: a workgroup computes a row, its threads every 64th column each.
 #include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/Pack.h"
 
 #include "llvm/ADT/MapVector.h"
 
@@ -11,7 +12,10 @@ using namespace kernelforge::transformer;
 
 namespace {
 
-/// What one phase computes: all stores whose rows follow one size.
+PackOp packOf(const Sink &sink) { return sink.value.getDefiningOp<PackOp>(); }
+
+/// What one phase computes: all stores whose rows follow one size; or a packed weight, a phase a
+/// plane.
 using Stores = SmallVector<Sink>;
 
 Phase emitPhase(ModuleOp module, KernelOp kernel, const Stores &stores, StringRef entry) {
@@ -41,11 +45,16 @@ Phase emitPhase(ModuleOp module, KernelOp kernel, const Stores &stores, StringRe
 } // namespace
 
 Status rowwise::supports(const KernelAnalysis &kernel) {
-  for (const Sink &sink : kernel.sinks())
+  for (auto pack : kernel.kernel().getBody().getOps<PackOp>())
+    KF_CHECK(supportsPack(kernel, pack));
+  for (const Sink &sink : kernel.sinks()) {
+    if (packOf(sink))
+      continue;
     if (std::string why = sinkObstacle(sink); !why.empty())
       return unusable("kernel cannot be compiled for a GPU",
                       kernel.name() + ", " + sink.op->getName().getStringRef().str(), why,
                       "name the leading dimension with #transformer.dims");
+  }
   return {};
 }
 
@@ -59,11 +68,19 @@ SmallVector<Needs> rowwise::needsOf(const KernelAnalysis &kernel) {
 
 Launching rowwise::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
   Launching launching;
-  const ArrayRef<Stores> phases = kernel.rowGroups();
-  for (const auto &[i, stores] : llvm::enumerate(phases)) {
-    launching.phases.push_back(
-        emitPhase(module, kernel.kernel(), stores, phaseEntry(entry, i, phases.size())));
-    launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
+  size_t count = 0;
+  for (const Stores &stores : kernel.rowGroups())
+    count += packOf(stores[0]) ? planesOf(packOf(stores[0])).all().size() : 1;
+  auto nextEntry = [&] { return phaseEntry(entry, launching.phases.size(), count); };
+  for (const Stores &stores : kernel.rowGroups()) {
+    if (PackOp pack = packOf(stores[0]))
+      for (const Plane &plane : planesOf(pack).all())
+        launching.phases.push_back(emitPackPlane(module, kernel.kernel(), pack,
+                                                 stores[0].resultIndex, plane, nextEntry()));
+    else
+      launching.phases.push_back(emitPhase(module, kernel.kernel(), stores, nextEntry()));
   }
+  for (auto [i, phase] : llvm::enumerate(launching.phases))
+    phase.afterPrevious = i == 0; // they do not wait for each other
   return launching;
 }

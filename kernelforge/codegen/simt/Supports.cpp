@@ -28,7 +28,7 @@ Status simt::checkLimits(KernelOp kernel, ArrayRef<Needs> phases, const Limits &
       return refuse("threads in a workgroup", needs.blockThreads, limits.threadsPerBlock);
   }
   if (limits.bindingBytes > 0)
-    for (Type type : kernel.getArgumentTypes())
+    for (Type type : llvm::concat<const Type>(kernel.getArgumentTypes(), kernel.getResultTypes()))
       if (auto tensor = dyn_cast<RankedTensorType>(type); tensor && tensor.hasStaticShape())
         if (auto bytes = tensor.getRank() == 2 ? weightBytes(tensor) : std::nullopt;
             bytes && *bytes > static_cast<uint64_t>(limits.bindingBytes))
@@ -118,8 +118,9 @@ Emitter emitterOf(KernelFamily family) {
 Status simt::supports(const KernelAnalysis &kernel, const Limits &limits) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
                                              .hasCode = RowExpressions::hasCode,
-                                             .readsLayouts = false,
-                                             .needsFiniteF32 = true}));
+                                             .readsLayouts = true,
+                                             .needsFiniteF32 = true,
+                                             .layout = WeightLayout::Planes}));
   const Emitter emitter = emitterOf(kernel.family());
   KF_CHECK(emitter.supports(kernel));
   return checkLimits(kernel.kernel(), emitter.needsOf(kernel), limits);

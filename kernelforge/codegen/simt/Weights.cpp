@@ -7,6 +7,13 @@ using namespace kernelforge::simt;
 /// Elements of a row of plain numbers that are written out in a step of its loop.
 static constexpr int64_t plainStep = 4;
 
+WeightReader::WeightReader(PhaseBuilder &p, Value buffer, RankedTensorType tensor)
+    : p(p), buffer(buffer), type(info(*elementTypeOf(tensor))),
+      width(tensor.getDimSize(tensor.getRank() - 1)) {
+  if (weightLayoutOf(tensor) == WeightLayout::Planes)
+    planes.emplace(type.type, tensor.getDimSize(0), width);
+}
+
 SmallVector<Value> WeightReader::repeat(StringRef name, int64_t count, StringRef carriedName,
                                         ValueRange init, PhaseBuilder::CarryBody body) {
   if (count == 1)
@@ -51,13 +58,26 @@ SmallVector<Value> WeightReader::foldPlain(Value row, StringRef carriedName, Val
 // Quantized blocks
 //===----------------------------------------------------------------------===//
 
+Value WeightReader::partAt(Value block, BlockPart part) {
+  if (!planes)
+    return p.add(block, type.offset(part));
+  const Plane &plane = planes->of(part);
+  return p.add(p.mul(block, plane.bytes), plane.begin + type.offset(part) - plane.offset);
+}
+
+bool WeightReader::isAligned(BlockPart part) const {
+  return (planes ? planes->of(part).bytes : type.blockBytes) % 4 == 0;
+}
+
 /// The scale or minimum of a block; blocks and halves begin at even bytes.
 Value WeightReader::half(Value block, BlockPart part) {
-  Value offset = p.add(block, type.offset(part));
+  Value offset = partAt(block, part);
   Value word = p.load(buffer, p.shr(offset, 2));
-  const bool aligned = type.blockBytes % 4 == 0;
-  if (aligned)
-    return p.halfToFloat(p.shr(word, type.offset(part) % 4 * 8));
+  if (isAligned(part)) {
+    const int64_t place =
+        planes ? type.offset(part) - planes->of(part).offset : type.offset(part) % 4;
+    return p.halfToFloat(p.shr(word, place * 8));
+  }
   return p.halfToFloat(p.shr(word, p.shl(p.andBits(offset, 2), 3)));
 }
 
@@ -65,7 +85,7 @@ Value WeightReader::half(Value block, BlockPart part) {
 Value WeightReader::sixBitsOf(Value block, Value sub, bool isMin) {
   const SixBits first = sixBits(0, isMin), later = sixBits(4, isMin);
   Value isFirst = p.cmp(arith::CmpIPredicate::ult, sub, p.c(4));
-  Value within = p.add(p.add(block, type.subScalesOffset), p.andBits(sub, 3));
+  Value within = p.add(partAt(block, BlockPart::SubScales), p.andBits(sub, 3));
   auto pick = [&](int64_t ofFirst, int64_t ofLater) {
     return p.select(isFirst, p.c(ofFirst), p.c(ofLater));
   };
@@ -80,7 +100,7 @@ Value WeightReader::sixBitsOf(Value block, Value sub, bool isMin) {
 WeightReader::Scale WeightReader::scaleOf(Value block, Value sub, Value d, Value m) {
   Scale scale{d, m};
   if (type.subScales == SubScales::Signed8) {
-    Value byte = byteAt(p.add(p.add(block, type.subScalesOffset), sub));
+    Value byte = byteAt(p.add(partAt(block, BlockPart::SubScales), sub));
     scale.factor = p.named(p.mulf(d, signedByteToFloat(p, byte)), "scale");
   } else if (type.subScales == SubScales::Packed6) {
     scale.factor = p.named(p.mulf(d, p.toFloat(sixBitsOf(block, sub, false))), "scale");
@@ -98,15 +118,15 @@ Value WeightReader::apply(Value quant, const Scale &scale) {
   return scale.offset ? p.addf(x, scale.offset) : x;
 }
 
-WeightReader::Words WeightReader::wordsFrom(Value offset) {
+Words simt::wordsFrom(PhaseBuilder &p, Value offset, bool aligned) {
   offset = p.named(offset, "first_byte");
   Value first = p.named(p.shr(offset, 2), "first_word");
-  if (type.blockBytes % 4 == 0)
+  if (aligned)
     return {first, {}};
   return {first, p.named(p.shl(p.andBits(offset, 2), 3), "shift")};
 }
 
-Value WeightReader::wordOf(const Words &words, Value index) {
+Value simt::wordOf(PhaseBuilder &p, Value buffer, const Words &words, Value index) {
   Value at = p.add(words.first, index);
   if (!words.shift)
     return p.named(p.load(buffer, at), "word");
@@ -131,9 +151,9 @@ SmallVector<Value> WeightReader::foldQuantized(Value row, StringRef carriedName,
                                               : 8 / type.highBits() * type.highStep == chunk)) &&
          "high bits lie in one of two ways");
 
-  Value begin = p.named(p.mul(row, blocks * type.blockBytes), "row_start");
+  Value begin = p.named(p.mul(row, blocks * blockStep()), "row_start");
   return repeat("block_index", blocks, carriedName, init, [&](Value blockIndex, ValueRange sums) {
-    Value block = p.named(p.add(begin, p.mul(blockIndex, type.blockBytes)), "block_start");
+    Value block = p.named(p.add(begin, p.mul(blockIndex, blockStep())), "block_start");
     Value d = p.named(half(block, BlockPart::Scale), "d"), m;
     if (type.hasMin())
       m = p.named(half(block, BlockPart::Min), "m");
@@ -144,12 +164,13 @@ SmallVector<Value> WeightReader::foldQuantized(Value row, StringRef carriedName,
     return repeat(
         "chunk", type.blockElements / chunk, carriedName, sums,
         [&](Value chunkIndex, ValueRange sums) {
-          Words quants = wordsFrom(p.add(p.add(block, type.quantsOffset),
-                                         p.mul(chunkIndex, chunk * type.lowBits() / 8)));
-          Words highs;
+          auto wordsOf = [&](BlockPart part, int64_t bits) {
+            Value offset = p.add(partAt(block, part), p.mul(chunkIndex, chunk * bits / 8));
+            return wordsFrom(p, offset, isAligned(part));
+          };
+          Words quants = wordsOf(BlockPart::Quants, type.lowBits()), highs;
           if (type.hasHighs())
-            highs = wordsFrom(p.add(p.add(block, type.highsOffset),
-                                    p.mul(chunkIndex, chunk * type.highBits() / 8)));
+            highs = wordsOf(BlockPart::Highs, type.highBits());
           Value first = p.named(
               p.add(p.mul(blockIndex, type.blockElements), p.mul(chunkIndex, chunk)), "first_k");
 
@@ -165,14 +186,14 @@ SmallVector<Value> WeightReader::foldQuantized(Value row, StringRef carriedName,
                   }
                 return repeat("i", group / 4, carriedName, sums, [&](Value i, ValueRange sums) {
                   Value wordIndex = p.add(p.mul(groupIndex, group / 4), i);
-                  Value word = wordOf(quants, wordIndex), high;
+                  Value word = wordOf(p, buffer, quants, wordIndex), high;
                   if (type.hasHighs() && highsInOneWord)
-                    high =
-                        p.named(p.shr(wordOf(highs, p.c(0)), p.mul(wordIndex, 4 * type.highBits())),
-                                "high_bits");
+                    high = p.named(p.shr(wordOf(p, buffer, highs, p.c(0)),
+                                         p.mul(wordIndex, 4 * type.highBits())),
+                                   "high_bits");
                   else if (type.hasHighs())
                     high =
-                        p.named(p.shr(wordOf(highs, p.rem(wordIndex, type.highStep / 4)),
+                        p.named(p.shr(wordOf(p, buffer, highs, p.rem(wordIndex, type.highStep / 4)),
                                       p.mul(p.div(wordIndex, type.highStep / 4), type.highBits())),
                                 "high_bits");
                   Value col = p.named(p.add(first, p.mul(wordIndex, 4)), "k");
@@ -204,9 +225,9 @@ SmallVector<Value> WeightReader::foldQuantized(Value row, StringRef carriedName,
 }
 
 Value WeightReader::quantized(Value row, Value col) {
-  const int64_t rowBytes = width / type.blockElements * type.blockBytes;
+  const int64_t rowStep = width / type.blockElements * blockStep();
   Value block =
-      p.named(p.add(p.mul(row, rowBytes), p.mul(p.div(col, type.blockElements), type.blockBytes)),
+      p.named(p.add(p.mul(row, rowStep), p.mul(p.div(col, type.blockElements), blockStep())),
               "block_start");
   Value element = p.named(p.rem(col, type.blockElements), "element");
   Value d = p.named(half(block, BlockPart::Scale), "d"), m;
@@ -214,7 +235,7 @@ Value WeightReader::quantized(Value row, Value col) {
     m = p.named(half(block, BlockPart::Min), "m");
   Value sub = type.hasSubScales() ? p.named(p.div(element, type.subElements), "sub") : Value();
   const Scale scale = scaleOf(block, sub, d, m);
-  Value quants = p.add(block, type.quantsOffset);
+  Value quants = partAt(block, BlockPart::Quants);
   if (type.quantBits == 8) {
     Value byte = byteAt(p.add(quants, element));
     return apply(signedByteToFloat(p, byte), scale);
@@ -227,8 +248,8 @@ Value WeightReader::quantized(Value row, Value col) {
   if (type.hasHighs()) {
     const int64_t together = 8 / type.highBits() * type.highStep;
     Value high = byteAt(
-        p.add(p.add(block, type.highsOffset), p.add(p.mul(p.div(element, together), type.highStep),
-                                                    p.rem(element, type.highStep))));
+        p.add(partAt(block, BlockPart::Highs), p.add(p.mul(p.div(element, together), type.highStep),
+                                                     p.rem(element, type.highStep))));
     Value shift = p.mul(p.div(p.rem(element, together), type.highStep), type.highBits());
     Value bits = p.andBits(p.shr(high, shift), (1 << type.highBits()) - 1);
     q = p.orBits(q, p.shl(bits, 4));

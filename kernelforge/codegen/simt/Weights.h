@@ -1,18 +1,26 @@
-// Weights as one thread reads them: row-major, as in the file, element by element or a whole row in
-// the order of its words.
+// Weights as one thread reads them, row-major as in the file or in planes: element by element or a
+// whole row in the order of its words.
 #pragma once
 
 #include "kernelforge/codegen/simt/Elements.h"
+#include "kernelforge/support/WeightLayout.h"
 
 namespace kernelforge::simt {
 
-/// Reads a weight or table of any element type, `[rows, width]` row-major, or a vector of
-/// parameters `[width]`, which is one row.
+/// Words of four bytes from an even byte of a buffer on: the number of the word with that byte, and
+/// by how many bits each must be shifted.
+struct Words {
+  mlir::Value first, shift; ///< shift null: 0
+};
+/// From byte `offset` on, which is even; a multiple of four where `aligned`.
+Words wordsFrom(PhaseBuilder &p, mlir::Value offset, bool aligned);
+mlir::Value wordOf(PhaseBuilder &p, mlir::Value buffer, const Words &words, mlir::Value index);
+
+/// Reads a weight or table of any element type, `[rows, width]` row-major or in planes, or a vector
+/// of parameters `[width]`, which is one row.
 class WeightReader {
 public:
-  WeightReader(PhaseBuilder &p, mlir::Value buffer, mlir::RankedTensorType type)
-      : p(p), buffer(buffer), type(info(*elementTypeOf(type))),
-        width(type.getDimSize(type.getRank() - 1)) {}
+  WeightReader(PhaseBuilder &p, mlir::Value buffer, mlir::RankedTensorType type);
 
   /// One element (f32), wherever it lies.
   mlir::Value element(mlir::Value row, mlir::Value col);
@@ -41,19 +49,18 @@ private:
   llvm::SmallVector<mlir::Value> foldQuantized(mlir::Value row, llvm::StringRef carriedName,
                                                mlir::ValueRange init, Body body);
 
-  // Parts of the block that begins at byte `block`.
+  // Parts of a block, which is the byte where it begins, or in planes its number in the weight.
+  /// What one more block adds.
+  int64_t blockStep() const { return planes ? 1 : type.blockBytes; }
+  /// Byte where a part begins.
+  mlir::Value partAt(mlir::Value block, BlockPart part);
+  /// Whether it begins at a whole word in all blocks.
+  bool isAligned(BlockPart part) const;
   mlir::Value byteAt(mlir::Value offset) { return readByte(p, buffer, offset); }
   mlir::Value half(mlir::Value block, BlockPart part);
   mlir::Value sixBitsOf(mlir::Value block, mlir::Value sub, bool isMin);
   Scale scaleOf(mlir::Value block, mlir::Value sub, mlir::Value d, mlir::Value m);
   mlir::Value apply(mlir::Value quant, const Scale &scale);
-  /// Words of four bytes from byte `offset` on, which is even: the number of the first, and by how
-  /// many bits each must be shifted.
-  struct Words {
-    mlir::Value first, shift; ///< shift null: 0
-  };
-  Words wordsFrom(mlir::Value offset);
-  mlir::Value wordOf(const Words &words, mlir::Value index);
 
   /// A loop, or its body alone where it runs once.
   llvm::SmallVector<mlir::Value> repeat(llvm::StringRef name, int64_t count,
@@ -64,6 +71,7 @@ private:
   mlir::Value buffer;
   const ElementTypeInfo &type;
   int64_t width;
+  std::optional<Planes> planes; ///< where it lies in them
 };
 
 /// Elements of a vector of parameters that the kernel's body has as an argument, from column `col`

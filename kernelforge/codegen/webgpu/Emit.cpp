@@ -9,8 +9,9 @@ using namespace kernelforge;
 using namespace kernelforge::transformer;
 
 /// Whether argument `number` is a weight: marked as one, or of a type that no kernel computes
-/// (results are rows of numbers, which may be multiplied with and looked up in, too). Weights lie
-/// in memory of their own, which no kernel writes; all else may share its memory with results.
+/// (results are rows of numbers, which may be multiplied with and looked up in, too, or weights in
+/// a layout). Weights lie in memory of their own, which no kernel writes; all else may share its
+/// memory with results.
 static bool isWeight(KernelOp kernel, unsigned number) {
   if (kernel.getArgAttr(number, weightAttrName))
     return true;
@@ -19,7 +20,8 @@ static bool isWeight(KernelOp kernel, unsigned number) {
   if (!type || argument.use_empty())
     return false;
   Type element = type.getElementType();
-  return isa<QuantType>(element) || (isa<FloatType>(element) && type.getRank() == 1);
+  return (isa<QuantType>(element) && !layoutOf(type)) ||
+         (isa<FloatType>(element) && type.getRank() == 1);
 }
 
 Expected<std::string> webgpu::wgslText(ModuleOp module, const Launching &launching,

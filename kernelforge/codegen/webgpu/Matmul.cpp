@@ -25,9 +25,10 @@ Status webgpu::matmul::supports(const KernelAnalysis &kernel,
                                 bool (*multipliesIn)(Operation *, Numerics)) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
                                              .hasCode = RowExpressions::hasCode,
-                                             .readsLayouts = false,
+                                             .readsLayouts = true,
                                              .needsFiniteF32 = true,
-                                             .multipliesIn = multipliesIn}));
+                                             .multipliesIn = multipliesIn,
+                                             .layout = WeightLayout::Planes}));
   auto refuse = [&](const std::string &why, const std::string &hint) {
     return unusable("kernel cannot be compiled for a GPU", kernel.name() + ", transformer.matmul",
                     why, hint);

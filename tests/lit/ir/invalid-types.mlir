@@ -6,13 +6,28 @@ func.func private @f(tensor<?x8xf32, #transformer.dims<"a", "b">>)
 
 // -----
 
-// expected-error @+1 {{unknown layout 'blocked'; known: interleaved}}
+// expected-error @+1 {{unknown layout 'blocked'; known: interleaved, planes}}
 func.func private @f(tensor<8x8xf32, #transformer.layout<blocked, rows = 16>>)
 
 // -----
 
 // expected-error @+1 {{layout interleaved takes rows = 16, not 8}}
 func.func private @f(tensor<8x8xf32, #transformer.layout<interleaved, rows = 8>>)
+
+// -----
+
+// expected-error @+1 {{layout interleaved takes rows = 16, not 1}}
+func.func private @f(tensor<8x8xf32, #transformer.layout<interleaved>>)
+
+// -----
+
+// expected-error @+1 {{layout planes has no groups of rows; leave rows out}}
+func.func private @f(tensor<8x32x!transformer.quant<q8_0>, #transformer.layout<planes, rows = 16>>)
+
+// -----
+
+// expected-error @+1 {{planes are parts of quantized blocks, and 'f32' has none}}
+func.func private @f(tensor<8x8xf32, #transformer.layout<planes>>)
 
 // -----
 

@@ -15,9 +15,10 @@ module attributes {transformer.target = #transformer.target<cpu, triple = "x86_6
   func.func private @caches(!transformer.cache<3, 64, f32>, !transformer.cache<3, 64, f16>,
       !transformer.cache<1, 128, bf16, page = 16>)
 
-  // CHECK: func.func private @layouts(tensor<5x64x!transformer.quant<q8_0>, #transformer.layout<interleaved, rows = 16>>)
+  // CHECK: func.func private @layouts(tensor<5x64x!transformer.quant<q8_0>, #transformer.layout<interleaved, rows = 16>>, tensor<5x64x!transformer.quant<q8_0>, #transformer.layout<planes>>)
   func.func private @layouts(
-      tensor<5x64x!transformer.quant<q8_0>, #transformer.layout<interleaved, rows = 16>>)
+      tensor<5x64x!transformer.quant<q8_0>, #transformer.layout<interleaved, rows = 16>>,
+      tensor<5x64x!transformer.quant<q8_0>, #transformer.layout<planes>>)
 
   // CHECK: func.func private @dims(tensor<?x8xf32, #transformer.dims<"tokens">>, tensor<?x?xi32, #transformer.dims<"sequences", "pages">>)
   func.func private @dims(tensor<?x8xf32, #transformer.dims<"tokens">>,

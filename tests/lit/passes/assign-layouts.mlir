@@ -1,9 +1,17 @@
 // A weight gets one layout over all functions that use it.
 // RUN: %opt %s --kernelforge-assign-layouts | FileCheck %s
 // RUN: %opt %s --kernelforge-assign-layouts --kernelforge-assign-layouts | FileCheck %s
+// RUN: %opt %s --kernelforge-assign-layouts=layout=planes | FileCheck %s --check-prefix=PLANES
 
 !x = tensor<?x64xf32, #transformer.dims<"tokens">>
 !ids = tensor<?xi32, #transformer.dims<"tokens">>
+
+// Planes are of quantized weights; all others are read as they lie, and nothing is packed in a run.
+// PLANES-LABEL: func.func @prefill
+// PLANES-SAME: tensor<64x64x!transformer.quant<q4_1>, #transformer.layout<planes>> {transformer.weight = "multiplied"}
+// PLANES-SAME: tensor<64x64xf32> {transformer.weight = "tied"}
+// PLANES-NOT: transformer.pack
+// PLANES-NOT: layout<interleaved
 
 // CHECK-LABEL: func.func @prefill
 // Multiplied with: interleaved.

@@ -65,7 +65,7 @@ std::vector<std::byte> makeWeight(const std::string &name, RankedTensorType type
   if (!layoutOf(type))
     return bytes;
   std::vector<std::byte> packed(*weightBytes(type));
-  packInterleaved(element, bytes.data(), rows, width, packed.data());
+  packWeight(weightLayoutOf(type), element, bytes.data(), rows, width, packed.data());
   return packed;
 }
 

@@ -249,22 +249,28 @@ TEST_F(FromText, RefusesNumericsWithoutReferenceSemantics) {
 }
 
 TEST_F(FromText, PackBringsAWeightIntoItsLayout) {
-  auto interpreter = parse(R"(
-    func.func @f(%w: tensor<5x64x!transformer.quant<q4_1>>)
-        -> tensor<5x64x!transformer.quant<q4_1>, #transformer.layout<interleaved, rows = 16>> {
-      %p = transformer.pack %w : tensor<5x64x!transformer.quant<q4_1>> to
-          tensor<5x64x!transformer.quant<q4_1>, #transformer.layout<interleaved, rows = 16>>
-      return %p : tensor<5x64x!transformer.quant<q4_1>,
-                         #transformer.layout<interleaved, rows = 16>>
-    })");
-  ASSERT_TRUE(interpreter) << interpreter.error().line();
-  std::vector<std::byte> weight(5 * 40), out(16 * 40, std::byte{1}), expected(16 * 40);
+  std::vector<std::byte> weight(5 * 40);
   for (size_t i = 0; i < weight.size(); ++i)
     weight[i] = static_cast<std::byte>(i);
-  packInterleaved(ElementType::Q4_1, weight.data(), 5, 64, expected.data());
-  std::vector<void *> arguments = {weight.data()}, results = {out.data()};
-  ASSERT_TRUE(interpreter->run({{}, arguments, results}));
-  EXPECT_EQ(out, expected);
+  for (auto [attribute, layout] : {std::pair("interleaved, rows = 16", WeightLayout::Interleaved),
+                                   std::pair("planes", WeightLayout::Planes)}) {
+    const std::string plain = "tensor<5x64x!transformer.quant<q4_1>>";
+    const std::string packed =
+        fmt::format("tensor<5x64x!transformer.quant<q4_1>, #transformer.layout<{}>>", attribute);
+    auto interpreter = parse(fmt::format(R"(
+      func.func @f(%w: {0}) -> {1} {{
+        %p = transformer.pack %w : {0} to {1}
+        return %p : {1}
+      }})",
+                                         plain, packed));
+    ASSERT_TRUE(interpreter) << interpreter.error().line();
+    const size_t bytes = layoutBytes(layout, ElementType::Q4_1, 5, 64).value();
+    std::vector<std::byte> out(bytes, std::byte{1}), expected(bytes);
+    packWeight(layout, ElementType::Q4_1, weight.data(), 5, 64, expected.data());
+    std::vector<void *> arguments = {weight.data()}, results = {out.data()};
+    ASSERT_TRUE(interpreter->run({{}, arguments, results}));
+    EXPECT_EQ(out, expected) << attribute;
+  }
 }
 
 TEST_F(FromText, RefusesLengthsAboveTheirBound) {

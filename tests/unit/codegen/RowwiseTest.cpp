@@ -409,4 +409,14 @@ transformer.kernel @k(%w: tensor<16x32xf32>, %ids: tensor<5xi32>) -> tensor<5x32
   transformer.yield %y : tensor<5x32xf32>
 })mlir"),
       testing::AllOf(HasSubstr("transformer.embedding"), HasSubstr("computed in the same kernel")));
+  EXPECT_THAT(errorOf(R"mlir(
+!w = tensor<16x32x!transformer.quant<q8_0>>
+!planes = tensor<16x32x!transformer.quant<q8_0>, #transformer.layout<planes>>
+transformer.kernel @k(%w: !w) -> !planes {
+  %p = transformer.pack %w : !w to !planes
+  transformer.yield %p : !planes
+})mlir"),
+              testing::AllOf(HasSubstr("@k, transformer.pack"),
+                             HasSubstr("its result has the layout planes, and weights are read in "
+                                       "interleaved alone")));
 }

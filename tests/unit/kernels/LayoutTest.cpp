@@ -1,10 +1,11 @@
-// The interleaved layout: exact bytes, and every type there and back.
+// The layouts of weights: exact bytes, and every type there and back.
 #include "kernelforge/kernels/Layout.h"
 
 #include <cstring>
 #include <gtest/gtest.h>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace kernelforge {
@@ -20,26 +21,30 @@ std::vector<std::byte> randomBytes(size_t size, unsigned seed) {
 
 /// Memory of the packed form, poisoned, with guard bytes behind it.
 struct Packed {
-  Packed(ElementType type, const std::vector<std::byte> &rows, int64_t n, int64_t k)
-      : size((n + 15) / 16 * 16 * *rowBytes(type, k)), bytes(size + 64, std::byte{0xa5}) {
-    packInterleaved(type, rows.data(), n, k, bytes.data());
+  Packed(WeightLayout layout, ElementType type, const std::vector<std::byte> &rows, int64_t n,
+         int64_t k)
+      : size(*layoutBytes(layout, type, n, k)), bytes(size + 64, std::byte{0xa5}) {
+    packWeight(layout, type, rows.data(), n, k, bytes.data());
   }
   size_t size;
   std::vector<std::byte> bytes;
 };
 
-class EveryType : public testing::TestWithParam<ElementType> {};
+class EveryType : public testing::TestWithParam<std::tuple<WeightLayout, ElementType>> {};
 
 TEST_P(EveryType, ComesBackBitByBit) {
-  const ElementTypeInfo &t = info(GetParam());
+  const auto [layout, type] = GetParam();
+  const ElementTypeInfo &t = info(type);
+  if (layout == WeightLayout::Planes && !t.isQuantized())
+    GTEST_SKIP() << "plain numbers have no planes";
   for (int64_t n : {1, 15, 16, 17, 33})
     for (int64_t blocks : {1, 3, 70}) {
       const int64_t k = blocks * t.blockElements;
       const size_t bytes = *rowBytes(t.type, k);
       auto rows = randomBytes(n * bytes, static_cast<unsigned>(n * 100 + blocks));
-      Packed packed(t.type, rows, n, k);
+      Packed packed(layout, t.type, rows, n, k);
       std::vector<float> expected(k), actual(k);
-      WeightView view{t.type, packed.bytes.data(), n, k, true};
+      WeightView view{t.type, packed.bytes.data(), n, k, layout};
       for (int64_t row = 0; row < n; ++row) {
         dequantizeRow(t.type, rows.data() + row * bytes, k, expected.data());
         std::fill(actual.begin(), actual.end(), -1.0f);
@@ -48,7 +53,8 @@ TEST_P(EveryType, ComesBackBitByBit) {
             << "row " << row << " of " << n << " x " << k;
       }
       // Rows that fill the last group are zero, and nothing is written behind it.
-      for (int64_t row = n; row < (n + 15) / 16 * 16; ++row) {
+      const int64_t filled = layout == WeightLayout::Interleaved ? (n + 15) / 16 * 16 : n;
+      for (int64_t row = n; row < filled; ++row) {
         view.readRow(row, actual.data());
         for (float value : actual)
           ASSERT_EQ(value, 0.0f);
@@ -58,13 +64,21 @@ TEST_P(EveryType, ComesBackBitByBit) {
     }
 }
 
+std::vector<ElementType> everyType() {
+  std::vector<ElementType> types;
+  for (const ElementTypeInfo &t : elementTypes())
+    types.push_back(t.type);
+  return types;
+}
+
 INSTANTIATE_TEST_SUITE_P(Layout, EveryType,
-                         testing::Values(ElementType::F32, ElementType::F16, ElementType::BF16,
-                                         ElementType::I32, ElementType::Q4_0, ElementType::Q4_1,
-                                         ElementType::Q5_0, ElementType::Q8_0, ElementType::Q4_K,
-                                         ElementType::Q6_K),
+                         testing::Combine(testing::Values(WeightLayout::RowMajor,
+                                                          WeightLayout::Interleaved,
+                                                          WeightLayout::Planes),
+                                          testing::ValuesIn(everyType())),
                          [](const auto &test) {
-                           return std::string(kernelforge::info(test.param).name);
+                           return std::string(nameOf(std::get<0>(test.param))) + "_" +
+                                  std::string(kernelforge::info(std::get<1>(test.param)).name);
                          });
 
 TEST(Layout, PutsPlainElementsOfARowSixteenApart) {
@@ -127,6 +141,50 @@ TEST(Layout, PutsPartsOfABlockOneAfterAnother) {
         for (int j = 0; j < 4; ++j)
           EXPECT_EQ(packed[at + 4 * n + j], row[offset + 4 * w + j]) << offset << " word " << w;
   }
+}
+
+TEST(Layout, PutsEachPartOfABlockIntoItsPlane) {
+  // 3 rows of one block of q6_k: quants, high bits, sub-scales, scales, as the file has each of
+  // them.
+  constexpr int blockBytes = 210;
+  const std::vector<std::byte> rows = randomBytes(3 * blockBytes, 11);
+  const Packed q6(WeightLayout::Planes, ElementType::Q6_K, rows, 3, 256);
+  ASSERT_EQ(q6.size, 3 * (128 + 64 + 16) + 16U);
+  for (auto [begin, offset, bytes] :
+       {std::tuple(0, 0, 128), {3 * 128, 128, 64}, {3 * 192, 192, 16}, {3 * 208, 208, 2}})
+    for (int n = 0; n < 3; ++n)
+      for (int j = 0; j < bytes; ++j)
+        ASSERT_EQ(q6.bytes[begin + n * bytes + j], rows[n * blockBytes + offset + j])
+            << "byte " << j << " of what stands at " << offset << " in row " << n;
+  for (size_t i = 3 * 210; i < q6.size; ++i)
+    EXPECT_EQ(q6.bytes[i], std::byte{0}) << "filling";
+
+  // One row of two blocks of q4_1: a scale and its minimum are one word.
+  const std::vector<std::byte> row = randomBytes(40, 12);
+  const Packed q4(WeightLayout::Planes, ElementType::Q4_1, row, 1, 64);
+  ASSERT_EQ(q4.size, 48U);
+  for (int block = 0; block < 2; ++block) {
+    for (int j = 0; j < 16; ++j)
+      EXPECT_EQ(q4.bytes[16 * block + j], row[20 * block + 4 + j]) << "quants " << j;
+    for (int j = 0; j < 4; ++j)
+      EXPECT_EQ(q4.bytes[32 + 4 * block + j], row[20 * block + j]) << "d and m " << j;
+  }
+}
+
+TEST(Layout, BytesAreCountedOrRefused) {
+  // Two blocks of 2 + 32 bytes; planes are filled to 16 bytes each.
+  EXPECT_EQ(layoutBytes(WeightLayout::RowMajor, ElementType::Q8_0, 2, 32), 68U);
+  EXPECT_EQ(layoutBytes(WeightLayout::Interleaved, ElementType::Q8_0, 2, 32), 16 * 34U);
+  EXPECT_EQ(layoutBytes(WeightLayout::Planes, ElementType::Q8_0, 2, 32), 64 + 16U);
+  EXPECT_EQ(layoutBytes(WeightLayout::Planes, ElementType::Q8_0, 0, 32), 0U);
+  for (WeightLayout layout :
+       {WeightLayout::RowMajor, WeightLayout::Interleaved, WeightLayout::Planes}) {
+    EXPECT_EQ(weightLayoutByName(nameOf(layout)), layout);
+    EXPECT_EQ(layoutBytes(layout, ElementType::Q8_0, 2, 33), std::nullopt) << "no whole block";
+    EXPECT_EQ(layoutBytes(layout, ElementType::Q8_0, UINT64_MAX / 34, 64), std::nullopt);
+  }
+  EXPECT_EQ(layoutBytes(WeightLayout::Planes, ElementType::Q8_0, INT64_MAX / 34, 32), std::nullopt);
+  EXPECT_EQ(weightLayoutByName("columns"), std::nullopt);
 }
 
 } // namespace

@@ -92,7 +92,8 @@ TEST_P(Matmul, IsTheSumOfProducts) {
   packInterleaved(type, bytes.data(), rows, width, packed.data());
 
   Matrix out(m, n);
-  WeightView view{type, interleaved ? packed.data() : bytes.data(), rows, width, interleaved};
+  WeightView view{type, interleaved ? packed.data() : bytes.data(), rows, width,
+                  interleaved ? WeightLayout::Interleaved : WeightLayout::RowMajor};
   matmul(input, view, transpose, bias ? biases.values : std::span<const float>(), out);
   for (int64_t r = 0; r < m; ++r)
     for (int64_t c = 0; c < n; ++c) {
@@ -133,7 +134,7 @@ TEST(Reference, MatmulCancelsWithoutLoss) {
   const std::vector<float> x = {1e8f, 1.0f, -1e8f, 3.0f}, w = {1.0f, 0.125f, 1.0f, 0.0f};
   float out = NAN;
   matmul(denseRows(x.data(), 1, 4),
-         {ElementType::F32, reinterpret_cast<const std::byte *>(w.data()), 1, 4, false}, false, {},
+         {ElementType::F32, reinterpret_cast<const std::byte *>(w.data()), 1, 4}, false, {},
          denseRows(&out, 1, 1));
   EXPECT_EQ(out, 0.125f);
 }
@@ -142,14 +143,14 @@ TEST(Reference, MatmulReadsRowsByTheirStride) {
   const std::vector<float> x = {1, 2, NAN, 3, 4, NAN}, w = {1, 10};
   std::vector<float> out(4, -7.0f);
   matmul(Rows{x.data(), 2, 2, 3},
-         {ElementType::F32, reinterpret_cast<const std::byte *>(w.data()), 1, 2, false}, false, {},
+         {ElementType::F32, reinterpret_cast<const std::byte *>(w.data()), 1, 2}, false, {},
          MutableRows{out.data(), 2, 1, 2});
   EXPECT_EQ(out, (std::vector<float>{21, -7, 43, -7}));
 }
 
 WeightView f32Weight(const Matrix &matrix) {
   return {ElementType::F32, reinterpret_cast<const std::byte *>(matrix.values.data()), matrix.rows,
-          matrix.width, false};
+          matrix.width};
 }
 
 TEST(Reference, MlpIsItsOperations) {
@@ -399,7 +400,7 @@ TEST(Reference, EmbeddingScalesRowsOfAQuantizedTable) {
     dequantizeRow(ElementType::Q4_1, &table[r * bytesOfRow], 64, stored.values.data() + r * 64);
   }
   const std::vector<int32_t> ids = {6, 0, 6};
-  embedding(ids, {ElementType::Q4_1, table.data(), 7, 64, false}, 24.0, out);
+  embedding(ids, {ElementType::Q4_1, table.data(), 7, 64}, 24.0, out);
   expectAll(out, [&](int64_t r, int64_t i) { return stored.at(ids[r], i) * 24; });
 }
 

@@ -161,10 +161,10 @@ TEST(ProgramFile, AnyFlippedBitIsFound) {
 TEST(ProgramFile, ForeignFilesAreSaidToBe) {
   EXPECT_THAT(readingSays(""), HasSubstr("does not begin as one"));
   EXPECT_THAT(readingSays("GGUF\x03"), HasSubstr("does not begin as one"));
-  EXPECT_THAT(readingSays("kernelforge-program 2\nabout"),
-              HasSubstr("it has format '2' where this build reads 1"));
-  EXPECT_THAT(readingSays("kernelforge-program 1\n"), HasSubstr("it ends before its about"));
-  EXPECT_THAT(readingSays("kernelforge-program 1\nabout 99999999999999999999 x\n"),
+  EXPECT_THAT(readingSays("kernelforge-program 1\nabout"),
+              HasSubstr("it has format '1' where this build reads 2"));
+  EXPECT_THAT(readingSays("kernelforge-program 2\n"), HasSubstr("it ends before its about"));
+  EXPECT_THAT(readingSays("kernelforge-program 2\nabout 99999999999999999999 x\n"),
               HasSubstr("header of its about is malformed"));
 }
 
@@ -181,12 +181,14 @@ TEST(ProgramFile, WhatDoesNotFitTogetherIsNamed) {
               HasSubstr("bindings"));
   EXPECT_THAT(says("about", [](Json &j) { j["convention"] = -1; }), HasSubstr("convention"));
   EXPECT_THAT(says("about", [](Json &j) { j["seed"] = 0.5; }), HasSubstr("it is no seed"));
-  EXPECT_THAT(says("about", [](Json &j) { j["packed"] = {true}; }),
+  EXPECT_THAT(says("about", [](Json &j) { j["layouts"] = {"interleaved"}; }),
               HasSubstr("its arguments are not those of its program"));
   EXPECT_EQ(says("about", [](Json &j) { j.erase("tolerances"); }), "read");
   EXPECT_THAT(says("about", [](Json &j) { j["tolerances"] = {1.0}; }),
               HasSubstr("its tolerances are not those of what it expects"));
   EXPECT_THAT(says("about", [](Json &j) { j["tolerances"][0] = -1.0; }), HasSubstr("tolerances"));
+  EXPECT_THAT(says("about", [](Json &j) { j["layouts"][0] = "columns"; }),
+              HasSubstr("it is no layout of a weight"));
   EXPECT_THAT(says("about", [](Json &j) { j["sizes"].erase("rows"); }),
               HasSubstr("no value for the size 'rows'"));
   EXPECT_THAT(says("about", [](Json &j) { j["expected"][0] = 1 << 30; }), HasSubstr("are left"));
@@ -253,8 +255,11 @@ TEST(ProgramFile, OtherConventionsTargetsAndSeedsAreRefusedBeforeARun) {
               HasSubstr("it has no function of transformer operations"));
   EXPECT_THAT(creating([](ProgramFile &f) { f.module = "nonsense"; }),
               HasSubstr("module of the program file"));
-  EXPECT_THAT(creating([](ProgramFile &f) { f.packed[0] = f.packed[2] = true; }),
-              HasSubstr("'arg3' is said to be packed"));
+  EXPECT_THAT(
+      creating([](ProgramFile &f) { f.layouts[0] = f.layouts[2] = WeightLayout::Interleaved; }),
+      HasSubstr("'arg3' is said to lie in interleaved"));
+  EXPECT_THAT(creating([](ProgramFile &f) { f.layouts[0] = WeightLayout::Planes; }),
+              HasSubstr("is said to lie in planes and is no weight that can"));
   // The signature is of the module, the sizes of the program.
   EXPECT_THAT(creating([](ProgramFile &f) {
                 size_t at;

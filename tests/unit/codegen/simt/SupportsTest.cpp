@@ -90,17 +90,43 @@ TEST(SimtSupports, QuantizedCachesAreAppendedToBlockByBlock) {
               HasSubstr("transformer.cache_append into q8_0 needs a block of a row"));
 }
 
-TEST(SimtSupports, WeightsWithALayoutAndPacksAreRefused) {
-  const std::string packed = "tensor<64x256xf32, #transformer.layout<interleaved, rows = 16>>";
+std::string packText(const std::string &from, const std::string &to) {
+  return kernelText(
+      "%w: " + from, to,
+      fmt::format("%y = transformer.pack %w : {0} to {1}\n transformer.yield %y : {1}", from, to));
+}
+
+TEST(SimtSupports, WeightsInPlanesAreReadAndPackedAndNoOtherLayout) {
+  for (ElementType type : weights) {
+    if (!info(type).isQuantized())
+      continue;
+    const std::string plain = weightText(type, 64, 256);
+    std::string planes = plain;
+    planes.insert(planes.size() - 1, ", #transformer.layout<planes>");
+    EXPECT_EQ(ParsedKernel(matmulText("f32", planes)).obstacle(), "") << info(type).name;
+    EXPECT_EQ(ParsedKernel(packText(plain, planes)).obstacle(), "") << info(type).name;
+  }
+  const std::string plain = weightText(ElementType::Q8_0, 64, 256);
+  std::string packed = plain, planes = plain;
+  packed.insert(packed.size() - 1, ", #transformer.layout<interleaved, rows = 16>");
+  planes.insert(planes.size() - 1, ", #transformer.layout<planes>");
   EXPECT_THAT(ParsedKernel(matmulText("f32", packed)).obstacle(),
-              HasSubstr("its operand 'weights' has a layout, and weights are read row-major"));
+              HasSubstr("its operand 'weights' has the layout interleaved, and weights are read in "
+                        "planes alone"));
+  EXPECT_THAT(ParsedKernel(packText(plain, packed)).obstacle(),
+              AllOf(HasSubstr("@k, transformer.pack"), HasSubstr("its result has the layout")));
+  EXPECT_THAT(ParsedKernel(packText(plain, plain)).obstacle(),
+              AllOf(HasSubstr("@k, transformer.pack"), HasSubstr("into planes alone")));
+  const std::string x = rowsText(256), y = rowsText(64);
   EXPECT_THAT(
-      ParsedKernel(kernelText("%w: tensor<64x256xf32>", packed,
-                              fmt::format("%y = transformer.pack %w : tensor<64x256xf32> to "
-                                          "{0}\n transformer.yield %y : {0}",
-                                          packed)))
+      ParsedKernel(
+          kernelText(
+              "%x: " + x + ", %w: " + plain, y,
+              fmt::format("%p = transformer.pack %w : {0} to {1}\n%y = transformer.matmul %x "
+                          "weights(%p) : ({2}, {1}) -> {3}\n transformer.yield %y : {3}",
+                          plain, planes, x, y)))
           .obstacle(),
-      HasSubstr("transformer.pack"));
+      HasSubstr("computed"));
 }
 
 TEST(SimtSupports, WhatFollowsAMatmulIsComputedElementByElement) {

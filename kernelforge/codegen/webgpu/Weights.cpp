@@ -1,0 +1,182 @@
+#include "kernelforge/codegen/webgpu/Weights.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::webgpu;
+
+static constexpr int64_t pieceBytes = 16, runElements = 16;
+
+/// A byte in each of a word's four.
+static constexpr int64_t inAllBytes(int64_t byte) { return byte * 0x01010101; }
+
+bool PlaneReader::reads(Type weight) { return weightLayoutOf(weight) == WeightLayout::Planes; }
+
+PlaneReader::PlaneReader(PhaseBuilder &p, Value weight)
+    : p(p), type(info(*elementTypeOf(weight.getType()))),
+      planes(type.type, cast<RankedTensorType>(weight.getType()).getDimSize(0),
+             cast<RankedTensorType>(weight.getType()).getDimSize(1)),
+      buffer(p.argument(weight, Access::Read, View::Words4)) {
+  const int64_t piecesOfBlock = type.bytes(BlockPart::Quants) / pieceBytes;
+  assert(llvm::isPowerOf2_64(piecesOfBlock) && "blocks are 16, 32 or 128 bytes of quants");
+  blockShift = static_cast<int64_t>(llvm::Log2_64(piecesOfBlock));
+  pieces =
+      cast<RankedTensorType>(weight.getType()).getDimSize(1) / type.blockElements * piecesOfBlock;
+}
+
+Value PlaneReader::column(Value pieceOfRow, int64_t run) {
+  if (runs() == 1)
+    return p.mul(pieceOfRow, runElements);
+  const int64_t piecesOfChunk = type.chunkElements / (2 * runElements);
+  Value chunk = p.mul(p.div(pieceOfRow, piecesOfChunk), type.chunkElements);
+  Value within = p.mul(p.rem(pieceOfRow, piecesOfChunk), runElements);
+  return p.add(p.add(chunk, within), run * type.chunkElements / 2);
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+Value PlaneReader::vectorOf(BlockPart part, Value index, StringRef name) {
+  Value at = p.add(index, planes.of(part).begin / pieceBytes);
+  return p.named(p.loadVector(buffer, at), name);
+}
+
+Value PlaneReader::wordOf(BlockPart part, Value index, int64_t shift, StringRef name) {
+  Value at = p.add(p.shr(index, shift + 2), planes.of(part).begin / pieceBytes);
+  return p.named(p.extract(p.loadVector(buffer, at), p.andBits(p.shr(index, shift), 3)), name);
+}
+
+PlaneReader::Piece PlaneReader::load(Value number) {
+  Piece piece;
+  piece.number = number;
+  piece.quants = vectorOf(BlockPart::Quants, number, "quants");
+  // Pieces of a chunk of four share what they have by the chunk, in two parts.
+  auto ofChunk = [&](Value part) { return p.add(p.shl(p.shr(number, 2), 1), part); };
+  if (type.hasHighs() && type.bytes(BlockPart::Highs) == 4)
+    piece.highs = wordOf(BlockPart::Highs, number, 0, "high_bits");
+  else if (type.hasHighs())
+    piece.highs = vectorOf(BlockPart::Highs, ofChunk(p.andBits(number, 1)), "high_bits");
+  // Of halves a word is of two blocks.
+  piece.scale =
+      wordOf(BlockPart::Scale, number, blockShift + (type.hasMin() ? 0 : 1), "scale_word");
+  if (type.subScales == SubScales::Packed6) {
+    Value first = p.mul(p.shr(number, blockShift), 3);
+    for (int64_t i = 0; i < 3; ++i)
+      piece.subScales.push_back(wordOf(BlockPart::SubScales, p.add(first, i), 0, "sub_scales"));
+  } else if (type.subScales == SubScales::Signed8) {
+    for (int64_t run = 0; run < 2; ++run)
+      piece.subScales.push_back(wordOf(BlockPart::SubScales, ofChunk(p.c(run)), 0, "sub_scales"));
+  }
+  return piece;
+}
+
+//===----------------------------------------------------------------------===//
+// Scales
+//===----------------------------------------------------------------------===//
+
+Value PlaneReader::sixBitsOf(const Piece &piece, bool isMin) {
+  const SixBits first = sixBits(0, isMin), later = sixBits(4, isMin);
+  auto bits = [&](int64_t byte, int64_t shift, int64_t mask) {
+    return p.andBits(p.shr(piece.subScales[byte / 4], shift), inAllBytes(mask));
+  };
+  Value ofFirst = bits(first.low, first.lowShift, first.lowMask);
+  Value ofLater =
+      p.orBits(bits(later.low, later.lowShift, later.lowMask), bits(later.high, 2, later.highMask));
+  Value isFirst = p.cmp(arith::CmpIPredicate::eq, p.andBits(piece.number, 4), p.c(0));
+  // A word has those of four sub-blocks, a piece needs two.
+  return p.shr(p.select(isFirst, ofFirst, ofLater), p.shl(p.andBits(piece.number, 2), 3));
+}
+
+SmallVector<PlaneReader::Scale, 2> PlaneReader::scales(const Piece &piece) {
+  Scale ofBlock;
+  if (type.hasMin()) {
+    Value both = p.named(p.halvesToFloats(piece.scale), "scale_and_min");
+    ofBlock = {p.extract(both, int64_t(0)), p.extract(both, 1)};
+  } else {
+    Value shift = p.shl(p.andBits(p.shr(piece.number, blockShift), 1), 4);
+    ofBlock = {p.named(p.halfToFloat(p.shr(piece.scale, shift)), "scale"), {}};
+  }
+  SmallVector<Scale, 2> scales(runs(), ofBlock);
+  if (type.subScales == SubScales::Packed6) {
+    Value factors = p.named(sixBitsOf(piece, false), "factors");
+    Value minima = p.named(sixBitsOf(piece, true), "minima");
+    for (auto [run, scale] : llvm::enumerate(scales)) {
+      auto ofRun = [&](Value bytes) {
+        return p.toFloat(p.andBits(p.shr(bytes, 8 * static_cast<int64_t>(run)), 255));
+      };
+      scale.factor = p.named(p.mulf(ofBlock.factor, ofRun(factors)), "scale");
+      scale.minimum = p.named(p.negf(p.mulf(ofBlock.minimum, ofRun(minima))), "minimum");
+    }
+  } else if (type.subScales == SubScales::Signed8) {
+    Value shift = p.sub(p.c(24), p.shl(p.andBits(piece.number, 3), 3));
+    for (auto [run, scale] : llvm::enumerate(scales)) {
+      Value factor = p.signedToFloat(p.shrSigned(p.shl(piece.subScales[run], shift), 24));
+      scale.factor = p.named(p.mulf(ofBlock.factor, factor), "scale");
+    }
+  }
+  return scales;
+}
+
+//===----------------------------------------------------------------------===//
+// Quants
+//===----------------------------------------------------------------------===//
+
+/// The bits above nibbles, in their place, of four bytes in each word.
+Value PlaneReader::highBits(const Piece &piece, int64_t run) {
+  if (!isa<VectorType>(piece.highs.getType())) {
+    // One bit an element, one after another: four of them go to four bytes by a product, in which
+    // no two bits meet.
+    SmallVector<Value> shifts;
+    for (int64_t i = 0; i < 4; ++i)
+      shifts.push_back(p.c(run * runElements + 4 * i));
+    Value four = p.andBits(p.shr(p.splat(piece.highs, 4), p.vector(shifts)), 15);
+    return p.shl(p.andBits(p.mul(four, 0x00204081), inAllBytes(1)), 4);
+  }
+  // Two bits an element: a byte has those of four sub-chunks of 32.
+  Value shift = p.add(p.andBits(piece.number, 2), 4 * run);
+  return p.shl(p.andBits(p.shr(piece.highs, shift), inAllBytes(3)), 4);
+}
+
+Value PlaneReader::bytes(const Piece &piece, int64_t run) {
+  if (type.lowBits() == 8)
+    return piece.quants;
+  Value low = p.andBits(p.shr(piece.quants, 4 * run), inAllBytes(15));
+  return piece.highs ? p.orBits(low, highBits(piece, run)) : low;
+}
+
+Value PlaneReader::signedBytes(const Piece &piece, int64_t run) {
+  Value stored = bytes(piece, run);
+  if (type.zero == 0)
+    return stored;
+  // With a bit above them no byte borrows from the next one.
+  Value above = p.sub(p.orBits(stored, p.c(inAllBytes(128))), p.c(inAllBytes(type.zero)));
+  return p.xorBits(above, p.c(inAllBytes(128)));
+}
+
+SmallVector<Value> PlaneReader::quads(const Piece &piece, int64_t run) {
+  Value words = p.named(bytes(piece, run), "bytes");
+  const bool isSigned = type.lowBits() == 8;
+  SmallVector<Value> shifts, quads;
+  for (int64_t i = 0; i < 4; ++i)
+    shifts.push_back(p.c(isSigned ? 24 - 8 * i : 8 * i));
+  for (int64_t i = 0; i < 4; ++i) {
+    Value word = p.splat(p.extract(words, i), 4);
+    if (isSigned) {
+      quads.push_back(p.signedToFloat(p.shrSigned(p.shl(word, p.vector(shifts)), 24)));
+      continue;
+    }
+    Value quad = p.toFloat(p.andBits(p.shr(word, p.vector(shifts)), 255));
+    quads.push_back(type.zero == 0 ? quad : p.subf(quad, p.cf(static_cast<double>(type.zero))));
+  }
+  return quads;
+}
+
+SmallVector<Value> PlaneReader::elements(const Piece &piece, int64_t run, const Scale &scale) {
+  SmallVector<Value> elements = quads(piece, run);
+  for (Value &quad : elements)
+    quad = scale.minimum ? p.fma(quad, scale.factor, scale.minimum) : p.mulf(quad, scale.factor);
+  return elements;
+}

@@ -1,0 +1,80 @@
+// Quantized weights in planes, as fast code reads them: 16 bytes of quants at a time, with what
+// belongs to them. What a piece needs is loaded first and unpacked when it is asked for, so that
+// loads of several pieces can be under way at once.
+#pragma once
+
+#include "kernelforge/codegen/simt/Builder.h"
+#include "kernelforge/support/WeightLayout.h"
+
+namespace kernelforge::webgpu {
+
+/// Reads a quantized weight [rows, width] in planes by pieces of 16 bytes of quants. A piece is one
+/// run of 16 elements of a row, or, of nibbles, two: the low ones, and the high ones half a chunk
+/// further on. A run has one scale. Pieces are numbered through the whole weight, row after row.
+///
+/// All planes are one buffer, seen as View::Words4: what is narrower than 16 bytes is one word of
+/// such a vector, which WGSL loads alone (`weight[i][j]`), so that a second binding is not needed.
+class PlaneReader {
+public:
+  /// Whether a weight of this type is quantized and lies in planes.
+  static bool reads(mlir::Type weight);
+
+  /// `weight`: an argument of the kernel's body, of a type that is read.
+  PlaneReader(simt::PhaseBuilder &p, mlir::Value weight);
+
+  int64_t piecesOfRow() const { return pieces; }
+  int64_t runs() const { return type.lowBits() == 8 ? 1 : 2; } ///< of a piece
+  int64_t zero() const { return type.zero; } ///< what stored quants are too large by
+  bool hasMinimum() const { return type.hasMin(); }
+
+  /// The number of a row's first piece, for outside of a loop over the row.
+  mlir::Value firstPiece(mlir::Value row) { return p.mul(row, pieces); }
+  /// Column of the first of a run's 16 elements, of a piece by its number in its row.
+  mlir::Value column(mlir::Value pieceOfRow, int64_t run);
+
+  /// What memory has of a piece, each with a name: it is loaded where it stands.
+  struct Piece {
+    mlir::Value number; ///< of the piece
+    mlir::Value quants; ///< 16 bytes
+    mlir::Value highs;  ///< bits above nibbles: a word or 16 bytes; or null
+    mlir::Value scale;  ///< word with the block's scale
+    llvm::SmallVector<mlir::Value, 3> subScales; ///< words with those of the piece
+  };
+  Piece load(mlir::Value number);
+
+  /// How elements of a run follow from its quants: (q - zero()) * factor + minimum, in f32.
+  struct Scale {
+    mlir::Value factor, minimum; ///< minimum null: 0
+  };
+  /// Of each run.
+  llvm::SmallVector<Scale, 2> scales(const Piece &piece);
+
+  /// A run's 16 quants as they are stored, as bytes for dotOfBytes: element e is byte e % 4 of word
+  /// e / 4. Signed where they have 8 bits, else from 0 to 63: zero() is yet to be subtracted, by
+  /// the sum of what they are multiplied with.
+  mlir::Value bytes(const Piece &piece, int64_t run);
+  /// The same with zero() subtracted, for three more operations on 16 bytes.
+  mlir::Value signedBytes(const Piece &piece, int64_t run);
+  /// A run's 16 quants less zero(), as four quads of f32 in the order of their columns: exact.
+  llvm::SmallVector<mlir::Value> quads(const Piece &piece, int64_t run);
+  /// A run's 16 elements, as four quads.
+  llvm::SmallVector<mlir::Value> elements(const Piece &piece, int64_t run, const Scale &scale);
+
+private:
+  /// Word `index >> shift` of a part's plane.
+  mlir::Value wordOf(BlockPart part, mlir::Value index, int64_t shift, llvm::StringRef name);
+  /// 16 bytes `index` of it.
+  mlir::Value vectorOf(BlockPart part, mlir::Value index, llvm::StringRef name);
+  mlir::Value highBits(const Piece &piece, int64_t run);
+  /// Sub-scales, or sub-minima, of the piece's runs: six bits in the low byte and the one above it.
+  mlir::Value sixBitsOf(const Piece &piece, bool isMin);
+
+  simt::PhaseBuilder &p;
+  const ElementTypeInfo &type;
+  Planes planes;
+  int64_t pieces;
+  int64_t blockShift; ///< the number of a piece shifted by that is its block's
+  mlir::Value buffer;
+};
+
+} // namespace kernelforge::webgpu

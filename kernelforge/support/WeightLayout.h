@@ -1,0 +1,67 @@
+// How weight matrices lie in memory: which layouts there are, and where each byte of a block is in
+// them. The IR's layout, the reference packing and the code generators all follow it.
+#pragma once
+
+#include "kernelforge/support/ElementType.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace kernelforge {
+
+enum class WeightLayout : uint8_t {
+  RowMajor,    ///< as in the file
+  Interleaved, ///< groups of 16 rows, a unit of each beside those of the others
+  Planes,      ///< of quantized types: each part of a block in a plane of its own
+};
+
+/// Rows of a group of the interleaved layout.
+inline constexpr int64_t interleavedRows = 16;
+
+/// Planes begin at multiples of so many bytes, and so does what follows the last one.
+inline constexpr int64_t planeAlignment = 16;
+
+/// "row_major", "interleaved", "planes".
+std::string_view nameOf(WeightLayout layout);
+
+/// By that name; nothing where it is not known.
+std::optional<WeightLayout> weightLayoutByName(std::string_view name);
+
+/// Bytes of `rows` rows of `width` elements in a layout that takes the type; nothing where a row is
+/// no whole number of blocks or the size overflows.
+std::optional<uint64_t> layoutBytes(WeightLayout layout, ElementType type, uint64_t rows,
+                                    uint64_t width);
+
+/// One part of all blocks of a weight: block after block of a row, row after row.
+struct Plane {
+  BlockPart part;  ///< Scale: with the minimum behind it, where the type has one
+  int64_t offset;  ///< of the part in a block of the file
+  int64_t bytes;   ///< of a block
+  int64_t begin;   ///< of the plane, in bytes
+  int64_t content; ///< bytes of all blocks
+};
+
+/// The planes of a weight of a quantized type, in the order in which they lie: quants, high bits,
+/// sub-scales, scales; those that the type has.
+class Planes {
+public:
+  /// Of a weight whose bytes do not overflow (layoutBytes).
+  Planes(ElementType type, int64_t rows, int64_t width);
+
+  std::span<const Plane> all() const { return {planes.data(), count}; }
+  /// The plane of a part that the type has, Min's being that of Scale.
+  const Plane &of(BlockPart part) const;
+  /// Of the whole weight.
+  int64_t bytes() const { return end; }
+
+private:
+  std::array<Plane, 4> planes{};
+  size_t count = 0;
+  int64_t end = 0;
+};
+
+} // namespace kernelforge

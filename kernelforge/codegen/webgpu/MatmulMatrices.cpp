@@ -49,11 +49,13 @@ private:
     Operand rows =
         cut.pack ? Operand(p, Phases::inputWorkspace, f16, Phases::inputColumns(matmul.getK()), f16)
                  : Operand(p, matmul.getInput(), 8, f16);
-    tiles.emplace_back(p, rows, Way::AlongK, cut.bm, cut.bk, 0, knobs.rowStride());
-    for (int64_t s = 0; s < segments; ++s)
-      tiles.emplace_back(p, Operand(p, matmul.getWeights()[group.segments[s]], 8, f16),
-                         isTransposed ? Way::AcrossK : Way::AlongK, cut.bn, cut.bk, columnsBegin(s),
-                         knobs.columnStride(isTransposed));
+    tiles.push_back(tileOf(p, rows, Way::AlongK, cut.bm, cut.bk, {0, knobs.rowStride()}));
+    const Way way = isTransposed ? Way::AcrossK : Way::AlongK;
+    for (int64_t s = 0; s < segments; ++s) {
+      Operand columns(p, matmul.getWeights()[group.segments[s]], 8, f16);
+      tiles.push_back(tileOf(p, columns, way, cut.bn, cut.bk,
+                             {columnsBegin(s), knobs.columnStride(isTransposed)}));
+    }
   }
 
   int64_t columnsBegin(int64_t segment) const {
@@ -164,9 +166,9 @@ private:
   int64_t segments;
   bool isTransposed;
   Value memory;
-  SmallVector<Tile> tiles; ///< of the rows, then of each segment
-  Value down, across;      ///< the subgroup's place in the tile
-  Value rowsAt, colsAt;    ///< where its rows and columns begin in memory
+  SmallVector<std::unique_ptr<Tile>> tiles; ///< of the rows, then of each segment
+  Value down, across;                       ///< the subgroup's place in the tile
+  Value rowsAt, colsAt;                     ///< where its rows and columns begin in memory
 };
 
 class Matrices final : public Method {

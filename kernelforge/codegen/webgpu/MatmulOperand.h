@@ -1,5 +1,4 @@
-// Operands of a matmul on their way into workgroup memory: a few numbers of a row are fetched at a
-// time, and all threads of a workgroup share out a tile.
+// Operands of a matmul on their way into workgroup memory: a few numbers of a row at a time.
 #pragma once
 
 #include "kernelforge/codegen/simt/Elements.h"
@@ -48,64 +47,6 @@ private:
   mlir::RankedTensorType quantized; ///< null: plain numbers
   ElementType type = ElementType::F32, rounded;
   int64_t cols, width, step = 1;
-};
-
-/// How a tile of an operand is brought into workgroup memory.
-enum class Way {
-  Turned,  ///< the operand's rows run along K; a vector of memory is four of them at one k
-  AlongK,  ///< the same; they stand in memory as they are
-  AcrossK, ///< the operand's rows are of one k each; they stand in memory as they are
-};
-
-/// A workgroup's tile of an operand: how it is shared out among the threads, and where it stands in
-/// workgroup memory.
-class Tile {
-public:
-  /// `rows` of the tile (or columns, of a weight) and `depth` of a stage, both powers of two. In
-  /// memory it begins at vector `begin`, and its rows there are `stride` vectors apart.
-  Tile(simt::PhaseBuilder &p, Operand operand, Way way, int64_t rows, int64_t depth, int64_t begin,
-       int64_t stride);
-
-  /// Says where the tile is: its first row, and the first k, both multiples of four. Gives the
-  /// place of this thread's first piece.
-  mlir::Value start(mlir::Value firstRow, mlir::Value firstK, llvm::StringRef name);
-  /// Places from a stage to the next.
-  int64_t step() const {
-    return way == Way::AcrossK ? operand.rowsApart(depth) : depth / operand.unit();
-  }
-
-  /// This thread's pieces of a stage, whose first one is at `place`.
-  llvm::SmallVector<mlir::Value> fetch(mlir::Value place) { return fetch(place, {}, 0); }
-  /// The same of a stage that begins at `firstK`, with zeros from `end` of K on.
-  llvm::SmallVector<mlir::Value> fetch(mlir::Value place, mlir::Value firstK, int64_t end);
-  /// As many pieces of zeros.
-  llvm::SmallVector<mlir::Value> zeros();
-  /// Values that fetch() gives.
-  size_t pieces() const { return static_cast<size_t>(count * rowsOfShare() * operand.pieces()); }
-  /// Writes fetched pieces into memory, `at` vectors (0 where null) further on.
-  void put(mlir::ValueRange pieces, mlir::Value memory, mlir::Value at);
-
-private:
-  int64_t rowsOfShare() const { return way == Way::Turned ? 4 : 1; }
-  bool isForAll(int64_t i) const { return i + 1 < count || left == p.blockThreads(); }
-  /// Rows and vectors from a thread's first share to its share `i`.
-  std::pair<int64_t, int64_t> distance(int64_t i) const {
-    return {i * p.blockThreads() / across, i * p.blockThreads() % across};
-  }
-  llvm::SmallVector<mlir::Value> fetchShare(int64_t i, mlir::Value place, mlir::Value first,
-                                            int64_t end);
-  llvm::SmallVector<mlir::Value> zerosOfShare();
-  void putShare(int64_t i, mlir::ValueRange pieces, mlir::Value memory, mlir::Value target);
-
-  simt::PhaseBuilder &p;
-  Operand operand;
-  Way way;
-  int64_t depth, stride, begin;
-  int64_t across;          ///< shares side by side in the operand's rows
-  int64_t count;           ///< shares of a thread
-  int64_t left;            ///< threads that have the last one
-  mlir::Value row, vector; ///< of the thread's first share
-  mlir::Value target;      ///< where it is put
 };
 
 } // namespace kernelforge::webgpu::matmul

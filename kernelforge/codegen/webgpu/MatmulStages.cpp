@@ -9,8 +9,8 @@ using namespace kernelforge::webgpu::matmul;
 
 SmallVector<Value> StageLoop::zeros() {
   SmallVector<Value> all;
-  for (Tile &tile : tiles)
-    all.append(tile.zeros());
+  for (const auto &tile : tiles)
+    all.append(tile->zeros());
   return all;
 }
 
@@ -20,14 +20,14 @@ SmallVector<Value> StageLoop::fetch(Value stage, ValueRange places) {
   auto whole = [&] {
     SmallVector<Value> pieces;
     for (auto [tile, place] : llvm::zip(tiles, places))
-      pieces.append(tile.fetch(place));
+      pieces.append(tile->fetch(place));
     return pieces;
   };
   auto edge = [&] {
     SmallVector<Value> pieces;
     Value firstK = p.named(p.mul(stage, cut.bk), "stage_k");
     for (auto [tile, place] : llvm::zip(tiles, places))
-      pieces.append(tile.fetch(place, firstK, depth));
+      pieces.append(tile->fetch(place, firstK, depth));
     return pieces;
   };
   if (stages.whole == 0)
@@ -51,10 +51,11 @@ SmallVector<Value> StageLoop::fetchNext(Value stage, ValueRange places) {
                   [&] { return none; });
 }
 
-void StageLoop::put(ValueRange pieces, Value at) {
-  for (Tile &tile : tiles) {
-    const size_t count = tile.pieces();
-    tile.put(pieces.take_front(count), memory, at);
+/// `places` are those of the stage after the one that is put.
+void StageLoop::put(ValueRange pieces, ValueRange places, Value at) {
+  for (auto [tile, place] : llvm::zip(tiles, places)) {
+    const size_t count = tile->zeros().size();
+    tile->put(pieces.take_front(count), p.sub(place, tile->step()), memory, at);
     pieces = pieces.drop_front(count);
   }
 }
@@ -63,14 +64,14 @@ SmallVector<Value> StageLoop::run(ValueRange sums, std::string names, Multiply m
   SmallVector<Value> init(sums), places;
   Value firstK = p.mul(grid.firstStage, cut.bk);
   for (auto [i, tile] : llvm::enumerate(tiles))
-    places.push_back(tile.start(i == 0 ? grid.firstRow : grid.firstCol, firstK,
-                                i == 0 ? "a" : (i == 1 ? "b" : fmt::format("b{}", i))));
+    places.push_back(tile->start(i == 0 ? grid.firstRow : grid.firstCol, firstK,
+                                 i == 0 ? "a" : (i == 1 ? "b" : fmt::format("b{}", i))));
   const SmallVector<Value> first = fetch(grid.firstStage, places);
   init.append(first);
   for (size_t i = 0; i < first.size(); ++i)
     names += fmt::format(" piece{}", i);
   for (auto [i, tile] : llvm::enumerate(tiles)) {
-    init.push_back(p.add(places[i], tile.step()));
+    init.push_back(p.add(places[i], tile->step()));
     names += i == 0 ? " a_at" : (i == 1 ? " b_at" : fmt::format(" b_at{}", i));
   }
   if (turnVectors > 0) {
@@ -84,13 +85,13 @@ SmallVector<Value> StageLoop::run(ValueRange sums, std::string names, Multiply m
     Value turn = turnVectors > 0 ? carried.back() : Value();
     if (!turn)
       p.barrier(); // the stage before has been read
-    put(pieces, turn);
+    put(pieces, places, turn);
     p.barrier();
     const SmallVector<Value> next = fetchNext(stage, places);
     multiply(all, turn);
     all.append(next);
     for (auto [place, tile] : llvm::zip(places, tiles))
-      all.push_back(p.add(place, tile.step()));
+      all.push_back(p.add(place, tile->step()));
     if (turn)
       all.push_back(p.sub(p.c(turnVectors), turn));
     return all;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernelforge/codegen/webgpu/Matmul.h"
-#include "kernelforge/codegen/webgpu/MatmulOperand.h"
+#include "kernelforge/codegen/webgpu/MatmulTile.h"
 
 namespace kernelforge::webgpu::matmul {
 
@@ -13,8 +13,8 @@ struct StageLoop {
   int64_t depth; ///< K
   const TileGrid &grid;
   const Cut &cut;
-  llvm::MutableArrayRef<Tile> tiles; ///< of the rows, then of each segment's columns
-  mlir::Value memory;                ///< of the tiles
+  llvm::ArrayRef<std::unique_ptr<Tile>> tiles; ///< of the rows, then of each segment's columns
+  mlir::Value memory;                          ///< of the tiles
   int64_t turnVectors = 0; ///< of a stage, where two of them take turns in memory; 0: there is one
 
   /// Adds the products of the stage that lies in memory from vector `at` (null: 0) on.
@@ -28,7 +28,7 @@ private:
   llvm::SmallVector<mlir::Value> zeros();
   llvm::SmallVector<mlir::Value> fetch(mlir::Value stage, mlir::ValueRange places);
   llvm::SmallVector<mlir::Value> fetchNext(mlir::Value stage, mlir::ValueRange places);
-  void put(mlir::ValueRange pieces, mlir::Value at);
+  void put(mlir::ValueRange pieces, mlir::ValueRange places, mlir::Value at);
 };
 
 } // namespace kernelforge::webgpu::matmul

@@ -57,11 +57,13 @@ private:
     Operand rows = cut.pack ? Operand(p, Phases::inputWorkspace, ElementType::F32,
                                       Phases::inputColumns(matmul.getK()), rounded)
                             : Operand(p, matmul.getInput(), 4, rounded);
-    tiles.emplace_back(p, rows, Way::Turned, cut.bm, cut.bk, 0, knobs.rowStride());
-    for (int64_t s = 0; s < segments; ++s)
-      tiles.emplace_back(p, Operand(p, matmul.getWeights()[group.segments[s]], 4, rounded),
-                         matmul.getTranspose() ? Way::AcrossK : Way::Turned, cut.bn, cut.bk,
-                         columnsBegin(s), knobs.columnStride());
+    tiles.push_back(tileOf(p, rows, Way::Turned, cut.bm, cut.bk, {0, knobs.rowStride()}));
+    const Way way = matmul.getTranspose() ? Way::AcrossK : Way::Turned;
+    for (int64_t s = 0; s < segments; ++s) {
+      Operand columns(p, matmul.getWeights()[group.segments[s]], 4, rounded);
+      tiles.push_back(
+          tileOf(p, columns, way, cut.bn, cut.bk, {columnsBegin(s), knobs.columnStride()}));
+    }
   }
 
   /// Where a segment's columns begin in a stage.
@@ -201,7 +203,7 @@ private:
   TileGrid grid;
   int64_t segments;
   Value memory;
-  SmallVector<Tile> tiles; ///< of the rows, then of each segment
+  SmallVector<std::unique_ptr<Tile>> tiles; ///< of the rows, then of each segment
   Value laneRow, rowsPart, rowQuad, colQuad;
 };
 

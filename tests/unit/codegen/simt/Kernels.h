@@ -3,6 +3,8 @@
 
 #include "KernelTexts.h"
 
+#include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/StepKernel.h"
 #include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/webgpu/Emit.h"
 
@@ -43,9 +45,12 @@ public:
     return status ? "" : status.error().line();
   }
 
+  /// By plain code, whatever else there is for it on WebGPU.
   Expected<webgpu::WgslKernel> emit(const Limits &limits = leastLimits()) {
     if (!kernel)
       return unusable("test", "kernel", "the text cannot be parsed");
+    if (!endsStep(kernel))
+      kernel.setScheduleAttr(scheduleAttr(&context, {{"method", 0}}));
     Target target;
     target.kind = "webgpu";
     target.limits = limits;

@@ -99,9 +99,10 @@ Value Operand::halves(ValueRange piece) {
     return piece[0];
   SmallVector<Value> words;
   for (unsigned quad = 0; quad < 2; ++quad) {
-    Value four =
-        step == 8 ? widenedQuad(p, type, p.slice(piece[0], 2 * quad, 2)) : floats(piece, quad);
-    Value two = p.named(p.floatsToHalves(four), "halves");
+    Value raw = step == 8 ? p.slice(piece[0], 2 * quad, 2) : piece[quad];
+    Value two = raw;
+    if (step == 1 || type != ElementType::F16)
+      two = p.named(p.floatsToHalves(step == 1 ? raw : widenedQuad(p, type, raw)), "halves");
     words.push_back(p.extract(two, int64_t(0)));
     words.push_back(p.extract(two, 1));
   }

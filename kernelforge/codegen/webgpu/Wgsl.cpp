@@ -102,14 +102,14 @@ fn pair_halves_4(x: vec4<u32>) -> vec2<u32> {
 
 constexpr StringLiteral halves2Text = R"(
 /// Rounded to f16.
-fn halves_2(x: vec2<f32>) -> u32 {
+fn to_halves_2(x: vec2<f32>) -> u32 {
   return pack2x16float(vec2<f32>(vec2<f16>(x)));
 }
 )";
 
 constexpr StringLiteral halves4Text = R"(
 /// Rounded to f16.
-fn halves_4(x: vec4<f32>) -> vec2<u32> {
+fn to_halves_4(x: vec4<f32>) -> vec2<u32> {
   let rounded = vec4<f32>(vec4<f16>(x));
   return vec2<u32>(pack2x16float(rounded.xy), pack2x16float(rounded.zw));
 }
@@ -182,9 +182,10 @@ Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool
       "{}{}\n@compute @workgroup_size({}, {}, {})\nfn {}(@builtin(workgroup_id) "
       "workgroup_id: vec3<u32>,\n    @builtin(local_invocation_id) local_id: "
       "vec3<u32>{}) {{\n  let {} = workgroup_id.y * {}.width + workgroup_id.x;\n  if "
-      "({} >= {}.tasks) {{\n    return;\n  }}\n{}}}\n",
+      "({} >= {}.tasks) {{\n    return;\n  }}\n{}{}}}\n",
       fieldsText, text, phase.block[0], phase.block[1], phase.block[2], phase.entry, lane,
-      printer.blockName(), launchName, printer.blockName(), launchName, body);
+      printer.blockName(), launchName, printer.blockName(), launchName,
+      helpers.emulated.isUsed() ? EmulatedMatrices::start(launchName) : "", body);
 }
 
 } // namespace

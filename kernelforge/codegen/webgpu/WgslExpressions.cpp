@@ -240,7 +240,7 @@ WgslFunction::Expression WgslFunction::bitcast(Operation *op) {
   }
   helpers.f16 = true;
   helpers.halves |= lanes;
-  return call(fmt::format("halves_{}", lanes), narrower.getIn());
+  return call(fmt::format("to_halves_{}", lanes), narrower.getIn());
 }
 
 WgslFunction::Expression WgslFunction::floatsOf(vector::BitCastOp halves) {

@@ -58,7 +58,7 @@ std::string EmulatedMatrices::load(gpu::MMAMatrixType matrix, const std::string 
   functions[name] = fmt::format(R"(
 fn {0}(thread: u32, at: u32, stride: u32) -> {1} {{
   var share = {1}();
-  for (var i = 0u; i < {2}u; i++) {{
+  for (var i = 0u; i < {2}u; i += emulated_one) {{
     let number = thread % {3}u * {2}u + i;
     let row = number / {4}u;
     let col = number % {4}u;
@@ -121,19 +121,19 @@ fn {0}(thread: u32, left: array<f32, {1}>, right: array<f32, {2}>, before: {3}) 
   var left_share = left;
   var right_share = right;
   workgroupBarrier();
-  for (var i = 0u; i < {1}u; i++) {{
+  for (var i = 0u; i < {1}u; i += emulated_one) {{
     emulated_left[left_begin + lane * {1}u + i] = left_share[i];
   }}
-  for (var i = 0u; i < {2}u; i++) {{
+  for (var i = 0u; i < {2}u; i += emulated_one) {{
     emulated_right[right_begin + lane * {2}u + i] = right_share[i];
   }}
   workgroupBarrier();
   var sums = before;
   let row = left_begin + lane * {7}u / {8}u * {9}u;
   let col = right_begin + lane * {7}u % {8}u;
-  for (var k = 0u; k < {9}u; k++) {{
+  for (var k = 0u; k < {9}u; k += emulated_one) {{
     let x = emulated_left[row + k];
-    for (var i = 0u; i < {7}u; i++) {{
+    for (var i = 0u; i < {7}u; i += emulated_one) {{
       sums[i] += {10}(x * emulated_right[col + k * {8}u + i]);
     }}
   }}
@@ -152,7 +152,7 @@ std::string EmulatedMatrices::scale(gpu::MMAMatrixType matrix, const std::string
   functions[name] = fmt::format(R"(
 fn {0}(matrix: {1}, factor: f32) -> {1} {{
   var scaled = matrix;
-  for (var i = 0u; i < {2}u; i++) {{
+  for (var i = 0u; i < {2}u; i += emulated_one) {{
     scaled[i] *= factor;
   }}
   return scaled;
@@ -178,8 +178,15 @@ fn shuffle_xor(thread: u32, value: f32, mask: u32) -> f32 {{
   return fmt::format("shuffle_xor(local_id.x, {}, {})", value, mask);
 }
 
+std::string EmulatedMatrices::start(const std::string &launch) {
+  // Loops whose steps a compiler does not know are not written out, which would take minutes.
+  return fmt::format("  emulated_one = min({}.width, 1u);\n", launch);
+}
+
 std::string EmulatedMatrices::text() const {
   std::string all;
+  if (isUsed())
+    all += "\nvar<private> emulated_one: u32;\n";
   const int64_t subgroups = (threads + subgroup - 1) / subgroup;
   if (leftElements > 0)
     all += fmt::format("var<workgroup> emulated_left: array<f32, {}>;\n", subgroups * leftElements);

@@ -30,6 +30,9 @@ public:
   /// The f32 at the lane whose number differs in the bits of `mask`.
   std::string shuffleXor(const std::string &value, const std::string &mask);
 
+  bool isUsed() const { return !functions.empty(); }
+  /// What a function that uses any of them begins with.
+  static std::string start(const std::string &launch);
   /// Workgroups have up to so many threads.
   void setThreads(int64_t count) { threads = std::max(threads, count); }
 

@@ -84,7 +84,7 @@ TEST_F(WgslValues, HalvesWithTheFeature) {
   options.f16 = true;
   EXPECT_THAT(print(options), AllOf(HasSubstr("enable f16;\n"), HasSubstr("array<vec2<u32>>"),
                                     HasSubstr("let x = unpack_halves(unused[thread]);"),
-                                    HasSubstr("unpack_halves(halves_4(x * x))")));
+                                    HasSubstr("unpack_halves(to_halves_4(x * x))")));
 }
 
 TEST_F(WgslValues, HalvesWithoutTheFeature) {

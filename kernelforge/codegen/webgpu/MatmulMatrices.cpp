@@ -52,9 +52,8 @@ private:
     tiles.push_back(tileOf(p, rows, Way::AlongK, cut.bm, cut.bk, {0, knobs.rowStride()}));
     const Way way = isTransposed ? Way::AcrossK : Way::AlongK;
     for (int64_t s = 0; s < segments; ++s) {
-      Operand columns(p, matmul.getWeights()[group.segments[s]], 8, f16);
-      tiles.push_back(tileOf(p, columns, way, cut.bn, cut.bk,
-                             {columnsBegin(s), knobs.columnStride(isTransposed)}));
+      tiles.push_back(weightTile(p, matmul.getWeights()[group.segments[s]], way, 8, cut.bn, cut.bk,
+                                 {columnsBegin(s), knobs.columnStride(isTransposed)}, f16));
     }
   }
 

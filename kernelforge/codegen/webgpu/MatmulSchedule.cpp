@@ -1,6 +1,7 @@
 #include "kernelforge/codegen/webgpu/MatmulSchedule.h"
 
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/webgpu/MatmulTile.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -83,6 +84,7 @@ struct KernelLimits {
   SmallVector<int64_t> widths, segments; ///< of each group: columns, and how many segments
   double inputBytes = 4;                 ///< of a number of the rows
   double weightBytes = 4;                ///< of a number of a weight
+  int64_t wholeDepth = 1;                ///< a stage of such a multiple is read piece by piece
   bool plainInput = true, transposed = false;
   int64_t sharedBytes = 16384, threads = 256;
 
@@ -107,6 +109,8 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
   };
   limits.inputBytes = bytesOf(input);
   limits.weightBytes = bytesOf(matmul.getWeights()[0].getType());
+  for (Value weight : matmul.getWeights())
+    limits.wholeDepth = std::max(limits.wholeDepth, wholeDepth(weight.getType()));
   for (const SegmentGroup &group : kernel.groups()) {
     limits.columns = std::max(limits.columns, webgpu::wholeColumns(group));
     limits.widths.push_back(group.n);
@@ -153,7 +157,7 @@ public:
     TileKnobs knobs;
     KF_TRY(knobs.tm, powerOfTwo("tm", 4, 16));
     KF_TRY(knobs.tn, powerOfTwo("tn", 4, 16));
-    KF_TRY(knobs.cut, cut(4 * knobs.tm, 4 * knobs.tn, 8, 32));
+    KF_TRY(knobs.cut, cut(4 * knobs.tm, 4 * knobs.tn, 8, 64));
     KF_TRY(knobs.stages, reader.get("stages", {1, 2}));
     const int64_t segments = limits.segmentsAtOnce();
     KF_CHECK(atMost("tm * tn of all segments", knobs.tm * knobs.tn * segments, mostSums));
@@ -251,7 +255,9 @@ double predict(const KernelLimits &limits, const Cut &cut, double packedBytes,
     const auto results = rows * static_cast<double>(width * segments);
     const double weights = depth * static_cast<double>(width * segments) * limits.weightBytes;
     const double move = (rows * depth * inputBytes + weights + 4 * results) / bytesPerSecond;
-    total += dispatch + std::max(each * ofTile(segments, each), move);
+    // Weights of other blocks than stages are read number by number.
+    const double reads = cut.bk % limits.wholeDepth == 0 ? 1 : 3;
+    total += dispatch + std::max(reads * each * ofTile(segments, each), move);
     if (stages.slices > 1)
       total += dispatch + 8 * static_cast<double>(stages.slices) * results / bytesPerSecond;
   }
@@ -310,13 +316,16 @@ double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
 }
 
 /// Schedules of which one is taken without measuring, with each way to share out K.
-constexpr std::array<std::array<int64_t, 6>, 9> usualTiles = {{
+constexpr std::array<std::array<int64_t, 6>, 12> usualTiles = {{
     // bm, bn, bk, tm, tn, stages
     {128, 256, 16, 8, 16, 1},
     {128, 128, 16, 8, 8, 1},
     {128, 128, 8, 8, 8, 1},
     {64, 128, 16, 8, 8, 2},
     {64, 128, 16, 8, 8, 1},
+    {64, 128, 32, 8, 8, 1},
+    {64, 64, 32, 4, 8, 1},
+    {32, 64, 64, 4, 4, 1},
     {64, 64, 16, 4, 8, 1},
     {32, 64, 16, 4, 4, 1},
     {16, 128, 16, 4, 4, 1},
@@ -396,7 +405,7 @@ ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Targ
   return spaceOf(
       {{"bm", {16, 32, 64, 128}, "rows of a workgroup's tile"},
        {"bn", {64, 128, 256}, "columns of a workgroup's tile, of each segment"},
-       {"bk", {8, 16, 32}, "depth of a stage"},
+       {"bk", {8, 16, 32, 64}, "depth of a stage"},
        {"tm", {4, 8}, "rows of a thread"},
        {"tn", {4, 8, 16}, "columns of a thread, of each segment"},
        {"stages", {1, 2}, "buffers of a stage"},

@@ -60,9 +60,8 @@ private:
     tiles.push_back(tileOf(p, rows, Way::Turned, cut.bm, cut.bk, {0, knobs.rowStride()}));
     const Way way = matmul.getTranspose() ? Way::AcrossK : Way::Turned;
     for (int64_t s = 0; s < segments; ++s) {
-      Operand columns(p, matmul.getWeights()[group.segments[s]], 4, rounded);
-      tiles.push_back(
-          tileOf(p, columns, way, cut.bn, cut.bk, {columnsBegin(s), knobs.columnStride()}));
+      tiles.push_back(weightTile(p, matmul.getWeights()[group.segments[s]], way, 4, cut.bn, cut.bk,
+                                 {columnsBegin(s), knobs.columnStride()}, rounded));
     }
   }
 

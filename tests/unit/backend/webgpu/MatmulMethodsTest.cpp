@@ -55,6 +55,11 @@ Kernel plainMatmul(int64_t m, int64_t n, int64_t k, const std::string &input = "
           y};
 }
 
+/// The element type of a quantized weight in planes, as text that follows a shape.
+std::string inPlanes(const std::string &type) {
+  return "!transformer.quant<" + type + ">, #transformer.layout<planes>";
+}
+
 /// Runs kernels on the device of the tests. Skips them where there is none.
 class WebGpuMatmul : public testing::Test {
 protected:
@@ -195,6 +200,14 @@ TEST_F(WebGpuMatmul, TilesAndWhatFollows) {
   }
 }
 
+TEST_F(WebGpuMatmul, TilesOfWeightsInPlanes) {
+  for (const char *type : {"q8_0", "q4_0", "q4_1", "q5_0"})
+    expectRight(plainMatmul(35, 68, 96, "f32", inPlanes(type)), tiles(32, 64, 32, 4, 4));
+  expectRight(plainMatmul(35, 68, 96, "f32", inPlanes("q8_0")), tiles(32, 64, 64, 4, 4));
+  expectRight(plainMatmul(35, 68, 512, "f32", inPlanes("q4_k")), tiles(32, 64, 64, 4, 4, 1, 3));
+  expectRight(plainMatmul(3, 68, 256, "f32", inPlanes("q6_k")), tiles(32, 64, 16, 4, 4));
+}
+
 TEST_F(WebGpuMatmul, TilesOfPackedRows) {
   for (const auto &[n, k] : {std::pair{68, 36}, std::pair{66, 37}})
     expectRight(plainMatmul(35, n, k, "f16", "f32"), tiles(32, 64, 16, 4, 4) + ", pack = 1");
@@ -231,6 +244,15 @@ TEST_F(WebGpuMatrices, OfEachType) {
                 matrices(32, 64, 32, 1, 2));
   expectRight(plainMatmul(35, 66, 37, "f16", "f16", true, "multiply = f16"),
               matrices(32, 64, 16, 2, 1));
+}
+
+TEST_F(WebGpuMatrices, OfWeightsInPlanes) {
+  for (const auto &[type, bk] :
+       {std::pair{"q8_0", 64}, std::pair{"q4_1", 32}, std::pair{"q5_0", 32}})
+    expectRight(plainMatmul(35, 68, 96, "f32", inPlanes(type), false, "multiply = f16"),
+                matrices(32, 64, bk, 2, 2));
+  expectRight(plainMatmul(35, 68, 256, "f32", inPlanes("q4_k"), false, "multiply = f16"),
+              matrices(32, 64, 64, 2, 2));
 }
 
 TEST_F(WebGpuMatrices, OfPackedRows) {

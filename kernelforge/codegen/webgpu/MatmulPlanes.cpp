@@ -1,0 +1,148 @@
+// Tiles of quantized weights in planes: a share is 16 bytes of quants with what belongs to them,
+// expanded on the way into workgroup memory.
+#include "kernelforge/codegen/webgpu/MatmulTile.h"
+#include "kernelforge/codegen/webgpu/Weights.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::webgpu;
+using namespace kernelforge::webgpu::matmul;
+
+namespace {
+
+/// Elements of a run, which has one scale.
+constexpr int64_t runElements = 16;
+
+class PlaneTile final : public Tile {
+public:
+  PlaneTile(PhaseBuilder &p, Value weight, const PlaneReader &reader, Way way, int64_t rows,
+            int64_t depth, TilePlace in, ElementType rounded)
+      : Tile(p, way, rows, depth, runElements * reader.runs(), in), reader(reader),
+        type(info(*elementTypeOf(weight.getType()))), rounded(rounded) {}
+
+private:
+  Value placeOf(Value row, Value piece) override { return p.add(reader.firstPiece(row), piece); }
+  int64_t rowsApart(int64_t rows) const override { return rows * reader.piecesOfRow(); }
+  int64_t placesOfPiece() const override { return 1; }
+
+  SmallVector<Value> fetchPiece(Value place, Value first, int64_t end) override {
+    const PlaneReader::Piece piece = reader.load(place);
+    SmallVector<Value> values = {piece.quants, piece.scale};
+    if (piece.highs)
+      values.push_back(piece.highs);
+    values.append(piece.subScales.begin(), piece.subScales.end());
+    if (!first)
+      return values;
+    // Blocks are there as a whole or not at all, and a scale of 0 makes zeros.
+    Value isThere = p.lessThan(first, p.c(end));
+    for (Value &value : values)
+      value = p.select(isThere, value, p.splat(p.c(0), PhaseBuilder::lanes(value)));
+    return values;
+  }
+
+  SmallVector<Value> zeroPiece() override {
+    SmallVector<Value> zeros = {p.splat(p.c(0), 4), p.c(0)};
+    if (type.hasHighs())
+      zeros.push_back(type.bytes(BlockPart::Highs) == 4 ? p.c(0) : p.splat(p.c(0), 4));
+    const size_t subScales = type.subScales == SubScales::Packed6   ? 3
+                             : type.subScales == SubScales::Signed8 ? 2
+                                                                    : 0;
+    zeros.append(subScales, p.c(0));
+    return zeros;
+  }
+
+  /// What fetchPiece() gave, at a place.
+  PlaneReader::Piece pieceOf(ValueRange values, Value place) const {
+    PlaneReader::Piece piece;
+    piece.number = place;
+    piece.quants = values[0];
+    piece.scale = values[1];
+    values = values.drop_front(2);
+    if (type.hasHighs()) {
+      piece.highs = values[0];
+      values = values.drop_front();
+    }
+    piece.subScales.append(values.begin(), values.end());
+    return piece;
+  }
+
+  /// A run's elements, four at a time.
+  SmallVector<Value> quadsOf(const PlaneReader::Piece &piece, int64_t run,
+                             const PlaneReader::Scale &scale) {
+    SmallVector<Value> quads = reader.elements(piece, run, scale);
+    for (Value &quad : quads)
+      quad = p.named(simt::rounded(p, rounded, quad), "quad");
+    return quads;
+  }
+
+  /// Elements from the first of a piece to that of its run.
+  int64_t runApart(int64_t run) const { return run * type.chunkElements / 2; }
+
+  Value targetOf(Value row, Value piece) override {
+    Value column = reader.column(piece, 0);
+    return way == Way::Turned ? p.add(p.mul(column, in.stride), row)
+                              : p.add(p.mul(row, in.stride), p.div(column, 8));
+  }
+
+  void putShare(ValueRange fetched, Value place, Value memory, Value target, int64_t rows,
+                int64_t) override {
+    if (way == Way::Turned) {
+      turn(fetched, place, memory, p.add(target, rows));
+      return;
+    }
+    const PlaneReader::Piece piece = pieceOf(fetched, place);
+    for (auto [run, scale] : llvm::enumerate(reader.scales(piece))) {
+      SmallVector<Value> words;
+      for (Value quad : reader.elements(piece, static_cast<int64_t>(run), scale)) {
+        Value halves = p.named(p.floatsToHalves(quad), "halves");
+        words.append({p.extract(halves, int64_t(0)), p.extract(halves, 1)});
+      }
+      Value at = p.add(target, rows * in.stride + runApart(static_cast<int64_t>(run)) / 8);
+      p.storeVector(p.vector(ValueRange(words).take_front(4)), memory, at);
+      p.storeVector(p.vector(ValueRange(words).drop_front(4)), memory, p.add(at, 1));
+    }
+  }
+
+  void turn(ValueRange fetched, Value place, Value memory, Value target) {
+    const size_t each = fetched.size() / 4;
+    SmallVector<SmallVector<SmallVector<Value>>> runs(static_cast<size_t>(reader.runs()));
+    for (size_t r = 0; r < 4; ++r) {
+      const PlaneReader::Piece piece =
+          pieceOf(fetched.slice(r * each, each), p.add(place, rowsApart(static_cast<int64_t>(r))));
+      for (auto [run, scale] : llvm::enumerate(reader.scales(piece)))
+        runs[run].push_back(quadsOf(piece, static_cast<int64_t>(run), scale));
+    }
+    for (auto [run, rows] : llvm::enumerate(runs))
+      for (int64_t k = 0; k < runElements; ++k) {
+        SmallVector<Value> turned;
+        for (const SmallVector<Value> &quads : rows)
+          turned.push_back(p.extract(quads[static_cast<size_t>(k / 4)], k % 4));
+        const int64_t column = runApart(static_cast<int64_t>(run)) + k;
+        p.storeVector(p.vector(turned), memory, p.add(target, column * in.stride));
+      }
+  }
+
+  PlaneReader reader;
+  const ElementTypeInfo &type;
+  ElementType rounded;
+};
+
+} // namespace
+
+int64_t webgpu::matmul::wholeDepth(Type weight) {
+  if (!PlaneReader::reads(weight))
+    return 1;
+  const ElementTypeInfo &type = info(*elementTypeOf(weight));
+  return type.lowBits() == 8 ? runElements : type.chunkElements;
+}
+
+std::unique_ptr<Tile> webgpu::matmul::weightTile(PhaseBuilder &p, Value weight, Way way,
+                                                 int64_t width, int64_t rows, int64_t depth,
+                                                 TilePlace in, ElementType rounded) {
+  if (PlaneReader::reads(weight.getType()) && way != Way::AcrossK &&
+      depth % wholeDepth(weight.getType()) == 0)
+    return std::make_unique<PlaneTile>(p, weight, PlaneReader(p, weight), way, rows, depth, in,
+                                       rounded);
+  return tileOf(p, Operand(p, weight, width, rounded), way, rows, depth, in);
+}

@@ -73,12 +73,14 @@ Launching rowwise::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef
     count += packOf(stores[0]) ? planesOf(packOf(stores[0])).all().size() : 1;
   auto nextEntry = [&] { return phaseEntry(entry, launching.phases.size(), count); };
   for (const Stores &stores : kernel.rowGroups()) {
-    if (PackOp pack = packOf(stores[0]))
-      for (const Plane &plane : planesOf(pack).all())
+    if (PackOp pack = packOf(stores[0])) {
+      const Planes planes = planesOf(pack);
+      for (const Plane &plane : planes.all())
         launching.phases.push_back(emitPackPlane(module, kernel.kernel(), pack,
                                                  stores[0].resultIndex, plane, nextEntry()));
-    else
+    } else {
       launching.phases.push_back(emitPhase(module, kernel.kernel(), stores, nextEntry()));
+    }
   }
   for (auto [i, phase] : llvm::enumerate(launching.phases))
     phase.afterPrevious = i == 0; // they do not wait for each other

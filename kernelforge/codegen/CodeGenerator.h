@@ -9,6 +9,7 @@
 #include "kernelforge/ir/Transformer.h"
 #include "kernelforge/support/Error.h"
 #include "kernelforge/support/Numerics.h"
+#include "kernelforge/support/WeightLayout.h"
 
 #include "mlir/IR/BuiltinOps.h"
 

@@ -2,6 +2,7 @@
 
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/ir/Numerics.h"
+#include "kernelforge/ir/WeightLayouts.h"
 
 #include <cmath>
 #include <fmt/format.h>

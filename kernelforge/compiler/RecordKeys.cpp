@@ -1,6 +1,7 @@
 #include "kernelforge/compiler/RecordKeys.h"
 
 #include "kernelforge/ir/Numerics.h"
+#include "kernelforge/ir/WeightLayouts.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Json.h"
 

@@ -1,6 +1,7 @@
 #include "kernelforge/ir/Transformer.h"
 
 #include "kernelforge/ir/Aliases.h"
+#include "kernelforge/ir/WeightLayouts.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 
 #include "mlir/IR/Builders.h"

@@ -4,7 +4,6 @@
 #include "kernelforge/ir/OpKind.h"
 #include "kernelforge/support/ElementType.h"
 #include "kernelforge/support/Numerics.h"
-#include "kernelforge/support/WeightLayout.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -97,12 +96,6 @@ std::optional<int64_t> unnamedDimension(mlir::Type type);
 
 /// The layout of a weight's type; null where it lies row-major.
 transformer::LayoutAttr layoutOf(mlir::Type type);
-
-/// The same as a value, for what reads and writes the bytes.
-WeightLayout weightLayoutOf(mlir::Type type);
-
-/// The attribute of a layout; null of RowMajor.
-transformer::LayoutAttr layoutAttr(mlir::MLIRContext *context, WeightLayout layout);
 
 /// `type` with another layout (null: row-major).
 mlir::RankedTensorType withLayout(mlir::RankedTensorType type, transformer::LayoutAttr layout);

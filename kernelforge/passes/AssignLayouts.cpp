@@ -1,4 +1,5 @@
 // A weight's layout belongs to the weight: chosen once over all uses, so that one copy serves all.
+#include "kernelforge/ir/WeightLayouts.h"
 #include "kernelforge/passes/Passes.h"
 
 #include "llvm/ADT/StringMap.h"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/support/WeightLayout.h"
 
 #include "mlir/Pass/Pass.h"
 

@@ -6,6 +6,7 @@
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/compiler/RecordKeys.h"
 #include "kernelforge/compiler/Targets.h"
+#include "kernelforge/ir/WeightLayouts.h"
 #include "kernelforge/problem/KernelFunction.h"
 #include "kernelforge/problem/Verification.h"
 #include "kernelforge/support/Json.h"

@@ -7,6 +7,7 @@
 #include "kernelforge/compiler/TargetFacts.h"
 #include "kernelforge/ir/Hash.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/ir/WeightLayouts.h"
 #include "kernelforge/problem/Verification.h"
 #include "kernelforge/support/Version.h"
 

@@ -2,6 +2,7 @@
 
 #include "kernelforge/backend/interpreter/Interpreter.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/ir/WeightLayouts.h"
 #include "kernelforge/kernels/Layout.h"
 #include "kernelforge/measure/Accuracy.h"
 

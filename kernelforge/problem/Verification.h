@@ -3,6 +3,7 @@
 
 #include "kernelforge/kernels/Reference.h"
 #include "kernelforge/problem/FunctionData.h"
+#include "kernelforge/support/WeightLayout.h"
 
 #include "mlir/IR/BuiltinOps.h"
 

@@ -52,7 +52,9 @@ public:
   /// Of a weight whose bytes do not overflow (layoutBytes).
   Planes(ElementType type, int64_t rows, int64_t width);
 
-  std::span<const Plane> all() const { return {planes.data(), count}; }
+  /// Not of what is gone before they are looked at.
+  std::span<const Plane> all() const & { return {planes.data(), count}; }
+  std::span<const Plane> all() const && = delete;
   /// The plane of a part that the type has, Min's being that of Scale.
   const Plane &of(BlockPart part) const;
   /// Of the whole weight.

@@ -1,5 +1,6 @@
 #include "kernelforge/backend/interpreter/Frame.h"
 
+#include "kernelforge/ir/WeightLayouts.h"
 #include "kernelforge/support/CheckedArithmetic.h"
 
 #include <fmt/format.h>

@@ -4,6 +4,7 @@
 #include "kernelforge/codegen/cpu/Epilogue.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
 #include "kernelforge/codegen/cpu/MatmulSchedule.h"
+#include "kernelforge/ir/WeightLayouts.h"
 
 #include <numeric>
 

@@ -68,19 +68,22 @@ SmallVector<Needs> rowwise::needsOf(const KernelAnalysis &kernel) {
 
 Launching rowwise::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
   Launching launching;
+  SmallVector<std::optional<Planes>> packed; // by what is stored; nothing where that is rows
   size_t count = 0;
-  for (const Stores &stores : kernel.rowGroups())
-    count += packOf(stores[0]) ? planesOf(packOf(stores[0])).all().size() : 1;
-  auto nextEntry = [&] { return phaseEntry(entry, launching.phases.size(), count); };
   for (const Stores &stores : kernel.rowGroups()) {
-    if (PackOp pack = packOf(stores[0])) {
-      const Planes planes = planesOf(pack);
-      for (const Plane &plane : planes.all())
-        launching.phases.push_back(emitPackPlane(module, kernel.kernel(), pack,
-                                                 stores[0].resultIndex, plane, nextEntry()));
-    } else {
+    PackOp pack = packOf(stores[0]);
+    packed.push_back(pack ? std::optional(planesOf(pack)) : std::nullopt);
+    count += pack ? packed.back()->all().size() : 1;
+  }
+  auto nextEntry = [&] { return phaseEntry(entry, launching.phases.size(), count); };
+  for (const auto &[stores, planes] : llvm::zip(kernel.rowGroups(), packed)) {
+    if (!planes) {
       launching.phases.push_back(emitPhase(module, kernel.kernel(), stores, nextEntry()));
+      continue;
     }
+    for (const Plane &plane : planes->all())
+      launching.phases.push_back(emitPackPlane(module, kernel.kernel(), packOf(stores[0]),
+                                               stores[0].resultIndex, plane, nextEntry()));
   }
   for (auto [i, phase] : llvm::enumerate(launching.phases))
     phase.afterPrevious = i == 0; // they do not wait for each other

@@ -1,4 +1,5 @@
 #include "kernelforge/codegen/simt/Weights.h"
+#include "kernelforge/ir/WeightLayouts.h"
 
 using namespace mlir;
 using namespace kernelforge;

@@ -1,4 +1,5 @@
 #include "kernelforge/codegen/webgpu/Weights.h"
+#include "kernelforge/ir/WeightLayouts.h"
 
 #include "llvm/Support/MathExtras.h"
 

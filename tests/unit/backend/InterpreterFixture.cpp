@@ -1,5 +1,6 @@
 #include "InterpreterFixture.h"
 
+#include "kernelforge/ir/WeightLayouts.h"
 #include "kernelforge/kernels/Layout.h"
 #include "kernelforge/passes/Passes.h"
 

@@ -80,6 +80,19 @@ Status WebGpuBoundProgram::prepare(std::span<const int64_t> sizes) {
   return {};
 }
 
+void WebGpuBoundProgram::encode(WGPUComputePassEncoder pass, size_t first, size_t last) const {
+  const Api &api = context->api();
+  for (size_t i = first; i < last; ++i) {
+    const Dispatch &dispatch = dispatches[i];
+    if (dispatch.grid.tasks == 0)
+      continue;
+    api.wgpuComputePassEncoderSetPipeline(pass, dispatch.pipeline);
+    api.wgpuComputePassEncoderSetBindGroup(pass, 0, dispatch.group.get(), 0, nullptr);
+    api.wgpuComputePassEncoderDispatchWorkgroups(pass, dispatch.grid.width, dispatch.grid.height,
+                                                 1);
+  }
+}
+
 Status WebGpuBoundProgram::record(size_t first, size_t last, const Stamps &stamps) {
   const Api &api = context->api();
   Handle<WGPUCommandBuffer> commands;
@@ -103,15 +116,7 @@ Status WebGpuBoundProgram::record(size_t first, size_t last, const Stamps &stamp
       const Handle<WGPUComputePassEncoder> pass = {
           api.wgpuCommandEncoderBeginComputePass(encoder.get(), &descriptor),
           api.wgpuComputePassEncoderRelease};
-      for (size_t i = begin; i < end; ++i) {
-        const Dispatch &dispatch = dispatches[i];
-        if (dispatch.grid.tasks == 0)
-          continue;
-        api.wgpuComputePassEncoderSetPipeline(pass.get(), dispatch.pipeline);
-        api.wgpuComputePassEncoderSetBindGroup(pass.get(), 0, dispatch.group.get(), 0, nullptr);
-        api.wgpuComputePassEncoderDispatchWorkgroups(pass.get(), dispatch.grid.width,
-                                                     dispatch.grid.height, 1);
-      }
+      encode(pass.get(), begin, end);
       api.wgpuComputePassEncoderEnd(pass.get());
     }
     commands = {api.wgpuCommandEncoderFinish(encoder.get(), nullptr), api.wgpuCommandBufferRelease};

@@ -51,6 +51,15 @@ public:
   /// last copy.
   Expected<double> timeWhole(std::span<const int64_t> sizes);
 
+  /// How many runs of it timeTogether() takes at most: 0 where it copies results, or the device has
+  /// no clock.
+  size_t mostTogether() const;
+
+  /// Seconds by the device's clock of runs, one of each of `programs` (all of one device, and of
+  /// none of which mostTogether() is 0), in one pass: what a submit costs is no part of it.
+  static Expected<double> timeTogether(std::span<WebGpuBoundProgram *const> programs,
+                                       std::span<const int64_t> sizes);
+
   const Context *owner() const { return context.get(); }
 
 private:
@@ -84,10 +93,12 @@ private:
   Status prepare(std::span<const int64_t> sizes);
   Status checkSizes(std::span<const int64_t> sizes) const;
   Status record(size_t first, size_t last, const Stamps &stamps);
+  void encode(WGPUComputePassEncoder pass, size_t first, size_t last) const;
   Status runRange(size_t first, size_t last, const SubmitOptions &options);
   Status copyResults(std::span<const int64_t> sizes);
   Status stampAlone(WGPUQuerySet queries, uint32_t index, bool atBegin);
   Expected<std::vector<uint64_t>> readStamps(Handle<WGPUQuerySet> queries, uint32_t count);
+  Expected<double> secondsBetween(uint64_t begin, uint64_t end) const;
   Expected<Handle<WGPUQuerySet>> makeQueries(uint32_t count);
   Expected<std::vector<int64_t>> runByHostClock(std::span<const int64_t> sizes,
                                                 const SubmitOptions &options);

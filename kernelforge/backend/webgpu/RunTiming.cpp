@@ -149,6 +149,57 @@ Expected<std::vector<int64_t>> WebGpuBoundProgram::runTimed(std::span<const int6
   return nanoseconds;
 }
 
+size_t WebGpuBoundProgram::mostTogether() const {
+  constexpr size_t dispatchesTogether = 256;
+  if (!context->hasTimestamps() || !program->copies.empty() || dispatches.empty())
+    return 0;
+  return std::max<size_t>(1, dispatchesTogether / dispatches.size());
+}
+
+Expected<double> WebGpuBoundProgram::timeTogether(std::span<WebGpuBoundProgram *const> programs,
+                                                  std::span<const int64_t> sizes) {
+  WebGpuBoundProgram &first = *programs.front();
+  const Context &context = *first.context;
+  const Api &api = context.api();
+  Handle<WGPUQuerySet> queries;
+  {
+    const auto guard = context.lock();
+    for (WebGpuBoundProgram *one : programs)
+      KF_CHECK(one->prepare(sizes));
+    KF_TRY(queries, first.makeQueries(2));
+    Handle<WGPUCommandBuffer> commands;
+    KF_CHECK(context.checked("WebGPU run cannot be timed", first.program->function, [&] {
+      const Handle<WGPUCommandEncoder> encoder = {
+          api.wgpuDeviceCreateCommandEncoder(context.device(), nullptr),
+          api.wgpuCommandEncoderRelease};
+      WGPUPassTimestampWrites writes = WGPU_PASS_TIMESTAMP_WRITES_INIT;
+      writes.querySet = queries.get();
+      writes.beginningOfPassWriteIndex = 0;
+      writes.endOfPassWriteIndex = 1;
+      WGPUComputePassDescriptor descriptor = WGPU_COMPUTE_PASS_DESCRIPTOR_INIT;
+      descriptor.timestampWrites = &writes;
+      const Handle<WGPUComputePassEncoder> pass = {
+          api.wgpuCommandEncoderBeginComputePass(encoder.get(), &descriptor),
+          api.wgpuComputePassEncoderRelease};
+      for (const WebGpuBoundProgram *one : programs)
+        one->encode(pass.get(), 0, one->dispatches.size());
+      api.wgpuComputePassEncoderEnd(pass.get());
+      commands = {api.wgpuCommandEncoderFinish(encoder.get(), nullptr),
+                  api.wgpuCommandBufferRelease};
+    }));
+    context.submit(commands.get());
+  }
+  KF_TRY(const std::vector<uint64_t> stamps, first.readStamps(std::move(queries), 2));
+  return first.secondsBetween(stamps[0], stamps[1]);
+}
+
+Expected<double> WebGpuBoundProgram::secondsBetween(uint64_t begin, uint64_t end) const {
+  if (end <= begin)
+    return failed("run cannot be timed", context->info().name,
+                  "its clock does not tell how long a run takes");
+  return double(end - begin) * context->timestampPeriod() * 1e-9;
+}
+
 Expected<double> WebGpuBoundProgram::timeWhole(std::span<const int64_t> sizes) {
   KF_CHECK(finishQueue());
   Handle<WGPUQuerySet> queries;
@@ -170,10 +221,7 @@ Expected<double> WebGpuBoundProgram::timeWhole(std::span<const int64_t> sizes) {
     return secondsSince(begin);
   }
   KF_TRY(const std::vector<uint64_t> stamps, readStamps(std::move(queries), 2));
-  if (stamps[1] <= stamps[0])
-    return failed("run cannot be timed", context->info().name,
-                  "its clock does not tell how long a run takes");
-  return double(stamps[1] - stamps[0]) * context->timestampPeriod() * 1e-9;
+  return secondsBetween(stamps[0], stamps[1]);
 }
 
 } // namespace kernelforge::webgpu

@@ -16,7 +16,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <map>
+#include <optional>
 #include <sys/resource.h>
+#include <utility>
 
 using namespace kernelforge;
 using namespace kernelforge::cli;
@@ -113,7 +115,14 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
   options.allLogits = allLogits;
   options.cacheType = cacheTypeOf(choice);
   KF_TRY(options.numerics, requestedNumerics(choice.numerics, context));
-  Progress progress("compiling kernels", 0);
+  std::optional<Progress> progress;
+  progress.emplace("compiling kernels", 0);
+  bool areCompiled = false;
+  options.onWeights = [&](int64_t done, int64_t all) {
+    if (!std::exchange(areCompiled, true))
+      progress.emplace("loading weights, MiB", all >> 20);
+    progress->update(done >> 20);
+  };
   KF_TRY(loaded.decoder, Decoder::create(*loaded.file, std::move(options)));
   loaded.loadSeconds = openSeconds + loaded.decoder->loadSeconds();
   return loaded;

@@ -263,7 +263,16 @@ Status Decoder::Implementation::bindBuffers() {
 
 /// Vectors are read as f32 whatever the file holds; matrices stay as they are.
 Status Decoder::Implementation::bindWeights() {
+  int64_t done = 0, all = 0;
+  for (const Weight &weight : model->weights)
+    all += static_cast<int64_t>(weight.bytes.size());
+  auto tell = [&](int64_t done) {
+    if (options.onWeights)
+      options.onWeights(done, all);
+  };
   for (const Weight &weight : model->weights) {
+    tell(done);
+    done += static_cast<int64_t>(weight.bytes.size());
     if (weight.shape.size() != 1 || weight.type == ElementType::F32) {
       KF_CHECK(session->bindWeight(weight.name, weight.type, weight.bytes));
       continue;
@@ -274,6 +283,8 @@ Status Decoder::Implementation::bindWeights() {
     KF_CHECK(session->bindWeight(weight.name, ElementType::F32, copy.span()));
     floats.push_back(std::move(copy));
   }
+  tell(all);
+  options.onWeights = {}; // what it refers to is the caller's
   // A step of decoding reads every matrix once; a table gives one row, unless it is the head.
   for (const WeightSlot &slot : weightSlots(description()))
     if (slot.kind != WeightKind::Table || (slot.part == "token_embd" && description().tiedHead))

@@ -23,6 +23,9 @@ struct DecoderOptions {
   ElementType cacheType = ElementType::F32;
   /// Of the operations that can have them (setNumerics in ir/Numerics.h).
   Numerics numerics = Numerics::F32;
+  /// Told, while weights are bound, how many of their bytes are: a device with memory of its own
+  /// copies them, and a layout packs them.
+  std::function<void(int64_t done, int64_t all)> onWeights = {};
 };
 
 /// Bytes by kind, exact. What is mapped belongs to the file; the rest is ours.

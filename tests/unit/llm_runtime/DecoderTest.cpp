@@ -5,6 +5,7 @@
 #include "kernelforge/llm/RandomModel.h"
 #include "kernelforge/measure/Accuracy.h"
 
+#include <algorithm>
 #include <gmock/gmock.h>
 #include <limits>
 
@@ -74,6 +75,25 @@ double distance(const std::vector<float> &actual, const std::vector<float> &expe
   return accuracy.pass && accuracy.nanInBoth == 0 && !actual.empty()
              ? accuracy.l2Rel
              : std::numeric_limits<double>::infinity();
+}
+
+TEST_F(Decoders, TellHowManyWeightsAreBound) {
+  int64_t all = 0;
+  for (const Weight &weight : model->weights)
+    all += static_cast<int64_t>(weight.bytes.size());
+  std::vector<int64_t> told;
+  DecoderOptions options;
+  options.context = 64;
+  options.session.target = referenceTarget();
+  options.onWeights = [&](int64_t done, int64_t of) {
+    told.push_back(done);
+    EXPECT_EQ(of, all);
+  };
+  ASSERT_TRUE(Decoder::create(*model, options));
+  ASSERT_EQ(told.size(), model->weights.size() + 1);
+  EXPECT_EQ(told.front(), 0);
+  EXPECT_EQ(told.back(), all);
+  EXPECT_TRUE(std::ranges::is_sorted(told));
 }
 
 TEST_F(Decoders, PrefillAndDecodeGiveTheReferencesLogits) {

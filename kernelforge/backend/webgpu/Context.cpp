@@ -259,9 +259,11 @@ Expected<Handle<WGPUBuffer>> Context::makeBuffer(uint64_t bytes, WGPUBufferUsage
 
 Handle<WGPUShaderModule> Context::makeShader(std::string_view wgsl, std::string_view label) const {
   std::string text(wgsl);
-  constexpr std::string_view directive = "enable subgroups;";
-  if (const size_t at = text.find(directive); api().isNative() && at != std::string::npos)
-    text.replace(at, directive.size(), directive.size(), ' '); // columns stay as they are
+  if (api().isNative())
+    for (std::string_view directive :
+         {"enable subgroups;", "diagnostic(off, subgroup_uniformity);"})
+      if (const size_t at = text.find(directive); at != std::string::npos)
+        text.replace(at, directive.size(), directive.size(), ' '); // columns stay as they are
   WGPUShaderSourceWGSL source = WGPU_SHADER_SOURCE_WGSL_INIT;
   source.code = view(text);
   WGPUShaderModuleDescriptor module = WGPU_SHADER_MODULE_DESCRIPTOR_INIT;

@@ -103,8 +103,9 @@ public:
 
   /// A module of shaders, whose label is in messages about it. It may be invalid: an error goes to
   /// the scopes of the caller's thread. Where the library is wgpu-native, without checks of its own
-  /// (as Dawn without its clamps, see dawnToggles()), and without the line `enable subgroups;`,
-  /// which it refuses although it has them.
+  /// (as Dawn without its clamps, see dawnToggles()), and without lines about subgroups that it
+  /// does not know although it has them: `enable subgroups;` and the diagnostic of their
+  /// uniformity.
   Handle<WGPUShaderModule> makeShader(std::string_view wgsl, std::string_view label) const;
 
   /// Gives the device up, as a reset of the driver's would take it away.

@@ -8,9 +8,10 @@ namespace kernelforge::webgpu {
 
 namespace {
 
-/// How many dispatches are submitted together: enough to hide what a submit costs, few enough that
-/// a run can be stopped soon.
-constexpr size_t dispatchesASubmit = 32;
+/// How many dispatches are submitted together: the first time few, so that the device has work soon,
+/// then twice as many each time, up to what hides the cost of a submit and lets a run be stopped.
+constexpr size_t firstDispatches = 8;
+constexpr size_t mostDispatches = 32;
 
 } // namespace
 
@@ -126,9 +127,12 @@ Status WebGpuBoundProgram::record(size_t first, size_t last, const Stamps &stamp
 }
 
 Status WebGpuBoundProgram::runRange(size_t first, size_t last, const SubmitOptions &options) {
-  for (size_t begin = first; begin < last; begin += dispatchesASubmit) {
+  size_t count = firstDispatches;
+  for (size_t begin = first; begin < last; begin += count) {
     KF_CHECK(cancelled(options));
-    KF_CHECK(record(begin, std::min(last, begin + dispatchesASubmit), {}));
+    if (begin > first)
+      count = std::min(2 * count, mostDispatches);
+    KF_CHECK(record(begin, std::min(last, begin + count), {}));
   }
   return {};
 }

@@ -105,6 +105,10 @@ class Targets(CliTest):
         self.refused(2, *compile_, "+subgrups", text=BLOCK_TEXT, says="did you mean 'subgroups'?")
         # No adapter that runs kernels as they are has this shape.
         self.need("webgpu")
+        device = self.devices["webgpu"]
+        self.assertRegex(device["driver"], r"\A(wgpu-native 29\.|Dawn)")
+        self.assertNotIn(device["name"], device["others"])
+        self.assertEqual("subgroups" in device["features"], "subgroup_max" in device["limits"])
         self.refused(3, *compile_, "+subgroup-matrix-f16-3x5x7", "--run", text=BLOCK_TEXT,
                      says="subgroup-matrix-f16-3x5x7, which the adapter does not have")  # fmt: skip
         native = ["compile", "-", "--target", "webgpu", "--target-features"]

@@ -2,6 +2,7 @@
 #include "kernelforge/backend/webgpu/BoundProgram.h"
 
 #include "kernelforge/backend/GpuLaunches.h"
+#include "kernelforge/codegen/webgpu/Pieces.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -141,6 +142,19 @@ Expected<BufferRef> WebGpuBoundProgram::bufferOf(const Launch &launch,
   return buffers[launch.buffers[index]];
 }
 
+Expected<int64_t> WebGpuBoundProgram::bytesInPieces(const Launch &launch,
+                                                    const Parameter &parameter,
+                                                    const std::string &where) const {
+  const Buffer &buffer = program->buffers[launch.buffers[parameter.index]];
+  const auto bytes = checkedExtent(buffer.bytes, maxima(*program));
+  if (!bytes || !buffer.bytes.isConstant() || *bytes > UINT32_MAX)
+    return unusable(cannotBind, where,
+                    fmt::format("'{}' is bound in pieces, and its bytes follow a size, or are more "
+                                "than 2^32",
+                                buffer.name));
+  return int64_t(*bytes);
+}
+
 Status WebGpuBoundProgram::makeGroup(Dispatch &dispatch, WGPUBindGroupLayout layout) {
   const Launch &launch = program->launches[dispatch.launch];
   const std::string where = fmt::format("{}, {}", program->function, dispatch.phase->entry);
@@ -153,18 +167,35 @@ Status WebGpuBoundProgram::makeGroup(Dispatch &dispatch, WGPUBindGroupLayout lay
     entry.size = bytes;
     entries.push_back(entry);
   };
-  for (const Parameter &parameter : buffersOf(*dispatch.phase)) {
-    KF_TRY(BufferRef ref, bufferOf(launch, parameter));
+  const std::vector<Parameter> parameters = buffersOf(*dispatch.phase);
+  int64_t pieces = 1;
+  for (size_t i = 0; i < parameters.size(); i += static_cast<size_t>(pieces)) {
+    pieces = piecesAt(parameters, i);
+    KF_TRY(BufferRef ref, bufferOf(launch, parameters[i]));
     if (!ref.memory || ref.bytes == 0)
       ref = nothing;
     KF_TRY(const BufferMemory *memory, memoryOf(*context, ref, where));
-    const uint64_t bytes =
+    uint64_t bytes =
         std::min<uint64_t>(roundedUp(ref.bytes, 16), memory->wholeBytes() - ref.offset);
-    if (bytes > uint64_t(context->info().limits.bindingBytes))
-      return unusable(cannotBind, where,
-                      fmt::format("buffer {} has {} bytes where {} of one buffer are the most",
-                                  entries.size(), bytes, context->info().limits.bindingBytes));
-    add(memory->buffer(), ref.offset, bytes);
+    uint64_t piece = bytes;
+    if (pieces > 1) {
+      KF_TRY(const int64_t whole, bytesInPieces(launch, parameters[i], where));
+      bytes = std::min(bytes, roundedUp(whole, 16));
+      piece = uint64_t(pieceBytes(whole, pieces));
+      if (piece * uint64_t(pieces - 1) >= bytes)
+        return unusable(cannotBind, where,
+                        fmt::format("buffer {} has {} bytes, too few for {} pieces of {}",
+                                    entries.size(), bytes, pieces, piece));
+    }
+    for (int64_t k = 0; k < pieces; ++k) {
+      const uint64_t begin = piece * uint64_t(k);
+      const uint64_t count = k + 1 < pieces ? piece : bytes - begin;
+      if (count > uint64_t(context->info().limits.bindingBytes))
+        return unusable(cannotBind, where,
+                        fmt::format("buffer {} has {} bytes where {} of one buffer are the most",
+                                    entries.size(), count, context->info().limits.bindingBytes));
+      add(memory->buffer(), ref.offset + begin, count);
+    }
   }
   add(uniforms.get(), dispatch.slot, roundedUp(uniformBytes(*dispatch.phase), 16));
   WGPUBindGroupDescriptor descriptor = WGPU_BIND_GROUP_DESCRIPTOR_INIT;

@@ -88,6 +88,9 @@ private:
   Status makeWorkspaces();
   Status makeDispatches(const std::vector<Kernel> &kernels);
   Expected<BufferRef> bufferOf(const Launch &launch, const Parameter &parameter) const;
+  /// Bytes of a buffer that is bound in pieces.
+  Expected<int64_t> bytesInPieces(const Launch &launch, const Parameter &parameter,
+                                  const std::string &where) const;
   Status makeGroup(Dispatch &dispatch, WGPUBindGroupLayout layout);
 
   Status prepare(std::span<const int64_t> sizes);

@@ -11,6 +11,9 @@
 // ways, and pieces of the arena are one buffer: so only weights can be `read`. A module need not
 // declare what it does not use.
 //
+// A weight that is larger than a binding can be stands there several times in a row, once for each
+// piece of it (codegen/webgpu/Pieces.h).
+//
 // Sizes. Binding n is a uniform buffer of u32: each size parameter in order, then `tasks`, the
 // number of tasks of the grid, then `width`, the workgroups in x. A grid beyond the device's limit
 // for a dimension is folded, so the task of a workgroup is workgroup_id.y * width + workgroup_id.x,

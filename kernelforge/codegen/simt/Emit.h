@@ -41,8 +41,8 @@ struct Needs {
   int64_t buffers = 0, sharedBytes = 0, blockThreads = threads;
 };
 
-/// Unusable, naming the kernel, where a phase takes more of something than there is, or a matrix
-/// has more bytes than a buffer can.
+/// Unusable, naming the kernel, where a phase takes more of something than there is. A matrix that
+/// has more bytes than a buffer can counts as several, or is too much where buffers are not counted.
 Status checkLimits(transformer::KernelOp kernel, llvm::ArrayRef<Needs> phases,
                    const Limits &limits);
 

@@ -14,25 +14,46 @@ using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
 
 Status simt::checkLimits(KernelOp kernel, ArrayRef<Needs> phases, const Limits &limits) {
-  auto refuse = [&](const char *what, int64_t needed, int64_t limit) {
+  auto refuse = [&](const std::string &what, int64_t needed, int64_t limit) {
     return unusable("kernel cannot be compiled for this GPU", kernelName(kernel),
                     fmt::format("it takes {} {}, and the device allows {}", needed, what, limit),
                     "split the kernel");
   };
+  int64_t pieces = 0; // more than one for each weight
+  auto isTooLarge = [&](Type type) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    const auto bytes = tensor && tensor.hasStaticShape() && tensor.getRank() == 2
+                           ? weightBytes(tensor).value_or(0)
+                           : 0;
+    return limits.bindingBytes > 0 && bytes > static_cast<uint64_t>(limits.bindingBytes) ? bytes
+                                                                                         : 0;
+  };
+  auto refuseBytes = [&](uint64_t bytes) {
+    return refuse("bytes in one buffer", static_cast<int64_t>(bytes), limits.bindingBytes);
+  };
+  for (auto [i, type] : llvm::enumerate(kernel.getArgumentTypes()))
+    if (const uint64_t bytes = isTooLarge(type)) {
+      // Where buffers are bound by number, a weight can be bound in pieces.
+      const bool isWeight = kernel.getArgAttr(unsigned(i), weightAttrName) ||
+                            isa<QuantType>(cast<RankedTensorType>(type).getElementType());
+      if (limits.bindings == 0 || !isWeight)
+        return refuseBytes(bytes);
+      pieces += static_cast<int64_t>((bytes - 1) / static_cast<uint64_t>(limits.bindingBytes));
+    }
+  for (Type type : kernel.getResultTypes())
+    if (const uint64_t bytes = isTooLarge(type))
+      return refuseBytes(bytes);
   for (const Needs &needs : phases) {
-    if (limits.bindings > 0 && needs.buffers > limits.bindings)
-      return refuse("buffers at once", needs.buffers, limits.bindings);
+    if (limits.bindings > 0 && needs.buffers + pieces > limits.bindings)
+      return refuse(pieces > 0
+                        ? fmt::format("buffers at once, of at most {} bytes,", limits.bindingBytes)
+                        : "buffers at once",
+                    needs.buffers + pieces, limits.bindings);
     if (limits.sharedBytes > 0 && needs.sharedBytes > limits.sharedBytes)
       return refuse("bytes of workgroup memory", needs.sharedBytes, limits.sharedBytes);
     if (limits.threadsPerBlock > 0 && limits.threadsPerBlock < needs.blockThreads)
       return refuse("threads in a workgroup", needs.blockThreads, limits.threadsPerBlock);
   }
-  if (limits.bindingBytes > 0)
-    for (Type type : llvm::concat<const Type>(kernel.getArgumentTypes(), kernel.getResultTypes()))
-      if (auto tensor = dyn_cast<RankedTensorType>(type); tensor && tensor.hasStaticShape())
-        if (auto bytes = tensor.getRank() == 2 ? weightBytes(tensor) : std::nullopt;
-            bytes && *bytes > static_cast<uint64_t>(limits.bindingBytes))
-          return refuse("bytes in one buffer", static_cast<int64_t>(*bytes), limits.bindingBytes);
   return {};
 }
 

@@ -17,8 +17,14 @@ struct WgslKernel {
   Launching launching;
 };
 
-/// The text of a kernel that emit() made `module` and `launching` of, for a target. Unusable where
-/// a function holds an operation that has no WGSL.
+/// The code of a kernel as emit() in Methods.h makes it, where weights that a target cannot bind as
+/// a whole are bound in pieces (Pieces.h). Unusable, naming kernel and phase, where that are more
+/// buffers than the target can bind; and as emit().
+Expected<Launching> emitInPieces(mlir::ModuleOp module, const KernelAnalysis &kernel,
+                                 const Target &target, llvm::StringRef entry);
+
+/// The text of a kernel that emitInPieces() made `module` and `launching` of, for a target.
+/// Unusable where a function holds an operation that has no WGSL.
 Expected<std::string> wgslText(mlir::ModuleOp module, const Launching &launching,
                                const KernelAnalysis &kernel, const Target &target);
 

@@ -40,7 +40,7 @@ public:
 
   Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                            StringRef entry) const override {
-    return webgpu::emit(module, kernel, target, entry);
+    return webgpu::emitInPieces(module, kernel, target, entry);
   }
 
   Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,

@@ -1,6 +1,7 @@
 #include "kernelforge/codegen/webgpu/Wgsl.h"
 
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/webgpu/Pieces.h"
 #include "kernelforge/codegen/webgpu/WgslFunction.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -126,6 +127,29 @@ StringRef nameOf(Location loc, StringRef otherwise) {
   return name ? name.getName().getValue() : otherwise;
 }
 
+/// Bytes of an element in memory.
+int64_t bytesOf(Type element) {
+  auto vector = dyn_cast<VectorType>(element);
+  return vector ? vector.getNumElements() * vector.getElementTypeBitWidth() / 8
+                : element.getIntOrFloatBitWidth() / 8;
+}
+
+/// A function that gives element `i` of a buffer that is bound in pieces of `count` elements.
+std::string pieceText(const std::string &function, ArrayRef<std::string> pieces,
+                      const std::string &element, int64_t count) {
+  std::string text = fmt::format("\nfn {}(i: u32) -> {} {{\n", function, element);
+  for (auto [p, piece] : llvm::enumerate(pieces)) {
+    const int64_t first = int64_t(p) * count;
+    const std::string own = p == 0 ? "i" : fmt::format("i - {}u", first);
+    if (p + 1 < pieces.size())
+      text +=
+          fmt::format("  if (i < {}u) {{\n    return {}[{}];\n  }}\n", first + count, piece, own);
+    else
+      text += fmt::format("  return {}[{}];\n}}\n\n", piece, own);
+  }
+  return text;
+}
+
 /// Declares a phase's bindings and memory, and prints its function.
 Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool isOnly,
                                  const WgslOptions &options, WgslNames &names,
@@ -139,8 +163,12 @@ Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool
   std::string launchName = isOnly ? "launch" : names.take(phase.entry + "_launch");
   std::string launchFields;
   int binding = 0;
-  for (auto [i, parameter] : llvm::enumerate(phase.parameters)) {
-    BlockArgument argument = function.getArgument(static_cast<unsigned>(i));
+  int64_t pieces = 1;
+  unsigned number = 0; // of the function's argument
+  for (size_t i = 0; i < phase.parameters.size(); i += static_cast<size_t>(pieces)) {
+    const Parameter &parameter = phase.parameters[i];
+    pieces = piecesAt(phase.parameters, i);
+    BlockArgument argument = function.getArgument(number++);
     const StringRef wanted = nameOf(argument.getLoc(), "argument");
     if (parameter.kind == Parameter::Kind::Size) {
       const std::string field = fields.take(wanted);
@@ -153,9 +181,20 @@ Expected<std::string> printPhase(func::FuncOp function, const Phase &phase, bool
     const bool isWeight =
         isBuffer && onlyRead && options.isWeight && options.isWeight(parameter.index);
     const std::string name = names.take(wanted);
-    text += fmt::format("@group(0) @binding({}) var<storage, {}> {}: array<{}>;\n", binding++,
-                        isWeight ? "read" : "read_write", name,
-                        elementText(cast<MemRefType>(argument.getType()).getElementType()));
+    const Type element = cast<MemRefType>(argument.getType()).getElementType();
+    std::vector<std::string> bound = {name};
+    for (int64_t piece = 1; piece < pieces; ++piece)
+      bound.push_back(names.take(fmt::format("{}_{}", name, piece)));
+    for (const std::string &one : bound)
+      text += fmt::format("@group(0) @binding({}) var<storage, {}> {}: array<{}>;\n", binding++,
+                          isWeight ? "read" : "read_write", one, elementText(element));
+    if (pieces > 1) {
+      const std::string at = names.take(name + "_at");
+      text += pieceText(at, bound, elementText(element),
+                        pieceBytes(options.bytesOf(parameter.index), pieces) / bytesOf(element));
+      printer.defineInPieces(argument, name, at);
+      continue;
+    }
     printer.define(argument, name,
                    onlyRead ? WgslFunction::Memory::Constant : WgslFunction::Memory::Changing);
   }
@@ -200,7 +239,10 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
   std::string phases;
   for (const Phase &phase : launching.phases) {
     auto function = module.lookupSymbol<func::FuncOp>(phase.entry);
-    if (!function || function.getNumArguments() != phase.parameters.size())
+    size_t parameters = 0;
+    for (size_t i = 0; i < phase.parameters.size(); ++parameters)
+      i += static_cast<size_t>(piecesAt(phase.parameters, i));
+    if (!function || function.getNumArguments() != parameters)
       return failed("WGSL cannot be printed", phase.entry,
                     "the module has no such function, or one with other parameters");
     KF_TRY(std::string one,

@@ -17,6 +17,8 @@ struct WgslOptions {
   std::vector<std::string> comment; ///< lines at the top
   /// Whether a buffer of the launch, by index, is a weight: bound `read`.
   std::function<bool(int buffer)> isWeight;
+  /// Bytes of a buffer that is bound in pieces.
+  std::function<int64_t(int buffer)> bytesOf;
   bool f16 = false; ///< the device has shader-f16
   /// Matrices of a subgroup are printed as plain code (WgslMatrices.h).
   bool emulatesMatrices = false;
@@ -26,9 +28,10 @@ struct WgslOptions {
 /// is a compute entry point of Phase::block threads. Its buffers and workspaces are storage
 /// bindings
 /// `@group(0) @binding(i)` in the order of its parameters: `read` where the phase only reads a
-/// weight, `read_write` otherwise. After them a uniform binding holds its sizes in order, the
-/// number of tasks and the number of workgroups in x, all u32: workgroup (x, y) is task y * width +
-/// x, and ends at once where there is no such task.
+/// weight, `read_write` otherwise. A buffer whose parameter stands there several times is bound in
+/// as many pieces (Pieces.h), and read through a function. After them a uniform binding holds its
+/// sizes in order, the number of tasks and the number of workgroups in x, all u32: workgroup (x, y)
+/// is task y * width + x, and ends at once where there is no such task.
 ///
 /// Integers are u32; an operation of signed ones converts. Unusable where a function holds an
 /// operation that has no WGSL here.

@@ -347,6 +347,8 @@ WgslFunction::Expression WgslFunction::ofMatrix(Operation *op) {
         return {zeroText(constant.getType())}; // of another number: only to scale with
       })
       .Case([&](gpu::SubgroupMmaLoadMatrixOp load) -> Expression {
+        if (readers.contains(load.getSrcMemref())) // a matrix may lie in two of them
+          return refuse(op);
         return {fmt::format("subgroupMatrixLoad<{}, {}>(&{}, {}, {}u)", typeText(load.getType()),
                             load.getTranspose() ? "col_major" : "row_major",
                             plain(load.getSrcMemref()).text, plain(load.getIndices()[0]).text,
@@ -367,6 +369,8 @@ WgslFunction::Expression WgslFunction::ofMatrix(Operation *op) {
 WgslFunction::Expression WgslFunction::load(memref::LoadOp load) {
   if (load.getType().isInteger(16)) // buffers of halves are written
     return refuse(load);
+  if (auto reader = readers.find(load.getMemRef()); reader != readers.end())
+    return call(reader->second, load.getIndices());
   std::string place =
       expression(load.getMemRef()).text + "[" + plain(load.getIndices()[0]).text + "]";
   if (load->hasAttr(simt::uniformAttrName))

@@ -27,6 +27,11 @@ void WgslFunction::define(Value value, std::string name, Memory memory) {
   memories[value] = memory;
 }
 
+void WgslFunction::defineInPieces(Value value, std::string name, std::string at) {
+  define(value, std::move(name));
+  readers[value] = std::move(at);
+}
+
 /// The name that a value's location gives it; a value without one is named after its type.
 static StringRef wantedName(Value value) {
   if (auto name = dyn_cast<NameLoc>(value.getLoc()))

@@ -47,6 +47,9 @@ public:
   /// Says how a parameter or memory is called.
   void define(mlir::Value value, std::string name, Memory memory = Memory::Constant);
 
+  /// The same for a buffer in several pieces, which the function `at` reads. It is constant.
+  void defineInPieces(mlir::Value value, std::string name, std::string at);
+
   /// Statements, each indented by two spaces at least. Failed, naming it, where an operation has no
   /// text.
   Expected<std::string> print(mlir::func::FuncOp function);
@@ -117,6 +120,7 @@ private:
   std::string blockNumber, laneName;
   llvm::DenseMap<mlir::Value, std::string> known; ///< names of values
   llvm::DenseMap<mlir::Value, Memory> memories;
+  llvm::DenseMap<mlir::Value, std::string> readers; ///< functions that read what is in pieces
   llvm::DenseMap<mlir::Operation *, bool> inlined;
   llvm::DenseMap<mlir::Operation *, std::string> inPlace; ///< what changes a variable
   std::string out;

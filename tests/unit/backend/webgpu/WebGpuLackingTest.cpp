@@ -1,4 +1,5 @@
 // Adapters that have less, and one that looks like Dawn.
+#include "../../compiler/RunFunction.h"
 #include "WebGpuFixture.h"
 #include "library/Lacking.h"
 
@@ -107,6 +108,36 @@ TEST_F(WebGpuLacking, LittleCanBeBound) {
   ASSERT_TRUE(target);
   EXPECT_THAT(errorOf(webgpu::checkRunnable(*target, device->info())),
               HasSubstr("134217728 bytes of a binding"));
+}
+
+TEST_F(WebGpuLacking, LargeWeightsAreBoundInPieces) {
+  // Rows that begin in one piece and end in the next; a table of them; a transposed weight.
+  const std::string text = R"mlir(
+func.func @f(%x: tensor<3x256xf32>, %i: tensor<3xi32>, %w: tensor<100x256xf32> {transformer.weight = "w"},
+    %q: tensor<199x256x!transformer.quant<q4_1>> {transformer.weight = "q"},
+    %t: tensor<256x70xf16> {transformer.weight = "t"})
+    -> (tensor<3x100xf32>, tensor<3x199xf32>, tensor<3x70xf32>, tensor<3x256xf32>) {
+  %a = transformer.matmul %x weights(%w) : (tensor<3x256xf32>, tensor<100x256xf32>) -> tensor<3x100xf32>
+  %b = transformer.matmul %x weights(%q)
+      : (tensor<3x256xf32>, tensor<199x256x!transformer.quant<q4_1>>) -> tensor<3x199xf32>
+  %c = transformer.matmul %x weights(%t) {transpose} : (tensor<3x256xf32>, tensor<256x70xf16>) -> tensor<3x70xf32>
+  %d = transformer.embedding %i, %q
+      : (tensor<3xi32>, tensor<199x256x!transformer.quant<q4_1>>) -> tensor<3x256xf32>
+  return %a, %b, %c, %d : tensor<3x100xf32>, tensor<3x199xf32>, tensor<3x70xf32>, tensor<3x256xf32>
+})mlir";
+  lacking->bindingBytes = 16384;
+  ASSERT_NO_FATAL_FAILURE(make());
+  auto target = webgpu::parseTarget("native", "", &device->info());
+  ASSERT_TRUE(target);
+  SessionOptions options = testOptions(*target);
+  options.openDevice = [] { return createWebGpuDevice({.libraryPath = WEBGPU_PROC_LIBRARY}); };
+  auto outcome = runFunction(text, options);
+  ASSERT_TRUE(outcome) << outcome.error().line();
+  EXPECT_TRUE(outcome->isRight()) << outcome->why();
+  // More pieces than buffers can be bound.
+  options.target.limits.bindings = 8;
+  EXPECT_THAT(errorOf(runFunction(text, options)),
+              HasSubstr("buffers at once, of at most 16384 bytes, and the device allows 8"));
 }
 
 TEST_F(WebGpuLacking, DawnIsAskedForWhatItHas) {

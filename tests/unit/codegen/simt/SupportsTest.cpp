@@ -175,6 +175,18 @@ TEST(SimtSupports, LimitsOfTheDeviceAreKept) {
                              rows));
   EXPECT_THAT(ParsedKernel(ofHeads).obstacle(small), HasSubstr("304 bytes of workgroup memory"));
   small = leastLimits();
+  // A weight of 17,408 bytes counts as several buffers, where buffers are counted.
+  const std::string matmul = matmulText("f32", weightText(ElementType::Q8_0, 64, 256));
+  small.bindingBytes = 3000;
+  EXPECT_EQ(ParsedKernel(matmul).obstacle(small), "");
+  small.bindingBytes = 1000;
+  EXPECT_THAT(ParsedKernel(matmul).obstacle(small),
+              HasSubstr("20 buffers at once, of at most 1000 bytes, and the device allows 8"));
+  small.bindings = 0;
+  EXPECT_THAT(ParsedKernel(matmul).obstacle(small),
+              HasSubstr("17408 bytes in one buffer, and the device allows 1000"));
+  // What is not a weight is bound whole.
+  small = leastLimits();
   small.bindingBytes = 1000;
   EXPECT_THAT(
       ParsedKernel(matmulText("f32", weightText(ElementType::F32, 64, 256))).obstacle(small),

@@ -123,6 +123,37 @@ TEST(Wgsl, MatmulTakesFourRowsAThreadAndTheirNumber) {
                               HasSubstr("if (col < 130u) {")));
 }
 
+TEST(Wgsl, AWeightThatCannotBeBoundAtOnceIsReadPieceByPiece) {
+  Limits limits = leastLimits();
+  limits.bindingBytes = 24000; // of 65,536 bytes
+  const std::string in = rowsText(256), out = rowsText(64);
+  const webgpu::WgslKernel kernel = emitOrDie(
+      kernelText("%x: " + in + ", %w: tensor<64x256xf32> {transformer.weight = \"w\"}", out,
+                 fmt::format("%y = transformer.matmul %x weights(%w) : ({}, tensor<64x256xf32>) -> "
+                             "{}\n transformer.yield %y : {}",
+                             in, out, out)),
+      limits);
+  EXPECT_THAT(kernel.text, HasSubstr(R"(
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+@group(0) @binding(2) var<storage, read> weight_1: array<f32>;
+@group(0) @binding(3) var<storage, read> weight_2: array<f32>;
+
+fn weight_at(i: u32) -> f32 {
+  if (i < 5504u) {
+    return weight[i];
+  }
+  if (i < 11008u) {
+    return weight_1[i - 5504u];
+  }
+  return weight_2[i - 11008u];
+}
+)"));
+  EXPECT_THAT(kernel.text, AllOf(HasSubstr("= weight_at("), Not(HasSubstr("= weight["))));
+  EXPECT_THAT(kernel.launching.phases.front().parameters,
+              ElementsAre(buffer(0, Access::Read), buffer(1, Access::Read), buffer(1, Access::Read),
+                          buffer(1, Access::Read), buffer(2, Access::Write), size(0)));
+}
+
 TEST(Wgsl, SegmentsThatAreNotUsedTogetherArePhases) {
   const std::string in = rowsText(64);
   const std::string text = kernelText(

@@ -504,6 +504,19 @@ class LlmTest(unittest.TestCase):
         for variant in variants:
             self.assertEqual(ids[variant], ids[variants[0]], variant)
 
+    def test_smollm2_keeps_to_a_band_with_each_of_the_numerics(self):
+        """By the reference: what rounding operands costs a model of real numbers."""
+        if self.smollm2 is None:
+            self.skipTest("SmolLM2 is not there")
+        options = ["perplexity", "-m", self.smollm2, "--file", ROOT / "tests/golden/data/text.txt",
+                   "--context", 32, "--max-tokens", 32, "--target", "reference"]  # fmt: skip
+        exact = self.run_json(*options)["nll"]
+        for numerics, band in (("f16", 1e-3), ("i8", 5e-3), ("i8x2", 1e-4)):
+            answer = self.run_json(*options, "--numerics", numerics)
+            off = abs(answer["nll"] / exact - 1)
+            self.assertLess(off, band, numerics)
+            self.assertGreater(off, 0, numerics)
+
     def test_smollm2_chats(self):
         if self.smollm2 is None:
             self.skipTest("SmolLM2 is not there")

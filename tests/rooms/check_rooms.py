@@ -61,7 +61,6 @@ OTHER_WORDS = {
     "kernelforge/support/Host.cpp": {"cpu": "a controller of Linux's control groups"},
     "tools/kernelforge/BenchmarkMatmul.cpp": {"reference": "a variant of matmul"},
     "tools/kernelforge/Diagnose.cpp": {"cpu": "field of an answer: the processor's model"},
-    "tools/kernelforge/MatmulRun.cpp": {"reference": "a variant of matmul"},
 }
 INCLUDE = re.compile(r'^\s*#?\s*include\s*["<]([^">]+)[">]')  # TableGen has no #
 SUFFIXES = {".h", ".cpp", ".inc", ".td"}

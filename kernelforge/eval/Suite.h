@@ -92,8 +92,8 @@ Expected<JsonDocument> suiteDocument(const std::string &nameOrFile);
 /// The same, read.
 Expected<Suite> findSuite(const std::string &nameOrFile);
 
-/// `suite` with these numerics in each matmul, attention and block that can have them and does not
-/// say its own.
+/// A whole suite with these numerics in each matmul, attention and block that can have them and
+/// does not say its own.
 Suite withNumerics(Suite suite, Numerics numerics);
 
 /// The suites that come with the program, in the order in which they are listed.

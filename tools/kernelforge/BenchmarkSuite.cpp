@@ -262,9 +262,8 @@ Expected<int> SuiteRun::run() {
     if (!file->empty())
       KF_CHECK(prepareOutput(option, *file));
   KF_TRY(Suite suite, findSuite(command.suite));
-  KF_TRY(suite, filterSuite(std::move(suite), command.filter));
   KF_TRY(const Numerics numerics, requestedNumerics(command.numerics, context));
-  suite = withNumerics(std::move(suite), numerics);
+  KF_TRY(suite, filterSuite(withNumerics(std::move(suite), numerics), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());
   SessionOptions &session = options.rows.session;
   KF_TRY(session.target, targetHere(std::move(session.target), session.device));

@@ -18,21 +18,29 @@ struct Kernel {
   std::string body, result; ///< the body ends with the value %y
 
   std::string text(const std::string &schedule) const {
-    std::string declared, names, types;
+    // Weights in planes are packed before: a function gets them as they lie in a file.
+    const std::string layout = ", #transformer.layout<planes>";
+    std::string ofKernel, ofFunction, packs, names, types;
     for (const auto &[name, type] : arguments) {
       const char *between = names.empty() ? "" : ", ";
-      const bool isWeight = name.starts_with("w");
-      declared += fmt::format("{}%{}: {}{}", between, name, type,
-                              isWeight ? " {transformer.weight = \"" + name + "\"}" : "");
-      names += between + ("%" + name);
+      std::string plain = type, value = "%" + name;
+      if (const size_t at = plain.find(layout); at != std::string::npos) {
+        plain.erase(at, layout.size());
+        value += "_packed";
+        packs += fmt::format("{} = transformer.pack %{} : {} to {}\n", value, name, plain, type);
+      }
+      const std::string mark =
+          name.starts_with("w") ? fmt::format(" {{transformer.weight = \"{}\"}}", name) : "";
+      ofKernel += fmt::format("{}%{}: {}{}", between, name, type, mark);
+      ofFunction += fmt::format("{}%{}: {}{}", between, name, plain, mark);
+      names += between + value;
       types += between + type;
     }
-    return fmt::format(
-        "transformer.kernel @k({0}) -> {1} attributes {{schedule = "
-        "#transformer.schedule<{{{2}}}>}} {{\n{3}\ntransformer.yield %y : {1}\n}}\n"
-        "func.func @f({0}) -> {1} {{\n%y = transformer.launch @k({4}) : ({5}) -> {1}\n"
-        "return %y : {1}\n}}\n",
-        declared, result, schedule, body, names, types);
+    return fmt::format("transformer.kernel @k({0}) -> {1} attributes {{schedule = "
+                       "#transformer.schedule<{{{2}}}>}} {{\n{3}\ntransformer.yield %y : {1}\n}}\n"
+                       "func.func @f({6}) -> {1} {{\n{7}%y = transformer.launch @k({4}) : ({5}) -> "
+                       "{1}\nreturn %y : {1}\n}}\n",
+                       ofKernel, result, schedule, body, names, types, ofFunction, packs);
   }
 };
 
@@ -237,7 +245,7 @@ TEST_F(WebGpuMatrices, OfOddSizes) {
        {std::array{1, 5, 7}, std::array{3, 130, 36}, std::array{65, 5, 100}})
     for (bool transpose : {false, true})
       expectRight(plainMatmul(m, n, k, "f32", "f32", transpose, "multiply = f16"),
-                  matrices(32, 64, 32, 1, 2));
+                  matrices(32, 64, 16, 1, 4));
 }
 
 TEST_F(WebGpuMatrices, OfEachType) {
@@ -245,9 +253,9 @@ TEST_F(WebGpuMatrices, OfEachType) {
        {std::pair{"f32", "f16"}, std::pair{"f16", "f32"}, std::pair{"bf16", "bf16"},
         std::pair{"f32", "!transformer.quant<q8_0>"}})
     expectRight(plainMatmul(35, 68, 64, input, weight, false, "multiply = f16"),
-                matrices(32, 64, 32, 1, 2));
+                matrices(32, 64, 16, 1, 4));
   expectRight(plainMatmul(35, 66, 37, "f16", "f16", true, "multiply = f16"),
-              matrices(32, 64, 16, 2, 1));
+              matrices(32, 64, 16, 2, 2));
 }
 
 TEST_F(WebGpuMatrices, OfWeightsInPlanes) {
@@ -262,11 +270,11 @@ TEST_F(WebGpuMatrices, OfWeightsInPlanes) {
 TEST_F(WebGpuMatrices, OfPackedRows) {
   for (int k : {40, 37})
     expectRight(plainMatmul(35, 68, k, "f32", "f16", false, "multiply = f16"),
-                matrices(32, 64, 32, 1, 2) + ", pack = 1");
+                matrices(32, 64, 16, 1, 4) + ", pack = 1");
 }
 
 TEST_F(WebGpuMatrices, AndWhatFollows) {
-  const std::string whole = matrices(32, 64, 32, 2, 2), slices = matrices(32, 64, 16, 1, 2, 3);
+  const std::string whole = matrices(32, 64, 32, 2, 2), slices = matrices(32, 64, 16, 1, 4, 3);
   expectRight(withEpilogue(35, 68, 40, "f16", "f16"), whole);
   expectRight(withRope(35, 5, 24, 40, "f16"), whole);
   expectRight(gated(35, 68, 36, "f16"), whole);

@@ -349,8 +349,8 @@ constexpr std::array<int64_t, 5> usualSplits = {1, 2, 4, 8, 16};
 /// The rest of a space, of which `read` gives checked knobs with their cut, and `predict` their
 /// time. `usual` are schedules to choose from, of the knobs by name in order.
 template <typename Read, typename Predict, typename Usual>
-ScheduleSpace spaceOf(std::vector<Knob> knobs, int64_t depth, Read read, Predict predict,
-                      const Usual &usual) {
+ScheduleSpace spaceOf(std::vector<Knob> knobs, int64_t depth, const Read &read,
+                      const Predict &predict, const Usual &usual) {
   ScheduleSpace space;
   space.knobs = std::move(knobs);
   space.check = [read](const KnobValues &values) -> Status {

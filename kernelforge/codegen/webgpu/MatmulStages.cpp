@@ -34,7 +34,7 @@ SmallVector<Value> StageLoop::fetch(Value stage, ValueRange places) {
     return edge();
   if (stages.whole == stages.all || stage == p.c(0))
     return whole();
-  const SmallVector<Value> none = zeros();
+  SmallVector<Value> none = zeros();
   return p.ifElse("next", p.lessThan(stage, p.c(stages.whole)), ValueRange(none).getTypes(), whole,
                   edge);
 }
@@ -46,7 +46,7 @@ SmallVector<Value> StageLoop::fetchNext(Value stage, ValueRange places) {
   auto load = [&] { return fetch(p.add(grid.firstStage, next), places); };
   if (grid.stages.whole != grid.stages.all)
     return load();
-  const SmallVector<Value> none = zeros();
+  SmallVector<Value> none = zeros();
   return p.ifElse("next", p.lessThan(next, grid.stageCount), ValueRange(none).getTypes(), load,
                   [&] { return none; });
 }

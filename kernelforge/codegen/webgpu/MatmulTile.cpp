@@ -91,7 +91,7 @@ SmallVector<Value> Tile::fetch(Value place, Value firstK, int64_t end) {
       all.append(fetchShare(i, place, first, end));
       continue;
     }
-    const SmallVector<Value> none = zeroShare();
+    SmallVector<Value> none = zeroShare();
     all.append(p.ifElse(
         "share", p.lessThan(p.thread(), p.c(left)), ValueRange(none).getTypes(),
         [&] { return fetchShare(i, place, first, end); }, [&] { return none; }));

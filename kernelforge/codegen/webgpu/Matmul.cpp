@@ -3,6 +3,7 @@
 #include "kernelforge/codegen/Operands.h"
 #include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Weights.h"
+#include "kernelforge/ir/Numerics.h"
 
 #include "llvm/ADT/SetVector.h"
 #include "llvm/Support/MathExtras.h"
@@ -219,6 +220,29 @@ static Extent inTiles(Extent rows, int64_t rowsOfTile) {
   return rows;
 }
 
+/// The whole multiples of a scale that are nearest to numbers, the largest of which is `limit` of
+/// them; still f32.
+static void roundToIntegers(PhaseBuilder &p, MutableArrayRef<Value> quads, float limit) {
+  Value most = p.absf(quads[0]);
+  for (Value quad : quads.drop_front())
+    most = p.maxf(most, p.absf(quad));
+  most = p.named(most, "most");
+  Value largest = p.extract(most, int64_t(0));
+  for (int64_t lane = 1; lane < 4; ++lane)
+    largest = p.maxf(largest, p.extract(most, lane));
+  Value scale = p.named(p.divf(largest, p.cf(limit)), "scale");
+  Value isThere = p.cmpf(arith::CmpFPredicate::OGT, scale, p.cf(0));
+  Value divisor = p.named(p.select(isThere, scale, p.cf(1)), "divisor");
+  for (Value &quad : quads) {
+    Value scaled = p.named(p.divf(quad, divisor), "scaled");
+    SmallVector<Value> whole;
+    for (int64_t lane = 0; lane < 4; ++lane)
+      whole.push_back(p.call("round", p.f32, p.extract(scaled, lane)));
+    Value inRange = p.maxf(p.minf(p.vector(whole), p.cf(limit)), p.cf(-limit));
+    quad = p.named(p.mulf(inRange, scale), "rounded");
+  }
+}
+
 /// A workgroup writes a row.
 Phase Phases::emitInput(StringRef name) {
   PhaseBuilder p(module, kernel.kernel(), name);
@@ -247,6 +271,20 @@ Phase Phases::emitInput(StringRef name) {
     }
     return p.vector(numbers);
   };
+  const Numerics numerics = numericsOf(kernel.matmul());
+  if (multipliesIntegers(numerics)) {
+    p.loop("block_index", p.thread(), p.c(cols / integerBlock), p.blockThreads(), [&](Value block) {
+      Value at = p.named(p.mul(block, integerBlock), "first_col");
+      SmallVector<Value> quads;
+      for (int64_t i = 0; i < integerBlock; i += 4)
+        quads.push_back(p.named(rows.evaluate(input, {row, p.add(at, i), 4}), "x"));
+      roundToIntegers(p, quads, numerics == Numerics::I8 ? 127 : 127 * 256);
+      for (auto [i, rounded] : llvm::enumerate(quads))
+        p.storeVector(rounded, memory,
+                      p.add(p.quarter(p.add(p.mul(row, cols), at)), static_cast<int64_t>(i)));
+    });
+    return p.finish(p.rowsExtent(input.getType()));
+  }
   p.loop("piece", p.thread(), p.c(cols / each), p.blockThreads(), [&](Value piece) {
     Value col = p.named(p.mul(piece, each), "col");
     Value value = p.named(quad(col), "x");

@@ -3,6 +3,7 @@
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/webgpu/MatmulTile.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
+#include "kernelforge/ir/Numerics.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -85,7 +86,7 @@ struct KernelLimits {
   double inputBytes = 4;                 ///< of a number of the rows
   double weightBytes = 4;                ///< of a number of a weight
   int64_t wholeDepth = 1;                ///< a stage of such a multiple is read piece by piece
-  bool plainInput = true, transposed = false;
+  bool mustPack = false, transposed = false;
   int64_t sharedBytes = 16384, threads = 256;
 
   int64_t segmentsAtOnce() const { return *std::max_element(segments.begin(), segments.end()); }
@@ -101,7 +102,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
   Type input = matmul.getInput().getType();
   limits.rows = std::clamp<int64_t>(kernel.plannedRows(input).second, 1, mostPlannedRows);
   limits.depth = matmul.getK();
-  limits.plainInput = hasPlainInput(kernel);
+  limits.mustPack = !hasPlainInput(kernel) || multipliesIntegers(numericsOf(matmul));
   limits.transposed = matmul.getTranspose();
   const auto bytesOf = [](Type type) {
     const ElementTypeInfo &element = info(*elementTypeOf(type));
@@ -188,7 +189,7 @@ private:
     KF_TRY(cut.bn, powerOfTwo("bn", std::max(leastColumns, whole), std::max<int64_t>(whole, 256)));
     KF_TRY(cut.bk, powerOfTwo("bk", leastDepth, mostDepth));
     KF_TRY(cut.ksplit, reader.get("ksplit", {1, mostSlices}));
-    KF_TRY(const int64_t pack, reader.get("pack", {limits.plainInput ? 0 : 1, 1}));
+    KF_TRY(const int64_t pack, reader.get("pack", {limits.mustPack ? 1 : 0, 1}));
     cut.pack = pack != 0;
     return cut;
   }
@@ -401,7 +402,7 @@ Expected<TileKnobs> webgpu::matmul::tileKnobs(const KernelAnalysis &kernel, cons
 
 ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Target &target) {
   const auto limits = std::make_shared<const KernelLimits>(limitsOf(kernel, target));
-  const auto packs = limits->plainInput ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{1};
+  const auto packs = limits->mustPack ? std::vector<int64_t>{1} : std::vector<int64_t>{0, 1};
   return spaceOf(
       {{"bm", {16, 32, 64, 128}, "rows of a workgroup's tile"},
        {"bn", {64, 128, 256}, "columns of a workgroup's tile, of each segment"},
@@ -424,7 +425,7 @@ Expected<MatrixKnobs> webgpu::matmul::matrixKnobs(const KernelAnalysis &kernel,
 
 ScheduleSpace webgpu::matmul::matrixSpace(const KernelAnalysis &kernel, const Target &target) {
   const auto limits = std::make_shared<const KernelLimits>(limitsOf(kernel, target));
-  const auto packs = limits->plainInput ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{1};
+  const auto packs = limits->mustPack ? std::vector<int64_t>{1} : std::vector<int64_t>{0, 1};
   return spaceOf(
       {{"bm", {16, 32, 64, 128}, "rows of a workgroup's tile"},
        {"bn", {64, 128, 256}, "columns of a workgroup's tile, of each segment"},

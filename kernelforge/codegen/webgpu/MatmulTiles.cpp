@@ -212,7 +212,8 @@ public:
 
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
     KF_CHECK(webgpu::matmul::supports(kernel, [](Operation *, Numerics numerics) {
-      return numerics == Numerics::F16 || numerics == Numerics::BF16;
+      return numerics == Numerics::F16 || numerics == Numerics::BF16 ||
+             multipliesIntegers(numerics);
     }));
     const ScheduleSpace space = tileSpace(kernel, target);
     KF_TRY(const TileKnobs knobs, tileKnobs(kernel, target, space.analytic));

@@ -213,7 +213,7 @@ TEST_F(WebGpuMatmul, TilesAndWhatFollowsSlices) {
 }
 
 TEST_F(WebGpuMatmul, TilesOfWeightsInPlanes) {
-  for (const char *type : {"q8_0", "q4_0", "q4_1", "q5_0"})
+  for (const char *type : {"q8_0", "q4_1", "q5_0"})
     expectRight(plainMatmul(35, 68, 96, "f32", inPlanes(type)), tiles(32, 64, 32, 4, 4));
   expectRight(plainMatmul(35, 68, 96, "f32", inPlanes("q8_0")), tiles(32, 64, 64, 4, 4));
   expectRight(plainMatmul(35, 68, 512, "f32", inPlanes("q4_k")), tiles(32, 64, 64, 4, 4, 1, 3));
@@ -231,6 +231,9 @@ TEST_F(WebGpuMatmul, TilesRoundOperands) {
   expectRight(plainMatmul(35, 66, 37, "f32", "f16", false, "multiply = bf16"),
               tiles(32, 64, 16, 4, 4));
   expectRight(gated(35, 68, 36, "f16"), tiles(32, 64, 16, 4, 4));
+  for (const char *numerics : {"multiply = i8", "multiply = i8x2"})
+    expectRight(plainMatmul(5, 68, 96, "f32", inPlanes("q8_0"), false, numerics),
+                tiles(16, 64, 32, 4, 4));
 }
 
 TEST_F(WebGpuMatrices, OfEachShape) {

@@ -1,82 +1,42 @@
 // The attention family: a workgroup computes one query head of one row, 64 keys at a time, a thread
 // the score of one key and then some of the output's columns, with an online softmax.
+#include "kernelforge/codegen/simt/AttentionKeys.h"
 #include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/simt/Weights.h"
 
-#include <limits>
+#include <tuple>
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
 
-using Predicate = arith::CmpIPredicate;
-
 namespace {
 
 /// Widest head: its threads keep a 64th of it each in registers.
 constexpr int64_t mostHeadDim = 1024;
 
-/// Not above any score; no infinity, which shader languages do not promise.
-constexpr double lowest = std::numeric_limits<float>::lowest();
-
 class Emitter {
 public:
   Emitter(ModuleOp module, KernelOp kernel, AttentionOp op, StringRef entry)
-      : p(module, kernel, entry), op(op), keyType(op.getKeys().getType()),
+      : p(module, kernel, entry), seen(p, op), op(op), keyType(op.getKeys().getType()),
         valueType(op.getValues().getType()), heads(static_cast<int64_t>(op.getHeads())) {}
 
   Phase emit();
 
 private:
-  Value sink();
-  /// Slot of position `key` of the row's sequence.
-  Value slotOf(Value key);
-  void shareRange();
   Value score(Value slot);
   SmallVector<Value> attend(Value base, ValueRange carried);
 
   PhaseBuilder p;
+  AttentionKeys seen;
   AttentionOp op;
   CacheType keyType, valueType;
   int64_t heads;
   Value row, head, sequence, cacheHead, first, end;
   Value query, weights, slots; ///< workgroup memory
 };
-
-Value Emitter::slotOf(Value key) {
-  Value table = p.argument(op.getTable());
-  const auto page = static_cast<int64_t>(keyType.getPage());
-  if (page == 0)
-    return p.add(p.load(table, sequence), key);
-  Value width = p.dimension(op.getTable().getType(), 1);
-  Value at = p.add(p.mul(sequence, width), p.div(key, page));
-  return p.add(p.mul(p.load(table, at), page), p.rem(key, page));
-}
-
-/// The positions that the row sees: all threads take them from one place, so that it is certain
-/// that they go through the loop over keys together.
-void Emitter::shareRange() {
-  Value range = p.shared("range", p.i32, 2);
-  p.ifThen(p.cmp(Predicate::eq, p.thread(), p.c(0)), [&] {
-    Value own = p.named(p.add(p.load(p.argument(op.getPositions()), row), 1), "own_end");
-    Value from = p.c(0), to = own;
-    if (!op.getCausal())
-      to = p.load(p.argument(op.getLengths()), sequence);
-    if (const auto window = static_cast<int64_t>(op.getWindow())) {
-      // A window that is wider than any position is none.
-      Value start = p.sub(own, std::min<int64_t>(window, std::numeric_limits<int32_t>::max()));
-      from = p.maxSigned(start, p.c(0));
-      to = p.minSigned(to, own);
-    }
-    p.store(from, range, p.c(0));
-    p.store(p.maxSigned(to, p.c(0)), range, p.c(1));
-  });
-  p.barrier();
-  first = p.named(p.loadUniform(range, 0), "first_key");
-  end = p.named(p.loadUniform(range, 1), "end_key");
-}
 
 /// Of the key in `slot`.
 Value Emitter::score(Value slot) {
@@ -90,14 +50,6 @@ Value Emitter::score(Value slot) {
   return emitSoftcap(p, op.getSoftcap().convertToDouble(), dot);
 }
 
-/// Of the query head, like a score: -inf as the lowest number, as which it is as little.
-Value Emitter::sink() {
-  auto type = cast<RankedTensorType>(op.getSinks().getType());
-  Value sink = WeightReader(p, p.argument(op.getSinks()), type).element(p.c(0), head);
-  Value isBelow = p.cmpf(arith::CmpFPredicate::OLT, p.named(sink, "sink"), p.cf(lowest));
-  return p.select(isBelow, p.cf(lowest), sink);
-}
-
 /// One block of keys: from {highest score, sum of weights, outputs...} to the next.
 SmallVector<Value> Emitter::attend(Value base, ValueRange carried) {
   Value key = p.named(p.add(base, p.thread()), "key");
@@ -105,11 +57,11 @@ SmallVector<Value> Emitter::attend(Value base, ValueRange carried) {
   Value own = p.ifElse(
       "score", isSeen,
       [&] {
-        Value slot = p.named(slotOf(key), "slot");
+        Value slot = p.named(seen.slot(sequence, key), "slot");
         p.store(slot, slots, p.thread());
         return score(slot);
       },
-      [&] { return p.cf(lowest); });
+      [&] { return p.cf(lowestScore); });
   Value ofBlock = p.reduce(own, [&](Value x, Value y) { return p.maxf(x, y); });
   Value highest = p.named(p.maxf(carried[0], ofBlock), "new_highest");
   Value weight = p.select(isSeen, p.exp(p.subf(own, highest)), p.cf(0));
@@ -153,7 +105,7 @@ Phase Emitter::emit() {
   query = p.shared("query_head", p.f32, dim);
   weights = p.shared("weights", p.f32, threads);
   slots = p.shared("key_slots", p.i32, threads);
-  shareRange();
+  std::tie(first, end) = seen.sharedRange(row, sequence);
 
   Value queryStart = p.named(p.mul(p.block(), dim), "query_start");
   p.loop("d", p.thread(), p.c(dim), threads, [&](Value d) {
@@ -164,9 +116,9 @@ Phase Emitter::emit() {
 
   const int64_t columns = (valueDim + threads - 1) / threads;
   // A sink is what was seen before all keys: its weight is 1, and it adds nothing.
-  SmallVector<Value> init{p.cf(lowest), p.cf(0)};
+  SmallVector<Value> init{p.cf(lowestScore), p.cf(0)};
   if (op.getSinks())
-    init = {p.named(sink(), "sink_score"), p.cf(1)};
+    init = {p.named(seen.sink(head), "sink_score"), p.cf(1)};
   init.append(static_cast<size_t>(columns), p.cf(0));
   SmallVector<Value> state =
       p.loop("base", first, end, threads, "highest total out", init,

@@ -1,8 +1,11 @@
 #include "kernelforge/codegen/simt/Epilogue.h"
 
 #include "kernelforge/codegen/simt/Cache.h"
+#include "kernelforge/codegen/simt/Reduce.h"
 #include "kernelforge/codegen/simt/Weights.h"
 #include "kernelforge/ir/OpCases.h"
+
+#include "llvm/Support/MathExtras.h"
 
 #include <cmath>
 #include <fmt/format.h>
@@ -72,28 +75,76 @@ static int64_t headsOf(Operation *op) {
 }
 
 /// What a whole row is read for, by operation; statistic() of Element gives it again. All threads
-/// read a row together, where it has several heads each by a thread alone.
+/// read a row together, where it has several heads each by a thread alone, or by lanes side by
+/// side.
 struct RowExpressions::Statistics {
   using Values = SmallVector<Value>;
   RowExpressions &rows;
   Value input, row;
-  int64_t width; ///< of a row or a head
-  Value start;   ///< column of the head; null where all threads have the row
+  int64_t width;                       ///< of a row or a head
+  Value start;                         ///< column of the head; null where all threads have the row
+  const OwnColumns *columns = nullptr; ///< of the head that this lane has
   PhaseBuilder &p = rows.p;
 
-  Value overRow(StringRef name, Value init,
-                llvm::function_ref<Value(Value x, Value carried)> body) {
-    return p.loop("col", start ? p.c(0) : p.thread(), p.c(width), start ? 1 : threads, name, init,
-                  [&](Value col, ValueRange carried) {
+  using Body = llvm::function_ref<Value(Value x, Value carried)>;
+  Value overRow(StringRef name, Value init, Combine how, Body body) {
+    if (columns)
+      return combineLanes(how, body(rows.evaluate(input, {row, columns->first, 4}), init));
+    if (!start && rows.sharing && rows.sharing->lanes > 1 && width % 4 == 0)
+      return overQuads(name, init, how, body);
+    return p.loop("col", start ? p.c(0) : p.thread(), p.c(width), start ? 1 : p.blockThreads(),
+                  name, init, [&](Value col, ValueRange carried) {
                     if (start)
                       col = p.add(start, col);
                     return Values{body(rows.evaluate(input, {row, col}), carried[0])};
                   })[0];
   }
+  Value combineLanes(Combine how, Value x) {
+    if (how == Combine::Sum)
+      return p.sumOfLanes(x);
+    Value all = p.extract(x, int64_t(0));
+    for (int64_t i = 1; i < PhaseBuilder::lanes(x); ++i)
+      all = p.maxf(all, p.extract(x, i));
+    return all;
+  }
+  /// The same four columns at a time: those that are kept, or in a loop.
+  Value overQuads(StringRef name, Value init, Combine how, Body body) {
+    Value all = p.splat(init, 4);
+    if (!rows.keepsRow() || rows.sharing->keptWidth != width) {
+      all = p.loop("col", p.mul(p.thread(), 4), p.c(width), p.blockThreads() * 4, name, all,
+                   [&](Value col, ValueRange carried) {
+                     return Values{body(rows.evaluate(input, {row, col, 4}), carried[0])};
+                   })[0];
+      return combineLanes(how, all);
+    }
+    Values quads; // all are on their way before any is needed
+    for (const OwnColumns &own : rows.sharing->kept)
+      quads.push_back(p.named(rows.evaluate(input, {row, own.first, 4}), "x"));
+    for (auto [quad, own] : llvm::zip(quads, rows.sharing->kept)) {
+      Value next = body(quad, all);
+      all = own.isThere ? p.select(own.isThere, next, all) : next;
+    }
+    return p.named(combineLanes(how, p.named(all, name)), name);
+  }
+  Value reduce(Value own, Combine how) {
+    auto join = [&](Value x, Value y) { return combine(p, how, x, y); };
+    if (columns) {
+      const int64_t subgroup = rows.sharing->subgroup;
+      for (int64_t mask = width / 8; mask > 0; mask /= 2)
+        own = p.named(join(own, p.shuffleXor(own, mask, subgroup)), "of_head");
+      return own;
+    }
+    if (start)
+      return own;
+    if (rows.sharing)
+      return reduceBlock(p, own, how, rows.sharing->subgroup,
+                         fmt::format("row_parts{}", rows.reductions++))[0];
+    return p.reduce(own, join);
+  }
   Value sum(llvm::function_ref<Value(Value x)> term) {
-    Value own =
-        overRow("sum", p.cf(0), [&](Value x, Value carried) { return p.addf(carried, term(x)); });
-    return start ? own : p.reduce(own, [&](Value x, Value y) { return p.addf(x, y); });
+    return reduce(overRow("sum", p.cf(0), Combine::Sum,
+                          [&](Value x, Value carried) { return p.addf(carried, term(x)); }),
+                  Combine::Sum);
   }
   Value inverseRoot(Value total, const APFloat &epsilon) {
     Value mean = p.divf(total, p.cf(static_cast<double>(width)));
@@ -118,10 +169,9 @@ struct RowExpressions::Statistics {
   }
 
   Values operator()(SoftmaxOp) {
-    Value own = overRow("highest", p.cf(std::numeric_limits<float>::lowest()),
+    Value own = overRow("highest", p.cf(std::numeric_limits<float>::lowest()), Combine::Max,
                         [&](Value x, Value carried) { return p.maxf(carried, x); });
-    Value highest =
-        p.named(p.reduce(own, [&](Value x, Value y) { return p.maxf(x, y); }), "row_highest");
+    Value highest = p.named(reduce(own, Combine::Max), "row_highest");
     Value total = sum([&](Value x) { return p.exp(p.subf(x, highest)); });
     return {highest, p.named(p.divf(p.cf(1), total), "share")};
   }
@@ -167,17 +217,38 @@ void RowExpressions::prepare(Value value, Value row, Visited &visited) {
     statistics[{op, inputRow}] = statisticsOf(op, inputRow);
 }
 
-/// Of a row with several heads they lie in workgroup memory, by head.
+/// Whether each head of what an operation reads is a quad each of lanes side by side, so that these
+/// combine it, and what else is asked of a head stands in the same one.
+bool RowExpressions::lanesShareHeads(Operation *op) const {
+  if (!keepsRow() || widthOf(op->getOperand(0)) != sharing->keptWidth)
+    return false;
+  const int64_t width = sharing->keptWidth / headsOf(op), lanes = width / 4;
+  for (auto rope : p.kernel.getBody().getOps<RopeOp>())
+    if (width % static_cast<int64_t>(rope.getHeadDim()) != 0)
+      return false;
+  return width % 4 == 0 && llvm::isPowerOf2_64(static_cast<uint64_t>(lanes)) &&
+         lanes <= sharing->subgroup;
+}
+
+/// Of a row with several heads they lie in workgroup memory, by head, or where lanes have a head
+/// together in these.
 SmallVector<Value> RowExpressions::statisticsOf(Operation *op, Value row) {
   Value input = op->getOperand(0);
   const int64_t heads = headsOf(op), width = widthOf(input) / heads;
-  auto compute = [&](Value start) {
-    return *callCase<SmallVector<Value>>(Statistics{*this, input, row, width, start}, op);
+  auto compute = [&](Value start, const OwnColumns *columns = nullptr) {
+    return *callCase<SmallVector<Value>>(Statistics{*this, input, row, width, start, columns}, op);
   };
   if (heads == 1)
     return compute({});
+  if (lanesShareHeads(op)) {
+    for (const OwnColumns &own : sharing->kept) {
+      Value start = p.named(p.sub(own.first, p.rem(own.first, width)), "head_start");
+      ofColumns[{op, own.first}] = compute(start, &own);
+    }
+    return {};
+  }
   SmallVector<Value> byHead;
-  p.loop("head", p.thread(), p.c(heads), threads, [&](Value head) {
+  p.loop("head", p.thread(), p.c(heads), p.blockThreads(), [&](Value head) {
     for (Value value : compute(p.named(p.mul(head, width), "head_start"))) {
       byHead.push_back(p.shared(fmt::format("of_heads{}", ofHeads++), p.f32, heads));
       p.store(value, byHead.back(), head);
@@ -200,7 +271,7 @@ int64_t RowExpressions::sharedBytesOfRow(KernelOp kernel) {
 //===----------------------------------------------------------------------===//
 
 Value RowExpressions::evaluate(Value value, const Position &position) {
-  if (depth == 0)
+  if (depth == 0 && !keepsRow())
     evaluated.clear();
   ++depth;
   Value result = evaluateOnce(value, position);
@@ -208,12 +279,24 @@ Value RowExpressions::evaluate(Value value, const Position &position) {
   return result;
 }
 
+/// What the value was evaluated to, if it can be used here: in this block, or for a row that is
+/// kept in one around it, too.
+Value RowExpressions::known(Value value, const Position &position) {
+  for (Block *block = p.b.getInsertionBlock(); block; block = block->getParentOp()->getBlock()) {
+    const Key key{value.getAsOpaquePointer(), position.row.getAsOpaquePointer(),
+                  position.col.getAsOpaquePointer(), block,
+                  reinterpret_cast<const void *>(position.lanes)};
+    if (auto found = evaluated.find(key); found != evaluated.end())
+      return found->second;
+    if (!keepsRow() || isa<func::FuncOp>(block->getParentOp()))
+      break;
+  }
+  return {};
+}
+
 Value RowExpressions::evaluateOnce(Value value, const Position &position) {
-  const Key key{value.getAsOpaquePointer(), position.row.getAsOpaquePointer(),
-                position.col.getAsOpaquePointer(), p.b.getInsertionBlock(),
-                reinterpret_cast<const void *>(position.lanes)};
-  if (auto known = evaluated.find(key); known != evaluated.end())
-    return known->second;
+  if (Value before = known(value, position))
+    return before;
   Value result;
   if (auto loader = loaders.find(value); loader != loaders.end())
     result = loader->second(position);
@@ -222,7 +305,9 @@ Value RowExpressions::evaluateOnce(Value value, const Position &position) {
                          position.lanes);
   else
     result = evaluateOp(value.getDefiningOp(), position);
-  evaluated[key] = result;
+  evaluated[{value.getAsOpaquePointer(), position.row.getAsOpaquePointer(),
+             position.col.getAsOpaquePointer(), p.b.getInsertionBlock(),
+             reinterpret_cast<const void *>(position.lanes)}] = result;
   return result;
 }
 
@@ -253,6 +338,12 @@ struct RowExpressions::Element {
     return offset == 0 ? weight : p.addf(p.cf(offset), weight);
   }
   Value statistic(unsigned i) {
+    if (heads > 1 && rows.keepsRow()) {
+      auto partner = rows.partnerOf.find(position.col);
+      Value col = partner == rows.partnerOf.end() ? position.col : partner->second;
+      if (auto own = rows.ofColumns.find({op, col}); own != rows.ofColumns.end())
+        return own->second[i];
+    }
     auto found = rows.statistics.find({op, position.row});
     assert(found != rows.statistics.end() && "prepareRow comes before evaluate");
     Value value = found->second[i];
@@ -345,9 +436,10 @@ Value RowExpressions::rope(RopeOp op, const Position &position) {
     rotates = p.named(p.lessThan(inHead, p.c(rotaryDim)), "rotates");
     partnerCol = p.select(rotates, partnerCol, position.col);
   }
-  Value partner = p.named(
-      evaluate(op.getInput(), {position.row, p.named(partnerCol, "partner_col"), position.lanes}),
-      "partner");
+  partnerCol = p.named(partnerCol, "partner_col");
+  partnerOf[partnerCol] = position.col;
+  Value partner =
+      p.named(evaluate(op.getInput(), {position.row, partnerCol, position.lanes}), "partner");
   Value row = index(op.getPositions(), position.row), table = op.getTable();
   Value at = p.named(p.add(p.mul(row, rotaryDim), angle), "angle");
   Value cosine = readElement(p, table, at, position.lanes);
@@ -368,7 +460,8 @@ int64_t RowExpressions::lanesOf(ArrayRef<Sink> sinks) {
 void RowExpressions::store(ArrayRef<Sink> sinks, const Position &position) {
   const View view = position.lanes > 1 ? View::Quads : View::Elements;
   SmallVector<Value> values;
-  evaluated.clear();
+  if (!keepsRow())
+    evaluated.clear();
   ++depth;
   for (const Sink &sink : sinks)
     values.push_back(evaluate(sink.value, position));

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 
 namespace kernelforge::simt {
 
@@ -17,10 +18,28 @@ struct Position {
   int64_t lanes = 1;
 };
 
+/// Columns that a thread has of a row, from the first one on; `isThere` null: they always are.
+struct OwnColumns {
+  mlir::Value first, isThere;
+};
+
+/// How the threads of a block share out a row that all of them read.
+struct RowSharing {
+  int64_t lanes = 1;    ///< columns that a thread reads at once, 1 or 4
+  int64_t subgroup = 0; ///< threads of every subgroup at least, as of reduceBlock()
+  /// Where a row is kept in registers: all that a thread has of it, four columns each, every
+  /// `blockThreads` quads of the row; columns that are not there may be read. Else empty.
+  llvm::SmallVector<OwnColumns> kept;
+  int64_t keptWidth = 0; ///< of that row
+};
+
 /// Evaluates values of a kernel's body at positions.
 class RowExpressions {
 public:
   explicit RowExpressions(PhaseBuilder &p) : p(p) {}
+  /// With rows shared out so: what is read of a row that is kept is read once, for statistics and
+  /// for what is stored. For one row.
+  RowExpressions(PhaseBuilder &p, RowSharing sharing) : p(p), sharing(std::move(sharing)) {}
 
   /// Whether there is code for a rowwise operation.
   static bool hasCode(mlir::Operation *op);
@@ -59,21 +78,31 @@ private:
   struct Statistics;
 
   using Key = std::array<const void *, 5>;
+  bool keepsRow() const { return sharing && !sharing->kept.empty(); }
+  mlir::Value known(mlir::Value value, const Position &position);
   mlir::Value evaluateOnce(mlir::Value value, const Position &position);
   mlir::Value evaluateOp(mlir::Operation *op, const Position &position);
   mlir::Value index(mlir::Value indices, mlir::Value row);
   mlir::Value rope(transformer::RopeOp op, const Position &position);
   using Visited = llvm::DenseSet<std::pair<mlir::Value, mlir::Value>>; ///< values by row
   void prepare(mlir::Value value, mlir::Value row, Visited &visited);
+  bool lanesShareHeads(mlir::Operation *op) const;
   llvm::SmallVector<mlir::Value> statisticsOf(mlir::Operation *op, mlir::Value row);
   void ifStored(transformer::CacheAppendOp append, mlir::Value row,
                 llvm::function_ref<void(mlir::Value slot)> then);
   mlir::Value rowStart(mlir::Value row, int64_t width);
 
   PhaseBuilder &p;
+  std::optional<RowSharing> sharing;
   llvm::DenseMap<mlir::Value, Loader> loaders;
   llvm::DenseMap<std::pair<mlir::Operation *, mlir::Value>, llvm::SmallVector<mlir::Value>>
       statistics;
+  /// Of heads that neighbouring lanes have, by the columns that are kept.
+  llvm::DenseMap<std::pair<mlir::Operation *, mlir::Value>, llvm::SmallVector<mlir::Value>>
+      ofColumns;
+  /// Columns of the same head that a rotation joins with some that are kept.
+  llvm::DenseMap<mlir::Value, mlir::Value> partnerOf;
+  int reductions = 0; ///< over the block so far
   /// Rows that were looked up where a whole row is prepared: they are known from there on.
   llvm::DenseMap<std::pair<mlir::Value, mlir::Value>, mlir::Value> indices;
   /// Where rows of a width begin, for rows that were prepared.

@@ -7,6 +7,7 @@
 
 #include "mlir/Parser/Parser.h"
 
+#include <functional>
 #include <vector>
 
 namespace kernelforge {
@@ -25,6 +26,13 @@ struct FunctionOutcome {
   }
 };
 
+/// What a function runs on besides random values.
+struct FunctionInputs {
+  SizeValues sizes = {};
+  int64_t past = defaultPast; ///< positions before the rows, as of randomData()
+  std::function<void(FunctionData &)> change = nullptr; ///< what it is made into before it is used
+};
+
 /// For a session on that target, of whose results nothing is left from other runs.
 inline SessionOptions testOptions(Target target, bool fuse = true) {
   SessionOptions options;
@@ -39,7 +47,8 @@ inline SessionOptions testOptions(Target target, bool fuse = true) {
 /// The outcome of the only function in `text`, or why it is refused. Operations that can have
 /// `numerics` and do not say their own have them.
 inline Expected<FunctionOutcome> runFunction(const std::string &text, SessionOptions options,
-                                             uint64_t seed = 1, Numerics numerics = Numerics::F32) {
+                                             uint64_t seed = 1, Numerics numerics = Numerics::F32,
+                                             const FunctionInputs &inputs = {}) {
   KF_TRY(std::unique_ptr<Session> session, Session::create(std::move(options)));
   DiagnosticText diagnostics(&session->context());
   auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &session->context());
@@ -48,8 +57,10 @@ inline Expected<FunctionOutcome> runFunction(const std::string &text, SessionOpt
   KF_CHECK(setNumerics(*module, numerics));
   KF_TRY(mlir::func::FuncOp function, findFunction(*module, ""));
   KF_TRY(FunctionSignature signature, readSignature(function));
-  KF_TRY(SizeValues sizes, chooseSizes(signature, {}));
-  KF_TRY(FunctionData data, randomData(signature, sizes, seed));
+  KF_TRY(SizeValues sizes, chooseSizes(signature, inputs.sizes, inputs.past));
+  KF_TRY(FunctionData data, randomData(signature, sizes, seed, inputs.past));
+  if (inputs.change)
+    inputs.change(data);
   KF_TRY(std::vector<TensorData> wide, runReference(*module, signature, data));
   KF_TRY(std::vector<TensorData> plain,
          runReference(*module, signature, data, reference::Precision::Plain));

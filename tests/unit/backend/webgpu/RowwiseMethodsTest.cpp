@@ -1,0 +1,123 @@
+// Rowwise kernels four columns at a time: rows that are kept in registers and rows that are not,
+// heads that lanes share, elements that are spread over the grid.
+#include "MethodFixture.h"
+
+#include <fmt/format.h>
+
+using namespace kernelforge;
+
+namespace {
+
+class RowwiseMethods : public MethodTest {
+protected:
+  /// With subgroups and without.
+  void expectBothRight(const std::string &text) {
+    expectRight(text);
+    takeAway("subgroups");
+    expectRight(text);
+  }
+};
+
+const std::vector<std::string> byThreads = {"method = 1, threads = 64, quads = 1",
+                                            "method = 1, threads = 256, quads = 1"};
+
+std::string rows(int64_t count, int64_t width, const std::string &type) {
+  return fmt::format("tensor<{}x{}x{}>", count, width, type);
+}
+
+/// Norms and softmax of rows of one width; `type` is that of input and results.
+PinnedKernel statistics(int64_t count, int64_t width, const std::string &type, int64_t heads) {
+  const std::string x = rows(count, width, type);
+  const std::string vector = fmt::format("tensor<{}xf32>", width / heads);
+  const std::string attributes =
+      fmt::format("epsilon = 1.0e-5, offset = 0.5{}",
+                  heads > 1 ? fmt::format(", heads = {}", heads) : std::string());
+  return {{{"x", x}, {"w", vector}, {"b", vector}},
+          fmt::format("%a = transformer.rms_norm %x, %w {{{0}}} : ({1}, {2}) -> {1}\n"
+                      "%c = transformer.layer_norm %x, %w, %b {{{0}}} : ({1}, {2}, {2}) -> {1}\n"
+                      "%s = transformer.softmax %x : {1}\n%d = transformer.mul %s, %c : {1}",
+                      attributes, x, vector),
+          {{"a", x}, {"d", x}}};
+}
+
+} // namespace
+
+// Widths: one quad short of the threads, more than all threads have, no multiple of four, and more
+// than is kept.
+TEST_F(RowwiseMethods, KeepRowsForTheirStatistics) {
+  for (int64_t width : {252, 576, 99, 2080})
+    expectRight(statistics(3, width, width == 576 ? "f16" : "f32", 1).text(byThreads));
+  takeAway("subgroups");
+  for (int64_t width : {252, 576})
+    expectRight(statistics(3, width, "bf16", 1).text(byThreads));
+}
+
+// Of 16, which lanes share, of 24, which they do not, and of 5.
+TEST_F(RowwiseMethods, NormEachHead) {
+  for (auto [width, heads] : {std::pair{80, 5}, std::pair{144, 6}, std::pair{35, 7}})
+    expectRight(statistics(3, width, "f32", heads).text(byThreads));
+  takeAway("subgroups");
+  expectRight(statistics(3, 80, "f32", 5).text(byThreads));
+}
+
+// The pair of a column that is rotated has the statistics of the same head.
+TEST_F(RowwiseMethods, RotateNormedHeads) {
+  for (const char *pairing : {"half_split", "interleaved"}) {
+    const PinnedKernel kernel = {
+        {{"x", rows(5, 96, "f32")},
+         {"w", "tensor<32xf32>"},
+         {"p", "tensor<5xi32>"},
+         {"t", "tensor<64x16xf32>"},
+         {"c", "!transformer.cache<3, 32, f16>"},
+         {"q", "!transformer.cache<3, 32, !transformer.quant<q8_0>>"},
+         {"slots", "tensor<5xi32>"}},
+        fmt::format("%n = transformer.rms_norm %x, %w {{epsilon = 1.0e-5, heads = 3}} : "
+                    "(tensor<5x96xf32>, tensor<32xf32>) -> tensor<5x96xf32>\n"
+                    "%y = transformer.rope %n, %p, %t <{}> {{headDim = 32, rotaryDim = 16}} : "
+                    "(tensor<5x96xf32>, tensor<5xi32>, "
+                    "tensor<64x16xf32>) -> tensor<5x96xf32>\n"
+                    "transformer.cache_append %y, %slots into %c : !transformer.cache<3, 32, f16>, "
+                    "tensor<5x96xf32>, tensor<5xi32>\n"
+                    "transformer.cache_append %n, %slots into %q : !transformer.cache<3, 32, "
+                    "!transformer.quant<q8_0>>, tensor<5x96xf32>, tensor<5xi32>",
+                    pairing),
+        {{"y", rows(5, 96, "f32")}}};
+    expectBothRight(kernel.text({byThreads[0]}));
+  }
+}
+
+// Rows of two widths, appended in blocks, too, of a number that nothing divides and of one that
+// follows a size.
+TEST_F(RowwiseMethods, SpreadElements) {
+  for (const char *count : {"7", "?"}) {
+    auto of = [&](const std::string &width) {
+      return fmt::format("tensor<{}x{}{}>", count, width,
+                         *count == '?' ? ", #transformer.dims<\"n\">" : "");
+    };
+    PinnedKernel kernel = {
+        {{"x", of("68xf16")},
+         {"z", of("64xf32")},
+         {"slots", fmt::format("tensor<{}xi32{}>", count,
+                               *count == '?' ? ", #transformer.dims<\"n\">" : "")},
+         {"q", "!transformer.cache<2, 32, !transformer.quant<q8_0>>"}},
+        fmt::format("%a = transformer.activation %x <gelu> : {0}\n%y = transformer.add %a, %x : "
+                    "{0}\n%s = transformer.scale %z {{factor = 2.0, softcap = 3.0}} : {1}\n"
+                    "transformer.cache_append %s, %slots into %q : !transformer.cache<2, 32, "
+                    "!transformer.quant<q8_0>>, {1}, {2}",
+                    of("68xf16"), of("64xf32"),
+                    fmt::format("tensor<{}xi32{}>", count,
+                                *count == '?' ? ", #transformer.dims<\"n\">" : "")),
+        {{"y", of("68xf16")}, {"s", of("64xf32")}}};
+    if (*count == '?')
+      kernel.arguments.insert(
+          kernel.arguments.begin(),
+          {"n", "index {transformer.size = #transformer.size<\"n\", 1 to 512>}"});
+    const std::string text =
+        kernel.text({"method = 1, threads = 64, quads = 1", "method = 1, threads = 32, quads = 3"});
+    for (int64_t n : {1, 131})
+      if (*count == '?')
+        expectRight(text, {.sizes = {{"n", n}}});
+      else if (n == 1)
+        expectRight(text);
+  }
+}

@@ -78,8 +78,9 @@ TEST(WgslPlanes, NibblesAreTwoRunsOfFourQuads) {
   let scale_word = weight[(thread >> 2u) + 1024u][thread & 3u];
   let scale_and_min = unpack2x16float(scale_word);
 )"));
-  EXPECT_THAT(text, HasSubstr("fma(vec4<f32>((vec4<u32>(bytes.z) >> vec4<u32>(0u, 8u, 16u, 24u)) & "
-                              "vec4<u32>(255u)), vec4<f32>(scale_and_min.x), "
+  EXPECT_THAT(text, HasSubstr("let bytes = (quants >> vec4<u32>(4u)) & vec4<u32>(252645135u);"));
+  EXPECT_THAT(text, HasSubstr("fma(vec4<f32>((vec4<u32>(bytes.z) >> vec4<u32>(0u, 8u, 16u,\n"
+                              "      24u)) & vec4<u32>(255u)), vec4<f32>(scale_and_min.x), "
                               "vec4<f32>(scale_and_min.y))"));
 }
 

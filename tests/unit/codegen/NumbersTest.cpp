@@ -151,8 +151,8 @@ TEST(Numbers, RowsOfThemAreMultipliedByEverySchedule) {
     const std::vector<float> exactRows = exact(values), exactBias = exact(bias);
     std::vector<float> right(m * n);
     reference::matmul(reference::denseRows<const float>(exactRows.data(), m, k),
-                      {type, narrowed(weights).data(), n, k, false}, false, exactBias,
-                      reference::denseRows(right.data(), m, n));
+                      {type, narrowed(weights).data(), n, k, WeightLayout::RowMajor}, false,
+                      exactBias, reference::denseRows(right.data(), m, n));
     for (const std::string &level : runnableLevels())
       for (const Knobs &knobs :
            {Knobs{{"panel", 0}}, Knobs{{"panel", 1}}, Knobs{{"panel", 0}, {"splits", 2}}}) {

@@ -204,7 +204,7 @@ template <typename Term> float pairwiseSum(int64_t first, int64_t end, const Ter
 template <typename Sum> void multiply(TrialRun &run, const Sum &sum) {
   const TensorData &x = run.argument("x"), &w = run.argument("weight");
   const int64_t k = x.shape[1], n = w.shape[0];
-  const WeightView view{w.type, w.memory.data(), n, k, false};
+  const WeightView view{w.type, w.memory.data(), n, k, WeightLayout::RowMajor};
   std::vector<float> column(static_cast<size_t>(k));
   for (int64_t c = 0; c < n; ++c) {
     view.readRow(c, column.data());

@@ -62,7 +62,7 @@ TEST(Precision, SumsHaveTheirOrderInEveryTile) {
           for (int i = 0; i < k; ++i)
             columns[size_t(c * k + i)] = w[size_t(i * n + c)];
       const WeightView weight{ElementType::F32, reinterpret_cast<const std::byte *>(w.data()),
-                              transpose ? k : n, transpose ? n : k, false};
+                              transpose ? k : n, transpose ? n : k, WeightLayout::RowMajor};
       for (Precision precision : {Precision::Wide, Precision::Plain}) {
         const bool wide = precision == Precision::Wide;
         std::vector<float> out(size_t(m * n)), biased(out);

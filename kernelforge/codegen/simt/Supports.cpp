@@ -46,7 +46,7 @@ Status simt::checkLimits(KernelOp kernel, ArrayRef<Needs> phases, const Limits &
   for (const Needs &needs : phases) {
     if (limits.bindings > 0 && needs.buffers + pieces > limits.bindings)
       return refuse(pieces > 0
-                        ? fmt::format("buffers at once, of at most {} bytes,", limits.bindingBytes)
+                        ? fmt::format("buffers at once, of at most {} bytes", limits.bindingBytes)
                         : "buffers at once",
                     needs.buffers + pieces, limits.bindings);
     if (limits.sharedBytes > 0 && needs.sharedBytes > limits.sharedBytes)

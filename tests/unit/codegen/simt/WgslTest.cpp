@@ -134,21 +134,21 @@ TEST(Wgsl, AWeightThatCannotBeBoundAtOnceIsReadPieceByPiece) {
                              in, out, out)),
       limits);
   EXPECT_THAT(kernel.text, HasSubstr(R"(
-@group(0) @binding(1) var<storage, read> weight: array<f32>;
-@group(0) @binding(2) var<storage, read> weight_1: array<f32>;
-@group(0) @binding(3) var<storage, read> weight_2: array<f32>;
+@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(2) var<storage, read> w_1: array<f32>;
+@group(0) @binding(3) var<storage, read> w_2: array<f32>;
 
-fn weight_at(i: u32) -> f32 {
+fn w_at(i: u32) -> f32 {
   if (i < 5504u) {
-    return weight[i];
+    return w[i];
   }
   if (i < 11008u) {
-    return weight_1[i - 5504u];
+    return w_1[i - 5504u];
   }
-  return weight_2[i - 11008u];
+  return w_2[i - 11008u];
 }
 )"));
-  EXPECT_THAT(kernel.text, AllOf(HasSubstr("= weight_at("), Not(HasSubstr("= weight["))));
+  EXPECT_THAT(kernel.text, AllOf(HasSubstr("= w_at("), Not(HasSubstr("= w["))));
   EXPECT_THAT(kernel.launching.phases.front().parameters,
               ElementsAre(buffer(0, Access::Read), buffer(1, Access::Read), buffer(1, Access::Read),
                           buffer(1, Access::Read), buffer(2, Access::Write), size(0)));

@@ -236,7 +236,7 @@ constexpr double multiprocessors = 132, flopsEach = 65.8e12 / multiprocessors,
                  registersOfMultiprocessor = 65536;
 
 /// Threads of a multiprocessor that keep it busy, and what one does with half of them and less.
-constexpr double busyThreads = 256, leastBusy = 0.5;
+constexpr double busyThreads = 256, leastBusy = 0.8;
 
 /// `ofTile(segments)`: seconds that a multiprocessor takes for a tile of a slice, with as many of
 /// them at once as there are.

@@ -26,6 +26,7 @@ Operand::Operand(PhaseBuilder &p, Value bodyArgument, int64_t width, ElementType
   const bool inWords = isHalf(type) && width == 8 && cols % 8 == 0;
   if (cols % 4 != 0) {
     buffer = p.argument(bodyArgument);
+    fromWords = isHalf(type) && !PhaseBuilder::isWide(buffer);
     return;
   }
   buffer = p.argument(bodyArgument, Access::Read, inWords ? View::Words4 : View::Quads);
@@ -59,9 +60,36 @@ Value Operand::zero(Type type) {
 
 SmallVector<Value> Operand::fetch(Value place) { return fetch(place, {}, {}); }
 
+/// Halves that begin within a word or at one: two of each two words that follow one another.
+SmallVector<Value> Operand::fetchWords(Value place, llvm::function_ref<Value(int64_t i)> isThere) {
+  Value index = p.named(p.shr(place, 1), "first_word");
+  Value shift = p.named(p.shl(p.andBits(place, 1), 4), "shift");
+  Value back = p.named(p.sub(p.c(31), shift), "shift_back");
+  SmallVector<Value> words, both, quads;
+  for (int64_t i = 0; i <= width / 2; ++i)
+    words.push_back(p.named(p.load(buffer, p.add(index, i)), "word"));
+  for (int64_t i = 0; i < width / 2; ++i) {
+    Value one = p.orBits(p.shr(words[static_cast<size_t>(i)], shift),
+                         p.shl(p.shl(words[static_cast<size_t>(i) + 1], 1), back));
+    if (isThere) {
+      Value mask = p.orBits(p.select(isThere(2 * i), p.c(0xffff), p.c(0)),
+                            p.select(isThere(2 * i + 1), p.c(0xffff0000), p.c(0)));
+      one = p.b.create<arith::AndIOp>(p.loc, one, mask);
+    }
+    both.push_back(one);
+  }
+  for (size_t i = 0; i < both.size(); i += 2)
+    quads.push_back(p.vector({both[i], both[i + 1]}));
+  return quads;
+}
+
 SmallVector<Value> Operand::fetch(Value place, Value first, Value end) {
   SmallVector<Value> piece;
   auto isThere = [&](int64_t i) { return p.lessThan(p.add(first, i), end); };
+  if (fromWords && first)
+    return fetchWords(place, isThere);
+  if (fromWords)
+    return fetchWords(place, nullptr);
   for (int64_t i = 0; i < width; i += std::max<int64_t>(step, 4)) {
     Value loaded;
     if (step > 1) {
@@ -83,12 +111,12 @@ SmallVector<Value> Operand::fetch(Value place, Value first, Value end) {
 
 SmallVector<Value> Operand::zeros() {
   const int64_t each = std::max<int64_t>(step, 4);
-  Type one = step == 1 || type == ElementType::F32 ? p.vec(p.f32, 4) : p.vec(p.i32, each / 2);
+  Type one = isFloats() ? p.vec(p.f32, 4) : p.vec(p.i32, each / 2);
   return SmallVector<Value>(static_cast<size_t>(width / each), zero(one));
 }
 
 Value Operand::floats(ValueRange piece, unsigned quad) {
-  Value four = step == 1 ? piece[quad] : widenedQuad(p, type, piece[quad]);
+  Value four = isFloats() ? piece[quad] : widenedQuad(p, type, piece[quad]);
   if (rounded == ElementType::F32 || rounded == type)
     return four;
   return simt::rounded(p, rounded, four);
@@ -101,8 +129,8 @@ Value Operand::halves(ValueRange piece) {
   for (unsigned quad = 0; quad < 2; ++quad) {
     Value raw = step == 8 ? p.slice(piece[0], 2 * quad, 2) : piece[quad];
     Value two = raw;
-    if (step == 1 || type != ElementType::F16)
-      two = p.named(p.floatsToHalves(step == 1 ? raw : widenedQuad(p, type, raw)), "halves");
+    if (isFloats() || type != ElementType::F16)
+      two = p.named(p.floatsToHalves(isFloats() ? raw : widenedQuad(p, type, raw)), "halves");
     words.push_back(p.extract(two, int64_t(0)));
     words.push_back(p.extract(two, 1));
   }

@@ -30,14 +30,16 @@ public:
   llvm::SmallVector<mlir::Value> zeros();
 
   int64_t pieceWidth() const { return width; }
-  /// Values that one is fetched as.
-  int64_t pieces() const { return width / std::max<int64_t>(step, 4); }
   /// A fetched piece of 4 as f32.
   mlir::Value floats(mlir::ValueRange piece) { return floats(piece, 0); }
   /// A fetched piece of 8 as f16, two in each of four words; rounded to that where it is wider.
   mlir::Value halves(mlir::ValueRange piece);
 
 private:
+  /// Whether pieces are fetched as f32, whatever memory has.
+  bool isFloats() const { return type == ElementType::F32 || (step == 1 && !fromWords); }
+  llvm::SmallVector<mlir::Value> fetchWords(mlir::Value place,
+                                            llvm::function_ref<mlir::Value(int64_t i)> isThere);
   mlir::Value floats(mlir::ValueRange piece, unsigned quad);
   mlir::Value number(mlir::Value at);
   mlir::Value zero(mlir::Type type);
@@ -47,6 +49,7 @@ private:
   mlir::RankedTensorType quantized; ///< null: plain numbers
   ElementType type = ElementType::F32, rounded;
   int64_t cols, width, step = 1;
+  bool fromWords = false; ///< halves of rows that begin anywhere, of which whole words are read
 };
 
 } // namespace kernelforge::webgpu::matmul

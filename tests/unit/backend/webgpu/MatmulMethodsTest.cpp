@@ -31,7 +31,8 @@ struct Kernel {
       }
       const std::string mark =
           name.starts_with("w") ? fmt::format(" {{transformer.weight = \"{}\"}}", name) : "";
-      ofKernel += fmt::format("{}%{}: {}{}", between, name, type, mark);
+      // What was packed in the function lies among what is written, and is no weight to the kernel.
+      ofKernel += fmt::format("{}%{}: {}{}", between, name, type, plain == type ? mark : "");
       ofFunction += fmt::format("{}%{}: {}{}", between, name, plain, mark);
       names += between + value;
       types += between + type;

@@ -236,7 +236,7 @@ constexpr double multiprocessors = 132, flopsEach = 65.8e12 / multiprocessors,
                  registersOfMultiprocessor = 65536;
 
 /// Threads of a multiprocessor that keep it busy, and what one does with half of them and less.
-constexpr double busyThreads = 256, leastBusy = 0.8;
+constexpr double busyThreads = 256, leastBusy = 0.9;
 
 /// `ofTile(segments)`: seconds that a multiprocessor takes for a tile of a slice, with as many of
 /// them at once as there are.
@@ -278,14 +278,15 @@ double busyShare(double workgroups, int64_t threads, int64_t sharedVectors, doub
 double predictTiles(const KernelLimits &limits, const TileKnobs &knobs) {
   const Stages stages(limits.depth, knobs.cut);
   auto ofTile = [&](int64_t segments, double workgroups) {
-    // Reads of workgroup memory stand beside multiply-adds.
+    // Reads of workgroup memory stand beside multiply-adds, and few sums are few that do not wait
+    // for each other.
     const auto sums = static_cast<double>(knobs.tm * knobs.tn * segments);
     const auto reads = static_cast<double>(knobs.tm + knobs.tn * segments);
     const double busy =
         busyShare(workgroups, knobs.threads(), knobs.sharedVectors(segments), sums + 50);
     const double flops = 2.0 * static_cast<double>(knobs.cut.bm * knobs.cut.bn * segments) *
                          static_cast<double>(stages.perSlice * knobs.cut.bk);
-    return flops * (1 + 1.68 * reads / sums) / (flopsEach * busy);
+    return flops * (1 + reads / sums) * (1 + 16 / sums) / (flopsEach * busy);
   };
   return predict(limits, knobs.cut, 4, ofTile);
 }

@@ -74,6 +74,9 @@ TEST(WebGpuMatmulSchedules, FollowTheNumberOfTiles) {
   const KnobValues many = Matmul(4096, 4096, 4096).usual(target);
   EXPECT_EQ(knobsText(many), "{\"bk\":16,\"bm\":128,\"bn\":256,\"ksplit\":1,\"method\":1,"
                              "\"pack\":0,\"stages\":1,\"tm\":8,\"tn\":16}");
+  const KnobValues fewer = Matmul(1024, 1024, 1024).usual(target);
+  EXPECT_EQ(knobsText(fewer), "{\"bk\":16,\"bm\":64,\"bn\":128,\"ksplit\":1,\"method\":1,"
+                              "\"pack\":0,\"stages\":2,\"tm\":8,\"tn\":8}");
   const KnobValues few = Matmul(512, 512, 1024).usual(target);
   EXPECT_EQ(few.at("method"), 1);
   EXPECT_GT(few.at("ksplit"), 1) << knobsText(few);

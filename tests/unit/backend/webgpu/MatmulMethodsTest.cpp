@@ -122,6 +122,38 @@ TEST_F(WebGpuMatmul, TilesOfOddSizes) {
       expectRight(plainMatmul(m, n, k, "f32", "f32", transpose), tiles(32, 64, 16, 4, 4));
 }
 
+TEST_F(WebGpuMatmul, TilesInBands) {
+  expectRight(plainMatmul(35, 1100, 16), tiles(16, 64, 16, 4, 8));
+  expectRight(plainMatmul(35, 1100, 32), tiles(16, 64, 8, 4, 8, 1, 2));
+}
+
+TEST_F(WebGpuMatmul, TilesOfRowsThatFollowASize) {
+  const std::string arguments =
+      "%n: index {transformer.size = #transformer.size<\"tokens\", 1 to 45>}, %x: !rows, "
+      "%s: tensor<36xf32> {transformer.weight = \"s\"}, "
+      "%w: tensor<68x36xf32> {transformer.weight = \"w\"}, %r: !results";
+  for (const std::string &schedule : {tiles(32, 64, 16, 4, 4), tiles(16, 64, 8, 4, 8, 2, 3)}) {
+    const std::string text = fmt::format(
+        R"mlir(!rows = tensor<?x36xf32, #transformer.dims<"tokens">>
+!results = tensor<?x68xf32, #transformer.dims<"tokens">>
+transformer.kernel @k({0}) -> !results attributes {{schedule = #transformer.schedule<{{{1}}}>}} {{
+  %m = transformer.rms_norm %x, %s {{epsilon = 1.0e-5}} : (!rows, tensor<36xf32>) -> !rows
+  %a = transformer.matmul %m weights(%w) : (!rows, tensor<68x36xf32>) -> !results
+  %y = transformer.add %a, %r : !results
+  transformer.yield %y : !results
+}}
+func.func @f({0}) -> !results {{
+  %y = transformer.launch @k(%n, %x, %s, %w, %r)
+      : (index, !rows, tensor<36xf32>, tensor<68x36xf32>, !results) -> !results
+  return %y : !results
+}})mlir",
+        arguments, schedule);
+    auto outcome = runFunction(text, options);
+    ASSERT_TRUE(outcome) << outcome.error().line();
+    EXPECT_TRUE(outcome->isRight()) << outcome->why();
+  }
+}
+
 TEST_F(WebGpuMatmul, TilesShareOutK) {
   for (const auto &[k, ksplit] :
        {std::array{100, 3}, std::array{100, 7}, std::array{64, 2}, std::array{7, 4}})

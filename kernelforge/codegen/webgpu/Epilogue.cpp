@@ -17,6 +17,26 @@ int64_t webgpu::wholeColumns(const SegmentGroup &group) {
   return columns;
 }
 
+/// Element `at` of a strip, or four of them.
+static Value sumOfParts(PhaseBuilder &p, const webgpu::Strip &strip, Value at, int64_t lanes) {
+  auto part = [&](Value from) {
+    return readElement(p, strip.memory, ElementType::F32, from, lanes);
+  };
+  constexpr int64_t fewParts = 8; // which are written out
+  if (strip.parts > fewParts)
+    return p.loop("part", p.c(0), p.c(strip.parts), 1, "sum", p.splat(p.cf(0), lanes),
+                  [&](Value number, ValueRange carried) {
+                    Value from = p.add(at, p.mul(number, strip.partStride));
+                    return SmallVector<Value>{p.addf(carried[0], part(from))};
+                  })[0];
+  if (strip.parts > 1)
+    at = p.named(at, "at");
+  Value sum = part(at);
+  for (int64_t i = 1; i < strip.parts; ++i)
+    sum = p.addf(sum, part(p.add(at, i * strip.partStride)));
+  return sum;
+}
+
 void webgpu::storeStrip(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
                         const SegmentGroup &group, const Strip &strip, Value totalRows) {
   // Quads of columns must be whole on either side: in the strip and in what is stored.
@@ -31,7 +51,7 @@ void webgpu::storeStrip(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
         col = p.select(p.lessThan(col, p.c(run)), col, p.sub(col, strip.apart - run));
       Value at = p.add(p.add(strip.begin, int64_t(s) * strip.segmentStride),
                        p.add(p.mul(row, strip.rowStride), col));
-      Value sum = readElement(p, strip.memory, ElementType::F32, at, position.lanes);
+      Value sum = sumOfParts(p, strip, at, position.lanes);
       if (matmul.getBiases().empty())
         return sum;
       return p.addf(sum,

@@ -19,6 +19,8 @@ struct Strip {
   /// Columns of the results are `firstCol` and those after it; or half of them, and from so many
   /// columns further on the other half: halves of heads that are rotated.
   int64_t apart = 0;
+  /// An element is the sum of so many, `partStride` further on each.
+  int64_t parts = 1, partStride = 0;
 };
 
 /// Computes and stores what a group's sinks need for all elements of a strip that are elements of

@@ -82,7 +82,7 @@ int64_t usualMethod(llvm::ArrayRef<Choice> choices, const Target &target) {
 } // namespace
 
 ArrayRef<const Method *> webgpu::methodsOf(KernelFamily family) {
-  static const Method *const matmuls[] = {&plain, &matmulTiles(), &matmulMatrices()};
+  static const Method *const matmuls[] = {&plain, &matmulTiles(), &matmulMatrices(), &matmulRows()};
   static const Method *const attentions[] = {&plain, &attentionSplit()};
   static const Method *const rowwises[] = {&plain, &rowwiseQuads()};
   switch (family) {

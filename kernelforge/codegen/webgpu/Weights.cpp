@@ -27,13 +27,13 @@ PlaneReader::PlaneReader(PhaseBuilder &p, Value weight)
       cast<RankedTensorType>(weight.getType()).getDimSize(1) / type.blockElements * piecesOfBlock;
 }
 
-Value PlaneReader::column(Value pieceOfRow, int64_t run) {
+Value PlaneReader::column(Value pieceOfRow, int64_t run, int64_t grain) {
   if (runs() == 1)
-    return p.mul(pieceOfRow, runElements);
+    return p.mul(pieceOfRow, runElements / grain);
   const int64_t piecesOfChunk = type.chunkElements / (2 * runElements);
-  Value chunk = p.mul(p.div(pieceOfRow, piecesOfChunk), type.chunkElements);
-  Value within = p.mul(p.rem(pieceOfRow, piecesOfChunk), runElements);
-  return p.add(p.add(chunk, within), run * type.chunkElements / 2);
+  Value chunk = p.mul(p.div(pieceOfRow, piecesOfChunk), type.chunkElements / grain);
+  Value within = p.mul(p.rem(pieceOfRow, piecesOfChunk), runElements / grain);
+  return p.add(p.add(chunk, within), run * type.chunkElements / 2 / grain);
 }
 
 //===----------------------------------------------------------------------===//

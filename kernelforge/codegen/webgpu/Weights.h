@@ -26,11 +26,13 @@ public:
   int64_t runs() const { return type.lowBits() == 8 ? 1 : 2; } ///< of a piece
   int64_t zero() const { return type.zero; } ///< what stored quants are too large by
   bool hasMinimum() const { return type.hasMin(); }
+  bool hasOneScale() const { return !type.hasSubScales(); } ///< for all runs of a piece
 
   /// The number of a row's first piece, for outside of a loop over the row.
   mlir::Value firstPiece(mlir::Value row) { return p.mul(row, pieces); }
-  /// Column of the first of a run's 16 elements, of a piece by its number in its row.
-  mlir::Value column(mlir::Value pieceOfRow, int64_t run);
+  /// Column of the first of a run's 16 elements, of a piece by its number in its row; in steps of
+  /// `grain` columns, which is 1, 4, 8 or 16.
+  mlir::Value column(mlir::Value pieceOfRow, int64_t run, int64_t grain = 1);
 
   /// What memory has of a piece, each with a name: it is loaded where it stands.
   struct Piece {

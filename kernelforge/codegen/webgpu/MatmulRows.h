@@ -1,0 +1,148 @@
+// Matmuls of few rows: what the emitter and the schedules of the method share.
+// A subgroup sums some columns of the result (rows of the weights, which are
+// read once), or several subgroups share out their K; each thread reads 16
+// bytes of a column at a time.
+#pragma once
+
+#include "kernelforge/codegen/KernelAnalysis.h"
+#include "kernelforge/codegen/Launching.h"
+#include "kernelforge/codegen/ScheduleSpace.h"
+#include "kernelforge/codegen/Target.h"
+#include "kernelforge/codegen/simt/Epilogue.h"
+#include "kernelforge/support/Error.h"
+#include "kernelforge/support/Numerics.h"
+
+#include "mlir/IR/BuiltinOps.h"
+
+#include <string>
+#include <vector>
+
+namespace kernelforge::webgpu::rows {
+
+/// Elements of a run of a quantized weight, which has one scale.
+constexpr int64_t runElements = 16;
+
+/// Most rows of the result that are summed together, and most that a kernel of
+/// few rows has.
+constexpr int64_t mostTogether = 8, mostRows = 32;
+
+/// Knobs of a schedule.
+struct Knobs {
+  int64_t r;       ///< columns of each segment that a team sums at a time
+  int64_t lanes;   ///< threads that share out K and add their sums up by shuffles
+  int64_t ks;      ///< as many times so many share out K: a team
+  int64_t u;       ///< units of a column that a thread has on their way
+  int64_t threads; ///< of a workgroup
+  int64_t pieces;  ///< how often a workgroup goes on to further columns
+  int64_t rows;    ///< rows that are summed together
+  bool prepare;    ///< a phase of its own makes whole numbers of the rows, not each workgroup
+  /// Threads that share out a column's K.
+  int64_t team() const { return lanes * ks; }
+  int64_t teams() const { return threads / team(); }
+  /// Columns of each segment that a workgroup computes.
+  int64_t columns() const { return pieces * teams() * r; }
+};
+
+/// What a thread reads at a time of a column: elements that lie side by side,
+/// or of a quantized weight one or two runs of 16.
+struct Unit {
+  int64_t elements = 1;
+  int64_t runs = 0;  ///< 0: plain numbers
+  int64_t chunk = 0; ///< elements of the weight's chunks, whose halves two runs are of
+  bool operator==(const Unit &) const = default;
+};
+
+/// How the columns of a group may be shared out.
+struct Columns {
+  int64_t n = 0;        ///< columns of each segment
+  int64_t segments = 1; ///< that are needed together
+  int64_t whole = 1;    ///< a workgroup's are a multiple of that
+  /// Not 0: the halves of heads that are rotated are so far apart, and a
+  /// workgroup has as many columns of the first half as of the second, at the
+  /// same places.
+  int64_t apart = 0;
+  Unit unit = {};
+};
+
+/// What the schedules of a kernel follow from: plain numbers.
+struct Shape {
+  std::string name; ///< of the kernel
+  std::vector<Columns> groups;
+  int64_t k = 0;
+  Numerics numerics = Numerics::F32;
+  int64_t rows = 1;        ///< most
+  bool staged = false;     ///< the rows are computed, into workgroup memory
+  int64_t rowBytes = 0;    ///< workgroup memory that computing a row takes, beside what it is
+  int64_t lanes = 1;       ///< threads that can exchange values by shuffles; 1: none can
+  bool separate = false;   ///< a phase for each group: all at once take too many buffers
+  int64_t sharedBytes = 0; ///< of a workgroup: there are
+  int64_t threads = 0;     ///< of a workgroup: most
+  double weightBytes = 0;  ///< of all groups
+
+  /// Units of a column.
+  int64_t units(const Unit &unit) const { return k / unit.elements; }
+  /// The units of all groups, each once.
+  std::vector<Unit> distinctUnits() const;
+  int64_t segments() const;
+  /// Whether the rows are multiplied as whole numbers, in so many planes of bytes.
+  bool integers() const { return multipliesIntegers(numerics); }
+  int64_t bytePlanes() const { return numerics == Numerics::I8x2 ? 2 : 1; }
+  /// Values in workgroup memory where a workgroup's sums come to.
+  int64_t sums(const Knobs &knobs) const {
+    return knobs.ks * segments() * knobs.rows * knobs.columns();
+  }
+  /// Workgroups that share out the columns of a group.
+  int64_t blocks(const Columns &group, const Knobs &knobs) const {
+    return (group.n + knobs.columns() - 1) / knobs.columns();
+  }
+};
+
+/// Unusable, naming kernel and operation, where the method cannot compute the
+/// kernel.
+Status supports(const KernelAnalysis &kernel, const Target &target);
+
+/// Of a kernel whose shape is one of this method's.
+Shape shapeOf(const KernelAnalysis &kernel, const Target &target);
+
+/// The knobs of a schedule, checked.
+Expected<Knobs> readKnobs(const Shape &shape, const KnobValues &values);
+
+/// The schedule that is taken without measuring, but for what is given. Not
+/// checked.
+KnobValues usualKnobs(const Shape &shape, const KnobValues &given);
+
+ScheduleSpace space(const Shape &shape);
+
+/// How the threads of a workgroup share out a row that is computed.
+inline simt::RowSharing sharingOf(const Shape &shape) {
+  return {.lanes = 4, .subgroup = shape.lanes > 1 ? shape.lanes : 0, .kept = {}, .keptWidth = 0};
+}
+
+/// Where rows are whole numbers: for each row and plane of bytes, run by run of a unit, unit after
+/// unit, four words; and for each row, run and unit the f32 that they are multiples of, and their
+/// sum.
+struct IntegerRows {
+  mlir::Value words, facts;
+  int64_t wordsOfRow(const Shape &shape, const Unit &unit) const {
+    return shape.bytePlanes() * factsOfRow(shape, unit);
+  }
+  int64_t factsOfRow(const Shape &shape, const Unit &unit) const {
+    return unit.runs * shape.units(unit);
+  }
+};
+
+/// Makes run `run` of row `row`, and puts it where row `place` is.
+void makeIntegers(simt::PhaseBuilder &p, simt::RowExpressions &expressions, mlir::Value input,
+                  const Shape &shape, const Unit &unit, mlir::Value row, mlir::Value run,
+                  const IntegerRows &to, mlir::Value place);
+
+/// Adds the phase that does so for groups of the unit that is number `number` of the distinct ones,
+/// and the workspaces where the rows are then: 2 * `number` and the next one.
+void prepareIntegers(mlir::ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+                     size_t number, llvm::StringRef entry, Launching &launching);
+
+/// Code of a supported kernel.
+Launching emit(mlir::ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+               const Knobs &knobs, llvm::StringRef entry);
+
+} // namespace kernelforge::webgpu::rows

@@ -1,0 +1,135 @@
+// The rows of a matmul as whole numbers in blocks of 32, each a multiple of
+// what the block's largest value says: a thread makes a block.
+#include "kernelforge/codegen/simt/Epilogue.h"
+#include "kernelforge/codegen/webgpu/MatmulRows.h"
+#include "kernelforge/codegen/webgpu/MatmulUnits.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::webgpu;
+using namespace kernelforge::webgpu::rows;
+
+using Values = SmallVector<Value>;
+
+namespace {
+
+/// What lies above the bits of a whole number n in the f32 n + 1.5 * 2^23.
+constexpr double above = 12582912;
+constexpr int64_t bitsAbove = 0x4b400000;
+
+/// Largest whole number, so that the high byte of two is none above 127 after
+/// rounding.
+int64_t largestOf(const Shape &shape) { return shape.bytePlanes() == 2 ? 32512 : 127; }
+
+/// Where run `run` of 16 elements of a row lies among units: of which unit it
+/// is, and which of the unit's runs. The other way round than
+/// PlaneReader::column().
+struct RunPlace {
+  Value unit, run;
+  RunPlace(PhaseBuilder &p, const Unit &of, Value number) {
+    const int64_t ofChunk = of.chunk / runElements, ofUnit = ofChunk / of.runs;
+    Value chunk = p.div(number, ofChunk), within = p.rem(number, ofChunk);
+    run = p.div(within, ofUnit);
+    unit = p.add(p.mul(chunk, ofUnit), p.rem(within, ofUnit));
+  }
+};
+
+/// The largest lane of several quads.
+Value largest(PhaseBuilder &p, ArrayRef<Value> quads) {
+  Value most = quads[0];
+  for (Value quad : quads.drop_front())
+    most = p.maxf(most, quad);
+  Value ofLanes = p.extract(most, int64_t(0));
+  for (int64_t i = 1; i < 4; ++i)
+    ofLanes = p.maxf(ofLanes, p.extract(most, i));
+  return ofLanes;
+}
+
+/// Four bytes, the low ones of four words, as one word.
+Value packed(PhaseBuilder &p, Value words) {
+  Value shifts = p.vector({p.c(0), p.c(8), p.c(16), p.c(24)});
+  Value placed = p.shl(p.andBits(words, 255), shifts);
+  return p.orBits(p.orBits(p.extract(placed, int64_t(0)), p.extract(placed, 1)),
+                  p.orBits(p.extract(placed, 2), p.extract(placed, 3)));
+}
+
+} // namespace
+
+void rows::makeIntegers(PhaseBuilder &p, RowExpressions &expressions, Value input,
+                        const Shape &shape, const Unit &unit, Value row, Value run,
+                        const IntegerRows &to, Value place) {
+  // The block's other run counts for what both are multiples of.
+  auto quadsOf = [&](Value number) {
+    Values quads;
+    for (int64_t i = 0; i < runElements; i += 4) {
+      Value col = p.add(p.mul(number, runElements), i);
+      quads.push_back(p.named(expressions.evaluate(input, {row, col, 4}), "x"));
+    }
+    return quads;
+  };
+  const Values quads = quadsOf(run);
+  Values magnitudes;
+  for (Value quad : llvm::concat<const Value>(quads, quadsOf(p.xorBits(run, p.c(1)))))
+    magnitudes.push_back(p.absf(quad));
+  const auto limit = static_cast<double>(largestOf(shape));
+  Value highest = p.named(largest(p, magnitudes), "largest");
+  Value isZero = p.cmpf(arith::CmpFPredicate::OEQ, highest, p.cf(0));
+  Value inverse = p.named(p.select(isZero, p.cf(0), p.divf(p.cf(limit), highest)), "inverse");
+  Value factor = p.named(p.divf(highest, p.cf(limit)), "factor");
+  Values high, low;
+  Value sum;
+  for (Value quad : quads) {
+    Value whole = p.named(p.sub(p.floatToBits(p.addf(p.mulf(quad, inverse), p.cf(above))),
+                                p.splat(p.c(bitsAbove), 4)),
+                          "whole");
+    sum = sum ? p.add(sum, whole) : whole;
+    if (shape.bytePlanes() == 2) {
+      low.push_back(packed(p, whole));
+      whole = p.shr(p.add(whole, p.splat(p.c(128), 4)), 8);
+    }
+    high.push_back(packed(p, whole));
+  }
+  sum = p.named(sum, "sum");
+  Value all = p.extract(sum, int64_t(0));
+  for (int64_t i = 1; i < 4; ++i)
+    all = p.add(all, p.extract(sum, i));
+  const RunPlace at(p, unit, run);
+  Value inRow = p.named(p.add(p.mul(at.run, shape.units(unit)), at.unit), "in_row");
+  Value word = p.named(p.add(p.mul(place, to.wordsOfRow(shape, unit)), inRow), "at");
+  p.storeVector(p.vector(high), to.words, word);
+  if (!low.empty())
+    p.storeVector(p.vector(low), to.words, p.add(word, to.factsOfRow(shape, unit)));
+  p.storeVector(p.vector({p.floatToBits(factor), all}), to.facts,
+                p.add(p.mul(place, to.factsOfRow(shape, unit)), inRow));
+}
+
+void rows::prepareIntegers(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+                           size_t number, StringRef entry, Launching &launching) {
+  const Unit unit = shape.distinctUnits()[number];
+  const int first = 2 * static_cast<int>(number);
+  // Rows that are computed may need whole rows, for which a workgroup has all of one.
+  const int64_t runs = shape.k / runElements, most = shape.staged ? 256 : 64;
+  PhaseBuilder p(module, kernel.kernel(), entry, std::min(most, shape.threads));
+  RowExpressions expressions(p, sharingOf(shape));
+  Value input = kernel.matmul().getInput();
+  const int64_t shares = shape.staged ? 1 : (runs + p.blockThreads() - 1) / p.blockThreads();
+  Value row = p.named(p.div(p.block(), shares), "row");
+  const IntegerRows to = {p.workspace(first, Access::Write, p.vec(p.i32, 4)),
+                          p.workspace(first + 1, Access::Write, p.vec(p.i32, 2))};
+  expressions.prepareRow(input, row);
+  auto make = [&](Value run) {
+    makeIntegers(p, expressions, input, shape, unit, row, run, to, row);
+  };
+  if (shape.staged) {
+    p.loop("run", p.thread(), p.c(runs), p.blockThreads(), make);
+  } else {
+    Value share = p.rem(p.block(), shares);
+    Value run = p.named(p.add(p.mul(share, p.blockThreads()), p.thread()), "run");
+    p.ifThen(p.lessThan(run, p.c(runs)), [&] { make(run); });
+  }
+  const Extent rowCount = p.rowsExtent(input.getType());
+  launching.phases.push_back(p.finish(rowCount * Extent(shares)));
+  launching.workspaces.push_back({.bytes = rowCount * Extent(to.wordsOfRow(shape, unit) * 16)});
+  launching.workspaces.push_back({.bytes = rowCount * Extent(to.factsOfRow(shape, unit) * 8)});
+}

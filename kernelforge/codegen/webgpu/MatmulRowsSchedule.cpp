@@ -1,0 +1,467 @@
+// Matmuls of few rows: which kernels, their schedules, and how long one may be
+// expected to take.
+#include "kernelforge/codegen/webgpu/MatmulRows.h"
+
+#include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/Operands.h"
+#include "kernelforge/codegen/simt/Cache.h"
+#include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/Reduce.h"
+#include "kernelforge/codegen/webgpu/Epilogue.h"
+#include "kernelforge/codegen/webgpu/Methods.h"
+#include "kernelforge/codegen/webgpu/Weights.h"
+#include "kernelforge/ir/Numerics.h"
+
+#include "llvm/ADT/bit.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::transformer;
+using namespace kernelforge::webgpu;
+using namespace kernelforge::webgpu::rows;
+
+//===----------------------------------------------------------------------===//
+// Shapes
+//===----------------------------------------------------------------------===//
+
+/// Most threads that share out a column's K where nothing says otherwise: by shuffles, and where
+/// all that they sum comes to workgroup memory; and threads of a workgroup.
+static constexpr int64_t usualTeam = 128, usualTeamInMemory = 32, usualThreads = 256;
+
+/// The largest power of two that is not above it; 1 at least.
+static int64_t powerBelow(int64_t value) {
+  return static_cast<int64_t>(llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(1, value))));
+}
+
+int64_t Shape::segments() const {
+  int64_t most = 1;
+  for (const Columns &group : groups)
+    most = std::max(most, group.segments);
+  return most;
+}
+
+/// How far the halves of a head are apart that all operations after the matmul
+/// which need whole heads rotate; 0 where there are none, or they need more
+/// than the two halves' same places.
+static int64_t halvesApart(const SegmentGroup &group) {
+  int64_t apart = 0;
+  for (Operation *op : group.ops) {
+    if (headWidthOf(op) == 0)
+      continue;
+    auto rope = dyn_cast<RopeOp>(op);
+    if (!rope || rope.getPairing() != Pairing::HalfSplit ||
+        rope.getRotaryDim() != int64_t(rope.getHeadDim()))
+      return 0;
+    const int64_t half = rope.getRotaryDim() / 2;
+    if (apart != 0 && apart != half)
+      return 0;
+    apart = half;
+  }
+  return apart;
+}
+
+/// Columns that a workgroup's are a multiple of where halves of heads are not apart: pairs that lie
+/// side by side, or whole heads.
+static int64_t columnsOf(const SegmentGroup &group) {
+  const bool arePairs = llvm::all_of(group.ops, [](Operation *op) {
+    auto rope = dyn_cast<RopeOp>(op);
+    return headWidthOf(op) == 0 || (rope && rope.getPairing() == Pairing::Interleaved);
+  });
+  return arePairs ? std::min<int64_t>(wholeColumns(group), 2) : wholeColumns(group);
+}
+
+/// Of columns of these weights: 16 bytes of quants, or of plain numbers 16
+/// bytes, or fewer where rows of a weight do not begin at such places.
+static Unit unitOf(MatmulOp matmul, ArrayRef<unsigned> segments) {
+  int64_t elements = 8;
+  for (unsigned segment : segments) {
+    const ElementTypeInfo &type = info(*elementTypeOf(matmul.getWeights()[segment].getType()));
+    const int64_t runs = type.lowBits() == 8 ? 1 : 2;
+    if (type.isQuantized()) // and all others are of the same type
+      return {runs * runElements, runs, runs == 1 ? runElements : type.chunkElements};
+    elements = std::min<int64_t>(elements, simt::isHalf(type.type) ? 8 : 4);
+  }
+  const int64_t k = matmul.getK();
+  return {k % elements == 0 ? elements : k % 4 == 0 ? 4 : 1};
+}
+
+std::vector<Unit> Shape::distinctUnits() const {
+  std::vector<Unit> units;
+  for (const Columns &group : groups)
+    if (!llvm::is_contained(units, group.unit))
+      units.push_back(group.unit);
+  return units;
+}
+
+Shape rows::shapeOf(const KernelAnalysis &kernel, const Target &target) {
+  MatmulOp matmul = kernel.matmul();
+  Shape shape;
+  shape.name = kernel.name();
+  SmallVector<Sink> sinks;
+  for (const SegmentGroup &group : kernel.groups()) {
+    const int64_t apart = halvesApart(group);
+    shape.groups.push_back({group.n, static_cast<int64_t>(group.segments.size()),
+                            apart > 0 ? 1 : columnsOf(group), apart,
+                            unitOf(matmul, group.segments)});
+    llvm::append_range(sinks, group.sinks);
+  }
+  for (Value weight : matmul.getWeights())
+    shape.weightBytes +=
+        static_cast<double>(weightBytes(cast<RankedTensorType>(weight.getType())).value_or(0));
+  shape.k = matmul.getK();
+  shape.numerics = numericsOf(matmul);
+  shape.rows = std::max<int64_t>(1, kernel.rows(matmul.getInput().getType()).second);
+  shape.staged = !isa<BlockArgument>(matmul.getInput());
+  shape.rowBytes = simt::RowExpressions::sharedBytesOfRow(kernel.kernel());
+  const Limits &limits = target.limits;
+  // Threads that are neighbours by number are so in every subgroup: one that is larger works like
+  // several of the least size.
+  if (target.has("subgroups") && limits.subgroupMin >= 4)
+    shape.lanes = powerBelow(std::min<int64_t>(limits.subgroupMin, 64));
+  shape.separate = limits.bindings > 0 && simt::countBuffers(sinks) > limits.bindings;
+  shape.sharedBytes = limits.sharedBytes > 0 ? limits.sharedBytes : 16384;
+  shape.threads = limits.threadsPerBlock > 0 ? limits.threadsPerBlock : 256;
+  return shape;
+}
+
+static Status supportsShape(const KernelAnalysis &kernel) {
+  MatmulOp matmul = kernel.matmul();
+  auto refuse = [&](const std::string &why, const std::string &hint) {
+    return unusable("kernel cannot be computed by rows", kernel.name() + ", transformer.matmul",
+                    why, hint);
+  };
+  if (llvm::range_size(kernel.kernel().getBody().getOps<MatmulOp>()) > 1)
+    return refuse("there are two of them", "make a kernel of each");
+  if (kernel.groups().empty() || matmul.getK() == 0)
+    return refuse("nothing is computed", "use the plain method");
+  if (matmul.getTranspose())
+    return refuse("the weights lie the other way", "use another method");
+  if (kernel.rows(matmul.getInput().getType()).second > mostRows)
+    return refuse(fmt::format("it may have more than {} rows", mostRows), "use another method");
+  for (const SegmentGroup &group : kernel.groups()) {
+    auto elementOf = [&](unsigned segment) {
+      return getElementTypeOrSelf(matmul.getWeights()[segment].getType());
+    };
+    const Type first = elementOf(group.segments[0]);
+    for (unsigned segment : group.segments) {
+      Value weight = matmul.getWeights()[segment];
+      const bool isPlain = isa<FloatType>(elementOf(segment));
+      if (!isa<BlockArgument>(weight) || (!isPlain && !PlaneReader::reads(weight.getType())))
+        return refuse("a weight is neither a matrix of plain numbers in memory "
+                      "nor in planes",
+                      "use another method");
+      // How a thread reads its rows must suit all weights of a group.
+      if (isPlain != isa<FloatType>(first) || (!isPlain && elementOf(segment) != first))
+        return refuse("weights that are needed together are of different types",
+                      "make a kernel of each");
+    }
+  }
+  for (Value bias : matmul.getBiases())
+    if (!isa<BlockArgument>(bias))
+      return refuse("a bias is computed inside the kernel", "pass it as an argument");
+  if (std::string why = epilogueObstacle(kernel, /*hasTile=*/true); !why.empty())
+    return refuse(why, "compute it in a kernel of its own");
+  for (const SegmentGroup &group : kernel.groups())
+    for (Operation *op : group.ops)
+      if (kindOf(op) == OpKind::Statistics)
+        return refuse("heads are normed after it", "compute it in a kernel of its own");
+  for (const Sink &sink : kernel.sinks())
+    if (simt::isInBlocks(sink))
+      return refuse("transformer.cache_append into q8_0 needs a block of a row",
+                    "append in a kernel of its own");
+  return {};
+}
+
+/// Whole numbers by weights of whole numbers, f16 by plain ones.
+static bool multipliesIn(Operation *op, Numerics numerics) {
+  auto matmul = dyn_cast<MatmulOp>(op);
+  auto isQuantized = [](Value weight) {
+    return isa<QuantType>(getElementTypeOrSelf(weight.getType()));
+  };
+  return matmul &&
+         (multipliesIntegers(numerics)
+              ? llvm::all_of(matmul.getWeights(), isQuantized)
+              : numerics == Numerics::F16 && llvm::none_of(matmul.getWeights(), isQuantized));
+}
+
+Status rows::supports(const KernelAnalysis &kernel, const Target &target) {
+  KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
+                                             .hasCode = simt::RowExpressions::hasCode,
+                                             .readsLayouts = true,
+                                             .needsFiniteF32 = true,
+                                             .multipliesIn = multipliesIn,
+                                             .layout = WeightLayout::Planes}));
+  KF_CHECK(supportsShape(kernel));
+  if (multipliesIntegers(numericsOf(kernel.matmul())) && !target.has("packed-dot"))
+    return unusable("kernel cannot be computed by rows", kernel.name() + ", transformer.matmul",
+                    "the target has no packed-dot", "use numerics f32");
+  const Shape shape = shapeOf(kernel, target);
+  SmallVector<simt::Needs> needs;
+  if (shape.separate)
+    for (const SegmentGroup &group : kernel.groups())
+      needs.push_back({simt::countBuffers(group.sinks)});
+  KF_CHECK(simt::checkLimits(kernel.kernel(), needs, target.limits));
+  KF_TRY(const Knobs knobs, readKnobs(shape, usualKnobs(shape, {})));
+  (void)knobs;
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// What is legal
+//===----------------------------------------------------------------------===//
+
+/// Most sums of a thread: each is a register of four f32, or a few.
+static constexpr int64_t mostSums = 32;
+
+/// Bytes of a row as whole numbers.
+static int64_t integerBytes(const Shape &shape) {
+  return shape.k * shape.bytePlanes() + shape.k / runElements * 8;
+}
+
+/// Bytes of workgroup memory of a schedule.
+static int64_t sharedBytes(const Shape &shape, const Knobs &knobs) {
+  int64_t bytes = shape.sums(knobs) * 4;
+  if (shape.integers() && knobs.prepare)
+    return bytes;
+  if (shape.staged) // what statistics of the rows are combined in
+    bytes += knobs.rows *
+             (shape.rowBytes + 2 * simt::reduceBytes(1, knobs.threads, sharingOf(shape).subgroup));
+  if (shape.integers())
+    bytes += knobs.rows * integerBytes(shape);
+  else if (shape.staged)
+    bytes += knobs.rows * shape.k * 4;
+  return bytes;
+}
+
+/// Why a group's columns cannot be shared out so; empty where they can.
+static std::string obstacleOf(const Columns &group, const Knobs &knobs) {
+  const int64_t columns = knobs.columns();
+  if (columns % group.whole != 0)
+    return fmt::format("a workgroup has {} columns, and heads have {}", columns, group.whole);
+  if (group.apart == 0)
+    return "";
+  const int64_t run = columns / 2;
+  if (columns % 2 != 0 || group.apart % run != 0 || run % knobs.r != 0)
+    return fmt::format("a workgroup has {} columns, and halves of heads {}", columns, group.apart);
+  return "";
+}
+
+static Status checkShares(const Shape &shape, const Knobs &knobs) {
+  auto refuse = [&](const char *knob, int64_t value, std::string why, std::string hint) {
+    return unusable("schedule is not legal", fmt::format("{}, knob {}", shape.name, knob),
+                    fmt::format("it is {}, and {}", value, std::move(why)), std::move(hint));
+  };
+  for (auto [name, value] : {std::pair("r", knobs.r),
+                             {"lanes", knobs.lanes},
+                             {"ks", knobs.ks},
+                             {"threads", knobs.threads}})
+    if (!llvm::has_single_bit(static_cast<uint64_t>(value)))
+      return refuse(name, value, "must be a power of two",
+                    fmt::format("the nearest legal value is {}",
+                                llvm::bit_floor(static_cast<uint64_t>(value))));
+  for (const Columns &group : shape.groups)
+    if (std::string why = obstacleOf(group, knobs); !why.empty())
+      return refuse("pieces", knobs.pieces, why, "leave it out");
+  if (const int64_t bytes = sharedBytes(shape, knobs); bytes > shape.sharedBytes)
+    return refuse("threads", knobs.threads,
+                  fmt::format("{} bytes of workgroup memory are needed, and there are {}", bytes,
+                              shape.sharedBytes),
+                  "use fewer threads, columns or rows");
+  return {};
+}
+
+Expected<Knobs> rows::readKnobs(const Shape &shape, const KnobValues &values) {
+  KnobReader read(shape.name, values);
+  KF_CHECK(read.checkNames({"r", "lanes", "ks", "u", "threads", "pieces", "rows", "prepare"}));
+  Knobs knobs;
+  KF_TRY(knobs.rows, read.get("rows", {1, std::min(shape.rows, mostTogether)}));
+  const int64_t mostColumns = std::max<int64_t>(1, mostSums / (shape.segments() * knobs.rows));
+  KF_TRY(knobs.r, read.get("r", {1, mostColumns, 1, "rows", knobs.rows}));
+  KF_TRY(knobs.lanes, read.get("lanes", {1, shape.lanes}));
+  KF_TRY(knobs.threads, read.get("threads", {std::max<int64_t>(4, knobs.lanes), shape.threads, 1,
+                                             "lanes", knobs.lanes}));
+  KF_TRY(knobs.ks, read.get("ks", {1, knobs.threads / knobs.lanes, 1, "threads", knobs.threads}));
+  KF_TRY(const int64_t prepare, read.get("prepare", {0, shape.integers() ? 1 : 0}));
+  knobs.prepare = prepare != 0;
+  KF_TRY(knobs.u, read.get("u", {1, 8}));
+  KF_TRY(knobs.pieces, read.get("pieces", {1, 256}));
+  KF_CHECK(checkShares(shape, knobs));
+  return knobs;
+}
+
+//===----------------------------------------------------------------------===//
+// What is chosen
+//===----------------------------------------------------------------------===//
+
+/// As many threads as an H200 runs at once: that keeps its memory busy.
+static constexpr int64_t enoughThreads = 132 * 1024;
+
+static int64_t columnsOf(const Shape &shape) {
+  int64_t columns = 0;
+  for (const Columns &group : shape.groups)
+    columns += group.n;
+  return columns;
+}
+
+/// Units of a column, of the group that has the fewest.
+static int64_t leastUnits(const Shape &shape) {
+  int64_t units = shape.k;
+  for (const Unit &unit : shape.distinctUnits())
+    units = std::min(units, shape.units(unit));
+  return units;
+}
+
+/// The fewest pieces with which the columns can be shared out, or one.
+static int64_t fewestPieces(const Shape &shape, Knobs knobs) {
+  for (knobs.pieces = 1; knobs.pieces <= 256; ++knobs.pieces)
+    if (llvm::all_of(shape.groups,
+                     [&](const Columns &group) { return obstacleOf(group, knobs).empty(); }))
+      return knobs.pieces;
+  return 1;
+}
+
+/// More pieces where rows are computed by each workgroup anew, as long as there are workgroups
+/// enough for every multiprocessor.
+static int64_t usualPieces(const Shape &shape, const Knobs &knobs) {
+  constexpr int64_t enoughWorkgroups = 528, mostPieces = 16;
+  Knobs more = knobs;
+  more.pieces = fewestPieces(shape, knobs);
+  const bool isAnew = shape.integers() ? !knobs.prepare : shape.staged;
+  while (isAnew && more.pieces < mostPieces) {
+    Knobs twice = more;
+    twice.pieces *= 2;
+    if (columnsOf(shape) / twice.columns() < enoughWorkgroups || !checkShares(shape, twice))
+      break;
+    more = twice;
+  }
+  return more.pieces;
+}
+
+/// Threads that share out K: so many that each has several units, and that they are enough.
+static int64_t usualTeamOf(const Shape &shape, int64_t r) {
+  const int64_t units = leastUnits(shape), teams = columnsOf(shape) / std::max<int64_t>(1, r);
+  const int64_t most = shape.lanes > 1 ? usualTeam : usualTeamInMemory;
+  int64_t team = std::min(powerBelow(units / 4), most);
+  while (team < units && team < 2 * most && teams * team < enoughThreads)
+    team *= 2;
+  return team;
+}
+
+KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
+  auto chosen = [&](const char *name, int64_t usual) {
+    auto own = given.find(name);
+    return own == given.end() ? usual : own->second;
+  };
+  auto positive = [](int64_t value) { return std::max<int64_t>(1, value); };
+  Knobs knobs;
+  knobs.rows = chosen("rows", std::min(shape.rows, mostTogether));
+  // Several rows are worth several columns, as what is read of a row serves all of them; so is the
+  // work that quants take.
+  constexpr int64_t manyColumns = 2048;
+  const bool isQuantized = shape.groups[0].unit.runs > 0 && columnsOf(shape) >= manyColumns;
+  const int64_t r = std::max(powerBelow(std::min<int64_t>(knobs.rows, 4)), isQuantized ? 2L : 1L);
+  knobs.r =
+      chosen("r", std::min(r, powerBelow(mostSums / positive(shape.segments() * knobs.rows))));
+  knobs.threads = chosen("threads", powerBelow(std::min(usualThreads, shape.threads)));
+  const int64_t team = std::min(usualTeamOf(shape, knobs.r), positive(knobs.threads));
+  knobs.lanes = chosen("lanes", std::min(team, shape.lanes));
+  knobs.ks = chosen("ks", positive(team / positive(knobs.lanes)));
+  const int64_t loads = leastUnits(shape) / positive(knobs.team());
+  knobs.u = chosen("u", powerBelow(std::min(loads, positive(4 / positive(knobs.r)))));
+  constexpr int64_t fewBytes = 12288; // four workgroups of a multiprocessor have as many each
+  knobs.prepare =
+      chosen("prepare", shape.integers() && knobs.rows * integerBytes(shape) > fewBytes) != 0;
+  auto values = [&] {
+    return KnobValues{{"r", knobs.r},       {"lanes", knobs.lanes},     {"ks", knobs.ks},
+                      {"u", knobs.u},       {"threads", knobs.threads}, {"pieces", knobs.pieces},
+                      {"rows", knobs.rows}, {"prepare", knobs.prepare}};
+  };
+  // What is given may be any number, and whole heads may be more than a workgroup's memory holds.
+  const bool sound = knobs.r > 0 && knobs.lanes > 0 && knobs.ks > 0 && knobs.rows > 0 &&
+                     knobs.threads >= knobs.team();
+  knobs.pieces = chosen("pieces", sound ? usualPieces(shape, knobs) : 1);
+  while (sound && knobs.threads > knobs.team() && !given.contains("threads") &&
+         !given.contains("pieces") && !readKnobs(shape, values())) {
+    knobs.threads /= 2;
+    knobs.pieces = usualPieces(shape, knobs);
+  }
+  return values();
+}
+
+/// Seconds on a GPU of the H200's kind: what must be read, what multiplying
+/// takes, and whether loads enough are in flight.
+static double predict(const Shape &shape, const Knobs &knobs) {
+  constexpr double readRate = 4.1e12, multiplyRate = 14e12, cacheRate = 20e12, dispatch = 2e-6;
+  constexpr double bytesInFlight = 3.3e6, residentThreads = 132 * 1024;
+  const double blocksOfRows = double((shape.rows + knobs.rows - 1) / knobs.rows);
+  const double columns = double(columnsOf(shape)) * double(shape.segments());
+  const double products = columns * double(shape.k);
+  const double threads = double(columnsOf(shape)) / double(knobs.r) * double(knobs.team());
+  const double resident = std::min(threads, residentThreads);
+  const double loads = double(std::min(
+      knobs.u, std::max<int64_t>(1, leastUnits(shape) / std::max<int64_t>(1, knobs.team()))));
+  const double inFlight = resident * double(knobs.r * shape.segments()) * loads * 16;
+  const double reading =
+      shape.weightBytes / readRate * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
+  const double multiplying = 2 * products * double(knobs.rows) / multiplyRate;
+  const double ofRows =
+      products / double(knobs.r * shape.segments()) * double(knobs.rows) * 4 / cacheRate;
+  double staging = 0;
+  if (shape.integers() ? !knobs.prepare : shape.staged)
+    staging = double(columnsOf(shape)) / double(knobs.columns()) * double(knobs.rows * shape.k) *
+              8 / cacheRate;
+  const double kinds = double(shape.distinctUnits().size());
+  const double phases = (shape.separate ? double(shape.groups.size()) : kinds) +
+                        (shape.integers() && knobs.prepare ? kinds : 0);
+  return phases * dispatch + blocksOfRows * (std::max({reading, multiplying, ofRows}) + staging);
+}
+
+ScheduleSpace rows::space(const Shape &shape) {
+  ScheduleSpace space;
+  space.analytic = usualKnobs(shape, {});
+  auto with = [&](const char *name, std::vector<int64_t> values) {
+    values.push_back(space.analytic.at(name));
+    std::sort(values.begin(), values.end());
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+    return values;
+  };
+  const int64_t together = std::min(shape.rows, mostTogether);
+  space.knobs = {
+      {"r", with("r", {1, 2, 4}), "columns that a team sums at a time"},
+      {"lanes", with("lanes", {std::min<int64_t>(shape.lanes, 8), shape.lanes}),
+       "threads that share out K and add up by shuffles"},
+      {"ks", with("ks", {1, 2, 4, 8}), "as many times so many are a team"},
+      {"u", with("u", {1, 2, 4}), "units of a column on their way"},
+      {"threads", with("threads", {128, 256}), "threads of a workgroup"},
+      {"pieces", with("pieces", {1, 2, 4, 8}), "how often a workgroup goes on to further columns"},
+      {"rows", with("rows", {together}), "rows that are summed together"},
+      {"prepare", with("prepare", {0, shape.integers() ? 1 : 0}),
+       "who makes whole numbers of the rows: a phase (1), or each workgroup (0)"},
+  };
+  space.complete = [shape](const KnobValues &given) {
+    KnobValues all = given;
+    all.merge(usualKnobs(shape, given));
+    return all;
+  };
+  space.check = [shape](const KnobValues &values) -> Status {
+    return readKnobs(shape, values).transform([](const Knobs &) {});
+  };
+  space.predict = [shape](const KnobValues &values) {
+    const auto knobs = readKnobs(shape, values);
+    return knobs ? ::predict(shape, *knobs) : std::numeric_limits<double>::infinity();
+  };
+  // How many threads and words of them share a sum, and in which order.
+  space.orderClass = [shape](const KnobValues &values) {
+    const auto knobs = readKnobs(shape, values);
+    if (!knobs)
+      return std::string();
+    std::string text = fmt::format("{}x{}", knobs->ks, knobs->lanes);
+    for (const Unit &unit : shape.distinctUnits())
+      text += fmt::format("u{}", unit.elements);
+    return text;
+  };
+  return space;
+}

@@ -41,8 +41,13 @@ struct Needs {
   int64_t buffers = 0, sharedBytes = 0, blockThreads = threads;
 };
 
+/// Whether rows are multiplied with an argument or looked up in it: one that is larger than a
+/// binding can be bound in pieces.
+bool isMatrix(mlir::BlockArgument argument);
+
 /// Unusable, naming the kernel, where a phase takes more of something than there is. A matrix that
-/// has more bytes than a buffer can counts as several, or is too much where buffers are not counted.
+/// has more bytes than a buffer can counts as several, or is too much where buffers are not
+/// counted.
 Status checkLimits(transformer::KernelOp kernel, llvm::ArrayRef<Needs> phases,
                    const Limits &limits);
 

@@ -13,6 +13,12 @@ using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
 
+bool simt::isMatrix(BlockArgument argument) {
+  return llvm::any_of(argument.getUses(), [](OpOperand &use) {
+    return isa<MatmulOp, EmbeddingOp>(use.getOwner()) && use.getOperandNumber() > 0;
+  });
+}
+
 Status simt::checkLimits(KernelOp kernel, ArrayRef<Needs> phases, const Limits &limits) {
   auto refuse = [&](const std::string &what, int64_t needed, int64_t limit) {
     return unusable("kernel cannot be compiled for this GPU", kernelName(kernel),
@@ -34,9 +40,7 @@ Status simt::checkLimits(KernelOp kernel, ArrayRef<Needs> phases, const Limits &
   for (auto [i, type] : llvm::enumerate(kernel.getArgumentTypes()))
     if (const uint64_t bytes = isTooLarge(type)) {
       // Where buffers are bound by number, a weight can be bound in pieces.
-      const bool isWeight = kernel.getArgAttr(unsigned(i), weightAttrName) ||
-                            isa<QuantType>(cast<RankedTensorType>(type).getElementType());
-      if (limits.bindings == 0 || !isWeight)
+      if (limits.bindings == 0 || !isMatrix(kernel.getBody().getArgument(unsigned(i))))
         return refuseBytes(bytes);
       pieces += static_cast<int64_t>((bytes - 1) / static_cast<uint64_t>(limits.bindingBytes));
     }

@@ -49,7 +49,7 @@ Expected<Launching> webgpu::emitInPieces(ModuleOp module, const KernelAnalysis &
       int64_t count = 1;
       const unsigned number = op.getNumSizes() + static_cast<unsigned>(parameter.index);
       if (parameter.kind == Parameter::Kind::Buffer && parameter.access == Access::Read &&
-          number < op.getNumArguments() && isWeight(op, number))
+          number < op.getNumArguments() && simt::isMatrix(op.getBody().getArgument(number)))
         count = pieceCount(bytesOf(op, parameter.index), target.limits.bindingBytes);
       parameters.insert(parameters.end(), static_cast<size_t>(count), parameter);
       buffers += parameter.kind == Parameter::Kind::Size ? 0 : count;

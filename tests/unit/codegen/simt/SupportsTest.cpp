@@ -185,12 +185,6 @@ TEST(SimtSupports, LimitsOfTheDeviceAreKept) {
   small.bindings = 0;
   EXPECT_THAT(ParsedKernel(matmul).obstacle(small),
               HasSubstr("17408 bytes in one buffer, and the device allows 1000"));
-  // What is not a weight is bound whole.
-  small = leastLimits();
-  small.bindingBytes = 1000;
-  EXPECT_THAT(
-      ParsedKernel(matmulText("f32", weightText(ElementType::F32, 64, 256))).obstacle(small),
-      HasSubstr("65536 bytes in one buffer, and the device allows 1000"));
 }
 
 TEST(SimtSupports, NumbersBeyondF32AreRefused) {

@@ -7,7 +7,7 @@ using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::webgpu::matmul;
 
-/// Elements of a memory seen in vectors: "4 of i32".
+/// Whether a buffer is seen in vectors of so many lanes.
 static bool isSeenIn(Value buffer, int64_t lanes) {
   auto vector = dyn_cast<VectorType>(cast<MemRefType>(buffer.getType()).getElementType());
   return vector && vector.getNumElements() == lanes;

@@ -1,8 +1,7 @@
-// Matmuls of few rows. Of each column that a team of subgroups sums, its
-// threads read neighbouring 16 bytes, then the next ones; what they summed
-// comes together by shuffles, each of which halves the sums that a thread still
-// holds. Rows that the kernel computes itself are computed once by each
-// workgroup, into its memory.
+// Matmuls of few rows. Of each column that a team sums, its threads read neighbouring 16 bytes,
+// then the next ones; what they summed comes together by shuffles, each of which halves
+// the sums that a thread still holds. Rows that the kernel computes itself are computed once by
+// each workgroup, into its memory.
 #include "kernelforge/codegen/webgpu/MatmulRows.h"
 
 #include "kernelforge/codegen/simt/Emit.h"
@@ -65,8 +64,7 @@ private:
     return begin == 0 ? isBefore : end == all ? isFrom : both(isFrom, isBefore);
   }
 
-  /// The rows of this workgroup. Those past the last one repeat it, and are not
-  /// stored.
+  /// The rows of this workgroup. Those past the last one repeat it, and are not stored.
   void placeRows(Value rowBlock) {
     auto type = cast<RankedTensorType>(matmul.getInput().getType());
     total = p.rows(type);
@@ -133,9 +131,8 @@ private:
     p.barrier();
   }
 
-  /// Rows that are computed come to workgroup memory: quads of all units that
-  /// stand at the same place in them side by side, so that neighbouring threads
-  /// read neighbouring quads.
+  /// Rows that are computed come to workgroup memory: quads of all units that stand at the same
+  /// place in them side by side, so that neighbouring threads read neighbouring quads.
   void stageInput() {
     Value input = matmul.getInput();
     const int64_t lanes = std::min<int64_t>(unit.elements, 4), width = shape.k / lanes;
@@ -197,8 +194,7 @@ private:
     return found;
   }
 
-  /// The first column of a block, and where a team's columns stand among the
-  /// results.
+  /// The first column of a block, and where a team's columns stand among the results.
   struct Place {
     Value first; ///< column of the results
     int64_t apart, run;
@@ -280,8 +276,7 @@ private:
     return sums;
   }
 
-  /// Adds `count` units of each column, the first at `at`. All loads of weights
-  /// come first.
+  /// Adds `count` units of each column, the first at `at`. All loads of weights come first.
   Values multiplyUnits(MutableArrayRef<WeightUnits> weights, ArrayRef<Value> begins, Value at,
                        int64_t count, ValueRange carried) {
     const int64_t team = knobs.team();
@@ -327,10 +322,9 @@ private:
     }
   }
 
-  /// The sum over lanes of one of `values`, at most as many as there are lanes:
-  /// lane i has that of value i / (lanes / n), n the power of two that is given
-  /// back with it. While several are left, a lane gives half of them away with
-  /// each step.
+  /// The sum over lanes of one of `values`, at most as many as there are lanes: lane i has that of
+  /// value i / (lanes / n), n the power of two that is given back with it. While several are left,
+  /// a lane gives half of them away with each step.
   std::pair<Value, int64_t> butterfly(ArrayRef<Value> values) {
     Values left(values);
     int64_t held = 1;
@@ -377,7 +371,7 @@ private:
   Values starts, factStarts;        ///< of the rows in what they are read from
 };
 
-/// Few rows: subgroups share out K.
+/// Few rows: threads share out K.
 class Rows final : public Method {
 public:
   std::string_view name() const override { return "rows"; }

@@ -1,7 +1,6 @@
-// Matmuls of few rows: what the emitter and the schedules of the method share.
-// A subgroup sums some columns of the result (rows of the weights, which are
-// read once), or several subgroups share out their K; each thread reads 16
-// bytes of a column at a time.
+// Matmuls of few rows: what the emitter and the schedules of the method share. A team of threads
+// sums some columns of the result (rows of the weights, which are read once) and shares out their
+// K; each thread reads 16 bytes of a column at a time.
 #pragma once
 
 #include "kernelforge/codegen/KernelAnalysis.h"
@@ -22,8 +21,7 @@ namespace kernelforge::webgpu::rows {
 /// Elements of a run of a quantized weight, which has one scale.
 constexpr int64_t runElements = 16;
 
-/// Most rows of the result that are summed together, and most that a kernel of
-/// few rows has.
+/// Most rows of the result that are summed together, and most that a kernel of few rows has.
 constexpr int64_t mostTogether = 8, mostRows = 32;
 
 /// Knobs of a schedule.
@@ -43,8 +41,8 @@ struct Knobs {
   int64_t columns() const { return pieces * teams() * r; }
 };
 
-/// What a thread reads at a time of a column: elements that lie side by side,
-/// or of a quantized weight one or two runs of 16.
+/// What a thread reads at a time of a column: elements that lie side by side, or of a quantized
+/// weight one or two runs of 16.
 struct Unit {
   int64_t elements = 1;
   int64_t runs = 0;  ///< 0: plain numbers
@@ -57,9 +55,8 @@ struct Columns {
   int64_t n = 0;        ///< columns of each segment
   int64_t segments = 1; ///< that are needed together
   int64_t whole = 1;    ///< a workgroup's are a multiple of that
-  /// Not 0: the halves of heads that are rotated are so far apart, and a
-  /// workgroup has as many columns of the first half as of the second, at the
-  /// same places.
+  /// Not 0: the halves of heads that are rotated are so far apart, and a workgroup has as many
+  /// columns of the first half as of the second, at the same places.
   int64_t apart = 0;
   Unit unit = {};
 };
@@ -97,8 +94,7 @@ struct Shape {
   }
 };
 
-/// Unusable, naming kernel and operation, where the method cannot compute the
-/// kernel.
+/// Unusable, naming kernel and operation, where the method cannot compute the kernel.
 Status supports(const KernelAnalysis &kernel, const Target &target);
 
 /// Of a kernel whose shape is one of this method's.
@@ -107,8 +103,7 @@ Shape shapeOf(const KernelAnalysis &kernel, const Target &target);
 /// The knobs of a schedule, checked.
 Expected<Knobs> readKnobs(const Shape &shape, const KnobValues &values);
 
-/// The schedule that is taken without measuring, but for what is given. Not
-/// checked.
+/// The schedule that is taken without measuring, but for what is given. Not checked.
 KnobValues usualKnobs(const Shape &shape, const KnobValues &given);
 
 ScheduleSpace space(const Shape &shape);

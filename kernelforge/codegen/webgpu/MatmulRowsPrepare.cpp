@@ -1,5 +1,5 @@
-// The rows of a matmul as whole numbers in blocks of 32, each a multiple of
-// what the block's largest value says: a thread makes a block.
+// The rows of a matmul as whole numbers in blocks of 32, each a multiple of what the block's
+// largest value says: a thread makes a block.
 #include "kernelforge/codegen/simt/Epilogue.h"
 #include "kernelforge/codegen/webgpu/MatmulRows.h"
 #include "kernelforge/codegen/webgpu/MatmulUnits.h"
@@ -18,13 +18,11 @@ namespace {
 constexpr double above = 12582912;
 constexpr int64_t bitsAbove = 0x4b400000;
 
-/// Largest whole number, so that the high byte of two is none above 127 after
-/// rounding.
+/// Largest whole number, so that the high byte of two is none above 127 after rounding.
 int64_t largestOf(const Shape &shape) { return shape.bytePlanes() == 2 ? 32512 : 127; }
 
-/// Where run `run` of 16 elements of a row lies among units: of which unit it
-/// is, and which of the unit's runs. The other way round than
-/// PlaneReader::column().
+/// Where run `run` of 16 elements of a row lies among units: of which unit it is, and which of the
+/// unit's runs. The other way round than PlaneReader::column().
 struct RunPlace {
   Value unit, run;
   RunPlace(PhaseBuilder &p, const Unit &of, Value number) {

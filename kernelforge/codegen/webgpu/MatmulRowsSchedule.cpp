@@ -1,5 +1,4 @@
-// Matmuls of few rows: which kernels, their schedules, and how long one may be
-// expected to take.
+// Matmuls of few rows: which kernels, their schedules, and how long one may be expected to take.
 #include "kernelforge/codegen/webgpu/MatmulRows.h"
 
 #include "kernelforge/codegen/Knobs.h"
@@ -43,9 +42,8 @@ int64_t Shape::segments() const {
   return most;
 }
 
-/// How far the halves of a head are apart that all operations after the matmul
-/// which need whole heads rotate; 0 where there are none, or they need more
-/// than the two halves' same places.
+/// How far the halves of a head are apart that all operations after the matmul which need whole
+/// heads rotate; 0 where there are none, or they need more than the two halves' same places.
 static int64_t halvesApart(const SegmentGroup &group) {
   int64_t apart = 0;
   for (Operation *op : group.ops) {
@@ -73,8 +71,8 @@ static int64_t columnsOf(const SegmentGroup &group) {
   return arePairs ? std::min<int64_t>(wholeColumns(group), 2) : wholeColumns(group);
 }
 
-/// Of columns of these weights: 16 bytes of quants, or of plain numbers 16
-/// bytes, or fewer where rows of a weight do not begin at such places.
+/// Of columns of these weights: 16 bytes of quants, or of plain numbers 16 bytes, or fewer where
+/// rows of a weight do not begin at such places.
 static Unit unitOf(MatmulOp matmul, ArrayRef<unsigned> segments) {
   int64_t elements = 8;
   for (unsigned segment : segments) {
@@ -368,7 +366,7 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   knobs.threads = chosen("threads", powerBelow(std::min(usualThreads, shape.threads)));
   const int64_t team = std::min(usualTeamOf(shape, knobs.r), positive(knobs.threads));
   knobs.lanes = chosen("lanes", std::min(team, shape.lanes));
-  knobs.ks = chosen("ks", positive(team / positive(knobs.lanes)));
+  knobs.ks = chosen("ks", powerBelow(team / positive(knobs.lanes)));
   const int64_t loads = leastUnits(shape) / positive(knobs.team());
   knobs.u = chosen("u", powerBelow(std::min(loads, positive(4 / positive(knobs.r)))));
   constexpr int64_t fewBytes = 12288; // four workgroups of a multiprocessor have as many each
@@ -380,8 +378,11 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
                       {"rows", knobs.rows}, {"prepare", knobs.prepare}};
   };
   // What is given may be any number, and whole heads may be more than a workgroup's memory holds.
-  const bool sound = knobs.r > 0 && knobs.lanes > 0 && knobs.ks > 0 && knobs.rows > 0 &&
-                     knobs.threads >= knobs.team();
+  auto isPower = [](int64_t value) {
+    return value > 0 && llvm::has_single_bit(static_cast<uint64_t>(value));
+  };
+  const bool sound = isPower(knobs.r) && isPower(knobs.lanes) && isPower(knobs.ks) &&
+                     isPower(knobs.threads) && knobs.rows > 0 && knobs.threads >= knobs.team();
   knobs.pieces = chosen("pieces", sound ? usualPieces(shape, knobs) : 1);
   while (sound && knobs.threads > knobs.team() && !given.contains("threads") &&
          !given.contains("pieces") && !readKnobs(shape, values())) {
@@ -391,12 +392,12 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   return values();
 }
 
-/// Seconds on a GPU of the H200's kind: what must be read, what multiplying
-/// takes, and whether loads enough are in flight.
+/// Seconds on a GPU of the H200's kind: what must be read, what multiplying takes, and whether
+/// loads enough are in flight.
 static double predict(const Shape &shape, const Knobs &knobs) {
   constexpr double readRate = 4.1e12, multiplyRate = 14e12, cacheRate = 20e12, dispatch = 2e-6;
   constexpr double bytesInFlight = 3.3e6, residentThreads = 132 * 1024;
-  const double blocksOfRows = double((shape.rows + knobs.rows - 1) / knobs.rows);
+  const int64_t blocksOfRows = (shape.rows + knobs.rows - 1) / knobs.rows;
   const double columns = double(columnsOf(shape)) * double(shape.segments());
   const double products = columns * double(shape.k);
   const double threads = double(columnsOf(shape)) / double(knobs.r) * double(knobs.team());
@@ -416,7 +417,8 @@ static double predict(const Shape &shape, const Knobs &knobs) {
   const double kinds = double(shape.distinctUnits().size());
   const double phases = (shape.separate ? double(shape.groups.size()) : kinds) +
                         (shape.integers() && knobs.prepare ? kinds : 0);
-  return phases * dispatch + blocksOfRows * (std::max({reading, multiplying, ofRows}) + staging);
+  return phases * dispatch +
+         double(blocksOfRows) * (std::max({reading, multiplying, ofRows}) + staging);
 }
 
 ScheduleSpace rows::space(const Shape &shape) {

@@ -116,8 +116,8 @@ void WeightUnits::multiplyRuns(const PlaneReader::Piece &piece, ArrayRef<InputUn
   }
 }
 
-/// Whole numbers: bytes are multiplied and added up exactly, of both runs
-/// together where they have one scale and one block of the row.
+/// Whole numbers: bytes are multiplied and added up exactly, of both runs together where they have
+/// one scale and one block of the row.
 void WeightUnits::multiplyIntegers(const PlaneReader::Piece &piece, ArrayRef<InputUnit> rows,
                                    llvm::function_ref<Value &(size_t row)> sum) {
   const auto scales = planes->scales(piece);

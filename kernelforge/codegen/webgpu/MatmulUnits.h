@@ -1,5 +1,5 @@
-// What a thread multiplies at a time: a unit of a column, which is 16 bytes of
-// a weight's row or fewer, with the same elements of the rows.
+// What a thread multiplies at a time: a unit of a column, which is 16 bytes of a weight's row or
+// fewer, with the same elements of the rows.
 #pragma once
 
 #include "kernelforge/codegen/simt/Elements.h"
@@ -11,17 +11,13 @@
 
 namespace kernelforge::webgpu::rows {
 
-/// The elements of a row that belong to a unit: numbers, or whole numbers in
-/// blocks.
+/// The elements of a row that belong to a unit: numbers, or whole numbers in blocks.
 struct InputUnit {
-  /// f32, four at a time, run after run; one number where a unit is one
-  /// element.
+  /// f32, four at a time, run after run; one number where a unit is one element.
   llvm::SmallVector<mlir::Value> quads;
-  /// Of each run, four words of bytes: of the high plane and, where there are
-  /// two, the low one.
+  /// Of each run, four words of bytes: of the high plane and, where there are two, the low one.
   llvm::SmallVector<mlir::Value> high, low;
-  /// Of each run: the f32 that its whole numbers are multiples of, and their
-  /// sum, which is one.
+  /// Of each run: the f32 that its whole numbers are multiples of, and their sum, which is one.
   llvm::SmallVector<mlir::Value> factors, sums;
 };
 
@@ -61,8 +57,7 @@ public:
     PlaneReader::Piece piece;
   };
   Loaded load(mlir::Value number);
-  /// Where a run of a unit in planes begins in a row, in steps of `grain`
-  /// columns.
+  /// Where a run of a unit in planes begins in a row, in steps of `grain` columns.
   mlir::Value column(mlir::Value number, int64_t run, int64_t grain) {
     return planes->column(number, run, grain);
   }

@@ -1,4 +1,4 @@
-// Matmuls of many rows without a device: which schedules there are, which one is taken, and what
+// Matmuls without a device: which schedules there are, which one is taken, and what
 // the code does not do where sizes are even.
 #include "../simt/KernelTexts.h"
 
@@ -142,4 +142,48 @@ TEST(WebGpuMatmulCode, MultipliesMatrices) {
                                     "row_major>(&tiles, rows_at,"),
                           HasSubstr("c0_0 = subgroupMatrixMultiplyAccumulate(a, b, c0_0);"),
                           Not(HasSubstr("select"))));
+}
+
+TEST(WebGpuMatmulSchedules, FewRowsShareOutK) {
+  const Target target = fastTarget();
+  EXPECT_EQ(knobsText(Matmul(1, 4096, 14336, "f32", "f16").usual(target)),
+            "{\"ks\":4,\"lanes\":32,\"method\":3,\"pieces\":1,\"prepare\":0,\"r\":1,\"rows\":1,"
+            "\"threads\":256,\"u\":4}");
+  // Of a short K a thread has several units all the same.
+  EXPECT_EQ(Matmul(1, 49152, 576, "f32", "f16").usual(target).at("lanes"), 16);
+  // A row that is read serves several columns.
+  EXPECT_EQ(Matmul(4, 4096, 14336, "f32", "f16").usual(target).at("r"), 4);
+  Target without = target;
+  without.enabled.clear();
+  without.limits.subgroupMin = without.limits.subgroupMax = 0;
+  EXPECT_EQ(Matmul(1, 4096, 14336, "f32", "f16").usual(without).at("lanes"), 1);
+}
+
+TEST(WebGpuMatmulRows, LoadsOfAColumnAreOnTheirWayTogether) {
+  Matmul matmul(1, 512, 2048, "f32", "f16");
+  const std::string text = matmul.text(
+      fastTarget(), {{"method", 3}, {"r", 1}, {"lanes", 32}, {"ks", 4}, {"u", 2}, {"rows", 1}});
+  EXPECT_THAT(text, HasSubstr(R"(  var sum = vec4<f32>(0.0);
+  for (var k = first_unit; k < 256u; k += 256u) {
+    let w = weight[begin + k];
+    let w_1 = weight[begin + k + 128u];
+    let x = input[k];
+)"));
+  EXPECT_THAT(text, AllOf(HasSubstr("subgroupShuffleXor("), HasSubstr("array<f32, 8>")));
+}
+
+TEST(WebGpuMatmulRows, SchedulesThatCannotBeAreRefused) {
+  const ScheduleSpace space = Matmul(2, 512, 2048, "f32", "f16").space(fastTarget()).value();
+  auto why = [&](const KnobValues &given) {
+    const Status checked = space.check(space.complete(given));
+    return checked ? std::string() : checked.error().line();
+  };
+  EXPECT_EQ(why({{"method", 3}}), "");
+  EXPECT_THAT(why({{"method", 3}, {"lanes", 24}}), HasSubstr("knob lanes"));
+  EXPECT_THAT(why({{"method", 3}, {"lanes", 64}}), HasSubstr("knob lanes"));
+  EXPECT_THAT(why({{"method", 3}, {"ks", 64}}), HasSubstr("knob ks"));
+  EXPECT_THAT(why({{"method", 3}, {"prepare", 1}}), HasSubstr("knob prepare"));
+  EXPECT_THAT(
+      why({{"method", 3}, {"threads", 1024}, {"lanes", 1}, {"ks", 1}, {"r", 8}, {"pieces", 64}}),
+      HasSubstr("bytes of workgroup memory"));
 }

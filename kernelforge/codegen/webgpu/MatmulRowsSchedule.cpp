@@ -198,9 +198,14 @@ Status rows::supports(const KernelAnalysis &kernel, const Target &target) {
                     "the target has no packed-dot", "use numerics f32");
   const Shape shape = shapeOf(kernel, target);
   SmallVector<simt::Needs> needs;
-  if (shape.separate)
-    for (const SegmentGroup &group : kernel.groups())
+  SmallVector<Sink> all;
+  for (const SegmentGroup &group : kernel.groups()) {
+    llvm::append_range(all, group.sinks);
+    if (shape.separate)
       needs.push_back({simt::countBuffers(group.sinks)});
+  }
+  if (!shape.separate)
+    needs.push_back({simt::countBuffers(all)});
   KF_CHECK(simt::checkLimits(kernel.kernel(), needs, target.limits));
   KF_TRY(const Knobs knobs, readKnobs(shape, usualKnobs(shape, {})));
   (void)knobs;

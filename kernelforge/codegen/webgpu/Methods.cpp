@@ -83,7 +83,8 @@ int64_t usualMethod(llvm::ArrayRef<Choice> choices, const Target &target) {
 
 ArrayRef<const Method *> webgpu::methodsOf(KernelFamily family) {
   static const Method *const matmuls[] = {&plain, &matmulTiles(), &matmulMatrices(), &matmulRows()};
-  static const Method *const attentions[] = {&plain, &attentionSplit()};
+  static const Method *const attentions[] = {&plain, &attentionSplit(), &attentionTiles(),
+                                             &attentionMatrices()};
   static const Method *const rowwises[] = {&plain, &rowwiseQuads()};
   switch (family) {
   case KernelFamily::Matmul:

@@ -426,6 +426,7 @@ WgslFunction::Expression WgslFunction::compute(Operation *op) {
         return {call("unpack2x16float", op->getOperands()).text + ".x"};
       })
       .Case([&](math::ExpOp) { return call("exp", op->getOperands()); })
+      .Case([&](math::Exp2Op) { return call("exp2", op->getOperands()); })
       .Case([&](math::SqrtOp) { return call("sqrt", op->getOperands()); })
       .Case([&](math::ErfOp) { return helper("erf", helpers.erf, op); })
       .Case([&](math::TanhOp) { return helper("safe_tanh", helpers.tanh, op); })

@@ -73,7 +73,7 @@ TEST_F(RowwiseMethods, RotateNormedHeads) {
          {"slots", "tensor<5xi32>"}},
         fmt::format("%n = transformer.rms_norm %x, %w {{epsilon = 1.0e-5, heads = 3}} : "
                     "(tensor<5x96xf32>, tensor<32xf32>) -> tensor<5x96xf32>\n"
-                    "%y = transformer.rope %n, %p, %t <{}> {{headDim = 32, rotaryDim = 16}} : "
+                    "%y = transformer.rope %n, %p, %t <{}> {{headDim = 32}} : "
                     "(tensor<5x96xf32>, tensor<5xi32>, "
                     "tensor<64x16xf32>) -> tensor<5x96xf32>\n"
                     "transformer.cache_append %y, %slots into %c : !transformer.cache<3, 32, f16>, "

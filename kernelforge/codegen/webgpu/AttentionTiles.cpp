@@ -1,0 +1,442 @@
+// Attention for many rows in plain f32: a workgroup takes a query head of a tile of rows, and
+// blocks of keys and values through workgroup memory. Eight threads side by side share a few rows:
+// each computes the scores of every eighth key, and then every eighth quad of the output's columns.
+#include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/simt/Elements.h"
+#include "kernelforge/codegen/simt/Reduce.h"
+#include "kernelforge/codegen/webgpu/AttentionFacts.h"
+#include "kernelforge/codegen/webgpu/AttentionTile.h"
+#include "kernelforge/codegen/webgpu/CacheVectors.h"
+#include "kernelforge/codegen/webgpu/Methods.h"
+
+#include "llvm/Support/MathExtras.h"
+
+#include <cmath>
+#include <fmt/format.h>
+#include <limits>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::simt;
+using namespace kernelforge::transformer;
+using namespace kernelforge::webgpu;
+
+namespace {
+
+/// Threads that share rows, and rows of a thread and keys at most: 4 x 4 scores in registers.
+constexpr int64_t rowThreads = 8, rowsEach = 4, mostKeysEach = 4;
+
+/// Sizes of a tile for a number of threads.
+struct Shape {
+  AttentionFacts facts;
+  int64_t threads = 64;
+  int64_t keysEach = mostKeysEach; ///< of a thread, of a block
+
+  /// Keys of a block.
+  int64_t blockKeys() const { return rowThreads * keysEach; }
+  int64_t groups() const { return threads / rowThreads; }
+  int64_t rows() const { return groups() * rowsEach; }
+  /// Quads of a key or value in memory: an odd number, so that keys meet no bank twice.
+  int64_t stride() const { return std::max(facts.keyDim, facts.valueDim) / 4 | 1; }
+  int64_t weightStride() const { return rowThreads + 1; }
+  /// Quads of the output that a thread has of each of its rows.
+  int64_t outputQuads() const { return llvm::divideCeil(facts.valueDim / 4, rowThreads); }
+  int64_t sharedQuads() const { return blockKeys() * stride() + rows() * weightStride(); }
+  bool exchanges() const { return facts.subgroup >= rowThreads; }
+  int64_t sharedBytes() const {
+    return sharedQuads() * 16 + AttentionTile::sharedBytes(rows(), threads, facts.subgroup) +
+           (exchanges() ? 0 : 2 * rows() * rowThreads * 4);
+  }
+};
+
+/// What a thread knows of each of its rows.
+struct State {
+  SmallVector<Value> highest, sums, outputs; ///< outputs: quads, row by row
+
+  SmallVector<Value> all() const {
+    SmallVector<Value> values(highest);
+    values.append(sums);
+    values.append(outputs);
+    return values;
+  }
+  static State of(ValueRange values) {
+    return {SmallVector<Value>(values.take_front(rowsEach)),
+            SmallVector<Value>(values.slice(rowsEach, rowsEach)),
+            SmallVector<Value>(values.drop_front(2 * rowsEach))};
+  }
+};
+
+class Emitter {
+public:
+  Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
+      : p(module, kernel.kernel(), entry, shape.threads), op(kernel.attention()), shape(shape) {}
+
+  Phase emit();
+
+private:
+  void stage(CacheVectors &cache, AttentionTile &tile, const TileKeys &keys, Value base,
+             bool areValues);
+  SmallVector<Value> scores();
+  SmallVector<Value> ofRows(ValueRange own, Combine how, StringRef name);
+  State attend(AttentionTile &tile, const TileKeys &keys, Value base, const State &before);
+  void store(AttentionTile &tile, const State &state);
+
+  PhaseBuilder p;
+  AttentionOp op;
+  const Shape &shape;
+  Value head, cacheHead, column, group; ///< the thread's place
+  Value block, weights;                 ///< workgroup memory
+  SmallVector<TileRow> rows;
+  SmallVector<Value> queryStarts;
+};
+
+/// A block of keys or values into workgroup memory.
+void Emitter::stage(CacheVectors &cache, AttentionTile &tile, const TileKeys &keys, Value base,
+                    bool areValues) {
+  const int64_t pieces = cache.pieces(), all = shape.blockKeys() * pieces;
+  Value first = p.named(p.mul(cacheHead, pieces), "first_piece");
+  p.loop("piece", p.thread(), p.c(all), shape.threads, [&](Value piece) {
+    Value index = p.named(p.div(piece, pieces), "index");
+    Value key = p.named(p.add(base, index), "key"), ofHead = p.rem(piece, pieces);
+    CacheVectors::Loaded loaded = cache.load(tile.slot(keys, key), p.add(first, ofHead), "loaded");
+    Value isSeen = areValues ? tile.isSeen(keys, key) : Value();
+    Value at = p.named(p.add(p.mul(index, shape.stride()), p.mul(ofHead, cache.vectors())), "at");
+    for (auto [i, quad] : llvm::enumerate(cache.expand(loaded)))
+      p.storeVector(isSeen ? p.select(isSeen, quad, p.splat(p.cf(0), 4)) : quad, block,
+                    p.add(at, int64_t(i)));
+  });
+}
+
+/// Of a thread's rows with its keys: a quad of keys for each row.
+SmallVector<Value> Emitter::scores() {
+  Value keyAt = p.named(p.mul(column, shape.stride()), "key_at");
+  const int64_t keysEach = shape.keysEach;
+  auto step = [&](Value quad, ValueRange before) {
+    SmallVector<Value> sums(before), key, query;
+    for (int64_t i = 0; i < keysEach; ++i)
+      key.push_back(p.named(
+          p.loadVector(block, p.add(keyAt, p.add(quad, i * rowThreads * shape.stride()))), "k"));
+    for (int64_t r = 0; r < rowsEach; ++r)
+      query.push_back(p.named(scaledQuery(p, op, queryStarts[size_t(r)], p.mul(quad, 4)), "q"));
+    for (int64_t r = 0; r < rowsEach; ++r)
+      for (int64_t i = 0; i < keysEach; ++i) {
+        Value &sum = sums[size_t(r * keysEach + i)];
+        sum = p.fma(query[size_t(r)], key[size_t(i)], sum);
+      }
+    return sums;
+  };
+  const SmallVector<Value> zeros(size_t(rowsEach * keysEach), p.splat(p.cf(0), 4));
+  SmallVector<Value> dots =
+      p.loop("quad_index", p.c(0), p.c(shape.facts.keyDim / 4), 1, "dot", zeros, step);
+  SmallVector<Value> scores;
+  for (int64_t r = 0; r < rowsEach; ++r) {
+    SmallVector<Value> ofRow(mostKeysEach, p.cf(0));
+    for (int64_t i = 0; i < keysEach; ++i)
+      ofRow[size_t(i)] = p.sumOfLanes(dots[size_t(r * keysEach + i)]);
+    Value score = p.named(p.vector(ofRow), "score");
+    scores.push_back(p.named(emitSoftcap(p, op.getSoftcap().convertToDouble(), score), "score"));
+  }
+  return scores;
+}
+
+/// A value of each row, combined over the threads that share the row.
+SmallVector<Value> Emitter::ofRows(ValueRange own, Combine how, StringRef name) {
+  SmallVector<Value> combined(own);
+  if (shape.exchanges()) {
+    for (Value &value : combined)
+      for (int64_t mask = rowThreads / 2; mask > 0; mask /= 2)
+        value = p.named(combine(p, how, value, p.shuffleXor(value, mask, shape.facts.subgroup)),
+                        "of_row");
+    return combined;
+  }
+  Value memory = p.shared(name, p.f32, shape.rows() * rowThreads);
+  auto place = [&](size_t r) {
+    return p.mul(p.add(group, int64_t(r) * shape.groups()), rowThreads);
+  };
+  for (auto [r, value] : llvm::enumerate(combined))
+    p.store(value, memory, p.add(place(r), column));
+  p.barrier();
+  for (auto [r, value] : llvm::enumerate(combined)) {
+    value = p.load(memory, place(r));
+    for (int64_t i = 1; i < rowThreads; ++i)
+      value = combine(p, how, value, p.load(memory, p.add(place(r), i)));
+    p.named(value, "of_row");
+  }
+  return combined;
+}
+
+State Emitter::attend(AttentionTile &tile, const TileKeys &keys, Value base, const State &before) {
+  CacheVectors keyCache(p, op, /*areValues=*/false);
+  CacheVectors valueCache(p, op, /*areValues=*/true);
+  stage(keyCache, tile, keys, base, /*areValues=*/false);
+  p.barrier();
+  SmallVector<Value> own = scores(), highestOwn;
+  SmallVector<Value> places;
+  for (int64_t i = 0; i < mostKeysEach; ++i)
+    places.push_back(p.c(i * rowThreads));
+  Value key = p.named(p.add(p.add(base, column), p.vector(places)), "key");
+  for (int64_t r = 0; r < rowsEach; ++r) {
+    Value &score = own[size_t(r)];
+    Value isSeen = p.lessThan(p.sub(key, rows[size_t(r)].first), keys.lengths[size_t(r)]);
+    if (shape.keysEach < mostKeysEach) // the last lanes are of keys after the block
+      isSeen =
+          p.b.create<arith::AndIOp>(p.loc, isSeen, p.lessThan(key, p.add(base, shape.blockKeys())));
+    score = p.named(p.select(isSeen, score, p.cf(lowestScore)), "seen_score");
+    Value highest = p.extract(score, int64_t(0));
+    for (int64_t i = 1; i < shape.keysEach; ++i)
+      highest = p.maxf(highest, p.extract(score, i));
+    highestOwn.push_back(p.named(highest, "own_highest"));
+  }
+  State state;
+  const SmallVector<Value> ofBlock = ofRows(highestOwn, Combine::Max, "highest_parts");
+  SmallVector<Value> fades;
+  for (int64_t r = 0; r < rowsEach; ++r) {
+    const auto i = size_t(r);
+    // Above what a key that is not seen has, so that this has no weight, whatever else there is.
+    state.highest.push_back(p.named(p.maxf(before.highest[i], ofBlock[i]), "new_highest"));
+    fades.push_back(p.named(p.exp(p.subf(before.highest[i], state.highest[i])), "fade"));
+    Value weight = p.named(p.exp(p.subf(own[i], state.highest[i])), "weight");
+    state.sums.push_back(p.fma(before.sums[i], fades[i], p.sumOfLanes(weight)));
+    Value at = p.add(p.mul(p.add(group, r * shape.groups()), shape.weightStride()), column);
+    p.storeVector(roundedTo(p, factorType(op), weight), weights, at);
+  }
+  p.barrier(); // all have read the keys
+  stage(valueCache, tile, keys, base, /*areValues=*/true);
+  p.barrier();
+  SmallVector<Value> outputs(before.outputs);
+  const int64_t quads = shape.outputQuads();
+  for (auto [i, output] : llvm::enumerate(outputs))
+    output = p.mulf(output, fades[i / size_t(quads)]);
+  // A quad of weights is of every eighth key from its number on.
+  state.outputs = p.loop(
+      "index", p.c(0), p.c(rowThreads), 1, "out", outputs, [&](Value index, ValueRange sums) {
+        SmallVector<Value> next(sums), weight;
+        for (int64_t r = 0; r < rowsEach; ++r)
+          weight.push_back(p.named(
+              p.loadVector(
+                  weights,
+                  p.add(p.mul(p.add(group, r * shape.groups()), shape.weightStride()), index)),
+              "weight"));
+        for (int64_t i = 0; i < shape.keysEach; ++i)
+          for (int64_t q = 0; q < quads; ++q) {
+            Value quad = p.add(column, q * rowThreads);
+            if ((q + 1) * rowThreads > shape.facts.valueDim / 4) // is not stored
+              quad = p.min(quad, p.c(shape.facts.valueDim / 4 - 1));
+            Value at = p.add(p.mul(p.add(index, i * rowThreads), shape.stride()), quad);
+            Value value = p.named(p.loadVector(block, at), "v");
+            for (int64_t r = 0; r < rowsEach; ++r) {
+              Value &sum = next[size_t(r * quads + q)];
+              sum = p.fma(p.extract(weight[size_t(r)], i), value, sum);
+            }
+          }
+        return next;
+      });
+  p.barrier(); // before the next block
+  return state;
+}
+
+void Emitter::store(AttentionTile &tile, const State &state) {
+  SmallVector<Value> totals = ofRows(state.sums, Combine::Sum, "sum_parts");
+  Value sink = op.getSinks() ? p.named(tile.keys().sink(head), "sink_score") : Value();
+  const ElementType type = *elementTypeOf(op.getOutput().getType());
+  const int64_t dim = shape.facts.valueDim, quads = shape.outputQuads();
+  for (int64_t r = 0; r < rowsEach; ++r) {
+    const TileRow &row = rows[size_t(r)];
+    Value total = totals[size_t(r)];
+    if (sink) // a key whose value is 0
+      total = p.addf(total, p.exp(p.subf(sink, state.highest[size_t(r)])));
+    // A row that sees no key gives 0, whatever was read.
+    Value sees = p.cmp(arith::CmpIPredicate::ne, row.length, p.c(0));
+    Value factor = p.named(p.divf(p.cf(1), total), "factor");
+    Value start = p.add(p.mul(row.row, shape.facts.heads), head);
+    start = p.named(p.mul(start, dim), "output_start");
+    p.ifThen(row.isThere, [&] {
+      for (int64_t q = 0; q < quads; ++q) {
+        Value quad = p.add(column, q * rowThreads);
+        Value mean = p.mulf(state.outputs[size_t(r * quads + q)], factor);
+        mean = p.select(sees, mean, p.splat(p.cf(0), 4));
+        auto put = [&] {
+          writeElement(p, mean, p.result(0, Access::Write, View::Quads), type,
+                       p.add(start, p.mul(quad, 4)));
+        };
+        if ((q + 1) * rowThreads > dim / 4)
+          p.ifThen(p.lessThan(quad, p.c(dim / 4)), put);
+        else
+          put();
+      }
+    });
+  }
+}
+
+Phase Emitter::emit() {
+  const int64_t heads = shape.facts.heads;
+  Type rowType = op.getQuery().getType();
+  head = p.named(p.rem(p.block(), heads), "head");
+  cacheHead = p.named(p.div(head, shape.facts.group()), "cache_head");
+  Value tileNumber = p.div(p.block(), heads);
+  if (op.getCausal()) { // the last rows see most: they begin first
+    Value tiles = p.div(p.add(p.rows(rowType), shape.rows() - 1), shape.rows());
+    tileNumber = p.sub(p.sub(tiles, 1), tileNumber);
+  }
+  Value firstRow = p.named(p.mul(p.named(tileNumber, "tile"), shape.rows()), "first_row");
+  column = p.named(p.rem(p.thread(), rowThreads), "column");
+  group = p.named(p.div(p.thread(), rowThreads), "group");
+  block = p.shared("block_of_keys", p.vec(p.f32, 4), shape.blockKeys() * shape.stride());
+  weights = p.shared("weights", p.vec(p.f32, 4), shape.rows() * shape.weightStride());
+  AttentionTile tile(p, op, shape.facts.sequences, shape.facts.subgroup, firstRow, shape.rows());
+  for (int64_t r = 0; r < rowsEach; ++r) {
+    rows.push_back(tile.row(p.add(group, r * shape.groups())));
+    Value start = p.mul(p.add(p.mul(rows.back().row, heads), head), shape.facts.keyDim);
+    queryStarts.push_back(p.named(start, "query_start"));
+  }
+  State init;
+  init.highest.assign(rowsEach, op.getSinks() ? p.named(tile.keys().sink(head), "first_highest")
+                                              : p.cf(lowestScore / 4));
+  // Scores of keys that are not seen are lower than any highest score.
+  if (op.getSinks())
+    for (Value &highest : init.highest)
+      highest = p.maxf(highest, p.cf(lowestScore / 4));
+  init.sums.assign(rowsEach, p.cf(0));
+  init.outputs.assign(size_t(rowsEach * shape.outputQuads()), p.splat(p.cf(0), 4));
+  std::string names;
+  for (const char *name : {"highest", "sum"})
+    for (int64_t r = 0; r < rowsEach; ++r)
+      names += fmt::format("{}{} ", name, r);
+  names += "out";
+  SmallVector<Value> last =
+      tile.overSequences(rows, names, init.all(), [&](const TileKeys &keys, ValueRange carried) {
+        return p.loop("base", keys.from, keys.to, shape.blockKeys(), names, carried,
+                      [&](Value base, ValueRange before) {
+                        return attend(tile, keys, base, State::of(before)).all();
+                      });
+      });
+  store(tile, State::of(last));
+  return p.finish(p.rowsExtent(rowType, shape.rows()) * Extent(heads));
+}
+
+//===----------------------------------------------------------------------===//
+// Schedules
+//===----------------------------------------------------------------------===//
+
+Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
+  Shape shape;
+  shape.facts = attentionFacts(kernel, target);
+  return shape;
+}
+
+Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
+  constexpr int64_t mostThreads = 512;
+  const AttentionFacts &facts = base.facts;
+  KnobReader read(facts.name, values);
+  KF_CHECK(read.checkNames({"threads", "keys"}));
+  Shape shape = base;
+  KF_TRY(shape.threads, read.get("threads", {32, std::min(facts.threads, mostThreads), 32}));
+  KF_TRY(const int64_t keys, read.get("keys", {rowThreads, rowThreads * mostKeysEach, rowThreads}));
+  shape.keysEach = keys / rowThreads;
+  shape.facts.subgroup = std::min(facts.subgroup, shape.threads);
+  if (!llvm::isPowerOf2_64(uint64_t(shape.threads)))
+    return unusable("schedule is not legal", facts.name,
+                    fmt::format("threads is {}", shape.threads), "use a power of two");
+  if (shape.sharedBytes() > facts.sharedBytes)
+    return unusable("schedule is not legal", facts.name,
+                    fmt::format("it takes {} bytes of workgroup memory, and there are {}",
+                                shape.sharedBytes(), facts.sharedBytes),
+                    "use fewer threads or keys");
+  return shape;
+}
+
+KnobValues valuesOf(const Shape &shape) {
+  return {{"threads", shape.threads}, {"keys", shape.blockKeys()}};
+}
+
+/// As many rows as give every multiprocessor a tile, and as many keys as there is memory for.
+Shape usualShape(const Shape &base) {
+  constexpr int64_t most = 128, least = 32, wanted = 132;
+  Shape usual = base;
+  usual.threads = std::min(most, base.facts.threads);
+  auto tiles = [&] {
+    return int64_t(llvm::divideCeil(base.facts.rows, usual.rows())) * base.facts.heads;
+  };
+  auto fits = [&] { return readShape(base, valuesOf(usual)).has_value(); };
+  while (usual.threads > least && tiles() < wanted)
+    usual.threads /= 2;
+  while (usual.threads > 2 * least && !fits())
+    usual.threads /= 2;
+  while (usual.keysEach > 1 && !fits())
+    usual.keysEach /= 2;
+  while (usual.threads > least && !fits())
+    usual.threads /= 2;
+  return usual;
+}
+
+/// Seconds on a large GPU.
+double predict(const Shape &shape) {
+  const AttentionFacts &facts = shape.facts;
+  // Rows of one sequence fill tiles of their own.
+  const double tiles = double(facts.heads * std::min(facts.rows, facts.sequences)) *
+                       std::ceil(double(facts.rowsOfSequence()) / double(shape.rows()));
+  const double flops =
+      2 * tiles * double(shape.rows() * facts.keys) * double(facts.keyDim + facts.valueDim);
+  constexpr double rate = 15e12, multiprocessors = 132, wait = 3e-6;
+  const double blocks = std::ceil(double(facts.keys) / double(shape.blockKeys()));
+  return AttentionFacts::dispatch + flops / rate / std::min(1.0, tiles / multiprocessors) +
+         blocks * wait * std::ceil(tiles / (4 * multiprocessors));
+}
+
+class Tiles final : public Method {
+public:
+  std::string_view name() const override { return "tiles"; }
+
+  Status supports(const KernelAnalysis &kernel, const Target &target) const override {
+    KF_CHECK(checkAttention(kernel, target, /*workspaces=*/0));
+    const Shape base = baseOf(kernel, target);
+    return readShape(base, valuesOf(usualShape(base))).transform([](const Shape &) {});
+  }
+
+  ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
+    const Shape base = baseOf(kernel, target);
+    ScheduleSpace space;
+    space.knobs = {{"threads", {32, 64, 128, 256}, "of a workgroup: half as many rows"},
+                   {"keys", {8, 16, 32}, "of a block"}};
+    space.analytic = valuesOf(usualShape(base));
+    space.complete = [usual = space.analytic](const KnobValues &values) {
+      KnobValues all = values;
+      all.merge(KnobValues(usual));
+      return all;
+    };
+    space.check = [base](const KnobValues &values) -> Status {
+      return readShape(base, values).transform([](const Shape &) {});
+    };
+    space.predict = [base](const KnobValues &values) {
+      auto shape = readShape(base, values);
+      return shape ? ::predict(*shape) : std::numeric_limits<double>::infinity();
+    };
+    space.orderClass = [](const KnobValues &values) {
+      return fmt::format(":{}", values.at("keys"));
+    };
+    return space;
+  }
+
+  Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
+                           StringRef entry, const KnobValues &schedule) const override {
+    KF_TRY(const Shape shape, readShape(baseOf(kernel, target), schedule));
+    Launching launching;
+    launching.phases.push_back(Emitter(module, kernel, shape, entry).emit());
+    return launching;
+  }
+
+  std::vector<std::string> describe(const KernelAnalysis &kernel,
+                                    const KnobValues &schedule) const override {
+    const int64_t threads = schedule.at("threads");
+    return {simt::describe(kernel).front(),
+            fmt::format("a query head of {} rows a workgroup of {} threads, {} keys at a time",
+                        threads / rowThreads * rowsEach, threads, schedule.at("keys"))};
+  }
+};
+
+} // namespace
+
+const Method &webgpu::attentionTiles() {
+  static const Tiles method;
+  return method;
+}

@@ -8,8 +8,9 @@ namespace kernelforge::webgpu {
 
 namespace {
 
-/// How many dispatches are submitted together: the first time few, so that the device has work soon,
-/// then twice as many each time, up to what hides the cost of a submit and lets a run be stopped.
+/// How many dispatches are submitted together: the first time few, so that the device has work
+/// soon, then twice as many each time, up to what hides the cost of a submit and lets a run be
+/// stopped.
 constexpr size_t firstDispatches = 8;
 constexpr size_t mostDispatches = 32;
 

@@ -1,6 +1,8 @@
 // Errors, waiting, and what is made on a device. How it is found is in Adapter.cpp.
 #include "kernelforge/backend/webgpu/Context.h"
 
+#include "kernelforge/backend/webgpu/WarmUp.h"
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -67,11 +69,13 @@ std::optional<std::string> ErrorSink::take() {
   return std::exchange(message, std::nullopt);
 }
 
-Context::Context(std::shared_ptr<const Library> library) : library(std::move(library)) {}
+Context::Context(std::shared_ptr<const Library> library)
+    : library(std::move(library)), warm(std::make_unique<WarmUp>()) {}
 
 Context::~Context() {
   // Callbacks of a device that goes away look at the sink, so that goes last.
   const auto guard = lock();
+  warm.reset();
   queueHandle.reset();
   deviceHandle.reset();
   adapter.reset();

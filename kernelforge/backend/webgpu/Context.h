@@ -41,6 +41,8 @@ private:
   std::optional<std::string> message;
 };
 
+class WarmUp;
+
 /// Owns the connection. Calls that record or submit are made under lock().
 class Context : public std::enable_shared_from_this<Context> {
 public:
@@ -113,6 +115,9 @@ public:
 
   ErrorSink &errors() const { return *sink; }
 
+  /// What keeps the device at work before it is timed.
+  WarmUp &warmUp() const { return *warm; }
+
 private:
   explicit Context(std::shared_ptr<const Library> library);
 
@@ -134,6 +139,7 @@ private:
   Handle<WGPUAdapter> adapter;
   Handle<WGPUDevice> deviceHandle;
   Handle<WGPUQueue> queueHandle;
+  std::unique_ptr<WarmUp> warm;
   WGPULimits adapterLimits = WGPU_LIMITS_INIT;
   std::vector<WGPUFeatureName> wanted;
   DawnMatrixFeatures matrices;

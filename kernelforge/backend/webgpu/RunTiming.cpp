@@ -1,5 +1,6 @@
 // How long runs and launches take by the device's clock; by the host's where it has none.
 #include "kernelforge/backend/webgpu/BoundProgram.h"
+#include "kernelforge/backend/webgpu/WarmUp.h"
 
 #include <algorithm>
 #include <chrono>
@@ -115,6 +116,7 @@ Expected<std::vector<int64_t>> WebGpuBoundProgram::runByHostClock(std::span<cons
 Expected<std::vector<int64_t>> WebGpuBoundProgram::runTimed(std::span<const int64_t> sizes,
                                                             const SubmitOptions &options) {
   std::vector<int64_t> nanoseconds;
+  KF_CHECK(context->warmUp().run(*context));
   {
     const auto guard = context->lock();
     KF_CHECK(prepare(sizes));
@@ -146,6 +148,7 @@ Expected<std::vector<int64_t>> WebGpuBoundProgram::runTimed(std::span<const int6
     KF_CHECK(copyResults(sizes));
   }
   KF_CHECK(finishQueue());
+  context->warmUp().note();
   return nanoseconds;
 }
 

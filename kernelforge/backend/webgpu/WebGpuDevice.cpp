@@ -2,6 +2,7 @@
 
 #include "kernelforge/backend/GpuDevice.h"
 #include "kernelforge/backend/webgpu/BoundProgram.h"
+#include "kernelforge/backend/webgpu/WarmUp.h"
 
 #include <algorithm>
 
@@ -30,6 +31,7 @@ WebGpuDevice::time(std::span<BoundProgram *const> programs, std::span<const int6
   // Runs that are short beside what a submit costs are timed together, each is given its share: as
   // many as the first one says take little, so that nothing keeps the device for long.
   constexpr double together = 0.01;
+  KF_CHECK(context->warmUp().run(*context));
   size_t most = 1;
   for (int round = 0; round < rounds; ++round)
     for (size_t i = 0; i < bound.size();) {
@@ -48,6 +50,7 @@ WebGpuDevice::time(std::span<BoundProgram *const> programs, std::span<const int6
         seconds[i].push_back(each);
       most = std::max<size_t>(1, size_t(together / each));
     }
+  context->warmUp().note();
   return seconds;
 }
 

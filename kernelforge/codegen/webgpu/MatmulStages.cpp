@@ -39,16 +39,15 @@ SmallVector<Value> StageLoop::fetch(Value stage, ValueRange places) {
                   edge);
 }
 
-/// What the stage after this one needs, fetched while this one is multiplied. Of the last one that
-/// is nothing: where K ends within a stage, zeros come of themselves.
-SmallVector<Value> StageLoop::fetchNext(Value stage, ValueRange places) {
+/// What the stage after this one needs, fetched while this one is multiplied. After the last one
+/// that is nothing, and `pieces` stay: where K ends within a stage, zeros come of themselves.
+SmallVector<Value> StageLoop::fetchNext(Value stage, ValueRange places, ValueRange pieces) {
   Value next = p.named(p.add(stage, 1), "next_stage");
   auto load = [&] { return fetch(p.add(grid.firstStage, next), places); };
   if (grid.stages.whole != grid.stages.all)
     return load();
-  SmallVector<Value> none = zeros();
-  return p.ifElse("next", p.lessThan(next, grid.stageCount), ValueRange(none).getTypes(), load,
-                  [&] { return none; });
+  return p.ifElse("next", p.lessThan(next, grid.stageCount), pieces.getTypes(), load,
+                  [&] { return SmallVector<Value>(pieces); });
 }
 
 /// `places` are those of the stage after the one that is put.
@@ -87,7 +86,7 @@ SmallVector<Value> StageLoop::run(ValueRange sums, std::string names, Multiply m
       p.barrier(); // the stage before has been read
     put(pieces, places, turn);
     p.barrier();
-    const SmallVector<Value> next = fetchNext(stage, places);
+    const SmallVector<Value> next = fetchNext(stage, places, pieces);
     multiply(all, turn);
     all.append(next);
     for (auto [place, tile] : llvm::zip(places, tiles))

@@ -27,7 +27,8 @@ struct StageLoop {
 private:
   llvm::SmallVector<mlir::Value> zeros();
   llvm::SmallVector<mlir::Value> fetch(mlir::Value stage, mlir::ValueRange places);
-  llvm::SmallVector<mlir::Value> fetchNext(mlir::Value stage, mlir::ValueRange places);
+  llvm::SmallVector<mlir::Value> fetchNext(mlir::Value stage, mlir::ValueRange places,
+                                           mlir::ValueRange pieces);
   void put(mlir::ValueRange pieces, mlir::ValueRange places, mlir::Value at);
 };
 

@@ -176,7 +176,7 @@ void WgslFunction::printBlock(Block &body) {
 }
 
 void WgslFunction::printOp(Operation *op) {
-  if (op->getNumResults() == 1 && known.contains(op->getResult(0)))
+  if (!isa<scf::IfOp>(op) && op->getNumResults() == 1 && known.contains(op->getResult(0)))
     return;
   if (auto variable = inPlace.find(op); variable != inPlace.end()) {
     const std::string name = variable->second; // the map may move
@@ -294,6 +294,25 @@ void WgslFunction::findChain(scf::ForOp loop, unsigned i, const std::string &var
       inPlace[op] = variable;
 }
 
+/// Finds carried value `i` of a loop that a branch changes or leaves as it is, and that nothing
+/// reads from there on: the branch changes the variable.
+void WgslFunction::findBranch(scf::ForOp loop, unsigned i, const std::string &variable) {
+  BlockArgument carried = loop.getRegionIterArg(i);
+  auto result = dyn_cast<OpResult>(loop.getBody()->getTerminator()->getOperand(i));
+  auto branch = result ? dyn_cast<scf::IfOp>(result.getOwner()) : scf::IfOp();
+  if (!branch || branch->getBlock() != loop.getBody() || !branch.elseBlock() ||
+      !result.hasOneUse() ||
+      branch.elseBlock()->getTerminator()->getOperand(result.getResultNumber()) != carried)
+    return;
+  for (Operation *user : carried.getUsers())
+    if (user != branch.elseBlock()->getTerminator()) {
+      Operation *there = loop.getBody()->findAncestorOpInBlock(*user);
+      if (!there || !there->isBeforeInBlock(branch))
+        return;
+    }
+  known[result] = variable;
+}
+
 void WgslFunction::printFor(scf::ForOp loop) {
   std::vector<std::string> variables;
   for (auto [i, carried] : llvm::enumerate(loop.getRegionIterArgs())) {
@@ -307,8 +326,10 @@ void WgslFunction::printFor(scf::ForOp loop) {
     variables.push_back(known[carried]);
     known[loop.getResult(static_cast<unsigned>(i))] = variables.back();
   }
-  for (unsigned i = 0; i < variables.size(); ++i)
+  for (unsigned i = 0; i < variables.size(); ++i) {
     findChain(loop, i, variables[i]);
+    findBranch(loop, i, variables[i]);
+  }
   // The bound is looked at in every step: what is more than a name or number is computed before.
   Expression end = plain(loop.getUpperBound());
   Operation *bound = loop.getUpperBound().getDefiningOp();
@@ -338,8 +359,12 @@ static bool isZero(Value value) {
 
 void WgslFunction::printIf(scf::IfOp branch) {
   std::vector<std::string> variables;
-  for (Value result : branch.getResults()) {
-    line(fmt::format("var {} = {};", variableFor(result), zeroText(result.getType())));
+  llvm::SmallDenseSet<size_t> declared; // the others are variables of a loop
+  for (auto [i, result] : llvm::enumerate(branch.getResults())) {
+    if (!known.contains(result)) {
+      line(fmt::format("var {} = {};", variableFor(result), zeroText(result.getType())));
+      declared.insert(i);
+    }
     variables.push_back(known[result]);
   }
   line(fmt::format("if ({}) {{", plain(branch.getCondition()).text));
@@ -348,10 +373,10 @@ void WgslFunction::printIf(scf::IfOp branch) {
     printBlock(*body);
     SmallVector<Value> values;
     std::vector<std::string> changed;
-    for (auto [value, variable] : llvm::zip(body->getTerminator()->getOperands(), variables))
-      if (!isZero(value)) { // which it is already
+    for (auto [i, value] : llvm::enumerate(body->getTerminator()->getOperands()))
+      if (!isZero(value) || !declared.contains(i)) { // zero is what it is declared as
         values.push_back(value);
-        changed.push_back(variable);
+        changed.push_back(variables[i]);
       }
     assign(values, changed);
     indent.resize(indent.size() - 2);

@@ -1,0 +1,33 @@
+// A GPU that had nothing to do runs slowly for a while: what is timed then is its clock, not the
+// code. So it is kept at work for a moment before anything is timed.
+#pragma once
+
+#include "kernelforge/backend/webgpu/Context.h"
+
+#include <chrono>
+
+namespace kernelforge::webgpu {
+
+/// Work without a purpose for one device. Made when it is first needed.
+class WarmUp {
+public:
+  /// Keeps the device busy for about a fifth of a second where it was not timed in the last tenth:
+  /// an H200 that was idle for some seconds runs at a fifth of its clock at first. A processor in
+  /// the place of a GPU is left alone. Errors as those of Context.
+  Status run(const Context &context);
+
+  /// The device was just at work.
+  void note() { last = Clock::now(); }
+
+private:
+  using Clock = std::chrono::steady_clock;
+
+  Status make(const Context &context);
+
+  Handle<WGPUComputePipeline> pipeline;
+  Handle<WGPUBuffer> buffer;
+  Handle<WGPUBindGroup> group;
+  std::optional<Clock::time_point> last;
+};
+
+} // namespace kernelforge::webgpu

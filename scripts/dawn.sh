@@ -73,8 +73,11 @@ if [ "${version%%.*}" -lt 24 ]; then
     trap 'rm -rf "$fetched"' EXIT
     chmod 755 "$fetched"
     mkdir -p "$fetched"/{lists,cache/archives}/partial
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-      "http://deb.debian.org/debian bookworm-backports main" >"$fetched/sources.list"
+    # Backports lie beside what this system is installed from.
+    mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' | sed -n 's/^bookworm //p' | sort -u | head -1)
+    [ -n "$mirror" ] || fail "apt knows no mirror of bookworm; run apt-get update"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror bookworm-backports main" \
+      >"$fetched/sources.list"
     own=(-qq -o "Dir::Etc::sourcelist=$fetched/sources.list" -o Dir::Etc::sourceparts=/dev/null
       -o "Dir::State::lists=$fetched/lists" -o "Dir::Cache=$fetched/cache"
       -o APT::Sandbox::User=root)

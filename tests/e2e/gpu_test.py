@@ -165,7 +165,7 @@ class Gpu(CliTest):
             (f"%w: {w}", f"transformer.pack %w : {w} to {packed}", packed, "pack", "has the layout interleaved"),
             (f"%x: {x}, %w: {w}", "transformer.matmul %x weights(%w) {numerics = "
              f"#transformer.numerics<multiply = tf32x3, accumulate = f32>}} : ({x}, {w}) -> "
-             "(tensor<3x8xf32>)", "tensor<3x8xf32>", "matmul", "multiply in tf32x3")):
+             "(tensor<3x8xf32>)", "tensor<3x8xf32>", "matmul", "tf32x3")):
             text = f"func.func @f({arguments}) -> {kind} {{\n  %0 = {body}\n  return %0 : {kind}\n}}\n"
             for done in (self.run_module(text, []), self.compiled(text)):
                 self.assertEqual(done.returncode, 2, cli.shown(done))

@@ -221,8 +221,8 @@ class Targets(CliTest):
                     self.assertIn(device["name"] if kind != self.kinds[0] else "",
                                   record["cpu_model"])  # fmt: skip
                     self.assertIn(device["driver"], record["cpu_model"])
-                if kind != self.kinds[0]:  # without knobs there is one schedule, however many trials
-                    self.assertEqual({str(r["schedule"]) for r in own}, {"{}"})
+                if kind != self.kinds[0]:  # plain code has one schedule, however many trials
+                    self.assertEqual(len({str(r["schedule"]) for r in own}), 1)
                     self.assertFalse(kernel["better_found"])
                 # What is known is not measured again.
                 again = cli.json.loads(kernelforge(*tune, env=env).stdout)["kernels"][0]

@@ -6,6 +6,8 @@
 #include <cctype>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <mutex>
+#include <set>
 
 namespace kernelforge::webgpu {
 
@@ -99,6 +101,28 @@ constexpr const char *packedDotShader = R"(
 }
 )";
 
+/// Keeps the first adapter that a library gave for as long as the program runs, and with it the
+/// driver: NVIDIA's takes memory of the loader's each time it is loaded, which is soon used up.
+void keepDriver(const Library &library, WGPUInstance instance, WGPUAdapter adapter) {
+  static std::mutex mutex;
+  static std::set<std::string> kept;
+  const std::lock_guard guard(mutex);
+  if (!kept.insert(library.path()).second)
+    return;
+  library.api().wgpuInstanceAddRef(instance);
+  library.api().wgpuAdapterAddRef(adapter);
+}
+
+/// Dawn has an adapter that computes nothing, for tests of its own.
+bool computes(const Api &api, WGPUAdapter adapter) {
+  WGPUAdapterInfo info = WGPU_ADAPTER_INFO_INIT;
+  if (api.wgpuAdapterGetInfo(adapter, &info) != WGPUStatus_Success)
+    return true;
+  const bool isNull = info.backendType == WGPUBackendType_Null;
+  api.wgpuAdapterInfoFreeMembers(info);
+  return !isNull;
+}
+
 int64_t orZero(uint64_t limit) {
   return static_cast<int64_t>(std::min<uint64_t>(limit, INT64_MAX));
 }
@@ -111,6 +135,7 @@ Expected<std::shared_ptr<Context>> Context::connect(std::shared_ptr<const Librar
   const auto guard = context->lock();
   KF_CHECK(context->makeInstance());
   KF_CHECK(context->chooseAdapter(filter));
+  keepDriver(*context->library, context->instance.get(), context->adapter.get());
   context->describeAdapter();
   KF_CHECK(context->makeDevice());
   context->tryFeatures();
@@ -173,10 +198,11 @@ Expected<std::vector<Handle<WGPUAdapter>>> Context::findAdapters(bool all) {
     info.userdata1 = &answer;
     api().wgpuInstanceRequestAdapter(instance.get(), &options, info);
     waitForCallbacks([&] { return answer.isOver; });
-    if (answer.object)
-      adapters.emplace_back(answer.object, api().wgpuAdapterRelease);
+    Handle<WGPUAdapter> found = {answer.object, api().wgpuAdapterRelease};
+    if (found && computes(api(), found.get()))
+      adapters.push_back(std::move(found));
     else if (why.empty())
-      why = onOneLine(answer.message);
+      why = found ? "it has no driver but one that computes nothing" : onOneLine(answer.message);
     if (!all)
       break;
   }

@@ -14,12 +14,14 @@
   X(wgpuCreateInstance)                                                                            \
   X(wgpuInstanceRequestAdapter)                                                                    \
   X(wgpuInstanceProcessEvents)                                                                     \
+  X(wgpuInstanceAddRef)                                                                            \
   X(wgpuInstanceRelease)                                                                           \
   X(wgpuAdapterGetInfo)                                                                            \
   X(wgpuAdapterInfoFreeMembers)                                                                    \
   X(wgpuAdapterGetLimits)                                                                          \
   X(wgpuAdapterHasFeature)                                                                         \
   X(wgpuAdapterRequestDevice)                                                                      \
+  X(wgpuAdapterAddRef)                                                                             \
   X(wgpuAdapterRelease)                                                                            \
   X(wgpuDeviceGetQueue)                                                                            \
   X(wgpuDeviceDestroy)                                                                             \

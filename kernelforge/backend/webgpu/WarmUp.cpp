@@ -73,7 +73,8 @@ Status WarmUp::make(const Context &context) {
 }
 
 Status WarmUp::run(const Context &context) {
-  constexpr auto idle = std::chrono::milliseconds(100), busy = std::chrono::milliseconds(200);
+  constexpr auto idle = std::chrono::seconds(1);
+  constexpr auto busy = std::chrono::milliseconds(200);
   const auto begin = Clock::now();
   if (context.info().software || (last && begin - *last < idle))
     return {};

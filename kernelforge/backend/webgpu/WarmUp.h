@@ -11,7 +11,7 @@ namespace kernelforge::webgpu {
 /// Work without a purpose for one device. Made when it is first needed.
 class WarmUp {
 public:
-  /// Keeps the device busy for about a fifth of a second where it was not timed in the last tenth:
+  /// Keeps the device busy for about a fifth of a second where it was not timed in the last second:
   /// an H200 that was idle for some seconds runs at a fifth of its clock at first. A processor in
   /// the place of a GPU is left alone. Errors as those of Context.
   Status run(const Context &context);

@@ -173,16 +173,14 @@ static Status supportsShape(const KernelAnalysis &kernel) {
   return {};
 }
 
-/// Whole numbers by weights of whole numbers, f16 by plain ones.
+/// Whole numbers are multiplied by weights of whole numbers alone, f16 by any.
 static bool multipliesIn(Operation *op, Numerics numerics) {
   auto matmul = dyn_cast<MatmulOp>(op);
   auto isQuantized = [](Value weight) {
     return isa<QuantType>(getElementTypeOrSelf(weight.getType()));
   };
-  return matmul &&
-         (multipliesIntegers(numerics)
-              ? llvm::all_of(matmul.getWeights(), isQuantized)
-              : numerics == Numerics::F16 && llvm::none_of(matmul.getWeights(), isQuantized));
+  return matmul && (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), isQuantized)
+                                                 : numerics == Numerics::F16);
 }
 
 Status rows::supports(const KernelAnalysis &kernel, const Target &target) {

@@ -76,8 +76,12 @@ WeightUnits::Loaded WeightUnits::load(Value number) {
 void WeightUnits::multiply(const Loaded &loaded, ArrayRef<InputUnit> rows,
                            llvm::function_ref<Value &(size_t row)> sum) {
   if (planes) {
-    multipliesIntegers(numerics) ? multiplyIntegers(loaded.piece, rows, sum)
-                                 : multiplyRuns(loaded.piece, rows, sum);
+    if (multipliesIntegers(numerics))
+      multiplyIntegers(loaded.piece, rows, sum);
+    else if (numerics == Numerics::F16)
+      multiplyElements(loaded.piece, rows, sum);
+    else
+      multiplyRuns(loaded.piece, rows, sum);
     return;
   }
   Values quads = plain->quads(loaded.plain);
@@ -92,6 +96,17 @@ void WeightUnits::multiplyQuads(const Values &quads, ArrayRef<InputUnit> rows,
   for (auto [m, row] : llvm::enumerate(rows))
     for (auto [w, x] : llvm::zip(quads, row.quads))
       sum(m) = p.fma(w, x, sum(m));
+}
+
+/// Rounded to f16 as elements, which is after they were scaled.
+void WeightUnits::multiplyElements(const PlaneReader::Piece &piece, ArrayRef<InputUnit> rows,
+                                   llvm::function_ref<Value &(size_t row)> sum) {
+  const auto scales = planes->scales(piece);
+  Values quads;
+  for (int64_t run = 0; run < planes->runs(); ++run)
+    for (Value quad : planes->elements(piece, run, scales[static_cast<size_t>(run)]))
+      quads.push_back(roundedFor(p, numerics, quad));
+  multiplyQuads(quads, rows, sum);
 }
 
 /// Exact: quants are f32, and a run's sum is scaled as a whole.

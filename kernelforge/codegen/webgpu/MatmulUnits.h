@@ -71,6 +71,8 @@ private:
                      llvm::function_ref<mlir::Value &(size_t row)> sum);
   void multiplyRuns(const PlaneReader::Piece &piece, llvm::ArrayRef<InputUnit> rows,
                     llvm::function_ref<mlir::Value &(size_t row)> sum);
+  void multiplyElements(const PlaneReader::Piece &piece, llvm::ArrayRef<InputUnit> rows,
+                        llvm::function_ref<mlir::Value &(size_t row)> sum);
   void multiplyIntegers(const PlaneReader::Piece &piece, llvm::ArrayRef<InputUnit> rows,
                         llvm::function_ref<mlir::Value &(size_t row)> sum);
 

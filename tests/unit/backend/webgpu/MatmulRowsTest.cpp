@@ -288,7 +288,7 @@ func.func @f(%x: !x, %q: !q, %v: !v) -> (tensor<2x34xf32>, tensor<2x18xf32>) {
       expectRight(with("{numerics = #transformer.numerics<multiply = i8x2>}", knobs));
 }
 
-TEST_F(MatmulRows, PlainNumbersRoundedToF16) {
+TEST_F(MatmulRows, NumbersRoundedToF16) {
   for (const char *weight : {"f16", "f32"}) {
     std::string text = matmul(2, 37, 256, "f32", weight);
     const std::string before = "weights(%w) : ";
@@ -296,4 +296,6 @@ TEST_F(MatmulRows, PlainNumbersRoundedToF16) {
                  "weights(%w) {numerics = #transformer.numerics<multiply = f16>} : ");
     expectRight(text);
   }
+  for (const char *weight : {"q8_0", "q4_1", "q6_k"})
+    expectRight(quantized(2, 37, 256, weight, "f16", ", u = 1 : i64"));
 }

@@ -75,6 +75,7 @@ Status WarmUp::make(const Context &context) {
 Status WarmUp::run(const Context &context) {
   constexpr auto idle = std::chrono::seconds(1);
   constexpr auto busy = std::chrono::milliseconds(200);
+  const std::lock_guard own(mutex);
   const auto begin = Clock::now();
   if (context.info().software || (last && begin - *last < idle))
     return {};
@@ -109,7 +110,7 @@ Status WarmUp::run(const Context &context) {
     }
     KF_CHECK(context.waitForQueue());
   }
-  note();
+  last = Clock::now();
   return {};
 }
 

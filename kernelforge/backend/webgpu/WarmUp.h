@@ -5,10 +5,12 @@
 #include "kernelforge/backend/webgpu/Context.h"
 
 #include <chrono>
+#include <mutex>
 
 namespace kernelforge::webgpu {
 
-/// Work without a purpose for one device. Made when it is first needed.
+/// Work without a purpose for one device, for any thread. Made when it is first needed. Not called
+/// under the context's lock.
 class WarmUp {
 public:
   /// Keeps the device busy for about a fifth of a second where it was not timed in the last second:
@@ -17,13 +19,17 @@ public:
   Status run(const Context &context);
 
   /// The device was just at work.
-  void note() { last = Clock::now(); }
+  void note() {
+    const std::lock_guard guard(mutex);
+    last = Clock::now();
+  }
 
 private:
   using Clock = std::chrono::steady_clock;
 
   Status make(const Context &context);
 
+  std::mutex mutex; ///< of all that follows
   Handle<WGPUComputePipeline> pipeline;
   Handle<WGPUBuffer> buffer;
   Handle<WGPUBindGroup> group;

@@ -140,3 +140,34 @@ TEST_F(WgslValues, MatricesAreLoadedFromWordsAndMultipliedInPlace) {
                              HasSubstr("subgroupMatrixScalarMultiply(sum, 0.5)"),
                              HasSubstr("bitcast<f32>(tile[thread >> 2u][thread & 3u])")));
 }
+
+TEST_F(WgslValues, ABranchChangesTheVariableThatItIsCarriedIn) {
+  Value in = argument(0, simt::View::Quads), out = p->result(0, Access::Write, simt::View::Quads);
+  auto fetched = [&](Value k, Value piece) {
+    return p->ifElse(
+        "next", p->lessThan(k, p->c(7)), TypeRange(piece.getType()),
+        [&] { return SmallVector<Value>{p->loadVector(in, k)}; },
+        [&] { return SmallVector<Value>{piece}; })[0];
+  };
+  // Nothing reads the first one's old value afterwards; the second one's is stored behind.
+  Value first = p->loadVector(in, p->c(0));
+  p->loop("k", p->c(0), p->c(8), 1, "piece kept", {first, first}, [&](Value k, ValueRange carried) {
+    p->storeVector(carried[0], out, k);
+    SmallVector<Value> next{fetched(k, carried[0]), fetched(k, carried[1])};
+    p->storeVector(carried[1], out, p->add(k, 8));
+    return next;
+  });
+  EXPECT_THAT(print(), HasSubstr(R"(    output[k] = piece;
+    if (k < 7u) {
+      piece = input[k];
+    }
+    var next = vec4<f32>();
+    if (k < 7u) {
+      next = input[k];
+    } else {
+      next = kept;
+    }
+    output[k + 8u] = kept;
+    kept = next;
+)"));
+}

@@ -6,6 +6,9 @@
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/codegen/simt/Emit.h"
 
+#include <limits>
+#include <string>
+
 namespace kernelforge::webgpu {
 
 /// An attention and a target in plain numbers.
@@ -45,5 +48,27 @@ Status checkAttention(const KernelAnalysis &kernel, const Target &target, int64_
 /// `start`: the head's first element.
 mlir::Value scaledQuery(simt::PhaseBuilder &p, transformer::AttentionOp op, mlir::Value start,
                         mlir::Value element);
+
+/// The rules of a space whose knob `keys` says of how many keys a block is: `read` gives a checked
+/// schedule in a form of its own or the error, `seconds` the time that it may take.
+template <typename Read, typename Seconds>
+void setBlockRules(ScheduleSpace &space, Read read, Seconds seconds) {
+  space.complete = [usual = space.analytic](const KnobValues &values) {
+    KnobValues all = values;
+    all.merge(KnobValues(usual));
+    return all;
+  };
+  space.check = [read](const KnobValues &values) -> Status {
+    return read(values).transform([](const auto &) {});
+  };
+  space.predict = [read, seconds](const KnobValues &values) {
+    const auto shape = read(values);
+    return shape ? seconds(*shape) : std::numeric_limits<double>::infinity();
+  };
+  // Which blocks the running sums go through.
+  space.orderClass = [](const KnobValues &values) {
+    return ":" + std::to_string(values.at("keys"));
+  };
+}
 
 } // namespace kernelforge::webgpu

@@ -399,21 +399,9 @@ public:
     space.knobs = {{"threads", {32, 64, 128, 256}, "of a workgroup: half as many rows"},
                    {"keys", {8, 16, 32}, "of a block"}};
     space.analytic = valuesOf(usualShape(base));
-    space.complete = [usual = space.analytic](const KnobValues &values) {
-      KnobValues all = values;
-      all.merge(KnobValues(usual));
-      return all;
-    };
-    space.check = [base](const KnobValues &values) -> Status {
-      return readShape(base, values).transform([](const Shape &) {});
-    };
-    space.predict = [base](const KnobValues &values) {
-      auto shape = readShape(base, values);
-      return shape ? ::predict(*shape) : std::numeric_limits<double>::infinity();
-    };
-    space.orderClass = [](const KnobValues &values) {
-      return fmt::format(":{}", values.at("keys"));
-    };
+    setBlockRules(
+        space, [base](const KnobValues &values) { return readShape(base, values); },
+        [](const Shape &shape) { return ::predict(shape); });
     return space;
   }
 

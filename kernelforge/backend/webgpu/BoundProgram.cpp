@@ -95,32 +95,19 @@ void WebGpuBoundProgram::encode(WGPUComputePassEncoder pass, size_t first, size_
   }
 }
 
-Status WebGpuBoundProgram::record(size_t first, size_t last, const Stamps &stamps) {
+Status WebGpuBoundProgram::record(size_t first, size_t last) {
   const Api &api = context->api();
   Handle<WGPUCommandBuffer> commands;
   KF_CHECK(context->checked("WebGPU work cannot be recorded", program->function, [&] {
     const Handle<WGPUCommandEncoder> encoder = {
         api.wgpuDeviceCreateCommandEncoder(context->device(), nullptr),
         api.wgpuCommandEncoderRelease};
-    // All that a pass dispatches is in order; one of its own for each launch is for timestamps.
-    for (size_t begin = first, end = first; begin < last; begin = end) {
-      WGPUComputePassDescriptor descriptor = WGPU_COMPUTE_PASS_DESCRIPTOR_INIT;
-      WGPUPassTimestampWrites writes = WGPU_PASS_TIMESTAMP_WRITES_INIT;
-      end = last;
-      if (stamps.queries) {
-        const int launch = dispatches[begin].launch;
-        end = std::min(last, dispatchOf(launch + 1));
-        writes.querySet = stamps.queries;
-        writes.beginningOfPassWriteIndex = uint32_t(2 * (launch - stamps.firstLaunch));
-        writes.endOfPassWriteIndex = writes.beginningOfPassWriteIndex + 1;
-        descriptor.timestampWrites = &writes;
-      }
-      const Handle<WGPUComputePassEncoder> pass = {
-          api.wgpuCommandEncoderBeginComputePass(encoder.get(), &descriptor),
-          api.wgpuComputePassEncoderRelease};
-      encode(pass.get(), begin, end);
-      api.wgpuComputePassEncoderEnd(pass.get());
-    }
+    // All that a pass dispatches is in order.
+    const Handle<WGPUComputePassEncoder> pass = {
+        api.wgpuCommandEncoderBeginComputePass(encoder.get(), nullptr),
+        api.wgpuComputePassEncoderRelease};
+    encode(pass.get(), first, last);
+    api.wgpuComputePassEncoderEnd(pass.get());
     commands = {api.wgpuCommandEncoderFinish(encoder.get(), nullptr), api.wgpuCommandBufferRelease};
   }));
   context->submit(commands.get());
@@ -133,7 +120,7 @@ Status WebGpuBoundProgram::runRange(size_t first, size_t last, const SubmitOptio
     KF_CHECK(cancelled(options));
     if (begin > first)
       count = std::min(2 * count, mostDispatches);
-    KF_CHECK(record(begin, std::min(last, begin + count), {}));
+    KF_CHECK(record(begin, std::min(last, begin + count)));
   }
   return {};
 }

@@ -72,12 +72,6 @@ private:
     uint64_t slot = 0; ///< byte offset of its uniform
     FoldedGrid grid;   ///< at the sizes of the last run
   };
-  /// Where a recorded run writes timestamps; without a set, nowhere.
-  struct Stamps {
-    WGPUQuerySet queries = nullptr;
-    int firstLaunch = 0; ///< whose begin is query 0
-  };
-
   WebGpuBoundProgram(std::shared_ptr<Context> context, std::shared_ptr<Transfers> transfers,
                      std::shared_ptr<const Program> program)
       : context(std::move(context)), transfers(std::move(transfers)), program(std::move(program)) {}
@@ -95,7 +89,14 @@ private:
 
   Status prepare(std::span<const int64_t> sizes);
   Status checkSizes(std::span<const int64_t> sizes) const;
-  Status record(size_t first, size_t last, const Stamps &stamps);
+  Status record(size_t first, size_t last);
+  /// Whether a launch that runs again right behind itself does the same: it reads nothing that it
+  /// writes, workspaces apart.
+  Expected<bool> isRepeatable(int launch) const;
+  /// Records launches with timestamps around passes of each.
+  Status recordTimed(int first, int last, WGPUQuerySet queries);
+  /// What a launch takes, by its timestamps.
+  int64_t nanosecondsOf(std::span<const uint64_t> stamps) const;
   void encode(WGPUComputePassEncoder pass, size_t first, size_t last) const;
   Status runRange(size_t first, size_t last, const SubmitOptions &options);
   Status copyResults(std::span<const int64_t> sizes);

@@ -91,7 +91,7 @@ private:
   Status checkSizes(std::span<const int64_t> sizes) const;
   Status record(size_t first, size_t last);
   /// Whether a launch that runs again right behind itself does the same: it reads nothing that it
-  /// writes, workspaces apart.
+  /// writes but workspaces, and none of those stays.
   Expected<bool> isRepeatable(int launch) const;
   /// Records launches with timestamps around passes of each.
   Status recordTimed(int first, int last, WGPUQuerySet queries);

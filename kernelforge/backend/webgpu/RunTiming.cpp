@@ -126,8 +126,13 @@ Expected<std::vector<int64_t>> WebGpuBoundProgram::runByHostClock(std::span<cons
 Expected<bool> WebGpuBoundProgram::isRepeatable(int launch) const {
   std::vector<BufferRef> read, written;
   const Launch &one = program->launches[launch];
+  const Artifact &artifact = program->artifacts[one.artifact];
   for (size_t i = dispatchOf(launch), end = dispatchOf(launch + 1); i < end; ++i)
     for (const Parameter &parameter : dispatches[i].phase->parameters) {
+      if (parameter.kind == Parameter::Kind::Workspace &&
+          artifact.launching.workspaces[parameter.index].contents ==
+              Workspace::Contents::ZeroedOnce)
+        return false;
       if (parameter.kind != Parameter::Kind::Buffer)
         continue;
       KF_TRY(BufferRef ref, bufferOf(one, parameter));

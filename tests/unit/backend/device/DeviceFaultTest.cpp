@@ -77,6 +77,25 @@ TEST_F(DeviceFault, TellsTime) {
       EXPECT_LT(one, 10);
 }
 
+TEST_F(DeviceFault, TimesWhatReadsWhatItWritesByOneRun) {
+  ProgramMaker maker("count");
+  const int out = maker.result("out", 16);
+  Phase phase = affinePhase("number");
+  phase.parameters = parameters(1, 0);
+  phase.parameters[0].access = Access::ReadWrite;
+  phase.grid = Extent(4);
+  phase.block = {1, 1, 1};
+  const int kernel = maker.kernel("number", testTarget().number, {phase});
+  maker.launch(kernel, {out});
+  const auto executable = load(maker.done());
+  ASSERT_TRUE(executable);
+  const BufferRef sums = memory(16);
+  const auto bound = bind(*executable, {{}, {sums}, {}});
+  ASSERT_TRUE(bound);
+  ASSERT_TRUE(bound->runTimed({}));
+  EXPECT_EQ(valuesOf<uint32_t>(sums), (std::vector<uint32_t>{0, 3, 6, 9}));
+}
+
 TEST_F(DeviceFault, SaysThatItIsLost) {
   if (!testTarget().lose)
     GTEST_SKIP() << "a process that has lost this device gets no other one";

@@ -5,7 +5,7 @@ Needs onnx and numpy, onnxruntime-ep-webgpu beside an onnxruntime that takes plu
 the same provider, onnxruntime-webgpu, and a GPU with a Vulkan driver. A model is a chain of equal
 matmuls, each of which needs the one before it; the time of one is the difference of a long and a short
 chain, so that what a run costs besides (upload, download, submission) drops out. Weights are constants,
-as in a language model. Prints one row of JSON a problem: {"name", "peer", "seconds",
+as in a language model. Prints one row of JSON a problem and operator: {"name", "operator", "peer", "seconds",
 "tflops", "gb_per_s", "chains_s", "max_error"}; the error is beside numpy in f64 on sampled rows of one matmul.
 """
 
@@ -23,8 +23,9 @@ from onnx import TensorProto, helper, numpy_helper
 TYPES = {"f32": (TensorProto.FLOAT, np.float32), "f16": (TensorProto.FLOAT16, np.float16)}
 
 
-def chain(m, n, count, kind, epilogue, rng):
-    """A model of `count` matmuls of [m, n] by [n, n], and the first weight."""
+def chain(m, n, count, kind, epilogue, rng, operator):
+    """A model of `count` matmuls of [m, n] by [n, n], and the first weight. The provider has kernels of
+    its own for each of onnx' operators for it, MatMul and Gemm, which takes the bias, too."""
     proto, numpy_type = TYPES[kind]
     # Values that stay in range from one matmul to the next.
     weight = (rng.standard_normal((n, n)) / np.sqrt(n)).astype(numpy_type)
@@ -33,11 +34,14 @@ def chain(m, n, count, kind, epilogue, rng):
         initializers.append(numpy_helper.from_array(np.zeros(n, numpy_type), "bias"))
     nodes, last = [], "x"
     for i in range(count):
-        nodes.append(helper.make_node("MatMul", [last, "w"], [f"y{i}"]))
+        bias = ["bias"] if epilogue and operator == "Gemm" else []
+        nodes.append(helper.make_node(operator, [last, "w", *bias], [f"y{i}"]))
         last = f"y{i}"
         if epilogue:
-            nodes.append(helper.make_node("Add", [last, "bias"], [f"b{i}"]))
-            nodes.append(helper.make_node("Gelu", [f"b{i}"], [f"g{i}"], approximate="tanh"))
+            if not bias:
+                nodes.append(helper.make_node("Add", [last, "bias"], [f"b{i}"]))
+                last = f"b{i}"
+            nodes.append(helper.make_node("Gelu", [last], [f"g{i}"], approximate="tanh"))
             last = f"g{i}"
     graph = helper.make_graph(
         nodes,
@@ -85,21 +89,22 @@ def times(model, x, output, rounds):
     return samples, result
 
 
-def measure(name, m, n, kind, epilogue, lengths, rounds, rng):
+def measure(name, m, n, kind, epilogue, lengths, rounds, rng, operator):
     x = rng.standard_normal((m, n)).astype(TYPES[kind][1])
-    model, weight, output = chain(m, n, 1, kind, False, rng)
+    model, weight, output = chain(m, n, 1, kind, False, rng, operator)
     _, result = times(model, x, output, 1)
     rows = np.arange(0, m, max(1, m // 4))
     exact = x[rows].astype(np.float64) @ weight.astype(np.float64)
     error = float(np.max(np.abs(result[rows] - exact)) / np.max(np.abs(exact)))
     both = []
     for length in lengths:
-        model, _, output = chain(m, n, length, kind, epilogue, rng)
+        model, _, output = chain(m, n, length, kind, epilogue, rng, operator)
         both.append(min(times(model, x, output, rounds)[0]))
     seconds = (both[1] - both[0]) / (lengths[1] - lengths[0])
     size = {"f32": 4, "f16": 2}[kind]
     row = {
         "name": name,
+        "operator": operator,
         "peer": PLUGIN[0] if PLUGIN else f"onnxruntime-webgpu {ort.__version__}",
         "seconds": seconds,
         "tflops": 2 * m * n * n / seconds / 1e12,
@@ -118,15 +123,20 @@ def main():
     global PLUGIN
     PLUGIN = plugin()
     rng = np.random.default_rng(1)
+
+    def both(name, *problem):
+        for operator in ("MatMul", "Gemm"):
+            measure(name, *problem, arguments.rounds, rng, operator)
+
     for kind in TYPES:
         for n in arguments.sizes:
             # Long enough that the difference is several milliseconds.
             long = max(20, min(400, int(3e12 / n**3)))
             for epilogue in [False] + [True] * (kind == "f16" and n == max(arguments.sizes)):
                 name = f"{kind} {n}^3" + (" bias gelu" if epilogue else "")
-                measure(name, n, n, kind, epilogue, (2, 2 + long), arguments.rounds, rng)
+                both(name, n, n, kind, epilogue, (2, 2 + long))
     n = max(arguments.sizes)
-    measure(f"f16 1x{n}x{n}", 1, n, "f16", False, (20, 220), arguments.rounds, rng)
+    both(f"f16 1x{n}x{n}", 1, n, "f16", False, (20, 220))
 
 
 if __name__ == "__main__":

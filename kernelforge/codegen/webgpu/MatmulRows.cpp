@@ -7,7 +7,7 @@
 #include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/simt/Weights.h"
 #include "kernelforge/codegen/webgpu/Epilogue.h"
-#include "kernelforge/codegen/webgpu/MatmulUnits.h"
+#include "kernelforge/codegen/webgpu/MatmulRowsInput.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
 
 #include <fmt/format.h>
@@ -30,7 +30,7 @@ public:
           ArrayRef<unsigned> groups, StringRef entry)
       : p(module, kernel.kernel(), entry, knobs.threads), kernel(kernel), matmul(kernel.matmul()),
         shape(shape), knobs(knobs), groups(groups), unit(shape.groups[groups[0]].unit),
-        units(shape.units(unit)), rows(p, sharingOf(shape)) {}
+        units(shape.units(unit)) {}
 
   Phase emit() {
     Type input = matmul.getInput().getType();
@@ -41,7 +41,6 @@ public:
     Value block = allRows ? p.block() : p.named(p.rem(p.block(), blocks), "column_block");
     placeRows(allRows ? p.c(0) : p.div(p.block(), blocks));
     placeThread();
-    prepareInput();
     int64_t begin = 0;
     for (unsigned g : groups) {
       const int64_t end = begin + shape.blocks(shape.groups[g], knobs);
@@ -87,113 +86,6 @@ private:
     team = p.named(p.div(p.thread(), knobs.team()), "team");
   }
 
-  /// What units of the rows are read from.
-  void prepareInput() {
-    Value input = matmul.getInput();
-    if (shape.integers()) {
-      const std::vector<Unit> all = shape.distinctUnits();
-      const auto number = static_cast<int>(llvm::find(all, unit) - all.begin());
-      if (knobs.prepare)
-        integers = {p.workspace(2 * number, Access::Read, p.vec(p.i32, 4)),
-                    p.workspace(2 * number + 1, Access::Read, p.vec(p.i32, 2))};
-      else
-        makeIntegersHere();
-      for (auto [m, row] : llvm::enumerate(own)) {
-        Value place = knobs.prepare ? row : p.c(int64_t(m));
-        starts.push_back(p.named(p.mul(place, integers.wordsOfRow(shape, unit)), "words_start"));
-        factStarts.push_back(
-            p.named(p.mul(place, integers.factsOfRow(shape, unit)), "facts_start"));
-      }
-    } else if (shape.staged) {
-      stageInput();
-    } else {
-      const bool isHalves = isHalf(*elementTypeOf(input.getType()));
-      grain = unit.runs == 0 ? unit.elements : isHalves ? 8 : 4;
-      reader.emplace(p, input, grain);
-      for (Value row : own)
-        starts.push_back(p.named(p.mul(row, shape.k / grain), "input_start"));
-    }
-  }
-
-  /// The same for this workgroup alone.
-  void makeIntegersHere() {
-    Value input = matmul.getInput();
-    integers.words =
-        p.shared("words", p.vec(p.i32, 4), knobs.rows * integers.wordsOfRow(shape, unit));
-    integers.facts =
-        p.shared("facts", p.vec(p.i32, 2), knobs.rows * integers.factsOfRow(shape, unit));
-    for (auto [m, row] : llvm::enumerate(own)) {
-      rows.prepareRow(input, row);
-      p.loop("run", p.thread(), p.c(shape.k / runElements), p.blockThreads(), [&](Value run) {
-        makeIntegers(p, rows, input, shape, unit, row, run, integers, p.c(int64_t(m)));
-      });
-    }
-    p.barrier();
-  }
-
-  /// Rows that are computed come to workgroup memory: quads of all units that stand at the same
-  /// place in them side by side, so that neighbouring threads read neighbouring quads.
-  void stageInput() {
-    Value input = matmul.getInput();
-    const int64_t lanes = std::min<int64_t>(unit.elements, 4), width = shape.k / lanes;
-    const int64_t runs = std::max<int64_t>(1, unit.runs), quads = unit.elements / lanes / runs;
-    std::optional<PlaneReader> planes;
-    if (unit.runs > 0)
-      planes.emplace(p, matmul.getWeights()[kernel.groups()[groups[0]].segments[0]]);
-    staged = p.shared("rows", lanes == 4 ? Type(p.vec(p.f32, 4)) : p.f32, width * knobs.rows);
-    for (auto [m, row] : llvm::enumerate(own)) {
-      rows.prepareRow(input, row);
-      for (int64_t run = 0; run < runs; ++run)
-        p.loop("quad", p.thread(), p.c(units * quads), p.blockThreads(), [&](Value at) {
-          Value number = p.named(p.div(at, quads), "unit"), quad = p.rem(at, quads);
-          Value col = planes ? planes->column(number, run) : p.mul(number, unit.elements);
-          Value x = rows.evaluate(input, {row, p.add(col, p.mul(quad, lanes)), lanes});
-          Value place = p.add(p.mul(quad, units), number);
-          p.storeVector(roundedFor(p, shape.numerics, x), staged,
-                        p.add(place, int64_t(m) * width + run * quads * units));
-        });
-    }
-    p.barrier();
-  }
-
-  /// Unit `at` of row `m`.
-  InputUnit inputUnit(int64_t m, Value at, WeightUnits &weight) {
-    InputUnit found;
-    const auto row = static_cast<size_t>(m);
-    if (shape.integers()) {
-      for (int64_t run = 0; run < unit.runs; ++run) {
-        for (int64_t plane = 0; plane < shape.bytePlanes(); ++plane)
-          (plane == 0 ? found.high : found.low)
-              .push_back(
-                  p.named(p.loadVector(integers.words, p.add(p.add(starts[row], at),
-                                                             (plane * unit.runs + run) * units)),
-                          "x"));
-        Value both = p.named(
-            p.loadVector(integers.facts, p.add(p.add(factStarts[row], at), run * units)), "facts");
-        found.factors.push_back(p.bitsToFloat(p.extract(both, int64_t(0))));
-        found.sums.push_back(p.extract(both, 1));
-      }
-    } else if (shape.staged) {
-      const int64_t quads = std::max<int64_t>(1, unit.elements / 4);
-      for (int64_t i = 0; i < quads; ++i)
-        found.quads.push_back(
-            p.named(p.loadVector(staged, p.add(at, (m * quads + i) * units)), "x"));
-    } else if (unit.runs == 0) {
-      found.quads = reader->quads(reader->load(p.add(starts[row], at), "x"));
-    } else {
-      for (int64_t run = 0; run < unit.runs; ++run) {
-        Value begin = p.add(starts[row], weight.column(at, run, grain));
-        for (int64_t i = 0; i < runElements / grain; ++i)
-          llvm::append_range(found.quads, reader->quads(reader->load(p.add(begin, i), "x")));
-      }
-    }
-    if (!shape.staged && shape.numerics == Numerics::F16 &&
-        *elementTypeOf(matmul.getInput().getType()) != ElementType::F16)
-      for (Value &quad : found.quads)
-        quad = roundedFor(p, shape.numerics, quad);
-    return found;
-  }
-
   /// The first column of a block, and where a team's columns stand among the results.
   struct Place {
     Value first; ///< column of the results
@@ -218,18 +110,36 @@ private:
     const SegmentGroup &group = kernel.groups()[g];
     const Columns &columns = shape.groups[g];
     const Place place = placeOf(columns, block);
+    RowExpressions rows(p, sharingOf(shape));
+    weights.clear();
+    for (unsigned segment : group.segments)
+      weights.emplace_back(p, matmul.getWeights()[segment], unit.elements, shape.numerics);
+    input.emplace(p, matmul, shape, knobs, unit, matmul.getWeights()[group.segments[0]]);
     Value memory = p.shared("sums", p.f32, shape.sums(knobs));
-    auto piece = [&](Value number) {
-      Value local = p.mul(p.add(p.mul(number, knobs.teams()), team), knobs.r);
-      local = p.named(local, "local_col");
-      Value col = p.named(place.column(p, local), "col");
-      Values sums = multiply(group, columns, col);
-      combine(sums, memory, columns, local);
+    auto localOf = [&](Value piece) {
+      Value local = p.mul(p.add(p.mul(piece, knobs.teams()), team), knobs.r);
+      return p.named(local, "local_col");
     };
-    if (knobs.pieces == 1)
-      piece(p.c(0));
-    else
-      p.loop("piece", p.c(0), p.c(knobs.pieces), 1, piece);
+    auto beginsAt = [&](Value local) {
+      return beginsOf(columns, p.named(place.column(p, local), "col"));
+    };
+    if (knobs.pieces == 1) {
+      Value local = localOf(p.c(0));
+      const Values begins = beginsAt(local);
+      // What takes longest to come is asked for before the rows are made.
+      Loads ahead;
+      if (RowInput::isMade(shape, knobs))
+        ahead = load(begins, unitsAhead() > units ? p.min(first, p.c(units - 1)) : first,
+                     unitsAhead() / knobs.team());
+      input->prepare(rows, own);
+      combine(multiply(begins, ahead), memory, columns, local);
+    } else {
+      input->prepare(rows, own);
+      p.loop("piece", p.c(0), p.c(knobs.pieces), 1, [&](Value number) {
+        Value local = localOf(number);
+        combine(multiply(beginsAt(local), {}), memory, columns, local);
+      });
+    }
     p.barrier();
     Strip strip;
     strip.memory = memory;
@@ -246,57 +156,82 @@ private:
     storeStrip(p, rows, matmul, group, strip, total);
   }
 
-  /// This thread's sums of columns from `col` on: by segment, row and column.
-  Values multiply(const SegmentGroup &group, const Columns &columns, Value col) {
-    std::vector<WeightUnits> weights;
-    Values begins; // of columns, by segment and column
-    for (unsigned segment : group.segments)
-      weights.emplace_back(p, matmul.getWeights()[segment], unit.elements, shape.numerics);
+  /// Where the columns of a team from `col` on begin in each segment's weight.
+  Values beginsOf(const Columns &columns, Value col) {
+    Values begins;
     const bool areThere = columns.n % knobs.columns() == 0;
     for (int64_t r = 0; r < knobs.r; ++r) {
-      Value own = p.add(col, r);
+      Value column = p.add(col, r);
       if (!areThere)
-        own = p.min(own, p.c(columns.n - 1));
-      begins.push_back(p.named(p.mul(own, units), "begin"));
+        column = p.min(column, p.c(columns.n - 1));
+      begins.push_back(p.named(p.mul(column, units), "begin"));
     }
-    const int64_t team = knobs.team(), whole = units / (team * knobs.u);
-    auto step = [&](Value at, int64_t count, ValueRange carried) {
-      return multiplyUnits(weights, begins, at, count, carried);
-    };
-    Value zero = unit.elements == 1 || shape.integers() ? p.cf(0) : p.splat(p.cf(0), 4);
-    Values sums(weights.size() * begins.size() * own.size(), zero);
-    if (whole > 0)
-      sums = p.loop("k", first, p.c(whole * team * knobs.u), team * knobs.u, "sum", sums,
-                    [&](Value at, ValueRange carried) { return step(at, knobs.u, carried); });
-    if (const int64_t done = whole * team * knobs.u; done < units)
-      sums = p.loop("k", p.add(first, done), p.c(units), team, "sum", sums,
-                    [&](Value at, ValueRange carried) { return step(at, 1, carried); });
-    for (Value &sum : sums)
-      sum = p.named(p.sumOfLanes(sum), "sum");
-    return sums;
+    return begins;
   }
 
-  /// Adds `count` units of each column, the first at `at`. All loads of weights come first.
-  Values multiplyUnits(MutableArrayRef<WeightUnits> weights, ArrayRef<Value> begins, Value at,
-                       int64_t count, ValueRange carried) {
-    const int64_t team = knobs.team();
-    std::vector<WeightUnits::Loaded> loaded;
+  using Loads = std::vector<WeightUnits::Loaded>;
+
+  /// Asks for `count` units of each column, the first at `at`.
+  Loads load(ArrayRef<Value> begins, Value at, int64_t count) {
+    Loads loads;
     for (int64_t u = 0; u < count; ++u)
       for (WeightUnits &weight : weights)
         for (Value begin : begins)
-          loaded.push_back(weight.load(p.add(p.add(begin, at), u * team)));
+          loads.push_back(weight.load(p.add(p.add(begin, at), u * knobs.team())));
+    return loads;
+  }
+
+  /// Adds what `loads` has of them.
+  Values add(const Loads &loads, Value at, int64_t count, ValueRange carried) {
     Values sums(carried);
-    const WeightUnits::Loaded *next = loaded.data();
+    const WeightUnits::Loaded *next = loads.data();
+    const size_t columns = loads.size() / (static_cast<size_t>(count) * weights.size());
     for (int64_t u = 0; u < count; ++u) {
       std::vector<InputUnit> inputs;
-      for (int64_t m = 0; m < knobs.rows; ++m)
-        inputs.push_back(inputUnit(m, p.add(at, u * team), weights[0]));
+      for (size_t m = 0; m < own.size(); ++m)
+        inputs.push_back(input->unit(m, p.add(at, u * knobs.team()), weights[0].needsTotals()));
       for (auto [s, weight] : llvm::enumerate(weights))
-        for (size_t r = 0; r < begins.size(); ++r)
+        for (size_t r = 0; r < columns; ++r)
           weight.multiply(*next++, inputs, [&, s = s](size_t m) -> Value & {
-            return sums[(s * inputs.size() + m) * begins.size() + r];
+            return sums[(s * inputs.size() + m) * columns + r];
           });
     }
+    return sums;
+  }
+
+  /// Units of a column that a team has in whole rounds of `u` a thread.
+  int64_t wholeUnits() const { return units / (knobs.team() * knobs.u) * knobs.team() * knobs.u; }
+  /// Units of a column that a team asks for ahead: a round, or one a thread.
+  int64_t unitsAhead() const { return knobs.team() * (wholeUnits() > 0 ? knobs.u : 1); }
+
+  /// This thread's sums of columns: by segment, row and column. `ahead`: its first units, or none.
+  Values multiply(ArrayRef<Value> begins, const Loads &ahead) {
+    const int64_t team = knobs.team(), whole = wholeUnits();
+    Value zero = p.splat(p.cf(0), weights[0].lanes());
+    Values sums(weights.size() * begins.size() * own.size(), zero);
+    int64_t done = 0;
+    if (!ahead.empty()) {
+      done = unitsAhead();
+      auto addAhead = [&] { return add(ahead, first, done / team, sums); };
+      if (done <= units)
+        sums = addAhead();
+      else
+        sums = p.ifElse("sum", p.lessThan(first, p.c(units)), ValueRange(sums).getTypes(), addAhead,
+                        [&] { return sums; });
+    }
+    auto addUpTo = [&](int64_t end, int64_t count) {
+      if (done >= end)
+        return;
+      sums = p.loop("k", p.add(first, done), p.c(end), team * count, "sum", sums,
+                    [&](Value at, ValueRange carried) {
+                      return add(load(begins, at, count), at, count, carried);
+                    });
+      done = end;
+    };
+    addUpTo(whole, knobs.u);
+    addUpTo(units, 1);
+    for (Value &sum : sums)
+      sum = p.named(p.sumOfLanes(sum), "sum");
     return sums;
   }
 
@@ -359,16 +294,11 @@ private:
   ArrayRef<unsigned> groups; ///< all of one unit
   Unit unit;
   int64_t units; ///< of a column
-  RowExpressions rows;
   Value total, firstRow;
-  Values own; ///< rows
-  Value lane, part, team,
-      first;                        ///< of this thread: the number of its first unit
-  std::optional<PlainUnits> reader; ///< of the input where it is a plain argument
-  int64_t grain = 1;                ///< elements of one of its units
-  Value staged;                     ///< rows in workgroup memory
-  IntegerRows integers;             ///< rows as whole numbers
-  Values starts, factStarts;        ///< of the rows in what they are read from
+  Values own;                       ///< rows
+  Value lane, part, team, first;    ///< of this thread; `first`: the number of its first unit
+  std::vector<WeightUnits> weights; ///< of the group that is computed
+  std::optional<RowInput> input;
 };
 
 /// Few rows: threads share out K.

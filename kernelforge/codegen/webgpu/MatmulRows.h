@@ -13,6 +13,7 @@
 
 #include "mlir/IR/BuiltinOps.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct Knobs {
   int64_t pieces;  ///< how often a workgroup goes on to further columns
   int64_t rows;    ///< rows that are summed together
   bool prepare;    ///< a phase of its own makes whole numbers of the rows, not each workgroup
+  bool stage;      ///< rows of numbers are read from workgroup memory
   /// Threads that share out a column's K.
   int64_t team() const { return lanes * ks; }
   int64_t teams() const { return threads / team(); }
@@ -68,7 +70,7 @@ struct Shape {
   int64_t k = 0;
   Numerics numerics = Numerics::F32;
   int64_t rows = 1;        ///< most
-  bool staged = false;     ///< the rows are computed, into workgroup memory
+  bool staged = false;     ///< the rows are computed
   int64_t rowBytes = 0;    ///< workgroup memory that computing a row takes, beside what it is
   int64_t lanes = 1;       ///< threads that can exchange values by shuffles; 1: none can
   bool separate = false;   ///< a phase for each group: all at once take too many buffers
@@ -78,11 +80,24 @@ struct Shape {
 
   /// Units of a column.
   int64_t units(const Unit &unit) const { return k / unit.elements; }
+  /// How far quads at the same places of units are apart where rows lie in workgroup memory: so far
+  /// that neighbouring threads, which write a unit's quads, write to eight banks.
+  int64_t stagedUnits(const Unit &unit) const {
+    const int64_t quads = std::min<int64_t>(unit.elements, runElements) / 4, banks = 8;
+    if (quads <= 1)
+      return units(unit);
+    const int64_t step = banks / quads, over = units(unit) % (2 * step);
+    return units(unit) + (over <= step ? step - over : 3 * step - over);
+  }
+  /// Words of workgroup memory of a row there.
+  int64_t stagedWords(const Unit &unit) const { return stagedUnits(unit) * unit.elements; }
   /// The units of all groups, each once.
   std::vector<Unit> distinctUnits() const;
   int64_t segments() const;
   /// Whether the rows are multiplied as whole numbers, in so many planes of bytes.
   bool integers() const { return multipliesIntegers(numerics); }
+  /// Whether rows of numbers are computed, so that they can be read from workgroup memory alone.
+  bool mustStage() const { return staged && !integers(); }
   int64_t bytePlanes() const { return numerics == Numerics::I8x2 ? 2 : 1; }
   /// Values in workgroup memory where a workgroup's sums come to.
   int64_t sums(const Knobs &knobs) const {
@@ -126,10 +141,34 @@ struct IntegerRows {
   }
 };
 
-/// Makes run `run` of row `row`, and puts it where row `place` is.
-void makeIntegers(simt::PhaseBuilder &p, simt::RowExpressions &expressions, mlir::Value input,
-                  const Shape &shape, const Unit &unit, mlir::Value row, mlir::Value run,
-                  const IntegerRows &to, mlir::Value place);
+/// Makes whole numbers of rows, of each the parts that neighbouring threads make together.
+class IntegerMaker {
+public:
+  /// `input`: what is multiplied, prepared by `expressions` for the rows that are made.
+  IntegerMaker(simt::PhaseBuilder &p, simt::RowExpressions &expressions, mlir::Value input,
+               const Shape &shape, const Unit &unit, const IntegerRows &to);
+
+  /// Parts of a row, one a thread: as many threads as make a block are neighbours, and come here
+  /// together.
+  int64_t parts() const;
+  /// Makes part `part` of row `row`, and puts it where row `place` is.
+  void make(mlir::Value row, mlir::Value part, mlir::Value place) const;
+
+private:
+  /// What so many neighbouring threads have, joined, in each of them.
+  mlir::Value overThreads(mlir::Value value, int64_t count,
+                          llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> join) const;
+  void store(mlir::Value run, mlir::Value place, const llvm::SmallVector<mlir::Value> &high,
+             const llvm::SmallVector<mlir::Value> &low, mlir::Value factor, mlir::Value sum) const;
+
+  simt::PhaseBuilder &p;
+  simt::RowExpressions &expressions;
+  mlir::Value input;
+  const Shape &shape;
+  const Unit &unit;
+  const IntegerRows &to;
+  int64_t threads; ///< that make a block
+};
 
 /// Adds the phase that does so for groups of the unit that is number `number` of the distinct ones,
 /// and the workspaces where the rows are then: 2 * `number` and the next one.

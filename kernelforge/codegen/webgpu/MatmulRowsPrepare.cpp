@@ -1,5 +1,6 @@
 // The rows of a matmul as whole numbers in blocks of 32, each a multiple of what the block's
-// largest value says: a thread makes a block.
+// largest value says: neighbouring threads make a block, four elements each where as many can
+// exchange values by shuffles.
 #include "kernelforge/codegen/simt/Epilogue.h"
 #include "kernelforge/codegen/webgpu/MatmulRows.h"
 #include "kernelforge/codegen/webgpu/MatmulUnits.h"
@@ -17,6 +18,8 @@ namespace {
 /// What lies above the bits of a whole number n in the f32 n + 1.5 * 2^23.
 constexpr double above = 12582912;
 constexpr int64_t bitsAbove = 0x4b400000;
+
+constexpr int64_t quadsOfBlock = 8, quadsOfRun = runElements / 4;
 
 /// Largest whole number, so that the high byte of two is none above 127 after rounding.
 int64_t largestOf(const Shape &shape) { return shape.bytePlanes() == 2 ? 32512 : 127; }
@@ -54,51 +57,82 @@ Value packed(PhaseBuilder &p, Value words) {
 
 } // namespace
 
-void rows::makeIntegers(PhaseBuilder &p, RowExpressions &expressions, Value input,
-                        const Shape &shape, const Unit &unit, Value row, Value run,
-                        const IntegerRows &to, Value place) {
-  // The block's other run counts for what both are multiples of.
-  auto quadsOf = [&](Value number) {
-    Values quads;
-    for (int64_t i = 0; i < runElements; i += 4) {
-      Value col = p.add(p.mul(number, runElements), i);
-      quads.push_back(p.named(expressions.evaluate(input, {row, col, 4}), "x"));
-    }
-    return quads;
-  };
-  const Values quads = quadsOf(run);
-  Values magnitudes;
-  for (Value quad : llvm::concat<const Value>(quads, quadsOf(p.xorBits(run, p.c(1)))))
-    magnitudes.push_back(p.absf(quad));
+IntegerMaker::IntegerMaker(PhaseBuilder &p, RowExpressions &expressions, Value input,
+                           const Shape &shape, const Unit &unit, const IntegerRows &to)
+    : p(p), expressions(expressions), input(input), shape(shape), unit(unit), to(to),
+      threads(std::min({shape.lanes, quadsOfBlock, p.blockThreads()})) {}
+
+int64_t IntegerMaker::parts() const { return shape.k / (4 * quadsOfBlock) * threads; }
+
+Value IntegerMaker::overThreads(Value value, int64_t count,
+                                llvm::function_ref<Value(Value, Value)> join) const {
+  for (int64_t mask = 1; mask < count; mask *= 2) {
+    value = p.named(value, "own");
+    value = join(value, p.shuffleXor(value, mask, shape.lanes));
+  }
+  return value;
+}
+
+void IntegerMaker::make(Value row, Value part, Value place) const {
+  const int64_t own = quadsOfBlock / threads; // quads
+  Values quads, magnitudes;
+  for (int64_t i = 0; i < own; ++i) {
+    Value col = p.mul(p.add(p.mul(part, own), i), 4);
+    quads.push_back(p.named(expressions.evaluate(input, {row, col, 4}), "x"));
+    magnitudes.push_back(p.absf(quads.back()));
+  }
+  auto larger = [&](Value x, Value y) { return p.maxf(x, y); };
+  Value highest = p.named(overThreads(largest(p, magnitudes), threads, larger), "largest");
   const auto limit = static_cast<double>(largestOf(shape));
-  Value highest = p.named(largest(p, magnitudes), "largest");
   Value isZero = p.cmpf(arith::CmpFPredicate::OEQ, highest, p.cf(0));
   Value inverse = p.named(p.select(isZero, p.cf(0), p.divf(p.cf(limit), highest)), "inverse");
   Value factor = p.named(p.divf(highest, p.cf(limit)), "factor");
-  Values high, low;
-  Value sum;
-  for (Value quad : quads) {
-    Value whole = p.named(p.sub(p.floatToBits(p.addf(p.mulf(quad, inverse), p.cf(above))),
-                                p.splat(p.c(bitsAbove), 4)),
-                          "whole");
-    sum = sum ? p.add(sum, whole) : whole;
-    if (shape.bytePlanes() == 2) {
-      low.push_back(packed(p, whole));
-      whole = p.shr(p.add(whole, p.splat(p.c(128), 4)), 8);
+  const int64_t ofRun = std::min(own, quadsOfRun); // of a run, the quads of a thread
+  const int64_t together = quadsOfRun / ofRun;     // threads that have a run
+  for (int64_t begin = 0; begin < own; begin += ofRun) {
+    Values high, low;
+    Value sum;
+    for (Value quad :
+         ArrayRef(quads).slice(static_cast<size_t>(begin), static_cast<size_t>(ofRun))) {
+      Value whole = p.named(p.sub(p.floatToBits(p.addf(p.mulf(quad, inverse), p.cf(above))),
+                                  p.splat(p.c(bitsAbove), 4)),
+                            "whole");
+      sum = sum ? p.add(sum, whole) : whole;
+      if (shape.bytePlanes() == 2) {
+        low.push_back(p.named(packed(p, whole), "low"));
+        whole = p.shr(p.add(whole, p.splat(p.c(128), 4)), 8);
+      }
+      high.push_back(p.named(packed(p, whole), "high"));
     }
-    high.push_back(packed(p, whole));
+    sum = p.named(sum, "sum");
+    Value all = p.extract(sum, int64_t(0));
+    for (int64_t i = 1; i < 4; ++i)
+      all = p.add(all, p.extract(sum, i));
+    all = overThreads(all, together, [&](Value x, Value y) { return p.add(x, y); });
+    // The first of a run's threads gets the words of the others, in order.
+    for (Values *words : {&high, &low})
+      for (int64_t mask = 1; mask < together && !words->empty(); mask *= 2)
+        for (Value word : Values(*words))
+          words->push_back(p.named(p.shuffleXor(word, mask, shape.lanes), "word"));
+    auto put = [&] {
+      store(p.div(p.add(p.mul(part, own), begin), quadsOfRun), place, high, low, factor, all);
+    };
+    if (together == 1)
+      put();
+    else
+      p.ifThen(p.cmp(arith::CmpIPredicate::eq, p.rem(part, together), p.c(0)), put);
   }
-  sum = p.named(sum, "sum");
-  Value all = p.extract(sum, int64_t(0));
-  for (int64_t i = 1; i < 4; ++i)
-    all = p.add(all, p.extract(sum, i));
+}
+
+void IntegerMaker::store(Value run, Value place, const Values &high, const Values &low,
+                         Value factor, Value sum) const {
   const RunPlace at(p, unit, run);
   Value inRow = p.named(p.add(p.mul(at.run, shape.units(unit)), at.unit), "in_row");
   Value word = p.named(p.add(p.mul(place, to.wordsOfRow(shape, unit)), inRow), "at");
   p.storeVector(p.vector(high), to.words, word);
   if (!low.empty())
     p.storeVector(p.vector(low), to.words, p.add(word, to.factsOfRow(shape, unit)));
-  p.storeVector(p.vector({p.floatToBits(factor), all}), to.facts,
+  p.storeVector(p.vector({p.floatToBits(factor), sum}), to.facts,
                 p.add(p.mul(place, to.factsOfRow(shape, unit)), inRow));
 }
 
@@ -107,24 +141,24 @@ void rows::prepareIntegers(ModuleOp module, const KernelAnalysis &kernel, const 
   const Unit unit = shape.distinctUnits()[number];
   const int first = 2 * static_cast<int>(number);
   // Rows that are computed may need whole rows, for which a workgroup has all of one.
-  const int64_t runs = shape.k / runElements, most = shape.staged ? 256 : 64;
+  const int64_t most = shape.staged ? 512 : 64;
   PhaseBuilder p(module, kernel.kernel(), entry, std::min(most, shape.threads));
   RowExpressions expressions(p, sharingOf(shape));
   Value input = kernel.matmul().getInput();
-  const int64_t shares = shape.staged ? 1 : (runs + p.blockThreads() - 1) / p.blockThreads();
-  Value row = p.named(p.div(p.block(), shares), "row");
   const IntegerRows to = {p.workspace(first, Access::Write, p.vec(p.i32, 4)),
                           p.workspace(first + 1, Access::Write, p.vec(p.i32, 2))};
+  const IntegerMaker maker(p, expressions, input, shape, unit, to);
+  const int64_t parts = maker.parts();
+  const int64_t shares = shape.staged ? 1 : (parts + p.blockThreads() - 1) / p.blockThreads();
+  Value row = p.named(p.div(p.block(), shares), "row");
   expressions.prepareRow(input, row);
-  auto make = [&](Value run) {
-    makeIntegers(p, expressions, input, shape, unit, row, run, to, row);
-  };
+  auto make = [&](Value part) { maker.make(row, part, row); };
   if (shape.staged) {
-    p.loop("run", p.thread(), p.c(runs), p.blockThreads(), make);
+    p.loop("part", p.thread(), p.c(parts), p.blockThreads(), make);
   } else {
     Value share = p.rem(p.block(), shares);
-    Value run = p.named(p.add(p.mul(share, p.blockThreads()), p.thread()), "run");
-    p.ifThen(p.lessThan(run, p.c(runs)), [&] { make(run); });
+    Value part = p.named(p.add(p.mul(share, p.blockThreads()), p.thread()), "part");
+    p.ifThen(p.lessThan(part, p.c(parts)), [&] { make(part); });
   }
   const Extent rowCount = p.rowsExtent(input.getType());
   launching.phases.push_back(p.finish(rowCount * Extent(shares)));

@@ -222,6 +222,14 @@ static int64_t integerBytes(const Shape &shape) {
   return shape.k * shape.bytePlanes() + shape.k / runElements * 8;
 }
 
+/// Bytes of a row as numbers.
+static int64_t stageBytes(const Shape &shape) {
+  int64_t words = 0;
+  for (const Unit &unit : shape.distinctUnits())
+    words = std::max(words, shape.stagedWords(unit));
+  return words * 4;
+}
+
 /// Bytes of workgroup memory of a schedule.
 static int64_t sharedBytes(const Shape &shape, const Knobs &knobs) {
   int64_t bytes = shape.sums(knobs) * 4;
@@ -232,8 +240,8 @@ static int64_t sharedBytes(const Shape &shape, const Knobs &knobs) {
              (shape.rowBytes + 2 * simt::reduceBytes(1, knobs.threads, sharingOf(shape).subgroup));
   if (shape.integers())
     bytes += knobs.rows * integerBytes(shape);
-  else if (shape.staged)
-    bytes += knobs.rows * shape.k * 4;
+  else if (knobs.stage)
+    bytes += knobs.rows * stageBytes(shape);
   return bytes;
 }
 
@@ -276,7 +284,8 @@ static Status checkShares(const Shape &shape, const Knobs &knobs) {
 
 Expected<Knobs> rows::readKnobs(const Shape &shape, const KnobValues &values) {
   KnobReader read(shape.name, values);
-  KF_CHECK(read.checkNames({"r", "lanes", "ks", "u", "threads", "pieces", "rows", "prepare"}));
+  KF_CHECK(
+      read.checkNames({"r", "lanes", "ks", "u", "threads", "pieces", "rows", "prepare", "stage"}));
   Knobs knobs;
   KF_TRY(knobs.rows, read.get("rows", {1, std::min(shape.rows, mostTogether)}));
   const int64_t mostColumns = std::max<int64_t>(1, mostSums / (shape.segments() * knobs.rows));
@@ -287,6 +296,9 @@ Expected<Knobs> rows::readKnobs(const Shape &shape, const KnobValues &values) {
   KF_TRY(knobs.ks, read.get("ks", {1, knobs.threads / knobs.lanes, 1, "threads", knobs.threads}));
   KF_TRY(const int64_t prepare, read.get("prepare", {0, shape.integers() ? 1 : 0}));
   knobs.prepare = prepare != 0;
+  KF_TRY(const int64_t stage,
+         read.get("stage", {shape.mustStage() ? 1 : 0, shape.integers() ? 0 : 1}));
+  knobs.stage = stage != 0;
   KF_TRY(knobs.u, read.get("u", {1, 8}));
   KF_TRY(knobs.pieces, read.get("pieces", {1, 256}));
   KF_CHECK(checkShares(shape, knobs));
@@ -315,6 +327,14 @@ static int64_t leastUnits(const Shape &shape) {
   return units;
 }
 
+/// Elements of a unit, of the group that has the least.
+static int64_t leastElements(const Shape &shape) {
+  int64_t elements = shape.groups[0].unit.elements;
+  for (const Unit &unit : shape.distinctUnits())
+    elements = std::min(elements, unit.elements);
+  return elements;
+}
+
 /// The fewest pieces with which the columns can be shared out, or one.
 static int64_t fewestPieces(const Shape &shape, Knobs knobs) {
   for (knobs.pieces = 1; knobs.pieces <= 256; ++knobs.pieces)
@@ -324,17 +344,18 @@ static int64_t fewestPieces(const Shape &shape, Knobs knobs) {
   return 1;
 }
 
-/// More pieces where rows are computed by each workgroup anew, as long as there are workgroups
-/// enough for every multiprocessor.
+/// More pieces where rows are made by each workgroup anew, as long as there are workgroups enough
+/// for every multiprocessor.
 static int64_t usualPieces(const Shape &shape, const Knobs &knobs) {
-  constexpr int64_t enoughWorkgroups = 528, mostPieces = 16;
+  constexpr int64_t mostPieces = 16;
   Knobs more = knobs;
   more.pieces = fewestPieces(shape, knobs);
-  const bool isAnew = shape.integers() ? !knobs.prepare : shape.staged;
+  const bool isAnew = shape.integers() ? !knobs.prepare : knobs.stage;
   while (isAnew && more.pieces < mostPieces) {
     Knobs twice = more;
     twice.pieces *= 2;
-    if (columnsOf(shape) / twice.columns() < enoughWorkgroups || !checkShares(shape, twice))
+    if (columnsOf(shape) / twice.columns() * twice.threads < enoughThreads ||
+        !checkShares(shape, twice))
       break;
     more = twice;
   }
@@ -351,6 +372,45 @@ static int64_t usualTeamOf(const Shape &shape, int64_t r) {
   return team;
 }
 
+/// Rows that are summed together: where they come to workgroup memory as they must, no more than
+/// that has room for.
+static int64_t usualRows(const Shape &shape) {
+  const int64_t rows = std::min(shape.rows, mostTogether);
+  constexpr int64_t ofSums = 4096;
+  return shape.mustStage()
+             ? std::clamp<int64_t>((shape.sharedBytes - ofSums) / stageBytes(shape), 1, rows)
+             : rows;
+}
+
+/// Workgroup memory that the rows take where each workgroup makes them.
+static int64_t madeBytes(const Shape &shape, const Knobs &knobs) {
+  return knobs.rows * (shape.integers() ? integerBytes(shape) : stageBytes(shape));
+}
+
+/// Columns that a team sums at a time. Several rows are worth several columns, as what is read of a
+/// row serves all of them; so is the work that quants take, and reading rows where they lie, of
+/// which neighbouring threads need numbers that are no neighbours.
+static int64_t usualColumns(const Shape &shape, const Knobs &knobs) {
+  constexpr int64_t manyColumns = 2048;
+  int64_t r = powerBelow(std::min<int64_t>(knobs.rows, 4));
+  if (shape.groups[0].unit.runs > 0 && columnsOf(shape) >= manyColumns) {
+    const bool hasMore = columnsOf(shape) >= 2 * manyColumns;
+    const bool readsFar = !shape.integers() && !knobs.stage;
+    r = std::max<int64_t>(r, (readsFar ? 4 : 2) * (hasMore ? 2 : 1));
+  }
+  return std::min(r, powerBelow(mostSums / std::max<int64_t>(1, shape.segments() * knobs.rows)));
+}
+
+/// Threads of a workgroup: more where its memory leaves a multiprocessor no room for many others.
+static int64_t usualThreadsOf(const Shape &shape, const Knobs &knobs) {
+  constexpr int64_t most = 1024;
+  int64_t threads = usualThreads;
+  if (shape.integers() ? !knobs.prepare : knobs.stage)
+    threads =
+        std::clamp<int64_t>(most * madeBytes(shape, knobs) / shape.sharedBytes, usualThreads, most);
+  return powerBelow(std::min(threads, shape.threads));
+}
+
 KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   auto chosen = [&](const char *name, int64_t usual) {
     auto own = given.find(name);
@@ -358,27 +418,23 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   };
   auto positive = [](int64_t value) { return std::max<int64_t>(1, value); };
   Knobs knobs;
-  knobs.rows = chosen("rows", std::min(shape.rows, mostTogether));
-  // Several rows are worth several columns, as what is read of a row serves all of them; so is the
-  // work that quants take.
-  constexpr int64_t manyColumns = 2048;
-  const bool isQuantized = shape.groups[0].unit.runs > 0 && columnsOf(shape) >= manyColumns;
-  const int64_t r = std::max(powerBelow(std::min<int64_t>(knobs.rows, 4)), isQuantized ? 2L : 1L);
-  knobs.r =
-      chosen("r", std::min(r, powerBelow(mostSums / positive(shape.segments() * knobs.rows))));
-  knobs.threads = chosen("threads", powerBelow(std::min(usualThreads, shape.threads)));
+  knobs.rows = chosen("rows", usualRows(shape));
+  const int64_t room = shape.sharedBytes / 3; // for three workgroups of a multiprocessor
+  knobs.prepare = chosen("prepare", shape.integers() && madeBytes(shape, knobs) > room) != 0;
+  const bool isQuantized = shape.groups[0].unit.runs > 0;
+  knobs.stage = chosen("stage", shape.mustStage() || (isQuantized && !shape.integers() &&
+                                                      madeBytes(shape, knobs) <= room)) != 0;
+  knobs.r = chosen("r", usualColumns(shape, knobs));
+  knobs.threads = chosen("threads", usualThreadsOf(shape, knobs));
   const int64_t team = std::min(usualTeamOf(shape, knobs.r), positive(knobs.threads));
   knobs.lanes = chosen("lanes", std::min(team, shape.lanes));
   knobs.ks = chosen("ks", powerBelow(team / positive(knobs.lanes)));
   const int64_t loads = leastUnits(shape) / positive(knobs.team());
   knobs.u = chosen("u", powerBelow(std::min(loads, positive(4 / positive(knobs.r)))));
-  constexpr int64_t fewBytes = 12288; // four workgroups of a multiprocessor have as many each
-  knobs.prepare =
-      chosen("prepare", shape.integers() && knobs.rows * integerBytes(shape) > fewBytes) != 0;
   auto values = [&] {
     return KnobValues{{"r", knobs.r},       {"lanes", knobs.lanes},     {"ks", knobs.ks},
                       {"u", knobs.u},       {"threads", knobs.threads}, {"pieces", knobs.pieces},
-                      {"rows", knobs.rows}, {"prepare", knobs.prepare}};
+                      {"rows", knobs.rows}, {"prepare", knobs.prepare}, {"stage", knobs.stage}};
   };
   // What is given may be any number, and whole heads may be more than a workgroup's memory holds.
   auto isPower = [](int64_t value) {
@@ -411,10 +467,13 @@ static double predict(const Shape &shape, const Knobs &knobs) {
   const double reading =
       shape.weightBytes / readRate * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
   const double multiplying = 2 * products * double(knobs.rows) / multiplyRate;
+  // Where rows lie, neighbouring threads read quads that are a unit apart.
+  const double apart =
+      shape.integers() || knobs.stage ? 1 : double(std::max<int64_t>(4, leastElements(shape))) / 4;
   const double ofRows =
-      products / double(knobs.r * shape.segments()) * double(knobs.rows) * 4 / cacheRate;
+      products / double(knobs.r * shape.segments()) * double(knobs.rows) * 4 * apart / cacheRate;
   double staging = 0;
-  if (shape.integers() ? !knobs.prepare : shape.staged)
+  if (shape.integers() ? !knobs.prepare : knobs.stage)
     staging = double(columnsOf(shape)) / double(knobs.columns()) * double(knobs.rows * shape.k) *
               8 / cacheRate;
   const double kinds = double(shape.distinctUnits().size());
@@ -445,6 +504,8 @@ ScheduleSpace rows::space(const Shape &shape) {
       {"rows", with("rows", {together}), "rows that are summed together"},
       {"prepare", with("prepare", {0, shape.integers() ? 1 : 0}),
        "who makes whole numbers of the rows: a phase (1), or each workgroup (0)"},
+      {"stage", with("stage", {shape.mustStage() ? 1 : 0, shape.integers() ? 0 : 1}),
+       "rows of numbers are read from workgroup memory (1), or where they lie (0)"},
   };
   space.complete = [shape](const KnobValues &given) {
     KnobValues all = given;

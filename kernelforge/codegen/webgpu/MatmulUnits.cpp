@@ -60,11 +60,19 @@ Values PlainUnits::quads(const Values &loaded) {
 //===----------------------------------------------------------------------===//
 
 WeightUnits::WeightUnits(PhaseBuilder &p, Value weight, int64_t unit, Numerics numerics)
-    : p(p), numerics(numerics) {
+    : p(p), numerics(numerics), unit(unit) {
   if (PlaneReader::reads(weight.getType()))
     planes.emplace(p, weight);
   else
     plain.emplace(p, weight, unit);
+}
+
+int64_t WeightUnits::lanes() const {
+  return multipliesRuns() || multipliesIntegers(numerics) || (plain && unit == 1) ? 1 : 4;
+}
+
+bool WeightUnits::needsTotals() const {
+  return multipliesRuns() && (planes->hasMinimum() || planes->offset() != 0);
 }
 
 WeightUnits::Loaded WeightUnits::load(Value number) {
@@ -78,10 +86,10 @@ void WeightUnits::multiply(const Loaded &loaded, ArrayRef<InputUnit> rows,
   if (planes) {
     if (multipliesIntegers(numerics))
       multiplyIntegers(loaded.piece, rows, sum);
-    else if (numerics == Numerics::F16)
-      multiplyElements(loaded.piece, rows, sum);
-    else
+    else if (multipliesRuns())
       multiplyRuns(loaded.piece, rows, sum);
+    else
+      multiplyElements(loaded.piece, rows, sum);
     return;
   }
   Values quads = plain->quads(loaded.plain);
@@ -113,20 +121,20 @@ void WeightUnits::multiplyElements(const PlaneReader::Piece &piece, ArrayRef<Inp
 void WeightUnits::multiplyRuns(const PlaneReader::Piece &piece, ArrayRef<InputUnit> rows,
                                llvm::function_ref<Value &(size_t row)> sum) {
   const auto scales = planes->scales(piece);
-  for (int64_t run = 0; run < planes->runs(); ++run) {
-    const Values quants = planes->quads(piece, run);
-    const PlaneReader::Scale &scale = scales[static_cast<size_t>(run)];
+  const auto offset = static_cast<double>(planes->offset());
+  for (size_t run = 0; run < scales.size(); ++run) {
+    const Values quants = planes->offsetQuads(piece, static_cast<int64_t>(run));
     for (auto [m, row] : llvm::enumerate(rows)) {
-      const ArrayRef<Value> x =
-          ArrayRef(row.quads).slice(static_cast<size_t>(run) * quants.size(), quants.size());
+      const auto x = ArrayRef(row.quads).slice(run * quants.size(), quants.size());
       Value products = p.mulf(quants[0], x[0]);
       for (size_t i = 1; i < x.size(); ++i)
         products = p.fma(quants[i], x[i], products);
-      sum(m) = p.fma(scale.factor, products, sum(m));
-      if (scale.minimum) {
-        Value all = p.addf(p.addf(x[0], x[1]), p.addf(x[2], x[3]));
-        sum(m) = p.fma(scale.minimum, all, sum(m));
-      }
+      products = p.sumOfLanes(p.named(products, "products"));
+      if (offset != 0)
+        products = p.fma(p.cf(-offset), row.totals[run], products);
+      sum(m) = p.fma(scales[run].factor, products, sum(m));
+      if (scales[run].minimum)
+        sum(m) = p.fma(scales[run].minimum, row.totals[run], sum(m));
     }
   }
 }

@@ -15,6 +15,8 @@ namespace kernelforge::webgpu::rows {
 struct InputUnit {
   /// f32, four at a time, run after run; one number where a unit is one element.
   llvm::SmallVector<mlir::Value> quads;
+  /// Of each run of numbers, where the weight asks for them (WeightUnits::needsTotals): their sum.
+  llvm::SmallVector<mlir::Value> totals;
   /// Of each run, four words of bytes: of the high plane and, where there are two, the low one.
   llvm::SmallVector<mlir::Value> high, low;
   /// Of each run: the f32 that its whole numbers are multiples of, and their sum, which is one.
@@ -57,16 +59,17 @@ public:
     PlaneReader::Piece piece;
   };
   Loaded load(mlir::Value number);
-  /// Where a run of a unit in planes begins in a row, in steps of `grain` columns.
-  mlir::Value column(mlir::Value number, int64_t run, int64_t grain) {
-    return planes->column(number, run, grain);
-  }
+  /// Lanes of a sum: four where products of quads are added lane by lane.
+  int64_t lanes() const;
+  /// Whether runs of the rows need their sums.
+  bool needsTotals() const;
 
   /// Adds a unit's products with those of each row to the row's sum.
   void multiply(const Loaded &loaded, llvm::ArrayRef<InputUnit> rows,
                 llvm::function_ref<mlir::Value &(size_t row)> sum);
 
 private:
+  bool multipliesRuns() const { return planes && numerics == Numerics::F32; }
   void multiplyQuads(const llvm::SmallVector<mlir::Value> &quads, llvm::ArrayRef<InputUnit> rows,
                      llvm::function_ref<mlir::Value &(size_t row)> sum);
   void multiplyRuns(const PlaneReader::Piece &piece, llvm::ArrayRef<InputUnit> rows,
@@ -78,6 +81,7 @@ private:
 
   simt::PhaseBuilder &p;
   Numerics numerics;
+  int64_t unit; ///< elements, of plain numbers
   std::optional<PlainUnits> plain;
   std::optional<PlaneReader> planes;
 };

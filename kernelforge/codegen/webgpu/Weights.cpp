@@ -175,6 +175,30 @@ SmallVector<Value> PlaneReader::quads(const Piece &piece, int64_t run) {
   return quads;
 }
 
+SmallVector<Value> PlaneReader::offsetQuads(const Piece &piece, int64_t run) {
+  if (offset() == 0)
+    return quads(piece, run);
+  // An f16 from 64 to 128 has the whole numbers above 64 in its bits from the fourth on. So two
+  // quants of a word, every other byte's, become two numbers at once.
+  constexpr int64_t sixtyFour = 0x54005400;
+  Value words = piece.highs ? p.named(bytes(piece, run), "bytes") : piece.quants;
+  const int64_t first = piece.highs ? 0 : 4 * run; // bit of a byte where the quant begins
+  const int64_t mask = piece.highs ? 0x03f003f0 : 0x00f000f0;
+  auto halves = [&](int64_t from) {
+    Value placed = from < 4 ? p.shl(words, 4 - from) : p.shr(words, from - 4);
+    return p.named(p.orBits(p.andBits(placed, mask), p.c(sixtyFour)), "halves");
+  };
+  Value even = halves(first), odd = halves(first + 8);
+  SmallVector<Value> quads;
+  for (int64_t i = 0; i < 4; ++i) {
+    Value x = p.named(p.halvesToFloats(p.extract(even, i)), "even");
+    Value y = p.named(p.halvesToFloats(p.extract(odd, i)), "odd");
+    quads.push_back(p.vector(
+        {p.extract(x, int64_t(0)), p.extract(y, int64_t(0)), p.extract(x, 1), p.extract(y, 1)}));
+  }
+  return quads;
+}
+
 SmallVector<Value> PlaneReader::elements(const Piece &piece, int64_t run, const Scale &scale) {
   SmallVector<Value> elements = quads(piece, run);
   for (Value &quad : elements)

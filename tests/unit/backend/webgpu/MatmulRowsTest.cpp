@@ -163,6 +163,7 @@ TEST_F(MatmulRows, EveryKnob) {
            ", r = 4 : i64, ks = 8 : i64, u = 4 : i64, threads = 64 : i64, pieces = 3 : i64",
            ", r = 4 : i64, lanes = 1 : i64, ks = 2 : i64, u = 8 : i64, rows = 2 : i64",
            ", r = 8 : i64, ks = 1 : i64, threads = 4 : i64, rows = 1 : i64",
+           ", r = 1 : i64, ks = 2 : i64, u = 2 : i64, threads = 32 : i64, stage = 1 : i64",
        })
     expectRight(matmul(3, 77, 1000, "f16", "f16", knobs));
 }
@@ -240,6 +241,10 @@ TEST_F(MatmulRows, EveryQuantizedType) {
     expectRight(quantized(2, 19, 256, weight, "", ", r = 1 : i64, u = 1 : i64", "f32",
                           /*isNormed=*/true));
   expectRight(quantized(3, 37, 768, "q4_1", "", ", r = 2 : i64, ks = 2 : i64"));
+  // Rows that are read where they lie, and from workgroup memory.
+  for (const char *weight : {"q8_0", "q5_0", "q4_k"})
+    for (const char *knobs : {", r = 4 : i64, stage = 0 : i64", ", u = 2 : i64, stage = 1 : i64"})
+      expectRight(quantized(2, 19, 512, weight, "", knobs, "bf16"));
 }
 
 TEST_F(MatmulRows, WholeNumbersOfEveryQuantizedType) {
@@ -252,6 +257,13 @@ TEST_F(MatmulRows, WholeNumbersOfEveryQuantizedType) {
                           /*isNormed=*/true));
   // The other way round.
   expectRight(quantized(3, 19, 512, "q6_k", "i8x2", ", prepare = 1 : i64", "bf16"));
+  // Four threads make a block, or each thread one.
+  const std::string four = ", lanes = 4 : i64, ks = 1 : i64, threads = 4 : i64, prepare = 0 : i64";
+  expectRight(quantized(2, 7, 256, "q4_0", "i8x2", four, "f32", /*isNormed=*/true));
+  useSubgroups(false);
+  expectRight(quantized(2, 19, 512, "q5_0", "i8x2", ", prepare = 0 : i64", "f16"));
+  expectRight(quantized(2, 19, 512, "q4_k", "i8", ", prepare = 1 : i64"));
+  useSubgroups(true);
   expectRight(quantized(3, 19, 512, "q6_k", "i8", ", prepare = 0 : i64", "f32", /*isNormed=*/true));
 }
 

@@ -113,8 +113,8 @@ private:
     RowExpressions rows(p, sharingOf(shape));
     weights.clear();
     for (unsigned segment : group.segments)
-      weights.emplace_back(p, matmul.getWeights()[segment], unit.elements, shape.numerics);
-    input.emplace(p, matmul, shape, knobs, unit, matmul.getWeights()[group.segments[0]]);
+      weights.emplace_back(p, matmul.getWeights()[segment], unit, shape.numerics);
+    input.emplace(p, matmul, shape, knobs, unit);
     Value memory = p.shared("sums", p.f32, shape.sums(knobs));
     auto localOf = [&](Value piece) {
       Value local = p.mul(p.add(p.mul(piece, knobs.teams()), team), knobs.r);
@@ -181,20 +181,24 @@ private:
     return loads;
   }
 
-  /// Adds what `loads` has of them.
-  Values add(const Loads &loads, Value at, int64_t count, ValueRange carried) {
+  /// Adds what `loads` has of them, run by run, for each of which the rows are read once.
+  Values add(Loads loads, Value at, int64_t count, ValueRange carried) {
     Values sums(carried);
-    const WeightUnits::Loaded *next = loads.data();
-    const size_t columns = loads.size() / (static_cast<size_t>(count) * weights.size());
+    const size_t ofUnit = loads.size() / static_cast<size_t>(count), segments = weights.size();
+    const size_t columns = ofUnit / segments;
     for (int64_t u = 0; u < count; ++u) {
-      std::vector<InputUnit> inputs;
-      for (size_t m = 0; m < own.size(); ++m)
-        inputs.push_back(input->unit(m, p.add(at, u * knobs.team()), weights[0].needsTotals()));
-      for (auto [s, weight] : llvm::enumerate(weights))
-        for (size_t r = 0; r < columns; ++r)
-          weight.multiply(*next++, inputs, [&, s = s](size_t m) -> Value & {
-            return sums[(s * inputs.size() + m) * columns + r];
-          });
+      Value unit = p.add(at, u * knobs.team());
+      WeightUnits::Loaded *first = &loads[static_cast<size_t>(u) * ofUnit];
+      for (const Runs &runs : weights[0].runs()) {
+        std::vector<InputRuns> inputs;
+        for (size_t m = 0; m < own.size(); ++m)
+          inputs.push_back(input->read(m, unit, runs, weights[0].needsTotals()));
+        for (size_t s = 0; s < segments; ++s)
+          for (size_t r = 0; r < columns; ++r)
+            weights[s].multiply(first[s * columns + r], runs, inputs, [&](size_t m) -> Value & {
+              return sums[(s * inputs.size() + m) * columns + r];
+            });
+      }
     }
     return sums;
   }

@@ -44,11 +44,11 @@ struct Knobs {
 };
 
 /// What a thread reads at a time of a column: elements that lie side by side, or of a quantized
-/// weight one or two runs of 16.
+/// weight one, two or four runs of 16.
 struct Unit {
   int64_t elements = 1;
   int64_t runs = 0;  ///< 0: plain numbers
-  int64_t chunk = 0; ///< elements of the weight's chunks, whose halves two runs are of
+  int64_t chunk = 0; ///< elements of the weight's chunks, among whose units its runs take turns
   bool operator==(const Unit &) const = default;
 };
 

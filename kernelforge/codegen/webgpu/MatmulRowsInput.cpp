@@ -9,12 +9,9 @@ using namespace kernelforge::webgpu::rows;
 using Values = SmallVector<Value>;
 
 RowInput::RowInput(PhaseBuilder &p, transformer::MatmulOp matmul, const Shape &shape,
-                   const Knobs &knobs, const Unit &unit, Value weight)
+                   const Knobs &knobs, const Unit &unit)
     : p(p), input(matmul.getInput()), shape(shape), knobs(knobs), ofUnit(unit),
-      units(shape.units(unit)), stagedUnits(shape.stagedUnits(unit)) {
-  if (unit.runs > 0)
-    planes.emplace(p, weight);
-}
+      units(shape.units(unit)), stagedUnits(shape.stagedUnits(unit)) {}
 
 void RowInput::prepare(RowExpressions &expressions, ArrayRef<Value> rows) {
   if (shape.integers()) {
@@ -71,7 +68,7 @@ void RowInput::stage(RowExpressions &expressions, ArrayRef<Value> rows) {
     for (int64_t run = 0; run < runs; ++run)
       p.loop("quad", p.thread(), p.c(units * quads), p.blockThreads(), [&](Value at) {
         Value number = p.named(p.div(at, quads), "unit"), quad = p.rem(at, quads);
-        Value col = planes ? planes->column(number, run) : p.mul(number, ofUnit.elements);
+        Value col = ofUnit.runs > 0 ? column(number, run, 1) : p.mul(number, ofUnit.elements);
         Value x = expressions.evaluate(input, {row, p.add(col, p.mul(quad, lanes)), lanes});
         Value place = p.add(p.mul(quad, stagedUnits), number);
         p.storeVector(roundedFor(p, shape.numerics, x), staged,
@@ -81,9 +78,16 @@ void RowInput::stage(RowExpressions &expressions, ArrayRef<Value> rows) {
   p.barrier();
 }
 
-InputUnit RowInput::wholeNumbers(size_t row, Value at) {
-  InputUnit found;
-  for (int64_t run = 0; run < ofUnit.runs; ++run) {
+Value RowInput::column(Value at, int64_t run, int64_t steps) {
+  const int64_t ofChunk = ofUnit.chunk / ofUnit.elements; // units
+  Value begin = p.mul(p.div(at, ofChunk), ofUnit.chunk / steps);
+  Value within = p.mul(p.rem(at, ofChunk), runElements / steps);
+  return p.add(p.add(begin, within), run * ofChunk * runElements / steps);
+}
+
+InputRuns RowInput::wholeNumbers(size_t row, Value at, const Runs &runs) {
+  InputRuns found;
+  for (int64_t run = runs.first; run < runs.first + runs.count; ++run) {
     for (int64_t plane = 0; plane < shape.bytePlanes(); ++plane) {
       Value word = p.add(p.add(starts[row], at), (plane * ofUnit.runs + run) * units);
       (plane == 0 ? found.high : found.low)
@@ -97,21 +101,22 @@ InputUnit RowInput::wholeNumbers(size_t row, Value at) {
   return found;
 }
 
-Values RowInput::quadsOf(size_t row, Value at) {
+Values RowInput::quadsOf(size_t row, Value at, const Runs &runs) {
   Values quads;
   if (knobs.stage) {
-    const int64_t count = std::max<int64_t>(1, ofUnit.elements / 4);
-    for (int64_t i = 0; i < count; ++i) {
-      Value place = p.add(at, (static_cast<int64_t>(row) * count + i) * stagedUnits);
+    const int64_t ofRow = std::max<int64_t>(1, ofUnit.elements / 4);
+    const int64_t ofRun = ofRow / std::max<int64_t>(1, ofUnit.runs);
+    for (int64_t i = runs.first * ofRun; i < (runs.first + runs.count) * ofRun; ++i) {
+      Value place = p.add(at, (static_cast<int64_t>(row) * ofRow + i) * stagedUnits);
       quads.push_back(p.named(p.loadVector(staged, place), "x"));
     }
     return quads;
   }
-  if (!planes) {
+  if (ofUnit.runs == 0) {
     quads = reader->quads(reader->load(p.add(starts[row], at), "x"));
   } else {
-    for (int64_t run = 0; run < ofUnit.runs; ++run) {
-      Value begin = p.add(starts[row], planes->column(at, run, grain));
+    for (int64_t run = runs.first; run < runs.first + runs.count; ++run) {
+      Value begin = p.add(starts[row], column(at, run, grain));
       for (int64_t i = 0; i < runElements / grain; ++i)
         llvm::append_range(quads, reader->quads(reader->load(p.add(begin, i), "x")));
     }
@@ -122,11 +127,11 @@ Values RowInput::quadsOf(size_t row, Value at) {
   return quads;
 }
 
-InputUnit RowInput::unit(size_t row, Value at, bool totals) {
+InputRuns RowInput::read(size_t row, Value at, const Runs &runs, bool totals) {
   if (shape.integers())
-    return wholeNumbers(row, at);
-  InputUnit found;
-  found.quads = quadsOf(row, at);
+    return wholeNumbers(row, at, runs);
+  InputRuns found;
+  found.quads = quadsOf(row, at, runs);
   constexpr size_t quadsOfRun = runElements / 4;
   for (size_t i = 0; totals && i < found.quads.size(); i += quadsOfRun) {
     Value total = found.quads[i];

@@ -9,9 +9,9 @@ namespace kernelforge::webgpu::rows {
 /// whole numbers from a workspace or from workgroup memory.
 class RowInput {
 public:
-  /// For columns of the units of `weight`, a group's first one.
+  /// For columns of these units.
   RowInput(simt::PhaseBuilder &p, transformer::MatmulOp matmul, const Shape &shape,
-           const Knobs &knobs, const Unit &unit, mlir::Value weight);
+           const Knobs &knobs, const Unit &unit);
 
   /// Whether a workgroup makes what it reads, so that all its threads wait for the last.
   static bool isMade(const Shape &shape, const Knobs &knobs) {
@@ -21,25 +21,26 @@ public:
   /// Before any is read. All threads of the block must come here.
   void prepare(simt::RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
 
-  /// Unit `at` of row `row` of those that were prepared; with `totals` the sums of its runs.
-  InputUnit unit(size_t row, mlir::Value at, bool totals);
+  /// Runs of unit `at` of row `row` of those that were prepared; with `totals` their sums.
+  InputRuns read(size_t row, mlir::Value at, const Runs &runs, bool totals);
 
 private:
   void stage(simt::RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
   void makeWholeNumbers(simt::RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
-  InputUnit wholeNumbers(size_t row, mlir::Value at);
-  llvm::SmallVector<mlir::Value> quadsOf(size_t row, mlir::Value at);
+  InputRuns wholeNumbers(size_t row, mlir::Value at, const Runs &runs);
+  llvm::SmallVector<mlir::Value> quadsOf(size_t row, mlir::Value at, const Runs &runs);
+  /// Where a run of a unit begins in a row, in steps of `steps` columns.
+  mlir::Value column(mlir::Value at, int64_t run, int64_t steps);
 
   simt::PhaseBuilder &p;
   mlir::Value input;
   const Shape &shape;
   const Knobs &knobs;
   Unit ofUnit;
-  int64_t units, stagedUnits;        ///< of a column, and in workgroup memory
-  std::optional<PlaneReader> planes; ///< says where the runs of a unit stand in a row
-  std::optional<PlainUnits> reader;  ///< of rows where they lie
-  int64_t grain = 1;                 ///< elements of one of its units
-  mlir::Value staged;                ///< rows in workgroup memory
+  int64_t units, stagedUnits;       ///< of a column, and in workgroup memory
+  std::optional<PlainUnits> reader; ///< of rows where they lie
+  int64_t grain = 1;                ///< elements of one of its units
+  mlir::Value staged;               ///< rows in workgroup memory
   IntegerRows integers;
   llvm::SmallVector<mlir::Value> starts, factStarts; ///< of the rows in what they are read from
 };

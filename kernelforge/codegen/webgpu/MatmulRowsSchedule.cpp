@@ -1,213 +1,20 @@
-// Matmuls of few rows: which kernels, their schedules, and how long one may be expected to take.
-#include "kernelforge/codegen/webgpu/MatmulRows.h"
-
+// Matmuls of few rows: their schedules, and how long one may be expected to take.
 #include "kernelforge/codegen/Knobs.h"
-#include "kernelforge/codegen/Operands.h"
-#include "kernelforge/codegen/simt/Cache.h"
-#include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/simt/Reduce.h"
-#include "kernelforge/codegen/webgpu/Epilogue.h"
-#include "kernelforge/codegen/webgpu/Methods.h"
-#include "kernelforge/codegen/webgpu/Weights.h"
-#include "kernelforge/ir/Numerics.h"
+#include "kernelforge/codegen/webgpu/MatmulRows.h"
 
 #include "llvm/ADT/bit.h"
 
 #include <algorithm>
 #include <fmt/format.h>
 
-using namespace mlir;
 using namespace kernelforge;
-using namespace kernelforge::transformer;
 using namespace kernelforge::webgpu;
 using namespace kernelforge::webgpu::rows;
-
-//===----------------------------------------------------------------------===//
-// Shapes
-//===----------------------------------------------------------------------===//
-
-/// Most threads that share out a column's K where nothing says otherwise: by shuffles, and where
-/// all that they sum comes to workgroup memory; and threads of a workgroup.
-static constexpr int64_t usualTeam = 128, usualTeamInMemory = 32, usualThreads = 256;
 
 /// The largest power of two that is not above it; 1 at least.
 static int64_t powerBelow(int64_t value) {
   return static_cast<int64_t>(llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(1, value))));
-}
-
-int64_t Shape::segments() const {
-  int64_t most = 1;
-  for (const Columns &group : groups)
-    most = std::max(most, group.segments);
-  return most;
-}
-
-/// How far the halves of a head are apart that all operations after the matmul which need whole
-/// heads rotate; 0 where there are none, or they need more than the two halves' same places.
-static int64_t halvesApart(const SegmentGroup &group) {
-  int64_t apart = 0;
-  for (Operation *op : group.ops) {
-    if (headWidthOf(op) == 0)
-      continue;
-    auto rope = dyn_cast<RopeOp>(op);
-    if (!rope || rope.getPairing() != Pairing::HalfSplit ||
-        rope.getRotaryDim() != int64_t(rope.getHeadDim()))
-      return 0;
-    const int64_t half = rope.getRotaryDim() / 2;
-    if (apart != 0 && apart != half)
-      return 0;
-    apart = half;
-  }
-  return apart;
-}
-
-/// Columns that a workgroup's are a multiple of where halves of heads are not apart: pairs that lie
-/// side by side, or whole heads.
-static int64_t columnsOf(const SegmentGroup &group) {
-  const bool arePairs = llvm::all_of(group.ops, [](Operation *op) {
-    auto rope = dyn_cast<RopeOp>(op);
-    return headWidthOf(op) == 0 || (rope && rope.getPairing() == Pairing::Interleaved);
-  });
-  return arePairs ? std::min<int64_t>(wholeColumns(group), 2) : wholeColumns(group);
-}
-
-/// Of columns of these weights: 16 bytes of quants, or of plain numbers 16 bytes, or fewer where
-/// rows of a weight do not begin at such places.
-static Unit unitOf(MatmulOp matmul, ArrayRef<unsigned> segments) {
-  int64_t elements = 8;
-  for (unsigned segment : segments) {
-    const ElementTypeInfo &type = info(*elementTypeOf(matmul.getWeights()[segment].getType()));
-    const int64_t runs = type.lowBits() == 8 ? 1 : 2;
-    if (type.isQuantized()) // and all others are of the same type
-      return {runs * runElements, runs, runs == 1 ? runElements : type.chunkElements};
-    elements = std::min<int64_t>(elements, simt::isHalf(type.type) ? 8 : 4);
-  }
-  const int64_t k = matmul.getK();
-  return {k % elements == 0 ? elements : k % 4 == 0 ? 4 : 1};
-}
-
-std::vector<Unit> Shape::distinctUnits() const {
-  std::vector<Unit> units;
-  for (const Columns &group : groups)
-    if (!llvm::is_contained(units, group.unit))
-      units.push_back(group.unit);
-  return units;
-}
-
-Shape rows::shapeOf(const KernelAnalysis &kernel, const Target &target) {
-  MatmulOp matmul = kernel.matmul();
-  Shape shape;
-  shape.name = kernel.name();
-  SmallVector<Sink> sinks;
-  for (const SegmentGroup &group : kernel.groups()) {
-    const int64_t apart = halvesApart(group);
-    shape.groups.push_back({group.n, static_cast<int64_t>(group.segments.size()),
-                            apart > 0 ? 1 : columnsOf(group), apart,
-                            unitOf(matmul, group.segments)});
-    llvm::append_range(sinks, group.sinks);
-  }
-  for (Value weight : matmul.getWeights())
-    shape.weightBytes +=
-        static_cast<double>(weightBytes(cast<RankedTensorType>(weight.getType())).value_or(0));
-  shape.k = matmul.getK();
-  shape.numerics = numericsOf(matmul);
-  shape.rows = std::max<int64_t>(1, kernel.rows(matmul.getInput().getType()).second);
-  shape.staged = !isa<BlockArgument>(matmul.getInput());
-  shape.rowBytes = simt::RowExpressions::sharedBytesOfRow(kernel.kernel());
-  const Limits &limits = target.limits;
-  // Threads that are neighbours by number are so in every subgroup: one that is larger works like
-  // several of the least size.
-  if (target.has("subgroups") && limits.subgroupMin >= 4)
-    shape.lanes = powerBelow(std::min<int64_t>(limits.subgroupMin, 64));
-  shape.separate = limits.bindings > 0 && simt::countBuffers(sinks) > limits.bindings;
-  shape.sharedBytes = limits.sharedBytes > 0 ? limits.sharedBytes : 16384;
-  shape.threads = limits.threadsPerBlock > 0 ? limits.threadsPerBlock : 256;
-  return shape;
-}
-
-static Status supportsShape(const KernelAnalysis &kernel) {
-  MatmulOp matmul = kernel.matmul();
-  auto refuse = [&](const std::string &why, const std::string &hint) {
-    return unusable("kernel cannot be computed by rows", kernel.name() + ", transformer.matmul",
-                    why, hint);
-  };
-  if (llvm::range_size(kernel.kernel().getBody().getOps<MatmulOp>()) > 1)
-    return refuse("there are two of them", "make a kernel of each");
-  if (kernel.groups().empty() || matmul.getK() == 0)
-    return refuse("nothing is computed", "use the plain method");
-  if (matmul.getTranspose())
-    return refuse("the weights lie the other way", "use another method");
-  if (kernel.rows(matmul.getInput().getType()).second > mostRows)
-    return refuse(fmt::format("it may have more than {} rows", mostRows), "use another method");
-  for (const SegmentGroup &group : kernel.groups()) {
-    auto elementOf = [&](unsigned segment) {
-      return getElementTypeOrSelf(matmul.getWeights()[segment].getType());
-    };
-    const Type first = elementOf(group.segments[0]);
-    for (unsigned segment : group.segments) {
-      Value weight = matmul.getWeights()[segment];
-      const bool isPlain = isa<FloatType>(elementOf(segment));
-      if (!isa<BlockArgument>(weight) || (!isPlain && !PlaneReader::reads(weight.getType())))
-        return refuse("a weight is neither a matrix of plain numbers in memory "
-                      "nor in planes",
-                      "use another method");
-      // How a thread reads its rows must suit all weights of a group.
-      if (isPlain != isa<FloatType>(first) || (!isPlain && elementOf(segment) != first))
-        return refuse("weights that are needed together are of different types",
-                      "make a kernel of each");
-    }
-  }
-  for (Value bias : matmul.getBiases())
-    if (!isa<BlockArgument>(bias))
-      return refuse("a bias is computed inside the kernel", "pass it as an argument");
-  if (std::string why = epilogueObstacle(kernel, /*hasTile=*/true); !why.empty())
-    return refuse(why, "compute it in a kernel of its own");
-  for (const SegmentGroup &group : kernel.groups())
-    for (Operation *op : group.ops)
-      if (kindOf(op) == OpKind::Statistics)
-        return refuse("heads are normed after it", "compute it in a kernel of its own");
-  for (const Sink &sink : kernel.sinks())
-    if (simt::isInBlocks(sink))
-      return refuse("transformer.cache_append into q8_0 needs a block of a row",
-                    "append in a kernel of its own");
-  return {};
-}
-
-/// Whole numbers are multiplied by weights of whole numbers alone, f16 by any.
-static bool multipliesIn(Operation *op, Numerics numerics) {
-  auto matmul = dyn_cast<MatmulOp>(op);
-  auto isQuantized = [](Value weight) {
-    return isa<QuantType>(getElementTypeOrSelf(weight.getType()));
-  };
-  return matmul && (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), isQuantized)
-                                                 : numerics == Numerics::F16);
-}
-
-Status rows::supports(const KernelAnalysis &kernel, const Target &target) {
-  KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
-                                             .hasCode = simt::RowExpressions::hasCode,
-                                             .readsLayouts = true,
-                                             .needsFiniteF32 = true,
-                                             .multipliesIn = multipliesIn,
-                                             .layout = WeightLayout::Planes}));
-  KF_CHECK(supportsShape(kernel));
-  if (multipliesIntegers(numericsOf(kernel.matmul())) && !target.has("packed-dot"))
-    return unusable("kernel cannot be computed by rows", kernel.name() + ", transformer.matmul",
-                    "the target has no packed-dot", "use numerics f32");
-  const Shape shape = shapeOf(kernel, target);
-  SmallVector<simt::Needs> needs;
-  SmallVector<Sink> all;
-  for (const SegmentGroup &group : kernel.groups()) {
-    llvm::append_range(all, group.sinks);
-    if (shape.separate)
-      needs.push_back({simt::countBuffers(group.sinks)});
-  }
-  if (!shape.separate)
-    needs.push_back({simt::countBuffers(all)});
-  KF_CHECK(simt::checkLimits(kernel.kernel(), needs, target.limits));
-  KF_TRY(const Knobs knobs, readKnobs(shape, usualKnobs(shape, {})));
-  (void)knobs;
-  return {};
 }
 
 //===----------------------------------------------------------------------===//
@@ -309,8 +116,15 @@ Expected<Knobs> rows::readKnobs(const Shape &shape, const KnobValues &values) {
 // What is chosen
 //===----------------------------------------------------------------------===//
 
+/// Most threads that share out a column's K where nothing says otherwise: by shuffles, and where
+/// all that they sum comes to workgroup memory; and threads of a workgroup.
+static constexpr int64_t usualTeam = 128, usualTeamInMemory = 32, usualThreads = 256;
+
 /// As many threads as an H200 runs at once: that keeps its memory busy.
 static constexpr int64_t enoughThreads = 132 * 1024;
+
+/// Fewer leave multiprocessors without work.
+static constexpr int64_t fewWorkgroups = 128;
 
 static int64_t columnsOf(const Shape &shape) {
   int64_t columns = 0;
@@ -362,12 +176,14 @@ static int64_t usualPieces(const Shape &shape, const Knobs &knobs) {
   return more.pieces;
 }
 
-/// Threads that share out K: so many that each has several units, and that they are enough.
-static int64_t usualTeamOf(const Shape &shape, int64_t r) {
-  const int64_t units = leastUnits(shape), teams = columnsOf(shape) / std::max<int64_t>(1, r);
+/// Threads that share out K: so many that each has several units, and that units enough are asked
+/// for at once.
+static int64_t usualTeamOf(const Shape &shape) {
+  const int64_t units = leastUnits(shape), columns = columnsOf(shape) * shape.segments();
   const int64_t most = shape.lanes > 1 ? usualTeam : usualTeamInMemory;
+  constexpr int64_t enoughUnits = int64_t(1) << 18; // of 16 bytes
   int64_t team = std::min(powerBelow(units / 4), most);
-  while (team < units && team < 2 * most && teams * team < enoughThreads)
+  while (team < units && team < 2 * most && columns * team < enoughUnits)
     team *= 2;
   return team;
 }
@@ -392,10 +208,12 @@ static int64_t madeBytes(const Shape &shape, const Knobs &knobs) {
 /// which neighbouring threads need numbers that are no neighbours.
 static int64_t usualColumns(const Shape &shape, const Knobs &knobs) {
   constexpr int64_t manyColumns = 2048;
-  int64_t r = powerBelow(std::min<int64_t>(knobs.rows, 4));
+  int64_t r = powerBelow(std::min<int64_t>(2 * knobs.rows, 4));
+  if (knobs.rows == 1)
+    r = 1;
   if (shape.groups[0].unit.runs > 0 && columnsOf(shape) >= manyColumns) {
     const bool hasMore = columnsOf(shape) >= 2 * manyColumns;
-    const bool readsFar = !shape.integers() && !knobs.stage;
+    const bool readsFar = !shape.integers() && !knobs.stage && shape.groups[0].unit.runs > 1;
     r = std::max<int64_t>(r, (readsFar ? 4 : 2) * (hasMore ? 2 : 1));
   }
   return std::min(r, powerBelow(mostSums / std::max<int64_t>(1, shape.segments() * knobs.rows)));
@@ -405,10 +223,21 @@ static int64_t usualColumns(const Shape &shape, const Knobs &knobs) {
 static int64_t usualThreadsOf(const Shape &shape, const Knobs &knobs) {
   constexpr int64_t most = 1024;
   int64_t threads = usualThreads;
-  if (shape.integers() ? !knobs.prepare : knobs.stage)
-    threads =
-        std::clamp<int64_t>(most * madeBytes(shape, knobs) / shape.sharedBytes, usualThreads, most);
+  if (shape.integers() ? !knobs.prepare : knobs.stage) {
+    const int64_t workgroups = std::max<int64_t>(1, shape.sharedBytes / madeBytes(shape, knobs));
+    while (threads < most && threads * workgroups < most)
+      threads *= 2;
+  }
   return powerBelow(std::min(threads, shape.threads));
+}
+
+/// Whether whole numbers of the rows are made by a phase: where a workgroup has no room for them,
+/// or there are more than one multiprocessor makes in the time that a phase takes.
+static bool usuallyPrepares(const Shape &shape, const Knobs &knobs) {
+  constexpr int64_t ofSums = 4096;
+  const int64_t bytes = madeBytes(shape, knobs);
+  return shape.integers() &&
+         (bytes > shape.sharedBytes - ofSums || (knobs.rows > 1 && bytes > shape.sharedBytes / 3));
 }
 
 KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
@@ -419,18 +248,26 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   auto positive = [](int64_t value) { return std::max<int64_t>(1, value); };
   Knobs knobs;
   knobs.rows = chosen("rows", usualRows(shape));
-  const int64_t room = shape.sharedBytes / 3; // for three workgroups of a multiprocessor
-  knobs.prepare = chosen("prepare", shape.integers() && madeBytes(shape, knobs) > room) != 0;
+  const int64_t room = shape.sharedBytes * 3 / 8; // for two workgroups of a multiprocessor
+  knobs.prepare = chosen("prepare", usuallyPrepares(shape, knobs)) != 0;
   const bool isQuantized = shape.groups[0].unit.runs > 0;
   knobs.stage = chosen("stage", shape.mustStage() || (isQuantized && !shape.integers() &&
                                                       madeBytes(shape, knobs) <= room)) != 0;
   knobs.r = chosen("r", usualColumns(shape, knobs));
   knobs.threads = chosen("threads", usualThreadsOf(shape, knobs));
-  const int64_t team = std::min(usualTeamOf(shape, knobs.r), positive(knobs.threads));
+  const int64_t team = std::min(usualTeamOf(shape), positive(knobs.threads));
   knobs.lanes = chosen("lanes", std::min(team, shape.lanes));
   knobs.ks = chosen("ks", powerBelow(team / positive(knobs.lanes)));
+  // Large workgroups are few: they have fewer columns each.
+  while (knobs.threads > usualThreads && knobs.r > 1 && !given.contains("r") &&
+         columnsOf(shape) / (positive(knobs.threads / positive(knobs.team())) * knobs.r) <
+             fewWorkgroups)
+    knobs.r /= 2;
   const int64_t loads = leastUnits(shape) / positive(knobs.team());
-  knobs.u = chosen("u", powerBelow(std::min(loads, positive(4 / positive(knobs.r)))));
+  int64_t u = powerBelow(std::min(loads, positive(4 / positive(knobs.r))));
+  while (isQuantized && leastUnits(shape) % (positive(knobs.team()) * u) != 0 && u > 1)
+    u /= 2; // no rest that is less than a round
+  knobs.u = chosen("u", u);
   auto values = [&] {
     return KnobValues{{"r", knobs.r},       {"lanes", knobs.lanes},     {"ks", knobs.ks},
                       {"u", knobs.u},       {"threads", knobs.threads}, {"pieces", knobs.pieces},

@@ -59,37 +59,54 @@ Values PlainUnits::quads(const Values &loaded) {
 // Weights
 //===----------------------------------------------------------------------===//
 
-WeightUnits::WeightUnits(PhaseBuilder &p, Value weight, int64_t unit, Numerics numerics)
+WeightUnits::WeightUnits(PhaseBuilder &p, Value weight, const Unit &unit, Numerics numerics)
     : p(p), numerics(numerics), unit(unit) {
   if (PlaneReader::reads(weight.getType()))
     planes.emplace(p, weight);
   else
-    plain.emplace(p, weight, unit);
+    plain.emplace(p, weight, unit.elements);
 }
 
 int64_t WeightUnits::lanes() const {
-  return multipliesRuns() || multipliesIntegers(numerics) || (plain && unit == 1) ? 1 : 4;
+  return multipliesRuns() || multipliesIntegers(numerics) || unit.elements == 1 ? 1 : 4;
 }
 
 bool WeightUnits::needsTotals() const {
   return multipliesRuns() && (planes->hasMinimum() || planes->offset() != 0);
 }
 
-WeightUnits::Loaded WeightUnits::load(Value number) {
-  if (planes)
-    return {{}, planes->load(number)};
-  return {plain->load(number, "w"), {}};
+SmallVector<Runs> WeightUnits::runs() const {
+  if (plain)
+    return {Runs()};
+  int64_t together = 1;
+  if (multipliesIntegers(numerics))
+    together = planes->hasOneScale() ? unit.runs : pieces();
+  SmallVector<Runs> runs;
+  for (int64_t first = 0; first < unit.runs; first += together)
+    runs.push_back({first, together});
+  return runs;
 }
 
-void WeightUnits::multiply(const Loaded &loaded, ArrayRef<InputUnit> rows,
-                           llvm::function_ref<Value &(size_t row)> sum) {
+WeightUnits::Loaded WeightUnits::load(Value number) {
+  if (plain)
+    return {plain->load(number, "w"), {}, {}};
+  Loaded loaded;
+  loaded.pieces.push_back(planes->load(p.mul(number, pieces())));
+  for (int64_t i = 1; i < pieces(); ++i)
+    loaded.pieces.push_back(planes->loadAfter(loaded.pieces[0], i));
+  return loaded;
+}
+
+void WeightUnits::multiply(Loaded &loaded, const Runs &runs, ArrayRef<InputRuns> rows, Sums sum) {
   if (planes) {
+    if (loaded.scales.empty())
+      loaded.scales = planes->scales(loaded.pieces[0]);
     if (multipliesIntegers(numerics))
-      multiplyIntegers(loaded.piece, rows, sum);
+      multiplyIntegers(loaded, runs, rows, sum);
     else if (multipliesRuns())
-      multiplyRuns(loaded.piece, rows, sum);
+      multiplyQuants(loaded, runs, rows, sum);
     else
-      multiplyElements(loaded.piece, rows, sum);
+      multiplyElements(loaded, runs, rows, sum);
     return;
   }
   Values quads = plain->quads(loaded.plain);
@@ -99,81 +116,73 @@ void WeightUnits::multiply(const Loaded &loaded, ArrayRef<InputUnit> rows,
   multiplyQuads(quads, rows, sum);
 }
 
-void WeightUnits::multiplyQuads(const Values &quads, ArrayRef<InputUnit> rows,
-                                llvm::function_ref<Value &(size_t row)> sum) {
+void WeightUnits::multiplyQuads(const Values &quads, ArrayRef<InputRuns> rows, Sums sum) {
   for (auto [m, row] : llvm::enumerate(rows))
     for (auto [w, x] : llvm::zip(quads, row.quads))
       sum(m) = p.fma(w, x, sum(m));
 }
 
 /// Rounded to f16 as elements, which is after they were scaled.
-void WeightUnits::multiplyElements(const PlaneReader::Piece &piece, ArrayRef<InputUnit> rows,
-                                   llvm::function_ref<Value &(size_t row)> sum) {
-  const auto scales = planes->scales(piece);
+void WeightUnits::multiplyElements(const Loaded &loaded, const Runs &runs, ArrayRef<InputRuns> rows,
+                                   Sums sum) {
   Values quads;
-  for (int64_t run = 0; run < planes->runs(); ++run)
-    for (Value quad : planes->elements(piece, run, scales[static_cast<size_t>(run)]))
+  for (int64_t run = runs.first; run < runs.first + runs.count; ++run)
+    for (Value quad : planes->elements(pieceOf(loaded, run), runOfPiece(run), scaleOf(loaded, run)))
       quads.push_back(roundedFor(p, numerics, quad));
   multiplyQuads(quads, rows, sum);
 }
 
 /// Exact: quants are f32, and a run's sum is scaled as a whole.
-void WeightUnits::multiplyRuns(const PlaneReader::Piece &piece, ArrayRef<InputUnit> rows,
-                               llvm::function_ref<Value &(size_t row)> sum) {
-  const auto scales = planes->scales(piece);
+void WeightUnits::multiplyQuants(const Loaded &loaded, const Runs &runs, ArrayRef<InputRuns> rows,
+                                 Sums sum) {
   const auto offset = static_cast<double>(planes->offset());
-  for (size_t run = 0; run < scales.size(); ++run) {
-    const Values quants = planes->offsetQuads(piece, static_cast<int64_t>(run));
+  for (int64_t i = 0; i < runs.count; ++i) {
+    const int64_t run = runs.first + i;
+    const auto number = static_cast<size_t>(i);
+    const Values quants = planes->offsetQuads(pieceOf(loaded, run), runOfPiece(run));
+    const PlaneReader::Scale &scale = scaleOf(loaded, run);
     for (auto [m, row] : llvm::enumerate(rows)) {
-      const auto x = ArrayRef(row.quads).slice(run * quants.size(), quants.size());
+      const auto x = ArrayRef(row.quads).slice(number * quants.size(), quants.size());
       Value products = p.mulf(quants[0], x[0]);
-      for (size_t i = 1; i < x.size(); ++i)
-        products = p.fma(quants[i], x[i], products);
+      for (size_t q = 1; q < x.size(); ++q)
+        products = p.fma(quants[q], x[q], products);
       products = p.sumOfLanes(p.named(products, "products"));
       if (offset != 0)
-        products = p.fma(p.cf(-offset), row.totals[run], products);
-      sum(m) = p.fma(scales[run].factor, products, sum(m));
-      if (scales[run].minimum)
-        sum(m) = p.fma(scales[run].minimum, row.totals[run], sum(m));
+        products = p.fma(p.cf(-offset), row.totals[number], products);
+      sum(m) = p.fma(scale.factor, products, sum(m));
+      if (scale.minimum)
+        sum(m) = p.fma(scale.minimum, row.totals[number], sum(m));
     }
   }
 }
 
-/// Whole numbers: bytes are multiplied and added up exactly, of both runs together where they have
-/// one scale and one block of the row.
-void WeightUnits::multiplyIntegers(const PlaneReader::Piece &piece, ArrayRef<InputUnit> rows,
-                                   llvm::function_ref<Value &(size_t row)> sum) {
-  const auto scales = planes->scales(piece);
+/// Whole numbers: bytes are multiplied and added up exactly.
+void WeightUnits::multiplyIntegers(const Loaded &loaded, const Runs &runs, ArrayRef<InputRuns> rows,
+                                   Sums sum) {
   Values bytes;
-  for (int64_t run = 0; run < planes->runs(); ++run)
-    bytes.push_back(p.named(planes->bytes(piece, run), "bytes"));
-  const int64_t together = planes->hasOneScale() ? planes->runs() : 1;
-  auto dots = [&](Value w, Value x) {
+  for (int64_t run = runs.first; run < runs.first + runs.count; ++run)
+    bytes.push_back(p.named(planes->bytes(pieceOf(loaded, run), runOfPiece(run)), "bytes"));
+  auto dots = [&](const Values &xs) {
     Value all;
-    for (int64_t i = 0; i < 4; ++i) {
-      Value dot = p.dotOfBytes(p.extract(w, i), p.extract(x, i));
-      all = all ? p.add(all, dot) : dot;
-    }
+    for (auto [w, x] : llvm::zip(bytes, xs))
+      for (int64_t i = 0; i < 4; ++i) {
+        Value dot = p.dotOfBytes(p.extract(w, i), p.extract(x, i));
+        all = all ? p.add(all, dot) : dot;
+      }
     return all;
   };
-  for (auto [m, row] : llvm::enumerate(rows))
-    for (int64_t run = 0; run < planes->runs(); run += together) {
-      Value products, ofRow;
-      for (int64_t i = run; i < run + together; ++i) {
-        const auto number = static_cast<size_t>(i);
-        Value product = dots(bytes[number], row.high[number]);
-        if (!row.low.empty())
-          product = p.add(p.shl(product, 8), dots(bytes[number], row.low[number]));
-        products = products ? p.add(products, product) : product;
-        ofRow = ofRow ? p.add(ofRow, row.sums[number]) : row.sums[number];
-      }
-      if (planes->zero() != 0)
-        products = p.sub(products, p.mul(ofRow, planes->zero()));
-      const PlaneReader::Scale &scale = scales[static_cast<size_t>(run)];
-      Value factor = row.factors[static_cast<size_t>(run)];
-      Value product = p.mulf(scale.factor, p.signedToFloat(products));
-      if (scale.minimum)
-        product = p.fma(scale.minimum, p.signedToFloat(ofRow), product);
-      sum(m) = p.fma(factor, product, sum(m));
-    }
+  const PlaneReader::Scale &scale = scaleOf(loaded, runs.first);
+  for (auto [m, row] : llvm::enumerate(rows)) {
+    Value products = dots(row.high), ofRow = row.sums[0];
+    if (!row.low.empty())
+      products = p.add(p.shl(products, 8), dots(row.low));
+    for (size_t i = 1; i < row.sums.size(); ++i)
+      ofRow = p.add(ofRow, row.sums[i]);
+    if (planes->zero() != 0)
+      products = p.sub(products, p.mul(ofRow, planes->zero()));
+    Value product = p.mulf(scale.factor, p.signedToFloat(products));
+    if (scale.minimum)
+      product = p.fma(scale.minimum, p.signedToFloat(ofRow), product);
+    sum(m) = p.fma(row.factors[0], product, sum(m));
+  }
 }

@@ -11,8 +11,13 @@
 
 namespace kernelforge::webgpu::rows {
 
-/// The elements of a row that belong to a unit: numbers, or whole numbers in blocks.
-struct InputUnit {
+/// Runs of a unit that are multiplied together, of plain numbers all of it.
+struct Runs {
+  int64_t first = 0, count = 1;
+};
+
+/// The elements of a row that belong to runs of a unit: numbers, or whole numbers in blocks.
+struct InputRuns {
   /// f32, four at a time, run after run; one number where a unit is one element.
   llvm::SmallVector<mlir::Value> quads;
   /// Of each run of numbers, where the weight asks for them (WeightUnits::needsTotals): their sum.
@@ -50,38 +55,51 @@ private:
 /// Reads units of a weight, of plain numbers or in planes, and multiplies them.
 class WeightUnits {
 public:
-  /// `unit`: elements of a unit of plain numbers.
-  WeightUnits(simt::PhaseBuilder &p, mlir::Value weight, int64_t unit, Numerics numerics);
+  WeightUnits(simt::PhaseBuilder &p, mlir::Value weight, const Unit &unit, Numerics numerics);
 
   /// What memory has of a unit, loaded where it stands.
   struct Loaded {
     llvm::SmallVector<mlir::Value> plain;
-    PlaneReader::Piece piece;
+    llvm::SmallVector<PlaneReader::Piece, 2> pieces;
+    llvm::SmallVector<PlaneReader::Scale, 2> scales; ///< of the runs of a piece, from its first use
   };
   Loaded load(mlir::Value number);
+
   /// Lanes of a sum: four where products of quads are added lane by lane.
   int64_t lanes() const;
   /// Whether runs of the rows need their sums.
   bool needsTotals() const;
+  /// The runs of a unit, as they are multiplied: those of whole numbers together that have one
+  /// scale and one block of the row.
+  llvm::SmallVector<Runs> runs() const;
 
-  /// Adds a unit's products with those of each row to the row's sum.
-  void multiply(const Loaded &loaded, llvm::ArrayRef<InputUnit> rows,
-                llvm::function_ref<mlir::Value &(size_t row)> sum);
+  /// Adds the products of a unit's runs with those of each row to the row's sum.
+  using Sums = llvm::function_ref<mlir::Value &(size_t row)>;
+  void multiply(Loaded &loaded, const Runs &runs, llvm::ArrayRef<InputRuns> rows, Sums sum);
 
 private:
   bool multipliesRuns() const { return planes && numerics == Numerics::F32; }
-  void multiplyQuads(const llvm::SmallVector<mlir::Value> &quads, llvm::ArrayRef<InputUnit> rows,
-                     llvm::function_ref<mlir::Value &(size_t row)> sum);
-  void multiplyRuns(const PlaneReader::Piece &piece, llvm::ArrayRef<InputUnit> rows,
-                    llvm::function_ref<mlir::Value &(size_t row)> sum);
-  void multiplyElements(const PlaneReader::Piece &piece, llvm::ArrayRef<InputUnit> rows,
-                        llvm::function_ref<mlir::Value &(size_t row)> sum);
-  void multiplyIntegers(const PlaneReader::Piece &piece, llvm::ArrayRef<InputUnit> rows,
-                        llvm::function_ref<mlir::Value &(size_t row)> sum);
+  /// Pieces of a unit: neighbours, whose runs take turns.
+  int64_t pieces() const { return unit.runs / planes->runs(); }
+  const PlaneReader::Piece &pieceOf(const Loaded &loaded, int64_t run) const {
+    return loaded.pieces[static_cast<size_t>(run % pieces())];
+  }
+  int64_t runOfPiece(int64_t run) const { return run / pieces(); }
+  const PlaneReader::Scale &scaleOf(const Loaded &loaded, int64_t run) const {
+    return loaded.scales[static_cast<size_t>(runOfPiece(run))];
+  }
+  void multiplyQuads(const llvm::SmallVector<mlir::Value> &quads, llvm::ArrayRef<InputRuns> rows,
+                     Sums sum);
+  void multiplyElements(const Loaded &loaded, const Runs &runs, llvm::ArrayRef<InputRuns> rows,
+                        Sums sum);
+  void multiplyQuants(const Loaded &loaded, const Runs &runs, llvm::ArrayRef<InputRuns> rows,
+                      Sums sum);
+  void multiplyIntegers(const Loaded &loaded, const Runs &runs, llvm::ArrayRef<InputRuns> rows,
+                        Sums sum);
 
   simt::PhaseBuilder &p;
   Numerics numerics;
-  int64_t unit; ///< elements, of plain numbers
+  Unit unit;
   std::optional<PlainUnits> plain;
   std::optional<PlaneReader> planes;
 };

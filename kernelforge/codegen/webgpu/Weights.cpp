@@ -74,6 +74,13 @@ PlaneReader::Piece PlaneReader::load(Value number) {
   return piece;
 }
 
+PlaneReader::Piece PlaneReader::loadAfter(const Piece &piece, int64_t steps) {
+  Piece next = piece;
+  next.number = p.add(piece.number, steps);
+  next.quants = vectorOf(BlockPart::Quants, next.number, "quants");
+  return next;
+}
+
 //===----------------------------------------------------------------------===//
 // Scales
 //===----------------------------------------------------------------------===//

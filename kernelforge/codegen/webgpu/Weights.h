@@ -43,6 +43,9 @@ public:
     llvm::SmallVector<mlir::Value, 3> subScales; ///< words with those of the piece
   };
   Piece load(mlir::Value number);
+  /// The piece `steps` further on, in the chunk of one that is loaded and without high bits: what
+  /// they share is not loaded again.
+  Piece loadAfter(const Piece &piece, int64_t steps);
 
   /// How elements of a run follow from its quants: (q - zero()) * factor + minimum, in f32.
   struct Scale {

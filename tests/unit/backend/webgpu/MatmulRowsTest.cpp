@@ -157,13 +157,16 @@ TEST_F(MatmulRows, EveryNumberOfRows) {
 }
 
 TEST_F(MatmulRows, EveryKnob) {
+  // Legal with subgroups of any size.
   for (const char *knobs : {
-           ", r = 1 : i64, ks = 16 : i64, u = 2 : i64, threads = 64 : i64",
-           ", r = 2 : i64, ks = 1 : i64, u = 1 : i64, threads = 8 : i64",
-           ", r = 4 : i64, ks = 8 : i64, u = 4 : i64, threads = 64 : i64, pieces = 3 : i64",
+           ", r = 1 : i64, lanes = 4 : i64, ks = 16 : i64, u = 2 : i64, threads = 64 : i64",
+           ", r = 2 : i64, lanes = 4 : i64, ks = 1 : i64, u = 1 : i64, threads = 8 : i64",
+           ", r = 4 : i64, lanes = 4 : i64, ks = 8 : i64, u = 4 : i64, threads = 64 : i64, "
+           "pieces = 3 : i64",
            ", r = 4 : i64, lanes = 1 : i64, ks = 2 : i64, u = 8 : i64, rows = 2 : i64",
-           ", r = 8 : i64, ks = 1 : i64, threads = 4 : i64, rows = 1 : i64",
-           ", r = 1 : i64, ks = 2 : i64, u = 2 : i64, threads = 32 : i64, stage = 1 : i64",
+           ", r = 8 : i64, lanes = 4 : i64, ks = 1 : i64, threads = 4 : i64, rows = 1 : i64",
+           ", r = 1 : i64, lanes = 4 : i64, ks = 2 : i64, u = 2 : i64, threads = 32 : i64, "
+           "stage = 1 : i64",
        })
     expectRight(matmul(3, 77, 1000, "f16", "f16", knobs));
 }
@@ -175,7 +178,7 @@ TEST_F(MatmulRows, WithoutSubgroups) {
 }
 
 TEST_F(MatmulRows, NormsGatesAndResiduals) {
-  for (const char *knobs : {"", ", pieces = 2 : i64, ks = 2 : i64"})
+  for (const char *knobs : {"", ", pieces = 2 : i64, lanes = 4 : i64, ks = 2 : i64"})
     expectRight(kernel(gateText[0], gateText[1], "%y", "tensor<2x70xf32>", knobs));
 }
 
@@ -240,7 +243,7 @@ TEST_F(MatmulRows, EveryQuantizedType) {
   for (const char *weight : {"q8_0", "q4_k", "q6_k"}) // whose units differ
     expectRight(quantized(2, 19, 256, weight, "", ", r = 1 : i64, u = 1 : i64", "f32",
                           /*isNormed=*/true));
-  expectRight(quantized(3, 37, 768, "q4_1", "", ", r = 2 : i64, ks = 2 : i64"));
+  expectRight(quantized(3, 37, 768, "q4_1", "", ", r = 2 : i64, lanes = 4 : i64, ks = 2 : i64"));
   // Rows that are read where they lie, and from workgroup memory.
   for (const char *weight : {"q8_0", "q5_0", "q4_k"})
     for (const char *knobs : {", r = 4 : i64, stage = 0 : i64", ", u = 2 : i64, stage = 1 : i64"})

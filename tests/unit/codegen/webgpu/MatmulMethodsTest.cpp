@@ -31,20 +31,27 @@ Target fastTarget() {
   return target;
 }
 
+/// A quantized type in planes, of a weight.
+std::string quants(const std::string &type) {
+  return "!transformer.quant<" + type + ">, #transformer.layout<planes>";
+}
+
 /// A matmul of `m` rows.
 class Matmul {
 public:
   Matmul(int64_t m, int64_t n, int64_t k, const std::string &numerics = "f32",
-         const std::string &type = "f32") {
+         const std::string &type = "f32", std::string weight = "") {
+    if (weight.empty())
+      weight = type;
     context.loadDialect<transformer::TransformerDialect, mlir::func::FuncDialect>();
     simt::loadDialects(context);
     const std::string text = fmt::format(
-        "transformer.kernel @k(%x: tensor<{0}x{2}x{4}>, %w: tensor<{1}x{2}x{4}>) -> "
+        "transformer.kernel @k(%x: tensor<{0}x{2}x{4}>, %w: tensor<{1}x{2}x{5}>) -> "
         "tensor<{0}x{1}xf32> {{\n"
         "%y = transformer.matmul %x weights(%w) {{numerics = #transformer.numerics<multiply = "
-        "{3}>}} : (tensor<{0}x{2}x{4}>, tensor<{1}x{2}x{4}>) -> tensor<{0}x{1}xf32>\n"
+        "{3}>}} : (tensor<{0}x{2}x{4}>, tensor<{1}x{2}x{5}>) -> tensor<{0}x{1}xf32>\n"
         "transformer.yield %y : tensor<{0}x{1}xf32>\n}}\n",
-        m, n, k, numerics, type);
+        m, n, k, numerics, type, weight);
     module = mlir::parseSourceString<mlir::ModuleOp>(text, mlir::ParserConfig(&context));
     for (auto found : module->getOps<transformer::KernelOp>())
       kernel = found;
@@ -148,7 +155,7 @@ TEST(WebGpuMatmulSchedules, FewRowsShareOutK) {
   const Target target = fastTarget();
   EXPECT_EQ(knobsText(Matmul(1, 4096, 14336, "f32", "f16").usual(target)),
             "{\"ks\":4,\"lanes\":32,\"method\":3,\"pieces\":1,\"prepare\":0,\"r\":1,\"rows\":1,"
-            "\"threads\":256,\"u\":4}");
+            "\"stage\":0,\"threads\":256,\"u\":4}");
   // Of a short K a thread has several units all the same.
   EXPECT_EQ(Matmul(1, 49152, 576, "f32", "f16").usual(target).at("lanes"), 16);
   // A row that is read serves several columns.
@@ -170,6 +177,31 @@ TEST(WebGpuMatmulRows, LoadsOfAColumnAreOnTheirWayTogether) {
     let x = input[k];
 )"));
   EXPECT_THAT(text, AllOf(HasSubstr("subgroupShuffleXor("), HasSubstr("array<f32, 8>")));
+}
+
+TEST(WebGpuMatmulRows, ReadQuantsBeforeRowsAreMade) {
+  Matmul matmul(1, 4096, 2048, "f32", "f32", quants("q4_1"));
+  const KnobValues usual = matmul.usual(fastTarget());
+  EXPECT_EQ(usual.at("stage"), 1) << knobsText(usual);
+  const std::string text = matmul.text(fastTarget(), usual);
+  EXPECT_LT(text.find("let quants = weight["), text.find("workgroupBarrier()")) << text;
+  // What a workgroup has no room for is read where it lies, by more columns at once.
+  const KnobValues large = Matmul(1, 4096, 14336, "f32", "f32", quants("q4_1")).usual(fastTarget());
+  EXPECT_EQ(large.at("stage"), 0);
+  EXPECT_GT(large.at("r"), usual.at("r"));
+}
+
+TEST(WebGpuMatmulRows, LargeWorkgroupsMakeWholeNumbersOfLongRows) {
+  Target target = fastTarget();
+  target.enabled.emplace_back("packed-dot");
+  auto usual = [&](int64_t m, int64_t n, const std::string &numerics) {
+    return Matmul(m, n, 14336, numerics, "f32", quants("q8_0")).usual(target);
+  };
+  const KnobValues one = usual(1, 4096, "i8x2");
+  EXPECT_EQ(one.at("prepare"), 0) << knobsText(one);
+  EXPECT_EQ(one.at("threads"), 1024);
+  EXPECT_EQ(usual(1, 4096, "i8").at("threads"), 512);
+  EXPECT_EQ(usual(2, 4096, "i8x2").at("prepare"), 1); // there is no room for two
 }
 
 TEST(WebGpuMatmulRows, SchedulesThatCannotBeAreRefused) {

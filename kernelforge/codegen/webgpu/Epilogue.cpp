@@ -37,12 +37,41 @@ static Value sumOfParts(PhaseBuilder &p, const webgpu::Strip &strip, Value at, i
   return sum;
 }
 
+/// Columns of a strip that a thread computes at once. Quads of columns must be whole on either
+/// side: in the strip and in what is stored.
+static int64_t lanesOf(const SegmentGroup &group, const webgpu::Strip &strip) {
+  const int64_t run = strip.apart > 0 ? strip.cols / 2 : strip.cols;
+  return run % 4 == 0 && strip.rowStride % 4 == 0 ? RowExpressions::lanesOf(group.sinks) : 1;
+}
+
+void webgpu::readAhead(PhaseBuilder &p, RowExpressions &rows, const SegmentGroup &group,
+                       const Strip &strip, Value totalRows) {
+  const int64_t lanes = lanesOf(group, strip), each = strip.cols / lanes;
+  auto isElementwise = [](Operation *op) { return kindOf(op) == OpKind::Elementwise; };
+  if (strip.rows * each > p.blockThreads() || group.n % lanes != 0 ||
+      !llvm::all_of(group.ops, isElementwise))
+    return;
+  Value element = p.min(p.thread(), p.c(strip.rows * each - 1));
+  Value row = p.min(p.add(strip.firstRow, p.div(element, each)), p.sub(totalRows, 1));
+  Value col =
+      p.min(p.add(strip.firstCol, p.mul(p.rem(element, each), lanes)), p.c(group.n - lanes));
+  row = p.named(row, "row_ahead");
+  col = p.named(col, "col_ahead");
+  for (Operation *op : group.ops)
+    for (Value operand : op->getOperands()) {
+      auto type = dyn_cast<RankedTensorType>(operand.getType());
+      if (!isa<BlockArgument>(operand) || !type || type.getRank() != 2 ||
+          widthOf(operand) != group.n)
+        continue;
+      Value x = p.named(rows.evaluate(operand, {row, col, lanes}), "ahead");
+      rows.bind(operand, [x](const Position &) { return x; });
+    }
+}
+
 void webgpu::storeStrip(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
                         const SegmentGroup &group, const Strip &strip, Value totalRows) {
-  // Quads of columns must be whole on either side: in the strip and in what is stored.
   const int64_t run = strip.apart > 0 ? strip.cols / 2 : strip.cols;
-  const int64_t lanes =
-      run % 4 == 0 && strip.rowStride % 4 == 0 ? RowExpressions::lanesOf(group.sinks) : 1;
+  const int64_t lanes = lanesOf(group, strip);
   for (auto [s, segment] : llvm::enumerate(group.segments)) {
     auto element = [&, s = s, segment = segment](const Position &position) {
       Value row = p.sub(position.row, strip.firstRow);

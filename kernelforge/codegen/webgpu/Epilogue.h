@@ -23,6 +23,12 @@ struct Strip {
   int64_t parts = 1, partStride = 0;
 };
 
+/// Reads rows that elementwise operations after a matmul combine with its results, for a strip of
+/// no more than four elements a thread: storeStrip() with the same `rows` uses what was read. Where
+/// there are other operations nothing is read.
+void readAhead(simt::PhaseBuilder &p, simt::RowExpressions &rows, const SegmentGroup &group,
+               const Strip &strip, mlir::Value totalRows);
+
 /// Computes and stores what a group's sinks need for all elements of a strip that are elements of
 /// the results: rows from `totalRows` and columns from the group's `n` on are passed over. All
 /// threads of the block come here after a barrier that makes the strip visible. The strip is read

@@ -110,12 +110,12 @@ private:
     const SegmentGroup &group = kernel.groups()[g];
     const Columns &columns = shape.groups[g];
     const Place place = placeOf(columns, block);
-    RowExpressions rows(p, sharingOf(shape));
+    RowExpressions before(p, sharingOf(shape)), after(p, sharingOf(shape));
     weights.clear();
     for (unsigned segment : group.segments)
       weights.emplace_back(p, matmul.getWeights()[segment], unit, shape.numerics);
     input.emplace(p, matmul, shape, knobs, unit);
-    Value memory = p.shared("sums", p.f32, shape.sums(knobs));
+    const Strip strip = stripOf(columns, place);
     auto localOf = [&](Value piece) {
       Value local = p.mul(p.add(p.mul(piece, knobs.teams()), team), knobs.r);
       return p.named(local, "local_col");
@@ -126,23 +126,29 @@ private:
     if (knobs.pieces == 1) {
       Value local = localOf(p.c(0));
       const Values begins = beginsAt(local);
-      // What takes longest to come is asked for before the rows are made.
+      // What takes longest to come is asked for before the rows are made, or multiplied.
       Loads ahead;
       if (RowInput::isMade(shape, knobs))
         ahead = load(begins, unitsAhead() > units ? p.min(first, p.c(units - 1)) : first,
                      unitsAhead() / knobs.team());
-      input->prepare(rows, own);
-      combine(multiply(begins, ahead), memory, columns, local);
+      readAhead(p, after, group, strip, total);
+      input->prepare(before, own);
+      combine(multiply(begins, ahead), strip.memory, columns, local);
     } else {
-      input->prepare(rows, own);
+      input->prepare(before, own);
       p.loop("piece", p.c(0), p.c(knobs.pieces), 1, [&](Value number) {
         Value local = localOf(number);
-        combine(multiply(beginsAt(local), {}), memory, columns, local);
+        combine(multiply(beginsAt(local), {}), strip.memory, columns, local);
       });
     }
     p.barrier();
+    storeStrip(p, after, matmul, group, strip, total);
+  }
+
+  /// Where a workgroup's sums come to.
+  Strip stripOf(const Columns &columns, const Place &place) {
     Strip strip;
-    strip.memory = memory;
+    strip.memory = p.shared("sums", p.f32, shape.sums(knobs));
     strip.begin = p.c(0);
     strip.rows = knobs.rows;
     strip.cols = knobs.columns();
@@ -153,7 +159,7 @@ private:
     strip.firstRow = firstRow;
     strip.firstCol = place.first;
     strip.apart = place.apart;
-    storeStrip(p, rows, matmul, group, strip, total);
+    return strip;
   }
 
   /// Where the columns of a team from `col` on begin in each segment's weight.
@@ -234,8 +240,12 @@ private:
     };
     addUpTo(whole, knobs.u);
     addUpTo(units, 1);
-    for (Value &sum : sums)
-      sum = p.named(p.sumOfLanes(sum), "sum");
+    for (auto [i, sum] : llvm::enumerate(sums)) {
+      sum = p.sumOfLanes(sum);
+      if (Value factor = input->factor(i / begins.size() % own.size()))
+        sum = p.mulf(sum, factor);
+      sum = p.named(sum, "sum");
+    }
     return sums;
   }
 

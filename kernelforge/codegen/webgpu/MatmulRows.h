@@ -80,14 +80,13 @@ struct Shape {
 
   /// Units of a column.
   int64_t units(const Unit &unit) const { return k / unit.elements; }
-  /// How far quads at the same places of units are apart where rows lie in workgroup memory: so far
-  /// that neighbouring threads, which write a unit's quads, write to eight banks.
+  /// How far quads that stand one after the other in a unit are apart where rows lie in workgroup
+  /// memory: so far that eight neighbouring quads of a row, which neighbouring threads write, go to
+  /// eight banks.
   int64_t stagedUnits(const Unit &unit) const {
-    const int64_t quads = std::min<int64_t>(unit.elements, runElements) / 4, banks = 8;
-    if (quads <= 1)
-      return units(unit);
-    const int64_t step = banks / quads, over = units(unit) % (2 * step);
-    return units(unit) + (over <= step ? step - over : 3 * step - over);
+    const int64_t run = unit.runs == 0 || unit.chunk == unit.elements ? unit.elements : runElements;
+    const int64_t banks = 8, side = std::clamp<int64_t>(run / 4, 1, banks), step = banks / side;
+    return side == 1 ? units(unit) : (units(unit) + step - 1) / (2 * step) * 2 * step + step;
   }
   /// Words of workgroup memory of a row there.
   int64_t stagedWords(const Unit &unit) const { return stagedUnits(unit) * unit.elements; }
@@ -144,9 +143,10 @@ struct IntegerRows {
 /// Makes whole numbers of rows, of each the parts that neighbouring threads make together.
 class IntegerMaker {
 public:
-  /// `input`: what is multiplied, prepared by `expressions` for the rows that are made.
-  IntegerMaker(simt::PhaseBuilder &p, simt::RowExpressions &expressions, mlir::Value input,
-               const Shape &shape, const Unit &unit, const IntegerRows &to);
+  /// `read`: four numbers of a row.
+  using Reader = llvm::function_ref<mlir::Value(const simt::Position &)>;
+  IntegerMaker(simt::PhaseBuilder &p, Reader read, const Shape &shape, const Unit &unit,
+               const IntegerRows &to);
 
   /// Parts of a row, one a thread: as many threads as make a block are neighbours, and come here
   /// together.
@@ -162,8 +162,7 @@ private:
              const llvm::SmallVector<mlir::Value> &low, mlir::Value factor, mlir::Value sum) const;
 
   simt::PhaseBuilder &p;
-  simt::RowExpressions &expressions;
-  mlir::Value input;
+  Reader read;
   const Shape &shape;
   const Unit &unit;
   const IntegerRows &to;

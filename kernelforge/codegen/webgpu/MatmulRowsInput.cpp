@@ -1,5 +1,8 @@
 #include "kernelforge/codegen/webgpu/MatmulRowsInput.h"
 
+#include "kernelforge/codegen/simt/Reduce.h"
+#include "kernelforge/codegen/simt/Weights.h"
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
@@ -11,7 +14,57 @@ using Values = SmallVector<Value>;
 RowInput::RowInput(PhaseBuilder &p, transformer::MatmulOp matmul, const Shape &shape,
                    const Knobs &knobs, const Unit &unit)
     : p(p), input(matmul.getInput()), shape(shape), knobs(knobs), ofUnit(unit),
-      units(shape.units(unit)), stagedUnits(shape.stagedUnits(unit)) {}
+      units(shape.units(unit)), stagedUnits(shape.stagedUnits(unit)) {
+  // Sums are proportional to a row, but what numbers are rounded to is not.
+  auto made = input.getDefiningOp<transformer::RmsNormOp>();
+  if (made && isMade(shape, knobs) && shape.numerics != Numerics::F16 &&
+      made.getSeparateHeads() == 1)
+    norm = made;
+}
+
+Value RowInput::evaluate(RowExpressions &expressions, const Position &position) {
+  if (!norm)
+    return expressions.evaluate(input, position);
+  Value x = p.named(expressions.evaluate(norm.getInput(), position), "x");
+  normed.push_back(x);
+  Value weight = readParameter(p, norm.getWeight(), position.col, position.lanes);
+  if (const double offset = norm.getOffset().convertToDouble(); offset != 0)
+    weight = p.addf(p.cf(offset), weight);
+  return p.mulf(x, weight);
+}
+
+void RowInput::makeRow(RowExpressions &expressions, Value row, int64_t count,
+                       llvm::function_ref<void(Value part)> make) {
+  expressions.prepareRow(norm ? norm.getInput() : input, row);
+  if (!norm) {
+    p.loop("part", p.thread(), p.c(count), p.blockThreads(), make);
+    return;
+  }
+  Value none = p.splat(p.cf(0), std::min<int64_t>(ofUnit.elements, 4));
+  Value sum = p.loop("part", p.thread(), p.c(count), p.blockThreads(), "squares", none,
+                     [&](Value part, ValueRange carried) {
+                       normed.clear();
+                       make(part);
+                       Value sum = carried[0];
+                       for (Value x : normed)
+                         sum = p.fma(x, x, sum);
+                       return Values{sum};
+                     })[0];
+  squares.push_back(p.named(p.sumOfLanes(sum), "squares"));
+}
+
+/// A barrier, which a norm's sums need, too.
+void RowInput::waitForRows() {
+  if (!norm) {
+    p.barrier();
+    return;
+  }
+  for (Value total : reduceBlock(p, squares, Combine::Sum, sharingOf(shape).subgroup, "squares")) {
+    Value mean = p.divf(total, p.cf(static_cast<double>(shape.k)));
+    Value root = p.sqrt(p.addf(mean, p.cf(norm.getEpsilon().convertToDouble())));
+    factors.push_back(p.named(p.divf(p.cf(1), root), "norm_factor"));
+  }
+}
 
 void RowInput::prepare(RowExpressions &expressions, ArrayRef<Value> rows) {
   if (shape.integers()) {
@@ -40,42 +93,40 @@ void RowInput::makeWholeNumbers(RowExpressions &expressions, ArrayRef<Value> row
     const auto count = static_cast<int64_t>(rows.size());
     integers = {p.shared("words", word, count * words), p.shared("facts", fact, count * facts)};
   }
+  auto read = [&](const Position &position) { return evaluate(expressions, position); };
+  const IntegerMaker maker(p, read, shape, ofUnit, integers);
   for (auto [m, row] : llvm::enumerate(rows)) {
     Value place = knobs.prepare ? row : p.c(int64_t(m));
-    if (!knobs.prepare) {
-      expressions.prepareRow(input, row);
-      const IntegerMaker maker(p, expressions, input, shape, ofUnit, integers);
-      p.loop("part", p.thread(), p.c(maker.parts()), p.blockThreads(),
-             [&](Value part) { maker.make(row, part, place); });
-    }
+    if (!knobs.prepare)
+      makeRow(expressions, row, maker.parts(), [&](Value part) { maker.make(row, part, place); });
     starts.push_back(p.named(p.mul(place, words), "words_start"));
     factStarts.push_back(p.named(p.mul(place, facts), "facts_start"));
   }
   if (!knobs.prepare)
-    p.barrier();
+    waitForRows();
 }
 
 /// Quads of all units that stand at the same place in them come side by side, so that neighbouring
 /// threads read neighbouring quads.
 void RowInput::stage(RowExpressions &expressions, ArrayRef<Value> rows) {
-  const int64_t lanes = std::min<int64_t>(ofUnit.elements, 4);
-  const int64_t width = shape.stagedWords(ofUnit) / lanes;
-  const int64_t runs = std::max<int64_t>(1, ofUnit.runs), quads = ofUnit.elements / lanes / runs;
+  const int64_t lanes = std::min<int64_t>(ofUnit.elements, 4), width = shape.stagedWords(ofUnit);
   staged = p.shared("rows", lanes == 4 ? Type(p.vec(p.f32, 4)) : p.f32,
-                    width * static_cast<int64_t>(rows.size()));
-  for (auto [m, row] : llvm::enumerate(rows)) {
-    expressions.prepareRow(input, row);
-    for (int64_t run = 0; run < runs; ++run)
-      p.loop("quad", p.thread(), p.c(units * quads), p.blockThreads(), [&](Value at) {
-        Value number = p.named(p.div(at, quads), "unit"), quad = p.rem(at, quads);
-        Value col = ofUnit.runs > 0 ? column(number, run, 1) : p.mul(number, ofUnit.elements);
-        Value x = expressions.evaluate(input, {row, p.add(col, p.mul(quad, lanes)), lanes});
-        Value place = p.add(p.mul(quad, stagedUnits), number);
-        p.storeVector(roundedFor(p, shape.numerics, x), staged,
-                      p.add(place, int64_t(m) * width + run * quads * stagedUnits));
-      });
-  }
-  p.barrier();
+                    width / lanes * static_cast<int64_t>(rows.size()));
+  const int64_t quads = (ofUnit.runs > 0 ? runElements : ofUnit.elements) / lanes;
+  for (auto [m, row] : llvm::enumerate(rows))
+    makeRow(expressions, row, shape.k / lanes, [&](Value at) {
+      Value x = evaluate(expressions, {row, p.mul(at, lanes), lanes});
+      Value number = p.div(at, quads), quad = p.rem(at, quads);
+      if (ofUnit.runs > 0) {
+        const RunPlace place(p, ofUnit, number);
+        number = place.unit;
+        quad = p.add(p.mul(place.run, quads), quad);
+      }
+      Value place = p.add(p.mul(quad, stagedUnits), number);
+      p.storeVector(roundedFor(p, shape.numerics, x), staged,
+                    p.add(place, int64_t(m) * width / lanes));
+    });
+  waitForRows();
 }
 
 Value RowInput::column(Value at, int64_t run, int64_t steps) {

@@ -21,10 +21,19 @@ public:
   /// Before any is read. All threads of the block must come here.
   void prepare(simt::RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
 
+  /// What a row's sums are yet to be multiplied with: the factor of its norm, which is known when
+  /// all of the row has been read. Null: nothing.
+  mlir::Value factor(size_t row) const { return factors.empty() ? mlir::Value() : factors[row]; }
+
   /// Runs of unit `at` of row `row` of those that were prepared; with `totals` their sums.
   InputRuns read(size_t row, mlir::Value at, const Runs &runs, bool totals);
 
 private:
+  mlir::Value evaluate(simt::RowExpressions &expressions, const simt::Position &position);
+  /// Does all threads' parts of a row, `count` in all, of what evaluate() gives.
+  void makeRow(simt::RowExpressions &expressions, mlir::Value row, int64_t count,
+               llvm::function_ref<void(mlir::Value part)> make);
+  void waitForRows();
   void stage(simt::RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
   void makeWholeNumbers(simt::RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
   InputRuns wholeNumbers(size_t row, mlir::Value at, const Runs &runs);
@@ -34,6 +43,11 @@ private:
 
   simt::PhaseBuilder &p;
   mlir::Value input;
+  /// Of which rows are made, all but the factor of each.
+  transformer::RmsNormOp norm;
+  llvm::SmallVector<mlir::Value> normed;  ///< what was read of it by a thread for a part
+  llvm::SmallVector<mlir::Value> squares; ///< of rows: sums of those that a thread has read
+  llvm::SmallVector<mlir::Value> factors;
   const Shape &shape;
   const Knobs &knobs;
   Unit ofUnit;

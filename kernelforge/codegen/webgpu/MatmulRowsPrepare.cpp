@@ -24,18 +24,6 @@ constexpr int64_t quadsOfBlock = 8, quadsOfRun = runElements / 4;
 /// Largest whole number, so that the high byte of two is none above 127 after rounding.
 int64_t largestOf(const Shape &shape) { return shape.bytePlanes() == 2 ? 32512 : 127; }
 
-/// Where run `run` of 16 elements of a row lies among units: of which unit it is, and which of the
-/// unit's runs. The other way round than PlaneReader::column().
-struct RunPlace {
-  Value unit, run;
-  RunPlace(PhaseBuilder &p, const Unit &of, Value number) {
-    const int64_t ofChunk = of.chunk / runElements, ofUnit = ofChunk / of.runs;
-    Value chunk = p.div(number, ofChunk), within = p.rem(number, ofChunk);
-    run = p.div(within, ofUnit);
-    unit = p.add(p.mul(chunk, ofUnit), p.rem(within, ofUnit));
-  }
-};
-
 /// The largest lane of several quads.
 Value largest(PhaseBuilder &p, ArrayRef<Value> quads) {
   Value most = quads[0];
@@ -57,9 +45,9 @@ Value packed(PhaseBuilder &p, Value words) {
 
 } // namespace
 
-IntegerMaker::IntegerMaker(PhaseBuilder &p, RowExpressions &expressions, Value input,
-                           const Shape &shape, const Unit &unit, const IntegerRows &to)
-    : p(p), expressions(expressions), input(input), shape(shape), unit(unit), to(to),
+IntegerMaker::IntegerMaker(PhaseBuilder &p, Reader read, const Shape &shape, const Unit &unit,
+                           const IntegerRows &to)
+    : p(p), read(read), shape(shape), unit(unit), to(to),
       threads(std::min({shape.lanes, quadsOfBlock, p.blockThreads()})) {}
 
 int64_t IntegerMaker::parts() const { return shape.k / (4 * quadsOfBlock) * threads; }
@@ -78,7 +66,7 @@ void IntegerMaker::make(Value row, Value part, Value place) const {
   Values quads, magnitudes;
   for (int64_t i = 0; i < own; ++i) {
     Value col = p.mul(p.add(p.mul(part, own), i), 4);
-    quads.push_back(p.named(expressions.evaluate(input, {row, col, 4}), "x"));
+    quads.push_back(p.named(read({row, col, 4}), "x"));
     magnitudes.push_back(p.absf(quads.back()));
   }
   auto larger = [&](Value x, Value y) { return p.maxf(x, y); };
@@ -147,7 +135,8 @@ void rows::prepareIntegers(ModuleOp module, const KernelAnalysis &kernel, const 
   Value input = kernel.matmul().getInput();
   const IntegerRows to = {p.workspace(first, Access::Write, p.vec(p.i32, 4)),
                           p.workspace(first + 1, Access::Write, p.vec(p.i32, 2))};
-  const IntegerMaker maker(p, expressions, input, shape, unit, to);
+  auto read = [&](const Position &position) { return expressions.evaluate(input, position); };
+  const IntegerMaker maker(p, read, shape, unit, to);
   const int64_t parts = maker.parts();
   const int64_t shares = shape.staged ? 1 : (parts + p.blockThreads() - 1) / p.blockThreads();
   Value row = p.named(p.div(p.block(), shares), "row");

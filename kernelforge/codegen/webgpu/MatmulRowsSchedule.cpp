@@ -305,8 +305,9 @@ static double predict(const Shape &shape, const Knobs &knobs) {
       shape.weightBytes / readRate * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
   const double multiplying = 2 * products * double(knobs.rows) / multiplyRate;
   // Where rows lie, neighbouring threads read quads that are a unit apart.
-  const double apart =
-      shape.integers() || knobs.stage ? 1 : double(std::max<int64_t>(4, leastElements(shape))) / 4;
+  const double apart = shape.integers() || knobs.stage
+                           ? 1
+                           : double(std::clamp<int64_t>(leastElements(shape), 4, 32)) / 4;
   const double ofRows =
       products / double(knobs.r * shape.segments()) * double(knobs.rows) * 4 * apart / cacheRate;
   double staging = 0;

@@ -8,6 +8,13 @@ using namespace kernelforge::webgpu::rows;
 
 using Values = SmallVector<Value>;
 
+RunPlace::RunPlace(PhaseBuilder &p, const Unit &of, Value number) {
+  const int64_t runsOfChunk = of.chunk / runElements, units = of.chunk / of.elements;
+  Value chunk = p.div(number, runsOfChunk), within = p.rem(number, runsOfChunk);
+  run = p.div(within, units);
+  unit = p.add(p.mul(chunk, units), p.rem(within, units));
+}
+
 Value rows::roundedFor(PhaseBuilder &p, Numerics numerics, Value x) {
   if (numerics != Numerics::F16)
     return x;
@@ -69,10 +76,6 @@ WeightUnits::WeightUnits(PhaseBuilder &p, Value weight, const Unit &unit, Numeri
 
 int64_t WeightUnits::lanes() const {
   return multipliesRuns() || multipliesIntegers(numerics) || unit.elements == 1 ? 1 : 4;
-}
-
-bool WeightUnits::needsTotals() const {
-  return multipliesRuns() && (planes->hasMinimum() || planes->offset() != 0);
 }
 
 SmallVector<Runs> WeightUnits::runs() const {
@@ -147,8 +150,7 @@ void WeightUnits::multiplyQuants(const Loaded &loaded, const Runs &runs, ArrayRe
       for (size_t q = 1; q < x.size(); ++q)
         products = p.fma(quants[q], x[q], products);
       products = p.sumOfLanes(p.named(products, "products"));
-      if (offset != 0)
-        products = p.fma(p.cf(-offset), row.totals[number], products);
+      products = p.fma(p.cf(-offset), row.totals[number], products);
       sum(m) = p.fma(scale.factor, products, sum(m));
       if (scale.minimum)
         sum(m) = p.fma(scale.minimum, row.totals[number], sum(m));

@@ -11,6 +11,13 @@
 
 namespace kernelforge::webgpu::rows {
 
+/// Where run `number` of 16 elements of a row lies among units: of which unit it is, and which of
+/// the unit's runs.
+struct RunPlace {
+  RunPlace(simt::PhaseBuilder &p, const Unit &unit, mlir::Value number);
+  mlir::Value unit, run;
+};
+
 /// Runs of a unit that are multiplied together, of plain numbers all of it.
 struct Runs {
   int64_t first = 0, count = 1;
@@ -68,7 +75,7 @@ public:
   /// Lanes of a sum: four where products of quads are added lane by lane.
   int64_t lanes() const;
   /// Whether runs of the rows need their sums.
-  bool needsTotals() const;
+  bool needsTotals() const { return multipliesRuns(); }
   /// The runs of a unit, as they are multiplied: those of whole numbers together that have one
   /// scale and one block of the row.
   llvm::SmallVector<Runs> runs() const;

@@ -183,17 +183,20 @@ SmallVector<Value> PlaneReader::quads(const Piece &piece, int64_t run) {
 }
 
 SmallVector<Value> PlaneReader::offsetQuads(const Piece &piece, int64_t run) {
-  if (offset() == 0)
-    return quads(piece, run);
-  // An f16 from 64 to 128 has the whole numbers above 64 in its bits from the fourth on. So two
-  // quants of a word, every other byte's, become two numbers at once.
-  constexpr int64_t sixtyFour = 0x54005400;
-  Value words = piece.highs ? p.named(bytes(piece, run), "bytes") : piece.quants;
-  const int64_t first = piece.highs ? 0 : 4 * run; // bit of a byte where the quant begins
-  const int64_t mask = piece.highs ? 0x03f003f0 : 0x00f000f0;
+  // An f16 from 64 to 128 has the whole numbers above 64 in its bits from the fourth on, one from
+  // 256 to 512 those above 256 from the second. So two quants of a word, every other byte's, become
+  // two numbers at once.
+  const bool isByte = type.lowBits() == 8, isNibble = !isByte && !piece.highs;
+  const int64_t place = isByte ? 2 : 4, first = isNibble ? 4 * run : 0; // bits
+  const int64_t mask = isByte ? 0x03fc03fc : isNibble ? 0x00f000f0 : 0x03f003f0;
+  Value words = isByte     ? p.xorBits(piece.quants, p.c(inAllBytes(128)))
+                : isNibble ? piece.quants
+                           : bytes(piece, run);
+  words = p.named(words, "bytes");
   auto halves = [&](int64_t from) {
-    Value placed = from < 4 ? p.shl(words, 4 - from) : p.shr(words, from - 4);
-    return p.named(p.orBits(p.andBits(placed, mask), p.c(sixtyFour)), "halves");
+    Value placed = from < place ? p.shl(words, place - from) : p.shr(words, from - place);
+    return p.named(p.orBits(p.andBits(placed, mask), p.c(isByte ? 0x5c005c00 : 0x54005400)),
+                   "halves");
   };
   Value even = halves(first), odd = halves(first + 8);
   SmallVector<Value> quads;

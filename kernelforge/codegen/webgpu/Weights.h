@@ -62,10 +62,10 @@ public:
   mlir::Value signedBytes(const Piece &piece, int64_t run);
   /// A run's 16 quants less zero(), as four quads of f32 in the order of their columns: exact.
   llvm::SmallVector<mlir::Value> quads(const Piece &piece, int64_t run);
-  /// The same plus offset(), which is 0 where quants have eight bits. Of fewer bits that takes half
-  /// as many operations: what was added is taken away from a run's sum of products.
+  /// The same plus offset(), for about half as many operations: what was added is taken away from a
+  /// run's sum of products.
   llvm::SmallVector<mlir::Value> offsetQuads(const Piece &piece, int64_t run);
-  int64_t offset() const { return type.lowBits() == 8 ? 0 : 64 + type.zero; }
+  int64_t offset() const { return type.lowBits() == 8 ? 256 + 128 : 64 + type.zero; }
   /// A run's 16 elements, as four quads.
   llvm::SmallVector<mlir::Value> elements(const Piece &piece, int64_t run, const Scale &scale);
 

@@ -85,6 +85,7 @@ struct Session::Implementation {
   Status loadPrograms(std::map<std::string, LoadedFunction> &loaded, BufferRef &intermediates);
   Status buildPackModule();
   void bind(const std::string &name, const BufferRef &buffer, bool packed);
+  Expected<LoadedFunction *> find(const std::string &name);
   Expected<LoadedFunction *> runnable(const std::string &name);
   Status bindResults(LoadedFunction &function, std::span<const std::span<std::byte>> results);
   Status upload(const LoadedFunction &function, std::span<const std::span<std::byte>> results,
@@ -480,23 +481,47 @@ Status Session::Implementation::runCompiled(LoadedFunction &function,
   return ticket != 0 ? device->wait(ticket) : Status();
 }
 
-Expected<LoadedFunction *> Session::Implementation::runnable(const std::string &name) {
+Expected<LoadedFunction *> Session::Implementation::find(const std::string &name) {
   auto found = functions.find(name);
   if (found == functions.end())
     return unusable("function cannot be run", name, "the compiled module has none of that name");
-  LoadedFunction &function = found->second;
-  for (size_t i = 0; i < function.arguments.size(); ++i)
-    if (!function.arguments[i].memory)
+  return &found->second;
+}
+
+/// Unusable where one of `arguments`, which are those of `function`, is nothing.
+static Status checkBound(const std::string &name, const LoadedFunction &function,
+                         std::span<const BufferRef> arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i)
+    if (!arguments[i].memory)
       return unusable(
           "function cannot be run", name, "argument '" + function.names[i] + "' is not bound",
           layoutOf(function.types[i]) ? "it is a packed weight: bindWeight() packs it" : "");
-  return &function;
+  return {};
+}
+
+Expected<LoadedFunction *> Session::Implementation::runnable(const std::string &name) {
+  KF_TRY(LoadedFunction *const function, find(name));
+  KF_CHECK(checkBound(name, *function, function->arguments));
+  return function;
 }
 
 Status Session::run(const std::string &name, std::span<const int64_t> sizes,
                     std::span<const std::span<std::byte>> results, const RunOptions &options) {
   KF_TRY(LoadedFunction *const function, implementation->runnable(name));
   return implementation->runCompiled(*function, sizes, results, options);
+}
+
+Expected<std::unique_ptr<BoundProgram>>
+Session::bindOnDevice(const std::string &name, const std::map<std::string, BufferRef> &others,
+                      std::vector<BufferRef> results) {
+  KF_TRY(LoadedFunction *const function, implementation->find(name));
+  std::vector<BufferRef> arguments = function->arguments;
+  for (size_t i = 0; i < arguments.size(); ++i)
+    if (auto other = others.find(function->names[i]); other != others.end())
+      arguments[i] = other->second;
+  KF_CHECK(checkBound(name, *function, arguments));
+  return function->executable->bind(
+      {std::move(arguments), std::move(results), implementation->arena});
 }
 
 Expected<TimedCalls> Session::timed(const std::string &name, std::span<const int64_t> sizes,

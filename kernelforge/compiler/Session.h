@@ -104,6 +104,16 @@ public:
   Status run(const std::string &function, std::span<const int64_t> sizes,
              std::span<const std::span<std::byte>> results, const RunOptions &options = {});
 
+  /// A function bound to memory of the device's alone, for runs that nobody waits for between them:
+  /// arguments as they are bound by name, but those that are among `others`, and `results` in the
+  /// order of its results. The caller brings to the device what the host wrote, submits and waits
+  /// there; run() and what this gives run one after the other. It is to go before reopen(), and
+  /// before what it is bound to. Unusable where there is no such function, an argument is not
+  /// bound, or memory is too small.
+  Expected<std::unique_ptr<BoundProgram>>
+  bindOnDevice(const std::string &function, const std::map<std::string, BufferRef> &others,
+               std::vector<BufferRef> results);
+
   /// Calls of run() to be timed: by the device's clock where it has one of its own, without what is
   /// copied to and fro, on what is bound now and not before another run of the function; else by
   /// the host's. Errors as those of run(). `sizes` and `results` must stay.

@@ -114,6 +114,7 @@ private:
     SmallVector<Type> types{perToken, perToken, perToken, indicesType(b.getContext(), "sequences")};
     if (range.recentWindow)
       types.push_back(rowsType("tokens", range.recentWindow, b.getI32Type()));
+    types.push_back(rowsType("tokens", d.vocabSize, b.getF32Type()));
     return types;
   }
 
@@ -244,14 +245,18 @@ private:
     return logits;
   }
 
-  ValueRange endStep(Value logits) {
+  SmallVector<Value> endStep(Value logits) {
     Value positions = arguments["positions"], recent = arguments["recent"];
     Value ids = create<SampleOp>("sample", positions.getType(), logits, arguments["settings"],
                                  arguments["draws"], positions, recent);
+    SmallVector<Type> next = results();
+    next.pop_back(); // the logits
     auto advance =
-        create<AdvanceOp>("advance", results(), ValueRange(stepOperands(ids, positions, recent)),
+        create<AdvanceOp>("advance", next, ValueRange(stepOperands(ids, positions, recent)),
                           b.getNamedAttr("page", b.getI64IntegerAttr(cache.page)));
-    return advance.getResults();
+    SmallVector<Value> all(advance.getResults());
+    all.push_back(logits);
+    return all;
   }
 
   SmallVector<Value> stepOperands(Value ids, Value positions, Value recent) {

@@ -49,7 +49,8 @@ using WeightTypeFn = std::function<ElementType(llvm::StringRef)>;
 /// A step has no `outputs`, and before `rope` the inputs `settings`, `draws`, `limits` and, with a
 /// window, `recent` (as `sample` and `advance` take them). Its results are what the next step's
 /// inputs `ids`, `positions`, `slots`, `lengths` and `recent` are to be: no host stands between
-/// them. The row of a sequence that has ended has slot -1; its id means nothing from there on.
+/// them. Last come the logits that the tokens were chosen from. The row of a sequence that has
+/// ended has slot -1; its id means nothing from there on.
 ///
 /// In a paged cache `table` is [sequences, pages]: pages enough for the description's context.
 ///

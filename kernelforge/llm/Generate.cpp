@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <fmt/format.h>
+#include <utility>
 
 namespace kernelforge {
 
@@ -111,7 +112,7 @@ Expected<Generation> generate(const AppendTokens &append, const Tokenizer *token
                               std::span<const TokenId> prompt, int64_t context,
                               const GenerateOptions &options,
                               const std::function<void(std::string_view)> &showText,
-                              const std::atomic<bool> *cancel) {
+                              const std::atomic<bool> *cancel, const TokenSteps &steps) {
   KF_CHECK(checkPrompt(prompt, context));
   KF_CHECK(checkOptions(options, tokenizer));
   KF_TRY(Sampler sampler, Sampler::create(options.sampling));
@@ -126,6 +127,27 @@ Expected<Generation> generate(const AppendTokens &append, const Tokenizer *token
   Expected<std::span<const float>> logits = append(prompt);
   if (logits)
     out.timings.prefill = secondsSince(start);
+  bool isStepping = false;
+  TokenId chosen = 0; // by the last step
+  auto endSteps = [&]() -> Status {
+    KF_TRY(logits, steps.end());
+    return checkLogits(*logits, static_cast<int64_t>(sequence.size()));
+  };
+  auto goOn = [&]() -> Status {
+    if (!steps.begin || options.sampling.repeatPenalty != 1) {
+      logits = append(std::span(sequence).last(1));
+      return {};
+    }
+    const auto left = options.maxTokens - static_cast<int64_t>(out.ids.size());
+    if (!std::exchange(isStepping, true))
+      KF_CHECK(steps.begin(sequence.back(), options.sampling, left));
+    KF_TRY(chosen, steps.next());
+    if (chosen >= 0)
+      return {};
+    KF_CHECK(endSteps());
+    return failed(logitsError, fmt::format("after {} tokens", sequence.size()),
+                  "none can be chosen");
+  };
   while (true) {
     if (!logits && logits.error().kind != ErrorKind::Interrupted)
       return tl::unexpected<Error>(std::move(logits).error());
@@ -138,7 +160,10 @@ Expected<Generation> generate(const AppendTokens &append, const Tokenizer *token
       out.finish = FinishReason::Length;
       break;
     }
-    KF_TRY(TokenId id, sampler.sample(*logits, sequence, sequence.size()));
+    TokenId id = chosen;
+    if (!isStepping) {
+      KF_TRY(id, sampler.sample(*logits, sequence, sequence.size()));
+    }
     if (out.ids.empty()) {
       firstToken = Clock::now();
       out.timings.timeToFirstToken = std::chrono::duration<double>(firstToken - start).count();
@@ -162,8 +187,11 @@ Expected<Generation> generate(const AppendTokens &append, const Tokenizer *token
       out.finish = FinishReason::Context;
       break;
     }
-    logits = append(std::span(sequence).last(1));
+    if (Status status = goOn(); !status)
+      logits = tl::unexpected<Error>(std::move(status).error());
   }
+  if (isStepping && logits)
+    KF_CHECK(endSteps());
   stream.finish();
   out.text = std::move(stream.text);
   if (logits)

@@ -1,6 +1,6 @@
 // The generation loop: prompt, sample, append, until something ends it. It knows a model only as a
-// function from tokens to logits, so that a decoder, a test and a remote model can all be behind
-// it.
+// function from tokens to logits, and perhaps as one that chooses tokens by itself, so that a
+// decoder, a test and a remote model can all be behind it.
 #pragma once
 
 #include "kernelforge/llm/Sampler.h"
@@ -19,6 +19,17 @@ namespace kernelforge {
 /// Appends tokens to the sequence and gives the logits of the last one, valid until the next call.
 using AppendTokens =
     std::function<Expected<std::span<const float>>(std::span<const TokenId> tokens)>;
+
+/// A model that chooses the tokens after the first one by itself: `begin` with that token, how the
+/// others are sampled, and how many are wanted at most; `next` gives one after the other, those
+/// that a Sampler chooses from append()'s logits, -1 where no logit is a number; `end` gives the
+/// logits that the last one was chosen from, and forgets what was chosen beyond it. Unset: there is
+/// none. Not asked where ids are penalised.
+struct TokenSteps {
+  std::function<Status(TokenId first, const SamplingOptions &sampling, int64_t most)> begin;
+  std::function<Expected<TokenId>()> next;
+  std::function<Expected<std::span<const float>>()> end;
+};
 
 struct GenerateOptions {
   int64_t maxTokens = 128; ///< 0: only the prompt is run
@@ -66,11 +77,13 @@ Status checkOptions(const GenerateOptions &options, bool hasTokenizer);
 /// there is no text. `showText` gets the text as it becomes certain. Unusable: an empty prompt or
 /// one longer than the context, options out of range; and what `append` returns, except that its
 /// Interrupted, like `cancel`, ends the generation with what there is. Failed where logits are no
-/// numbers.
+/// numbers. With `steps` all tokens but the first are theirs; of logits that the host does not see
+/// only those of the last token are looked at.
 Expected<Generation> generate(const AppendTokens &append, const Tokenizer *tokenizer,
                               std::span<const TokenId> prompt, int64_t context,
                               const GenerateOptions &options,
                               const std::function<void(std::string_view)> &showText = {},
-                              const std::atomic<bool> *cancel = nullptr);
+                              const std::atomic<bool> *cancel = nullptr,
+                              const TokenSteps &steps = {});
 
 } // namespace kernelforge

@@ -104,7 +104,7 @@ Expected<ModelFile> cli::openChosenModel(const ModelChoice &choice, const Contex
 }
 
 Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const ModelChoice &choice,
-                                     const Context &context, bool allLogits) {
+                                     const Context &context, bool allLogits, bool deviceSteps) {
   LoadedModel loaded;
   loaded.file = std::make_unique<ModelFile>(std::move(file));
   DecoderOptions options;
@@ -113,6 +113,7 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
   options.context = choice.context;
   options.prefillChunk = choice.prefillChunk;
   options.allLogits = allLogits;
+  options.deviceSteps = deviceSteps;
   options.cacheType = cacheTypeOf(choice);
   KF_TRY(options.numerics, requestedNumerics(choice.numerics, context));
   std::optional<Progress> progress;
@@ -184,7 +185,7 @@ static void describeProgram(const Program &program, std::string &out) {
 
 std::string cli::describePrograms(const Decoder &decoder) {
   std::string out;
-  for (const char *function : {"prefill", "decode"})
+  for (const char *function : {"prefill", "decode", "step"})
     if (const Program *program = decoder.session().program(function))
       describeProgram(*program, out);
   return out;

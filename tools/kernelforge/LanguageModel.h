@@ -50,9 +50,10 @@ struct LoadedModel {
   double loadSeconds = 0; ///< opening, binding and packing
 };
 
-/// Makes a decoder of an opened model, showing progress. `openSeconds` is what opening took.
+/// Makes a decoder of an opened model, showing progress. `openSeconds` is what opening took;
+/// `deviceSteps`: as in DecoderOptions.
 Expected<LoadedModel> loadModel(ModelFile file, double openSeconds, const ModelChoice &choice,
-                                const Context &context, bool allLogits);
+                                const Context &context, bool allLogits, bool deviceSteps = false);
 
 /// An error as it is; one that logits are no numbers gets the hint what to look at, for which all
 /// weights are read.

@@ -1,5 +1,6 @@
 // kernelforge llm-bench: rates of prefill and decode by llama-bench's rules: random tokens, one
-// warm-up, no tokenization and no sampling in the measured time.
+// warm-up, no tokenization and no sampling in the measured time. Where the device chooses tokens by
+// itself, decoding is steps that do: of those a host that knew all tokens would not wait for any.
 #include "Commands.h"
 #include "LanguageModel.h"
 #include "NumberOptions.h"
@@ -102,6 +103,15 @@ private:
     const size_t step = test.isPrompt ? ids.size() : 1;
     std::span<const float> logits;
     const auto start = std::chrono::steady_clock::now();
+    if (!test.isPrompt && decoder.hasDeviceSteps()) {
+      KF_CHECK(decoder.beginSteps(ids.front(), {}, tokens));
+      for (int64_t i = 0; i < tokens; ++i)
+        KF_CHECK(decoder.nextToken(cancel));
+      const double seconds = secondsSince(start);
+      KF_TRY(logits, decoder.endSteps());
+      KF_CHECK(checkLogits(logits, decoder.length()));
+      return seconds;
+    }
     for (size_t at = 0; at < ids.size(); at += step) {
       KF_TRY(logits, decoder.append(std::span(ids).subspan(at, step), cancel));
     }
@@ -152,7 +162,7 @@ Expected<int> bench(BenchOptions options, const Context &context) {
   const auto start = std::chrono::steady_clock::now();
   KF_TRY(ModelFile file, openChosenModel(options.choice, context));
   KF_TRY(LoadedModel model,
-         loadModel(std::move(file), secondsSince(start), options.choice, context, false));
+         loadModel(std::move(file), secondsSince(start), options.choice, context, false, true));
   if (context.verbosity > 0)
     fmt::print(stderr, "{}", describePrograms(*model.decoder));
   Bench bench(*model.decoder, context.seed);

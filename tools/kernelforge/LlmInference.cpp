@@ -158,6 +158,24 @@ Expected<std::span<const float>> scorePrompt(Decoder &decoder, std::span<const T
   return std::span<const float>(file.values).last(file.vocabulary);
 }
 
+/// Why a generation ends whose output failed; the frame says what failed.
+tl::unexpected<Error> nobodyReads() {
+  return makeError(ErrorKind::Interrupted, "generation ended", "standard output",
+                   "nobody gets the text");
+}
+
+TokenRules rulesOf(const SamplingOptions &sampling) {
+  return {SampleSettings::of(sampling.temperature, sampling.topP, sampling.minP, 1), sampling.topK,
+          sampling.seed};
+}
+
+/// Where each token is the likeliest, a device finds it sooner than its host reads all logits. To
+/// draw one it goes through them too often.
+bool choosesOnDevice(const InferenceOptions &options) {
+  const SamplingOptions &sampling = options.generate.sampling;
+  return sampling.temperature == 0 && sampling.repeatPenalty == 1 && !options.kernelTimes;
+}
+
 /// Generates; the text goes to standard output as it comes unless JSON was asked for.
 Expected<Generation> run(Inference &inference, const Tokenizer *tokenizer,
                          const InferenceOptions &options, const Context &context) {
@@ -169,9 +187,8 @@ Expected<Generation> run(Inference &inference, const Tokenizer *tokenizer,
                                     decoder.description().vocabSize));
   }
   auto append = [&](std::span<const TokenId> tokens) -> Expected<std::span<const float>> {
-    if (outputFailed()) // the frame says why
-      return makeError(ErrorKind::Interrupted, "generation ended", "standard output",
-                       "nobody gets the text");
+    if (outputFailed())
+      return nobodyReads();
     if (decoder.length() > 0)
       return decoder.append(tokens, cancel);
     Progress progress("running the prompt", static_cast<int64_t>(tokens.size()));
@@ -179,11 +196,23 @@ Expected<Generation> run(Inference &inference, const Tokenizer *tokenizer,
       return scorePrompt(decoder, tokens, *logits, progress, cancel);
     return decoder.append(tokens, cancel, [&](int64_t done) { progress.update(done); });
   };
+  TokenSteps steps;
+  if (decoder.hasDeviceSteps()) {
+    steps.begin = [&](TokenId first, const SamplingOptions &sampling, int64_t most) {
+      return decoder.beginSteps(first, rulesOf(sampling), most);
+    };
+    steps.next = [&]() -> Expected<TokenId> {
+      if (outputFailed())
+        return nobodyReads();
+      return decoder.nextToken(cancel);
+    };
+    steps.end = [&] { return decoder.endSteps(); };
+  }
   std::function<void(std::string_view)> show;
   if (!context.json)
     show = [](std::string_view text) { print(text); };
   KF_TRY(Generation generation, generate(append, tokenizer, inference.promptIds, decoder.context(),
-                                         options.generate, show, cancel));
+                                         options.generate, show, cancel, steps));
   if (logits && decoder.length() >= static_cast<int64_t>(inference.promptIds.size()))
     KF_CHECK(logits->write());
   return generation;
@@ -378,7 +407,7 @@ Expected<int> infer(const InferenceOptions &options, const Context &context) {
   KF_TRY(const std::string text, readPrompt(options));
   KF_TRY(inference.promptIds, encodePrompt(file, usable, options, text));
   KF_TRY(inference.model, loadModel(std::move(file), secondsSince(start), options.choice, context,
-                                    !options.logitsFile.empty()));
+                                    !options.logitsFile.empty(), choosesOnDevice(options)));
   Decoder &decoder = *inference.model.decoder;
   if (options.kernelTimes)
     decoder.enableKernelTimes();

@@ -67,6 +67,7 @@
 /// and not implemented in wgpu-native, where it ends the program.
 #define KF_WEBGPU_EXTRAS(X)                                                                        \
   X(wgpuDevicePoll)                                                                                \
+  X(wgpuQueueSubmitForIndex)                                                                       \
   X(wgpuQueueGetTimestampPeriod)                                                                   \
   X(wgpuGetVersion)                                                                                \
   X(wgpuInstanceEnumerateAdapters)                                                                 \

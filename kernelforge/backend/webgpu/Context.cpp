@@ -89,15 +89,15 @@ Status Context::alive() const {
   return {};
 }
 
-void Context::processEvents(bool block) const {
+void Context::processEvents(bool block, uint64_t submission) const {
   // wgpu-native polls a device; its futures are none.
   if (api().isNative() && deviceHandle)
-    api().wgpuDevicePoll(device(), block, nullptr);
+    api().wgpuDevicePoll(device(), block, block && submission ? &submission : nullptr);
   else
     api().wgpuInstanceProcessEvents(instance.get());
 }
 
-Status Context::waitUntil(const std::function<bool()> &isDone) const {
+Status Context::waitUntil(const std::function<bool()> &isDone, uint64_t submission) const {
   using namespace std::chrono_literals;
   using Clock = std::chrono::steady_clock;
   // Who sleeps wakes up 50 us late, a tenth of a short step: what is soon over is waited for awake,
@@ -119,7 +119,7 @@ Status Context::waitUntil(const std::function<bool()> &isDone) const {
     // Others submit while this thread waits.
     if (api().isNative()) {
       KF_CHECK(alive());
-      processEvents(true);
+      processEvents(true, submission);
     }
     if (first && api().isNative())
       continue;
@@ -223,10 +223,15 @@ Status Context::waitForQueue() const {
   }
   KF_CHECK(waitUntil([&] { return shared->isOver.load(); }));
   KF_CHECK(probe());
-  if (const auto message = sink->take())
-    return failed("WebGPU reports an error", description.name, onOneLine(*message));
+  KF_CHECK(reported());
   if (!shared->isRight)
     return failed("WebGPU work failed", description.name, "the library does not say why");
+  return {};
+}
+
+Status Context::reported() const {
+  if (const auto message = sink->take())
+    return failed("WebGPU reports an error", description.name, onOneLine(*message));
   return {};
 }
 
@@ -241,8 +246,11 @@ Status Context::probe() const {
   });
 }
 
-void Context::submit(WGPUCommandBuffer commands) const {
+uint64_t Context::submit(WGPUCommandBuffer commands) const {
+  if (api().wgpuQueueSubmitForIndex)
+    return api().wgpuQueueSubmitForIndex(queue(), 1, &commands);
   api().wgpuQueueSubmit(queue(), 1, &commands);
+  return 0;
 }
 
 Expected<Handle<WGPUBuffer>> Context::makeBuffer(uint64_t bytes, WGPUBufferUsage usage,

@@ -81,9 +81,9 @@ public:
   Status checked(std::string_view what, std::string_view where,
                  const std::function<void()> &function) const;
 
-  /// Lets callbacks be called until `isDone`, which is asked under lock(). Lost where the device is
-  /// lost before.
-  Status waitUntil(const std::function<bool()> &isDone) const;
+  /// Lets callbacks be called until `isDone`, which is asked under lock() and is so when
+  /// `submission` (0: all so far) is over. Lost where the device is lost before.
+  Status waitUntil(const std::function<bool()> &isDone, uint64_t submission = 0) const;
 
   /// Lets callbacks be called until `isDone`, even where the device is lost: those that write into
   /// the caller's frame. Called under lock().
@@ -92,12 +92,16 @@ public:
   /// Until all that was submitted so far is over. Errors that no call gave back come out here.
   Status waitForQueue() const;
 
+  /// Failed with the first error that no call gave back, since this was asked last.
+  Status reported() const;
+
   /// Lost where the device is: wgpu-native is asked, since it does not tell by itself.
   Status probe() const;
 
   /// Submits one command buffer. Called under lock(), right after checked() found no error in
-  /// recording it: wgpu-native ends the program where a submit fails.
-  void submit(WGPUCommandBuffer commands) const;
+  /// recording it: wgpu-native ends the program where a submit fails. Gives its number for
+  /// waitUntil(), where the library counts.
+  uint64_t submit(WGPUCommandBuffer commands) const;
 
   /// A buffer of `bytes`, a multiple of 4. Failed where it cannot be had. Called under lock().
   Expected<Handle<WGPUBuffer>> makeBuffer(uint64_t bytes, WGPUBufferUsage usage,
@@ -130,7 +134,8 @@ private:
   /// Adds what only a shader that is compiled tells. Needs the device.
   void tryFeatures();
   bool compiles(std::string_view wgsl) const;
-  void processEvents(bool block) const;
+  /// Calls back; on request, where the library can, once `submission` is over.
+  void processEvents(bool block, uint64_t submission = 0) const;
 
   std::shared_ptr<const Library> library;
   std::unique_ptr<ErrorSink> sink = std::make_unique<ErrorSink>();

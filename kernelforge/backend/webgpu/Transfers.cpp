@@ -190,7 +190,7 @@ Expected<Ticket> Transfers::download(const BufferRef &from, std::span<std::byte>
                                              download->staging.buffer.get(), 0, bytes);
     commands = {api.wgpuCommandEncoderFinish(encoder.get(), nullptr), api.wgpuCommandBufferRelease};
   }));
-  context->submit(commands.get());
+  download->submission = context->submit(commands.get());
   using Status = std::shared_ptr<std::atomic<int>>;
   WGPUBufferMapCallbackInfo info = WGPU_BUFFER_MAP_CALLBACK_INFO_INIT;
   info.mode = WGPUCallbackMode_AllowProcessEvents;
@@ -207,7 +207,7 @@ Expected<Ticket> Transfers::download(const BufferRef &from, std::span<std::byte>
 }
 
 Status Transfers::finish(Download &download) {
-  KF_CHECK(context->waitUntil([&] { return *download.status != 0; }));
+  KF_CHECK(context->waitUntil([&] { return *download.status != 0; }, download.submission));
   const auto guard = context->lock();
   const Api &api = context->api();
   KF_CHECK(context->probe());
@@ -233,13 +233,17 @@ Status Transfers::finish(Download &download) {
 
 Status Transfers::wait(Ticket ticket) {
   Ticket all;
+  bool isDownload = false;
   {
     const auto guard = context->lock();
     if (ticket <= completed)
       return context->alive();
-    all = issued;
+    isDownload =
+        std::ranges::any_of(downloads, [&](const auto &one) { return one->ticket == ticket; });
+    all = isDownload ? ticket : issued;
   }
-  KF_CHECK(context->waitForQueue());
+  if (!isDownload)
+    KF_CHECK(context->waitForQueue());
   const std::lock_guard finisher(finishing);
   for (;;) {
     std::shared_ptr<Download> next;
@@ -252,6 +256,8 @@ Status Transfers::wait(Ticket ticket) {
     }
     KF_CHECK(finish(*next));
   }
+  if (isDownload)
+    KF_CHECK(context->reported());
   const auto guard = context->lock();
   completed = std::max(completed, all);
   return {};

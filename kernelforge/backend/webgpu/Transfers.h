@@ -51,7 +51,8 @@ public:
   Expected<Ticket> upload(std::span<const std::byte> from, const BufferRef &to);
   /// As Device::download.
   Expected<Ticket> download(const BufferRef &from, std::span<std::byte> to);
-  /// As Device::wait.
+  /// As Device::wait. For a download's ticket it waits for no more than that download, so that what
+  /// was submitted after it goes on meanwhile.
   Status wait(Ticket ticket);
 
   /// Submits a copy between pieces of memory that do not overlap, both on a multiple of 4. Called
@@ -70,6 +71,7 @@ private:
   /// A copy to the host under way: into a buffer that is then mapped.
   struct Download {
     Ticket ticket = 0;
+    uint64_t submission = 0; ///< the number of the copy, for Context::waitUntil()
     Staging staging;
     uint64_t bytes = 0; ///< of the staging buffer that are copied to
     uint64_t skip = 0;  ///< bytes of it before the first that is wanted

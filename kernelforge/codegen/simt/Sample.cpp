@@ -19,6 +19,8 @@ constexpr int64_t signBit = 0x80000000, infinity = 0x7f800000, keyBits = 32;
 constexpr int64_t workers = 256;
 /// Most words of the table of marks, half of the workgroup memory that there is at least.
 constexpr int64_t mostMarkWords = 2048;
+/// What threads agree on: bits of both filters, whether there is a draw.
+constexpr int64_t planWords = 3;
 
 /// Words of a table with a bit for each id, or for several that share it.
 int64_t markWordsOf(int64_t vocabulary) {
@@ -77,6 +79,7 @@ private:
   Kept keep(StringRef name, const Kept &kept, Value bits, const Wide &wanted, Measure measure);
   Value randomWord();
   Value drawn(const Kept &kept);
+  Value draw(Value bitsOfK, Value bitsOfP);
 
   PhaseBuilder p;
   SampleOp op;
@@ -381,20 +384,34 @@ Phase Emitter::emit() {
   markRecent();
   findGreatest();
 
-  // All threads take from one place whether they go through the passes of a filter.
+  // All threads take from one place whether they draw, and go through the passes of a filter.
   Value isDrawn = p.named(p.cmpf(arith::CmpFPredicate::OGT, sharpness, p.cf(0)), "is_drawn");
-  Value plan = p.shared("plan", p.i32, 2);
+  Value plan = p.shared("plan", p.i32, planWords);
   p.ifThen(p.cmp(Predicate::eq, p.thread(), p.c(0)), [&] {
-    Value bits = p.select(isDrawn, p.c(keyBits), p.c(0));
     Value isFew = p.lessThan(p.sub(topK, 1), p.c(vocabulary - 1));
-    p.store(p.select(isFew, bits, p.c(0)), plan, p.c(0));
+    p.store(p.select(isFew, p.c(keyBits), p.c(0)), plan, p.c(0));
     Value isPart = p.cmpf(arith::CmpFPredicate::OLT, topP, p.cf(1));
-    p.store(p.select(isPart, bits, p.c(0)), plan, p.c(1));
+    p.store(p.select(isPart, p.c(keyBits), p.c(0)), plan, p.c(1));
+    p.store(p.select(isDrawn, p.c(1), p.c(0)), plan, p.c(2));
   });
   p.barrier();
   Value bitsOfK = p.named(p.loadUniform(plan, 0), "bits_of_k");
   Value bitsOfP = p.named(p.loadUniform(plan, 1), "bits_of_p");
+  Value draws = p.named(p.loadUniform(plan, 2), "draws");
+  Value chosen = p.loop("draw", p.c(0), draws, 1, "chosen", p.c(-1), [&](Value, ValueRange) {
+    return SmallVector<Value>{draw(bitsOfK, bitsOfP)};
+  })[0];
 
+  p.ifThen(p.cmp(Predicate::eq, p.thread(), p.c(0)), [&] {
+    Value isAny = p.cmp(Predicate::ne, greatestKey, p.c(0));
+    Value id = p.select(isDrawn, p.select(isAny, chosen, p.c(-1)), first);
+    p.store(id, p.result(0), row);
+  });
+  return p.finish(p.rowsExtent(op.getLogits().getType()));
+}
+
+/// What the filters keep, and one of it.
+Value Emitter::draw(Value bitsOfK, Value bitsOfP) {
   const Kept all = {p.c(1), p.c(vocabulary - 1)};
   const Kept most = keep("k_bit", all, bitsOfK, wide(topK), [&](Value, Value) { return p.c(1); });
   auto mass = [&](Value key, Value id) { return ifKept(most, key, id, weightOf(key, {})); };
@@ -403,15 +420,7 @@ Phase Emitter::emit() {
   Wide wanted = share(total, p.shl(p.toInteger(p.mulf(limited, p.cf(0x1p24))), 8));
   Value isNothing = p.cmp(Predicate::eq, p.orBits(wanted.low, wanted.high), p.c(0));
   wanted = selectWide(isNothing, wide(p.c(1)), wanted);
-  const Kept likely = keep("p_bit", most, bitsOfP, wanted, mass);
-  Value chosen = drawn(likely);
-
-  p.ifThen(p.cmp(Predicate::eq, p.thread(), p.c(0)), [&] {
-    Value isAny = p.cmp(Predicate::ne, greatestKey, p.c(0));
-    Value id = p.select(isDrawn, p.select(isAny, chosen, p.c(-1)), first);
-    p.store(id, p.result(0), row);
-  });
-  return p.finish(p.rowsExtent(op.getLogits().getType()));
+  return drawn(keep("p_bit", most, bitsOfP, wanted, mass));
 }
 
 } // namespace
@@ -423,5 +432,6 @@ Phase step::emitSample(ModuleOp module, KernelOp kernel, SampleOp op, StringRef 
 Needs step::needsOfSample(SampleOp op) {
   // Partial keys and sums, the plan, marks.
   return {static_cast<int64_t>(op->getNumOperands()) + 1,
-          (3 * workers + 2 + (op.getRecent() ? markWordsOf(vocabularyOf(op)) : 0)) * 4, workers};
+          (3 * workers + planWords + (op.getRecent() ? markWordsOf(vocabularyOf(op)) : 0)) * 4,
+          workers};
 }

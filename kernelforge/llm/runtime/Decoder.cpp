@@ -21,6 +21,8 @@ using namespace kernelforge;
 /// Context that a user gets without asking: models advertise far more than most machines hold.
 static constexpr int64_t defaultContext = 4096;
 
+static constexpr const char *stepFunction = "step";
+
 namespace {
 
 double secondsSince(std::chrono::steady_clock::time_point start) {
@@ -56,6 +58,13 @@ struct Decoder::Implementation {
   int64_t weightBytesPerToken = 0;
   bool timed = false;
   KernelTimer timer;
+  /// Of beginSteps(): what the next step that nobody took begins with, and how many may follow.
+  struct {
+    TokenRules rules;
+    int32_t token = 0;
+    int64_t left = 0, taken = 0;
+  } stepping;
+  std::unique_ptr<DeviceSteps> steps; ///< null where there are none, or not yet
 
   const ModelDescription &description() const { return model->description; }
   int64_t chunk() const { return std::min(options.prefillChunk, context); }
@@ -70,7 +79,11 @@ struct Decoder::Implementation {
   Status bindCaches();
   Status bindRopes();
   Status bindBuffers();
-  Status restore(const std::atomic<bool> *cancel);
+  std::vector<int64_t> sizesOf(int64_t tokens, std::optional<int64_t> outputs,
+                               int64_t longest) const;
+  Status startSteps();
+  Expected<int32_t> takeToken(const std::atomic<bool> *cancel);
+  Status reload(const Error &lost, const std::atomic<bool> *cancel);
   Status run(std::span<const int32_t> tokens, bool everyLogit, const std::atomic<bool> *cancel);
   Status checkTokens(std::span<const int32_t> tokens) const;
   Status runRows(std::span<const int32_t> tokens, bool everyLogit, const std::atomic<bool> *cancel);
@@ -194,11 +207,14 @@ Status kernelforge::checkCacheType(const ModelFile &model, ElementType type) {
 
 Expected<mlir::OwningOpRef<mlir::ModuleOp>>
 kernelforge::buildDecoderModule(mlir::MLIRContext *context, const ModelFile &model, int64_t chunk,
-                                int64_t outputs, ElementType cacheType, Numerics numerics) {
+                                int64_t outputs, ElementType cacheType, Numerics numerics,
+                                bool step) {
   std::vector<FunctionRange> ranges;
   if (chunk > 1)
     ranges.push_back({"prefill", 2, chunk, outputs, 1});
   ranges.push_back({"decode", 1, 1, 1, 1});
+  if (step)
+    ranges.push_back({.name = stepFunction, .step = true});
   auto weightType = [&](llvm::StringRef name) {
     const Weight *weight = model.weights.find(std::string_view(name.data(), name.size()));
     return weight ? weight->type : ElementType::F32;
@@ -210,8 +226,9 @@ kernelforge::buildDecoderModule(mlir::MLIRContext *context, const ModelFile &mod
 }
 
 Status Decoder::Implementation::compile() {
+  const bool step = options.deviceSteps && !session->device().info().sharesHostMemory;
   KF_TRY(auto module, buildDecoderModule(&session->context(), *model, chunk(), maxOutputs(),
-                                         options.cacheType, options.numerics));
+                                         options.cacheType, options.numerics, step));
   return session->compile(std::move(module));
 }
 
@@ -321,10 +338,7 @@ Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool ev
   if (!everyLogit)
     rows.outputs[0] = static_cast<int32_t>(count - 1);
   rows.lengths[0] = static_cast<int32_t>(length + count);
-  std::vector<int64_t> sizes{count, outputs, 1};
-  if (!description().ropes.empty())
-    sizes.push_back(context);
-  sizes.push_back(cachedBucket(length + count, context));
+  std::vector<int64_t> sizes = sizesOf(count, outputs, length + count);
   const char *function = count == 1 ? "decode" : "prefill";
   const std::span<std::byte> result = logits.span();
   std::vector<int64_t> nanoseconds;
@@ -342,8 +356,25 @@ Status Decoder::Implementation::runRows(std::span<const int32_t> tokens, bool ev
   return {};
 }
 
+/// The sizes of a function for rows of one sequence that is `longest` positions long then.
+std::vector<int64_t> Decoder::Implementation::sizesOf(int64_t tokens,
+                                                      std::optional<int64_t> outputs,
+                                                      int64_t longest) const {
+  std::vector<int64_t> sizes{tokens};
+  if (outputs)
+    sizes.push_back(*outputs);
+  sizes.push_back(1);
+  if (!description().ropes.empty())
+    sizes.push_back(context);
+  sizes.push_back(cachedBucket(longest, context));
+  return sizes;
+}
+
 /// After the device was lost: everything is loaded again, and what was in the caches computed.
-Status Decoder::Implementation::restore(const std::atomic<bool> *cancel) {
+Status Decoder::Implementation::reload(const Error &lost, const std::atomic<bool> *cancel) {
+  logger().warn("{}; the model is loaded again, and {} tokens are computed again", lost.line(),
+                length);
+  steps.reset();
   KF_CHECK(session->reopen());
   KF_CHECK(bindCaches());
   KF_CHECK(bindRopes());
@@ -364,9 +395,7 @@ Status Decoder::Implementation::run(std::span<const int32_t> tokens, bool everyL
   Status status = runRows(tokens, everyLogit, cancel);
   if (status || status.error().kind != ErrorKind::Lost)
     return status;
-  logger().warn("{}; the model is loaded again, and {} tokens are computed again",
-                status.error().line(), length);
-  KF_CHECK(restore(cancel));
+  KF_CHECK(reload(status.error(), cancel));
   return runRows(tokens, everyLogit, cancel);
 }
 
@@ -384,6 +413,71 @@ Expected<std::span<const float>> Decoder::append(std::span<const int32_t> tokens
   }
   return std::span(reinterpret_cast<const float *>(s.logits.data()),
                    static_cast<size_t>(s.description().vocabSize));
+}
+
+bool Decoder::hasDeviceSteps() const {
+  return implementation->session->program(stepFunction) && !implementation->timed;
+}
+
+/// Steps begin where the sequence ends.
+Status Decoder::Implementation::startSteps() {
+  if (!steps) {
+    KF_TRY(steps, DeviceSteps::create(*session, stepFunction, description().vocabSize));
+  }
+  return steps->begin(stepping.token, length, context, stepping.rules);
+}
+
+Status Decoder::beginSteps(int32_t token, const TokenRules &rules, int64_t most) {
+  Implementation &s = *implementation;
+  KF_CHECK(s.checkTokens({&token, 1}));
+  s.stepping = {rules, token, std::min(most, s.context - s.length), 0};
+  s.history.resize(static_cast<size_t>(s.length));
+  const Status status = s.startSteps();
+  if (!status && status.error().kind == ErrorKind::Lost)
+    return {}; // the next step finds it
+  return status;
+}
+
+/// The token of the next step, while one more is under way.
+Expected<int32_t> Decoder::Implementation::takeToken(const std::atomic<bool> *cancel) {
+  if (!steps)
+    KF_CHECK(startSteps());
+  while (steps->underWay() < std::min<int64_t>(2, stepping.left))
+    KF_CHECK(steps->submit(sizesOf(1, std::nullopt, length + steps->underWay() + 1), cancel));
+  KF_TRY(const int32_t id, steps->take());
+  history.push_back(stepping.token);
+  ++length;
+  stepping.token = id;
+  --stepping.left;
+  ++stepping.taken;
+  return id;
+}
+
+Expected<int32_t> Decoder::nextToken(const std::atomic<bool> *cancel) {
+  Implementation &s = *implementation;
+  if (s.stepping.left <= 0)
+    return unusable("step cannot be run", s.model->path, "all that were asked for are over");
+  Expected<int32_t> id = s.takeToken(cancel);
+  if (id || id.error().kind != ErrorKind::Lost)
+    return id;
+  KF_CHECK(s.reload(id.error(), cancel));
+  return s.takeToken(cancel);
+}
+
+Expected<std::span<const float>> Decoder::endSteps() {
+  Implementation &s = *implementation;
+  const bool isAny = s.steps && s.stepping.taken > 0;
+  s.stepping.left = s.stepping.taken = 0;
+  if (!isAny)
+    return unusable("there are no logits", s.model->path, "no step has chosen a token");
+  const std::span<float> row(reinterpret_cast<float *>(s.logits.data()),
+                             static_cast<size_t>(s.description().vocabSize));
+  Status status = s.steps->logits(row);
+  // Computing all tokens again ends with these logits.
+  if (!status && status.error().kind == ErrorKind::Lost)
+    status = s.reload(status.error(), nullptr);
+  KF_CHECK(status);
+  return std::span<const float>(row);
 }
 
 Status Decoder::score(std::span<const int32_t> tokens,

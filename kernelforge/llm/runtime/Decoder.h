@@ -4,6 +4,7 @@
 
 #include "kernelforge/compiler/Session.h"
 #include "kernelforge/llm/ModelFile.h"
+#include "kernelforge/llm/runtime/DeviceSteps.h"
 #include "kernelforge/llm/runtime/KernelTimes.h"
 #include "kernelforge/support/PageMemory.h"
 
@@ -19,6 +20,9 @@ struct DecoderOptions {
   int64_t context = 0;        ///< positions of the cache; 0: the smaller of the model's and 4,096
   int64_t prefillChunk = 512; ///< most rows of one prefill run; 1: token by token
   bool allLogits = false;     ///< programs that give the logits of every row (scoring)
+  /// A program whose steps choose their tokens, where the device has memory of its own: there the
+  /// host need not wait for a token before it submits the next step.
+  bool deviceSteps = false;
   /// Of keys and values in the cache: f32, f16, bf16 or q8_0.
   ElementType cacheType = ElementType::F32;
   /// Of the operations that can have them (setNumerics in ir/Numerics.h).
@@ -37,13 +41,14 @@ struct DecoderMemory {
 };
 
 /// The module of a model's decoder: `decode` for one row, and `prefill` for 2 to `chunk` rows
-/// (where that is more than one) with the logits of up to `outputs` of them. Heads are whole
-/// numbers of the cache type's blocks. Operations that can have `numerics` have them; Unusable
-/// where there is none.
+/// (where that is more than one) with the logits of up to `outputs` of them; on request `step`,
+/// which is `decode` and chooses its token (FunctionRange::step). Heads are whole numbers of the
+/// cache type's blocks. Operations that can have `numerics` have them; Unusable where there is
+/// none.
 Expected<mlir::OwningOpRef<mlir::ModuleOp>>
 buildDecoderModule(mlir::MLIRContext *context, const ModelFile &model, int64_t chunk,
                    int64_t outputs, ElementType cacheType = ElementType::F32,
-                   Numerics numerics = Numerics::F32);
+                   Numerics numerics = Numerics::F32, bool step = false);
 
 /// Unusable, naming layer and type, where no cache holds keys and values of the model in that type.
 Status checkCacheType(const ModelFile &model, ElementType type);
@@ -78,6 +83,25 @@ public:
   Status score(std::span<const int32_t> tokens,
                const std::function<void(int64_t, std::span<const float>)> &visit,
                const std::atomic<bool> *cancel = nullptr);
+
+  /// Whether beginSteps() may be called: DecoderOptions::deviceSteps on a device with memory of its
+  /// own, and kernels are not measured.
+  bool hasDeviceSteps() const;
+
+  /// Begins with steps that choose their tokens on the device, `most` at most: the first appends
+  /// `token`, each other one what the one before chose. Ends with endSteps(). Unusable where
+  /// `token` is not in the vocabulary or there is no room for it.
+  Status beginSteps(int32_t token, const TokenRules &rules, int64_t most);
+
+  /// The token that the next step chooses; the device is at work on the one after it meanwhile.
+  /// -1: no logit is a number. What append() would give and the rules choose from is the same.
+  /// Unusable where `most` were given or the context is full; Interrupted where `cancel` became
+  /// true. A device that is lost meanwhile is replaced as in append().
+  Expected<int32_t> nextToken(const std::atomic<bool> *cancel = nullptr);
+
+  /// Forgets steps whose tokens nobody took. The logits that the last token was chosen from
+  /// (vocabSize values, valid until the next call); Unusable where there was none.
+  Expected<std::span<const float>> endSteps();
 
   DecoderMemory memory() const;
   const CompileStatistics &compileStatistics() const;

@@ -101,10 +101,12 @@ public:
       std::vector<Ints> next;
       std::vector<std::span<std::byte>> results;
       next.reserve(std::size(state));
+      std::vector<float> logits(size_t(4) * 80);
       for (auto [name, values] : state) {
         bind(name, *values);
         results.push_back(std::as_writable_bytes(std::span(next.emplace_back(values->size()))));
       }
+      results.push_back(std::as_writable_bytes(std::span(logits)));
       const int64_t sizes[] = {4, 3, TestDecoder::context, TestDecoder::context};
       const Ints before = slots;
       const Status status = test->session().run("step", sizes, results);
@@ -112,8 +114,12 @@ public:
       for (size_t j = 0; j < next.size(); ++j)
         std::ranges::copy(next[j], state[j].second->begin());
       for (size_t s = 0; s < 3; ++s)
-        if (before[s] >= 0)
+        if (before[s] >= 0) {
+          const auto row = std::span<const float>(logits).subspan(80 * s, 80);
+          EXPECT_EQ(ids[s], TokenSampler().choose(row, settingsOf(s),
+                                                  drawOf(s, sequences[s].size()), recentOf(s)));
           sequences[s].push_back(ids[s]);
+        }
       EXPECT_EQ(slots[3], -1);
     }
     EXPECT_EQ(slots[1], -1) << "sequence 1 was to end";

@@ -29,7 +29,37 @@ public:
     };
   }
 
+  /// The same as a model that chooses by itself, and is ahead of who asks.
+  TokenSteps steps() {
+    TokenSteps steps;
+    steps.begin = [this](TokenId first, const SamplingOptions &sampling, int64_t most) -> Status {
+      begun.emplace_back(first, most);
+      EXPECT_EQ(sampling.temperature, 0);
+      return {};
+    };
+    steps.next = [this]() -> Expected<TokenId> {
+      if (given == failingStep)
+        return makeError(failure, "run failed", "step", "it was told to");
+      return ids.at(1 + given++);
+    };
+    steps.end = [this]() -> Expected<std::span<const float>> {
+      ++ended;
+      logits.assign(300, 0.0F);
+      if (ids.at(given) < 0)
+        logits.assign(300, std::nanf(""));
+      else
+        logits[static_cast<size_t>(ids.at(given))] = 5;
+      return std::span<const float>(logits);
+    };
+    return steps;
+  }
+
   std::vector<size_t> sizes; ///< tokens of each call
+  std::vector<std::pair<TokenId, int64_t>> begun;
+  size_t given = 0; ///< by steps
+  int ended = 0;
+  size_t failingStep = 1000;
+  ErrorKind failure = ErrorKind::Failed;
 
 private:
   std::vector<TokenId> ids;
@@ -244,6 +274,102 @@ TEST(GenerateTest, SameSeedSameTokens) {
   ASSERT_TRUE(first && second && third);
   EXPECT_EQ(first->ids, second->ids);
   EXPECT_NE(first->ids, third->ids);
+}
+
+//===----------------------------------------------------------------------===//
+// A model that chooses tokens by itself
+//===----------------------------------------------------------------------===//
+
+/// Greedily, with steps, in a context of 100.
+Expected<Generation> generateBySteps(Script &script, const Tokenizer *tokenizer,
+                                     const GenerateOptions &options) {
+  return generate(script.append(), tokenizer, prompt, 100, options, {}, nullptr, script.steps());
+}
+
+uint64_t hashOf(TokenId id) {
+  std::vector<float> logits(300, 0.0F);
+  logits[static_cast<size_t>(id)] = 5;
+  return hashLogits(logits);
+}
+
+TEST(GenerateTest, StepsGiveAllTokensButTheFirst) {
+  const Tokenizer tokenizer = byteTokenizer();
+  Script script("hello world");
+  auto out = generateBySteps(script, &tokenizer, greedy(5));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->text, "hello");
+  EXPECT_EQ(out->finish, FinishReason::Length);
+  EXPECT_EQ(out->logitsHash, hashOf('o'));
+  EXPECT_THAT(script.sizes, ElementsAre(3)) << "the prompt alone";
+  EXPECT_THAT(script.begun, ElementsAre(std::pair<TokenId, int64_t>('h', 4)));
+  EXPECT_EQ(script.ended, 1);
+
+  Script one("hello");
+  out = generateBySteps(one, &tokenizer, greedy(1));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->text, "h");
+  EXPECT_TRUE(one.begun.empty());
+  EXPECT_EQ(one.ended, 0);
+}
+
+TEST(GenerateTest, StepsEndAsTokensDo) {
+  const Tokenizer tokenizer = byteTokenizer(true);
+  Script script("yes\nmore");
+  auto out = generateBySteps(script, &tokenizer, greedy(8));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->text, "yes");
+  EXPECT_EQ(out->finish, FinishReason::Stop);
+  EXPECT_EQ(out->logitsHash, hashOf('\n'));
+  EXPECT_EQ(script.ended, 1);
+
+  Script stopped("one END two");
+  GenerateOptions options = greedy(11);
+  options.stop = {"END"};
+  out = generateBySteps(stopped, &tokenizer, options);
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->text, "one ");
+  EXPECT_EQ(out->finish, FinishReason::StopString);
+  EXPECT_EQ(out->logitsHash, hashOf('D'));
+
+  Script full("hello");
+  out = generate(full.append(), &tokenizer, prompt, 5, greedy(9), {}, nullptr, full.steps());
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->finish, FinishReason::Context);
+  EXPECT_EQ(out->text, "hel");
+  EXPECT_EQ(full.given, 2U);
+}
+
+TEST(GenerateTest, TheHostChoosesWhereIdsArePenalised) {
+  Script script("hello");
+  GenerateOptions options = greedy(3);
+  options.sampling.repeatPenalty = 1.5F;
+  auto out = generateBySteps(script, nullptr, options);
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_THAT(out->ids, ElementsAre('h', 'e', 'l'));
+  EXPECT_THAT(script.sizes, ElementsAre(3, 1, 1));
+  EXPECT_TRUE(script.begun.empty());
+}
+
+TEST(GenerateTest, StepsThatFailAreTold) {
+  Script noNumbers(std::vector<TokenId>{'a', 'b', -1});
+  auto out = generateBySteps(noNumbers, nullptr, greedy(9));
+  ASSERT_FALSE(out);
+  EXPECT_THAT(out.error().line(), HasSubstr("logits are no numbers (after 5 tokens): nan"));
+
+  Script broken("hello");
+  broken.failingStep = 2;
+  out = generateBySteps(broken, nullptr, greedy(9));
+  ASSERT_FALSE(out);
+  EXPECT_THAT(out.error().line(), HasSubstr("it was told to"));
+
+  Script interrupted("hello");
+  interrupted.failingStep = 2;
+  interrupted.failure = ErrorKind::Interrupted;
+  out = generateBySteps(interrupted, nullptr, greedy(9));
+  ASSERT_TRUE(out) << out.error().line();
+  EXPECT_EQ(out->finish, FinishReason::Interrupted);
+  EXPECT_THAT(out->ids, ElementsAre('h', 'e', 'l'));
+  EXPECT_EQ(out->logitsHash, std::nullopt);
 }
 
 } // namespace

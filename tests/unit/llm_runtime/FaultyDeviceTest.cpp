@@ -7,6 +7,7 @@
 #include "kernelforge/support/Log.h"
 
 #include <algorithm>
+#include <atomic>
 #include <gmock/gmock.h>
 #include <set>
 #include <spdlog/sinks/ostream_sink.h>
@@ -31,8 +32,9 @@ protected:
   }
   void TearDown() override { setLogger(before); }
 
-  Expected<std::unique_ptr<Decoder>> create(Faults *faults) {
+  Expected<std::unique_ptr<Decoder>> create(Faults *faults, bool steps = false) {
     DecoderOptions options;
+    options.deviceSteps = steps;
     options.context = 64;
     options.prefillChunk = 4;
     options.session.cache = false;
@@ -43,20 +45,41 @@ protected:
     return Decoder::create(*model, options);
   }
 
-  /// Ten tokens, each the likeliest after a prompt of six.
-  Expected<std::vector<int32_t>> generate(Faults *faults) {
+  /// Ten tokens after a prompt of six: the likeliest, where `rules` say nothing else.
+  Expected<std::vector<int32_t>> generate(Faults *faults, const TokenRules &rules = {}) {
     KF_TRY(auto decoder, create(faults));
-    const std::vector<int32_t> prompt{7, 3, 11, 60, 2, 9};
     KF_TRY(std::span<const float> logits, decoder->append(prompt));
     std::vector<int32_t> tokens;
-    for (int i = 0; i < 10; ++i) {
-      tokens.push_back(
-          static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    for (size_t i = 0; i < 10; ++i) {
+      tokens.push_back(choose(logits, rules, prompt.size() + i));
       KF_TRY(logits, decoder->append({&tokens.back(), 1}));
     }
     return tokens;
   }
 
+  /// The same ten by steps that choose on the device, of which the last is appended after them.
+  Expected<std::vector<int32_t>> generateBySteps(Faults &faults, const TokenRules &rules = {}) {
+    KF_TRY(auto decoder, create(&faults, /*steps=*/true));
+    EXPECT_TRUE(decoder->hasDeviceSteps());
+    KF_TRY(std::span<const float> logits, decoder->append(prompt));
+    std::vector<int32_t> tokens = {choose(logits, rules, prompt.size())};
+    KF_CHECK(decoder->beginSteps(tokens.front(), rules, 20)); // most of them are never taken
+    for (int i = 0; i < 8; ++i) {
+      KF_TRY(tokens.emplace_back(), decoder->nextToken());
+    }
+    KF_TRY(logits, decoder->endSteps());
+    EXPECT_EQ(choose(logits, rules, prompt.size() + 8), tokens.back());
+    EXPECT_EQ(decoder->length(), int64_t(prompt.size()) + 8);
+    KF_TRY(logits, decoder->append({&tokens.back(), 1}));
+    tokens.push_back(choose(logits, rules, prompt.size() + 9));
+    return tokens;
+  }
+
+  static int32_t choose(std::span<const float> logits, const TokenRules &rules, uint64_t position) {
+    return TokenSampler().choose(logits, rules.settings, {rules.topK, rules.seed, position}, {});
+  }
+
+  const std::vector<int32_t> prompt{7, 3, 11, 60, 2, 9};
   std::unique_ptr<ModelFile> model;
   std::ostringstream log;
   std::shared_ptr<spdlog::logger> before;
@@ -92,6 +115,66 @@ TEST_F(FaultyDevices, LostInTheMiddleItGoesOn) {
     EXPECT_THAT(said, HasSubstr("device is lost"));
     EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
   }
+}
+
+TEST_F(FaultyDevices, StepsOnTheDeviceGiveTheSameText) {
+  const TokenRules drawn = {SampleSettings::of(1.5F, 0.95F, 0.01F, 1), 40, uint64_t(5) << 33 | 1};
+  for (const TokenRules &rules : {TokenRules(), drawn}) {
+    const auto expected = generate(nullptr, rules);
+    ASSERT_TRUE(expected) << expected.error().line();
+    Faults faults;
+    auto tokens = generateBySteps(faults, rules);
+    ASSERT_TRUE(tokens) << tokens.error().line();
+    EXPECT_EQ(*tokens, *expected);
+  }
+}
+
+TEST_F(FaultyDevices, LostInAStepItGoesOn) {
+  const auto expected = generate(nullptr);
+  ASSERT_TRUE(expected);
+  Faults none;
+  ASSERT_TRUE(generateBySteps(none));
+  // Nine steps, of which the last is not taken, and the last token.
+  const int64_t first = none.submits - 10;
+  for (int64_t submit : {first, first + 4, first + 8}) {
+    log.str("");
+    Faults faults;
+    faults.losingSubmit = submit;
+    auto tokens = generateBySteps(faults);
+    ASSERT_TRUE(tokens) << tokens.error().line();
+    EXPECT_EQ(*tokens, *expected) << "lost at " << submit;
+    EXPECT_EQ(faults.devices, 2);
+    EXPECT_EQ(std::ranges::count(log.str(), '\n'), 1) << log.str();
+  }
+}
+
+TEST_F(FaultyDevices, StepsAreNoMoreThanWereAskedFor) {
+  Faults faults;
+  auto decoder = create(&faults, /*steps=*/true);
+  ASSERT_TRUE(decoder) << decoder.error().line();
+  ASSERT_TRUE((*decoder)->append(prompt));
+  EXPECT_FALSE((*decoder)->endSteps()) << "there was none";
+  const int64_t before = faults.submits;
+  ASSERT_TRUE((*decoder)->beginSteps(5, {}, 3));
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE((*decoder)->nextToken());
+  auto more = (*decoder)->nextToken();
+  ASSERT_FALSE(more);
+  EXPECT_THAT(more.error().line(), HasSubstr("all that were asked for are over"));
+  ASSERT_TRUE((*decoder)->endSteps());
+  EXPECT_EQ(faults.submits, before + 3);
+  // A context of 64 has room for 55 more.
+  ASSERT_TRUE((*decoder)->beginSteps(5, {}, 1000));
+  for (int i = 0; i < 55; ++i)
+    ASSERT_TRUE((*decoder)->nextToken());
+  EXPECT_FALSE((*decoder)->nextToken());
+  EXPECT_FALSE((*decoder)->beginSteps(5, {}, 1));
+  std::atomic<bool> cancel = true;
+  (*decoder)->truncate(9);
+  ASSERT_TRUE((*decoder)->beginSteps(5, {}, 9));
+  more = (*decoder)->nextToken(&cancel);
+  ASSERT_FALSE(more);
+  EXPECT_EQ(more.error().kind, ErrorKind::Interrupted);
 }
 
 TEST_F(FaultyDevices, NoMemoryIsOneLine) {

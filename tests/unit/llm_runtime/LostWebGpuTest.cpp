@@ -5,13 +5,14 @@
 #include "kernelforge/llm/RandomModel.h"
 #include "kernelforge/llm/runtime/Decoder.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 using namespace kernelforge;
 
 namespace {
 
-TEST(LostWebGpu, GivesTheSameLogits) {
+TEST(LostWebGpu, GivesTheSameLogitsAndTokens) {
   auto target = parseTarget("webgpu", "", "");
   if (!target)
     GTEST_SKIP() << target.error().line();
@@ -22,6 +23,7 @@ TEST(LostWebGpu, GivesTheSameLogits) {
   DecoderOptions options;
   options.context = 64;
   options.prefillChunk = 16;
+  options.deviceSteps = true;
   options.session.cache = false;
   options.session.target = *target;
   options.session.openDevice = [&]() -> Expected<std::unique_ptr<Device>> {
@@ -46,6 +48,28 @@ TEST(LostWebGpu, GivesTheSameLogits) {
   ASSERT_TRUE(loseWebGpuDevice(*device));
   EXPECT_EQ(append({42}), expected);
   EXPECT_EQ(devices, 2);
+
+  // The same for steps that choose on the device, one of which is under way when it is lost.
+  auto step = [&](bool isLost) {
+    (*decoder)->truncate(0);
+    append(prompt);
+    EXPECT_TRUE((*decoder)->beginSteps(42, {}, 12));
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < 6; ++i) {
+      if (isLost && i == 3)
+        EXPECT_TRUE(loseWebGpuDevice(*device));
+      auto token = (*decoder)->nextToken();
+      EXPECT_TRUE(token) << token.error().line();
+      tokens.push_back(token.value_or(-1));
+    }
+    auto logits = (*decoder)->endSteps();
+    EXPECT_TRUE(logits) << logits.error().line();
+    return tokens;
+  };
+  const std::vector<int32_t> whole = step(false);
+  EXPECT_EQ(whole.front(), std::ranges::max_element(expected) - expected.begin());
+  EXPECT_EQ(step(true), whole);
+  EXPECT_EQ(devices, 3);
 }
 
 } // namespace

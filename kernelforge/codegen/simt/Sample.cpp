@@ -19,6 +19,8 @@ constexpr int64_t signBit = 0x80000000, infinity = 0x7f800000, keyBits = 32;
 constexpr int64_t workers = 256;
 /// Most words of the table of marks, half of the workgroup memory that there is at least.
 constexpr int64_t mostMarkWords = 2048;
+/// Logits that a thread reads before it needs any.
+constexpr int64_t loadsTogether = 8;
 /// What threads agree on: bits of both filters, whether there is a draw.
 constexpr int64_t planWords = 3;
 
@@ -329,14 +331,30 @@ void Emitter::markRecent() {
 }
 
 void Emitter::findGreatest() {
-  auto mine = p.loop("id", p.thread(), p.c(vocabulary), workers, "best_key best_id",
-                     {p.c(0), p.c(-1)}, [&](Value id, ValueRange carried) {
-                       Value key = keyOf(id);
-                       Value isBetter =
-                           p.named(p.cmp(Predicate::ugt, key, carried[0]), "is_better");
-                       return SmallVector<Value>{p.select(isBetter, key, carried[0]),
-                                                 p.select(isBetter, id, carried[1])};
-                     });
+  // Most go by in groups whose loads wait for nothing: where all is greedy, this is all there is.
+  const int64_t step = workers * loadsTogether, grouped = vocabulary / step * step;
+  SmallVector<Value> mine = {p.c(0), p.c(-1)};
+  auto search = [&](Value from, int64_t to, int64_t count) {
+    mine = p.loop(
+        "id", from, p.c(to), workers * count, "best_key best_id", mine,
+        [&](Value first, ValueRange carried) {
+          SmallVector<Value> ids, keys;
+          for (int64_t i = 0; i < count; ++i) {
+            ids.push_back(i == 0 ? first : p.add(first, i * workers));
+            keys.push_back(keyOf(ids.back()));
+          }
+          SmallVector<Value> best(carried);
+          for (int64_t i = 0; i < count; ++i) {
+            Value isBetter = p.named(p.cmp(Predicate::ugt, keys[i], best[0]), "is_better");
+            best = {p.select(isBetter, keys[i], best[0]), p.select(isBetter, ids[i], best[1])};
+          }
+          return best;
+        });
+  };
+  if (grouped > 0)
+    search(p.thread(), grouped, loadsTogether);
+  if (grouped < vocabulary)
+    search(p.add(p.thread(), grouped), vocabulary, 1);
   greatestKey =
       p.named(p.reduce(mine[0], [&](Value x, Value y) { return p.max(x, y); }), "greatest_key");
   greatest = p.named(logitOf(greatestKey), "greatest");

@@ -122,6 +122,7 @@ private:
   uint64_t uniformBytesInAll = 0;
   std::vector<int64_t> lastSizes;
   bool uniformsWritten = false; ///< for `lastSizes`
+  bool wasRight = false;        ///< all of it was recorded once without an error
 };
 
 } // namespace kernelforge::webgpu

@@ -94,6 +94,8 @@ public:
 
   /// Failed with the first error that no call gave back, since this was asked last.
   Status reported() const;
+  /// Whether errors outside of checked() are found by who waits: wgpu-native ends the program.
+  bool reportsLater() const { return !api().isNative(); }
 
   /// Lost where the device is: wgpu-native is asked, since it does not tell by itself.
   Status probe() const;

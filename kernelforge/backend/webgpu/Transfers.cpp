@@ -11,7 +11,7 @@ namespace {
 /// How much is written at once, and how much may be under way before it is waited for.
 constexpr size_t pieceBytes = 8 << 20;
 constexpr size_t underWayBytes = 64 << 20;
-/// Writes of fewer bytes, of which each step of a decoder has some, are not worth error scopes.
+/// Copies of fewer bytes, of which each step of a decoder has some, are not worth error scopes.
 constexpr size_t leastChecked = 1 << 20;
 /// Buffers that downloads went through stay for the next ones up to so many bytes.
 constexpr uint64_t idleBytes = 64 << 20;
@@ -107,7 +107,7 @@ Expected<Ticket> Transfers::upload(std::span<const std::byte> from, const Buffer
     };
     // That nothing is wrong with a write was checked above; a large one may find no memory, and
     // wgpu-native tells nowhere else that the device is lost.
-    if (count < leastChecked && !api.isNative())
+    if (count < leastChecked && context->reportsLater())
       write();
     else
       KF_CHECK(context->checked("WebGPU memory cannot be written", "upload", write));
@@ -182,14 +182,18 @@ Expected<Ticket> Transfers::download(const BufferRef &from, std::span<std::byte>
   download->skip = from.offset - begin;
   KF_TRY(download->staging, stagingFor(bytes));
   Handle<WGPUCommandBuffer> commands;
-  KF_CHECK(context->checked("WebGPU work cannot be recorded", "download", [&] {
+  auto record = [&] {
     const Handle<WGPUCommandEncoder> encoder = {
         api.wgpuDeviceCreateCommandEncoder(context->device(), nullptr),
         api.wgpuCommandEncoderRelease};
     api.wgpuCommandEncoderCopyBufferToBuffer(encoder.get(), memory->buffer(), begin,
                                              download->staging.buffer.get(), 0, bytes);
     commands = {api.wgpuCommandEncoderFinish(encoder.get(), nullptr), api.wgpuCommandBufferRelease};
-  }));
+  };
+  if (bytes < leastChecked && context->reportsLater())
+    record();
+  else
+    KF_CHECK(context->checked("WebGPU work cannot be recorded", "download", record));
   download->submission = context->submit(commands.get());
   using Status = std::shared_ptr<std::atomic<int>>;
   WGPUBufferMapCallbackInfo info = WGPU_BUFFER_MAP_CALLBACK_INFO_INIT;

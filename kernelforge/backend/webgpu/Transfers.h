@@ -59,6 +59,9 @@ public:
   /// under the context's lock.
   Status copy(const BufferRef &from, const BufferRef &to, uint64_t bytes);
 
+  /// Whether a download is: nobody has waited for it yet. Called under the context's lock.
+  bool areUnderWay() const { return !downloads.empty(); }
+
   /// The ticket of what was submitted since the last one. Called under the context's lock.
   Ticket issue() { return ++issued; }
 

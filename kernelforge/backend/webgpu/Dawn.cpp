@@ -43,6 +43,7 @@ bool isLikely(const DawnMatrix &matrix) {
 } // namespace
 
 const char *const dawnMatrixShader = R"(enable chromium_experimental_subgroup_matrix;
+enable chromium_disable_uniformity_analysis;
 @compute @workgroup_size(1) fn main() {}
 )";
 

@@ -28,6 +28,8 @@ namespace {
 /// Highest score of a row that has seen no key, and that of a key that a row does not see: so far
 /// apart that the key's weight is 0 even there.
 constexpr double nothingSeen = -1e30, notSeen = -3e38;
+/// Least factor of scores for which that holds after they were multiplied by it.
+constexpr double leastFactor = 1e-6;
 /// By how much, in powers of two, a highest score may grow before the outputs are scaled: weights
 /// are up to two to that, which f16 holds.
 constexpr double mostGrowth = 8;
@@ -219,16 +221,20 @@ SmallVector<Value> Emitter::softmax(const TileKeys &seen, Value base, ValueRange
   SmallVector<Value> scores;
   for (int64_t i = 0; i < shape.scoreQuads(); ++i)
     scores.push_back(p.named(p.bitsToFloat(p.loadVector(memory, p.add(mine, i))), "score"));
+  // What weights are powers of two of: scores times `factor`, by one operation with the difference
+  // to the highest one.
   const double softcap = op.getSoftcap().convertToDouble();
+  double factor = softcap > 0 ? std::numbers::log2e : toPowersOfTwo;
   for (Value &score : scores) {
     if (softcap > 0) {
       score = p.mulf(score, p.cf(op.getScale().convertToDouble()));
-      score = p.mulf(emitSoftcap(p, softcap, p.named(score, "scaled")), p.cf(std::numbers::log2e));
-    } else {
-      score = p.mulf(score, p.cf(toPowersOfTwo));
+      score = p.named(emitSoftcap(p, softcap, p.named(score, "scaled")), "score");
+    } else if (factor < leastFactor) {
+      score = p.named(p.mulf(score, p.cf(factor)), "score");
     }
-    p.named(score, "score");
   }
+  factor = factor < leastFactor ? 1 : factor;
+  const double unseen = notSeen / std::max(factor, 1.0); // finite when it is multiplied, too
   SmallVector<Type> types(scores.size(), scores[0].getType());
   SmallVector<Value> places;
   for (int64_t i = 0; i < 4; ++i)
@@ -241,7 +247,7 @@ SmallVector<Value> Emitter::softmax(const TileKeys &seen, Value base, ValueRange
         first = p.named(p.sub(first, row.first), "place");
         for (auto [i, score] : llvm::enumerate(scores)) {
           Value place = p.add(p.add(first, 4 * int64_t(i)), p.vector(places));
-          masked.push_back(p.select(p.lessThan(place, seen.lengths[0]), score, p.cf(notSeen)));
+          masked.push_back(p.select(p.lessThan(place, seen.lengths[0]), score, p.cf(unseen)));
         }
         return masked;
       },
@@ -255,6 +261,7 @@ SmallVector<Value> Emitter::softmax(const TileKeys &seen, Value base, ValueRange
   highest = p.named(highest, "own_highest");
   if (shape.rowThreads() == 2)
     highest = p.named(p.maxf(highest, p.shuffleXor(highest, matrixSize, lanes)), "row_highest");
+  highest = p.named(p.mulf(highest, p.cf(factor)), "highest");
   Value before = state[0];
   using Float = arith::CmpFPredicate;
   Value isFirst = p.cmpf(Float::OLE, before, p.cf(nothingSeen));
@@ -269,8 +276,10 @@ SmallVector<Value> Emitter::softmax(const TileKeys &seen, Value base, ValueRange
   fade = p.named(p.select(mustScale, power(p.subf(before, next)), p.cf(1)), "fade");
   isGrown = mustScale;
   Value sum = p.mulf(state[1], fade), quads;
+  Value negative = p.named(p.negf(next), "negative_highest");
   for (Value &score : scores) {
-    score = p.named(power(p.subf(score, next)), "weight");
+    score = p.fma(score, p.splat(p.cf(factor), 4), p.splat(negative, 4));
+    score = p.named(power(score), "weight");
     quads = quads ? p.addf(quads, score) : score;
   }
   sum = p.named(p.addf(sum, p.sumOfLanes(p.named(quads, "weights"))), "new_sum");
@@ -358,17 +367,12 @@ SmallVector<Value> Emitter::attend(const TileKeys &seen, ValueRange carried) {
         SmallVector<Value> own(carried.take_front(v.size()));
         ValueRange state = carried.slice(v.size(), 2), outputs = carried.drop_front(v.size() + 2);
         Value following = p.named(p.add(base, shape.blockKeys), "following");
-        Value isMore = p.named(p.lessThan(following, seen.to), "is_more");
-        auto loadNext = [&](const Staged &staged, ValueRange old, StringRef name) {
-          return p.ifElse((name + "_next").str(), isMore, old.getTypes(),
-                          [&] { return load(staged, seen, following, name); },
-                          [&] { return SmallVector<Value>(old); });
-        };
-        SmallVector<Value> nextKeys = loadNext(keys, k, "k");
+        // After the last block the last keys are read again, and nobody looks at them.
+        SmallVector<Value> nextKeys = load(keys, seen, following, "k");
         computeScores();
         p.barrier(); // all have read the keys; scores are there
         put(values, seen, base, own);
-        SmallVector<Value> next = loadNext(values, own, "v");
+        SmallVector<Value> next = load(values, seen, following, "v");
         SmallVector<Value> rowState = softmax(seen, base, state);
         // Any number that no block before had.
         p.ifThen(isGrown, [&] { p.store(following, grown, p.c(0)); });

@@ -116,6 +116,21 @@ fn to_halves_4(x: vec4<f32>) -> vec2<u32> {
 }
 )";
 
+/// The same where words and pairs of halves are cast: what compiles matrices can.
+constexpr StringLiteral castHalves2Text = R"(
+/// Rounded to f16.
+fn to_halves_2(x: vec2<f32>) -> u32 {
+  return bitcast<u32>(vec2<f16>(x));
+}
+)";
+
+constexpr StringLiteral castHalves4Text = R"(
+/// Rounded to f16.
+fn to_halves_4(x: vec4<f32>) -> vec2<u32> {
+  return bitcast<vec2<u32>>(vec4<f16>(x));
+}
+)";
+
 constexpr StringLiteral unpackHalvesText = R"(
 fn unpack_halves(x: vec2<u32>) -> vec4<f32> {
   return vec4<f32>(unpack2x16float(x.x), unpack2x16float(x.y));
@@ -255,6 +270,8 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
     text += "enable subgroups;\n";
   if (helpers.matrices)
     text += "enable chromium_experimental_subgroup_matrix;\n";
+  if (helpers.trusts)
+    text += "enable chromium_disable_uniformity_analysis;\n";
   if (helpers.packedDot)
     text += "requires packed_4x8_integer_dot_product;\n";
   // What all lanes of a subgroup compute together stands where all of them come: the code is ours,
@@ -274,9 +291,9 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
   if (helpers.pairs & 4)
     text += pairHalves4Text;
   if (helpers.halves & 2)
-    text += halves2Text;
+    text += helpers.matrices ? castHalves2Text : halves2Text;
   if (helpers.halves & 4)
-    text += halves4Text;
+    text += helpers.matrices ? castHalves4Text : halves4Text;
   if (helpers.unpacks)
     text += unpackHalvesText;
   return text + helpers.emulated.text() + phases;

@@ -373,7 +373,7 @@ WgslFunction::Expression WgslFunction::load(memref::LoadOp load) {
     return call(reader->second, load.getIndices());
   std::string place =
       expression(load.getMemRef()).text + "[" + plain(load.getIndices()[0]).text + "]";
-  if (load->hasAttr(simt::uniformAttrName))
+  if (load->hasAttr(simt::uniformAttrName) && !trusts)
     return {"workgroupUniformLoad(&" + place + ")"};
   return {place};
 }

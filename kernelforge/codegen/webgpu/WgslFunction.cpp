@@ -163,6 +163,9 @@ bool WgslFunction::isInline(Operation *op) {
 //===----------------------------------------------------------------------===//
 
 Expected<std::string> WgslFunction::print(func::FuncOp function) {
+  trusts = !options.emulatesMatrices &&
+           function.walk([](gpu::SubgroupMmaComputeOp) { return WalkResult::interrupt(); })
+               .wasInterrupted();
   printBlock(function.getBody().front());
   if (!unknown.empty())
     return failed("WGSL cannot be printed", function.getSymName().str(),
@@ -226,6 +229,10 @@ void WgslFunction::printOp(Operation *op) {
           refuse(op);
           return;
         }
+        if (trusts && op->hasAttr(simt::uniformAttrName)) {
+          line("workgroupBarrier();");
+          helpers.trusts = true;
+        }
         const std::string text = plainOf(compute(op));
         line(fmt::format("let {} = {};", variableFor(op->getResult(0)), text));
       });
@@ -275,13 +282,32 @@ static Value accumulatorOf(Operation *op) {
   return {};
 }
 
-/// Finds what is added to carried value `i` of a loop and nothing else, one after the other: each
-/// is done in place.
+/// Whether a branch in a loop changes what the loop carries or leaves it as it is, and nothing
+/// reads that from there on.
+bool WgslFunction::changesOnly(scf::ForOp loop, OpResult result, Value carried) {
+  auto branch = dyn_cast<scf::IfOp>(result.getOwner());
+  if (!branch || branch->getBlock() != loop.getBody() || !branch.elseBlock() ||
+      !result.hasOneUse() ||
+      branch.elseBlock()->getTerminator()->getOperand(result.getResultNumber()) != carried)
+    return false;
+  return llvm::all_of(carried.getUsers(), [&](Operation *user) {
+    Operation *there = loop.getBody()->findAncestorOpInBlock(*user);
+    return there == branch || (there && there->isBeforeInBlock(branch));
+  });
+}
+
+/// Finds what is added to carried value `i` of a loop and nothing else, one after the other, or to
+/// what a branch made of it: each is done in place.
 void WgslFunction::findChain(scf::ForOp loop, unsigned i, const std::string &variable) {
   SmallVector<Operation *> chain;
   BlockArgument carried = loop.getRegionIterArg(i);
   Value value = loop.getBody()->getTerminator()->getOperand(i);
+  OpResult changed;
   while (value != carried) {
+    if (auto result = dyn_cast<OpResult>(value); result && changesOnly(loop, result, carried)) {
+      changed = result;
+      break;
+    }
     Operation *op = value.getDefiningOp();
     Value before = op && op->getBlock() == loop.getBody() ? accumulatorOf(op) : Value();
     if (!before || !value.hasOneUse())
@@ -289,28 +315,12 @@ void WgslFunction::findChain(scf::ForOp loop, unsigned i, const std::string &var
     chain.push_back(op);
     value = before;
   }
-  if (carried.hasOneUse())
-    for (Operation *op : chain)
-      inPlace[op] = variable;
-}
-
-/// Finds carried value `i` of a loop that a branch changes or leaves as it is, and that nothing
-/// reads from there on: the branch changes the variable.
-void WgslFunction::findBranch(scf::ForOp loop, unsigned i, const std::string &variable) {
-  BlockArgument carried = loop.getRegionIterArg(i);
-  auto result = dyn_cast<OpResult>(loop.getBody()->getTerminator()->getOperand(i));
-  auto branch = result ? dyn_cast<scf::IfOp>(result.getOwner()) : scf::IfOp();
-  if (!branch || branch->getBlock() != loop.getBody() || !branch.elseBlock() ||
-      !result.hasOneUse() ||
-      branch.elseBlock()->getTerminator()->getOperand(result.getResultNumber()) != carried)
+  if (!changed && !carried.hasOneUse())
     return;
-  for (Operation *user : carried.getUsers())
-    if (user != branch.elseBlock()->getTerminator()) {
-      Operation *there = loop.getBody()->findAncestorOpInBlock(*user);
-      if (!there || !there->isBeforeInBlock(branch))
-        return;
-    }
-  known[result] = variable;
+  if (changed)
+    known[changed] = variable;
+  for (Operation *op : chain)
+    inPlace[op] = variable;
 }
 
 void WgslFunction::printFor(scf::ForOp loop) {
@@ -326,10 +336,8 @@ void WgslFunction::printFor(scf::ForOp loop) {
     variables.push_back(known[carried]);
     known[loop.getResult(static_cast<unsigned>(i))] = variables.back();
   }
-  for (unsigned i = 0; i < variables.size(); ++i) {
+  for (unsigned i = 0; i < variables.size(); ++i)
     findChain(loop, i, variables[i]);
-    findBranch(loop, i, variables[i]);
-  }
   // The bound is looked at in every step: what is more than a name or number is computed before.
   Expression end = plain(loop.getUpperBound());
   Operation *bound = loop.getUpperBound().getDefiningOp();

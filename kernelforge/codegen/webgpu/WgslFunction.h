@@ -26,6 +26,7 @@ struct WgslHelpers {
   /// Parts of the language that are used.
   bool unpacks = false;
   bool f16 = false, subgroups = false, packedDot = false, matrices = false;
+  bool trusts = false; ///< where threads come together is not to be proven
   EmulatedMatrices emulated;
   bool lane = false; ///< of the function at hand: the thread's number in its subgroup
 };
@@ -73,7 +74,7 @@ private:
   void printOp(mlir::Operation *op);
   void printFor(mlir::scf::ForOp loop);
   void findChain(mlir::scf::ForOp loop, unsigned i, const std::string &variable);
-  void findBranch(mlir::scf::ForOp loop, unsigned i, const std::string &variable);
+  static bool changesOnly(mlir::scf::ForOp loop, mlir::OpResult result, mlir::Value carried);
   void printIf(mlir::scf::IfOp branch);
   void printStore(mlir::memref::StoreOp store);
   /// What a loop or a branch yields, to its variables: all at once.
@@ -126,6 +127,9 @@ private:
   llvm::DenseMap<mlir::Operation *, std::string> inPlace; ///< what changes a variable
   std::string out;
   std::string indent = "  ";
+  /// The function multiplies matrices: what compiles them takes our word that threads come
+  /// together.
+  bool trusts = false;
   std::string unknown; ///< the first operation without text
 };
 

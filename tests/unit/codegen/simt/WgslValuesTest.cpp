@@ -141,6 +141,46 @@ TEST_F(WgslValues, MatricesAreLoadedFromWordsAndMultipliedInPlace) {
                              HasSubstr("bitcast<f32>(tile[thread >> 2u][thread & 3u])")));
 }
 
+// What a branch made of a carried matrix or left as it was is multiplied in place; and what
+// compiles matrices is told that threads come together, for one barrier instead of two.
+TEST_F(WgslValues, ABranchChangesTheMatrixThatIsAddedTo) {
+  Value shared = p->shared("tile", p->vec(p->i32, 4), 128), flag = p->shared("flag", p->i32, 1);
+  using Side = simt::PhaseBuilder::Side;
+  Type left = p->matrix(Side::Left, p->b.getF16Type(), 16, 16);
+  Type right = p->matrix(Side::Right, p->b.getF16Type(), 16, 16);
+  Type sum = p->matrix(Side::Sum, p->f32, 16, 16);
+  auto sums = p->loop(
+      "k", p->c(0), p->c(4), 1, "sum", {p->zeroMatrix(sum)}, [&](Value k, ValueRange carried) {
+        p->store(k, flag, p->c(0));
+        Value isSet = p->cmp(arith::CmpIPredicate::eq, p->loadUniform(flag, 0), p->c(2));
+        Value scaled = p->ifElse(
+            "scaled", isSet, TypeRange(sum),
+            [&] {
+              p->storeMatrix(carried[0], shared, p->c(64), 4);
+              p->barrier();
+              return SmallVector<Value>{p->named(p->loadMatrix(sum, shared, p->c(64), 4), "again")};
+            },
+            [&] { return SmallVector<Value>{carried[0]}; })[0];
+        Value a = p->named(p->loadMatrix(left, shared, k, 2), "a");
+        Value b = p->named(p->loadMatrix(right, shared, k, 2), "b");
+        return SmallVector<Value>{p->multiplyMatrices(a, b, scaled)};
+      });
+  p->storeMatrix(sums[0], shared, p->c(0), 4);
+  EXPECT_THAT(print(),
+              AllOf(HasSubstr("enable chromium_disable_uniformity_analysis;\n"),
+                    HasSubstr(R"(    workgroupBarrier();
+    let at = flag[0u];
+    if (at == 2u) {
+      subgroupMatrixStore<row_major>(&tile, 64u, sum, 4u);
+      workgroupBarrier();
+      let again = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, row_major>(&tile, 64u,
+          4u);
+      sum = again;
+    }
+)"),
+                    HasSubstr("    sum = subgroupMatrixMultiplyAccumulate(a, b, sum);\n")));
+}
+
 TEST_F(WgslValues, ABranchChangesTheVariableThatItIsCarriedIn) {
   Value in = argument(0, simt::View::Quads), out = p->result(0, Access::Write, simt::View::Quads);
   auto fetched = [&](Value k, Value piece) {

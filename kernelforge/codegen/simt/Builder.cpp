@@ -370,10 +370,14 @@ SmallVector<Value> PhaseBuilder::ifElse(StringRef name, Value condition, TypeRan
                                         llvm::function_ref<SmallVector<Value>()> otherwise) {
   auto branch = b.create<scf::IfOp>(nameLocation(name), types, condition, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToEnd(branch.thenBlock());
-  b.create<scf::YieldOp>(loc, then());
-  b.setInsertionPointToEnd(branch.elseBlock());
-  b.create<scf::YieldOp>(loc, otherwise());
+  auto side = [&](Block *block, llvm::function_ref<SmallVector<Value>()> values) {
+    b.setInsertionPointToStart(block); // without values there is a terminator already
+    const SmallVector<Value> yielded = values();
+    if (!types.empty())
+      b.create<scf::YieldOp>(loc, yielded);
+  };
+  side(branch.thenBlock(), then);
+  side(branch.elseBlock(), otherwise);
   return SmallVector<Value>(branch.getResults());
 }
 

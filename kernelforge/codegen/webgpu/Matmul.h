@@ -21,6 +21,7 @@ struct Cut {
   int64_t bk = 0;         ///< depth of a stage
   int64_t ksplit = 1;     ///< workgroups that share out K
   bool pack = false;      ///< rows are written into a workspace first, as they are multiplied
+  bool ahead = true;      ///< a stage is fetched while the one before it is multiplied
 };
 
 /// K in stages, and how slices of it share them.

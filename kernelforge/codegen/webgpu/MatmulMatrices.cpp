@@ -1,12 +1,10 @@
 // Matmuls by matrices of a subgroup: a stage of K of both operands lies in workgroup memory as f16,
 // and each subgroup multiplies matrices of some rows with those of some columns of it. For matmuls
 // whose operands are rounded to f16.
+#include "kernelforge/codegen/webgpu/MatmulEmitter.h"
 #include "kernelforge/codegen/webgpu/MatmulSchedule.h"
-#include "kernelforge/codegen/webgpu/MatmulStages.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
 #include "kernelforge/ir/Numerics.h"
-
-#include "llvm/ADT/StringExtras.h"
 
 #include <fmt/format.h>
 
@@ -19,32 +17,21 @@ using namespace kernelforge::webgpu::matmul;
 namespace {
 
 /// Emits the tiles of one group.
-class Emitter {
+class Emitter final : public TileEmitter {
 public:
   Emitter(ModuleOp module, const KernelAnalysis &kernel, const SegmentGroup &group, StringRef entry,
           const MatrixKnobs &knobs, int partialSums)
-      : p(module, kernel.kernel(), entry, knobs.threads()), kernel(kernel), group(group),
-        knobs(knobs), partialSums(partialSums), grid(p, kernel, group, knobs.cut),
-        segments(static_cast<int64_t>(group.segments.size())),
-        isTransposed(kernel.matmul().getTranspose()) {
+      : TileEmitter(module, kernel, group, entry, knobs.cut, knobs.threads(), partialSums),
+        knobs(knobs), isTransposed(kernel.matmul().getTranspose()) {
     memory = p.shared("tiles", p.vec(p.i32, 4), knobs.sharedVectors(segments, isTransposed));
+    strips = knobs.strip(segments, isTransposed);
     makeTiles();
     placeSubgroup();
-  }
-
-  Phase emit() {
-    const SmallVector<Value> sums = multiply();
-    if (partialSums >= 0)
-      storePartial(sums);
-    else
-      storeInStrips(sums);
-    return p.finish(grid.grid());
   }
 
 private:
   void makeTiles() {
     transformer::MatmulOp matmul = kernel.matmul();
-    const Cut &cut = knobs.cut;
     constexpr ElementType f16 = ElementType::F16;
     Operand rows =
         cut.pack ? Operand(p, Phases::inputWorkspace, f16, Phases::inputColumns(matmul.getK()), f16)
@@ -64,30 +51,33 @@ private:
   void placeSubgroup() {
     Value subgroup = p.named(p.div(p.thread(), matrixThreads), "subgroup");
     down = p.named(p.div(subgroup, knobs.wn), "subgroup_row");
-    across = p.named(p.rem(subgroup, knobs.wn), "subgroup_col");
+    Value across = p.named(p.rem(subgroup, knobs.wn), "subgroup_col");
     rowsAt = p.named(p.mul(down, knobs.rowsOfSubgroup() * knobs.rowStride()), "rows_at");
     const int64_t apart = isTransposed
                               ? knobs.columnsOfSubgroup() / 8
                               : knobs.columnsOfSubgroup() * knobs.columnStride(isTransposed);
     colsAt = p.named(p.mul(across, apart), "cols_at");
+    held.down = knobs.rowsOfSubgroup() / matrixSize;
+    held.across = knobs.columnsOfSubgroup() / matrixSize;
+    held.together = strips.rows / matrixSize;
+    held.part = down;
+    held.quad = p.named(p.mul(across, knobs.columnsOfSubgroup() / 4), "col_quad");
+    held.zero = p.zeroMatrix(p.matrix(PhaseBuilder::Side::Sum, p.f32, matrixSize, matrixSize));
   }
-  int64_t matricesDown() const { return knobs.rowsOfSubgroup() / matrixSize; }
-  int64_t matricesAcross() const { return knobs.columnsOfSubgroup() / matrixSize; }
 
-  /// Adds the products of a stage.
-  void multiplyStage(MutableArrayRef<Value> sums) {
+  void multiplyStage(MutableArrayRef<Value> sums, Value) override {
     Type left = p.matrix(PhaseBuilder::Side::Left, p.b.getF16Type(), matrixSize, matrixSize);
     Type right = p.matrix(PhaseBuilder::Side::Right, p.b.getF16Type(), matrixSize, matrixSize);
     const int64_t columnStride = knobs.columnStride(isTransposed);
-    for (int64_t k = 0; k < knobs.cut.bk; k += matrixSize) {
+    for (int64_t k = 0; k < cut.bk; k += matrixSize) {
       SmallVector<Value> a, b;
-      for (int64_t i = 0; i < matricesDown(); ++i)
+      for (int64_t i = 0; i < held.down; ++i)
         a.push_back(p.named(p.loadMatrix(left, memory,
                                          p.add(rowsAt, i * matrixSize * knobs.rowStride() + k / 8),
                                          knobs.rowStride()),
                             "a"));
       for (int64_t s = 0; s < segments; ++s)
-        for (int64_t j = 0; j < matricesAcross(); ++j) {
+        for (int64_t j = 0; j < held.across; ++j) {
           const int64_t at = isTransposed ? k * columnStride + j * matrixSize / 8
                                           : j * matrixSize * columnStride + k / 8;
           b.push_back(p.named(p.loadMatrix(right, memory, p.add(colsAt, columnsBegin(s) + at),
@@ -102,72 +92,57 @@ private:
     }
   }
 
-  /// The sums of the subgroup: for each of its matrices of rows those of columns of each segment.
-  SmallVector<Value> multiply() {
-    Type sum = p.matrix(PhaseBuilder::Side::Sum, p.f32, matrixSize, matrixSize);
-    const int64_t each = matricesAcross() * segments;
-    SmallVector<Value> zeros(static_cast<size_t>(matricesDown() * each), p.zeroMatrix(sum));
-    SmallVector<std::string> names;
-    for (int64_t i = 0; i < matricesDown(); ++i)
-      for (int64_t j = 0; j < each; ++j)
-        names.push_back(fmt::format("c{}_{}", i, j));
-    StageLoop loop{p, kernel.matmul().getK(), grid, knobs.cut, tiles, memory};
-    return loop.run(zeros, llvm::join(names, " "),
-                    [&](MutableArrayRef<Value> sums, Value) { multiplyStage(sums); });
+  Value rowOfTile(int64_t i) override {
+    return p.add(p.mul(down, knobs.rowsOfSubgroup()), i * matrixSize);
+  }
+  Value rowOfStrip(int64_t i) override { return p.c(i * matrixSize); }
+
+  void put(ArrayRef<Value> sums, int64_t i, int64_t segment, Value memory, Value at,
+           int64_t stride) override {
+    for (int64_t j = 0; j < held.across; ++j)
+      p.storeMatrix(sumOf(sums, i, segment, j), memory, p.add(at, j * matrixSize / 4), stride);
   }
 
-  Value sumOf(ArrayRef<Value> sums, int64_t i, int64_t s, int64_t j) const {
-    return sums[static_cast<size_t>((i * segments + s) * matricesAcross() + j)];
+  /// Matrices are stored as a whole, which a tile must be for that: rows and columns that are not
+  /// there are left out in strips.
+  void storeDirectly(ArrayRef<Value> sums) override {
+    Value isWhole;
+    auto input = cast<RankedTensorType>(kernel.matmul().getInput().getType());
+    if (input.isDynamicDim(0) || input.getDimSize(0) % cut.bm != 0)
+      isWhole = p.lessThan(p.add(grid.firstRow, cut.bm - 1), grid.totalRows);
+    if (group.n % cut.bn != 0) {
+      Value across = p.lessThan(p.add(grid.firstCol, cut.bn - 1), p.c(group.n));
+      isWhole = isWhole ? p.b.create<arith::AndIOp>(p.loc, isWhole, across) : across;
+    }
+    if (!isWhole) {
+      storeMatrices(sums);
+      return;
+    }
+    auto whole = [&] {
+      storeMatrices(sums);
+      return SmallVector<Value>();
+    };
+    auto inParts = [&] {
+      storeInStrips(sums);
+      return SmallVector<Value>();
+    };
+    p.ifElse("tile", isWhole, TypeRange(), whole, inParts);
   }
 
-  void storePartial(ArrayRef<Value> sums) {
-    Value partial = p.workspace(partialSums, Access::Write, p.vec(p.f32, 4));
-    Value quad = p.mul(across, knobs.columnsOfSubgroup() / 4);
-    for (int64_t s = 0; s < segments; ++s)
-      for (int64_t i = 0; i < matricesDown(); ++i) {
-        Value row = p.add(p.mul(down, knobs.rowsOfSubgroup()), i * matrixSize);
-        Value at = partialQuad(p, knobs.cut, grid.stages.slices, segments, grid.tile, grid.slice, s,
-                               row, quad);
-        at = p.named(at, "sums_at");
-        for (int64_t j = 0; j < matricesAcross(); ++j)
-          p.storeMatrix(sumOf(sums, i, s, j), partial, p.add(at, j * matrixSize / 4),
-                        knobs.cut.bn / 4);
-      }
+  void storeMatrices(ArrayRef<Value> sums) {
+    Value output = p.result(group.sinks[0].resultIndex, Access::Write, View::Quads);
+    Value quad = p.named(p.add(p.quarter(grid.firstCol), held.quad), "first_quad");
+    for (int64_t i = 0; i < held.down; ++i) {
+      Value row = p.named(p.add(grid.firstRow, rowOfTile(i)), "row");
+      Value at = p.named(p.add(p.mul(row, group.n / 4), quad), "at");
+      put(sums, i, 0, output, at, group.n / 4);
+    }
   }
 
-  void storeInStrips(ArrayRef<Value> sums) {
-    const StripShape shape = knobs.strip(segments, isTransposed);
-    const int64_t together = shape.rows / matrixSize, strips = matricesDown() / together;
-    storeStrips(p, kernel, group, grid, shape, memory, [&](Value strip) {
-      for (int64_t q = 0; q < strips; ++q) {
-        Value mine = p.add(p.mul(down, strips), q);
-        p.ifThen(p.cmp(arith::CmpIPredicate::eq, strip, mine), [&] {
-          Value col = p.named(p.mul(across, knobs.columnsOfSubgroup() / 4), "col");
-          for (int64_t i = 0; i < together; ++i)
-            for (int64_t s = 0; s < segments; ++s)
-              for (int64_t j = 0; j < matricesAcross(); ++j)
-                p.storeMatrix(sumOf(sums, q * together + i, s, j), memory,
-                              p.add(col, (i * matrixSize * shape.stride + s * shape.segmentStride +
-                                          j * matrixSize) /
-                                             4),
-                              shape.stride / 4);
-        });
-      }
-    });
-  }
-
-  PhaseBuilder p;
-  const KernelAnalysis &kernel;
-  const SegmentGroup &group;
   const MatrixKnobs &knobs;
-  int partialSums;
-  TileGrid grid;
-  int64_t segments;
   bool isTransposed;
-  Value memory;
-  SmallVector<std::unique_ptr<Tile>> tiles; ///< of the rows, then of each segment
-  Value down, across;                       ///< the subgroup's place in the tile
-  Value rowsAt, colsAt;                     ///< where its rows and columns begin in memory
+  Value down;           ///< the subgroup's place in the tile, from above
+  Value rowsAt, colsAt; ///< where its rows and columns begin in memory
 };
 
 class Matrices final : public Method {

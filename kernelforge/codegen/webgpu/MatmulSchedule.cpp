@@ -167,11 +167,13 @@ public:
   }
 
   Expected<MatrixKnobs> matrices() const {
-    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "wm", "wn", "ksplit", "pack"}));
+    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "wm", "wn", "ahead", "ksplit", "pack"}));
     MatrixKnobs knobs;
     KF_TRY(knobs.wm, powerOfTwo("wm", 1, 8));
     KF_TRY(knobs.wn, powerOfTwo("wn", 1, 8));
     KF_TRY(knobs.cut, cut(matrixSize * knobs.wm, matrixSize * knobs.wn, matrixSize, 64));
+    KF_TRY(const int64_t ahead, reader.get("ahead", {0, 1}));
+    knobs.cut.ahead = ahead != 0;
     const int64_t segments = limits.segmentsAtOnce();
     KF_CHECK(atMost("bm / wm * bn / wn / 32 of all segments",
                     knobs.rowsOfSubgroup() * knobs.columnsOfSubgroup() * segments / matrixThreads,
@@ -333,18 +335,19 @@ constexpr std::array<std::array<int64_t, 6>, 12> usualTiles = {{
     {16, 128, 16, 4, 4, 1},
     {16, 256, 16, 4, 4, 1},
 }};
-constexpr std::array<std::array<int64_t, 5>, 10> usualMatrices = {{
-    // bm, bn, bk, wm, wn
-    {128, 128, 32, 2, 2},
-    {128, 64, 64, 2, 2},
-    {128, 64, 32, 2, 2},
-    {64, 64, 64, 2, 2},
-    {64, 64, 32, 2, 2},
-    {32, 128, 64, 1, 4},
-    {32, 64, 32, 1, 4},
-    {16, 64, 64, 1, 4},
-    {16, 128, 32, 1, 4},
-    {16, 256, 32, 1, 4},
+constexpr std::array<std::array<int64_t, 6>, 11> usualMatrices = {{
+    // bm, bn, bk, wm, wn, ahead
+    {128, 128, 32, 2, 2, 1},
+    {128, 64, 64, 2, 2, 1},
+    {128, 64, 32, 2, 2, 1},
+    {64, 64, 64, 2, 2, 1},
+    {64, 64, 64, 1, 4, 1},
+    {64, 64, 32, 2, 2, 1},
+    {32, 128, 64, 1, 4, 0},
+    {32, 64, 32, 1, 4, 0},
+    {16, 64, 64, 1, 4, 0},
+    {16, 128, 32, 1, 4, 0},
+    {16, 256, 32, 1, 4, 0},
 }};
 constexpr std::array<int64_t, 5> usualSplits = {1, 2, 4, 8, 16};
 
@@ -433,6 +436,7 @@ ScheduleSpace webgpu::matmul::matrixSpace(const KernelAnalysis &kernel, const Ta
        {"bk", {16, 32, 64}, "depth of a stage"},
        {"wm", {1, 2, 4}, "subgroups, down a tile"},
        {"wn", {1, 2, 4}, "subgroups, across a tile"},
+       {"ahead", {0, 1}, "1: a stage is fetched while the one before it is multiplied"},
        {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"},
        {"pack", packs, "1: rows are written into a workspace first, as they are multiplied"}},
       limits->depth,

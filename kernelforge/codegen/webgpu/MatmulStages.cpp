@@ -14,63 +14,67 @@ SmallVector<Value> StageLoop::zeros() {
   return all;
 }
 
-/// Pieces of all tiles at a stage, by its number among all.
-SmallVector<Value> StageLoop::fetch(Value stage, ValueRange places) {
+/// Calls `each` with every tile and those of `pieces` that are its.
+static void withPieces(ArrayRef<std::unique_ptr<Tile>> tiles, ValueRange pieces,
+                       llvm::function_ref<void(size_t number, Tile &, ValueRange)> each) {
+  for (auto [i, tile] : llvm::enumerate(tiles)) {
+    const size_t count = tile->zeros().size();
+    each(i, *tile, pieces.take_front(count));
+    pieces = pieces.drop_front(count);
+  }
+}
+
+/// Pieces of all tiles at a stage, by its number among all; `before` are those of another one.
+SmallVector<Value> StageLoop::fetch(Value stage, ValueRange places, ValueRange before) {
   const Stages &stages = grid.stages;
-  auto whole = [&] {
+  auto load = [&](Value firstK) {
     SmallVector<Value> pieces;
-    for (auto [tile, place] : llvm::zip(tiles, places))
-      pieces.append(tile->fetch(place));
+    withPieces(tiles, before, [&](size_t i, Tile &tile, ValueRange its) {
+      pieces.append(tile.fetch(places[i], firstK, depth, its));
+    });
     return pieces;
   };
-  auto edge = [&] {
-    SmallVector<Value> pieces;
-    Value firstK = p.named(p.mul(stage, cut.bk), "stage_k");
-    for (auto [tile, place] : llvm::zip(tiles, places))
-      pieces.append(tile->fetch(place, firstK, depth));
-    return pieces;
-  };
+  auto whole = [&] { return load({}); };
+  auto edge = [&] { return load(p.named(p.mul(stage, cut.bk), "stage_k")); };
   if (stages.whole == 0)
     return edge();
   if (stages.whole == stages.all || stage == p.c(0))
     return whole();
-  SmallVector<Value> none = zeros();
-  return p.ifElse("next", p.lessThan(stage, p.c(stages.whole)), ValueRange(none).getTypes(), whole,
-                  edge);
+  return p.ifElse("next", p.lessThan(stage, p.c(stages.whole)), before.getTypes(), whole, edge);
 }
 
 /// What the stage after this one needs, fetched while this one is multiplied. After the last one
 /// that is nothing, and `pieces` stay: where K ends within a stage, zeros come of themselves.
 SmallVector<Value> StageLoop::fetchNext(Value stage, ValueRange places, ValueRange pieces) {
   Value next = p.named(p.add(stage, 1), "next_stage");
-  auto load = [&] { return fetch(p.add(grid.firstStage, next), places); };
+  auto load = [&] { return fetch(p.add(grid.firstStage, next), places, pieces); };
   if (grid.stages.whole != grid.stages.all)
     return load();
   return p.ifElse("next", p.lessThan(next, grid.stageCount), pieces.getTypes(), load,
                   [&] { return SmallVector<Value>(pieces); });
 }
 
-/// `places` are those of the stage after the one that is put.
 void StageLoop::put(ValueRange pieces, ValueRange places, Value at) {
-  for (auto [tile, place] : llvm::zip(tiles, places)) {
-    const size_t count = tile->zeros().size();
-    tile->put(pieces.take_front(count), p.sub(place, tile->step()), memory, at);
-    pieces = pieces.drop_front(count);
-  }
+  withPieces(tiles, pieces,
+             [&](size_t i, Tile &tile, ValueRange its) { tile.put(its, places[i], memory, at); });
 }
 
 SmallVector<Value> StageLoop::run(ValueRange sums, std::string names, Multiply multiply) {
-  SmallVector<Value> init(sums), places;
+  SmallVector<Value> init(sums), places, first;
   Value firstK = p.mul(grid.firstStage, cut.bk);
-  for (auto [i, tile] : llvm::enumerate(tiles))
-    places.push_back(tile->start(i == 0 ? grid.firstRow : grid.firstCol, firstK,
+  int64_t firstThread = 0; // tiles that few threads share out are of different ones
+  for (auto [i, tile] : llvm::enumerate(tiles)) {
+    places.push_back(tile->start(i == 0 ? grid.firstRow : grid.firstCol, firstK, firstThread,
                                  i == 0 ? "a" : (i == 1 ? "b" : fmt::format("b{}", i))));
-  const SmallVector<Value> first = fetch(grid.firstStage, places);
+    firstThread = (firstThread + tile->threads()) % p.blockThreads();
+  }
+  if (cut.ahead)
+    first = fetch(grid.firstStage, places, zeros());
   init.append(first);
   for (size_t i = 0; i < first.size(); ++i)
     names += fmt::format(" piece{}", i);
   for (auto [i, tile] : llvm::enumerate(tiles)) {
-    init.push_back(p.add(places[i], tile->step()));
+    init.push_back(cut.ahead ? p.add(places[i], tile->step()) : places[i]);
     names += i == 0 ? " a_at" : (i == 1 ? " b_at" : fmt::format(" b_at{}", i));
   }
   if (turnVectors > 0) {
@@ -79,14 +83,22 @@ SmallVector<Value> StageLoop::run(ValueRange sums, std::string names, Multiply m
   }
   auto step = [&](Value stage, ValueRange carried) {
     SmallVector<Value> all(carried.take_front(sums.size()));
-    ValueRange pieces = carried.slice(sums.size(), first.size());
+    SmallVector<Value> pieces(carried.slice(sums.size(), first.size())), putPlaces, next;
     ValueRange places = carried.slice(sums.size() + first.size(), tiles.size());
     Value turn = turnVectors > 0 ? carried.back() : Value();
+    for (auto [place, tile] : llvm::zip(places, tiles))
+      putPlaces.push_back(cut.ahead ? p.sub(place, tile->step()) : place);
+    if (!cut.ahead) {
+      pieces = fetch(p.add(grid.firstStage, stage), places, zeros());
+      for (Value &piece : pieces) // all are on their way before the first is waited for
+        piece = p.named(piece, "piece");
+    }
     if (!turn)
       p.barrier(); // the stage before has been read
-    put(pieces, places, turn);
+    put(pieces, putPlaces, turn);
     p.barrier();
-    const SmallVector<Value> next = fetchNext(stage, places, pieces);
+    if (cut.ahead)
+      next = fetchNext(stage, places, pieces);
     multiply(all, turn);
     all.append(next);
     for (auto [place, tile] : llvm::zip(places, tiles))

@@ -1,5 +1,5 @@
-// K of a matmul stage by stage: while one is multiplied from workgroup memory, the next is on its
-// way in registers.
+// K of a matmul stage by stage: while one is multiplied from workgroup memory, the next may be on
+// its way in registers.
 #pragma once
 
 #include "kernelforge/codegen/webgpu/Matmul.h"
@@ -26,7 +26,8 @@ struct StageLoop {
 
 private:
   llvm::SmallVector<mlir::Value> zeros();
-  llvm::SmallVector<mlir::Value> fetch(mlir::Value stage, mlir::ValueRange places);
+  llvm::SmallVector<mlir::Value> fetch(mlir::Value stage, mlir::ValueRange places,
+                                       mlir::ValueRange before);
   llvm::SmallVector<mlir::Value> fetchNext(mlir::Value stage, mlir::ValueRange places,
                                            mlir::ValueRange pieces);
   void put(mlir::ValueRange pieces, mlir::ValueRange places, mlir::Value at);

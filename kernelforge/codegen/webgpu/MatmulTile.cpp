@@ -17,10 +17,13 @@ Tile::Tile(PhaseBuilder &p, Way way, int64_t rows, int64_t depth, int64_t width,
   left = down * across - (count - 1) * p.blockThreads();
 }
 
-Value Tile::start(Value firstRow, Value firstK, StringRef name) {
+Value Tile::start(Value firstRow, Value firstK, int64_t firstThread, StringRef name) {
+  thread = p.thread();
+  if (firstThread > 0)
+    thread = p.named(p.rem(p.add(thread, p.blockThreads() - firstThread), p.blockThreads()),
+                     (name + "_thread").str());
   // Neighbouring threads have neighbouring pieces of few rows, but in such an order that eight of
   // them, which write at once, meet no bank of memory twice.
-  Value thread = p.thread();
   if (way == Way::Turned && across > 1) {
     piece = p.add(p.rem(thread, 2), p.mul(p.rem(p.div(thread, 8), across / 2), 2));
     row = p.add(p.rem(p.div(thread, 2), 4), p.mul(p.div(thread, 4 * across), 4));
@@ -81,20 +84,21 @@ SmallVector<Value> Tile::fetchShare(int64_t i, Value place, Value first, int64_t
   return loaded;
 }
 
-SmallVector<Value> Tile::fetch(Value place, Value firstK, int64_t end) {
+SmallVector<Value> Tile::fetch(Value place, Value firstK, int64_t end, ValueRange before) {
   Value first;
   if (firstK)
     first = p.named(p.add(firstK, way == Way::AcrossK ? row : p.mul(piece, width)), "first_k");
   SmallVector<Value> all;
+  const size_t each = before.size() / static_cast<size_t>(count);
   for (int64_t i = 0; i < count; ++i) {
     if (isForAll(i)) {
       all.append(fetchShare(i, place, first, end));
       continue;
     }
-    SmallVector<Value> none = zeroShare();
+    const ValueRange none = before.slice(static_cast<size_t>(i) * each, each);
     all.append(p.ifElse(
-        "share", p.lessThan(p.thread(), p.c(left)), ValueRange(none).getTypes(),
-        [&] { return fetchShare(i, place, first, end); }, [&] { return none; }));
+        "share", hasLast(), none.getTypes(), [&] { return fetchShare(i, place, first, end); },
+        [&] { return SmallVector<Value>(none); }));
   }
   return all;
 }
@@ -111,7 +115,7 @@ void Tile::put(ValueRange fetched, Value place, Value memory, Value at) {
     if (isForAll(i))
       write();
     else
-      p.ifThen(p.lessThan(p.thread(), p.c(left)), write);
+      p.ifThen(hasLast(), write);
   }
 }
 

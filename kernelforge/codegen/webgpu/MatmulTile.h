@@ -27,17 +27,25 @@ public:
   virtual ~Tile() = default;
 
   /// Says where the tile is: its first row (or column, of a weight), and the first k, multiples of
-  /// four. Gives the place of this thread's first share.
-  mlir::Value start(mlir::Value firstRow, mlir::Value firstK, llvm::StringRef name);
+  /// four; and from which thread on it is shared out, where not all have shares of it. Gives the
+  /// place of this thread's first share.
+  mlir::Value start(mlir::Value firstRow, mlir::Value firstK, int64_t firstThread,
+                    llvm::StringRef name);
+  /// Threads that have the last of its shares, all of them or fewer.
+  int64_t threads() const { return left; }
   /// Places from a stage to the next.
   int64_t step() const {
     return way == Way::AcrossK ? rowsApart(depth) : depth / width * placesOfPiece();
   }
 
-  /// What this thread has of a stage, whose first share is at `place`, as it lies in memory.
-  llvm::SmallVector<mlir::Value> fetch(mlir::Value place) { return fetch(place, {}, 0); }
+  /// What this thread has of a stage, whose first share is at `place`, as it lies in memory;
+  /// threads without a share keep what was `before`.
+  llvm::SmallVector<mlir::Value> fetch(mlir::Value place, mlir::ValueRange before) {
+    return fetch(place, {}, 0, before);
+  }
   /// The same of a stage that begins at `firstK`, with zeros from `end` of K on.
-  llvm::SmallVector<mlir::Value> fetch(mlir::Value place, mlir::Value firstK, int64_t end);
+  llvm::SmallVector<mlir::Value> fetch(mlir::Value place, mlir::Value firstK, int64_t end,
+                                       mlir::ValueRange before);
   /// The same as zeros.
   llvm::SmallVector<mlir::Value> zeros();
   /// Writes what was fetched at `place` into memory, `at` vectors (0 where null) further on.
@@ -71,6 +79,7 @@ protected:
 
 private:
   bool isForAll(int64_t i) const { return i + 1 < count || left == p.blockThreads(); }
+  mlir::Value hasLast() { return p.lessThan(thread, p.c(left)); }
   /// Rows and pieces from a thread's first share to its share `i`.
   std::pair<int64_t, int64_t> distance(int64_t i) const {
     return {i * p.blockThreads() / across, i * p.blockThreads() % across};
@@ -82,6 +91,7 @@ private:
   int64_t across;         ///< shares side by side in the operand's rows
   int64_t count;          ///< shares of a thread
   int64_t left;           ///< threads that have the last one
+  mlir::Value thread;     ///< its number among those that share the tile out
   mlir::Value row, piece; ///< of the thread's first share
   mlir::Value target;     ///< where it is put
 };

@@ -282,30 +282,52 @@ static Value accumulatorOf(Operation *op) {
   return {};
 }
 
-/// Whether a branch in a loop changes what the loop carries or leaves it as it is, and nothing
-/// reads that from there on.
-bool WgslFunction::changesOnly(scf::ForOp loop, OpResult result, Value carried) {
-  auto branch = dyn_cast<scf::IfOp>(result.getOwner());
-  if (!branch || branch->getBlock() != loop.getBody() || !branch.elseBlock() ||
-      !result.hasOneUse() ||
-      branch.elseBlock()->getTerminator()->getOperand(result.getResultNumber()) != carried)
-    return false;
-  return llvm::all_of(carried.getUsers(), [&](Operation *user) {
-    Operation *there = loop.getBody()->findAncestorOpInBlock(*user);
-    return there == branch || (there && there->isBeforeInBlock(branch));
+/// The branch of `block` that computes a value for nothing but one use.
+static OpResult branchOf(Value value, Block *block) {
+  auto result = dyn_cast<OpResult>(value);
+  auto branch = result ? dyn_cast<scf::IfOp>(result.getOwner()) : scf::IfOp();
+  const bool isThere =
+      branch && branch->getBlock() == block && branch.elseBlock() && result.hasOneUse();
+  return isThere ? result : OpResult();
+}
+
+/// What branches make of a value that a loop carries or leave as it is: the result of one in the
+/// loop's body, then those of branches within it. Empty where anything reads the value from there
+/// on.
+static SmallVector<OpResult> changesOf(scf::ForOp loop, OpResult result, Value carried) {
+  SmallVector<OpResult> changes = {result};
+  llvm::SmallPtrSet<OpOperand *, 4> yielded;
+  for (size_t next = 0; next < changes.size(); ++next) {
+    OpResult change = changes[next];
+    for (Region &side : change.getOwner()->getRegions()) {
+      OpOperand &value = side.front().getTerminator()->getOpOperand(change.getResultNumber());
+      yielded.insert(&value);
+      if (OpResult inner = branchOf(value.get(), &side.front()))
+        changes.push_back(inner);
+    }
+  }
+  const bool isReadBefore = llvm::all_of(carried.getUses(), [&](OpOperand &use) {
+    Operation *there = loop.getBody()->findAncestorOpInBlock(*use.getOwner());
+    if (!there || yielded.contains(&use))
+      return there != nullptr;
+    return there->isBeforeInBlock(result.getOwner()) ||
+           (there == result.getOwner() && changes.size() == 1);
   });
+  return isReadBefore ? changes : SmallVector<OpResult>();
 }
 
 /// Finds what is added to carried value `i` of a loop and nothing else, one after the other, or to
-/// what a branch made of it: each is done in place.
+/// what branches made of it: each is done in place.
 void WgslFunction::findChain(scf::ForOp loop, unsigned i, const std::string &variable) {
   SmallVector<Operation *> chain;
   BlockArgument carried = loop.getRegionIterArg(i);
   Value value = loop.getBody()->getTerminator()->getOperand(i);
-  OpResult changed;
+  SmallVector<OpResult> changes;
   while (value != carried) {
-    if (auto result = dyn_cast<OpResult>(value); result && changesOnly(loop, result, carried)) {
-      changed = result;
+    if (OpResult result = branchOf(value, loop.getBody())) {
+      changes = changesOf(loop, result, carried);
+      if (changes.empty())
+        return;
       break;
     }
     Operation *op = value.getDefiningOp();
@@ -315,10 +337,10 @@ void WgslFunction::findChain(scf::ForOp loop, unsigned i, const std::string &var
     chain.push_back(op);
     value = before;
   }
-  if (!changed && !carried.hasOneUse())
+  if (changes.empty() && !carried.hasOneUse())
     return;
-  if (changed)
-    known[changed] = variable;
+  for (OpResult change : changes)
+    known[change] = variable;
   for (Operation *op : chain)
     inPlace[op] = variable;
 }

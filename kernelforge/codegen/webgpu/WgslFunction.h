@@ -74,7 +74,6 @@ private:
   void printOp(mlir::Operation *op);
   void printFor(mlir::scf::ForOp loop);
   void findChain(mlir::scf::ForOp loop, unsigned i, const std::string &variable);
-  static bool changesOnly(mlir::scf::ForOp loop, mlir::OpResult result, mlir::Value carried);
   void printIf(mlir::scf::IfOp branch);
   void printStore(mlir::memref::StoreOp store);
   /// What a loop or a branch yields, to its variables: all at once.

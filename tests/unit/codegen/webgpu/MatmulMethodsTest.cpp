@@ -88,8 +88,8 @@ TEST(WebGpuMatmulSchedules, FollowTheNumberOfTiles) {
   EXPECT_EQ(few.at("method"), 1);
   EXPECT_GT(few.at("ksplit"), 1) << knobsText(few);
   const KnobValues halves = Matmul(4096, 4096, 4096, "f16", "f16").usual(target);
-  EXPECT_EQ(knobsText(halves), "{\"bk\":32,\"bm\":128,\"bn\":128,\"ksplit\":1,\"method\":2,"
-                               "\"pack\":0,\"wm\":2,\"wn\":2}");
+  EXPECT_EQ(knobsText(halves), "{\"ahead\":1,\"bk\":32,\"bm\":128,\"bn\":128,\"ksplit\":1,"
+                               "\"method\":2,\"pack\":0,\"wm\":2,\"wn\":2}");
 }
 
 TEST(WebGpuMatmulSchedules, FitTheDevice) {

@@ -1,4 +1,5 @@
-// Tiles of quantized weights in planes: a share is 16 bytes of quants with what belongs to them,
+// Tiles of quantized weights in planes: a piece is 16 bytes of quants with what belongs to them, or
+// where they are turned round a word of those, so that as many threads expand them as can. They are
 // expanded on the way into workgroup memory.
 #include "kernelforge/codegen/webgpu/MatmulTile.h"
 #include "kernelforge/codegen/webgpu/Weights.h"
@@ -18,16 +19,24 @@ class PlaneTile final : public Tile {
 public:
   PlaneTile(PhaseBuilder &p, Value weight, const PlaneReader &reader, Way way, int64_t rows,
             int64_t depth, TilePlace in, ElementType rounded)
-      : Tile(p, way, rows, depth, runElements * reader.runs(), in), reader(reader),
+      : Tile(p, way, rows, depth, runElements * reader.runs() / parts(way), in), reader(reader),
         type(info(*elementTypeOf(weight.getType()))), rounded(rounded) {}
 
 private:
-  Value placeOf(Value row, Value piece) override { return p.add(reader.firstPiece(row), piece); }
-  int64_t rowsApart(int64_t rows) const override { return rows * reader.piecesOfRow(); }
+  /// Pieces of the tile in one of the weight.
+  static int64_t parts(Way way) { return way == Way::Turned ? 4 : 1; }
+  bool hasWords() const { return way == Way::Turned; }
+
+  Value placeOf(Value row, Value piece) override {
+    return p.add(p.mul(row, reader.piecesOfRow() * parts(way)), piece);
+  }
+  int64_t rowsApart(int64_t rows) const override {
+    return rows * reader.piecesOfRow() * parts(way);
+  }
   int64_t placesOfPiece() const override { return 1; }
 
   SmallVector<Value> fetchPiece(Value place, Value first, int64_t end) override {
-    const PlaneReader::Piece piece = reader.load(place);
+    const PlaneReader::Piece piece = hasWords() ? reader.loadWord(place) : reader.load(place);
     SmallVector<Value> values = {piece.quants, piece.scale};
     if (piece.highs)
       values.push_back(piece.highs);
@@ -42,9 +51,10 @@ private:
   }
 
   SmallVector<Value> zeroPiece() override {
-    SmallVector<Value> zeros = {p.splat(p.c(0), 4), p.c(0)};
+    Value quants = hasWords() ? p.c(0) : p.splat(p.c(0), 4);
+    SmallVector<Value> zeros = {quants, p.c(0)};
     if (type.hasHighs())
-      zeros.push_back(type.bytes(BlockPart::Highs) == 4 ? p.c(0) : p.splat(p.c(0), 4));
+      zeros.push_back(type.bytes(BlockPart::Highs) == 4 ? p.c(0) : quants);
     const size_t subScales = type.subScales == SubScales::Packed6   ? 3
                              : type.subScales == SubScales::Signed8 ? 2
                                                                     : 0;
@@ -55,7 +65,7 @@ private:
   /// What fetchPiece() gave, at a place.
   PlaneReader::Piece pieceOf(ValueRange values, Value place) const {
     PlaneReader::Piece piece;
-    piece.number = place;
+    piece.number = hasWords() ? p.shr(place, 2) : place;
     piece.quants = values[0];
     piece.scale = values[1];
     values = values.drop_front(2);
@@ -67,22 +77,19 @@ private:
     return piece;
   }
 
-  /// A run's elements, four at a time.
-  SmallVector<Value> quadsOf(const PlaneReader::Piece &piece, int64_t run,
-                             const PlaneReader::Scale &scale) {
-    SmallVector<Value> quads = reader.elements(piece, run, scale);
-    for (Value &quad : quads)
-      quad = p.named(simt::rounded(p, rounded, quad), "quad");
-    return quads;
+  /// A run's four elements of a word.
+  Value quadOf(const PlaneReader::Piece &piece, int64_t run, const PlaneReader::Scale &scale) {
+    return p.named(simt::rounded(p, rounded, reader.elements(piece, run, scale).front()), "quad");
   }
 
   /// Elements from the first of a piece to that of its run.
   int64_t runApart(int64_t run) const { return run * type.chunkElements / 2; }
 
   Value targetOf(Value row, Value piece) override {
-    Value column = reader.column(piece, 0);
-    return way == Way::Turned ? p.add(p.mul(column, in.stride), row)
-                              : p.add(p.mul(row, in.stride), p.div(column, 8));
+    if (!hasWords())
+      return p.add(p.mul(row, in.stride), reader.column(piece, 0, 8));
+    Value column = p.add(reader.column(p.div(piece, 4), 0), p.mul(p.rem(piece, 4), 4));
+    return p.add(p.mul(column, in.stride), row);
   }
 
   void putShare(ValueRange fetched, Value place, Value memory, Value target, int64_t rows,
@@ -104,20 +111,21 @@ private:
     }
   }
 
+  /// Four rows of a word's elements, four of each run.
   void turn(ValueRange fetched, Value place, Value memory, Value target) {
     const size_t each = fetched.size() / 4;
-    SmallVector<SmallVector<SmallVector<Value>>> runs(static_cast<size_t>(reader.runs()));
+    SmallVector<SmallVector<Value>> runs(static_cast<size_t>(reader.runs()));
     for (size_t r = 0; r < 4; ++r) {
       const PlaneReader::Piece piece =
           pieceOf(fetched.slice(r * each, each), p.add(place, rowsApart(static_cast<int64_t>(r))));
       for (auto [run, scale] : llvm::enumerate(reader.scales(piece)))
-        runs[run].push_back(quadsOf(piece, static_cast<int64_t>(run), scale));
+        runs[run].push_back(quadOf(piece, static_cast<int64_t>(run), scale));
     }
     for (auto [run, rows] : llvm::enumerate(runs))
-      for (int64_t k = 0; k < runElements; ++k) {
+      for (int64_t k = 0; k < 4; ++k) {
         SmallVector<Value> turned;
-        for (const SmallVector<Value> &quads : rows)
-          turned.push_back(p.extract(quads[static_cast<size_t>(k / 4)], k % 4));
+        for (Value quad : rows)
+          turned.push_back(p.extract(quad, k));
         const int64_t column = runApart(static_cast<int64_t>(run)) + k;
         p.storeVector(p.vector(turned), memory, p.add(target, column * in.stride));
       }

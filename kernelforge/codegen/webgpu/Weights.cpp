@@ -50,16 +50,34 @@ Value PlaneReader::wordOf(BlockPart part, Value index, int64_t shift, StringRef 
   return p.named(p.extract(p.loadVector(buffer, at), p.andBits(p.shr(index, shift), 3)), name);
 }
 
+/// Pieces of a chunk of four share what they have by the chunk, in two parts.
+static Value partOfChunk(PhaseBuilder &p, Value piece, Value part) {
+  return p.add(p.shl(p.shr(piece, 2), 1), part);
+}
+
+PlaneReader::Piece PlaneReader::loadWord(Value word) {
+  Piece piece = load(p.shr(word, 2)); // of which only what is used is loaded
+  piece.quants = wordOf(BlockPart::Quants, word, 0, "quants");
+  Value ofPiece = p.andBits(word, 3);
+  if (type.hasHighs() && type.bytes(BlockPart::Highs) == 4)
+    piece.highs = p.shr(piece.highs, p.shl(ofPiece, 2));
+  else if (type.hasHighs())
+    piece.highs =
+        wordOf(BlockPart::Highs,
+               p.add(p.shl(partOfChunk(p, piece.number, p.andBits(piece.number, 1)), 2), ofPiece),
+               0, "high_bits");
+  return piece;
+}
+
 PlaneReader::Piece PlaneReader::load(Value number) {
   Piece piece;
   piece.number = number;
   piece.quants = vectorOf(BlockPart::Quants, number, "quants");
-  // Pieces of a chunk of four share what they have by the chunk, in two parts.
-  auto ofChunk = [&](Value part) { return p.add(p.shl(p.shr(number, 2), 1), part); };
   if (type.hasHighs() && type.bytes(BlockPart::Highs) == 4)
     piece.highs = wordOf(BlockPart::Highs, number, 0, "high_bits");
   else if (type.hasHighs())
-    piece.highs = vectorOf(BlockPart::Highs, ofChunk(p.andBits(number, 1)), "high_bits");
+    piece.highs =
+        vectorOf(BlockPart::Highs, partOfChunk(p, number, p.andBits(number, 1)), "high_bits");
   // Of halves a word is of two blocks.
   piece.scale =
       wordOf(BlockPart::Scale, number, blockShift + (type.hasMin() ? 0 : 1), "scale_word");
@@ -69,7 +87,8 @@ PlaneReader::Piece PlaneReader::load(Value number) {
       piece.subScales.push_back(wordOf(BlockPart::SubScales, p.add(first, i), 0, "sub_scales"));
   } else if (type.subScales == SubScales::Signed8) {
     for (int64_t run = 0; run < 2; ++run)
-      piece.subScales.push_back(wordOf(BlockPart::SubScales, ofChunk(p.c(run)), 0, "sub_scales"));
+      piece.subScales.push_back(
+          wordOf(BlockPart::SubScales, partOfChunk(p, number, p.c(run)), 0, "sub_scales"));
   }
   return piece;
 }
@@ -134,13 +153,16 @@ SmallVector<PlaneReader::Scale, 2> PlaneReader::scales(const Piece &piece) {
 
 /// The bits above nibbles, in their place, of four bytes in each word.
 Value PlaneReader::highBits(const Piece &piece, int64_t run) {
-  if (!isa<VectorType>(piece.highs.getType())) {
+  if (type.bytes(BlockPart::Highs) == 4) {
     // One bit an element, one after another: four of them go to four bytes by a product, in which
     // no two bits meet.
     SmallVector<Value> shifts;
-    for (int64_t i = 0; i < 4; ++i)
+    for (int64_t i = 0; i < PhaseBuilder::lanes(piece.quants); ++i)
       shifts.push_back(p.c(run * runElements + 4 * i));
-    Value four = p.andBits(p.shr(p.splat(piece.highs, 4), p.vector(shifts)), 15);
+    const bool isWord = shifts.size() == 1;
+    Value placed =
+        isWord ? p.shr(piece.highs, shifts[0]) : p.shr(p.splat(piece.highs, 4), p.vector(shifts));
+    Value four = p.andBits(placed, 15);
     return p.shl(p.andBits(p.mul(four, 0x00204081), inAllBytes(1)), 4);
   }
   // Two bits an element: a byte has those of four sub-chunks of 32.
@@ -170,8 +192,9 @@ SmallVector<Value> PlaneReader::quads(const Piece &piece, int64_t run) {
   SmallVector<Value> shifts, quads;
   for (int64_t i = 0; i < 4; ++i)
     shifts.push_back(p.c(isSigned ? 24 - 8 * i : 8 * i));
-  for (int64_t i = 0; i < 4; ++i) {
-    Value word = p.splat(p.extract(words, i), 4);
+  const int64_t count = PhaseBuilder::lanes(words);
+  for (int64_t i = 0; i < count; ++i) {
+    Value word = p.splat(count == 1 ? words : p.extract(words, i), 4);
     if (isSigned) {
       quads.push_back(p.signedToFloat(p.shrSigned(p.shl(word, p.vector(shifts)), 24)));
       continue;

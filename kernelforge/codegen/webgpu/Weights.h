@@ -37,8 +37,8 @@ public:
   /// What memory has of a piece, each with a name: it is loaded where it stands.
   struct Piece {
     mlir::Value number; ///< of the piece
-    mlir::Value quants; ///< 16 bytes
-    mlir::Value highs;  ///< bits above nibbles: a word or 16 bytes; or null
+    mlir::Value quants; ///< 16 bytes, or a word of them
+    mlir::Value highs;  ///< bits above nibbles: a word or 16 bytes, those of the quants; or null
     mlir::Value scale;  ///< word with the block's scale
     llvm::SmallVector<mlir::Value, 3> subScales; ///< words with those of the piece
   };
@@ -46,6 +46,9 @@ public:
   /// The piece `steps` further on, in the chunk of one that is loaded and without high bits: what
   /// they share is not loaded again.
   Piece loadAfter(const Piece &piece, int64_t steps);
+  /// The same of one word of its quants, by the number among all words: a run has 4 elements of it,
+  /// and quads() and elements() are one quad.
+  Piece loadWord(mlir::Value word);
 
   /// How elements of a run follow from its quants: (q - zero()) * factor + minimum, in f32.
   struct Scale {

@@ -87,6 +87,7 @@ struct KernelLimits {
   double weightBytes = 4;                ///< of a number of a weight
   int64_t wholeDepth = 1;                ///< a stage of such a multiple is read piece by piece
   bool mustPack = false, transposed = false;
+  bool isQuantized = false; ///< the weights are
   int64_t sharedBytes = 16384, threads = 256;
 
   int64_t segmentsAtOnce() const { return *std::max_element(segments.begin(), segments.end()); }
@@ -110,6 +111,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
   };
   limits.inputBytes = bytesOf(input);
   limits.weightBytes = bytesOf(matmul.getWeights()[0].getType());
+  limits.isQuantized = info(*elementTypeOf(matmul.getWeights()[0].getType())).isQuantized();
   for (Value weight : matmul.getWeights())
     limits.wholeDepth = std::max(limits.wholeDepth, wholeDepth(weight.getType()));
   for (const SegmentGroup &group : kernel.groups()) {
@@ -232,18 +234,48 @@ private:
 // Prediction
 //===----------------------------------------------------------------------===//
 
-// What was measured on an H200: a multiprocessor's multiply-adds, bytes of memory, a dispatch.
+// What was measured on an H200: a multiprocessor's multiply-adds and cycles, bytes of memory, a
+// dispatch, and how long a stage takes at least, whatever it has to do: it waits for memory, or
+// for the cache where all operands fit into that.
 constexpr double multiprocessors = 132, flopsEach = 65.8e12 / multiprocessors,
-                 bytesPerSecond = 3.5e12, dispatch = 2e-6, sharedOfMultiprocessor = 49152,
-                 registersOfMultiprocessor = 65536;
+                 cyclesPerSecond = 1.755e9, bytesPerSecond = 3.5e12, dispatch = 2e-6,
+                 sharedOfMultiprocessor = 49152, registersOfMultiprocessor = 65536,
+                 bytesOfCache = 3e7, stageFromMemory = 1.0e-6, stageFromCache = 0.45e-6;
 
 /// Threads of a multiprocessor that keep it busy, and what one does with half of them and less.
 constexpr double busyThreads = 256, leastBusy = 0.9;
 
-/// `ofTile(segments)`: seconds that a multiprocessor takes for a tile of a slice, with as many of
-/// them at once as there are.
+/// Cycles of a multiprocessor to expand a quantized number.
+constexpr double cyclesToExpand = 0.1;
+
+/// A workgroup to be predicted.
+struct Work {
+  int64_t threads, sharedVectors;
+  double registers; ///< of a thread
+  double seconds;   ///< that a busy multiprocessor takes for a stage of it
+};
+
+/// Workgroups that a multiprocessor has at once.
+double workgroupsAtOnce(const Work &work) {
+  const auto threads = static_cast<double>(work.threads);
+  const double fit =
+      std::min(std::floor(sharedOfMultiprocessor / 16 / static_cast<double>(work.sharedVectors)),
+               std::floor(registersOfMultiprocessor / threads / work.registers));
+  return std::max(1.0, fit);
+}
+
+/// Seconds that a multiprocessor takes for `each` workgroups of so many stages, all at once.
+double roundSeconds(const Work &work, double each, double stages, double leastStage) {
+  if (each <= 0)
+    return 0;
+  const double there = each * static_cast<double>(work.threads);
+  const double busy = leastBusy + (1 - leastBusy) * std::min(1.0, there / busyThreads);
+  return stages * std::max(each * work.seconds / busy, leastStage);
+}
+
+/// `workOf(segments)`: a workgroup's work on a tile of so many.
 double predict(const KernelLimits &limits, const Cut &cut, double packedBytes,
-               llvm::function_ref<double(int64_t segments, double tilesEach)> ofTile) {
+               llvm::function_ref<Work(int64_t segments)> workOf) {
   const Stages stages(limits.depth, cut);
   const auto rows = static_cast<double>(limits.rows), depth = static_cast<double>(limits.depth);
   double total = 0;
@@ -254,53 +286,51 @@ double predict(const KernelLimits &limits, const Cut &cut, double packedBytes,
     const int64_t columns = cut.bn / limits.columns * limits.columns;
     const auto tiles = static_cast<double>(divideCeilSigned(limits.rows, cut.bm) *
                                            divideCeilSigned(width, columns) * stages.slices);
-    const double each = std::ceil(tiles / multiprocessors);
     const auto results = rows * static_cast<double>(width * segments);
-    const double weights = depth * static_cast<double>(width * segments) * limits.weightBytes;
-    const double move = (rows * depth * inputBytes + weights + 4 * results) / bytesPerSecond;
+    const double operands = rows * depth * inputBytes +
+                            depth * static_cast<double>(width * segments) * limits.weightBytes;
+    Work work = workOf(segments);
+    if (limits.isQuantized)
+      work.seconds +=
+          cyclesToExpand * static_cast<double>(cut.bn * segments * cut.bk) / cyclesPerSecond;
+    double leastStage = operands > bytesOfCache ? stageFromMemory : stageFromCache;
+    if (!cut.ahead)
+      leastStage += work.seconds;
+    const double atOnce = workgroupsAtOnce(work), inRound = multiprocessors * atOnce;
+    const double rounds = std::floor(tiles / inRound), left = tiles - rounds * inRound;
+    auto round = [&](double each) {
+      return roundSeconds(work, each, static_cast<double>(stages.perSlice), leastStage);
+    };
+    const double compute = rounds * round(atOnce) + round(std::ceil(left / multiprocessors));
     // Weights of other blocks than stages are read number by number.
     const double reads = cut.bk % limits.wholeDepth == 0 ? 1 : 3;
-    total += dispatch + std::max(reads * each * ofTile(segments, each), move);
+    total += dispatch + std::max(reads * compute, (operands + 4 * results) / bytesPerSecond);
     if (stages.slices > 1)
       total += dispatch + 8 * static_cast<double>(stages.slices) * results / bytesPerSecond;
   }
   return total;
 }
 
-/// The share of its rate that a multiprocessor reaches with so many workgroups in turn, of which
-/// as many are there at once as their memory and registers allow.
-double busyShare(double workgroups, int64_t threads, int64_t sharedVectors, double registers) {
-  const auto each = static_cast<double>(threads);
-  const double fit = std::min(std::floor(sharedOfMultiprocessor / 16 / double(sharedVectors)),
-                              std::floor(registersOfMultiprocessor / each / registers));
-  const double there = each * std::max(1.0, std::min(workgroups, fit));
-  return leastBusy + (1 - leastBusy) * std::min(1.0, there / busyThreads);
-}
-
 double predictTiles(const KernelLimits &limits, const TileKnobs &knobs) {
-  const Stages stages(limits.depth, knobs.cut);
-  auto ofTile = [&](int64_t segments, double workgroups) {
+  return predict(limits, knobs.cut, 4, [&](int64_t segments) -> Work {
     // Reads of workgroup memory stand beside multiply-adds, and few sums are few that do not wait
     // for each other.
     const auto sums = static_cast<double>(knobs.tm * knobs.tn * segments);
     const auto reads = static_cast<double>(knobs.tm + knobs.tn * segments);
-    const double busy =
-        busyShare(workgroups, knobs.threads(), knobs.sharedVectors(segments), sums + 50);
-    const double flops = 2.0 * static_cast<double>(knobs.cut.bm * knobs.cut.bn * segments) *
-                         static_cast<double>(stages.perSlice * knobs.cut.bk);
-    return flops * (1 + reads / sums) * (1 + 16 / sums) / (flopsEach * busy);
-  };
-  return predict(limits, knobs.cut, 4, ofTile);
+    const double flops =
+        2.0 * static_cast<double>(knobs.cut.bm * knobs.cut.bn * segments * knobs.cut.bk);
+    return {knobs.threads(), knobs.sharedVectors(segments), sums + 50,
+            flops * (1 + reads / sums) * (1 + 16 / sums) / flopsEach};
+  });
 }
 
 double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
   // Everything passes a multiprocessor's nearest memory, 128 bytes a cycle: what is fetched three
   // times (it arrives, is read, and is written to workgroup memory), and what subgroups read from
   // there.
-  constexpr double bytesOfCycle = 128, cyclesPerSecond = 1.755e9, overBound = 1.4;
-  const Stages stages(limits.depth, knobs.cut);
+  constexpr double bytesOfCycle = 128, overBound = 1.27;
   const double inputBytes = knobs.cut.pack ? 2 : limits.inputBytes;
-  auto ofTile = [&](int64_t segments, double workgroups) {
+  return predict(limits, knobs.cut, 2, [&](int64_t segments) -> Work {
     const double fetched =
         static_cast<double>(knobs.cut.bm) * (2 * inputBytes + 2) +
         static_cast<double>(segments * knobs.cut.bn) * (2 * limits.weightBytes + 2);
@@ -309,14 +339,11 @@ double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
     const double sums =
         static_cast<double>(knobs.rowsOfSubgroup() * knobs.columnsOfSubgroup() * segments) /
         matrixThreads;
-    const double busy = busyShare(workgroups, knobs.threads(),
-                                  knobs.sharedVectors(segments, limits.transposed), sums + 100);
     const double bytes =
         (fetched + 2 * static_cast<double>(read)) * static_cast<double>(knobs.cut.bk);
-    return static_cast<double>(stages.perSlice) * overBound * bytes /
-           (bytesOfCycle * cyclesPerSecond * busy);
-  };
-  return predict(limits, knobs.cut, 2, ofTile);
+    return {knobs.threads(), knobs.sharedVectors(segments, limits.transposed), sums + 100,
+            overBound * bytes / (bytesOfCycle * cyclesPerSecond)};
+  });
 }
 
 /// Schedules of which one is taken without measuring, with each way to share out K.

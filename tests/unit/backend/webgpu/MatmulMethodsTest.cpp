@@ -88,7 +88,9 @@ protected:
   }
 
   void expectRight(const Kernel &kernel, const std::string &schedule) {
-    const std::string text = kernel.text(schedule);
+    expectRight(kernel.text(schedule));
+  }
+  void expectRight(const std::string &text) {
     auto outcome = runFunction(text, options);
     ASSERT_TRUE(outcome) << outcome.error().line() << "\n" << text;
     EXPECT_TRUE(outcome->isRight()) << outcome->why() << "\n" << text;
@@ -127,31 +129,47 @@ TEST_F(WebGpuMatmul, TilesInBands) {
   expectRight(plainMatmul(35, 1100, 32), tiles(16, 64, 8, 4, 8, 1, 2));
 }
 
-TEST_F(WebGpuMatmul, TilesOfRowsThatFollowASize) {
-  const std::string arguments =
-      "%n: index {transformer.size = #transformer.size<\"tokens\", 1 to 45>}, %x: !rows, "
-      "%s: tensor<36xf32> {transformer.weight = \"s\"}, "
-      "%w: tensor<68x36xf32> {transformer.weight = \"w\"}, %r: !results";
-  for (const std::string &schedule : {tiles(32, 64, 16, 4, 4), tiles(16, 64, 8, 4, 8, 2, 3)}) {
-    const std::string text = fmt::format(
-        R"mlir(!rows = tensor<?x36xf32, #transformer.dims<"tokens">>
-!results = tensor<?x68xf32, #transformer.dims<"tokens">>
-transformer.kernel @k({0}) -> !results attributes {{schedule = #transformer.schedule<{{{1}}}>}} {{
-  %m = transformer.rms_norm %x, %s {{epsilon = 1.0e-5}} : (!rows, tensor<36xf32>) -> !rows
-  %a = transformer.matmul %m weights(%w) : (!rows, tensor<68x36xf32>) -> !results
-  %y = transformer.add %a, %r : !results
+namespace {
+
+/// A function of one kernel with up to 45 rows %x, as many as a size says. The body gives %y from
+/// that and from arguments by name and type, of which all but %r are weights.
+std::string ofSizedRows(int width, int columns,
+                        const std::vector<std::pair<std::string, std::string>> &others,
+                        const std::string &body, const std::string &schedule) {
+  std::string arguments =
+      "%n: index {transformer.size = #transformer.size<\"tokens\", 1 to 45>}, %x: !rows";
+  std::string names = "%n, %x", types = "index, !rows";
+  for (const auto &[name, type] : others) {
+    arguments += fmt::format(", %{}: {}", name, type);
+    if (name != "r")
+      arguments += fmt::format(" {{transformer.weight = \"{}\"}}", name);
+    names += ", %" + name;
+    types += ", " + type;
+  }
+  return fmt::format(
+      R"mlir(!rows = tensor<?x{0}xf32, #transformer.dims<"tokens">>
+!results = tensor<?x{1}xf32, #transformer.dims<"tokens">>
+transformer.kernel @k({2}) -> !results attributes {{schedule = #transformer.schedule<{{{3}}}>}} {{
+  {4}
   transformer.yield %y : !results
 }}
-func.func @f({0}) -> !results {{
-  %y = transformer.launch @k(%n, %x, %s, %w, %r)
-      : (index, !rows, tensor<36xf32>, tensor<68x36xf32>, !results) -> !results
+func.func @f({2}) -> !results {{
+  %y = transformer.launch @k({5}) : ({6}) -> !results
   return %y : !results
 }})mlir",
-        arguments, schedule);
-    auto outcome = runFunction(text, options);
-    ASSERT_TRUE(outcome) << outcome.error().line();
-    EXPECT_TRUE(outcome->isRight()) << outcome->why();
-  }
+      width, columns, arguments, schedule, body, names, types);
+}
+
+} // namespace
+
+TEST_F(WebGpuMatmul, TilesOfRowsThatFollowASize) {
+  for (const std::string &schedule : {tiles(32, 64, 16, 4, 4), tiles(16, 64, 8, 4, 8, 2, 3)})
+    expectRight(ofSizedRows(
+        36, 68, {{"s", "tensor<36xf32>"}, {"w", "tensor<68x36xf32>"}, {"r", "!results"}},
+        R"mlir(%m = transformer.rms_norm %x, %s {epsilon = 1.0e-5} : (!rows, tensor<36xf32>) -> !rows
+  %a = transformer.matmul %m weights(%w) : (!rows, tensor<68x36xf32>) -> !results
+  %y = transformer.add %a, %r : !results)mlir",
+        schedule));
 }
 
 TEST_F(WebGpuMatmul, TilesShareOutK) {
@@ -246,9 +264,10 @@ TEST_F(WebGpuMatmul, TilesAndWhatFollowsSlices) {
 }
 
 TEST_F(WebGpuMatmul, TilesOfWeightsInPlanes) {
-  for (const char *type : {"q8_0", "q5_0"})
+  for (const char *type : {"q8_0", "q4_1", "q5_0"})
     expectRight(plainMatmul(35, 68, 96, "f32", inPlanes(type)), tiles(32, 64, 32, 4, 4));
   expectRight(plainMatmul(35, 68, 512, "f32", inPlanes("q4_k")), tiles(32, 64, 64, 4, 4, 1, 3));
+  expectRight(plainMatmul(5, 68, 256, "f32", inPlanes("q6_k")), tiles(16, 64, 64, 4, 4));
 }
 
 TEST_F(WebGpuMatmul, TilesOfPackedRows) {
@@ -272,6 +291,19 @@ TEST_F(WebGpuMatrices, OfEachShape) {
   for (const std::string &schedule : {matrices(64, 64, 16, 2, 2), matrices(32, 64, 64, 2, 2),
                                       matrices(32, 64, 32, 1, 4), matrices(16, 64, 32, 1, 4)})
     expectRight(kernel, schedule);
+  for (int ksplit : {1, 3})
+    expectRight(kernel, matrices(32, 64, 16, 1, 4, ksplit) + ", ahead = 0");
+}
+
+// Whole tiles are stored as matrices, others in strips.
+TEST_F(WebGpuMatrices, OfWholeTiles) {
+  expectRight(plainMatmul(64, 128, 48, "f16", "f16", false, "multiply = f16"),
+              matrices(32, 64, 16, 2, 2));
+  expectRight(ofSizedRows(40, 128, {{"w", "tensor<128x40xf16>"}},
+                          "%y = transformer.matmul %x weights(%w) {numerics = "
+                          "#transformer.numerics<multiply = f16>} : (!rows, tensor<128x40xf16>) "
+                          "-> !results",
+                          matrices(32, 64, 16, 1, 4)));
 }
 
 TEST_F(WebGpuMatrices, OfOddSizes) {

@@ -211,3 +211,40 @@ TEST_F(WgslValues, ABranchChangesTheVariableThatItIsCarriedIn) {
     kept = next;
 )"));
 }
+
+// Branches within a branch change it, too, on both sides; not where something else reads it there.
+TEST_F(WgslValues, BranchesWithinABranchChangeTheVariable) {
+  Value in = argument(0, simt::View::Quads), out = p->result(0, Access::Write, simt::View::Quads);
+  Value first = p->loadVector(in, p->c(0));
+  auto few = [&](Value k, Value piece) {
+    return p->ifElse(
+        "share", p->lessThan(p->thread(), p->c(4)), TypeRange(piece.getType()),
+        [&] { return SmallVector<Value>{p->loadVector(in, k)}; },
+        [&] { return SmallVector<Value>{piece}; });
+  };
+  p->loop("k", p->c(0), p->c(8), 1, "piece", {first}, [&](Value k, ValueRange carried) {
+    p->storeVector(carried[0], out, k);
+    return p->ifElse(
+        "next", p->lessThan(k, p->c(7)), carried.getTypes(), [&] { return few(k, carried[0]); },
+        [&] { return SmallVector<Value>{p->loadVector(in, p->c(9))}; });
+  });
+  p->loop("k", p->c(0), p->c(8), 1, "kept", {first}, [&](Value k, ValueRange carried) {
+    return p->ifElse(
+        "next", p->lessThan(k, p->c(7)), carried.getTypes(),
+        [&] {
+          const SmallVector<Value> changed = few(k, carried[0]);
+          p->storeVector(carried[0], out, k);
+          return changed;
+        },
+        [&] { return SmallVector<Value>(carried); });
+  });
+  EXPECT_THAT(print(), AllOf(HasSubstr(R"(    if (k < 7u) {
+      if (thread < 4u) {
+        piece = input[k];
+      }
+    } else {
+      piece = input[9u];
+    }
+)"),
+                             HasSubstr("      output[k_1] = kept;\n      next = share;\n")));
+}

@@ -217,6 +217,17 @@ void RowExpressions::prepare(Value value, Value row, Visited &visited) {
     statistics[{op, inputRow}] = statisticsOf(op, inputRow);
 }
 
+/// Whether four lanes of an operation's result are computed at once: their columns lie in one head,
+/// and what they need of its operands is four columns side by side.
+static bool isWideAt(Operation *op) {
+  if (isa<EmbeddingOp>(op))
+    return false;
+  if (auto rope = dyn_cast<RopeOp>(op))
+    return rope.getPairing() == Pairing::HalfSplit && rope.getRotaryDim() % 8 == 0 &&
+           rope.getHeadDim() % 4 == 0;
+  return widthOf(op->getResult(0)) / headsOf(op) % 4 == 0;
+}
+
 /// Whether each head of what an operation reads is a quad each of lanes side by side, so that these
 /// combine it, and what else is asked of a head stands in the same one.
 bool RowExpressions::lanesShareHeads(Operation *op) const {
@@ -224,7 +235,11 @@ bool RowExpressions::lanesShareHeads(Operation *op) const {
     return false;
   const int64_t width = sharing->keptWidth / headsOf(op), lanes = width / 4;
   for (auto rope : p.kernel.getBody().getOps<RopeOp>())
-    if (width % static_cast<int64_t>(rope.getHeadDim()) != 0)
+    if (width % static_cast<int64_t>(rope.getHeadDim()) != 0 || !isWideAt(rope))
+      return false;
+  // A block of a quantized cache is of columns that other lanes have.
+  for (auto append : p.kernel.getBody().getOps<CacheAppendOp>())
+    if (slotOf(append.getCache().getType()).isQuantized())
       return false;
   return width % 4 == 0 && llvm::isPowerOf2_64(static_cast<uint64_t>(lanes)) &&
          lanes <= sharing->subgroup;
@@ -385,17 +400,6 @@ struct RowExpressions::Element {
   }
   Value operator()(RopeOp rope) { return rows.rope(rope, position); }
 };
-
-/// Whether four lanes of an operation's result are computed at once: their columns lie in one head,
-/// and what they need of its operands is four columns side by side.
-static bool isWideAt(Operation *op) {
-  if (isa<EmbeddingOp>(op))
-    return false;
-  if (auto rope = dyn_cast<RopeOp>(op))
-    return rope.getPairing() == Pairing::HalfSplit && rope.getRotaryDim() % 8 == 0 &&
-           rope.getHeadDim() % 4 == 0;
-  return widthOf(op->getResult(0)) / headsOf(op) % 4 == 0;
-}
 
 Value RowExpressions::evaluateOp(Operation *op, const Position &position) {
   if (position.lanes > 1 && !isWideAt(op)) {

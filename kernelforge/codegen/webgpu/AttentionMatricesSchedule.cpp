@@ -19,7 +19,8 @@ using namespace kernelforge::webgpu;
 using namespace kernelforge::webgpu::matrices;
 
 int64_t Shape::sharedBytes() const {
-  return memoryVectors() * 16 + 4 + AttentionTile::sharedBytes(rows(), threads(), subgroup);
+  return memoryVectors() * 16 + 4 +
+         AttentionTile::sharedBytes(facts.sequences, rows(), threads(), subgroup);
 }
 
 namespace {

@@ -12,7 +12,21 @@ using Predicate = arith::CmpIPredicate;
 /// Numbers that all threads take from one place: two of sequences, four of keys.
 static constexpr int64_t sharedNumbers = 6;
 
-int64_t AttentionTile::sharedBytes(int64_t rows, int64_t blockThreads, int64_t subgroup) {
+/// Threads of a subgroup that combine numbers of a tile's rows, as of reduceBlock(). In a loop over
+/// sequences one driver combines those of a subgroup's first thread alone: the others' come through
+/// workgroup memory there.
+static int64_t combining(int64_t sequences, int64_t subgroup) {
+  return sequences == 1 ? subgroup : 0;
+}
+
+AttentionTile::AttentionTile(PhaseBuilder &p, transformer::AttentionOp op, int64_t sequences,
+                             int64_t subgroup, Value firstRow, int64_t tileRows)
+    : p(p), op(op), seen(p, op), sequences(sequences), subgroup(combining(sequences, subgroup)),
+      firstRow(firstRow), tileRows(tileRows) {}
+
+int64_t AttentionTile::sharedBytes(int64_t sequences, int64_t rows, int64_t blockThreads,
+                                   int64_t subgroup) {
+  subgroup = combining(sequences, subgroup);
   return sharedNumbers * 4 + reduceBytes(2, blockThreads, subgroup) +
          reduceBytes(4, blockThreads, subgroup) + 2 * rows * 4;
 }

@@ -27,14 +27,13 @@ struct TileKeys {
 /// Goes through the keys of a tile.
 class AttentionTile {
 public:
-  /// Workgroup memory (bytes) for a tile of so many rows.
-  static int64_t sharedBytes(int64_t rows, int64_t blockThreads, int64_t subgroup);
+  /// Workgroup memory (bytes) for a tile of so many rows of up to so many sequences.
+  static int64_t sharedBytes(int64_t sequences, int64_t rows, int64_t blockThreads,
+                             int64_t subgroup);
 
   /// `subgroup`: as of reduceBlock(). `tileRows` rows from `firstRow` on.
   AttentionTile(simt::PhaseBuilder &p, transformer::AttentionOp op, int64_t sequences,
-                int64_t subgroup, mlir::Value firstRow, int64_t tileRows)
-      : p(p), op(op), seen(p, op), sequences(sequences), subgroup(subgroup), firstRow(firstRow),
-        tileRows(tileRows) {}
+                int64_t subgroup, mlir::Value firstRow, int64_t tileRows);
 
   /// Row `index` of the tile.
   TileRow row(mlir::Value index);

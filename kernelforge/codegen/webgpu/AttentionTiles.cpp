@@ -44,7 +44,8 @@ struct Shape {
   int64_t sharedQuads() const { return blockKeys() * stride() + rows() * weightStride(); }
   bool exchanges() const { return facts.subgroup >= rowThreads; }
   int64_t sharedBytes() const {
-    return sharedQuads() * 16 + AttentionTile::sharedBytes(rows(), threads, facts.subgroup) +
+    return sharedQuads() * 16 +
+           AttentionTile::sharedBytes(facts.sequences, rows(), threads, facts.subgroup) +
            (exchanges() ? 0 : 2 * rows() * rowThreads * 4);
   }
 };

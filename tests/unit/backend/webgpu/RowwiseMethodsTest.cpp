@@ -61,27 +61,36 @@ TEST_F(RowwiseMethods, NormEachHead) {
 }
 
 // The pair of a column that is rotated has the statistics of the same head.
+// Heads that the lanes of any subgroup share, and wider ones; appended in blocks, too.
 TEST_F(RowwiseMethods, RotateNormedHeads) {
-  for (const char *pairing : {"half_split", "interleaved"}) {
-    const PinnedKernel kernel = {
+  const std::tuple<int64_t, const char *, bool> all[] = {{16, "half_split", false},
+                                                         {16, "half_split", true},
+                                                         {16, "interleaved", false},
+                                                         {32, "interleaved", true}};
+  for (const auto &[dim, pairing, inBlocks] : all) {
+    const int64_t heads = 96 / dim;
+    PinnedKernel kernel = {
         {{"x", rows(5, 96, "f32")},
-         {"w", "tensor<32xf32>"},
+         {"w", fmt::format("tensor<{}xf32>", dim)},
          {"p", "tensor<5xi32>"},
-         {"t", "tensor<64x16xf32>"},
-         {"c", "!transformer.cache<3, 32, f16>"},
-         {"q", "!transformer.cache<3, 32, !transformer.quant<q8_0>>"},
+         {"t", fmt::format("tensor<64x{}xf32>", dim / 2)},
+         {"c", fmt::format("!transformer.cache<{}, {}, f16>", heads, dim)},
          {"slots", "tensor<5xi32>"}},
-        fmt::format("%n = transformer.rms_norm %x, %w {{epsilon = 1.0e-5, heads = 3}} : "
-                    "(tensor<5x96xf32>, tensor<32xf32>) -> tensor<5x96xf32>\n"
-                    "%y = transformer.rope %n, %p, %t <{}> {{headDim = 32}} : "
+        fmt::format("%n = transformer.rms_norm %x, %w {{epsilon = 1.0e-5, heads = {1}}} : "
+                    "(tensor<5x96xf32>, tensor<{0}xf32>) -> tensor<5x96xf32>\n"
+                    "%y = transformer.rope %n, %p, %t <{2}> {{headDim = {0}}} : "
                     "(tensor<5x96xf32>, tensor<5xi32>, "
-                    "tensor<64x16xf32>) -> tensor<5x96xf32>\n"
-                    "transformer.cache_append %y, %slots into %c : !transformer.cache<3, 32, f16>, "
-                    "tensor<5x96xf32>, tensor<5xi32>\n"
-                    "transformer.cache_append %n, %slots into %q : !transformer.cache<3, 32, "
-                    "!transformer.quant<q8_0>>, tensor<5x96xf32>, tensor<5xi32>",
-                    pairing),
+                    "tensor<64x{3}xf32>) -> tensor<5x96xf32>\n"
+                    "transformer.cache_append %y, %slots into %c : "
+                    "!transformer.cache<{1}, {0}, f16>, tensor<5x96xf32>, tensor<5xi32>",
+                    dim, heads, pairing, dim / 2),
         {{"y", rows(5, 96, "f32")}}};
+    if (inBlocks) {
+      const std::string cache = "!transformer.cache<3, 32, !transformer.quant<q8_0>>";
+      kernel.arguments.emplace_back("q", cache);
+      kernel.body += "\ntransformer.cache_append %n, %slots into %q : " + cache +
+                     ", tensor<5x96xf32>, tensor<5xi32>";
+    }
     expectBothRight(kernel.text({byThreads[0]}));
   }
 }

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cli
@@ -44,13 +45,18 @@ class Ptxas(CliTest):
     maxDiff = None
     ptxas = assembler()
 
-    def assemble(self, name, text, chip):
-        """What is wrong with a kernel's PTX; empty where nothing is."""
-        line = [self.ptxas, "-v", f"-arch={chip}", "-", "-o", os.devnull]
-        done = subprocess.run(line, input=text, capture_output=True, text=True, check=False)
+    def assemble(self, name, texts, chip):
+        """What is wrong with kernels' PTX, a module each; empty where nothing is."""
+        with tempfile.TemporaryDirectory(prefix="kernelforge-ptxas-") as folder:
+            files = [Path(folder) / f"{i}.ptx" for i in range(len(texts))]
+            for file, text in zip(files, texts):
+                file.write_text(text)
+            line = [self.ptxas, "-v", f"-arch={chip}", *files, "-o", Path(folder) / "cubin"]
+            done = subprocess.run(line, capture_output=True, text=True, check=False)
         said = done.stdout + done.stderr
         if done.returncode != 0 or re.search(r"warning|error", said, flags=re.IGNORECASE):
             return f"{name}: {said}"
+        text = "".join(texts)
         entries = text.count(".visible .entry ")
         clean = said.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")
         if entries == 0 or clean != entries:
@@ -67,7 +73,13 @@ class Ptxas(CliTest):
         found = kernels(done.stdout)
         if not found:
             return "no kernels"
-        return "\n".join(filter(None, (self.assemble(*kernel, chip) for kernel in found.items())))
+        # The assembler takes longer to start than for most kernels: all at once, and each by its
+        # name where something is wrong with one of them.
+        together = self.assemble("together", list(found.values()), chip)
+        if not together:
+            return ""
+        each = [self.assemble(name, [text], chip) for name, text in found.items()]
+        return "\n".join(filter(None, each)) or together
 
     def check_all(self, family):
         functions, _ = gpu_modules.modules(family)
@@ -91,8 +103,13 @@ class Ptxas(CliTest):
         text = ('.version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n'
                 '.local .align 8 .b8 frame[64];\n.reg .b32 %r<2>;\n.reg .b64 %rd<2>;\n'
                 'mov.u64 %rd1, frame;\nld.param.u32 %r1, [p];\nst.local.u32 [%rd1], %r1;\nret;\n}\n')
-        self.assertIn("it needs memory", self.assemble("k", text, "sm_90a"))
-        self.assertIn("k: ", self.assemble("k", text.replace("mov.u64", "move.u64"), "sm_90a"))
+        self.assertIn("it needs memory", self.assemble("k", [text], "sm_90a"))
+        right = text.replace(" k(", " l(").replace(".local", ".global").replace(
+            ".global .align 8 .b8 frame[64];\n", "").replace("frame", "0")
+        self.assertEqual(self.assemble("l", [right], "sm_90a"), "")
+        self.assertIn("it needs memory", self.assemble("both", [right, text], "sm_90a"))
+        wrong = text.replace("mov.u64", "move.u64")
+        self.assertIn("both: ", self.assemble("both", [right, wrong], "sm_90a"))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ FIXED_COLUMNS = 64
 PREFIXES = [1, 7, 64, 257]
 GREEDY_TOKENS = 64
 WINDOW = 512
+PERPLEXITY_TOKENS = 10 * WINDOW  # of the text; more would take the test longer, and show no more
 # None ends within GREEDY_TOKENS tokens, and every margin of each is at least 0.02.
 PROMPTS = [
     "Here is a list of the planets of the solar system:\n1. Mercury\n2.",
@@ -230,8 +231,8 @@ def make_smollm2(model_path, data):
             "logits": {"text": prefix_text(tokenizer, ids, first), "ids": ids[:first]},
             "prefixes": {str(n): prefix_text(tokenizer, ids, n) for n in PREFIXES},
             "greedy": prompts,
-            "perplexity": {"context": WINDOW, "text_tokens": len(ids)}
-            | perplexity(model, ids, add_bos, config["bos_token_id"]),
+            "perplexity": {"context": WINDOW, "text_tokens": PERPLEXITY_TOKENS}
+            | perplexity(model, ids[:PERPLEXITY_TOKENS], add_bos, config["bos_token_id"]),
         },
     )
     return vocabulary

@@ -108,7 +108,8 @@ class SmolLM2Test(unittest.TestCase):
         if self.short:
             self.skipTest("short run")
         golden = self.golden["perplexity"]
-        options = ["-m", self.model, "--file", DATA / "text.txt", "--context", golden["context"]]
+        options = ["-m", self.model, "--file", DATA / "text.txt", "--context", golden["context"],
+                   "--max-tokens", golden["text_tokens"]]  # fmt: skip
         answer = self.product.run("perplexity", *options)
         self.assertEqual(answer["tokens"], golden["tokens"])
         for key in ("nll", "perplexity"):

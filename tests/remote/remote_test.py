@@ -6,6 +6,7 @@ is known, and misbehaves.
 """
 
 import argparse
+import io
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fake_cerebras import REFUSALS, TEXT, FakeCerebras, forms
@@ -507,8 +509,23 @@ def main():
     RemoteTest.kernelforge = options.kernelforge and Path(options.kernelforge).resolve()
     model = find_model("smollm2") if options.kernelforge else None
     CommandLine.local = ["-m", model] if model else None
-    unittest.main(argv=[sys.argv[0], *rest])
+    if rest:
+        unittest.main(argv=[sys.argv[0], *rest])
+    return 0 if run_together(RemoteTest.__subclasses__()) else 1
+
+
+def run_together(classes):
+    """Runs each class in a thread of its own, since most of them wait; whether all succeeded."""
+    def run_one(one):
+        said = io.StringIO()
+        suite = unittest.defaultTestLoader.loadTestsFromTestCase(one)
+        result = unittest.TextTestRunner(stream=said, verbosity=2).run(suite)
+        print(said.getvalue(), end="", file=sys.stderr)
+        return result.wasSuccessful()
+
+    with ThreadPoolExecutor(len(classes)) as pool:
+        return all(list(pool.map(run_one, classes)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -169,11 +169,9 @@ TokenRules rulesOf(const SamplingOptions &sampling) {
           sampling.seed};
 }
 
-/// Where each token is the likeliest, a device finds it sooner than its host reads all logits. To
-/// draw one it goes through them too often.
 bool choosesOnDevice(const InferenceOptions &options) {
   const SamplingOptions &sampling = options.generate.sampling;
-  return sampling.temperature == 0 && sampling.repeatPenalty == 1 && !options.kernelTimes;
+  return rulesOf(sampling).areQuick() && sampling.repeatPenalty == 1 && !options.kernelTimes;
 }
 
 /// Generates; the text goes to standard output as it comes unless JSON was asked for.

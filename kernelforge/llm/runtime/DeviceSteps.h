@@ -17,6 +17,13 @@ struct TokenRules {
   SampleSettings settings;
   int32_t topK = 0;
   uint64_t seed = 0;
+
+  /// Whether devices go through the logits only a few times for a token: the greatest is taken, or
+  /// one is drawn of few. Else the host that reads them is sooner done.
+  bool areQuick() const {
+    constexpr int32_t few = 256;
+    return settings.sharpness == 0 || (topK > 0 && topK <= few);
+  }
 };
 
 /// One sequence of a session's function whose steps choose their tokens (FunctionRange::step in

@@ -7,6 +7,8 @@
 #include "kernelforge/compiler/ProgramBuilder.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/ir/WeightLayouts.h"
+#include "kernelforge/kernels/Layout.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Log.h"
 #include "kernelforge/support/PageMemory.h"
@@ -95,7 +97,8 @@ struct Session::Implementation {
                          std::span<const std::span<std::byte>> results);
   Status runCompiled(LoadedFunction &function, std::span<const int64_t> sizes,
                      std::span<const std::span<std::byte>> results, const RunOptions &options);
-  Status pack(RankedTensorType type, std::span<const std::byte> data, const BufferRef &out);
+  bool isPackedByHost(RankedTensorType type) const;
+  Expected<BufferRef> pack(RankedTensorType type, std::span<const std::byte> data);
 };
 
 Session::Session(std::unique_ptr<Implementation> implementation)
@@ -262,7 +265,7 @@ Status Session::Implementation::buildPackModule() {
       if (!layoutOf(type))
         continue;
       auto packedType = cast<RankedTensorType>(type);
-      if (!made.emplace(packFunctionName(packedType), true).second)
+      if (isPackedByHost(packedType) || !made.emplace(packFunctionName(packedType), true).second)
         continue;
       builder.setInsertionPointToEnd(packModule->getBody());
       auto pack = builder.create<func::FuncOp>(
@@ -301,13 +304,31 @@ Status Session::compile(OwningOpRef<ModuleOp> module) {
   return {};
 }
 
-Status Session::Implementation::pack(RankedTensorType type, std::span<const std::byte> data,
-                                     const BufferRef &out) {
+/// What a kernel writes is bound whole: a weight that is larger than what the device binds at once
+/// is packed by the host.
+bool Session::Implementation::isPackedByHost(RankedTensorType type) const {
+  const auto most = static_cast<uint64_t>(options.target.limits.bindingBytes);
+  return most > 0 &&
+         std::max(weightBytes(type).value_or(0), weightBytes(rowMajor(type)).value_or(0)) > most;
+}
+
+Expected<BufferRef> Session::Implementation::pack(RankedTensorType type,
+                                                  std::span<const std::byte> data) {
+  const uint64_t bytes = *weightBytes(type);
+  if (isPackedByHost(type)) {
+    KF_TRY(PageMemory memory, PageMemory::allocate(bytes));
+    packWeight(weightLayoutOf(type), *elementTypeOf(type), data.data(), type.getDimSize(0),
+               type.getDimSize(1), memory.data());
+    auto owner = std::make_shared<PageMemory>(std::move(memory));
+    return device->import(owner->span(), MemoryUse::Weights, owner);
+  }
+  KF_TRY(BufferRef out, device->allocate(static_cast<int64_t>(bytes), MemoryUse::Weights));
   LoadedFunction &function = packFunctions.at(packFunctionName(type));
   KF_TRY(BufferRef input, device->import(data, MemoryUse::Transfer, nullptr));
   KF_TRY(auto bound, function.executable->bind({{input}, {out}, packArena}));
   KF_TRY(const Ticket ticket, bound->submit({}));
-  return device->wait(ticket);
+  KF_CHECK(device->wait(ticket));
+  return out;
 }
 
 Status Session::bindWeight(const std::string &name, ElementType type,
@@ -337,9 +358,7 @@ Status Session::bindWeight(const std::string &name, ElementType type,
     s.bind(name, buffer, /*packed=*/false);
     return {};
   }
-  KF_TRY(const BufferRef buffer,
-         s.device->allocate(static_cast<int64_t>(*weightBytes(declared)), MemoryUse::Weights));
-  KF_CHECK(s.pack(declared, data, buffer));
+  KF_TRY(const BufferRef buffer, s.pack(declared, data));
   s.bind(name, buffer, /*packed=*/true);
   s.packed[name] = buffer;
   return {};

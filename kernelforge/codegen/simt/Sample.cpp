@@ -17,8 +17,8 @@ namespace {
 constexpr int64_t signBit = 0x80000000, keyBits = 32;
 /// Most words of the table of marks, half of the workgroup memory that there is at least.
 constexpr int64_t mostMarkWords = 2048;
-/// Logits that a thread reads before it needs any.
-constexpr int64_t loadsTogether = 8;
+/// Logits that a thread reads before it needs any, where keys are made of them without branches.
+constexpr int64_t loadsTogether = 4;
 
 /// Words of a table with a bit for each id, or for several that share it.
 int64_t markWordsOf(int64_t vocabulary) {
@@ -146,7 +146,8 @@ void SampleEmitter::markRecent() {
 /// for nothing.
 SmallVector<Value> SampleEmitter::foldRow(StringRef carriedNames, SmallVector<Value> carried,
                                           Fold fold) {
-  const int64_t step = sampleWorkers * loadsTogether, grouped = vocabulary / step * step;
+  const int64_t together = marks ? 1 : loadsTogether;
+  const int64_t step = sampleWorkers * together, grouped = vocabulary / step * step;
   auto go = [&](Value from, int64_t to, int64_t count) {
     carried = p.loop("id", from, p.c(to), sampleWorkers * count, carriedNames, carried,
                      [&](Value first, ValueRange values) {
@@ -161,7 +162,7 @@ SmallVector<Value> SampleEmitter::foldRow(StringRef carriedNames, SmallVector<Va
                      });
   };
   if (grouped > 0)
-    go(p.thread(), grouped, loadsTogether);
+    go(p.thread(), grouped, together);
   if (grouped < vocabulary)
     go(p.add(p.thread(), grouped), vocabulary, 1);
   return carried;

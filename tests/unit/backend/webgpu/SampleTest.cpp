@@ -13,15 +13,15 @@ using SampleOnDevice = MethodTest;
 TEST_F(SampleOnDevice, ChoosesTheReferencesIds) {
   // Longer than what threads read together, no multiple of it; rows whose equal logits no list
   // holds, filters that keep more than a list has, and greedy ones.
-  constexpr int64_t rows = 63, vocabulary = 2500, window = 9;
+  constexpr int64_t rows = 63, vocabulary = 2500;
   const std::string text = R"mlir(
-func.func @f(%x: tensor<63x2500xf32>, %s: tensor<63x5xf32>, %d: tensor<63x3xi32>, %p: tensor<63xi32>,
-    %r: tensor<63x9xi32>) -> tensor<63xi32> {
-  %y = transformer.sample %x settings(%s) draws(%d) positions(%p) recent(%r) : (tensor<63x2500xf32>,
-      tensor<63x5xf32>, tensor<63x3xi32>, tensor<63xi32>, tensor<63x9xi32>) -> tensor<63xi32>
+func.func @f(%x: tensor<63x2500xf32>, %s: tensor<63x5xf32>, %d: tensor<63x3xi32>, %p: tensor<63xi32>)
+    -> tensor<63xi32> {
+  %y = transformer.sample %x settings(%s) draws(%d) positions(%p) : (tensor<63x2500xf32>,
+      tensor<63x5xf32>, tensor<63x3xi32>, tensor<63xi32>) -> tensor<63xi32>
   return %y : tensor<63xi32>
 })mlir";
-  const Sampled given = sampled(rows, vocabulary, window);
+  const Sampled given = sampled(rows, vocabulary, /*window=*/0);
   FunctionInputs inputs;
   inputs.change = [&](FunctionData &data) {
     auto set = [&](size_t argument, const auto &values) {
@@ -33,7 +33,6 @@ func.func @f(%x: tensor<63x2500xf32>, %s: tensor<63x5xf32>, %d: tensor<63x3xi32>
     set(1, given.settings);
     set(2, given.draws);
     set(3, given.positions);
-    set(4, given.recent);
   };
   expectRight(text, inputs);
 }

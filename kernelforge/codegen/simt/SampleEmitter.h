@@ -72,7 +72,7 @@ private:
   Value draw();
 
   // SampleList.cpp.
-  /// Lists what may be among the topK greatest; their number, or 0 where there is no room for them.
+  /// Lists what may be among the topK greatest, where there is room for it: the plan says so then.
   void makeList();
   /// What the filters keep of the list, and one of it.
   Value drawFromList();

@@ -113,6 +113,8 @@ DecoderMemory Decoder::memory() const {
   DecoderMemory memory = implementation->memory;
   memory.packedBytes = implementation->session->packedBytes();
   memory.scratchBytes += implementation->session->scratchBytes();
+  if (implementation->steps)
+    memory.scratchBytes += implementation->steps->bytes();
   return memory;
 }
 

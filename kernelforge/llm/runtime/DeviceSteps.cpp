@@ -102,6 +102,17 @@ Expected<int32_t> DeviceSteps::take() {
   return end.id;
 }
 
+int64_t DeviceSteps::bytes() const {
+  int64_t bytes = 0;
+  for (const BufferRef *each : {&sequences, &table, &settings, &draws, &limits})
+    bytes += each->bytes;
+  for (const State &state : states)
+    for (const BufferRef *each :
+         {&state.ids, &state.positions, &state.slots, &state.lengths, &state.logits})
+      bytes += each->bytes;
+  return bytes;
+}
+
 Status DeviceSteps::logits(std::span<float> out) {
   const BufferRef &last = states[taken % 2].logits;
   KF_CHECK(settle());

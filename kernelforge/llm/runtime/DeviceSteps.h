@@ -53,6 +53,9 @@ public:
   /// number.
   Expected<int32_t> take();
 
+  /// Bytes of the state.
+  int64_t bytes() const;
+
   /// The logits that the id which was taken last was chosen from. Waits for what is under way.
   Status logits(std::span<float> out);
 

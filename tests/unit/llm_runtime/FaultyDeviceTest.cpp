@@ -154,8 +154,11 @@ TEST_F(FaultyDevices, StepsAreNoMoreThanWereAskedFor) {
   ASSERT_TRUE(decoder) << decoder.error().line();
   ASSERT_TRUE((*decoder)->append(prompt));
   EXPECT_FALSE((*decoder)->endSteps()) << "there was none";
-  const int64_t before = faults.submits;
+  const int64_t before = faults.submits, scratch = (*decoder)->memory().scratchBytes;
   ASSERT_TRUE((*decoder)->beginSteps(5, {}, 3));
+  // State of a sequence and logits, twice, and what stays: 3 words, settings and draws.
+  const int64_t words = 2 * (4 + (*decoder)->description().vocabSize) + 3 + 5 + 3;
+  EXPECT_EQ((*decoder)->memory().scratchBytes, scratch + 4 * words);
   for (int i = 0; i < 3; ++i)
     ASSERT_TRUE((*decoder)->nextToken());
   auto more = (*decoder)->nextToken();

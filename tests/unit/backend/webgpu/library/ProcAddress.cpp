@@ -170,7 +170,8 @@ WGPUShaderModule createShader(WGPUDevice device, const WGPUShaderModuleDescripto
   auto source = *reinterpret_cast<const WGPUShaderSourceWGSL *>(descriptor->nextInChain);
   std::string text = textOf(source.code);
   for (std::string_view directive :
-       {"enable subgroups;", "enable chromium_experimental_subgroup_matrix;"})
+       {"enable subgroups;", "enable chromium_experimental_subgroup_matrix;",
+        "enable chromium_disable_uniformity_analysis;"})
     if (const size_t at = text.find(directive); at != std::string::npos)
       if (lacking().knowsMatrices || directive == "enable subgroups;")
         text.replace(at, directive.size(), "");

@@ -80,10 +80,10 @@ Status webgpu::checkAttention(const KernelAnalysis &kernel, const Target &target
   return checkLimits(kernel.kernel(), needs, target.limits);
 }
 
-Value webgpu::scaledQuery(PhaseBuilder &p, AttentionOp op, Value start, Value element) {
+Value webgpu::readQuery(PhaseBuilder &p, AttentionOp op, Value start, Value element) {
   Value quad = readElement(p, op.getQuery(), p.add(start, element), 4);
   const ElementType factor = factorType(op);
   if (factor != *elementTypeOf(op.getQuery().getType()))
     quad = roundedTo(p, factor, quad);
-  return p.mulf(quad, p.cf(op.getScale().convertToDouble()));
+  return quad;
 }

@@ -6,6 +6,7 @@
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/codegen/simt/Emit.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -29,6 +30,13 @@ struct AttentionFacts {
   int64_t group() const { return heads / kvHeads; }
   /// Rows of one sequence, where all have as many.
   int64_t rowsOfSequence() const { return std::max<int64_t>(rows / sequences, 1); }
+  /// Keys that a row may see, where times are compared: prompts of many rows mostly begin at
+  /// position 0.
+  int64_t likelyKeys() const {
+    constexpr int64_t fewRows = 16, shortPrompt = 512;
+    return rowsOfSequence() > fewRows ? std::min(keys, std::max(rowsOfSequence(), shortPrompt))
+                                      : keys;
+  }
   /// Seconds that a dispatch takes by itself.
   static constexpr double dispatch = 2e-6;
 };
@@ -44,10 +52,10 @@ int64_t subgroupOf(const Target &target);
 /// allows. `workspaces`: of a phase besides the kernel's own buffers.
 Status checkAttention(const KernelAnalysis &kernel, const Target &target, int64_t workspaces);
 
-/// A quad of a query head, rounded as the attention's numerics say (f32), and times its scale.
-/// `start`: the head's first element.
-mlir::Value scaledQuery(simt::PhaseBuilder &p, transformer::AttentionOp op, mlir::Value start,
-                        mlir::Value element);
+/// A quad of a query head, rounded as the attention's numerics say (f32). `start`: the head's first
+/// element.
+mlir::Value readQuery(simt::PhaseBuilder &p, transformer::AttentionOp op, mlir::Value start,
+                      mlir::Value element);
 
 /// The rules of a space whose knob `keys` says of how many keys a block is: `read` gives a checked
 /// schedule in a form of its own or the error, `seconds` the time that it may take.

@@ -6,8 +6,7 @@
 #include "kernelforge/codegen/webgpu/AttentionMatrices.h"
 
 #include "kernelforge/codegen/simt/Elements.h"
-#include "kernelforge/codegen/webgpu/AttentionTile.h"
-#include "kernelforge/codegen/webgpu/CacheVectors.h"
+#include "kernelforge/codegen/webgpu/AttentionStage.h"
 #include "kernelforge/ir/Caches.h"
 
 #include <cmath>
@@ -34,29 +33,22 @@ constexpr double leastFactor = 1e-6;
 /// are up to two to that, which f16 holds.
 constexpr double mostGrowth = 8;
 
-/// Pieces of a block of keys or values that a thread brings into workgroup memory.
-struct Staged {
-  CacheVectors &cache;
-  int64_t stride;         ///< of a key in memory
-  int64_t piecesEach = 0; ///< loads for what a thread stores at once
-  int64_t units = 0;      ///< stores to a key
-  int64_t each = 0;       ///< of a thread
-  bool isExact = false;   ///< all threads have as many
-};
-
 class Emitter {
 public:
   Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
       : p(module, kernel.kernel(), entry, shape.threads()), op(kernel.attention()), shape(shape),
-        keyCache(p, op, /*areValues=*/false), valueCache(p, op, /*areValues=*/true),
-        keys(staged(keyCache, true)), values(staged(valueCache, false)) {}
+        keys(p, op, /*areValues=*/false, shape.blockKeys, piecesEach(shape.pieceOfKey)),
+        values(p, op, /*areValues=*/true, shape.blockKeys, piecesEach(shape.pieceOfValue)) {}
 
   Phase emit();
 
 private:
-  Staged staged(CacheVectors &cache, bool areKeys) const;
-  SmallVector<Value> load(const Staged &staged, const TileKeys &seen, Value base, StringRef name);
-  void put(const Staged &staged, const TileKeys &seen, Value base, ValueRange loaded);
+  /// Pieces that a thread stores at once: of 8 elements together.
+  static int64_t piecesEach(int64_t piece) { return std::max<int64_t>(8 / piece, 1); }
+  SmallVector<Value> load(AttentionStage &stage, const TileKeys &seen, Value base) {
+    return stage.load(*tile, seen, base, cacheHead);
+  }
+  void put(AttentionStage &stage, const TileKeys &seen, Value base, ValueRange loaded);
   Value halves(Value low, Value high);
   void readQuery();
   void computeScores();
@@ -82,8 +74,7 @@ private:
   PhaseBuilder p;
   AttentionOp op;
   const Shape &shape;
-  CacheVectors keyCache, valueCache;
-  Staged keys, values;
+  AttentionStage keys, values;
   std::unique_ptr<AttentionTile> tile;
   Value head, cacheHead, firstRow;
   Value lane, part;         ///< of the subgroup; of the row, where several threads share it
@@ -97,36 +88,6 @@ private:
   double toPowersOfTwo = 1; ///< times a dot product
 };
 
-Staged Emitter::staged(CacheVectors &cache, bool areKeys) const {
-  Staged made{cache, areKeys ? shape.keyStride() : shape.valueStride()};
-  const int64_t piece = areKeys ? shape.pieceOfKey : shape.pieceOfValue;
-  made.piecesEach = std::max<int64_t>(8 / piece, 1);
-  made.units = cache.pieces() / made.piecesEach;
-  const int64_t all = shape.blockKeys * made.units;
-  made.each = (all + shape.threads() - 1) / shape.threads();
-  made.isExact = all % shape.threads() == 0;
-  return made;
-}
-
-/// What a thread reads of the block of keys from `base` on: as many values for every unit.
-SmallVector<Value> Emitter::load(const Staged &staged, const TileKeys &seen, Value base,
-                                 StringRef name) {
-  SmallVector<Value> loaded;
-  Value first = p.mul(cacheHead, staged.cache.pieces());
-  for (int64_t i = 0; i < staged.each; ++i) {
-    Value unit = p.add(p.thread(), i * shape.threads());
-    Value slot = tile->slot(seen, p.add(base, p.div(unit, staged.units)));
-    Value piece = p.mul(p.rem(unit, staged.units), staged.piecesEach);
-    for (int64_t j = 0; j < staged.piecesEach; ++j) {
-      CacheVectors::Loaded one = staged.cache.load(slot, p.add(first, p.add(piece, j)), name);
-      loaded.push_back(one.words);
-      if (one.scale)
-        loaded.push_back(one.scale);
-    }
-  }
-  return loaded;
-}
-
 Value Emitter::halves(Value low, Value high) {
   Value one = p.floatsToHalves(low), other = p.floatsToHalves(high);
   return p.vector({p.extract(one, int64_t(0)), p.extract(one, 1), p.extract(other, int64_t(0)),
@@ -134,36 +95,24 @@ Value Emitter::halves(Value low, Value high) {
 }
 
 /// Stores what load() gave, as f16. Values that no row sees become 0.
-void Emitter::put(const Staged &staged, const TileKeys &seen, Value base, ValueRange loaded) {
-  const bool areValues = &staged == &values;
-  const bool isWhole = PhaseBuilder::lanes(loaded[0]) == 4 && staged.cache.isHalves();
-  const size_t each = loaded.size() / size_t(staged.each);
-  for (int64_t i = 0; i < staged.each; ++i) {
-    Value unit = p.add(p.thread(), i * shape.threads()), key = p.div(unit, staged.units);
-    ValueRange own = loaded.slice(size_t(i) * each, each);
-    auto store = [&] {
-      SmallVector<Value> vectors, quads;
-      if (isWhole)
-        vectors.push_back(own[0]);
-      else
-        for (size_t j = 0; j < each; j += each / size_t(staged.piecesEach)) {
-          const bool hasScale = each > size_t(staged.piecesEach);
-          llvm::append_range(quads, staged.cache.expand({own[j], hasScale ? own[j + 1] : Value()}));
-        }
-      for (size_t q = 0; q < quads.size(); q += 2)
-        vectors.push_back(halves(quads[q], quads[q + 1]));
-      Value isSeen = areValues ? tile->isSeen(seen, p.add(base, key)) : Value();
-      Value at = p.add(p.mul(key, staged.stride),
-                       p.mul(p.rem(unit, staged.units), int64_t(vectors.size())));
-      for (auto [v, vector] : llvm::enumerate(vectors))
-        p.storeVector(isSeen ? p.select(isSeen, vector, p.splat(p.c(0), 4)) : vector, memory,
-                      p.add(at, int64_t(v)));
-    };
-    if (staged.isExact || (i + 1) * shape.threads() <= shape.blockKeys * staged.units)
-      store();
-    else
-      p.ifThen(p.lessThan(unit, p.c(shape.blockKeys * staged.units)), store);
-  }
+void Emitter::put(AttentionStage &stage, const TileKeys &seen, Value base, ValueRange loaded) {
+  const int64_t stride = &stage == &keys ? shape.keyStride() : shape.valueStride();
+  CacheVectors &cache = stage.vectors();
+  stage.put(*tile, seen, base, loaded,
+            [&](Value key, Value unit, ArrayRef<CacheVectors::Loaded> pieces, Value isSeen) {
+              SmallVector<Value> vectors, quads;
+              if (cache.isHalves() && PhaseBuilder::lanes(pieces[0].words) == 4)
+                vectors.push_back(pieces[0].words);
+              else
+                for (const CacheVectors::Loaded &piece : pieces)
+                  llvm::append_range(quads, cache.expand(piece));
+              for (size_t q = 0; q < quads.size(); q += 2)
+                vectors.push_back(halves(quads[q], quads[q + 1]));
+              Value at = p.add(p.mul(key, stride), p.mul(unit, int64_t(vectors.size())));
+              for (auto [v, vector] : llvm::enumerate(vectors))
+                p.storeVector(isSeen ? p.select(isSeen, vector, p.splat(p.c(0), 4)) : vector,
+                              memory, p.add(at, int64_t(v)));
+            });
 }
 
 /// The rows of the query as f16 through workgroup memory into matrices, which stay.
@@ -352,8 +301,8 @@ SmallVector<Value> Emitter::addValues(ValueRange outputs) {
 /// All keys of a sequence. Carried: highest score and sum of weights of the thread's row, then the
 /// outputs.
 SmallVector<Value> Emitter::attend(const TileKeys &seen, ValueRange carried) {
-  SmallVector<Value> k = load(keys, seen, seen.from, "k");
-  SmallVector<Value> v = load(values, seen, seen.from, "v");
+  SmallVector<Value> k = load(keys, seen, seen.from);
+  SmallVector<Value> v = load(values, seen, seen.from);
   put(keys, seen, seen.from, k);
   p.barrier();
   SmallVector<Value> init(v);
@@ -368,11 +317,11 @@ SmallVector<Value> Emitter::attend(const TileKeys &seen, ValueRange carried) {
         ValueRange state = carried.slice(v.size(), 2), outputs = carried.drop_front(v.size() + 2);
         Value following = p.named(p.add(base, shape.blockKeys), "following");
         // After the last block the last keys are read again, and nobody looks at them.
-        SmallVector<Value> nextKeys = load(keys, seen, following, "k");
+        SmallVector<Value> nextKeys = load(keys, seen, following);
         computeScores();
         p.barrier(); // all have read the keys; scores are there
         put(values, seen, base, own);
-        SmallVector<Value> next = load(values, seen, following, "v");
+        SmallVector<Value> next = load(values, seen, following);
         SmallVector<Value> rowState = softmax(seen, base, state);
         // Any number that no block before had.
         p.ifThen(isGrown, [&] { p.store(following, grown, p.c(0)); });

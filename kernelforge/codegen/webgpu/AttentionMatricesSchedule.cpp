@@ -96,9 +96,9 @@ double predict(const Shape &shape) {
   const double tiles = double(facts.heads * std::min(facts.rows, facts.sequences)) *
                        std::ceil(double(facts.rowsOfSequence()) / double(shape.rows()));
   const double flops =
-      2 * tiles * double(shape.rows() * facts.keys) * double(facts.keyDim + facts.valueDim);
+      2 * tiles * double(shape.rows() * facts.likelyKeys()) * double(facts.keyDim + facts.valueDim);
   constexpr double rate = 160e12, multiprocessors = 132, wait = 1e-6;
-  const double blocks = std::ceil(double(facts.keys) / double(shape.blockKeys));
+  const double blocks = std::ceil(double(facts.likelyKeys()) / double(shape.blockKeys));
   return AttentionFacts::dispatch + flops / rate / std::min(1.0, tiles / multiprocessors) +
          blocks * wait * std::ceil(tiles / (2 * multiprocessors));
 }

@@ -93,10 +93,17 @@ public:
 private:
   void readQuery();
   Value slotOf(Value from, Value j, Value last);
-  SmallVector<Value> scoresOfKey(const SmallVector<CacheVectors::Loaded> &loaded);
-  void computeScores(Value from, Value count);
+  SmallVector<Value> scoresOfKey(ArrayRef<CacheVectors::Loaded> loaded);
+  using Pieces = SmallVector<CacheVectors::Loaded>;
+  Pieces loadStep(CacheVectors &cache, Value from, Value j, Value last);
+  void scoreStep(const Pieces &loaded, Value j, Value count);
+  SmallVector<Value> addStep(const Pieces &loaded, Value j, ValueRange outputs);
   State attend(Value from, Value to, const State *before);
   void finish(const State &state, Value sees);
+  void storePartials(const State &state, ValueRange totals);
+  void storeOutputs(const State &state, ValueRange totals, Value sees);
+  void storeZeros();
+  Value sumOfParts(Value first);
   size_t heads() const { return static_cast<size_t>(shape.knobs.heads); }
 
   PhaseBuilder p;
@@ -106,6 +113,9 @@ private:
   CacheVectors keys, values;
   Value row, rowCount, chunk, sequence, firstSlot, firstHead, cacheHead;
   Value keyLane, keyOfStep, valueLane, valueOfStep; ///< the thread's place in a step
+  Value firstKeyPiece, firstValuePiece;             ///< of a slot
+  SmallVector<Value> firstHighest;                  ///< of each head, before any key
+  Value isOnly;                                     ///< the chunk has all keys of the row
   SmallVector<Value> query;                         ///< quads of head, piece and place in it
   Value pool;                                       ///< scores, then weights, then outputs
 };
@@ -117,6 +127,7 @@ Value Emitter::slotOf(Value from, Value j, Value last) {
 }
 
 void Emitter::readQuery() {
+  Value scale = p.cf(op.getScale().convertToDouble());
   for (int64_t g = 0; g < shape.knobs.heads; ++g) {
     Value head = p.add(p.mul(row, shape.facts.heads), p.add(firstHead, g));
     Value start = p.named(p.mul(head, shape.facts.keyDim), "query_start");
@@ -124,14 +135,15 @@ void Emitter::readQuery() {
       Value piece = p.add(keyLane, v * shape.keyLanes);
       for (int64_t e = 0; e < keys.vectors(); ++e) {
         Value element = p.add(p.mul(piece, 4 * keys.vectors()), 4 * e);
-        query.push_back(p.named(scaledQuery(p, op, start, element), "q"));
+        Value scaled = p.mulf(webgpu::readQuery(p, op, start, element), scale);
+        query.push_back(p.named(scaled, "q"));
       }
     }
   }
 }
 
 /// The thread's share of a key's scores, by head.
-SmallVector<Value> Emitter::scoresOfKey(const SmallVector<CacheVectors::Loaded> &loaded) {
+SmallVector<Value> Emitter::scoresOfKey(ArrayRef<CacheVectors::Loaded> loaded) {
   SmallVector<Value> dots(heads());
   const auto each = static_cast<size_t>(keys.vectors());
   for (auto [v, piece] : llvm::enumerate(loaded))
@@ -145,66 +157,98 @@ SmallVector<Value> Emitter::scoresOfKey(const SmallVector<CacheVectors::Loaded> 
   return dots;
 }
 
-/// Scores of `count` keys from `from` on, into the pool.
-void Emitter::computeScores(Value from, Value count) {
-  Value last = p.sub(p.add(from, count), 1);
-  const int64_t step = shape.keysAtOnce, unroll = shape.knobs.unroll;
-  Value firstPiece = p.named(p.add(p.mul(cacheHead, keys.pieces()), keyLane), "first_piece");
-  p.loop("j0", p.c(0), count, step * unroll, [&](Value j0) {
-    Value j = p.named(p.add(j0, keyOfStep), "j");
-    SmallVector<SmallVector<CacheVectors::Loaded>> loaded;
-    for (int64_t u = 0; u < unroll; ++u) {
-      Value slot = slotOf(from, p.add(j, u * step), last);
-      loaded.emplace_back();
-      for (int64_t v = 0; v < shape.keyPieces; ++v) {
-        loaded.back().push_back(keys.load(slot, p.add(firstPiece, v * shape.keyLanes), "k"));
+/// What a thread reads of the keys or values of a step, the first of which is `from` + `j`.
+Emitter::Pieces Emitter::loadStep(CacheVectors &cache, Value from, Value j, Value last) {
+  const bool areValues = &cache == &values;
+  const int64_t step = areValues ? shape.valuesAtOnce : shape.keysAtOnce;
+  const int64_t count = areValues ? shape.valuePieces : shape.keyPieces;
+  const int64_t lanes = areValues ? shape.valueLanes : shape.keyLanes;
+  Value first = areValues ? firstValuePiece : firstKeyPiece;
+  Pieces loaded;
+  for (int64_t u = 0; u < shape.knobs.unroll; ++u) {
+    Value slot = slotOf(from, p.add(j, u * step), last);
+    for (int64_t v = 0; v < count; ++v)
+      loaded.push_back(cache.load(slot, p.add(first, v * lanes), areValues ? "v" : "k"));
+  }
+  return loaded;
+}
+
+/// Scores of the keys of a step into the pool; there are `count` of the block.
+void Emitter::scoreStep(const Pieces &loaded, Value j, Value count) {
+  for (int64_t u = 0; u < shape.knobs.unroll; ++u) {
+    const auto own = ArrayRef(loaded).slice(size_t(u * shape.keyPieces), size_t(shape.keyPieces));
+    LaneSums sums = sumOverLanes(p, scoresOfKey(own), shape.keyLanes, 1, keyLane, shape.subgroup());
+    Value place = p.add(j, u * shape.keysAtOnce);
+    auto store = [&] {
+      for (auto [i, sum] : llvm::enumerate(sums.values)) {
+        Value head =
+            p.add(p.mul(p.div(keyLane, sums.lanesEach), int64_t(sums.values.size())), int64_t(i));
+        auto put = [&] {
+          Value score = emitSoftcap(p, op.getSoftcap().convertToDouble(), sum);
+          p.store(score, pool, p.add(p.mul(head, shape.block), place));
+        };
+        if (sums.isPadded)
+          p.ifThen(p.lessThan(head, p.c(shape.knobs.heads)), put);
+        else
+          put();
       }
-    }
-    for (int64_t u = 0; u < unroll; ++u) {
-      LaneSums sums = sumOverLanes(p, scoresOfKey(loaded[static_cast<size_t>(u)]), shape.keyLanes,
-                                   1, keyLane, shape.subgroup());
-      Value own = p.add(j, u * step);
-      auto store = [&] {
-        for (auto [i, sum] : llvm::enumerate(sums.values)) {
-          Value head =
-              p.add(p.mul(p.div(keyLane, sums.lanesEach), int64_t(sums.values.size())), int64_t(i));
-          auto put = [&] {
-            Value score = emitSoftcap(p, op.getSoftcap().convertToDouble(), sum);
-            p.store(score, pool, p.add(p.mul(head, shape.block), own));
-          };
-          if (sums.isPadded)
-            p.ifThen(p.lessThan(head, p.c(shape.knobs.heads)), put);
-          else
-            put();
+    };
+    // Every lane comes to the exchanges, and one of those with a sum stores it.
+    Value isThere = p.lessThan(place, count);
+    if (sums.lanesEach > 1)
+      isThere = p.b.create<arith::AndIOp>(
+          p.loc, isThere, p.cmp(Predicate::eq, p.rem(keyLane, sums.lanesEach), p.c(0)));
+    p.ifThen(isThere, store);
+  }
+}
+
+/// The outputs with the values of a step times their weights.
+SmallVector<Value> Emitter::addStep(const Pieces &loaded, Value j, ValueRange outputs) {
+  SmallVector<Value> next(outputs);
+  const size_t ofHead = next.size() / heads();
+  for (int64_t u = 0; u < shape.knobs.unroll; ++u) {
+    SmallVector<Value> weights;
+    Value place = p.add(j, u * shape.valuesAtOnce);
+    for (size_t g = 0; g < heads(); ++g)
+      weights.push_back(p.named(p.load(pool, p.add(place, int64_t(g) * shape.block)), "weight"));
+    for (int64_t v = 0; v < shape.valuePieces; ++v) {
+      SmallVector<Value> quads = values.expand(loaded[size_t(u * shape.valuePieces + v)]);
+      for (size_t g = 0; g < heads(); ++g)
+        for (auto [e, quad] : llvm::enumerate(quads)) {
+          Value &sum = next[g * ofHead + size_t(v) * quads.size() + e];
+          sum = p.fma(quad, weights[g], sum);
         }
-      };
-      // Every lane comes to the exchanges, and one of those with a sum stores it.
-      Value isThere = p.lessThan(own, count);
-      if (sums.lanesEach > 1)
-        isThere = p.b.create<arith::AndIOp>(
-            p.loc, isThere, p.cmp(Predicate::eq, p.rem(keyLane, sums.lanesEach), p.c(0)));
-      p.ifThen(isThere, store);
     }
-  });
+  }
+  return next;
 }
 
 /// Scores, weights and outputs of the keys from `from` to `to`, at most a block, with what was seen
 /// before.
 State Emitter::attend(Value from, Value to, const State *before) {
   const int64_t block = shape.block, threads = p.blockThreads();
-  Value count = p.named(p.sub(to, from), "count");
-  computeScores(from, count);
+  Value count = p.named(p.sub(to, from), "count"), last = p.sub(to, 1);
+  Pieces early;
+  if (shape.isOneStep()) { // values are on their way while weights are computed
+    const Pieces loaded = loadStep(keys, from, keyOfStep, last);
+    early = loadStep(values, from, valueOfStep, last);
+    scoreStep(loaded, keyOfStep, count);
+  } else {
+    p.loop("j0", p.c(0), count, shape.keysAtOnce * shape.knobs.unroll, [&](Value j0) {
+      Value j = p.named(p.add(j0, keyOfStep), "j");
+      scoreStep(loadStep(keys, from, j, last), j, count);
+    });
+  }
   p.barrier();
 
   auto place = [&](size_t g, Value j) { return p.add(j, static_cast<int64_t>(g) * block); };
-  SmallVector<Value> own(heads(), p.cf(lowestScore));
-  own =
-      p.loop("j", p.thread(), count, threads, "own_highest", own, [&](Value j, ValueRange carried) {
-        SmallVector<Value> next;
-        for (size_t g = 0; g < heads(); ++g)
-          next.push_back(p.maxf(carried[g], p.load(pool, place(g, j))));
-        return next;
-      });
+  SmallVector<Value> own = p.loop("j", p.thread(), count, threads, "own_highest", firstHighest,
+                                  [&](Value j, ValueRange carried) {
+                                    SmallVector<Value> next;
+                                    for (size_t g = 0; g < heads(); ++g)
+                                      next.push_back(p.maxf(carried[g], p.load(pool, place(g, j))));
+                                    return next;
+                                  });
   State state;
   state.highest = reduceBlock(p, own, Combine::Max, shape.subgroup(), "highest_parts");
   SmallVector<Value> fades(heads()), sums(heads(), p.cf(0));
@@ -236,40 +280,19 @@ State Emitter::attend(Value from, Value to, const State *before) {
   if (before)
     for (auto [i, output] : llvm::enumerate(outputs))
       output = p.mulf(before->outputs[i], fades[i / ofHead]);
-  const int64_t step = shape.valuesAtOnce, unroll = shape.knobs.unroll;
-  Value last = p.sub(to, 1);
-  Value firstPiece = p.named(p.add(p.mul(cacheHead, values.pieces()), valueLane), "first_piece");
-  state.outputs =
-      p.loop("j0", p.c(0), count, step * unroll, "out", outputs, [&](Value j0, ValueRange carried) {
-        Value j = p.named(p.add(j0, valueOfStep), "j");
-        SmallVector<CacheVectors::Loaded> loaded;
-        for (int64_t u = 0; u < unroll; ++u) {
-          Value slot = slotOf(from, p.add(j, u * step), last);
-          for (int64_t v = 0; v < shape.valuePieces; ++v)
-            loaded.push_back(values.load(slot, p.add(firstPiece, v * shape.valueLanes), "v"));
-        }
-        SmallVector<Value> next(carried);
-        for (int64_t u = 0; u < unroll; ++u) {
-          SmallVector<Value> weights;
-          for (size_t g = 0; g < heads(); ++g)
-            weights.push_back(p.named(p.load(pool, place(g, p.add(j, u * step))), "weight"));
-          for (int64_t v = 0; v < shape.valuePieces; ++v) {
-            SmallVector<Value> quads =
-                values.expand(loaded[static_cast<size_t>(u * shape.valuePieces + v)]);
-            for (size_t g = 0; g < heads(); ++g)
-              for (auto [e, quad] : llvm::enumerate(quads)) {
-                Value &sum = next[g * ofHead + static_cast<size_t>(v) * quads.size() + e];
-                sum = p.fma(quad, weights[g], sum);
-              }
-          }
-        }
-        return next;
-      });
+  if (shape.isOneStep())
+    state.outputs = addStep(early, valueOfStep, outputs);
+  else
+    state.outputs = p.loop("j0", p.c(0), count, shape.valuesAtOnce * shape.knobs.unroll, "out",
+                           outputs, [&](Value j0, ValueRange carried) {
+                             Value j = p.named(p.add(j0, valueOfStep), "j");
+                             return addStep(loadStep(values, from, j, last), j, carried);
+                           });
   return state;
 }
 
-/// Sums the threads' outputs up and stores them: as they are for a chunk, else divided by the sums
-/// of weights. `sees`: whether there was a key at all.
+/// Sums the threads' outputs up and stores them: as they are for a chunk of several, else divided
+/// by the sums of weights. `sees`: whether there was a key at all, where all are in one phase.
 void Emitter::finish(const State &state, Value sees) {
   const int64_t dim = shape.facts.valueDim, piece = shape.pieceOfValue;
   const int64_t ofHead = shape.valuePieces * piece, subgroup = shape.subgroup();
@@ -311,35 +334,50 @@ void Emitter::finish(const State &state, Value sees) {
       store();
   }
   SmallVector<Value> totals = reduceBlock(p, state.sums, Combine::Sum, subgroup, "sum_parts");
-  auto total = [&](Value first) { // of a quad over all parts
-    Value quad;
-    for (int64_t part = 0; part < shape.parts; ++part) {
-      SmallVector<Value> lanes;
-      for (int64_t e = 0; e < 4; ++e)
-        lanes.push_back(p.load(pool, p.add(first, part * shape.knobs.heads * dim + e)));
-      quad = quad ? p.addf(quad, p.vector(lanes)) : p.vector(lanes);
-    }
-    return p.named(quad, "quad");
-  };
-  if (chunk) {
-    Value partials = p.workspace(0, Access::Write, p.vec(p.f32, 4));
-    Value index = p.add(p.mul(p.add(p.mul(chunk, rowCount), row), shape.facts.heads), firstHead);
-    Value first = p.named(p.mul(index, shape.partialQuads()), "first_partial");
-    p.loop("quad_index", p.thread(), p.c(shape.knobs.heads * dim / 4), p.blockThreads(),
-           [&](Value quad) {
-             Value place =
-                 p.add(p.mul(p.div(quad, dim / 4), shape.partialQuads()), p.rem(quad, dim / 4));
-             p.storeVector(total(p.mul(quad, 4)), partials, p.add(first, place));
-           });
-    p.ifThen(p.cmp(Predicate::eq, p.thread(), p.c(0)), [&] {
-      for (size_t g = 0; g < heads(); ++g)
-        p.storeVector(p.vector({state.highest[g], totals[g], p.cf(0), p.cf(0)}), partials,
-                      p.add(first, (int64_t(g) + 1) * shape.partialQuads() - 1));
-    });
+  if (!chunk) {
+    storeOutputs(state, totals, sees);
     return;
   }
+  p.ifThen(isOnly, [&] { storeOutputs(state, totals, {}); });
+  p.ifThen(p.cmp(Predicate::eq, isOnly, p.b.create<arith::ConstantIntOp>(p.loc, 0, 1)),
+           [&] { storePartials(state, totals); });
+}
+
+/// A quad of the pool over all parts of it.
+Value Emitter::sumOfParts(Value first) {
+  Value quad;
+  for (int64_t part = 0; part < shape.parts; ++part) {
+    SmallVector<Value> lanes;
+    for (int64_t e = 0; e < 4; ++e)
+      lanes.push_back(
+          p.load(pool, p.add(first, part * shape.knobs.heads * shape.facts.valueDim + e)));
+    quad = quad ? p.addf(quad, p.vector(lanes)) : p.vector(lanes);
+  }
+  return p.named(quad, "quad");
+}
+
+/// What the second phase joins: outputs, highest score and sum of weights of each head.
+void Emitter::storePartials(const State &state, ValueRange totals) {
+  const int64_t quads = shape.facts.valueDim / 4;
+  Value partials = p.workspace(0, Access::Write, p.vec(p.f32, 4));
+  Value index = p.add(p.mul(p.add(p.mul(chunk, rowCount), row), shape.facts.heads), firstHead);
+  Value first = p.named(p.mul(index, shape.partialQuads()), "first_partial");
+  p.loop("quad_index", p.thread(), p.c(shape.knobs.heads * quads), p.blockThreads(),
+         [&](Value quad) {
+           Value place = p.add(p.mul(p.div(quad, quads), shape.partialQuads()), p.rem(quad, quads));
+           p.storeVector(sumOfParts(p.mul(quad, 4)), partials, p.add(first, place));
+         });
+  p.ifThen(p.cmp(Predicate::eq, p.thread(), p.c(0)), [&] {
+    for (size_t g = 0; g < heads(); ++g)
+      p.storeVector(p.vector({state.highest[g], totals[g], p.cf(0), p.cf(0)}), partials,
+                    p.add(first, (int64_t(g) + 1) * shape.partialQuads() - 1));
+  });
+}
+
+/// Outputs divided by sums of weights. `sees`: null, or whether there was a key at all.
+void Emitter::storeOutputs(const State &state, ValueRange totals, Value sees) {
+  const int64_t dim = shape.facts.valueDim;
   Value out = p.result(0, Access::Write, View::Quads);
-  const ElementType type = *elementTypeOf(op.getOutput().getType());
   for (int64_t g = 0; g < shape.knobs.heads; ++g) {
     Value head = p.add(firstHead, g), weight = totals[size_t(g)];
     if (op.getSinks()) {
@@ -350,10 +388,23 @@ void Emitter::finish(const State &state, Value sees) {
     Value start = p.named(p.mul(p.add(p.mul(row, shape.facts.heads), head), dim), "output_start");
     p.loop("quad_index", p.thread(), p.c(dim / 4), p.blockThreads(), [&](Value quad) {
       Value column = p.mul(quad, 4);
-      Value mean = p.divf(total(p.add(column, g * dim)), weight);
-      writeElement(p, p.select(sees, mean, p.splat(p.cf(0), 4)), out, type, p.add(start, column));
+      Value mean = p.divf(sumOfParts(p.add(column, g * dim)), weight);
+      if (sees)
+        mean = p.select(sees, mean, p.splat(p.cf(0), 4));
+      writeElement(p, mean, out, *elementTypeOf(op.getOutput().getType()), p.add(start, column));
     });
   }
+}
+
+/// The outputs of a row that sees no key.
+void Emitter::storeZeros() {
+  const int64_t dim = shape.facts.valueDim, quads = shape.knobs.heads * dim / 4;
+  Value head = p.add(p.mul(row, shape.facts.heads), firstHead);
+  Value start = p.named(p.mul(head, dim), "output_start");
+  p.loop("quad_index", p.thread(), p.c(quads), p.blockThreads(), [&](Value quad) {
+    writeElement(p, p.splat(p.cf(0), 4), p.result(0, Access::Write, View::Quads),
+                 *elementTypeOf(op.getOutput().getType()), p.add(start, p.mul(quad, 4)));
+  });
 }
 
 Phase Emitter::emit() {
@@ -378,6 +429,10 @@ Phase Emitter::emit() {
   sequence = shape.facts.sequences == 1
                  ? p.c(0)
                  : p.named(p.load(p.argument(op.getSequences()), row), "sequence");
+  firstKeyPiece = p.add(p.mul(cacheHead, keys.pieces()), keyLane);
+  firstKeyPiece = p.named(firstKeyPiece, "first_key_piece");
+  firstValuePiece = p.add(p.mul(cacheHead, values.pieces()), valueLane);
+  firstValuePiece = p.named(firstValuePiece, "first_value_piece");
   pool = p.shared("pool", p.f32, shape.poolFloats());
   readQuery();
   auto [own, ownEnd] = seen.range(row, sequence);
@@ -386,20 +441,25 @@ Phase Emitter::emit() {
   firstSlot = seen.firstSlot(sequence);
   if (firstSlot)
     p.named(firstSlot, "first_slot");
+  // A sink is what was seen before all keys.
+  for (int64_t g = 0; g < shape.knobs.heads; ++g)
+    firstHighest.push_back(op.getSinks() ? p.named(seen.sink(p.add(firstHead, g)), "sink_score")
+                                         : p.cf(lowestScore));
   if (chunkKeys > 0) {
     Value begin = p.named(p.mul(chunk, chunkKeys), "chunk_begin");
     Value from = p.named(p.max(first, begin), "from_key");
     Value to = p.named(p.min(end, p.add(begin, chunkKeys)), "to_key");
+    isOnly = p.named(p.cmp(Predicate::ule, end, p.c(chunkKeys)), "is_only");
     p.ifThen(p.lessThan(from, to), [&] { finish(attend(from, to, nullptr), {}); });
+    // The second phase may not be launched at all.
+    Value hasNone = p.b.create<arith::AndIOp>(p.loc, p.cmp(Predicate::uge, first, end), isOnly);
+    Value isFirst = p.cmp(Predicate::eq, chunk, p.c(0));
+    p.ifThen(p.b.create<arith::AndIOp>(p.loc, hasNone, isFirst), [&] { storeZeros(); });
     return p.finish(grid);
   }
   State init;
-  for (int64_t g = 0; g < shape.knobs.heads; ++g) {
-    // A sink is what was seen before all keys.
-    init.highest.push_back(op.getSinks() ? p.named(seen.sink(p.add(firstHead, g)), "sink_score")
-                                         : p.cf(lowestScore));
-    init.sums.push_back(p.cf(0));
-  }
+  init.highest = firstHighest;
+  init.sums.assign(heads(), p.cf(0));
   init.outputs.assign(static_cast<size_t>(shape.outputQuads()), p.splat(p.cf(0), 4));
   std::string names;
   for (StringRef name : {"highest", "sum"})

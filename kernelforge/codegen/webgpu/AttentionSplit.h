@@ -3,10 +3,9 @@
 
 #include "kernelforge/codegen/webgpu/AttentionFacts.h"
 
-namespace kernelforge::webgpu::split {
+#include "llvm/ADT/bit.h"
 
-/// Threads of a workgroup that joins chunks.
-constexpr int64_t joiningThreads = 128;
+namespace kernelforge::webgpu::split {
 
 /// A schedule.
 struct Knobs {
@@ -37,6 +36,14 @@ struct Shape {
     return std::max(knobs.heads * block, parts * knobs.heads * facts.valueDim);
   }
   int64_t sharedBytes() const;
+  /// Threads of a workgroup that joins chunks: at least those that have its columns.
+  int64_t joiningThreads() const {
+    return std::min<int64_t>(256, llvm::bit_floor(uint64_t(facts.threads)));
+  }
+  /// Whether threads read all keys of a block at once, and all values.
+  bool isOneStep() const {
+    return block == keysAtOnce * knobs.unroll && block == valuesAtOnce * knobs.unroll;
+  }
   /// Vectors of four of a query head that a thread keeps.
   int64_t queryQuads() const { return knobs.heads * keyPieces * pieceOfKey / 4; }
   int64_t outputQuads() const { return knobs.heads * valuePieces * pieceOfValue / 4; }

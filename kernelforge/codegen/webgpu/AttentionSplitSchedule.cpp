@@ -134,9 +134,9 @@ int64_t unrollFor(const Problem &problem, Knobs knobs) {
 }
 
 /// About three workgroups for each multiprocessor of a large device, and no chunk so small that
-/// joining takes longer than reading.
+/// joining takes longer than reading: up to the least one there is one phase.
 int64_t usualChunk(const AttentionFacts &facts) {
-  constexpr int64_t wanted = 400, least = 64, most = 512;
+  constexpr int64_t wanted = 400, least = 256, most = 512;
   if (facts.cachedSize < 0 || facts.keys <= least)
     return 0;
   const int64_t all = facts.keys * facts.kvHeads * facts.rows / wanted;
@@ -194,15 +194,15 @@ Knobs usualKnobs(const Problem &problem, const KnobValues &given) {
 double predict(const Problem &problem, const Knobs &knobs) {
   const AttentionFacts &facts = problem.facts;
   const Shape shape = problem.shape(knobs);
-  const double rows = double(facts.rows), keys = double(facts.keys);
+  const double rows = double(facts.rows), keys = double(facts.likelyKeys());
   const double bytes = rows * keys * double(shape.groups() * (facts.keyBytes + facts.valueBytes));
   const double flops = 2 * rows * keys * double(facts.heads * (facts.keyDim + facts.valueDim));
-  constexpr double bandwidth = 3.3e12, rate = 12e12, ofMultiprocessor = 60e9, most = 132;
+  constexpr double bandwidth = 3.3e12, rate = 7e12, ofMultiprocessor = 60e9, most = 132;
   // Where there are few workgroups, each has what one multiprocessor can read.
   const double chunks = knobs.chunk > 0 ? std::ceil(keys / double(knobs.chunk)) : 1;
   const double workgroups = rows * double(shape.groups()) * chunks;
   const double reach = std::min(bandwidth, ofMultiprocessor * std::min(workgroups, most));
-  const double joining = knobs.chunk > 0 ? AttentionFacts::dispatch + chunks * 1e-8 : 0;
+  const double joining = chunks > 1 ? AttentionFacts::dispatch + chunks * 1e-8 : 0;
   // A loop over blocks waits for memory in each.
   const double waits = 1e-6 * std::ceil(keys / double(shape.block) / chunks);
   return AttentionFacts::dispatch + joining + waits + std::max(bytes / reach, flops / rate);

@@ -1,12 +1,12 @@
 // Attention for many rows in plain f32: a workgroup takes a query head of a tile of rows, and
-// blocks of keys and values through workgroup memory. Eight threads side by side share a few rows:
-// each computes the scores of every eighth key, and then every eighth quad of the output's columns.
+// blocks of keys and values through workgroup memory, where they take turns; the next ones are on
+// their way in registers meanwhile. Eight threads side by side share a few rows: each computes the
+// scores of every eighth key, and then every eighth quad of the output's columns.
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/simt/Elements.h"
 #include "kernelforge/codegen/simt/Reduce.h"
 #include "kernelforge/codegen/webgpu/AttentionFacts.h"
-#include "kernelforge/codegen/webgpu/AttentionTile.h"
-#include "kernelforge/codegen/webgpu/CacheVectors.h"
+#include "kernelforge/codegen/webgpu/AttentionStage.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -24,13 +24,15 @@ using namespace kernelforge::webgpu;
 namespace {
 
 /// Threads that share rows, and rows of a thread and keys at most: 4 x 4 scores in registers.
-constexpr int64_t rowThreads = 8, rowsEach = 4, mostKeysEach = 4;
+constexpr int64_t rowThreads = 8, mostRowsEach = 4, mostKeysEach = 4;
 
 /// Sizes of a tile for a number of threads.
 struct Shape {
   AttentionFacts facts;
   int64_t threads = 64;
   int64_t keysEach = mostKeysEach; ///< of a thread, of a block
+  int64_t rowsEach = mostRowsEach;
+  int64_t pieceOfKey = 4, pieceOfValue = 4; ///< elements
 
   /// Keys of a block.
   int64_t blockKeys() const { return rowThreads * keysEach; }
@@ -41,6 +43,11 @@ struct Shape {
   int64_t weightStride() const { return rowThreads + 1; }
   /// Quads of the output that a thread has of each of its rows.
   int64_t outputQuads() const { return llvm::divideCeil(facts.valueDim / 4, rowThreads); }
+  /// Quads of keys and values that a thread has on their way.
+  int64_t staged() const {
+    return int64_t(llvm::divideCeil(blockKeys() * facts.keyDim / pieceOfKey, threads) +
+                   llvm::divideCeil(blockKeys() * facts.valueDim / pieceOfValue, threads));
+  }
   int64_t sharedQuads() const { return blockKeys() * stride() + rows() * weightStride(); }
   bool exchanges() const { return facts.subgroup >= rowThreads; }
   int64_t sharedBytes() const {
@@ -60,52 +67,57 @@ struct State {
     values.append(outputs);
     return values;
   }
-  static State of(ValueRange values) {
-    return {SmallVector<Value>(values.take_front(rowsEach)),
-            SmallVector<Value>(values.slice(rowsEach, rowsEach)),
-            SmallVector<Value>(values.drop_front(2 * rowsEach))};
+  static State of(ValueRange values, int64_t rows) {
+    const auto count = static_cast<size_t>(rows);
+    return {SmallVector<Value>(values.take_front(count)),
+            SmallVector<Value>(values.slice(count, count)),
+            SmallVector<Value>(values.drop_front(2 * count))};
   }
 };
 
 class Emitter {
 public:
   Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
-      : p(module, kernel.kernel(), entry, shape.threads), op(kernel.attention()), shape(shape) {}
+      : p(module, kernel.kernel(), entry, shape.threads), op(kernel.attention()), shape(shape),
+        rowsEach(shape.rowsEach), keyStage(p, op, /*areValues=*/false, shape.blockKeys(), 1),
+        valueStage(p, op, /*areValues=*/true, shape.blockKeys(), 1) {}
 
   Phase emit();
 
 private:
-  void stage(CacheVectors &cache, AttentionTile &tile, const TileKeys &keys, Value base,
-             bool areValues);
+  void put(AttentionStage &stage, AttentionTile &tile, const TileKeys &keys, Value base,
+           ValueRange loaded);
   SmallVector<Value> scores();
   SmallVector<Value> ofRows(ValueRange own, Combine how, StringRef name);
-  State attend(AttentionTile &tile, const TileKeys &keys, Value base, const State &before);
+  SmallVector<Value> weigh(const TileKeys &keys, Value base, const State &before, State &next);
+  SmallVector<Value> addValues(ValueRange outputs, ValueRange fades);
+  SmallVector<Value> attend(AttentionTile &tile, const TileKeys &keys, StringRef names,
+                            ValueRange carried);
   void store(AttentionTile &tile, const State &state);
 
   PhaseBuilder p;
   AttentionOp op;
   const Shape &shape;
+  const int64_t rowsEach; ///< of a thread
+  AttentionStage keyStage, valueStage;
   Value head, cacheHead, column, group; ///< the thread's place
   Value block, weights;                 ///< workgroup memory
   SmallVector<TileRow> rows;
   SmallVector<Value> queryStarts;
 };
 
-/// A block of keys or values into workgroup memory.
-void Emitter::stage(CacheVectors &cache, AttentionTile &tile, const TileKeys &keys, Value base,
-                    bool areValues) {
-  const int64_t pieces = cache.pieces(), all = shape.blockKeys() * pieces;
-  Value first = p.named(p.mul(cacheHead, pieces), "first_piece");
-  p.loop("piece", p.thread(), p.c(all), shape.threads, [&](Value piece) {
-    Value index = p.named(p.div(piece, pieces), "index");
-    Value key = p.named(p.add(base, index), "key"), ofHead = p.rem(piece, pieces);
-    CacheVectors::Loaded loaded = cache.load(tile.slot(keys, key), p.add(first, ofHead), "loaded");
-    Value isSeen = areValues ? tile.isSeen(keys, key) : Value();
-    Value at = p.named(p.add(p.mul(index, shape.stride()), p.mul(ofHead, cache.vectors())), "at");
-    for (auto [i, quad] : llvm::enumerate(cache.expand(loaded)))
-      p.storeVector(isSeen ? p.select(isSeen, quad, p.splat(p.cf(0), 4)) : quad, block,
-                    p.add(at, int64_t(i)));
-  });
+/// What a stage loaded, into workgroup memory as f32.
+void Emitter::put(AttentionStage &stage, AttentionTile &tile, const TileKeys &keys, Value base,
+                  ValueRange loaded) {
+  CacheVectors &cache = stage.vectors();
+  stage.put(tile, keys, base, loaded,
+            [&](Value key, Value unit, ArrayRef<CacheVectors::Loaded> pieces, Value isSeen) {
+              Value at = p.add(p.mul(key, shape.stride()), p.mul(unit, cache.vectors()));
+              p.named(at, "at");
+              for (auto [i, quad] : llvm::enumerate(cache.expand(pieces[0])))
+                p.storeVector(isSeen ? p.select(isSeen, quad, p.splat(p.cf(0), 4)) : quad, block,
+                              p.add(at, int64_t(i)));
+            });
 }
 
 /// Of a thread's rows with its keys: a quad of keys for each row.
@@ -118,7 +130,7 @@ SmallVector<Value> Emitter::scores() {
       key.push_back(p.named(
           p.loadVector(block, p.add(keyAt, p.add(quad, i * rowThreads * shape.stride()))), "k"));
     for (int64_t r = 0; r < rowsEach; ++r)
-      query.push_back(p.named(scaledQuery(p, op, queryStarts[size_t(r)], p.mul(quad, 4)), "q"));
+      query.push_back(p.named(readQuery(p, op, queryStarts[size_t(r)], p.mul(quad, 4)), "q"));
     for (int64_t r = 0; r < rowsEach; ++r)
       for (int64_t i = 0; i < keysEach; ++i) {
         Value &sum = sums[size_t(r * keysEach + i)];
@@ -134,7 +146,8 @@ SmallVector<Value> Emitter::scores() {
     SmallVector<Value> ofRow(mostKeysEach, p.cf(0));
     for (int64_t i = 0; i < keysEach; ++i)
       ofRow[size_t(i)] = p.sumOfLanes(dots[size_t(r * keysEach + i)]);
-    Value score = p.named(p.vector(ofRow), "score");
+    Value score = p.mulf(p.vector(ofRow), p.cf(op.getScale().convertToDouble()));
+    p.named(score, "score");
     scores.push_back(p.named(emitSoftcap(p, op.getSoftcap().convertToDouble(), score), "score"));
   }
   return scores;
@@ -166,11 +179,10 @@ SmallVector<Value> Emitter::ofRows(ValueRange own, Combine how, StringRef name) 
   return combined;
 }
 
-State Emitter::attend(AttentionTile &tile, const TileKeys &keys, Value base, const State &before) {
-  CacheVectors keyCache(p, op, /*areValues=*/false);
-  CacheVectors valueCache(p, op, /*areValues=*/true);
-  stage(keyCache, tile, keys, base, /*areValues=*/false);
-  p.barrier();
+/// Weights of the scores of a block, into workgroup memory, and from `before` highest scores and
+/// sums of `next`; gives what outputs must be scaled by, for each row.
+SmallVector<Value> Emitter::weigh(const TileKeys &keys, Value base, const State &before,
+                                  State &next) {
   SmallVector<Value> own = scores(), highestOwn;
   SmallVector<Value> places;
   for (int64_t i = 0; i < mostKeysEach; ++i)
@@ -188,28 +200,29 @@ State Emitter::attend(AttentionTile &tile, const TileKeys &keys, Value base, con
       highest = p.maxf(highest, p.extract(score, i));
     highestOwn.push_back(p.named(highest, "own_highest"));
   }
-  State state;
   const SmallVector<Value> ofBlock = ofRows(highestOwn, Combine::Max, "highest_parts");
   SmallVector<Value> fades;
   for (int64_t r = 0; r < rowsEach; ++r) {
     const auto i = size_t(r);
     // Above what a key that is not seen has, so that this has no weight, whatever else there is.
-    state.highest.push_back(p.named(p.maxf(before.highest[i], ofBlock[i]), "new_highest"));
-    fades.push_back(p.named(p.exp(p.subf(before.highest[i], state.highest[i])), "fade"));
-    Value weight = p.named(p.exp(p.subf(own[i], state.highest[i])), "weight");
-    state.sums.push_back(p.fma(before.sums[i], fades[i], p.sumOfLanes(weight)));
+    next.highest.push_back(p.named(p.maxf(before.highest[i], ofBlock[i]), "new_highest"));
+    fades.push_back(p.named(p.exp(p.subf(before.highest[i], next.highest[i])), "fade"));
+    Value weight = p.named(p.exp(p.subf(own[i], next.highest[i])), "weight");
+    next.sums.push_back(p.fma(before.sums[i], fades[i], p.sumOfLanes(weight)));
     Value at = p.add(p.mul(p.add(group, r * shape.groups()), shape.weightStride()), column);
     p.storeVector(roundedTo(p, factorType(op), weight), weights, at);
   }
-  p.barrier(); // all have read the keys
-  stage(valueCache, tile, keys, base, /*areValues=*/true);
-  p.barrier();
-  SmallVector<Value> outputs(before.outputs);
+  return fades;
+}
+
+/// The outputs times `fades`, and the values in memory times their weights.
+SmallVector<Value> Emitter::addValues(ValueRange before, ValueRange fades) {
+  SmallVector<Value> outputs(before);
   const int64_t quads = shape.outputQuads();
   for (auto [i, output] : llvm::enumerate(outputs))
     output = p.mulf(output, fades[i / size_t(quads)]);
   // A quad of weights is of every eighth key from its number on.
-  state.outputs = p.loop(
+  return p.loop(
       "index", p.c(0), p.c(rowThreads), 1, "out", outputs, [&](Value index, ValueRange sums) {
         SmallVector<Value> next(sums), weight;
         for (int64_t r = 0; r < rowsEach; ++r)
@@ -232,8 +245,43 @@ State Emitter::attend(AttentionTile &tile, const TileKeys &keys, Value base, con
           }
         return next;
       });
-  p.barrier(); // before the next block
-  return state;
+}
+
+/// All keys of a sequence. Carried: highest scores, sums of weights and outputs of the thread's
+/// rows.
+SmallVector<Value> Emitter::attend(AttentionTile &tile, const TileKeys &keys, StringRef names,
+                                   ValueRange carried) {
+  put(keyStage, tile, keys, keys.from, keyStage.load(tile, keys, keys.from, cacheHead));
+  SmallVector<Value> init = valueStage.load(tile, keys, keys.from, cacheHead);
+  const size_t count = init.size();
+  p.barrier();
+  llvm::append_range(init, carried);
+  std::string all;
+  for (size_t i = 0; i < count; ++i)
+    all += fmt::format("v{} ", i);
+  all += names;
+  SmallVector<Value> last =
+      p.loop("base", keys.from, keys.to, shape.blockKeys(), all, init,
+             [&](Value base, ValueRange carried) {
+               const SmallVector<Value> own(carried.take_front(count));
+               const State before = State::of(carried.drop_front(count), rowsEach);
+               Value following = p.named(p.add(base, shape.blockKeys()), "following");
+               // After the last block the last keys are read again, and nobody looks at them.
+               SmallVector<Value> nextKeys = keyStage.load(tile, keys, following, cacheHead);
+               State next;
+               const SmallVector<Value> fades = weigh(keys, base, before, next);
+               p.barrier(); // all have read the keys
+               put(valueStage, tile, keys, base, own);
+               SmallVector<Value> results = valueStage.load(tile, keys, following, cacheHead);
+               p.barrier();
+               next.outputs = addValues(before.outputs, fades);
+               p.barrier(); // all have read the values
+               put(keyStage, tile, keys, following, nextKeys);
+               p.barrier();
+               llvm::append_range(results, next.all());
+               return results;
+             });
+  return SmallVector<Value>(llvm::drop_begin(last, count));
 }
 
 void Emitter::store(AttentionTile &tile, const State &state) {
@@ -291,13 +339,14 @@ Phase Emitter::emit() {
     queryStarts.push_back(p.named(start, "query_start"));
   }
   State init;
-  init.highest.assign(rowsEach, op.getSinks() ? p.named(tile.keys().sink(head), "first_highest")
-                                              : p.cf(lowestScore / 4));
+  init.highest.assign(size_t(rowsEach), op.getSinks()
+                                            ? p.named(tile.keys().sink(head), "first_highest")
+                                            : p.cf(lowestScore / 4));
   // Scores of keys that are not seen are lower than any highest score.
   if (op.getSinks())
     for (Value &highest : init.highest)
       highest = p.maxf(highest, p.cf(lowestScore / 4));
-  init.sums.assign(rowsEach, p.cf(0));
+  init.sums.assign(size_t(rowsEach), p.cf(0));
   init.outputs.assign(size_t(rowsEach * shape.outputQuads()), p.splat(p.cf(0), 4));
   std::string names;
   for (const char *name : {"highest", "sum"})
@@ -306,12 +355,9 @@ Phase Emitter::emit() {
   names += "out";
   SmallVector<Value> last =
       tile.overSequences(rows, names, init.all(), [&](const TileKeys &keys, ValueRange carried) {
-        return p.loop("base", keys.from, keys.to, shape.blockKeys(), names, carried,
-                      [&](Value base, ValueRange before) {
-                        return attend(tile, keys, base, State::of(before)).all();
-                      });
+        return attend(tile, keys, names, carried);
       });
-  store(tile, State::of(last));
+  store(tile, State::of(last, rowsEach));
   return p.finish(p.rowsExtent(rowType, shape.rows()) * Extent(heads));
 }
 
@@ -322,6 +368,9 @@ Phase Emitter::emit() {
 Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
   Shape shape;
   shape.facts = attentionFacts(kernel, target);
+  AttentionOp op = kernel.attention();
+  shape.pieceOfKey = CacheVectors::pieceOf(op.getKeys().getType());
+  shape.pieceOfValue = CacheVectors::pieceOf(op.getValues().getType());
   return shape;
 }
 
@@ -329,11 +378,12 @@ Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
   constexpr int64_t mostThreads = 512;
   const AttentionFacts &facts = base.facts;
   KnobReader read(facts.name, values);
-  KF_CHECK(read.checkNames({"threads", "keys"}));
+  KF_CHECK(read.checkNames({"threads", "keys", "rows"}));
   Shape shape = base;
   KF_TRY(shape.threads, read.get("threads", {32, std::min(facts.threads, mostThreads), 32}));
   KF_TRY(const int64_t keys, read.get("keys", {rowThreads, rowThreads * mostKeysEach, rowThreads}));
   shape.keysEach = keys / rowThreads;
+  KF_TRY(shape.rowsEach, read.get("rows", {1, mostRowsEach}));
   shape.facts.subgroup = std::min(facts.subgroup, shape.threads);
   if (!llvm::isPowerOf2_64(uint64_t(shape.threads)))
     return unusable("schedule is not legal", facts.name,
@@ -347,27 +397,32 @@ Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
 }
 
 KnobValues valuesOf(const Shape &shape) {
-  return {{"threads", shape.threads}, {"keys", shape.blockKeys()}};
+  return {{"threads", shape.threads}, {"keys", shape.blockKeys()}, {"rows", shape.rowsEach}};
 }
 
-/// As many rows as give every multiprocessor a tile, and as many keys as there is memory for.
+/// As many rows as give every multiprocessor two tiles, and as many keys as there is memory for,
+/// and registers while they are on their way.
 Shape usualShape(const Shape &base) {
-  constexpr int64_t most = 128, least = 32, wanted = 132;
-  Shape usual = base;
-  usual.threads = std::min(most, base.facts.threads);
+  constexpr int64_t most = 128, usual = 64, least = 32, wanted = 264, mostStaged = 24;
+  Shape shape = base;
+  shape.threads = std::min(most, base.facts.threads);
   auto tiles = [&] {
-    return int64_t(llvm::divideCeil(base.facts.rows, usual.rows())) * base.facts.heads;
+    return int64_t(llvm::divideCeil(base.facts.rows, shape.rows())) * base.facts.heads;
   };
-  auto fits = [&] { return readShape(base, valuesOf(usual)).has_value(); };
-  while (usual.threads > least && tiles() < wanted)
-    usual.threads /= 2;
-  while (usual.threads > 2 * least && !fits())
-    usual.threads /= 2;
-  while (usual.keysEach > 1 && !fits())
-    usual.keysEach /= 2;
-  while (usual.threads > least && !fits())
-    usual.threads /= 2;
-  return usual;
+  auto fits = [&] {
+    return shape.staged() <= mostStaged && readShape(base, valuesOf(shape)).has_value();
+  };
+  while (shape.threads > usual && tiles() < wanted)
+    shape.threads /= 2;
+  while (shape.rowsEach > 2 && tiles() < wanted)
+    shape.rowsEach /= 2;
+  while (shape.threads > usual && !fits())
+    shape.threads /= 2;
+  while (shape.keysEach > 1 && !fits())
+    shape.keysEach /= 2;
+  while (shape.threads > least && !readShape(base, valuesOf(shape)))
+    shape.threads /= 2;
+  return shape;
 }
 
 /// Seconds on a large GPU.
@@ -377,9 +432,9 @@ double predict(const Shape &shape) {
   const double tiles = double(facts.heads * std::min(facts.rows, facts.sequences)) *
                        std::ceil(double(facts.rowsOfSequence()) / double(shape.rows()));
   const double flops =
-      2 * tiles * double(shape.rows() * facts.keys) * double(facts.keyDim + facts.valueDim);
-  constexpr double rate = 15e12, multiprocessors = 132, wait = 3e-6;
-  const double blocks = std::ceil(double(facts.keys) / double(shape.blockKeys()));
+      2 * tiles * double(shape.rows() * facts.likelyKeys()) * double(facts.keyDim + facts.valueDim);
+  constexpr double rate = 18e12, multiprocessors = 132, wait = 1.5e-6;
+  const double blocks = std::ceil(double(facts.likelyKeys()) / double(shape.blockKeys()));
   return AttentionFacts::dispatch + flops / rate / std::min(1.0, tiles / multiprocessors) +
          blocks * wait * std::ceil(tiles / (4 * multiprocessors));
 }
@@ -397,8 +452,9 @@ public:
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
     const Shape base = baseOf(kernel, target);
     ScheduleSpace space;
-    space.knobs = {{"threads", {32, 64, 128, 256}, "of a workgroup: half as many rows"},
-                   {"keys", {8, 16, 32}, "of a block"}};
+    space.knobs = {{"threads", {32, 64, 128, 256}, "of a workgroup"},
+                   {"keys", {8, 16, 32}, "of a block"},
+                   {"rows", {1, 2, 4}, "that eight threads share"}};
     space.analytic = valuesOf(usualShape(base));
     setBlockRules(
         space, [base](const KnobValues &values) { return readShape(base, values); },
@@ -416,10 +472,10 @@ public:
 
   std::vector<std::string> describe(const KernelAnalysis &kernel,
                                     const KnobValues &schedule) const override {
-    const int64_t threads = schedule.at("threads");
+    const int64_t threads = schedule.at("threads"), rows = schedule.at("rows");
     return {simt::describe(kernel).front(),
             fmt::format("a query head of {} rows a workgroup of {} threads, {} keys at a time",
-                        threads / rowThreads * rowsEach, threads, schedule.at("keys"))};
+                        threads / rowThreads * rows, threads, schedule.at("keys"))};
   }
 };
 

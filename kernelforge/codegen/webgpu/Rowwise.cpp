@@ -45,16 +45,26 @@ void collect(Value value, llvm::SmallPtrSetImpl<Operation *> &visited) {
     collect(operand, visited);
 }
 
-/// Columns of the rows that the stores need statistics of, if any: those of the first one.
-std::optional<int64_t> statisticsWidth(const Stores &stores) {
+/// Rows that are read as a whole.
+struct WholeRows {
+  int64_t width = 0; ///< columns
+  int64_t bits = 0;  ///< of an element
+};
+
+/// The widest rows that the stores need statistics of, if any.
+std::optional<WholeRows> statisticsOf(const Stores &stores) {
   llvm::SmallPtrSet<Operation *, 8> ops;
   for (const Sink &sink : stores)
     collect(sink.value, ops);
-  std::optional<int64_t> width;
+  WholeRows widest;
   for (Operation *op : ops)
-    if (kindOf(op) == OpKind::Statistics)
-      width = std::max(width.value_or(0), widthOf(op->getOperand(0)));
-  return width;
+    if (kindOf(op) == OpKind::Statistics) {
+      auto type = cast<RankedTensorType>(op->getOperand(0).getType());
+      if (const int64_t width = widthOf(op->getOperand(0)); width >= widest.width)
+        widest = {width, std::max<int64_t>(widest.width == width ? widest.bits : 0,
+                                           type.getElementTypeBitWidth())};
+    }
+  return widest.width > 0 ? std::optional(widest) : std::nullopt;
 }
 
 /// The stores of one phase by how they are written: by columns, all of one width together, or in
@@ -227,15 +237,16 @@ Expected<Knobs> readKnobs(const std::string &where, const Target &target,
   return knobs;
 }
 
-/// Two quads of a row to a thread, and one where few rows leave multiprocessors without work.
+/// 32 bytes of a row to a thread, so that enough of memory is on its way, and one quad where few
+/// rows leave multiprocessors without work.
 Knobs usualKnobs(const KernelAnalysis &kernel, const Target &target) {
   const int64_t limit = target.limits.threadsPerBlock > 0 ? target.limits.threadsPerBlock : 256;
   Knobs knobs{std::min<int64_t>(256, limit), 1};
   constexpr int64_t fewRows = 132, least = 64, most = 512;
   for (const Stores &stores : kernel.rowGroups())
-    if (auto width = statisticsWidth(stores)) {
+    if (auto read = statisticsOf(stores)) {
       const int64_t rows = kernel.plannedRows(stores[0].value.getType()).second;
-      const int64_t wanted = llvm::divideCeil(*width, rows > fewRows ? 8 : 4);
+      const int64_t wanted = llvm::divideCeil(read->width, rows > fewRows ? 256 / read->bits : 4);
       const auto whole = int64_t(llvm::PowerOf2Ceil(uint64_t(std::max<int64_t>(wanted, 1))));
       knobs.threads = std::min(std::clamp(whole, least, most), limit);
     }
@@ -274,7 +285,7 @@ public:
     space.knobs = {{"threads", {64, 128, 256, 512}, "threads of a workgroup"}};
     bool hasStatistics = false;
     for (const Stores &stores : kernel.rowGroups())
-      hasStatistics |= statisticsWidth(stores).has_value();
+      hasStatistics |= statisticsOf(stores).has_value();
     const Knobs usual = usualKnobs(kernel, target);
     space.knobs.push_back(
         {"quads", hasStatistics ? std::vector<int64_t>{usual.quads} : std::vector<int64_t>{1, 2, 4},
@@ -314,10 +325,10 @@ public:
     const ArrayRef<Stores> phases = kernel.rowGroups();
     for (const auto &[i, stores] : llvm::enumerate(phases)) {
       const std::string name = phaseEntry(entry, i, phases.size());
-      const auto width = statisticsWidth(stores);
+      const auto read = statisticsOf(stores);
       launching.phases.push_back(
-          width ? emitRows(module, kernel.kernel(), stores, *width, knobs, subgroup, name)
-                : emitElements(module, kernel, stores, knobs, name));
+          read ? emitRows(module, kernel.kernel(), stores, read->width, knobs, subgroup, name)
+               : emitElements(module, kernel, stores, knobs, name));
       launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
     }
     return launching;

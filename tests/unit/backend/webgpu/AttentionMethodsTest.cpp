@@ -156,6 +156,13 @@ TEST_F(AttentionMethods, SplitKeys) {
   for (const auto &[i, test] : llvm::enumerate(cases))
     expectRight(test, {schedules[i % 2]});
   expectRight(cases[5], {schedules[0], "method = 1, chunk = 32, threads = 32, unroll = 1"});
+  // Chunks whose keys and values are read at once, and chunks that have all keys of a row or of
+  // all.
+  AttentionCase narrow{.dim = 32, .valueDim = 32, .sinks = true};
+  const std::string atOnce = "method = 1, chunk = 64, threads = 64, unroll = 4";
+  expectRight(narrow, {atOnce});
+  narrow.past = 20;
+  expectRight(narrow, {atOnce, "method = 1, chunk = 256, threads = 64, unroll = 2"});
   takeAway("subgroups");
   for (size_t i : {0, 3, 5})
     expectRight(cases[i], {"method = 1, chunk = 64, threads = 64, unroll = 1, heads = 1"});
@@ -165,8 +172,8 @@ TEST_F(AttentionMethods, SplitKeys) {
 TEST_F(AttentionMethods, TakeTilesOfRows) {
   for (const auto &[i, test] : llvm::enumerate(cases))
     expectRight(withRows(test, 37, 1 + int64_t(i) % 3),
-                {test.dim > 128 ? "method = 2, threads = 32, keys = 16"
-                                : "method = 2, threads = 64, keys = 32"});
+                {i == 0 ? "method = 2, threads = 64, keys = 32"
+                        : "method = 2, threads = 64, keys = 8, rows = 2"});
   takeAway("subgroups");
   for (size_t i : {0, 5})
     expectRight(withRows(cases[i], 19, 2), {"method = 2, threads = 32, keys = 8"});

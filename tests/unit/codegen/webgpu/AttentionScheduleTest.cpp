@@ -93,6 +93,11 @@ TEST(WebGpuAttention, FewRowsSplitKeys) {
   }
 }
 
+TEST(WebGpuAttention, ManyRowsTakeTiles) {
+  EXPECT_EQ(methodOf({.rows = 512}, target("+subgroups")), "tiles");
+  EXPECT_EQ(methodOf({.rows = 512, .numerics = "f16"}, target("+subgroups,+shader-f16")), "tiles");
+}
+
 TEST(WebGpuAttention, ManyRowsOfHalvesMultiplyMatrices) {
   const Target matrices = target("+shader-f16,+subgroups,+subgroup-matrix-f16-16x16x16");
   EXPECT_EQ(methodOf({.rows = 512, .numerics = "f16"}, matrices), "matrices");

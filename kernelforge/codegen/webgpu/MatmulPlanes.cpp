@@ -1,6 +1,6 @@
-// Tiles of quantized weights in planes: a piece is 16 bytes of quants with what belongs to them, or
-// where they are turned round a word of those, so that as many threads expand them as can. They are
-// expanded on the way into workgroup memory.
+// Tiles of quantized weights in planes, expanded on the way into workgroup memory: a piece is 16
+// bytes of quants with what belongs to them, or where they are turned round four elements, so that
+// a stage may have any depth and as many threads expand it as can.
 #include "kernelforge/codegen/webgpu/MatmulTile.h"
 #include "kernelforge/codegen/webgpu/Weights.h"
 
@@ -19,24 +19,21 @@ class PlaneTile final : public Tile {
 public:
   PlaneTile(PhaseBuilder &p, Value weight, const PlaneReader &reader, Way way, int64_t rows,
             int64_t depth, TilePlace in, ElementType rounded)
-      : Tile(p, way, rows, depth, runElements * reader.runs() / parts(way), in), reader(reader),
-        type(info(*elementTypeOf(weight.getType()))), rounded(rounded) {}
+      : Tile(p, way, rows, depth, way == Way::Turned ? 4 : runElements * reader.runs(), in),
+        reader(reader), type(info(*elementTypeOf(weight.getType()))), rounded(rounded) {}
 
 private:
-  /// Pieces of the tile in one of the weight.
-  static int64_t parts(Way way) { return way == Way::Turned ? 4 : 1; }
-  bool hasWords() const { return way == Way::Turned; }
+  bool hasQuads() const { return way == Way::Turned; }
+  int64_t piecesOfRow() const {
+    return reader.piecesOfRow() * (hasQuads() ? 4 * reader.runs() : 1);
+  }
 
-  Value placeOf(Value row, Value piece) override {
-    return p.add(p.mul(row, reader.piecesOfRow() * parts(way)), piece);
-  }
-  int64_t rowsApart(int64_t rows) const override {
-    return rows * reader.piecesOfRow() * parts(way);
-  }
+  Value placeOf(Value row, Value piece) override { return p.add(p.mul(row, piecesOfRow()), piece); }
+  int64_t rowsApart(int64_t rows) const override { return rows * piecesOfRow(); }
   int64_t placesOfPiece() const override { return 1; }
 
   SmallVector<Value> fetchPiece(Value place, Value first, int64_t end) override {
-    const PlaneReader::Piece piece = hasWords() ? reader.loadWord(place) : reader.load(place);
+    const PlaneReader::Piece piece = hasQuads() ? reader.loadQuad(place) : reader.load(place);
     SmallVector<Value> values = {piece.quants, piece.scale};
     if (piece.highs)
       values.push_back(piece.highs);
@@ -51,7 +48,7 @@ private:
   }
 
   SmallVector<Value> zeroPiece() override {
-    Value quants = hasWords() ? p.c(0) : p.splat(p.c(0), 4);
+    Value quants = hasQuads() ? p.c(0) : p.splat(p.c(0), 4);
     SmallVector<Value> zeros = {quants, p.c(0)};
     if (type.hasHighs())
       zeros.push_back(type.bytes(BlockPart::Highs) == 4 ? p.c(0) : quants);
@@ -65,7 +62,7 @@ private:
   /// What fetchPiece() gave, at a place.
   PlaneReader::Piece pieceOf(ValueRange values, Value place) const {
     PlaneReader::Piece piece;
-    piece.number = hasWords() ? p.shr(place, 2) : place;
+    piece.number = place;
     piece.quants = values[0];
     piece.scale = values[1];
     values = values.drop_front(2);
@@ -77,19 +74,12 @@ private:
     return piece;
   }
 
-  /// A run's four elements of a word.
-  Value quadOf(const PlaneReader::Piece &piece, int64_t run, const PlaneReader::Scale &scale) {
-    return p.named(simt::rounded(p, rounded, reader.elements(piece, run, scale).front()), "quad");
-  }
-
   /// Elements from the first of a piece to that of its run.
   int64_t runApart(int64_t run) const { return run * type.chunkElements / 2; }
 
   Value targetOf(Value row, Value piece) override {
-    if (!hasWords())
-      return p.add(p.mul(row, in.stride), reader.column(piece, 0, 8));
-    Value column = p.add(reader.column(p.div(piece, 4), 0), p.mul(p.rem(piece, 4), 4));
-    return p.add(p.mul(column, in.stride), row);
+    return hasQuads() ? p.add(p.mul(piece, 4 * in.stride), row)
+                      : p.add(p.mul(row, in.stride), reader.column(piece, 0, 8));
   }
 
   void putShare(ValueRange fetched, Value place, Value memory, Value target, int64_t rows,
@@ -111,24 +101,21 @@ private:
     }
   }
 
-  /// Four rows of a word's elements, four of each run.
+  /// Four rows of a quad.
   void turn(ValueRange fetched, Value place, Value memory, Value target) {
     const size_t each = fetched.size() / 4;
-    SmallVector<SmallVector<Value>> runs(static_cast<size_t>(reader.runs()));
+    SmallVector<Value> quads;
     for (size_t r = 0; r < 4; ++r) {
-      const PlaneReader::Piece piece =
-          pieceOf(fetched.slice(r * each, each), p.add(place, rowsApart(static_cast<int64_t>(r))));
-      for (auto [run, scale] : llvm::enumerate(reader.scales(piece)))
-        runs[run].push_back(quadOf(piece, static_cast<int64_t>(run), scale));
+      Value own = p.add(place, rowsApart(static_cast<int64_t>(r)));
+      Value quad = reader.elementsOfQuad(pieceOf(fetched.slice(r * each, each), own), own);
+      quads.push_back(p.named(simt::rounded(p, rounded, quad), "quad"));
     }
-    for (auto [run, rows] : llvm::enumerate(runs))
-      for (int64_t k = 0; k < 4; ++k) {
-        SmallVector<Value> turned;
-        for (Value quad : rows)
-          turned.push_back(p.extract(quad, k));
-        const int64_t column = runApart(static_cast<int64_t>(run)) + k;
-        p.storeVector(p.vector(turned), memory, p.add(target, column * in.stride));
-      }
+    for (int64_t k = 0; k < 4; ++k) {
+      SmallVector<Value> turned;
+      for (Value quad : quads)
+        turned.push_back(p.extract(quad, k));
+      p.storeVector(p.vector(turned), memory, p.add(target, k * in.stride));
+    }
   }
 
   PlaneReader reader;
@@ -148,8 +135,8 @@ int64_t webgpu::matmul::wholeDepth(Type weight) {
 std::unique_ptr<Tile> webgpu::matmul::weightTile(PhaseBuilder &p, Value weight, Way way,
                                                  int64_t width, int64_t rows, int64_t depth,
                                                  TilePlace in, ElementType rounded) {
-  if (PlaneReader::reads(weight.getType()) && way != Way::AcrossK &&
-      depth % wholeDepth(weight.getType()) == 0)
+  if (PlaneReader::reads(weight.getType()) &&
+      (way == Way::Turned || (way == Way::AlongK && depth % wholeDepth(weight.getType()) == 0)))
     return std::make_unique<PlaneTile>(p, weight, PlaneReader(p, weight), way, rows, depth, in,
                                        rounded);
   return tileOf(p, Operand(p, weight, width, rounded), way, rows, depth, in);

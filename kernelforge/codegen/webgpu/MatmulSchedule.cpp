@@ -85,7 +85,7 @@ struct KernelLimits {
   SmallVector<int64_t> widths, segments; ///< of each group: columns, and how many segments
   double inputBytes = 4;                 ///< of a number of the rows
   double weightBytes = 4;                ///< of a number of a weight
-  int64_t wholeDepth = 1;                ///< a stage of such a multiple is read piece by piece
+  int64_t wholeDepth = 1;                ///< stages of such a multiple are read piece by piece
   bool mustPack = false, transposed = false;
   bool isQuantized = false; ///< the weights are
   int64_t sharedBytes = 16384, threads = 256;
@@ -246,7 +246,7 @@ constexpr double multiprocessors = 132, flopsEach = 65.8e12 / multiprocessors,
 constexpr double busyThreads = 256, leastBusy = 0.9;
 
 /// Cycles of a multiprocessor to expand a quantized number.
-constexpr double cyclesToExpand = 0.1;
+constexpr double cyclesToExpand = 0.05;
 
 /// A workgroup to be predicted.
 struct Work {
@@ -273,8 +273,9 @@ double roundSeconds(const Work &work, double each, double stages, double leastSt
   return stages * std::max(each * work.seconds / busy, leastStage);
 }
 
-/// `workOf(segments)`: a workgroup's work on a tile of so many.
-double predict(const KernelLimits &limits, const Cut &cut, double packedBytes,
+/// `workOf(segments)`: a workgroup's work on a tile of so many. `reads`: how much longer a weight
+/// takes that is read number by number.
+double predict(const KernelLimits &limits, const Cut &cut, double packedBytes, double reads,
                llvm::function_ref<Work(int64_t segments)> workOf) {
   const Stages stages(limits.depth, cut);
   const auto rows = static_cast<double>(limits.rows), depth = static_cast<double>(limits.depth);
@@ -302,8 +303,6 @@ double predict(const KernelLimits &limits, const Cut &cut, double packedBytes,
       return roundSeconds(work, each, static_cast<double>(stages.perSlice), leastStage);
     };
     const double compute = rounds * round(atOnce) + round(std::ceil(left / multiprocessors));
-    // Weights of other blocks than stages are read number by number.
-    const double reads = cut.bk % limits.wholeDepth == 0 ? 1 : 3;
     total += dispatch + std::max(reads * compute, (operands + 4 * results) / bytesPerSecond);
     if (stages.slices > 1)
       total += dispatch + 8 * static_cast<double>(stages.slices) * results / bytesPerSecond;
@@ -312,7 +311,7 @@ double predict(const KernelLimits &limits, const Cut &cut, double packedBytes,
 }
 
 double predictTiles(const KernelLimits &limits, const TileKnobs &knobs) {
-  return predict(limits, knobs.cut, 4, [&](int64_t segments) -> Work {
+  return predict(limits, knobs.cut, 4, 1, [&](int64_t segments) -> Work {
     // Reads of workgroup memory stand beside multiply-adds, and few sums are few that do not wait
     // for each other.
     const auto sums = static_cast<double>(knobs.tm * knobs.tn * segments);
@@ -330,7 +329,8 @@ double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
   // there.
   constexpr double bytesOfCycle = 128, overBound = 1.27;
   const double inputBytes = knobs.cut.pack ? 2 : limits.inputBytes;
-  return predict(limits, knobs.cut, 2, [&](int64_t segments) -> Work {
+  const double reads = knobs.cut.bk % limits.wholeDepth == 0 ? 1 : 3;
+  return predict(limits, knobs.cut, 2, reads, [&](int64_t segments) -> Work {
     const double fetched =
         static_cast<double>(knobs.cut.bm) * (2 * inputBytes + 2) +
         static_cast<double>(segments * knobs.cut.bn) * (2 * limits.weightBytes + 2);
@@ -347,7 +347,7 @@ double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
 }
 
 /// Schedules of which one is taken without measuring, with each way to share out K.
-constexpr std::array<std::array<int64_t, 6>, 12> usualTiles = {{
+constexpr std::array<std::array<int64_t, 6>, 13> usualTiles = {{
     // bm, bn, bk, tm, tn, stages
     {128, 256, 16, 8, 16, 1},
     {128, 128, 16, 8, 8, 1},
@@ -356,13 +356,14 @@ constexpr std::array<std::array<int64_t, 6>, 12> usualTiles = {{
     {64, 128, 16, 8, 8, 1},
     {64, 128, 32, 8, 8, 1},
     {64, 64, 32, 4, 8, 1},
+    {64, 64, 64, 4, 8, 1},
     {32, 64, 64, 4, 4, 1},
     {64, 64, 16, 4, 8, 1},
     {32, 64, 16, 4, 4, 1},
     {16, 128, 16, 4, 4, 1},
     {16, 256, 16, 4, 4, 1},
 }};
-constexpr std::array<std::array<int64_t, 6>, 11> usualMatrices = {{
+constexpr std::array<std::array<int64_t, 6>, 9> usualMatrices = {{
     // bm, bn, bk, wm, wn, ahead
     {128, 128, 32, 2, 2, 1},
     {128, 64, 64, 2, 2, 1},
@@ -373,8 +374,6 @@ constexpr std::array<std::array<int64_t, 6>, 11> usualMatrices = {{
     {32, 128, 64, 1, 4, 0},
     {32, 64, 32, 1, 4, 0},
     {16, 64, 64, 1, 4, 0},
-    {16, 128, 32, 1, 4, 0},
-    {16, 256, 32, 1, 4, 0},
 }};
 constexpr std::array<int64_t, 5> usualSplits = {1, 2, 4, 8, 16};
 

@@ -100,8 +100,8 @@ private:
 std::unique_ptr<Tile> tileOf(simt::PhaseBuilder &p, Operand operand, Way way, int64_t rows,
                              int64_t depth, TilePlace in);
 
-/// A tile of a weight. One in planes is read 16 bytes at a time where its rows run along K and a
-/// stage is as deep as wholeDepth() says, or a multiple.
+/// A tile of a weight. One in planes is read by words where it is turned round, and 16 bytes at a
+/// time where its rows stay along K and a stage is as deep as wholeDepth() says, or a multiple.
 std::unique_ptr<Tile> weightTile(simt::PhaseBuilder &p, mlir::Value weight, Way way, int64_t width,
                                  int64_t rows, int64_t depth, TilePlace in, ElementType rounded);
 

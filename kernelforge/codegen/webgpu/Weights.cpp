@@ -55,17 +55,23 @@ static Value partOfChunk(PhaseBuilder &p, Value piece, Value part) {
   return p.add(p.shl(p.shr(piece, 2), 1), part);
 }
 
-PlaneReader::Piece PlaneReader::loadWord(Value word) {
+PlaneReader::QuadPlace PlaneReader::placeOfQuad(Value quad) {
+  if (runs() == 1)
+    return {quad, {}};
+  const int64_t half = type.chunkElements / 8; // quads of the low nibbles of a chunk, and words
+  Value chunk = p.div(quad, 2 * half);
+  return {p.add(p.mul(chunk, half), p.rem(quad, half)), p.rem(p.div(quad, half), 2)};
+}
+
+PlaneReader::Piece PlaneReader::loadQuad(Value quad) {
+  Value word = p.named(placeOfQuad(quad).word, "word");
   Piece piece = load(p.shr(word, 2)); // of which only what is used is loaded
   piece.quants = wordOf(BlockPart::Quants, word, 0, "quants");
-  Value ofPiece = p.andBits(word, 3);
-  if (type.hasHighs() && type.bytes(BlockPart::Highs) == 4)
-    piece.highs = p.shr(piece.highs, p.shl(ofPiece, 2));
-  else if (type.hasHighs())
+  if (type.hasHighs() && type.bytes(BlockPart::Highs) != 4) {
+    Value vector = partOfChunk(p, piece.number, p.andBits(piece.number, 1));
     piece.highs =
-        wordOf(BlockPart::Highs,
-               p.add(p.shl(partOfChunk(p, piece.number, p.andBits(piece.number, 1)), 2), ofPiece),
-               0, "high_bits");
+        wordOf(BlockPart::Highs, p.add(p.shl(vector, 2), p.andBits(word, 3)), 0, "high_bits");
+  }
   return piece;
 }
 
@@ -186,25 +192,6 @@ Value PlaneReader::signedBytes(const Piece &piece, int64_t run) {
   return p.xorBits(above, p.c(inAllBytes(128)));
 }
 
-SmallVector<Value> PlaneReader::quads(const Piece &piece, int64_t run) {
-  Value words = p.named(bytes(piece, run), "bytes");
-  const bool isSigned = type.lowBits() == 8;
-  SmallVector<Value> shifts, quads;
-  for (int64_t i = 0; i < 4; ++i)
-    shifts.push_back(p.c(isSigned ? 24 - 8 * i : 8 * i));
-  const int64_t count = PhaseBuilder::lanes(words);
-  for (int64_t i = 0; i < count; ++i) {
-    Value word = p.splat(count == 1 ? words : p.extract(words, i), 4);
-    if (isSigned) {
-      quads.push_back(p.signedToFloat(p.shrSigned(p.shl(word, p.vector(shifts)), 24)));
-      continue;
-    }
-    Value quad = p.toFloat(p.andBits(p.shr(word, p.vector(shifts)), 255));
-    quads.push_back(type.zero == 0 ? quad : p.subf(quad, p.cf(static_cast<double>(type.zero))));
-  }
-  return quads;
-}
-
 SmallVector<Value> PlaneReader::offsetQuads(const Piece &piece, int64_t run) {
   // An f16 from 64 to 128 has the whole numbers above 64 in its bits from the fourth on, one from
   // 256 to 512 those above 256 from the second. So two quants of a word, every other byte's, become
@@ -222,10 +209,13 @@ SmallVector<Value> PlaneReader::offsetQuads(const Piece &piece, int64_t run) {
                    "halves");
   };
   Value even = halves(first), odd = halves(first + 8);
+  const int64_t count = PhaseBuilder::lanes(words);
   SmallVector<Value> quads;
-  for (int64_t i = 0; i < 4; ++i) {
-    Value x = p.named(p.halvesToFloats(p.extract(even, i)), "even");
-    Value y = p.named(p.halvesToFloats(p.extract(odd, i)), "odd");
+  for (int64_t i = 0; i < count; ++i) {
+    auto two = [&](Value word, StringRef name) {
+      return p.named(p.halvesToFloats(count == 1 ? word : p.extract(word, i)), name);
+    };
+    Value x = two(even, "even"), y = two(odd, "odd");
     quads.push_back(p.vector(
         {p.extract(x, int64_t(0)), p.extract(y, int64_t(0)), p.extract(x, 1), p.extract(y, 1)}));
   }
@@ -233,8 +223,36 @@ SmallVector<Value> PlaneReader::offsetQuads(const Piece &piece, int64_t run) {
 }
 
 SmallVector<Value> PlaneReader::elements(const Piece &piece, int64_t run, const Scale &scale) {
-  SmallVector<Value> elements = quads(piece, run);
+  SmallVector<Value> elements = offsetQuads(piece, run);
+  // What was added to the quants has so few digits that its product is exact.
+  Value away = p.cf(-static_cast<double>(offset()));
+  Value behind =
+      scale.minimum ? p.fma(scale.factor, away, scale.minimum) : p.mulf(scale.factor, away);
+  behind = p.named(behind, "behind");
   for (Value &quad : elements)
-    quad = scale.minimum ? p.fma(quad, scale.factor, scale.minimum) : p.mulf(quad, scale.factor);
+    quad = p.fma(quad, scale.factor, behind);
   return elements;
+}
+
+Value PlaneReader::elementsOfQuad(const Piece &loaded, Value quad) {
+  const QuadPlace place = placeOfQuad(quad);
+  // Shifted so that it is of the first run, and of a word's high bits the first ones.
+  Piece piece = loaded;
+  piece.number = p.shr(place.word, 2);
+  Value run = place.run ? p.named(place.run, "run") : p.c(0);
+  if (place.run)
+    piece.quants = p.shr(piece.quants, p.shl(run, 2));
+  if (piece.highs && type.bytes(BlockPart::Highs) == 4)
+    piece.highs = p.shr(piece.highs, p.add(p.shl(run, 4), p.shl(p.andBits(place.word, 3), 2)));
+  else if (piece.highs)
+    piece.highs = p.shr(piece.highs, p.shl(run, 2));
+  const SmallVector<Scale, 2> both = scales(piece);
+  Scale scale = both[0];
+  if (both.size() > 1 && !hasOneScale()) {
+    Value isFirst = p.cmp(arith::CmpIPredicate::eq, run, p.c(0));
+    scale.factor = p.select(isFirst, both[0].factor, both[1].factor);
+    if (scale.minimum)
+      scale.minimum = p.select(isFirst, both[0].minimum, both[1].minimum);
+  }
+  return elements(piece, 0, scale).front();
 }

@@ -46,9 +46,9 @@ public:
   /// The piece `steps` further on, in the chunk of one that is loaded and without high bits: what
   /// they share is not loaded again.
   Piece loadAfter(const Piece &piece, int64_t steps);
-  /// The same of one word of its quants, by the number among all words: a run has 4 elements of it,
-  /// and quads() and elements() are one quad.
-  Piece loadWord(mlir::Value word);
+  /// What memory has of four neighbouring elements of a row, by their number among all such of the
+  /// weight: the piece that they are in, of its quants and high bits one word.
+  Piece loadQuad(mlir::Value quad);
 
   /// How elements of a run follow from its quants: (q - zero()) * factor + minimum, in f32.
   struct Scale {
@@ -63,16 +63,22 @@ public:
   mlir::Value bytes(const Piece &piece, int64_t run);
   /// The same with zero() subtracted, for three more operations on 16 bytes.
   mlir::Value signedBytes(const Piece &piece, int64_t run);
-  /// A run's 16 quants less zero(), as four quads of f32 in the order of their columns: exact.
-  llvm::SmallVector<mlir::Value> quads(const Piece &piece, int64_t run);
-  /// The same plus offset(), for about half as many operations: what was added is taken away from a
-  /// run's sum of products.
+  /// A run's 16 quants less zero() and plus offset(), as four quads of f32 in the order of their
+  /// columns: exact. What was added is taken away from a run's sum of products.
   llvm::SmallVector<mlir::Value> offsetQuads(const Piece &piece, int64_t run);
   int64_t offset() const { return type.lowBits() == 8 ? 256 + 128 : 64 + type.zero; }
-  /// A run's 16 elements, as four quads.
+  /// A run's 16 elements, as four quads; right to an f32's digits of offset() times the factor.
   llvm::SmallVector<mlir::Value> elements(const Piece &piece, int64_t run, const Scale &scale);
+  /// The elements of a quad, of which loadQuad() gave all but the number.
+  mlir::Value elementsOfQuad(const Piece &loaded, mlir::Value quad);
 
 private:
+  /// Where a quad is: the number of its word of quants, and of its run there; null where there is
+  /// one.
+  struct QuadPlace {
+    mlir::Value word, run;
+  };
+  QuadPlace placeOfQuad(mlir::Value quad);
   /// Word `index >> shift` of a part's plane.
   mlir::Value wordOf(BlockPart part, mlir::Value index, int64_t shift, llvm::StringRef name);
   /// 16 bytes `index` of it.

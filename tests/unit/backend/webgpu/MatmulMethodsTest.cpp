@@ -265,9 +265,10 @@ TEST_F(WebGpuMatmul, TilesAndWhatFollowsSlices) {
 
 TEST_F(WebGpuMatmul, TilesOfWeightsInPlanes) {
   for (const char *type : {"q8_0", "q4_1", "q5_0"})
-    expectRight(plainMatmul(35, 68, 96, "f32", inPlanes(type)), tiles(32, 64, 32, 4, 4));
-  expectRight(plainMatmul(35, 68, 512, "f32", inPlanes("q4_k")), tiles(32, 64, 64, 4, 4, 1, 3));
-  expectRight(plainMatmul(5, 68, 256, "f32", inPlanes("q6_k")), tiles(16, 64, 64, 4, 4));
+    expectRight(plainMatmul(35, 68, 96, "f32", inPlanes(type)), tiles(32, 64, 16, 4, 4));
+  expectRight(plainMatmul(35, 68, 96, "f32", inPlanes("q4_0")), tiles(32, 64, 64, 4, 4));
+  expectRight(plainMatmul(35, 68, 512, "f32", inPlanes("q4_k")), tiles(32, 64, 32, 4, 4, 1, 3));
+  expectRight(plainMatmul(5, 68, 256, "f32", inPlanes("q6_k")), tiles(16, 64, 16, 4, 4, 2));
 }
 
 TEST_F(WebGpuMatmul, TilesOfPackedRows) {

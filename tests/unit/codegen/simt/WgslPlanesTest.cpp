@@ -78,17 +78,34 @@ TEST(WgslPlanes, NibblesAreTwoRunsOfFourQuads) {
   let scale_word = weight[(thread >> 2u) + 1024u][thread & 3u];
   let scale_and_min = unpack2x16float(scale_word);
 )"));
-  EXPECT_THAT(text, HasSubstr("let bytes = (quants >> vec4<u32>(4u)) & vec4<u32>(252645135u);"));
-  EXPECT_THAT(text, HasSubstr("fma(vec4<f32>((vec4<u32>(bytes.z) >> vec4<u32>(0u, 8u, 16u,\n"
-                              "      24u)) & vec4<u32>(255u)), vec4<f32>(scale_and_min.x), "
-                              "vec4<f32>(scale_and_min.y))"));
+  // The high nibble of a byte, in the digits of an f16 above 64.
+  EXPECT_THAT(text, HasSubstr("let halves = (quants & vec4<u32>(15728880u)) | "
+                              "vec4<u32>(1409307648u);"));
+  EXPECT_THAT(text, HasSubstr(R"(  let behind = fma(scale_and_min.x, -64.0, scale_and_min.y);
+  output[thread] = fma(vec4<f32>(even.x, odd.x, even.y, odd.y), vec4<f32>(scale_and_min.x),
+      vec4<f32>(behind));
+)"));
+}
+
+TEST(WgslPlanes, AQuadIsAWordAndTheRunThatItIsOf) {
+  const std::string text =
+      textOf(ElementType::Q4_1, [](simt::PhaseBuilder &p, webgpu::PlaneReader &reader,
+                                   const webgpu::PlaneReader::Piece &, Value out) {
+        p.storeVector(reader.elementsOfQuad(reader.loadQuad(p.thread()), p.thread()), out,
+                      p.thread());
+      });
+  // Eight quads a block, of four words.
+  EXPECT_THAT(text, HasSubstr(R"(  let word = thread / 8u * 4u + thread % 4u;
+)"));
+  EXPECT_THAT(text, HasSubstr("let quants_1 = weight[word >> 2u][word & 3u];")) << text;
+  EXPECT_THAT(text, HasSubstr("let run = thread / 4u % 2u;")) << text;
 }
 
 TEST(WgslPlanes, WhatIsNotAskedForIsNotLoaded) {
   const std::string text =
       textOf(ElementType::Q6_K, [](simt::PhaseBuilder &p, webgpu::PlaneReader &reader,
                                    const webgpu::PlaneReader::Piece &piece, Value out) {
-        p.storeVector(reader.quads(piece, 0)[0], out, p.thread());
+        p.storeVector(reader.offsetQuads(piece, 0)[0], out, p.thread());
       });
   EXPECT_THAT(text, HasSubstr("let high_bits = weight[")) << text;
   EXPECT_THAT(text, Not(HasSubstr("scale"))) << text;

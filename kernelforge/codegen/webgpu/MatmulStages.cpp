@@ -62,11 +62,12 @@ void StageLoop::put(ValueRange pieces, ValueRange places, Value at) {
 SmallVector<Value> StageLoop::run(ValueRange sums, std::string names, Multiply multiply) {
   SmallVector<Value> init(sums), places, first;
   Value firstK = p.mul(grid.firstStage, cut.bk);
-  int64_t firstThread = 0; // tiles that few threads share out are of different ones
+  int64_t dealt = 0; // threads: tiles that few threads share out are of different ones
   for (auto [i, tile] : llvm::enumerate(tiles)) {
+    const int64_t firstThread = tile->threads() < p.blockThreads() ? dealt : 0;
     places.push_back(tile->start(i == 0 ? grid.firstRow : grid.firstCol, firstK, firstThread,
                                  i == 0 ? "a" : (i == 1 ? "b" : fmt::format("b{}", i))));
-    firstThread = (firstThread + tile->threads()) % p.blockThreads();
+    dealt = (dealt + tile->threads()) % p.blockThreads();
   }
   if (cut.ahead)
     first = fetch(grid.firstStage, places, zeros());

@@ -1,11 +1,12 @@
 # A room is one folder of kernelforge/ built as one static library: every *.cpp in it.
 
-# kf_add_room(NAME [MLIR] [TEXT] [EXTRA dirs...] [DEPENDS libraries...])
-#   MLIR   the room uses MLIR: its headers, the precompiled header, its libraries
+# kf_add_room(NAME [MLIR] [TEXT] [PCH name] [EXTRA dirs...] [DEPENDS libraries...])
+#   MLIR   the room uses MLIR: its headers, its libraries, and the precompiled header of kernels
 #   TEXT   the room has no MLIR, and the precompiled header of text and JSON
+#   PCH    another precompiled header than these
 #   EXTRA  sub-folders whose sources belong to the room
 function(kf_add_room name)
-  cmake_parse_arguments(ROOM "MLIR;TEXT" "" "EXTRA;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ROOM "MLIR;TEXT" "PCH" "EXTRA;DEPENDS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cpp *.h)
   foreach(dir ${ROOM_EXTRA})
     file(GLOB more CONFIGURE_DEPENDS ${dir}/*.cpp ${dir}/*.h)
@@ -17,9 +18,15 @@ function(kf_add_room name)
   target_include_directories(kf_${name} PUBLIC ${CMAKE_SOURCE_DIR})
   if(ROOM_MLIR)
     target_link_libraries(kf_${name} PUBLIC kf_mlir)
-    target_precompile_headers(kf_${name} REUSE_FROM kf_pch_mlir)
+    set(header kernel)
   elseif(ROOM_TEXT)
-    target_precompile_headers(kf_${name} REUSE_FROM kf_pch_text)
+    set(header text)
+  endif()
+  if(ROOM_PCH)
+    set(header ${ROOM_PCH})
+  endif()
+  if(header)
+    target_precompile_headers(kf_${name} REUSE_FROM kf_pch_${header})
   endif()
 endfunction()
 
@@ -63,31 +70,45 @@ function(kf_without_missing_targets list)
   set(${list} ${kept} PARENT_SCOPE)
 endfunction()
 
-# kf_add_unit_test(ROOM [MLIR] [OPTIMISED] [DEPENDS libraries...]): one GoogleTest program of
-# every *Test.cpp in tests/unit/ROOM, with the main() of tests/unit/main.
-#   OPTIMISED  optimised in a release build, too: what a test shares with the room (the templates
-#              of JSON) is linked from the test, and makes the room slow where it is not
+# kf_make_test(PROGRAM [TEXT] ROOMS rooms...): what all programs of tests have that are compiled:
+# the options and the precompiled header of tests, and the code of the rooms named here and of what
+# is under them.
+#   TEXT  no room among them has MLIR
+function(kf_make_test program)
+  cmake_parse_arguments(TEST "TEXT" "" "ROOMS" ${ARGN})
+  set(header kernel_test)
+  if(TEST_TEXT)
+    set(header text_test)
+  else()
+    target_link_libraries(${program} PRIVATE kf_mlir)
+  endif()
+  target_link_libraries(${program} PRIVATE ${TEST_ROOMS} kf_warnings GTest::gtest GTest::gmock)
+  target_compile_options(${program} PRIVATE ${KERNELFORGE_TEST_OPTIONS})
+  target_precompile_headers(${program} REUSE_FROM kf_pch_${header})
+  # Of a template or an inline function that several files have, the linker takes the first code:
+  # the rooms come before the tests, which are not optimised.
+  foreach(room ${TEST_ROOMS} kf_support)
+    target_link_options(${program} PRIVATE
+      "LINKER:SHELL:--whole-archive $<TARGET_FILE:${room}> --no-whole-archive")
+  endforeach()
+endfunction()
+
+# kf_add_unit_test(ROOM [TEXT] [DEPENDS rooms...]): one GoogleTest program of every *Test.cpp in
+# tests/unit/ROOM, with the main() of tests/unit/main.
 function(kf_add_unit_test room)
-  cmake_parse_arguments(TEST "MLIR;OPTIMISED" "" "DEPENDS" ${ARGN})
+  cmake_parse_arguments(TEST "TEXT" "" "DEPENDS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/${room}/*.cpp)
   kf_without_missing_targets(sources)
   if(NOT sources)
     return()
   endif()
   add_executable(${room}-test ${sources})
-  target_link_libraries(${room}-test PRIVATE kf_${room} ${TEST_DEPENDS} kf_warnings
-                        kf_test_main GTest::gtest GTest::gmock)
+  if(TEST_TEXT)
+    set(text TEXT)
+  endif()
+  kf_make_test(${room}-test ${text} ROOMS kf_${room} ${TEST_DEPENDS})
+  target_link_libraries(${room}-test PRIVATE kf_test_main)
   target_compile_definitions(${room}-test PRIVATE
     KERNELFORGE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
-  set(header text)
-  if(TEST_MLIR)
-    target_link_libraries(${room}-test PRIVATE kf_mlir)
-    set(header mlir)
-  endif()
-  if(NOT TEST_OPTIMISED)
-    target_compile_options(${room}-test PRIVATE ${KERNELFORGE_TEST_OPTIONS})
-    string(APPEND header _test)
-  endif()
-  target_precompile_headers(${room}-test REUSE_FROM kf_pch_${header})
   add_test(NAME unit-${room} COMMAND ${room}-test)
 endfunction()

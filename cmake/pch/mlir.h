@@ -1,4 +1,4 @@
-// Of the rooms that use MLIR. Only what most of them need.
+// Of the rooms below code generation that use MLIR: the dialect and the passes.
 #pragma once
 #include <map>
 #include <memory>

@@ -1,4 +1,6 @@
 // Of the unit tests of rooms that use MLIR.
 #pragma once
-#include "mlir.h"
+#include "kernel.h"
 #include "text_test.h"
+
+#include "kernelforge/compiler/Session.h"

@@ -417,6 +417,22 @@ bool RowExpressions::hasCode(Operation *op) {
   return hasCase<Element>(op) && (kindOf(op) != OpKind::Statistics || hasCase<Statistics>(op));
 }
 
+RowExpressions::Angle RowExpressions::angleOf(RopeOp op, const Position &position) {
+  const int64_t rotaryDim = op.getRotaryDim(), half = rotaryDim / 2;
+  Value pair = p.rem(position.col, static_cast<int64_t>(op.getHeadDim()));
+  if (op.getPairing() != Pairing::HalfSplit)
+    pair = p.div(pair, 2);
+  Value row = index(op.getPositions(), position.row), table = op.getTable();
+  Value at = p.named(p.add(p.mul(row, rotaryDim), p.rem(pair, half)), "angle");
+  return {readElement(p, table, at, position.lanes),
+          readElement(p, table, p.add(at, half), position.lanes)};
+}
+
+void RowExpressions::readAngle(RopeOp op, const Position &position) {
+  if (op.getRotaryDim() > 0 && (position.lanes == 1 || isWideAt(op)))
+    angles[op] = angleOf(op, position);
+}
+
 Value RowExpressions::rope(RopeOp op, const Position &position) {
   const int64_t rotaryDim = op.getRotaryDim(), half = rotaryDim / 2;
   const auto headDim = static_cast<int64_t>(op.getHeadDim());
@@ -424,16 +440,12 @@ Value RowExpressions::rope(RopeOp op, const Position &position) {
   if (half == 0)
     return x;
   const bool halfSplit = op.getPairing() == Pairing::HalfSplit;
-  Value inHead = p.named(p.rem(position.col, headDim), "in_head"), isFirst, angle, partnerCol;
-  if (halfSplit) {
-    isFirst = p.named(p.lessThan(inHead, p.c(half)), "is_first");
-    angle = p.rem(inHead, half);
-    partnerCol = p.select(isFirst, p.add(position.col, half), p.sub(position.col, half));
-  } else {
-    isFirst = p.named(p.cmp(Predicate::eq, p.rem(inHead, 2), p.c(0)), "is_first");
-    angle = p.rem(p.div(inHead, 2), half);
-    partnerCol = p.select(isFirst, p.add(position.col, 1), p.sub(position.col, 1));
-  }
+  Value inHead = p.named(p.rem(position.col, headDim), "in_head"), isFirst;
+  isFirst =
+      halfSplit ? p.lessThan(inHead, p.c(half)) : p.cmp(Predicate::eq, p.rem(inHead, 2), p.c(0));
+  isFirst = p.named(isFirst, "is_first");
+  const int64_t apart = halfSplit ? half : 1;
+  Value partnerCol = p.select(isFirst, p.add(position.col, apart), p.sub(position.col, apart));
   // Columns that do not rotate are their own partners.
   Value rotates;
   if (rotaryDim < headDim) {
@@ -444,10 +456,8 @@ Value RowExpressions::rope(RopeOp op, const Position &position) {
   partnerOf[partnerCol] = position.col;
   Value partner =
       p.named(evaluate(op.getInput(), {position.row, partnerCol, position.lanes}), "partner");
-  Value row = index(op.getPositions(), position.row), table = op.getTable();
-  Value at = p.named(p.add(p.mul(row, rotaryDim), angle), "angle");
-  Value cosine = readElement(p, table, at, position.lanes);
-  Value sine = readElement(p, table, p.add(at, half), position.lanes);
+  const auto known = angles.find(op);
+  const auto [cosine, sine] = known != angles.end() ? known->second : angleOf(op, position);
   Value turned = p.mulf(p.select(isFirst, p.negf(partner), partner), sine);
   Value rotated = p.addf(p.mulf(x, cosine), turned);
   return rotates ? p.select(rotates, rotated, x) : rotated;

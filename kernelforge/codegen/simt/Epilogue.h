@@ -56,6 +56,11 @@ public:
   /// The value at a position: f32, or as many as it has lanes.
   mlir::Value evaluate(mlir::Value value, const Position &position);
 
+  /// Reads what a rotation turns an element by before it is evaluated: it will be at this position
+  /// alone, whatever values say so then. Nothing where lanes of a position are evaluated one by
+  /// one.
+  void readAngle(transformer::RopeOp op, const Position &position);
+
   /// Lanes that positions in what sinks of one width store can have: 4 where the width is a
   /// multiple of that, else 1.
   static int64_t lanesOf(llvm::ArrayRef<Sink> sinks);
@@ -84,6 +89,9 @@ private:
   mlir::Value evaluateOp(mlir::Operation *op, const Position &position);
   mlir::Value index(mlir::Value indices, mlir::Value row);
   mlir::Value rope(transformer::RopeOp op, const Position &position);
+  /// Cosine and sine.
+  using Angle = std::pair<mlir::Value, mlir::Value>;
+  Angle angleOf(transformer::RopeOp op, const Position &position);
   using Visited = llvm::DenseSet<std::pair<mlir::Value, mlir::Value>>; ///< values by row
   void prepare(mlir::Value value, mlir::Value row, Visited &visited);
   bool lanesShareHeads(mlir::Operation *op) const;
@@ -100,6 +108,7 @@ private:
   /// Of heads that neighbouring lanes have, by the columns that are kept.
   llvm::DenseMap<std::pair<mlir::Operation *, mlir::Value>, llvm::SmallVector<mlir::Value>>
       ofColumns;
+  llvm::DenseMap<mlir::Operation *, Angle> angles; ///< that were read ahead
   /// Columns of the same head that a rotation joins with some that are kept.
   llvm::DenseMap<mlir::Value, mlir::Value> partnerOf;
   int reductions = 0; ///< over the block so far

@@ -44,28 +44,52 @@ static int64_t lanesOf(const SegmentGroup &group, const webgpu::Strip &strip) {
   return run % 4 == 0 && strip.rowStride % 4 == 0 ? RowExpressions::lanesOf(group.sinks) : 1;
 }
 
-void webgpu::readAhead(PhaseBuilder &p, RowExpressions &rows, const SegmentGroup &group,
-                       const Strip &strip, Value totalRows) {
+/// Which column of the results one of a strip's is.
+static Value columnOf(PhaseBuilder &p, const webgpu::Strip &strip, Value local) {
+  if (strip.apart > 0) {
+    const int64_t run = strip.cols / 2;
+    local = p.select(p.lessThan(local, p.c(run)), local, p.add(local, strip.apart - run));
+  }
+  return p.add(strip.firstCol, local);
+}
+
+std::optional<Position> webgpu::readAhead(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
+                                          const SegmentGroup &group, const Strip &strip,
+                                          Value totalRows) {
   const int64_t lanes = lanesOf(group, strip), each = strip.cols / lanes;
   auto isElementwise = [](Operation *op) { return kindOf(op) == OpKind::Elementwise; };
-  if (strip.rows * each > p.blockThreads() || group.n % lanes != 0 ||
-      !llvm::all_of(group.ops, isElementwise))
-    return;
+  auto isKnown = [&](Operation *op) { return isElementwise(op) || isa<RopeOp>(op); };
+  if (strip.rows * each > p.blockThreads() || group.n % lanes != 0 || group.ops.empty() ||
+      !llvm::all_of(group.ops, isKnown))
+    return std::nullopt;
   Value element = p.min(p.thread(), p.c(strip.rows * each - 1));
   Value row = p.min(p.add(strip.firstRow, p.div(element, each)), p.sub(totalRows, 1));
-  Value col =
-      p.min(p.add(strip.firstCol, p.mul(p.rem(element, each), lanes)), p.c(group.n - lanes));
-  row = p.named(row, "row_ahead");
-  col = p.named(col, "col_ahead");
+  Value col = columnOf(p, strip, p.mul(p.rem(element, each), lanes));
+  const Position position = {p.named(row, "row_ahead"),
+                             p.named(p.min(col, p.c(group.n - lanes)), "col_ahead"), lanes};
+  for (unsigned segment : group.segments) // known when the strip is stored
+    rows.bind(matmul.getOutputs()[segment], [](const Position &) { return Value(); });
+  for (const Sink &sink : group.sinks)
+    rows.prepareRow(sink.value, position.row);
+  // A rotation evaluates its input at two columns: what that needs cannot be known by the value.
+  if (!llvm::all_of(group.ops, isElementwise))
+    return position;
   for (Operation *op : group.ops)
     for (Value operand : op->getOperands()) {
       auto type = dyn_cast<RankedTensorType>(operand.getType());
       if (!isa<BlockArgument>(operand) || !type || type.getRank() != 2 ||
           widthOf(operand) != group.n)
         continue;
-      Value x = p.named(rows.evaluate(operand, {row, col, lanes}), "ahead");
+      Value x = p.named(rows.evaluate(operand, position), "ahead");
       rows.bind(operand, [x](const Position &) { return x; });
     }
+  return position;
+}
+
+void webgpu::readAngles(RowExpressions &rows, const SegmentGroup &group, const Position &position) {
+  for (Operation *op : group.ops)
+    if (auto rope = dyn_cast<RopeOp>(op))
+      rows.readAngle(rope, position);
 }
 
 void webgpu::storeStrip(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
@@ -94,10 +118,7 @@ void webgpu::storeStrip(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
   const int64_t each = strip.cols / lanes;
   p.loop("element", p.thread(), p.c(strip.rows * each), p.blockThreads(), [&](Value element) {
     Value row = p.named(p.add(strip.firstRow, p.div(element, each)), "row");
-    Value col = p.mul(p.rem(element, each), lanes);
-    if (strip.apart > 0)
-      col = p.select(p.lessThan(col, p.c(run)), col, p.add(col, strip.apart - run));
-    col = p.named(p.add(strip.firstCol, col), "col");
+    Value col = p.named(columnOf(p, strip, p.mul(p.rem(element, each), lanes)), "col");
     Value isThere =
         p.b.create<arith::AndIOp>(p.loc, p.lessThan(row, totalRows), p.lessThan(col, p.c(group.n)));
     p.ifThen(isThere, [&] {

@@ -23,11 +23,17 @@ struct Strip {
   int64_t parts = 1, partStride = 0;
 };
 
-/// Reads rows that elementwise operations after a matmul combine with its results, for a strip of
-/// no more than four elements a thread: storeStrip() with the same `rows` uses what was read. Where
-/// there are other operations nothing is read.
-void readAhead(simt::PhaseBuilder &p, simt::RowExpressions &rows, const SegmentGroup &group,
-               const Strip &strip, mlir::Value totalRows);
+/// Reads what operations after a matmul combine with its results, for a strip of no more than one
+/// quad or element a thread, which is at the position that is given back: rows where all operations
+/// are elementwise, and positions. storeStrip() with the same `rows`, by threads that this came to,
+/// uses what was read. Nothing, for larger strips and other operations.
+std::optional<simt::Position> readAhead(simt::PhaseBuilder &p, simt::RowExpressions &rows,
+                                        transformer::MatmulOp matmul, const SegmentGroup &group,
+                                        const Strip &strip, mlir::Value totalRows);
+
+/// Then reads the angles of rotations, which wait for the positions.
+void readAngles(simt::RowExpressions &rows, const SegmentGroup &group,
+                const simt::Position &position);
 
 /// Computes and stores what a group's sinks need for all elements of a strip that are elements of
 /// the results: rows from `totalRows` and columns from the group's `n` on are passed over. All

@@ -131,8 +131,10 @@ private:
       if (RowInput::isMade(shape, knobs))
         ahead = load(begins, unitsAhead() > units ? p.min(first, p.c(units - 1)) : first,
                      unitsAhead() / knobs.team());
-      readAhead(p, after, group, strip, total);
+      const auto position = readAhead(p, after, matmul, group, strip, total);
       input->prepare(before, own);
+      if (position)
+        readAngles(after, group, *position);
       combine(multiply(begins, ahead), strip.memory, columns, local);
     } else {
       input->prepare(before, own);

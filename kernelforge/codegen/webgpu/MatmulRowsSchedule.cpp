@@ -231,13 +231,12 @@ static int64_t usualThreadsOf(const Shape &shape, const Knobs &knobs) {
   return powerBelow(std::min(threads, shape.threads));
 }
 
-/// Whether whole numbers of the rows are made by a phase: where a workgroup has no room for them,
-/// or there are more than one multiprocessor makes in the time that a phase takes.
-static bool usuallyPrepares(const Shape &shape, const Knobs &knobs) {
+/// Whether a workgroup has room for its rows as it would make them, of several rows so much that
+/// others are beside it: each makes them anew.
+static bool hasRoom(const Shape &shape, const Knobs &knobs) {
   constexpr int64_t ofSums = 4096;
   const int64_t bytes = madeBytes(shape, knobs);
-  return shape.integers() &&
-         (bytes > shape.sharedBytes - ofSums || (knobs.rows > 1 && bytes > shape.sharedBytes / 3));
+  return bytes <= (knobs.rows == 1 ? shape.sharedBytes - ofSums : shape.sharedBytes * 3 / 8);
 }
 
 KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
@@ -248,20 +247,22 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   auto positive = [](int64_t value) { return std::max<int64_t>(1, value); };
   Knobs knobs;
   knobs.rows = chosen("rows", usualRows(shape));
-  const int64_t room = shape.sharedBytes * 3 / 8; // for two workgroups of a multiprocessor
-  knobs.prepare = chosen("prepare", usuallyPrepares(shape, knobs)) != 0;
-  const bool isQuantized = shape.groups[0].unit.runs > 0;
-  knobs.stage = chosen("stage", shape.mustStage() || (isQuantized && !shape.integers() &&
-                                                      madeBytes(shape, knobs) <= room)) != 0;
+  const bool isQuantized = shape.groups[0].unit.runs > 0, makes = hasRoom(shape, knobs);
+  knobs.prepare = chosen("prepare", shape.integers() && !makes) != 0;
+  knobs.stage =
+      chosen("stage", shape.mustStage() || (isQuantized && !shape.integers() && makes)) != 0;
   knobs.r = chosen("r", usualColumns(shape, knobs));
   knobs.threads = chosen("threads", usualThreadsOf(shape, knobs));
   const int64_t team = std::min(usualTeamOf(shape), positive(knobs.threads));
   knobs.lanes = chosen("lanes", std::min(team, shape.lanes));
   knobs.ks = chosen("ks", powerBelow(team / positive(knobs.lanes)));
-  // Large workgroups are few: they have fewer columns each.
-  while (knobs.threads > usualThreads && knobs.r > 1 && !given.contains("r") &&
-         columnsOf(shape) / (positive(knobs.threads / positive(knobs.team())) * knobs.r) <
-             fewWorkgroups)
+  // Large workgroups are few, and so are their threads' registers: they have fewer columns each.
+  auto areTooMany = [&] {
+    const int64_t teams = positive(knobs.threads / positive(knobs.team()));
+    return columnsOf(shape) / (teams * knobs.r) < fewWorkgroups ||
+           (knobs.threads > 512 && !shape.integers() && knobs.r > 2);
+  };
+  while (knobs.threads > usualThreads && knobs.r > 1 && !given.contains("r") && areTooMany())
     knobs.r /= 2;
   const int64_t loads = leastUnits(shape) / positive(knobs.team());
   int64_t u = powerBelow(std::min(loads, positive(4 / positive(knobs.r))));

@@ -176,9 +176,10 @@ std::optional<uint64_t> checkedExtent(const Extent &extent, std::span<const int6
     return std::nullopt;
   uint64_t value = extent.multiplier;
   for (const Term &term : extent.product) {
-    if (term.divisor < 1 || term.size < 0 || term.size >= int64_t(sizes.size()))
+    if (term.divisor < 1 || term.beyond < 0 || term.size < 0 ||
+        term.size >= int64_t(sizes.size()) || sizes[term.size] < 0)
       return std::nullopt;
-    auto rounded = checkedRoundUp(sizes[term.size], term.divisor);
+    auto rounded = checkedRoundUp(term.above(sizes.data()), term.divisor);
     if (rounded && *rounded > uint64_t(INT64_MAX) - uint64_t(term.divisor))
       return std::nullopt; // evaluate() counts in signed numbers
     auto next = rounded ? checkedMul(value, *rounded / term.divisor) : std::nullopt;

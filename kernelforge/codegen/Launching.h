@@ -10,11 +10,15 @@
 
 namespace kernelforge {
 
-/// ceil(sizes[size] / divisor).
+/// ceil((sizes[size] - beyond) / divisor), 0 where the size is not beyond.
 struct Term {
   int size = 0; ///< index of a size
   int64_t divisor = 1;
+  int64_t beyond = 0;
 
+  int64_t above(const int64_t *sizes) const {
+    return sizes[size] > beyond ? sizes[size] - beyond : 0;
+  }
   bool operator==(const Term &) const = default;
 };
 
@@ -34,7 +38,7 @@ struct Extent {
   int64_t evaluate(const int64_t *sizes) const {
     int64_t value = multiplier;
     for (const Term &term : product)
-      value *= (sizes[term.size] + term.divisor - 1) / term.divisor;
+      value *= (term.above(sizes) + term.divisor - 1) / term.divisor;
     return atMost && value > *atMost ? *atMost : value;
   }
   bool operator==(const Extent &) const = default;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace kernelforge {
@@ -75,16 +76,23 @@ template <typename T> Json listJson(const std::vector<T> &list, Json (*toJson)(c
   return json;
 }
 
-Json termJson(const Term &term) { return Json::array({term.size, term.divisor}); }
+Json termJson(const Term &term) {
+  Json json = Json::array({term.size, term.divisor});
+  if (term.beyond != 0)
+    json.push_back(term.beyond);
+  return json;
+}
 
 Expected<Term> termFrom(const Json &json) {
-  if (!json.is_array() || json.size() != 2 || !json[0].is_number_integer() ||
-      !json[1].is_number_integer())
-    return malformed("a term is no pair of integers");
+  if (!json.is_array() || json.size() < 2 || json.size() > 3 ||
+      !std::ranges::all_of(json, [](const Json &number) { return number.is_number_integer(); }))
+    return malformed("a term is not two or three integers");
   const auto size = json[0].get<int64_t>(), divisor = json[1].get<int64_t>();
-  if (size < 0 || size > INT32_MAX || divisor < 1)
-    return malformed(fmt::format("a term of size {} has divisor {}", size, divisor));
-  return Term{static_cast<int>(size), divisor};
+  const int64_t beyond = json.size() > 2 ? json[2].get<int64_t>() : 0;
+  if (size < 0 || size > INT32_MAX || divisor < 1 || beyond < 0)
+    return malformed(
+        fmt::format("a term of size {} beyond {} has divisor {}", size, beyond, divisor));
+  return Term{static_cast<int>(size), divisor, beyond};
 }
 
 Json mapJson(const TensorMap &map) {
@@ -180,7 +188,7 @@ Expected<Workspace> workspaceFrom(const Json &json) {
 
 Status checkExtent(const Extent &extent, int sizes, const char *what) {
   for (const Term &term : extent.product)
-    if (term.size < 0 || term.size >= sizes || term.divisor < 1)
+    if (term.size < 0 || term.size >= sizes || term.divisor < 1 || term.beyond < 0)
       return malformed(
           fmt::format("{} follows size {}, the kernel has {}", what, term.size, sizes));
   if (extent.multiplier < 0)

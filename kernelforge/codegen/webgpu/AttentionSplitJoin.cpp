@@ -88,5 +88,8 @@ Phase split::emitJoin(ModuleOp module, const KernelAnalysis &kernel, const Shape
     writeElement(p, mean, p.result(0, Access::Write, View::Quads),
                  *elementTypeOf(op.getOutput().getType()), p.add(start, p.mul(p.thread(), 4)));
   });
-  return p.finish(p.rowsExtent(op.getQuery().getType()) * Extent(heads));
+  // None is launched where no row can have several chunks.
+  Extent isLong(1, shape.facts.cachedSize, int64_t(1) << 32);
+  isLong.product[0].beyond = chunkKeys;
+  return p.finish(p.rowsExtent(op.getQuery().getType()) * Extent(heads) * isLong);
 }

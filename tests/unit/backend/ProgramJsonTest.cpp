@@ -28,6 +28,7 @@ Program everything() {
               .afterPrevious = false,
               .coResident = true,
               .startsEarly = true};
+  phase.grid.product[1].beyond = 5;
   phase.grid.atMost = 132;
   Artifact artifact;
   artifact.kernel = "k";
@@ -155,6 +156,8 @@ TEST(ProgramJson, EveryFieldIsInTheText) {
       [](Program &p) { p.artifacts[0].launching.phases[0].grid.multiplier = 7; },
       [](Program &p) { p.artifacts[0].launching.phases[0].grid.product[0].size = 1; },
       [](Program &p) { p.artifacts[0].launching.phases[0].grid.product[0].divisor = 2; },
+      [](Program &p) { p.artifacts[0].launching.phases[0].grid.product[0].beyond = 2; },
+      [](Program &p) { p.artifacts[0].launching.phases[0].grid.product[1].beyond = 0; },
       [](Program &p) { p.artifacts[0].launching.phases[0].grid.atMost = {}; },
       [](Program &p) { p.artifacts[0].launching.phases[0].block[2] = 1; },
       [](Program &p) { p.artifacts[0].launching.phases[0].cluster = 1; },

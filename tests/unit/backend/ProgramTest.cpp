@@ -37,6 +37,15 @@ TEST(Program, ExtentsFollowSizes) {
   EXPECT_EQ(both.evaluate(sizes), 2 * 3 * 3 * 3 * 5);
   both.atMost = 132;
   EXPECT_EQ(both.evaluate(sizes), 132);
+  // Nothing up to a size, and from there on what is beyond it.
+  Extent beyond(2, 0, 16);
+  for (const auto &[threshold, value] : {std::pair{32, 2}, {33, 0}, {40, 0}, {1, 4}}) {
+    beyond.product[0].beyond = threshold;
+    EXPECT_EQ(beyond.evaluate(sizes), value) << threshold;
+    EXPECT_EQ(checkedExtent(beyond, sizes), uint64_t(value)) << threshold;
+  }
+  beyond.product[0].beyond = -1;
+  EXPECT_FALSE(checkedExtent(beyond, sizes));
 }
 
 TEST(Program, ConsistentOnePasses) {

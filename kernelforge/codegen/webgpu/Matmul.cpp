@@ -79,22 +79,43 @@ static int64_t countArguments(ArrayRef<Value> values) {
   return count;
 }
 
-int64_t webgpu::matmul::buffersOf(const KernelAnalysis &kernel, const SegmentGroup &group) {
+int64_t webgpu::matmul::buffersOf(const KernelAnalysis &kernel, ArrayRef<SegmentGroup> groups) {
   MatmulOp matmul = kernel.matmul();
   SmallVector<Value> stored;
-  int64_t results = 0;
-  for (const Sink &sink : group.sinks) {
-    stored.push_back(sink.value);
-    if (auto append = dyn_cast<CacheAppendOp>(sink.op))
-      stored.append({append.getCache(), append.getSlots()});
-    else
-      ++results;
+  int64_t results = 0, segments = 0;
+  for (const SegmentGroup &group : groups) {
+    segments += static_cast<int64_t>(group.segments.size());
+    for (const Sink &sink : group.sinks) {
+      stored.push_back(sink.value);
+      if (auto append = dyn_cast<CacheAppendOp>(sink.op))
+        stored.append({append.getCache(), append.getSlots()});
+      else
+        ++results;
+    }
   }
-  const auto segments = static_cast<int64_t>(group.segments.size());
   const int64_t ofSegment = matmul.getBiases().empty() ? 1 : 2;
   // The rows, or the workspace that they are written to from what they are computed of.
   const int64_t whole = countArguments(stored) + results + segments * ofSegment + 1;
   return std::max(whole, countArguments(matmul.getInput()) + 1);
+}
+
+bool webgpu::matmul::isOnePhase(const KernelAnalysis &kernel, const Target &target) {
+  const ArrayRef<SegmentGroup> groups = kernel.groups();
+  if (groups.size() < 2 ||
+      llvm::any_of(groups, [](const SegmentGroup &group) { return group.segments.size() > 1; }))
+    return false;
+  auto typeOf = [](Value weight) { return cast<RankedTensorType>(weight.getType()); };
+  ValueRange weights = kernel.matmul().getWeights();
+  RankedTensorType first = typeOf(weights[0]);
+  const bool areAlike = llvm::all_of(weights, [&](Value weight) {
+    return typeOf(weight).getElementType() == first.getElementType() &&
+           typeOf(weight).getEncoding() == first.getEncoding() &&
+           static_cast<int64_t>(weightBytes(typeOf(weight)).value_or(0)) <=
+               target.limits.bindingBytes;
+  });
+  // Rows of a transposed weight are as long as it has columns.
+  return areAlike && !kernel.matmul().getTranspose() &&
+         buffersOf(kernel, groups) <= target.limits.bindings;
 }
 
 bool webgpu::matmul::storesSums(const KernelAnalysis &kernel, const SegmentGroup &group) {
@@ -122,17 +143,25 @@ int64_t webgpu::matmul::storedColumns(const SegmentGroup &group, const Cut &cut)
 /// that what runs at once shares rows as well as columns.
 static constexpr int64_t tilesAcross = 16;
 
-TileGrid::TileGrid(PhaseBuilder &p, const KernelAnalysis &kernel, const SegmentGroup &group,
+int64_t webgpu::matmul::firstColumnTile(ArrayRef<SegmentGroup> groups, size_t number,
+                                        const Cut &cut) {
+  int64_t tiles = 0;
+  for (const SegmentGroup &group : groups.take_front(number))
+    tiles += divideCeilSigned(group.n, storedColumns(group, cut));
+  return tiles;
+}
+
+TileGrid::TileGrid(PhaseBuilder &p, const KernelAnalysis &kernel, ArrayRef<SegmentGroup> groups,
                    const Cut &cut)
-    : stages(kernel.matmul().getK(), cut), columns(storedColumns(group, cut)),
-      columnTiles(divideCeilSigned(group.n, columns)) {
+    : stages(kernel.matmul().getK(), cut), columnTiles(firstColumnTile(groups, groups.size(), cut)),
+      p(p) {
   Type input = kernel.matmul().getInput().getType();
   totalRows = p.rows(input);
   rowTiles = p.rowsExtent(input, cut.bm);
   const int64_t slices = stages.slices;
   slice = slices > 1 ? p.named(p.rem(p.block(), slices), "slice") : p.c(0);
   Value number = p.named(p.div(p.block(), slices), "tile");
-  Value down, across;
+  Value down;
   if (columnTiles <= tilesAcross) {
     down = p.div(number, columnTiles);
     across = p.rem(number, columnTiles);
@@ -157,11 +186,27 @@ TileGrid::TileGrid(PhaseBuilder &p, const KernelAnalysis &kernel, const SegmentG
   across = p.named(across, "tile_col");
   tile = p.add(p.mul(down, columnTiles), across);
   firstRow = p.named(p.mul(down, cut.bm), "first_row");
-  firstCol = p.named(p.mul(across, columns), "first_col");
+  for (size_t i = groups.size(); i-- > 0;) {
+    const int64_t begin = firstColumnTile(groups, i, cut);
+    Value first =
+        p.mul(begin > 0 ? p.sub(across, p.c(begin)) : across, storedColumns(groups[i], cut));
+    ends.insert(ends.begin(), firstColumnTile(groups, i + 1, cut));
+    firstCol = firstCol ? p.select(p.lessThan(across, p.c(ends[0])), first, firstCol) : first;
+  }
+  firstCol = p.named(firstCol, "first_col");
   firstStage = slices > 1 ? p.named(p.mul(slice, stages.perSlice), "first_stage") : p.c(0);
   stageCount = p.c(stages.perSlice);
   if (stages.perSlice * slices != stages.all)
     stageCount = p.named(p.min(stageCount, p.sub(p.c(stages.all), firstStage)), "stages");
+}
+
+SmallVector<Value> TileGrid::choose(size_t group, TypeRange types,
+                                    llvm::function_ref<SmallVector<Value>(size_t)> each) const {
+  if (group + 1 == ends.size())
+    return each(group);
+  return p.ifElse(
+      "group", p.lessThan(across, p.c(ends[group])), types, [&] { return each(group); },
+      [&] { return choose(group + 1, types, each); });
 }
 
 Extent TileGrid::grid() const { return rowTiles * Extent(columnTiles * stages.slices); }
@@ -178,7 +223,7 @@ Value webgpu::matmul::partialQuad(PhaseBuilder &p, const Cut &cut, int64_t slice
 //===----------------------------------------------------------------------===//
 
 void webgpu::matmul::storeStrips(PhaseBuilder &p, const KernelAnalysis &kernel,
-                                 const SegmentGroup &group, const TileGrid &grid,
+                                 const SegmentGroup &group, const TileGrid &grid, const Cut &cut,
                                  const StripShape &shape, Value memory,
                                  llvm::function_ref<void(Value strip)> put) {
   auto one = [&](Value number) {
@@ -189,7 +234,7 @@ void webgpu::matmul::storeStrips(PhaseBuilder &p, const KernelAnalysis &kernel,
     strip.memory = memory;
     strip.begin = p.c(0);
     strip.rows = shape.rows;
-    strip.cols = grid.columns;
+    strip.cols = storedColumns(group, cut);
     strip.rowStride = shape.stride;
     strip.segmentStride = shape.segmentStride;
     strip.firstRow = p.named(p.add(grid.firstRow, p.mul(number, shape.rows)), "strip_row");
@@ -207,9 +252,10 @@ void webgpu::matmul::storeStrips(PhaseBuilder &p, const KernelAnalysis &kernel,
 // Phases
 //===----------------------------------------------------------------------===//
 
-Phases::Phases(ModuleOp module, const KernelAnalysis &kernel, StringRef entry, const Cut &cut,
-               ElementType inputType)
-    : module(module), kernel(kernel), entry(entry), cut(cut), inputType(inputType) {}
+Phases::Phases(ModuleOp module, const KernelAnalysis &kernel, const Target &target, StringRef entry,
+               const Cut &cut, ElementType inputType)
+    : module(module), kernel(kernel), together(isOnePhase(kernel, target)), entry(entry), cut(cut),
+      inputType(inputType) {}
 
 /// As many rows as whole tiles have.
 static Extent inTiles(Extent rows, int64_t rowsOfTile) {
@@ -300,14 +346,17 @@ Phase Phases::emitInput(StringRef name) {
 }
 
 /// A thread adds up the slices of a quad of columns and computes what follows.
-Phase Phases::emitSums(const SegmentGroup &group, StringRef name, int partialSums) {
+Phase Phases::emitSums(ArrayRef<SegmentGroup> groups, size_t number, StringRef name,
+                       int partialSums) {
   constexpr int64_t rowsAtOnce = 4, acrossAtOnce = 64;
   PhaseBuilder p(module, kernel.kernel(), name, rowsAtOnce * acrossAtOnce);
   MatmulOp matmul = kernel.matmul();
   Type input = matmul.getInput().getType();
   const Stages stages(matmul.getK(), cut);
+  const SegmentGroup &group = groups[number];
   const int64_t columns = storedColumns(group, cut);
-  const int64_t columnTiles = divideCeilSigned(group.n, columns);
+  const int64_t columnTiles = firstColumnTile(groups, groups.size(), cut);
+  const int64_t firstTile = firstColumnTile(groups, number, cut);
   const auto segments = static_cast<int64_t>(group.segments.size());
   const int64_t lanes = RowExpressions::lanesOf(group.sinks);
   const int64_t blocksAcross = divideCeilSigned(group.n, lanes * acrossAtOnce);
@@ -322,8 +371,8 @@ Phase Phases::emitSums(const SegmentGroup &group, StringRef name, int partialSum
   for (auto [s, segment] : llvm::enumerate(group.segments)) {
     auto sum = [&, s = static_cast<int64_t>(s), segment = segment](const Position &at) {
       Value inTile = p.named(p.rem(at.col, columns), "in_tile");
-      Value tile =
-          p.named(p.add(p.mul(p.div(at.row, cut.bm), columnTiles), p.div(at.col, columns)), "tile");
+      Value across = p.add(p.div(at.col, columns), firstTile);
+      Value tile = p.named(p.add(p.mul(p.div(at.row, cut.bm), columnTiles), across), "tile");
       Value rowOfTile = p.rem(at.row, cut.bm), total;
       Value first = p.named(partialQuad(p, cut, stages.slices, segments, tile, p.c(0), s, rowOfTile,
                                         p.shr(inTile, 2)),
@@ -359,7 +408,9 @@ Launching Phases::emit(EmitTiles tiles) {
   const int64_t depth = kernel.matmul().getK();
   const Stages stages(depth, cut);
   const bool isSplit = stages.slices > 1;
-  const size_t count = (cut.pack ? 1 : 0) + kernel.groups().size() * (isSplit ? 2 : 1);
+  const ArrayRef<SegmentGroup> all = kernel.groups();
+  const size_t each = together ? all.size() : 1; // groups of a phase
+  const size_t count = (cut.pack ? 1 : 0) + all.size() / each + (isSplit ? all.size() : 0);
   auto next = [&] { return phaseEntry(entry, launching.phases.size(), count); };
   if (cut.pack) {
     launching.phases.push_back(emitInput(next()));
@@ -368,16 +419,18 @@ Launching Phases::emit(EmitTiles tiles) {
         {inTiles(launching.phases[0].grid, cut.bm) * Extent(inputColumns(depth) * bytes)});
   }
   const size_t first = launching.phases.size();
-  for (const SegmentGroup &group : kernel.groups()) {
+  for (size_t i = 0; i < all.size(); i += each) {
+    const ArrayRef<SegmentGroup> groups = all.slice(i, each);
     const int partialSums = isSplit ? static_cast<int>(launching.workspaces.size()) : -1;
-    launching.phases.push_back(tiles(group, next(), partialSums));
+    launching.phases.push_back(tiles(groups, next(), partialSums));
     // Groups do not wait for each other.
     launching.phases.back().afterPrevious = cut.pack || launching.phases.size() == first + 1;
     if (!isSplit)
       continue;
-    const auto sums = static_cast<int64_t>(group.segments.size()) * cut.bm * cut.bn;
+    const auto sums = static_cast<int64_t>(groups[0].segments.size()) * cut.bm * cut.bn;
     launching.workspaces.push_back({launching.phases.back().grid * Extent(sums * 4)});
-    launching.phases.push_back(emitSums(group, next(), partialSums));
+    for (size_t number = 0; number < each; ++number)
+      launching.phases.push_back(emitSums(groups, number, next(), partialSums));
   }
   return launching;
 }

@@ -2,7 +2,7 @@
 // stage after stage of K; a kernel becomes these phases:
 //
 //     rows into a workspace as they are multiplied, where they are more than an argument or are
-//     worth it; then for each group of segments
+//     worth it; then for each group of segments, or for several of one segment
 //       the tiles, each of a slice of K where several workgroups share it out, and
 //       what follows the matmul: at once, or where K is shared out in a phase that adds the slices
 #pragma once
@@ -21,7 +21,6 @@ struct Cut {
   int64_t bk = 0;         ///< depth of a stage
   int64_t ksplit = 1;     ///< workgroups that share out K
   bool pack = false;      ///< rows are written into a workspace first, as they are multiplied
-  bool ahead = true;      ///< a stage is fetched while the one before it is multiplied
 };
 
 /// K in stages, and how slices of it share them.
@@ -36,25 +35,41 @@ struct Stages {
 /// Columns of a tile that are stored: as many whole heads as it has.
 int64_t storedColumns(const SegmentGroup &group, const Cut &cut);
 
-/// One phase's view of a cut kernel.
+/// Where the tiles of a group begin, side by side with those of the groups before it.
+int64_t firstColumnTile(llvm::ArrayRef<SegmentGroup> groups, size_t number, const Cut &cut);
+
+/// One phase's view of a cut kernel, of which it computes some groups.
 class TileGrid {
 public:
-  TileGrid(simt::PhaseBuilder &p, const KernelAnalysis &kernel, const SegmentGroup &group,
+  TileGrid(simt::PhaseBuilder &p, const KernelAnalysis &kernel, llvm::ArrayRef<SegmentGroup> groups,
            const Cut &cut);
 
   Stages stages;
-  int64_t columns; ///< of a tile, that are stored
   int64_t columnTiles;
+
+  /// Values that `each` gives for the group of this workgroup's tile, by its number.
+  llvm::SmallVector<mlir::Value>
+  choose(mlir::TypeRange types,
+         llvm::function_ref<llvm::SmallVector<mlir::Value>(size_t group)> each) const {
+    return choose(0, types, each);
+  }
 
   /// Workgroups.
   Extent grid() const;
   mlir::Value totalRows; ///< of the results
   // This workgroup's, i32.
   mlir::Value tile, slice;
-  mlir::Value firstRow, firstCol; ///< of the tile in the results
+  mlir::Value firstRow, firstCol; ///< of the tile in its group's results
   mlir::Value firstStage, stageCount;
 
 private:
+  llvm::SmallVector<mlir::Value>
+  choose(size_t group, mlir::TypeRange types,
+         llvm::function_ref<llvm::SmallVector<mlir::Value>(size_t group)> each) const;
+
+  simt::PhaseBuilder &p;
+  llvm::SmallVector<int64_t> ends; ///< of each group's column tiles
+  mlir::Value across;              ///< number of the column of tiles
   Extent rowTiles;
 };
 
@@ -62,8 +77,12 @@ private:
 /// for its numerics: `multipliesIn` says for which there is.
 Status supports(const KernelAnalysis &kernel, bool (*multipliesIn)(mlir::Operation *, Numerics));
 
-/// Buffers that a group's phases need at most at once.
-int64_t buffersOf(const KernelAnalysis &kernel, const SegmentGroup &group);
+/// Buffers that the phases of groups need at most at once, where a phase computes all of them.
+int64_t buffersOf(const KernelAnalysis &kernel, llvm::ArrayRef<SegmentGroup> groups);
+
+/// Whether one phase computes all groups: there are several, each of one segment of the same type,
+/// and the device has buffers for that.
+bool isOnePhase(const KernelAnalysis &kernel, const Target &target);
 
 /// Whether the rows that are multiplied stand in an argument.
 bool hasPlainInput(const KernelAnalysis &kernel);
@@ -75,13 +94,13 @@ int64_t segmentsAtOnce(const KernelAnalysis &kernel);
 class Phases {
 public:
   /// `inputType`: what rows are written as where they are: f32 or f16.
-  Phases(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry, const Cut &cut,
-         ElementType inputType);
+  Phases(mlir::ModuleOp module, const KernelAnalysis &kernel, const Target &target,
+         llvm::StringRef entry, const Cut &cut, ElementType inputType);
 
-  /// Emits the tiles of a group: into `partialSums`, a workspace by its number, or where that is
+  /// Emits the tiles of groups: into `partialSums`, a workspace by its number, or where that is
   /// negative with what follows the matmul.
-  using EmitTiles =
-      llvm::function_ref<Phase(const SegmentGroup &group, llvm::StringRef entry, int partialSums)>;
+  using EmitTiles = llvm::function_ref<Phase(llvm::ArrayRef<SegmentGroup> groups,
+                                             llvm::StringRef entry, int partialSums)>;
   Launching emit(EmitTiles tiles);
 
   /// Number of the workspace of the input's rows, where they are packed.
@@ -91,10 +110,12 @@ public:
 
 private:
   Phase emitInput(llvm::StringRef entry);
-  Phase emitSums(const SegmentGroup &group, llvm::StringRef entry, int partialSums);
+  Phase emitSums(llvm::ArrayRef<SegmentGroup> groups, size_t number, llvm::StringRef entry,
+                 int partialSums);
 
   mlir::ModuleOp module;
   const KernelAnalysis &kernel;
+  bool together; ///< all groups in one phase
   llvm::StringRef entry;
   const Cut &cut;
   ElementType inputType;
@@ -120,7 +141,7 @@ struct StripShape {
 /// Computes and stores what follows the matmul, strip by strip: `put(strip)` writes the sums of the
 /// strip with that number into `memory`, from its first element on.
 void storeStrips(simt::PhaseBuilder &p, const KernelAnalysis &kernel, const SegmentGroup &group,
-                 const TileGrid &grid, const StripShape &shape, mlir::Value memory,
+                 const TileGrid &grid, const Cut &cut, const StripShape &shape, mlir::Value memory,
                  llvm::function_ref<void(mlir::Value strip)> put);
 
 } // namespace kernelforge::webgpu::matmul

@@ -9,20 +9,37 @@ using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::webgpu::matmul;
 
-TileEmitter::TileEmitter(ModuleOp module, const KernelAnalysis &kernel, const SegmentGroup &group,
-                         StringRef entry, const Cut &cut, int64_t threads, int partialSums)
-    : p(module, kernel.kernel(), entry, threads), kernel(kernel), group(group), cut(cut),
-      partialSums(partialSums), grid(p, kernel, group, cut),
-      segments(static_cast<int64_t>(group.segments.size())) {}
+TileEmitter::TileEmitter(ModuleOp module, const KernelAnalysis &kernel,
+                         ArrayRef<SegmentGroup> groups, StringRef entry, const Cut &cut,
+                         int64_t threads, int partialSums)
+    : p(module, kernel.kernel(), entry, threads), kernel(kernel), groups(groups), cut(cut),
+      partialSums(partialSums), grid(p, kernel, groups, cut),
+      segments(static_cast<int64_t>(groups[0].segments.size())) {}
+
+void TileEmitter::makeTiles(
+    std::unique_ptr<Tile> ofRows,
+    llvm::function_ref<std::unique_ptr<Tile>(Value weight, int64_t segment)> ofWeight) {
+  ValueRange weights = kernel.matmul().getWeights();
+  tiles.push_back(std::move(ofRows));
+  for (int64_t s = 0; s < segments; ++s)
+    tiles.push_back(ofWeight(weights[groups[0].segments[static_cast<size_t>(s)]], s));
+  for (const SegmentGroup &group : groups.drop_front())
+    others.push_back(ofWeight(weights[group.segments[0]], 0));
+}
 
 Phase TileEmitter::emit() {
   const SmallVector<Value> sums = multiply();
   if (partialSums >= 0)
     storePartial(sums);
-  else if (storesSums(kernel, group))
-    storeDirectly(sums);
   else
-    storeInStrips(sums);
+    grid.choose({}, [&](size_t number) {
+      const SegmentGroup &group = groups[number];
+      if (storesSums(kernel, group))
+        storeDirectly(sums, group);
+      else
+        storeInStrips(sums, group);
+      return SmallVector<Value>();
+    });
   return p.finish(grid.grid());
 }
 
@@ -33,7 +50,7 @@ SmallVector<Value> TileEmitter::multiply() {
     for (int64_t j = 0; j < each; ++j)
       names.push_back(fmt::format("c{}_{}", i, j));
   const SmallVector<Value> zeros(names.size(), held.zero);
-  StageLoop loop{p, kernel.matmul().getK(), grid, cut, tiles, memory, turnVectors};
+  StageLoop loop{p, kernel.matmul().getK(), grid, cut, tiles, others, memory, turnVectors};
   return loop.run(zeros, llvm::join(names, " "),
                   [&](MutableArrayRef<Value> sums, Value at) { multiplyStage(sums, at); });
 }
@@ -48,9 +65,9 @@ void TileEmitter::storePartial(ArrayRef<Value> sums) {
     }
 }
 
-void TileEmitter::storeInStrips(ArrayRef<Value> sums) {
+void TileEmitter::storeInStrips(ArrayRef<Value> sums, const SegmentGroup &group) {
   const int64_t stride = strips.stride / 4, count = held.down / held.together;
-  storeStrips(p, kernel, group, grid, strips, memory, [&](Value strip) {
+  storeStrips(p, kernel, group, grid, cut, strips, memory, [&](Value strip) {
     for (int64_t q = 0; q < count; ++q) {
       Value mine = p.add(p.mul(held.part, count), q);
       p.ifThen(p.cmp(arith::CmpIPredicate::eq, strip, mine), [&] {

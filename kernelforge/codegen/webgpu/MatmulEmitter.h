@@ -6,7 +6,7 @@
 
 namespace kernelforge::webgpu::matmul {
 
-/// Emits the tiles of one group of segments.
+/// Emits the tiles of one group of segments, or of several groups of one segment.
 class TileEmitter {
 public:
   virtual ~TileEmitter() = default;
@@ -19,8 +19,14 @@ public:
 
 protected:
   /// `partialSums` is the number of a workspace, negative where there is none.
-  TileEmitter(mlir::ModuleOp module, const KernelAnalysis &kernel, const SegmentGroup &group,
-              llvm::StringRef entry, const Cut &cut, int64_t threads, int partialSums);
+  TileEmitter(mlir::ModuleOp module, const KernelAnalysis &kernel,
+              llvm::ArrayRef<SegmentGroup> groups, llvm::StringRef entry, const Cut &cut,
+              int64_t threads, int partialSums);
+
+  /// Makes the tiles: of the rows, then `ofWeight(weight, segment)` of what is multiplied with.
+  void makeTiles(
+      std::unique_ptr<Tile> ofRows,
+      llvm::function_ref<std::unique_ptr<Tile>(mlir::Value weight, int64_t segment)> ofWeight);
 
   /// What a thread, or a subgroup with matrices, sums up: some rows of sums, each with as many
   /// side by side for every segment. A sum is a quad of numbers, or a matrix.
@@ -42,10 +48,10 @@ protected:
   /// `stride` quads apart.
   virtual void put(llvm::ArrayRef<mlir::Value> sums, int64_t i, int64_t segment, mlir::Value memory,
                    mlir::Value at, int64_t stride) = 0;
-  /// Writes the sums to the result, of which they are all that is stored (storesSums()).
-  virtual void storeDirectly(llvm::ArrayRef<mlir::Value> sums) = 0;
+  /// Writes the sums to the result of a group, of which they are all that is stored (storesSums()).
+  virtual void storeDirectly(llvm::ArrayRef<mlir::Value> sums, const SegmentGroup &group) = 0;
 
-  void storeInStrips(llvm::ArrayRef<mlir::Value> sums);
+  void storeInStrips(llvm::ArrayRef<mlir::Value> sums, const SegmentGroup &group);
   /// A sum by its row, segment and place in the row.
   mlir::Value sumOf(llvm::ArrayRef<mlir::Value> sums, int64_t i, int64_t segment, int64_t j) const {
     return sums[static_cast<size_t>((i * segments + segment) * held.across + j)];
@@ -53,21 +59,22 @@ protected:
 
   simt::PhaseBuilder p;
   const KernelAnalysis &kernel;
-  const SegmentGroup &group;
+  llvm::ArrayRef<SegmentGroup> groups;
   const Cut &cut;
   int partialSums;
   TileGrid grid;
   int64_t segments;
   // What a method sets before emit().
-  mlir::Value memory;                             ///< of the stages, then of the strips
-  llvm::SmallVector<std::unique_ptr<Tile>> tiles; ///< of the rows, then of each segment
-  int64_t turnVectors = 0;                        ///< StageLoop::turnVectors
+  mlir::Value memory;      ///< of the stages, then of the strips
+  int64_t turnVectors = 0; ///< StageLoop::turnVectors
   Held held;
   StripShape strips;
 
 private:
   llvm::SmallVector<mlir::Value> multiply();
   void storePartial(llvm::ArrayRef<mlir::Value> sums);
+
+  llvm::SmallVector<std::unique_ptr<Tile>> tiles, others; ///< those of StageLoop
 };
 
 } // namespace kernelforge::webgpu::matmul

@@ -16,32 +16,31 @@ using namespace kernelforge::webgpu::matmul;
 
 namespace {
 
-/// Emits the tiles of one group.
 class Emitter final : public TileEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const SegmentGroup &group, StringRef entry,
-          const MatrixKnobs &knobs, int partialSums)
-      : TileEmitter(module, kernel, group, entry, knobs.cut, knobs.threads(), partialSums),
+  Emitter(ModuleOp module, const KernelAnalysis &kernel, ArrayRef<SegmentGroup> groups,
+          StringRef entry, const MatrixKnobs &knobs, int partialSums)
+      : TileEmitter(module, kernel, groups, entry, knobs.cut, knobs.threads(), partialSums),
         knobs(knobs), isTransposed(kernel.matmul().getTranspose()) {
     memory = p.shared("tiles", p.vec(p.i32, 4), knobs.sharedVectors(segments, isTransposed));
     strips = knobs.strip(segments, isTransposed);
-    makeTiles();
+    placeTiles();
     placeSubgroup();
   }
 
 private:
-  void makeTiles() {
+  void placeTiles() {
     transformer::MatmulOp matmul = kernel.matmul();
     constexpr ElementType f16 = ElementType::F16;
     Operand rows =
         cut.pack ? Operand(p, Phases::inputWorkspace, f16, Phases::inputColumns(matmul.getK()), f16)
                  : Operand(p, matmul.getInput(), 8, f16);
-    tiles.push_back(tileOf(p, rows, Way::AlongK, cut.bm, cut.bk, {0, knobs.rowStride()}));
     const Way way = isTransposed ? Way::AcrossK : Way::AlongK;
-    for (int64_t s = 0; s < segments; ++s) {
-      tiles.push_back(weightTile(p, matmul.getWeights()[group.segments[s]], way, 8, cut.bn, cut.bk,
-                                 {columnsBegin(s), knobs.columnStride(isTransposed)}, f16));
-    }
+    makeTiles(tileOf(p, rows, Way::AlongK, cut.bm, cut.bk, {0, knobs.rowStride()}),
+              [&](Value weight, int64_t segment) {
+                return weightTile(p, weight, way, 8, cut.bn, cut.bk,
+                                  {columnsBegin(segment), knobs.columnStride(isTransposed)}, f16);
+              });
   }
 
   int64_t columnsBegin(int64_t segment) const {
@@ -105,7 +104,7 @@ private:
 
   /// Matrices are stored as a whole, which a tile must be for that: rows and columns that are not
   /// there are left out in strips.
-  void storeDirectly(ArrayRef<Value> sums) override {
+  void storeDirectly(ArrayRef<Value> sums, const SegmentGroup &group) override {
     Value isWhole;
     auto input = cast<RankedTensorType>(kernel.matmul().getInput().getType());
     if (input.isDynamicDim(0) || input.getDimSize(0) % cut.bm != 0)
@@ -115,21 +114,21 @@ private:
       isWhole = isWhole ? p.b.create<arith::AndIOp>(p.loc, isWhole, across) : across;
     }
     if (!isWhole) {
-      storeMatrices(sums);
+      storeMatrices(sums, group);
       return;
     }
     auto whole = [&] {
-      storeMatrices(sums);
+      storeMatrices(sums, group);
       return SmallVector<Value>();
     };
     auto inParts = [&] {
-      storeInStrips(sums);
+      storeInStrips(sums, group);
       return SmallVector<Value>();
     };
     p.ifElse("tile", isWhole, TypeRange(), whole, inParts);
   }
 
-  void storeMatrices(ArrayRef<Value> sums) {
+  void storeMatrices(ArrayRef<Value> sums, const SegmentGroup &group) {
     Value output = p.result(group.sinks[0].resultIndex, Access::Write, View::Quads);
     Value quad = p.named(p.add(p.quarter(grid.firstCol), held.quad), "first_quad");
     for (int64_t i = 0; i < held.down; ++i) {
@@ -173,9 +172,9 @@ public:
   Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                            StringRef entry, const KnobValues &schedule) const override {
     KF_TRY(const MatrixKnobs knobs, matrixKnobs(kernel, target, schedule));
-    Phases phases(module, kernel, entry, knobs.cut, ElementType::F16);
-    return phases.emit([&](const SegmentGroup &group, StringRef name, int partialSums) {
-      return Emitter(module, kernel, group, name, knobs, partialSums).emit();
+    Phases phases(module, kernel, target, entry, knobs.cut, ElementType::F16);
+    return phases.emit([&](ArrayRef<SegmentGroup> groups, StringRef name, int partialSums) {
+      return Emitter(module, kernel, groups, name, knobs, partialSums).emit();
     });
   }
 

@@ -17,13 +17,14 @@ constexpr int64_t runElements = 16;
 
 class PlaneTile final : public Tile {
 public:
-  PlaneTile(PhaseBuilder &p, Value weight, const PlaneReader &reader, Way way, int64_t rows,
-            int64_t depth, TilePlace in, ElementType rounded)
-      : Tile(p, way, rows, depth, way == Way::Turned ? 4 : runElements * reader.runs(), in),
-        reader(reader), type(info(*elementTypeOf(weight.getType()))), rounded(rounded) {}
+  /// Pieces are of four numbers, or as many as 16 bytes of quants have.
+  PlaneTile(PhaseBuilder &p, Value weight, const PlaneReader &reader, Way way, bool hasQuads,
+            int64_t rows, int64_t depth, TilePlace in, ElementType rounded)
+      : Tile(p, way, rows, depth, hasQuads ? 4 : runElements * reader.runs(), in), reader(reader),
+        type(info(*elementTypeOf(weight.getType()))), rounded(rounded) {}
 
 private:
-  bool hasQuads() const { return way == Way::Turned; }
+  bool hasQuads() const { return width == 4; }
   int64_t piecesOfRow() const {
     return reader.piecesOfRow() * (hasQuads() ? 4 * reader.runs() : 1);
   }
@@ -74,18 +75,28 @@ private:
     return piece;
   }
 
+  Value quadOf(ValueRange values, Value place) {
+    Value quad = reader.elementsOfQuad(pieceOf(values, place), place);
+    return p.named(simt::rounded(p, rounded, quad), "quad");
+  }
+
   /// Elements from the first of a piece to that of its run.
   int64_t runApart(int64_t run) const { return run * type.chunkElements / 2; }
 
   Value targetOf(Value row, Value piece) override {
-    return hasQuads() ? p.add(p.mul(piece, 4 * in.stride), row)
-                      : p.add(p.mul(row, in.stride), reader.column(piece, 0, 8));
+    if (way == Way::Turned)
+      return p.add(p.mul(piece, 4 * in.stride), row);
+    return p.add(p.mul(row, in.stride), hasQuads() ? piece : reader.column(piece, 0, 8));
   }
 
   void putShare(ValueRange fetched, Value place, Value memory, Value target, int64_t rows,
                 int64_t) override {
     if (way == Way::Turned) {
       turn(fetched, place, memory, p.add(target, rows));
+      return;
+    }
+    if (hasQuads()) {
+      p.storeVector(quadOf(fetched, place), memory, p.add(target, rows * in.stride));
       return;
     }
     const PlaneReader::Piece piece = pieceOf(fetched, place);
@@ -107,8 +118,7 @@ private:
     SmallVector<Value> quads;
     for (size_t r = 0; r < 4; ++r) {
       Value own = p.add(place, rowsApart(static_cast<int64_t>(r)));
-      Value quad = reader.elementsOfQuad(pieceOf(fetched.slice(r * each, each), own), own);
-      quads.push_back(p.named(simt::rounded(p, rounded, quad), "quad"));
+      quads.push_back(quadOf(fetched.slice(r * each, each), own));
     }
     for (int64_t k = 0; k < 4; ++k) {
       SmallVector<Value> turned;
@@ -135,9 +145,9 @@ int64_t webgpu::matmul::wholeDepth(Type weight) {
 std::unique_ptr<Tile> webgpu::matmul::weightTile(PhaseBuilder &p, Value weight, Way way,
                                                  int64_t width, int64_t rows, int64_t depth,
                                                  TilePlace in, ElementType rounded) {
-  if (PlaneReader::reads(weight.getType()) &&
-      (way == Way::Turned || (way == Way::AlongK && depth % wholeDepth(weight.getType()) == 0)))
-    return std::make_unique<PlaneTile>(p, weight, PlaneReader(p, weight), way, rows, depth, in,
-                                       rounded);
+  if (PlaneReader::reads(weight.getType()) && way != Way::AcrossK &&
+      (width == 4 || depth % wholeDepth(weight.getType()) == 0))
+    return std::make_unique<PlaneTile>(p, weight, PlaneReader(p, weight), way, width == 4, rows,
+                                       depth, in, rounded);
   return tileOf(p, Operand(p, weight, width, rounded), way, rows, depth, in);
 }

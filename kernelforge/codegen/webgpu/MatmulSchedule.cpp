@@ -22,24 +22,24 @@ using llvm::divideCeilSigned;
 
 /// Threads that run in step on the devices that schedules are made for. Others only read
 /// workgroup memory less well.
-static constexpr int64_t lanes = 32;
+static constexpr int64_t inStep = 32;
 
 int64_t TileKnobs::lanesAcross() const {
-  const int64_t usual = std::min<int64_t>(8, threadsAcross());
-  const int64_t down = std::min(lanes / usual, threadsDown());
-  return std::min(threadsAcross(), lanes / down);
+  const int64_t usual = std::min(lanes, threadsAcross());
+  const int64_t down = std::min(inStep / usual, threadsDown());
+  return std::min(threadsAcross(), inStep / down);
 }
 
-int64_t TileKnobs::lanesDown() const { return std::min(threadsDown(), lanes / lanesAcross()); }
+int64_t TileKnobs::lanesDown() const { return std::min(threadsDown(), inStep / lanesAcross()); }
 
 StripShape TileKnobs::strip(int64_t segments) const {
   const int64_t rows = 4 * lanesDown();
   return {rows, cut.bm / rows, segments * cut.bn + 4, cut.bn};
 }
 
-int64_t TileKnobs::sharedVectors(int64_t segments) const {
+int64_t TileKnobs::sharedVectors(int64_t segments, bool transposed) const {
   const StripShape shape = strip(segments);
-  return std::max(stages * stageVectors(segments), shape.rows * shape.stride / 4);
+  return std::max(stages * stageVectors(segments, transposed), shape.rows * shape.stride / 4);
 }
 
 int64_t MatrixKnobs::sharedVectors(int64_t segments, bool transposed) const {
@@ -88,6 +88,7 @@ struct KernelLimits {
   int64_t wholeDepth = 1;                ///< stages of such a multiple are read piece by piece
   bool mustPack = false, transposed = false;
   bool isQuantized = false; ///< the weights are
+  bool isOnePhase = false;  ///< of all groups, each of one segment
   int64_t sharedBytes = 16384, threads = 256;
 
   int64_t segmentsAtOnce() const { return *std::max_element(segments.begin(), segments.end()); }
@@ -119,6 +120,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
     limits.widths.push_back(group.n);
     limits.segments.push_back(static_cast<int64_t>(group.segments.size()));
   }
+  limits.isOnePhase = isOnePhase(kernel, target);
   if (target.limits.sharedBytes > 0)
     limits.sharedBytes = target.limits.sharedBytes;
   if (target.limits.threadsPerBlock > 0)
@@ -156,26 +158,29 @@ public:
       : limits(limits), reader(limits.name, values) {}
 
   Expected<TileKnobs> tiles() const {
-    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "tm", "tn", "stages", "ksplit", "pack"}));
+    KF_CHECK(reader.checkNames(
+        {"bm", "bn", "bk", "tm", "tn", "stages", "turn", "pad", "lanes", "ksplit", "pack"}));
     TileKnobs knobs;
     KF_TRY(knobs.tm, powerOfTwo("tm", 4, 16));
     KF_TRY(knobs.tn, powerOfTwo("tn", 4, 16));
     KF_TRY(knobs.cut, cut(4 * knobs.tm, 4 * knobs.tn, 8, 64));
     KF_TRY(knobs.stages, reader.get("stages", {1, 2}));
+    KF_TRY(const int64_t turn, reader.get("turn", {0, 1}));
+    knobs.turn = turn != 0;
+    KF_TRY(knobs.pad, reader.get("pad", {0, 1}));
+    KF_TRY(knobs.lanes, powerOfTwo("lanes", 4, 8));
     const int64_t segments = limits.segmentsAtOnce();
     KF_CHECK(atMost("tm * tn of all segments", knobs.tm * knobs.tn * segments, mostSums));
-    KF_CHECK(checkWorkgroup(knobs.threads(), knobs.sharedVectors(segments)));
+    KF_CHECK(checkWorkgroup(knobs.threads(), knobs.sharedVectors(segments, limits.transposed)));
     return knobs;
   }
 
   Expected<MatrixKnobs> matrices() const {
-    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "wm", "wn", "ahead", "ksplit", "pack"}));
+    KF_CHECK(reader.checkNames({"bm", "bn", "bk", "wm", "wn", "ksplit", "pack"}));
     MatrixKnobs knobs;
     KF_TRY(knobs.wm, powerOfTwo("wm", 1, 8));
     KF_TRY(knobs.wn, powerOfTwo("wn", 1, 8));
     KF_TRY(knobs.cut, cut(matrixSize * knobs.wm, matrixSize * knobs.wn, matrixSize, 64));
-    KF_TRY(const int64_t ahead, reader.get("ahead", {0, 1}));
-    knobs.cut.ahead = ahead != 0;
     const int64_t segments = limits.segmentsAtOnce();
     KF_CHECK(atMost("bm / wm * bn / wn / 32 of all segments",
                     knobs.rowsOfSubgroup() * knobs.columnsOfSubgroup() * segments / matrixThreads,
@@ -201,10 +206,10 @@ private:
   Status checkWorkgroup(int64_t threads, int64_t sharedVectors) const {
     KF_CHECK(atMost("the number of threads", threads, limits.threads));
     KF_CHECK(atMost("bytes of workgroup memory", 16 * sharedVectors, limits.sharedBytes));
-    if (threads < lanes)
+    if (threads < inStep)
       return unusable("schedule is not legal", limits.name,
                       fmt::format("a workgroup has {} threads", threads),
-                      fmt::format("make the tile larger: {} are the least", lanes));
+                      fmt::format("make the tile larger: {} are the least", inStep));
     return {};
   }
 
@@ -283,20 +288,26 @@ double predict(const KernelLimits &limits, const Cut &cut, double packedBytes, d
   if (cut.pack)
     total += dispatch + rows * depth * (limits.inputBytes + packedBytes) / bytesPerSecond;
   const double inputBytes = cut.pack ? packedBytes : limits.inputBytes;
+  // Column tiles and results of a phase, of which all groups may be one.
+  SmallVector<std::pair<int64_t, int64_t>> phases;
   for (auto [width, segments] : llvm::zip(limits.widths, limits.segments)) {
     const int64_t columns = cut.bn / limits.columns * limits.columns;
-    const auto tiles = static_cast<double>(divideCeilSigned(limits.rows, cut.bm) *
-                                           divideCeilSigned(width, columns) * stages.slices);
-    const auto results = rows * static_cast<double>(width * segments);
-    const double operands = rows * depth * inputBytes +
-                            depth * static_cast<double>(width * segments) * limits.weightBytes;
+    if (phases.empty() || !limits.isOnePhase)
+      phases.emplace_back(0, 0);
+    phases.back().first += divideCeilSigned(width, columns);
+    phases.back().second += width * segments;
+  }
+  for (auto [i, phase] : llvm::enumerate(phases)) {
+    const int64_t segments = limits.segments[i];
+    const auto tiles =
+        static_cast<double>(divideCeilSigned(limits.rows, cut.bm) * phase.first * stages.slices);
+    const double width = static_cast<double>(phase.second), results = rows * width;
+    const double operands = rows * depth * inputBytes + depth * width * limits.weightBytes;
     Work work = workOf(segments);
     if (limits.isQuantized)
       work.seconds +=
           cyclesToExpand * static_cast<double>(cut.bn * segments * cut.bk) / cyclesPerSecond;
-    double leastStage = operands > bytesOfCache ? stageFromMemory : stageFromCache;
-    if (!cut.ahead)
-      leastStage += work.seconds;
+    const double leastStage = operands > bytesOfCache ? stageFromMemory : stageFromCache;
     const double atOnce = workgroupsAtOnce(work), inRound = multiprocessors * atOnce;
     const double rounds = std::floor(tiles / inRound), left = tiles - rounds * inRound;
     auto round = [&](double each) {
@@ -305,8 +316,10 @@ double predict(const KernelLimits &limits, const Cut &cut, double packedBytes, d
     const double compute = rounds * round(atOnce) + round(std::ceil(left / multiprocessors));
     total += dispatch + std::max(reads * compute, (operands + 4 * results) / bytesPerSecond);
     if (stages.slices > 1)
-      total += dispatch + 8 * static_cast<double>(stages.slices) * results / bytesPerSecond;
+      total += 8 * static_cast<double>(stages.slices) * results / bytesPerSecond;
   }
+  if (stages.slices > 1)
+    total += static_cast<double>(limits.widths.size()) * dispatch;
   return total;
 }
 
@@ -318,7 +331,7 @@ double predictTiles(const KernelLimits &limits, const TileKnobs &knobs) {
     const auto reads = static_cast<double>(knobs.tm + knobs.tn * segments);
     const double flops =
         2.0 * static_cast<double>(knobs.cut.bm * knobs.cut.bn * segments * knobs.cut.bk);
-    return {knobs.threads(), knobs.sharedVectors(segments), sums + 50,
+    return {knobs.threads(), knobs.sharedVectors(segments, limits.transposed), sums + 50,
             flops * (1 + reads / sums) * (1 + 16 / sums) / flopsEach};
   });
 }
@@ -347,33 +360,32 @@ double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
 }
 
 /// Schedules of which one is taken without measuring, with each way to share out K.
-constexpr std::array<std::array<int64_t, 6>, 13> usualTiles = {{
-    // bm, bn, bk, tm, tn, stages
-    {128, 256, 16, 8, 16, 1},
-    {128, 128, 16, 8, 8, 1},
-    {128, 128, 8, 8, 8, 1},
-    {64, 128, 16, 8, 8, 2},
-    {64, 128, 16, 8, 8, 1},
-    {64, 128, 32, 8, 8, 1},
-    {64, 64, 32, 4, 8, 1},
-    {64, 64, 64, 4, 8, 1},
-    {32, 64, 64, 4, 4, 1},
-    {64, 64, 16, 4, 8, 1},
-    {32, 64, 16, 4, 4, 1},
-    {16, 128, 16, 4, 4, 1},
-    {16, 256, 16, 4, 4, 1},
+constexpr std::array<std::array<int64_t, 9>, 13> usualTiles = {{
+    // bm, bn, bk, tm, tn, stages, turn, pad, lanes
+    {128, 256, 16, 8, 16, 1, 1, 1, 8},
+    {128, 128, 16, 8, 8, 1, 1, 1, 8},
+    {128, 128, 8, 8, 8, 1, 1, 1, 8},
+    {64, 128, 16, 8, 8, 2, 1, 1, 8},
+    {64, 128, 16, 8, 8, 1, 1, 1, 8},
+    {64, 128, 32, 8, 8, 1, 1, 1, 8},
+    {64, 64, 32, 4, 8, 1, 1, 1, 8},
+    {64, 64, 64, 4, 8, 1, 1, 1, 8},
+    {32, 64, 64, 4, 4, 1, 1, 1, 8},
+    {64, 64, 16, 4, 8, 1, 1, 1, 8},
+    {32, 64, 16, 4, 4, 1, 1, 1, 8},
+    {16, 128, 16, 4, 4, 1, 1, 1, 8},
+    {16, 256, 16, 4, 4, 1, 1, 1, 8},
 }};
-constexpr std::array<std::array<int64_t, 6>, 9> usualMatrices = {{
-    // bm, bn, bk, wm, wn, ahead
-    {128, 128, 32, 2, 2, 1},
-    {128, 64, 64, 2, 2, 1},
-    {128, 64, 32, 2, 2, 1},
-    {64, 64, 64, 2, 2, 1},
-    {64, 64, 64, 1, 4, 1},
-    {64, 64, 32, 2, 2, 1},
-    {32, 128, 64, 1, 4, 0},
-    {32, 64, 32, 1, 4, 0},
-    {16, 64, 64, 1, 4, 0},
+constexpr std::array<std::array<int64_t, 5>, 8> usualMatrices = {{
+    // bm, bn, bk, wm, wn
+    {128, 128, 32, 2, 2},
+    {128, 64, 64, 2, 2},
+    {128, 64, 32, 2, 2},
+    {64, 64, 64, 2, 2},
+    {64, 64, 32, 2, 2},
+    {32, 128, 64, 1, 4},
+    {32, 64, 32, 1, 4},
+    {16, 64, 64, 1, 4},
 }};
 constexpr std::array<int64_t, 5> usualSplits = {1, 2, 4, 8, 16};
 
@@ -440,6 +452,9 @@ ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Targ
        {"tm", {4, 8}, "rows of a thread"},
        {"tn", {4, 8, 16}, "columns of a thread, of each segment"},
        {"stages", {1, 2}, "buffers of a stage"},
+       {"turn", {0, 1}, "1: vectors of workgroup memory are of rows at one k, 0: of a row along k"},
+       {"pad", {0, 1}, "vectors that rows of columns in workgroup memory are longer than need be"},
+       {"lanes", {4, 8}, "neighbouring threads that have neighbouring columns"},
        {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"},
        {"pack", packs, "1: rows are written into a workspace first, as they are multiplied"}},
       limits->depth,
@@ -462,7 +477,6 @@ ScheduleSpace webgpu::matmul::matrixSpace(const KernelAnalysis &kernel, const Ta
        {"bk", {16, 32, 64}, "depth of a stage"},
        {"wm", {1, 2, 4}, "subgroups, down a tile"},
        {"wn", {1, 2, 4}, "subgroups, across a tile"},
-       {"ahead", {0, 1}, "1: a stage is fetched while the one before it is multiplied"},
        {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"},
        {"pack", packs, "1: rows are written into a workspace first, as they are multiplied"}},
       limits->depth,

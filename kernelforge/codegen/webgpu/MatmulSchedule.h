@@ -14,6 +14,9 @@ struct TileKnobs {
   Cut cut;
   int64_t tm = 0, tn = 0; ///< rows and columns of a thread, of each segment: multiples of four
   int64_t stages = 1;     ///< buffers: with two, a stage is written while another is read
+  bool turn = true;       ///< operands whose rows run along K are turned round on their way
+  int64_t pad = 1;        ///< vectors that columns' rows of memory are longer than need be
+  int64_t lanes = 8;      ///< neighbouring threads that have neighbouring columns, at most
 
   int64_t threadsDown() const { return cut.bm / tm; }
   int64_t threadsAcross() const { return cut.bn / tn; }
@@ -22,14 +25,23 @@ struct TileKnobs {
   int64_t lanesAcross() const;
   int64_t lanesDown() const;
 
-  /// Vectors of four f32 from a k of a stage to the next: of the rows, and of a segment's columns.
-  int64_t rowStride() const { return cut.bm / 4 + 1; }
-  int64_t columnStride() const { return cut.bn / 4 + 1; }
-  /// Vectors of a stage, and of all that is in workgroup memory.
-  int64_t stageVectors(int64_t segments) const {
-    return cut.bk * (rowStride() + segments * columnStride());
+  // Vectors of four f32. Rows of memory are one longer than they need be where neighbours write to
+  // several of them, which lie in other banks so. `transposed`: of the weights.
+  /// From a row of memory to the next, which is a k of the operand where it is turned round.
+  int64_t rowStride() const { return (turn ? cut.bm : cut.bk) / 4 + 1; }
+  int64_t columnStride(bool transposed) const {
+    return (turn || transposed ? cut.bn : cut.bk) / 4 + (transposed ? 0 : pad);
   }
-  int64_t sharedVectors(int64_t segments) const;
+  /// Of all rows, and of a segment's columns.
+  int64_t rowVectors() const { return (turn ? cut.bk : cut.bm) * rowStride(); }
+  int64_t columnVectors(bool transposed) const {
+    return (turn || transposed ? cut.bk : cut.bn) * columnStride(transposed);
+  }
+  /// Vectors of a stage, and of all that is in workgroup memory.
+  int64_t stageVectors(int64_t segments, bool transposed) const {
+    return rowVectors() + segments * columnVectors(transposed);
+  }
+  int64_t sharedVectors(int64_t segments, bool transposed) const;
   /// Rows of a strip: those of a subgroup's threads that four rows of each make up.
   StripShape strip(int64_t segments) const;
 };

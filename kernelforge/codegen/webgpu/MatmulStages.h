@@ -1,5 +1,5 @@
-// K of a matmul stage by stage: while one is multiplied from workgroup memory, the next may be on
-// its way in registers.
+// K of a matmul stage by stage: while one is multiplied from workgroup memory, the next is on its
+// way in registers.
 #pragma once
 
 #include "kernelforge/codegen/webgpu/Matmul.h"
@@ -14,7 +14,9 @@ struct StageLoop {
   const TileGrid &grid;
   const Cut &cut;
   llvm::ArrayRef<std::unique_ptr<Tile>> tiles; ///< of the rows, then of each segment's columns
-  mlir::Value memory;                          ///< of the tiles
+  /// Tiles of the columns of further groups, each in the place of the second tile.
+  llvm::ArrayRef<std::unique_ptr<Tile>> others;
+  mlir::Value memory;      ///< of the tiles
   int64_t turnVectors = 0; ///< of a stage, where two of them take turns in memory; 0: there is one
 
   /// Adds the products of the stage that lies in memory from vector `at` (null: 0) on.
@@ -26,8 +28,7 @@ struct StageLoop {
 
 private:
   llvm::SmallVector<mlir::Value> zeros();
-  llvm::SmallVector<mlir::Value> fetch(mlir::Value stage, mlir::ValueRange places,
-                                       mlir::ValueRange before);
+  llvm::SmallVector<mlir::Value> fetch(mlir::Value stage, mlir::ValueRange places);
   llvm::SmallVector<mlir::Value> fetchNext(mlir::Value stage, mlir::ValueRange places,
                                            mlir::ValueRange pieces);
   void put(mlir::ValueRange pieces, mlir::ValueRange places, mlir::Value at);

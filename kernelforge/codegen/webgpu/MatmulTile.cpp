@@ -13,15 +13,25 @@ Tile::Tile(PhaseBuilder &p, Way way, int64_t rows, int64_t depth, int64_t width,
     : p(p), way(way), depth(depth), width(width), in(in) {
   const int64_t down = way == Way::AcrossK ? depth : rows / rowsOfShare();
   across = (way == Way::AcrossK ? rows : depth) / width;
-  count = (down * across + p.blockThreads() - 1) / p.blockThreads();
-  left = down * across - (count - 1) * p.blockThreads();
+  sharers = std::min(down * across, p.blockThreads());
+  count = down * across / sharers; // both are powers of two
+}
+
+Value Tile::rowAt(Value row) {
+  if (in.quads == 0)
+    return row;
+  return p.add(p.mul(p.rem(row, in.quads), 4), p.div(row, in.quads));
 }
 
 Value Tile::start(Value firstRow, Value firstK, int64_t firstThread, StringRef name) {
-  thread = p.thread();
+  Value thread = p.thread();
   if (firstThread > 0)
     thread = p.named(p.rem(p.add(thread, p.blockThreads() - firstThread), p.blockThreads()),
                      (name + "_thread").str());
+  if (sharers < p.blockThreads()) {
+    hasShare = p.named(p.lessThan(thread, p.c(sharers)), (name + "_has_share").str());
+    thread = p.named(p.rem(thread, sharers), (name + "_sharer").str());
+  }
   // Neighbouring threads have neighbouring pieces of few rows, but in such an order that eight of
   // them, which write at once, meet no bank of memory twice.
   if (way == Way::Turned && across > 1) {
@@ -47,7 +57,7 @@ Value Tile::start(Value firstRow, Value firstK, int64_t firstThread, StringRef n
   };
   Value top = way == Way::AcrossK ? firstK : firstRow;
   Value side = way == Way::AcrossK ? firstRow : firstK;
-  return p.named(placeOf(p.add(top, p.mul(row, rowsOfShare())), p.add(pieces(side), piece)),
+  return p.named(placeOf(p.add(top, p.mul(rowAt(row), rowsOfShare())), p.add(pieces(side), piece)),
                  (name + "_first").str());
 }
 
@@ -69,7 +79,7 @@ SmallVector<Value> Tile::fetchShare(int64_t i, Value place, Value first, int64_t
   const auto [rows, pieces] = distance(i);
   SmallVector<Value> loaded;
   for (int64_t r = 0; r < rowsOfShare(); ++r) {
-    Value at = p.add(place, rowsApart(rows * rowsOfShare() + r) + pieces * placesOfPiece());
+    Value at = p.add(place, rowsApart(rowAt(rows) * rowsOfShare() + r) + pieces * placesOfPiece());
     if (!first) {
       loaded.append(fetchPiece(at, {}, end));
     } else if (way != Way::AcrossK) {
@@ -84,39 +94,30 @@ SmallVector<Value> Tile::fetchShare(int64_t i, Value place, Value first, int64_t
   return loaded;
 }
 
-SmallVector<Value> Tile::fetch(Value place, Value firstK, int64_t end, ValueRange before) {
+SmallVector<Value> Tile::fetch(Value place, Value firstK, int64_t end) {
   Value first;
   if (firstK)
     first = p.named(p.add(firstK, way == Way::AcrossK ? row : p.mul(piece, width)), "first_k");
   SmallVector<Value> all;
-  const size_t each = before.size() / static_cast<size_t>(count);
-  for (int64_t i = 0; i < count; ++i) {
-    if (isForAll(i)) {
-      all.append(fetchShare(i, place, first, end));
-      continue;
-    }
-    const ValueRange none = before.slice(static_cast<size_t>(i) * each, each);
-    all.append(p.ifElse(
-        "share", hasLast(), none.getTypes(), [&] { return fetchShare(i, place, first, end); },
-        [&] { return SmallVector<Value>(none); }));
-  }
+  for (int64_t i = 0; i < count; ++i)
+    all.append(fetchShare(i, place, first, end));
   return all;
 }
 
 void Tile::put(ValueRange fetched, Value place, Value memory, Value at) {
   Value base = at ? p.named(p.add(at, target), "put") : target;
   const size_t each = fetched.size() / static_cast<size_t>(count);
-  for (int64_t i = 0; i < count; ++i) {
-    auto write = [&] {
+  auto write = [&] {
+    for (int64_t i = 0; i < count; ++i) {
       const auto [rows, pieces] = distance(i);
-      Value own = p.add(place, rowsApart(rows * rowsOfShare()) + pieces * placesOfPiece());
+      Value own = p.add(place, rowsApart(rowAt(rows) * rowsOfShare()) + pieces * placesOfPiece());
       putShare(fetched.slice(static_cast<size_t>(i) * each, each), own, memory, base, rows, pieces);
-    };
-    if (isForAll(i))
-      write();
-    else
-      p.ifThen(hasLast(), write);
-  }
+    }
+  };
+  if (hasShare)
+    p.ifThen(hasShare, write);
+  else
+    write();
 }
 
 //===----------------------------------------------------------------------===//

@@ -18,6 +18,9 @@ enum class Way {
 /// Where a tile stands in memory: its first vector, and vectors from a row there to the next.
 struct TilePlace {
   int64_t begin, stride;
+  /// How many quads of rows there are, where the first rows of all quads stand before the second
+  /// ones; 0: rows stand in order.
+  int64_t quads = 0;
 };
 
 /// How a tile is shared out. A share is a piece of a row of the operand; of what is turned round it
@@ -31,21 +34,18 @@ public:
   /// place of this thread's first share.
   mlir::Value start(mlir::Value firstRow, mlir::Value firstK, int64_t firstThread,
                     llvm::StringRef name);
-  /// Threads that have the last of its shares, all of them or fewer.
-  int64_t threads() const { return left; }
+  /// Threads that have shares of it, all of them or fewer.
+  int64_t threads() const { return sharers; }
   /// Places from a stage to the next.
   int64_t step() const {
     return way == Way::AcrossK ? rowsApart(depth) : depth / width * placesOfPiece();
   }
 
-  /// What this thread has of a stage, whose first share is at `place`, as it lies in memory;
-  /// threads without a share keep what was `before`.
-  llvm::SmallVector<mlir::Value> fetch(mlir::Value place, mlir::ValueRange before) {
-    return fetch(place, {}, 0, before);
-  }
-  /// The same of a stage that begins at `firstK`, with zeros from `end` of K on.
-  llvm::SmallVector<mlir::Value> fetch(mlir::Value place, mlir::Value firstK, int64_t end,
-                                       mlir::ValueRange before);
+  /// What this thread has of a stage, whose first share is at `place`, as it lies in memory: with
+  /// zeros from `end` of K on where the stage begins at `firstK`, as it is where that is null.
+  /// Threads without a share fetch another one's: were they left out, what the others fetch would
+  /// be waited for here, to choose between it and nothing.
+  llvm::SmallVector<mlir::Value> fetch(mlir::Value place, mlir::Value firstK, int64_t end);
   /// The same as zeros.
   llvm::SmallVector<mlir::Value> zeros();
   /// Writes what was fetched at `place` into memory, `at` vectors (0 where null) further on.
@@ -76,10 +76,13 @@ protected:
   TilePlace in;
 
   int64_t rowsOfShare() const { return way == Way::Turned ? 4 : 1; }
+  /// The operand's row that stands at a row of memory.
+  mlir::Value rowAt(mlir::Value row);
+  int64_t rowAt(int64_t row) const {
+    return in.quads == 0 ? row : row % in.quads * 4 + row / in.quads;
+  }
 
 private:
-  bool isForAll(int64_t i) const { return i + 1 < count || left == p.blockThreads(); }
-  mlir::Value hasLast() { return p.lessThan(thread, p.c(left)); }
   /// Rows and pieces from a thread's first share to its share `i`.
   std::pair<int64_t, int64_t> distance(int64_t i) const {
     return {i * p.blockThreads() / across, i * p.blockThreads() % across};
@@ -90,9 +93,9 @@ private:
 
   int64_t across;         ///< shares side by side in the operand's rows
   int64_t count;          ///< shares of a thread
-  int64_t left;           ///< threads that have the last one
-  mlir::Value thread;     ///< its number among those that share the tile out
-  mlir::Value row, piece; ///< of the thread's first share
+  int64_t sharers;        ///< threads that have shares
+  mlir::Value hasShare;   ///< whether this one does; null: all do
+  mlir::Value row, piece; ///< of the thread's first share, in memory
   mlir::Value target;     ///< where it is put
 };
 
@@ -100,8 +103,9 @@ private:
 std::unique_ptr<Tile> tileOf(simt::PhaseBuilder &p, Operand operand, Way way, int64_t rows,
                              int64_t depth, TilePlace in);
 
-/// A tile of a weight. One in planes is read by words where it is turned round, and 16 bytes at a
-/// time where its rows stay along K and a stage is as deep as wholeDepth() says, or a multiple.
+/// A tile of a weight. One in planes whose rows do not lie across K is read by words in pieces of
+/// four, and 16 bytes at a time in pieces of eight, if a stage is as deep as wholeDepth() says, or
+/// a multiple.
 std::unique_ptr<Tile> weightTile(simt::PhaseBuilder &p, mlir::Value weight, Way way, int64_t width,
                                  int64_t rows, int64_t depth, TilePlace in, ElementType rounded);
 

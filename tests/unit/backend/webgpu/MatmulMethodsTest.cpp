@@ -231,6 +231,38 @@ Kernel withRope(int64_t m, int64_t heads, int64_t head, int64_t k,
           y};
 }
 
+/// Queries, keys and values of 35 rows, of which queries and keys are rotated, keys and values
+/// appended.
+std::string queriesKeysValues(const std::string &numerics, const std::string &schedule) {
+  const std::string arguments =
+      "%x: tensor<35x40xf32>, %q: !weight96 {transformer.weight = \"q\"}, %k: !weight48 "
+      "{transformer.weight = \"k\"}, %v: !weight48 {transformer.weight = \"v\"}, %p: !ids, %t: "
+      "!table, %s: !ids, %kc: !cache, %vc: !cache";
+  return fmt::format(
+      R"mlir(!weight96 = tensor<96x40xf16>
+!weight48 = tensor<48x40xf16>
+!ids = tensor<35xi32>
+!table = tensor<64x24xf32>
+!cache = !transformer.cache<2, 24, f16>
+!y96 = tensor<35x96xf32>
+!y48 = tensor<35x48xf32>
+transformer.kernel @k({0}) -> !y96 attributes {{schedule = #transformer.schedule<{{{1}}}>}} {{
+  %a:3 = transformer.matmul %x weights(%q, %k, %v) {{numerics = #transformer.numerics<multiply = {2}>}}
+      : (tensor<35x40xf32>, !weight96, !weight48, !weight48) -> (!y96, !y48, !y48)
+  %y = transformer.rope %a#0, %p, %t <half_split> {{headDim = 24}} : (!y96, !ids, !table) -> !y96
+  %b = transformer.rope %a#1, %p, %t <half_split> {{headDim = 24}} : (!y48, !ids, !table) -> !y48
+  transformer.cache_append %b, %s into %kc : !cache, !y48, !ids
+  transformer.cache_append %a#2, %s into %vc : !cache, !y48, !ids
+  transformer.yield %y : !y96
+}}
+func.func @f({0}) -> !y96 {{
+  %y = transformer.launch @k(%x, %q, %k, %v, %p, %t, %s, %kc, %vc)
+      : (tensor<35x40xf32>, !weight96, !weight48, !weight48, !ids, !table, !ids, !cache, !cache) -> !y96
+  return %y : !y96
+}})mlir",
+      arguments, schedule, numerics);
+}
+
 /// silu(gate) * up of a norm of x.
 Kernel gated(int64_t m, int64_t n, int64_t k, const std::string &numerics = "f32") {
   const std::string x = rows(m, k), w = rows(n, k), y = rows(m, n);
@@ -263,6 +295,29 @@ TEST_F(WebGpuMatmul, TilesAndWhatFollowsSlices) {
   expectRight(gated(3, 68, 37), schedule);
 }
 
+// Operands that stay along K in workgroup memory, where threads have columns in another order.
+TEST_F(WebGpuMatmul, TilesAlongK) {
+  for (const std::string &schedule :
+       {tiles(64, 128, 16, 8, 8), tiles(32, 64, 8, 4, 4, 2), tiles(16, 128, 32, 4, 8, 1, 2)})
+    expectRight(plainMatmul(65, 132, 100), schedule + ", turn = 0");
+  expectRight(plainMatmul(65, 132, 100), tiles(64, 128, 16, 8, 8) + ", pad = 0, lanes = 4");
+  expectRight(plainMatmul(35, 68, 36, "f16", "f16"), tiles(32, 64, 16, 4, 8) + ", turn = 0");
+  for (bool transpose : {false, true})
+    expectRight(plainMatmul(33, 70, 37, "f32", "f32", transpose),
+                tiles(32, 64, 16, 4, 4) + ", turn = 0");
+  expectRight(plainMatmul(35, 68, 256, "f32", inPlanes("q4_k")),
+              tiles(32, 64, 32, 4, 4, 1, 3) + ", turn = 0");
+  expectRight(gated(35, 68, 36), tiles(32, 64, 16, 4, 4) + ", turn = 0");
+}
+
+TEST_F(WebGpuMatmul, TilesOfSeveralGroups) {
+  for (int64_t bindings : {16, 8}) { // one phase, or one of each
+    options.target.limits.bindings = bindings;
+    for (int ksplit : {1, 3})
+      expectRight(queriesKeysValues("f32", tiles(16, 64, 8, 4, 4, 1, ksplit)));
+  }
+}
+
 TEST_F(WebGpuMatmul, TilesOfWeightsInPlanes) {
   for (const char *type : {"q8_0", "q4_1", "q5_0"})
     expectRight(plainMatmul(35, 68, 96, "f32", inPlanes(type)), tiles(32, 64, 16, 4, 4));
@@ -292,8 +347,6 @@ TEST_F(WebGpuMatrices, OfEachShape) {
   for (const std::string &schedule : {matrices(64, 64, 16, 2, 2), matrices(32, 64, 64, 2, 2),
                                       matrices(32, 64, 32, 1, 4), matrices(16, 64, 32, 1, 4)})
     expectRight(kernel, schedule);
-  for (int ksplit : {1, 3})
-    expectRight(kernel, matrices(32, 64, 16, 1, 4, ksplit) + ", ahead = 0");
 }
 
 // Whole tiles are stored as matrices, others in strips.
@@ -323,6 +376,12 @@ TEST_F(WebGpuMatrices, OfEachType) {
                 matrices(32, 64, 16, 1, 4));
   expectRight(plainMatmul(35, 66, 37, "f16", "f16", true, "multiply = f16"),
               matrices(32, 64, 16, 2, 2));
+}
+
+TEST_F(WebGpuMatrices, OfSeveralGroups) {
+  options.target.limits.bindings = 16;
+  for (int ksplit : {1, 2})
+    expectRight(queriesKeysValues("f16", matrices(32, 64, 16, 2, 2, ksplit)));
 }
 
 TEST_F(WebGpuMatrices, OfWeightsInPlanes) {

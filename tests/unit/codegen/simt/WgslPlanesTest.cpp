@@ -97,7 +97,7 @@ TEST(WgslPlanes, AQuadIsAWordAndTheRunThatItIsOf) {
   // Eight quads a block, of four words.
   EXPECT_THAT(text, HasSubstr(R"(  let word = thread / 8u * 4u + thread % 4u;
 )"));
-  EXPECT_THAT(text, HasSubstr("let quants_1 = weight[word >> 2u][word & 3u];")) << text;
+  EXPECT_THAT(text, HasSubstr("let quants = weight[word >> 2u][word & 3u];")) << text;
   EXPECT_THAT(text, HasSubstr("let run = thread / 4u % 2u;")) << text;
 }
 

@@ -79,16 +79,18 @@ private:
 TEST(WebGpuMatmulSchedules, FollowTheNumberOfTiles) {
   const Target target = fastTarget();
   const KnobValues many = Matmul(4096, 4096, 4096).usual(target);
-  EXPECT_EQ(knobsText(many), "{\"bk\":16,\"bm\":128,\"bn\":256,\"ksplit\":1,\"method\":1,"
-                             "\"pack\":0,\"stages\":1,\"tm\":8,\"tn\":16}");
+  EXPECT_EQ(knobsText(many),
+            "{\"bk\":16,\"bm\":128,\"bn\":256,\"ksplit\":1,\"lanes\":8,\"method\":1,"
+            "\"pack\":0,\"pad\":1,\"stages\":1,\"tm\":8,\"tn\":16,\"turn\":1}");
   const KnobValues fewer = Matmul(1024, 1024, 1024).usual(target);
-  EXPECT_EQ(knobsText(fewer), "{\"bk\":16,\"bm\":64,\"bn\":128,\"ksplit\":1,\"method\":1,"
-                              "\"pack\":0,\"stages\":2,\"tm\":8,\"tn\":8}");
+  EXPECT_EQ(knobsText(fewer),
+            "{\"bk\":16,\"bm\":64,\"bn\":128,\"ksplit\":1,\"lanes\":8,\"method\":1,"
+            "\"pack\":0,\"pad\":1,\"stages\":2,\"tm\":8,\"tn\":8,\"turn\":1}");
   const KnobValues few = Matmul(512, 512, 1024).usual(target);
   EXPECT_EQ(few.at("method"), 1);
   EXPECT_GT(few.at("ksplit"), 1) << knobsText(few);
   const KnobValues halves = Matmul(4096, 4096, 4096, "f16", "f16").usual(target);
-  EXPECT_EQ(knobsText(halves), "{\"ahead\":1,\"bk\":32,\"bm\":128,\"bn\":128,\"ksplit\":1,"
+  EXPECT_EQ(knobsText(halves), "{\"bk\":32,\"bm\":128,\"bn\":128,\"ksplit\":1,"
                                "\"method\":2,\"pack\":0,\"wm\":2,\"wn\":2}");
 }
 

@@ -10,9 +10,10 @@ namespace {
 
 /// How many dispatches are submitted together: the first time few, so that an idle device has work
 /// soon, then twice as many each time, up to what hides the cost of a submit and lets a run be
-/// stopped. One that is at work gets as many at once as that allows.
+/// stopped. One that is at work gets a whole step of a decoder at once: it does not wait for it.
 constexpr size_t firstDispatches = 8;
 constexpr size_t mostDispatches = 64;
+constexpr size_t dispatchesAtWork = 256;
 
 } // namespace
 
@@ -120,10 +121,11 @@ Status WebGpuBoundProgram::record(size_t first, size_t last) {
 }
 
 Status WebGpuBoundProgram::runRange(size_t first, size_t last, const SubmitOptions &options) {
-  size_t count = transfers->areUnderWay() ? mostDispatches : firstDispatches;
+  const bool isAtWork = transfers->areUnderWay();
+  size_t count = isAtWork ? dispatchesAtWork : firstDispatches;
   for (size_t begin = first; begin < last; begin += count) {
     KF_CHECK(cancelled(options));
-    if (begin > first)
+    if (begin > first && !isAtWork)
       count = std::min(2 * count, mostDispatches);
     KF_CHECK(record(begin, std::min(last, begin + count)));
   }

@@ -1,13 +1,10 @@
 #include "kernelforge/codegen/cuda/Generator.h"
 
-#include "kernelforge/codegen/cuda/Convention.h"
 #include "kernelforge/codegen/cuda/Lowering.h"
+#include "kernelforge/codegen/cuda/Methods.h"
 #include "kernelforge/codegen/cuda/Ptx.h"
 #include "kernelforge/codegen/cuda/Target.h"
-#include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/simt/Generator.h"
-
-#include <algorithm>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -27,9 +24,18 @@ public:
     return cuda::checkRunnable(target, device);
   }
 
+  Status supports(const KernelAnalysis &kernel, const Target &target) const override {
+    return cuda::methods().supports(kernel, target);
+  }
+
+  Expected<ScheduleSpace> scheduleSpace(const KernelAnalysis &kernel, const Target &target,
+                                        int64_t workers) const override {
+    return cuda::methods().scheduleSpace(kernel, target);
+  }
+
   Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                            StringRef entry) const override {
-    KF_TRY(Launching launching, simt::Generator::emit(module, kernel, target, entry));
+    KF_TRY(Launching launching, cuda::methods().emit(module, kernel, target, entry));
     cuda::markBlocks(module, launching);
     return launching;
   }
@@ -38,7 +44,7 @@ public:
 
   Expected<std::string> compile(const EmittedKernel &emitted, const KernelAnalysis &kernel,
                                 const Target &target) const override {
-    return cuda::printPtx(emitted, target, simt::describe(kernel));
+    return cuda::printPtx(emitted, target, cuda::methods().describe(kernel, target));
   }
 
   std::span<const std::string_view> stages() const override {
@@ -49,15 +55,6 @@ public:
   void registerDialects(DialectRegistry &registry) const override {
     simt::Generator::registerDialects(registry);
     cuda::registerLoweringDialects(registry);
-  }
-
-protected:
-  Limits limitsOf(const Target &target) const override {
-    Limits limits = target.limits;
-    // Shared memory is declared, not asked for at a launch.
-    limits.sharedBytes = std::min(limits.sharedBytes, cuda::mostStaticSharedBytes);
-    limits.bindingBytes = cuda::mostBufferBytes;
-    return limits;
   }
 };
 

@@ -184,8 +184,15 @@ Status cuda::lower(ModuleOp module) {
       function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(),
                         UnitAttr::get(module.getContext()));
       function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(), block);
-      function->setAttr(NVVM::NVVMDialect::getMaxnregAttrName(),
-                        IntegerAttr::get(IntegerType::get(module.getContext(), 32), mostRegisters));
+      if (!function->hasAttr(NVVM::NVVMDialect::getMaxnregAttrName()))
+        function->setAttr(
+            NVVM::NVVMDialect::getMaxnregAttrName(),
+            IntegerAttr::get(IntegerType::get(module.getContext(), 32), mostRegisters));
+      // A tensor map is read where the launch put it: without that LLVM copies it.
+      for (unsigned i = 0; i < function.getNumArguments(); ++i)
+        if (function.getArgAttr(i, LLVM::LLVMDialect::getByValAttrName()))
+          function.setArgAttr(i, NVVM::NVVMDialect::getGridConstantAttrName(),
+                              UnitAttr::get(module.getContext()));
     }
   return {};
 }

@@ -1,0 +1,88 @@
+// Sums of a warpgroup's product as values of a thread, and the way of results from there to memory.
+#pragma once
+
+#include "kernelforge/codegen/cuda/Pipeline.h"
+#include "kernelforge/codegen/cuda/SharedLayout.h"
+
+namespace kernelforge::cuda {
+
+/// The f32 that a thread has of 64 rows of a product: pairs of neighbouring columns, of two rows
+/// for every eight columns. Each has a row and a column, so what follows is elementwise code.
+class Accumulators {
+public:
+  Accumulators(simt::PhaseBuilder &p, const Roles &roles, const MatrixShape &shape)
+      : p(p), roles(roles), shape(shape) {}
+
+  llvm::SmallVector<mlir::Value> zeros() {
+    return llvm::SmallVector<mlir::Value>(size_t(shape.sums()), p.cf(0));
+  }
+
+  static constexpr int64_t blockColumns = 8; ///< a thread has a pair of each, in two rows
+  int64_t blocks() const { return shape.columns / blockColumns; }
+  /// Number of a thread's value: of a block, its upper or lower row, first or second of a pair.
+  static int64_t numberOf(int64_t block, int64_t lower, int64_t second) {
+    return 4 * block + 2 * lower + second;
+  }
+
+  /// Row of the warpgroup's 64 that a thread's values are of, i32.
+  mlir::Value row(int64_t lower);
+  /// Column of a block's eight that a thread's pair begins at, i32.
+  mlir::Value firstColumn();
+  /// The same of a thread by number.
+  static int64_t rowOf(int64_t thread, int64_t lower) {
+    return thread / warp * 16 + thread % warp / 4 + 8 * lower;
+  }
+  static int64_t firstColumnOf(int64_t thread) { return thread % 4 * 2; }
+
+private:
+  simt::PhaseBuilder &p;
+  const Roles &roles;
+  MatrixShape shape;
+};
+
+/// Panels through which a warpgroup's results go to memory: written by all its threads, read by a
+/// bulk copy, two in turns.
+class ResultPanels {
+public:
+  /// `element`: of the results in memory, f32, f16 or bf16.
+  ResultPanels(simt::PhaseBuilder &p, const Roles &roles, mlir::Value memory, ElementType element);
+
+  static constexpr int64_t buffers = 2;
+  static constexpr Panel panel{MatrixShape::rows};
+  static constexpr int64_t bytesOfGroup = buffers * panel.bytes();
+
+  /// Columns of a panel.
+  int64_t columns() const { return Panel::rowBytes / elementBytes; }
+  static int64_t columnsOf(ElementType element) {
+    return Panel::rowBytes / (element == ElementType::F32 ? 4 : 2);
+  }
+  /// The map of results of that many rows and columns.
+  static TensorMap map(ElementType element, Extent rows, int64_t columns);
+
+  /// Puts a panel's results together and stores them. `pairOf(block, lower)` gives the two f32 of a
+  /// thread in block `block` of the panel's; `copy(buffer)` stores what lies at an address: all
+  /// threads come there.
+  void store(Accumulators &sums, int64_t number,
+             llvm::function_ref<std::array<mlir::Value, 2>(int64_t block, int64_t lower)> pairOf,
+             llvm::function_ref<void(mlir::Value address)> copy);
+
+  /// Whether this thread copies for the warpgroup.
+  mlir::Value isLeader;
+  /// A barrier of the warpgroup.
+  void meet() { assembly.meet(barrier, warpgroup); }
+
+private:
+  void putHalves(mlir::Value address,
+                 llvm::function_ref<std::array<mlir::Value, 2>(int64_t, int64_t)> pairOf);
+  void putFloats(Accumulators &sums, mlir::Value address,
+                 llvm::function_ref<std::array<mlir::Value, 2>(int64_t, int64_t)> pairOf);
+
+  simt::PhaseBuilder &p;
+  const Roles &roles;
+  Assembly assembly;
+  mlir::Value memory, barrier;
+  ElementType element;
+  int64_t elementBytes;
+};
+
+} // namespace kernelforge::cuda

@@ -1,0 +1,191 @@
+#include "kernelforge/codegen/cuda/Assembly.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::cuda;
+
+/// What an operand is in a register, by its type.
+static StringRef registerOf(Type type) {
+  if (isa<LLVM::LLVMPointerType>(type) || type.isInteger(64))
+    return "l";
+  return type.isF32() ? "f" : type.isInteger(16) ? "h" : "r";
+}
+
+static std::string registersOf(ValueRange operands) {
+  std::string text;
+  for (Value operand : operands)
+    text += fmt::format("{},", registerOf(operand.getType()).str());
+  return text;
+}
+
+void Assembly::effect(StringRef text, ValueRange operands) {
+  p.b.create<LLVM::InlineAsmOp>(p.loc, TypeRange(), operands, text,
+                                registersOf(operands) + "~{memory}", /*has_side_effects=*/true,
+                                /*is_align_stack=*/false, LLVM::AsmDialectAttr(), ArrayAttr());
+}
+
+Value Assembly::pure(StringRef text, Type type, StringRef result, ValueRange operands) {
+  std::string constraints = result.str() + "," + registersOf(operands);
+  constraints.pop_back();
+  auto made = p.b.create<LLVM::InlineAsmOp>(
+      p.loc, TypeRange(type), operands, text, constraints, /*has_side_effects=*/false,
+      /*is_align_stack=*/false, LLVM::AsmDialectAttr(), ArrayAttr());
+  return made.getResult(0);
+}
+
+//===----------------------------------------------------------------------===//
+// Barriers
+//===----------------------------------------------------------------------===//
+
+void Assembly::initBarrier(Value barrier, int64_t arrivals) {
+  effect(fmt::format("mbarrier.init.shared::cta.b64 [$0], {};", arrivals), barrier);
+}
+
+void Assembly::publishBarriers() { effect("fence.mbarrier_init.release.cluster;"); }
+
+void Assembly::waitBarrier(Value barrier, Value parity) {
+  effect("{\n.reg .pred done;\nagain:\n"
+         "mbarrier.try_wait.parity.shared::cta.b64 done, [$0], $1;\n"
+         "@!done bra again;\n}",
+         {barrier, parity});
+}
+
+// Of the block alone: released to a cluster it would be a fence for the whole GPU.
+void Assembly::arriveIf(Value condition, Value barrier) {
+  Value chosen = p.b.create<arith::ExtUIOp>(p.loc, p.i32, condition);
+  effect("{\n.reg .pred chosen;\nsetp.ne.b32 chosen, $1, 0;\n"
+         "@chosen mbarrier.arrive.shared::cta.b64 _, [$0];\n}",
+         {barrier, chosen});
+}
+
+void Assembly::expectBytes(Value barrier, int64_t bytes) {
+  effect(fmt::format("mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], {};", bytes), barrier);
+}
+
+void Assembly::meet(Value number, int64_t threads) {
+  effect(fmt::format("bar.sync $0, {};", threads), number);
+}
+
+//===----------------------------------------------------------------------===//
+// Bulk copies
+//===----------------------------------------------------------------------===//
+
+void Assembly::prefetchMap(Value map) { effect("prefetch.tensormap [$0];", map); }
+
+void Assembly::loadBox(Value to, Value map, Value x, Value y, Value barrier) {
+  effect("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+         " [$0], [$1, {$2, $3}], [$4];",
+         {to, map, x, y, barrier});
+}
+
+void Assembly::storeBox(Value map, Value x, Value y, Value from) {
+  effect("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [$0, {$1, $2}], [$3];",
+         {map, x, y, from});
+}
+
+void Assembly::commitStores() { effect("cp.async.bulk.commit_group;"); }
+
+void Assembly::waitUntilRead(int64_t pending) {
+  effect(fmt::format("cp.async.bulk.wait_group.read {};", pending));
+}
+
+void Assembly::waitStores() { effect("cp.async.bulk.wait_group 0;"); }
+
+void Assembly::publishShared() { effect("fence.proxy.async.shared::cta;"); }
+
+//===----------------------------------------------------------------------===//
+// Warpgroups and launches
+//===----------------------------------------------------------------------===//
+
+void Assembly::takeRegisters(int64_t count) {
+  effect(fmt::format("setmaxnreg.inc.sync.aligned.u32 {};", count));
+}
+
+void Assembly::dropRegisters(int64_t count) {
+  effect(fmt::format("setmaxnreg.dec.sync.aligned.u32 {};", count));
+}
+
+void Assembly::letNextStart() { effect("griddepcontrol.launch_dependents;"); }
+
+void Assembly::waitForPrevious() { effect("griddepcontrol.wait;"); }
+
+//===----------------------------------------------------------------------===//
+// Matrix units
+//===----------------------------------------------------------------------===//
+
+/// "$0, $1" and so on, so many.
+static std::string operandList(int64_t count) {
+  std::string list;
+  for (int64_t i = 0; i < count; ++i)
+    list += fmt::format("{}${}", i == 0 ? "" : ", ", i);
+  return list;
+}
+
+// All products of a stage are one piece, so that nothing can come between them; sums are tied to
+// what comes out, so that whatever needs them comes after the wait.
+SmallVector<Value> Assembly::multiply(const MatrixShape &shape, ValueRange sums, Value left,
+                                      Value right, int64_t steps, int64_t leftStep,
+                                      int64_t rightStep) {
+  const int64_t count = shape.sums();
+  const char *type = shape.element == ElementType::F16 ? "f16" : "bf16";
+  std::string text = "{\n.reg .b64 left, right;\nwgmma.fence.sync.aligned;\n";
+  for (int64_t i = 0; i < steps; ++i)
+    text += fmt::format("add.s64 left, ${}, {};\nadd.s64 right, ${}, {};\n"
+                        "wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} {{{}}}, left, right, 1, "
+                        "1, 1, 0, {};\n",
+                        2 * count, i * leftStep, 2 * count + 1, i * rightStep, shape.columns, type,
+                        type, operandList(count), shape.columnsAreContiguous ? 1 : 0);
+  text += "wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\n}";
+  std::string constraints;
+  for (int64_t i = 0; i < count; ++i)
+    constraints += "=f,";
+  for (int64_t i = 0; i < count; ++i)
+    constraints += fmt::format("{},", i);
+  constraints += "l,l,~{memory}";
+  SmallVector<Value> operands(sums);
+  operands.append({left, right});
+  Type result =
+      LLVM::LLVMStructType::getLiteral(p.b.getContext(), SmallVector<Type>(size_t(count), p.f32));
+  Value all = p.b.create<LLVM::InlineAsmOp>(p.loc, TypeRange(result), operands, text, constraints,
+                                            /*has_side_effects=*/true, /*is_align_stack=*/false,
+                                            LLVM::AsmDialectAttr(), ArrayAttr())
+                  .getResult(0);
+  SmallVector<Value> next;
+  for (int64_t i = 0; i < count; ++i)
+    next.push_back(p.b.create<LLVM::ExtractValueOp>(p.loc, all, i));
+  return next;
+}
+
+//===----------------------------------------------------------------------===//
+// Results
+//===----------------------------------------------------------------------===//
+
+Value Assembly::packHalves(ElementType element, Value low, Value high) {
+  return pure(
+      fmt::format("cvt.rn.{}x2.f32 $0, $1, $2;", element == ElementType::F16 ? "f16" : "bf16"),
+      p.i32, "=r", {high, low});
+}
+
+void Assembly::storeMatrices(Value address, ValueRange words) {
+  SmallVector<Value> operands{address};
+  llvm::append_range(operands, words);
+  effect("stmatrix.sync.aligned.m8n8.x4.shared::cta.b16 [$0], {$1, $2, $3, $4};", operands);
+}
+
+void Assembly::storePair(Value address, Value first, Value second) {
+  effect("st.shared.v2.f32 [$0], {$1, $2};", {address, first, second});
+}
+
+Value Assembly::loadShared(Value address, int64_t bytes) {
+  Type type = bytes == 2 ? Type(p.b.getI16Type()) : p.i32;
+  auto made = p.b.create<LLVM::InlineAsmOp>(
+      p.loc, TypeRange(type), address, fmt::format("ld.shared.b{} $0, [$1];", 8 * bytes),
+      bytes == 2 ? "=h,r,~{memory}" : "=r,r,~{memory}", /*has_side_effects=*/true,
+      /*is_align_stack=*/false, LLVM::AsmDialectAttr(), ArrayAttr());
+  return made.getResult(0);
+}

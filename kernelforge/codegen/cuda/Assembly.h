@@ -1,0 +1,91 @@
+// What a GPU of capability 9.0 does and no dialect says: barriers in shared memory, bulk copies of
+// tiles, matrix units of a warpgroup. Each function is one small operation and becomes one piece of
+// PTX, and no other file writes any.
+//
+// What has effects is not moved across other such pieces: all of them clobber memory, and the
+// printer marks them as convergent. Addresses of shared memory are i32, maps are pointers
+// (MapParameters).
+#pragma once
+
+#include "kernelforge/codegen/simt/Builder.h"
+#include "kernelforge/support/ElementType.h"
+
+namespace kernelforge::cuda {
+
+/// A product that the matrix units take: 64 rows of a warpgroup, `columns` columns.
+struct MatrixShape {
+  ElementType element = ElementType::BF16; ///< of both operands: bf16 or f16
+  int64_t columns = 0;                     ///< a multiple of 8 up to 256
+  bool columnsAreContiguous = false;       ///< of the right operand in memory; else its depth is
+
+  static constexpr int64_t rows = 64, depth = 16;
+  /// f32 of a thread.
+  int64_t sums() const { return rows * columns / 128; }
+};
+
+class Assembly {
+public:
+  explicit Assembly(simt::PhaseBuilder &p) : p(p) {}
+
+  // Barriers in shared memory: a phase ends with so many arrivals, and the bytes that were
+  // expected. The parity of the first phase is 0.
+  void initBarrier(mlir::Value barrier, int64_t arrivals);
+  /// Barriers that were initialised are seen by bulk copies.
+  void publishBarriers();
+  /// Until the phase of that parity (i32) has ended.
+  void waitBarrier(mlir::Value barrier, mlir::Value parity);
+  /// Arrives where `condition` (i1) holds, without a branch.
+  void arriveIf(mlir::Value condition, mlir::Value barrier);
+  /// Arrives, and so many bytes are still to come.
+  void expectBytes(mlir::Value barrier, int64_t bytes);
+
+  // Bulk copies of a map's box, by one thread; coordinates are i32 elements, the innermost first.
+  void prefetchMap(mlir::Value map);
+  void loadBox(mlir::Value to, mlir::Value map, mlir::Value x, mlir::Value y, mlir::Value barrier);
+  void storeBox(mlir::Value map, mlir::Value x, mlir::Value y, mlir::Value from);
+  /// The stores of this thread so far are a group.
+  void commitStores();
+  /// Until all groups but the last `pending` have read what they store.
+  void waitUntilRead(int64_t pending);
+  /// Until all groups are written.
+  void waitStores();
+  /// What threads wrote to shared memory is seen by bulk copies.
+  void publishShared();
+
+  /// A barrier of the block's threads with its number (i32, not 0); `threads` of them meet.
+  void meet(mlir::Value number, int64_t threads);
+  /// Registers of this warpgroup's threads from here on: a multiple of 8.
+  void takeRegisters(int64_t count);
+  void dropRegisters(int64_t count);
+
+  // The launch after this one.
+  void letNextStart();
+  /// Until all that ran before is done and seen.
+  void waitForPrevious();
+
+  /// sums + left * right over `steps` products of depth 16, from descriptors (i64) on that go on by
+  /// so many units of 16 bytes each; waits for them. Operands in shared memory must be there.
+  llvm::SmallVector<mlir::Value> multiply(const MatrixShape &shape, mlir::ValueRange sums,
+                                          mlir::Value left, mlir::Value right, int64_t steps,
+                                          int64_t leftStep, int64_t rightStep);
+
+  /// Two f32 as a word of two numbers of `element`, `low` in the low half.
+  mlir::Value packHalves(ElementType element, mlir::Value low, mlir::Value high);
+  /// Four 8 x 8 matrices of 16-bit numbers, of which a thread has two neighbours each, to rows of
+  /// 16 bytes: thread i gives the address of row i % 8 of matrix i / 8.
+  void storeMatrices(mlir::Value address, mlir::ValueRange words);
+  /// 8 bytes of two f32.
+  void storePair(mlir::Value address, mlir::Value first, mlir::Value second);
+  /// A number of `bytes` 2 or 4: i16 or i32.
+  mlir::Value loadShared(mlir::Value address, int64_t bytes);
+
+private:
+  /// A piece of PTX with effects.
+  void effect(llvm::StringRef text, mlir::ValueRange operands = {});
+  mlir::Value pure(llvm::StringRef text, mlir::Type type, llvm::StringRef result,
+                   mlir::ValueRange operands);
+
+  simt::PhaseBuilder &p;
+};
+
+} // namespace kernelforge::cuda

@@ -1,0 +1,128 @@
+// Blocks whose warpgroups have roles: one fetches tiles, the others compute, and stages of shared
+// memory go round between them.
+#pragma once
+
+#include "kernelforge/codegen/cuda/Assembly.h"
+
+namespace kernelforge::cuda {
+
+/// Threads of a warpgroup, and of a warp.
+constexpr int64_t warpgroup = 128, warp = 32;
+
+/// What a phase has beside what simt::PhaseBuilder gives it: tensor maps behind its other
+/// parameters, and shared memory that the launch asks for.
+class PhaseMemory {
+public:
+  explicit PhaseMemory(simt::PhaseBuilder &p);
+
+  /// A map of a buffer, by its number in the launch: a pointer.
+  mlir::Value map(int buffer, Access access, TensorMap map);
+  /// Numbers of buffers: of an argument of the kernel's body, of a result.
+  int bufferOf(mlir::Value bodyArgument) const;
+  int bufferOfResult(unsigned result) const;
+
+  /// `bytes` of shared memory behind what was reserved before: an address (i32).
+  mlir::Value reserve(int64_t bytes, int64_t alignment);
+  int64_t reserved() const { return bytes; }
+
+  /// Ends the phase: simt::PhaseBuilder::finish() with all of that. `registers` of a thread when it
+  /// starts; at most so many times the threads of a block fit a multiprocessor.
+  Phase finish(Extent grid, int64_t registers);
+
+private:
+  simt::PhaseBuilder &p;
+  mlir::func::FuncOp function;
+  mlir::Value base;
+  int64_t bytes = 0;
+  std::vector<Parameter> maps;
+};
+
+/// Where a ring is: number of the stage and the parity of its turn, i32, carried by loops.
+struct RingPlace {
+  mlir::Value stage, parity;
+};
+
+/// Stages that a producer fills and consumers empty, each guarded by two barriers.
+class Ring {
+public:
+  /// `consumers`: arrivals that make a stage empty again.
+  Ring(simt::PhaseBuilder &p, PhaseMemory &memory, int64_t stages, int64_t stageBytes);
+
+  /// One thread of the block, before all meet.
+  void initialise(int64_t consumers);
+
+  RingPlace producerStart() { return {p.c(0), p.c(1)}; }
+  RingPlace consumerStart() { return {p.c(0), p.c(0)}; }
+  RingPlace next(const RingPlace &place);
+
+  mlir::Value address(mlir::Value stage) { return p.add(tiles, p.mul(stage, stageBytes)); }
+  mlir::Value full(mlir::Value stage) { return p.add(barriers, p.mul(stage, barrierBytes)); }
+  mlir::Value empty(mlir::Value stage) { return p.add(full(stage), stages * barrierBytes); }
+
+  static constexpr int64_t barrierBytes = 8;
+  static int64_t bytes(int64_t stages, int64_t stageBytes) {
+    return stages * (stageBytes + 2 * barrierBytes);
+  }
+
+private:
+  simt::PhaseBuilder &p;
+  Assembly assembly;
+  int64_t stages, stageBytes;
+  mlir::Value tiles, barriers;
+};
+
+/// What threads of a block are: `consumers` warpgroups, then a producer.
+class Roles {
+public:
+  Roles(simt::PhaseBuilder &p, int64_t consumers);
+
+  int64_t threads() const { return (consumers + 1) * warpgroup; }
+  static int64_t threadsOf(int64_t consumers) { return (consumers + 1) * warpgroup; }
+  /// Registers of a thread when the kernel starts, where `blocks` of them share a multiprocessor.
+  static int64_t registers(int64_t consumers, int64_t blocks);
+  /// And what those of a consumer have from then on.
+  static int64_t registersOfConsumers(int64_t consumers, int64_t blocks);
+
+  mlir::Value group;  ///< i32: number of the warpgroup, the same in a warp
+  mlir::Value thread; ///< i32: in the warpgroup
+  mlir::Value lane;   ///< i32: in the warp
+  /// i32: of the warp in the warpgroup
+  mlir::Value warpNumber;
+
+  /// Emits both roles; `produce` is run by one thread. Where there are several consumers, and their
+  /// block is alone, most of the producer's registers go to them.
+  void split(int64_t blocks, llvm::function_ref<void()> produce,
+             llvm::function_ref<void()> consume);
+
+private:
+  simt::PhaseBuilder &p;
+  Assembly assembly;
+  int64_t consumers;
+};
+
+/// The tiles of a matrix, dealt to blocks that stay: each takes every so many-th one. Neighbours in
+/// time share rows and columns: `group` tiles down, then the next column.
+class TileSchedule {
+public:
+  TileSchedule(simt::PhaseBuilder &p, mlir::Value rowTiles, int64_t columnTiles, int64_t group)
+      : p(p), rowTiles(rowTiles), columnTiles(columnTiles), group(group) {}
+
+  /// For each tile of this block: `body` gets its row and column, counted in tiles, and what is
+  /// carried from one to the next, which must be something.
+  using Body = llvm::function_ref<llvm::SmallVector<mlir::Value>(
+      mlir::Value row, mlir::Value column, mlir::ValueRange carried)>;
+  llvm::SmallVector<mlir::Value> forEach(mlir::ValueRange init, Body body);
+
+  /// Row and column of tile `number` among so many rows: what forEach() computes.
+  static std::pair<int64_t, int64_t> place(int64_t number, int64_t rowTiles, int64_t columnTiles,
+                                           int64_t group);
+
+private:
+  std::pair<mlir::Value, mlir::Value> placeOf(mlir::Value number);
+
+  simt::PhaseBuilder &p;
+  mlir::Value rowTiles;
+  int64_t columnTiles, group;
+};
+
+} // namespace kernelforge::cuda

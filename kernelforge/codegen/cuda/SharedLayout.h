@@ -1,0 +1,63 @@
+// How tiles lie in shared memory: panels of rows of 128 bytes, the eight pieces of 16 of a row
+// swapped by its number, as bulk copies write and read them and matrix units take them. One object
+// gives the box of a tensor map, the descriptor of a matrix and addresses of elements, so that they
+// cannot differ.
+#pragma once
+
+#include "kernelforge/codegen/Launching.h"
+#include "kernelforge/codegen/simt/Builder.h"
+#include "kernelforge/support/ElementType.h"
+
+namespace kernelforge::cuda {
+
+/// Rows of 128 bytes, of which eight repeat a pattern of 1024: where panels begin.
+struct Panel {
+  static constexpr int64_t rowBytes = 128, pieceBytes = 16, alignment = 1024;
+
+  int64_t rows = 0;
+  constexpr int64_t bytes() const { return rows * rowBytes; }
+
+  /// Where byte `byte` of a row lies.
+  static constexpr int64_t offsetOf(int64_t row, int64_t byte) {
+    return row * rowBytes + (byte / pieceBytes ^ (row % 8)) * pieceBytes + byte % pieceBytes;
+  }
+  /// The same of values: `row` and `byte` are i32.
+  static mlir::Value offsetOf(simt::PhaseBuilder &p, mlir::Value row, mlir::Value byte);
+};
+
+/// A stage of one operand of a product of 16-bit numbers: `length` rows of the left one or columns
+/// of the right one, by a depth of 64.
+class OperandTile {
+public:
+  static constexpr int64_t depth = 64, elementBytes = 2;
+
+  /// `depthIsContiguous`: in memory; else neighbours in length lie side by side.
+  OperandTile(int64_t length, bool depthIsContiguous)
+      : length(length), depthIsContiguous(depthIsContiguous) {}
+
+  int64_t length;
+  bool depthIsContiguous;
+
+  /// Of one panel: all of the tile, or 64 elements of its length.
+  Panel panel() const { return {depthIsContiguous ? length : depth}; }
+  int64_t panels() const { return depthIsContiguous ? 1 : length / panelElements; }
+  int64_t bytes() const { return length * depth * elementBytes; }
+
+  /// The map of a matrix of `rows` rows and `columns` columns whose boxes are panels.
+  TensorMap map(ElementType element, Extent rows, int64_t columns) const;
+
+  /// Where an element lies in the tile, in bytes.
+  int64_t offsetOf(int64_t along, int64_t deep) const;
+
+  /// What a descriptor has beside the address, and the address's unit.
+  uint64_t descriptorBits() const;
+  static constexpr int64_t descriptorUnit = 16;
+  /// Units from a product of depth 16 to the next.
+  int64_t descriptorStep() const;
+  /// Descriptor (i64) of a tile at an address (i32).
+  mlir::Value descriptor(simt::PhaseBuilder &p, mlir::Value address) const;
+
+  static constexpr int64_t panelElements = Panel::rowBytes / elementBytes;
+};
+
+} // namespace kernelforge::cuda

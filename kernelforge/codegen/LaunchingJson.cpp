@@ -265,7 +265,8 @@ Expected<KernelCost> costFrom(const Json &json) {
 Status checkLaunching(const Launching &launching, int buffers, int sizes) {
   if (launching.phases.empty())
     return malformed("it has no phases");
-  const int counts[] = {buffers, static_cast<int>(launching.workspaces.size()), sizes, buffers};
+  const auto workspaces = static_cast<int>(launching.workspaces.size());
+  const int counts[] = {buffers, workspaces, sizes, buffers + workspaces};
   for (const Phase &phase : launching.phases) {
     if (phase.entry.empty())
       return malformed("a phase names no entry");

@@ -177,6 +177,37 @@ def matmul(turn, used, size, n, depth):
     return f
 
 
+def halves(turn, size, n, depth):
+    """Products of f16 or bf16 with what may follow them element by element, rows as they are multiplied
+    or with numerics that say how: what matrix units are for."""
+    f = Function(size)
+    element = ["bf16", "f16"][turn % 2]
+    number = element if turn % 3 else "f32"
+    rounded = "" if turn % 3 else f"numerics = #transformer.numerics<multiply = {element}, accumulate = f32>"
+    transposed = turn % 4 == 1
+    words = ", ".join(filter(None, ("transpose" if transposed else "", rounded)))
+    words = f" {{{words}}}" if words else ""
+    x, kind = f.rows(depth, number)
+    residual, result = f.rows(n, NUMBERS[turn % 5])
+    shape = (depth, n) if transposed else (n, depth)
+    (gate, stored), (up, _) = f.weight(*shape, element), f.weight(*shape, element)
+    bias, biased = f.vector(n, element)
+    if rounded:  # and with what is computed before
+        scale, scaled = f.vector(depth)
+        x = f.op(f"rms_norm {x}, {scale} {{epsilon = 1.0e-5}} : ({kind}, {scaled}) -> {kind}", kind,
+                 returned=False)
+    y = f.op(f"matmul {x} weights({gate}) bias({bias}){words} : ({kind}, {stored}, {biased}) -> "
+             f"({result})", result)
+    y = f.op(f"activation {y} <{FUNCTIONS[turn % 4]}> : {result}", result, returned=False)
+    f.op(f"add {y}, {residual} : {result}", result)
+    name = f"%v{len(f.body)}"
+    f.body.append(f"{name}:2 = transformer.matmul {x} weights({gate}, {up}){words} : "
+                  f"({kind}, {stored}, {stored}) -> ({result}, {result})")
+    y = f.op(f"activation {name}#0 <silu> : {result}", result, returned=False)
+    f.op(f"mul {y}, {name}#1 : {result}", result)
+    return f
+
+
 def attention(turn, size, kv_heads, group, dim, value_dim, sequences):
     """Attention over contiguous and paged caches of all element types: causal or not, with windows, soft
     caps and sinks."""
@@ -251,6 +282,8 @@ MATMULS = [(1, 1, 1), (1, 2, 3), (1, 64, 32), (1, 65, 33), (1, 63, 64), (1, 100,
            (8, 16, 16), (9, 20, 288), (11, 11, 11), (12, 48, 256), (13, 40, 256), (15, 17, 19),
            (16, 32, 256), (16, 5, 512), (17, 33, 65), (23, 24, 128), (31, 10, 64), (33, 66, 32),
            (64, 8, 512)]
+HALVES = [(1, 64, 64), (2, 8, 8), (63, 72, 128), (65, 40, 200), (130, 136, 72), (64, 264, 64),
+          (3, 65, 32), (5, 17, 136), (17, 200, 72), (129, 72, 264)]
 HEADS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (1, 4), (2, 2), (4, 1)]
 ATTENTIONS = [(rows, *HEADS[i % 8], dim, value_dim, 1 + i % 3 if rows >= 3 else 1)
               for i, (rows, dim, value_dim) in enumerate(
@@ -265,8 +298,11 @@ ATTENTIONS = [(rows, *HEADS[i % 8], dim, value_dim, 1 + i % 3 if rows >= 3 else 
 def modules(family):
     """The functions of a family at its shapes, and how often each type of weights is used in them."""
     used = Counter()
-    shapes = {"rowwise": ROWWISE, "matmul": MATMULS, "attention": ATTENTIONS}[family]
+    shapes = {"rowwise": ROWWISE, "matmul": MATMULS, "attention": ATTENTIONS,
+              "halves": HALVES}[family]
     if family == "attention":
         return [attention(i, *shape) for i, shape in enumerate(sizes(shapes))], used
+    if family == "halves":
+        return [halves(i, *shape) for i, shape in enumerate(sizes(shapes))], used
     make = {"rowwise": rowwise, "matmul": matmul}[family]
     return [make(i, used, *shape) for i, shape in enumerate(sizes(shapes))], used

@@ -6,6 +6,7 @@
 #include "kernelforge/codegen/cuda/Convention.h"
 
 #include <cstring>
+#include <list>
 #include <map>
 
 namespace kernelforge {
@@ -71,37 +72,80 @@ private:
       return refuse("its code has no entry " + phase.entry);
     if (entry->second->sharedBytes > static_cast<uint64_t>(phase.sharedBytes))
       return refuse("its code takes more shared memory than its launching says");
+    std::list<ptx::TensorMap> maps;
     std::vector<uint64_t> values;
     std::vector<ptx::Piece> memory;
-    std::vector<int64_t> own;
+    std::vector<int64_t> ownSizes;
     for (int size : launch.sizes)
-      own.push_back(sizes[size]);
+      ownSizes.push_back(sizes[size]);
     for (const Parameter &parameter : phase.parameters) {
       if (parameter.kind == Parameter::Kind::Size) {
-        values.push_back(static_cast<uint64_t>(own[parameter.index]));
+        values.push_back(static_cast<uint64_t>(ownSizes[parameter.index]));
         continue;
       }
-      if (parameter.kind != Parameter::Kind::Buffer)
-        return refuse("workspaces are not emulated");
-      ptx::Piece piece = pieces[launch.buffers[parameter.index]];
+      const size_t own = launch.buffers.size() - artifact.launching.workspaces.size();
+      const size_t first = parameter.kind == Parameter::Kind::Workspace ? own : 0;
+      const int buffer = launch.buffers[first + static_cast<size_t>(parameter.index)];
+      if (buffer < 0)
+        return refuse("workspaces that are kept are not emulated");
+      ptx::Piece piece = pieces[buffer];
       if (piece.begin % cuda::bufferAlignment != 0)
         return refuse("a buffer is not aligned");
       piece.isWritable = parameter.access != Access::Read;
-      values.push_back(piece.begin);
       memory.push_back(piece);
+      if (parameter.kind == Parameter::Kind::Map) {
+        KF_TRY(const ptx::TensorMap map, mapOf(*parameter.map, launch, piece));
+        maps.push_back(map);
+        continue;
+      }
+      values.push_back(piece.begin);
     }
     std::vector<void *> parameters;
-    for (uint64_t &value : values)
-      parameters.push_back(&value);
+    size_t value = 0;
+    auto map = maps.begin();
+    for (const Parameter &parameter : phase.parameters)
+      if (parameter.kind == Parameter::Kind::Map)
+        parameters.push_back(&*map++);
+      else
+        parameters.push_back(&values[value++]);
     ptx::Launch made;
-    made.grid[0] = static_cast<unsigned>(phase.grid.evaluate(own.data()));
+    made.grid[0] = static_cast<unsigned>(phase.grid.evaluate(ownSizes.data()));
     for (size_t i = 0; i < 3; ++i)
       made.block[i] = static_cast<unsigned>(phase.block[i]);
+    made.dynamicSharedBytes = static_cast<unsigned>(phase.sharedBytes) - entry->second->sharedBytes;
     made.parameters = parameters;
     made.memory = &memory;
     if (std::string why = ptx::run(*entry->second, made); !why.empty())
       return refuse(why);
     return {};
+  }
+
+  /// A map of two dimensions at the sizes' maxima, as a device makes it where a program is bound.
+  Expected<ptx::TensorMap> mapOf(const TensorMap &map, const Launch &launch,
+                                 const ptx::Piece &piece) const {
+    auto refuse = [&](std::string why) {
+      return failed("tensor map is refused", source.artifacts[launch.artifact].kernel,
+                    std::move(why));
+    };
+    std::vector<int64_t> maxima;
+    for (int size : launch.sizes)
+      maxima.push_back(source.sizes[size].max);
+    ptx::TensorMap made;
+    if (map.shape.size() != 2)
+      return refuse("it has not two dimensions");
+    made.address = piece.begin;
+    made.stride = static_cast<uint64_t>(map.strides[0]);
+    made.elementBytes = map.element == TensorMap::Element::F32 ? 4 : 2;
+    made.isSwizzled = map.swizzle == TensorMap::Swizzle::Bytes128 ? 1 : 0;
+    for (size_t i = 0; i < 2; ++i) {
+      made.shape[i] = static_cast<uint64_t>(map.shape[i].evaluate(maxima.data()));
+      made.box[i] = static_cast<uint32_t>(map.box[i]);
+      if (map.box[i] > 256)
+        return refuse("its box is too large");
+    }
+    if (made.stride % 16 != 0 || made.address % 16 != 0)
+      return refuse("its rows are no multiples of 16 bytes");
+    return made;
   }
 
   const std::shared_ptr<const LoadedProgram> loaded;

@@ -114,8 +114,10 @@ Status CudaBoundProgram::makeWorkspaces() {
 Expected<CUtensorMap> CudaBoundProgram::makeMap(const Launch &launch,
                                                 const Parameter &parameter) const {
   const TensorMap &map = *parameter.map;
-  const int buffer = launch.buffers[parameter.index];
+  const int buffer = launch.buffers[parameter.index]; // workspaces stand behind the kernel's own
   const std::string &kernel = program->artifacts[launch.artifact].kernel;
+  if (buffer < 0)
+    return unusable("tensor map is refused", kernel, "it is of a workspace that is kept");
   auto refuse = [&](std::string why) {
     return unusable("tensor map is refused",
                     fmt::format("{}, buffer '{}'", kernel, program->buffers[buffer].name),

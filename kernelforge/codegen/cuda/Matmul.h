@@ -6,6 +6,8 @@
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/codegen/cuda/Accumulators.h"
 
+#include <optional>
+
 namespace kernelforge::cuda::matmul {
 
 /// A checked schedule of the method `matrices`: each warpgroup of a block multiplies 64 rows.
@@ -29,9 +31,19 @@ struct MatrixKnobs {
   }
 };
 
-/// The type that both operands of a matmul have that matrix units multiply as they lie in memory;
-/// nothing where they do not.
+/// The type that matrix units multiply a matmul's operands in: that of its weights, bf16 or f16,
+/// where rows have it, too, or its numerics say that they are rounded to it. Nothing where there is
+/// none.
 std::optional<ElementType> matrixElement(transformer::MatmulOp matmul);
+
+/// Whether rows stand in memory as they are multiplied; else a phase before writes them so.
+bool hasMatrixRows(transformer::MatmulOp matmul);
+
+/// Columns of rows that such a phase writes: K and what makes whole bulk copies of it.
+constexpr int64_t paddedDepth(int64_t depth) { return (depth + 7) / 8 * 8; }
+
+/// Emits that phase: rows as they are multiplied, into workspace 0.
+Phase emitRows(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry);
 
 /// The schedules of the method `matrices`, and one of them.
 ScheduleSpace matrixSpace(const KernelAnalysis &kernel, const Target &target);

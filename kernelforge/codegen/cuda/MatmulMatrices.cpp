@@ -22,16 +22,6 @@ using namespace kernelforge::cuda::matmul;
 
 using llvm::divideCeilSigned;
 
-std::optional<ElementType> cuda::matmul::matrixElement(MatmulOp matmul) {
-  const std::optional<ElementType> element = elementTypeOf(matmul.getInput().getType());
-  if (element != ElementType::BF16 && element != ElementType::F16)
-    return std::nullopt;
-  for (Value weight : matmul.getWeights())
-    if (elementTypeOf(weight.getType()) != element)
-      return std::nullopt;
-  return element;
-}
-
 namespace {
 
 /// Bytes that rows of a bulk copy must be a multiple of.
@@ -80,12 +70,14 @@ private:
 
   void makeMaps(Type input) {
     const int64_t k = matmul.getK();
-    operandMaps.push_back(memory.map(memory.bufferOf(matmul.getInput()), Access::Read,
-                                     left.map(element, p.rowsExtent(input), k)));
+    const bool isRead = hasMatrixRows(matmul);
+    operandMaps.push_back(memory.map(
+        isRead ? memory.bufferOf(matmul.getInput()) : memory.bufferOfWorkspace(0), Access::Read,
+        left.map(element, p.rowsExtent(input), k, isRead ? k : paddedDepth(k))));
     for (unsigned s : group.segments)
       operandMaps.push_back(memory.map(memory.bufferOf(matmul.getWeights()[s]), Access::Read,
-                                       transposed ? segment.map(element, k, group.n)
-                                                  : segment.map(element, group.n, k)));
+                                       transposed ? segment.map(element, k, group.n, group.n)
+                                                  : segment.map(element, group.n, k, k)));
     for (const Sink &sink : group.sinks) {
       const ElementType type = *elementTypeOf(sink.value.getType());
       const bool copies = group.n * bytesOf(type) % copyUnit == 0;
@@ -311,19 +303,20 @@ public:
                                                .readsLayouts = false,
                                                .needsFiniteF32 = true,
                                                .multipliesIn = multipliesIn}));
-    for (Value operand : matmul.getOperands())
+    for (Value operand : matmul.getOperands().drop_front())
       if (!isa<BlockArgument>(operand))
-        return refuse("what is multiplied is computed in the kernel");
+        return refuse("a weight or bias is computed in the kernel");
     if (llvm::range_size(kernel.kernel().getBody().getOps<MatmulOp>()) > 1)
       return refuse("there are two matmuls");
     if (kernel.groups().empty() || matmul.getK() == 0)
       return refuse("there is nothing to multiply");
     if (!matrixElement(matmul))
-      return refuse("rows and weights are not both of bf16 or both of f16");
+      return refuse("its numerics do not have rows and weights multiplied both as bf16 or as f16");
     if (std::string why = epilogueObstacle(kernel, /*hasTile=*/false); !why.empty())
       return refuse(why);
     const int64_t k = matmul.getK();
-    if (k * OperandTile::elementBytes % copyUnit != 0)
+    const bool readsDepth = hasMatrixRows(matmul) || !matmul.getTranspose();
+    if (readsDepth && k * OperandTile::elementBytes % copyUnit != 0)
       return refuse(fmt::format("rows of {} numbers are no multiples of {} bytes", k, copyUnit));
     for (const SegmentGroup &group : kernel.groups()) {
       if (matmul.getTranspose() && group.n * OperandTile::elementBytes % copyUnit != 0)
@@ -334,7 +327,10 @@ public:
         if (!isa<YieldOp>(sink.op))
           return refuse("a cache append follows");
     }
-    return simt::checkLimits(kernel.kernel(), {}, simtLimits(target));
+    SmallVector<Needs> needs;
+    if (!hasMatrixRows(matmul))
+      needs.push_back({0, RowExpressions::sharedBytesOfRow(kernel.kernel()) + 4096, 256});
+    return simt::checkLimits(kernel.kernel(), needs, simtLimits(target));
   }
 
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
@@ -345,11 +341,19 @@ public:
                            StringRef entry, const KnobValues &schedule) const override {
     KF_TRY(const MatrixKnobs knobs, matrixKnobs(kernel, target, schedule));
     Launching launching;
-    const ArrayRef<SegmentGroup> groups = kernel.groups();
-    for (const auto &[i, group] : llvm::enumerate(groups)) {
-      launching.phases.push_back(
-          Emitter(module, kernel, group, phaseEntry(entry, i, groups.size()), knobs).emit());
-      launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
+    const bool writesRows = !hasMatrixRows(kernel.matmul());
+    const size_t count = kernel.groups().size() + (writesRows ? 1 : 0);
+    auto next = [&] { return phaseEntry(entry, launching.phases.size(), count); };
+    if (writesRows) {
+      launching.phases.push_back(emitRows(module, kernel, next()));
+      const int64_t rowBytes = paddedDepth(kernel.matmul().getK()) * OperandTile::elementBytes;
+      launching.workspaces.push_back({launching.phases.back().grid * Extent(rowBytes), 128});
+    }
+    for (const SegmentGroup &group : kernel.groups()) {
+      const bool isFirst = launching.phases.empty();
+      launching.phases.push_back(Emitter(module, kernel, group, next(), knobs).emit());
+      launching.phases.back().afterPrevious =
+          writesRows || isFirst; // groups do not wait for each other
     }
     return launching;
   }
@@ -363,12 +367,9 @@ public:
   }
 
 private:
-  /// Numbers that lie in memory as they are multiplied.
   static bool multipliesIn(Operation *op, Numerics numerics) {
     auto matmul = dyn_cast<MatmulOp>(op);
-    const auto element = matmul ? matrixElement(matmul) : std::nullopt;
-    return (numerics == Numerics::BF16 && element == ElementType::BF16) ||
-           (numerics == Numerics::F16 && element == ElementType::F16);
+    return matmul && matrixElement(matmul);
   }
 };
 

@@ -96,9 +96,9 @@ Expected<MatrixKnobs> read(const KernelLimits &limits, const KnobValues &values)
 // multiprocessor in one, bytes of memory a second, a launch.
 constexpr double cyclesPerSecond = 1.6e9, multiplyAdds = 2048, sharedBytesOfCycle = 128,
                  bytesPerSecond = 4e12, launch = 3e-6;
-/// Cycles that a stage waits where nobody multiplies meanwhile, and those of a tile's start and end
-/// beside what it stores.
-constexpr double waitOfStage = 150, restOfTile = 1500;
+/// Cycles of a stage beside its products; those that it waits where nobody multiplies meanwhile;
+/// and those of a tile's start and end beside what it stores.
+constexpr double restOfStage = 64, waitOfStage = 150, restOfTile = 1500;
 
 double predict(const KernelLimits &limits, const MatrixKnobs &knobs) {
   double seconds = 0;
@@ -109,7 +109,7 @@ double predict(const KernelLimits &limits, const MatrixKnobs &knobs) {
     const double reads = 2 * OperandTile::depth * (tileRows + columns * double(knobs.consumers())) /
                          sharedBytesOfCycle;
     const bool overlaps = knobs.consumers() > 1 || knobs.resident > 1;
-    const double stage = std::max(products, reads) + (overlaps ? 0 : waitOfStage);
+    const double stage = std::max(products, reads) + restOfStage + (overlaps ? 0 : waitOfStage);
     const double store = tileRows * columns * limits.resultBytes / (sharedBytesOfCycle / 2);
     const double tile =
         stage * double(divideCeilSigned(limits.depth, OperandTile::depth)) + restOfTile + store;

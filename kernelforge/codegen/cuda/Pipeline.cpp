@@ -28,6 +28,10 @@ int PhaseMemory::bufferOfResult(unsigned result) const {
   return static_cast<int>(p.kernel.getNumArguments() - p.kernel.getNumSizes() + result);
 }
 
+int PhaseMemory::bufferOfWorkspace(int workspace) const {
+  return bufferOfResult(p.kernel.getNumResults()) + workspace;
+}
+
 Value PhaseMemory::map(int buffer, Access access, TensorMap map) {
   constexpr int64_t mapBytes = 128, mapAlignment = 64;
   maps.push_back({Parameter::Kind::Map, buffer, access, std::move(map)});

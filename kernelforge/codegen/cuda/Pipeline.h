@@ -17,9 +17,10 @@ public:
 
   /// A map of a buffer, by its number in the launch: a pointer.
   mlir::Value map(int buffer, Access access, TensorMap map);
-  /// Numbers of buffers: of an argument of the kernel's body, of a result.
+  /// Numbers of buffers: of an argument of the kernel's body, of a result, of a workspace.
   int bufferOf(mlir::Value bodyArgument) const;
   int bufferOfResult(unsigned result) const;
+  int bufferOfWorkspace(int workspace) const;
 
   /// `bytes` of shared memory behind what was reserved before: an address (i32).
   mlir::Value reserve(int64_t bytes, int64_t alignment);

@@ -11,11 +11,12 @@ Value Panel::offsetOf(simt::PhaseBuilder &p, Value row, Value byte) {
   return p.add(p.mul(row, rowBytes), p.add(p.mul(piece, pieceBytes), p.rem(byte, pieceBytes)));
 }
 
-TensorMap OperandTile::map(ElementType element, Extent rows, int64_t columns) const {
+TensorMap OperandTile::map(ElementType element, Extent rows, int64_t columns,
+                           int64_t stride) const {
   TensorMap map;
   map.element = element == ElementType::F16 ? TensorMap::Element::F16 : TensorMap::Element::BF16;
   map.shape = {Extent(columns), std::move(rows)};
-  map.strides = {columns * elementBytes};
+  map.strides = {stride * elementBytes};
   map.box = {panelElements, panel().rows};
   map.swizzle = TensorMap::Swizzle::Bytes128;
   return map;

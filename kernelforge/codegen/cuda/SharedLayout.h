@@ -43,8 +43,9 @@ public:
   int64_t panels() const { return depthIsContiguous ? 1 : length / panelElements; }
   int64_t bytes() const { return length * depth * elementBytes; }
 
-  /// The map of a matrix of `rows` rows and `columns` columns whose boxes are panels.
-  TensorMap map(ElementType element, Extent rows, int64_t columns) const;
+  /// The map of a matrix of `rows` rows and `columns` columns whose boxes are panels; `stride`
+  /// columns from a row to the next.
+  TensorMap map(ElementType element, Extent rows, int64_t columns, int64_t stride) const;
 
   /// Where an element lies in the tile, in bytes.
   int64_t offsetOf(int64_t along, int64_t deep) const;

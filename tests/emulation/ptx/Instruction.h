@@ -47,6 +47,21 @@ enum class Op : uint8_t {
   Branch,
   Barrier,
   Return,
+  // Of a warp or warpgroup, which comes there together.
+  Shuffle,
+  StoreMatrices,
+  Product,
+  // Of other memory than registers, whenever it is done.
+  InitBarrier,
+  Arrive,
+  ExpectBytes,
+  TryWait,
+  LoadBox,
+  StoreBox,
+  CommitStores,
+  WaitStores,
+  PackHalves, ///< two f32 as two narrow numbers
+  Nothing,    ///< changes nothing here: fences, hints, shares of registers
 };
 
 enum class Part : uint8_t { Low, High, Wide }; ///< of a product
@@ -74,8 +89,12 @@ struct Instruction {
   bool isGuarded = false, guardIsNegated = false;
   unsigned guard = 0; ///< register
   uint8_t results = 0, operands = 0;
-  std::array<Operand, 4> result, operand; ///< of a store: address in operand 0, values after it
-  unsigned target = 0;                    ///< of a branch
+  std::array<Operand, 4> result;
+  std::array<Operand, 5> operand; ///< of a store: address in operand 0, values after it
+  unsigned target = 0;            ///< of a branch
+  std::vector<Operand> sums;      ///< of a product: read and written
+  unsigned columns = 0;           ///< of a product
+  bool isBf16 = false;            ///< numbers of a product, or that are packed; else f16
   unsigned line = 0;
 };
 

@@ -1,10 +1,10 @@
-#include "Instruction.h"
+#include "Arithmetic.h"
+#include "Asynchronous.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstring>
-#include <limits>
+#include <map>
+#include <span>
 
 namespace kernelforge::ptx {
 
@@ -12,28 +12,8 @@ namespace {
 
 /// More than any test needs: a loop without an end is one.
 constexpr uint64_t mostSteps = uint64_t(1) << 33;
+constexpr size_t warpThreads = 32;
 constexpr unsigned nobody = ~0U, several = ~1U;
-
-uint64_t low(uint64_t value, unsigned bits) {
-  return bits >= 64 ? value : value & ((uint64_t(1) << bits) - 1);
-}
-int64_t withSign(uint64_t value, unsigned bits) {
-  const unsigned shift = 64 - bits;
-  return static_cast<int64_t>(value << shift) >> shift;
-}
-float floatOf(uint64_t value) { return std::bit_cast<float>(static_cast<uint32_t>(value)); }
-float halfOf(uint64_t value) {
-  return static_cast<float>(std::bit_cast<_Float16>(static_cast<uint16_t>(value)));
-}
-uint64_t bitsOf(float value) { return std::bit_cast<uint32_t>(value); }
-
-struct Thread {
-  std::array<unsigned, 3> id{};
-  unsigned number = 0;
-  size_t at = 0; ///< next instruction
-  bool isDone = false;
-  std::vector<uint64_t> registers;
-};
 
 /// Who touched a word of shared memory since which barrier.
 struct Touch {
@@ -41,11 +21,11 @@ struct Touch {
   unsigned writer = nobody, reader = nobody;
 };
 
-class Block {
+class Block : Arithmetic {
 public:
   Block(const Entry &entry, const Launch &launch, std::array<unsigned, 3> id,
         const std::vector<std::byte> &parameters, uint64_t &steps)
-      : entry(entry), launch(launch), id(id), parameters(parameters), steps(steps),
+      : Arithmetic(launch, id), entry(entry), parameters(parameters), steps(steps),
         shared(entry.sharedBytes + launch.dynamicSharedBytes, std::byte{0xff}),
         touches((shared.size() + 3) / 4) {}
 
@@ -60,25 +40,99 @@ public:
           thread.registers.assign(entry.registers, 0xdeadbeefdeadbeef);
           threads.push_back(std::move(thread));
         }
-    for (;; ++epoch) {
-      size_t done = 0;
+    while (true) {
+      bool goesOn = false;
       for (Thread &each : threads) {
         thread = &each;
-        if (!each.isDone)
-          runToBarrier();
+        if (each.isDone || (each.wait != Thread::Nothing && each.wait != Thread::Others))
+          continue;
+        const size_t before = each.at;
+        const bool waited = each.wait == Thread::Others;
+        runToBarrier();
         if (!error.empty())
           return "thread " + std::to_string(each.number) + ": " + error;
-        done += each.isDone ? 1 : 0;
+        // Who asks again and again for the same stands still.
+        goesOn = goesOn || !waited || each.wait != Thread::Others || each.at != before;
       }
-      if (done == threads.size())
+      if (std::ranges::all_of(threads, &Thread::isDone))
         return "";
-      if (done > 0)
-        return "some threads end while others wait at a barrier";
+      goesOn = meet(threads) || goesOn;
+      if (!error.empty())
+        return error;
+      if (!goesOn)
+        return "threads wait for each other";
     }
   }
 
 private:
+  /// Lets those go on who wait for others that have come; whether there are any.
+  bool meet(std::vector<Thread> &threads) {
+    const auto waitsForAll = [](const Thread &each) { return each.wait == Thread::All; };
+    const auto done = static_cast<size_t>(std::ranges::count_if(threads, &Thread::isDone));
+    const auto ready = static_cast<size_t>(std::ranges::count_if(threads, waitsForAll));
+    bool goesOn = false;
+    if (ready > 0 && done + ready == threads.size()) {
+      if (done > 0) {
+        fail("some threads end while others wait at a barrier");
+        return false;
+      }
+      ++epoch;
+      for (Thread &each : threads)
+        each.wait = Thread::Nothing;
+      return true;
+    }
+    std::map<uint64_t, std::vector<Thread *>> byBarrier;
+    for (Thread &each : threads)
+      if (each.wait == Thread::Some)
+        byBarrier[each.barrier].push_back(&each);
+    for (auto &[barrier, come] : byBarrier)
+      if (come.size() >= come.front()->count) {
+        for (Thread *each : come)
+          each->wait = Thread::Nothing;
+        goesOn = true;
+      }
+    for (size_t first = 0; first + warpThreads <= threads.size(); first += warpThreads) {
+      const std::span<Thread> warp(&threads[first], warpThreads);
+      const auto isThere = [&](const Thread &each) {
+        return each.wait == Thread::Warp && each.at == warp.front().at;
+      };
+      if (!std::ranges::all_of(warp, isThere))
+        continue;
+      together(entry.code[warp.front().at - 1], warp);
+      for (Thread &each : warp)
+        each.wait = Thread::Nothing;
+      goesOn = true;
+    }
+    return goesOn;
+  }
+
+  /// An instruction that the threads of a warp execute as one.
+  void together(const Instruction &i, std::span<Thread> warp) {
+    std::array<std::array<uint64_t, 5>, warpThreads> values{};
+    for (size_t t = 0; t < warp.size(); ++t) {
+      thread = &warp[t];
+      for (unsigned n = 0; n < i.operands && n < 5; ++n)
+        values[t][n] = operand(i, n);
+    }
+    for (size_t t = 0; t < warp.size(); ++t) {
+      thread = &warp[t];
+      if (i.op == Op::Shuffle) {
+        set(i.result[0], values[values[t][1] % warpThreads][0]);
+        continue;
+      }
+      // Of matrix m a thread has two numbers, of row t / 4; thread 8 m + row has the row's address.
+      for (size_t m = 0; m < 4; ++m) {
+        const uint64_t row = low(values[8 * m + t / 4][0], 32), at = row + t % 4 * 4;
+        if (row % 16 != 0 || at + 4 > shared.size())
+          return fail("a matrix beyond the block's shared memory, or not aligned");
+        const auto word = static_cast<uint32_t>(values[t][m + 1]);
+        std::memcpy(shared.data() + at, &word, 4);
+      }
+    }
+  }
+
   void runToBarrier() {
+    thread->wait = Thread::Nothing;
     while (true) {
       if (thread->at >= entry.code.size())
         return fail("it runs beyond its code");
@@ -91,8 +145,18 @@ private:
         thread->at = i.target;
       } else if (i.op == Op::Return) {
         thread->isDone = true;
+        if (asynchronous.hasStores(thread->number))
+          fail("it ends before a copy has read what it stores");
         return;
       } else if (i.op == Op::Barrier) {
+        thread->wait = i.operands == 0 ? Thread::All : Thread::Some;
+        if (i.operands == 2) {
+          thread->barrier = low(operand(i, 0), 32);
+          thread->count = operand(i, 1);
+        }
+        return;
+      } else if (i.op == Op::Shuffle || i.op == Op::StoreMatrices) {
+        thread->wait = Thread::Warp;
         return;
       } else {
         execute(i);
@@ -100,28 +164,10 @@ private:
           error = entry.name + ", line " + std::to_string(i.line) + ": " + error;
           return;
         }
+        if (thread->wait == Thread::Others)
+          return;
       }
     }
-  }
-
-  void fail(std::string why) { error = std::move(why); }
-
-  uint64_t value(const Operand &operand) const {
-    switch (operand.kind) {
-    case Operand::Register:
-      return thread->registers[operand.index];
-    case Operand::Special: {
-      const std::array<unsigned, 3> *const values[] = {&thread->id, &launch.block, &id,
-                                                       &launch.grid};
-      return (*values[operand.index / 3])[operand.index % 3];
-    }
-    default:
-      return operand.value;
-    }
-  }
-  uint64_t operand(const Instruction &i, unsigned n) const { return value(i.operand[n]); }
-  void set(const Operand &result, uint64_t value) {
-    thread->registers[result.index] = low(value, result.bits);
   }
 
   //===--------------------------------------------------------------------===//
@@ -145,7 +191,7 @@ private:
         fail("access beyond the block's shared memory");
         return nullptr;
       }
-      for (uint64_t word = address / 4; word * 4 < address + bytes; ++word)
+      for (uint64_t word = address / 4; word * 4 < address + bytes && !entry.hasRoles; ++word)
         touch(touches[word], isWritten);
       return shared.data() + address;
     case Space::Global:
@@ -213,7 +259,7 @@ private:
   }
 
   //===--------------------------------------------------------------------===//
-  // Arithmetic
+  // Instructions
   //===--------------------------------------------------------------------===//
 
   void execute(const Instruction &i) {
@@ -222,256 +268,71 @@ private:
       return load(i);
     case Op::Store:
       return store(i);
-    case Op::Move:
-      return set(i.result[0], operand(i, 0));
-    case Op::Pack: {
-      uint64_t packed = 0;
-      const unsigned bits = i.type.bits / i.operands;
-      for (unsigned n = 0; n < i.operands; ++n)
-        packed |= low(operand(i, n), bits) << (n * bits);
-      return set(i.result[0], packed);
+    case Op::InitBarrier:
+    case Op::Arrive:
+    case Op::ExpectBytes:
+    case Op::TryWait:
+    case Op::LoadBox:
+    case Op::StoreBox:
+    case Op::CommitStores:
+    case Op::WaitStores:
+    case Op::Product:
+      return beside(i);
+    case Op::Nothing:
+      return;
+    default:
+      return compute(i);
     }
-    case Op::Unpack: {
-      const unsigned bits = i.type.bits / i.results;
-      for (unsigned n = 0; n < i.results; ++n)
-        set(i.result[n], low(operand(i, 0) >> (n * bits), bits));
+  }
+
+  /// What works beside the threads.
+  void beside(const Instruction &i) {
+    auto value32 = [&](unsigned n) { return low(operand(i, n), 32); };
+    const unsigned self = thread->number;
+    switch (i.op) {
+    case Op::InitBarrier:
+      return fail(asynchronous.initBarrier(value32(0), operand(i, 1)));
+    case Op::Arrive:
+      return fail(asynchronous.arrive(value32(0)));
+    case Op::ExpectBytes:
+      return fail(asynchronous.expectBytes(value32(0), operand(i, 1)));
+    case Op::TryWait: {
+      bool isOver = false;
+      fail(asynchronous.isOver(value32(0), operand(i, 1), isOver));
+      set(i.result[0], isOver ? 1 : 0);
+      thread->wait = isOver ? Thread::Nothing : Thread::Others;
       return;
     }
-    case Op::Convert:
-      return convert(i);
-    case Op::SetPredicate:
-      return set(i.result[0], compare(i) ? 1 : 0);
-    case Op::Select:
-      return set(i.result[0], operand(i, 2) & 1 ? operand(i, 0) : operand(i, 1));
+    case Op::LoadBox:
+      return fail(
+          asynchronous.loadBox(value32(0), operand(i, 1), value32(2), value32(3), value32(4)));
+    case Op::StoreBox:
+      return fail(asynchronous.storeBox(self, operand(i, 0), value32(1), value32(2), value32(3)));
+    case Op::CommitStores:
+      return asynchronous.commitStores(self);
+    case Op::WaitStores:
+      return fail(asynchronous.waitStores(self, operand(i, 0)));
     default:
-      return i.type.kind == Type::Float ? floats(i) : integers(i);
+      break;
     }
-  }
-
-  /// Sums and products of f16: exact in f32, or in f64, and rounded once.
-  void halves(const Instruction &i) {
-    auto x = [&](unsigned n) { return static_cast<double>(halfOf(operand(i, n))); };
-    auto give = [&](double result) {
-      set(i.result[0], std::bit_cast<uint16_t>(static_cast<_Float16>(result)));
-    };
-    switch (i.op) {
-    case Op::Add:
-      return give(x(0) + x(1));
-    case Op::Sub:
-      return give(x(0) - x(1));
-    case Op::Mul:
-      return give(x(0) * x(1));
-    default:
-      return fail("an operation on f16 that is not emulated");
-    }
-  }
-
-  void floats(const Instruction &i) {
-    if (i.type.bits == 16)
-      return halves(i);
-    if (i.type.bits != 32)
-      return fail("floats of another width");
-    auto x = [&](unsigned n) { return floatOf(operand(i, n)); };
-    auto give = [&](float result) { set(i.result[0], bitsOf(result)); };
-    switch (i.op) {
-    case Op::Add:
-      return give(x(0) + x(1));
-    case Op::Sub:
-      return give(x(0) - x(1));
-    case Op::Mul:
-      return give(x(0) * x(1));
-    case Op::Mad:
-      return give(std::fma(x(0), x(1), x(2)));
-    case Op::Div:
-      return give(x(0) / x(1));
-    case Op::Reciprocal:
-      return give(1.0F / x(0));
-    case Op::SquareRoot:
-      return give(std::sqrt(x(0)));
-    case Op::Min:
-      return give(std::fmin(x(0), x(1)));
-    case Op::Max:
-      return give(std::fmax(x(0), x(1)));
-    case Op::Neg:
-      return set(i.result[0], operand(i, 0) ^ 0x80000000);
-    case Op::Abs:
-      return set(i.result[0], operand(i, 0) & 0x7fffffff);
-    case Op::CopySign:
-      return set(i.result[0], (operand(i, 0) & 0x80000000) | (operand(i, 1) & 0x7fffffff));
-    default:
-      return fail("an operation of integers on floats");
-    }
-  }
-
-  void integers(const Instruction &i) {
-    const unsigned bits = i.type.bits;
-    const bool isSigned = i.type.kind == Type::Signed;
-    const uint64_t a = low(operand(i, 0), bits), b = low(operand(i, 1), bits);
-    const int64_t sa = withSign(a, bits), sb = withSign(b, bits);
-    auto give = [&](uint64_t result) { set(i.result[0], low(result, bits)); };
-    const auto shift = static_cast<unsigned>(std::min<uint64_t>(low(operand(i, 1), 32), 64));
-    switch (i.op) {
-    case Op::Add:
-      return give(a + b);
-    case Op::Sub:
-      return give(a - b);
-    case Op::Mul:
-    case Op::Mad:
-      return multiply(i);
-    case Op::Div:
-    case Op::Rem:
-      if (b == 0)
-        return fail("division by zero");
-      if (i.op == Op::Div)
-        return give(isSigned ? static_cast<uint64_t>(sa / sb) : a / b);
-      return give(isSigned ? static_cast<uint64_t>(sa % sb) : a % b);
-    case Op::Min:
-      return give((isSigned ? sa < sb : a < b) ? a : b);
-    case Op::Max:
-      return give((isSigned ? sa > sb : a > b) ? a : b);
-    case Op::Neg:
-      return give(0 - a);
-    case Op::Abs:
-      return give(static_cast<uint64_t>(sa < 0 ? -sa : sa));
-    case Op::Not:
-      return give(~a);
-    case Op::And:
-      return give(a & b);
-    case Op::Or:
-      return give(a | b);
-    case Op::Xor:
-      return give(a ^ b);
-    case Op::ShiftLeft:
-      return give(shift >= bits ? 0 : a << shift);
-    case Op::ShiftRight:
-      if (isSigned)
-        return give(static_cast<uint64_t>(sa >> std::min(shift, bits - 1)));
-      return give(shift >= bits ? 0 : a >> shift);
-    case Op::FunnelLeft:
-    case Op::FunnelRight: {
-      const uint64_t both = low(operand(i, 1), 32) << 32 | low(operand(i, 0), 32);
-      const uint64_t by = operand(i, 2) & 31;
-      return set(i.result[0], i.op == Op::FunnelLeft ? both << by >> 32 : both >> by);
-    }
-    case Op::ExtractBits: {
-      const uint64_t from = operand(i, 1) & 255, count = operand(i, 2) & 255;
-      if (count == 0 || from + count > bits)
-        return fail("a field of bits that is not emulated");
-      const uint64_t field = low(a >> from, static_cast<unsigned>(count));
-      return give(isSigned ? static_cast<uint64_t>(withSign(field, static_cast<unsigned>(count)))
-                           : field);
-    }
-    case Op::InsertBits: {
-      const uint64_t from = operand(i, 2) & 255, count = operand(i, 3) & 255;
-      if (from + count > bits)
-        return fail("a field of bits that is not emulated");
-      const uint64_t mask = low(~uint64_t(0), static_cast<unsigned>(count)) << from;
-      return give((b & ~mask) | (a << from & mask));
-    }
-    case Op::Permute: {
-      const uint64_t bytes = b << 32 | a, chosen = operand(i, 2);
-      uint64_t result = 0;
-      for (unsigned n = 0; n < 4; ++n) {
-        const uint64_t pick = chosen >> (4 * n) & 15;
-        if (pick > 7)
-          return fail("a permutation that is not emulated");
-        result |= (bytes >> (8 * pick) & 255) << (8 * n);
-      }
-      return give(result);
-    }
-    default:
-      return fail("an operation of floats on integers");
-    }
-  }
-
-  void multiply(const Instruction &i) {
-    const unsigned bits = i.type.bits;
-    __int128 product;
-    if (i.type.kind == Type::Signed)
-      product = __int128(withSign(operand(i, 0), bits)) * withSign(operand(i, 1), bits);
-    else
-      product = static_cast<__int128>(static_cast<unsigned __int128>(low(operand(i, 0), bits)) *
-                                      low(operand(i, 1), bits));
-    if (i.part == Part::High)
-      product >>= bits;
-    auto result = static_cast<uint64_t>(product);
-    if (i.op == Op::Mad)
-      result += operand(i, 2);
-    set(i.result[0], low(result, i.part == Part::Wide ? 2 * bits : bits));
-  }
-
-  bool compare(const Instruction &i) const {
-    const unsigned bits = i.type.bits;
-    auto holds = [&](auto a, auto b) {
-      switch (i.compare) {
-      case Compare::Eq:
-        return a == b;
-      case Compare::Ne:
-        return a != b;
-      case Compare::Lt:
-        return a < b;
-      case Compare::Le:
-        return a <= b;
-      case Compare::Gt:
-        return a > b;
-      default:
-        return a >= b;
-      }
-    };
-    if (i.type.kind == Type::Float) {
-      const bool isHalf = bits == 16;
-      const float a = isHalf ? halfOf(operand(i, 0)) : floatOf(operand(i, 0));
-      const float b = isHalf ? halfOf(operand(i, 1)) : floatOf(operand(i, 1));
-      const bool isOrdered = !std::isnan(a) && !std::isnan(b);
-      if (i.compare == Compare::Number || i.compare == Compare::NotNumber)
-        return isOrdered == (i.compare == Compare::Number);
-      return isOrdered ? holds(a, b) : i.isUnordered;
-    }
-    if (i.type.kind == Type::Signed)
-      return holds(withSign(operand(i, 0), bits), withSign(operand(i, 1), bits));
-    return holds(low(operand(i, 0), bits), low(operand(i, 1), bits));
-  }
-
-  void convert(const Instruction &i) {
-    const uint64_t from = low(operand(i, 0), i.source.bits);
-    const int64_t asSigned = withSign(from, i.source.bits);
-    const bool isSigned = i.source.kind == Type::Signed;
-    auto give = [&](uint64_t result) { set(i.result[0], low(result, i.type.bits)); };
-    if (i.source.kind == Type::Float && i.type.kind == Type::Float) {
-      if (i.source.bits == 16 && i.type.bits == 32)
-        return give(bitsOf(halfOf(from)));
-      if (i.source.bits == 32 && i.type.bits == 16)
-        return give(std::bit_cast<uint16_t>(static_cast<_Float16>(floatOf(from))));
-      return fail("a conversion that is not emulated");
-    }
-    if (i.type.kind == Type::Float)
-      return i.type.bits == 32
-                 ? give(bitsOf(isSigned ? static_cast<float>(asSigned) : static_cast<float>(from)))
-                 : fail("a conversion that is not emulated");
-    if (i.source.kind == Type::Float) {
-      if (i.source.bits != 32 || i.type.bits != 32 || i.type.kind != Type::Unsigned)
-        return fail("a conversion that is not emulated");
-      // What is no number becomes 0, what is out of range its end.
-      const auto value = static_cast<double>(floatOf(from));
-      return give(value > 0 ? static_cast<uint64_t>(std::min<double>(value, UINT32_MAX)) : 0);
-    }
-    // A register may be wider than what it is converted to: a sign goes on to its end.
-    const uint64_t widened = isSigned ? static_cast<uint64_t>(asSigned) : from;
-    if (i.type.kind == Type::Signed)
-      return set(i.result[0], static_cast<uint64_t>(withSign(widened, i.type.bits)));
-    give(widened);
+    std::vector<float> sums;
+    for (const Operand &sum : i.sums)
+      sums.push_back(floatOf(value(sum)));
+    if (sums.size() != i.columns / 2)
+      return fail("a product of another number of sums");
+    fail(asynchronous.multiply(i, self % 128, operand(i, 0), operand(i, 1), operand(i, 2) != 0,
+                               sums));
+    for (size_t n = 0; n < sums.size(); ++n)
+      set(i.sums[n], bitsOf(sums[n]));
   }
 
   const Entry &entry;
-  const Launch &launch;
-  const std::array<unsigned, 3> id;
   const std::vector<std::byte> &parameters;
   uint64_t &steps;
   uint64_t epoch = 1; ///< number of the barrier to come
-  Thread *thread = nullptr;
   std::vector<std::byte> shared;
   std::vector<Touch> touches; ///< by word of shared memory
-  std::string error;
+  Asynchronous asynchronous{shared, launch, parameters};
 };
 
 } // namespace

@@ -77,6 +77,34 @@ const std::map<std::string_view, Op> operations = {
     {"selp", Op::Select},     {"bra", Op::Branch},        {"bar", Op::Barrier},
     {"barrier", Op::Barrier}, {"ret", Op::Return}};
 
+/// Those whose names are taken as a whole, longest first where one begins like another.
+const std::pair<std::string_view, Op> wholeNames[] = {
+    {"mbarrier.init.shared::cta.b64", Op::InitBarrier},
+    {"mbarrier.arrive.expect_tx.shared::cta.b64", Op::ExpectBytes},
+    {"mbarrier.arrive.shared::cta.b64", Op::Arrive},
+    {"mbarrier.try_wait.parity.shared::cta.b64", Op::TryWait},
+    {"cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes", Op::LoadBox},
+    {"cp.async.bulk.tensor.2d.global.shared::cta.bulk_group", Op::StoreBox},
+    {"cp.async.bulk.commit_group", Op::CommitStores},
+    {"cp.async.bulk.wait_group.read", Op::WaitStores},
+    {"cp.async.bulk.wait_group", Op::WaitStores},
+    {"stmatrix.sync.aligned.m8n8.x4.shared::cta.b16", Op::StoreMatrices},
+    {"shfl.sync.idx.b32", Op::Shuffle},
+    {"cvt.rn.bf16x2.f32", Op::PackHalves},
+    {"cvt.rn.f16x2.f32", Op::PackHalves},
+    {"fence.mbarrier_init.release.cluster", Op::Nothing},
+    {"fence.proxy.async.shared::cta", Op::Nothing},
+    {"prefetch.tensormap", Op::Nothing},
+    {"griddepcontrol.launch_dependents", Op::Nothing},
+    {"griddepcontrol.wait", Op::Nothing},
+    {"setmaxnreg.inc.sync.aligned.u32", Op::Nothing},
+    {"setmaxnreg.dec.sync.aligned.u32", Op::Nothing},
+    // Products are done where they stand.
+    {"wgmma.fence.sync.aligned", Op::Nothing},
+    {"wgmma.commit_group.sync.aligned", Op::Nothing},
+    {"wgmma.wait_group.sync.aligned", Op::Nothing},
+};
+
 const std::map<std::string_view, std::pair<Compare, bool>> comparisons = {
     {"eq", {Compare::Eq, false}},      {"ne", {Compare::Ne, false}},
     {"lt", {Compare::Lt, false}},      {"le", {Compare::Le, false}},
@@ -100,12 +128,22 @@ public:
     const std::vector<std::string_view> words = split(text, ' ');
     if (words.size() < 3)
       fail("no parameter: " + std::string(text));
+    if (words[1] == ".align") { // ".param .align 64 .b8 name[128]"
+      const std::string_view name = words.back();
+      if (!name.ends_with("[128]"))
+        fail("parameter of another form: " + std::string(text));
+      return parameter(name.substr(0, name.find('[')), tensorMapBytes, number(words[2]));
+    }
     const std::optional<Type> type = typeOf(words[1].substr(1));
     if (!type)
       fail("parameter of another type: " + std::string(text));
-    const unsigned bytes = type->bits / 8;
-    parameterEnd = (parameterEnd + bytes - 1) / bytes * bytes;
-    symbols[std::string(words.back())] = parameterEnd;
+    parameter(words.back(), type->bits / 8, type->bits / 8);
+  }
+
+  void parameter(std::string_view name, unsigned bytes, uint64_t alignment) {
+    const auto unit = static_cast<unsigned>(alignment);
+    parameterEnd = (parameterEnd + unit - 1) / unit * unit;
+    symbols[std::string(name)] = parameterEnd;
     entry.parameterOffsets.push_back(parameterEnd);
     entry.parameterBytes.push_back(bytes);
     parameterEnd += bytes;
@@ -130,22 +168,39 @@ public:
   }
 
   void label(std::string_view name) {
-    labels[std::string(name)] = static_cast<unsigned>(entry.code.size());
+    labels.back()[std::string(name)] = static_cast<unsigned>(entry.code.size());
   }
 
-  void finish() {
-    for (const auto &[at, name] : branches) {
-      const auto label = labels.find(name);
-      if (label == labels.end())
-        fail("no label " + name);
-      entry.code[at].target = label->second;
-    }
+  /// Shared memory that a launch asks for: it lies behind what is declared, which is nothing here.
+  void askedMemory(const std::string &name) { symbols[name] = 0; }
+
+  // A scope has labels of its own.
+  void open() { labels.emplace_back(); }
+  /// Whether that was the entry's own.
+  bool close() {
+    std::erase_if(branches, [&](const auto &branch) {
+      const auto label = labels.back().find(branch.second);
+      if (label == labels.back().end())
+        return false;
+      entry.code[branch.first].target = label->second;
+      return true;
+    });
+    labels.pop_back();
+    if (labels.empty() && !branches.empty())
+      fail("no label " + branches.front().second);
+    return labels.empty();
   }
 
 private:
-  /// " .f32 %f<12>"
+  /// " .f32 %f<12>", " .b64 left, right"
   void registers(std::string_view text) {
     text = trim(text);
+    if (const size_t comma = text.rfind(','); comma != text.npos) {
+      registers(text.substr(0, comma));
+      registers(std::string(text.substr(0, text.find(' ') + 1)) +
+                std::string(trim(text.substr(comma + 1))));
+      return;
+    }
     const size_t space = text.find_first_of(" \t"), open = text.find('<');
     const std::optional<Type> type = typeOf(text.substr(1, space - 1));
     if (!type)
@@ -249,9 +304,61 @@ private:
     const size_t space = std::min(text.find_first_of(" \t"), text.size());
     const std::vector<std::string_view> words = split(text.substr(0, space), '.');
     const std::vector<std::string_view> operands = split(text.substr(space), ',');
-    name(made, words, text.substr(0, space));
-    fill(made, operands);
+    if (!special(made, text.substr(0, space), operands)) {
+      name(made, words, text.substr(0, space));
+      fill(made, operands);
+    }
     entry.code.push_back(made);
+  }
+
+  /// What capability 9.0 has; false where it is none of that.
+  bool special(Instruction &made, std::string_view name,
+               const std::vector<std::string_view> &texts) {
+    constexpr std::string_view product = "wgmma.mma_async.sync.aligned.m64n";
+    if (name.starts_with(product)) {
+      made.op = Op::Product;
+      entry.hasRoles = true;
+      name.remove_prefix(product.size());
+      const size_t end = name.find('k');
+      made.columns = static_cast<unsigned>(number(name.substr(0, end)));
+      made.isBf16 = name.ends_with(".bf16.bf16");
+      if (name.substr(end) != (made.isBf16 ? "k16.f32.bf16.bf16" : "k16.f32.f16.f16") ||
+          texts.size() != 8 || texts[3] != "1" || texts[4] != "1" || texts[5] != "1" ||
+          texts[6] != "0")
+        fail("a product that is not emulated");
+      for (std::string_view element : elements(texts[0]))
+        made.sums.push_back(operand(element));
+      for (size_t i : {1, 2, 7})
+        made.operand.at(made.operands++) = operand(texts[i]);
+      return true;
+    }
+    const auto *found =
+        std::ranges::find(wholeNames, name, &std::pair<std::string_view, Op>::first);
+    if (found == std::end(wholeNames))
+      return false;
+    made.op = found->second;
+    made.isBf16 = name.find("bf16") != name.npos;
+    const bool gives =
+        made.op == Op::TryWait || made.op == Op::Shuffle || made.op == Op::PackHalves;
+    entry.hasRoles = entry.hasRoles || (made.op == Op::InitBarrier);
+    if (made.op == Op::Nothing)
+      return true;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      std::string_view text = texts[i];
+      if (text == "_")
+        continue;
+      if (gives && i == 0) {
+        made.result[made.results++] = operand(text);
+        continue;
+      }
+      // "[a]", "[map, {x, y}]", "{a, b}" and "a" are their values in order.
+      if (text.starts_with('['))
+        text = text.substr(1, text.size() - 2);
+      for (std::string_view part : split(text, ','))
+        for (std::string_view element : elements(part))
+          made.operand.at(made.operands++) = operand(element);
+    }
+    return true;
   }
 
   static void name(Instruction &made, const std::vector<std::string_view> &words,
@@ -290,6 +397,11 @@ private:
     case Op::Return:
       return;
     case Op::Barrier:
+      if (texts.size() == 2) { // of some threads
+        entry.hasRoles = true;
+        operands(texts[0]);
+        return operands(texts[1]);
+      }
       if (texts.size() != 1 || texts[0] != "0")
         fail("a barrier other than 0 of all threads");
       return;
@@ -324,7 +436,8 @@ private:
   Entry &entry;
   unsigned parameterEnd = 0;
   std::map<std::string, Bank> banks, singles;
-  std::map<std::string, unsigned> symbols, labels;
+  std::map<std::string, unsigned> symbols;
+  std::vector<std::map<std::string, unsigned>> labels; ///< by scope
   std::vector<std::pair<size_t, std::string>> branches;
 };
 
@@ -357,14 +470,18 @@ private:
         parser->parameter(content.substr(0, content.find(',')));
       else if (content.starts_with(".reqntid"))
         block(content.substr(8));
-      else if (content == "{")
+      else if (content == "{") {
         inBody = true;
-      else if (content != ")" && !content.starts_with(".maxnreg"))
+        parser->open();
+      } else if (content != ")" && !content.starts_with(".maxnreg"))
         fail("directive that is not emulated: " + std::string(content));
       return;
     }
-    if (content == "}") {
-      parser->finish();
+    if (content == "{") {
+      parser->open();
+    } else if (content == "}") {
+      if (!parser->close())
+        return;
       module->entries[entry->name] = entry;
       parser.reset();
       inBody = false;
@@ -383,8 +500,13 @@ private:
     } else if (content.starts_with(entryPrefix)) {
       entry = std::make_shared<Entry>();
       parser.emplace(*entry);
+      for (const std::string &name : asked)
+        parser->askedMemory(name);
       const size_t open = content.find('(');
       entry->name = trim(content.substr(entryPrefix.size(), open - entryPrefix.size()));
+    } else if (content.starts_with(".extern .shared") && content.ends_with("[];")) {
+      const std::vector<std::string_view> words = split(content, ' ');
+      asked.emplace_back(words.back().substr(0, words.back().find('[')));
     } else if (!content.starts_with(".version") && content != ".address_size 64") {
       fail("directive that is not emulated: " + std::string(content));
     }
@@ -400,6 +522,7 @@ private:
   std::unique_ptr<Module> module = std::make_unique<Module>();
   std::shared_ptr<Entry> entry;
   std::optional<EntryParser> parser;
+  std::vector<std::string> asked; ///< names of shared memory that launches ask for
   bool inBody = false;
 };
 

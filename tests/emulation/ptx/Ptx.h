@@ -24,6 +24,7 @@ struct Entry {
   std::vector<unsigned> parameterOffsets;
   unsigned sharedBytes = 0; ///< static
   unsigned registers = 0;   ///< of all types together
+  bool hasRoles = false;    ///< threads meet in parts, or at barriers in shared memory
   std::vector<Instruction> code;
 };
 
@@ -35,6 +36,19 @@ struct Module {
 /// Reads a module. Where it holds anything that is not emulated, `error` says what and in which
 /// line, and there is no module.
 std::unique_ptr<Module> parse(std::string_view text, std::string &error);
+
+/// A tensor map as emulated bulk copies read it, in the 128 bytes of the parameter that it is.
+struct TensorMap {
+  uint64_t address = 0;
+  uint64_t stride = 0;             ///< bytes from a row to the next
+  std::array<uint64_t, 2> shape{}; ///< columns, rows
+  std::array<uint32_t, 2> box{};   ///< the same of one copy
+  uint32_t elementBytes = 0;
+  uint32_t isSwizzled = 0; ///< by 128 bytes; else not at all
+  std::array<uint64_t, 10> unused{};
+};
+constexpr size_t tensorMapBytes = 128;
+static_assert(sizeof(TensorMap) == tensorMapBytes);
 
 /// A piece of memory that a launch may touch.
 struct Piece {
@@ -54,7 +68,9 @@ struct Launch {
 /// Runs all blocks, one after another, the threads of a block one after another from barrier to
 /// barrier. What went wrong, empty where nothing did: memory that is not the launch's, an address
 /// that is not aligned, shared memory that two threads touch without a barrier between, a barrier
-/// that some threads do not come to, another block than the entry was made for.
+/// that some threads do not come to, another block than the entry was made for. Where threads meet
+/// at other barriers than those of all of them, races in shared memory are not found; bulk copies
+/// to memory then happen as late, and those from memory as early as they can.
 std::string run(const Entry &entry, const Launch &launch);
 
 } // namespace kernelforge::ptx

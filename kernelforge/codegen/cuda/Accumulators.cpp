@@ -49,8 +49,7 @@ void ResultPanels::putHalves(Value address,
   }
 }
 
-void ResultPanels::putFloats(Accumulators &sums, Value address,
-                             llvm::function_ref<std::array<Value, 2>(int64_t, int64_t)> pairOf) {
+void ResultPanels::putFloats(Accumulators &sums, Value address, PairOf pairOf) {
   for (int64_t block = 0; block < columns() / Accumulators::blockColumns; ++block)
     for (int64_t lower = 0; lower < 2; ++lower) {
       const auto [first, second] = pairOf(block, lower);
@@ -60,11 +59,13 @@ void ResultPanels::putFloats(Accumulators &sums, Value address,
     }
 }
 
-void ResultPanels::store(Accumulators &sums, int64_t number,
-                         llvm::function_ref<std::array<Value, 2>(int64_t, int64_t)> pairOf,
+void ResultPanels::store(Accumulators &sums, int64_t number, int64_t count, PairOf pairOf,
                          llvm::function_ref<void(Value)> copy) {
   Value address = p.add(memory, number % buffers * panel.bytes());
-  p.ifThen(isLeader, [&] { assembly.waitUntilRead(buffers - 1); });
+  // The copy before this one may go on in the other buffer; the last one of an odd number, from the
+  // tile before, was in the same.
+  const int64_t pending = number == 0 && count % buffers != 0 ? 0 : buffers - 1;
+  p.ifThen(isLeader, [&] { assembly.waitUntilRead(pending); });
   meet(); // what was there has been read
   if (element == ElementType::F32)
     putFloats(sums, address, pairOf);

@@ -59,11 +59,11 @@ public:
   /// The map of results of that many rows and columns.
   static TensorMap map(ElementType element, Extent rows, int64_t columns);
 
-  /// Puts a panel's results together and stores them. `pairOf(block, lower)` gives the two f32 of a
-  /// thread in block `block` of the panel's; `copy(buffer)` stores what lies at an address: all
-  /// threads come there.
-  void store(Accumulators &sums, int64_t number,
-             llvm::function_ref<std::array<mlir::Value, 2>(int64_t block, int64_t lower)> pairOf,
+  using PairOf = llvm::function_ref<std::array<mlir::Value, 2>(int64_t block, int64_t lower)>;
+  /// Puts a panel's results together and stores them: panel `number` of `count` that a tile has of
+  /// all its results. `pairOf` gives the two f32 of a thread in a block of the panel's; `copy`
+  /// stores what lies at an address: all threads come there.
+  void store(Accumulators &sums, int64_t number, int64_t count, PairOf pairOf,
              llvm::function_ref<void(mlir::Value address)> copy);
 
   /// Whether this thread copies for the warpgroup.
@@ -72,10 +72,8 @@ public:
   void meet() { assembly.meet(barrier, warpgroup); }
 
 private:
-  void putHalves(mlir::Value address,
-                 llvm::function_ref<std::array<mlir::Value, 2>(int64_t, int64_t)> pairOf);
-  void putFloats(Accumulators &sums, mlir::Value address,
-                 llvm::function_ref<std::array<mlir::Value, 2>(int64_t, int64_t)> pairOf);
+  void putHalves(mlir::Value address, PairOf pairOf);
+  void putFloats(Accumulators &sums, mlir::Value address, PairOf pairOf);
 
   simt::PhaseBuilder &p;
   const Roles &roles;

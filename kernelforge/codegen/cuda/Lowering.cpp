@@ -48,7 +48,7 @@ void expandElementaryFunctions(func::FuncOp function) {
   });
   for (Operation *op : calls) {
     OpBuilder b(op);
-    ElementaryFunctions functions(b, op->getLoc(), b.getF32Type());
+    ElementaryFunctions functions(b, op->getLoc(), op->getResult(0).getType());
     Value made = llvm::TypeSwitch<Operation *, Value>(op)
                      .Case([&](math::ExpOp exp) { return functions.exp(exp.getOperand()); })
                      .Case([&](math::TanhOp tanh) { return functions.tanh(tanh.getOperand()); })
@@ -87,6 +87,12 @@ public:
           })
           .Case([&](gpu::BlockIdOp) { replace(op, number<NVVM::BlockIdXOp>(op)); })
           .Case([&](gpu::ThreadIdOp) { replace(op, number<NVVM::ThreadIdXOp>(op)); })
+          .Case([&](gpu::LaneIdOp) { replace(op, number<NVVM::LaneIdOp>(op)); })
+          .Case([&](gpu::ShuffleOp shuffle) {
+            replace(op, exchanged(shuffle, shuffle.getValue(), shuffle.getOffset()));
+          })
+          .Case([&](gpu::SubgroupReduceOp reduce) { replace(op, reduced(reduce)); })
+          .Case([&](func::CallOp call) { replace(op, called(call)); })
           .Case([&](gpu::BarrierOp) {
             b.create<NVVM::Barrier0Op>(op->getLoc());
             op->erase();
@@ -101,13 +107,86 @@ public:
   }
 
 private:
+  /// Where there is nothing to replace it by, it stays, and lower() says so.
   static void replace(Operation *op, Value by) {
-    op->replaceAllUsesWith(ValueRange(by));
+    if (!by)
+      return;
+    // Shuffles say besides whether the other lane is there.
+    op->getResult(0).replaceAllUsesWith(by);
     op->erase();
   }
 
-  /// Of an element, which is aligned to them.
-  static unsigned bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }
+  /// Of an element or a vector of them, which is aligned to them.
+  static unsigned bytesOf(Type element) {
+    if (auto vector = dyn_cast<VectorType>(element))
+      return static_cast<unsigned>(vector.getNumElements()) * bytesOf(vector.getElementType());
+    return element.getIntOrFloatBitWidth() / 8;
+  }
+
+  /// What the lane has whose number differs in the bits of `mask`. Null where the shuffle is of
+  /// another kind.
+  Value exchanged(gpu::ShuffleOp op, Value value, Value mask) {
+    if (op.getMode() != gpu::ShuffleMode::XOR || !op.getValid().use_empty())
+      return {};
+    return exchanged(op.getLoc(), value, mask);
+  }
+
+  Value exchanged(Location loc, Value value, Value mask) {
+    Value all = b.create<arith::ConstantIntOp>(loc, -1, 32);
+    Value last = b.create<arith::ConstantIntOp>(loc, 31, 32);
+    return b.create<NVVM::ShflOp>(loc, value.getType(), all, value, mask, last,
+                                  NVVM::ShflKind::bfly, UnitAttr());
+  }
+
+  /// The values of a warp combined, the same in all lanes.
+  Value reduced(gpu::SubgroupReduceOp op) {
+    Value value = op.getValue();
+    for (int64_t distance = 16; distance > 0; distance /= 2) {
+      Value mask = b.create<arith::ConstantIntOp>(op.getLoc(), distance, 32);
+      value = combined(op, value, exchanged(op.getLoc(), value, mask));
+      if (!value)
+        return {};
+    }
+    return value;
+  }
+
+  Value combined(gpu::SubgroupReduceOp op, Value x, Value y) {
+    const Location loc = op.getLoc();
+    const bool isFloat = isa<FloatType>(x.getType());
+    switch (op.getOp()) {
+    case gpu::AllReduceOperation::ADD:
+      return isFloat ? b.create<arith::AddFOp>(loc, x, y).getResult()
+                     : b.create<arith::AddIOp>(loc, x, y).getResult();
+    case gpu::AllReduceOperation::MAXNUMF:
+      return b.create<arith::MaxNumFOp>(loc, x, y);
+    case gpu::AllReduceOperation::MAXIMUMF:
+      return b.create<arith::MaximumFOp>(loc, x, y);
+    case gpu::AllReduceOperation::MINNUMF:
+      return b.create<arith::MinNumFOp>(loc, x, y);
+    case gpu::AllReduceOperation::MAXUI:
+      return b.create<arith::MaxUIOp>(loc, x, y);
+    default:
+      return {};
+    }
+  }
+
+  /// What functions of the target's language are here.
+  Value called(func::CallOp call) {
+    const StringRef name = call.getCallee();
+    const Location loc = call.getLoc();
+    if (name == "dot4I8Packed") {
+      Value zero = b.create<arith::ConstantIntOp>(loc, 0, 32);
+      SmallVector<Value> operands(call.getOperands());
+      operands.push_back(zero);
+      return b
+          .create<LLVM::CallIntrinsicOp>(loc, b.getI32Type(),
+                                         b.getStringAttr("llvm.nvvm.idp4a.s.s"), operands)
+          .getResult(0);
+    }
+    if (name == "round") // to the nearest, ties to even
+      return b.create<LLVM::RintOp>(loc, call.getOperand(0));
+    return {};
+  }
 
   void lowerParameters() {
     auto address = LLVM::LLVMPointerType::get(b.getContext(), GlobalMemory);
@@ -134,7 +213,7 @@ private:
       global = b.create<LLVM::GlobalOp>(
           op.getLoc(), LLVM::LLVMArrayType::get(memory.getElementType(), memory.getNumElements()),
           /*isConstant=*/false, LLVM::Linkage::Internal, op.getName(), Attribute(),
-          /*alignment=*/4, SharedMemory);
+          /*alignment=*/std::max(4U, bytesOf(memory.getElementType())), SharedMemory);
     }
     Value address = b.create<LLVM::AddressOfOp>(op.getLoc(), global);
     elements[address] = memory.getElementType();
@@ -174,10 +253,16 @@ void cuda::markBlocks(ModuleOp module, const Launching &launching) {
 
 Status cuda::lower(ModuleOp module) {
   for (auto function : llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
+    if (function.isDeclaration())
+      continue;
     allowContraction(function);
     expandElementaryFunctions(function);
     FunctionLowering(module, function).run();
   }
+  // Functions of the language that were called are declared no more.
+  for (auto function : llvm::make_early_inc_range(module.getOps<func::FuncOp>()))
+    if (function.isDeclaration() && SymbolTable::symbolKnownUseEmpty(function, module))
+      function.erase();
   KF_CHECK(lowerToLLVM(module, NVVM::NVVMDialect::getDialectNamespace()));
   for (auto function : module.getOps<LLVM::LLVMFuncOp>())
     if (auto block = function->removeAttr(blockSizeName)) {

@@ -190,8 +190,17 @@ private:
       row.back() = p.named(row.back(), "row");
       rows.prepareRow(stored, row.back());
     }
+    panelsStored = 0;
     for (auto [sink, map] : llvm::zip(group.sinks, resultMaps))
       storeSink(sums, rows, sink, map, row, firstRow, firstCol, current);
+  }
+
+  /// Panels of a warpgroup's tile of all results.
+  int64_t panelsOfTile() {
+    int64_t count = 0;
+    for (const Sink &sink : group.sinks)
+      count += knobs.bn / ResultPanels::columnsOf(*elementTypeOf(sink.value.getType()));
+    return count;
   }
 
   bool allRowsAreThere() {
@@ -217,7 +226,7 @@ private:
       auto pairOf = [&](int64_t block, int64_t lower) -> std::array<Value, 2> {
         return {element(block, lower, 0), element(block, lower, 1)};
       };
-      panel.store(sums, number, pairOf,
+      panel.store(sums, panelsStored++, panelsOfTile(), pairOf,
                   [&](Value from) { copyPanel(panel, sink, map, from, firstRow, panelCol); });
     }
   }
@@ -282,6 +291,7 @@ private:
   Value panels;                     ///< address of all warpgroups' panels
   Ring ring;
   Value totalRows;
+  int64_t panelsStored = 0;                   ///< of the tile so far
   SmallVector<Value> operandMaps, resultMaps; ///< rows, then weights; null: no bulk copy can store
 };
 

@@ -36,6 +36,17 @@ void Arithmetic::compute(const Instruction &i) {
     return convert(i);
   case Op::SetPredicate:
     return set(i.result[0], compare(i) ? 1 : 0);
+  case Op::DotBytes: {
+    auto sum = static_cast<uint32_t>(operand(i, 2));
+    for (unsigned n = 0; n < 4; ++n) {
+      const auto x = static_cast<int8_t>(operand(i, 0) >> (8 * n));
+      const auto y = static_cast<int8_t>(operand(i, 1) >> (8 * n));
+      sum += static_cast<uint32_t>(x * y);
+    }
+    return set(i.result[0], sum);
+  }
+  case Op::Round:
+    return set(i.result[0], bitsOf(std::nearbyint(floatOf(operand(i, 0)))));
   case Op::PackHalves: {
     const uint64_t high = narrow(operand(i, 0), i.isBf16), low = narrow(operand(i, 1), i.isBf16);
     return set(i.result[0], high << 16 | low);

@@ -49,6 +49,7 @@ enum class Op : uint8_t {
   Return,
   // Of a warp or warpgroup, which comes there together.
   Shuffle,
+  ShuffleXor,
   StoreMatrices,
   Product,
   // Of other memory than registers, whenever it is done.
@@ -60,6 +61,8 @@ enum class Op : uint8_t {
   StoreBox,
   CommitStores,
   WaitStores,
+  DotBytes,   ///< products of signed bytes, added up
+  Round,      ///< to a whole number, still f32
   PackHalves, ///< two f32 as two narrow numbers
   Nothing,    ///< changes nothing here: fences, hints, shares of registers
 };

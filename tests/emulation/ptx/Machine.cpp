@@ -120,6 +120,10 @@ private:
         set(i.result[0], values[values[t][1] % warpThreads][0]);
         continue;
       }
+      if (i.op == Op::ShuffleXor) {
+        set(i.result[0], values[(t ^ values[t][1]) % warpThreads][0]);
+        continue;
+      }
       // Of matrix m a thread has two numbers, of row t / 4; thread 8 m + row has the row's address.
       for (size_t m = 0; m < 4; ++m) {
         const uint64_t row = low(values[8 * m + t / 4][0], 32), at = row + t % 4 * 4;
@@ -155,7 +159,7 @@ private:
           thread->count = operand(i, 1);
         }
         return;
-      } else if (i.op == Op::Shuffle || i.op == Op::StoreMatrices) {
+      } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices) {
         thread->wait = Thread::Warp;
         return;
       } else {

@@ -90,6 +90,9 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"cp.async.bulk.wait_group", Op::WaitStores},
     {"stmatrix.sync.aligned.m8n8.x4.shared::cta.b16", Op::StoreMatrices},
     {"shfl.sync.idx.b32", Op::Shuffle},
+    {"shfl.sync.bfly.b32", Op::ShuffleXor},
+    {"dp4a.s32.s32", Op::DotBytes},
+    {"cvt.rni.f32.f32", Op::Round},
     {"cvt.rn.bf16x2.f32", Op::PackHalves},
     {"cvt.rn.f16x2.f32", Op::PackHalves},
     {"fence.mbarrier_init.release.cluster", Op::Nothing},
@@ -338,8 +341,9 @@ private:
       return false;
     made.op = found->second;
     made.isBf16 = name.find("bf16") != name.npos;
-    const bool gives =
-        made.op == Op::TryWait || made.op == Op::Shuffle || made.op == Op::PackHalves;
+    const Op giving[] = {Op::TryWait,  Op::Shuffle, Op::ShuffleXor,
+                         Op::DotBytes, Op::Round,   Op::PackHalves};
+    const bool gives = std::ranges::find(giving, made.op) != std::end(giving);
     entry.hasRoles = entry.hasRoles || (made.op == Op::InitBarrier);
     if (made.op == Op::Nothing)
       return true;

@@ -77,6 +77,26 @@ TEST(PtxEmulation, BarriersThatNotAllComeToAreFound) {
               HasSubstr("some threads end while others wait at a barrier"));
 }
 
+TEST(PtxEmulation, BarriersInSharedMemoryEndByArrivalsAndBytes) {
+  // Half of the threads arrive and the others wait for them.
+  const std::string init = "setp.ne.s32 %p1, %r1, 0;\n@%p1 bra $made;\n"
+                           "mbarrier.init.shared::cta.b64 [memory], 32;\n$made:\nbar.sync 0;\n"
+                           "setp.lt.u32 %p2, %r1, 32;\n";
+  const std::string wait = "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 "
+                           "done, [memory], 0;\n@!done bra again;\n}\n";
+  EXPECT_EQ(outcome(init + "@%p2 mbarrier.arrive.shared::cta.b64 _, [memory];\n" + wait), "");
+  EXPECT_THAT(outcome(init + wait), HasSubstr("threads wait for each other"));
+  EXPECT_THAT(outcome(init + "mbarrier.arrive.expect_tx.shared::cta.b64 _, [memory], 16;\n" + wait),
+              HasSubstr("threads wait for each other"));
+  EXPECT_THAT(outcome("mbarrier.arrive.shared::cta.b64 _, [memory];"),
+              HasSubstr("an arrival at no barrier"));
+}
+
+TEST(PtxEmulation, SomeThreadsMeetAtBarriersOfTheirOwn) {
+  EXPECT_EQ(outcome("shr.u32 %r2, %r1, 5;\nadd.s32 %r2, %r2, 1;\nbar.sync %r2, 32;"), "");
+  EXPECT_THAT(outcome("bar.sync 1, 65;"), HasSubstr("threads wait for each other"));
+}
+
 TEST(PtxEmulation, WhatItDoesNotKnowItRefuses) {
   EXPECT_THAT(outcome("tanh.approx.f32 %f1, %f2;"), HasSubstr("line 23: instruction that is not"));
   EXPECT_THAT(outcome("mov.u32 %r9, 1;"), HasSubstr("register beyond its bank"));

@@ -236,6 +236,42 @@ TEST(Ptx, IndicesAreWidenedWithoutASign) {
   EXPECT_THAT(out, testing::Each(7.0F));
 }
 
+TEST(Ptx, LanesExchangeVectorsOfMemory) {
+  // Each thread reads four numbers at once, and what the warp sums up of their first ones and what
+  // the other lane has of the last go back beside two of them.
+  const auto entry = compiled(
+      "%in: memref<?xvector<4xf32>>, %out: memref<?xvector<4xf32>>",
+      "%lane = gpu.lane_id\n%x = memref.load %in[%t] : memref<?xvector<4xf32>>\n"
+      "%first = vector.extract %x[0] : f32 from vector<4xf32>\n"
+      "%last = vector.extract %x[3] : f32 from vector<4xf32>\n"
+      "%c5 = arith.constant 5 : i32\n%c32 = arith.constant 32 : i32\n"
+      "%other, %valid = gpu.shuffle xor %last, %c5, %c32 : f32\n"
+      "%sum = gpu.subgroup_reduce add %first uniform : (f32) -> f32\n"
+      "%most = gpu.subgroup_reduce maxnumf %last uniform : (f32) -> f32\n"
+      "%l32 = arith.index_castui %lane : index to i32\n%lf = arith.uitofp %l32 : i32 to f32\n"
+      "%y = vector.from_elements %sum, %other, %most, %lf : vector<4xf32>\n"
+      "%z = arith.addf %y, %x : vector<4xf32>\n"
+      "memref.store %z, %out[%t] : memref<?xvector<4xf32>>");
+  ASSERT_TRUE(entry);
+  alignas(16) std::array<float, 256> x, z{};
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<float>(i);
+  const void *pointers[] = {x.data(), z.data()};
+  void *parameters[] = {static_cast<void *>(&pointers[0]), static_cast<void *>(&pointers[1])};
+  ptx::Launch launch;
+  launch.block[0] = 64;
+  launch.parameters = parameters;
+  ASSERT_EQ(ptx::run(*entry, launch), "");
+  for (size_t thread = 0; thread < 64; ++thread) {
+    const size_t warp = thread / 32 * 32, at = 4 * thread;
+    const auto of = [&](size_t lane, size_t i) { return float(4 * (warp + lane) + i); };
+    EXPECT_EQ(z[at], x[at] + 32 * (of(0, 0) + of(31, 0)) / 2);
+    EXPECT_EQ(z[at + 1], x[at + 1] + of(thread % 32 ^ 5, 3));
+    EXPECT_EQ(z[at + 2], x[at + 2] + of(31, 3));
+    EXPECT_EQ(z[at + 3], x[at + 3] + float(thread % 32));
+  }
+}
+
 TEST(Ptx, ElementaryFunctionsAreAccurate) {
   expectAccurate("exp", [](double x) { return std::exp(x) < 0x1p-126 ? 0.0 : std::exp(x); }, 2);
   expectAccurate("tanh", [](double x) { return std::tanh(x); }, 3);

@@ -61,7 +61,8 @@ constexpr int staticSharedBytes = 1, localBytes = 3, registers = 4, maxDynamicSh
 // Attributes of a launch.
 constexpr int cooperative = 2, clusterDimension = 4, programmaticStreamSerialization = 6;
 // Options of the compiler of PTX.
-constexpr int errorLog = 5, errorLogBytes = 6, optimizationLevel = 7;
+constexpr int infoLog = 3, infoLogBytes = 4, errorLog = 5, errorLogBytes = 6, optimizationLevel = 7,
+              logVerbose = 12;
 // Flags.
 constexpr unsigned streamNonBlocking = 1, eventDisableTiming = 2;
 constexpr int captureThreadLocal = 1;

@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -46,6 +47,20 @@ std::string firstMessage(const char *log) {
   return "it gives no reason";
 }
 
+/// A line of a compiler's log that says that it left a kernel slower than it was made to be: matrix
+/// products one behind another, or registers that stay where they are. Empty where there is none.
+std::string slownessIn(std::string_view log) {
+  while (!log.empty()) {
+    const size_t end = std::min(log.find('\n'), log.size());
+    const std::string_view line = log.substr(0, end);
+    const auto has = [&](std::string_view word) { return line.find(word) != line.npos; };
+    if ((has("wgmma") && has("serialized")) || (has("setmaxnreg") && has("ignored")))
+      return std::string(line);
+    log.remove_prefix(std::min(end + 1, log.size()));
+  }
+  return {};
+}
+
 Expected<Function> loadPhase(const Context &context, const Module &module, const Phase &phase,
                              KernelResources &resources) {
   const Api &api = context.api();
@@ -78,10 +93,14 @@ Expected<Kernel> loadKernel(const std::shared_ptr<Context> &context, const Artif
   const Context::Current current(*context);
   const Api &api = context->api();
   // Options are pointers of which some are numbers.
-  std::array<char, 4096> log{};
-  std::array<int, 3> options = {number::errorLog, number::errorLogBytes, number::optimizationLevel};
-  std::array<void *, 3> values = {log.data(), reinterpret_cast<void *>(log.size() - 1),
-                                  reinterpret_cast<void *>(uintptr_t(4))};
+  std::array<char, 4096> log{}, remarks{};
+  auto numberAsPointer = [](uintptr_t value) { return reinterpret_cast<void *>(value); };
+  std::array<int, 6> options = {number::errorLog,          number::errorLogBytes,
+                                number::infoLog,           number::infoLogBytes,
+                                number::optimizationLevel, number::logVerbose};
+  std::array<void *, 6> values = {log.data(),         numberAsPointer(log.size() - 1),
+                                  remarks.data(),     numberAsPointer(remarks.size() - 1),
+                                  numberAsPointer(4), numberAsPointer(1)};
   CUmodule module = nullptr;
   const CUresult result = api.cuModuleLoadDataEx(
       &module, artifact.code.c_str(), unsigned(options.size()), options.data(), values.data());
@@ -94,6 +113,9 @@ Expected<Kernel> loadKernel(const std::shared_ptr<Context> &context, const Artif
   }
   Kernel kernel;
   kernel.module = std::make_unique<Module>(context, module);
+  if (std::string why = slownessIn(remarks.data()); !why.empty())
+    return failed("kernel is compiled to slow code", artifact.kernel, std::move(why),
+                  "another schedule may not be");
   for (const Phase &phase : artifact.launching.phases) {
     KF_TRY(Function function, loadPhase(*context, *kernel.module, phase, kernel.resources));
     kernel.phases.push_back(function);

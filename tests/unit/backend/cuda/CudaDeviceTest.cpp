@@ -163,6 +163,15 @@ TEST_F(CudaDevice, ShowsWhatTheCompilerSays) {
   EXPECT_TRUE(load(repeated(1)));
 }
 
+TEST_F(CudaDevice, RefusesCodeThatTheCompilerLeftSlow) {
+  if (!hasLog())
+    GTEST_SKIP() << "this driver compiles nothing slow on demand";
+  const auto program = repeated(1, testTarget().affine + "// slow\n");
+  EXPECT_THAT(errorOf(device->load({&program, 1})),
+              AllOf(HasSubstr("my_kernel"), HasSubstr("C7510"), Not(HasSubstr("gmem"))));
+  EXPECT_TRUE(load(repeated(1)));
+}
+
 TEST_F(CudaDevice, RefusesWhatNoGpuCanLaunch) {
   auto errorOfPhase = [&](auto edit) {
     Phase phase = affinePhase();

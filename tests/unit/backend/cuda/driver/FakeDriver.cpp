@@ -415,6 +415,11 @@ KF_DRIVER(cuModuleLoadDataEx)(CUmodule *module, const void *image, unsigned coun
         std::strcpy(static_cast<char *>(values[i]), "\nline 7; unknown symbol 'nonsense'\n");
     return 218;
   }
+  for (unsigned i = 0; i < count; ++i)
+    if (options[i] == number::infoLog && has("// slow"))
+      std::strcpy(static_cast<char *>(values[i]),
+                  "info    : 0 bytes gmem\nwarning : (C7510) Potential Performance Loss: "
+                  "wgmma.mma_async instructions are serialized\n");
   *module = reinterpret_cast<CUmodule>(new std::string(text));
   return number::success;
 }

@@ -188,11 +188,12 @@ def halves(turn, size, n, depth):
     words = ", ".join(filter(None, ("transpose" if transposed else "", rounded)))
     words = f" {{{words}}}" if words else ""
     x, kind = f.rows(depth, number)
-    residual, result = f.rows(n, NUMBERS[turn % 5])
+    # The reference rounds nothing: results that are rounded themselves allow for it.
+    residual, result = f.rows(n, "bf16" if rounded else NUMBERS[turn % 5])
     shape = (depth, n) if transposed else (n, depth)
     (gate, stored), (up, _) = f.weight(*shape, element), f.weight(*shape, element)
     bias, biased = f.vector(n, element)
-    if rounded and NUMBERS[turn % 5] != "f32":  # and with what is computed before, to a last bit
+    if rounded:  # and with what is computed before
         scale, scaled = f.vector(depth)
         x = f.op(f"rms_norm {x}, {scale} {{epsilon = 1.0e-5}} : ({kind}, {scaled}) -> {kind}", kind,
                  returned=False)

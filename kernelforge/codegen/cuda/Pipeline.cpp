@@ -110,8 +110,8 @@ RingPlace Ring::next(const RingPlace &place) {
 /// Registers of a multiprocessor, and what is handed out at once to a thread.
 static constexpr int64_t allRegisters = 65536, registerUnit = 8, mostRegisters = 255;
 
-/// The producer keeps so many; what it copies takes few.
-static constexpr int64_t producerRegisters = 40;
+/// What the producer keeps: what it copies takes few, and beside other blocks there are few.
+static int64_t registersOfProducer(int64_t blocks) { return blocks == 1 ? 40 : 24; }
 
 int64_t Roles::registers(int64_t consumers, int64_t blocks) {
   const int64_t each = allRegisters / (threadsOf(consumers) * blocks) / registerUnit * registerUnit;
@@ -120,9 +120,10 @@ int64_t Roles::registers(int64_t consumers, int64_t blocks) {
 
 int64_t Roles::registersOfConsumers(int64_t consumers, int64_t blocks) {
   const int64_t started = registers(consumers, blocks);
-  if (consumers == 1 || blocks > 1)
+  if (consumers == 1)
     return started;
-  const int64_t more = (started - producerRegisters) / consumers / registerUnit * registerUnit;
+  const int64_t given = std::max<int64_t>(started - registersOfProducer(blocks), 0);
+  const int64_t more = given / consumers / registerUnit * registerUnit;
   return std::min(started + more, mostRegisters / registerUnit * registerUnit);
 }
 
@@ -146,7 +147,7 @@ void Roles::split(int64_t blocks, llvm::function_ref<void()> produce,
   OpBuilder::InsertionGuard guard(p.b);
   p.b.setInsertionPoint(branch.thenBlock()->getTerminator());
   if (moves)
-    assembly.dropRegisters(producerRegisters);
+    assembly.dropRegisters(registersOfProducer(blocks));
   Value isFirst = p.cmp(arith::CmpIPredicate::eq, p.thread(), p.c(consumers * warpgroup));
   p.ifThen(isFirst, produce);
   p.b.setInsertionPoint(branch.elseBlock()->getTerminator());

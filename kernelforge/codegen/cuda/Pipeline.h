@@ -90,8 +90,8 @@ public:
   /// i32: of the warp in the warpgroup
   mlir::Value warpNumber;
 
-  /// Emits both roles; `produce` is run by one thread. Where there are several consumers, and their
-  /// block is alone, most of the producer's registers go to them.
+  /// Emits both roles; `produce` is run by one thread. Where there are several consumers, most of
+  /// the producer's registers go to them.
   void split(int64_t blocks, llvm::function_ref<void()> produce,
              llvm::function_ref<void()> consume);
 

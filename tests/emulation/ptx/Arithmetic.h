@@ -45,6 +45,8 @@ protected:
     case Operand::Register:
       return thread->registers[operand.index];
     case Operand::Special: {
+      if (operand.index == Lane)
+        return thread->number % 32;
       const std::array<unsigned, 3> *const values[] = {&thread->id, &launch.block, &id,
                                                        &launch.grid};
       return (*values[operand.index / 3])[operand.index % 3];

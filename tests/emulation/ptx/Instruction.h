@@ -79,8 +79,14 @@ struct Operand {
   uint64_t value = 0; ///< an immediate; what is added to an address
 };
 
-/// Special registers, by Operand::index: x, y and z of each.
-enum SpecialRegister : unsigned { ThreadId = 0, BlockSize = 3, BlockId = 6, GridSize = 9 };
+/// Special registers, by Operand::index: x, y and z of each, and the number in the warp.
+enum SpecialRegister : unsigned {
+  ThreadId = 0,
+  BlockSize = 3,
+  BlockId = 6,
+  GridSize = 9,
+  Lane = 12
+};
 
 struct Instruction {
   Op op = Op::Return;

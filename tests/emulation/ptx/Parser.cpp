@@ -245,6 +245,11 @@ private:
           made.index = first + static_cast<unsigned>(text[prefix.size()] - 'x');
           return made;
         }
+      if (text == "%laneid") {
+        made.kind = Operand::Special;
+        made.index = Lane;
+        return made;
+      }
       const size_t digits = text.find_first_of("0123456789");
       const auto bank = banks.find(std::string(text.substr(0, digits)));
       if (digits == text.npos || bank == banks.end())

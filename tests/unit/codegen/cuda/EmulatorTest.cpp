@@ -86,8 +86,9 @@ TEST(PtxEmulation, BarriersInSharedMemoryEndByArrivalsAndBytes) {
                            "done, [memory], 0;\n@!done bra again;\n}\n";
   EXPECT_EQ(outcome(init + "@%p2 mbarrier.arrive.shared::cta.b64 _, [memory];\n" + wait), "");
   EXPECT_THAT(outcome(init + wait), HasSubstr("threads wait for each other"));
-  EXPECT_THAT(outcome(init + "mbarrier.arrive.expect_tx.shared::cta.b64 _, [memory], 16;\n" + wait),
-              HasSubstr("threads wait for each other"));
+  EXPECT_THAT(
+      outcome(init + "@%p2 mbarrier.arrive.expect_tx.shared::cta.b64 _, [memory], 16;\n" + wait),
+      HasSubstr("threads wait for each other"));
   EXPECT_THAT(outcome("mbarrier.arrive.shared::cta.b64 _, [memory];"),
               HasSubstr("an arrival at no barrier"));
 }

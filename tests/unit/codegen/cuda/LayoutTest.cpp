@@ -98,9 +98,10 @@ TEST(CudaLayout, RegistersOfABlockFit) {
       const int64_t started = Roles::registers(consumers, blocks);
       EXPECT_LE(started * Roles::threadsOf(consumers) * blocks, 65536);
       const int64_t consumer = Roles::registersOfConsumers(consumers, blocks);
-      EXPECT_LE((consumer * consumers + (consumer > started ? 40 : started)) * warpgroup * blocks,
-                65536);
+      const int64_t producer = consumer == started ? started : blocks == 1 ? 40 : 24;
+      EXPECT_LE((consumer * consumers + producer) * warpgroup * blocks, 65536);
     }
   EXPECT_EQ(Roles::registers(2, 1), 168);
   EXPECT_EQ(Roles::registersOfConsumers(2, 1), 232);
+  EXPECT_EQ(Roles::registersOfConsumers(2, 2), 104);
 }

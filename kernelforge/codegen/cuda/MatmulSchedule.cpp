@@ -77,13 +77,15 @@ Expected<MatrixKnobs> read(const KernelLimits &limits, const KnobValues &values)
                               "which has {}",
                               knobs.resident, each - systemBytes, all - systemBytes),
                   "use fewer stages or a smaller tile");
-  // The sums, and what addresses and what follows take.
-  constexpr int64_t besides = 40;
+  // Beside the sums there are addresses and what follows, and a product needs some when a thread
+  // starts: where it has fewer then, the assembler refuses it.
+  constexpr int64_t besides = 40, besidesAtStart = 26;
   const int64_t sums = MatrixShape{ElementType::BF16, segments * knobs.bn}.sums();
-  if (sums + besides > Roles::registersOfConsumers(knobs.consumers(), knobs.resident))
+  const int64_t atStart = Roles::registers(knobs.consumers(), knobs.resident);
+  const int64_t later = Roles::registersOfConsumers(knobs.consumers(), knobs.resident);
+  if (sums + besides > later || sums + besidesAtStart > atStart)
     return refuse(fmt::format("a thread keeps {} sums, and {} blocks leave it {} registers", sums,
-                              knobs.resident,
-                              Roles::registersOfConsumers(knobs.consumers(), knobs.resident)),
+                              knobs.resident, atStart),
                   "use a smaller tile or fewer blocks");
   return knobs;
 }

@@ -127,8 +127,8 @@ TEST(WebGpuMatmulSchedules, SayInWhichOrderTheyAdd) {
 }
 
 TEST(WebGpuMatmulCode, HasNoGuardsWhereSizesAreEven) {
-  const KnobValues schedule = {{"method", 1}, {"bm", 64}, {"bn", 64},    {"bk", 16},
-                               {"tm", 4},     {"tn", 8},  {"stages", 1}, {"ksplit", 1}};
+  const KnobValues schedule = {{"method", 1}, {"bm", 64},    {"bn", 64},    {"bk", 16}, {"tm", 4},
+                               {"tn", 8},     {"stages", 1}, {"ksplit", 1}, {"turn", 1}};
   EXPECT_THAT(Matmul(128, 128, 64).text(fastTarget(), schedule),
               AllOf(HasSubstr("let a = tiles[row_quad];"),
                     HasSubstr("c0_0 = fma(vec4<f32>(a.x), b, c0_0);"), Not(HasSubstr("select")),

@@ -15,7 +15,7 @@ using Values = SmallVector<Value>;
 
 namespace {
 
-/// What lies above the bits of a whole number n in the f32 n + 1.5 * 2^23.
+/// The f32 n + 1.5 * 2^23 has a whole number n in its low bits, and this above them.
 constexpr double above = 12582912;
 constexpr int64_t bitsAbove = 0x4b400000;
 
@@ -35,13 +35,27 @@ Value largest(PhaseBuilder &p, ArrayRef<Value> quads) {
   return ofLanes;
 }
 
-/// Four bytes, the low ones of four words, as one word.
-Value packed(PhaseBuilder &p, Value words) {
-  Value shifts = p.vector({p.c(0), p.c(8), p.c(16), p.c(24)});
-  Value placed = p.shl(p.andBits(words, 255), shifts);
-  return p.orBits(p.orBits(p.extract(placed, int64_t(0)), p.extract(placed, 1)),
-                  p.orBits(p.extract(placed, 2), p.extract(placed, 3)));
-}
+/// Whole numbers of a quad, with so much added that none is negative, as words of bytes.
+struct PackedQuad {
+  Value high, low; ///< low: null where one byte is enough
+  PackedQuad(PhaseBuilder &p, Value biased, int64_t planes) {
+    // Two numbers in the halves of a word: the first and the third, the second and the fourth.
+    auto pair = [&](int64_t i) {
+      Value both = p.orBits(p.extract(biased, i), p.shl(p.extract(biased, i + 2), 16));
+      return p.named(both, "pair");
+    };
+    Value even = pair(0), odd = pair(1);
+    if (planes == 1) {
+      high = p.orBits(even, p.shl(odd, 8));
+    } else {
+      constexpr int64_t lowBytes = 0x00ff00ff, highBytes = 0xff00ff00, half = 0x00800080;
+      low = p.orBits(p.andBits(even, lowBytes), p.shl(p.andBits(odd, lowBytes), 8));
+      high = p.orBits(p.andBits(p.shr(p.add(even, half), 8), lowBytes),
+                      p.andBits(p.add(odd, half), highBytes));
+    }
+    high = p.xorBits(high, p.c(0x80808080)); // what was added is in these
+  }
+};
 
 } // namespace
 
@@ -74,36 +88,36 @@ void IntegerMaker::make(Value row, Value part, Value place) const {
   const auto limit = static_cast<double>(largestOf(shape));
   Value isZero = p.cmpf(arith::CmpFPredicate::OEQ, highest, p.cf(0));
   Value inverse = p.named(p.select(isZero, p.cf(0), p.divf(p.cf(limit), highest)), "inverse");
-  Value factor = p.named(p.divf(highest, p.cf(limit)), "factor");
+  Value factor = p.named(p.mulf(highest, p.cf(1 / limit)), "factor");
+  const int64_t added = shape.bytePlanes() == 2 ? 32768 : 128;
   const int64_t ofRun = std::min(own, quadsOfRun); // of a run, the quads of a thread
   const int64_t together = quadsOfRun / ofRun;     // threads that have a run
+  const bool needsSums = unit.runs > 1;            // q8_0 has neither minima nor zeros
   for (int64_t begin = 0; begin < own; begin += ofRun) {
     Values high, low;
-    Value sum;
+    Value sum = p.c(0);
     for (Value quad :
          ArrayRef(quads).slice(static_cast<size_t>(begin), static_cast<size_t>(ofRun))) {
-      Value whole = p.named(p.sub(p.floatToBits(p.addf(p.mulf(quad, inverse), p.cf(above))),
-                                  p.splat(p.c(bitsAbove), 4)),
-                            "whole");
-      sum = sum ? p.add(sum, whole) : whole;
-      if (shape.bytePlanes() == 2) {
-        low.push_back(p.named(packed(p, whole), "low"));
-        whole = p.shr(p.add(whole, p.splat(p.c(128), 4)), 8);
-      }
-      high.push_back(p.named(packed(p, whole), "high"));
+      Value bits = p.floatToBits(p.addf(p.mulf(quad, inverse), p.cf(above)));
+      Value biased = p.named(p.sub(bits, p.splat(p.c(bitsAbove - added), 4)), "biased");
+      for (int64_t i = 0; needsSums && i < 4; ++i)
+        sum = p.add(sum, p.extract(biased, i));
+      const PackedQuad packed(p, biased, shape.bytePlanes());
+      high.push_back(p.named(packed.high, "high"));
+      if (packed.low)
+        low.push_back(p.named(packed.low, "low"));
     }
-    sum = p.named(sum, "sum");
-    Value all = p.extract(sum, int64_t(0));
-    for (int64_t i = 1; i < 4; ++i)
-      all = p.add(all, p.extract(sum, i));
-    all = overThreads(all, together, [&](Value x, Value y) { return p.add(x, y); });
+    if (needsSums) {
+      sum = p.sub(sum, 4 * ofRun * added);
+      sum = overThreads(sum, together, [&](Value x, Value y) { return p.add(x, y); });
+    }
     // The first of a run's threads gets the words of the others, in order.
     for (Values *words : {&high, &low})
       for (int64_t mask = 1; mask < together && !words->empty(); mask *= 2)
         for (Value word : Values(*words))
           words->push_back(p.named(p.shuffleXor(word, mask, shape.lanes), "word"));
     auto put = [&] {
-      store(p.div(p.add(p.mul(part, own), begin), quadsOfRun), place, high, low, factor, all);
+      store(p.div(p.add(p.mul(part, own), begin), quadsOfRun), place, high, low, factor, sum);
     };
     if (together == 1)
       put();

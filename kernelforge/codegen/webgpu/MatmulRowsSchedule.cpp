@@ -203,25 +203,32 @@ static int64_t madeBytes(const Shape &shape, const Knobs &knobs) {
   return knobs.rows * (shape.integers() ? integerBytes(shape) : stageBytes(shape));
 }
 
+/// Whether making whole numbers of a long row takes as long as reading much of the weights, which
+/// have a byte an element: as many units are asked for before as a thread has registers for.
+static bool asksForMany(const Shape &shape, const Knobs &knobs) {
+  return shape.integers() && !knobs.prepare && shape.groups[0].unit.runs == 1 && knobs.rows == 1 &&
+         columnsOf(shape) >= 4096 && madeBytes(shape, knobs) > shape.sharedBytes / 3;
+}
+
 /// Columns that a team sums at a time. Several rows are worth several columns, as what is read of a
 /// row serves all of them; so is the work that quants take, and reading rows where they lie, of
 /// which neighbouring threads need numbers that are no neighbours.
 static int64_t usualColumns(const Shape &shape, const Knobs &knobs) {
   constexpr int64_t manyColumns = 2048;
-  int64_t r = powerBelow(std::min<int64_t>(2 * knobs.rows, 4));
-  if (knobs.rows == 1)
-    r = 1;
+  int64_t r = powerBelow(std::min<int64_t>(knobs.rows, 4));
   if (shape.groups[0].unit.runs > 0 && columnsOf(shape) >= manyColumns) {
     const bool hasMore = columnsOf(shape) >= 2 * manyColumns;
-    const bool readsFar = !shape.integers() && !knobs.stage && shape.groups[0].unit.runs > 1;
+    const bool readsFar = !shape.integers() && !knobs.stage;
     r = std::max<int64_t>(r, (readsFar ? 4 : 2) * (hasMore ? 2 : 1));
   }
+  if (asksForMany(shape, knobs))
+    r = 8;
   return std::min(r, powerBelow(mostSums / std::max<int64_t>(1, shape.segments() * knobs.rows)));
 }
 
 /// Threads of a workgroup: more where its memory leaves a multiprocessor no room for many others.
 static int64_t usualThreadsOf(const Shape &shape, const Knobs &knobs) {
-  constexpr int64_t most = 1024;
+  const int64_t most = asksForMany(shape, knobs) ? 512 : 1024;
   int64_t threads = usualThreads;
   if (shape.integers() ? !knobs.prepare : knobs.stage) {
     const int64_t workgroups = std::max<int64_t>(1, shape.sharedBytes / madeBytes(shape, knobs));
@@ -268,6 +275,8 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   int64_t u = powerBelow(std::min(loads, positive(4 / positive(knobs.r))));
   while (isQuantized && leastUnits(shape) % (positive(knobs.team()) * u) != 0 && u > 1)
     u /= 2; // no rest that is less than a round
+  if (asksForMany(shape, knobs))
+    u = 2;
   knobs.u = chosen("u", u);
   auto values = [&] {
     return KnobValues{{"r", knobs.r},       {"lanes", knobs.lanes},     {"ks", knobs.ks},
@@ -289,10 +298,22 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   return values();
 }
 
+/// Seconds for a product, all threads of the device together: of whole numbers, of numbers, and of
+/// numbers that are rounded to f16 by weights that are so when they have been unpacked.
+static double productTime(const Shape &shape) {
+  const bool roundsQuants = shape.numerics == Numerics::F16 && shape.groups[0].unit.runs > 0;
+  return shape.integers() ? 1e-13 : roundsQuants ? 3.5e-13 : 1.4e-13;
+}
+
+/// The same for unpacking a weight, once for all rows.
+static double unpackTime(const Shape &shape) {
+  return shape.groups[0].unit.runs > 0 && !shape.integers() ? 1.4e-13 : 0;
+}
+
 /// Seconds on a GPU of the H200's kind: what must be read, what multiplying takes, and whether
 /// loads enough are in flight.
 static double predict(const Shape &shape, const Knobs &knobs) {
-  constexpr double readRate = 4.1e12, multiplyRate = 14e12, cacheRate = 20e12, dispatch = 2e-6;
+  constexpr double readRate = 4.1e12, cacheRate = 20e12, dispatch = 2e-6;
   constexpr double bytesInFlight = 3.3e6, residentThreads = 132 * 1024;
   const int64_t blocksOfRows = (shape.rows + knobs.rows - 1) / knobs.rows;
   const double columns = double(columnsOf(shape)) * double(shape.segments());
@@ -304,7 +325,8 @@ static double predict(const Shape &shape, const Knobs &knobs) {
   const double inFlight = resident * double(knobs.r * shape.segments()) * loads * 16;
   const double reading =
       shape.weightBytes / readRate * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
-  const double multiplying = 2 * products * double(knobs.rows) / multiplyRate;
+  const double multiplying =
+      products * (double(knobs.rows) * productTime(shape) + unpackTime(shape));
   // Where rows lie, neighbouring threads read quads that are a unit apart.
   const double apart = shape.integers() || knobs.stage
                            ? 1

@@ -135,14 +135,17 @@ void WeightUnits::multiplyElements(const Loaded &loaded, const Runs &runs, Array
   multiplyQuads(quads, rows, sum);
 }
 
-/// Exact: quants are f32, and a run's sum is scaled as a whole.
+/// Exact: quants are f32, and a run's sum is scaled as a whole. Bytes are converted as they are:
+/// with what is added to quants else, a matvec took 4 to 20 % longer on an H200.
 void WeightUnits::multiplyQuants(const Loaded &loaded, const Runs &runs, ArrayRef<InputRuns> rows,
                                  Sums sum) {
   const auto offset = static_cast<double>(planes->offset());
   for (int64_t i = 0; i < runs.count; ++i) {
     const int64_t run = runs.first + i;
     const auto number = static_cast<size_t>(i);
-    const Values quants = planes->offsetQuads(pieceOf(loaded, run), runOfPiece(run));
+    const PlaneReader::Piece &piece = pieceOf(loaded, run);
+    const Values quants =
+        planes->hasBytes() ? planes->byteQuads(piece) : planes->offsetQuads(piece, runOfPiece(run));
     const PlaneReader::Scale &scale = scaleOf(loaded, run);
     for (auto [m, row] : llvm::enumerate(rows)) {
       const auto x = ArrayRef(row.quads).slice(number * quants.size(), quants.size());
@@ -150,7 +153,8 @@ void WeightUnits::multiplyQuants(const Loaded &loaded, const Runs &runs, ArrayRe
       for (size_t q = 1; q < x.size(); ++q)
         products = p.fma(quants[q], x[q], products);
       products = p.sumOfLanes(p.named(products, "products"));
-      products = p.fma(p.cf(-offset), row.totals[number], products);
+      if (!planes->hasBytes())
+        products = p.fma(p.cf(-offset), row.totals[number], products);
       sum(m) = p.fma(scale.factor, products, sum(m));
       if (scale.minimum)
         sum(m) = p.fma(scale.minimum, row.totals[number], sum(m));

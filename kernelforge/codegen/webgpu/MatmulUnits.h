@@ -75,7 +75,7 @@ public:
   /// Lanes of a sum: four where products of quads are added lane by lane.
   int64_t lanes() const;
   /// Whether runs of the rows need their sums.
-  bool needsTotals() const { return multipliesRuns(); }
+  bool needsTotals() const { return multipliesRuns() && !planes->hasBytes(); }
   /// The runs of a unit, as they are multiplied: those of whole numbers together that have one
   /// scale and one block of the row.
   llvm::SmallVector<Runs> runs() const;

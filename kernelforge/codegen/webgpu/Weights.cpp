@@ -222,6 +222,16 @@ SmallVector<Value> PlaneReader::offsetQuads(const Piece &piece, int64_t run) {
   return quads;
 }
 
+SmallVector<Value> PlaneReader::byteQuads(const Piece &piece) {
+  Value places = p.vector({p.c(24), p.c(16), p.c(8), p.c(0)});
+  SmallVector<Value> quads;
+  for (int64_t i = 0; i < 4; ++i) {
+    Value word = p.splat(p.extract(piece.quants, i), 4);
+    quads.push_back(p.signedToFloat(p.shrSigned(p.shl(word, places), 24)));
+  }
+  return quads;
+}
+
 SmallVector<Value> PlaneReader::elements(const Piece &piece, int64_t run, const Scale &scale) {
   SmallVector<Value> elements = offsetQuads(piece, run);
   // What was added to the quants has so few digits that its product is exact.

@@ -67,6 +67,9 @@ public:
   /// columns: exact. What was added is taken away from a run's sum of products.
   llvm::SmallVector<mlir::Value> offsetQuads(const Piece &piece, int64_t run);
   int64_t offset() const { return type.lowBits() == 8 ? 256 + 128 : 64 + type.zero; }
+  /// Quants of eight bits as they are, in the same order.
+  llvm::SmallVector<mlir::Value> byteQuads(const Piece &piece);
+  bool hasBytes() const { return type.lowBits() == 8; }
   /// A run's 16 elements, as four quads; right to an f32's digits of offset() times the factor.
   llvm::SmallVector<mlir::Value> elements(const Piece &piece, int64_t run, const Scale &scale);
   /// The elements of a quad, of which loadQuad() gave all but the number.

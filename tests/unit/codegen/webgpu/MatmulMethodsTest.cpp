@@ -196,14 +196,18 @@ TEST(WebGpuMatmulRows, ReadQuantsBeforeRowsAreMade) {
 TEST(WebGpuMatmulRows, LargeWorkgroupsMakeWholeNumbersOfLongRows) {
   Target target = fastTarget();
   target.enabled.insert(target.enabled.begin(), "packed-dot"); // they are sorted
-  auto usual = [&](int64_t m, int64_t n, const std::string &numerics) {
-    return Matmul(m, n, 14336, numerics, "f32", quants("q8_0")).usual(target);
+  auto usual = [&](int64_t m, const std::string &weight, const std::string &numerics) {
+    return Matmul(m, 4096, 14336, numerics, "f32", quants(weight)).usual(target);
   };
-  const KnobValues one = usual(1, 4096, "i8x2");
+  const KnobValues one = usual(1, "q4_1", "i8x2");
   EXPECT_EQ(one.at("prepare"), 0) << knobsText(one);
   EXPECT_EQ(one.at("threads"), 1024);
-  EXPECT_EQ(usual(1, 4096, "i8").at("threads"), 512);
-  EXPECT_EQ(usual(2, 4096, "i8x2").at("prepare"), 1); // there is no room for two
+  EXPECT_EQ(usual(1, "q4_1", "i8").at("threads"), 512);
+  EXPECT_EQ(usual(2, "q4_1", "i8x2").at("prepare"), 1); // there is no room for two
+  // Where more is to be read, more is on its way meanwhile, in registers that fewer threads have.
+  const KnobValues bytes = usual(1, "q8_0", "i8x2");
+  EXPECT_EQ(bytes.at("r") * bytes.at("u"), 16) << knobsText(bytes);
+  EXPECT_EQ(bytes.at("threads"), 512);
 }
 
 TEST(WebGpuMatmulRows, SchedulesThatCannotBeAreRefused) {

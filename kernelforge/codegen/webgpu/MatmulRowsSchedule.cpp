@@ -207,7 +207,7 @@ static int64_t madeBytes(const Shape &shape, const Knobs &knobs) {
 /// have a byte an element: as many units are asked for before as a thread has registers for.
 static bool asksForMany(const Shape &shape, const Knobs &knobs) {
   return shape.integers() && !knobs.prepare && shape.groups[0].unit.runs == 1 && knobs.rows == 1 &&
-         columnsOf(shape) >= 4096 && madeBytes(shape, knobs) > shape.sharedBytes / 3;
+         columnsOf(shape) >= 4096 && madeBytes(shape, knobs) > shape.sharedBytes / 2;
 }
 
 /// Columns that a team sums at a time. Several rows are worth several columns, as what is read of a

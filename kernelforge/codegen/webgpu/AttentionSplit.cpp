@@ -150,10 +150,13 @@ SmallVector<Value> Emitter::scoresOfKey(ArrayRef<CacheVectors::Loaded> loaded) {
     for (auto [e, quad] : llvm::enumerate(keys.expand(piece)))
       for (size_t g = 0; g < heads(); ++g) {
         Value q = query[(g * loaded.size() + v) * each + e];
-        dots[g] = dots[g] ? p.fma(quad, q, dots[g]) : p.mulf(quad, q);
+        for (int64_t lane = 0; lane < 4; ++lane) { // one sum: no lanes are left to add up
+          Value x = p.extract(quad, lane), y = p.extract(q, lane);
+          dots[g] = dots[g] ? p.fma(x, y, dots[g]) : p.mulf(x, y);
+        }
       }
   for (Value &dot : dots)
-    dot = p.sumOfLanes(p.named(dot, "products"));
+    p.named(dot, "product");
   return dots;
 }
 

@@ -40,9 +40,11 @@ struct Shape {
   int64_t joiningThreads() const {
     return std::min<int64_t>(256, llvm::bit_floor(uint64_t(facts.threads)));
   }
-  /// Whether threads read all keys of a block at once, and all values.
+  /// Whether threads read all keys and values of a block at once, as far as they have registers.
   bool isOneStep() const {
-    return block == keysAtOnce * knobs.unroll && block == valuesAtOnce * knobs.unroll;
+    constexpr int64_t mostLoads = 16;
+    return block == keysAtOnce * knobs.unroll && block == valuesAtOnce * knobs.unroll &&
+           knobs.unroll * (keyPieces + valuePieces) <= mostLoads;
   }
   /// Vectors of four of a query head that a thread keeps.
   int64_t queryQuads() const { return knobs.heads * keyPieces * pieceOfKey / 4; }

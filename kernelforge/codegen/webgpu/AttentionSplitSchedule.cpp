@@ -123,11 +123,13 @@ bool isLegal(const Problem &problem, const Knobs &knobs) {
 
 /// As many keys on their way as a thread has registers for, and the block divides into.
 int64_t unrollFor(const Problem &problem, Knobs knobs) {
-  constexpr int64_t mostOnTheWay = 8; // loads of a thread
+  constexpr int64_t mostOnTheWay = 16; // loads of a thread
+  constexpr int64_t mostKeys = 256;    // of a step
   for (knobs.unroll = mostOnTheWay; knobs.unroll > 1; knobs.unroll /= 2) {
     const Shape shape = problem.shape(knobs);
     const int64_t loads = knobs.unroll * std::max(shape.keyPieces, shape.valuePieces);
-    if (loads <= mostOnTheWay && isLegal(problem, knobs))
+    const int64_t keys = knobs.unroll * std::max(shape.keysAtOnce, shape.valuesAtOnce);
+    if (loads <= mostOnTheWay && keys <= mostKeys && isLegal(problem, knobs))
       break;
   }
   return knobs.unroll;
@@ -161,11 +163,19 @@ Knobs knobsFor(const Problem &problem, const KnobValues &given, int64_t chunk) {
     return shape.queryQuads() <= mostQuads && shape.outputQuads() <= mostQuads &&
            isLegal(problem, knobs);
   };
-  // Fewer heads read keys more often; fewer threads leave less in memory in the end.
+  // Fewer heads read keys more often, and are more workgroups where these are few; fewer threads
+  // leave less in memory in the end.
+  constexpr int64_t multiprocessors = 132;
+  const int64_t chunks = chunk > 0 ? (facts.keys + chunk - 1) / chunk : 1;
+  auto areEnough = [&] {
+    return knobs.heads == 1 || facts.rows * chunks * facts.heads / knobs.heads >= multiprocessors;
+  };
   if (!given.contains("heads"))
     for (int64_t heads = facts.group(); heads >= 1; --heads)
       if (facts.group() % heads == 0) {
         knobs.heads = heads;
+        if (!areEnough())
+          continue;
         const int64_t before = knobs.threads;
         while (!given.contains("threads") && knobs.threads > 64 && !fits())
           knobs.threads /= 2;

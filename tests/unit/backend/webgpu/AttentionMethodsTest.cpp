@@ -150,16 +150,19 @@ AttentionCase withRows(AttentionCase test, int64_t rows, int64_t sequences) {
 
 // Few rows: chunks of keys, and all keys in one phase.
 TEST_F(AttentionMethods, SplitKeys) {
-  const std::vector<std::string> schedules = {
-      "method = 1, chunk = 64, threads = 64, unroll = 2",
-      "method = 1, chunk = 0, threads = 64, unroll = 1, heads = 1"};
+  auto shared = [](const AttentionCase &test) {
+    return fmt::format("method = 1, chunk = 64, threads = 64, unroll = 2, heads = {}",
+                       test.heads / test.kvHeads);
+  };
   for (const auto &[i, test] : llvm::enumerate(cases))
-    expectRight(test, {schedules[i % 2]});
-  expectRight(cases[5], {schedules[0], "method = 1, chunk = 32, threads = 32, unroll = 1"});
+    expectRight(test, {i % 2 ? "method = 1, chunk = 0, threads = 64, unroll = 1, heads = 1"
+                             : shared(test)});
+  expectRight(cases[5],
+              {shared(cases[5]), "method = 1, chunk = 32, threads = 32, unroll = 1, heads = 3"});
   // Chunks whose keys and values are read at once, and chunks that have all keys of a row or of
   // all.
   AttentionCase narrow{.dim = 32, .valueDim = 32, .sinks = true};
-  const std::string atOnce = "method = 1, chunk = 64, threads = 64, unroll = 4";
+  const std::string atOnce = "method = 1, chunk = 64, threads = 64, unroll = 4, heads = 2";
   expectRight(narrow, {atOnce});
   narrow.past = 20;
   expectRight(narrow, {atOnce, "method = 1, chunk = 256, threads = 64, unroll = 2"});

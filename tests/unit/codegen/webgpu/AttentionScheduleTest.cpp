@@ -125,6 +125,16 @@ TEST(WebGpuAttention, WhatIsTakenFits) {
           }
 }
 
+TEST(WebGpuAttention, HeadsShareKeysWhereWorkgroupsAreMany) {
+  auto headsOf = [](const Shape &shape) {
+    Parsed parsed(shape);
+    auto space = webgpu::scheduleSpace(*parsed.analysis, target("+subgroups"));
+    return space ? space->analytic.at("heads") : 0;
+  };
+  EXPECT_EQ(headsOf({}), 1);
+  EXPECT_GT(headsOf({.heads = 32, .kvHeads = 8, .dim = 128, .keys = 32768}), 1);
+}
+
 TEST(WebGpuAttention, KnobsThatDoNotFitAreNamed) {
   Parsed parsed({});
   ASSERT_TRUE(parsed.analysis);

@@ -60,7 +60,7 @@ mlir::Value readQuery(simt::PhaseBuilder &p, transformer::AttentionOp op, mlir::
 /// The rules of a space whose knob `keys` says of how many keys a block is: `read` gives a checked
 /// schedule in a form of its own or the error, `seconds` the time that it may take.
 template <typename Read, typename Seconds>
-void setBlockRules(ScheduleSpace &space, Read read, Seconds seconds) {
+void setBlockRules(ScheduleSpace &space, const Read &read, Seconds seconds) {
   space.complete = [usual = space.analytic](const KnobValues &values) {
     KnobValues all = values;
     all.merge(KnobValues(usual));

@@ -107,8 +107,8 @@ class Ptxas(CliTest):
                 f"%g = transformer.activation %p <silu> : {y}\n%m = transformer.mul %g, %q : {y}\n"
                 f"%y = transformer.add %m, %r : {y}\n")
         single = f"%y = transformer.matmul %x weights(%w) : ({x}, {w}) -> ({y})\n"
-        tiles = [(128, 256, 4, 1), (128, 192, 3, 1), (128, 64, 4, 2), (64, 256, 3, 1), (64, 128, 4, 2),
-                 (64, 64, 8, 1), (64, 64, 4, 3)]
+        tiles = [(128, 256, 4, 1), (128, 192, 3, 1), (128, 64, 3, 2), (64, 256, 3, 1), (64, 128, 4, 2),
+                 (64, 64, 8, 1), (64, 64, 3, 3)]
         work = [(bm, bn, stages, resident, single) for bm, bn, stages, resident in tiles]
         work += [(bm, bn // 2, stages, resident, body) for bm, bn, stages, resident in tiles
                  if bn // 2 % 64 == 0]

@@ -46,13 +46,14 @@ public:
         thread = &each;
         if (each.isDone || (each.wait != Thread::Nothing && each.wait != Thread::Others))
           continue;
-        const size_t before = each.at;
+        const uint64_t before = steps;
         const bool waited = each.wait == Thread::Others;
         runToBarrier();
         if (!error.empty())
           return "thread " + std::to_string(each.number) + ": " + error;
-        // Who asks again and again for the same stands still.
-        goesOn = goesOn || !waited || each.wait != Thread::Others || each.at != before;
+        // Who asks again and again for the same stands still: a branch back and the question.
+        constexpr uint64_t ofQuestion = 4;
+        goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
       }
       if (std::ranges::all_of(threads, &Thread::isDone))
         return "";

@@ -209,6 +209,17 @@ def halves(turn, size, n, depth):
     return f
 
 
+def scheduled(schedule, size, n, depth, number):
+    """A product of bf16 and an addend with a schedule of its own, as text."""
+    x, w, y = f"tensor<{size}x{depth}xbf16>", f"tensor<{n}x{depth}xbf16>", f"tensor<{size}x{n}x{number}>"
+    header = f"(%x: {x}, %w: {w}, %r: {y}) -> {y}"
+    return (f"transformer.kernel @k{header} attributes {{schedule = #transformer.schedule<{{{schedule}}}>}} {{\n"
+            f"  %p = transformer.matmul %x weights(%w) : ({x}, {w}) -> ({y})\n"
+            f"  %y = transformer.add %p, %r : {y}\n  transformer.yield %y : {y}\n}}\n"
+            f"func.func @f{header} {{\n  %y = transformer.launch @k(%x, %w, %r) : ({x}, {w}, {y}) -> ({y})\n"
+            f"  return %y : {y}\n}}\n")
+
+
 def attention(turn, size, kv_heads, group, dim, value_dim, sequences):
     """Attention over contiguous and paged caches of all element types: causal or not, with windows, soft
     caps and sinks."""

@@ -92,6 +92,17 @@ class Gpu(CliTest):
             self.skipTest("matrix units are another test's there")
         self.verify_all("halves")
 
+    def test_blocks_go_on_to_further_tiles(self):
+        """With what stages and panels of shared memory were left by the tile before."""
+        if TARGET == "webgpu":
+            self.skipTest("blocks have one tile there")
+        for tile, stages, blocks, number in (("bm = 128, bn = 192", 3, 1, "bf16"),
+                                             ("bm = 128, bn = 128", 2, 2, "f32"),
+                                             ("bm = 64, bn = 64", 4, 3, "f16")):
+            schedule = f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = {blocks}"
+            done = self.run_module(gpu_modules.scheduled(schedule, 250, 392, 200, number), [])
+            self.assertEqual(done.returncode, 0, cli.shown(done))
+
     def steps(self, function, arrays, target):
         """Results of a step on a target, as arrays."""
         outputs = [self.folder / f"{target}{i}.npy" for i in range(len(function.results))]

@@ -331,8 +331,11 @@ double predictTiles(const KernelLimits &limits, const TileKnobs &knobs) {
     const auto reads = static_cast<double>(knobs.tm + knobs.tn * segments);
     const double flops =
         2.0 * static_cast<double>(knobs.cut.bm * knobs.cut.bn * segments * knobs.cut.bk);
+    // Turning round takes time, and vectors along k take registers: large sums have none left.
+    const bool turns = limits.transposed || sums >= mostSums;
+    const double way = knobs.turn == turns ? 1 : 1.1;
     return {knobs.threads(), knobs.sharedVectors(segments, limits.transposed), sums + 50,
-            flops * (1 + reads / sums) * (1 + 16 / sums) / flopsEach};
+            way * flops * (1 + reads / sums) * (1 + 16 / sums) / flopsEach};
   });
 }
 
@@ -360,13 +363,15 @@ double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
 }
 
 /// Schedules of which one is taken without measuring, with each way to share out K.
-constexpr std::array<std::array<int64_t, 9>, 13> usualTiles = {{
+constexpr std::array<std::array<int64_t, 9>, 15> usualTiles = {{
     // bm, bn, bk, tm, tn, stages, turn, pad, lanes
     {128, 256, 16, 8, 16, 1, 1, 1, 8},
+    {128, 128, 16, 8, 8, 1, 0, 1, 8},
     {128, 128, 16, 8, 8, 1, 1, 1, 8},
     {128, 128, 8, 8, 8, 1, 1, 1, 8},
+    {64, 128, 16, 8, 8, 2, 0, 1, 8},
     {64, 128, 16, 8, 8, 2, 1, 1, 8},
-    {64, 128, 16, 8, 8, 1, 1, 1, 8},
+    {64, 128, 16, 8, 8, 1, 0, 1, 8},
     {64, 128, 32, 8, 8, 1, 1, 1, 8},
     {64, 64, 32, 4, 8, 1, 1, 1, 8},
     {64, 64, 64, 4, 8, 1, 1, 1, 8},

@@ -159,7 +159,7 @@ public:
 
   Expected<TileKnobs> tiles() const {
     KF_CHECK(reader.checkNames(
-        {"bm", "bn", "bk", "tm", "tn", "stages", "turn", "pad", "lanes", "ksplit", "pack"}));
+        {"bm", "bn", "bk", "tm", "tn", "stages", "turn", "lanes", "ksplit", "pack"}));
     TileKnobs knobs;
     KF_TRY(knobs.tm, powerOfTwo("tm", 4, 16));
     KF_TRY(knobs.tn, powerOfTwo("tn", 4, 16));
@@ -167,7 +167,6 @@ public:
     KF_TRY(knobs.stages, reader.get("stages", {1, 2}));
     KF_TRY(const int64_t turn, reader.get("turn", {0, 1}));
     knobs.turn = turn != 0;
-    KF_TRY(knobs.pad, reader.get("pad", {0, 1}));
     KF_TRY(knobs.lanes, powerOfTwo("lanes", 4, 8));
     const int64_t segments = limits.segmentsAtOnce();
     KF_CHECK(atMost("tm * tn of all segments", knobs.tm * knobs.tn * segments, mostSums));
@@ -363,23 +362,23 @@ double predictMatrices(const KernelLimits &limits, const MatrixKnobs &knobs) {
 }
 
 /// Schedules of which one is taken without measuring, with each way to share out K.
-constexpr std::array<std::array<int64_t, 9>, 15> usualTiles = {{
-    // bm, bn, bk, tm, tn, stages, turn, pad, lanes
-    {128, 256, 16, 8, 16, 1, 1, 1, 8},
-    {128, 128, 16, 8, 8, 1, 0, 1, 8},
-    {128, 128, 16, 8, 8, 1, 1, 1, 8},
-    {128, 128, 8, 8, 8, 1, 1, 1, 8},
-    {64, 128, 16, 8, 8, 2, 0, 1, 8},
-    {64, 128, 16, 8, 8, 2, 1, 1, 8},
-    {64, 128, 16, 8, 8, 1, 0, 1, 8},
-    {64, 128, 32, 8, 8, 1, 1, 1, 8},
-    {64, 64, 32, 4, 8, 1, 1, 1, 8},
-    {64, 64, 64, 4, 8, 1, 1, 1, 8},
-    {32, 64, 64, 4, 4, 1, 1, 1, 8},
-    {64, 64, 16, 4, 8, 1, 1, 1, 8},
-    {32, 64, 16, 4, 4, 1, 1, 1, 8},
-    {16, 128, 16, 4, 4, 1, 1, 1, 8},
-    {16, 256, 16, 4, 4, 1, 1, 1, 8},
+constexpr std::array<std::array<int64_t, 8>, 15> usualTiles = {{
+    // bm, bn, bk, tm, tn, stages, turn, lanes
+    {128, 256, 16, 8, 16, 1, 1, 8},
+    {128, 128, 16, 8, 8, 1, 0, 8},
+    {128, 128, 16, 8, 8, 1, 1, 8},
+    {128, 128, 8, 8, 8, 1, 1, 8},
+    {64, 128, 16, 8, 8, 2, 0, 8},
+    {64, 128, 16, 8, 8, 2, 1, 8},
+    {64, 128, 16, 8, 8, 1, 0, 8},
+    {64, 128, 32, 8, 8, 1, 1, 8},
+    {64, 64, 32, 4, 8, 1, 1, 8},
+    {64, 64, 64, 4, 8, 1, 1, 8},
+    {32, 64, 64, 4, 4, 1, 1, 8},
+    {64, 64, 16, 4, 8, 1, 1, 8},
+    {32, 64, 16, 4, 4, 1, 1, 8},
+    {16, 128, 16, 4, 4, 1, 1, 8},
+    {16, 256, 16, 4, 4, 1, 1, 8},
 }};
 constexpr std::array<std::array<int64_t, 5>, 8> usualMatrices = {{
     // bm, bn, bk, wm, wn
@@ -458,7 +457,6 @@ ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Targ
        {"tn", {4, 8, 16}, "columns of a thread, of each segment"},
        {"stages", {1, 2}, "buffers of a stage"},
        {"turn", {0, 1}, "1: vectors of workgroup memory are of rows at one k, 0: of a row along k"},
-       {"pad", {0, 1}, "vectors that rows of columns in workgroup memory are longer than need be"},
        {"lanes", {4, 8}, "neighbouring threads that have neighbouring columns"},
        {"ksplit", {1, 2, 4, 8, 16}, "workgroups that share out K"},
        {"pack", packs, "1: rows are written into a workspace first, as they are multiplied"}},

@@ -15,7 +15,6 @@ struct TileKnobs {
   int64_t tm = 0, tn = 0; ///< rows and columns of a thread, of each segment: multiples of four
   int64_t stages = 1;     ///< buffers: with two, a stage is written while another is read
   bool turn = true;       ///< operands whose rows run along K are turned round on their way
-  int64_t pad = 1;        ///< vectors that columns' rows of memory are longer than need be
   int64_t lanes = 8;      ///< neighbouring threads that have neighbouring columns, at most
 
   int64_t threadsDown() const { return cut.bm / tm; }
@@ -30,7 +29,7 @@ struct TileKnobs {
   /// From a row of memory to the next, which is a k of the operand where it is turned round.
   int64_t rowStride() const { return (turn ? cut.bm : cut.bk) / 4 + 1; }
   int64_t columnStride(bool transposed) const {
-    return (turn || transposed ? cut.bn : cut.bk) / 4 + (transposed ? 0 : pad);
+    return (turn || transposed ? cut.bn : cut.bk) / 4 + (transposed ? 0 : 1);
   }
   /// Of all rows, and of a segment's columns.
   int64_t rowVectors() const { return (turn ? cut.bk : cut.bm) * rowStride(); }

@@ -81,11 +81,11 @@ TEST(WebGpuMatmulSchedules, FollowTheNumberOfTiles) {
   const KnobValues many = Matmul(4096, 4096, 4096).usual(target);
   EXPECT_EQ(knobsText(many),
             "{\"bk\":16,\"bm\":128,\"bn\":256,\"ksplit\":1,\"lanes\":8,\"method\":1,"
-            "\"pack\":0,\"pad\":1,\"stages\":1,\"tm\":8,\"tn\":16,\"turn\":1}");
+            "\"pack\":0,\"stages\":1,\"tm\":8,\"tn\":16,\"turn\":1}");
   const KnobValues fewer = Matmul(1024, 1024, 1024).usual(target);
   EXPECT_EQ(knobsText(fewer),
             "{\"bk\":16,\"bm\":64,\"bn\":128,\"ksplit\":1,\"lanes\":8,\"method\":1,"
-            "\"pack\":0,\"pad\":1,\"stages\":2,\"tm\":8,\"tn\":8,\"turn\":0}");
+            "\"pack\":0,\"stages\":2,\"tm\":8,\"tn\":8,\"turn\":0}");
   const KnobValues few = Matmul(512, 512, 1024).usual(target);
   EXPECT_EQ(few.at("method"), 1);
   EXPECT_GT(few.at("ksplit"), 1) << knobsText(few);

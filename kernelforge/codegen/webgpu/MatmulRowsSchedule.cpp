@@ -203,13 +203,6 @@ static int64_t madeBytes(const Shape &shape, const Knobs &knobs) {
   return knobs.rows * (shape.integers() ? integerBytes(shape) : stageBytes(shape));
 }
 
-/// Whether making whole numbers of a long row takes as long as reading much of the weights, which
-/// have a byte an element: as many units are asked for before as a thread has registers for.
-static bool asksForMany(const Shape &shape, const Knobs &knobs) {
-  return shape.integers() && !knobs.prepare && shape.groups[0].unit.runs == 1 && knobs.rows == 1 &&
-         columnsOf(shape) >= 4096 && madeBytes(shape, knobs) > shape.sharedBytes / 2;
-}
-
 /// Columns that a team sums at a time. Several rows are worth several columns, as what is read of a
 /// row serves all of them; so is the work that quants take, and reading rows where they lie, of
 /// which neighbouring threads need numbers that are no neighbours.
@@ -221,14 +214,12 @@ static int64_t usualColumns(const Shape &shape, const Knobs &knobs) {
     const bool readsFar = !shape.integers() && !knobs.stage;
     r = std::max<int64_t>(r, (readsFar ? 4 : 2) * (hasMore ? 2 : 1));
   }
-  if (asksForMany(shape, knobs))
-    r = 8;
   return std::min(r, powerBelow(mostSums / std::max<int64_t>(1, shape.segments() * knobs.rows)));
 }
 
 /// Threads of a workgroup: more where its memory leaves a multiprocessor no room for many others.
 static int64_t usualThreadsOf(const Shape &shape, const Knobs &knobs) {
-  const int64_t most = asksForMany(shape, knobs) ? 512 : 1024;
+  constexpr int64_t most = 1024;
   int64_t threads = usualThreads;
   if (shape.integers() ? !knobs.prepare : knobs.stage) {
     const int64_t workgroups = std::max<int64_t>(1, shape.sharedBytes / madeBytes(shape, knobs));
@@ -272,11 +263,11 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   while (knobs.threads > usualThreads && knobs.r > 1 && !given.contains("r") && areTooMany())
     knobs.r /= 2;
   const int64_t loads = leastUnits(shape) / positive(knobs.team());
-  int64_t u = powerBelow(std::min(loads, positive(4 / positive(knobs.r))));
+  // Two rows take as many units as one, of two columns.
+  const int64_t most = !isQuantized && knobs.rows == 2 ? 8 : 4;
+  int64_t u = powerBelow(std::min(loads, positive(most / positive(knobs.r))));
   while (isQuantized && leastUnits(shape) % (positive(knobs.team()) * u) != 0 && u > 1)
     u /= 2; // no rest that is less than a round
-  if (asksForMany(shape, knobs))
-    u = 2;
   knobs.u = chosen("u", u);
   auto values = [&] {
     return KnobValues{{"r", knobs.r},       {"lanes", knobs.lanes},     {"ks", knobs.ks},

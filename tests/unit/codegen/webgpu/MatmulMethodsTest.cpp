@@ -161,6 +161,9 @@ TEST(WebGpuMatmulSchedules, FewRowsShareOutK) {
   // Of a short K a thread has several units all the same.
   EXPECT_EQ(Matmul(1, 49152, 576, "f32", "f16").usual(target).at("lanes"), 16);
   // A row that is read serves several columns.
+  const KnobValues two = Matmul(2, 4096, 14336, "f32", "f16").usual(target);
+  EXPECT_EQ(two.at("r"), 2);
+  EXPECT_EQ(two.at("u"), 4);
   EXPECT_EQ(Matmul(4, 4096, 14336, "f32", "f16").usual(target).at("r"), 4);
   Target without = target;
   without.enabled.clear();
@@ -204,10 +207,6 @@ TEST(WebGpuMatmulRows, LargeWorkgroupsMakeWholeNumbersOfLongRows) {
   EXPECT_EQ(one.at("threads"), 1024);
   EXPECT_EQ(usual(1, "q4_1", "i8").at("threads"), 512);
   EXPECT_EQ(usual(2, "q4_1", "i8x2").at("prepare"), 1); // there is no room for two
-  // Where more is to be read, more is on its way meanwhile, in registers that fewer threads have.
-  const KnobValues bytes = usual(1, "q8_0", "i8x2");
-  EXPECT_EQ(bytes.at("r") * bytes.at("u"), 16) << knobsText(bytes);
-  EXPECT_EQ(bytes.at("threads"), 512);
 }
 
 TEST(WebGpuMatmulRows, SchedulesThatCannotBeAreRefused) {

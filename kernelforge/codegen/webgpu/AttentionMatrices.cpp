@@ -45,6 +45,7 @@ public:
 private:
   /// Pieces that a thread stores at once: of 8 elements together.
   static int64_t piecesEach(int64_t piece) { return std::max<int64_t>(8 / piece, 1); }
+  SmallVector<Value> zeros(ValueRange like);
   SmallVector<Value> load(AttentionStage &stage, const TileKeys &seen, Value base) {
     return stage.load(*tile, seen, base, cacheHead);
   }
@@ -298,6 +299,17 @@ SmallVector<Value> Emitter::addValues(ValueRange outputs) {
   return sums;
 }
 
+/// Numbers of the types of others.
+SmallVector<Value> Emitter::zeros(ValueRange like) {
+  SmallVector<Value> made;
+  for (Value value : like) {
+    Value zero = getElementTypeOrSelf(value.getType()).isF32() ? p.cf(0) : p.c(0);
+    const int64_t lanes = PhaseBuilder::lanes(value);
+    made.push_back(lanes > 1 ? p.splat(zero, lanes) : zero);
+  }
+  return made;
+}
+
 /// All keys of a sequence. Carried: highest score and sum of weights of the thread's row, then the
 /// outputs.
 SmallVector<Value> Emitter::attend(const TileKeys &seen, ValueRange carried) {
@@ -316,12 +328,17 @@ SmallVector<Value> Emitter::attend(const TileKeys &seen, ValueRange carried) {
         SmallVector<Value> own(carried.take_front(v.size()));
         ValueRange state = carried.slice(v.size(), 2), outputs = carried.drop_front(v.size() + 2);
         Value following = p.named(p.add(base, shape.blockKeys), "following");
-        // After the last block the last keys are read again, and nobody looks at them.
-        SmallVector<Value> nextKeys = load(keys, seen, following);
+        // In a branch: a load that stands alone may be made as late as what needs it.
+        Value isMore = p.named(p.lessThan(following, seen.to), "is_more");
+        const SmallVector<Value> nextKeys = p.ifElse(
+            "next_k", isMore, TypeRange(ValueRange(k)), [&] { return load(keys, seen, following); },
+            [&] { return zeros(k); });
         computeScores();
         p.barrier(); // all have read the keys; scores are there
         put(values, seen, base, own);
-        SmallVector<Value> next = load(values, seen, following);
+        SmallVector<Value> next = p.ifElse(
+            "next_v", isMore, TypeRange(ValueRange(own)),
+            [&] { return load(values, seen, following); }, [&] { return own; });
         SmallVector<Value> rowState = softmax(seen, base, state);
         // Any number that no block before had.
         p.ifThen(isGrown, [&] { p.store(following, grown, p.c(0)); });

@@ -135,10 +135,12 @@ int64_t unrollFor(const Problem &problem, Knobs knobs) {
   return knobs.unroll;
 }
 
-/// About three workgroups for each multiprocessor of a large device, and no chunk so small that
-/// joining takes longer than reading: up to the least one there is one phase.
+/// About two workgroups for each multiprocessor of a large device, and no chunk so small that
+/// joining takes longer than reading: up to the least one there is one phase. Where heads share
+/// keys, there is more to join for as many.
 int64_t usualChunk(const AttentionFacts &facts) {
-  constexpr int64_t wanted = 400, least = 256, most = 512;
+  constexpr int64_t wanted = 256, least = 256;
+  const int64_t most = facts.group() > 1 && facts.rows == 1 ? 1024 : 512;
   if (facts.cachedSize < 0 || facts.keys <= least)
     return 0;
   const int64_t all = facts.keys * facts.kvHeads * facts.rows / wanted;
@@ -207,7 +209,10 @@ double predict(const Problem &problem, const Knobs &knobs) {
   const double rows = double(facts.rows), keys = double(facts.likelyKeys());
   const double bytes = rows * keys * double(shape.groups() * (facts.keyBytes + facts.valueBytes));
   const double flops = 2 * rows * keys * double(facts.heads * (facts.keyDim + facts.valueDim));
-  constexpr double bandwidth = 3.3e12, rate = 7e12, ofMultiprocessor = 60e9, most = 132;
+  constexpr double rate = 15e12, ofMultiprocessor = 60e9, most = 132;
+  // Many rows of a prompt read the same keys, mostly from a cache, and half of them.
+  constexpr int64_t fewRows = 16;
+  const double bandwidth = facts.rowsOfSequence() > fewRows ? 10e12 : 3.3e12;
   // Where there are few workgroups, each has what one multiprocessor can read.
   const double chunks = knobs.chunk > 0 ? std::ceil(keys / double(knobs.chunk)) : 1;
   const double workgroups = rows * double(shape.groups()) * chunks;

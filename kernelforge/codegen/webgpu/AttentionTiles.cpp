@@ -433,7 +433,7 @@ double predict(const Shape &shape) {
                        std::ceil(double(facts.rowsOfSequence()) / double(shape.rows()));
   const double flops =
       2 * tiles * double(shape.rows() * facts.likelyKeys()) * double(facts.keyDim + facts.valueDim);
-  constexpr double rate = 18e12, multiprocessors = 132, wait = 1.5e-6;
+  constexpr double rate = 25e12, multiprocessors = 132, wait = 2.5e-6;
   const double blocks = std::ceil(double(facts.likelyKeys()) / double(shape.blockKeys()));
   return AttentionFacts::dispatch + flops / rate / std::min(1.0, tiles / multiprocessors) +
          blocks * wait * std::ceil(tiles / (4 * multiprocessors));

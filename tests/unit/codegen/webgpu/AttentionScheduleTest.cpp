@@ -94,8 +94,8 @@ TEST(WebGpuAttention, FewRowsSplitKeys) {
 }
 
 TEST(WebGpuAttention, ManyRowsTakeTiles) {
-  EXPECT_EQ(methodOf({.rows = 512}, target("+subgroups")), "tiles");
-  EXPECT_EQ(methodOf({.rows = 512, .numerics = "f16"}, target("+subgroups,+shader-f16")), "tiles");
+  EXPECT_EQ(methodOf({.rows = 512}, target("+subgroups")), "split");
+  EXPECT_EQ(methodOf({.rows = 4096}, target("+subgroups")), "tiles");
 }
 
 TEST(WebGpuAttention, ManyRowsOfHalvesMultiplyMatrices) {

@@ -140,9 +140,13 @@ Expected<CUtensorMap> CudaBoundProgram::makeMap(const Launch &launch,
       return refuse(fmt::format("a copy moves {} elements of dimension {} where {} are the most",
                                 map.box[i], i, mostOfBox));
     shape.push_back(*length);
+    // A buffer need not hold as many rows as there may be at most, only those of its runs.
+    const auto room = uint64_t(capacities[buffer]);
+    if (i > 0 && i + 1 == rank && !map.shape[i].isConstant() && room >= end)
+      shape.back() = std::min(*length, (room - end) / std::max<uint64_t>(stride, 1) + 1);
     box.push_back(uint32_t(map.box[i]));
     // At most 2^32 x 2^40 of each of five dimensions.
-    const unsigned __int128 further = static_cast<unsigned __int128>(*length - 1) * stride;
+    const unsigned __int128 further = static_cast<unsigned __int128>(shape.back() - 1) * stride;
     if (further > uint64_t(INT64_MAX) - end)
       return refuse("it reaches beyond what memory can be");
     end += uint64_t(further);

@@ -40,7 +40,7 @@ static int64_t bytesOf(KernelOp kernel, int buffer) {
 
 Expected<Launching> webgpu::emitInPieces(ModuleOp module, const KernelAnalysis &kernel,
                                          const Target &target, StringRef entry) {
-  KF_TRY(Launching launching, webgpu::emit(module, kernel, target, entry));
+  KF_TRY(Launching launching, webgpu::methods().emit(module, kernel, target, entry));
   KernelOp op = kernel.kernel();
   for (Phase &phase : launching.phases) {
     std::vector<Parameter> parameters;
@@ -68,7 +68,7 @@ Expected<Launching> webgpu::emitInPieces(ModuleOp module, const KernelAnalysis &
 Expected<std::string> webgpu::wgslText(ModuleOp module, const Launching &launching,
                                        const KernelAnalysis &kernel, const Target &target) {
   WgslOptions options;
-  options.comment = webgpu::describe(kernel, target);
+  options.comment = webgpu::methods().describe(kernel, target);
   options.f16 = target.has("shader-f16");
   options.emulatesMatrices = target.has(emulatedMatrices);
   options.isWeight = [op = kernel.kernel()](int buffer) mutable {

@@ -30,12 +30,12 @@ public:
   }
 
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
-    return webgpu::supports(kernel, target);
+    return webgpu::methods().supports(kernel, target);
   }
 
   Expected<ScheduleSpace> scheduleSpace(const KernelAnalysis &kernel, const Target &target,
                                         int64_t workers) const override {
-    return webgpu::scheduleSpace(kernel, target);
+    return webgpu::methods().scheduleSpace(kernel, target);
   }
 
   Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,

@@ -1,14 +1,7 @@
-// The ways to compute the kernels of a family. Each can be chosen by a schedule, knob `method`, and
-// tested alone; what a device lacks takes away the ways that need it, and never all.
+// The ways to compute the kernels of a family on WebGPU devices.
 #pragma once
 
-#include "kernelforge/codegen/KernelAnalysis.h"
-#include "kernelforge/codegen/Launching.h"
-#include "kernelforge/codegen/ScheduleSpace.h"
-#include "kernelforge/codegen/Target.h"
-#include "kernelforge/support/Error.h"
-
-#include "mlir/IR/BuiltinOps.h"
+#include "kernelforge/codegen/simt/Methods.h"
 
 namespace kernelforge::webgpu {
 
@@ -16,36 +9,10 @@ namespace kernelforge::webgpu {
 /// and 32 threads stand for a subgroup.
 constexpr std::string_view emulatedMatrices = "emulated-matrices";
 
-/// One way to compute the kernels of a family.
-class Method {
-public:
-  virtual ~Method() = default;
+using simt::Method;
 
-  /// One or two words, for people: "plain", "tiles".
-  virtual std::string_view name() const = 0;
-
-  /// Unusable, naming kernel, operation and operand, where it cannot compute a kernel on a target:
-  /// the target lacks a feature, or there is no code for an operation or an element type.
-  virtual Status supports(const KernelAnalysis &kernel, const Target &target) const = 0;
-
-  /// The schedules of a supported kernel, without the knob `method`. What they predict is compared
-  /// with what other methods predict.
-  virtual ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const = 0;
-
-  /// Code of a supported kernel with a schedule of its space, as simt::emit() makes it.
-  virtual Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel,
-                                   const Target &target, llvm::StringRef entry,
-                                   const KnobValues &schedule) const = 0;
-
-  /// Lines for people: how the work is shared out.
-  virtual std::vector<std::string> describe(const KernelAnalysis &kernel,
-                                            const KnobValues &schedule) const = 0;
-};
-
-/// All ways to compute a family, the knob's values in order: 0 is the plain one, which needs
-/// nothing of a device and may refuse what others compute. Empty: kernels of the family have no
-/// schedule.
-llvm::ArrayRef<const Method *> methodsOf(KernelFamily family);
+/// All ways of this kind of target.
+const simt::Methods &methods();
 
 // What there is besides the plain code, a function for each file.
 const Method &matmulTiles();    ///< tiles in workgroup memory and registers
@@ -55,19 +22,5 @@ const Method &attentionTiles();
 const Method &attentionMatrices();
 const Method &attentionSplit(); ///< few rows: workgroups share out the keys
 const Method &rowwiseQuads();   ///< four columns of a row at a time
-
-/// Unusable where no method computes the kernel: with what the plain one says.
-Status supports(const KernelAnalysis &kernel, const Target &target);
-
-/// The schedules of a kernel: of the method that is expected to be fastest, and by hand of any
-/// other that supports the kernel.
-Expected<ScheduleSpace> scheduleSpace(const KernelAnalysis &kernel, const Target &target);
-
-/// Code of a kernel with the schedule that it has, or else the one that is taken without measuring.
-Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel, const Target &target,
-                         llvm::StringRef entry);
-
-/// What a kernel is and how it is scheduled, for people.
-std::vector<std::string> describe(const KernelAnalysis &kernel, const Target &target);
 
 } // namespace kernelforge::webgpu

@@ -15,7 +15,7 @@ namespace {
 
 /// The number of the method.
 int64_t methodNumber() {
-  const auto methods = webgpu::methodsOf(KernelFamily::Matmul);
+  const auto methods = webgpu::methods().ofFamily(KernelFamily::Matmul);
   return llvm::find(methods, &webgpu::matmulRows()) - methods.begin();
 }
 

@@ -69,7 +69,7 @@ std::string methodOf(const Shape &shape, const Target &target) {
   EXPECT_TRUE(parsed.analysis);
   if (!parsed.analysis)
     return "";
-  auto space = webgpu::scheduleSpace(*parsed.analysis, target);
+  auto space = webgpu::methods().scheduleSpace(*parsed.analysis, target);
   EXPECT_TRUE(space) << space.error().line();
   if (!space)
     return "";
@@ -81,7 +81,7 @@ std::string methodOf(const Shape &shape, const Target &target) {
     for (const Phase &phase : code->launching.phases)
       EXPECT_LE(phase.sharedBytes, target.limits.sharedBytes) << knobsText(space->analytic);
   const auto number = static_cast<size_t>(space->analytic.at("method"));
-  return std::string(webgpu::methodsOf(KernelFamily::Attention)[number]->name());
+  return std::string(webgpu::methods().ofFamily(KernelFamily::Attention)[number]->name());
 }
 
 } // namespace
@@ -128,7 +128,7 @@ TEST(WebGpuAttention, WhatIsTakenFits) {
 TEST(WebGpuAttention, HeadsShareKeysWhereWorkgroupsAreMany) {
   auto headsOf = [](const Shape &shape) {
     Parsed parsed(shape);
-    auto space = webgpu::scheduleSpace(*parsed.analysis, target("+subgroups"));
+    auto space = webgpu::methods().scheduleSpace(*parsed.analysis, target("+subgroups"));
     return space ? space->analytic.at("heads") : 0;
   };
   EXPECT_EQ(headsOf({}), 1);
@@ -138,7 +138,7 @@ TEST(WebGpuAttention, HeadsShareKeysWhereWorkgroupsAreMany) {
 TEST(WebGpuAttention, KnobsThatDoNotFitAreNamed) {
   Parsed parsed({});
   ASSERT_TRUE(parsed.analysis);
-  auto space = webgpu::scheduleSpace(*parsed.analysis, target("+subgroups"));
+  auto space = webgpu::methods().scheduleSpace(*parsed.analysis, target("+subgroups"));
   ASSERT_TRUE(space) << space.error().line();
   auto why = [&](const KnobValues &values) {
     const Status status = space->check(space->complete(values));

@@ -58,7 +58,7 @@ public:
   }
 
   Expected<ScheduleSpace> space(const Target &target) {
-    return webgpu::scheduleSpace(KernelAnalysis(kernel), target);
+    return webgpu::methods().scheduleSpace(KernelAnalysis(kernel), target);
   }
   KnobValues usual(const Target &target) { return space(target).value().analytic; }
 

@@ -213,7 +213,7 @@ Expected<std::vector<int64_t>> WebGpuBoundProgram::runTimed(std::span<const int6
       KF_TRY(const std::vector<uint64_t> stamps, readStamps(std::move(queries), count));
       for (int i = 0; i < last - first; ++i)
         nanoseconds.push_back(
-            nanosecondsOf(std::span(stamps).subspan(size_t(stampsALaunch * i), stampsALaunch)));
+            nanosecondsOf(std::span(stamps).subspan(size_t(stampsALaunch) * size_t(i), stampsALaunch)));
     }
   }
   {

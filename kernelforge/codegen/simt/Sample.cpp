@@ -199,7 +199,7 @@ Value SampleEmitter::drawn(const Kept &kept) {
 /// All threads take from one place whether they draw, and go through the passes of a filter.
 void SampleEmitter::makePlan() {
   Value isDrawn = p.cmpf(arith::CmpFPredicate::OGT, sharpness, p.cf(0));
-  plan = p.shared("plan", p.i32, planWords);
+  plan = p.shared("plan", p.i32, PlanWords);
   p.ifThen(p.cmp(Predicate::eq, p.thread(), p.c(0)), [&] {
     auto put = [&](Plan word, Value condition, int64_t value) {
       p.store(p.select(condition, p.c(value), p.c(0)), plan, p.c(word));
@@ -259,7 +259,7 @@ Phase step::emitSample(ModuleOp module, KernelOp kernel, SampleOp op, StringRef 
 
 Needs step::needsOfSample(SampleOp op) {
   // Partial keys and sums, the list, the plan, marks.
-  const int64_t words = 3 * sampleWorkers + 2 * sampleListed + planWords +
+  const int64_t words = 3 * sampleWorkers + 2 * sampleListed + PlanWords +
                         (op.getRecent() ? markWordsOf(vocabularyOf(op)) : 0);
   return {static_cast<int64_t>(op->getNumOperands()) + 1, words * 4, sampleWorkers};
 }

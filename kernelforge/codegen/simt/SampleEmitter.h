@@ -90,15 +90,15 @@ private:
 
 /// Words of the plan.
 enum Plan : int64_t {
-  BitsOfK,  ///< how many bits of the threshold of top-k are looked for; 0: all is kept
-  BitsOfP,  ///< likewise of top-p
-  Draws,    ///< 1: something is drawn
-  Lists,    ///< 1: so few are wanted that a list may do
-  Cut,      ///< least key that is listed
-  Listed,   ///< entries of the list; 0: there is none
-  Choice,   ///< id that was drawn from the list
-  UsesList, ///< 1: there is a list
-  planWords,
+  BitsOfK,   ///< how many bits of the threshold of top-k are looked for; 0: all is kept
+  BitsOfP,   ///< likewise of top-p
+  Draws,     ///< 1: something is drawn
+  Lists,     ///< 1: so few are wanted that a list may do
+  Cut,       ///< least key that is listed
+  Listed,    ///< entries of the list; 0: there is none
+  Choice,    ///< id that was drawn from the list
+  UsesList,  ///< 1: there is a list
+  PlanWords, ///< how many words these are
 };
 
 } // namespace kernelforge::simt::step

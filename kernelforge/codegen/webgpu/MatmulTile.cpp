@@ -33,8 +33,9 @@ Value Tile::start(Value firstRow, Value firstK, int64_t firstThread, StringRef n
     thread = p.named(p.rem(thread, sharers), (name + "_sharer").str());
   }
   // Neighbouring threads have neighbouring pieces of few rows, but in such an order that eight of
-  // them, which write at once, meet no bank of memory twice.
-  if (way == Way::Turned && across > 1) {
+  // them, which write at once, meet no bank of memory twice. What is turned round is dealt out in
+  // blocks of four rows, which fewer threads than those of a block could not go on with.
+  if (way == Way::Turned && across > 1 && sharers >= 4 * across) {
     piece = p.add(p.rem(thread, 2), p.mul(p.rem(p.div(thread, 8), across / 2), 2));
     row = p.add(p.rem(p.div(thread, 2), 4), p.mul(p.div(thread, 4 * across), 4));
   } else if (way == Way::AlongK && across == 4 && in.stride % 2 == 1) {

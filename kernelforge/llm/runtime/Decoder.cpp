@@ -134,7 +134,7 @@ Expected<std::unique_ptr<Decoder>> Decoder::create(const ModelFile &model, Decod
     return unusable("context does not fit the model", model.path,
                     fmt::format("{} positions were asked for, the model was made for {}", s.context,
                                 advertised),
-                    "ask for a smaller --context");
+                    "ask for fewer tokens, or for a smaller --context where there is one");
   s.options = std::move(options);
   KF_CHECK(checkCacheType(model, s.options.cacheType));
   KF_CHECK(s.planMemory());
@@ -434,7 +434,7 @@ Status Decoder::beginSteps(int32_t token, const TokenRules &rules, int64_t most)
   KF_CHECK(s.checkTokens({&token, 1}));
   s.stepping = {rules, token, std::min(most, s.context - s.length), 0};
   s.history.resize(static_cast<size_t>(s.length));
-  const Status status = s.startSteps();
+  Status status = s.startSteps();
   if (!status && status.error().kind == ErrorKind::Lost)
     return {}; // the next step finds it
   return status;

@@ -117,6 +117,11 @@ TEST_F(WebGpuMatmul, TilesOfEachShape) {
     expectRight(kernel, schedule);
 }
 
+/// A stage has more pieces side by side than 32 threads bring in blocks of four rows.
+TEST_F(WebGpuMatmul, TilesOfFewThreadsAndDeepStages) {
+  expectRight(plainMatmul(37, 67, 132), tiles(32, 32, 64, 8, 4) + ", turn = 1");
+}
+
 TEST_F(WebGpuMatmul, TilesOfOddSizes) {
   for (const auto &[m, n, k] : {std::array{1, 5, 7}, std::array{3, 130, 36}, std::array{65, 5, 100},
                                 std::array{33, 64, 64}, std::array{2, 3, 1}})

@@ -9,7 +9,9 @@ ScheduleSpace fixedSchedule() {
     if (values.empty())
       return {};
     return unusable("schedule is not usable", values.begin()->first,
-                    "kernels of this target have no knobs", "leave out the schedule");
+                    "as this kernel is computed here, it has no knobs",
+                    "leave out the schedule, or say by the knob method how it is to be computed, "
+                    "where the target knows several ways");
   };
   space.predict = [](const KnobValues &) { return 0.0; };
   space.orderClass = [](const KnobValues &) { return std::string("fixed"); };

@@ -11,6 +11,9 @@
 #include <fmt/format.h>
 #include <tuple>
 
+#include <algorithm>
+#include <cmath>
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
@@ -55,6 +58,17 @@ AttentionFacts webgpu::attentionFacts(const KernelAnalysis &kernel, const Target
   facts.threads = target.limits.threadsPerBlock > 0 ? target.limits.threadsPerBlock : 256;
   facts.bindingBytes = target.limits.bindingBytes;
   return facts;
+}
+
+double AttentionFacts::secondsOfTiles(int64_t tileRows, int64_t blockKeys,
+                                      const TileSpeed &speed) const {
+  constexpr double multiprocessors = 132;
+  const double tiles = double(heads * std::min(rows, sequences)) *
+                       std::ceil(double(rowsOfSequence()) / double(tileRows));
+  const double flops = 2 * tiles * double(tileRows * likelyKeys()) * double(keyDim + valueDim);
+  const double blocks = std::ceil(double(likelyKeys()) / double(blockKeys));
+  return dispatch + flops / speed.rate / std::min(1.0, tiles / multiprocessors) +
+         blocks * speed.wait * std::ceil(tiles / (speed.resident * multiprocessors));
 }
 
 Status webgpu::checkAttention(const KernelAnalysis &kernel, const Target &target,

@@ -12,6 +12,13 @@
 
 namespace kernelforge::webgpu {
 
+/// How fast a large GPU goes through tiles of rows.
+struct TileSpeed {
+  double rate;     ///< operations a second, all multiprocessors together
+  double wait;     ///< seconds that a block of keys takes at least
+  double resident; ///< tiles of a multiprocessor at once
+};
+
 /// An attention and a target in plain numbers.
 struct AttentionFacts {
   std::string name;                      ///< of the kernel, for errors
@@ -39,6 +46,9 @@ struct AttentionFacts {
   }
   /// Seconds that a dispatch takes by itself.
   static constexpr double dispatch = 2e-6;
+  /// Seconds that tiles of `tileRows` rows of one query head take which go through their keys by
+  /// blocks. Rows of one sequence fill tiles of their own.
+  double secondsOfTiles(int64_t tileRows, int64_t blockKeys, const TileSpeed &speed) const;
 };
 
 AttentionFacts attentionFacts(const KernelAnalysis &kernel, const Target &target);

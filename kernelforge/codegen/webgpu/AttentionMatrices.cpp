@@ -406,14 +406,8 @@ void Emitter::store(ValueRange last) {
 Phase Emitter::emit() {
   const int64_t heads = shape.facts.heads;
   Type rowType = op.getQuery().getType();
-  head = p.named(p.rem(p.block(), heads), "head");
-  cacheHead = p.named(p.div(head, shape.facts.group()), "cache_head");
-  Value number = p.div(p.block(), heads);
-  if (op.getCausal()) { // the last rows see most: they begin first
-    Value tiles = p.div(p.add(p.rows(rowType), shape.rows() - 1), shape.rows());
-    number = p.sub(p.sub(tiles, 1), number);
-  }
-  firstRow = p.named(p.mul(p.named(number, "tile"), shape.rows()), "first_row");
+  const TileStart start = startOfTile(p, op, shape.facts, shape.rows());
+  head = start.head, cacheHead = start.cacheHead, firstRow = start.firstRow;
   lane = p.named(p.rem(p.thread(), lanes), "place");
   part = shape.rowThreads() == 1 ? p.c(0) : p.named(p.div(lane, shape.rowsOfSubgroup), "part");
   Value subgroup = p.named(p.div(p.thread(), lanes), "subgroup");

@@ -91,16 +91,8 @@ Shape usualShape(const Shape &base) {
 
 /// Seconds on a large GPU.
 double predict(const Shape &shape) {
-  const AttentionFacts &facts = shape.facts;
-  // Rows of one sequence fill tiles of their own.
-  const double tiles = double(facts.heads * std::min(facts.rows, facts.sequences)) *
-                       std::ceil(double(facts.rowsOfSequence()) / double(shape.rows()));
-  const double flops =
-      2 * tiles * double(shape.rows() * facts.likelyKeys()) * double(facts.keyDim + facts.valueDim);
-  constexpr double rate = 160e12, multiprocessors = 132, wait = 1e-6;
-  const double blocks = std::ceil(double(facts.likelyKeys()) / double(shape.blockKeys));
-  return AttentionFacts::dispatch + flops / rate / std::min(1.0, tiles / multiprocessors) +
-         blocks * wait * std::ceil(tiles / (2 * multiprocessors));
+  return shape.facts.secondsOfTiles(shape.rows(), shape.blockKeys,
+                                    {.rate = 160e12, .wait = 1e-6, .resident = 2});
 }
 
 class Matrices final : public Method {

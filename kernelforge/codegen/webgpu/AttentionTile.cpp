@@ -19,6 +19,20 @@ static int64_t combining(int64_t sequences, int64_t subgroup) {
   return sequences == 1 ? subgroup : 0;
 }
 
+TileStart webgpu::startOfTile(PhaseBuilder &p, transformer::AttentionOp op,
+                              const AttentionFacts &facts, int64_t tileRows) {
+  TileStart start;
+  start.head = p.named(p.rem(p.block(), facts.heads), "head");
+  start.cacheHead = p.named(p.div(start.head, facts.group()), "cache_head");
+  Value number = p.div(p.block(), facts.heads);
+  if (op.getCausal()) {
+    Value tiles = p.div(p.add(p.rows(op.getQuery().getType()), tileRows - 1), tileRows);
+    number = p.sub(p.sub(tiles, 1), number);
+  }
+  start.firstRow = p.named(p.mul(p.named(number, "tile"), tileRows), "first_row");
+  return start;
+}
+
 AttentionTile::AttentionTile(PhaseBuilder &p, transformer::AttentionOp op, int64_t sequences,
                              int64_t subgroup, Value firstRow, int64_t tileRows)
     : p(p), op(op), seen(p, op), sequences(sequences), subgroup(combining(sequences, subgroup)),

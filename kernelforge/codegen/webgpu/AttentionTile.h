@@ -4,8 +4,19 @@
 
 #include "kernelforge/codegen/simt/AttentionKeys.h"
 #include "kernelforge/codegen/simt/Builder.h"
+#include "kernelforge/codegen/webgpu/AttentionFacts.h"
 
 namespace kernelforge::webgpu {
+
+/// Which query head a workgroup computes, and of which rows.
+struct TileStart {
+  mlir::Value head, cacheHead, firstRow;
+};
+
+/// Workgroups take a query head of `tileRows` rows each, heads first. Where attention is causal the
+/// last rows see most, and begin first.
+TileStart startOfTile(simt::PhaseBuilder &p, transformer::AttentionOp op,
+                      const AttentionFacts &facts, int64_t tileRows);
 
 /// A row of a tile, as the threads have it that compute it. A row past the last one is that again.
 struct TileRow {

@@ -320,23 +320,18 @@ void Emitter::store(AttentionTile &tile, const State &state) {
 Phase Emitter::emit() {
   const int64_t heads = shape.facts.heads;
   Type rowType = op.getQuery().getType();
-  head = p.named(p.rem(p.block(), heads), "head");
-  cacheHead = p.named(p.div(head, shape.facts.group()), "cache_head");
-  Value tileNumber = p.div(p.block(), heads);
-  if (op.getCausal()) { // the last rows see most: they begin first
-    Value tiles = p.div(p.add(p.rows(rowType), shape.rows() - 1), shape.rows());
-    tileNumber = p.sub(p.sub(tiles, 1), tileNumber);
-  }
-  Value firstRow = p.named(p.mul(p.named(tileNumber, "tile"), shape.rows()), "first_row");
+  const TileStart start = startOfTile(p, op, shape.facts, shape.rows());
+  head = start.head, cacheHead = start.cacheHead;
   column = p.named(p.rem(p.thread(), rowThreads), "column");
   group = p.named(p.div(p.thread(), rowThreads), "group");
   block = p.shared("block_of_keys", p.vec(p.f32, 4), shape.blockKeys() * shape.stride());
   weights = p.shared("weights", p.vec(p.f32, 4), shape.rows() * shape.weightStride());
-  AttentionTile tile(p, op, shape.facts.sequences, shape.facts.subgroup, firstRow, shape.rows());
+  AttentionTile tile(p, op, shape.facts.sequences, shape.facts.subgroup, start.firstRow,
+                     shape.rows());
   for (int64_t r = 0; r < rowsEach; ++r) {
     rows.push_back(tile.row(p.add(group, r * shape.groups())));
-    Value start = p.mul(p.add(p.mul(rows.back().row, heads), head), shape.facts.keyDim);
-    queryStarts.push_back(p.named(start, "query_start"));
+    Value first = p.mul(p.add(p.mul(rows.back().row, heads), head), shape.facts.keyDim);
+    queryStarts.push_back(p.named(first, "query_start"));
   }
   State init;
   init.highest.assign(size_t(rowsEach), op.getSinks()
@@ -427,16 +422,8 @@ Shape usualShape(const Shape &base) {
 
 /// Seconds on a large GPU.
 double predict(const Shape &shape) {
-  const AttentionFacts &facts = shape.facts;
-  // Rows of one sequence fill tiles of their own.
-  const double tiles = double(facts.heads * std::min(facts.rows, facts.sequences)) *
-                       std::ceil(double(facts.rowsOfSequence()) / double(shape.rows()));
-  const double flops =
-      2 * tiles * double(shape.rows() * facts.likelyKeys()) * double(facts.keyDim + facts.valueDim);
-  constexpr double rate = 25e12, multiprocessors = 132, wait = 2.5e-6;
-  const double blocks = std::ceil(double(facts.likelyKeys()) / double(shape.blockKeys()));
-  return AttentionFacts::dispatch + flops / rate / std::min(1.0, tiles / multiprocessors) +
-         blocks * wait * std::ceil(tiles / (4 * multiprocessors));
+  return shape.facts.secondsOfTiles(shape.rows(), shape.blockKeys(),
+                                    {.rate = 25e12, .wait = 2.5e-6, .resident = 4});
 }
 
 class Tiles final : public Method {

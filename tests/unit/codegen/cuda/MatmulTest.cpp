@@ -1,10 +1,10 @@
 // Matmuls by matrix units: what is taken, what is refused and why, and what the code is made of.
 #include "../simt/KernelTexts.h"
+#include "CudaContext.h"
 #include "kernelforge/codegen/cuda/Generator.h"
 #include "kernelforge/codegen/cuda/Target.h"
 #include "kernelforge/ir/Transformer.h"
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"
 
 #include <gmock/gmock.h>
@@ -16,19 +16,6 @@ using testing::HasSubstr;
 using testing::Not;
 
 namespace {
-
-mlir::MLIRContext &context() {
-  static mlir::MLIRContext &made = []() -> mlir::MLIRContext & {
-    static mlir::MLIRContext context;
-    mlir::DialectRegistry registry;
-    cuda::createGenerator()->registerDialects(registry);
-    registry.insert<transformer::TransformerDialect, mlir::func::FuncDialect>();
-    context.appendDialectRegistry(registry);
-    context.loadAllAvailableDialects();
-    return context;
-  }();
-  return made;
-}
 
 /// A kernel with its generator and target, which `use` gets with the analysis.
 template <typename Use> auto with(const std::string &text, Use use, const char *chip = "sm_90a") {

@@ -1,12 +1,12 @@
 #include "kernelforge/codegen/cuda/Ptx.h"
 #include "../simt/KernelTexts.h"
+#include "CudaContext.h"
 #include "kernelforge/codegen/cuda/Generator.h"
 #include "kernelforge/codegen/cuda/Lowering.h"
 #include "kernelforge/codegen/cuda/Target.h"
 #include "kernelforge/ir/Transformer.h"
 #include "ptx/Ptx.h"
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"
 
 #include <bit>
@@ -21,19 +21,6 @@ using testing::HasSubstr;
 using testing::Not;
 
 namespace {
-
-mlir::MLIRContext &context() {
-  static mlir::MLIRContext &made = []() -> mlir::MLIRContext & {
-    static mlir::MLIRContext context;
-    mlir::DialectRegistry registry;
-    cuda::createGenerator()->registerDialects(registry);
-    registry.insert<transformer::TransformerDialect, mlir::func::FuncDialect>();
-    context.appendDialectRegistry(registry);
-    context.loadAllAvailableDialects();
-    return context;
-  }();
-  return made;
-}
 
 /// PTX of the kernel in `text`, with entries that begin with "main"; or why there is none.
 std::string ptxOf(const std::string &text, const std::string &chip = "sm_90a",

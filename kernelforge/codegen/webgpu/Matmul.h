@@ -11,7 +11,7 @@
 #include "kernelforge/codegen/Launching.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/codegen/simt/Emit.h"
-#include "kernelforge/codegen/webgpu/Epilogue.h"
+#include "kernelforge/codegen/simt/Strip.h"
 
 namespace kernelforge::webgpu::matmul {
 

@@ -1,8 +1,8 @@
 // Tiles of quantized weights in planes, expanded on the way into workgroup memory: a piece is 16
 // bytes of quants with what belongs to them, or where they are turned round four elements, so that
 // a stage may have any depth and as many threads expand it as can.
+#include "kernelforge/codegen/simt/PlaneReader.h"
 #include "kernelforge/codegen/webgpu/MatmulTile.h"
-#include "kernelforge/codegen/webgpu/Weights.h"
 
 using namespace mlir;
 using namespace kernelforge;

@@ -5,8 +5,8 @@
 #include "kernelforge/codegen/webgpu/MatmulRows.h"
 
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/Strip.h"
 #include "kernelforge/codegen/simt/Weights.h"
-#include "kernelforge/codegen/webgpu/Epilogue.h"
 #include "kernelforge/codegen/webgpu/MatmulRowsInput.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
 

@@ -2,10 +2,10 @@
 #include "kernelforge/codegen/Operands.h"
 #include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Emit.h"
-#include "kernelforge/codegen/webgpu/Epilogue.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
+#include "kernelforge/codegen/simt/Strip.h"
 #include "kernelforge/codegen/webgpu/MatmulRows.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
-#include "kernelforge/codegen/webgpu/Weights.h"
 #include "kernelforge/ir/Numerics.h"
 
 #include "llvm/ADT/bit.h"

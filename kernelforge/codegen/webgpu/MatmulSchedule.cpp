@@ -116,7 +116,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
   for (Value weight : matmul.getWeights())
     limits.wholeDepth = std::max(limits.wholeDepth, wholeDepth(weight.getType()));
   for (const SegmentGroup &group : kernel.groups()) {
-    limits.columns = std::max(limits.columns, webgpu::wholeColumns(group));
+    limits.columns = std::max(limits.columns, simt::wholeColumns(group));
     limits.widths.push_back(group.n);
     limits.segments.push_back(static_cast<int64_t>(group.segments.size()));
   }

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "kernelforge/codegen/simt/Elements.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
 #include "kernelforge/codegen/webgpu/MatmulRows.h"
-#include "kernelforge/codegen/webgpu/Weights.h"
 #include "kernelforge/support/Numerics.h"
 
 #include <optional>

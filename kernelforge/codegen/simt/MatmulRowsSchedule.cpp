@@ -1,7 +1,7 @@
 // Matmuls of few rows: their schedules, and how long one may be expected to take.
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/simt/MatmulRows.h"
 #include "kernelforge/codegen/simt/Reduce.h"
-#include "kernelforge/codegen/webgpu/MatmulRows.h"
 
 #include "llvm/ADT/bit.h"
 
@@ -9,8 +9,8 @@
 #include <fmt/format.h>
 
 using namespace kernelforge;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::rows;
+using namespace kernelforge::simt;
+using namespace kernelforge::simt::rows;
 
 /// The largest power of two that is not above it; 1 at least.
 static int64_t powerBelow(int64_t value) {
@@ -44,7 +44,7 @@ static int64_t sharedBytes(const Shape &shape, const Knobs &knobs) {
     return bytes;
   if (shape.staged) // what statistics of the rows are combined in
     bytes += knobs.rows *
-             (shape.rowBytes + 2 * simt::reduceBytes(1, knobs.threads, sharingOf(shape).subgroup));
+             (shape.rowBytes + 2 * reduceBytes(1, knobs.threads, sharingOf(shape).subgroup));
   if (shape.integers())
     bytes += knobs.rows * integerBytes(shape);
   else if (knobs.stage)

@@ -2,13 +2,13 @@
 // then the next ones; what they summed comes together by shuffles, each of which halves
 // the sums that a thread still holds. Rows that the kernel computes itself are computed once by
 // each workgroup, into its memory.
-#include "kernelforge/codegen/webgpu/MatmulRows.h"
+#include "kernelforge/codegen/simt/MatmulRows.h"
 
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/MatmulRowsInput.h"
+#include "kernelforge/codegen/simt/Methods.h"
 #include "kernelforge/codegen/simt/Strip.h"
 #include "kernelforge/codegen/simt/Weights.h"
-#include "kernelforge/codegen/webgpu/MatmulRowsInput.h"
-#include "kernelforge/codegen/webgpu/Methods.h"
 
 #include <fmt/format.h>
 
@@ -16,8 +16,7 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::rows;
+using namespace kernelforge::simt::rows;
 
 namespace {
 
@@ -373,7 +372,7 @@ Launching rows::emit(ModuleOp module, const KernelAnalysis &kernel, const Shape 
   return launching;
 }
 
-const Method &webgpu::matmulRows() {
+const Method &simt::matmulRows() {
   static const Rows method;
   return method;
 }

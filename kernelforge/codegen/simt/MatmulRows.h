@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-namespace kernelforge::webgpu::rows {
+namespace kernelforge::simt::rows {
 
 /// Elements of a run of a quantized weight, which has one scale.
 constexpr int64_t runElements = 16;
@@ -123,7 +123,7 @@ KnobValues usualKnobs(const Shape &shape, const KnobValues &given);
 ScheduleSpace space(const Shape &shape);
 
 /// How the threads of a workgroup share out a row that is computed.
-inline simt::RowSharing sharingOf(const Shape &shape) {
+inline RowSharing sharingOf(const Shape &shape) {
   return {.lanes = 4, .subgroup = shape.lanes > 1 ? shape.lanes : 0, .kept = {}, .keptWidth = 0};
 }
 
@@ -144,8 +144,8 @@ struct IntegerRows {
 class IntegerMaker {
 public:
   /// `read`: four numbers of a row.
-  using Reader = llvm::function_ref<mlir::Value(const simt::Position &)>;
-  IntegerMaker(simt::PhaseBuilder &p, Reader read, const Shape &shape, const Unit &unit,
+  using Reader = llvm::function_ref<mlir::Value(const Position &)>;
+  IntegerMaker(PhaseBuilder &p, Reader read, const Shape &shape, const Unit &unit,
                const IntegerRows &to);
 
   /// Parts of a row, one a thread: as many threads as make a block are neighbours, and come here
@@ -161,7 +161,7 @@ private:
   void store(mlir::Value run, mlir::Value place, const llvm::SmallVector<mlir::Value> &high,
              const llvm::SmallVector<mlir::Value> &low, mlir::Value factor, mlir::Value sum) const;
 
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   Reader read;
   const Shape &shape;
   const Unit &unit;
@@ -178,4 +178,4 @@ void prepareIntegers(mlir::ModuleOp module, const KernelAnalysis &kernel, const 
 Launching emit(mlir::ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
                const Knobs &knobs, llvm::StringRef entry);
 
-} // namespace kernelforge::webgpu::rows
+} // namespace kernelforge::simt::rows

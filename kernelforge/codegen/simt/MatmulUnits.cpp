@@ -1,10 +1,9 @@
-#include "kernelforge/codegen/webgpu/MatmulUnits.h"
+#include "kernelforge/codegen/simt/MatmulUnits.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::rows;
+using namespace kernelforge::simt::rows;
 
 using Values = SmallVector<Value>;
 

@@ -1,4 +1,4 @@
-#include "kernelforge/codegen/webgpu/MatmulRowsInput.h"
+#include "kernelforge/codegen/simt/MatmulRowsInput.h"
 
 #include "kernelforge/codegen/simt/Reduce.h"
 #include "kernelforge/codegen/simt/Weights.h"
@@ -6,8 +6,7 @@
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::rows;
+using namespace kernelforge::simt::rows;
 
 using Values = SmallVector<Value>;
 

@@ -79,6 +79,13 @@ public:
   /// A number of `bytes` 2 or 4: i16 or i32.
   mlir::Value loadShared(mlir::Value address, int64_t bytes);
 
+  // What plain SIMT code says and lowering writes (Lowering.h).
+  /// letNextStart() and waitForPrevious().
+  static void startEarly(mlir::OpBuilder &b, mlir::Location loc);
+  /// 8 or 16 bytes of global memory, a vector, that are read once and that nobody writes meanwhile.
+  static mlir::Value loadStreamed(mlir::OpBuilder &b, mlir::Location loc, mlir::VectorType type,
+                                  mlir::Value address);
+
 private:
   /// A piece of PTX with effects.
   void effect(llvm::StringRef text, mlir::ValueRange operands = {});

@@ -2,6 +2,7 @@
 
 #include "kernelforge/codegen/ElementaryFunctions.h"
 #include "kernelforge/codegen/LowerToLLVM.h"
+#include "kernelforge/codegen/cuda/Assembly.h"
 #include "kernelforge/codegen/cuda/Convention.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -12,6 +13,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
@@ -75,10 +77,7 @@ public:
       b.setInsertionPoint(op);
       llvm::TypeSwitch<Operation *>(op)
           .Case([&](memref::GetGlobalOp global) { replace(op, addressOf(global)); })
-          .Case([&](memref::LoadOp load) {
-            replace(op, b.create<LLVM::LoadOp>(op->getLoc(), load.getType(), addressOf(load),
-                                               bytesOf(load.getType())));
-          })
+          .Case([&](memref::LoadOp load) { replace(op, loaded(load)); })
           .Case([&](memref::StoreOp store) {
             Value value = store.getValueToStore();
             b.create<LLVM::StoreOp>(op->getLoc(), value, addressOf(store),
@@ -92,7 +91,12 @@ public:
             replace(op, exchanged(shuffle, shuffle.getValue(), shuffle.getOffset()));
           })
           .Case([&](gpu::SubgroupReduceOp reduce) { replace(op, reduced(reduce)); })
-          .Case([&](func::CallOp call) { replace(op, called(call)); })
+          .Case([&](func::CallOp call) {
+            if (call.getCallee() != simt::waitForPreviousName)
+              return replace(op, called(call));
+            cuda::Assembly::startEarly(b, op->getLoc());
+            op->erase();
+          })
           .Case([&](gpu::BarrierOp) {
             b.create<NVVM::Barrier0Op>(op->getLoc());
             op->erase();
@@ -199,6 +203,41 @@ private:
       }
     function.setFunctionType(
         b.getFunctionType(function.getBody().getArgumentTypes(), function.getResultTypes()));
+  }
+
+  Value loaded(memref::LoadOp load) {
+    loadLanesAlone(load);
+    auto vector = dyn_cast<VectorType>(load.getType());
+    if (vector && load.getNontemporal())
+      return cuda::Assembly::loadStreamed(b, load.getLoc(), vector, addressOf(load));
+    return b.create<LLVM::LoadOp>(load.getLoc(), load.getType(), addressOf(load),
+                                  bytesOf(load.getType()));
+  }
+
+  /// Loads lanes of a vector in memory alone that are chosen by numbers which only a run knows: out
+  /// of registers they would be taken by way of the stack.
+  void loadLanesAlone(memref::LoadOp load) {
+    for (Operation *user : llvm::make_early_inc_range(load->getUsers())) {
+      auto extract = dyn_cast<vector::ExtractOp>(user);
+      if (!extract || !extract.hasDynamicPosition() || load->getBlock() != extract->getBlock())
+        continue;
+      bool isChanged = false; // what it loads, meanwhile
+      for (Operation *op = load->getNextNode(); op != extract; op = op->getNextNode())
+        isChanged = isChanged || (!isMemoryEffectFree(op) && !isa<memref::LoadOp>(op));
+      if (isChanged)
+        continue;
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(extract);
+      const Location loc = extract.getLoc();
+      const Type element = extract.getType();
+      Value base = addressOf(load);
+      Value lane =
+          b.create<arith::IndexCastUIOp>(loc, b.getI64Type(), extract.getDynamicPosition().front());
+      Value address = b.create<LLVM::GEPOp>(loc, base.getType(), element, base,
+                                            ArrayRef<LLVM::GEPArg>{lane}, /*inbounds=*/true);
+      extract.replaceAllUsesWith(
+          b.create<LLVM::LoadOp>(loc, element, address, bytesOf(element)).getResult());
+    }
   }
 
   /// Shared memory, declared before the function where it is not yet.

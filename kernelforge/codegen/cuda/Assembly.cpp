@@ -129,6 +129,15 @@ void Assembly::startEarly(OpBuilder &b, Location loc) {
                                 LLVM::AsmDialectAttr(), ArrayAttr());
 }
 
+Value Assembly::dotOfBytes(OpBuilder &b, Location loc, Value x, Value y, Value sum) {
+  return b
+      .create<LLVM::InlineAsmOp>(loc, TypeRange(b.getI32Type()), ValueRange{x, y, sum},
+                                 "dp4a.s32.s32 $0, $1, $2, $3;", "=r,r,r,r",
+                                 /*has_side_effects=*/false, /*is_align_stack=*/false,
+                                 LLVM::AsmDialectAttr(), ArrayAttr())
+      .getResult(0);
+}
+
 // With effects, so that loads stay where they were written: without, each sinks to its use.
 Value Assembly::loadStreamed(OpBuilder &b, Location loc, VectorType type, Value address) {
   const int64_t count = type.getNumElements();

@@ -82,6 +82,9 @@ public:
   // What plain SIMT code says and lowering writes (Lowering.h).
   /// letNextStart() and waitForPrevious().
   static void startEarly(mlir::OpBuilder &b, mlir::Location loc);
+  /// sum + the four products of signed bytes of two words.
+  static mlir::Value dotOfBytes(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
+                                mlir::Value y, mlir::Value sum);
   /// 8 or 16 bytes of global memory, a vector, that are read once and that nobody writes meanwhile.
   static mlir::Value loadStreamed(mlir::OpBuilder &b, mlir::Location loc, mlir::VectorType type,
                                   mlir::Value address);

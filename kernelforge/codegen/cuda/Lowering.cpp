@@ -30,6 +30,9 @@ enum AddressSpace : unsigned { GlobalMemory = 1, SharedMemory = 3 };
 /// Of a thread. Where nothing is said, some are spilled so that more blocks fit a multiprocessor.
 constexpr int mostRegisters = 128;
 
+/// What WGSL calls it.
+constexpr StringLiteral dotOfBytesName = "dot4I8Packed";
+
 constexpr StringLiteral blockSizeName = "gpu.known_block_size";
 
 /// `x * y + z` may be rounded once.
@@ -71,6 +74,7 @@ public:
 
   void run() {
     lowerParameters();
+    addToDots();
     SmallVector<Operation *> ops;
     function.walk([&](Operation *op) { ops.push_back(op); });
     for (Operation *op : ops) {
@@ -178,15 +182,9 @@ private:
   Value called(func::CallOp call) {
     const StringRef name = call.getCallee();
     const Location loc = call.getLoc();
-    if (name == "dot4I8Packed") {
-      Value zero = b.create<arith::ConstantIntOp>(loc, 0, 32);
-      SmallVector<Value> operands(call.getOperands());
-      operands.push_back(zero);
-      return b
-          .create<LLVM::CallIntrinsicOp>(loc, b.getI32Type(),
-                                         b.getStringAttr("llvm.nvvm.idp4a.s.s"), operands)
-          .getResult(0);
-    }
+    if (name == dotOfBytesName)
+      return cuda::Assembly::dotOfBytes(b, loc, call.getOperand(0), call.getOperand(1),
+                                        b.create<arith::ConstantIntOp>(loc, 0, 32));
     if (name == "round") // to the nearest, ties to even
       return b.create<LLVM::RintOp>(loc, call.getOperand(0));
     return {};
@@ -203,6 +201,25 @@ private:
       }
     function.setFunctionType(
         b.getFunctionType(function.getBody().getArgumentTypes(), function.getResultTypes()));
+  }
+
+  /// A dot of bytes adds what it is added to.
+  void addToDots() {
+    SmallVector<arith::AddIOp> adds;
+    function.walk([&](arith::AddIOp add) { adds.push_back(add); });
+    for (arith::AddIOp add : adds)
+      for (auto [one, other] :
+           {std::pair(add.getRhs(), add.getLhs()), std::pair(add.getLhs(), add.getRhs())}) {
+        auto dot = one.getDefiningOp<func::CallOp>();
+        if (!dot || dot.getCallee() != dotOfBytesName || !one.hasOneUse())
+          continue;
+        b.setInsertionPoint(add);
+        add.replaceAllUsesWith(cuda::Assembly::dotOfBytes(b, add.getLoc(), dot.getOperand(0),
+                                                          dot.getOperand(1), other));
+        add.erase();
+        dot.erase();
+        break;
+      }
   }
 
   Value loaded(memref::LoadOp load) {

@@ -118,15 +118,18 @@ void Assembly::dropRegisters(int64_t count) {
   effect(fmt::format("setmaxnreg.dec.sync.aligned.u32 {};", count));
 }
 
-void Assembly::letNextStart() { effect("griddepcontrol.launch_dependents;"); }
+static void statement(OpBuilder &b, Location loc, StringRef text) {
+  b.create<LLVM::InlineAsmOp>(loc, TypeRange(), ValueRange(), text, "~{memory}",
+                              /*has_side_effects=*/true, /*is_align_stack=*/false,
+                              LLVM::AsmDialectAttr(), ArrayAttr());
+}
 
-void Assembly::waitForPrevious() { effect("griddepcontrol.wait;"); }
+void Assembly::letNextStart(OpBuilder &b, Location loc) {
+  statement(b, loc, "griddepcontrol.launch_dependents;");
+}
 
-void Assembly::startEarly(OpBuilder &b, Location loc) {
-  for (const char *text : {"griddepcontrol.launch_dependents;", "griddepcontrol.wait;"})
-    b.create<LLVM::InlineAsmOp>(loc, TypeRange(), ValueRange(), text, "~{memory}",
-                                /*has_side_effects=*/true, /*is_align_stack=*/false,
-                                LLVM::AsmDialectAttr(), ArrayAttr());
+void Assembly::waitForPrevious(OpBuilder &b, Location loc) {
+  statement(b, loc, "griddepcontrol.wait;");
 }
 
 Value Assembly::dotOfBytes(OpBuilder &b, Location loc, Value x, Value y, Value sum) {
@@ -198,6 +201,27 @@ SmallVector<Value> Assembly::multiply(const MatrixShape &shape, ValueRange sums,
                   .getResult(0);
   SmallVector<Value> next;
   for (int64_t i = 0; i < count; ++i)
+    next.push_back(p.b.create<LLVM::ExtractValueOp>(p.loc, all, i));
+  return next;
+}
+
+SmallVector<Value> Assembly::multiplyByWarp(ElementType element, ValueRange sums, ValueRange left,
+                                            ValueRange right) {
+  const char *type = element == ElementType::F16 ? "f16" : "bf16";
+  SmallVector<Value> operands(left);
+  llvm::append_range(operands, right);
+  llvm::append_range(operands, sums);
+  Type result = LLVM::LLVMStructType::getLiteral(p.b.getContext(), SmallVector<Type>(4, p.f32));
+  Value all = p.b.create<LLVM::InlineAsmOp>(
+                     p.loc, TypeRange(result), operands,
+                     fmt::format("mma.sync.aligned.m16n8k16.row.col.f32.{}.{}.f32 {{$0, $1, $2, "
+                                 "$3}}, {{$4, $5, $6, $7}}, {{$8, $9}}, {{$10, $11, $12, $13}};",
+                                 type, type),
+                     "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", /*has_side_effects=*/true,
+                     /*is_align_stack=*/false, LLVM::AsmDialectAttr(), ArrayAttr())
+                  .getResult(0);
+  SmallVector<Value> next;
+  for (int64_t i = 0; i < 4; ++i)
     next.push_back(p.b.create<LLVM::ExtractValueOp>(p.loc, all, i));
   return next;
 }

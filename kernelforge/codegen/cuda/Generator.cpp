@@ -43,6 +43,8 @@ public:
                            StringRef entry) const override {
     KF_TRY(Launching launching, cuda::methods().emit(module, kernel, target, entry));
     cuda::markBlocks(module, launching);
+    if (cuda::simtTarget(target).has("dependent-launch"))
+      cuda::letNextStart(module, launching);
     return launching;
   }
 

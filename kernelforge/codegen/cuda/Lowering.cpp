@@ -98,7 +98,8 @@ public:
           .Case([&](func::CallOp call) {
             if (call.getCallee() != simt::waitForPreviousName)
               return replace(op, called(call));
-            cuda::Assembly::startEarly(b, op->getLoc());
+            cuda::Assembly::letNextStart(b, op->getLoc());
+            cuda::Assembly::waitForPrevious(b, op->getLoc());
             op->erase();
           })
           .Case([&](gpu::BarrierOp) {
@@ -305,6 +306,15 @@ void cuda::markBlocks(ModuleOp module, const Launching &launching) {
     if (Operation *function = module.lookupSymbol(phase.entry))
       function->setAttr(blockSizeName, DenseI32ArrayAttr::get(module.getContext(), block));
   }
+}
+
+void cuda::letNextStart(ModuleOp module, const Launching &launching) {
+  for (const Phase &phase : launching.phases)
+    if (auto function = module.lookupSymbol<func::FuncOp>(phase.entry);
+        function && !phase.startsEarly) {
+      OpBuilder b = OpBuilder::atBlockBegin(&function.getBody().front());
+      Assembly::letNextStart(b, function.getLoc());
+    }
 }
 
 Status cuda::lower(ModuleOp module) {

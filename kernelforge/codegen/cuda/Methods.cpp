@@ -15,10 +15,7 @@ Limits cuda::simtLimits(const Target &target) {
   return limits;
 }
 
-namespace {
-
-/// A target as plain SIMT code sees it: what it may take, and what it knows features by.
-Target simtTarget(const Target &target) {
+Target cuda::simtTarget(const Target &target) {
   Target seen = target;
   seen.limits = simtLimits(target);
   seen.enabled.insert(seen.enabled.end(), {"packed-dot", "subgroups"});
@@ -27,6 +24,8 @@ Target simtTarget(const Target &target) {
   std::ranges::sort(seen.enabled);
   return seen;
 }
+
+namespace {
 
 /// A method of plain SIMT code.
 class OfSimt final : public Method {
@@ -60,7 +59,8 @@ static const simt::Plain plain(simtLimits);
 
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
   static const OfSimt tiles(simt::matmulTiles()), rows(simt::matmulRows());
-  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &tiles, &rows};
+  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &tiles, &rows,
+                                          &matmulNarrow()};
   if (family == KernelFamily::Matmul)
     return matmuls;
   return {};

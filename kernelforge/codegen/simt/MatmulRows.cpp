@@ -99,30 +99,10 @@ private:
     team = p.named(p.div(p.thread(), knobs.team()), "team");
   }
 
-  /// The first column of a block, and where a team's columns stand among the results.
-  struct Place {
-    Value first; ///< column of the results
-    int64_t apart, run;
-    Value column(PhaseBuilder &p, Value local) const {
-      Value col = p.add(first, local);
-      return apart == 0 ? col : p.select(p.lessThan(local, p.c(run)), col, p.add(col, apart - run));
-    }
-  };
-
-  Place placeOf(const Columns &columns, Value block) {
-    const int64_t count = knobs.columns();
-    if (columns.apart == 0)
-      return {p.named(p.mul(block, count), "first_col"), 0, count};
-    const int64_t run = count / 2, inHead = columns.apart / run;
-    Value head = p.mul(p.div(block, inHead), 2 * columns.apart);
-    return {p.named(p.add(head, p.mul(p.rem(block, inHead), run)), "first_col"), columns.apart,
-            run};
-  }
-
   void computeGroup(unsigned g, Value block) {
     const SegmentGroup &group = kernel.groups()[g];
     const Columns &columns = shape.groups[g];
-    const Place place = placeOf(columns, block);
+    const ColumnPlace place(p, columns, block, knobs.columns());
     RowExpressions before(p, sharingOf(shape)), after(p, sharingOf(shape));
     weights.clear();
     for (unsigned segment : group.segments)
@@ -163,7 +143,7 @@ private:
   }
 
   /// Where a workgroup's sums come to.
-  Strip stripOf(const Columns &columns, const Place &place) {
+  Strip stripOf(const Columns &columns, const ColumnPlace &place) {
     Strip strip;
     strip.memory = p.shared("sums", p.f32, shape.sums(knobs));
     strip.begin = p.c(0);
@@ -419,6 +399,22 @@ public:
 };
 
 } // namespace
+
+ColumnPlace::ColumnPlace(PhaseBuilder &p, const Columns &columns, Value block, int64_t count)
+    : apart(columns.apart), run(apart == 0 ? count : count / 2) {
+  if (apart == 0) {
+    first = p.named(p.mul(block, count), "first_col");
+    return;
+  }
+  const int64_t inHead = apart / run;
+  Value head = p.mul(p.div(block, inHead), 2 * apart);
+  first = p.named(p.add(head, p.mul(p.rem(block, inHead), run)), "first_col");
+}
+
+Value ColumnPlace::column(PhaseBuilder &p, Value local) const {
+  Value col = p.add(first, local);
+  return apart == 0 ? col : p.select(p.lessThan(local, p.c(run)), col, p.add(col, apart - run));
+}
 
 Launching rows::emit(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
                      const Knobs &knobs, StringRef entry) {

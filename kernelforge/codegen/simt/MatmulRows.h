@@ -117,6 +117,25 @@ struct Shape {
   }
 };
 
+/// Where the columns of workgroup `block`, of which each has `count`, stand among a group's
+/// results.
+struct ColumnPlace {
+  ColumnPlace(PhaseBuilder &p, const Columns &columns, mlir::Value block, int64_t count);
+  /// Column of the results of one of them.
+  mlir::Value column(PhaseBuilder &p, mlir::Value local) const;
+
+  mlir::Value first;
+  int64_t apart, run;
+};
+
+/// Why workgroups cannot have so many columns of a group, runs of which a team sums `r` at a time;
+/// empty where they can.
+std::string obstacleTo(const Columns &group, int64_t columns, int64_t r);
+
+/// Unusable, naming kernel and operation, where few rows cannot be computed by columns: the weights
+/// lie in another way, rows may be many, or more than columns is needed of what follows.
+Status supportsShape(const KernelAnalysis &kernel);
+
 /// Unusable, naming kernel and operation, where the method cannot compute the kernel.
 Status supports(const KernelAnalysis &kernel, const Target &target);
 

@@ -52,17 +52,19 @@ static int64_t sharedBytes(const Shape &shape, const Knobs &knobs) {
   return bytes;
 }
 
-/// Why a group's columns cannot be shared out so; empty where they can.
-static std::string obstacleOf(const Columns &group, const Knobs &knobs) {
-  const int64_t columns = knobs.columns();
+std::string rows::obstacleTo(const Columns &group, int64_t columns, int64_t r) {
   if (columns % group.whole != 0)
     return fmt::format("a workgroup has {} columns, and heads have {}", columns, group.whole);
   if (group.apart == 0)
     return "";
   const int64_t run = columns / 2;
-  if (columns % 2 != 0 || group.apart % run != 0 || run % knobs.r != 0)
+  if (columns % 2 != 0 || group.apart % run != 0 || run % r != 0)
     return fmt::format("a workgroup has {} columns, and halves of heads {}", columns, group.apart);
   return "";
+}
+
+static std::string obstacleOf(const Columns &group, const Knobs &knobs) {
+  return obstacleTo(group, knobs.columns(), knobs.r);
 }
 
 static Status checkShares(const Shape &shape, const Knobs &knobs) {

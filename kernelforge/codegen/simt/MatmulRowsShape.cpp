@@ -117,7 +117,7 @@ Shape rows::shapeOf(const KernelAnalysis &kernel, const Target &target) {
   return shape;
 }
 
-static Status supportsShape(const KernelAnalysis &kernel) {
+Status rows::supportsShape(const KernelAnalysis &kernel) {
   MatmulOp matmul = kernel.matmul();
   auto refuse = [&](const std::string &why, const std::string &hint) {
     return unusable("kernel cannot be computed by rows", kernel.name() + ", transformer.matmul",

@@ -17,11 +17,58 @@ Limits cuda::simtLimits(const Target &target) {
 
 static const simt::Plain plain(simtLimits);
 
+namespace {
+
+/// A method of any GPU, within what is declared and not asked for.
+class Declared final : public Method {
+public:
+  explicit Declared(const Method &method) : method(method) {}
+
+  std::string_view name() const override { return method.name(); }
+  Status supports(const KernelAnalysis &kernel, const Target &target) const override {
+    return method.supports(kernel, within(target));
+  }
+  ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
+    return method.space(kernel, within(target));
+  }
+  Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel,
+                           const Target &target, llvm::StringRef entry,
+                           const KnobValues &schedule) const override {
+    return method.emit(module, kernel, within(target), entry, schedule);
+  }
+  std::vector<std::string> describe(const KernelAnalysis &kernel,
+                                    const KnobValues &schedule) const override {
+    return method.describe(kernel, schedule);
+  }
+
+private:
+  static Target within(Target target) {
+    target.limits = simtLimits(target);
+    return target;
+  }
+
+  const Method &method;
+};
+
+} // namespace
+
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
+  static const Declared split(simt::attentionSplit()), tiles(simt::attentionTiles()),
+      quads(simt::rowwiseQuads());
   static const Method *const matmuls[] = {&plain, &matmulMatrices()};
-  if (family == KernelFamily::Matmul)
+  static const Method *const attentions[] = {&plain, &split, &tiles};
+  static const Method *const rowwises[] = {&plain, &quads};
+  switch (family) {
+  case KernelFamily::Matmul:
     return matmuls;
-  return {};
+  case KernelFamily::Attention:
+    return attentions;
+  case KernelFamily::Rowwise:
+    return rowwises;
+  case KernelFamily::Step:
+    return {};
+  }
+  llvm_unreachable("a family without methods");
 }
 
 const simt::Methods &cuda::methods() {

@@ -3,11 +3,11 @@
 // spread over the grid element by element, whatever row it is of.
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/Operands.h"
+#include "kernelforge/codegen/simt/AttentionFacts.h"
 #include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/Methods.h"
 #include "kernelforge/codegen/simt/Reduce.h"
-#include "kernelforge/codegen/webgpu/AttentionFacts.h"
-#include "kernelforge/codegen/webgpu/Methods.h"
 
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/MathExtras.h"
@@ -20,7 +20,6 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
-using namespace kernelforge::webgpu;
 
 namespace {
 
@@ -344,7 +343,7 @@ public:
 
 } // namespace
 
-const Method &webgpu::rowwiseQuads() {
+const Method &simt::rowwiseQuads() {
   static const Quads method;
   return method;
 }

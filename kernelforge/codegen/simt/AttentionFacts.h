@@ -10,7 +10,7 @@
 #include <limits>
 #include <string>
 
-namespace kernelforge::webgpu {
+namespace kernelforge::simt {
 
 /// How fast a large GPU goes through tiles of rows.
 struct TileSpeed {
@@ -64,7 +64,7 @@ Status checkAttention(const KernelAnalysis &kernel, const Target &target, int64_
 
 /// A quad of a query head, rounded as the attention's numerics say (f32). `start`: the head's first
 /// element.
-mlir::Value readQuery(simt::PhaseBuilder &p, transformer::AttentionOp op, mlir::Value start,
+mlir::Value readQuery(PhaseBuilder &p, transformer::AttentionOp op, mlir::Value start,
                       mlir::Value element);
 
 /// The rules of a space whose knob `keys` says of how many keys a block is: `read` gives a checked
@@ -89,4 +89,4 @@ void setBlockRules(ScheduleSpace &space, const Read &read, Seconds seconds) {
   };
 }
 
-} // namespace kernelforge::webgpu
+} // namespace kernelforge::simt

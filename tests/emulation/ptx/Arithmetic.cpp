@@ -47,6 +47,8 @@ void Arithmetic::compute(const Instruction &i) {
   }
   case Op::Round:
     return set(i.result[0], bitsOf(std::nearbyint(floatOf(operand(i, 0)))));
+  case Op::PowerOfTwo:
+    return set(i.result[0], bitsOf(std::exp2(floatOf(operand(i, 0)))));
   case Op::PackHalves: {
     const uint64_t high = narrow(operand(i, 0), i.isBf16), low = narrow(operand(i, 1), i.isBf16);
     return set(i.result[0], high << 16 | low);

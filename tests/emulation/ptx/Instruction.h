@@ -50,8 +50,10 @@ enum class Op : uint8_t {
   // Of a warp or warpgroup, which comes there together.
   Shuffle,
   ShuffleXor,
+  MeetWarp,
   StoreMatrices,
   Product,
+  ProductOfRegisters, ///< its left operand is in registers of the warp
   // Of other memory than registers, whenever it is done.
   InitBarrier,
   Arrive,
@@ -63,6 +65,8 @@ enum class Op : uint8_t {
   WaitStores,
   DotBytes,   ///< products of signed bytes, added up
   Round,      ///< to a whole number, still f32
+  PowerOfTwo,
+  AtomicAdd,
   PackHalves, ///< two f32 as two narrow numbers
   Nothing,    ///< changes nothing here: fences, hints, shares of registers
 };
@@ -103,6 +107,7 @@ struct Instruction {
   unsigned target = 0;            ///< of a branch
   std::vector<Operand> sums;      ///< of a product: read and written
   unsigned columns = 0;           ///< of a product
+  bool isOfColumns = false;       ///< of a product: neighbours in memory are columns
   bool isBf16 = false;            ///< numbers of a product, or that are packed; else f16
   unsigned line = 0;
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <span>
 
@@ -109,12 +110,16 @@ private:
 
   /// An instruction that the threads of a warp execute as one.
   void together(const Instruction &i, std::span<Thread> warp) {
+    if (i.op == Op::MeetWarp)
+      return;
     std::array<std::array<uint64_t, 5>, warpThreads> values{};
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
       for (unsigned n = 0; n < i.operands && n < 5; ++n)
         values[t][n] = operand(i, n);
     }
+    if (i.op == Op::ProductOfRegisters)
+      return multiply(i, warp, values);
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
       if (i.op == Op::Shuffle) {
@@ -134,6 +139,34 @@ private:
         std::memcpy(shared.data() + at, &word, 4);
       }
     }
+  }
+
+  /// Of a row of the left operand each of four threads has two numbers of every eight; words are of
+  /// the upper and the lower row, then the same of the next eight numbers.
+  void multiply(const Instruction &i, std::span<Thread> warp,
+                const std::array<std::array<uint64_t, 5>, warpThreads> &values) {
+    for (size_t t = 0; t < warp.size(); ++t) {
+      thread = &warp[t];
+      auto left = [&](unsigned lower, uint64_t k) {
+        const uint64_t word = values[t / 4 * 4 + k % 8 / 2][lower + k / 8 * 2];
+        return static_cast<uint16_t>(word >> (k % 2 * 16));
+      };
+      addProduct(i, [&](std::vector<float> &sums) {
+        return asynchronous.multiply(i, unsigned(t), left, values[t][4], sums);
+      });
+    }
+  }
+
+  void addProduct(const Instruction &i,
+                  const std::function<std::string(std::vector<float> &)> &multiply) {
+    std::vector<float> sums;
+    for (const Operand &sum : i.sums)
+      sums.push_back(floatOf(value(sum)));
+    if (sums.size() != i.columns / 2)
+      return fail("a product of another number of sums");
+    fail(multiply(sums));
+    for (size_t n = 0; n < sums.size(); ++n)
+      set(i.sums[n], bitsOf(sums[n]));
   }
 
   void runToBarrier() {
@@ -160,7 +193,8 @@ private:
           thread->count = operand(i, 1);
         }
         return;
-      } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices) {
+      } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices ||
+                 i.op == Op::MeetWarp || i.op == Op::ProductOfRegisters) {
         thread->wait = Thread::Warp;
         return;
       } else {
@@ -258,6 +292,20 @@ private:
     }
   }
 
+  void atomicAdd(const Instruction &i) {
+    const uint64_t address = addressOf(i), bytes = i.type.bits / 8;
+    if (!locate(i, address, bytes, false))
+      return;
+    std::byte *at = locate(i, address, bytes, true);
+    if (!at)
+      return;
+    uint64_t before = 0;
+    std::memcpy(&before, at, bytes);
+    const uint64_t after = before + operand(i, 1);
+    std::memcpy(at, &after, bytes);
+    set(i.result[0], before);
+  }
+
   uint64_t addressOf(const Instruction &i) const {
     const Operand &base = i.operand[0];
     return base.kind == Operand::Register ? thread->registers[base.index] + base.value : base.value;
@@ -271,6 +319,8 @@ private:
     switch (i.op) {
     case Op::Load:
       return load(i);
+    case Op::AtomicAdd:
+      return atomicAdd(i);
     case Op::Store:
       return store(i);
     case Op::InitBarrier:
@@ -320,15 +370,11 @@ private:
     default:
       break;
     }
-    std::vector<float> sums;
-    for (const Operand &sum : i.sums)
-      sums.push_back(floatOf(value(sum)));
-    if (sums.size() != i.columns / 2)
-      return fail("a product of another number of sums");
-    fail(asynchronous.multiply(i, self % 128, operand(i, 0), operand(i, 1), operand(i, 2) != 0,
-                               sums));
-    for (size_t n = 0; n < sums.size(); ++n)
-      set(i.sums[n], bitsOf(sums[n]));
+    addProduct(i, [&](std::vector<float> &sums) {
+      if (!(operand(i, 2) & 1))
+        std::ranges::fill(sums, 0.0F);
+      return asynchronous.multiply(i, self % 128, operand(i, 0), operand(i, 1), sums);
+    });
   }
 
   const Entry &entry;

@@ -117,8 +117,9 @@ Expected<TensorMap> mapFrom(const Json &json) {
   KF_TRY(map.strides, listFrom(json, "strides", positiveFrom));
   KF_TRY(map.box, listFrom(json, "box", positiveFrom));
   KF_TRY(map.swizzle, named<TensorMap::Swizzle>(swizzleNames, field(json, "swizzle")));
-  if (json.contains("to_end"))
+  if (json.contains("to_end")) {
     KF_TRY(map.toEnd, boolean(json, "to_end"));
+  }
   return map;
 }
 

@@ -164,7 +164,7 @@ private:
   const Program &source;
   const ProgramBuffers buffers;
   const std::vector<std::vector<BufferRef>> kept; ///< workspaces that stay
-  std::vector<ptx::Piece> pieces; ///< by buffer
+  std::vector<ptx::Piece> pieces;                 ///< by buffer
 };
 
 class EmulatedExecutable final : public Executable {

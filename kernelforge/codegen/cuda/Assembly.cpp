@@ -159,7 +159,7 @@ static std::string operandList(int64_t first, int64_t count) {
 }
 
 static std::string productName(const MatrixShape &shape) {
-  return fmt::format("wgmma.mma_async.sync.aligned.m64n{}k16.f32.{1}.{1}", shape.columns,
+  return fmt::format("wgmma.mma_async.sync.aligned.m64n{0}k16.f32.{1}.{1}", shape.columns,
                      shape.element == ElementType::F16 ? "f16" : "bf16");
 }
 

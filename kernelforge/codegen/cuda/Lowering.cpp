@@ -87,9 +87,9 @@ public:
           })
           .Case([&](memref::AtomicRMWOp add) {
             if (add.getKind() == arith::AtomicRMWKind::addi)
-              replace(op, b.create<LLVM::AtomicRMWOp>(
-                              op->getLoc(), LLVM::AtomicBinOp::add, addressOf(add), add.getValue(),
-                              LLVM::AtomicOrdering::monotonic));
+              replace(op, b.create<LLVM::AtomicRMWOp>(op->getLoc(), LLVM::AtomicBinOp::add,
+                                                      addressOf(add), add.getValue(),
+                                                      LLVM::AtomicOrdering::monotonic));
           })
           .Case([&](gpu::BlockIdOp) { replace(op, number<NVVM::BlockIdXOp>(op)); })
           .Case([&](gpu::ThreadIdOp) { replace(op, number<NVVM::ThreadIdXOp>(op)); })

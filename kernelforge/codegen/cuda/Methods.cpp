@@ -56,7 +56,7 @@ static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
   static const Declared split(simt::attentionSplit()), tiles(simt::attentionTiles()),
       quads(simt::rowwiseQuads());
   static const Method *const matmuls[] = {&plain, &matmulMatrices()};
-  static const Method *const attentions[] = {&plain, &split, &tiles};
+  static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices()};
   static const Method *const rowwises[] = {&plain, &quads};
   switch (family) {
   case KernelFamily::Matmul:

@@ -15,6 +15,7 @@ Limits simtLimits(const Target &target);
 const simt::Methods &methods();
 
 // What there is besides the plain code, a function for each file.
-const Method &matmulMatrices(); ///< matrix units of a warpgroup
+const Method &matmulMatrices();    ///< matrix units of a warpgroup
+const Method &attentionMatrices(); ///< matrix units of a warpgroup
 
 } // namespace kernelforge::cuda

@@ -50,8 +50,8 @@ static uint64_t bitsOf(int64_t leading) {
 static Value descriptorOf(simt::PhaseBuilder &p, Value address, uint64_t bits) {
   Value units = p.b.create<arith::ExtUIOp>(p.loc, p.b.getI64Type(),
                                            p.div(address, OperandTile::descriptorUnit));
-  return p.b.create<arith::OrIOp>(
-      p.loc, units, p.b.create<arith::ConstantIntOp>(p.loc, int64_t(bits), 64));
+  return p.b.create<arith::OrIOp>(p.loc, units,
+                                  p.b.create<arith::ConstantIntOp>(p.loc, int64_t(bits), 64));
 }
 
 uint64_t OperandTile::descriptorBits() const {

@@ -65,7 +65,7 @@ public:
 /// Matrix units go through it along the numbers of a head, or from row to row.
 class HeadTile {
 public:
-  static constexpr int64_t panelNumbers = Panel::rowBytes / 2;
+  static constexpr int64_t numberBytes = 2, panelNumbers = Panel::rowBytes / numberBytes;
 
   /// `dim` numbers of a head, a multiple of 16.
   HeadTile(int64_t rows, int64_t dim) : rows(rows), dim(dim) {}

@@ -63,8 +63,8 @@ enum class Op : uint8_t {
   StoreBox,
   CommitStores,
   WaitStores,
-  DotBytes,   ///< products of signed bytes, added up
-  Round,      ///< to a whole number, still f32
+  DotBytes, ///< products of signed bytes, added up
+  Round,    ///< to a whole number, still f32
   PowerOfTwo,
   AtomicAdd,
   PackHalves, ///< two f32 as two narrow numbers

@@ -75,7 +75,7 @@ const std::map<std::string_view, Op> operations = {
     {"bfi", Op::InsertBits},  {"prmt", Op::Permute},      {"rcp", Op::Reciprocal},
     {"sqrt", Op::SquareRoot}, {"copysign", Op::CopySign}, {"setp", Op::SetPredicate},
     {"selp", Op::Select},     {"bra", Op::Branch},        {"bar", Op::Barrier},
-    {"barrier", Op::Barrier}, {"ret", Op::Return},         {"atom", Op::AtomicAdd}};
+    {"barrier", Op::Barrier}, {"ret", Op::Return},        {"atom", Op::AtomicAdd}};
 
 /// Those whose names are taken as a whole, longest first where one begins like another.
 const std::pair<std::string_view, Op> wholeNames[] = {

@@ -52,6 +52,7 @@ enum class Op : uint8_t {
   ShuffleXor,
   MeetWarp,
   StoreMatrices,
+  WarpProduct,
   Product,
   ProductOfRegisters, ///< its left operand is in registers of the warp
   // Of other memory than registers, whenever it is done.
@@ -105,10 +106,11 @@ struct Instruction {
   std::array<Operand, 4> result;
   std::array<Operand, 5> operand; ///< of a store: address in operand 0, values after it
   unsigned target = 0;            ///< of a branch
-  std::vector<Operand> sums;      ///< of a product: read and written
+  std::vector<Operand> sums;      ///< of a product: read and written; of a warp's: all it reads
   unsigned columns = 0;           ///< of a product
   bool isOfColumns = false;       ///< of a product: neighbours in memory are columns
   bool isBf16 = false;            ///< numbers of a product, or that are packed; else f16
+  bool isPair = false;            ///< of two f16 each
   unsigned line = 0;
 };
 

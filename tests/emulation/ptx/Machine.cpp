@@ -112,6 +112,8 @@ private:
   void together(const Instruction &i, std::span<Thread> warp) {
     if (i.op == Op::MeetWarp)
       return;
+    if (i.op == Op::WarpProduct)
+      return multiplyMatrices(i, warp);
     std::array<std::array<uint64_t, 5>, warpThreads> values{};
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
@@ -169,6 +171,43 @@ private:
       set(i.sums[n], bitsOf(sums[n]));
   }
 
+  /// left (16 x 16) * right (16 x 8) + sums of a warp, whose threads have pairs of numbers: of the
+  /// left one four of two rows, of the right one two of a column.
+  void multiplyMatrices(const Instruction &i, std::span<Thread> warp) {
+    constexpr unsigned rows = 16, columns = 8, depth = 16;
+    std::array<std::array<double, depth>, rows> left{};
+    std::array<std::array<double, columns>, depth> right{};
+    std::array<std::array<float, columns>, rows> sums{};
+    for (unsigned t = 0; t < warpThreads; ++t) {
+      thread = &warp[t];
+      const unsigned row = t / 4, pair = t % 4 * 2;
+      for (unsigned n = 0; n < 4; ++n) {
+        sums.at(row + n / 2 * 8).at(pair + n % 2) = floatOf(value(i.sums.at(6 + n)));
+        for (unsigned half = 0; half < 2; ++half) {
+          left.at(row + n % 2 * 8).at(pair + n / 2 * 8 + half) =
+              number(value(i.sums.at(n)) >> 16 * half, i.isBf16);
+          if (n < 2)
+            right.at(pair + n * 8 + half).at(row) =
+                number(value(i.sums.at(4 + n)) >> 16 * half, i.isBf16);
+        }
+      }
+    }
+    for (unsigned t = 0; t < warpThreads; ++t) {
+      thread = &warp[t];
+      for (unsigned n = 0; n < 4; ++n) {
+        const unsigned row = t / 4 + n / 2 * 8, column = t % 4 * 2 + n % 2;
+        double sum = sums.at(row).at(column);
+        for (unsigned k = 0; k < depth; ++k)
+          sum += left.at(row).at(k) * right.at(k).at(column);
+        set(i.result.at(n), bitsOf(static_cast<float>(sum)));
+      }
+    }
+  }
+
+  static double number(uint64_t bits, bool isBf16) {
+    return isBf16 ? floatOf((bits & 0xffff) << 16) : halfOf(bits & 0xffff);
+  }
+
   void runToBarrier() {
     thread->wait = Thread::Nothing;
     while (true) {
@@ -194,7 +233,8 @@ private:
         }
         return;
       } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices ||
-                 i.op == Op::MeetWarp || i.op == Op::ProductOfRegisters) {
+                 i.op == Op::MeetWarp || i.op == Op::ProductOfRegisters ||
+                 i.op == Op::WarpProduct) {
         thread->wait = Thread::Warp;
         return;
       } else {

@@ -354,6 +354,17 @@ private:
       }
       return true;
     }
+    if (name == "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" ||
+        name == "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32") {
+      made.op = Op::WarpProduct;
+      made.isBf16 = name.find("bf16") != name.npos;
+      for (std::string_view element : elements(texts.at(0)))
+        made.result.at(made.results++) = operand(element);
+      for (std::string_view text : {texts.at(1), texts.at(2), texts.at(3)})
+        for (std::string_view element : elements(text))
+          made.sums.push_back(operand(element));
+      return true;
+    }
     const auto *found =
         std::ranges::find(wholeNames, name, &std::pair<std::string_view, Op>::first);
     if (found == std::end(wholeNames))
@@ -397,7 +408,10 @@ private:
       const std::string_view word = words[i];
       if (const std::optional<Type> type = typeOf(word))
         (types++ == 0 ? made.type : made.source) = *type;
-      else if (made.op == Op::SetPredicate && comparisons.contains(word))
+      else if (word == "f16x2") {
+        made.type = {Type::Float, 32};
+        made.isPair = true;
+      } else if (made.op == Op::SetPredicate && comparisons.contains(word))
         std::tie(made.compare, made.isUnordered) = comparisons.at(word);
       else if (word == "param" || word == "global" || word == "shared")
         made.space = word == "param"    ? Space::Parameter

@@ -54,9 +54,9 @@ private:
 
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
   static const Declared split(simt::attentionSplit()), tiles(simt::attentionTiles()),
-      quads(simt::rowwiseQuads());
+      quads(simt::rowwiseQuads()), groups(attentionGroups());
   static const Method *const matmuls[] = {&plain, &matmulMatrices()};
-  static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices()};
+  static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices(), &groups};
   static const Method *const rowwises[] = {&plain, &quads};
   switch (family) {
   case KernelFamily::Matmul:

@@ -17,5 +17,6 @@ const simt::Methods &methods();
 // What there is besides the plain code, a function for each file.
 const Method &matmulMatrices();    ///< matrix units of a warpgroup
 const Method &attentionMatrices(); ///< matrix units of a warpgroup
+const Method &attentionGroups();   ///< few rows: matrix units of a warp
 
 } // namespace kernelforge::cuda

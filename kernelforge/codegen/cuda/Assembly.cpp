@@ -16,6 +16,14 @@ static StringRef registerOf(Type type) {
   return type.isF32() ? "f" : type.isInteger(16) ? "h" : "r";
 }
 
+/// "$4, $5" and so on, so many from that one on.
+static std::string operandList(int64_t first, int64_t count) {
+  std::string list;
+  for (int64_t i = 0; i < count; ++i)
+    list += fmt::format("{}${}", i == 0 ? "" : ", ", first + i);
+  return list;
+}
+
 static std::string registersOf(ValueRange operands) {
   std::string text;
   for (Value operand : operands)
@@ -146,17 +154,50 @@ void Assembly::letNextStart() { effect("griddepcontrol.launch_dependents;"); }
 
 void Assembly::waitForPrevious() { effect("griddepcontrol.wait;"); }
 
+void Assembly::startEarly(OpBuilder &b, Location loc) {
+  for (const char *text : {"griddepcontrol.launch_dependents;", "griddepcontrol.wait;"})
+    b.create<LLVM::InlineAsmOp>(loc, TypeRange(), ValueRange(), text, "~{memory}",
+                                /*has_side_effects=*/true, /*is_align_stack=*/false,
+                                LLVM::AsmDialectAttr(), ArrayAttr());
+}
+
+Value Assembly::dotOfBytes(OpBuilder &b, Location loc, Value x, Value y, Value sum) {
+  return b
+      .create<LLVM::InlineAsmOp>(loc, TypeRange(b.getI32Type()), ValueRange{x, y, sum},
+                                 "dp4a.s32.s32 $0, $1, $2, $3;", "=r,r,r,r",
+                                 /*has_side_effects=*/false, /*is_align_stack=*/false,
+                                 LLVM::AsmDialectAttr(), ArrayAttr())
+      .getResult(0);
+}
+
+// With effects, so that loads stay where they were written: without, each sinks to its use.
+Value Assembly::loadStreamed(OpBuilder &b, Location loc, VectorType type, Value address) {
+  const int64_t count = type.getNumElements();
+  const Type element = type.getElementType();
+  std::string constraints;
+  for (int64_t i = 0; i < count; ++i)
+    constraints += fmt::format("={},", registerOf(element).str());
+  const Type result = LLVM::LLVMStructType::getLiteral(
+      b.getContext(), SmallVector<Type>(static_cast<size_t>(count), element));
+  Value all = b.create<LLVM::InlineAsmOp>(
+                   loc, TypeRange(result), address,
+                   fmt::format("ld.global.nc.L1::no_allocate.L2::256B.v{}.b32 {{{}}}, [${}];",
+                               count, operandList(0, count), count),
+                   constraints + "l", /*has_side_effects=*/true, /*is_align_stack=*/false,
+                   LLVM::AsmDialectAttr(), ArrayAttr())
+                  .getResult(0);
+  Value vector = b.create<LLVM::UndefOp>(loc, type);
+  for (int64_t i = 0; i < count; ++i) {
+    Value lane = b.create<LLVM::ConstantOp>(loc, b.getI32IntegerAttr(static_cast<int32_t>(i)));
+    vector = b.create<LLVM::InsertElementOp>(loc, vector,
+                                             b.create<LLVM::ExtractValueOp>(loc, all, i), lane);
+  }
+  return vector;
+}
+
 //===----------------------------------------------------------------------===//
 // Matrix units
 //===----------------------------------------------------------------------===//
-
-/// "$4, $5" and so on, so many from that one on.
-static std::string operandList(int64_t first, int64_t count) {
-  std::string list;
-  for (int64_t i = 0; i < count; ++i)
-    list += fmt::format("{}${}", i == 0 ? "" : ", ", first + i);
-  return list;
-}
 
 static std::string productName(const MatrixShape &shape) {
   return fmt::format("wgmma.mma_async.sync.aligned.m64n{0}k16.f32.{1}.{1}", shape.columns,

@@ -110,6 +110,16 @@ public:
   /// Adds to a word of a buffer of words: what was there before.
   mlir::Value addAtomically(mlir::Value buffer, mlir::Value index, mlir::Value word);
 
+  // What plain SIMT code says and lowering writes (Lowering.h).
+  /// letNextStart() and waitForPrevious().
+  static void startEarly(mlir::OpBuilder &b, mlir::Location loc);
+  /// sum + the four products of signed bytes of two words.
+  static mlir::Value dotOfBytes(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
+                                mlir::Value y, mlir::Value sum);
+  /// 8 or 16 bytes of global memory, a vector, that are read once and that nobody writes meanwhile.
+  static mlir::Value loadStreamed(mlir::OpBuilder &b, mlir::Location loc, mlir::VectorType type,
+                                  mlir::Value address);
+
 private:
   /// A piece of PTX with effects.
   void effect(llvm::StringRef text, mlir::ValueRange operands = {});

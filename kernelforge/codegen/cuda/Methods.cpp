@@ -15,26 +15,35 @@ Limits cuda::simtLimits(const Target &target) {
   return limits;
 }
 
-static const simt::Plain plain(simtLimits);
-
 namespace {
 
-/// A method of any GPU, within what is declared and not asked for.
-class Declared final : public Method {
+/// A target as plain SIMT code sees it: what it may take, and what it knows features by.
+Target simtTarget(const Target &target) {
+  Target seen = target;
+  seen.limits = simtLimits(target);
+  seen.enabled.insert(seen.enabled.end(), {"packed-dot", "subgroups"});
+  if (target.has("sm_90") || target.has("sm_90a"))
+    seen.enabled.emplace_back("dependent-launch");
+  std::ranges::sort(seen.enabled);
+  return seen;
+}
+
+/// A method of plain SIMT code.
+class OfSimt final : public Method {
 public:
-  explicit Declared(const Method &method) : method(method) {}
+  explicit OfSimt(const Method &method) : method(method) {}
 
   std::string_view name() const override { return method.name(); }
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
-    return method.supports(kernel, within(target));
+    return method.supports(kernel, simtTarget(target));
   }
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
-    return method.space(kernel, within(target));
+    return method.space(kernel, simtTarget(target));
   }
   Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel,
                            const Target &target, llvm::StringRef entry,
                            const KnobValues &schedule) const override {
-    return method.emit(module, kernel, within(target), entry, schedule);
+    return method.emit(module, kernel, simtTarget(target), entry, schedule);
   }
   std::vector<std::string> describe(const KernelAnalysis &kernel,
                                     const KnobValues &schedule) const override {
@@ -42,20 +51,18 @@ public:
   }
 
 private:
-  static Target within(Target target) {
-    target.limits = simtLimits(target);
-    return target;
-  }
-
   const Method &method;
 };
 
 } // namespace
 
+static const simt::Plain plain(simtLimits);
+
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
-  static const Declared split(simt::attentionSplit()), tiles(simt::attentionTiles()),
-      quads(simt::rowwiseQuads()), groups(attentionGroups());
-  static const Method *const matmuls[] = {&plain, &matmulMatrices()};
+  static const OfSimt matmulTiles(simt::matmulTiles()), rows(simt::matmulRows()),
+      split(simt::attentionSplit()), tiles(simt::attentionTiles()), groups(attentionGroups()),
+      quads(simt::rowwiseQuads());
+  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles, &rows};
   static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices(), &groups};
   static const Method *const rowwises[] = {&plain, &quads};
   switch (family) {

@@ -27,15 +27,17 @@ constexpr int64_t mostTogether = 8, mostRows = 32;
 
 /// Knobs of a schedule.
 struct Knobs {
-  int64_t r;       ///< columns of each segment that a team sums at a time
-  int64_t lanes;   ///< threads that share out K and add their sums up by shuffles
-  int64_t ks;      ///< as many times so many share out K: a team
-  int64_t u;       ///< units of a column that a thread has on their way
-  int64_t threads; ///< of a workgroup
-  int64_t pieces;  ///< how often a workgroup goes on to further columns
-  int64_t rows;    ///< rows that are summed together
-  bool prepare;    ///< a phase of its own makes whole numbers of the rows, not each workgroup
-  bool stage;      ///< rows of numbers are read from workgroup memory
+  int64_t r;          ///< columns of each segment that a team sums at a time
+  int64_t lanes;      ///< threads that share out K and add their sums up by shuffles
+  int64_t ks;         ///< as many times so many share out K: a team
+  int64_t u;          ///< units of a column that a thread has on their way
+  int64_t threads;    ///< of a workgroup
+  int64_t pieces;     ///< how often a workgroup goes on to further columns
+  int64_t rows;       ///< rows that are summed together
+  bool prepare;       ///< a phase of its own makes whole numbers of the rows, not each workgroup
+  bool stage;         ///< rows of numbers are read from workgroup memory
+  bool early = false; ///< it asks for its first weights before what ran before it is done
+  bool ahead = false; ///< the next units are asked for before these are multiplied
   /// Threads that share out a column's K.
   int64_t team() const { return lanes * ks; }
   int64_t teams() const { return threads / team(); }
@@ -74,6 +76,8 @@ struct Shape {
   int64_t rowBytes = 0;    ///< workgroup memory that computing a row takes, beside what it is
   int64_t lanes = 1;       ///< threads that can exchange values by shuffles; 1: none can
   bool separate = false;   ///< a phase for each group: all at once take too many buffers
+  bool streams = false;    ///< the device has streamed loads, and phases that start early
+  bool areMarked = false;  ///< all weights are known to be some
   int64_t sharedBytes = 0; ///< of a workgroup: there are
   int64_t threads = 0;     ///< of a workgroup: most
   double weightBytes = 0;  ///< of all groups
@@ -98,6 +102,11 @@ struct Shape {
   /// Whether rows of numbers are computed, so that they can be read from workgroup memory alone.
   bool mustStage() const { return staged && !integers(); }
   int64_t bytePlanes() const { return numerics == Numerics::I8x2 ? 2 : 1; }
+  /// Units of a column that a team has in whole rounds.
+  int64_t wholeUnits(const Unit &unit, const Knobs &knobs) const {
+    const int64_t round = knobs.team() * knobs.u;
+    return units(unit) / round * round;
+  }
   /// Values in workgroup memory where a workgroup's sums come to.
   int64_t sums(const Knobs &knobs) const {
     return knobs.ks * segments() * knobs.rows * knobs.columns();

@@ -101,6 +101,11 @@ Shape rows::shapeOf(const KernelAnalysis &kernel, const Target &target) {
   shape.rows = std::max<int64_t>(1, kernel.rows(matmul.getInput().getType()).second);
   shape.staged = !isa<BlockArgument>(matmul.getInput());
   shape.rowBytes = RowExpressions::sharedBytesOfRow(kernel.kernel());
+  shape.streams = target.has("dependent-launch");
+  shape.areMarked = llvm::all_of(matmul.getWeights(), [&](Value weight) {
+    const unsigned number = cast<BlockArgument>(weight).getArgNumber();
+    return kernel.kernel().getArgAttr(number, weightAttrName) != nullptr;
+  });
   const Limits &limits = target.limits;
   // Threads that are neighbours by number are so in every subgroup: one that is larger works like
   // several of the least size.
@@ -160,14 +165,15 @@ static Status supportsShape(const KernelAnalysis &kernel) {
   return {};
 }
 
-/// Whole numbers are multiplied by weights of whole numbers alone, f16 by any.
+/// Whole numbers are multiplied by weights of whole numbers alone, f16 and bf16 by any.
 static bool multipliesIn(Operation *op, Numerics numerics) {
   auto matmul = dyn_cast<MatmulOp>(op);
   auto isQuantized = [](Value weight) {
     return isa<QuantType>(getElementTypeOrSelf(weight.getType()));
   };
-  return matmul && (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), isQuantized)
-                                                 : numerics == Numerics::F16);
+  return matmul &&
+         (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), isQuantized)
+                                       : numerics == Numerics::F16 || numerics == Numerics::BF16);
 }
 
 Status rows::supports(const KernelAnalysis &kernel, const Target &target) {

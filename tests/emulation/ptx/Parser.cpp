@@ -124,7 +124,8 @@ const std::map<std::string_view, std::pair<Compare, bool>> comparisons = {
 
 /// What else may stand in a name and changes nothing here. Where rounding is named, it is what the
 /// host's arithmetic does, and its conversions to integers.
-const std::string_view ignored[] = {"rn", "rzi", "to", "uni", "sync", "aligned", "nc", "wrap"};
+const std::string_view ignored[] = {
+    "rn", "rzi", "to", "uni", "sync", "aligned", "nc", "wrap", "L1::no_allocate", "L2::256B"};
 
 class EntryParser {
 public:

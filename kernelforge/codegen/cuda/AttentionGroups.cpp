@@ -211,7 +211,7 @@ SmallVector<Value> Emitter::loadKeys(const Step &step) {
     Value slot = p.mul(slotOf(step, tile, ownRow), shape.facts.kvHeads * pieces);
     Value first = p.add(p.add(slot, p.mul(cacheHead, pieces)), ownPair);
     for (int64_t unit = 0; unit < pieces; unit += 4)
-      loaded.push_back(p.named(p.loadVector(keyBuffer, p.add(first, unit)), "k"));
+      loaded.push_back(p.streamed(p.named(p.loadVector(keyBuffer, p.add(first, unit)), "k")));
   }
   return loaded;
 }
@@ -226,7 +226,7 @@ SmallVector<Value> Emitter::loadValues(const Step &step) {
       Value slot = p.mul(slotOf(step, block + key, pair), shape.facts.kvHeads * pieces);
       Value first = p.add(p.add(slot, p.mul(cacheHead, pieces)), ownRow);
       for (int64_t unit = 0; unit < pieces; unit += 8)
-        loaded.push_back(p.named(p.loadVector(valueBuffer, p.add(first, unit)), "v"));
+        loaded.push_back(p.streamed(p.named(p.loadVector(valueBuffer, p.add(first, unit)), "v")));
     }
   return loaded;
 }
@@ -488,6 +488,8 @@ void Emitter::storeZeros() {
 Phase Emitter::emit() {
   const int64_t chunkKeys = shape.knobs.chunk, blocks = shape.blocks();
   Type rowType = op.getQuery().getType();
+  if (shape.facts.startsEarly)
+    p.waitForPrevious();
   Value group = p.named(p.rem(p.block(), blocks), "group");
   row = p.named(p.div(p.block(), blocks), "row");
   Extent grid = p.rowsExtent(rowType) * Extent(blocks);

@@ -4,7 +4,7 @@
 // times keys, outputs the transpose of values times weights, so that keys and values are operands
 // as they lie in memory, and weights are where they were computed. In the end warps join what they
 // have, and a second phase joins the chunks.
-#include "kernelforge/codegen/cuda/AttentionGroups.h"
+#include "kernelforge/codegen/cuda/AttentionGroupsCaches.h"
 
 #include "kernelforge/codegen/simt/AttentionKeys.h"
 #include "kernelforge/codegen/simt/AttentionSplit.h"
@@ -27,8 +27,8 @@ using Predicate = arith::CmpIPredicate;
 namespace {
 
 constexpr int64_t warp = WarpMatrices::threads;
-/// Keys of a product of the query with keys, and of one of values with weights.
-constexpr int64_t tileKeys = WarpMatrices::columns, blockKeys = WarpMatrices::depth;
+/// Keys of a product with the query.
+constexpr int64_t tileKeys = WarpMatrices::columns;
 /// What the logarithm of weights is increased by that are cut into parts of f16: of 4096.
 constexpr double shiftOfScaled = 8.317766166719343;
 
@@ -55,9 +55,7 @@ class Emitter {
 public:
   Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
       : p(module, kernel.kernel(), entry, shape.threads()), matrices(p), op(kernel.attention()),
-        shape(shape), seen(p, op), keyBuffer(p.argument(op.getKeys(), Access::Read, View::Words4)),
-        valueBuffer(p.argument(op.getValues(), Access::Read, View::Words4)),
-        page(static_cast<int64_t>(op.getKeys().getType().getPage())) {
+        shape(shape), seen(p, op), page(static_cast<int64_t>(op.getKeys().getType().getPage())) {
     cast<func::FuncOp>(p.b.getInsertionBlock()->getParentOp())
         ->setAttr(NVVM::NVVMDialect::getMaxnregAttrName(),
                   p.b.getI32IntegerAttr(static_cast<int32_t>(shape.registers())));
@@ -77,10 +75,7 @@ private:
   Value baseOf(Value step) { return p.mul(p.min(step, lastStep), shape.knobs.keys); }
   Value slotOfBase(Value base);
   Value slotOf(const Step &step, int64_t offset, Value ofThread);
-  SmallVector<Value> loadKeys(const Step &step);
-  SmallVector<Value> loadValues(const Step &step);
-  SmallVector<Value> scoresOf(ValueRange keyVectors, Value base);
-  void addValues(State &state, ArrayRef<Value> weights, ValueRange valueVectors);
+  SmallVector<Value> scoresOf(ValueRange loaded, Value base);
   State attend(const State &before, Value step);
   State carriedOf(ValueRange values) const;
   void goThroughKeys();
@@ -96,13 +91,15 @@ private:
   AttentionOp op;
   const Shape &shape;
   AttentionKeys seen;
-  Value keyBuffer, valueBuffer;
+  std::optional<StepKeys> stepKeys;
+  std::optional<StepValues> stepValues;
   int64_t page;
   Value row, rowCount, chunk, sequence, firstSlot, firstHead, cacheHead;
-  Value warpNumber, own, ownRow, ownPair; ///< thread of the warp, 4 ownRow + ownPair
-  Value from, to, lastKey, lastStep;      ///< of the keys that the block sees
-  Value isOnly;                           ///< the chunk has all keys of the row
-  Value query;                            ///< in shared memory, as threads multiply it
+  Value warpNumber;
+  WarpPlace place;
+  Value from, to, lastKey, lastStep; ///< of the keys that the block sees
+  Value isOnly;                      ///< the chunk has all keys of the row
+  Value query;                       ///< in shared memory, as threads multiply it
   Value scoreFactor;
   Value highests, sums, outs; ///< in shared memory: of each warp
 };
@@ -126,8 +123,7 @@ void Emitter::stageQuery() {
       piece.number = p.min(piece.number, p.c(dim - 1));
     }
     Value lane = p.rem(piece.number, warp), head = p.named(p.div(lane, 4), "query_head");
-    Value column =
-        p.add(p.mul(p.div(piece.number, warp), Shape::keyUnit), p.mul(p.rem(lane, 4), 8));
+    Value column = stepKeys->columnOf(p.div(piece.number, warp), p.rem(lane, 4));
     Value ofBlock = p.add(firstHead, p.min(head, p.c(heads - 1)));
     Value start = p.mul(p.add(p.mul(row, shape.facts.heads), ofBlock), dim);
     for (int64_t quad : {0, 4}) {
@@ -203,103 +199,17 @@ Value Emitter::slotOf(const Step &step, int64_t offset, Value ofThread) {
   return p.named(p.add(step.slot, p.sub(key, step.base)), "slot");
 }
 
-/// Four threads have a key, 16 bytes of every 64 each.
-SmallVector<Value> Emitter::loadKeys(const Step &step) {
-  const int64_t pieces = shape.facts.keyDim / 8;
-  SmallVector<Value> loaded;
-  for (int64_t tile = 0; tile < shape.knobs.keys; tile += tileKeys) {
-    Value slot = p.mul(slotOf(step, tile, ownRow), shape.facts.kvHeads * pieces);
-    Value first = p.add(p.add(slot, p.mul(cacheHead, pieces)), ownPair);
-    for (int64_t unit = 0; unit < pieces; unit += 4)
-      loaded.push_back(p.streamed(p.named(p.loadVector(keyBuffer, p.add(first, unit)), "k")));
-  }
-  return loaded;
-}
-
-/// Eight threads have four of 16 values, 16 bytes of every 128 each.
-SmallVector<Value> Emitter::loadValues(const Step &step) {
-  const int64_t pieces = shape.facts.valueDim / 8;
-  SmallVector<Value> loaded;
-  Value pair = p.mul(ownPair, 2);
-  for (int64_t block = 0; block < shape.knobs.keys; block += blockKeys)
-    for (int64_t key : {0, 1, 8, 9}) {
-      Value slot = p.mul(slotOf(step, block + key, pair), shape.facts.kvHeads * pieces);
-      Value first = p.add(p.add(slot, p.mul(cacheHead, pieces)), ownRow);
-      for (int64_t unit = 0; unit < pieces; unit += 8)
-        loaded.push_back(p.streamed(p.named(p.loadVector(valueBuffer, p.add(first, unit)), "v")));
-    }
-  return loaded;
-}
-
-/// Scores of the thread's head: of two neighbouring keys of every eight. Products of the first two
-/// parts of the query are the upper and the lower half of one matrix.
-SmallVector<Value> Emitter::scoresOf(ValueRange keyVectors, Value base) {
-  const int64_t units = shape.facts.keyDim / Shape::keyUnit, parts = shape.keys.parts;
-  const size_t tiles = size_t(shape.knobs.keys / tileKeys);
-  SmallVector<WarpMatrices::Sums> products(tiles);
-  for (auto &sums : products)
-    sums.fill(p.cf(0));
-  for (int64_t unit = 0; unit < units; ++unit)
-    for (int64_t part = 0; part < parts; part += 2) {
-      auto load = [&](int64_t which) {
-        Value at = p.add(own, (which * units + unit) * warp);
-        return which < parts ? p.loadVector(query, at) : Value();
-      };
-      Value upper = load(part), lower = load(part + 1);
-      for (int64_t half : {0, 2}) {
-        auto word = [&](Value words, int64_t i) {
-          return words ? p.extract(words, half + i) : p.c(0);
-        };
-        const WarpMatrices::Left left{word(upper, 0), word(lower, 0), word(upper, 1),
-                                      word(lower, 1)};
-        for (size_t tile = 0; tile < tiles; ++tile) {
-          Value key = keyVectors[tile * size_t(units) + size_t(unit)];
-          products[tile] =
-              matrices.multiply(shape.keys.element, left,
-                                {p.extract(key, half), p.extract(key, half + 1)}, products[tile]);
-        }
-      }
-    }
+/// Scores of the thread's head: of two neighbouring keys of every eight.
+SmallVector<Value> Emitter::scoresOf(ValueRange loaded, Value base) {
   SmallVector<Value> scores;
-  Value count = p.sub(to, from);
-  for (auto [tile, sums] : llvm::enumerate(products))
-    for (size_t second : {0, 1}) {
-      Value score = parts > 1 ? p.addf(sums[second], sums[second + 2]) : sums[second];
-      score = emitSoftcap(p, op.getSoftcap().convertToDouble(), p.mulf(score, scoreFactor));
-      Value key = p.add(p.add(base, p.mul(ownPair, 2)), int64_t(tile) * tileKeys + int64_t(second));
-      Value isSeen = p.lessThan(p.sub(key, from), count); // unsigned: not before `from` either
-      scores.push_back(p.named(p.select(isSeen, score, p.cf(lowestScore)), "score"));
-    }
-  return scores;
-}
-
-/// Adds values times weights to the outputs. Rows of the left operand are columns of the values:
-/// of a unit of 64 columns a thread has eight side by side, two of each of four tiles.
-void Emitter::addValues(State &state, ArrayRef<Value> weights, ValueRange valueVectors) {
-  const size_t units = size_t(shape.facts.valueDim / Shape::valueUnit);
-  const int64_t parts = shape.values.parts;
-  for (size_t block = 0; block < size_t(shape.knobs.keys / blockKeys); ++block) {
-    SmallVector<SmallVector<Value>> right;
-    for (size_t half : {0, 2})
-      right.push_back(matrices.partsOf(shape.values.element, parts, weights[4 * block + half],
-                                       weights[4 * block + half + 1]));
-    for (size_t unit = 0; unit < units; ++unit)
-      for (int64_t tile = 0; tile < 4; ++tile) {
-        SmallVector<Value> words;
-        for (size_t key = 0; key < 4; ++key)
-          words.push_back(p.extract(valueVectors[(4 * block + key) * units + unit], tile));
-        const WarpMatrices::Left left{
-            matrices.lowHalves(words[0], words[1]), matrices.highHalves(words[0], words[1]),
-            matrices.lowHalves(words[2], words[3]), matrices.highHalves(words[2], words[3])};
-        const size_t first = (unit * 4 + size_t(tile)) * 4;
-        WarpMatrices::Sums sums;
-        std::copy_n(state.outputs.begin() + first, 4, sums.begin());
-        for (int64_t part = 0; part < parts; ++part)
-          sums = matrices.multiply(shape.values.element, left,
-                                   {right[0][size_t(part)], right[1][size_t(part)]}, sums);
-        llvm::copy(sums, state.outputs.begin() + first);
-      }
+  Value count = p.sub(to, from), first = p.add(base, p.mul(place.pair, 2));
+  for (auto [i, product] : llvm::enumerate(stepKeys->multiply(query, loaded))) {
+    Value score = emitSoftcap(p, op.getSoftcap().convertToDouble(), p.mulf(product, scoreFactor));
+    Value key = p.add(first, int64_t(i) / 2 * tileKeys + int64_t(i) % 2);
+    Value isSeen = p.lessThan(p.sub(key, from), count); // unsigned: not before `from` either
+    scores.push_back(p.named(p.select(isSeen, score, p.cf(lowestScore)), "score"));
   }
+  return scores;
 }
 
 //===----------------------------------------------------------------------===//
@@ -315,8 +225,8 @@ State Emitter::carriedOf(ValueRange values) const {
     return taken;
   };
   state.outputs = take(shape.outputs());
-  state.keys = take(shape.keyVectors());
-  state.values = take(shape.valueVectors());
+  state.keys = take(stepKeys->loads());
+  state.values = take(stepValues->loads());
   if (slotsAreLookedUp())
     state.slot = values[0];
   return state;
@@ -328,9 +238,10 @@ State Emitter::attend(const State &before, Value step) {
   Value nextStep = p.add(step, warps());
   Step next{p.named(baseOf(nextStep), "next_base"), {}};
   next.slot = slotsAreLookedUp() ? before.slot : slotOfBase(next.base);
+  auto slots = [&](int64_t offset, Value ofThread) { return slotOf(next, offset, ofThread); };
   State state;
   const SmallVector<Value> scores = scoresOf(before.keys, base);
-  state.keys = loadKeys(next);
+  state.keys = stepKeys->load(slots);
 
   Value highest = before.highest;
   for (Value score : scores)
@@ -350,11 +261,11 @@ State Emitter::attend(const State &before, Value step) {
   SmallVector<Value> fades;
   for (int64_t second : {0, 1})
     fades.push_back(
-        p.named(matrices.ofLane(fade, p.add(p.mul(ownPair, 8), 4 * second)), "fade_of_head"));
+        p.named(matrices.ofLane(fade, p.add(p.mul(place.pair, 8), 4 * second)), "fade_of_head"));
   for (auto [i, output] : llvm::enumerate(before.outputs))
     state.outputs.push_back(p.mulf(output, fades[i % 2]));
-  addValues(state, weights, before.values);
-  state.values = loadValues(next);
+  stepValues->add(state.outputs, weights, before.values);
+  state.values = stepValues->load(slots);
   if (slotsAreLookedUp())
     state.slot = slotOfBase(baseOf(p.add(nextStep, warps())));
   return state;
@@ -367,14 +278,15 @@ void Emitter::goThroughKeys() {
   Value firstStep = p.named(p.add(p.div(from, keys), warpNumber), "first_step");
   State init;
   // A sink is what was seen before all keys.
-  Value head = p.add(firstHead, p.min(ownRow, p.c(shape.heads() - 1)));
+  Value head = p.add(firstHead, p.min(place.row, p.c(shape.heads() - 1)));
   init.highest = op.getSinks() ? p.named(seen.sink(head), "sink_score") : p.cf(lowestScore);
   init.sum = p.cf(0);
   init.outputs.assign(size_t(shape.outputs()), p.cf(0));
   Step first{baseOf(firstStep), {}};
   first.slot = slotOfBase(first.base);
-  init.keys = loadKeys(first);
-  init.values = loadValues(first);
+  auto slots = [&](int64_t offset, Value ofThread) { return slotOf(first, offset, ofThread); };
+  init.keys = stepKeys->load(slots);
+  init.values = stepValues->load(slots);
   if (slotsAreLookedUp())
     init.slot = slotOfBase(baseOf(p.add(firstStep, warps())));
   stageQuery();
@@ -398,25 +310,23 @@ void Emitter::join(const State &state) {
   for (int64_t mask : {1, 2})
     sum = p.addf(sum, p.shuffleXor(sum, mask, warp));
   Value ofWarp = p.named(p.mul(warpNumber, tileKeys), "of_warp");
-  p.ifThen(p.cmp(Predicate::eq, ownPair, p.c(0)), [&] {
-    p.store(state.highest, highests, p.add(ofWarp, ownRow));
-    p.store(sum, sums, p.add(ofWarp, ownRow));
+  p.ifThen(p.cmp(Predicate::eq, place.pair, p.c(0)), [&] {
+    p.store(state.highest, highests, p.add(ofWarp, place.row));
+    p.store(sum, sums, p.add(ofWarp, place.row));
   });
   p.barrier();
   for (int64_t second : {0, 1}) {
-    Value head = p.named(p.add(p.mul(ownPair, 2), second), "head");
+    Value head = p.named(p.add(p.mul(place.pair, 2), second), "head");
     auto store = [&] {
       Value all = p.load(highests, head);
       for (int64_t w = 1; w < warps(); ++w)
         all = p.maxf(all, p.load(highests, p.add(head, w * tileKeys)));
       Value factor = p.exp(p.subf(p.load(highests, p.add(ofWarp, head)), all));
-      Value place = p.mul(p.add(p.mul(warpNumber, heads), head), dim);
-      place = p.named(p.add(place, p.mul(ownRow, 8)), "place");
+      Value begin = p.named(p.mul(p.add(p.mul(warpNumber, heads), head), dim), "begin");
       for (int64_t tile = 0; tile < dim / WarpMatrices::rows; ++tile)
         for (int64_t lower : {0, 1}) {
           Value output = state.outputs[size_t(4 * tile + 2 * lower + second)];
-          const int64_t column = tile / 4 * Shape::valueUnit + tile % 4 * 2 + lower;
-          p.store(p.mulf(output, factor), outs, p.add(place, column));
+          p.store(p.mulf(output, factor), outs, p.add(begin, stepValues->columnOf(tile, lower)));
         }
     };
     if (heads < Shape::mostHeads)
@@ -503,9 +413,11 @@ Phase Emitter::emit() {
   firstHead = p.named(p.mul(group, shape.heads()), "first_head");
   cacheHead = p.named(p.div(firstHead, shape.facts.group()), "cache_head");
   warpNumber = p.named(p.div(p.thread(), warp), "warp");
-  own = p.named(p.rem(p.thread(), warp), "thread_of_warp");
-  ownRow = p.named(p.div(own, 4), "own_row");
-  ownPair = p.named(p.rem(own, 4), "own_pair");
+  place.own = p.named(p.rem(p.thread(), warp), "thread_of_warp");
+  place.row = p.named(p.div(place.own, 4), "own_row");
+  place.pair = p.named(p.rem(place.own, 4), "own_pair");
+  stepKeys.emplace(p, op, shape.keys, shape.knobs.keys, place).head = cacheHead;
+  stepValues.emplace(p, op, shape.values, shape.knobs.keys, place).head = cacheHead;
   sequence = shape.facts.sequences == 1
                  ? p.c(0)
                  : p.named(p.load(p.argument(op.getSequences()), row), "sequence");

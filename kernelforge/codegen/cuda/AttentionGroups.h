@@ -40,9 +40,8 @@ struct Shape {
   int64_t heads() const;
   /// Blocks of a row and chunk.
   int64_t blocks() const { return facts.heads / heads(); }
-  // Vectors of four words that a thread reads of the keys and values of a step.
-  int64_t keyVectors() const { return knobs.keys / 8 * (facts.keyDim / keyUnit); }
-  int64_t valueVectors() const { return knobs.keys / 4 * (facts.valueDim / valueUnit); }
+  /// Registers of a thread that keys and values of a step take.
+  int64_t wordsUnderWay() const { return knobs.keys * (facts.keyBytes + facts.valueBytes) / 128; }
   /// Sums of a thread.
   int64_t outputs() const { return facts.valueDim / 4; }
   /// Registers of a thread, at most.

@@ -46,20 +46,33 @@ namespace {
 constexpr int64_t multiprocessors = 132, mostChunk = 65536, mostWarps = 16, mostKeys = 64;
 
 /// What the numbers of a cache are multiplied as; nothing where matrix units cannot take them.
-std::optional<Factors> factorsOf(AttentionOp op, CacheType cache) {
-  const ElementType element = slotOf(cache).type, factor = factorType(op);
-  if (!isHalf(element) || (factor != ElementType::F32 && factor != element))
+/// Quants are multiplied as they are: keys with a query that f16 has after it was scaled, values
+/// with weights times scales, which may be of any size.
+std::optional<Factors> factorsOf(AttentionOp op, bool areValues) {
+  const CacheType cache = areValues ? op.getValues().getType() : op.getKeys().getType();
+  const CacheSlot slot = slotOf(cache);
+  const ElementType factor = factorType(op);
+  constexpr int64_t ofBf16 = 3, ofF16 = 2;
+  if (slot.isQuantized()) {
+    constexpr int64_t unit = 64, vector = 16;
+    const bool isWhole = slot.dim % unit == 0 && llvm::isPowerOf2_64(uint64_t(slot.dim)) &&
+                         slot.bytes() % vector == 0;
+    if (slot.type != ElementType::Q8_0 || factor != ElementType::F32 || !isWhole)
+      return std::nullopt;
+    return areValues ? Factors{ElementType::BF16, ofBf16} : Factors{ElementType::F16, ofF16};
+  }
+  if (!isHalf(slot.type) || (factor != ElementType::F32 && factor != slot.type))
     return std::nullopt;
-  const int64_t all = element == ElementType::BF16 ? 3 : 2;
-  return Factors{element, factor == element ? 1 : all};
+  const int64_t all = slot.type == ElementType::BF16 ? ofBf16 : ofF16;
+  return Factors{slot.type, factor == slot.type ? 1 : all};
 }
 
 Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
   AttentionOp op = kernel.attention();
   Shape shape;
   shape.facts = attentionFacts(kernel, target);
-  shape.keys = *factorsOf(op, op.getKeys().getType());
-  shape.values = *factorsOf(op, op.getValues().getType());
+  shape.keys = *factorsOf(op, /*areValues=*/false);
+  shape.values = *factorsOf(op, /*areValues=*/true);
   return shape;
 }
 
@@ -67,7 +80,7 @@ Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
 /// that.
 int64_t registersNeeded(const Shape &shape) {
   constexpr int64_t besides = 64;
-  return 4 * (shape.keyVectors() + shape.valueVectors()) + shape.outputs() + besides;
+  return shape.wordsUnderWay() + shape.outputs() + besides;
 }
 
 Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
@@ -133,8 +146,8 @@ Shape usualShape(const Shape &base, const KnobValues &given) {
   if (!given.contains("keys"))
     for (int64_t keys : {32, 16}) {
       knobs.keys = keys;
-      constexpr int64_t mostVectors = 16; // under way in each thread
-      if (shape.keyVectors() + shape.valueVectors() <= mostVectors && knobs.chunk % keys == 0)
+      constexpr int64_t mostWords = 64; // of each thread
+      if (shape.wordsUnderWay() <= mostWords && knobs.chunk % keys == 0)
         break;
     }
   if (!given.contains("resident"))
@@ -177,8 +190,9 @@ public:
           fmt::format("{} has no matrix units of a warp for f32 sums of bf16", target.chip));
     const CacheSlot keys = slotOf(op.getKeys().getType()),
                     values = slotOf(op.getValues().getType());
-    if (!factorsOf(op, op.getKeys().getType()) || !factorsOf(op, op.getValues().getType()))
-      return refuse("its caches are not of the f16 or bf16 that they are multiplied as");
+    if (!factorsOf(op, /*areValues=*/false) || !factorsOf(op, /*areValues=*/true))
+      return refuse(
+          "its caches are not of numbers that matrix units multiply as the attention says");
     if (keys.dim % Shape::keyUnit != 0 || values.dim % Shape::valueUnit != 0)
       return refuse(fmt::format("heads of {} and {} values are no multiples of {} and {}", keys.dim,
                                 values.dim, Shape::keyUnit, Shape::valueUnit));

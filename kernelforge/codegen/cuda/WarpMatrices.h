@@ -32,6 +32,14 @@ public:
   mlir::Value lowHalves(mlir::Value first, mlir::Value second);
   mlir::Value highHalves(mlir::Value first, mlir::Value second);
 
+  /// Signed bytes of a word as pairs of f16, side by side.
+  std::array<mlir::Value, 2> halvesOfBytes(mlir::Value word);
+  /// A word of the bytes 2 `number` and 2 `number` + 1 of two words, the second word.s behind the
+  /// first one.s.
+  mlir::Value pairsOfBytes(mlir::Value first, mlir::Value second, int64_t number);
+  /// Signed bytes of a word as pairs of bf16, side by side.
+  std::array<mlir::Value, 2> quantsOfBytes(mlir::Value word);
+
   /// Two f32 as so many words, whose pairs add up to them as far as they have digits for it: three
   /// of bf16 are all digits of an f32, two of f16 all but two. `first` is in the low halves.
   llvm::SmallVector<mlir::Value> partsOf(ElementType element, int64_t count, mlir::Value first,

@@ -60,15 +60,21 @@ void Arithmetic::compute(const Instruction &i) {
   }
 }
 
-/// Sums and products of f16: exact in f32, or in f64, and rounded once.
+/// Sums and products of narrow numbers: exact in f64, and rounded once where those are f16.
 void Arithmetic::halves(const Instruction &i) {
   uint64_t results = 0;
   for (unsigned shift = 0; shift < i.type.bits; shift += 16) {
-    const double x = halfOf(operand(i, 0) >> shift), y = halfOf(operand(i, 1) >> shift);
+    auto number = [&](unsigned n) -> double {
+      const uint64_t bits = low(operand(i, n) >> shift, 16);
+      return i.isBf16 ? floatOf(bits << 16) : halfOf(bits);
+    };
+    const double x = number(0), y = number(1);
     if (i.op != Op::Add && i.op != Op::Sub && i.op != Op::Mul)
       return fail("an operation on f16 that is not emulated");
     const double result = i.op == Op::Add ? x + y : i.op == Op::Sub ? x - y : x * y;
-    results |= uint64_t(std::bit_cast<uint16_t>(static_cast<_Float16>(result))) << shift;
+    results |= (i.isBf16 ? narrow(bitsOf(float(result)), true)
+                         : uint64_t(std::bit_cast<uint16_t>(static_cast<_Float16>(result))))
+               << shift;
   }
   set(i.result[0], results);
 }

@@ -110,7 +110,7 @@ struct Instruction {
   unsigned columns = 0;           ///< of a product
   bool isOfColumns = false;       ///< of a product: neighbours in memory are columns
   bool isBf16 = false;            ///< numbers of a product, or that are packed; else f16
-  bool isPair = false;            ///< of two f16 each
+  bool isPair = false;            ///< of two narrow numbers each
   unsigned line = 0;
 };
 

@@ -409,9 +409,10 @@ private:
       const std::string_view word = words[i];
       if (const std::optional<Type> type = typeOf(word))
         (types++ == 0 ? made.type : made.source) = *type;
-      else if (word == "f16x2") {
+      else if (word == "f16x2" || word == "bf16x2") {
         made.type = {Type::Float, 32};
         made.isPair = true;
+        made.isBf16 = word == "bf16x2";
       } else if (made.op == Op::SetPredicate && comparisons.contains(word))
         std::tie(made.compare, made.isUnordered) = comparisons.at(word);
       else if (word == "param" || word == "global" || word == "shared")

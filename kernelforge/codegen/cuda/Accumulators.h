@@ -41,15 +41,17 @@ private:
 };
 
 /// Panels through which a warpgroup's results go to memory: written by all its threads, read by a
-/// bulk copy, two in turns.
+/// bulk copy, two in turns; or by its threads, for which one is enough.
 class ResultPanels {
 public:
-  /// `element`: of the results in memory, f32, f16 or bf16.
-  ResultPanels(simt::PhaseBuilder &p, const Roles &roles, mlir::Value memory, ElementType element);
+  /// `element`: of the results in memory, f32, f16 or bf16. `memory` has so many buffers of each
+  /// warpgroup.
+  ResultPanels(simt::PhaseBuilder &p, const Roles &roles, mlir::Value memory, ElementType element,
+               int64_t buffers = mostBuffers);
 
-  static constexpr int64_t buffers = 2;
+  static constexpr int64_t mostBuffers = 2;
   static constexpr Panel panel{MatrixShape::rows};
-  static constexpr int64_t bytesOfGroup = buffers * panel.bytes();
+  static constexpr int64_t bytesOfGroup = mostBuffers * panel.bytes();
 
   /// Columns of a panel.
   int64_t columns() const { return Panel::rowBytes / elementBytes; }
@@ -80,7 +82,7 @@ private:
   Assembly assembly;
   mlir::Value memory, barrier;
   ElementType element;
-  int64_t elementBytes;
+  int64_t elementBytes, buffers;
 };
 
 } // namespace kernelforge::cuda

@@ -139,7 +139,7 @@ Roles::Roles(simt::PhaseBuilder &p, int64_t consumers) : p(p), assembly(p), cons
 }
 
 void Roles::split(int64_t blocks, llvm::function_ref<void()> produce,
-                  llvm::function_ref<void()> consume) {
+                  llvm::function_ref<void()> consume, int64_t producers) {
   const int64_t needed = registersOfConsumers(consumers, blocks);
   const bool moves = needed > registers(consumers, blocks);
   Value isProducer = p.cmp(arith::CmpIPredicate::eq, group, p.c(consumers));
@@ -148,8 +148,7 @@ void Roles::split(int64_t blocks, llvm::function_ref<void()> produce,
   p.b.setInsertionPoint(branch.thenBlock()->getTerminator());
   if (moves)
     assembly.dropRegisters(registersOfProducer(blocks));
-  Value isFirst = p.cmp(arith::CmpIPredicate::eq, p.thread(), p.c(consumers * warpgroup));
-  p.ifThen(isFirst, produce);
+  p.ifThen(p.lessThan(p.thread(), p.c(consumers * warpgroup + producers)), produce);
   p.b.setInsertionPoint(branch.elseBlock()->getTerminator());
   if (moves)
     assembly.takeRegisters(needed);

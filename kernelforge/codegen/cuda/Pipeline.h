@@ -90,10 +90,10 @@ public:
   /// i32: of the warp in the warpgroup
   mlir::Value warpNumber;
 
-  /// Emits both roles; `produce` is run by one thread. Where there are several consumers, most of
-  /// the producer's registers go to them.
-  void split(int64_t blocks, llvm::function_ref<void()> produce,
-             llvm::function_ref<void()> consume);
+  /// Emits both roles; `produce` is run by so many threads of a warp. Where there are several
+  /// consumers, most of the producer's registers go to them.
+  void split(int64_t blocks, llvm::function_ref<void()> produce, llvm::function_ref<void()> consume,
+             int64_t producers = 1);
 
 private:
   simt::PhaseBuilder &p;

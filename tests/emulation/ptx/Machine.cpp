@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <span>
 
@@ -107,39 +108,20 @@ private:
     return goesOn;
   }
 
-  /// Operands of an instruction, by thread.
-  using WarpValues = std::array<std::array<uint64_t, 10>, warpThreads>;
-
-  /// What thread `t` gets of a product: operands are four words of the left matrix, two of the
-  /// right one, four sums.
-  void multiply(const Instruction &i, size_t t, const WarpValues &values) {
-    // Two numbers of a word, of which number `second` is.
-    auto number = [&](uint64_t word, unsigned second) {
-      const auto bits = static_cast<uint16_t>(word >> (16 * second));
-      return i.isBf16 ? std::bit_cast<float>(uint32_t(bits) << 16)
-                      : static_cast<float>(std::bit_cast<_Float16>(bits));
-    };
-    for (unsigned n = 0; n < 4; ++n) {
-      const size_t row = t / 4 + 8 * (n / 2), column = t % 4 * 2 + n % 2;
-      double sum = floatOf(values[t][6 + n]);
-      for (unsigned k = 0; k < 16; ++k) {
-        const size_t quarter = k % 8 / 2, deep = k / 8;
-        const uint64_t left = values[row % 8 * 4 + quarter][row / 8 + 2 * deep],
-                       right = values[column * 4 + quarter][4 + deep];
-        sum += static_cast<double>(number(left, k % 2)) * number(right, k % 2);
-      }
-      set(i.result[n], bitsOf(static_cast<float>(sum)));
-    }
-  }
-
   /// An instruction that the threads of a warp execute as one.
   void together(const Instruction &i, std::span<Thread> warp) {
-    WarpValues values{};
+    if (i.op == Op::MeetWarp)
+      return;
+    if (i.op == Op::WarpProduct)
+      return multiplyMatrices(i, warp);
+    std::array<std::array<uint64_t, 5>, warpThreads> values{};
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
-      for (unsigned n = 0; n < i.operands; ++n)
+      for (unsigned n = 0; n < i.operands && n < 5; ++n)
         values[t][n] = operand(i, n);
     }
+    if (i.op == Op::ProductOfRegisters)
+      return multiply(i, warp, values);
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
       if (i.op == Op::Shuffle) {
@@ -148,10 +130,6 @@ private:
       }
       if (i.op == Op::ShuffleXor) {
         set(i.result[0], values[(t ^ values[t][1]) % warpThreads][0]);
-        continue;
-      }
-      if (i.op == Op::SmallProduct) {
-        multiply(i, t, values);
         continue;
       }
       // Of matrix m a thread has two numbers, of row t / 4; thread 8 m + row has the row's address.
@@ -163,6 +141,71 @@ private:
         std::memcpy(shared.data() + at, &word, 4);
       }
     }
+  }
+
+  /// Of a row of the left operand each of four threads has two numbers of every eight; words are of
+  /// the upper and the lower row, then the same of the next eight numbers.
+  void multiply(const Instruction &i, std::span<Thread> warp,
+                const std::array<std::array<uint64_t, 5>, warpThreads> &values) {
+    for (size_t t = 0; t < warp.size(); ++t) {
+      thread = &warp[t];
+      auto left = [&](unsigned lower, uint64_t k) {
+        const uint64_t word = values[t / 4 * 4 + k % 8 / 2][lower + k / 8 * 2];
+        return static_cast<uint16_t>(word >> (k % 2 * 16));
+      };
+      addProduct(i, [&](std::vector<float> &sums) {
+        return asynchronous.multiply(i, unsigned(t), left, values[t][4], sums);
+      });
+    }
+  }
+
+  void addProduct(const Instruction &i,
+                  const std::function<std::string(std::vector<float> &)> &multiply) {
+    std::vector<float> sums;
+    for (const Operand &sum : i.sums)
+      sums.push_back(floatOf(value(sum)));
+    if (sums.size() != i.columns / 2)
+      return fail("a product of another number of sums");
+    fail(multiply(sums));
+    for (size_t n = 0; n < sums.size(); ++n)
+      set(i.sums[n], bitsOf(sums[n]));
+  }
+
+  /// left (16 x 16) * right (16 x 8) + sums of a warp, whose threads have pairs of numbers: of the
+  /// left one four of two rows, of the right one two of a column.
+  void multiplyMatrices(const Instruction &i, std::span<Thread> warp) {
+    constexpr unsigned rows = 16, columns = 8, depth = 16;
+    std::array<std::array<double, depth>, rows> left{};
+    std::array<std::array<double, columns>, depth> right{};
+    std::array<std::array<float, columns>, rows> sums{};
+    for (unsigned t = 0; t < warpThreads; ++t) {
+      thread = &warp[t];
+      const unsigned row = t / 4, pair = t % 4 * 2;
+      for (unsigned n = 0; n < 4; ++n) {
+        sums.at(row + n / 2 * 8).at(pair + n % 2) = floatOf(value(i.sums.at(6 + n)));
+        for (unsigned half = 0; half < 2; ++half) {
+          left.at(row + n % 2 * 8).at(pair + n / 2 * 8 + half) =
+              number(value(i.sums.at(n)) >> 16 * half, i.isBf16);
+          if (n < 2)
+            right.at(pair + n * 8 + half).at(row) =
+                number(value(i.sums.at(4 + n)) >> 16 * half, i.isBf16);
+        }
+      }
+    }
+    for (unsigned t = 0; t < warpThreads; ++t) {
+      thread = &warp[t];
+      for (unsigned n = 0; n < 4; ++n) {
+        const unsigned row = t / 4 + n / 2 * 8, column = t % 4 * 2 + n % 2;
+        double sum = sums.at(row).at(column);
+        for (unsigned k = 0; k < depth; ++k)
+          sum += left.at(row).at(k) * right.at(k).at(column);
+        set(i.result.at(n), bitsOf(static_cast<float>(sum)));
+      }
+    }
+  }
+
+  static double number(uint64_t bits, bool isBf16) {
+    return isBf16 ? floatOf((bits & 0xffff) << 16) : halfOf(bits & 0xffff);
   }
 
   void runToBarrier() {
@@ -190,7 +233,8 @@ private:
         }
         return;
       } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices ||
-                 i.op == Op::SmallProduct) {
+                 i.op == Op::MeetWarp || i.op == Op::ProductOfRegisters ||
+                 i.op == Op::WarpProduct) {
         thread->wait = Thread::Warp;
         return;
       } else {
@@ -288,6 +332,20 @@ private:
     }
   }
 
+  void atomicAdd(const Instruction &i) {
+    const uint64_t address = addressOf(i), bytes = i.type.bits / 8;
+    if (!locate(i, address, bytes, false))
+      return;
+    std::byte *at = locate(i, address, bytes, true);
+    if (!at)
+      return;
+    uint64_t before = 0;
+    std::memcpy(&before, at, bytes);
+    const uint64_t after = before + operand(i, 1);
+    std::memcpy(at, &after, bytes);
+    set(i.result[0], before);
+  }
+
   uint64_t addressOf(const Instruction &i) const {
     const Operand &base = i.operand[0];
     return base.kind == Operand::Register ? thread->registers[base.index] + base.value : base.value;
@@ -301,6 +359,8 @@ private:
     switch (i.op) {
     case Op::Load:
       return load(i);
+    case Op::AtomicAdd:
+      return atomicAdd(i);
     case Op::Store:
       return store(i);
     case Op::InitBarrier:
@@ -350,15 +410,11 @@ private:
     default:
       break;
     }
-    std::vector<float> sums;
-    for (const Operand &sum : i.sums)
-      sums.push_back(floatOf(value(sum)));
-    if (sums.size() != i.columns / 2)
-      return fail("a product of another number of sums");
-    fail(asynchronous.multiply(i, self % 128, operand(i, 0), operand(i, 1), operand(i, 2) != 0,
-                               sums));
-    for (size_t n = 0; n < sums.size(); ++n)
-      set(i.sums[n], bitsOf(sums[n]));
+    addProduct(i, [&](std::vector<float> &sums) {
+      if (!(operand(i, 2) & 1))
+        std::ranges::fill(sums, 0.0F);
+      return asynchronous.multiply(i, self % 128, operand(i, 0), operand(i, 1), sums);
+    });
   }
 
   const Entry &entry;

@@ -1,8 +1,8 @@
-#include "kernelforge/codegen/webgpu/AttentionFacts.h"
+#include "kernelforge/codegen/simt/AttentionFacts.h"
 
 #include "kernelforge/codegen/Operands.h"
+#include "kernelforge/codegen/simt/CacheVectors.h"
 #include "kernelforge/codegen/simt/Elements.h"
-#include "kernelforge/codegen/webgpu/CacheVectors.h"
 #include "kernelforge/ir/Caches.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -18,19 +18,18 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
-using namespace kernelforge::webgpu;
 
 /// Widest head.
 static constexpr int64_t mostHeadDim = 256;
 
-int64_t webgpu::subgroupOf(const Target &target) {
+int64_t simt::subgroupOf(const Target &target) {
   const int64_t least = target.limits.subgroupMin;
-  return target.has("subgroups") && least >= 4 && llvm::isPowerOf2_64(static_cast<uint64_t>(least))
-             ? least
-             : 0;
+  return least >= 4 && llvm::isPowerOf2_64(static_cast<uint64_t>(least)) ? least : 0;
 }
 
-AttentionFacts webgpu::attentionFacts(const KernelAnalysis &kernel, const Target &target) {
+bool simt::startsEarly(const Target &target) { return target.has("dependent-launch"); }
+
+AttentionFacts simt::attentionFacts(const KernelAnalysis &kernel, const Target &target) {
   AttentionOp op = kernel.attention();
   AttentionFacts facts;
   facts.name = kernel.name();
@@ -57,6 +56,7 @@ AttentionFacts webgpu::attentionFacts(const KernelAnalysis &kernel, const Target
   facts.sharedBytes = target.limits.sharedBytes > 0 ? target.limits.sharedBytes : 16384;
   facts.threads = target.limits.threadsPerBlock > 0 ? target.limits.threadsPerBlock : 256;
   facts.bindingBytes = target.limits.bindingBytes;
+  facts.startsEarly = startsEarly(target);
   return facts;
 }
 
@@ -71,8 +71,8 @@ double AttentionFacts::secondsOfTiles(int64_t tileRows, int64_t blockKeys,
          blocks * speed.wait * std::ceil(tiles / (speed.resident * multiprocessors));
 }
 
-Status webgpu::checkAttention(const KernelAnalysis &kernel, const Target &target,
-                              int64_t workspaces) {
+Status simt::checkAttention(const KernelAnalysis &kernel, const Target &target,
+                            int64_t workspaces) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = false,
@@ -94,7 +94,7 @@ Status webgpu::checkAttention(const KernelAnalysis &kernel, const Target &target
   return checkLimits(kernel.kernel(), needs, target.limits);
 }
 
-Value webgpu::readQuery(PhaseBuilder &p, AttentionOp op, Value start, Value element) {
+Value simt::readQuery(PhaseBuilder &p, AttentionOp op, Value start, Value element) {
   Value quad = readElement(p, op.getQuery(), p.add(start, element), 4);
   const ElementType factor = factorType(op);
   if (factor != *elementTypeOf(op.getQuery().getType()))

@@ -2,11 +2,11 @@
 // other, as a tile may have rows of several.
 #pragma once
 
+#include "kernelforge/codegen/simt/AttentionFacts.h"
 #include "kernelforge/codegen/simt/AttentionKeys.h"
 #include "kernelforge/codegen/simt/Builder.h"
-#include "kernelforge/codegen/webgpu/AttentionFacts.h"
 
-namespace kernelforge::webgpu {
+namespace kernelforge::simt {
 
 /// Which query head a workgroup computes, and of which rows.
 struct TileStart {
@@ -15,8 +15,8 @@ struct TileStart {
 
 /// Workgroups take a query head of `tileRows` rows each, heads first. Where attention is causal the
 /// last rows see most, and begin first.
-TileStart startOfTile(simt::PhaseBuilder &p, transformer::AttentionOp op,
-                      const AttentionFacts &facts, int64_t tileRows);
+TileStart startOfTile(PhaseBuilder &p, transformer::AttentionOp op, const AttentionFacts &facts,
+                      int64_t tileRows);
 
 /// A row of a tile, as the threads have it that compute it. A row past the last one is that again.
 struct TileRow {
@@ -43,8 +43,8 @@ public:
                              int64_t subgroup);
 
   /// `subgroup`: as of reduceBlock(). `tileRows` rows from `firstRow` on.
-  AttentionTile(simt::PhaseBuilder &p, transformer::AttentionOp op, int64_t sequences,
-                int64_t subgroup, mlir::Value firstRow, int64_t tileRows);
+  AttentionTile(PhaseBuilder &p, transformer::AttentionOp op, int64_t sequences, int64_t subgroup,
+                mlir::Value firstRow, int64_t tileRows);
 
   /// Row `index` of the tile.
   TileRow row(mlir::Value index);
@@ -67,17 +67,17 @@ public:
   /// may be no number. Null where all keys between the first and the last one are seen.
   mlir::Value isSeen(const TileKeys &keys, mlir::Value key);
 
-  simt::AttentionKeys &keys() { return seen; }
+  AttentionKeys &keys() { return seen; }
 
 private:
   TileKeys keysOf(llvm::ArrayRef<TileRow> own, mlir::Value sequence, mlir::Value isMixed);
 
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   transformer::AttentionOp op;
-  simt::AttentionKeys seen;
+  AttentionKeys seen;
   int64_t sequences, subgroup;
   mlir::Value firstRow;
   int64_t tileRows;
 };
 
-} // namespace kernelforge::webgpu
+} // namespace kernelforge::simt

@@ -1,16 +1,15 @@
 // The second phase of attention for few rows: the highest score of all chunks, then threads with
 // equal columns sum up every so many chunks, and what they have is added in workgroup memory.
 #include "kernelforge/codegen/simt/AttentionKeys.h"
+#include "kernelforge/codegen/simt/AttentionSplit.h"
 #include "kernelforge/codegen/simt/Elements.h"
 #include "kernelforge/codegen/simt/Reduce.h"
-#include "kernelforge/codegen/webgpu/AttentionSplit.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::split;
+using namespace kernelforge::simt::split;
 
 using Predicate = arith::CmpIPredicate;
 
@@ -20,6 +19,8 @@ Phase split::emitJoin(ModuleOp module, const KernelAnalysis &kernel, const Shape
   PhaseBuilder p(module, kernel.kernel(), entry, shape.joiningThreads());
   AttentionOp op = kernel.attention();
   AttentionKeys seen(p, op);
+  if (shape.facts.startsEarly)
+    p.waitForPrevious();
   const int64_t heads = shape.facts.heads, slices = p.blockThreads() / quads;
   const int64_t subgroup = std::min(shape.facts.subgroup, p.blockThreads());
   Value row = p.named(p.div(p.block(), heads), "row");

@@ -10,7 +10,7 @@
 #include <limits>
 #include <string>
 
-namespace kernelforge::webgpu {
+namespace kernelforge::simt {
 
 /// How fast a large GPU goes through tiles of rows.
 struct TileSpeed {
@@ -32,6 +32,7 @@ struct AttentionFacts {
   int64_t subgroup = 0;                  ///< threads of every subgroup at least; 0: none are used
   int64_t sharedBytes = 0, threads = 64; ///< of a workgroup, at most
   int64_t bindingBytes = 0;              ///< of a buffer at most; 0: no limit
+  bool startsEarly = false;              ///< phases wait themselves for what ran before
 
   /// Query heads that share a head of the caches.
   int64_t group() const { return heads / kvHeads; }
@@ -51,6 +52,9 @@ struct AttentionFacts {
   double secondsOfTiles(int64_t tileRows, int64_t blockKeys, const TileSpeed &speed) const;
 };
 
+/// Whether phases start while what ran before is still running: PhaseBuilder::waitForPrevious().
+bool startsEarly(const Target &target);
+
 AttentionFacts attentionFacts(const KernelAnalysis &kernel, const Target &target);
 
 /// Threads that every subgroup of a target has at least, a power of two; 0 where operations of
@@ -64,7 +68,7 @@ Status checkAttention(const KernelAnalysis &kernel, const Target &target, int64_
 
 /// A quad of a query head, rounded as the attention's numerics say (f32). `start`: the head's first
 /// element.
-mlir::Value readQuery(simt::PhaseBuilder &p, transformer::AttentionOp op, mlir::Value start,
+mlir::Value readQuery(PhaseBuilder &p, transformer::AttentionOp op, mlir::Value start,
                       mlir::Value element);
 
 /// The rules of a space whose knob `keys` says of how many keys a block is: `read` gives a checked
@@ -89,4 +93,4 @@ void setBlockRules(ScheduleSpace &space, const Read &read, Seconds seconds) {
   };
 }
 
-} // namespace kernelforge::webgpu
+} // namespace kernelforge::simt

@@ -53,7 +53,7 @@ void MethodTest::SetUp() {
       FAIL() << device.error().line();
     GTEST_SKIP() << device.error().line();
   }
-  auto target = (*findGenerator("webgpu"))->parse("", "", &(*device)->info());
+  auto target = (*findGenerator(testTarget().kind))->parse("", "", &(*device)->info());
   ASSERT_TRUE(target) << target.error().line();
   options = testOptions(*target);
   options.openDevice = testTarget().createForKernels;

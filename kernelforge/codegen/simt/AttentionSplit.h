@@ -1,11 +1,11 @@
 // How attention for few rows is shared out: what schedules and emitter agree on.
 #pragma once
 
-#include "kernelforge/codegen/webgpu/AttentionFacts.h"
+#include "kernelforge/codegen/simt/AttentionFacts.h"
 
 #include "llvm/ADT/bit.h"
 
-namespace kernelforge::webgpu::split {
+namespace kernelforge::simt::split {
 
 /// A schedule.
 struct Knobs {
@@ -65,4 +65,4 @@ Phase emitJoin(mlir::ModuleOp module, const KernelAnalysis &kernel, const Shape 
 Launching emit(mlir::ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
                llvm::StringRef entry);
 
-} // namespace kernelforge::webgpu::split
+} // namespace kernelforge::simt::split

@@ -1,11 +1,10 @@
-#include "kernelforge/codegen/webgpu/AttentionTile.h"
+#include "kernelforge/codegen/simt/AttentionTile.h"
 
 #include "kernelforge/codegen/simt/Reduce.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu;
 
 using Predicate = arith::CmpIPredicate;
 
@@ -19,8 +18,8 @@ static int64_t combining(int64_t sequences, int64_t subgroup) {
   return sequences == 1 ? subgroup : 0;
 }
 
-TileStart webgpu::startOfTile(PhaseBuilder &p, transformer::AttentionOp op,
-                              const AttentionFacts &facts, int64_t tileRows) {
+TileStart simt::startOfTile(PhaseBuilder &p, transformer::AttentionOp op,
+                            const AttentionFacts &facts, int64_t tileRows) {
   TileStart start;
   start.head = p.named(p.rem(p.block(), facts.heads), "head");
   start.cacheHead = p.named(p.div(start.head, facts.group()), "cache_head");

@@ -1,11 +1,11 @@
 // Attention for few rows: a workgroup takes a chunk of the keys of one row for some of the query
 // heads that share a head of the caches, so that keys and values are read once for all of these. A
 // second phase joins the chunks. With chunks of all keys there is one phase.
-#include "kernelforge/codegen/webgpu/AttentionSplit.h"
+#include "kernelforge/codegen/simt/AttentionSplit.h"
 #include "kernelforge/codegen/simt/AttentionKeys.h"
+#include "kernelforge/codegen/simt/CacheVectors.h"
 #include "kernelforge/codegen/simt/Elements.h"
 #include "kernelforge/codegen/simt/Reduce.h"
-#include "kernelforge/codegen/webgpu/CacheVectors.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -16,8 +16,7 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::split;
+using namespace kernelforge::simt::split;
 
 using Predicate = arith::CmpIPredicate;
 
@@ -135,7 +134,7 @@ void Emitter::readQuery() {
       Value piece = p.add(keyLane, v * shape.keyLanes);
       for (int64_t e = 0; e < keys.vectors(); ++e) {
         Value element = p.add(p.mul(piece, 4 * keys.vectors()), 4 * e);
-        Value scaled = p.mulf(webgpu::readQuery(p, op, start, element), scale);
+        Value scaled = p.mulf(simt::readQuery(p, op, start, element), scale);
         query.push_back(p.named(scaled, "q"));
       }
     }
@@ -413,6 +412,8 @@ void Emitter::storeZeros() {
 Phase Emitter::emit() {
   const int64_t chunkKeys = shape.knobs.chunk;
   Type rowType = op.getQuery().getType();
+  if (shape.facts.startsEarly)
+    p.waitForPrevious();
   Value group = p.named(p.rem(p.block(), shape.groups()), "group");
   row = p.named(p.div(p.block(), shape.groups()), "row");
   Extent grid = p.rowsExtent(rowType) * Extent(shape.groups());

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../../compiler/RunFunction.h"
-#include "WebGpuFixture.h"
+#include "DeviceFixture.h"
 
 #include "kernelforge/codegen/CodeGenerator.h"
 #include "kernelforge/compiler/Targets.h"

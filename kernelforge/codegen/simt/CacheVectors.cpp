@@ -1,4 +1,4 @@
-#include "kernelforge/codegen/webgpu/CacheVectors.h"
+#include "kernelforge/codegen/simt/CacheVectors.h"
 
 #include "kernelforge/codegen/simt/Elements.h"
 #include "kernelforge/ir/Caches.h"
@@ -7,7 +7,6 @@
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu;
 
 /// How memory must be seen so that pieces of so many elements are read.
 static View viewOf(const CacheSlot &slot, int64_t piece) {
@@ -28,14 +27,14 @@ int64_t CacheVectors::pieceOf(transformer::CacheType type) {
   return 0;
 }
 
-ElementType webgpu::factorType(transformer::AttentionOp op) {
+ElementType simt::factorType(transformer::AttentionOp op) {
   const Numerics numerics = numericsOf(op);
   return numerics == Numerics::F16    ? ElementType::F16
          : numerics == Numerics::BF16 ? ElementType::BF16
                                       : ElementType::F32;
 }
 
-Value webgpu::roundedTo(PhaseBuilder &p, ElementType type, Value x) {
+Value simt::roundedTo(PhaseBuilder &p, ElementType type, Value x) {
   if (type == ElementType::F16 && PhaseBuilder::lanes(x) > 1)
     return p.halvesToFloats(p.floatsToHalves(x));
   return rounded(p, type, x);

@@ -1,9 +1,8 @@
-#include "kernelforge/codegen/webgpu/AttentionStage.h"
+#include "kernelforge/codegen/simt/AttentionStage.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu;
 
 SmallVector<Value> AttentionStage::load(AttentionTile &tile, const TileKeys &seen, Value base,
                                         Value cacheHead) {

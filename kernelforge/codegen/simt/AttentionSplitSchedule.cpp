@@ -1,9 +1,9 @@
 // Schedules of attention for few rows: what is legal, and what is taken without measuring.
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/simt/AttentionSplit.h"
+#include "kernelforge/codegen/simt/CacheVectors.h"
+#include "kernelforge/codegen/simt/Methods.h"
 #include "kernelforge/codegen/simt/Reduce.h"
-#include "kernelforge/codegen/webgpu/AttentionSplit.h"
-#include "kernelforge/codegen/webgpu/CacheVectors.h"
-#include "kernelforge/codegen/webgpu/Methods.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -15,8 +15,7 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::split;
+using namespace kernelforge::simt::split;
 
 /// The largest power of two that divides `x`, at most `most`.
 static int64_t powerOfTwoIn(int64_t x, int64_t most) { return std::min(x & -x, most); }
@@ -283,7 +282,7 @@ public:
 
 } // namespace
 
-const Method &webgpu::attentionSplit() {
+const Method &simt::attentionSplit() {
   static const Split method;
   return method;
 }

@@ -5,19 +5,19 @@
 #include "kernelforge/codegen/simt/Builder.h"
 #include "kernelforge/support/CacheSlot.h"
 
-namespace kernelforge::webgpu {
+namespace kernelforge::simt {
 
 /// What operands of an attention's products are rounded to: f32, f16 or bf16.
 ElementType factorType(transformer::AttentionOp op);
 
 /// A quad of f32 or one of them, rounded to `type`.
-mlir::Value roundedTo(simt::PhaseBuilder &p, ElementType type, mlir::Value x);
+mlir::Value roundedTo(PhaseBuilder &p, ElementType type, mlir::Value x);
 
 /// Reads heads of a cache in pieces of a few elements.
 class CacheVectors {
 public:
   /// Of the keys or values of an attention, whose elements are rounded as its numerics say.
-  CacheVectors(simt::PhaseBuilder &p, transformer::AttentionOp op, bool areValues);
+  CacheVectors(PhaseBuilder &p, transformer::AttentionOp op, bool areValues);
 
   /// Elements of a piece, a multiple of four; 0 where heads of such a cache are not read in pieces.
   static int64_t pieceOf(transformer::CacheType type);
@@ -40,11 +40,11 @@ public:
   llvm::SmallVector<mlir::Value> expand(const Loaded &loaded);
 
 private:
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   CacheSlot slot;
   int64_t piece;
   ElementType factor; ///< what elements are multiplied as
   mlir::Value buffer;
 };
 
-} // namespace kernelforge::webgpu
+} // namespace kernelforge::simt

@@ -3,11 +3,11 @@
 // their way in registers meanwhile. Eight threads side by side share a few rows: each computes the
 // scores of every eighth key, and then every eighth quad of the output's columns.
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/simt/AttentionFacts.h"
+#include "kernelforge/codegen/simt/AttentionStage.h"
 #include "kernelforge/codegen/simt/Elements.h"
+#include "kernelforge/codegen/simt/Methods.h"
 #include "kernelforge/codegen/simt/Reduce.h"
-#include "kernelforge/codegen/webgpu/AttentionFacts.h"
-#include "kernelforge/codegen/webgpu/AttentionStage.h"
-#include "kernelforge/codegen/webgpu/Methods.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -19,7 +19,6 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
-using namespace kernelforge::webgpu;
 
 namespace {
 
@@ -320,6 +319,8 @@ void Emitter::store(AttentionTile &tile, const State &state) {
 Phase Emitter::emit() {
   const int64_t heads = shape.facts.heads;
   Type rowType = op.getQuery().getType();
+  if (shape.facts.startsEarly)
+    p.waitForPrevious();
   const TileStart start = startOfTile(p, op, shape.facts, shape.rows());
   head = start.head, cacheHead = start.cacheHead;
   column = p.named(p.rem(p.thread(), rowThreads), "column");
@@ -468,7 +469,7 @@ public:
 
 } // namespace
 
-const Method &webgpu::attentionTiles() {
+const Method &simt::attentionTiles() {
   static const Tiles method;
   return method;
 }

@@ -1,10 +1,10 @@
 // A block of keys or values on its way into workgroup memory: asked for early, stored late.
 #pragma once
 
-#include "kernelforge/codegen/webgpu/AttentionTile.h"
-#include "kernelforge/codegen/webgpu/CacheVectors.h"
+#include "kernelforge/codegen/simt/AttentionTile.h"
+#include "kernelforge/codegen/simt/CacheVectors.h"
 
-namespace kernelforge::webgpu {
+namespace kernelforge::simt {
 
 /// How a block of a cache is shared out among the threads of a workgroup. A unit is what a thread
 /// stores at once, some pieces of a head that lie side by side.
@@ -21,7 +21,7 @@ struct StagePlan {
 /// Blocks of the keys or values of an attention.
 class AttentionStage {
 public:
-  AttentionStage(simt::PhaseBuilder &p, transformer::AttentionOp op, bool areValues, int64_t keys,
+  AttentionStage(PhaseBuilder &p, transformer::AttentionOp op, bool areValues, int64_t keys,
                  int64_t piecesEach)
       : p(p), cache(p, op, areValues), areValues(areValues),
         plan{keys, piecesEach, cache.pieces() / piecesEach, p.blockThreads()} {}
@@ -42,10 +42,10 @@ public:
            Store store);
 
 private:
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   CacheVectors cache;
   bool areValues;
   StagePlan plan;
 };
 
-} // namespace kernelforge::webgpu
+} // namespace kernelforge::simt

@@ -29,6 +29,29 @@ void Assembly::effect(StringRef text, ValueRange operands) {
                                 /*is_align_stack=*/false, LLVM::AsmDialectAttr(), ArrayAttr());
 }
 
+Value Assembly::effectful(StringRef text, Type type, const std::string &constraints,
+                          ValueRange operands) {
+  return p.b
+      .create<LLVM::InlineAsmOp>(p.loc, TypeRange(type), operands, text, constraints + "~{memory}",
+                                 /*has_side_effects=*/true, /*is_align_stack=*/false,
+                                 LLVM::AsmDialectAttr(), ArrayAttr())
+      .getResult(0);
+}
+
+SmallVector<Value> Assembly::effectfulFloats(StringRef text, int64_t count,
+                                             const std::string &constraints, ValueRange operands) {
+  std::string all;
+  for (int64_t i = 0; i < count; ++i)
+    all += "=f,";
+  Type type =
+      LLVM::LLVMStructType::getLiteral(p.b.getContext(), SmallVector<Type>(size_t(count), p.f32));
+  Value made = effectful(text, type, all + constraints, operands);
+  SmallVector<Value> values;
+  for (int64_t i = 0; i < count; ++i)
+    values.push_back(p.b.create<LLVM::ExtractValueOp>(p.loc, made, i));
+  return values;
+}
+
 Value Assembly::pure(StringRef text, Type type, StringRef result, ValueRange operands) {
   std::string constraints = result.str() + "," + registersOf(operands);
   constraints.pop_back();
@@ -110,6 +133,20 @@ void Assembly::dropRegisters(int64_t count) {
   effect(fmt::format("setmaxnreg.dec.sync.aligned.u32 {};", count));
 }
 
+void Assembly::arriveCluster() { effect("barrier.cluster.arrive.release;"); }
+
+void Assembly::waitCluster() { effect("barrier.cluster.wait.acquire;"); }
+
+Value Assembly::addressInBlock(Value address, Value rank) {
+  return pure("mapa.shared::cluster.u32 $0, $1, $2;", p.i32, "=r", {address, rank});
+}
+
+std::array<Value, 4> Assembly::loadClusterQuad(Value address) {
+  const SmallVector<Value> values =
+      effectfulFloats("ld.shared::cluster.v4.f32 {$0, $1, $2, $3}, [$4];", 4, "r,", address);
+  return {values[0], values[1], values[2], values[3]};
+}
+
 void Assembly::letNextStart() { effect("griddepcontrol.launch_dependents;"); }
 
 void Assembly::waitForPrevious() { effect("griddepcontrol.wait;"); }
@@ -143,22 +180,10 @@ SmallVector<Value> Assembly::multiply(const MatrixShape &shape, ValueRange sums,
   text += "wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\n}";
   std::string constraints;
   for (int64_t i = 0; i < count; ++i)
-    constraints += "=f,";
-  for (int64_t i = 0; i < count; ++i)
     constraints += fmt::format("{},", i);
-  constraints += "l,l,~{memory}";
   SmallVector<Value> operands(sums);
   operands.append({left, right});
-  Type result =
-      LLVM::LLVMStructType::getLiteral(p.b.getContext(), SmallVector<Type>(size_t(count), p.f32));
-  Value all = p.b.create<LLVM::InlineAsmOp>(p.loc, TypeRange(result), operands, text, constraints,
-                                            /*has_side_effects=*/true, /*is_align_stack=*/false,
-                                            LLVM::AsmDialectAttr(), ArrayAttr())
-                  .getResult(0);
-  SmallVector<Value> next;
-  for (int64_t i = 0; i < count; ++i)
-    next.push_back(p.b.create<LLVM::ExtractValueOp>(p.loc, all, i));
-  return next;
+  return effectfulFloats(text, count, constraints + "l,l,", operands);
 }
 
 //===----------------------------------------------------------------------===//
@@ -181,11 +206,14 @@ void Assembly::storePair(Value address, Value first, Value second) {
   effect("st.shared.v2.f32 [$0], {$1, $2};", {address, first, second});
 }
 
+void Assembly::storeQuad(Value address, ValueRange values) {
+  SmallVector<Value> operands{address};
+  llvm::append_range(operands, values);
+  effect("st.shared.v4.f32 [$0], {$1, $2, $3, $4};", operands);
+}
+
 Value Assembly::loadShared(Value address, int64_t bytes) {
   Type type = bytes == 2 ? Type(p.b.getI16Type()) : p.i32;
-  auto made = p.b.create<LLVM::InlineAsmOp>(
-      p.loc, TypeRange(type), address, fmt::format("ld.shared.b{} $0, [$1];", 8 * bytes),
-      bytes == 2 ? "=h,r,~{memory}" : "=r,r,~{memory}", /*has_side_effects=*/true,
-      /*is_align_stack=*/false, LLVM::AsmDialectAttr(), ArrayAttr());
-  return made.getResult(0);
+  return effectful(fmt::format("ld.shared.b{} $0, [$1];", 8 * bytes), type,
+                   bytes == 2 ? "=h,r," : "=r,r,", address);
 }

@@ -10,6 +10,8 @@
 #include "kernelforge/codegen/simt/Builder.h"
 #include "kernelforge/support/ElementType.h"
 
+#include <array>
+
 namespace kernelforge::cuda {
 
 /// A product that the matrix units take: 64 rows of a warpgroup, `columns` columns.
@@ -58,6 +60,17 @@ public:
   void takeRegisters(int64_t count);
   void dropRegisters(int64_t count);
 
+  // Blocks of a cluster, which reach each other's shared memory.
+  /// Arrives with what was written and read before, of all threads of the cluster that go on.
+  void arriveCluster();
+  /// Until all have arrived.
+  void waitCluster();
+  /// Where the block of that rank (i32) has what this one has at an address (i32): for
+  /// loadClusterQuad().
+  mlir::Value addressInBlock(mlir::Value address, mlir::Value rank);
+  /// 16 bytes of four f32.
+  std::array<mlir::Value, 4> loadClusterQuad(mlir::Value address);
+
   // The launch after this one.
   void letNextStart();
   /// Until all that ran before is done and seen.
@@ -74,13 +87,19 @@ public:
   /// Four 8 x 8 matrices of 16-bit numbers, of which a thread has two neighbours each, to rows of
   /// 16 bytes: thread i gives the address of row i % 8 of matrix i / 8.
   void storeMatrices(mlir::Value address, mlir::ValueRange words);
-  /// 8 bytes of two f32.
+  /// 8 bytes of two f32, 16 of four.
   void storePair(mlir::Value address, mlir::Value first, mlir::Value second);
+  void storeQuad(mlir::Value address, mlir::ValueRange values);
   /// A number of `bytes` 2 or 4: i16 or i32.
   mlir::Value loadShared(mlir::Value address, int64_t bytes);
 
 private:
-  /// A piece of PTX with effects.
+  /// A piece of PTX with effects; with one result of a type, or `count` f32.
+  mlir::Value effectful(llvm::StringRef text, mlir::Type type, const std::string &constraints,
+                        mlir::ValueRange operands);
+  llvm::SmallVector<mlir::Value> effectfulFloats(llvm::StringRef text, int64_t count,
+                                                 const std::string &constraints,
+                                                 mlir::ValueRange operands);
   void effect(llvm::StringRef text, mlir::ValueRange operands = {});
   mlir::Value pure(llvm::StringRef text, mlir::Type type, llvm::StringRef result,
                    mlir::ValueRange operands);

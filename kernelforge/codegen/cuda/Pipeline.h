@@ -105,8 +105,11 @@ private:
 /// time share rows and columns: `group` tiles down, then the next column.
 class TileSchedule {
 public:
-  TileSchedule(simt::PhaseBuilder &p, mlir::Value rowTiles, int64_t columnTiles, int64_t group)
-      : p(p), rowTiles(rowTiles), columnTiles(columnTiles), group(group) {}
+  /// `blocksOfTile`: that follow one another and have a tile together, one tile only.
+  TileSchedule(simt::PhaseBuilder &p, mlir::Value rowTiles, int64_t columnTiles, int64_t group,
+               int64_t blocksOfTile = 1)
+      : p(p), rowTiles(rowTiles), columnTiles(columnTiles), group(group),
+        blocksOfTile(blocksOfTile) {}
 
   /// For each tile of this block: `body` gets its row and column, counted in tiles, and what is
   /// carried from one to the next, which must be something.
@@ -123,7 +126,7 @@ private:
 
   simt::PhaseBuilder &p;
   mlir::Value rowTiles;
-  int64_t columnTiles, group;
+  int64_t columnTiles, group, blocksOfTile;
 };
 
 } // namespace kernelforge::cuda

@@ -61,6 +61,9 @@ enum class Op : uint8_t {
   StoreBox,
   CommitStores,
   WaitStores,
+  ArriveCluster,
+  WaitCluster,
+  MapShared,  ///< where another block of the cluster has what this one has there
   DotBytes,   ///< products of signed bytes, added up
   Round,      ///< to a whole number, still f32
   PackHalves, ///< two f32 as two narrow numbers
@@ -68,7 +71,8 @@ enum class Op : uint8_t {
 };
 
 enum class Part : uint8_t { Low, High, Wide }; ///< of a product
-enum class Space : uint8_t { Parameter, Global, Shared };
+/// Cluster: the shared memory of any of its blocks.
+enum class Space : uint8_t { Parameter, Global, Shared, Cluster };
 enum class Compare : uint8_t { Eq, Ne, Lt, Le, Gt, Ge, Number, NotNumber };
 
 struct Operand {

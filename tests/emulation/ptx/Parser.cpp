@@ -88,6 +88,9 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"cp.async.bulk.commit_group", Op::CommitStores},
     {"cp.async.bulk.wait_group.read", Op::WaitStores},
     {"cp.async.bulk.wait_group", Op::WaitStores},
+    {"barrier.cluster.arrive.release", Op::ArriveCluster},
+    {"barrier.cluster.wait.acquire", Op::WaitCluster},
+    {"mapa.shared::cluster.u32", Op::MapShared},
     {"stmatrix.sync.aligned.m8n8.x4.shared::cta.b16", Op::StoreMatrices},
     {"shfl.sync.idx.b32", Op::Shuffle},
     {"shfl.sync.bfly.b32", Op::ShuffleXor},
@@ -346,7 +349,7 @@ private:
       return false;
     made.op = found->second;
     made.isBf16 = name.find("bf16") != name.npos;
-    const Op giving[] = {Op::TryWait,  Op::Shuffle, Op::ShuffleXor,
+    const Op giving[] = {Op::TryWait,  Op::Shuffle, Op::ShuffleXor, Op::MapShared,
                          Op::DotBytes, Op::Round,   Op::PackHalves};
     const bool gives = std::ranges::find(giving, made.op) != std::end(giving);
     entry.hasRoles = entry.hasRoles || (made.op == Op::InitBarrier);
@@ -383,10 +386,11 @@ private:
         (types++ == 0 ? made.type : made.source) = *type;
       else if (made.op == Op::SetPredicate && comparisons.contains(word))
         std::tie(made.compare, made.isUnordered) = comparisons.at(word);
-      else if (word == "param" || word == "global" || word == "shared")
+      else if (word == "param" || word == "global" || word == "shared" || word == "shared::cluster")
         made.space = word == "param"    ? Space::Parameter
                      : word == "global" ? Space::Global
-                                        : Space::Shared;
+                     : word == "shared" ? Space::Shared
+                                        : Space::Cluster;
       else if (word == "wide" || word == "hi")
         made.part = word == "wide" ? Part::Wide : Part::High;
       else if (made.op == Op::FunnelLeft && (word == "l" || word == "r"))

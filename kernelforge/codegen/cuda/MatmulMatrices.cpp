@@ -297,7 +297,7 @@ public:
     }
     SmallVector<Needs> needs;
     if (!hasMatrixRows(matmul))
-      needs.push_back({0, RowExpressions::sharedBytesOfRow(kernel.kernel()) + 4096, 256});
+      needs.push_back({0, RowExpressions::sharedBytesOfRow(kernel.kernel()) + 4096, 512});
     return simt::checkLimits(kernel.kernel(), needs, simtLimits(target));
   }
 

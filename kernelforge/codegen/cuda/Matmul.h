@@ -37,6 +37,9 @@ struct MatrixKnobs {
 /// Bytes that rows of a bulk copy must be a multiple of.
 constexpr int64_t copyUnit = 16;
 
+/// Columns of a product of the matrix units at most.
+constexpr int64_t mostColumns = 256;
+
 /// The type that matrix units multiply a matmul's operands in: that of its weights, bf16 or f16,
 /// where rows have it, too, or its numerics say that they are rounded to it. Nothing where there is
 /// none.

@@ -5,7 +5,6 @@
 #include "kernelforge/codegen/cuda/Methods.h"
 
 #include "kernelforge/codegen/Operands.h"
-#include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Emit.h"
 #include "kernelforge/codegen/simt/Weights.h"
 #include "kernelforge/ir/Numerics.h"
@@ -280,7 +279,7 @@ public:
       return refuse("there is nothing to multiply");
     if (!matrixElement(matmul))
       return refuse("its numerics do not have rows and weights multiplied both as bf16 or as f16");
-    if (std::string why = epilogueObstacle(kernel, /*hasTile=*/false); !why.empty())
+    if (std::string why = epilogueObstacle(kernel, /*hasTile=*/true); !why.empty())
       return refuse(why);
     const int64_t k = matmul.getK();
     const bool readsDepth = hasMatrixRows(matmul) || !matmul.getTranspose();
@@ -291,9 +290,10 @@ public:
         return refuse(fmt::format("rows of the weight are no multiples of {} bytes", copyUnit));
       if (group.segments.size() > 2)
         return refuse("more than two segments are needed together");
-      for (const Sink &sink : group.sinks)
-        if (isInBlocks(sink))
-          return refuse("an append to a cache of blocks follows");
+      if (std::string why = GroupResults::obstacle(group); !why.empty())
+        return refuse(why);
+      if (GroupResults::headColumns(group) * int64_t(group.segments.size()) > mostColumns)
+        return refuse(fmt::format("{} columns are no room for whole heads", mostColumns));
     }
     SmallVector<Needs> needs;
     if (!hasMatrixRows(matmul))

@@ -1,9 +1,13 @@
 #include "kernelforge/codegen/cuda/MatmulResults.h"
 
+#include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Elements.h"
 #include "kernelforge/codegen/simt/Weights.h"
 
 #include "llvm/ADT/MapVector.h"
+
+#include <fmt/format.h>
+#include <numeric>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -54,6 +58,20 @@ struct GroupResults::Tile {
     return values[size_t(Accumulators::numberOf(segment * blocks + block, lower, second))];
   }
 
+  /// What a rotation joins a column with: a thread has both of them.
+  RowExpressions::Partner partnerOf(RopeOp op, Value col, std::optional<int64_t> last) {
+    constexpr int64_t unit = Accumulators::blockColumns;
+    const auto [block, second] = places.lookup(col);
+    const auto head = static_cast<int64_t>(op.getHeadDim()) / unit;
+    const int64_t rotary = op.getRotaryDim() / unit, inHead = block % head;
+    if (inHead >= rotary)
+      return {};
+    if (op.getPairing() != Pairing::HalfSplit)
+      return {column({block, 1 - second}, last), second == 0};
+    const bool isFirst = inHead < rotary / 2;
+    return {column({block + (isFirst ? rotary / 2 : -rotary / 2), second}, last), isFirst};
+  }
+
   simt::PhaseBuilder &p;
   Accumulators sums;
   ValueRange values;
@@ -84,6 +102,32 @@ GroupResults::GroupResults(simt::PhaseBuilder &p, PhaseMemory &memory, const Rol
   }
 }
 
+std::string GroupResults::obstacle(const SegmentGroup &group) {
+  constexpr int64_t unit = Accumulators::blockColumns;
+  for (Operation *op : group.ops) {
+    if (kindOf(op) == OpKind::Statistics)
+      return fmt::format("{} needs a whole head, and follows the matmul",
+                         op->getName().getStringRef().str());
+    if (auto rope = dyn_cast<RopeOp>(op))
+      if (rope.getHeadDim() % unit != 0 || rope.getRotaryDim() % (2 * unit) != 0)
+        return fmt::format(
+            "transformer.rope rotates {} of {} columns, and threads have pairs of {}",
+            rope.getRotaryDim(), rope.getHeadDim(), unit);
+  }
+  for (const Sink &sink : group.sinks)
+    if (isInBlocks(sink))
+      return "an append to a cache of blocks follows";
+  return "";
+}
+
+int64_t GroupResults::headColumns(const SegmentGroup &group) {
+  int64_t columns = 1;
+  for (Operation *op : group.ops)
+    if (auto rope = dyn_cast<RopeOp>(op))
+      columns = std::lcm(columns, static_cast<int64_t>(rope.getHeadDim()));
+  return columns;
+}
+
 int64_t GroupResults::panelsOf(const SegmentGroup &group, int64_t columns) {
   int64_t count = 0;
   for (const Sink &sink : group.sinks)
@@ -100,6 +144,10 @@ bool GroupResults::allRowsAreThere() {
          cast<RankedTensorType>(matmul.getInput().getType()).getDimSize(0) % knobs.bm == 0;
 }
 
+std::optional<int64_t> GroupResults::lastColumn() const {
+  return group.n % knobs.bn != 0 ? std::optional(group.n - 1) : std::nullopt;
+}
+
 void GroupResults::store(ValueRange sums, int64_t columns, Value firstRow, Value firstCol,
                          bool isOdd) {
   Tile tile(p, Accumulators(p, roles, {ElementType::BF16, columns}), sums, columns, firstRow,
@@ -113,6 +161,8 @@ void GroupResults::store(ValueRange sums, int64_t columns, Value firstRow, Value
                        return sum;
                      return p.addf(sum, readParameter(p, matmul.getBiases()[number], position.col));
                    });
+  tile.rows.bindPartners(
+      [&](RopeOp op, Value col) { return tile.partnerOf(op, col, lastColumn()); });
   SmallVector<Value> stored;
   for (const Sink &sink : group.sinks)
     stored.push_back(sink.value);
@@ -140,12 +190,12 @@ void GroupResults::store(ValueRange sums, int64_t columns, Value firstRow, Value
 
 void GroupResults::storePanel(Tile &tile, const Sink &sink, Value map, int64_t first) {
   ResultPanels panel(p, roles, panels, elementOf(sink));
-  const auto last = group.n % knobs.bn != 0 ? std::optional(group.n - 1) : std::nullopt;
   auto pairOf = [&](int64_t block, int64_t lower) -> std::array<Value, 2> {
     std::array<Value, 2> pair;
     for (int64_t second : {0, 1})
-      pair[size_t(second)] = tile.rows.evaluate(
-          sink.value, {tile.row[size_t(lower)], tile.column({first + block, second}, last)});
+      pair[size_t(second)] =
+          tile.rows.evaluate(sink.value, {tile.row[size_t(lower)],
+                                          tile.column({first + block, second}, lastColumn())});
     return pair;
   };
   Value firstCol = p.add(tile.firstCol, first * Accumulators::blockColumns);
@@ -222,7 +272,7 @@ void GroupResults::ifStored(const Sink &sink, Value row, llvm::function_ref<void
 
 /// The blocks of eight columns from `first` on, by the threads that have them.
 void GroupResults::storeBlocks(Tile &tile, const Sink &sink, int64_t first) {
-  const auto last = group.n % knobs.bn != 0 ? std::optional(group.n - 1) : std::nullopt;
+  const auto last = lastColumn();
   const ElementType type = elementOf(sink);
   for (int64_t lower : {0, 1}) {
     SmallVector<std::pair<Value, Value>> byColumn;

@@ -17,6 +17,12 @@ public:
                transformer::MatmulOp matmul, const SegmentGroup &group, const MatrixKnobs &knobs,
                mlir::Value panels, mlir::Value rows);
 
+  /// Why what follows the group cannot be computed from what a thread has; empty where it can, in
+  /// tiles of whole heads (headColumns()).
+  static std::string obstacle(const SegmentGroup &group);
+  /// What the columns of a block's tile must be a multiple of for that.
+  static int64_t headColumns(const SegmentGroup &group);
+
   /// Panels that a tile of the group has, where it has `columns` columns of each segment.
   static int64_t panelsOf(const SegmentGroup &group, int64_t columns);
 
@@ -30,6 +36,8 @@ private:
 
   mlir::Value bufferOf(const Sink &sink);
   bool allRowsAreThere();
+  /// Where some columns of the last tile are not there.
+  std::optional<int64_t> lastColumn() const;
   bool rowsFollowSize();
   void ifStored(const Sink &sink, mlir::Value row,
                 llvm::function_ref<void(mlir::Value start)> store);

@@ -1,6 +1,6 @@
 // Schedules of matmuls by matrix units: what is legal, what is taken without measuring, what a
 // search tries, and how long a schedule may be expected to take.
-#include "kernelforge/codegen/cuda/Matmul.h"
+#include "kernelforge/codegen/cuda/MatmulResults.h"
 
 #include "kernelforge/codegen/Knobs.h"
 
@@ -10,6 +10,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <limits>
+#include <numeric>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -20,8 +21,8 @@ using llvm::divideCeilSigned;
 
 namespace {
 
-/// Columns of a product of the matrix units at most, and what those of a tile are multiples of.
-constexpr int64_t mostColumns = 256, leastColumns = 32;
+/// What the columns of a tile are multiples of.
+constexpr int64_t leastColumns = 32;
 
 /// Everything that bounds a kernel's schedules, as plain numbers.
 struct KernelLimits {
@@ -30,6 +31,7 @@ struct KernelLimits {
   int64_t depth = 1;
   SmallVector<int64_t> widths, segments; ///< of each group: columns, and how many segments
   int64_t columnUnit = 1;                ///< what the columns of a tile are multiples of
+  int64_t headColumns = 1;               ///< and those that a block of it stores
   double resultBytes = 4;                ///< of a number that is stored
   int64_t sharedBytes = 0;
   int64_t multiprocessors = 132;
@@ -46,11 +48,13 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
   limits.name = kernel.name();
   limits.rows = std::max<int64_t>(kernel.plannedRows(matmul.getInput().getType()).second, 1);
   limits.depth = matmul.getK();
-  limits.columnUnit = matmul.getTranspose() ? OperandTile::panelElements : leastColumns;
   for (const SegmentGroup &group : kernel.groups()) {
     limits.widths.push_back(group.n);
     limits.segments.push_back(static_cast<int64_t>(group.segments.size()));
+    limits.headColumns = std::lcm(limits.headColumns, GroupResults::headColumns(group));
   }
+  limits.columnUnit = std::lcm(matmul.getTranspose() ? OperandTile::panelElements : leastColumns,
+                               limits.headColumns);
   for (const Sink &sink : kernel.sinks())
     limits.resultBytes = double(info(*elementTypeOf(sink.value.getType())).blockBytes);
   limits.sharedBytes = target.limits.sharedBytes;
@@ -88,9 +92,10 @@ Expected<MatrixKnobs> read(const KernelLimits &limits, const KnobValues &values)
                               "which has {}",
                               knobs.resident, each - systemBytes, all - systemBytes),
                   "use fewer stages or a smaller tile");
-  if (knobs.bn % (knobs.split * Accumulators::blockColumns) != 0)
+  if (const int64_t piece = std::lcm(Accumulators::blockColumns, limits.headColumns);
+      knobs.bn % (knobs.split * piece) != 0)
     return refuse(fmt::format("{} columns are shared out among {} blocks in pieces of {}", knobs.bn,
-                              knobs.split, Accumulators::blockColumns),
+                              knobs.split, piece),
                   "use another tile or split");
   const MatrixShape shape{ElementType::BF16, segments * knobs.bn};
   if (const int64_t parts = ClusterSums::bytesOf(shape, knobs.consumers());

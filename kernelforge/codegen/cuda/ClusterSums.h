@@ -24,12 +24,15 @@ public:
   mlir::Value rank; ///< i32: of this block in its cluster
 
   /// The sums of this block's columns, from the parts that every consumer thread has: numbered as
-  /// those of a product of as many columns.
-  llvm::SmallVector<mlir::Value> join(mlir::ValueRange parts);
+  /// those of a product of as many columns. Where `isNeeded` (i1, the same in all blocks) does not
+  /// hold, zeros; null: it does.
+  llvm::SmallVector<mlir::Value> join(mlir::ValueRange parts, mlir::Value isNeeded);
   /// At the end, after a join: a block stays until all have read its parts.
   void leave() { assembly.waitCluster(); }
 
 private:
+  llvm::SmallVector<mlir::Value> addedUp(mlir::Value memory);
+
   simt::PhaseBuilder &p;
   Assembly assembly;
   MatrixShape shape;

@@ -184,6 +184,11 @@ private:
     p.ifThen(p.cmp(arith::CmpIPredicate::eq, roles.thread, p.c(0)), [&] { assembly.waitStores(); });
   }
 
+  bool rowsAreWhole() {
+    auto input = cast<RankedTensorType>(matmul.getInput().getType());
+    return !input.isDynamicDim(0) && input.getDimSize(0) % MatrixShape::rows == 0;
+  }
+
   /// What follows, for the columns that this block has in the end.
   void storeTile(const MatrixShape &shape, ArrayRef<Value> sums, Value firstRow, Value column) {
     std::optional<ClusterSums> cluster;
@@ -191,7 +196,11 @@ private:
     if (knobs.split > 1) {
       cluster.emplace(p, roles, shape, knobs.consumers(), segments, knobs.split,
                       ring.address(p.c(0)));
-      own = cluster->join(sums);
+      // A warp has sixteen rows, and of few rows most warps have none.
+      Value isNeeded;
+      if (!rowsAreWhole())
+        isNeeded = p.lessThan(p.add(firstRow, p.mul(roles.warpNumber, 16)), totalRows);
+      own = cluster->join(sums, isNeeded);
     }
     bool isOdd = false;
     for (const SegmentGroup *group : groups)

@@ -106,6 +106,10 @@ void Assembly::loadBox(Value to, Value map, Value x, Value y, Value barrier) {
          {to, map, x, y, barrier});
 }
 
+void Assembly::prefetchBox(Value map, Value x, Value y) {
+  effect("cp.async.bulk.prefetch.tensor.2d.L2.global [$0, {$1, $2}];", {map, x, y});
+}
+
 void Assembly::storeBox(Value map, Value x, Value y, Value from) {
   effect("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [$0, {$1, $2}], [$3];",
          {map, x, y, from});

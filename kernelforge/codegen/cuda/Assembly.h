@@ -44,6 +44,8 @@ public:
   // Bulk copies of a map's box, by one thread; coordinates are i32 elements, the innermost first.
   void prefetchMap(mlir::Value map);
   void loadBox(mlir::Value to, mlir::Value map, mlir::Value x, mlir::Value y, mlir::Value barrier);
+  /// Asks for a box, so that the L2 cache has it when it is loaded: it may still be written.
+  void prefetchBox(mlir::Value map, mlir::Value x, mlir::Value y);
   void storeBox(mlir::Value map, mlir::Value x, mlir::Value y, mlir::Value from);
   /// The stores of this thread so far are a group.
   void commitStores();

@@ -114,42 +114,66 @@ private:
   void produce(TileSchedule &tiles) {
     const RingPlace start = ring.producerStart();
     const auto [from, to] = depthRange();
+    // What ran before may still run, and what it writes is not what weights are read from: memory
+    // has something to do meanwhile.
+    const WeightTile first = weightTile(tiles.first().second);
+    p.loop("depth", from, p.min(p.add(from, 2 * knobs.stages), to), 1, [&](Value number) {
+      forEachBox(first, p.mul(number, depth),
+                 [&](int64_t, Value map, Value x, Value y) { assembly.prefetchBox(map, x, y); });
+    });
     assembly.waitForPrevious();
     tiles.forEach({start.stage, start.parity}, [&](Value row, Value column, ValueRange carried) {
-      Value firstRow = p.mul(row, knobs.bm), inGroup = column;
-      SmallVector<Value> maps(ArrayRef(weightMaps).take_front(size_t(segments)));
-      for (size_t g = 1; g < groups.size(); ++g) {
-        Value isIt = isFrom(g, column);
-        inGroup = p.select(isIt, p.sub(column, firstTiles[g]), inGroup);
-        for (int64_t s = 0; s < segments; ++s)
-          maps[size_t(s)] =
-              p.select(isIt, weightMaps[g * size_t(segments) + size_t(s)], maps[size_t(s)]);
-      }
-      Value firstCol = p.mul(inGroup, knobs.bn);
+      Value firstRow = p.mul(row, knobs.bm);
+      const WeightTile weights = weightTile(column);
       return p.loop("depth", from, to, 1, "stage parity", carried,
                     [&](Value number, ValueRange turn) {
                       const RingPlace place{turn[0], turn[1]};
                       assembly.waitBarrier(ring.empty(place.stage), place.parity);
-                      fetch(place, maps, p.mul(number, depth), firstRow, firstCol);
+                      fetch(place, weights, p.mul(number, depth), firstRow);
                       const RingPlace next = ring.next(place);
                       return SmallVector<Value>{next.stage, next.parity};
                     });
     });
   }
 
+  /// The weights of a tile: their maps by segment, and their first column.
+  struct WeightTile {
+    SmallVector<Value> maps;
+    Value firstCol;
+  };
+
+  WeightTile weightTile(Value column) {
+    SmallVector<Value> maps(ArrayRef(weightMaps).take_front(size_t(segments)));
+    Value inGroup = column;
+    for (size_t g = 1; g < groups.size(); ++g) {
+      Value isIt = isFrom(g, column);
+      inGroup = p.select(isIt, p.sub(column, firstTiles[g]), inGroup);
+      for (int64_t s = 0; s < segments; ++s)
+        maps[size_t(s)] =
+            p.select(isIt, weightMaps[g * size_t(segments) + size_t(s)], maps[size_t(s)]);
+    }
+    return {maps, p.mul(inGroup, knobs.bn)};
+  }
+
+  /// The boxes of a stage of weights: where each lies in the stage, its map, and its place there.
+  void forEachBox(const WeightTile &weights, Value deep,
+                  llvm::function_ref<void(int64_t offset, Value map, Value x, Value y)> body) {
+    for (int64_t s = 0; s < segments; ++s)
+      for (int64_t panel = 0; panel < segment.panels(); ++panel) {
+        Value along = p.add(weights.firstCol, panel * OperandTile::panelElements);
+        body(s * segment.bytes() + panel * segment.panel().bytes(), weights.maps[size_t(s)],
+             transposed ? along : deep, transposed ? deep : along);
+      }
+  }
+
   /// A stage of both operands. What is not there of a box arrives as zeros.
-  void fetch(const RingPlace &place, ArrayRef<Value> maps, Value deep, Value firstRow,
-             Value firstCol) {
+  void fetch(const RingPlace &place, const WeightTile &weights, Value deep, Value firstRow) {
     Value full = ring.full(place.stage), to = ring.address(place.stage);
     assembly.expectBytes(full, knobs.stageBytes(segments));
     assembly.loadBox(to, rowsMap, deep, firstRow, full);
-    for (int64_t s = 0; s < segments; ++s)
-      for (int64_t panel = 0; panel < segment.panels(); ++panel) {
-        Value at = p.add(to, left.bytes() + s * segment.bytes() + panel * segment.panel().bytes());
-        Value along = p.add(firstCol, panel * OperandTile::panelElements);
-        assembly.loadBox(at, maps[size_t(s)], transposed ? along : deep, transposed ? deep : along,
-                         full);
-      }
+    forEachBox(weights, deep, [&](int64_t offset, Value map, Value x, Value y) {
+      assembly.loadBox(p.add(to, left.bytes() + offset), map, x, y, full);
+    });
   }
 
   void consume(TileSchedule &tiles) {

@@ -117,6 +117,9 @@ public:
       mlir::Value row, mlir::Value column, mlir::ValueRange carried)>;
   llvm::SmallVector<mlir::Value> forEach(mlir::ValueRange init, Body body);
 
+  /// Row and column of this block's first tile.
+  std::pair<mlir::Value, mlir::Value> first() { return placeOf(p.div(p.block(), blocksOfTile)); }
+
   /// Row and column of tile `number` among so many rows: what forEach() computes.
   static std::pair<int64_t, int64_t> place(int64_t number, int64_t rowTiles, int64_t columnTiles,
                                            int64_t group);

@@ -101,6 +101,7 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"fence.mbarrier_init.release.cluster", Op::Nothing},
     {"fence.proxy.async.shared::cta", Op::Nothing},
     {"prefetch.tensormap", Op::Nothing},
+    {"cp.async.bulk.prefetch.tensor.2d.L2.global", Op::Nothing},
     {"griddepcontrol.launch_dependents", Op::Nothing},
     {"griddepcontrol.wait", Op::Nothing},
     {"setmaxnreg.inc.sync.aligned.u32", Op::Nothing},

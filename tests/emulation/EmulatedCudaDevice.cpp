@@ -183,6 +183,7 @@ public:
     self.limits.bufferAlignment = cuda::bufferAlignment;
     self.limits.threadsPerBlock = 1024;
     self.limits.sharedBytes = 227 * 1024;
+    self.limits.subgroupMin = self.limits.subgroupMax = 32;
     self.software = self.sharesHostMemory = true;
   }
 

@@ -16,6 +16,14 @@ static StringRef registerOf(Type type) {
   return type.isF32() ? "f" : type.isInteger(16) ? "h" : "r";
 }
 
+/// "$0, $1" and so on, so many.
+static std::string operandList(int64_t count) {
+  std::string list;
+  for (int64_t i = 0; i < count; ++i)
+    list += fmt::format("{}${}", i == 0 ? "" : ", ", i);
+  return list;
+}
+
 static std::string registersOf(ValueRange operands) {
   std::string text;
   for (Value operand : operands)
@@ -151,21 +159,57 @@ std::array<Value, 4> Assembly::loadClusterQuad(Value address) {
   return {values[0], values[1], values[2], values[3]};
 }
 
-void Assembly::letNextStart() { effect("griddepcontrol.launch_dependents;"); }
+static void statement(OpBuilder &b, Location loc, StringRef text) {
+  b.create<LLVM::InlineAsmOp>(loc, TypeRange(), ValueRange(), text, "~{memory}",
+                              /*has_side_effects=*/true, /*is_align_stack=*/false,
+                              LLVM::AsmDialectAttr(), ArrayAttr());
+}
 
-void Assembly::waitForPrevious() { effect("griddepcontrol.wait;"); }
+void Assembly::letNextStart(OpBuilder &b, Location loc) {
+  statement(b, loc, "griddepcontrol.launch_dependents;");
+}
+
+void Assembly::waitForPrevious(OpBuilder &b, Location loc) {
+  statement(b, loc, "griddepcontrol.wait;");
+}
+
+Value Assembly::dotOfBytes(OpBuilder &b, Location loc, Value x, Value y, Value sum) {
+  return b
+      .create<LLVM::InlineAsmOp>(loc, TypeRange(b.getI32Type()), ValueRange{x, y, sum},
+                                 "dp4a.s32.s32 $0, $1, $2, $3;", "=r,r,r,r",
+                                 /*has_side_effects=*/false, /*is_align_stack=*/false,
+                                 LLVM::AsmDialectAttr(), ArrayAttr())
+      .getResult(0);
+}
+
+// With effects, so that loads stay where they were written: without, each sinks to its use.
+Value Assembly::loadStreamed(OpBuilder &b, Location loc, VectorType type, Value address) {
+  const int64_t count = type.getNumElements();
+  const Type element = type.getElementType();
+  std::string constraints;
+  for (int64_t i = 0; i < count; ++i)
+    constraints += fmt::format("={},", registerOf(element).str());
+  const Type result = LLVM::LLVMStructType::getLiteral(
+      b.getContext(), SmallVector<Type>(static_cast<size_t>(count), element));
+  Value all = b.create<LLVM::InlineAsmOp>(
+                   loc, TypeRange(result), address,
+                   fmt::format("ld.global.nc.L1::no_allocate.L2::256B.v{}.b32 {{{}}}, [${}];",
+                               count, operandList(count), count),
+                   constraints + "l", /*has_side_effects=*/true, /*is_align_stack=*/false,
+                   LLVM::AsmDialectAttr(), ArrayAttr())
+                  .getResult(0);
+  Value vector = b.create<LLVM::UndefOp>(loc, type);
+  for (int64_t i = 0; i < count; ++i) {
+    Value lane = b.create<LLVM::ConstantOp>(loc, b.getI32IntegerAttr(static_cast<int32_t>(i)));
+    vector = b.create<LLVM::InsertElementOp>(loc, vector,
+                                             b.create<LLVM::ExtractValueOp>(loc, all, i), lane);
+  }
+  return vector;
+}
 
 //===----------------------------------------------------------------------===//
 // Matrix units
 //===----------------------------------------------------------------------===//
-
-/// "$0, $1" and so on, so many.
-static std::string operandList(int64_t count) {
-  std::string list;
-  for (int64_t i = 0; i < count; ++i)
-    list += fmt::format("{}${}", i == 0 ? "" : ", ", i);
-  return list;
-}
 
 // All products of a stage are one piece, so that nothing can come between them; sums are tied to
 // what comes out, so that whatever needs them comes after the wait.
@@ -188,6 +232,27 @@ SmallVector<Value> Assembly::multiply(const MatrixShape &shape, ValueRange sums,
   SmallVector<Value> operands(sums);
   operands.append({left, right});
   return effectfulFloats(text, count, constraints + "l,l,", operands);
+}
+
+SmallVector<Value> Assembly::multiplyByWarp(ElementType element, ValueRange sums, ValueRange left,
+                                            ValueRange right) {
+  const char *type = element == ElementType::F16 ? "f16" : "bf16";
+  SmallVector<Value> operands(left);
+  llvm::append_range(operands, right);
+  llvm::append_range(operands, sums);
+  Type result = LLVM::LLVMStructType::getLiteral(p.b.getContext(), SmallVector<Type>(4, p.f32));
+  Value all = p.b.create<LLVM::InlineAsmOp>(
+                     p.loc, TypeRange(result), operands,
+                     fmt::format("mma.sync.aligned.m16n8k16.row.col.f32.{}.{}.f32 {{$0, $1, $2, "
+                                 "$3}}, {{$4, $5, $6, $7}}, {{$8, $9}}, {{$10, $11, $12, $13}};",
+                                 type, type),
+                     "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", /*has_side_effects=*/true,
+                     /*is_align_stack=*/false, LLVM::AsmDialectAttr(), ArrayAttr())
+                  .getResult(0);
+  SmallVector<Value> next;
+  for (int64_t i = 0; i < 4; ++i)
+    next.push_back(p.b.create<LLVM::ExtractValueOp>(p.loc, all, i));
+  return next;
 }
 
 //===----------------------------------------------------------------------===//

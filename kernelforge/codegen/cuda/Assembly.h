@@ -73,16 +73,16 @@ public:
   /// 16 bytes of four f32.
   std::array<mlir::Value, 4> loadClusterQuad(mlir::Value address);
 
-  // The launch after this one.
-  void letNextStart();
-  /// Until all that ran before is done and seen.
-  void waitForPrevious();
-
   /// sums + left * right over `steps` products of depth 16, from descriptors (i64) on that go on by
   /// so many units of 16 bytes each; waits for them. Operands in shared memory must be there.
   llvm::SmallVector<mlir::Value> multiply(const MatrixShape &shape, mlir::ValueRange sums,
                                           mlir::Value left, mlir::Value right, int64_t steps,
                                           int64_t leftStep, int64_t rightStep);
+
+  /// The same by one warp, 16 x 8 results of depth 16 (PTX's m16n8k16): sums (four f32) + left
+  /// (four words of two numbers) * right (two).
+  llvm::SmallVector<mlir::Value> multiplyByWarp(ElementType element, mlir::ValueRange sums,
+                                                mlir::ValueRange left, mlir::ValueRange right);
 
   /// Two f32 as a word of two numbers of `element`, `low` in the low half.
   mlir::Value packHalves(ElementType element, mlir::Value low, mlir::Value high);
@@ -94,6 +94,18 @@ public:
   void storeQuad(mlir::Value address, mlir::ValueRange values);
   /// A number of `bytes` 2 or 4: i16 or i32.
   mlir::Value loadShared(mlir::Value address, int64_t bytes);
+
+  // What plain SIMT code says and lowering writes (Lowering.h).
+  /// The launch after this one may start, if it starts early.
+  static void letNextStart(mlir::OpBuilder &b, mlir::Location loc);
+  /// Until all that ran before is done and seen.
+  static void waitForPrevious(mlir::OpBuilder &b, mlir::Location loc);
+  /// sum + the four products of signed bytes of two words.
+  static mlir::Value dotOfBytes(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
+                                mlir::Value y, mlir::Value sum);
+  /// 8 or 16 bytes of global memory, a vector, that are read once and that nobody writes meanwhile.
+  static mlir::Value loadStreamed(mlir::OpBuilder &b, mlir::Location loc, mlir::VectorType type,
+                                  mlir::Value address);
 
 private:
   /// A piece of PTX with effects; with one result of a type, or `count` f32.

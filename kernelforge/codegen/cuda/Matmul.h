@@ -5,6 +5,7 @@
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/codegen/cuda/ClusterSums.h"
+#include "kernelforge/codegen/simt/MatmulRows.h"
 
 #include <optional>
 
@@ -53,6 +54,24 @@ constexpr int64_t paddedDepth(int64_t depth) { return (depth + 7) / 8 * 8; }
 
 /// Emits that phase: rows as they are multiplied, into workspace 0.
 Phase emitRows(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry);
+
+/// A checked schedule of the method `narrow`: a warp multiplies 16 columns of each segment with up
+/// to `rows` rows.
+struct NarrowKnobs {
+  int64_t warps = 0;  ///< of a block
+  int64_t ks = 0;     ///< of them share out K
+  int64_t u = 0;      ///< pieces of K that a warp asks for at once
+  int64_t rows = 0;   ///< of a block: a multiple of 8
+  bool early = false; ///< it asks for its first weights before what ran before it is done
+  bool ahead = false; ///< the next pieces are asked for before these are multiplied
+
+  static constexpr int64_t columnsOfWarp = 16, depth = 32; ///< columns of a segment; K of a piece
+  int64_t columns() const { return warps / ks * columnsOfWarp; }
+};
+
+/// The schedules of the method `narrow`, and one of them.
+ScheduleSpace narrowSpace(const KernelAnalysis &kernel, const simt::rows::Shape &shape);
+Expected<NarrowKnobs> narrowKnobs(const simt::rows::Shape &shape, const KnobValues &values);
 
 /// The schedules of the method `matrices`, and one of them.
 ScheduleSpace matrixSpace(const KernelAnalysis &kernel, const Target &target);

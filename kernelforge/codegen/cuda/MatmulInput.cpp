@@ -47,8 +47,8 @@ public:
         p(module, kernel.kernel(), entry, threadsFor(depth)), assembly(p) {}
 
   Phase emit() {
-    assembly.letNextStart();
-    assembly.waitForPrevious();
+    Assembly::letNextStart(p.b, p.loc);
+    Assembly::waitForPrevious(p.b, p.loc);
     Value input = matmul.getInput(), row = p.block();
     RowSharing sharing = sharingOfRow();
     const SmallVector<OwnColumns> kept = sharing.kept;

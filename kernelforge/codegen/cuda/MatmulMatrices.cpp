@@ -50,7 +50,7 @@ public:
       assembly.prefetchMap(rowsMap);
       for (Value map : weightMaps)
         assembly.prefetchMap(map);
-      assembly.letNextStart();
+      Assembly::letNextStart(p.b, p.loc);
     });
     p.barrier();
     int64_t columnTiles = 0;
@@ -121,7 +121,7 @@ private:
       forEachBox(first, p.mul(number, depth),
                  [&](int64_t, Value map, Value x, Value y) { assembly.prefetchBox(map, x, y); });
     });
-    assembly.waitForPrevious();
+    Assembly::waitForPrevious(p.b, p.loc);
     tiles.forEach({start.stage, start.parity}, [&](Value row, Value column, ValueRange carried) {
       Value firstRow = p.mul(row, knobs.bm);
       const WeightTile weights = weightTile(column);
@@ -183,7 +183,7 @@ private:
     Value ownRows = p.mul(roles.group, MatrixShape::rows);
     const RingPlace start = ring.consumerStart();
     const auto [from, to] = depthRange();
-    assembly.waitForPrevious(); // for what is read and written beside the stages
+    Assembly::waitForPrevious(p.b, p.loc); // for what is read and written beside the stages
     tiles.forEach({start.stage, start.parity}, [&](Value row, Value column, ValueRange carried) {
       SmallVector<Value> all = sums.zeros();
       llvm::append_range(all, carried);

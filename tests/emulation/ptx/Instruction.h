@@ -51,6 +51,7 @@ enum class Op : uint8_t {
   Shuffle,
   ShuffleXor,
   StoreMatrices,
+  SmallProduct, ///< of 16 x 8 results
   Product,
   // Of other memory than registers, whenever it is done.
   InitBarrier,
@@ -103,11 +104,11 @@ struct Instruction {
   unsigned guard = 0; ///< register
   uint8_t results = 0, operands = 0;
   std::array<Operand, 4> result;
-  std::array<Operand, 5> operand; ///< of a store: address in operand 0, values after it
-  unsigned target = 0;            ///< of a branch
-  std::vector<Operand> sums;      ///< of a product: read and written
-  unsigned columns = 0;           ///< of a product
-  bool isBf16 = false;            ///< numbers of a product, or that are packed; else f16
+  std::array<Operand, 10> operand; ///< of a store: address in operand 0, values after it
+  unsigned target = 0;             ///< of a branch
+  std::vector<Operand> sums;       ///< of a product: read and written
+  unsigned columns = 0;            ///< of a product
+  bool isBf16 = false;             ///< numbers of a product, or that are packed; else f16
   unsigned line = 0;
 };
 

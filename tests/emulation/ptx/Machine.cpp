@@ -135,12 +135,37 @@ private:
     return goesOn;
   }
 
+  /// Operands of an instruction, by thread.
+  using WarpValues = std::array<std::array<uint64_t, 10>, warpThreads>;
+
+  /// What thread `t` gets of a product: operands are four words of the left matrix, two of the
+  /// right one, four sums.
+  void multiply(const Instruction &i, size_t t, const WarpValues &values) {
+    // Two numbers of a word, of which number `second` is.
+    auto number = [&](uint64_t word, unsigned second) {
+      const auto bits = static_cast<uint16_t>(word >> (16 * second));
+      return i.isBf16 ? std::bit_cast<float>(uint32_t(bits) << 16)
+                      : static_cast<float>(std::bit_cast<_Float16>(bits));
+    };
+    for (unsigned n = 0; n < 4; ++n) {
+      const size_t row = t / 4 + 8 * (n / 2), column = t % 4 * 2 + n % 2;
+      double sum = floatOf(values[t][6 + n]);
+      for (unsigned k = 0; k < 16; ++k) {
+        const size_t quarter = k % 8 / 2, deep = k / 8;
+        const uint64_t left = values[row % 8 * 4 + quarter][row / 8 + 2 * deep],
+                       right = values[column * 4 + quarter][4 + deep];
+        sum += static_cast<double>(number(left, k % 2)) * number(right, k % 2);
+      }
+      set(i.result[n], bitsOf(static_cast<float>(sum)));
+    }
+  }
+
   /// An instruction that the threads of a warp execute as one.
   void together(const Instruction &i, std::span<Thread> warp) {
-    std::array<std::array<uint64_t, 5>, warpThreads> values{};
+    WarpValues values{};
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
-      for (unsigned n = 0; n < i.operands && n < 5; ++n)
+      for (unsigned n = 0; n < i.operands; ++n)
         values[t][n] = operand(i, n);
     }
     for (size_t t = 0; t < warp.size(); ++t) {
@@ -151,6 +176,10 @@ private:
       }
       if (i.op == Op::ShuffleXor) {
         set(i.result[0], values[(t ^ values[t][1]) % warpThreads][0]);
+        continue;
+      }
+      if (i.op == Op::SmallProduct) {
+        multiply(i, t, values);
         continue;
       }
       // Of matrix m a thread has two numbers, of row t / 4; thread 8 m + row has the row's address.
@@ -188,7 +217,8 @@ private:
           thread->count = operand(i, 1);
         }
         return;
-      } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices) {
+      } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices ||
+                 i.op == Op::SmallProduct) {
         thread->wait = Thread::Warp;
         return;
       } else {

@@ -92,6 +92,8 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"barrier.cluster.wait.acquire", Op::WaitCluster},
     {"mapa.shared::cluster.u32", Op::MapShared},
     {"stmatrix.sync.aligned.m8n8.x4.shared::cta.b16", Op::StoreMatrices},
+    {"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", Op::SmallProduct},
+    {"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", Op::SmallProduct},
     {"shfl.sync.idx.b32", Op::Shuffle},
     {"shfl.sync.bfly.b32", Op::ShuffleXor},
     {"dp4a.s32.s32", Op::DotBytes},
@@ -125,7 +127,8 @@ const std::map<std::string_view, std::pair<Compare, bool>> comparisons = {
 
 /// What else may stand in a name and changes nothing here. Where rounding is named, it is what the
 /// host's arithmetic does, and its conversions to integers.
-const std::string_view ignored[] = {"rn", "rzi", "to", "uni", "sync", "aligned", "nc", "wrap"};
+const std::string_view ignored[] = {
+    "rn", "rzi", "to", "uni", "sync", "aligned", "nc", "wrap", "L1::no_allocate", "L2::256B"};
 
 class EntryParser {
 public:
@@ -351,7 +354,7 @@ private:
     made.op = found->second;
     made.isBf16 = name.find("bf16") != name.npos;
     const Op giving[] = {Op::TryWait,  Op::Shuffle, Op::ShuffleXor, Op::MapShared,
-                         Op::DotBytes, Op::Round,   Op::PackHalves};
+                         Op::DotBytes, Op::Round,   Op::PackHalves, Op::SmallProduct};
     const bool gives = std::ranges::find(giving, made.op) != std::end(giving);
     entry.hasRoles = entry.hasRoles || (made.op == Op::InitBarrier);
     if (made.op == Op::Nothing)
@@ -361,7 +364,8 @@ private:
       if (text == "_")
         continue;
       if (gives && i == 0) {
-        made.result[made.results++] = operand(text);
+        for (std::string_view element : elements(text))
+          made.result.at(made.results++) = operand(element);
         continue;
       }
       // "[a]", "[map, {x, y}]", "{a, b}" and "a" are their values in order.

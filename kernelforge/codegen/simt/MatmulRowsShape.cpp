@@ -2,10 +2,10 @@
 #include "kernelforge/codegen/Operands.h"
 #include "kernelforge/codegen/simt/Cache.h"
 #include "kernelforge/codegen/simt/Emit.h"
-#include "kernelforge/codegen/webgpu/Epilogue.h"
-#include "kernelforge/codegen/webgpu/MatmulRows.h"
-#include "kernelforge/codegen/webgpu/Methods.h"
-#include "kernelforge/codegen/webgpu/Weights.h"
+#include "kernelforge/codegen/simt/MatmulRows.h"
+#include "kernelforge/codegen/simt/Methods.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
+#include "kernelforge/codegen/simt/Strip.h"
 #include "kernelforge/ir/Numerics.h"
 
 #include "llvm/ADT/bit.h"
@@ -16,8 +16,8 @@
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::rows;
+using namespace kernelforge::simt;
+using namespace kernelforge::simt::rows;
 
 int64_t Shape::segments() const {
   int64_t most = 1;
@@ -67,7 +67,7 @@ static Unit unitOf(MatmulOp matmul, ArrayRef<unsigned> segments) {
                                                               : 2;
     if (type.isQuantized()) // and all others are of the same type
       return {runs * runElements, runs, runs == 1 ? runElements : type.chunkElements};
-    elements = std::min<int64_t>(elements, simt::isHalf(type.type) ? 8 : 4);
+    elements = std::min<int64_t>(elements, isHalf(type.type) ? 8 : 4);
   }
   const int64_t k = matmul.getK();
   return {k % elements == 0 ? elements : k % 4 == 0 ? 4 : 1};
@@ -100,19 +100,24 @@ Shape rows::shapeOf(const KernelAnalysis &kernel, const Target &target) {
   shape.numerics = numericsOf(matmul);
   shape.rows = std::max<int64_t>(1, kernel.rows(matmul.getInput().getType()).second);
   shape.staged = !isa<BlockArgument>(matmul.getInput());
-  shape.rowBytes = simt::RowExpressions::sharedBytesOfRow(kernel.kernel());
+  shape.rowBytes = RowExpressions::sharedBytesOfRow(kernel.kernel());
+  shape.streams = target.has("dependent-launch");
+  shape.areMarked = llvm::all_of(matmul.getWeights(), [&](Value weight) {
+    const unsigned number = cast<BlockArgument>(weight).getArgNumber();
+    return kernel.kernel().getArgAttr(number, weightAttrName) != nullptr;
+  });
   const Limits &limits = target.limits;
   // Threads that are neighbours by number are so in every subgroup: one that is larger works like
   // several of the least size.
   if (target.has("subgroups") && limits.subgroupMin >= 4)
     shape.lanes = int64_t(llvm::bit_floor(uint64_t(std::min<int64_t>(limits.subgroupMin, 64))));
-  shape.separate = limits.bindings > 0 && simt::countBuffers(sinks) > limits.bindings;
+  shape.separate = limits.bindings > 0 && countBuffers(sinks) > limits.bindings;
   shape.sharedBytes = limits.sharedBytes > 0 ? limits.sharedBytes : 16384;
   shape.threads = limits.threadsPerBlock > 0 ? limits.threadsPerBlock : 256;
   return shape;
 }
 
-static Status supportsShape(const KernelAnalysis &kernel) {
+Status rows::supportsShape(const KernelAnalysis &kernel) {
   MatmulOp matmul = kernel.matmul();
   auto refuse = [&](const std::string &why, const std::string &hint) {
     return unusable("kernel cannot be computed by rows", kernel.name() + ", transformer.matmul",
@@ -154,25 +159,26 @@ static Status supportsShape(const KernelAnalysis &kernel) {
       if (kindOf(op) == OpKind::Statistics)
         return refuse("heads are normed after it", "compute it in a kernel of its own");
   for (const Sink &sink : kernel.sinks())
-    if (simt::isInBlocks(sink))
+    if (isInBlocks(sink))
       return refuse("transformer.cache_append into q8_0 needs a block of a row",
                     "append in a kernel of its own");
   return {};
 }
 
-/// Whole numbers are multiplied by weights of whole numbers alone, f16 by any.
+/// Whole numbers are multiplied by weights of whole numbers alone, f16 and bf16 by any.
 static bool multipliesIn(Operation *op, Numerics numerics) {
   auto matmul = dyn_cast<MatmulOp>(op);
   auto isQuantized = [](Value weight) {
     return isa<QuantType>(getElementTypeOrSelf(weight.getType()));
   };
-  return matmul && (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), isQuantized)
-                                                 : numerics == Numerics::F16);
+  return matmul &&
+         (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), isQuantized)
+                                       : numerics == Numerics::F16 || numerics == Numerics::BF16);
 }
 
 Status rows::supports(const KernelAnalysis &kernel, const Target &target) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
-                                             .hasCode = simt::RowExpressions::hasCode,
+                                             .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = true,
                                              .needsFiniteF32 = true,
                                              .multipliesIn = multipliesIn,
@@ -182,16 +188,16 @@ Status rows::supports(const KernelAnalysis &kernel, const Target &target) {
     return unusable("kernel cannot be computed by rows", kernel.name() + ", transformer.matmul",
                     "the target has no packed-dot", "use numerics f32");
   const Shape shape = shapeOf(kernel, target);
-  SmallVector<simt::Needs> needs;
+  SmallVector<Needs> needs;
   SmallVector<Sink> all;
   for (const SegmentGroup &group : kernel.groups()) {
     llvm::append_range(all, group.sinks);
     if (shape.separate)
-      needs.push_back({simt::countBuffers(group.sinks)});
+      needs.push_back({countBuffers(group.sinks)});
   }
   if (!shape.separate)
-    needs.push_back({simt::countBuffers(all)});
-  KF_CHECK(simt::checkLimits(kernel.kernel(), needs, target.limits));
+    needs.push_back({countBuffers(all)});
+  KF_CHECK(checkLimits(kernel.kernel(), needs, target.limits));
   KF_TRY(const Knobs knobs, readKnobs(shape, usualKnobs(shape, {})));
   (void)knobs;
   return {};

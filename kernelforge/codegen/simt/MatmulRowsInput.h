@@ -1,17 +1,17 @@
 // The rows of a matmul of few rows, as its threads read them.
 #pragma once
 
-#include "kernelforge/codegen/webgpu/MatmulUnits.h"
+#include "kernelforge/codegen/simt/MatmulUnits.h"
 
-namespace kernelforge::webgpu::rows {
+namespace kernelforge::simt::rows {
 
 /// Reads units of a workgroup's rows: numbers from where the rows lie or from workgroup memory,
 /// whole numbers from a workspace or from workgroup memory.
 class RowInput {
 public:
   /// For columns of these units.
-  RowInput(simt::PhaseBuilder &p, transformer::MatmulOp matmul, const Shape &shape,
-           const Knobs &knobs, const Unit &unit);
+  RowInput(PhaseBuilder &p, transformer::MatmulOp matmul, const Shape &shape, const Knobs &knobs,
+           const Unit &unit);
 
   /// Whether a workgroup makes what it reads, so that all its threads wait for the last.
   static bool isMade(const Shape &shape, const Knobs &knobs) {
@@ -19,7 +19,7 @@ public:
   }
 
   /// Before any is read. All threads of the block must come here.
-  void prepare(simt::RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
+  void prepare(RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
 
   /// What a row's sums are yet to be multiplied with: the factor of its norm, which is known when
   /// all of the row has been read. Null: nothing.
@@ -29,19 +29,19 @@ public:
   InputRuns read(size_t row, mlir::Value at, const Runs &runs, bool totals);
 
 private:
-  mlir::Value evaluate(simt::RowExpressions &expressions, const simt::Position &position);
+  mlir::Value evaluate(RowExpressions &expressions, const Position &position);
   /// Does all threads' parts of a row, `count` in all, of what evaluate() gives.
-  void makeRow(simt::RowExpressions &expressions, mlir::Value row, int64_t count,
+  void makeRow(RowExpressions &expressions, mlir::Value row, int64_t count,
                llvm::function_ref<void(mlir::Value part)> make);
   void waitForRows();
-  void stage(simt::RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
-  void makeWholeNumbers(simt::RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
+  void stage(RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
+  void makeWholeNumbers(RowExpressions &expressions, llvm::ArrayRef<mlir::Value> rows);
   InputRuns wholeNumbers(size_t row, mlir::Value at, const Runs &runs);
   llvm::SmallVector<mlir::Value> quadsOf(size_t row, mlir::Value at, const Runs &runs);
   /// Where a run of a unit begins in a row, in steps of `steps` columns.
   mlir::Value column(mlir::Value at, int64_t run, int64_t steps);
 
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   mlir::Value input;
   /// Of which rows are made, all but the factor of each.
   transformer::RmsNormOp norm;
@@ -59,4 +59,4 @@ private:
   llvm::SmallVector<mlir::Value> starts, factStarts; ///< of the rows in what they are read from
 };
 
-} // namespace kernelforge::webgpu::rows
+} // namespace kernelforge::simt::rows

@@ -5,7 +5,7 @@
 #include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/simt/Epilogue.h"
 
-namespace kernelforge::webgpu {
+namespace kernelforge::simt {
 
 /// Results of a matmul's segments, without bias, in workgroup memory: of f32, or vectors of four
 /// f32 or words with their bits. Element (r, c) of the group's segment s is number `begin + s *
@@ -27,19 +27,18 @@ struct Strip {
 /// quad or element a thread, which is at the position that is given back: rows where all operations
 /// are elementwise, and positions. storeStrip() with the same `rows`, by threads that this came to,
 /// uses what was read. Nothing, for larger strips and other operations.
-std::optional<simt::Position> readAhead(simt::PhaseBuilder &p, simt::RowExpressions &rows,
-                                        transformer::MatmulOp matmul, const SegmentGroup &group,
-                                        const Strip &strip, mlir::Value totalRows);
+std::optional<Position> readAhead(PhaseBuilder &p, RowExpressions &rows,
+                                  transformer::MatmulOp matmul, const SegmentGroup &group,
+                                  const Strip &strip, mlir::Value totalRows);
 
 /// Then reads the angles of rotations, which wait for the positions.
-void readAngles(simt::RowExpressions &rows, const SegmentGroup &group,
-                const simt::Position &position);
+void readAngles(RowExpressions &rows, const SegmentGroup &group, const Position &position);
 
 /// Computes and stores what a group's sinks need for all elements of a strip that are elements of
 /// the results: rows from `totalRows` and columns from the group's `n` on are passed over. All
 /// threads of the block come here after a barrier that makes the strip visible. The strip is read
 /// only.
-void storeStrip(simt::PhaseBuilder &p, simt::RowExpressions &rows, transformer::MatmulOp matmul,
+void storeStrip(PhaseBuilder &p, RowExpressions &rows, transformer::MatmulOp matmul,
                 const SegmentGroup &group, const Strip &strip, mlir::Value totalRows);
 
 /// Columns that a strip's `cols` (with `apart`, together with the columns between) must be a
@@ -47,4 +46,4 @@ void storeStrip(simt::PhaseBuilder &p, simt::RowExpressions &rows, transformer::
 /// are whole.
 int64_t wholeColumns(const SegmentGroup &group);
 
-} // namespace kernelforge::webgpu
+} // namespace kernelforge::simt

@@ -6,7 +6,7 @@
 #include "kernelforge/codegen/simt/Builder.h"
 #include "kernelforge/support/WeightLayout.h"
 
-namespace kernelforge::webgpu {
+namespace kernelforge::simt {
 
 /// Reads a quantized weight [rows, width] in planes by pieces of 16 bytes of quants. A piece is one
 /// run of 16 elements of a row, or, of nibbles, two: the low ones, and the high ones half a chunk
@@ -20,7 +20,7 @@ public:
   static bool reads(mlir::Type weight);
 
   /// `weight`: an argument of the kernel's body, of a type that is read.
-  PlaneReader(simt::PhaseBuilder &p, mlir::Value weight);
+  PlaneReader(PhaseBuilder &p, mlir::Value weight);
 
   int64_t piecesOfRow() const { return pieces; }
   int64_t runs() const { return type.lowBits() == 8 ? 1 : 2; } ///< of a piece
@@ -90,7 +90,7 @@ private:
   /// Sub-scales, or sub-minima, of the piece's runs: six bits in the low byte and the one above it.
   mlir::Value sixBitsOf(const Piece &piece, bool isMin);
 
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   const ElementTypeInfo &type;
   Planes planes;
   int64_t pieces;
@@ -98,4 +98,4 @@ private:
   mlir::Value buffer;
 };
 
-} // namespace kernelforge::webgpu
+} // namespace kernelforge::simt

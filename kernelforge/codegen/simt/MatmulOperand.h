@@ -3,7 +3,7 @@
 
 #include "kernelforge/codegen/simt/Elements.h"
 
-namespace kernelforge::webgpu::matmul {
+namespace kernelforge::simt::tiles {
 
 /// Rows of numbers that lie one behind the other, an argument of the kernel's body or a workspace.
 /// They are fetched in pieces of 4 or 8 neighbours of a row.
@@ -11,9 +11,9 @@ class Operand {
 public:
   /// Rows or a weight, in pieces of `width`. Numbers are rounded to `rounded` where that is
   /// narrower.
-  Operand(simt::PhaseBuilder &p, mlir::Value bodyArgument, int64_t width, ElementType rounded);
+  Operand(PhaseBuilder &p, mlir::Value bodyArgument, int64_t width, ElementType rounded);
   /// Rows of `cols` f32 (vectors of four), or f16 (vectors of four words), in workspace `number`.
-  Operand(simt::PhaseBuilder &p, int number, ElementType type, int64_t cols, ElementType rounded);
+  Operand(PhaseBuilder &p, int number, ElementType type, int64_t cols, ElementType rounded);
 
   /// Numbers from one place to the next: pieces or parts of them where rows begin at such, else 1.
   int64_t unit() const { return step; }
@@ -44,7 +44,7 @@ private:
   mlir::Value number(mlir::Value at);
   mlir::Value zero(mlir::Type type);
 
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   mlir::Value buffer;
   mlir::RankedTensorType quantized; ///< null: plain numbers
   ElementType type = ElementType::F32, rounded;
@@ -52,4 +52,4 @@ private:
   bool fromWords = false; ///< halves of rows that begin anywhere, of which whole words are read
 };
 
-} // namespace kernelforge::webgpu::matmul
+} // namespace kernelforge::simt::tiles

@@ -1,4 +1,4 @@
-#include "kernelforge/codegen/webgpu/Weights.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
 #include "kernelforge/ir/WeightLayouts.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -6,7 +6,6 @@
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu;
 
 static constexpr int64_t pieceBytes = 16, runElements = 16;
 

@@ -1,11 +1,11 @@
-#include "kernelforge/codegen/webgpu/MatmulOperand.h"
+#include "kernelforge/codegen/simt/MatmulOperand.h"
 
 #include "kernelforge/codegen/simt/Weights.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu::matmul;
+using namespace kernelforge::simt::tiles;
 
 /// Whether a buffer is seen in vectors of so many lanes.
 static bool isSeenIn(Value buffer, int64_t lanes) {

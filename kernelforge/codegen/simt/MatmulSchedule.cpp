@@ -1,8 +1,8 @@
-#include "kernelforge/codegen/webgpu/MatmulSchedule.h"
+#include "kernelforge/codegen/simt/MatmulSchedule.h"
 
 #include "kernelforge/codegen/Knobs.h"
-#include "kernelforge/codegen/webgpu/MatmulTile.h"
-#include "kernelforge/codegen/webgpu/Methods.h"
+#include "kernelforge/codegen/simt/MatmulTile.h"
+#include "kernelforge/codegen/simt/Methods.h"
 #include "kernelforge/ir/Numerics.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -12,7 +12,8 @@
 
 using namespace mlir;
 using namespace kernelforge;
-using namespace kernelforge::webgpu::matmul;
+using namespace kernelforge::simt;
+using namespace kernelforge::simt::tiles;
 
 using llvm::divideCeilSigned;
 
@@ -54,20 +55,6 @@ StripShape MatrixKnobs::strip(int64_t segments, bool transposed) const {
          2 * rows * stride / 4 <= stageVectors(segments, transposed))
     rows *= 2;
   return {rows, cut.bm / rows, stride, cut.bn};
-}
-
-Status webgpu::matmul::checkMatrices(const Target &target, const std::string &name) {
-  const std::string feature = fmt::format("subgroup-matrix-f16-{0}x{0}x{0}", matrixSize);
-  auto refuse = [&](const std::string &why) {
-    return unusable("kernel cannot be compiled by matrices", name, why, "use another method");
-  };
-  if (!target.has(feature))
-    return refuse("the target does not have " + feature);
-  if (!target.has(emulatedMatrices) &&
-      (target.limits.subgroupMin != matrixThreads || target.limits.subgroupMax != matrixThreads))
-    return refuse(fmt::format("its subgroups have {} to {} threads, and must have {}",
-                              target.limits.subgroupMin, target.limits.subgroupMax, matrixThreads));
-  return {};
 }
 
 //===----------------------------------------------------------------------===//
@@ -116,7 +103,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
   for (Value weight : matmul.getWeights())
     limits.wholeDepth = std::max(limits.wholeDepth, wholeDepth(weight.getType()));
   for (const SegmentGroup &group : kernel.groups()) {
-    limits.columns = std::max(limits.columns, webgpu::wholeColumns(group));
+    limits.columns = std::max(limits.columns, wholeColumns(group));
     limits.widths.push_back(group.n);
     limits.segments.push_back(static_cast<int64_t>(group.segments.size()));
   }
@@ -130,15 +117,14 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
 
 } // namespace
 
-Status webgpu::matmul::checkFits(const KernelAnalysis &kernel, const Target &target,
-                                 int64_t sharedBytes, int64_t threads) {
-  SmallVector<simt::Needs> needs;
+Status tiles::checkFits(const KernelAnalysis &kernel, const Target &target, int64_t sharedBytes,
+                        int64_t threads) {
+  SmallVector<Needs> needs;
   for (const SegmentGroup &group : kernel.groups())
     needs.push_back({buffersOf(kernel, group), sharedBytes, threads});
   if (!hasPlainInput(kernel))
-    needs.push_back({0, simt::threads * 4 + simt::RowExpressions::sharedBytesOfRow(kernel.kernel()),
-                     simt::threads});
-  return simt::checkLimits(kernel.kernel(), needs, target.limits);
+    needs.push_back({0, threads * 4 + RowExpressions::sharedBytesOfRow(kernel.kernel()), threads});
+  return checkLimits(kernel.kernel(), needs, target.limits);
 }
 
 //===----------------------------------------------------------------------===//
@@ -440,13 +426,13 @@ ScheduleSpace spaceOf(std::vector<Knob> knobs, int64_t depth, const Read &read,
 
 } // namespace
 
-Expected<TileKnobs> webgpu::matmul::tileKnobs(const KernelAnalysis &kernel, const Target &target,
-                                              const KnobValues &values) {
+Expected<TileKnobs> tiles::tileKnobs(const KernelAnalysis &kernel, const Target &target,
+                                     const KnobValues &values) {
   const KernelLimits limits = limitsOf(kernel, target);
   return TileReader(limits, values).tiles();
 }
 
-ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Target &target) {
+ScheduleSpace tiles::tileSpace(const KernelAnalysis &kernel, const Target &target) {
   const auto limits = std::make_shared<const KernelLimits>(limitsOf(kernel, target));
   const auto packs = limits->mustPack ? std::vector<int64_t>{1} : std::vector<int64_t>{0, 1};
   return spaceOf(
@@ -465,13 +451,13 @@ ScheduleSpace webgpu::matmul::tileSpace(const KernelAnalysis &kernel, const Targ
       [limits](const TileKnobs &knobs) { return predictTiles(*limits, knobs); }, usualTiles);
 }
 
-Expected<MatrixKnobs> webgpu::matmul::matrixKnobs(const KernelAnalysis &kernel,
-                                                  const Target &target, const KnobValues &values) {
+Expected<MatrixKnobs> tiles::matrixKnobs(const KernelAnalysis &kernel, const Target &target,
+                                         const KnobValues &values) {
   const KernelLimits limits = limitsOf(kernel, target);
   return TileReader(limits, values).matrices();
 }
 
-ScheduleSpace webgpu::matmul::matrixSpace(const KernelAnalysis &kernel, const Target &target) {
+ScheduleSpace tiles::matrixSpace(const KernelAnalysis &kernel, const Target &target) {
   const auto limits = std::make_shared<const KernelLimits>(limitsOf(kernel, target));
   const auto packs = limits->mustPack ? std::vector<int64_t>{1} : std::vector<int64_t>{0, 1};
   return spaceOf(

@@ -1,14 +1,13 @@
 // Tiles of quantized weights in planes, expanded on the way into workgroup memory: a piece is 16
 // bytes of quants with what belongs to them, or where they are turned round four elements, so that
 // a stage may have any depth and as many threads expand it as can.
-#include "kernelforge/codegen/webgpu/MatmulTile.h"
-#include "kernelforge/codegen/webgpu/Weights.h"
+#include "kernelforge/codegen/simt/MatmulTile.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::matmul;
+using namespace kernelforge::simt::tiles;
 
 namespace {
 
@@ -135,16 +134,16 @@ private:
 
 } // namespace
 
-int64_t webgpu::matmul::wholeDepth(Type weight) {
+int64_t tiles::wholeDepth(Type weight) {
   if (!PlaneReader::reads(weight))
     return 1;
   const ElementTypeInfo &type = info(*elementTypeOf(weight));
   return type.lowBits() == 8 ? runElements : type.chunkElements;
 }
 
-std::unique_ptr<Tile> webgpu::matmul::weightTile(PhaseBuilder &p, Value weight, Way way,
-                                                 int64_t width, int64_t rows, int64_t depth,
-                                                 TilePlace in, ElementType rounded) {
+std::unique_ptr<Tile> tiles::weightTile(PhaseBuilder &p, Value weight, Way way, int64_t width,
+                                        int64_t rows, int64_t depth, TilePlace in,
+                                        ElementType rounded) {
   if (PlaneReader::reads(weight.getType()) && way != Way::AcrossK &&
       (width == 4 || depth % wholeDepth(weight.getType()) == 0))
     return std::make_unique<PlaneTile>(p, weight, PlaneReader(p, weight), way, width == 4, rows,

@@ -1,9 +1,9 @@
-#include "kernelforge/codegen/webgpu/MatmulTile.h"
+#include "kernelforge/codegen/simt/MatmulTile.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu::matmul;
+using namespace kernelforge::simt::tiles;
 
 //===----------------------------------------------------------------------===//
 // How it is shared out
@@ -170,7 +170,7 @@ private:
 
 } // namespace
 
-std::unique_ptr<Tile> webgpu::matmul::tileOf(PhaseBuilder &p, Operand operand, Way way,
-                                             int64_t rows, int64_t depth, TilePlace in) {
+std::unique_ptr<Tile> tiles::tileOf(PhaseBuilder &p, Operand operand, Way way, int64_t rows,
+                                    int64_t depth, TilePlace in) {
   return std::make_unique<NumberTile>(p, operand, way, rows, depth, in);
 }

@@ -3,18 +3,18 @@
 #pragma once
 
 #include "kernelforge/codegen/simt/Elements.h"
-#include "kernelforge/codegen/webgpu/MatmulRows.h"
-#include "kernelforge/codegen/webgpu/Weights.h"
+#include "kernelforge/codegen/simt/MatmulRows.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
 #include "kernelforge/support/Numerics.h"
 
 #include <optional>
 
-namespace kernelforge::webgpu::rows {
+namespace kernelforge::simt::rows {
 
 /// Where run `number` of 16 elements of a row lies among units: of which unit it is, and which of
 /// the unit's runs.
 struct RunPlace {
-  RunPlace(simt::PhaseBuilder &p, const Unit &unit, mlir::Value number);
+  RunPlace(PhaseBuilder &p, const Unit &unit, mlir::Value number);
   mlir::Value unit, run;
 };
 
@@ -35,13 +35,16 @@ struct InputRuns {
   llvm::SmallVector<mlir::Value> factors, sums;
 };
 
+/// What numerics round numbers to before they are multiplied; nothing where they do not.
+std::optional<ElementType> roundedTo(Numerics numerics);
+
 /// Elements of f32, four at a time, rounded as numerics say.
-mlir::Value roundedFor(simt::PhaseBuilder &p, Numerics numerics, mlir::Value x);
+mlir::Value roundedFor(PhaseBuilder &p, Numerics numerics, mlir::Value x);
 
 /// Reads units of rows of plain numbers: 1, 4 or 8 neighbours.
 class PlainUnits {
 public:
-  PlainUnits(simt::PhaseBuilder &p, mlir::Value bodyArgument, int64_t unit);
+  PlainUnits(PhaseBuilder &p, mlir::Value bodyArgument, int64_t unit);
 
   /// What numbers are made of by quads(): a load alone where that is a unit.
   llvm::SmallVector<mlir::Value> load(mlir::Value number, llvm::StringRef name);
@@ -53,7 +56,7 @@ private:
   /// Whether a vector of the buffer is a unit.
   bool isVector() const;
 
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   ElementType type;
   int64_t unit;
   mlir::Value buffer;
@@ -62,7 +65,9 @@ private:
 /// Reads units of a weight, of plain numbers or in planes, and multiplies them.
 class WeightUnits {
 public:
-  WeightUnits(simt::PhaseBuilder &p, mlir::Value weight, const Unit &unit, Numerics numerics);
+  /// `streams`: by loads for what is read once.
+  WeightUnits(PhaseBuilder &p, mlir::Value weight, const Unit &unit, Numerics numerics,
+              bool streams);
 
   /// What memory has of a unit, loaded where it stands.
   struct Loaded {
@@ -71,6 +76,10 @@ public:
     llvm::SmallVector<PlaneReader::Scale, 2> scales; ///< of the runs of a piece, from its first use
   };
   Loaded load(mlir::Value number);
+  /// What a loop carries of a unit, and the same unit of what it carried first: that with the
+  /// number `number`, of the same kind as `like`.
+  static llvm::SmallVector<mlir::Value> valuesOf(const Loaded &loaded);
+  Loaded loadedOf(mlir::ValueRange values, mlir::Value number, const Loaded &like);
 
   /// Lanes of a sum: four where products of quads are added lane by lane.
   int64_t lanes() const;
@@ -104,11 +113,12 @@ private:
   void multiplyIntegers(const Loaded &loaded, const Runs &runs, llvm::ArrayRef<InputRuns> rows,
                         Sums sum);
 
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   Numerics numerics;
   Unit unit;
+  bool streams;
   std::optional<PlainUnits> plain;
   std::optional<PlaneReader> planes;
 };
 
-} // namespace kernelforge::webgpu::rows
+} // namespace kernelforge::simt::rows

@@ -2,9 +2,9 @@
 // products, stage by stage, and where they go.
 #pragma once
 
-#include "kernelforge/codegen/webgpu/MatmulStages.h"
+#include "kernelforge/codegen/simt/MatmulStages.h"
 
-namespace kernelforge::webgpu::matmul {
+namespace kernelforge::simt::tiles {
 
 /// Emits the tiles of one group of segments, or of several groups of one segment.
 class TileEmitter {
@@ -57,7 +57,7 @@ protected:
     return sums[static_cast<size_t>((i * segments + segment) * held.across + j)];
   }
 
-  simt::PhaseBuilder p;
+  PhaseBuilder p;
   const KernelAnalysis &kernel;
   llvm::ArrayRef<SegmentGroup> groups;
   const Cut &cut;
@@ -77,4 +77,4 @@ private:
   llvm::SmallVector<std::unique_ptr<Tile>> tiles, others; ///< those of StageLoop
 };
 
-} // namespace kernelforge::webgpu::matmul
+} // namespace kernelforge::simt::tiles

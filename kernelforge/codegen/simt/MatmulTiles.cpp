@@ -1,9 +1,9 @@
 // Matmuls by tiles of results in registers: a stage of K of both operands lies in workgroup memory,
 // and each thread multiplies some rows with some columns of it. Needs nothing of a device but that
 // memory.
-#include "kernelforge/codegen/webgpu/MatmulEmitter.h"
-#include "kernelforge/codegen/webgpu/MatmulSchedule.h"
-#include "kernelforge/codegen/webgpu/Methods.h"
+#include "kernelforge/codegen/simt/MatmulEmitter.h"
+#include "kernelforge/codegen/simt/MatmulSchedule.h"
+#include "kernelforge/codegen/simt/Methods.h"
 #include "kernelforge/ir/Numerics.h"
 
 #include <fmt/format.h>
@@ -11,8 +11,7 @@
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::matmul;
+using namespace kernelforge::simt::tiles;
 
 namespace {
 
@@ -209,7 +208,7 @@ public:
   std::string_view name() const override { return "tiles"; }
 
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
-    KF_CHECK(webgpu::matmul::supports(kernel, [](Operation *, Numerics numerics) {
+    KF_CHECK(tiles::supports(kernel, [](Operation *, Numerics numerics) {
       return numerics == Numerics::F16 || numerics == Numerics::BF16 ||
              multipliesIntegers(numerics);
     }));
@@ -248,7 +247,7 @@ public:
 
 } // namespace
 
-const Method &webgpu::matmulTiles() {
+const Method &simt::matmulTiles() {
   static const Tiles tiles;
   return tiles;
 }

@@ -1,4 +1,4 @@
-#include "kernelforge/codegen/webgpu/Epilogue.h"
+#include "kernelforge/codegen/simt/Strip.h"
 
 #include "kernelforge/codegen/simt/Weights.h"
 
@@ -9,7 +9,7 @@ using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
 
-int64_t webgpu::wholeColumns(const SegmentGroup &group) {
+int64_t simt::wholeColumns(const SegmentGroup &group) {
   int64_t columns = 1;
   for (Operation *op : group.ops)
     if (const int64_t head = headWidthOf(op))
@@ -18,7 +18,7 @@ int64_t webgpu::wholeColumns(const SegmentGroup &group) {
 }
 
 /// Element `at` of a strip, or four of them.
-static Value sumOfParts(PhaseBuilder &p, const webgpu::Strip &strip, Value at, int64_t lanes) {
+static Value sumOfParts(PhaseBuilder &p, const simt::Strip &strip, Value at, int64_t lanes) {
   auto part = [&](Value from) {
     return readElement(p, strip.memory, ElementType::F32, from, lanes);
   };
@@ -39,13 +39,13 @@ static Value sumOfParts(PhaseBuilder &p, const webgpu::Strip &strip, Value at, i
 
 /// Columns of a strip that a thread computes at once. Quads of columns must be whole on either
 /// side: in the strip and in what is stored.
-static int64_t lanesOf(const SegmentGroup &group, const webgpu::Strip &strip) {
+static int64_t lanesOf(const SegmentGroup &group, const simt::Strip &strip) {
   const int64_t run = strip.apart > 0 ? strip.cols / 2 : strip.cols;
   return run % 4 == 0 && strip.rowStride % 4 == 0 ? RowExpressions::lanesOf(group.sinks) : 1;
 }
 
 /// Which column of the results one of a strip's is.
-static Value columnOf(PhaseBuilder &p, const webgpu::Strip &strip, Value local) {
+static Value columnOf(PhaseBuilder &p, const simt::Strip &strip, Value local) {
   if (strip.apart > 0) {
     const int64_t run = strip.cols / 2;
     local = p.select(p.lessThan(local, p.c(run)), local, p.add(local, strip.apart - run));
@@ -53,9 +53,9 @@ static Value columnOf(PhaseBuilder &p, const webgpu::Strip &strip, Value local) 
   return p.add(strip.firstCol, local);
 }
 
-std::optional<Position> webgpu::readAhead(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
-                                          const SegmentGroup &group, const Strip &strip,
-                                          Value totalRows) {
+std::optional<Position> simt::readAhead(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
+                                        const SegmentGroup &group, const Strip &strip,
+                                        Value totalRows) {
   const int64_t lanes = lanesOf(group, strip), each = strip.cols / lanes;
   auto isElementwise = [](Operation *op) { return kindOf(op) == OpKind::Elementwise; };
   auto isKnown = [&](Operation *op) { return isElementwise(op) || isa<RopeOp>(op); };
@@ -86,14 +86,14 @@ std::optional<Position> webgpu::readAhead(PhaseBuilder &p, RowExpressions &rows,
   return position;
 }
 
-void webgpu::readAngles(RowExpressions &rows, const SegmentGroup &group, const Position &position) {
+void simt::readAngles(RowExpressions &rows, const SegmentGroup &group, const Position &position) {
   for (Operation *op : group.ops)
     if (auto rope = dyn_cast<RopeOp>(op))
       rows.readAngle(rope, position);
 }
 
-void webgpu::storeStrip(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
-                        const SegmentGroup &group, const Strip &strip, Value totalRows) {
+void simt::storeStrip(PhaseBuilder &p, RowExpressions &rows, MatmulOp matmul,
+                      const SegmentGroup &group, const Strip &strip, Value totalRows) {
   const int64_t run = strip.apart > 0 ? strip.cols / 2 : strip.cols;
   const int64_t lanes = lanesOf(group, strip);
   for (auto [s, segment] : llvm::enumerate(group.segments)) {

@@ -1,4 +1,4 @@
-#include "kernelforge/codegen/webgpu/MatmulEmitter.h"
+#include "kernelforge/codegen/simt/MatmulEmitter.h"
 
 #include "llvm/ADT/StringExtras.h"
 
@@ -7,7 +7,7 @@
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu::matmul;
+using namespace kernelforge::simt::tiles;
 
 TileEmitter::TileEmitter(ModuleOp module, const KernelAnalysis &kernel,
                          ArrayRef<SegmentGroup> groups, StringRef entry, const Cut &cut,

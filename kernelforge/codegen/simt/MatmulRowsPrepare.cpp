@@ -2,14 +2,13 @@
 // largest value says: neighbouring threads make a block, four elements each where as many can
 // exchange values by shuffles.
 #include "kernelforge/codegen/simt/Epilogue.h"
-#include "kernelforge/codegen/webgpu/MatmulRows.h"
-#include "kernelforge/codegen/webgpu/MatmulUnits.h"
+#include "kernelforge/codegen/simt/MatmulRows.h"
+#include "kernelforge/codegen/simt/MatmulUnits.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::rows;
+using namespace kernelforge::simt::rows;
 
 using Values = SmallVector<Value>;
 

@@ -2,14 +2,14 @@
 // way in registers.
 #pragma once
 
-#include "kernelforge/codegen/webgpu/Matmul.h"
-#include "kernelforge/codegen/webgpu/MatmulTile.h"
+#include "kernelforge/codegen/simt/MatmulPhases.h"
+#include "kernelforge/codegen/simt/MatmulTile.h"
 
-namespace kernelforge::webgpu::matmul {
+namespace kernelforge::simt::tiles {
 
 /// What a workgroup does for its tile's slice of K.
 struct StageLoop {
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   int64_t depth; ///< K
   const TileGrid &grid;
   const Cut &cut;
@@ -34,4 +34,4 @@ private:
   void put(mlir::ValueRange pieces, mlir::ValueRange places, mlir::Value at);
 };
 
-} // namespace kernelforge::webgpu::matmul
+} // namespace kernelforge::simt::tiles

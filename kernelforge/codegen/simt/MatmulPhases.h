@@ -11,9 +11,9 @@
 #include "kernelforge/codegen/Launching.h"
 #include "kernelforge/codegen/Target.h"
 #include "kernelforge/codegen/simt/Emit.h"
-#include "kernelforge/codegen/webgpu/Epilogue.h"
+#include "kernelforge/codegen/simt/Strip.h"
 
-namespace kernelforge::webgpu::matmul {
+namespace kernelforge::simt::tiles {
 
 /// How the work is cut.
 struct Cut {
@@ -41,7 +41,7 @@ int64_t firstColumnTile(llvm::ArrayRef<SegmentGroup> groups, size_t number, cons
 /// One phase's view of a cut kernel, of which it computes some groups.
 class TileGrid {
 public:
-  TileGrid(simt::PhaseBuilder &p, const KernelAnalysis &kernel, llvm::ArrayRef<SegmentGroup> groups,
+  TileGrid(PhaseBuilder &p, const KernelAnalysis &kernel, llvm::ArrayRef<SegmentGroup> groups,
            const Cut &cut);
 
   Stages stages;
@@ -67,7 +67,7 @@ private:
   choose(size_t group, mlir::TypeRange types,
          llvm::function_ref<llvm::SmallVector<mlir::Value>(size_t group)> each) const;
 
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   llvm::SmallVector<int64_t> ends; ///< of each group's column tiles
   mlir::Value across;              ///< number of the column of tiles
   Extent rowTiles;
@@ -123,7 +123,7 @@ private:
 
 /// Number of a quad of partial sums, by the tile's number and the place in it. Slices and segments
 /// of a tile lie one behind the other.
-mlir::Value partialQuad(simt::PhaseBuilder &p, const Cut &cut, int64_t slices, int64_t segments,
+mlir::Value partialQuad(PhaseBuilder &p, const Cut &cut, int64_t slices, int64_t segments,
                         mlir::Value tile, mlir::Value slice, int64_t segment, mlir::Value row,
                         mlir::Value quad);
 
@@ -140,8 +140,8 @@ struct StripShape {
 
 /// Computes and stores what follows the matmul, strip by strip: `put(strip)` writes the sums of the
 /// strip with that number into `memory`, from its first element on.
-void storeStrips(simt::PhaseBuilder &p, const KernelAnalysis &kernel, const SegmentGroup &group,
+void storeStrips(PhaseBuilder &p, const KernelAnalysis &kernel, const SegmentGroup &group,
                  const TileGrid &grid, const Cut &cut, const StripShape &shape, mlir::Value memory,
                  llvm::function_ref<void(mlir::Value strip)> put);
 
-} // namespace kernelforge::webgpu::matmul
+} // namespace kernelforge::simt::tiles

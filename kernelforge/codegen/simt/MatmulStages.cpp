@@ -1,11 +1,11 @@
-#include "kernelforge/codegen/webgpu/MatmulStages.h"
+#include "kernelforge/codegen/simt/MatmulStages.h"
 
 #include <fmt/format.h>
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
-using namespace kernelforge::webgpu::matmul;
+using namespace kernelforge::simt::tiles;
 
 SmallVector<Value> StageLoop::zeros() {
   SmallVector<Value> all;

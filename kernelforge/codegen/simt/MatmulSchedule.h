@@ -5,9 +5,9 @@
 #include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/codegen/Target.h"
-#include "kernelforge/codegen/webgpu/Matmul.h"
+#include "kernelforge/codegen/simt/MatmulPhases.h"
 
-namespace kernelforge::webgpu::matmul {
+namespace kernelforge::simt::tiles {
 
 /// A checked schedule of the method `tiles`.
 struct TileKnobs {
@@ -86,13 +86,9 @@ ScheduleSpace matrixSpace(const KernelAnalysis &kernel, const Target &target);
 Expected<MatrixKnobs> matrixKnobs(const KernelAnalysis &kernel, const Target &target,
                                   const KnobValues &values);
 
-/// Unusable, naming the kernel, where a target has no matrices of that size, or subgroups of which
-/// it is not known that they are of `matrixThreads`.
-Status checkMatrices(const Target &target, const std::string &name);
-
 /// Whether a method's phases fit a device, with a schedule that takes so many bytes of workgroup
 /// memory and threads.
 Status checkFits(const KernelAnalysis &kernel, const Target &target, int64_t sharedBytes,
                  int64_t threads);
 
-} // namespace kernelforge::webgpu::matmul
+} // namespace kernelforge::simt::tiles

@@ -1,4 +1,4 @@
-#include "kernelforge/codegen/webgpu/Matmul.h"
+#include "kernelforge/codegen/simt/MatmulPhases.h"
 
 #include "kernelforge/codegen/Operands.h"
 #include "kernelforge/codegen/simt/Cache.h"
@@ -14,7 +14,7 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
-using namespace kernelforge::webgpu::matmul;
+using namespace kernelforge::simt::tiles;
 
 using llvm::divideCeilSigned;
 
@@ -22,8 +22,7 @@ using llvm::divideCeilSigned;
 // What is computed
 //===----------------------------------------------------------------------===//
 
-Status webgpu::matmul::supports(const KernelAnalysis &kernel,
-                                bool (*multipliesIn)(Operation *, Numerics)) {
+Status tiles::supports(const KernelAnalysis &kernel, bool (*multipliesIn)(Operation *, Numerics)) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = true,
@@ -55,11 +54,11 @@ Status webgpu::matmul::supports(const KernelAnalysis &kernel,
   return {};
 }
 
-bool webgpu::matmul::hasPlainInput(const KernelAnalysis &kernel) {
+bool tiles::hasPlainInput(const KernelAnalysis &kernel) {
   return isa<BlockArgument>(kernel.matmul().getInput());
 }
 
-int64_t webgpu::matmul::segmentsAtOnce(const KernelAnalysis &kernel) {
+int64_t tiles::segmentsAtOnce(const KernelAnalysis &kernel) {
   size_t most = 1;
   for (const SegmentGroup &group : kernel.groups())
     most = std::max(most, group.segments.size());
@@ -79,7 +78,7 @@ static int64_t countArguments(ArrayRef<Value> values) {
   return count;
 }
 
-int64_t webgpu::matmul::buffersOf(const KernelAnalysis &kernel, ArrayRef<SegmentGroup> groups) {
+int64_t tiles::buffersOf(const KernelAnalysis &kernel, ArrayRef<SegmentGroup> groups) {
   MatmulOp matmul = kernel.matmul();
   SmallVector<Value> stored;
   int64_t results = 0, segments = 0;
@@ -99,7 +98,7 @@ int64_t webgpu::matmul::buffersOf(const KernelAnalysis &kernel, ArrayRef<Segment
   return std::max(whole, countArguments(matmul.getInput()) + 1);
 }
 
-bool webgpu::matmul::isOnePhase(const KernelAnalysis &kernel, const Target &target) {
+bool tiles::isOnePhase(const KernelAnalysis &kernel, const Target &target) {
   const ArrayRef<SegmentGroup> groups = kernel.groups();
   if (groups.size() < 2 ||
       llvm::any_of(groups, [](const SegmentGroup &group) { return group.segments.size() > 1; }))
@@ -118,7 +117,7 @@ bool webgpu::matmul::isOnePhase(const KernelAnalysis &kernel, const Target &targ
          buffersOf(kernel, groups) <= target.limits.bindings;
 }
 
-bool webgpu::matmul::storesSums(const KernelAnalysis &kernel, const SegmentGroup &group) {
+bool tiles::storesSums(const KernelAnalysis &kernel, const SegmentGroup &group) {
   MatmulOp matmul = kernel.matmul();
   return group.segments.size() == 1 && group.ops.empty() && matmul.getBiases().empty() &&
          group.sinks.size() == 1 && isa<YieldOp>(group.sinks[0].op) && group.n % 4 == 0 &&
@@ -134,7 +133,7 @@ Stages::Stages(int64_t depth, const Cut &cut)
     : all(divideCeilSigned(depth, cut.bk)), whole(depth / cut.bk),
       perSlice(divideCeilSigned(all, cut.ksplit)), slices(divideCeilSigned(all, perSlice)) {}
 
-int64_t webgpu::matmul::storedColumns(const SegmentGroup &group, const Cut &cut) {
+int64_t tiles::storedColumns(const SegmentGroup &group, const Cut &cut) {
   const int64_t whole = wholeColumns(group);
   return cut.bn / whole * whole;
 }
@@ -143,8 +142,7 @@ int64_t webgpu::matmul::storedColumns(const SegmentGroup &group, const Cut &cut)
 /// that what runs at once shares rows as well as columns.
 static constexpr int64_t tilesAcross = 16;
 
-int64_t webgpu::matmul::firstColumnTile(ArrayRef<SegmentGroup> groups, size_t number,
-                                        const Cut &cut) {
+int64_t tiles::firstColumnTile(ArrayRef<SegmentGroup> groups, size_t number, const Cut &cut) {
   int64_t tiles = 0;
   for (const SegmentGroup &group : groups.take_front(number))
     tiles += divideCeilSigned(group.n, storedColumns(group, cut));
@@ -211,8 +209,8 @@ SmallVector<Value> TileGrid::choose(size_t group, TypeRange types,
 
 Extent TileGrid::grid() const { return rowTiles * Extent(columnTiles * stages.slices); }
 
-Value webgpu::matmul::partialQuad(PhaseBuilder &p, const Cut &cut, int64_t slices, int64_t segments,
-                                  Value tile, Value slice, int64_t segment, Value row, Value quad) {
+Value tiles::partialQuad(PhaseBuilder &p, const Cut &cut, int64_t slices, int64_t segments,
+                         Value tile, Value slice, int64_t segment, Value row, Value quad) {
   const int64_t quads = cut.bm * cut.bn / 4;
   Value part = p.add(p.mul(p.add(p.mul(tile, slices), slice), segments), segment);
   return p.add(p.mul(part, quads), p.add(p.mul(row, cut.bn / 4), quad));
@@ -222,10 +220,9 @@ Value webgpu::matmul::partialQuad(PhaseBuilder &p, const Cut &cut, int64_t slice
 // What follows the matmul
 //===----------------------------------------------------------------------===//
 
-void webgpu::matmul::storeStrips(PhaseBuilder &p, const KernelAnalysis &kernel,
-                                 const SegmentGroup &group, const TileGrid &grid, const Cut &cut,
-                                 const StripShape &shape, Value memory,
-                                 llvm::function_ref<void(Value strip)> put) {
+void tiles::storeStrips(PhaseBuilder &p, const KernelAnalysis &kernel, const SegmentGroup &group,
+                        const TileGrid &grid, const Cut &cut, const StripShape &shape, Value memory,
+                        llvm::function_ref<void(Value strip)> put) {
   auto one = [&](Value number) {
     p.barrier(); // what was there has been read
     put(number);

@@ -2,11 +2,11 @@
 // has some of it in registers for a stage of K.
 #pragma once
 
-#include "kernelforge/codegen/webgpu/MatmulOperand.h"
+#include "kernelforge/codegen/simt/MatmulOperand.h"
 
 #include <memory>
 
-namespace kernelforge::webgpu::matmul {
+namespace kernelforge::simt::tiles {
 
 /// How a tile is brought into workgroup memory.
 enum class Way {
@@ -53,7 +53,7 @@ public:
 
 protected:
   /// `rows` of the tile and `depth` of a stage, both powers of two; pieces of `width` numbers.
-  Tile(simt::PhaseBuilder &p, Way way, int64_t rows, int64_t depth, int64_t width, TilePlace in);
+  Tile(PhaseBuilder &p, Way way, int64_t rows, int64_t depth, int64_t width, TilePlace in);
 
   /// Place of a piece of a row, by its number in it; from a row to one further on, and from a piece
   /// to the next.
@@ -70,7 +70,7 @@ protected:
   virtual void putShare(mlir::ValueRange fetched, mlir::Value place, mlir::Value memory,
                         mlir::Value target, int64_t rows, int64_t pieces) = 0;
 
-  simt::PhaseBuilder &p;
+  PhaseBuilder &p;
   Way way;
   int64_t depth, width;
   TilePlace in;
@@ -100,16 +100,16 @@ private:
 };
 
 /// A tile of numbers, or of anything by single elements.
-std::unique_ptr<Tile> tileOf(simt::PhaseBuilder &p, Operand operand, Way way, int64_t rows,
-                             int64_t depth, TilePlace in);
+std::unique_ptr<Tile> tileOf(PhaseBuilder &p, Operand operand, Way way, int64_t rows, int64_t depth,
+                             TilePlace in);
 
 /// A tile of a weight. One in planes whose rows do not lie across K is read by words in pieces of
 /// four, and 16 bytes at a time in pieces of eight, if a stage is as deep as wholeDepth() says, or
 /// a multiple.
-std::unique_ptr<Tile> weightTile(simt::PhaseBuilder &p, mlir::Value weight, Way way, int64_t width,
+std::unique_ptr<Tile> weightTile(PhaseBuilder &p, mlir::Value weight, Way way, int64_t width,
                                  int64_t rows, int64_t depth, TilePlace in, ElementType rounded);
 
 /// Numbers of K that lie together in a weight of this type.
 int64_t wholeDepth(mlir::Type weight);
 
-} // namespace kernelforge::webgpu::matmul
+} // namespace kernelforge::simt::tiles

@@ -1,7 +1,7 @@
 // Matmuls of few rows: their schedules, and how long one may be expected to take.
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/simt/MatmulRows.h"
 #include "kernelforge/codegen/simt/Reduce.h"
-#include "kernelforge/codegen/webgpu/MatmulRows.h"
 
 #include "llvm/ADT/bit.h"
 
@@ -9,8 +9,8 @@
 #include <fmt/format.h>
 
 using namespace kernelforge;
-using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::rows;
+using namespace kernelforge::simt;
+using namespace kernelforge::simt::rows;
 
 /// The largest power of two that is not above it; 1 at least.
 static int64_t powerBelow(int64_t value) {
@@ -44,7 +44,7 @@ static int64_t sharedBytes(const Shape &shape, const Knobs &knobs) {
     return bytes;
   if (shape.staged) // what statistics of the rows are combined in
     bytes += knobs.rows *
-             (shape.rowBytes + 2 * simt::reduceBytes(1, knobs.threads, sharingOf(shape).subgroup));
+             (shape.rowBytes + 2 * reduceBytes(1, knobs.threads, sharingOf(shape).subgroup));
   if (shape.integers())
     bytes += knobs.rows * integerBytes(shape);
   else if (knobs.stage)
@@ -52,17 +52,19 @@ static int64_t sharedBytes(const Shape &shape, const Knobs &knobs) {
   return bytes;
 }
 
-/// Why a group's columns cannot be shared out so; empty where they can.
-static std::string obstacleOf(const Columns &group, const Knobs &knobs) {
-  const int64_t columns = knobs.columns();
+std::string rows::obstacleTo(const Columns &group, int64_t columns, int64_t r) {
   if (columns % group.whole != 0)
     return fmt::format("a workgroup has {} columns, and heads have {}", columns, group.whole);
   if (group.apart == 0)
     return "";
   const int64_t run = columns / 2;
-  if (columns % 2 != 0 || group.apart % run != 0 || run % knobs.r != 0)
+  if (columns % 2 != 0 || group.apart % run != 0 || run % r != 0)
     return fmt::format("a workgroup has {} columns, and halves of heads {}", columns, group.apart);
   return "";
+}
+
+static std::string obstacleOf(const Columns &group, const Knobs &knobs) {
+  return obstacleTo(group, knobs.columns(), knobs.r);
 }
 
 static Status checkShares(const Shape &shape, const Knobs &knobs) {
@@ -91,8 +93,10 @@ static Status checkShares(const Shape &shape, const Knobs &knobs) {
 
 Expected<Knobs> rows::readKnobs(const Shape &shape, const KnobValues &values) {
   KnobReader read(shape.name, values);
-  KF_CHECK(
-      read.checkNames({"r", "lanes", "ks", "u", "threads", "pieces", "rows", "prepare", "stage"}));
+  KF_CHECK(shape.streams ? read.checkNames({"r", "lanes", "ks", "u", "threads", "pieces", "rows",
+                                            "prepare", "stage", "early", "ahead"})
+                         : read.checkNames({"r", "lanes", "ks", "u", "threads", "pieces", "rows",
+                                            "prepare", "stage"}));
   Knobs knobs;
   KF_TRY(knobs.rows, read.get("rows", {1, std::min(shape.rows, mostTogether)}));
   const int64_t mostColumns = std::max<int64_t>(1, mostSums / (shape.segments() * knobs.rows));
@@ -108,6 +112,12 @@ Expected<Knobs> rows::readKnobs(const Shape &shape, const KnobValues &values) {
   knobs.stage = stage != 0;
   KF_TRY(knobs.u, read.get("u", {1, 8}));
   KF_TRY(knobs.pieces, read.get("pieces", {1, 256}));
+  if (shape.streams) {
+    KF_TRY(const int64_t early, read.get("early", {0, shape.areMarked ? 1 : 0}));
+    KF_TRY(const int64_t ahead, read.get("ahead", {0, 1}));
+    knobs.early = early != 0;
+    knobs.ahead = ahead != 0;
+  }
   KF_CHECK(checkShares(shape, knobs));
   return knobs;
 }
@@ -269,10 +279,15 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   while (isQuantized && leastUnits(shape) % (positive(knobs.team()) * u) != 0 && u > 1)
     u /= 2; // no rest that is less than a round
   knobs.u = chosen("u", u);
+  knobs.early = chosen("early", shape.streams && shape.areMarked) != 0;
+  knobs.ahead = chosen("ahead", 0) != 0;
   auto values = [&] {
-    return KnobValues{{"r", knobs.r},       {"lanes", knobs.lanes},     {"ks", knobs.ks},
-                      {"u", knobs.u},       {"threads", knobs.threads}, {"pieces", knobs.pieces},
-                      {"rows", knobs.rows}, {"prepare", knobs.prepare}, {"stage", knobs.stage}};
+    KnobValues all{{"r", knobs.r},       {"lanes", knobs.lanes},     {"ks", knobs.ks},
+                   {"u", knobs.u},       {"threads", knobs.threads}, {"pieces", knobs.pieces},
+                   {"rows", knobs.rows}, {"prepare", knobs.prepare}, {"stage", knobs.stage}};
+    if (shape.streams)
+      all.insert({{"early", knobs.early}, {"ahead", knobs.ahead}});
+    return all;
   };
   // What is given may be any number, and whole heads may be more than a workgroup's memory holds.
   auto isPower = [](int64_t value) {
@@ -359,6 +374,11 @@ ScheduleSpace rows::space(const Shape &shape) {
       {"stage", with("stage", {shape.mustStage() ? 1 : 0, shape.integers() ? 0 : 1}),
        "rows of numbers are read from workgroup memory (1), or where they lie (0)"},
   };
+  if (shape.streams) {
+    space.knobs.push_back({"early", with("early", {shape.areMarked ? 1 : 0}),
+                           "it asks for its first weights before what ran before it is done"});
+    space.knobs.push_back({"ahead", {0, 1}, "the next units are asked for before these are used"});
+  }
   space.complete = [shape](const KnobValues &given) {
     KnobValues all = given;
     all.merge(usualKnobs(shape, given));

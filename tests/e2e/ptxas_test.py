@@ -84,7 +84,7 @@ class Ptxas(CliTest):
     def check_all(self, family):
         functions, _ = gpu_modules.modules(family)
         work = [(i, f, chip) for i, f in enumerate(functions) for chip, every in CHIPS.items()
-                if i % every == 0 and (family != "halves" or chip == "sm_90a")]
+                if i % every == 0 and (family not in ("halves", "projections") or chip == "sm_90a")]
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
             for (i, _, chip), wrong in zip(work, pool.map(lambda each: self.check_text(each[1].text(), each[2]), work)):
                 with self.subTest(family=family, shape=i, chip=chip):
@@ -99,6 +99,9 @@ class Ptxas(CliTest):
     def test_halves(self):
         self.check_all("halves")
 
+    def test_projections(self):
+        self.check_all("projections")
+
     def test_schedules_of_matrix_units(self):
         """Products that are not serialised, and shares of registers that are not ignored, are warnings."""
         x, w, y = "tensor<512x1024xbf16>", "tensor<1024x1024xbf16>", "tensor<512x1024xf32>"
@@ -107,15 +110,15 @@ class Ptxas(CliTest):
                 f"%g = transformer.activation %p <silu> : {y}\n%m = transformer.mul %g, %q : {y}\n"
                 f"%y = transformer.add %m, %r : {y}\n")
         single = f"%y = transformer.matmul %x weights(%w) : ({x}, {w}) -> ({y})\n"
-        tiles = [(128, 256, 4, 1), (128, 192, 3, 1), (128, 64, 3, 2), (64, 256, 3, 1), (64, 128, 4, 2),
-                 (64, 64, 8, 1), (64, 64, 3, 3)]
-        work = [(bm, bn, stages, resident, single) for bm, bn, stages, resident in tiles]
-        work += [(bm, bn // 2, stages, resident, body) for bm, bn, stages, resident in tiles
-                 if bn // 2 % 64 == 0]
+        tiles = [(128, 256, 4, 1, 1), (128, 224, 4, 1, 1), (128, 192, 3, 1, 1), (128, 64, 3, 2, 1),
+                 (64, 256, 3, 1, 1), (64, 128, 4, 2, 1), (64, 64, 8, 1, 1), (64, 64, 3, 3, 1), (64, 32, 8, 1, 1),
+                 (128, 256, 4, 1, 2), (64, 256, 4, 1, 8), (64, 128, 4, 2, 4)]
+        work = [(*tile, single) for tile in tiles]
+        work += [(bm, bn // 2, *more, body) for bm, bn, *more in tiles if bn // 2 % 64 == 0]
         texts = []
-        for bm, bn, stages, resident, inner in work:
+        for bm, bn, stages, resident, split, inner in work:
             knobs = (f"method = 1, bm = {bm}, bn = {bn}, stages = {stages}, group = 8, "
-                     f"resident = {resident}, blocks = {132 * resident}")
+                     f"resident = {resident}, blocks = {132 * resident}, split = {split}")
             texts.append(f"transformer.kernel @k{header} attributes {{schedule = "
                          f"#transformer.schedule<{{{knobs}}}>}} {{\n{inner}transformer.yield %y : {y}\n}}\n"
                          f"func.func @f{header} {{\n%y = transformer.launch @k(%x, %w, %v, %r) : "

@@ -120,6 +120,8 @@ private:
     made.grid[0] = static_cast<unsigned>(phase.grid.evaluate(ownSizes.data()));
     for (size_t i = 0; i < 3; ++i)
       made.block[i] = static_cast<unsigned>(phase.block[i]);
+    made.cluster = static_cast<unsigned>(phase.cluster);
+    made.grid[0] = (made.grid[0] + made.cluster - 1) / made.cluster * made.cluster;
     made.dynamicSharedBytes = static_cast<unsigned>(phase.sharedBytes) - entry->second->sharedBytes;
     made.parameters = parameters;
     made.memory = &memory;

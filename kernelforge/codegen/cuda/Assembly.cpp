@@ -123,6 +123,10 @@ void Assembly::loadBox(Value to, Value map, Value x, Value y, Value barrier) {
          {to, map, x, y, barrier});
 }
 
+void Assembly::prefetchBox(Value map, Value x, Value y) {
+  effect("cp.async.bulk.prefetch.tensor.2d.L2.global [$0, {$1, $2}];", {map, x, y});
+}
+
 void Assembly::storeBox(Value map, Value x, Value y, Value from) {
   effect("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [$0, {$1, $2}], [$3];",
          {map, x, y, from});
@@ -148,6 +152,20 @@ void Assembly::takeRegisters(int64_t count) {
 
 void Assembly::dropRegisters(int64_t count) {
   effect(fmt::format("setmaxnreg.dec.sync.aligned.u32 {};", count));
+}
+
+void Assembly::arriveCluster() { effect("barrier.cluster.arrive.release;"); }
+
+void Assembly::waitCluster() { effect("barrier.cluster.wait.acquire;"); }
+
+Value Assembly::addressInBlock(Value address, Value rank) {
+  return pure("mapa.shared::cluster.u32 $0, $1, $2;", p.i32, "=r", {address, rank});
+}
+
+std::array<Value, 4> Assembly::loadClusterQuad(Value address) {
+  const SmallVector<Value> values =
+      effect("ld.shared::cluster.v4.f32 {$0, $1, $2, $3}, [$4];", p.f32, 4, 0, address);
+  return {values[0], values[1], values[2], values[3]};
 }
 
 static void statement(OpBuilder &b, Location loc, StringRef text) {
@@ -287,6 +305,12 @@ void Assembly::storeMatrices(Value address, ValueRange words) {
 
 void Assembly::storePair(Value address, Value first, Value second) {
   effect("st.shared.v2.f32 [$0], {$1, $2};", {address, first, second});
+}
+
+void Assembly::storeQuad(Value address, ValueRange values) {
+  SmallVector<Value> operands{address};
+  llvm::append_range(operands, values);
+  effect("st.shared.v4.f32 [$0], {$1, $2, $3, $4};", operands);
 }
 
 Value Assembly::loadShared(Value address, int64_t bytes) {

@@ -64,8 +64,11 @@ enum class Op : uint8_t {
   StoreBox,
   CommitStores,
   WaitStores,
-  DotBytes, ///< products of signed bytes, added up
-  Round,    ///< to a whole number, still f32
+  ArriveCluster,
+  WaitCluster,
+  MapShared, ///< where another block of the cluster has what this one has there
+  DotBytes,  ///< products of signed bytes, added up
+  Round,     ///< to a whole number, still f32
   PowerOfTwo,
   AtomicAdd,
   PackHalves, ///< two f32 as two narrow numbers
@@ -73,7 +76,8 @@ enum class Op : uint8_t {
 };
 
 enum class Part : uint8_t { Low, High, Wide }; ///< of a product
-enum class Space : uint8_t { Parameter, Global, Shared };
+/// Cluster: the shared memory of any of its blocks.
+enum class Space : uint8_t { Parameter, Global, Shared, Cluster };
 enum class Compare : uint8_t { Eq, Ne, Lt, Le, Gt, Ge, Number, NotNumber };
 
 struct Operand {

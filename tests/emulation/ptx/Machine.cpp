@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 
 namespace kernelforge::ptx {
@@ -14,6 +15,8 @@ namespace {
 /// More than any test needs: a loop without an end is one.
 constexpr uint64_t mostSteps = uint64_t(1) << 33;
 constexpr size_t warpThreads = 32;
+/// Addresses in a cluster have the rank of the block, from 1 on, above these.
+constexpr unsigned rankBits = 24;
 constexpr unsigned nobody = ~0U, several = ~1U;
 
 /// Who touched a word of shared memory since which barrier.
@@ -30,8 +33,9 @@ public:
         shared(entry.sharedBytes + launch.dynamicSharedBytes, std::byte{0xff}),
         touches((shared.size() + 3) / 4) {}
 
-  std::string run() {
-    std::vector<Thread> threads;
+  /// Starts its threads; `all` blocks of its cluster, this one among them.
+  void start(std::vector<std::unique_ptr<Block>> &all) {
+    cluster = &all;
     for (unsigned z = 0; z < launch.block[2]; ++z)
       for (unsigned y = 0; y < launch.block[1]; ++y)
         for (unsigned x = 0; x < launch.block[0]; ++x) {
@@ -41,34 +45,58 @@ public:
           thread.registers.assign(entry.registers, 0xdeadbeefdeadbeef);
           threads.push_back(std::move(thread));
         }
-    while (true) {
-      bool goesOn = false;
-      for (Thread &each : threads) {
-        thread = &each;
-        if (each.isDone || (each.wait != Thread::Nothing && each.wait != Thread::Others))
-          continue;
-        const uint64_t before = steps;
-        const bool waited = each.wait == Thread::Others;
-        runToBarrier();
-        if (!error.empty())
-          return "thread " + std::to_string(each.number) + ": " + error;
-        // Who asks again and again for the same stands still: a branch back and the question.
-        constexpr uint64_t ofQuestion = 4;
-        goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
+  }
+
+  bool isDone() const { return std::ranges::all_of(threads, &Thread::isDone); }
+
+  /// Lets each thread go on to its next barrier: whether any did. What went wrong is in `why`.
+  bool turn(std::string &why) {
+    bool goesOn = false;
+    for (Thread &each : threads) {
+      thread = &each;
+      if (each.isDone || (each.wait != Thread::Nothing && each.wait != Thread::Others))
+        continue;
+      const uint64_t before = steps;
+      const bool waited = each.wait == Thread::Others;
+      runToBarrier();
+      if (!error.empty()) {
+        why = "thread " + std::to_string(each.number) + ": " + error;
+        return false;
       }
-      if (std::ranges::all_of(threads, &Thread::isDone))
-        return "";
-      goesOn = meet(threads) || goesOn;
-      if (!error.empty())
-        return error;
-      if (!goesOn)
-        return "threads wait for each other";
+      // Who asks again and again for the same stands still: a branch back and the question.
+      constexpr uint64_t ofQuestion = 4;
+      goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
     }
+    if (isDone())
+      return true;
+    goesOn = meet() || goesOn;
+    why = error;
+    return goesOn;
+  }
+
+  /// Arrivals at the cluster that each thread has made which goes on.
+  uint64_t leastArrivals() const {
+    uint64_t least = ~uint64_t(0);
+    for (const Thread &each : threads)
+      if (!each.isDone)
+        least = std::min(least, each.clusterArrivals);
+    return least;
+  }
+
+  /// Lets those go on who wait for so many arrivals: whether there are any.
+  bool meetCluster(uint64_t arrivals) {
+    bool goesOn = false;
+    for (Thread &each : threads)
+      if (each.wait == Thread::Cluster && each.clusterArrivals <= arrivals) {
+        each.wait = Thread::Nothing;
+        goesOn = true;
+      }
+    return goesOn;
   }
 
 private:
   /// Lets those go on who wait for others that have come; whether there are any.
-  bool meet(std::vector<Thread> &threads) {
+  bool meet() {
     const auto waitsForAll = [](const Thread &each) { return each.wait == Thread::All; };
     const auto done = static_cast<size_t>(std::ranges::count_if(threads, &Thread::isDone));
     const auto ready = static_cast<size_t>(std::ranges::count_if(threads, waitsForAll));
@@ -243,7 +271,7 @@ private:
           error = entry.name + ", line " + std::to_string(i.line) + ": " + error;
           return;
         }
-        if (thread->wait == Thread::Others)
+        if (thread->wait == Thread::Others || thread->wait == Thread::Cluster)
           return;
       }
     }
@@ -273,6 +301,19 @@ private:
       for (uint64_t word = address / 4; word * 4 < address + bytes && !entry.hasRoles; ++word)
         touch(touches[word], isWritten);
       return shared.data() + address;
+    case Space::Cluster: {
+      const uint64_t rank = address >> rankBits, own = low(address, rankBits);
+      if (rank == 0 || rank > cluster->size() || own + bytes > shared.size()) {
+        fail("access beyond the cluster's shared memory");
+        return nullptr;
+      }
+      Block &other = *(*cluster)[rank - 1];
+      if (&other != this && other.isDone()) {
+        fail("access to the shared memory of a block that has ended");
+        return nullptr;
+      }
+      return other.shared.data() + own;
+    }
     case Space::Global:
       break;
     }
@@ -373,6 +414,18 @@ private:
     case Op::WaitStores:
     case Op::Product:
       return beside(i);
+    case Op::ArriveCluster:
+      ++thread->clusterArrivals;
+      return;
+    case Op::WaitCluster:
+      thread->wait = Thread::Cluster;
+      return;
+    case Op::MapShared: {
+      const uint64_t rank = operand(i, 1);
+      if (rank >= cluster->size())
+        return fail("a block that the cluster has not");
+      return set(i.result[0], low(operand(i, 0), rankBits) | (rank + 1) << rankBits);
+    }
     case Op::Nothing:
       return;
     default:
@@ -420,11 +473,38 @@ private:
   const Entry &entry;
   const std::vector<std::byte> &parameters;
   uint64_t &steps;
-  uint64_t epoch = 1; ///< number of the barrier to come
+  std::vector<Thread> threads;
+  std::vector<std::unique_ptr<Block>> *cluster = nullptr; ///< by rank
+  uint64_t epoch = 1;                                     ///< number of the barrier to come
   std::vector<std::byte> shared;
   std::vector<Touch> touches; ///< by word of shared memory
   Asynchronous asynchronous{shared, launch, parameters};
 };
+
+/// Runs blocks that are a cluster, in turns.
+std::string runCluster(std::vector<std::unique_ptr<Block>> &blocks) {
+  for (const auto &block : blocks)
+    block->start(blocks);
+  while (true) {
+    bool goesOn = false;
+    std::string why;
+    uint64_t arrivals = ~uint64_t(0);
+    for (const auto &block : blocks) {
+      if (block->isDone())
+        continue;
+      goesOn = block->turn(why) || goesOn;
+      if (!why.empty())
+        return why;
+      arrivals = std::min(arrivals, block->leastArrivals());
+    }
+    if (std::ranges::all_of(blocks, [](const auto &block) { return block->isDone(); }))
+      return "";
+    for (const auto &block : blocks)
+      goesOn = block->meetCluster(arrivals) || goesOn;
+    if (!goesOn)
+      return "threads wait for each other";
+  }
+}
 
 } // namespace
 
@@ -440,13 +520,19 @@ std::string run(const Entry &entry, const Launch &launch) {
     std::memcpy(parameters.data() + entry.parameterOffsets[i], launch.parameters[i],
                 entry.parameterBytes[i]);
   }
+  if (launch.cluster == 0 || launch.grid[0] % launch.cluster != 0)
+    return entry.name + ": launched with clusters that are not whole";
   uint64_t steps = 0;
   for (unsigned z = 0; z < launch.grid[2]; ++z)
     for (unsigned y = 0; y < launch.grid[1]; ++y)
-      for (unsigned x = 0; x < launch.grid[0]; ++x)
-        if (std::string why = Block(entry, launch, {x, y, z}, parameters, steps).run();
-            !why.empty())
+      for (unsigned x = 0; x < launch.grid[0]; x += launch.cluster) {
+        std::vector<std::unique_ptr<Block>> blocks;
+        for (unsigned rank = 0; rank < launch.cluster; ++rank)
+          blocks.push_back(std::make_unique<Block>(
+              entry, launch, std::array<unsigned, 3>{x + rank, y, z}, parameters, steps));
+        if (std::string why = runCluster(blocks); !why.empty())
           return "block " + std::to_string(x) + ", " + why;
+      }
   return "";
 }
 

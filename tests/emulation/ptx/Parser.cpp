@@ -91,6 +91,9 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"bar.warp.sync", Op::MeetWarp},
     {"ex2.approx.ftz.f32", Op::PowerOfTwo},
     {"rcp.approx.ftz.f32", Op::Reciprocal},
+    {"barrier.cluster.arrive.release", Op::ArriveCluster},
+    {"barrier.cluster.wait.acquire", Op::WaitCluster},
+    {"mapa.shared::cluster.u32", Op::MapShared},
     {"stmatrix.sync.aligned.m8n8.x4.shared::cta.b16", Op::StoreMatrices},
     {"shfl.sync.idx.b32", Op::Shuffle},
     {"shfl.sync.bfly.b32", Op::ShuffleXor},
@@ -101,6 +104,7 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"fence.mbarrier_init.release.cluster", Op::Nothing},
     {"fence.proxy.async.shared::cta", Op::Nothing},
     {"prefetch.tensormap", Op::Nothing},
+    {"cp.async.bulk.prefetch.tensor.2d.L2.global", Op::Nothing},
     {"griddepcontrol.launch_dependents", Op::Nothing},
     {"griddepcontrol.wait", Op::Nothing},
     {"setmaxnreg.inc.sync.aligned.u32", Op::Nothing},
@@ -372,8 +376,8 @@ private:
       return false;
     made.op = found->second;
     made.isBf16 = name.find("bf16") != name.npos;
-    const Op giving[] = {Op::TryWait, Op::Shuffle,    Op::ShuffleXor, Op::DotBytes,
-                         Op::Round,   Op::PackHalves, Op::PowerOfTwo, Op::Reciprocal};
+    const Op giving[] = {Op::TryWait,    Op::Shuffle,    Op::ShuffleXor, Op::DotBytes, Op::Round,
+                         Op::PackHalves, Op::PowerOfTwo, Op::Reciprocal, Op::MapShared};
     const bool gives = std::ranges::find(giving, made.op) != std::end(giving);
     entry.hasRoles = entry.hasRoles || (made.op == Op::InitBarrier);
     if (made.op == Op::Reciprocal)
@@ -415,10 +419,11 @@ private:
         made.isBf16 = word == "bf16x2";
       } else if (made.op == Op::SetPredicate && comparisons.contains(word))
         std::tie(made.compare, made.isUnordered) = comparisons.at(word);
-      else if (word == "param" || word == "global" || word == "shared")
+      else if (word == "param" || word == "global" || word == "shared" || word == "shared::cluster")
         made.space = word == "param"    ? Space::Parameter
                      : word == "global" ? Space::Global
-                                        : Space::Shared;
+                     : word == "shared" ? Space::Shared
+                                        : Space::Cluster;
       else if (word == "wide" || word == "hi")
         made.part = word == "wide" ? Part::Wide : Part::High;
       else if (made.op == Op::FunnelLeft && (word == "l" || word == "r"))

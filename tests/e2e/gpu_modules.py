@@ -240,6 +240,27 @@ def projections(turn, size, heads, kv_heads, dim, depth):
     return f
 
 
+def expanded(turn, size, n, depth, element, other):
+    """Products of rounded rows and quantized weights of two types: alone, side by side, and as gate and up."""
+    f = Function(size)
+    number = ["f32", "bf16"][turn % 2]
+    rounded = f" {{numerics = #transformer.numerics<multiply = {['bf16', 'f16'][turn % 3 % 2]}, accumulate = f32>}}"
+    x, kind = f.rows(depth, number)
+    (gate, stored), (up, raised) = f.weight(n, depth, element), f.weight(n, depth, other)
+    result = rows_type(size, n)
+    f.op(f"matmul {x} weights({gate}){rounded} : ({kind}, {stored}) -> ({result})", result)
+    name = f"%v{len(f.body)}"
+    f.body.append(f"{name}:2 = transformer.matmul {x} weights({gate}, {up}){rounded} : "
+                  f"({kind}, {stored}, {raised}) -> ({result}, {result})")
+    f.results += [(f"{name}#0", result), (f"{name}#1", result)]
+    name = f"%v{len(f.body)}"
+    f.body.append(f"{name}:2 = transformer.matmul {x} weights({up}, {gate}){rounded} : "
+                  f"({kind}, {raised}, {stored}) -> ({result}, {result})")
+    y = f.op(f"activation {name}#0 <silu> : {result}", result, returned=False)
+    f.op(f"mul {y}, {name}#1 : {result}", result)
+    return f
+
+
 def scheduled(schedule, size, n, depth, number):
     """A product of bf16 and an addend with a schedule of its own, as text."""
     x, w, y = f"tensor<{size}x{depth}xbf16>", f"tensor<{n}x{depth}xbf16>", f"tensor<{size}x{n}x{number}>"
@@ -328,6 +349,7 @@ MATMULS = [(1, 1, 1), (1, 2, 3), (1, 64, 32), (1, 65, 33), (1, 63, 64), (1, 100,
 HALVES = [(1, 64, 64), (2, 8, 8), (63, 72, 128), (65, 40, 200), (130, 136, 72), (64, 264, 64),
           (3, 65, 32), (5, 17, 136), (17, 200, 72), (129, 72, 264)]
 PROJECTIONS = [(70, 2, 1, 64, 136), (100, 2, 1, 128, 72), (33, 4, 2, 32, 264), (5, 3, 1, 96, 64)]
+EXPANDED = [(40, 72, 128, "q8_0", "q4_0"), (70, 136, 256, "q4_k", "q6_k"), (130, 64, 192, "q4_1", "q5_0")]
 HEADS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (1, 4), (2, 2), (4, 1)]
 ATTENTIONS = [(rows, *HEADS[i % 8], dim, value_dim, 1 + i % 3 if rows >= 3 else 1)
               for i, (rows, dim, value_dim) in enumerate(
@@ -343,9 +365,11 @@ def modules(family):
     """The functions of a family at its shapes, and how often each type of weights is used in them."""
     used = Counter()
     shapes = {"rowwise": ROWWISE, "matmul": MATMULS, "attention": ATTENTIONS,
-              "halves": HALVES, "projections": PROJECTIONS}[family]
+              "halves": HALVES, "projections": PROJECTIONS, "expanded": EXPANDED}[family]
     if family == "attention":
         return [attention(i, *shape) for i, shape in enumerate(sizes(shapes))], used
+    if family == "expanded":
+        return [expanded(i, *shape) for i, shape in enumerate(sizes(shapes))], used
     if family == "projections":
         return [projections(i, *shape) for i, shape in enumerate(sizes(shapes))], used
     if family == "halves":

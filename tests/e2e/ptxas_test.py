@@ -84,7 +84,7 @@ class Ptxas(CliTest):
     def check_all(self, family):
         functions, _ = gpu_modules.modules(family)
         work = [(i, f, chip) for i, f in enumerate(functions) for chip, every in CHIPS.items()
-                if i % every == 0 and (family not in ("halves", "projections") or chip == "sm_90a")]
+                if i % every == 0 and (family not in ("halves", "projections", "expanded") or chip == "sm_90a")]
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
             for (i, _, chip), wrong in zip(work, pool.map(lambda each: self.check_text(each[1].text(), each[2]), work)):
                 with self.subTest(family=family, shape=i, chip=chip):
@@ -101,6 +101,9 @@ class Ptxas(CliTest):
 
     def test_projections(self):
         self.check_all("projections")
+
+    def test_expanded(self):
+        self.check_all("expanded")
 
     def test_schedules_of_matrix_units(self):
         """Products that are not serialised, and shares of registers that are not ignored, are warnings."""

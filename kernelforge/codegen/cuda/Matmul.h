@@ -42,9 +42,20 @@ constexpr int64_t copyUnit = 16;
 constexpr int64_t mostColumns = 256;
 
 /// The type that matrix units multiply a matmul's operands in: that of its weights, bf16 or f16,
-/// where rows have it, too, or its numerics say that they are rounded to it. Nothing where there is
-/// none.
+/// where rows have it, too, or its numerics say that they are rounded to it; of quantized weights
+/// in planes that of the numerics. Nothing where there is none.
 std::optional<ElementType> matrixElement(transformer::MatmulOp matmul);
+
+/// Whether the weights are quantized, and lie in planes: they are expanded on their way.
+bool expandsWeights(transformer::MatmulOp matmul);
+
+/// Stages of the depth that are filled together: one, or as many as pieces of the weights are of.
+int64_t stagesOfUnit(transformer::MatmulOp matmul);
+
+/// Registers in which a thread that expands weights has a unit on its way, and how many it has for
+/// all that are.
+int64_t registersOfUnit(const KernelAnalysis &kernel, int64_t columns);
+constexpr int64_t registersOnTheirWay = 64;
 
 /// Whether rows stand in memory as they are multiplied; else a phase before writes them so.
 bool hasMatrixRows(transformer::MatmulOp matmul);

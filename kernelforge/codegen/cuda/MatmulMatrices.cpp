@@ -3,6 +3,7 @@
 // keep the sums in registers, where what follows the matmul is computed.
 #include "kernelforge/codegen/cuda/MatmulResults.h"
 #include "kernelforge/codegen/cuda/Methods.h"
+#include "kernelforge/codegen/cuda/WeightExpander.h"
 
 #include "kernelforge/codegen/Operands.h"
 #include "kernelforge/codegen/simt/Emit.h"
@@ -33,8 +34,10 @@ public:
   Emitter(ModuleOp module, const KernelAnalysis &kernel, ArrayRef<const SegmentGroup *> groups,
           StringRef entry, const MatrixKnobs &knobs)
       : p(module, kernel.kernel(), entry, Roles::threadsOf(knobs.consumers())), memory(p),
-        assembly(p), roles(p, knobs.consumers()), matmul(kernel.matmul()), groups(groups),
-        knobs(knobs), element(*matrixElement(matmul)),
+        assembly(p), roles(p, knobs.consumers(), expandsWeights(kernel.matmul())),
+        matmul(kernel.matmul()), groups(groups), knobs(knobs), element(*matrixElement(matmul)),
+        expands(expandsWeights(matmul)), stagesOfUnit(cuda::matmul::stagesOfUnit(matmul)),
+        unitsAhead(expands && 2 * registersOfUnit(kernel, knobs.bn) <= registersOnTheirWay ? 2 : 1),
         segments(static_cast<int64_t>(groups[0]->segments.size())),
         transposed(matmul.getTranspose()), left(knobs.left()),
         right(knobs.right(segments, transposed)), segment(knobs.bn, !transposed),
@@ -44,9 +47,10 @@ public:
   Phase emit() {
     Type input = matmul.getInput().getType();
     totalRows = p.rows(input);
+    memory.useOwnFunctions();
     makeMaps(input);
     p.ifThen(p.cmp(arith::CmpIPredicate::eq, p.thread(), p.c(0)), [&] {
-      ring.initialise(knobs.consumers() * warpgroup / warp);
+      ring.initialise(knobs.consumers() * warpgroup / warp, expands ? warpgroup + 1 : 1);
       assembly.prefetchMap(rowsMap);
       for (Value map : weightMaps)
         assembly.prefetchMap(map);
@@ -60,7 +64,9 @@ public:
     }
     Value rowTiles = p.named(p.div(p.add(totalRows, knobs.bm - 1), knobs.bm), "row_tiles");
     TileSchedule tiles(p, rowTiles, columnTiles, knobs.group, knobs.split);
-    roles.split(knobs.resident, [&] { produce(tiles); }, [&] { consume(tiles); });
+    roles.split(
+        knobs.resident, [&] { expands ? produceExpanded(tiles) : produce(tiles); },
+        [&] { consume(tiles); });
     Extent grid = p.rowsExtent(input, knobs.bm) * Extent(columnTiles * knobs.split);
     if (knobs.split == 1 && grid.isConstant())
       grid = Extent(std::min(grid.multiplier, knobs.blocks));
@@ -84,9 +90,10 @@ private:
                          left.map(element, p.rowsExtent(input), k, isRead ? k : paddedDepth(k)));
     for (const SegmentGroup *group : groups)
       for (unsigned s : group->segments)
-        weightMaps.push_back(memory.map(memory.bufferOf(matmul.getWeights()[s]), Access::Read,
-                                        transposed ? segment.map(element, k, group->n, group->n)
-                                                   : segment.map(element, group->n, k, k)));
+        if (!expands)
+          weightMaps.push_back(memory.map(memory.bufferOf(matmul.getWeights()[s]), Access::Read,
+                                          transposed ? segment.map(element, k, group->n, group->n)
+                                                     : segment.map(element, group->n, k, k)));
     for (const SegmentGroup *group : groups)
       results.push_back(std::make_unique<GroupResults>(p, memory, roles, matmul, *group, knobs,
                                                        panels, totalRows));
@@ -96,14 +103,21 @@ private:
   // Roles
   //===--------------------------------------------------------------------===//
 
-  /// Stages of the depth that this block multiplies: all of a tile, or its part of them.
-  std::pair<Value, Value> depthRange() {
-    const int64_t count = divideCeilSigned(static_cast<int64_t>(matmul.getK()), depth);
+  /// Units of the depth, so many stages each, that this block multiplies: all of a tile, or its
+  /// part of them.
+  std::pair<Value, Value> unitRange() {
+    const int64_t count =
+        divideCeilSigned(static_cast<int64_t>(matmul.getK()), depth * stagesOfUnit);
     if (knobs.split == 1)
       return {p.c(0), p.c(count)};
     Value rank = p.rem(p.block(), knobs.split);
-    return {p.named(p.div(p.mul(rank, count), knobs.split), "first_stage"),
-            p.named(p.div(p.mul(p.add(rank, 1), count), knobs.split), "end_stage")};
+    return {p.named(p.div(p.mul(rank, count), knobs.split), "first_unit"),
+            p.named(p.div(p.mul(p.add(rank, 1), count), knobs.split), "end_unit")};
+  }
+  /// The same in stages.
+  std::pair<Value, Value> depthRange() {
+    const auto [from, to] = unitRange();
+    return {p.mul(from, stagesOfUnit), p.mul(to, stagesOfUnit)};
   }
 
   /// Whether a tile is of the group `number` or one after it.
@@ -176,6 +190,85 @@ private:
     });
   }
 
+  /// The same of weights that a warpgroup expands: what is in memory of a unit is on its way while
+  /// the one before it is expanded.
+  void produceExpanded(TileSchedule &tiles) {
+    std::vector<WeightExpander> expanders;
+    for (const SegmentGroup *group : groups)
+      for (unsigned s : group->segments)
+        expanders.emplace_back(p, matmul.getWeights()[s], knobs.bn, element, stagesOfUnit,
+                               roles.thread);
+    const RingPlace start = ring.producerStart();
+    Assembly::waitForPrevious(p.b, p.loc);
+    tiles.forEach({start.stage, start.parity}, [&](Value row, Value column, ValueRange carried) {
+      return expandTile(0, expanders, p.mul(row, knobs.bm), column, carried);
+    });
+  }
+
+  /// A tile of the group that it belongs to, `number` or one after it.
+  SmallVector<Value> expandTile(size_t number, MutableArrayRef<WeightExpander> expanders,
+                                Value firstRow, Value column, ValueRange carried) {
+    auto here = [&] {
+      Value firstCol = p.mul(p.sub(column, firstTiles[number]), knobs.bn);
+      return expandDepth(expanders.slice(number * size_t(segments), size_t(segments)), firstRow,
+                         firstCol, carried);
+    };
+    if (number + 1 == groups.size())
+      return here();
+    return p.ifElse("stage parity", p.lessThan(column, p.c(firstTiles[number + 1])),
+                    carried.getTypes(), here,
+                    [&] { return expandTile(number + 1, expanders, firstRow, column, carried); });
+  }
+
+  SmallVector<Value> expandDepth(MutableArrayRef<WeightExpander> expanders, Value firstRow,
+                                 Value firstCol, ValueRange carried) {
+    const auto [from, to] = unitRange();
+    Value last = p.sub(to, 1);
+    auto load = [&](Value unit) {
+      SmallVector<Value> all;
+      for (WeightExpander &expander : expanders)
+        llvm::append_range(all, expander.load(unit, firstCol));
+      return all;
+    };
+    SmallVector<Value> init(carried);
+    for (int64_t i = 0; i < unitsAhead; ++i)
+      llvm::append_range(init, load(p.min(p.add(from, i), last)));
+    SmallVector<Value> end =
+        p.loop("unit", from, to, 1, "stage parity loaded", init, [&](Value unit, ValueRange turn) {
+          SmallVector<Value> next = load(p.min(p.add(unit, unitsAhead), last));
+          RingPlace place{turn[0], turn[1]};
+          SmallVector<Value> stages, fulls;
+          for (int64_t i = 0; i < stagesOfUnit; ++i) {
+            assembly.waitBarrier(ring.empty(place.stage), place.parity);
+            stages.push_back(ring.address(place.stage));
+            fulls.push_back(ring.full(place.stage));
+            Value deep = p.mul(p.add(p.mul(unit, stagesOfUnit), i), depth);
+            p.ifThen(p.cmp(arith::CmpIPredicate::eq, roles.thread, p.c(0)), [&] {
+              assembly.expectBytes(fulls.back(), left.bytes());
+              assembly.loadBox(stages.back(), rowsMap, deep, firstRow, fulls.back());
+            });
+            place = ring.next(place);
+          }
+          ValueRange loaded = turn.slice(2, next.size());
+          for (auto [s, expander] : llvm::enumerate(expanders)) {
+            SmallVector<Value> panels;
+            for (Value stage : stages)
+              panels.push_back(p.add(stage, left.bytes() + int64_t(s) * segment.bytes()));
+            const size_t count = loaded.size() / (expanders.size() - s);
+            expander.store(loaded.take_front(count), unit, firstCol, panels);
+            loaded = loaded.drop_front(count);
+          }
+          assembly.publishShared();
+          for (Value full : fulls)
+            assembly.arrive(full);
+          SmallVector<Value> after{place.stage, place.parity};
+          llvm::append_range(after, turn.drop_front(2 + next.size()));
+          llvm::append_range(after, next);
+          return after;
+        });
+    return {end[0], end[1]};
+  }
+
   void consume(TileSchedule &tiles) {
     const MatrixShape shape{element, segments * knobs.bn, transposed};
     Accumulators sums(p, roles, shape);
@@ -228,7 +321,8 @@ private:
     }
     bool isOdd = false;
     for (const SegmentGroup *group : groups)
-      isOdd |= GroupResults::panelsOf(*group, knobs.columnsOfBlock()) % ResultPanels::buffers != 0;
+      isOdd |=
+          GroupResults::panelsOf(*group, knobs.columnsOfBlock()) % ResultPanels::mostBuffers != 0;
     auto store = [&](size_t g) {
       Value firstCol = p.mul(p.sub(column, firstTiles[g]), knobs.bn);
       if (cluster)
@@ -259,7 +353,10 @@ private:
   ArrayRef<const SegmentGroup *> groups;
   const MatrixKnobs &knobs;
   ElementType element;
-  int64_t segments; ///< of each group
+  bool expands;         ///< weights
+  int64_t stagesOfUnit; ///< that are filled together
+  int64_t unitsAhead;   ///< that are on their way from memory
+  int64_t segments;     ///< of each group
   bool transposed;
   OperandTile left, right, segment; ///< of a stage; of one segment
   Value panels;                     ///< address of all warpgroups' panels
@@ -300,9 +397,10 @@ public:
     MatmulOp matmul = kernel.matmul();
     KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
                                                .hasCode = RowExpressions::hasCode,
-                                               .readsLayouts = false,
+                                               .readsLayouts = true,
                                                .needsFiniteF32 = true,
-                                               .multipliesIn = multipliesIn}));
+                                               .multipliesIn = multipliesIn,
+                                               .layout = WeightLayout::Planes}));
     for (Value operand : matmul.getOperands().drop_front())
       if (!isa<BlockArgument>(operand))
         return refuse("a weight or bias is computed in the kernel");
@@ -315,7 +413,12 @@ public:
     if (std::string why = epilogueObstacle(kernel, /*hasTile=*/true); !why.empty())
       return refuse(why);
     const int64_t k = matmul.getK();
-    const bool readsDepth = hasMatrixRows(matmul) || !matmul.getTranspose();
+    if (expandsWeights(matmul) &&
+        (matmul.getTranspose() || k % (stagesOfUnit(matmul) * OperandTile::depth) != 0))
+      return refuse(fmt::format("quantized weights are not [N, K] with K a multiple of {}",
+                                stagesOfUnit(matmul) * OperandTile::depth));
+    const bool readsDepth =
+        hasMatrixRows(matmul) || (!matmul.getTranspose() && !expandsWeights(matmul));
     if (readsDepth && k * OperandTile::elementBytes % copyUnit != 0)
       return refuse(fmt::format("rows of {} numbers are no multiples of {} bytes", k, copyUnit));
     for (const SegmentGroup &group : kernel.groups()) {

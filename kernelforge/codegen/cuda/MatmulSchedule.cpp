@@ -1,6 +1,7 @@
 // Schedules of matmuls by matrix units: what is legal, what is taken without measuring, what a
 // search tries, and how long a schedule may be expected to take.
 #include "kernelforge/codegen/cuda/MatmulResults.h"
+#include "kernelforge/codegen/cuda/WeightExpander.h"
 
 #include "kernelforge/codegen/Knobs.h"
 
@@ -32,12 +33,22 @@ struct KernelLimits {
   SmallVector<int64_t> widths, segments; ///< of each group: columns, and how many segments
   int64_t columnUnit = 1;                ///< what the columns of a tile are multiples of
   int64_t headColumns = 1;               ///< and those that a block of it stores
+  bool expands = false;                  ///< weights are quantized
+  int64_t registersOfUnit = 0;           ///< of 128 columns, in a thread that expands
+  int64_t stagesOfUnit = 1;              ///< that are filled together
+  double weightBytes = 0;                ///< of all weights
   double resultBytes = 4;                ///< of a number that is stored
   int64_t sharedBytes = 0;
   int64_t multiprocessors = 132;
 
   int64_t stages() const {
     return std::max<int64_t>(divideCeilSigned(depth, OperandTile::depth), 1);
+  }
+  double allColumns() const {
+    double all = 0;
+    for (auto [width, ofGroup] : llvm::zip(widths, segments))
+      all += double(width * ofGroup);
+    return all;
   }
   int64_t segmentsAtOnce() const { return *std::max_element(segments.begin(), segments.end()); }
 };
@@ -53,8 +64,15 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
     limits.segments.push_back(static_cast<int64_t>(group.segments.size()));
     limits.headColumns = std::lcm(limits.headColumns, GroupResults::headColumns(group));
   }
-  limits.columnUnit = std::lcm(matmul.getTranspose() ? OperandTile::panelElements : leastColumns,
-                               limits.headColumns);
+  limits.expands = expandsWeights(matmul);
+  limits.stagesOfUnit = stagesOfUnit(matmul);
+  limits.registersOfUnit = limits.expands ? registersOfUnit(kernel, warpgroup) : 0;
+  const int64_t unit = limits.expands          ? WeightExpander::columnUnit
+                       : matmul.getTranspose() ? OperandTile::panelElements
+                                               : leastColumns;
+  limits.columnUnit = std::lcm(unit, limits.headColumns);
+  for (Value weight : matmul.getWeights())
+    limits.weightBytes += double(weightBytes(cast<RankedTensorType>(weight.getType())).value_or(0));
   for (const Sink &sink : kernel.sinks())
     limits.resultBytes = double(info(*elementTypeOf(sink.value.getType())).blockBytes);
   limits.sharedBytes = target.limits.sharedBytes;
@@ -81,7 +99,8 @@ Expected<MatrixKnobs> read(const KernelLimits &limits, const KnobValues &values)
   KF_TRY(knobs.group, reader.get("group", {1, 256}));
   KF_TRY(knobs.resident, reader.get("resident", {1, 4}));
   KF_TRY(knobs.blocks, reader.get("blocks", {1, 1 << 20}));
-  KF_TRY(knobs.split, reader.get("split", {1, std::min(mostOfCluster, limits.stages())}));
+  KF_TRY(knobs.split,
+         reader.get("split", {1, std::min(mostOfCluster, limits.stages() / limits.stagesOfUnit)}));
   const int64_t all = limits.sharedBytes + systemBytes;
   const int64_t each = knobs.sharedBytes(segments) + systemBytes;
   auto refuse = [&](std::string why, std::string hint) {
@@ -103,12 +122,21 @@ Expected<MatrixKnobs> read(const KernelLimits &limits, const KnobValues &values)
     return refuse(
         fmt::format("{} bytes of sums do not fit where {} stages were", parts, knobs.stages),
         "use more stages");
+  if (const int64_t kept = limits.registersOfUnit * knobs.bn / warpgroup;
+      kept > registersOnTheirWay)
+    return refuse(fmt::format("a thread that expands weights has {} registers of them", kept),
+                  "use fewer columns");
+  if (knobs.stages < 2 * limits.stagesOfUnit)
+    return refuse(fmt::format("{} stages are filled together, and others multiplied meanwhile",
+                              limits.stagesOfUnit),
+                  fmt::format("use {} stages or more", 2 * limits.stagesOfUnit));
   // Beside the sums there are addresses and what follows, and a product needs some when a thread
   // starts: where it has fewer then, the assembler refuses it.
   constexpr int64_t besides = 40, besidesAtStart = 26;
   const int64_t sums = shape.sums();
   const int64_t atStart = Roles::registers(knobs.consumers(), knobs.resident);
-  const int64_t later = Roles::registersOfConsumers(knobs.consumers(), knobs.resident);
+  const int64_t later =
+      Roles::registersOfConsumers(knobs.consumers(), knobs.resident, limits.expands);
   if (sums + besides > later || sums + besidesAtStart > atStart)
     return refuse(fmt::format("a thread keeps {} sums, and {} blocks leave it {} registers", sums,
                               knobs.resident, atStart),
@@ -129,6 +157,8 @@ constexpr double cyclesPerSecond = 1.6e9, multiplyAdds = 2048, sharedBytesOfCycl
 /// cluster's meetings.
 constexpr double restOfStage = 64, waitOfStage = 150, startOfBlock = 2500, restOfTile = 1500,
                  meetings = 1500;
+/// Instructions of a thread by which it expands a weight.
+constexpr double instructionsOfWeight = 4;
 /// A launch.
 constexpr double launch = 3e-6;
 
@@ -148,10 +178,13 @@ double predictPhase(const KernelLimits &limits, const MatrixKnobs &knobs, int64_
                        sharedBytesOfCycle;
   const double copies =
       2 * OperandTile::depth * (std::min(rows, tileRows) + columns) / cacheBytesOfCycle;
+  // A weight takes so many instructions of a thread.
+  const double expansion =
+      limits.expands ? columns * OperandTile::depth * instructionsOfWeight / warpgroup : 0;
   const bool overlaps = knobs.consumers() > 1 || knobs.resident > 1;
-  const double stage =
-      std::max({products + restOfStage, reads + restOfStage, copies / double(knobs.resident)}) +
-      (overlaps ? 0 : waitOfStage);
+  const double stage = std::max({products + restOfStage, reads + restOfStage,
+                                 copies / double(knobs.resident), expansion}) +
+                       (overlaps ? 0 : waitOfStage);
   const double stages = std::ceil(double(limits.stages()) / split);
   const double store = tileRows * columns / split * limits.resultBytes / (sharedBytesOfCycle / 2);
   double tile = stage * stages + restOfTile + store;
@@ -164,7 +197,8 @@ double predictPhase(const KernelLimits &limits, const MatrixKnobs &knobs, int64_
     atOnce = std::min(atOnce, knobs.blocks);
   const double turns =
       std::ceil(blocks / double(std::max<int64_t>(atOnce, 1))) * double(knobs.resident);
-  const double bytes = 2 * (rows * depth + depth * width) + limits.resultBytes * rows * width;
+  const double bytes = 2 * rows * depth + limits.resultBytes * rows * width +
+                       limits.weightBytes * width / limits.allColumns();
   const double start = startOfBlock * (knobs.split == 1 ? 1 : std::ceil(turns));
   return launch + std::max((turns * tile + start) / cyclesPerSecond,
                            startOfBlock / cyclesPerSecond + bytes / bytesPerSecond);
@@ -185,7 +219,8 @@ double predict(const KernelLimits &limits, const MatrixKnobs &knobs) {
 struct UsualTile {
   int64_t rows, columns, stages, mostParts;
 };
-constexpr std::array<UsualTile, 8> usualTiles = {{{128, 256, 4, 2},
+constexpr std::array<UsualTile, 9> usualTiles = {{{128, 256, 4, 2},
+                                                  {128, 224, 4, 1},
                                                   {128, 192, 4, 2},
                                                   {128, 128, 6, 4},
                                                   {64, 256, 4, 8},

@@ -228,7 +228,8 @@ private:
     }
     bool isOdd = false;
     for (const SegmentGroup *group : groups)
-      isOdd |= GroupResults::panelsOf(*group, knobs.columnsOfBlock()) % ResultPanels::buffers != 0;
+      isOdd |=
+          GroupResults::panelsOf(*group, knobs.columnsOfBlock()) % ResultPanels::mostBuffers != 0;
     auto store = [&](size_t g) {
       Value firstCol = p.mul(p.sub(column, firstTiles[g]), knobs.bn);
       if (cluster)

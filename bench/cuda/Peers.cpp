@@ -91,7 +91,11 @@ int main(int argc, char **argv) {
     }();
   });
 
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    return app.exit(error) == 0 ? 0 : int(ErrorKind::Unusable);
+  }
   if (!status) {
     fmt::print(stderr, "cuda-peers: error: {}\n", status.error().line());
     return int(status.error().kind);

@@ -92,7 +92,7 @@ class Theirs:
 def ours(folder, options):
     """Rates of llm-bench, by test."""
     line = [options.bin / "kernelforge", "llm-bench", "--random-weights", folder / "config.json",
-            "--random-type", "bf16", "--target", "cuda", "--numerics", "bf16", "--kv-cache", "bf16",
+            "--random-type", "bf16", "--target", "cuda", "--numerics", options.numerics, "--kv-cache", "bf16",
             "-p", options.prompt, "-n", options.generate, "-r", 3, "--json"]  # fmt: skip
     done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
     if done.returncode != 0:
@@ -123,6 +123,7 @@ def main():
     parser.add_argument("--layers", type=cuda_turns.positive, default=SHAPE["num_hidden_layers"])
     parser.add_argument("-p", "--prompt", type=cuda_turns.positive, default=2048)
     parser.add_argument("-n", "--generate", type=cuda_turns.positive, default=128)
+    parser.add_argument("--numerics", default="bf16", help="of ours: what products round to")
     parser.add_argument("--ours-only", action="store_true", help="without transformers")
     options = parser.parse_args()
     options.device = "cuda"

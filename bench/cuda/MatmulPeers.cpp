@@ -24,7 +24,7 @@ constexpr int mostRuns = 400;
 /// Algorithms of the library that are measured in full, the first beside them, and rounds that
 /// choose them.
 constexpr size_t finalists = 3;
-constexpr int choosingRounds = 5;
+constexpr int choosingRounds = 3;
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);
@@ -269,7 +269,8 @@ void print(const Row &row, const Product &product, bool json) {
   std::fflush(stdout);
 }
 
-/// Geometric means of the ratios, by pace and group and of all.
+/// Geometric means of the ratios, by pace and group, and of all but what is there twice: products
+/// with what follows them.
 void printMeans(const std::vector<Row> &rows, bool json) {
   struct Sum {
     double first = 0, best = 0;
@@ -278,6 +279,8 @@ void printMeans(const std::vector<Row> &rows, bool json) {
   std::map<std::pair<std::string, std::string>, Sum> sums;
   for (const Row &row : rows)
     for (const std::string &group : {row.group, std::string("all")}) {
+      if (group == "all" && row.group == "epilogue")
+        continue;
       Sum &sum = sums[{std::string(nameOf(row.pace)), group}];
       sum.first += std::log(row.toFirst.middle);
       sum.best += std::log(row.toBest.middle);

@@ -6,6 +6,7 @@
 // Warps that share out K add up through shared memory, from where what follows the matmul reads.
 #include "kernelforge/codegen/cuda/Matmul.h"
 #include "kernelforge/codegen/cuda/Methods.h"
+#include "kernelforge/codegen/cuda/WarpMatrices.h"
 
 #include "kernelforge/codegen/Operands.h"
 #include "kernelforge/codegen/simt/Emit.h"

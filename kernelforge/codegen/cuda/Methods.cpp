@@ -18,7 +18,7 @@ Limits cuda::simtLimits(const Target &target) {
 Target cuda::simtTarget(const Target &target) {
   Target seen = target;
   seen.limits = simtLimits(target);
-  seen.enabled.insert(seen.enabled.end(), {"packed-dot", "subgroups"});
+  seen.enabled.insert(seen.enabled.end(), {"packed-dot", "strict-memory", "subgroups"});
   if (target.has("sm_90") || target.has("sm_90a"))
     seen.enabled.emplace_back("dependent-launch");
   std::ranges::sort(seen.enabled);

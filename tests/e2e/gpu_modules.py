@@ -240,25 +240,45 @@ def projections(turn, size, heads, kv_heads, dim, depth):
     return f
 
 
-def expanded(turn, size, n, depth, element, other):
-    """Products of rounded rows and quantized weights of two types: alone, side by side, and as gate and up."""
-    f = Function(size)
-    number = ["f32", "bf16"][turn % 2]
-    rounded = f" {{numerics = #transformer.numerics<multiply = {['bf16', 'f16'][turn % 3 % 2]}, accumulate = f32>}}"
-    x, kind = f.rows(depth, number)
-    (gate, stored), (up, raised) = f.weight(n, depth, element), f.weight(n, depth, other)
-    result = rows_type(size, n)
-    f.op(f"matmul {x} weights({gate}){rounded} : ({kind}, {stored}) -> ({result})", result)
-    name = f"%v{len(f.body)}"
-    f.body.append(f"{name}:2 = transformer.matmul {x} weights({gate}, {up}){rounded} : "
-                  f"({kind}, {stored}, {raised}) -> ({result}, {result})")
-    f.results += [(f"{name}#0", result), (f"{name}#1", result)]
-    name = f"%v{len(f.body)}"
-    f.body.append(f"{name}:2 = transformer.matmul {x} weights({up}, {gate}){rounded} : "
-                  f"({kind}, {raised}, {stored}) -> ({result}, {result})")
-    y = f.op(f"activation {name}#0 <silu> : {result}", result, returned=False)
-    f.op(f"mul {y}, {name}#1 : {result}", result)
-    return f
+def expanded(schedule, size, n, depth, types, number, element, joined):
+    """A product of rounded rows and quantized weights in planes, one or two, with a schedule of its own, as
+    text. Two are side by side, or gate and up where they are `joined`."""
+    x, y = f"tensor<{size}x{depth}x{number}>", f"tensor<{size}x{n}xbf16>"
+    weights = [f"tensor<{n}x{depth}x!transformer.quant<{t}>, #transformer.layout<planes>>" for t in types]
+    names = ["%x", *(f"%w{i}" for i in range(len(types)))]
+    kinds = ", ".join([x, *weights])
+    header = ", ".join(f"{name}: {kind}" for name, kind in zip(names, [x, *weights]))
+    rounded = f"{{numerics = #transformer.numerics<multiply = {element}, accumulate = f32>}}"
+    sums = [f"%p{i}" for i in range(len(types))]
+    body = (f"  {', '.join(sums)} = transformer.matmul %x weights({', '.join(names[1:])}) {rounded} : ({kinds}) -> "
+            f"({', '.join([y] * len(sums))})\n")
+    if joined:
+        body += f"  %g = transformer.activation %p0 <silu> : {y}\n  %m = transformer.mul %g, %p1 : {y}\n"
+    results = ["%m"] if joined else sums
+    given = ", ".join([y] * len(results))
+    return (f"transformer.kernel @k({header}) -> ({given}) attributes {{schedule = "
+            f"#transformer.schedule<{{{schedule}}}>}} {{\n{body}  transformer.yield {', '.join(results)} : {given}\n}}\n"
+            f"func.func @f({header}) -> ({given}) {{\n  %r:{len(results)} = transformer.launch @k({', '.join(names)}) : "
+            f"({kinds}) -> ({given})\n  return {', '.join(f'%r#{i}' for i in range(len(results)))} : {given}\n}}\n")
+
+
+#: Tile, stages and split; columns and depth; types of weights; type of rows and of what is multiplied.
+EXPANDED = [("bm = 64, bn = 64", 4, 1, 136, 256, ["q8_0"], "f32", "bf16", False),
+            ("bm = 128, bn = 128", 4, 2, 200, 512, ["q4_0"], "bf16", "bf16", False),
+            ("bm = 128, bn = 256", 4, 1, 264, 128, ["q4_1"], "f32", "f16", False),
+            ("bm = 64, bn = 128", 4, 1, 136, 192, ["q5_0"], "f16", "f16", False),
+            ("bm = 128, bn = 256", 4, 1, 264, 256, ["q4_k"], "bf16", "bf16", False),
+            ("bm = 64, bn = 64", 6, 2, 72, 512, ["q6_k"], "f32", "bf16", False),
+            ("bm = 64, bn = 64", 4, 1, 136, 256, ["q4_k", "q6_k"], "bf16", "bf16", False),
+            ("bm = 128, bn = 128", 4, 1, 136, 256, ["q4_k", "q4_k"], "bf16", "bf16", True),
+            ("bm = 128, bn = 64", 4, 1, 136, 192, ["q8_0", "q4_0"], "bf16", "bf16", True)]
+
+
+def expanded_modules():
+    for tile, stages, split, n, depth, types, number, element, joined in EXPANDED:
+        schedule = (f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = 2, "
+                    f"split = {split}")
+        yield expanded(schedule, 130, n, depth, types, number, element, joined)
 
 
 def scheduled(schedule, size, n, depth, number):
@@ -349,7 +369,6 @@ MATMULS = [(1, 1, 1), (1, 2, 3), (1, 64, 32), (1, 65, 33), (1, 63, 64), (1, 100,
 HALVES = [(1, 64, 64), (2, 8, 8), (63, 72, 128), (65, 40, 200), (130, 136, 72), (64, 264, 64),
           (3, 65, 32), (5, 17, 136), (17, 200, 72), (129, 72, 264)]
 PROJECTIONS = [(70, 2, 1, 64, 136), (100, 2, 1, 128, 72), (33, 4, 2, 32, 264), (5, 3, 1, 96, 64)]
-EXPANDED = [(40, 72, 128, "q8_0", "q4_0"), (70, 136, 256, "q4_k", "q6_k"), (130, 64, 192, "q4_1", "q5_0")]
 HEADS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (1, 4), (2, 2), (4, 1)]
 ATTENTIONS = [(rows, *HEADS[i % 8], dim, value_dim, 1 + i % 3 if rows >= 3 else 1)
               for i, (rows, dim, value_dim) in enumerate(
@@ -365,11 +384,9 @@ def modules(family):
     """The functions of a family at its shapes, and how often each type of weights is used in them."""
     used = Counter()
     shapes = {"rowwise": ROWWISE, "matmul": MATMULS, "attention": ATTENTIONS,
-              "halves": HALVES, "projections": PROJECTIONS, "expanded": EXPANDED}[family]
+              "halves": HALVES, "projections": PROJECTIONS}[family]
     if family == "attention":
         return [attention(i, *shape) for i, shape in enumerate(sizes(shapes))], used
-    if family == "expanded":
-        return [expanded(i, *shape) for i, shape in enumerate(sizes(shapes))], used
     if family == "projections":
         return [projections(i, *shape) for i, shape in enumerate(sizes(shapes))], used
     if family == "halves":

@@ -64,7 +64,7 @@ class Gpu(CliTest):
     def verify_all(self, family):
         """What was used of each type of weights."""
         functions, used = gpu_modules.modules(family)
-        self.assertEqual(len(functions), {"halves": 10, "projections": 4, "expanded": 3}.get(family, 40))
+        self.assertEqual(len(functions), {"halves": 10, "projections": 4}.get(family, 40))
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
             verdicts = pool.map(self.verify, range(len(functions)), functions)
             for i, (function, wrong) in enumerate(zip(functions, verdicts)):
@@ -97,10 +97,12 @@ class Gpu(CliTest):
             self.skipTest("matrix units are another test's there")
         self.verify_all("projections")
 
-    def test_expanded(self):
+    def test_weights_are_expanded_for_matrix_units(self):
         if TARGET == "webgpu":
             self.skipTest("matrix units are another test's there")
-        self.verify_all("expanded")
+        for text in gpu_modules.expanded_modules():
+            done = self.run_module(text, [])
+            self.assertEqual(done.returncode, 0, f"{text}\n{cli.shown(done)}")
 
     def test_blocks_share_the_depth_of_a_tile(self):
         """In clusters, of which some blocks have one stage more than others, and tiles of which columns

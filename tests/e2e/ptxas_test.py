@@ -23,6 +23,7 @@ from cli import CliTest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/cuda"))
+import gpu_modules  # noqa: E402
 import ledger  # noqa: E402
 JOBS = min(2, os.cpu_count())
 #: Chips, and every how many shapes they have their turn.
@@ -90,7 +91,7 @@ class Ptxas(CliTest):
     def check_all(self, family):
         cases = [case for case in ledger.sample() if case.name.split()[0] == family]
         work = [(case, chip) for i, case in enumerate(cases) for chip, every in CHIPS.items()
-                if i % every == 0 and (family not in ("halves", "projections", "expanded") or chip == "sm_90a")]
+                if i % every == 0 and (family not in ("halves", "projections") or chip == "sm_90a")]
         check = lambda each: self.check_text(each[0].text, each[1], each[0].options, each[0].name)  # noqa: E731
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
             for (case, chip), wrong in zip(work, pool.map(check, work)):
@@ -108,9 +109,6 @@ class Ptxas(CliTest):
 
     def test_projections(self):
         self.check_all("projections")
-
-    def test_expanded(self):
-        self.check_all("expanded")
 
     def test_schedules_of_matrix_units(self):
         """Products that are not serialised, and shares of registers that are not ignored, are warnings."""
@@ -133,6 +131,7 @@ class Ptxas(CliTest):
                          f"#transformer.schedule<{{{knobs}}}>}} {{\n{inner}transformer.yield %y : {y}\n}}\n"
                          f"func.func @f{header} {{\n%y = transformer.launch @k(%x, %w, %v, %r) : "
                          f"({x}, {w}, {w}, {y}) -> ({y})\nreturn %y : {y}\n}}\n")
+        texts += gpu_modules.expanded_modules()
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
             for text, wrong in zip(texts, pool.map(lambda t: self.check_text(t, "sm_90a"), texts)):
                 self.assertEqual(wrong, "", text)

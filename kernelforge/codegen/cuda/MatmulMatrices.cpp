@@ -37,7 +37,7 @@ public:
         assembly(p), roles(p, knobs.consumers(), expandsWeights(kernel.matmul())),
         matmul(kernel.matmul()), groups(groups), knobs(knobs), element(*matrixElement(matmul)),
         expands(expandsWeights(matmul)), stagesOfUnit(cuda::matmul::stagesOfUnit(matmul)),
-        unitsAhead(expands && 2 * registersOfUnit(kernel, knobs.bn) <= registersOnTheirWay ? 2 : 1),
+        unitsAhead(expands && 2 * registersOfUnit(kernel, knobs.bn) <= registersOfTwo ? 2 : 1),
         segments(static_cast<int64_t>(groups[0]->segments.size())),
         transposed(matmul.getTranspose()), left(knobs.left()),
         right(knobs.right(segments, transposed)), segment(knobs.bn, !transposed),
@@ -81,6 +81,8 @@ public:
 
 private:
   static constexpr int64_t depth = OperandTile::depth;
+  /// Registers for two units on their way, beside which there is room to expand another.
+  static constexpr int64_t registersOfTwo = 40;
 
   void makeMaps(Type input) {
     const int64_t k = matmul.getK();
@@ -254,9 +256,8 @@ private:
             SmallVector<Value> panels;
             for (Value stage : stages)
               panels.push_back(p.add(stage, left.bytes() + int64_t(s) * segment.bytes()));
-            const size_t count = loaded.size() / (expanders.size() - s);
-            expander.store(loaded.take_front(count), unit, firstCol, panels);
-            loaded = loaded.drop_front(count);
+            expander.store(loaded.take_front(expander.values()), unit, firstCol, panels);
+            loaded = loaded.drop_front(expander.values());
           }
           assembly.publishShared();
           for (Value full : fulls)

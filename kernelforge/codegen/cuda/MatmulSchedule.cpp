@@ -33,6 +33,7 @@ struct KernelLimits {
   SmallVector<int64_t> widths, segments; ///< of each group: columns, and how many segments
   int64_t columnUnit = 1;                ///< what the columns of a tile are multiples of
   int64_t headColumns = 1;               ///< and those that a block of it stores
+  bool writesRows = false;               ///< before they are multiplied
   bool expands = false;                  ///< weights are quantized
   int64_t registersOfUnit = 0;           ///< of 128 columns, in a thread that expands
   int64_t stagesOfUnit = 1;              ///< that are filled together
@@ -64,6 +65,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
     limits.segments.push_back(static_cast<int64_t>(group.segments.size()));
     limits.headColumns = std::lcm(limits.headColumns, GroupResults::headColumns(group));
   }
+  limits.writesRows = !hasMatrixRows(matmul);
   limits.expands = expandsWeights(matmul);
   limits.stagesOfUnit = stagesOfUnit(matmul);
   limits.registersOfUnit = limits.expands ? registersOfUnit(kernel, warpgroup) : 0;
@@ -160,7 +162,7 @@ constexpr double restOfStage = 64, waitOfStage = 150, startOfBlock = 2500, restO
 /// Instructions of a thread by which it expands a weight.
 constexpr double instructionsOfWeight = 4;
 /// A launch.
-constexpr double launch = 3e-6;
+constexpr double launch = 2e-6;
 
 /// What groups of as many segments, which are one phase, are expected to take together.
 double predictPhase(const KernelLimits &limits, const MatrixKnobs &knobs, int64_t segments) {
@@ -209,48 +211,53 @@ double predict(const KernelLimits &limits, const MatrixKnobs &knobs) {
   llvm::sort(kinds);
   kinds.erase(std::unique(kinds.begin(), kinds.end()), kinds.end());
   double seconds = 0;
+  if (limits.writesRows) // f32 are read, and half as much written
+    seconds += launch + 6 * double(limits.rows) * double(limits.depth) / bytesPerSecond;
   for (const int64_t segments : kinds)
     seconds += predictPhase(limits, knobs, segments);
   return seconds;
 }
 
-/// Tiles of which one is taken without measuring: rows, columns of all segments, stages, and into
-/// how many parts the depth may be split.
+/// Tiles of which one is taken without measuring: rows, columns of all segments, stages.
 struct UsualTile {
-  int64_t rows, columns, stages, mostParts;
+  int64_t rows, columns, stages;
 };
-constexpr std::array<UsualTile, 9> usualTiles = {{{128, 256, 4, 2},
-                                                  {128, 224, 4, 1},
-                                                  {128, 192, 4, 2},
-                                                  {128, 128, 6, 4},
-                                                  {64, 256, 4, 8},
-                                                  {64, 128, 8, 8},
-                                                  {64, 64, 8, 4},
-                                                  {64, 32, 12, 1},
-                                                  {128, 64, 8, 4}}};
+constexpr std::array<UsualTile, 10> usualTiles = {{{128, 256, 4},
+                                                   {128, 224, 4},
+                                                   {128, 192, 4},
+                                                   {128, 128, 6},
+                                                   {64, 256, 4},
+                                                   {64, 128, 8},
+                                                   {128, 64, 8},
+                                                   {64, 64, 8},
+                                                   {128, 32, 8},
+                                                   {64, 32, 12}}};
+
+/// What a later one must take of the time of one before it: those are expected too coarsely for
+/// less to mean anything.
+constexpr double atLeastFaster = 0.97;
 
 KnobValues complete(const KernelLimits &limits, const KnobValues &given) {
   KnobValues best;
   double least = std::numeric_limits<double>::infinity();
-  for (const UsualTile &tile : usualTiles)
-    for (int64_t split = 1; split <= tile.mostParts; split *= 2) {
-      KnobValues values = given;
-      const int64_t unit = limits.columnUnit;
-      const int64_t bn = tile.columns / limits.segmentsAtOnce() / unit * unit;
-      values.try_emplace("bm", tile.rows);
-      values.try_emplace("bn", std::max(bn, unit));
-      values.try_emplace("stages", tile.stages);
-      values.try_emplace("group", 16);
-      values.try_emplace("resident", 1);
-      values.try_emplace("blocks", values.at("resident") * limits.multiprocessors);
-      values.try_emplace("split", split);
-      const auto knobs = read(limits, values);
-      const double time = knobs ? predict(limits, *knobs) : least;
-      if (best.empty() || time < least) {
-        best = values;
-        least = time;
-      }
+  for (const UsualTile &tile : usualTiles) {
+    KnobValues values = given;
+    const int64_t unit = limits.columnUnit;
+    const int64_t bn = tile.columns / limits.segmentsAtOnce() / unit * unit;
+    values.try_emplace("bm", tile.rows);
+    values.try_emplace("bn", std::max(bn, unit));
+    values.try_emplace("stages", tile.stages);
+    values.try_emplace("group", 16);
+    values.try_emplace("resident", 1);
+    values.try_emplace("blocks", values.at("resident") * limits.multiprocessors);
+    values.try_emplace("split", 1);
+    const auto knobs = read(limits, values);
+    const double time = knobs ? predict(limits, *knobs) : least;
+    if (best.empty() || time < least * atLeastFaster) {
+      best = values;
+      least = time;
     }
+  }
   return best;
 }
 

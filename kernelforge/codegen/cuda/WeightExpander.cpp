@@ -61,6 +61,7 @@ SmallVector<Value> WeightExpander::load(Value number, Value firstCol) {
       loaded.push_back(piece.highs);
     llvm::append_range(loaded, piece.subScales);
   }
+  count = loaded.size();
   return loaded;
 }
 

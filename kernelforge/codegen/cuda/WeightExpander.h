@@ -27,6 +27,8 @@ public:
   /// What this thread needs of unit `number`, of the columns from `firstCol` on. Columns that are
   /// not there are others that are.
   llvm::SmallVector<mlir::Value> load(mlir::Value number, mlir::Value firstCol);
+  /// How many values that are.
+  size_t values() const { return count; }
   /// Writes it, of the same unit and columns, to the weight's panels in the stages.
   void store(mlir::ValueRange loaded, mlir::Value number, mlir::Value firstCol,
              llvm::ArrayRef<mlir::Value> panels);
@@ -44,6 +46,7 @@ private:
   mlir::Value thread;
   int64_t pieces, items;                            ///< pieces of a column in a unit; of a thread
   llvm::SmallVector<simt::PlaneReader::Piece> last; ///< what load() gave, as a form
+  size_t count = 0;                                 ///< of values in them
 };
 
 } // namespace kernelforge::cuda

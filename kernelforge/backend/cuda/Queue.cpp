@@ -1,11 +1,13 @@
 #include "kernelforge/backend/cuda/Queue.h"
 
+#include "kernelforge/backend/RampUp.h"
 #include "kernelforge/codegen/cuda/Convention.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -233,6 +235,27 @@ Expected<Ticket> Queue::enqueue(const std::function<Status(CUstream)> &work) {
   Expected<Ticket> ticket = mark();
   KF_CHECK(status);
   return ticket;
+}
+
+Status Queue::warmUp(const std::function<Expected<double>()> &run) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  {
+    const std::lock_guard guard(ofTimes);
+    if (lastTimed && start - *lastTimed < RampUp::idle)
+      return {};
+  }
+  for (RampUp ramp; !ramp.isOver();) {
+    KF_TRY(const double took, run());
+    ramp.add(Clock::now() - start, std::chrono::nanoseconds(std::llround(took * 1e9)));
+  }
+  noteTimed();
+  return {};
+}
+
+void Queue::noteTimed() {
+  const std::lock_guard guard(ofTimes);
+  lastTimed = std::chrono::steady_clock::now();
 }
 
 Expected<CUgraphExec> Queue::record(const std::function<Status(CUstream)> &work) {

@@ -4,11 +4,13 @@
 #include "kernelforge/backend/Device.h"
 #include "kernelforge/backend/cuda/Context.h"
 
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -72,6 +74,12 @@ public:
   /// current; a ticket for what it put there.
   Expected<Ticket> enqueue(const std::function<Status(CUstream)> &work);
 
+  /// Calls `run`, which does some work and tells how many seconds it took, until the GPU becomes no
+  /// faster; not where it was timed in the last second.
+  Status warmUp(const std::function<Expected<double>()> &run);
+  /// The GPU was just at work.
+  void noteTimed();
+
   /// A graph of what `work` puts into the stream that it is given, which runs none of it.
   Expected<CUgraphExec> record(const std::function<Status(CUstream)> &work);
 
@@ -103,6 +111,9 @@ private:
   std::shared_ptr<Context> context;
   CUstream stream = nullptr;
   CUstream recording = nullptr; ///< what graphs are recorded from; nothing runs in it
+
+  std::mutex ofTimes;
+  std::optional<std::chrono::steady_clock::time_point> lastTimed;
 
   std::mutex mutex;
   Ticket last = 0; ///< given out

@@ -92,6 +92,7 @@ private:
       if (piece.begin % cuda::bufferAlignment != 0)
         return refuse("a buffer is not aligned");
       piece.isWritable = parameter.access != Access::Read;
+      piece.isWeight = source.buffers[buffer].kind == BufferKind::Weight;
       memory.push_back(piece);
       if (parameter.kind == Parameter::Kind::Map) {
         KF_TRY(const ptx::TensorMap map, mapOf(*parameter.map, launch, piece));
@@ -113,6 +114,7 @@ private:
     for (size_t i = 0; i < 3; ++i)
       made.block[i] = static_cast<unsigned>(phase.block[i]);
     made.dynamicSharedBytes = static_cast<unsigned>(phase.sharedBytes) - entry->second->sharedBytes;
+    made.startsEarly = phase.startsEarly;
     made.parameters = parameters;
     made.memory = &memory;
     if (std::string why = ptx::run(*entry->second, made); !why.empty())

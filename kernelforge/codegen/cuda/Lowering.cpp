@@ -27,9 +27,6 @@ namespace {
 /// NVPTX's numbers of memories.
 enum AddressSpace : unsigned { GlobalMemory = 1, SharedMemory = 3 };
 
-/// Of a thread. Where nothing is said, some are spilled so that more blocks fit a multiprocessor.
-constexpr int mostRegisters = 128;
-
 /// What WGSL calls it.
 constexpr StringLiteral dotOfBytesName = "dot4I8Packed";
 
@@ -338,7 +335,7 @@ Status cuda::lower(ModuleOp module) {
       if (!function->hasAttr(NVVM::NVVMDialect::getMaxnregAttrName()))
         function->setAttr(
             NVVM::NVVMDialect::getMaxnregAttrName(),
-            IntegerAttr::get(IntegerType::get(module.getContext(), 32), mostRegisters));
+            IntegerAttr::get(IntegerType::get(module.getContext(), 32), usualRegisters));
       // A tensor map is read where the launch put it: without that LLVM copies it.
       for (unsigned i = 0; i < function.getNumArguments(); ++i)
         if (function.getArgAttr(i, LLVM::LLVMDialect::getByValAttrName()))

@@ -22,8 +22,8 @@ static int64_t sharedBytes(const Shape &shape, const NarrowKnobs &knobs) {
 /// Registers of a thread for weights on their way and sums, of those that it has.
 static int64_t registersOf(const Shape &shape, const NarrowKnobs &knobs) {
   const int64_t rows = (std::min(knobs.rows, shape.rows) + 7) / 8;
-  const int64_t loads = 8 * shape.segments() * knobs.u * (knobs.ahead ? 2 : 1);
-  return loads + shape.segments() * rows * 4 + rows * 4;
+  const int64_t loads = 8 * shape.segments() * (knobs.ahead ? knobs.u * 3 / 2 : knobs.u);
+  return loads + shape.segments() * rows * 4 + rows * 8;
 }
 
 Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const KnobValues &values) {
@@ -54,7 +54,7 @@ Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const KnobVa
                               shape.sharedBytes),
                   "use fewer warps or rows");
   // Beside these there are addresses.
-  constexpr int64_t most = 88;
+  constexpr int64_t most = 84;
   if (const int64_t registers = registersOf(shape, knobs); registers > most)
     return refuse("u", knobs.u,
                   fmt::format("a thread keeps {} words, and {} can be", registers, most),

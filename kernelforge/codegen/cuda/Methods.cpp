@@ -1,6 +1,9 @@
 #include "kernelforge/codegen/cuda/Methods.h"
 
 #include "kernelforge/codegen/cuda/Convention.h"
+#include "kernelforge/codegen/cuda/Lowering.h"
+
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 #include <algorithm>
 
@@ -12,6 +15,7 @@ Limits cuda::simtLimits(const Target &target) {
   // Shared memory is declared, not asked for at a launch.
   limits.sharedBytes = std::min(limits.sharedBytes, mostStaticSharedBytes);
   limits.bindingBytes = mostBufferBytes;
+  limits.registers = usualRegisters;
   return limits;
 }
 
@@ -27,10 +31,12 @@ Target cuda::simtTarget(const Target &target) {
 
 namespace {
 
-/// A method of plain SIMT code.
+/// A method of plain SIMT code. Where it `keepsMuch` in registers, a thread may have as many as
+/// fit.
 class OfSimt final : public Method {
 public:
-  explicit OfSimt(const Method &method) : method(method) {}
+  explicit OfSimt(const Method &method, bool keepsMuch = false)
+      : method(method), keepsMuch(keepsMuch) {}
 
   std::string_view name() const override { return method.name(); }
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
@@ -42,7 +48,16 @@ public:
   Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel,
                            const Target &target, llvm::StringRef entry,
                            const KnobValues &schedule) const override {
-    return method.emit(module, kernel, simtTarget(target), entry, schedule);
+    KF_TRY(Launching launching, method.emit(module, kernel, simtTarget(target), entry, schedule));
+    constexpr int64_t ofMultiprocessor = 65536, most = 255;
+    for (const Phase &phase : launching.phases)
+      if (keepsMuch)
+        module.lookupSymbol(phase.entry)
+            ->setAttr(
+                mlir::NVVM::NVVMDialect::getMaxnregAttrName(),
+                mlir::IntegerAttr::get(mlir::IntegerType::get(module.getContext(), 32),
+                                       std::min(ofMultiprocessor / phase.block[0] / 8 * 8, most)));
+    return launching;
   }
   std::vector<std::string> describe(const KernelAnalysis &kernel,
                                     const KnobValues &schedule) const override {
@@ -51,6 +66,7 @@ public:
 
 private:
   const Method &method;
+  bool keepsMuch;
 };
 
 } // namespace
@@ -58,7 +74,7 @@ private:
 static const simt::Plain plain(simtLimits);
 
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
-  static const OfSimt tiles(simt::matmulTiles()), rows(simt::matmulRows());
+  static const OfSimt tiles(simt::matmulTiles(), /*keepsMuch=*/true), rows(simt::matmulRows());
   static const Method *const matmuls[] = {&plain, &matmulMatrices(), &tiles, &rows,
                                           &matmulNarrow()};
   if (family == KernelFamily::Matmul)

@@ -62,10 +62,11 @@ enum class Op : uint8_t {
   StoreBox,
   CommitStores,
   WaitStores,
-  DotBytes,   ///< products of signed bytes, added up
-  Round,      ///< to a whole number, still f32
-  PackHalves, ///< two f32 as two narrow numbers
-  Nothing,    ///< changes nothing here: fences, hints, shares of registers
+  DotBytes,        ///< products of signed bytes, added up
+  Round,           ///< to a whole number, still f32
+  WaitForPrevious, ///< until what ran before is done
+  PackHalves,      ///< two f32 as two narrow numbers
+  Nothing,         ///< changes nothing here: fences, hints, shares of registers
 };
 
 enum class Part : uint8_t { Low, High, Wide }; ///< of a product

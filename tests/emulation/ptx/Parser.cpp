@@ -101,7 +101,7 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"fence.proxy.async.shared::cta", Op::Nothing},
     {"prefetch.tensormap", Op::Nothing},
     {"griddepcontrol.launch_dependents", Op::Nothing},
-    {"griddepcontrol.wait", Op::Nothing},
+    {"griddepcontrol.wait", Op::WaitForPrevious},
     {"setmaxnreg.inc.sync.aligned.u32", Op::Nothing},
     {"setmaxnreg.dec.sync.aligned.u32", Op::Nothing},
     // Products are done where they stand.

@@ -54,12 +54,14 @@ static_assert(sizeof(TensorMap) == tensorMapBytes);
 struct Piece {
   uint64_t begin = 0, bytes = 0;
   bool isWritable = false;
+  bool isWeight = false; ///< it is there before any launch
 };
 
 struct Launch {
   std::array<unsigned, 3> grid{1, 1, 1};
   std::array<unsigned, 3> block{1, 1, 1};
   unsigned dynamicSharedBytes = 0;
+  bool startsEarly = false;          ///< before its `griddepcontrol.wait` it may read weights alone
   std::span<void *const> parameters; ///< where the value of each lies
   /// Where given, all that may be touched. An access to one in part ends the launch.
   const std::vector<Piece> *memory = nullptr;

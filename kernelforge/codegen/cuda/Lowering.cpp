@@ -85,6 +85,12 @@ public:
                                     bytesOf(value.getType()));
             op->erase();
           })
+          .Case([&](memref::AtomicRMWOp add) {
+            if (add.getKind() == arith::AtomicRMWKind::addi)
+              replace(op, b.create<LLVM::AtomicRMWOp>(op->getLoc(), LLVM::AtomicBinOp::add,
+                                                      addressOf(add), add.getValue(),
+                                                      LLVM::AtomicOrdering::monotonic));
+          })
           .Case([&](gpu::BlockIdOp) { replace(op, number<NVVM::BlockIdXOp>(op)); })
           .Case([&](gpu::ThreadIdOp) { replace(op, number<NVVM::ThreadIdXOp>(op)); })
           .Case([&](gpu::LaneIdOp) { replace(op, number<NVVM::LaneIdOp>(op)); })
@@ -276,7 +282,7 @@ private:
 
   /// Of the element that a load or a store is of. Its index was widened without a sign.
   template <typename Access> Value addressOf(Access op) {
-    Value base = op.getMemRef();
+    Value base = op.getMemref();
     Value index = op.getIndices().front();
     Value wide = b.create<arith::IndexCastUIOp>(op.getLoc(), b.getI64Type(), index);
     return b.create<LLVM::GEPOp>(op.getLoc(), base.getType(), elements.lookup(base), base,

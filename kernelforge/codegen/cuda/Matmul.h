@@ -4,7 +4,7 @@
 #include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/codegen/Target.h"
-#include "kernelforge/codegen/cuda/Accumulators.h"
+#include "kernelforge/codegen/cuda/ClusterSums.h"
 #include "kernelforge/codegen/simt/MatmulRows.h"
 
 #include <optional>
@@ -17,9 +17,12 @@ struct MatrixKnobs {
   int64_t stages = 0;     ///< of the ring
   int64_t group = 0;      ///< tiles that follow one another downwards
   int64_t resident = 0;   ///< blocks that share a multiprocessor
-  int64_t blocks = 0;     ///< of the grid, at most
+  int64_t blocks = 0;     ///< of the grid, at most; each tile has its own where `split` is not 1
+  int64_t split = 1;      ///< blocks that share the depth of a tile: a cluster
 
   int64_t consumers() const { return bm / MatrixShape::rows; }
+  /// Columns of each segment that a block stores.
+  int64_t columnsOfBlock() const { return bn / split; }
   OperandTile left() const { return {bm, true}; }
   OperandTile right(int64_t segments, bool transposed) const {
     return {segments * bn, !transposed};
@@ -31,6 +34,12 @@ struct MatrixKnobs {
     return consumers() * ResultPanels::bytesOfGroup + Ring::bytes(stages, stageBytes(segments));
   }
 };
+
+/// Bytes that rows of a bulk copy must be a multiple of.
+constexpr int64_t copyUnit = 16;
+
+/// Columns of a product of the matrix units at most.
+constexpr int64_t mostColumns = 256;
 
 /// The type that matrix units multiply a matmul's operands in: that of its weights, bf16 or f16,
 /// where rows have it, too, or its numerics say that they are rounded to it. Nothing where there is

@@ -6,6 +6,7 @@
 // Warps that share out K add up through shared memory, from where what follows the matmul reads.
 #include "kernelforge/codegen/cuda/Matmul.h"
 #include "kernelforge/codegen/cuda/Methods.h"
+#include "kernelforge/codegen/cuda/WarpMatrices.h"
 
 #include "kernelforge/codegen/Operands.h"
 #include "kernelforge/codegen/simt/Emit.h"
@@ -33,7 +34,7 @@ class Emitter {
 public:
   Emitter(ModuleOp module, const KernelAnalysis &kernel, const rows::Shape &shape, size_t number,
           StringRef entry, const NarrowKnobs &knobs)
-      : p(module, kernel.kernel(), entry, knobs.warps * 32), assembly(p), matmul(kernel.matmul()),
+      : p(module, kernel.kernel(), entry, knobs.warps * 32), units(p), matmul(kernel.matmul()),
         group(kernel.groups()[number]), columns(shape.groups[number]), knobs(knobs),
         element(*matrixElement(matmul)), rowsHeld(std::min(knobs.rows, shape.rows)),
         isOneBlock(shape.rows <= knobs.rows), vectors(matmul.getK() / together),
@@ -151,11 +152,11 @@ private:
           for (int64_t word : {0, 2}) {
             auto of = [&](Value vector, int64_t k) { return p.extract(vector, word + k); };
             Value x = xs[static_cast<size_t>(j)];
-            const auto at = static_cast<size_t>((s * rowTiles() + j) * 4);
-            const Values next = assembly.multiplyByWarp(
-                element, ArrayRef(sums).slice(at, 4),
-                {of(own[0], 0), of(own[1], 0), of(own[0], 1), of(own[1], 1)}, {of(x, 0), of(x, 1)});
-            llvm::copy(next, sums.begin() + at);
+            Value *sum = &sums[static_cast<size_t>((s * rowTiles() + j) * 4)];
+            const WarpMatrices::Sums next = units.multiply(
+                element, {of(own[0], 0), of(own[1], 0), of(own[0], 1), of(own[1], 1)},
+                {of(x, 0), of(x, 1)}, {sum[0], sum[1], sum[2], sum[3]});
+            llvm::copy(next, sum);
           }
       }
     }
@@ -235,7 +236,7 @@ private:
   }
 
   PhaseBuilder p;
-  Assembly assembly;
+  WarpMatrices units;
   MatmulOp matmul;
   const SegmentGroup &group;
   const rows::Columns &columns;

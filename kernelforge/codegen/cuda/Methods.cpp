@@ -74,12 +74,24 @@ private:
 static const simt::Plain plain(simtLimits);
 
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
-  static const OfSimt tiles(simt::matmulTiles(), /*keepsMuch=*/true), rows(simt::matmulRows());
-  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &tiles, &rows,
+  static const OfSimt matmulTiles(simt::matmulTiles(), /*keepsMuch=*/true),
+      rows(simt::matmulRows()), split(simt::attentionSplit()), tiles(simt::attentionTiles()),
+      groups(attentionGroups()), quads(simt::rowwiseQuads());
+  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles, &rows,
                                           &matmulNarrow()};
-  if (family == KernelFamily::Matmul)
+  static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices(), &groups};
+  static const Method *const rowwises[] = {&plain, &quads};
+  switch (family) {
+  case KernelFamily::Matmul:
     return matmuls;
-  return {};
+  case KernelFamily::Attention:
+    return attentions;
+  case KernelFamily::Rowwise:
+    return rowwises;
+  case KernelFamily::Step:
+    return {};
+  }
+  llvm_unreachable("a family without methods");
 }
 
 const simt::Methods &cuda::methods() {

@@ -18,7 +18,9 @@ Target simtTarget(const Target &target);
 const simt::Methods &methods();
 
 // What there is besides the plain code, a function for each file.
-const Method &matmulMatrices(); ///< matrix units of a warpgroup
-const Method &matmulNarrow();   ///< few rows: matrix units of a warp
+const Method &matmulMatrices();    ///< matrix units of a warpgroup
+const Method &matmulNarrow();      ///< few rows: matrix units of a warp
+const Method &attentionMatrices(); ///< matrix units of a warpgroup
+const Method &attentionGroups();   ///< few rows: matrix units of a warp
 
 } // namespace kernelforge::cuda

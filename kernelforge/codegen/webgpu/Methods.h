@@ -16,9 +16,6 @@ const simt::Methods &methods();
 
 // What there is besides the plain code, a function for each file.
 const Method &matmulMatrices(); ///< matrices of a subgroup
-const Method &attentionTiles();
 const Method &attentionMatrices();
-const Method &attentionSplit(); ///< few rows: workgroups share out the keys
-const Method &rowwiseQuads();   ///< four columns of a row at a time
 
 } // namespace kernelforge::webgpu

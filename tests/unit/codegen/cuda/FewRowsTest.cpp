@@ -157,6 +157,14 @@ TEST(CudaFewRows, ByMatrixUnitsOfAWarp) {
   expectRight(matmul(narrowMethod, "", 5, 40, 512, "f32", "bf16", "bf16", "bf16"));
 }
 
+TEST(CudaFewRows, QuantsByMatrixUnitsOfAWarp) {
+  for (const char *weight : quantizedTypes) {
+    expectRight(matmul(narrowMethod, "", 3, 37, 512, "f32", weight, "bf16", "bf16"));
+    expectRight(matmul(narrowMethod, ", warps = 2, ks = 1, u = 1, ahead = 1", 9, 21, 1024, "f16",
+                       weight, "f16", "f16"));
+  }
+}
+
 TEST(CudaFewRows, EveryKnobOfMatrixUnitsOfAWarp) {
   for (const char *knobs :
        {", warps = 4, ks = 1, u = 2, ahead = 1", ", warps = 8, ks = 8, u = 1, ahead = 1, early = 0",

@@ -32,23 +32,23 @@ Target cuda::simtTarget(const Target &target) {
 namespace {
 
 /// A method of plain SIMT code. Where it `keepsMuch` in registers, a thread may have as many as
-/// fit.
+/// fit; where it `asksForShared` memory, it may have what no block can declare.
 class OfSimt final : public Method {
 public:
-  explicit OfSimt(const Method &method, bool keepsMuch = false)
-      : method(method), keepsMuch(keepsMuch) {}
+  explicit OfSimt(const Method &method, bool keepsMuch = false, bool asksForShared = false)
+      : method(method), keepsMuch(keepsMuch), asksForShared(asksForShared) {}
 
   std::string_view name() const override { return method.name(); }
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
-    return method.supports(kernel, simtTarget(target));
+    return method.supports(kernel, seen(target));
   }
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
-    return method.space(kernel, simtTarget(target));
+    return method.space(kernel, seen(target));
   }
   Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel,
                            const Target &target, llvm::StringRef entry,
                            const KnobValues &schedule) const override {
-    KF_TRY(Launching launching, method.emit(module, kernel, simtTarget(target), entry, schedule));
+    KF_TRY(Launching launching, method.emit(module, kernel, seen(target), entry, schedule));
     constexpr int64_t ofMultiprocessor = 65536, most = 255;
     for (const Phase &phase : launching.phases)
       if (keepsMuch)
@@ -65,8 +65,15 @@ public:
   }
 
 private:
+  Target seen(const Target &target) const {
+    Target seen = simtTarget(target);
+    if (asksForShared)
+      seen.limits.sharedBytes = target.limits.sharedBytes;
+    return seen;
+  }
+
   const Method &method;
-  bool keepsMuch;
+  bool keepsMuch, asksForShared;
 };
 
 } // namespace
@@ -75,8 +82,9 @@ static const simt::Plain plain(simtLimits);
 
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
   static const OfSimt matmulTiles(simt::matmulTiles(), /*keepsMuch=*/true),
-      rows(simt::matmulRows()), split(simt::attentionSplit()), tiles(simt::attentionTiles()),
-      groups(attentionGroups()), quads(simt::rowwiseQuads());
+      rows(simt::matmulRows(), /*keepsMuch=*/false, /*asksForShared=*/true),
+      split(simt::attentionSplit()), tiles(simt::attentionTiles()), groups(attentionGroups()),
+      quads(simt::rowwiseQuads());
   static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles, &rows,
                                           &matmulNarrow()};
   static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices(), &groups};

@@ -185,3 +185,12 @@ TEST(CudaFewRows, QueriesKeysAndValuesAreRotatedAndAppended) {
   expectRight(queries(rowsMethod, ", pieces = 2, lanes = 1, ks = 4, r = 2, threads = 4"));
   expectRight(queries(narrowMethod, ", warps = 4, ks = 2, u = 2"));
 }
+
+TEST(CudaFewRows, RowsMayTakeMoreSharedMemoryThanABlockDeclares) {
+  // 8 rows of 2,048 f32 are 64 KiB.
+  expectRight(matmul(rowsMethod,
+                     ", rows = 8, r = 1, threads = 64, lanes = 32, ks = 2, stage = 1, u = 1", 8, 5,
+                     2048, "f32", "q8_0"));
+  expectRight(gate(rowsMethod, ", rows = 7, r = 1, threads = 64, lanes = 32, ks = 2, u = 1", 7,
+                   2048, "bf16"));
+}

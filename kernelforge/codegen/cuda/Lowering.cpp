@@ -284,7 +284,7 @@ private:
 
   /// Of the element that a load or a store is of. Its index was widened without a sign.
   template <typename Access> Value addressOf(Access op) {
-    Value base = op.getMemref();
+    Value base = op.getMemrefMutable().get();
     Value index = op.getIndices().front();
     Value wide = b.create<arith::IndexCastUIOp>(op.getLoc(), b.getI64Type(), index);
     return b.create<LLVM::GEPOp>(op.getLoc(), base.getType(), elements.lookup(base), base,

@@ -312,10 +312,12 @@ public:
                                                .hasCode = RowExpressions::hasCode,
                                                .readsLayouts = true,
                                                .needsFiniteF32 = true,
-                                               .multipliesIn = [](Operation *op, Numerics) {
-                                                 auto matmul = dyn_cast<MatmulOp>(op);
-                                                 return matmul && narrowElement(matmul);
-                                               }}));
+                                               .multipliesIn =
+                                                   [](Operation *op, Numerics) {
+                                                     auto matmul = dyn_cast<MatmulOp>(op);
+                                                     return matmul && narrowElement(matmul);
+                                                   },
+                                               .layout = WeightLayout::Planes}));
     KF_CHECK(rows::supportsShape(kernel));
     if (!narrowElement(kernel.matmul()))
       return refuse("its numerics do not have rows and weights multiplied both as bf16 or as f16");

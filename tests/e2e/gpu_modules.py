@@ -251,6 +251,24 @@ def scheduled(schedule, size, n, depth, number):
             f"  return %y : {y}\n}}\n")
 
 
+def decoding(schedule, heads, kv_heads, dim, element, page=0):
+    """Attention of one row over caches of an element type with a schedule of its own, as text."""
+    element = f"!transformer.quant<{element}>" if element in QUANTIZED else element
+    cache = f"!transformer.cache<{kv_heads}, {dim}, {element}{f', page = {page}' if page else ''}>"
+    row, table = "tensor<1xi32>", f"tensor<1x{512 // page}xi32>" if page else "tensor<1xi32>"
+    q = f"tensor<1x{heads * dim}xf32>"
+    values = [("%q", q), ("%k", cache), ("%v", cache), ("%p", row), ("%s", row), ("%t", table), ("%l", row)]
+    size = '%n: index {transformer.size = #transformer.size<"cached", 1 to 512>}'
+    header = f"({size}, {', '.join(f'{name}: {kind}' for name, kind in values)}) -> {q}"
+    names, kinds = (", ".join(each) for each in zip(*values))
+    return (f"transformer.kernel @k{header} attributes {{schedule = #transformer.schedule<{{{schedule}}}>}} {{\n"
+            "  %y = transformer.attention %q, %k, %v positions(%p) sequences(%s) table(%t) lengths(%l) "
+            f'{{heads = {heads}, scale = 0.125, cached = "cached"}} : ({kinds}) -> {q}\n'
+            f"  transformer.yield %y : {q}\n}}\n"
+            f"func.func @f{header} {{\n  %y = transformer.launch @k(%n, {names}) : (index, {kinds}) -> ({q})\n"
+            f"  return %y : {q}\n}}\n")
+
+
 def attention(turn, size, kv_heads, group, dim, value_dim, sequences):
     """Attention over contiguous and paged caches of all element types: causal or not, with windows, soft
     caps and sinks."""

@@ -28,6 +28,11 @@ JOBS = min(2, os.cpu_count())
 #: Chips, and every how many shapes they have their turn.
 CHIPS = {"sm_80": 8, "sm_90a": 1}
 
+#: Warps of a block, keys at once, resident blocks; heads, those of caches, their width, type and page.
+GROUPS = [(4, 16, 3, 32, 8, 128, "bf16", 0), (4, 16, 3, 32, 8, 128, "f16", 16), (4, 32, 2, 32, 8, 128, "bf16", 64),
+          (8, 16, 1, 32, 4, 128, "q8_0", 0), (4, 16, 4, 32, 8, 128, "q8_0", 16), (4, 32, 3, 8, 8, 64, "bf16", 0),
+          (4, 32, 4, 16, 4, 64, "q8_0", 0), (2, 16, 4, 4, 1, 256, "bf16", 0)]
+
 
 def assembler():
     named = os.environ.get("KERNELFORGE_PTXAS") or shutil.which("ptxas")
@@ -139,6 +144,15 @@ class Ptxas(CliTest):
 
     def test_steps(self):
         self.check_all("step")
+
+    def test_schedules_of_groups(self):
+        """Registers that what is under way takes: the most of each schedule that is legal."""
+        texts = [gpu_modules.decoding(f"method = 4, chunk = 128, warps = {warps}, keys = {keys}, resident = {resident}",
+                                      heads, kv_heads, dim, element, page)
+                 for warps, keys, resident, heads, kv_heads, dim, element, page in GROUPS]
+        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+            for text, wrong in zip(texts, pool.map(lambda t: self.check_text(t, "sm_90a"), texts)):
+                self.assertEqual(wrong, "", text)
 
     def test_what_is_wrong_is_found(self):
         text = ('.version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n'

@@ -100,6 +100,7 @@ private:
       if (piece.begin % cuda::bufferAlignment != 0)
         return refuse("a buffer is not aligned");
       piece.isWritable = parameter.access != Access::Read;
+      piece.isWeight = source.buffers[buffer].kind == BufferKind::Weight;
       memory.push_back(piece);
       if (parameter.kind == Parameter::Kind::Map) {
         KF_TRY(const ptx::TensorMap map, mapOf(*parameter.map, launch, piece));
@@ -123,6 +124,7 @@ private:
     made.cluster = static_cast<unsigned>(phase.cluster);
     made.grid[0] = (made.grid[0] + made.cluster - 1) / made.cluster * made.cluster;
     made.dynamicSharedBytes = static_cast<unsigned>(phase.sharedBytes) - entry->second->sharedBytes;
+    made.startsEarly = phase.startsEarly;
     made.parameters = parameters;
     made.memory = &memory;
     if (std::string why = ptx::run(*entry->second, made); !why.empty())

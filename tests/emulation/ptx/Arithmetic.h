@@ -25,7 +25,7 @@ struct Thread {
   std::array<unsigned, 3> id{};
   unsigned number = 0;
   size_t at = 0; ///< next instruction
-  bool isDone = false;
+  bool isDone = false, hasWaited = false;
   /// What it waits for: all threads, some of the block's (barrier `barrier`, `count` of them), its
   /// warp at this instruction, all of the cluster; or that something else goes on.
   enum Wait { Nothing, All, Some, Warp, Cluster, Others } wait = Nothing;

@@ -71,8 +71,9 @@ enum class Op : uint8_t {
   Round,     ///< to a whole number, still f32
   PowerOfTwo,
   AtomicAdd,
-  PackHalves, ///< two f32 as two narrow numbers
-  Nothing,    ///< changes nothing here: fences, hints, shares of registers
+  WaitForPrevious, ///< until what ran before is done
+  PackHalves,      ///< two f32 as two narrow numbers
+  Nothing,         ///< changes nothing here: fences, hints, shares of registers
 };
 
 enum class Part : uint8_t { Low, High, Wide }; ///< of a product

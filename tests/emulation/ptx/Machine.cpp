@@ -250,6 +250,8 @@ private:
         thread->at = i.target;
       } else if (i.op == Op::Return) {
         thread->isDone = true;
+        if (launch.startsEarly && !thread->hasWaited)
+          return fail("it ends without waiting for what ran before");
         if (asynchronous.hasStores(thread->number))
           fail("it ends before a copy has read what it stores");
         return;
@@ -321,6 +323,12 @@ private:
       return address >= piece.begin && address + bytes <= piece.begin + piece.bytes &&
              (piece.isWritable || !isWritten);
     };
+    const bool isEarly = launch.startsEarly && launch.memory && !thread->hasWaited;
+    const auto isComputed = [&](const Piece &piece) { return holds(piece) && !piece.isWeight; };
+    if (isEarly && (isWritten || std::ranges::any_of(*launch.memory, isComputed))) {
+      fail("memory that is no weight before it waits for what ran before");
+      return nullptr;
+    }
     if (launch.memory && !std::ranges::any_of(*launch.memory, holds)) {
       fail(isWritten ? "write to memory that is not written" : "read of memory of nobody");
       return nullptr;
@@ -414,6 +422,9 @@ private:
     case Op::WaitStores:
     case Op::Product:
       return beside(i);
+    case Op::WaitForPrevious:
+      thread->hasWaited = true;
+      return;
     case Op::ArriveCluster:
       ++thread->clusterArrivals;
       return;

@@ -54,6 +54,7 @@ static_assert(sizeof(TensorMap) == tensorMapBytes);
 struct Piece {
   uint64_t begin = 0, bytes = 0;
   bool isWritable = false;
+  bool isWeight = false; ///< it is there before any launch
 };
 
 struct Launch {
@@ -61,6 +62,7 @@ struct Launch {
   std::array<unsigned, 3> block{1, 1, 1};
   unsigned cluster = 1; ///< blocks that follow one another and reach each other's shared memory
   unsigned dynamicSharedBytes = 0;
+  bool startsEarly = false;          ///< before its `griddepcontrol.wait` it may read weights alone
   std::span<void *const> parameters; ///< where the value of each lies
   /// Where given, all that may be touched. An access to one in part ends the launch.
   const std::vector<Piece> *memory = nullptr;

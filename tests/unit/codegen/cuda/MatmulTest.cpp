@@ -167,10 +167,9 @@ TEST(CudaMatmul, RotationsFollowInTilesOfWholeHeads) {
   EXPECT_THAT(checked(rotated(128, 128), {{"method", 1}, {"bn", 128}, {"split", 2}}),
               HasSubstr("in pieces of 128"));
   // Fewer columns than the two blocks of eight that a thread has pairs of.
-  EXPECT_FALSE(with(rotated(64, 8), [](const CodeGenerator &generator, const KernelAnalysis &kernel,
-                                       const Target &target) {
-    return bool(generator.supports(kernel, target));
-  }));
+  EXPECT_FALSE(with(rotated(64, 8),
+                    [](const CodeGenerator &generator, const KernelAnalysis &kernel,
+                       const Target &target) { return bool(generator.supports(kernel, target)); }));
 }
 
 TEST(CudaMatmul, PhasesSayWhatIsCopied) {

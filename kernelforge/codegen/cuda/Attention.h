@@ -28,7 +28,10 @@ struct Shape {
   MatrixShape outputs() const { return {element, facts.valueDim, true}; }
   /// Keys that one copy moves: they follow one another in memory.
   int64_t copiedKeys() const;
-  /// Bytes of the panels of results.
+  // Shared memory: what is small, on one piece of it, then tiles and panels of results.
+  int64_t recordBytes() const; ///< of what is said of a tile's keys
+  static constexpr int64_t recordStages = 2;
+  int64_t smallBytes() const;
   int64_t resultBytes() const { return consumers() * ResultPanels::panel.bytes(); }
   int64_t sharedBytes() const;
 

@@ -53,15 +53,28 @@ public:
   Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
       : p(module, kernel.kernel(), entry, Roles::threadsOf(shape.consumers())), memory(p),
         assembly(p), roles(p, shape.consumers()), op(kernel.attention()), shape(shape),
-        query(p, memory, 1, shape.queryTile().bytes()),
-        keys(p, memory, shape.stages, shape.keyTile().bytes()),
-        values(p, memory, shape.stages, shape.valueTile().bytes()),
-        panels(memory.reserve(shape.resultBytes(), Panel::alignment)), seen(p, op, shape, memory),
+        small(memory.reserve(shape.smallBytes(), Panel::alignment)),
+        records(takeSmall(Shape::recordStages * shape.recordBytes())),
+        query(ringOf(1, shape.queryTile())), keys(ringOf(shape.stages, shape.keyTile())),
+        values(ringOf(shape.stages, shape.valueTile())),
+        panels(memory.reserve(shape.resultBytes(), Panel::alignment)),
+        seen(p, op, shape, records, takeSmall(Ring::bytesOfBarriers(Shape::recordStages))),
         weights(p, op, roles) {}
 
   Phase emit();
 
 private:
+  /// An address in the small piece of shared memory.
+  Value takeSmall(int64_t bytes) {
+    Value address = p.add(small, smallTaken);
+    smallTaken += bytes;
+    return address;
+  }
+  Ring ringOf(int64_t stages, const HeadTile &tile) {
+    Value tiles = memory.reserve(stages * tile.bytes(), Panel::alignment);
+    return {p, stages, tile.bytes(), tiles, takeSmall(Ring::bytesOfBarriers(stages))};
+  }
+
   struct Place {
     Value head, firstRow;
   };
@@ -105,6 +118,9 @@ private:
   Roles roles;
   AttentionOp op;
   const Shape &shape;
+  Value small;
+  int64_t smallTaken = 0;
+  Value records;
   Ring query, keys, values;
   Value panels;
   SeenKeys seen;
@@ -187,11 +203,10 @@ void Emitter::produce() {
 SmallVector<Value> Emitter::produceTile(Value tile, ValueRange carried) {
   const Place place = placeOf(tile);
   const RingPlace queryPlace{carried[2], carried[3]};
-  const SeenKeys::LaneRows rows = seen.lanesRows(roles.lane, place.firstRow);
   auto ofSequence = [&](Value sequence, Value sequences, Value isFirst, ValueRange carried) {
     const RingPlace record{carried[0], carried[1]};
     const SeenKeys::Range range =
-        seen.publish(record, rows, roles.lane, tile, sequence, sequences, isFirst);
+        seen.publish(record, roles.lane, {tile, place.firstRow, sequence, sequences, isFirst});
     const RingPlace after = seen.ring.next(record);
     SmallVector<Value> next{after.stage, after.parity};
     next.append(fetchSeen(range, sequence, place, isFirst, queryPlace, carried.drop_front(2)));
@@ -203,7 +218,7 @@ SmallVector<Value> Emitter::produceTile(Value tile, ValueRange carried) {
     Value always = p.cmp(Predicate::eq, p.c(0), p.c(0));
     state = ofSequence(p.c(0), p.c(1), always, state);
   } else {
-    auto [least, greatest] = seen.sequencesOf(rows);
+    auto [least, greatest] = seen.sequencesOf(roles.lane, place.firstRow);
     Value count = p.add(p.sub(greatest, least), 1);
     state = p.loop("sequence", least, p.add(greatest, 1), 1, "stage", state,
                    [&, least = least](Value sequence, ValueRange carried) {

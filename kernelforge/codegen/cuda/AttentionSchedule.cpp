@@ -1,5 +1,4 @@
 // Schedules of attention by matrix units, and where it can be computed so.
-#include "kernelforge/codegen/cuda/AttentionSeen.h"
 #include "kernelforge/codegen/cuda/AttentionWeights.h"
 #include "kernelforge/codegen/cuda/Methods.h"
 
@@ -21,11 +20,14 @@ using llvm::divideCeilSigned;
 
 int64_t Shape::copiedKeys() const { return page == 0 ? keys : std::gcd(page, keys); }
 
+int64_t Shape::smallBytes() const {
+  return Ring::bytes(recordStages, recordBytes()) + Ring::bytesOfBarriers(1) +
+         2 * Ring::bytesOfBarriers(stages);
+}
+
 int64_t Shape::sharedBytes() const {
-  return Ring::bytes(1, queryTile().bytes()) + Ring::bytes(stages, keyTile().bytes()) +
-         Ring::bytes(stages, valueTile().bytes()) + resultBytes() +
-         Ring::bytes(SeenKeys::stages, SeenKeys::recordBytes(*this)) +
-         4 * Panel::alignment; // what begins on it
+  return int64_t(llvm::alignTo(uint64_t(smallBytes()), Panel::alignment)) + queryTile().bytes() +
+         stages * (keyTile().bytes() + valueTile().bytes()) + resultBytes();
 }
 
 namespace {

@@ -13,11 +13,11 @@ using Predicate = arith::CmpIPredicate;
 static constexpr int64_t headWords = llvm::alignTo(uint64_t(Word::Count), 4);
 
 SeenKeys::SeenKeys(simt::PhaseBuilder &p, transformer::AttentionOp op, const Shape &shape,
-                   PhaseMemory &memory)
-    : ring(p, memory, stages, recordBytes(shape)), p(p), assembly(p), op(op), shape(shape),
-      keys(p, op), hasFirsts(op.getWindow() != 0) {}
+                   Value records, Value barriers)
+    : ring(p, Shape::recordStages, shape.recordBytes(), records, barriers), p(p), assembly(p),
+      op(op), shape(shape), keys(p, op), hasFirsts(op.getWindow() != 0) {}
 
-int64_t SeenKeys::recordBytes(const Shape &shape) { return (headWords + 2 * shape.rows) * 4; }
+int64_t Shape::recordBytes() const { return (headWords + 2 * rows) * 4; }
 
 int64_t SeenKeys::firstsAt() const { return headWords * 4; }
 
@@ -38,19 +38,16 @@ std::pair<Value, Value> SeenKeys::ofRow(Value record, Value row) {
   return {first, assembly.loadShared(p.add(at, lengthsAt()), 4)};
 }
 
-SeenKeys::LaneRows SeenKeys::lanesRows(Value lane, Value firstRow) {
-  LaneRows rows;
+SmallVector<Value> SeenKeys::lanesRows(Value lane, Value firstRow) {
+  SmallVector<Value> rows;
   Value last = p.sub(p.rows(op.getQuery().getType()), 1);
-  for (int64_t i = 0; i < shape.rows; i += warp) {
-    // A row past the last one is that again.
-    Value row = p.min(p.add(p.add(firstRow, i), lane), last);
-    rows.sequences.push_back(
-        shape.facts.sequences == 1 ? p.c(0) : p.load(p.argument(op.getSequences()), row));
-    auto [first, end] = keys.range(row, rows.sequences.back());
-    rows.firsts.push_back(first);
-    rows.lengths.push_back(p.sub(p.max(end, first), first));
-  }
+  for (int64_t i = 0; i < shape.rows; i += warp)
+    rows.push_back(p.min(p.add(p.add(firstRow, i), lane), last));
   return rows;
+}
+
+Value SeenKeys::sequenceOf(Value row) {
+  return shape.facts.sequences == 1 ? p.c(0) : p.load(p.argument(op.getSequences()), row);
 }
 
 /// The greatest of all lanes' values.
@@ -61,13 +58,15 @@ static Value greatest(simt::PhaseBuilder &p, ValueRange values) {
   return p.subgroupReduce(own, gpu::AllReduceOperation::MAXUI);
 }
 
-std::pair<Value, Value> SeenKeys::sequencesOf(const LaneRows &rows) {
+std::pair<Value, Value> SeenKeys::sequencesOf(Value lane, Value firstRow) {
   // What is to be least counts down from the greatest number.
   Value most = p.c(-1);
-  SmallVector<Value> down;
-  for (Value sequence : rows.sequences)
-    down.push_back(p.sub(most, sequence));
-  return {p.sub(most, greatest(p, down)), greatest(p, rows.sequences)};
+  SmallVector<Value> up, down;
+  for (Value row : lanesRows(lane, firstRow)) {
+    up.push_back(sequenceOf(row));
+    down.push_back(p.sub(most, up.back()));
+  }
+  return {p.sub(most, greatest(p, down)), greatest(p, up)};
 }
 
 void SeenKeys::hand(const RingPlace &place, Value lane) {
@@ -75,18 +74,21 @@ void SeenKeys::hand(const RingPlace &place, Value lane) {
   assembly.arriveIf(p.cmp(Predicate::eq, lane, p.c(0)), ring.full(place.stage));
 }
 
-SeenKeys::Range SeenKeys::publish(const RingPlace &place, const LaneRows &rows, Value lane,
-                                  Value tile, Value sequence, Value sequences, Value isFirst) {
+// Rows are read again for each sequence: the producer has few registers.
+SeenKeys::Range SeenKeys::publish(const RingPlace &place, Value lane, const Of &of) {
   Value most = p.c(-1);
-  SmallVector<Value> from, to, commonFrom, commonTo, lengths;
-  for (auto [of, first, length] : llvm::zip(rows.sequences, rows.firsts, rows.lengths)) {
-    Value own = length;
+  SmallVector<Value> from, to, commonFrom, commonTo, firsts, lengths;
+  for (Value row : lanesRows(lane, of.firstRow)) {
+    Value sequence = sequenceOf(row);
+    auto [first, rowEnd] = keys.range(row, sequence);
+    Value length = p.sub(p.max(rowEnd, first), first);
     if (shape.facts.sequences > 1)
-      own = p.select(p.cmp(Predicate::eq, of, sequence), length, p.c(0));
-    lengths.push_back(own);
-    Value sees = p.cmp(Predicate::ne, own, p.c(0));
+      length = p.select(p.cmp(Predicate::eq, sequence, of.sequence), length, p.c(0));
+    Value sees = p.cmp(Predicate::ne, length, p.c(0));
     auto ifSees = [&](Value value) { return p.select(sees, value, p.c(0)); };
-    Value end = ifSees(p.add(first, own));
+    Value end = ifSees(p.add(first, length));
+    firsts.push_back(first);
+    lengths.push_back(length);
     from.push_back(ifSees(p.sub(most, first)));
     to.push_back(end);
     commonFrom.push_back(ifSees(first));
@@ -106,21 +108,21 @@ SeenKeys::Range SeenKeys::publish(const RingPlace &place, const LaneRows &rows, 
     Value beyond = p.sub(p.max(end, range.start), range.start);
     return p.div(p.add(beyond, added), shape.keys);
   };
-  range.blocks = p.max(blocksFrom(range.to, shape.keys - 1), p.select(isFirst, p.c(1), p.c(0)));
+  range.blocks = p.max(blocksFrom(range.to, shape.keys - 1), p.select(of.isFirst, p.c(1), p.c(0)));
   Value clear = p.min(range.blocks, blocksFrom(allTo, 0));
   Value partly = p.min(range.blocks, blocksFrom(allFrom, shape.keys - 1));
 
   assembly.waitBarrier(ring.empty(place.stage), place.parity);
   Value record = ring.address(place.stage);
-  for (auto [i, first, length] : llvm::enumerate(rows.firsts, lengths)) {
+  for (auto [i, first, length] : llvm::enumerate(firsts, lengths)) {
     Value at = p.add(record, p.mul(p.add(lane, int64_t(i) * warp), 4));
     if (hasFirsts)
       assembly.storeWord(p.add(at, firstsAt()), first);
     assembly.storeWord(p.add(at, lengthsAt()), length);
   }
   const std::pair<Word, Value> words[] = {
-      {Word::Tile, tile},
-      {Word::Sequences, sequences},
+      {Word::Tile, of.tile},
+      {Word::Sequences, of.sequences},
       {Word::Blocks, range.blocks},
       {Word::Start, range.start},
       {Word::MaskedFirst, p.sub(range.blocks, clear)},

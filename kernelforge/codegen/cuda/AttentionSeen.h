@@ -26,11 +26,9 @@ constexpr int64_t noTile = -1;
 /// Records go round between the producer's warp and the consumers.
 class SeenKeys {
 public:
+  /// `records` and `barriers`: of its ring.
   SeenKeys(simt::PhaseBuilder &p, transformer::AttentionOp op, const Shape &shape,
-           PhaseMemory &memory);
-
-  static constexpr int64_t stages = 2;
-  static int64_t recordBytes(const Shape &shape);
+           mlir::Value records, mlir::Value barriers);
 
   Ring ring;
 
@@ -41,23 +39,25 @@ public:
   /// What row `row` (i32) of the tile sees: the first position and how many.
   std::pair<mlir::Value, mlir::Value> ofRow(mlir::Value record, mlir::Value row);
 
-  /// By the warp that produces: the rows of a lane, of a tile from `firstRow` on.
-  struct LaneRows {
-    llvm::SmallVector<mlir::Value> sequences, firsts, lengths;
+  // By the warp that produces.
+  /// The least and the greatest sequence of the tile whose rows begin at `firstRow`.
+  std::pair<mlir::Value, mlir::Value> sequencesOf(mlir::Value lane, mlir::Value firstRow);
+  /// What a record is of. The first one of a tile has a block in any case.
+  struct Of {
+    mlir::Value tile, firstRow, sequence, sequences, isFirst;
   };
-  LaneRows lanesRows(mlir::Value lane, mlir::Value firstRow);
-  /// The least and the greatest sequence of a tile.
-  std::pair<mlir::Value, mlir::Value> sequencesOf(const LaneRows &rows);
-  /// Leaves a record at a place of the ring. `isFirst`: of its tile; it has a block in any case.
+  /// Leaves a record at a place of the ring.
   struct Range {
     mlir::Value start, to, blocks;
   };
-  Range publish(const RingPlace &place, const LaneRows &rows, mlir::Value lane, mlir::Value tile,
-                mlir::Value sequence, mlir::Value sequences, mlir::Value isFirst);
+  Range publish(const RingPlace &place, mlir::Value lane, const Of &of);
   /// Leaves word that there are no more tiles.
   void publishEnd(const RingPlace &place, mlir::Value lane);
 
 private:
+  /// The tile's rows of a lane, one of each 32. A row past the last one is that again.
+  llvm::SmallVector<mlir::Value> lanesRows(mlir::Value lane, mlir::Value firstRow);
+  mlir::Value sequenceOf(mlir::Value row);
   mlir::Value wordAddress(mlir::Value record, Word which) {
     return p.add(record, static_cast<int64_t>(which) * 4);
   }

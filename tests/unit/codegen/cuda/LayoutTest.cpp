@@ -93,12 +93,15 @@ TEST(CudaLayout, TilesAreEachTakenOnce) {
 }
 
 TEST(CudaLayout, RegistersOfABlockFit) {
-  for (int64_t consumers : {1, 2})
+  for (int64_t consumers : {1, 2, 3})
     for (int64_t blocks : {1, 2, 3}) {
       const int64_t started = Roles::registers(consumers, blocks);
       EXPECT_LE(started * Roles::threadsOf(consumers) * blocks, 65536);
       const int64_t consumer = Roles::registersOfConsumers(consumers, blocks);
-      const int64_t producer = consumer == started ? started : blocks == 1 ? 40 : 24;
+      const int64_t producer = consumer == started ? started
+                               : blocks > 1        ? 24
+                               : consumers > 2     ? 32
+                                                   : 40;
       EXPECT_LE((consumer * consumers + producer) * warpgroup * blocks, 65536);
     }
   EXPECT_EQ(Roles::registers(2, 1), 168);

@@ -23,6 +23,15 @@ int64_t SeenKeys::firstsAt() const { return headWords * 4; }
 
 int64_t SeenKeys::lengthsAt() const { return (headWords + shape.rows) * 4; }
 
+SmallVector<Value> SeenKeys::nextTile(ValueRange carried) {
+  assembly.waitBarrier(ring.full(carried[0]), carried[1]);
+  Value tile = word(ring.address(carried[0]), Word::Tile);
+  SmallVector<Value> all{p.cmp(Predicate::ne, tile, p.c(noTile))};
+  llvm::append_range(all, carried.drop_back());
+  all.push_back(tile);
+  return all;
+}
+
 Value SeenKeys::word(Value record, Word which) {
   return assembly.loadShared(wordAddress(record, which), 4);
 }
@@ -75,7 +84,7 @@ void SeenKeys::hand(const RingPlace &place, Value lane) {
 }
 
 // Rows are read again for each sequence: the producer has few registers.
-SeenKeys::Range SeenKeys::publish(const RingPlace &place, Value lane, const Of &of) {
+void SeenKeys::publish(const RingPlace &place, Value lane, const Of &of) {
   Value most = p.c(-1);
   SmallVector<Value> from, to, commonFrom, commonTo, firsts, lengths;
   for (Value row : lanesRows(lane, of.firstRow)) {
@@ -94,23 +103,22 @@ SeenKeys::Range SeenKeys::publish(const RingPlace &place, Value lane, const Of &
     commonFrom.push_back(ifSees(first));
     commonTo.push_back(p.sub(most, end));
   }
-  Range range;
-  range.to = greatest(p, to);
+  Value seenTo = greatest(p, to);
   Value begin = p.c(0), allFrom = p.c(0);
   if (hasFirsts) {
     begin = p.sub(most, greatest(p, from));
-    begin = p.select(p.cmp(Predicate::ne, range.to, p.c(0)), begin, p.c(0));
+    begin = p.select(p.cmp(Predicate::ne, seenTo, p.c(0)), begin, p.c(0));
     allFrom = greatest(p, commonFrom);
   }
   Value allTo = p.sub(most, greatest(p, commonTo));
-  range.start = p.sub(begin, p.rem(begin, shape.page ? shape.copiedKeys() : 1));
+  Value start = p.sub(begin, p.rem(begin, shape.page ? shape.copiedKeys() : 1));
   auto blocksFrom = [&](Value end, int64_t added) {
-    Value beyond = p.sub(p.max(end, range.start), range.start);
+    Value beyond = p.sub(p.max(end, start), start);
     return p.div(p.add(beyond, added), shape.keys);
   };
-  range.blocks = p.max(blocksFrom(range.to, shape.keys - 1), p.select(of.isFirst, p.c(1), p.c(0)));
-  Value clear = p.min(range.blocks, blocksFrom(allTo, 0));
-  Value partly = p.min(range.blocks, blocksFrom(allFrom, shape.keys - 1));
+  Value blocks = p.max(blocksFrom(seenTo, shape.keys - 1), p.select(of.isFirst, p.c(1), p.c(0)));
+  Value clear = p.min(blocks, blocksFrom(allTo, 0));
+  Value partly = p.min(blocks, blocksFrom(allFrom, shape.keys - 1));
 
   assembly.waitBarrier(ring.empty(place.stage), place.parity);
   Value record = ring.address(place.stage);
@@ -123,12 +131,14 @@ SeenKeys::Range SeenKeys::publish(const RingPlace &place, Value lane, const Of &
   const std::pair<Word, Value> words[] = {
       {Word::Tile, of.tile},
       {Word::Sequences, of.sequences},
-      {Word::Blocks, range.blocks},
-      {Word::Start, range.start},
-      {Word::MaskedFirst, p.sub(range.blocks, clear)},
-      {Word::ClearEnd, p.sub(range.blocks, partly)},
+      {Word::Sequence, of.sequence},
+      {Word::IsFirst, p.b.create<arith::ExtUIOp>(p.loc, p.i32, of.isFirst)},
+      {Word::Blocks, blocks},
+      {Word::Start, start},
+      {Word::MaskedFirst, p.sub(blocks, clear)},
+      {Word::ClearEnd, p.sub(blocks, partly)},
       {Word::From, begin},
-      {Word::To, range.to},
+      {Word::To, seenTo},
       {Word::IsApart,
        p.b.create<arith::ExtUIOp>(p.loc, p.i32, p.cmp(Predicate::ugt, allFrom, allTo))}};
   p.ifThen(p.cmp(Predicate::eq, lane, p.c(0)), [&] {
@@ -136,7 +146,6 @@ SeenKeys::Range SeenKeys::publish(const RingPlace &place, Value lane, const Of &
       assembly.storeWord(wordAddress(record, which), value);
   });
   hand(place, lane);
-  return range;
 }
 
 void SeenKeys::publishEnd(const RingPlace &place, Value lane) {

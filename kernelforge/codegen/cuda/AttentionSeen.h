@@ -12,6 +12,8 @@ namespace kernelforge::cuda::attention {
 enum class Word : int64_t {
   Tile,        ///< its number, or `noTile` where there are no more
   Sequences,   ///< records of the tile
+  Sequence,    ///< whose keys they are
+  IsFirst,     ///< whether it is the tile's first record
   Blocks,      ///< of keys; the last ones come first
   Start,       ///< first position of the last block
   MaskedFirst, ///< so many blocks are seen by some rows in part, from the first one on
@@ -32,6 +34,9 @@ public:
 
   Ring ring;
 
+  /// Waits for the record at the place that is carried first: whether there is one, and what is
+  /// carried with its tile as the last.
+  llvm::SmallVector<mlir::Value> nextTile(mlir::ValueRange carried);
   /// A word (i32) of the record at an address.
   mlir::Value word(mlir::Value record, Word which);
   /// First position of a block, which come last first.
@@ -47,10 +52,7 @@ public:
     mlir::Value tile, firstRow, sequence, sequences, isFirst;
   };
   /// Leaves a record at a place of the ring.
-  struct Range {
-    mlir::Value start, to, blocks;
-  };
-  Range publish(const RingPlace &place, mlir::Value lane, const Of &of);
+  void publish(const RingPlace &place, mlir::Value lane, const Of &of);
   /// Leaves word that there are no more tiles.
   void publishEnd(const RingPlace &place, mlir::Value lane);
 

@@ -255,6 +255,14 @@ TEST_F(CudaDevice, MakesTensorMaps) {
   // Rows that a smaller buffer has not are none of the map's.
   const auto fewer = bind(*executable, {{{in.memory, 512, 256 * 48}}, {out}, {}});
   EXPECT_EQ(driverLog(), "map 9 swizzle 3 promotion 3 128/64/1 48/8/1 256\n");
+  // Nor does a map reach beyond the end of a buffer that it goes to.
+  TensorMap toEnd = rowsOf128();
+  toEnd.shape[1] = int64_t(1) << 31;
+  toEnd.toEnd = true;
+  const auto cache = load(mapped(toEnd));
+  ASSERT_TRUE(cache);
+  const auto whole = bind(*cache, {{{in.memory, 512, 256 * 48 + 255}}, {out}, {}});
+  EXPECT_EQ(driverLog(), "map 9 swizzle 3 promotion 3 128/64/1 48/8/1 256\n");
   run(*bound, {3});
   const uint64_t address = valuesOf<uint64_t>(out)[0];
   const auto other = bind(*executable, {{{in.memory, 768, 256 * 64}}, {out}, {}});

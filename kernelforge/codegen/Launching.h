@@ -60,6 +60,9 @@ struct TensorMap {
   std::vector<int64_t> strides; ///< bytes from one to the next, of each dimension but the innermost
   std::vector<int64_t> box;     ///< elements that one copy moves, of each dimension
   Swizzle swizzle = Swizzle::None;
+  /// The outermost dimension goes to the end of the buffer that is bound, `shape` at most: of a
+  /// cache nobody else knows how many slots there are.
+  bool toEnd = false;
 
   bool operator==(const TensorMap &) const = default;
 };

@@ -96,11 +96,14 @@ Expected<Term> termFrom(const Json &json) {
 }
 
 Json mapJson(const TensorMap &map) {
-  return {{"element", elementNames[static_cast<int>(map.element)]},
-          {"shape", listJson(map.shape, extentJson)},
-          {"strides", map.strides},
-          {"box", map.box},
-          {"swizzle", swizzleNames[static_cast<int>(map.swizzle)]}};
+  Json json = {{"element", elementNames[static_cast<int>(map.element)]},
+               {"shape", listJson(map.shape, extentJson)},
+               {"strides", map.strides},
+               {"box", map.box},
+               {"swizzle", swizzleNames[static_cast<int>(map.swizzle)]}};
+  if (map.toEnd)
+    json["to_end"] = true;
+  return json;
 }
 
 Expected<int64_t> positiveFrom(const Json &json) {
@@ -114,6 +117,9 @@ Expected<TensorMap> mapFrom(const Json &json) {
   KF_TRY(map.strides, listFrom(json, "strides", positiveFrom));
   KF_TRY(map.box, listFrom(json, "box", positiveFrom));
   KF_TRY(map.swizzle, named<TensorMap::Swizzle>(swizzleNames, field(json, "swizzle")));
+  if (json.contains("to_end")) {
+    KF_TRY(map.toEnd, boolean(json, "to_end"));
+  }
   return map;
 }
 

@@ -209,6 +209,37 @@ def halves(turn, size, n, depth):
     return f
 
 
+def projections(turn, size, heads, kv_heads, dim, depth):
+    """Queries, keys and values as one product of f16 or bf16, rotated, and appended to caches."""
+    f = Function(size)
+    element = ["bf16", "f16"][turn % 2]
+    number = element if turn % 3 else "f32"
+    rounded = "" if turn % 3 else f" {{numerics = #transformer.numerics<multiply = {element}, accumulate = f32>}}"
+    x, kind = f.rows(depth, number)
+    positions, indices = f.indices()
+    slots, _ = f.indices()
+    rotary = dim if turn % 2 else dim // 2
+    table, angles = f.argument(f"tensor<40x{rotary}xf32>"), f"tensor<40x{rotary}xf32>"
+    if rounded:
+        scale, scaled = f.vector(depth)
+        x = f.op(f"rms_norm {x}, {scale} {{epsilon = 1.0e-5}} : ({kind}, {scaled}) -> {kind}", kind,
+                 returned=False)
+    of = [f.weight(n * dim, depth, element) for n in (heads, kv_heads, kv_heads)]
+    results = [rows_type(size, n * dim, number) for n in (heads, kv_heads, kv_heads)]
+    name = f"%v{len(f.body)}"
+    f.body.append(f"{name}:3 = transformer.matmul {x} weights({', '.join(w for w, _ in of)}){rounded} : "
+                  f"({kind}, {', '.join(t for _, t in of)}) -> ({', '.join(results)})")
+    pairing = ["half_split", "interleaved"][turn // 2 % 2]
+    query, key = (f.op(f"rope {name}#{i}, {positions}, {table} <{pairing}> {{headDim = {dim}}} : "
+                       f"({results[i]}, {indices}, {angles}) -> {results[i]}", results[i], returned=i == 0)
+                  for i in (0, 1))
+    for i, value in ((1, key), (2, f"{name}#2")):
+        cached = f"!transformer.cache<{kv_heads}, {dim}, {PLAIN[(turn + i) % 3]}>"
+        cache = f.argument(cached)
+        f.effect(f"cache_append {value}, {slots} into {cache} : {cached}, {results[i]}, {indices}")
+    return f
+
+
 def scheduled(schedule, size, n, depth, number):
     """A product of bf16 and an addend with a schedule of its own, as text."""
     x, w, y = f"tensor<{size}x{depth}xbf16>", f"tensor<{n}x{depth}xbf16>", f"tensor<{size}x{n}x{number}>"
@@ -296,6 +327,7 @@ MATMULS = [(1, 1, 1), (1, 2, 3), (1, 64, 32), (1, 65, 33), (1, 63, 64), (1, 100,
            (64, 8, 512)]
 HALVES = [(1, 64, 64), (2, 8, 8), (63, 72, 128), (65, 40, 200), (130, 136, 72), (64, 264, 64),
           (3, 65, 32), (5, 17, 136), (17, 200, 72), (129, 72, 264)]
+PROJECTIONS = [(70, 2, 1, 64, 136), (100, 2, 1, 128, 72), (33, 4, 2, 32, 264), (5, 3, 1, 96, 64)]
 HEADS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (1, 4), (2, 2), (4, 1)]
 ATTENTIONS = [(rows, *HEADS[i % 8], dim, value_dim, 1 + i % 3 if rows >= 3 else 1)
               for i, (rows, dim, value_dim) in enumerate(
@@ -311,9 +343,11 @@ def modules(family):
     """The functions of a family at its shapes, and how often each type of weights is used in them."""
     used = Counter()
     shapes = {"rowwise": ROWWISE, "matmul": MATMULS, "attention": ATTENTIONS,
-              "halves": HALVES}[family]
+              "halves": HALVES, "projections": PROJECTIONS}[family]
     if family == "attention":
         return [attention(i, *shape) for i, shape in enumerate(sizes(shapes))], used
+    if family == "projections":
+        return [projections(i, *shape) for i, shape in enumerate(sizes(shapes))], used
     if family == "halves":
         return [halves(i, *shape) for i, shape in enumerate(sizes(shapes))], used
     make = {"rowwise": rowwise, "matmul": matmul}[family]

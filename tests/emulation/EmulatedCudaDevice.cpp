@@ -2,6 +2,7 @@
 
 #include "ptx/Ptx.h"
 
+#include "kernelforge/backend/GpuLaunches.h"
 #include "kernelforge/backend/HostMemory.h"
 #include "kernelforge/codegen/cuda/Convention.h"
 
@@ -22,8 +23,10 @@ struct LoadedProgram {
 
 class EmulatedProgram final : public BoundProgram {
 public:
-  EmulatedProgram(std::shared_ptr<const LoadedProgram> loaded, ProgramBuffers given)
-      : loaded(std::move(loaded)), source(*this->loaded->program), buffers(std::move(given)) {}
+  EmulatedProgram(std::shared_ptr<const LoadedProgram> loaded, ProgramBuffers given,
+                  std::vector<std::vector<BufferRef>> kept)
+      : loaded(std::move(loaded)), source(*this->loaded->program), buffers(std::move(given)),
+        kept(std::move(kept)) {}
 
   Expected<Ticket> submit(std::span<const int64_t> sizes, const SubmitOptions &) override {
     KF_CHECK(checkRun(source, buffers, sizes));
@@ -86,9 +89,14 @@ private:
       const size_t own = launch.buffers.size() - artifact.launching.workspaces.size();
       const size_t first = parameter.kind == Parameter::Kind::Workspace ? own : 0;
       const int buffer = launch.buffers[first + static_cast<size_t>(parameter.index)];
-      if (buffer < 0)
-        return refuse("workspaces that are kept are not emulated");
-      ptx::Piece piece = pieces[buffer];
+      ptx::Piece piece;
+      if (buffer < 0) {
+        const BufferRef &memory = kept[launch.artifact][parameter.index];
+        piece.begin = reinterpret_cast<uint64_t>(memory.hostAddress());
+        piece.bytes = static_cast<uint64_t>(memory.bytes);
+      } else {
+        piece = pieces[buffer];
+      }
       if (piece.begin % cuda::bufferAlignment != 0)
         return refuse("a buffer is not aligned");
       piece.isWritable = parameter.access != Access::Read;
@@ -112,6 +120,8 @@ private:
     made.grid[0] = static_cast<unsigned>(phase.grid.evaluate(ownSizes.data()));
     for (size_t i = 0; i < 3; ++i)
       made.block[i] = static_cast<unsigned>(phase.block[i]);
+    made.cluster = static_cast<unsigned>(phase.cluster);
+    made.grid[0] = (made.grid[0] + made.cluster - 1) / made.cluster * made.cluster;
     made.dynamicSharedBytes = static_cast<unsigned>(phase.sharedBytes) - entry->second->sharedBytes;
     made.parameters = parameters;
     made.memory = &memory;
@@ -143,6 +153,10 @@ private:
       if (map.box[i] > 256)
         return refuse("its box is too large");
     }
+    if (map.toEnd) {
+      const uint64_t row = made.shape[0] * made.elementBytes;
+      made.shape[1] = std::min(made.shape[1], (piece.bytes - row) / made.stride + 1);
+    }
     if (made.stride % 16 != 0 || made.address % 16 != 0)
       return refuse("its rows are no multiples of 16 bytes");
     return made;
@@ -151,13 +165,14 @@ private:
   const std::shared_ptr<const LoadedProgram> loaded;
   const Program &source;
   const ProgramBuffers buffers;
-  std::vector<ptx::Piece> pieces; ///< by buffer
+  const std::vector<std::vector<BufferRef>> kept; ///< workspaces that stay
+  std::vector<ptx::Piece> pieces;                 ///< by buffer
 };
 
 class EmulatedExecutable final : public Executable {
 public:
-  explicit EmulatedExecutable(std::shared_ptr<const LoadedProgram> loaded)
-      : loaded(std::move(loaded)) {}
+  EmulatedExecutable(Device &device, std::shared_ptr<const LoadedProgram> loaded)
+      : device(device), loaded(std::move(loaded)) {}
 
   const Program &program() const override { return *loaded->program; }
   std::vector<KernelResources> resources() const override {
@@ -165,10 +180,14 @@ public:
   }
   Expected<std::unique_ptr<BoundProgram>> bind(ProgramBuffers buffers) override {
     KF_CHECK(checkBuffers(program(), buffers, cuda::bufferAlignment));
-    return std::make_unique<EmulatedProgram>(loaded, std::move(buffers));
+    KF_TRY(auto kept, makeKeptWorkspaces(program(), [&](int64_t bytes) {
+             return device.allocate(bytes, MemoryUse::Arena);
+           }));
+    return std::make_unique<EmulatedProgram>(loaded, std::move(buffers), std::move(kept));
   }
 
 private:
+  Device &device;
   const std::shared_ptr<const LoadedProgram> loaded;
 };
 
@@ -181,6 +200,7 @@ public:
     self.limits.bufferAlignment = cuda::bufferAlignment;
     self.limits.threadsPerBlock = 1024;
     self.limits.sharedBytes = 227 * 1024;
+    self.limits.subgroupMin = self.limits.subgroupMax = 32;
     self.software = self.sharesHostMemory = true;
   }
 
@@ -200,7 +220,7 @@ public:
           return failed("code cannot be loaded", artifact.kernel, error);
         loaded->entries.push_back(std::move(module->entries));
       }
-      executables.push_back(std::make_unique<EmulatedExecutable>(std::move(loaded)));
+      executables.push_back(std::make_unique<EmulatedExecutable>(*this, std::move(loaded)));
     }
     return executables;
   }

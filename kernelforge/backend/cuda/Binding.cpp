@@ -142,7 +142,8 @@ Expected<CUtensorMap> CudaBoundProgram::makeMap(const Launch &launch,
     shape.push_back(*length);
     // A buffer need not hold as many rows as there may be at most, only those of its runs.
     const auto room = uint64_t(capacities[buffer]);
-    if (i > 0 && i + 1 == rank && !map.shape[i].isConstant() && room >= end)
+    const bool isCut = map.toEnd || !map.shape[i].isConstant();
+    if (i > 0 && i + 1 == rank && isCut && room >= end)
       shape.back() = std::min(*length, (room - end) / std::max<uint64_t>(stride, 1) + 1);
     box.push_back(uint32_t(map.box[i]));
     // At most 2^32 x 2^40 of each of five dimensions.

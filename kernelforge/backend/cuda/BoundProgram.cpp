@@ -172,6 +172,11 @@ Expected<Ticket> CudaBoundProgram::submitBetween(std::span<const int64_t> sizes,
   });
 }
 
+Status CudaBoundProgram::record(std::span<const int64_t> sizes, CUstream stream) {
+  KF_CHECK(prepare(sizes));
+  return launchAll(sizes, {}, stream);
+}
+
 Expected<std::vector<int64_t>> CudaBoundProgram::runTimed(std::span<const int64_t> sizes,
                                                           const SubmitOptions &options) {
   KF_CHECK(cancelled(*program, options));

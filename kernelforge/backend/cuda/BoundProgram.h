@@ -47,7 +47,11 @@ public:
   /// Submits a run between two events, which may be null.
   Expected<Ticket> submitBetween(std::span<const int64_t> sizes, CUevent begin, CUevent end);
 
+  /// Puts a run into a stream that records a graph.
+  Status record(std::span<const int64_t> sizes, CUstream stream);
+
   const Context *owner() const { return context.get(); }
+  const Program *source() const { return program.get(); }
 
 private:
   /// One phase of one launch, ready but for sizes and grid.

@@ -12,10 +12,11 @@ Value Accumulators::row(int64_t lower) {
 Value Accumulators::firstColumn() { return p.mul(p.andBits(roles.lane, 3), 2); }
 
 ResultPanels::ResultPanels(simt::PhaseBuilder &p, const Roles &roles, Value memory,
-                           ElementType element)
-    : p(p), roles(roles), assembly(p), memory(p.add(memory, p.mul(roles.group, bytesOfGroup))),
+                           ElementType element, int64_t buffers)
+    : p(p), roles(roles), assembly(p),
+      memory(p.add(memory, p.mul(roles.group, buffers * panel.bytes()))),
       barrier(p.add(roles.group, 1)), element(element),
-      elementBytes(element == ElementType::F32 ? 4 : 2) {
+      elementBytes(element == ElementType::F32 ? 4 : 2), buffers(buffers) {
   isLeader = p.cmp(arith::CmpIPredicate::eq, roles.thread, p.c(0));
 }
 
@@ -59,13 +60,14 @@ void ResultPanels::putFloats(Accumulators &sums, Value address, PairOf pairOf) {
     }
 }
 
-void ResultPanels::store(Accumulators &sums, int64_t number, int64_t count, PairOf pairOf,
+void ResultPanels::store(Accumulators &sums, int64_t number, bool isOdd, PairOf pairOf,
                          llvm::function_ref<void(Value)> copy) {
   Value address = p.add(memory, number % buffers * panel.bytes());
   // The copy before this one may go on in the other buffer; the last one of an odd number, from the
   // tile before, was in the same.
-  const int64_t pending = number == 0 && count % buffers != 0 ? 0 : buffers - 1;
-  p.ifThen(isLeader, [&] { assembly.waitUntilRead(pending); });
+  const int64_t pending = number == 0 && isOdd ? 0 : buffers - 1;
+  if (buffers > 1)
+    p.ifThen(isLeader, [&] { assembly.waitUntilRead(pending); });
   meet(); // what was there has been read
   if (element == ElementType::F32)
     putFloats(sums, address, pairOf);

@@ -41,15 +41,17 @@ private:
 };
 
 /// Panels through which a warpgroup's results go to memory: written by all its threads, read by a
-/// bulk copy, two in turns.
+/// bulk copy, two in turns; or by its threads, for which one is enough.
 class ResultPanels {
 public:
-  /// `element`: of the results in memory, f32, f16 or bf16.
-  ResultPanels(simt::PhaseBuilder &p, const Roles &roles, mlir::Value memory, ElementType element);
+  /// `element`: of the results in memory, f32, f16 or bf16. `memory` has so many buffers of each
+  /// warpgroup.
+  ResultPanels(simt::PhaseBuilder &p, const Roles &roles, mlir::Value memory, ElementType element,
+               int64_t buffers = mostBuffers);
 
-  static constexpr int64_t buffers = 2;
+  static constexpr int64_t mostBuffers = 2;
   static constexpr Panel panel{MatrixShape::rows};
-  static constexpr int64_t bytesOfGroup = buffers * panel.bytes();
+  static constexpr int64_t bytesOfGroup = mostBuffers * panel.bytes();
 
   /// Columns of a panel.
   int64_t columns() const { return Panel::rowBytes / elementBytes; }
@@ -60,10 +62,11 @@ public:
   static TensorMap map(ElementType element, Extent rows, int64_t columns);
 
   using PairOf = llvm::function_ref<std::array<mlir::Value, 2>(int64_t block, int64_t lower)>;
-  /// Puts a panel's results together and stores them: panel `number` of `count` that a tile has of
-  /// all its results. `pairOf` gives the two f32 of a thread in a block of the panel's; `copy`
-  /// stores what lies at an address: all threads come there.
-  void store(Accumulators &sums, int64_t number, int64_t count, PairOf pairOf,
+  /// Puts a panel's results together and stores them: panel `number` that a tile has of all its
+  /// results, of which some tile has an odd number where `isOdd`. `pairOf` gives the two f32 of a
+  /// thread in a block of the panel's; `copy` stores what lies at an address: all threads come
+  /// there.
+  void store(Accumulators &sums, int64_t number, bool isOdd, PairOf pairOf,
              llvm::function_ref<void(mlir::Value address)> copy);
 
   /// Whether this thread copies for the warpgroup.
@@ -80,7 +83,7 @@ private:
   Assembly assembly;
   mlir::Value memory, barrier;
   ElementType element;
-  int64_t elementBytes;
+  int64_t elementBytes, buffers;
 };
 
 } // namespace kernelforge::cuda

@@ -2,6 +2,7 @@
 
 #include "kernelforge/codegen/ElementaryFunctions.h"
 #include "kernelforge/codegen/LowerToLLVM.h"
+#include "kernelforge/codegen/cuda/Assembly.h"
 #include "kernelforge/codegen/cuda/Convention.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -12,6 +13,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
@@ -27,6 +29,9 @@ enum AddressSpace : unsigned { GlobalMemory = 1, SharedMemory = 3 };
 
 /// Of a thread. Where nothing is said, some are spilled so that more blocks fit a multiprocessor.
 constexpr int mostRegisters = 128;
+
+/// What WGSL calls it.
+constexpr StringLiteral dotOfBytesName = "dot4I8Packed";
 
 constexpr StringLiteral blockSizeName = "gpu.known_block_size";
 
@@ -69,21 +74,25 @@ public:
 
   void run() {
     lowerParameters();
+    addToDots();
     SmallVector<Operation *> ops;
     function.walk([&](Operation *op) { ops.push_back(op); });
     for (Operation *op : ops) {
       b.setInsertionPoint(op);
       llvm::TypeSwitch<Operation *>(op)
           .Case([&](memref::GetGlobalOp global) { replace(op, addressOf(global)); })
-          .Case([&](memref::LoadOp load) {
-            replace(op, b.create<LLVM::LoadOp>(op->getLoc(), load.getType(), addressOf(load),
-                                               bytesOf(load.getType())));
-          })
+          .Case([&](memref::LoadOp load) { replace(op, loaded(load)); })
           .Case([&](memref::StoreOp store) {
             Value value = store.getValueToStore();
             b.create<LLVM::StoreOp>(op->getLoc(), value, addressOf(store),
                                     bytesOf(value.getType()));
             op->erase();
+          })
+          .Case([&](memref::AtomicRMWOp add) {
+            if (add.getKind() == arith::AtomicRMWKind::addi)
+              replace(op, b.create<LLVM::AtomicRMWOp>(op->getLoc(), LLVM::AtomicBinOp::add,
+                                                      addressOf(add), add.getValue(),
+                                                      LLVM::AtomicOrdering::monotonic));
           })
           .Case([&](gpu::BlockIdOp) { replace(op, number<NVVM::BlockIdXOp>(op)); })
           .Case([&](gpu::ThreadIdOp) { replace(op, number<NVVM::ThreadIdXOp>(op)); })
@@ -92,7 +101,13 @@ public:
             replace(op, exchanged(shuffle, shuffle.getValue(), shuffle.getOffset()));
           })
           .Case([&](gpu::SubgroupReduceOp reduce) { replace(op, reduced(reduce)); })
-          .Case([&](func::CallOp call) { replace(op, called(call)); })
+          .Case([&](func::CallOp call) {
+            if (call.getCallee() != simt::waitForPreviousName)
+              return replace(op, called(call));
+            cuda::Assembly::letNextStart(b, op->getLoc());
+            cuda::Assembly::waitForPrevious(b, op->getLoc());
+            op->erase();
+          })
           .Case([&](gpu::BarrierOp) {
             b.create<NVVM::Barrier0Op>(op->getLoc());
             op->erase();
@@ -174,15 +189,9 @@ private:
   Value called(func::CallOp call) {
     const StringRef name = call.getCallee();
     const Location loc = call.getLoc();
-    if (name == "dot4I8Packed") {
-      Value zero = b.create<arith::ConstantIntOp>(loc, 0, 32);
-      SmallVector<Value> operands(call.getOperands());
-      operands.push_back(zero);
-      return b
-          .create<LLVM::CallIntrinsicOp>(loc, b.getI32Type(),
-                                         b.getStringAttr("llvm.nvvm.idp4a.s.s"), operands)
-          .getResult(0);
-    }
+    if (name == dotOfBytesName)
+      return cuda::Assembly::dotOfBytes(b, loc, call.getOperand(0), call.getOperand(1),
+                                        b.create<arith::ConstantIntOp>(loc, 0, 32));
     if (name == "round") // to the nearest, ties to even
       return b.create<LLVM::RintOp>(loc, call.getOperand(0));
     return {};
@@ -199,6 +208,60 @@ private:
       }
     function.setFunctionType(
         b.getFunctionType(function.getBody().getArgumentTypes(), function.getResultTypes()));
+  }
+
+  /// A dot of bytes adds what it is added to.
+  void addToDots() {
+    SmallVector<arith::AddIOp> adds;
+    function.walk([&](arith::AddIOp add) { adds.push_back(add); });
+    for (arith::AddIOp add : adds)
+      for (auto [one, other] :
+           {std::pair(add.getRhs(), add.getLhs()), std::pair(add.getLhs(), add.getRhs())}) {
+        auto dot = one.getDefiningOp<func::CallOp>();
+        if (!dot || dot.getCallee() != dotOfBytesName || !one.hasOneUse())
+          continue;
+        b.setInsertionPoint(add);
+        add.replaceAllUsesWith(cuda::Assembly::dotOfBytes(b, add.getLoc(), dot.getOperand(0),
+                                                          dot.getOperand(1), other));
+        add.erase();
+        dot.erase();
+        break;
+      }
+  }
+
+  Value loaded(memref::LoadOp load) {
+    loadLanesAlone(load);
+    auto vector = dyn_cast<VectorType>(load.getType());
+    if (vector && load.getNontemporal())
+      return cuda::Assembly::loadStreamed(b, load.getLoc(), vector, addressOf(load));
+    return b.create<LLVM::LoadOp>(load.getLoc(), load.getType(), addressOf(load),
+                                  bytesOf(load.getType()));
+  }
+
+  /// Loads lanes of a vector in memory alone that are chosen by numbers which only a run knows: out
+  /// of registers they would be taken by way of the stack.
+  void loadLanesAlone(memref::LoadOp load) {
+    for (Operation *user : llvm::make_early_inc_range(load->getUsers())) {
+      auto extract = dyn_cast<vector::ExtractOp>(user);
+      if (!extract || !extract.hasDynamicPosition() || load->getBlock() != extract->getBlock())
+        continue;
+      bool isChanged = false; // what it loads, meanwhile
+      for (Operation *op = load->getNextNode(); op != extract; op = op->getNextNode())
+        isChanged = isChanged || (!isMemoryEffectFree(op) && !isa<memref::LoadOp>(op));
+      if (isChanged)
+        continue;
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(extract);
+      const Location loc = extract.getLoc();
+      const Type element = extract.getType();
+      Value base = addressOf(load);
+      Value lane =
+          b.create<arith::IndexCastUIOp>(loc, b.getI64Type(), extract.getDynamicPosition().front());
+      Value address = b.create<LLVM::GEPOp>(loc, base.getType(), element, base,
+                                            ArrayRef<LLVM::GEPArg>{lane}, /*inbounds=*/true);
+      extract.replaceAllUsesWith(
+          b.create<LLVM::LoadOp>(loc, element, address, bytesOf(element)).getResult());
+    }
   }
 
   /// Shared memory, declared before the function where it is not yet.
@@ -222,7 +285,7 @@ private:
 
   /// Of the element that a load or a store is of. Its index was widened without a sign.
   template <typename Access> Value addressOf(Access op) {
-    Value base = op.getMemRef();
+    Value base = op.getMemref();
     Value index = op.getIndices().front();
     Value wide = b.create<arith::IndexCastUIOp>(op.getLoc(), b.getI64Type(), index);
     return b.create<LLVM::GEPOp>(op.getLoc(), base.getType(), elements.lookup(base), base,
@@ -249,6 +312,15 @@ void cuda::markBlocks(ModuleOp module, const Launching &launching) {
     if (Operation *function = module.lookupSymbol(phase.entry))
       function->setAttr(blockSizeName, DenseI32ArrayAttr::get(module.getContext(), block));
   }
+}
+
+void cuda::letNextStart(ModuleOp module, const Launching &launching) {
+  for (const Phase &phase : launching.phases)
+    if (auto function = module.lookupSymbol<func::FuncOp>(phase.entry);
+        function && !phase.startsEarly) {
+      OpBuilder b = OpBuilder::atBlockBegin(&function.getBody().front());
+      Assembly::letNextStart(b, function.getLoc());
+    }
 }
 
 Status cuda::lower(ModuleOp module) {

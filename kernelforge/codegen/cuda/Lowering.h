@@ -13,6 +13,10 @@ namespace kernelforge::cuda {
 /// not be told.
 void markBlocks(mlir::ModuleOp module, const Launching &launching);
 
+/// Lets the launch after a phase start as soon as all blocks of the phase run, if it starts early.
+/// Phases that do so themselves say it when they have asked for their weights.
+void letNextStart(mlir::ModuleOp module, const Launching &launching);
+
 /// Lowers emitted functions in place: buffers become addresses of global memory, workgroup memory
 /// globals of shared memory, elementary functions arithmetic. Sums of products may be fused
 /// multiply-adds; no other liberty is taken with floats. Functions that are lowered already stay as

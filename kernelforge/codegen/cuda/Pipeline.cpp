@@ -139,7 +139,7 @@ Roles::Roles(simt::PhaseBuilder &p, int64_t consumers) : p(p), assembly(p), cons
 }
 
 void Roles::split(int64_t blocks, llvm::function_ref<void()> produce,
-                  llvm::function_ref<void()> consume) {
+                  llvm::function_ref<void()> consume, int64_t producers) {
   const int64_t needed = registersOfConsumers(consumers, blocks);
   const bool moves = needed > registers(consumers, blocks);
   Value isProducer = p.cmp(arith::CmpIPredicate::eq, group, p.c(consumers));
@@ -148,8 +148,7 @@ void Roles::split(int64_t blocks, llvm::function_ref<void()> produce,
   p.b.setInsertionPoint(branch.thenBlock()->getTerminator());
   if (moves)
     assembly.dropRegisters(registersOfProducer(blocks));
-  Value isFirst = p.cmp(arith::CmpIPredicate::eq, p.thread(), p.c(consumers * warpgroup));
-  p.ifThen(isFirst, produce);
+  p.ifThen(p.lessThan(p.thread(), p.c(consumers * warpgroup + producers)), produce);
   p.b.setInsertionPoint(branch.elseBlock()->getTerminator());
   if (moves)
     assembly.takeRegisters(needed);
@@ -177,6 +176,10 @@ std::pair<Value, Value> TileSchedule::placeOf(Value number) {
 }
 
 SmallVector<Value> TileSchedule::forEach(ValueRange init, Body body) {
+  if (blocksOfTile > 1) {
+    auto [row, column] = placeOf(p.named(p.div(p.block(), blocksOfTile), "tile"));
+    return body(row, column, init);
+  }
   Value blocks = p.b.create<NVVM::GridDimXOp>(p.loc, p.i32);
   Value count = p.named(p.mul(rowTiles, p.c(columnTiles)), "tiles");
   auto loop = p.b.create<scf::ForOp>(p.loc, p.block(), count, blocks, init);

@@ -11,15 +11,23 @@ Value Panel::offsetOf(simt::PhaseBuilder &p, Value row, Value byte) {
   return p.add(p.mul(row, rowBytes), p.add(p.mul(piece, pieceBytes), p.rem(byte, pieceBytes)));
 }
 
-TensorMap OperandTile::map(ElementType element, Extent rows, int64_t columns,
-                           int64_t stride) const {
+/// The map of a matrix of 16-bit numbers, `stride` of them from a row to the next, whose boxes are
+/// rows of a panel.
+static TensorMap panelMap(ElementType element, Extent rows, int64_t columns, int64_t stride,
+                          int64_t boxRows) {
+  constexpr int64_t elementBytes = 2;
   TensorMap map;
   map.element = element == ElementType::F16 ? TensorMap::Element::F16 : TensorMap::Element::BF16;
   map.shape = {Extent(columns), std::move(rows)};
   map.strides = {stride * elementBytes};
-  map.box = {panelElements, panel().rows};
+  map.box = {Panel::rowBytes / elementBytes, boxRows};
   map.swizzle = TensorMap::Swizzle::Bytes128;
   return map;
+}
+
+TensorMap OperandTile::map(ElementType element, Extent rows, int64_t columns,
+                           int64_t stride) const {
+  return panelMap(element, std::move(rows), columns, stride, panel().rows);
 }
 
 int64_t OperandTile::offsetOf(int64_t along, int64_t deep) const {
@@ -29,14 +37,25 @@ int64_t OperandTile::offsetOf(int64_t along, int64_t deep) const {
          Panel::offsetOf(deep, along % panelElements * elementBytes);
 }
 
-// Eight rows are one unit of the pattern, and follow one another. Where the depth is contiguous a
-// row holds all of it, and there is nothing else to say; else panels follow one another along the
-// length.
-uint64_t OperandTile::descriptorBits() const {
+/// Eight rows are one unit of the pattern, and follow one another. Where the depth is contiguous a
+/// row holds all of it, and there is nothing else to say (`leading` 16); else panels follow one
+/// another along the length, `leading` bytes apart.
+static uint64_t bitsOf(int64_t leading) {
   constexpr uint64_t swizzled128 = uint64_t(1) << 62;
-  constexpr auto eightRows = uint64_t(8 * Panel::rowBytes / descriptorUnit);
-  const uint64_t leading = depthIsContiguous ? 1 : uint64_t(panel().bytes() / descriptorUnit);
-  return swizzled128 | eightRows << 32 | leading << 16;
+  constexpr auto eightRows = uint64_t(8 * Panel::rowBytes / OperandTile::descriptorUnit);
+  return swizzled128 | eightRows << 32 | uint64_t(leading / OperandTile::descriptorUnit) << 16;
+}
+
+/// The descriptor (i64) of a matrix at an address (i32).
+static Value descriptorOf(simt::PhaseBuilder &p, Value address, uint64_t bits) {
+  Value units = p.b.create<arith::ExtUIOp>(p.loc, p.b.getI64Type(),
+                                           p.div(address, OperandTile::descriptorUnit));
+  return p.b.create<arith::OrIOp>(p.loc, units,
+                                  p.b.create<arith::ConstantIntOp>(p.loc, int64_t(bits), 64));
+}
+
+uint64_t OperandTile::descriptorBits() const {
+  return bitsOf(depthIsContiguous ? descriptorUnit : panel().bytes());
 }
 
 int64_t OperandTile::descriptorStep() const {
@@ -44,8 +63,45 @@ int64_t OperandTile::descriptorStep() const {
 }
 
 Value OperandTile::descriptor(simt::PhaseBuilder &p, Value address) const {
-  Type i64 = p.b.getI64Type();
-  Value units = p.b.create<arith::ExtUIOp>(p.loc, i64, p.div(address, descriptorUnit));
-  Value bits = p.b.create<arith::ConstantIntOp>(p.loc, int64_t(descriptorBits()), 64);
-  return p.b.create<arith::OrIOp>(p.loc, units, bits);
+  return descriptorOf(p, address, descriptorBits());
+}
+
+//===----------------------------------------------------------------------===//
+// Heads
+//===----------------------------------------------------------------------===//
+
+int64_t HeadTile::offsetOf(int64_t row, int64_t number) const {
+  return number / panelNumbers * panel().bytes() + Panel::offsetOf(row, number % panelNumbers * 2);
+}
+
+TensorMap HeadTile::map(ElementType element, Extent matrixRows, int64_t width,
+                        int64_t boxRows) const {
+  return panelMap(element, std::move(matrixRows), width, width, boxRows);
+}
+
+uint64_t HeadTile::alongBits() const { return bitsOf(OperandTile::descriptorUnit); }
+
+uint64_t HeadTile::acrossBits() const { return bitsOf(panel().bytes()); }
+
+SmallVector<int64_t> HeadTile::stepsAlong() const {
+  SmallVector<int64_t> steps;
+  for (int64_t number = 0; number < dim; number += MatrixShape::depth)
+    steps.push_back((number / panelNumbers * panel().bytes() + number % panelNumbers * 2) /
+                    OperandTile::descriptorUnit);
+  return steps;
+}
+
+SmallVector<int64_t> HeadTile::stepsAcross() const {
+  SmallVector<int64_t> steps;
+  for (int64_t row = 0; row < rows; row += MatrixShape::depth)
+    steps.push_back(row * Panel::rowBytes / OperandTile::descriptorUnit);
+  return steps;
+}
+
+Value HeadTile::along(simt::PhaseBuilder &p, Value address) const {
+  return descriptorOf(p, address, alongBits());
+}
+
+Value HeadTile::across(simt::PhaseBuilder &p, Value address) const {
+  return descriptorOf(p, address, acrossBits());
 }

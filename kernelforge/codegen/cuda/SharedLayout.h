@@ -61,4 +61,35 @@ public:
   static constexpr int64_t panelElements = Panel::rowBytes / elementBytes;
 };
 
+/// A head of some rows or keys, 16-bit numbers: panels of 64 of its numbers, each of all rows.
+/// Matrix units go through it along the numbers of a head, or from row to row.
+class HeadTile {
+public:
+  static constexpr int64_t numberBytes = 2, panelNumbers = Panel::rowBytes / numberBytes;
+
+  /// `dim` numbers of a head, a multiple of 16.
+  HeadTile(int64_t rows, int64_t dim) : rows(rows), dim(dim) {}
+
+  int64_t rows, dim;
+
+  int64_t panels() const { return (dim + panelNumbers - 1) / panelNumbers; }
+  Panel panel() const { return {rows}; }
+  int64_t bytes() const { return panels() * panel().bytes(); }
+  /// Where number `number` of a row lies, in bytes.
+  int64_t offsetOf(int64_t row, int64_t number) const;
+
+  /// The map of a matrix of `width` columns, heads side by side, whose boxes are some rows of a
+  /// panel. Past the last number of a head there are those of the next one, or zeros.
+  TensorMap map(ElementType element, Extent matrixRows, int64_t width, int64_t boxRows) const;
+
+  // What a descriptor has beside the address, and where products of depth 16 begin, in units of 16
+  // bytes: with the depth along a head, or with its numbers as columns and the rows as depth.
+  uint64_t alongBits() const;
+  uint64_t acrossBits() const;
+  llvm::SmallVector<int64_t> stepsAlong() const;
+  llvm::SmallVector<int64_t> stepsAcross() const;
+  mlir::Value along(simt::PhaseBuilder &p, mlir::Value address) const;
+  mlir::Value across(simt::PhaseBuilder &p, mlir::Value address) const;
+};
+
 } // namespace kernelforge::cuda

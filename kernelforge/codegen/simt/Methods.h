@@ -56,6 +56,13 @@ private:
   Limits (*limitsOf)(const Target &);
 };
 
+// Ways that need no more of a target than its limits and features say, a function for each file.
+const Method &matmulTiles();    ///< tiles in workgroup memory and registers
+const Method &matmulRows();     ///< few rows: threads share out K
+const Method &attentionSplit(); ///< few rows: workgroups share out the keys
+const Method &attentionTiles(); ///< many rows, f32: tiles in workgroup memory and registers
+const Method &rowwiseQuads();   ///< four columns of a row at a time
+
 /// All ways of one kind of target.
 struct Methods {
   /// Those of a family, the knob's values in order: 0 is the plain one, which needs nothing of a

@@ -5,8 +5,8 @@
 // matrix can only be reached through the strip.
 #include "kernelforge/codegen/webgpu/AttentionMatrices.h"
 
+#include "kernelforge/codegen/simt/AttentionStage.h"
 #include "kernelforge/codegen/simt/Elements.h"
-#include "kernelforge/codegen/webgpu/AttentionStage.h"
 #include "kernelforge/ir/Caches.h"
 
 #include <cmath>

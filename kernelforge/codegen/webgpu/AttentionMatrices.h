@@ -1,7 +1,7 @@
 // How attention by matrices of a subgroup is laid out: what schedules and emitter agree on.
 #pragma once
 
-#include "kernelforge/codegen/webgpu/AttentionFacts.h"
+#include "kernelforge/codegen/simt/AttentionFacts.h"
 
 namespace kernelforge::webgpu::matrices {
 
@@ -10,7 +10,7 @@ constexpr int64_t matrixSize = 16, lanes = 32;
 
 /// Sizes of a tile. Memory is counted in vectors of 16 bytes.
 struct Shape {
-  AttentionFacts facts;
+  simt::AttentionFacts facts;
   int64_t rowsOfSubgroup = 32; ///< 16 or 32
   int64_t subgroups = 4;       ///< of a workgroup
   int64_t blockKeys = 32;      ///< 16, 32 or 64

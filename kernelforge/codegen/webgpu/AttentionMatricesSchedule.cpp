@@ -1,8 +1,8 @@
 // Schedules of attention by matrices of a subgroup.
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/simt/AttentionTile.h"
+#include "kernelforge/codegen/simt/CacheVectors.h"
 #include "kernelforge/codegen/webgpu/AttentionMatrices.h"
-#include "kernelforge/codegen/webgpu/AttentionTile.h"
-#include "kernelforge/codegen/webgpu/CacheVectors.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
 
 #include "llvm/Support/MathExtras.h"

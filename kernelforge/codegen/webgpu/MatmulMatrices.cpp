@@ -1,8 +1,8 @@
 // Matmuls by matrices of a subgroup: a stage of K of both operands lies in workgroup memory as f16,
 // and each subgroup multiplies matrices of some rows with those of some columns of it. For matmuls
 // whose operands are rounded to f16.
-#include "kernelforge/codegen/webgpu/MatmulEmitter.h"
-#include "kernelforge/codegen/webgpu/MatmulSchedule.h"
+#include "kernelforge/codegen/simt/MatmulEmitter.h"
+#include "kernelforge/codegen/simt/MatmulSchedule.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
 #include "kernelforge/ir/Numerics.h"
 
@@ -12,7 +12,7 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 using namespace kernelforge::webgpu;
-using namespace kernelforge::webgpu::matmul;
+using namespace kernelforge::simt::tiles;
 
 namespace {
 
@@ -39,7 +39,8 @@ private:
     makeTiles(tileOf(p, rows, Way::AlongK, cut.bm, cut.bk, {0, knobs.rowStride()}),
               [&](Value weight, int64_t segment) {
                 return weightTile(p, weight, way, 8, cut.bn, cut.bk,
-                                  {columnsBegin(segment), knobs.columnStride(isTransposed)}, f16);
+                                  {columnsBegin(segment), knobs.columnStride(isTransposed)}, f16,
+                                  cut.strict);
               });
   }
 
@@ -144,13 +145,29 @@ private:
   Value rowsAt, colsAt; ///< where its rows and columns begin in memory
 };
 
+/// Unusable, naming the kernel, where a target has no matrices of that size, or subgroups of which
+/// it is not known that they are of `matrixThreads`.
+Status checkMatrices(const Target &target, const std::string &name) {
+  const std::string feature = fmt::format("subgroup-matrix-f16-{0}x{0}x{0}", matrixSize);
+  auto refuse = [&](const std::string &why) {
+    return unusable("kernel cannot be compiled by matrices", name, why, "use another method");
+  };
+  if (!target.has(feature))
+    return refuse("the target does not have " + feature);
+  if (!target.has(emulatedMatrices) &&
+      (target.limits.subgroupMin != matrixThreads || target.limits.subgroupMax != matrixThreads))
+    return refuse(fmt::format("its subgroups have {} to {} threads, and must have {}",
+                              target.limits.subgroupMin, target.limits.subgroupMax, matrixThreads));
+  return {};
+}
+
 class Matrices final : public Method {
 public:
   std::string_view name() const override { return "matrices"; }
 
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
     KF_CHECK(checkMatrices(target, kernel.name()));
-    KF_CHECK(webgpu::matmul::supports(kernel, [](Operation *op, Numerics numerics) {
+    KF_CHECK(tiles::supports(kernel, [](Operation *op, Numerics numerics) {
       return numerics == Numerics::F16 && isa<transformer::MatmulOp>(op);
     }));
     if (numericsOf(kernel.matmul()) != Numerics::F16)

@@ -6,10 +6,11 @@ using namespace kernelforge::webgpu;
 static const simt::Plain plain([](const Target &target) { return target.limits; });
 
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
-  static const Method *const matmuls[] = {&plain, &matmulTiles(), &matmulMatrices(), &matmulRows()};
-  static const Method *const attentions[] = {&plain, &attentionSplit(), &attentionTiles(),
-                                             &attentionMatrices()};
-  static const Method *const rowwises[] = {&plain, &rowwiseQuads()};
+  static const Method *const matmuls[] = {&plain, &simt::matmulTiles(), &matmulMatrices(),
+                                          &simt::matmulRows()};
+  static const Method *const attentions[] = {&plain, &simt::attentionSplit(),
+                                             &simt::attentionTiles(), &attentionMatrices()};
+  static const Method *const rowwises[] = {&plain, &simt::rowwiseQuads()};
   switch (family) {
   case KernelFamily::Matmul:
     return matmuls;

@@ -15,12 +15,7 @@ using simt::Method;
 const simt::Methods &methods();
 
 // What there is besides the plain code, a function for each file.
-const Method &matmulTiles();    ///< tiles in workgroup memory and registers
 const Method &matmulMatrices(); ///< matrices of a subgroup
-const Method &matmulRows();     ///< few rows: threads share out K
-const Method &attentionTiles();
 const Method &attentionMatrices();
-const Method &attentionSplit(); ///< few rows: workgroups share out the keys
-const Method &rowwiseQuads();   ///< four columns of a row at a time
 
 } // namespace kernelforge::webgpu

@@ -160,43 +160,76 @@ bool Asynchronous::hasStores(unsigned thread) const {
 // Matrix units
 //===----------------------------------------------------------------------===//
 
+uint16_t Asynchronous::numberAt(uint64_t address, std::string &error) const {
+  address = swizzled(address);
+  uint16_t bits = 0;
+  if (address + 2 > shared.size())
+    error = "a product of what is beyond the block's shared memory";
+  else
+    std::memcpy(&bits, shared.data() + address, 2);
+  return bits;
+}
+
+namespace {
+
+/// Where a matrix in shared memory begins, and how it goes on; in bytes.
+struct Descriptor {
+  uint64_t start, leading, stride;
+  explicit Descriptor(uint64_t bits)
+      : start((bits & 0x3fff) << 4), leading((bits >> 16 & 0x3fff) << 4),
+        stride((bits >> 32 & 0x3fff) << 4) {}
+  static bool isSwizzled(uint64_t bits) { return bits >> 62 == 1; }
+};
+
+constexpr const char *notSwizzled = "a product of matrices that are not swizzled by 128 bytes";
+
+} // namespace
+
 std::string Asynchronous::multiply(const Instruction &i, unsigned thread, uint64_t left,
-                                   uint64_t right, bool columnsAreContiguous,
-                                   std::vector<float> &sums) {
-  struct Descriptor {
-    uint64_t start, leading, stride;
-    explicit Descriptor(uint64_t bits)
-        : start((bits & 0x3fff) << 4), leading((bits >> 16 & 0x3fff) << 4),
-          stride((bits >> 32 & 0x3fff) << 4) {}
-  };
-  if (left >> 62 != 1 || right >> 62 != 1)
-    return "a product of matrices that are not swizzled by 128 bytes";
+                                   uint64_t right, std::vector<float> &sums) {
+  if (!Descriptor::isSwizzled(left))
+    return notSwizzled;
+  const Descriptor a(left);
   std::string error;
-  auto number = [&](uint64_t address) {
-    address = swizzled(address);
-    uint16_t bits = 0;
-    if (address + 2 > shared.size())
-      error = "a product of what is beyond the block's shared memory";
-    else
-      std::memcpy(&bits, shared.data() + address, 2);
+  auto number = [&](unsigned lower, uint64_t k) {
+    const uint64_t row = thread / 32 * 16 + thread % 32 / 4 + 8 * lower;
+    return numberAt(a.start + row / 8 * a.stride + row % 8 * 128 + k * 2, error);
+  };
+  const std::string why = multiply(i, thread, number, right, sums);
+  return error.empty() ? why : error;
+}
+
+std::string Asynchronous::multiply(const Instruction &i, unsigned thread, const NumberOf &left,
+                                   uint64_t right, std::vector<float> &sums) {
+  if (!Descriptor::isSwizzled(right))
+    return notSwizzled;
+  const Descriptor b(right);
+  constexpr uint64_t depth = 16;
+  auto wide = [&](uint16_t bits) -> double {
     return i.isBf16 ? std::bit_cast<float>(uint32_t(bits) << 16)
                     : static_cast<float>(std::bit_cast<_Float16>(bits));
   };
-  const Descriptor a(left), b(right);
-  const unsigned warp = thread / 32, lane = thread % 32;
-  for (unsigned n = 0; n < sums.size(); ++n) {
-    const uint64_t row = warp * 16 + lane / 4 + 8 * (n / 2 % 2);
-    const uint64_t column = n / 4 * 8 + lane % 4 * 2 + n % 2;
-    double sum = sums[n];
-    for (uint64_t k = 0; k < 16; ++k) {
-      const uint64_t x = a.start + row / 8 * a.stride + row % 8 * 128 + k * 2;
-      const uint64_t y =
-          columnsAreContiguous
+  std::string error;
+  std::array<std::array<double, depth>, 2> rows{};
+  for (unsigned lower = 0; lower < 2; ++lower)
+    for (uint64_t k = 0; k < depth; ++k)
+      rows.at(lower).at(k) = wide(left(lower, k));
+  for (unsigned pair = 0; pair < sums.size() / 2; ++pair) {
+    const uint64_t column = pair / 2 * 8 + thread % 4 * 2 + pair % 2;
+    std::array<double, 2> added{};
+    for (uint64_t k = 0; k < depth; ++k) {
+      const uint64_t at =
+          i.isOfColumns
               ? b.start + column / 64 * b.leading + k / 8 * b.stride + k % 8 * 128 + column % 64 * 2
               : b.start + column / 8 * b.stride + column % 8 * 128 + k * 2;
-      sum += static_cast<double>(number(x)) * number(y);
+      const double number = wide(numberAt(at, error));
+      added[0] += rows[0].at(k) * number;
+      added[1] += rows[1].at(k) * number;
     }
-    sums[n] = static_cast<float>(sum);
+    for (unsigned lower = 0; lower < 2; ++lower) {
+      float &sum = sums[pair / 2 * 4 + lower * 2 + pair % 2];
+      sum = static_cast<float>(sum + added.at(lower));
+    }
   }
   return error;
 }

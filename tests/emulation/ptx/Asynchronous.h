@@ -35,7 +35,12 @@ public:
   /// Adds a thread's part of a product to its sums, from descriptors of both operands;
   /// `thread` of its warpgroup.
   std::string multiply(const Instruction &i, unsigned thread, uint64_t left, uint64_t right,
-                       bool columnsAreContiguous, std::vector<float> &sums);
+                       std::vector<float> &sums);
+  /// The same with numbers of the left operand from registers: `left` gives those of the thread's
+  /// upper or lower row.
+  using NumberOf = std::function<uint16_t(unsigned lower, uint64_t k)>;
+  std::string multiply(const Instruction &i, unsigned thread, const NumberOf &left, uint64_t right,
+                       std::vector<float> &sums);
 
 private:
   struct Barrier {
@@ -47,6 +52,8 @@ private:
     uint64_t x = 0, y = 0, shared = 0;
   };
 
+  /// 16 bits of a matrix in shared memory.
+  uint16_t numberAt(uint64_t address, std::string &error) const;
   Barrier *find(uint64_t at);
   static void endPhase(Barrier &barrier);
   std::string readBox(Box &box, uint64_t map, uint64_t x, uint64_t y, uint64_t at);

@@ -50,8 +50,11 @@ enum class Op : uint8_t {
   // Of a warp or warpgroup, which comes there together.
   Shuffle,
   ShuffleXor,
+  MeetWarp,
   StoreMatrices,
+  WarpProduct,
   Product,
+  ProductOfRegisters, ///< its left operand is in registers of the warp
   // Of other memory than registers, whenever it is done.
   InitBarrier,
   Arrive,
@@ -61,14 +64,20 @@ enum class Op : uint8_t {
   StoreBox,
   CommitStores,
   WaitStores,
-  DotBytes,   ///< products of signed bytes, added up
-  Round,      ///< to a whole number, still f32
+  ArriveCluster,
+  WaitCluster,
+  MapShared, ///< where another block of the cluster has what this one has there
+  DotBytes,  ///< products of signed bytes, added up
+  Round,     ///< to a whole number, still f32
+  PowerOfTwo,
+  AtomicAdd,
   PackHalves, ///< two f32 as two narrow numbers
   Nothing,    ///< changes nothing here: fences, hints, shares of registers
 };
 
 enum class Part : uint8_t { Low, High, Wide }; ///< of a product
-enum class Space : uint8_t { Parameter, Global, Shared };
+/// Cluster: the shared memory of any of its blocks.
+enum class Space : uint8_t { Parameter, Global, Shared, Cluster };
 enum class Compare : uint8_t { Eq, Ne, Lt, Le, Gt, Ge, Number, NotNumber };
 
 struct Operand {
@@ -101,9 +110,11 @@ struct Instruction {
   std::array<Operand, 4> result;
   std::array<Operand, 5> operand; ///< of a store: address in operand 0, values after it
   unsigned target = 0;            ///< of a branch
-  std::vector<Operand> sums;      ///< of a product: read and written
+  std::vector<Operand> sums;      ///< of a product: read and written; of a warp's: all it reads
   unsigned columns = 0;           ///< of a product
+  bool isOfColumns = false;       ///< of a product: neighbours in memory are columns
   bool isBf16 = false;            ///< numbers of a product, or that are packed; else f16
+  bool isPair = false;            ///< of two narrow numbers each
   unsigned line = 0;
 };
 

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <memory>
 #include <span>
 
 namespace kernelforge::ptx {
@@ -13,6 +15,8 @@ namespace {
 /// More than any test needs: a loop without an end is one.
 constexpr uint64_t mostSteps = uint64_t(1) << 33;
 constexpr size_t warpThreads = 32;
+/// Addresses in a cluster have the rank of the block, from 1 on, above these.
+constexpr unsigned rankBits = 24;
 constexpr unsigned nobody = ~0U, several = ~1U;
 
 /// Who touched a word of shared memory since which barrier.
@@ -29,8 +33,9 @@ public:
         shared(entry.sharedBytes + launch.dynamicSharedBytes, std::byte{0xff}),
         touches((shared.size() + 3) / 4) {}
 
-  std::string run() {
-    std::vector<Thread> threads;
+  /// Starts its threads; `all` blocks of its cluster, this one among them.
+  void start(std::vector<std::unique_ptr<Block>> &all) {
+    cluster = &all;
     for (unsigned z = 0; z < launch.block[2]; ++z)
       for (unsigned y = 0; y < launch.block[1]; ++y)
         for (unsigned x = 0; x < launch.block[0]; ++x) {
@@ -40,34 +45,58 @@ public:
           thread.registers.assign(entry.registers, 0xdeadbeefdeadbeef);
           threads.push_back(std::move(thread));
         }
-    while (true) {
-      bool goesOn = false;
-      for (Thread &each : threads) {
-        thread = &each;
-        if (each.isDone || (each.wait != Thread::Nothing && each.wait != Thread::Others))
-          continue;
-        const uint64_t before = steps;
-        const bool waited = each.wait == Thread::Others;
-        runToBarrier();
-        if (!error.empty())
-          return "thread " + std::to_string(each.number) + ": " + error;
-        // Who asks again and again for the same stands still: a branch back and the question.
-        constexpr uint64_t ofQuestion = 4;
-        goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
+  }
+
+  bool isDone() const { return std::ranges::all_of(threads, &Thread::isDone); }
+
+  /// Lets each thread go on to its next barrier: whether any did. What went wrong is in `why`.
+  bool turn(std::string &why) {
+    bool goesOn = false;
+    for (Thread &each : threads) {
+      thread = &each;
+      if (each.isDone || (each.wait != Thread::Nothing && each.wait != Thread::Others))
+        continue;
+      const uint64_t before = steps;
+      const bool waited = each.wait == Thread::Others;
+      runToBarrier();
+      if (!error.empty()) {
+        why = "thread " + std::to_string(each.number) + ": " + error;
+        return false;
       }
-      if (std::ranges::all_of(threads, &Thread::isDone))
-        return "";
-      goesOn = meet(threads) || goesOn;
-      if (!error.empty())
-        return error;
-      if (!goesOn)
-        return "threads wait for each other";
+      // Who asks again and again for the same stands still: a branch back and the question.
+      constexpr uint64_t ofQuestion = 4;
+      goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
     }
+    if (isDone())
+      return true;
+    goesOn = meet() || goesOn;
+    why = error;
+    return goesOn;
+  }
+
+  /// Arrivals at the cluster that each thread has made which goes on.
+  uint64_t leastArrivals() const {
+    uint64_t least = ~uint64_t(0);
+    for (const Thread &each : threads)
+      if (!each.isDone)
+        least = std::min(least, each.clusterArrivals);
+    return least;
+  }
+
+  /// Lets those go on who wait for so many arrivals: whether there are any.
+  bool meetCluster(uint64_t arrivals) {
+    bool goesOn = false;
+    for (Thread &each : threads)
+      if (each.wait == Thread::Cluster && each.clusterArrivals <= arrivals) {
+        each.wait = Thread::Nothing;
+        goesOn = true;
+      }
+    return goesOn;
   }
 
 private:
   /// Lets those go on who wait for others that have come; whether there are any.
-  bool meet(std::vector<Thread> &threads) {
+  bool meet() {
     const auto waitsForAll = [](const Thread &each) { return each.wait == Thread::All; };
     const auto done = static_cast<size_t>(std::ranges::count_if(threads, &Thread::isDone));
     const auto ready = static_cast<size_t>(std::ranges::count_if(threads, waitsForAll));
@@ -109,12 +138,18 @@ private:
 
   /// An instruction that the threads of a warp execute as one.
   void together(const Instruction &i, std::span<Thread> warp) {
+    if (i.op == Op::MeetWarp)
+      return;
+    if (i.op == Op::WarpProduct)
+      return multiplyMatrices(i, warp);
     std::array<std::array<uint64_t, 5>, warpThreads> values{};
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
       for (unsigned n = 0; n < i.operands && n < 5; ++n)
         values[t][n] = operand(i, n);
     }
+    if (i.op == Op::ProductOfRegisters)
+      return multiply(i, warp, values);
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
       if (i.op == Op::Shuffle) {
@@ -134,6 +169,71 @@ private:
         std::memcpy(shared.data() + at, &word, 4);
       }
     }
+  }
+
+  /// Of a row of the left operand each of four threads has two numbers of every eight; words are of
+  /// the upper and the lower row, then the same of the next eight numbers.
+  void multiply(const Instruction &i, std::span<Thread> warp,
+                const std::array<std::array<uint64_t, 5>, warpThreads> &values) {
+    for (size_t t = 0; t < warp.size(); ++t) {
+      thread = &warp[t];
+      auto left = [&](unsigned lower, uint64_t k) {
+        const uint64_t word = values[t / 4 * 4 + k % 8 / 2][lower + k / 8 * 2];
+        return static_cast<uint16_t>(word >> (k % 2 * 16));
+      };
+      addProduct(i, [&](std::vector<float> &sums) {
+        return asynchronous.multiply(i, unsigned(t), left, values[t][4], sums);
+      });
+    }
+  }
+
+  void addProduct(const Instruction &i,
+                  const std::function<std::string(std::vector<float> &)> &multiply) {
+    std::vector<float> sums;
+    for (const Operand &sum : i.sums)
+      sums.push_back(floatOf(value(sum)));
+    if (sums.size() != i.columns / 2)
+      return fail("a product of another number of sums");
+    fail(multiply(sums));
+    for (size_t n = 0; n < sums.size(); ++n)
+      set(i.sums[n], bitsOf(sums[n]));
+  }
+
+  /// left (16 x 16) * right (16 x 8) + sums of a warp, whose threads have pairs of numbers: of the
+  /// left one four of two rows, of the right one two of a column.
+  void multiplyMatrices(const Instruction &i, std::span<Thread> warp) {
+    constexpr unsigned rows = 16, columns = 8, depth = 16;
+    std::array<std::array<double, depth>, rows> left{};
+    std::array<std::array<double, columns>, depth> right{};
+    std::array<std::array<float, columns>, rows> sums{};
+    for (unsigned t = 0; t < warpThreads; ++t) {
+      thread = &warp[t];
+      const unsigned row = t / 4, pair = t % 4 * 2;
+      for (unsigned n = 0; n < 4; ++n) {
+        sums.at(row + n / 2 * 8).at(pair + n % 2) = floatOf(value(i.sums.at(6 + n)));
+        for (unsigned half = 0; half < 2; ++half) {
+          left.at(row + n % 2 * 8).at(pair + n / 2 * 8 + half) =
+              number(value(i.sums.at(n)) >> 16 * half, i.isBf16);
+          if (n < 2)
+            right.at(pair + n * 8 + half).at(row) =
+                number(value(i.sums.at(4 + n)) >> 16 * half, i.isBf16);
+        }
+      }
+    }
+    for (unsigned t = 0; t < warpThreads; ++t) {
+      thread = &warp[t];
+      for (unsigned n = 0; n < 4; ++n) {
+        const unsigned row = t / 4 + n / 2 * 8, column = t % 4 * 2 + n % 2;
+        double sum = sums.at(row).at(column);
+        for (unsigned k = 0; k < depth; ++k)
+          sum += left.at(row).at(k) * right.at(k).at(column);
+        set(i.result.at(n), bitsOf(static_cast<float>(sum)));
+      }
+    }
+  }
+
+  static double number(uint64_t bits, bool isBf16) {
+    return isBf16 ? floatOf((bits & 0xffff) << 16) : halfOf(bits & 0xffff);
   }
 
   void runToBarrier() {
@@ -160,7 +260,9 @@ private:
           thread->count = operand(i, 1);
         }
         return;
-      } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices) {
+      } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices ||
+                 i.op == Op::MeetWarp || i.op == Op::ProductOfRegisters ||
+                 i.op == Op::WarpProduct) {
         thread->wait = Thread::Warp;
         return;
       } else {
@@ -169,7 +271,7 @@ private:
           error = entry.name + ", line " + std::to_string(i.line) + ": " + error;
           return;
         }
-        if (thread->wait == Thread::Others)
+        if (thread->wait == Thread::Others || thread->wait == Thread::Cluster)
           return;
       }
     }
@@ -199,6 +301,19 @@ private:
       for (uint64_t word = address / 4; word * 4 < address + bytes && !entry.hasRoles; ++word)
         touch(touches[word], isWritten);
       return shared.data() + address;
+    case Space::Cluster: {
+      const uint64_t rank = address >> rankBits, own = low(address, rankBits);
+      if (rank == 0 || rank > cluster->size() || own + bytes > shared.size()) {
+        fail("access beyond the cluster's shared memory");
+        return nullptr;
+      }
+      Block &other = *(*cluster)[rank - 1];
+      if (&other != this && other.isDone()) {
+        fail("access to the shared memory of a block that has ended");
+        return nullptr;
+      }
+      return other.shared.data() + own;
+    }
     case Space::Global:
       break;
     }
@@ -258,6 +373,20 @@ private:
     }
   }
 
+  void atomicAdd(const Instruction &i) {
+    const uint64_t address = addressOf(i), bytes = i.type.bits / 8;
+    if (!locate(i, address, bytes, false))
+      return;
+    std::byte *at = locate(i, address, bytes, true);
+    if (!at)
+      return;
+    uint64_t before = 0;
+    std::memcpy(&before, at, bytes);
+    const uint64_t after = before + operand(i, 1);
+    std::memcpy(at, &after, bytes);
+    set(i.result[0], before);
+  }
+
   uint64_t addressOf(const Instruction &i) const {
     const Operand &base = i.operand[0];
     return base.kind == Operand::Register ? thread->registers[base.index] + base.value : base.value;
@@ -271,6 +400,8 @@ private:
     switch (i.op) {
     case Op::Load:
       return load(i);
+    case Op::AtomicAdd:
+      return atomicAdd(i);
     case Op::Store:
       return store(i);
     case Op::InitBarrier:
@@ -283,6 +414,18 @@ private:
     case Op::WaitStores:
     case Op::Product:
       return beside(i);
+    case Op::ArriveCluster:
+      ++thread->clusterArrivals;
+      return;
+    case Op::WaitCluster:
+      thread->wait = Thread::Cluster;
+      return;
+    case Op::MapShared: {
+      const uint64_t rank = operand(i, 1);
+      if (rank >= cluster->size())
+        return fail("a block that the cluster has not");
+      return set(i.result[0], low(operand(i, 0), rankBits) | (rank + 1) << rankBits);
+    }
     case Op::Nothing:
       return;
     default:
@@ -320,25 +463,48 @@ private:
     default:
       break;
     }
-    std::vector<float> sums;
-    for (const Operand &sum : i.sums)
-      sums.push_back(floatOf(value(sum)));
-    if (sums.size() != i.columns / 2)
-      return fail("a product of another number of sums");
-    fail(asynchronous.multiply(i, self % 128, operand(i, 0), operand(i, 1), operand(i, 2) != 0,
-                               sums));
-    for (size_t n = 0; n < sums.size(); ++n)
-      set(i.sums[n], bitsOf(sums[n]));
+    addProduct(i, [&](std::vector<float> &sums) {
+      if (!(operand(i, 2) & 1))
+        std::ranges::fill(sums, 0.0F);
+      return asynchronous.multiply(i, self % 128, operand(i, 0), operand(i, 1), sums);
+    });
   }
 
   const Entry &entry;
   const std::vector<std::byte> &parameters;
   uint64_t &steps;
-  uint64_t epoch = 1; ///< number of the barrier to come
+  std::vector<Thread> threads;
+  std::vector<std::unique_ptr<Block>> *cluster = nullptr; ///< by rank
+  uint64_t epoch = 1;                                     ///< number of the barrier to come
   std::vector<std::byte> shared;
   std::vector<Touch> touches; ///< by word of shared memory
   Asynchronous asynchronous{shared, launch, parameters};
 };
+
+/// Runs blocks that are a cluster, in turns.
+std::string runCluster(std::vector<std::unique_ptr<Block>> &blocks) {
+  for (const auto &block : blocks)
+    block->start(blocks);
+  while (true) {
+    bool goesOn = false;
+    std::string why;
+    uint64_t arrivals = ~uint64_t(0);
+    for (const auto &block : blocks) {
+      if (block->isDone())
+        continue;
+      goesOn = block->turn(why) || goesOn;
+      if (!why.empty())
+        return why;
+      arrivals = std::min(arrivals, block->leastArrivals());
+    }
+    if (std::ranges::all_of(blocks, [](const auto &block) { return block->isDone(); }))
+      return "";
+    for (const auto &block : blocks)
+      goesOn = block->meetCluster(arrivals) || goesOn;
+    if (!goesOn)
+      return "threads wait for each other";
+  }
+}
 
 } // namespace
 
@@ -354,13 +520,19 @@ std::string run(const Entry &entry, const Launch &launch) {
     std::memcpy(parameters.data() + entry.parameterOffsets[i], launch.parameters[i],
                 entry.parameterBytes[i]);
   }
+  if (launch.cluster == 0 || launch.grid[0] % launch.cluster != 0)
+    return entry.name + ": launched with clusters that are not whole";
   uint64_t steps = 0;
   for (unsigned z = 0; z < launch.grid[2]; ++z)
     for (unsigned y = 0; y < launch.grid[1]; ++y)
-      for (unsigned x = 0; x < launch.grid[0]; ++x)
-        if (std::string why = Block(entry, launch, {x, y, z}, parameters, steps).run();
-            !why.empty())
+      for (unsigned x = 0; x < launch.grid[0]; x += launch.cluster) {
+        std::vector<std::unique_ptr<Block>> blocks;
+        for (unsigned rank = 0; rank < launch.cluster; ++rank)
+          blocks.push_back(std::make_unique<Block>(
+              entry, launch, std::array<unsigned, 3>{x + rank, y, z}, parameters, steps));
+        if (std::string why = runCluster(blocks); !why.empty())
           return "block " + std::to_string(x) + ", " + why;
+      }
   return "";
 }
 

@@ -75,7 +75,7 @@ const std::map<std::string_view, Op> operations = {
     {"bfi", Op::InsertBits},  {"prmt", Op::Permute},      {"rcp", Op::Reciprocal},
     {"sqrt", Op::SquareRoot}, {"copysign", Op::CopySign}, {"setp", Op::SetPredicate},
     {"selp", Op::Select},     {"bra", Op::Branch},        {"bar", Op::Barrier},
-    {"barrier", Op::Barrier}, {"ret", Op::Return}};
+    {"barrier", Op::Barrier}, {"ret", Op::Return},        {"atom", Op::AtomicAdd}};
 
 /// Those whose names are taken as a whole, longest first where one begins like another.
 const std::pair<std::string_view, Op> wholeNames[] = {
@@ -88,6 +88,12 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"cp.async.bulk.commit_group", Op::CommitStores},
     {"cp.async.bulk.wait_group.read", Op::WaitStores},
     {"cp.async.bulk.wait_group", Op::WaitStores},
+    {"bar.warp.sync", Op::MeetWarp},
+    {"ex2.approx.ftz.f32", Op::PowerOfTwo},
+    {"rcp.approx.ftz.f32", Op::Reciprocal},
+    {"barrier.cluster.arrive.release", Op::ArriveCluster},
+    {"barrier.cluster.wait.acquire", Op::WaitCluster},
+    {"mapa.shared::cluster.u32", Op::MapShared},
     {"stmatrix.sync.aligned.m8n8.x4.shared::cta.b16", Op::StoreMatrices},
     {"shfl.sync.idx.b32", Op::Shuffle},
     {"shfl.sync.bfly.b32", Op::ShuffleXor},
@@ -98,6 +104,7 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"fence.mbarrier_init.release.cluster", Op::Nothing},
     {"fence.proxy.async.shared::cta", Op::Nothing},
     {"prefetch.tensormap", Op::Nothing},
+    {"cp.async.bulk.prefetch.tensor.2d.L2.global", Op::Nothing},
     {"griddepcontrol.launch_dependents", Op::Nothing},
     {"griddepcontrol.wait", Op::Nothing},
     {"setmaxnreg.inc.sync.aligned.u32", Op::Nothing},
@@ -121,7 +128,8 @@ const std::map<std::string_view, std::pair<Compare, bool>> comparisons = {
 
 /// What else may stand in a name and changes nothing here. Where rounding is named, it is what the
 /// host's arithmetic does, and its conversions to integers.
-const std::string_view ignored[] = {"rn", "rzi", "to", "uni", "sync", "aligned", "nc", "wrap"};
+const std::string_view ignored[] = {
+    "rn", "rzi", "to", "uni", "sync", "aligned", "nc", "wrap", "L1::no_allocate", "L2::256B"};
 
 class EntryParser {
 public:
@@ -330,14 +338,36 @@ private:
       const size_t end = name.find('k');
       made.columns = static_cast<unsigned>(number(name.substr(0, end)));
       made.isBf16 = name.ends_with(".bf16.bf16");
+      // Descriptors of both operands or four words of the left one and a descriptor; whether it
+      // adds, two signs, and which operands in shared memory lie along the other dimension.
+      const bool isOfRegisters = texts.size() == 7 && texts[1].starts_with('{');
       if (name.substr(end) != (made.isBf16 ? "k16.f32.bf16.bf16" : "k16.f32.f16.f16") ||
-          texts.size() != 8 || texts[3] != "1" || texts[4] != "1" || texts[5] != "1" ||
-          texts[6] != "0")
+          texts.size() != (isOfRegisters ? 7 : 8) || texts[4] != "1" || texts[5] != "1" ||
+          (isOfRegisters ? texts[3] != "1" : texts[6] != "0"))
         fail("a product that is not emulated");
       for (std::string_view element : elements(texts[0]))
         made.sums.push_back(operand(element));
-      for (size_t i : {1, 2, 7})
-        made.operand.at(made.operands++) = operand(texts[i]);
+      made.isOfColumns = texts.back() != "0";
+      if (isOfRegisters) {
+        made.op = Op::ProductOfRegisters;
+        for (std::string_view element : elements(texts[1]))
+          made.operand.at(made.operands++) = operand(element);
+        made.operand.at(made.operands++) = operand(texts[2]);
+      } else {
+        for (size_t i : {1, 2, 3})
+          made.operand.at(made.operands++) = operand(texts[i]);
+      }
+      return true;
+    }
+    if (name == "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" ||
+        name == "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32") {
+      made.op = Op::WarpProduct;
+      made.isBf16 = name.find("bf16") != name.npos;
+      for (std::string_view element : elements(texts.at(0)))
+        made.result.at(made.results++) = operand(element);
+      for (std::string_view text : {texts.at(1), texts.at(2), texts.at(3)})
+        for (std::string_view element : elements(text))
+          made.sums.push_back(operand(element));
       return true;
     }
     const auto *found =
@@ -346,10 +376,12 @@ private:
       return false;
     made.op = found->second;
     made.isBf16 = name.find("bf16") != name.npos;
-    const Op giving[] = {Op::TryWait,  Op::Shuffle, Op::ShuffleXor,
-                         Op::DotBytes, Op::Round,   Op::PackHalves};
+    const Op giving[] = {Op::TryWait,    Op::Shuffle,    Op::ShuffleXor, Op::DotBytes, Op::Round,
+                         Op::PackHalves, Op::PowerOfTwo, Op::Reciprocal, Op::MapShared};
     const bool gives = std::ranges::find(giving, made.op) != std::end(giving);
     entry.hasRoles = entry.hasRoles || (made.op == Op::InitBarrier);
+    if (made.op == Op::Reciprocal)
+      made.type = {Type::Float, 32};
     if (made.op == Op::Nothing)
       return true;
     for (size_t i = 0; i < texts.size(); ++i) {
@@ -381,17 +413,23 @@ private:
       const std::string_view word = words[i];
       if (const std::optional<Type> type = typeOf(word))
         (types++ == 0 ? made.type : made.source) = *type;
-      else if (made.op == Op::SetPredicate && comparisons.contains(word))
+      else if (word == "f16x2" || word == "bf16x2") {
+        made.type = {Type::Float, 32};
+        made.isPair = true;
+        made.isBf16 = word == "bf16x2";
+      } else if (made.op == Op::SetPredicate && comparisons.contains(word))
         std::tie(made.compare, made.isUnordered) = comparisons.at(word);
-      else if (word == "param" || word == "global" || word == "shared")
+      else if (word == "param" || word == "global" || word == "shared" || word == "shared::cluster")
         made.space = word == "param"    ? Space::Parameter
                      : word == "global" ? Space::Global
-                                        : Space::Shared;
+                     : word == "shared" ? Space::Shared
+                                        : Space::Cluster;
       else if (word == "wide" || word == "hi")
         made.part = word == "wide" ? Part::Wide : Part::High;
       else if (made.op == Op::FunnelLeft && (word == "l" || word == "r"))
         made.op = word == "l" ? Op::FunnelLeft : Op::FunnelRight;
       else if (word != "v2" && word != "v4" && word != "lo" &&
+               !(made.op == Op::AtomicAdd && word == "add") &&
                std::ranges::find(ignored, word) == std::end(ignored))
         fail("instruction that is not emulated: " + std::string(whole));
     }
@@ -425,8 +463,10 @@ private:
     }
     for (std::string_view element : elements(texts.at(0)))
       made.result.at(made.results++) = operand(element);
-    if (made.op == Op::Load) {
+    if (made.op == Op::Load || made.op == Op::AtomicAdd) {
       made.operand[made.operands++] = address(texts.at(1));
+      if (made.op == Op::AtomicAdd)
+        operands(texts.at(2));
       return;
     }
     for (size_t i = 1; i < texts.size(); ++i)

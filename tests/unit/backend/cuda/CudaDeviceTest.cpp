@@ -114,16 +114,18 @@ TEST_F(CudaDevice, HoldsLittleMemoryForCopies) {
 TEST_F(CudaDevice, SaysHowItLaunches) {
   if (!hasLog())
     GTEST_SKIP() << "this driver has no log";
+  std::string code = testTarget().affine;
+  code.insert(code.find("  .reg"), "  .shared .align 16 .b8 own[256];\n");
   auto logOf = [&](auto edit) {
     Phase phase = affinePhase();
     edit(phase);
-    const auto executable = load(repeated(1, {}, phase));
+    const auto executable = load(repeated(1, code, phase));
     const auto bound = bind(*executable, {{memory(4000)}, {memory(4000)}, {}});
     run(*bound, {200});
     return driverLog();
   };
   EXPECT_THAT(logOf([](Phase &) {}), HasSubstr("launch affine 4 of 64 threads, 0 bytes\n"));
-  // What the code declares by itself, 256 bytes here, is not given to it again.
+  // What the code declares by itself is not given to it again.
   EXPECT_THAT(logOf([](Phase &phase) { phase.sharedBytes = 200; }),
               HasSubstr("threads, 0 bytes\n"));
   EXPECT_THAT(logOf([](Phase &phase) { phase.sharedBytes = 1256; }),
@@ -213,7 +215,11 @@ std::shared_ptr<const Program> mapped(TensorMap map) {
   phase.parameters = {{Parameter::Kind::Map, 0, Access::Read, std::move(map)},
                       {Parameter::Kind::Buffer, 1, Access::Write}};
   const int kernel = maker.kernel("mapped", ptx(R"(
-.visible .entry mapped(.param .align 128 .b8 map[128], .param .u64 result) {
+.visible .entry mapped(
+  .param .align 128 .b8 map[128],
+  .param .u64 result
+)
+{
   .reg .b64 %d<2>;
   ld.param.u64 %d0, [map];
   ld.param.u64 %d1, [result];

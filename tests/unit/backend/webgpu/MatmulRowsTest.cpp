@@ -3,7 +3,7 @@
 #include "../../compiler/RunFunction.h"
 #include "WebGpuFixture.h"
 
-#include "kernelforge/codegen/webgpu/MatmulRows.h"
+#include "kernelforge/codegen/simt/MatmulRows.h"
 #include "kernelforge/codegen/webgpu/Methods.h"
 
 #include <cstdlib>
@@ -16,7 +16,7 @@ namespace {
 /// The number of the method.
 int64_t methodNumber() {
   const auto methods = webgpu::methods().ofFamily(KernelFamily::Matmul);
-  return llvm::find(methods, &webgpu::matmulRows()) - methods.begin();
+  return llvm::find(methods, &simt::matmulRows()) - methods.begin();
 }
 
 class MatmulRows : public testing::Test {

@@ -5,7 +5,7 @@
 #include "../../codegen/simt/Kernels.h"
 #include "../../compiler/RunFunction.h"
 #include "kernelforge/codegen/simt/Elements.h"
-#include "kernelforge/codegen/webgpu/Weights.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/kernels/Layout.h"
 
@@ -95,13 +95,13 @@ webgpu::WgslKernel lookUpByPieces(transformer::KernelOp kernel, const Target &ta
   auto lookUp = *kernel.getBody().getOps<transformer::EmbeddingOp>().begin();
   const int64_t width = llvm::cast<mlir::RankedTensorType>(lookUp.getType()).getDimSize(1);
   PhaseBuilder p(*module, kernel, "main");
-  webgpu::PlaneReader reader(p, lookUp.getTable());
+  simt::PlaneReader reader(p, lookUp.getTable());
   mlir::Value row = p.block();
   mlir::Value id = p.load(p.argument(lookUp.getIds()), row);
   mlir::Value first = p.named(reader.firstPiece(id), "first_piece");
   mlir::Value out = p.result(0, Access::Write, View::Quads);
   p.loop("piece", p.thread(), p.c(reader.piecesOfRow()), simt::threads, [&](mlir::Value number) {
-    const webgpu::PlaneReader::Piece piece = reader.load(p.named(p.add(first, number), "number"));
+    const simt::PlaneReader::Piece piece = reader.load(p.named(p.add(first, number), "number"));
     const auto scales = reader.scales(piece);
     for (int64_t run = 0; run < reader.runs(); ++run) {
       llvm::SmallVector<mlir::Value> quads = reader.elements(piece, run, scales[run]);

@@ -11,7 +11,8 @@ namespace {
 
 /// What running `body` by 64 threads ends with; its parameters are two buffers of 64 words (%rd1,
 /// which is read, and %rd2, which is written), %rd3 is the thread's word in each and in `memory`.
-std::string outcome(const std::string &body, std::vector<uint32_t> *output = nullptr) {
+std::string outcome(const std::string &body, std::vector<uint32_t> *output = nullptr,
+                    unsigned cluster = 1) {
   const std::string text =
       ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry k(\n.param "
       ".u64 in,\n.param .u64 out\n)\n.reqntid 64, 1, 1\n{\n.reg .pred "
@@ -34,6 +35,7 @@ std::string outcome(const std::string &body, std::vector<uint32_t> *output = nul
                                           {reinterpret_cast<uint64_t>(out.data()), 256, true}};
   ptx::Launch launch;
   launch.block[0] = 64;
+  launch.grid[0] = launch.cluster = cluster;
   launch.parameters = parameters;
   launch.memory = &memory;
   std::string why = ptx::run(*module->entries.at("k"), launch);
@@ -96,6 +98,27 @@ TEST(PtxEmulation, BarriersInSharedMemoryEndByArrivalsAndBytes) {
 TEST(PtxEmulation, SomeThreadsMeetAtBarriersOfTheirOwn) {
   EXPECT_EQ(outcome("shr.u32 %r2, %r1, 5;\nadd.s32 %r2, %r2, 1;\nbar.sync %r2, 32;"), "");
   EXPECT_THAT(outcome("bar.sync 1, 65;"), HasSubstr("threads wait for each other"));
+}
+
+TEST(PtxEmulation, BlocksOfAClusterReadEachOthersSharedMemory) {
+  // Each block writes its number, and the second one gives what the first one has.
+  const std::string write = "mov.u32 %r2, %ctaid.x;\nadd.s32 %r2, %r2, 7;\n"
+                            "st.shared.u32 [%rd7], %r2;\n";
+  const std::string meet = "barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;\n";
+  const std::string read = "cvt.u32.u64 %r3, %rd7;\nmapa.shared::cluster.u32 %r4, %r3, 0;\n"
+                           "ld.shared::cluster.u32 %r5, [%r4];\n";
+  const std::string store = "setp.eq.s32 %p1, %r2, 8;\n@%p1 st.global.u32 [%rd5], %r5;\n";
+  std::vector<uint32_t> out;
+  EXPECT_EQ(outcome(write + meet + read + meet + store, &out, 2), "");
+  EXPECT_EQ(out, std::vector<uint32_t>(64, 7));
+  EXPECT_THAT(outcome(write + meet + read + store, &out, 2),
+              HasSubstr("shared memory of a block that has ended"));
+  EXPECT_THAT(outcome(write + read + store, &out, 2), HasSubstr("block that has ended"));
+  EXPECT_THAT(outcome("mapa.shared::cluster.u32 %r4, %r1, 1;", &out, 1),
+              HasSubstr("a block that the cluster has not"));
+  EXPECT_THAT(outcome("barrier.cluster.wait.acquire;\n" + meet, &out, 1), "");
+  EXPECT_THAT(outcome("setp.eq.s32 %p1, %r1, 3;\n@%p1 bar.sync 1, 64;\n" + meet, &out, 2),
+              HasSubstr("threads wait for each other"));
 }
 
 TEST(PtxEmulation, WhatItDoesNotKnowItRefuses) {

@@ -1,7 +1,7 @@
 // Weights in planes as WGSL: what is loaded for a piece, and how it becomes numbers.
 #include "Kernels.h"
 
-#include "kernelforge/codegen/webgpu/Weights.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
 #include "kernelforge/codegen/webgpu/Wgsl.h"
 
 #include <gmock/gmock.h>
@@ -16,8 +16,8 @@ namespace {
 
 /// The text of a phase that loads a piece of a 64 x 512 weight, and does something with it.
 std::string textOf(ElementType type,
-                   llvm::function_ref<void(simt::PhaseBuilder &, webgpu::PlaneReader &,
-                                           const webgpu::PlaneReader::Piece &, Value out)>
+                   llvm::function_ref<void(simt::PhaseBuilder &, simt::PlaneReader &,
+                                           const simt::PlaneReader::Piece &, Value out)>
                        body) {
   MLIRContext context;
   context.loadDialect<transformer::TransformerDialect>();
@@ -35,7 +35,7 @@ std::string textOf(ElementType type,
   auto kernel = *parsed->getOps<transformer::KernelOp>().begin();
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
   simt::PhaseBuilder p(*module, kernel, "main");
-  webgpu::PlaneReader reader(p, kernel.getBody().getArgument(2));
+  simt::PlaneReader reader(p, kernel.getBody().getArgument(2));
   Value out = p.result(0, Access::Write, simt::View::Quads);
   body(p, reader, reader.load(p.thread()), out);
   Launching launching;
@@ -50,8 +50,8 @@ std::string textOf(ElementType type,
 
 TEST(WgslPlanes, APieceIsSixteenBytesAndAWord) {
   const std::string text =
-      textOf(ElementType::Q8_0, [](simt::PhaseBuilder &p, webgpu::PlaneReader &reader,
-                                   const webgpu::PlaneReader::Piece &piece, Value out) {
+      textOf(ElementType::Q8_0, [](simt::PhaseBuilder &p, simt::PlaneReader &reader,
+                                   const simt::PlaneReader::Piece &piece, Value out) {
         Value words = reader.bytes(piece, 0);
         Value sum = p.dotOfBytes(p.extract(words, int64_t(0)), p.extract(words, 3));
         Value x = p.mulf(p.signedToFloat(sum), reader.scales(piece)[0].factor);
@@ -67,8 +67,8 @@ TEST(WgslPlanes, APieceIsSixteenBytesAndAWord) {
 
 TEST(WgslPlanes, NibblesAreTwoRunsOfFourQuads) {
   const std::string text =
-      textOf(ElementType::Q4_1, [](simt::PhaseBuilder &p, webgpu::PlaneReader &reader,
-                                   const webgpu::PlaneReader::Piece &piece, Value out) {
+      textOf(ElementType::Q4_1, [](simt::PhaseBuilder &p, simt::PlaneReader &reader,
+                                   const simt::PlaneReader::Piece &piece, Value out) {
         ASSERT_EQ(reader.runs(), 2);
         ASSERT_EQ(reader.piecesOfRow(), 16);
         auto quads = reader.elements(piece, 1, reader.scales(piece)[1]);
@@ -89,8 +89,8 @@ TEST(WgslPlanes, NibblesAreTwoRunsOfFourQuads) {
 
 TEST(WgslPlanes, AQuadIsAWordAndTheRunThatItIsOf) {
   const std::string text =
-      textOf(ElementType::Q4_1, [](simt::PhaseBuilder &p, webgpu::PlaneReader &reader,
-                                   const webgpu::PlaneReader::Piece &, Value out) {
+      textOf(ElementType::Q4_1, [](simt::PhaseBuilder &p, simt::PlaneReader &reader,
+                                   const simt::PlaneReader::Piece &, Value out) {
         p.storeVector(reader.elementsOfQuad(reader.loadQuad(p.thread()), p.thread()), out,
                       p.thread());
       });
@@ -103,8 +103,8 @@ TEST(WgslPlanes, AQuadIsAWordAndTheRunThatItIsOf) {
 
 TEST(WgslPlanes, WhatIsNotAskedForIsNotLoaded) {
   const std::string text =
-      textOf(ElementType::Q6_K, [](simt::PhaseBuilder &p, webgpu::PlaneReader &reader,
-                                   const webgpu::PlaneReader::Piece &piece, Value out) {
+      textOf(ElementType::Q6_K, [](simt::PhaseBuilder &p, simt::PlaneReader &reader,
+                                   const simt::PlaneReader::Piece &piece, Value out) {
         p.storeVector(reader.offsetQuads(piece, 0)[0], out, p.thread());
       });
   EXPECT_THAT(text, HasSubstr("let high_bits = weight[")) << text;

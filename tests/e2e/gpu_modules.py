@@ -293,7 +293,8 @@ def spaces():
             "matrix units, gate and up": product(512, 4096, 4096, "bf16", f" {{{halves}}}", pair=True),
             "attention of one row": heads_of(1, 8, 4, 128, "bf16"),
             "attention of bytes": heads_of(1, 8, 4, 128, "!transformer.quant<q8_0>"),
-            "attention of many rows": heads_of(512, 8, 4, 128, "bf16")}
+            "attention of many rows": heads_of(512, 8, 4, 128, "f32"),
+            "attention by matrix units": heads_of(512, 8, 4, 128, "bf16", f", {halves}")}
 
 
 def attention(turn, size, kv_heads, group, dim, value_dim, sequences):

@@ -449,6 +449,9 @@ KF_DRIVER(cuLaunchKernelEx)(const CUlaunchConfig *config, CUfunction function, v
   ptx::Launch launch;
   launch.grid = {config->gridDimX, config->gridDimY, config->gridDimZ};
   launch.block = {config->blockDimX, config->blockDimY, config->blockDimZ};
+  for (unsigned i = 0; i < config->numAttrs; ++i)
+    if (config->attrs[i].id == number::clusterDimension)
+      launch.cluster = config->attrs[i].value.clusterDim[0];
   launch.dynamicSharedBytes = config->sharedMemBytes;
   // Parameters are the driver's own from now on.
   std::vector<std::vector<std::byte>> values;

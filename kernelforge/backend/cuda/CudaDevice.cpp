@@ -100,6 +100,7 @@ class CudaDevice final : public GpuDevice<Context, Queue, LoadedProgram> {
 public:
   using GpuDevice::GpuDevice;
 
+  Expected<int64_t> freeBytes() const override { return context->freeBytes(); }
   Expected<std::vector<std::vector<double>>> time(std::span<BoundProgram *const> programs,
                                                   std::span<const int64_t> sizes,
                                                   int rounds) override;

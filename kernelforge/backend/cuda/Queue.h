@@ -91,6 +91,11 @@ private:
     Ticket busyUntil = 0;
     bool isTaken = false; ///< it has what a download brought until that was copied on
   };
+  /// Staging of a large copy's pieces, free when the event is over.
+  struct Piece {
+    void *address = nullptr;
+    std::shared_ptr<Event> event;
+  };
   struct Mark {
     Ticket ticket = 0;
     std::shared_ptr<Event> event;
@@ -105,6 +110,7 @@ private:
 
   // All of these are called under the mutex, with the context current.
   Expected<Staging *> stagingFor(size_t bytes);
+  Status uploadPieces(std::span<const std::byte> from, CUdeviceptr to);
   Expected<Ticket> mark();
   void finish(Ticket ticket);
 
@@ -121,6 +127,7 @@ private:
   std::deque<Mark> marks;
   std::vector<std::shared_ptr<Event>> spare;
   std::deque<Staging> stagings;
+  std::vector<Piece> pieces;
   std::vector<Pending> downloads;
 };
 

@@ -96,6 +96,7 @@ private:
         piece.bytes = static_cast<uint64_t>(memory.bytes);
       } else {
         piece = pieces[buffer];
+        piece.isConstant = source.buffers[buffer].kind == BufferKind::Weight;
       }
       if (piece.begin % cuda::bufferAlignment != 0)
         return refuse("a buffer is not aligned");
@@ -123,6 +124,7 @@ private:
     made.cluster = static_cast<unsigned>(phase.cluster);
     made.grid[0] = (made.grid[0] + made.cluster - 1) / made.cluster * made.cluster;
     made.dynamicSharedBytes = static_cast<unsigned>(phase.sharedBytes) - entry->second->sharedBytes;
+    made.startsEarly = phase.startsEarly;
     made.parameters = parameters;
     made.memory = &memory;
     if (std::string why = ptx::run(*entry->second, made); !why.empty())

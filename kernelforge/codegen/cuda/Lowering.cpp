@@ -28,9 +28,6 @@ namespace {
 /// NVPTX's numbers of memories.
 enum AddressSpace : unsigned { GlobalMemory = 1, SharedMemory = 3 };
 
-/// Of a thread. Where nothing is said, some are spilled so that more blocks fit a multiprocessor.
-constexpr int mostRegisters = 128;
-
 /// What WGSL calls it.
 constexpr StringLiteral dotOfBytesName = "dot4I8Packed";
 
@@ -76,6 +73,7 @@ public:
   void run() {
     lowerParameters();
     addToDots();
+    askForShared();
     SmallVector<Operation *> ops;
     function.walk([&](Operation *op) { ops.push_back(op); });
     for (Operation *op : ops) {
@@ -265,8 +263,51 @@ private:
     }
   }
 
+  /// Shared memory of more bytes than a function can declare is what a launch gives it, one piece
+  /// behind the other, those of the largest elements first.
+  void askForShared() {
+    SmallVector<memref::GetGlobalOp> pieces;
+    function.walk([&](memref::GetGlobalOp op) { pieces.push_back(op); });
+    auto elementBytes = [](memref::GetGlobalOp op) {
+      return bytesOf(cast<MemRefType>(op.getType()).getElementType());
+    };
+    int64_t total = 0;
+    for (unsigned bytes : {16, 8, 4, 2})
+      for (memref::GetGlobalOp op : pieces)
+        if (elementBytes(op) == bytes) {
+          asked[op] = total;
+          total += cast<MemRefType>(op.getType()).getNumElements() * bytes;
+        }
+    if (total <= cuda::mostStaticSharedBytes)
+      asked.clear();
+  }
+
+  /// Where a piece lies of what a launch gives.
+  Value addressOfAsked(memref::GetGlobalOp op) {
+    const std::string name = (function.getSymName() + "_memory").str();
+    auto global = module.lookupSymbol<LLVM::GlobalOp>(name);
+    if (!global) {
+      constexpr unsigned alignment = 16;
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(function);
+      global = b.create<LLVM::GlobalOp>(op.getLoc(), LLVM::LLVMArrayType::get(b.getI8Type(), 0),
+                                        /*isConstant=*/false, LLVM::Linkage::External, name,
+                                        Attribute(), alignment, SharedMemory);
+    }
+    if (Operation *before = module.lookupSymbol(op.getName()))
+      before->erase();
+    Value base = b.create<LLVM::AddressOfOp>(op.getLoc(), global);
+    Value address = b.create<LLVM::GEPOp>(
+        op.getLoc(), base.getType(), b.getI8Type(), base,
+        ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(asked.lookup(op))}, /*inbounds=*/true);
+    elements[address] = cast<MemRefType>(op.getType()).getElementType();
+    return address;
+  }
+
   /// Shared memory, declared before the function where it is not yet.
   Value addressOf(memref::GetGlobalOp op) {
+    if (asked.contains(op))
+      return addressOfAsked(op);
     auto memory = cast<MemRefType>(op.getType());
     auto global = module.lookupSymbol<LLVM::GlobalOp>(op.getName());
     if (!global) {
@@ -302,7 +343,8 @@ private:
   ModuleOp module;
   func::FuncOp function;
   OpBuilder b;
-  llvm::DenseMap<Value, Type> elements; ///< of addresses
+  llvm::DenseMap<Value, Type> elements;       ///< of addresses
+  llvm::DenseMap<Operation *, int64_t> asked; ///< first bytes of shared memory that a launch gives
 };
 
 } // namespace
@@ -346,7 +388,7 @@ Status cuda::lower(ModuleOp module) {
       if (!function->hasAttr(NVVM::NVVMDialect::getMaxnregAttrName()))
         function->setAttr(
             NVVM::NVVMDialect::getMaxnregAttrName(),
-            IntegerAttr::get(IntegerType::get(module.getContext(), 32), mostRegisters));
+            IntegerAttr::get(IntegerType::get(module.getContext(), 32), usualRegisters));
       // A tensor map is read where the launch put it: without that LLVM copies it.
       for (unsigned i = 0; i < function.getNumArguments(); ++i)
         if (function.getArgAttr(i, LLVM::LLVMDialect::getByValAttrName()))

@@ -9,6 +9,10 @@
 
 namespace kernelforge::cuda {
 
+/// Registers of a thread where a function says nothing else: some are spilled else so that more
+/// blocks fit.
+constexpr int64_t usualRegisters = 128;
+
 /// Says in the emitted functions of `launching` how many threads a block has, so that lower() need
 /// not be told.
 void markBlocks(mlir::ModuleOp module, const Launching &launching);

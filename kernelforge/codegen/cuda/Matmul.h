@@ -63,8 +63,9 @@ bool hasMatrixRows(transformer::MatmulOp matmul);
 /// Columns of rows that such a phase writes: K and what makes whole bulk copies of it.
 constexpr int64_t paddedDepth(int64_t depth) { return (depth + 7) / 8 * 8; }
 
-/// Emits that phase: rows as they are multiplied, into workspace 0.
-Phase emitRows(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry);
+/// Emits that phase: rows as they are multiplied, of `element`, into workspace 0.
+Phase emitRows(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry,
+               ElementType element);
 
 /// A checked schedule of the method `narrow`: a warp multiplies 16 columns of each segment with up
 /// to `rows` rows.
@@ -76,12 +77,12 @@ struct NarrowKnobs {
   bool early = false; ///< it asks for its first weights before what ran before it is done
   bool ahead = false; ///< the next pieces are asked for before these are multiplied
 
-  static constexpr int64_t columnsOfWarp = 16, depth = 32; ///< columns of a segment; K of a piece
+  static constexpr int64_t columnsOfWarp = 16; ///< of a segment
   int64_t columns() const { return warps / ks * columnsOfWarp; }
 };
 
-/// The schedules of the method `narrow`, and one of them.
-ScheduleSpace narrowSpace(const KernelAnalysis &kernel, const simt::rows::Shape &shape);
+/// The schedules of the method `narrow`, and one of them. `writesRows`: a phase before does.
+ScheduleSpace narrowSpace(const simt::rows::Shape &shape, bool writesRows);
 Expected<NarrowKnobs> narrowKnobs(const simt::rows::Shape &shape, const KnobValues &values);
 
 /// The schedules of the method `matrices`, and one of them.

@@ -82,9 +82,8 @@ namespace {
 /// stay in registers where they are read for statistics, too.
 class RowsEmitter {
 public:
-  RowsEmitter(ModuleOp module, const KernelAnalysis &kernel, StringRef entry)
-      : matmul(kernel.matmul()), element(*cuda::matmul::matrixElement(matmul)),
-        depth(static_cast<int64_t>(matmul.getK())),
+  RowsEmitter(ModuleOp module, const KernelAnalysis &kernel, StringRef entry, ElementType element)
+      : matmul(kernel.matmul()), element(element), depth(static_cast<int64_t>(matmul.getK())),
         p(module, kernel.kernel(), entry, threadsFor(depth)), assembly(p) {}
 
   Phase emit() {
@@ -180,6 +179,7 @@ private:
 
 } // namespace
 
-Phase cuda::matmul::emitRows(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
-  return RowsEmitter(module, kernel, entry).emit();
+Phase cuda::matmul::emitRows(ModuleOp module, const KernelAnalysis &kernel, StringRef entry,
+                             ElementType element) {
+  return RowsEmitter(module, kernel, entry, element).emit();
 }

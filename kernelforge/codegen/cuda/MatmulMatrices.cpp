@@ -451,7 +451,7 @@ public:
     const size_t count = phases.size() + (writesRows ? 1 : 0);
     auto next = [&] { return phaseEntry(entry, launching.phases.size(), count); };
     if (writesRows) {
-      launching.phases.push_back(emitRows(module, kernel, next()));
+      launching.phases.push_back(emitRows(module, kernel, next(), *matrixElement(kernel.matmul())));
       const int64_t rowBytes = paddedDepth(kernel.matmul().getK()) * OperandTile::elementBytes;
       launching.workspaces.push_back({launching.phases.back().grid * Extent(rowBytes), 128});
     }

@@ -6,10 +6,12 @@
 // Warps that share out K add up through shared memory, from where what follows the matmul reads.
 #include "kernelforge/codegen/cuda/Matmul.h"
 #include "kernelforge/codegen/cuda/Methods.h"
+#include "kernelforge/codegen/cuda/NarrowUnits.h"
 #include "kernelforge/codegen/cuda/WarpMatrices.h"
 
 #include "kernelforge/codegen/Operands.h"
 #include "kernelforge/codegen/simt/Emit.h"
+#include "kernelforge/codegen/simt/MatmulUnits.h"
 #include "kernelforge/codegen/simt/Strip.h"
 #include "kernelforge/ir/Numerics.h"
 
@@ -26,8 +28,21 @@ namespace {
 
 using Values = SmallVector<Value>;
 
-/// Rows of the results that a product has, and numbers in 16 bytes.
-constexpr int64_t productRows = 8, together = 8;
+/// Rows of the results that a product has, numbers in 16 bytes, and threads that share a column.
+constexpr int64_t productRows = 8, together = 8, unitsOfPiece = 4;
+
+/// The type that operands are multiplied in; nothing where there is none.
+std::optional<ElementType> narrowElement(MatmulOp matmul) {
+  const bool isQuantized = llvm::all_of(
+      matmul.getWeights(), [](Value weight) { return PlaneReader::reads(weight.getType()); });
+  return isQuantized ? rows::roundedTo(numericsOf(matmul)) : matrixElement(matmul);
+}
+
+/// Whether rows stand in memory as they are multiplied; else a phase before writes them so.
+bool hasNarrowRows(MatmulOp matmul) {
+  return isa<BlockArgument>(matmul.getInput()) &&
+         elementTypeOf(matmul.getInput().getType()) == narrowElement(matmul);
+}
 
 /// Emits the phase of a group of segments.
 class Emitter {
@@ -36,9 +51,13 @@ public:
           StringRef entry, const NarrowKnobs &knobs)
       : p(module, kernel.kernel(), entry, knobs.warps * 32), units(p), matmul(kernel.matmul()),
         group(kernel.groups()[number]), columns(shape.groups[number]), knobs(knobs),
-        element(*matrixElement(matmul)), rowsHeld(std::min(knobs.rows, shape.rows)),
-        isOneBlock(shape.rows <= knobs.rows), vectors(matmul.getK() / together),
-        pieces(matmul.getK() / NarrowKnobs::depth) {}
+        element(*narrowElement(matmul)), rowsHeld(std::min(knobs.rows, shape.rows)),
+        isOneBlock(shape.rows <= knobs.rows) {
+    const auto depth = static_cast<int64_t>(matmul.getK());
+    unitsOfRow = depth / NarrowUnits::elementsOf(matmul.getWeights()[group.segments[0]].getType());
+    pieces = unitsOfRow / unitsOfPiece;
+    vectors = depth / together;
+  }
 
   Phase emit() {
     Type input = matmul.getInput().getType();
@@ -83,20 +102,20 @@ private:
     local = p.named(p.add(local, p.div(lane, 4)), "local_col");
     quarter = p.named(p.rem(lane, 4), "quarter");
     for (unsigned segment : group.segments)
-      weights.push_back(p.argument(matmul.getWeights()[segment], Access::Read, View::Words4));
+      weights.emplace_back(p, matmul.getWeights()[segment], element);
     for (int64_t half : {0, 1}) {
       Value col = place.column(p, p.add(local, half * 8));
       if (columns.n % knobs.columns() != 0)
         col = p.min(col, p.c(columns.n - 1));
-      begins.push_back(p.named(p.add(p.mul(col, vectors), quarter), "begin"));
+      begins.push_back(p.named(p.add(p.mul(col, unitsOfRow), quarter), "begin"));
     }
-    input = hasMatrixRows(matmul) ? p.argument(matmul.getInput(), Access::Read, View::Words4)
+    input = hasNarrowRows(matmul) ? p.argument(matmul.getInput(), Access::Read, View::Words4)
                                   : p.workspace(0, Access::Read, p.vec(p.i32, 4));
     // Rows that are not there repeat the last one, and are not stored.
     for (int64_t i = 0; i < rowTiles(); ++i) {
       Value row = p.add(p.add(firstRow, p.div(lane, 4)), i * productRows);
       row = p.min(row, p.sub(total, 1));
-      rowBegins.push_back(p.named(p.add(p.mul(row, vectors), quarter), "row_begin"));
+      rowBegins.push_back(p.named(p.mul(row, vectors), "row_begin"));
     }
   }
 
@@ -117,7 +136,7 @@ private:
   }
 
   /// Two columns of each segment for each of several pieces.
-  using Loads = Values;
+  using Loads = std::vector<NarrowUnits::Loaded>;
 
   /// This warp's first piece of a round, from its number.
   Value pieceOf(Value roundNumber) {
@@ -126,40 +145,50 @@ private:
 
   Loads load(Value piece, int64_t count) {
     Loads loads;
-    Value from = p.mul(piece, NarrowKnobs::depth / together);
+    Value from = p.mul(piece, unitsOfPiece);
     for (int64_t i = 0; i < count; ++i)
-      for (Value weight : weights)
-        for (Value begin : begins) {
-          Value at = p.add(p.add(begin, from), i * NarrowKnobs::depth / together);
-          loads.push_back(p.named(p.streamed(p.loadVector(weight, at)), "w"));
-        }
+      for (NarrowUnits &weight : weights)
+        for (Value begin : begins)
+          loads.push_back(weight.load(p.add(p.add(begin, from), i * unitsOfPiece)));
     return loads;
+  }
+
+  /// Words of a run of each tile's row.
+  std::vector<Values> rowsOf(Value unit, int64_t run) {
+    std::vector<Values> words;
+    for (Value begin : rowBegins) {
+      Value at = p.add(begin, weights[0].column(unit, run));
+      words.emplace_back();
+      for (int64_t i = 0; i < weights[0].elementsOfRun() / together; ++i) {
+        Value x = p.named(p.loadVector(input, p.add(at, i)), "x");
+        for (int64_t word = 0; word < 4; ++word)
+          words.back().push_back(p.extract(x, word));
+      }
+    }
+    return words;
   }
 
   /// Adds the products of pieces.
   Values add(const Loads &loads, Value piece, int64_t count, ValueRange carried) {
     Values sums(carried);
-    Value from = p.mul(piece, NarrowKnobs::depth / together);
-    for (int64_t i = 0; i < count; ++i) {
-      Values xs;
-      for (Value begin : rowBegins) {
-        Value at = p.add(p.add(begin, from), i * NarrowKnobs::depth / together);
-        xs.push_back(p.named(p.loadVector(input, at), "x"));
+    Value unit = p.add(p.mul(piece, unitsOfPiece), quarter);
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t run = 0; run < weights[0].runs(); ++run) {
+        const std::vector<Values> xs = rowsOf(p.add(unit, i * unitsOfPiece), run);
+        for (int64_t s = 0; s < segments(); ++s) {
+          const auto *own = &loads[static_cast<size_t>((i * segments() + s) * 2)];
+          NarrowUnits &weight = weights[static_cast<size_t>(s)];
+          const Values upper = weight.words(own[0], run), lower = weight.words(own[1], run);
+          for (size_t j = 0; j < xs.size(); ++j)
+            for (size_t w = 0; w < upper.size(); w += 2) {
+              Value *sum = &sums[(static_cast<size_t>(s) * xs.size() + j) * 4];
+              const WarpMatrices::Sums next =
+                  units.multiply(element, {upper[w], lower[w], upper[w + 1], lower[w + 1]},
+                                 {xs[j][w], xs[j][w + 1]}, {sum[0], sum[1], sum[2], sum[3]});
+              llvm::copy(next, sum);
+            }
+        }
       }
-      for (int64_t s = 0; s < segments(); ++s) {
-        const auto own = ArrayRef(loads).slice(static_cast<size_t>((i * segments() + s) * 2), 2);
-        for (int64_t j = 0; j < rowTiles(); ++j)
-          for (int64_t word : {0, 2}) {
-            auto of = [&](Value vector, int64_t k) { return p.extract(vector, word + k); };
-            Value x = xs[static_cast<size_t>(j)];
-            Value *sum = &sums[static_cast<size_t>((s * rowTiles() + j) * 4)];
-            const WarpMatrices::Sums next = units.multiply(
-                element, {of(own[0], 0), of(own[1], 0), of(own[0], 1), of(own[1], 1)},
-                {of(x, 0), of(x, 1)}, {sum[0], sum[1], sum[2], sum[3]});
-            llvm::copy(next, sum);
-          }
-      }
-    }
     return sums;
   }
 
@@ -199,20 +228,32 @@ private:
     if (rounds() <= fewRounds) {
       for (int64_t i = 0; i + 1 < rounds(); ++i)
         turn(p.c(i));
-    } else {
-      llvm::append_range(sums, loads);
-      Values carried = p.loop("round", p.c(0), p.c(rounds() - 1), 1, "sum", sums,
-                              [&](Value number, ValueRange values) {
-                                sums.assign(values.begin(), values.begin() + count);
-                                loads.assign(values.begin() + count, values.end());
-                                turn(number);
-                                Values next = sums;
-                                llvm::append_range(next, loads);
-                                return next;
-                              });
-      sums.assign(carried.begin(), carried.begin() + count);
-      loads.assign(carried.begin() + count, carried.end());
+      return add(loads, pieceOf(p.c(rounds() - 1)), knobs.u, sums);
     }
+    auto carry = [&] {
+      Values carried = sums;
+      for (const NarrowUnits::Loaded &one : loads)
+        llvm::append_range(carried, weights[0].valuesOf(one));
+      return carried;
+    };
+    auto take = [&](ValueRange carried, Value number) {
+      sums.assign(carried.begin(), carried.begin() + count);
+      carried = carried.drop_front(count);
+      Value from = p.mul(pieceOf(number), unitsOfPiece);
+      for (auto [i, one] : llvm::enumerate(loads)) {
+        const int64_t piece = static_cast<int64_t>(i / (2 * weights.size()));
+        Value unit = p.add(p.add(begins[i % 2], from), piece * unitsOfPiece);
+        one = weights[0].loadedOf(carried, unit, one);
+        carried = carried.drop_front(weights[0].valuesOf(one).size());
+      }
+    };
+    const Values carried = p.loop("round", p.c(0), p.c(rounds() - 1), 1, "sum", carry(),
+                                  [&](Value number, ValueRange values) {
+                                    take(values, number);
+                                    turn(number);
+                                    return carry();
+                                  });
+    take(carried, p.c(rounds() - 1));
     return add(loads, pieceOf(p.c(rounds() - 1)), knobs.u, sums);
   }
 
@@ -244,11 +285,14 @@ private:
   ElementType element;
   int64_t rowsHeld;
   bool isOneBlock;
-  int64_t vectors, pieces;    ///< of 16 bytes, of a row; of K
-  Value total, firstRow;      ///< rows
-  Value part, local, quarter; ///< of this thread
-  Values weights, begins;     ///< by segment; of its two columns
-  Value input;                ///< the rows as they are multiplied
+  /// Units of a row of a weight; pieces of K, which are a unit of each thread of a column; and 16
+  /// bytes of rows.
+  int64_t unitsOfRow, pieces, vectors;
+  Value total, firstRow;            ///< rows
+  Value part, local, quarter;       ///< of this thread
+  std::vector<NarrowUnits> weights; ///< by segment
+  Values begins;                    ///< of the two columns
+  Value input;                      ///< the rows as they are multiplied
   Values rowBegins;
 };
 
@@ -266,28 +310,33 @@ public:
       return refuse("the target is older than capability 9.0");
     KF_CHECK(checkOperations(kernel.kernel(), {.device = "a GPU",
                                                .hasCode = RowExpressions::hasCode,
-                                               .readsLayouts = false,
+                                               .readsLayouts = true,
                                                .needsFiniteF32 = true,
-                                               .multipliesIn = [](Operation *op, Numerics) {
-                                                 auto matmul = dyn_cast<MatmulOp>(op);
-                                                 return matmul && matrixElement(matmul);
-                                               }}));
+                                               .multipliesIn =
+                                                   [](Operation *op, Numerics) {
+                                                     auto matmul = dyn_cast<MatmulOp>(op);
+                                                     return matmul && narrowElement(matmul);
+                                                   },
+                                               .layout = WeightLayout::Planes}));
     KF_CHECK(rows::supportsShape(kernel));
-    if (!matrixElement(kernel.matmul()))
+    if (!narrowElement(kernel.matmul()))
       return refuse("its numerics do not have rows and weights multiplied both as bf16 or as f16");
-    if (kernel.matmul().getK() % NarrowKnobs::depth != 0)
-      return refuse(fmt::format("K is no multiple of {}", NarrowKnobs::depth));
+    for (Value weight : kernel.matmul().getWeights())
+      if (const int64_t depth = unitsOfPiece * NarrowUnits::elementsOf(weight.getType());
+          kernel.matmul().getK() % depth != 0)
+        return refuse(fmt::format("K is no multiple of {}", depth));
     const rows::Shape shape = rows::shapeOf(kernel, seen);
-    KF_TRY(const NarrowKnobs knobs, narrowKnobs(shape, narrowSpace(kernel, shape).analytic));
+    KF_TRY(const NarrowKnobs knobs,
+           narrowKnobs(shape, narrowSpace(shape, !hasNarrowRows(kernel.matmul())).analytic));
     (void)knobs;
     SmallVector<Needs> needs;
-    if (!hasMatrixRows(kernel.matmul()))
+    if (!hasNarrowRows(kernel.matmul()))
       needs.push_back({0, RowExpressions::sharedBytesOfRow(kernel.kernel()) + 4096, 256});
     return simt::checkLimits(kernel.kernel(), needs, seen.limits);
   }
 
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
-    return narrowSpace(kernel, rows::shapeOf(kernel, simtTarget(target)));
+    return narrowSpace(rows::shapeOf(kernel, simtTarget(target)), !hasNarrowRows(kernel.matmul()));
   }
 
   Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
@@ -295,11 +344,11 @@ public:
     const rows::Shape shape = rows::shapeOf(kernel, simtTarget(target));
     KF_TRY(const NarrowKnobs knobs, narrowKnobs(shape, schedule));
     Launching launching;
-    const bool writesRows = !hasMatrixRows(kernel.matmul());
+    const bool writesRows = !hasNarrowRows(kernel.matmul());
     const size_t count = kernel.groups().size() + (writesRows ? 1 : 0);
     auto next = [&] { return phaseEntry(entry, launching.phases.size(), count); };
     if (writesRows) {
-      launching.phases.push_back(emitRows(module, kernel, next()));
+      launching.phases.push_back(emitRows(module, kernel, next(), *narrowElement(kernel.matmul())));
       const int64_t rowBytes = static_cast<int64_t>(kernel.matmul().getK()) * 2;
       launching.workspaces.push_back({launching.phases.back().grid * Extent(rowBytes), 128});
     }
@@ -317,7 +366,7 @@ public:
     std::vector<std::string> lines = simt::describe(kernel);
     lines.back() =
         fmt::format("narrow: {} warps a block, {} share out K, 16 columns x {} rows each; "
-                    "{} pieces of 32 on their way",
+                    "{} pieces of K on their way",
                     schedule.at("warps"), schedule.at("ks"), schedule.at("rows"), schedule.at("u"));
     return lines;
   }

@@ -22,8 +22,13 @@ static int64_t sharedBytes(const Shape &shape, const NarrowKnobs &knobs) {
 /// Registers of a thread for weights on their way and sums, of those that it has.
 static int64_t registersOf(const Shape &shape, const NarrowKnobs &knobs) {
   const int64_t rows = (std::min(knobs.rows, shape.rows) + 7) / 8;
-  const int64_t loads = 8 * shape.segments() * knobs.u * (knobs.ahead ? 2 : 1);
-  return loads + shape.segments() * rows * 4 + rows * 4;
+  int64_t words = 0, expanded = 0;
+  for (const Columns &group : shape.groups) {
+    words = std::max(words, 2 * group.segments * group.unit.words);
+    expanded = std::max<int64_t>(expanded, group.unit.runs > 0 ? 24 : 0);
+  }
+  const int64_t loads = words * (knobs.ahead ? knobs.u * 3 / 2 : knobs.u);
+  return loads + expanded + shape.segments() * rows * 4 + rows * 8;
 }
 
 Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const KnobValues &values) {
@@ -54,7 +59,7 @@ Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const KnobVa
                               shape.sharedBytes),
                   "use fewer warps or rows");
   // Beside these there are addresses.
-  constexpr int64_t most = 88;
+  constexpr int64_t most = 84;
   if (const int64_t registers = registersOf(shape, knobs); registers > most)
     return refuse("u", knobs.u,
                   fmt::format("a thread keeps {} words, and {} can be", registers, most),
@@ -76,22 +81,31 @@ double predict(const Shape &shape, const NarrowKnobs &knobs, bool writesRows) {
   constexpr double readRate = 4.1e12, launch = 2e-6, bytesInFlight = 4e6, residentWarps = 132 * 16;
   const auto blocksOfRows = double((shape.rows + knobs.rows - 1) / knobs.rows);
   const double warps = double(columnsOf(shape)) / 16 * double(knobs.ks) * blocksOfRows;
-  const int64_t pieces = shape.k / NarrowKnobs::depth;
+  int64_t elements = 8; // of a unit of 16 bytes
+  for (const Columns &group : shape.groups)
+    elements = std::max<int64_t>(elements, group.unit.runs == 0   ? 8
+                                           : group.unit.runs == 1 ? 16
+                                                                  : 32);
+  const int64_t pieces = shape.k / (4 * elements);
   const auto loads = double(std::min(knobs.u, std::max<int64_t>(1, pieces / knobs.ks)));
   const double inFlight =
       std::min(warps, residentWarps) * 32 * 2 * 16 * loads * double(shape.segments());
   const double reading =
       shape.weightBytes / readRate * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
+  // Quants become numbers, once for all rows of a block.
+  constexpr double expand = 1.2e-13;
+  const bool isQuantized = shape.groups[0].unit.runs > 0;
+  const double expanding =
+      isQuantized ? double(columnsOf(shape) * shape.segments() * shape.k) * expand : 0;
   // Further rows take their share of what caches give.
   constexpr double ofRows = 0.05;
   return launch * double(shape.groups.size()) + (writesRows ? launch : 0) +
-         reading * (blocksOfRows + ofRows * double(shape.rows) / 8);
+         std::max(reading, expanding) * (blocksOfRows + ofRows * double(shape.rows) / 8);
 }
 
 } // namespace
 
-ScheduleSpace cuda::matmul::narrowSpace(const KernelAnalysis &kernel, const Shape &shape) {
-  const bool writesRows = !hasMatrixRows(kernel.matmul());
+ScheduleSpace cuda::matmul::narrowSpace(const Shape &shape, bool writesRows) {
   ScheduleSpace space;
   space.complete = [shape, writesRows](const KnobValues &given) {
     KnobValues best;

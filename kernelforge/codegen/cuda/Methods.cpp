@@ -1,6 +1,9 @@
 #include "kernelforge/codegen/cuda/Methods.h"
 
 #include "kernelforge/codegen/cuda/Convention.h"
+#include "kernelforge/codegen/cuda/Lowering.h"
+
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 #include <algorithm>
 
@@ -12,6 +15,7 @@ Limits cuda::simtLimits(const Target &target) {
   // Shared memory is declared, not asked for at a launch.
   limits.sharedBytes = std::min(limits.sharedBytes, mostStaticSharedBytes);
   limits.bindingBytes = mostBufferBytes;
+  limits.registers = usualRegisters;
   return limits;
 }
 
@@ -27,22 +31,33 @@ Target cuda::simtTarget(const Target &target) {
 
 namespace {
 
-/// A method of plain SIMT code.
+/// A method of plain SIMT code. Where it `keepsMuch` in registers, a thread may have as many as
+/// fit; where it `asksForShared` memory, it may have what no block can declare.
 class OfSimt final : public Method {
 public:
-  explicit OfSimt(const Method &method) : method(method) {}
+  explicit OfSimt(const Method &method, bool keepsMuch = false, bool asksForShared = false)
+      : method(method), keepsMuch(keepsMuch), asksForShared(asksForShared) {}
 
   std::string_view name() const override { return method.name(); }
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
-    return method.supports(kernel, simtTarget(target));
+    return method.supports(kernel, seen(target));
   }
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
-    return method.space(kernel, simtTarget(target));
+    return method.space(kernel, seen(target));
   }
   Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel,
                            const Target &target, llvm::StringRef entry,
                            const KnobValues &schedule) const override {
-    return method.emit(module, kernel, simtTarget(target), entry, schedule);
+    KF_TRY(Launching launching, method.emit(module, kernel, seen(target), entry, schedule));
+    constexpr int64_t ofMultiprocessor = 65536, most = 255;
+    for (const Phase &phase : launching.phases)
+      if (keepsMuch)
+        module.lookupSymbol(phase.entry)
+            ->setAttr(
+                mlir::NVVM::NVVMDialect::getMaxnregAttrName(),
+                mlir::IntegerAttr::get(mlir::IntegerType::get(module.getContext(), 32),
+                                       std::min(ofMultiprocessor / phase.block[0] / 8 * 8, most)));
+    return launching;
   }
   std::vector<std::string> describe(const KernelAnalysis &kernel,
                                     const KnobValues &schedule) const override {
@@ -50,7 +65,15 @@ public:
   }
 
 private:
+  Target seen(const Target &target) const {
+    Target seen = simtTarget(target);
+    if (asksForShared)
+      seen.limits.sharedBytes = target.limits.sharedBytes;
+    return seen;
+  }
+
   const Method &method;
+  bool keepsMuch, asksForShared;
 };
 
 } // namespace
@@ -58,7 +81,8 @@ private:
 static const simt::Plain plain(simtLimits);
 
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
-  static const OfSimt matmulTiles(simt::matmulTiles()), rows(simt::matmulRows()),
+  static const OfSimt matmulTiles(simt::matmulTiles(), /*keepsMuch=*/true),
+      rows(simt::matmulRows(), /*keepsMuch=*/false, /*asksForShared=*/true),
       split(simt::attentionSplit()), tiles(simt::attentionTiles()), groups(attentionGroups()),
       quads(simt::rowwiseQuads());
   static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles, &rows,

@@ -89,7 +89,10 @@ Phase PhaseMemory::finish(Extent grid, int64_t registers) {
 Ring::Ring(simt::PhaseBuilder &p, PhaseMemory &memory, int64_t stages, int64_t stageBytes)
     : p(p), assembly(p), stages(stages), stageBytes(stageBytes),
       tiles(memory.reserve(stages * stageBytes, Panel::alignment)),
-      barriers(memory.reserve(2 * stages * barrierBytes, barrierBytes)) {}
+      barriers(memory.reserve(bytesOfBarriers(stages), barrierBytes)) {}
+
+Ring::Ring(simt::PhaseBuilder &p, int64_t stages, int64_t stageBytes, Value tiles, Value barriers)
+    : p(p), assembly(p), stages(stages), stageBytes(stageBytes), tiles(tiles), barriers(barriers) {}
 
 void Ring::initialise(int64_t consumers, int64_t producers) {
   for (int64_t i = 0; i < stages; ++i) {
@@ -113,9 +116,10 @@ RingPlace Ring::next(const RingPlace &place) {
 /// Registers of a multiprocessor, and what is handed out at once to a thread.
 static constexpr int64_t allRegisters = 65536, registerUnit = 8, mostRegisters = 255;
 
-/// What the producer keeps: what it copies takes few, and beside other blocks there are few.
-static int64_t registersOfProducer(int64_t blocks, bool expands) {
-  return blocks > 1 ? 24 : expands ? 112 : 40;
+/// What the producer keeps: what it copies takes few, and beside other blocks or many consumers
+/// there are few.
+static int64_t registersOfProducer(int64_t consumers, int64_t blocks, bool expands) {
+  return blocks > 1 ? 24 : expands ? 112 : consumers > 2 ? 32 : 40;
 }
 
 int64_t Roles::registers(int64_t consumers, int64_t blocks) {
@@ -127,7 +131,8 @@ int64_t Roles::registersOfConsumers(int64_t consumers, int64_t blocks, bool expa
   const int64_t started = registers(consumers, blocks);
   if (consumers == 1 || (expands && blocks > 1))
     return started;
-  const int64_t given = std::max<int64_t>(started - registersOfProducer(blocks, expands), 0);
+  const int64_t given =
+      std::max<int64_t>(started - registersOfProducer(consumers, blocks, expands), 0);
   const int64_t more = given / consumers / registerUnit * registerUnit;
   return std::min(started + more, mostRegisters / registerUnit * registerUnit);
 }
@@ -153,7 +158,7 @@ void Roles::split(int64_t blocks, llvm::function_ref<void()> produce,
   OpBuilder::InsertionGuard guard(p.b);
   p.b.setInsertionPoint(branch.thenBlock()->getTerminator());
   if (moves)
-    assembly.dropRegisters(registersOfProducer(blocks, expands));
+    assembly.dropRegisters(registersOfProducer(consumers, blocks, expands));
   if (expands)
     produce();
   else

@@ -51,6 +51,9 @@ class Ring {
 public:
   /// `consumers`: arrivals that make a stage empty again.
   Ring(simt::PhaseBuilder &p, PhaseMemory &memory, int64_t stages, int64_t stageBytes);
+  /// The same with shared memory of its own: stages, and bytesOfBarriers().
+  Ring(simt::PhaseBuilder &p, int64_t stages, int64_t stageBytes, mlir::Value tiles,
+       mlir::Value barriers);
 
   /// One thread of the block, before all meet. `producers`: arrivals that make a stage full.
   void initialise(int64_t consumers, int64_t producers = 1);
@@ -64,8 +67,9 @@ public:
   mlir::Value empty(mlir::Value stage) { return p.add(full(stage), stages * barrierBytes); }
 
   static constexpr int64_t barrierBytes = 8;
+  static constexpr int64_t bytesOfBarriers(int64_t stages) { return 2 * stages * barrierBytes; }
   static int64_t bytes(int64_t stages, int64_t stageBytes) {
-    return stages * (stageBytes + 2 * barrierBytes);
+    return stages * stageBytes + bytesOfBarriers(stages);
   }
 
 private:

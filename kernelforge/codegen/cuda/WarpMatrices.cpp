@@ -9,21 +9,23 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cuda;
 
+// By the intrinsic: the dialect's operation has no bf16.
 WarpMatrices::Sums WarpMatrices::multiply(ElementType element, const Left &left, const Right &right,
                                           const Sums &sums) {
   const bool isF16 = element == ElementType::F16;
-  SmallVector<Value> operands[2] = {llvm::to_vector(left), llvm::to_vector(right)};
+  SmallVector<Value> operands(left.begin(), left.end());
+  operands.append(right.begin(), right.end());
   if (isF16)
-    for (auto &words : operands)
-      for (Value &word : words)
-        word = p.b.create<LLVM::BitcastOp>(p.loc, p.vec(p.b.getF16Type(), 2), word);
-  const auto type = isF16 ? NVVM::MMATypes::f16 : NVVM::MMATypes::bf16;
+    for (Value &word : operands)
+      word = p.b.create<LLVM::BitcastOp>(p.loc, p.vec(p.b.getF16Type(), 2), word);
+  operands.append(sums.begin(), sums.end());
   Type result = LLVM::LLVMStructType::getLiteral(p.b.getContext(), SmallVector<Type>(4, p.f32));
-  Value all = p.b.create<NVVM::MmaOp>(
-      p.loc, result, operands[0], operands[1], ValueRange(sums),
-      ArrayRef<int64_t>{rows, columns, depth}, std::nullopt, std::nullopt,
-      std::array<NVVM::MMATypes, 2>{type, type},
-      std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row, NVVM::MMALayout::col});
+  Value all = p.b.create<LLVM::CallIntrinsicOp>(
+                     p.loc, result,
+                     p.b.getStringAttr(isF16 ? "llvm.nvvm.mma.m16n8k16.row.col.f32.f32"
+                                             : "llvm.nvvm.mma.m16n8k16.row.col.bf16"),
+                     operands)
+                  .getResult(0);
   Sums next;
   for (int64_t i = 0; i < 4; ++i)
     next[size_t(i)] = p.b.create<LLVM::ExtractValueOp>(p.loc, all, i);

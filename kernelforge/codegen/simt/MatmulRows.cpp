@@ -106,7 +106,8 @@ private:
     RowExpressions before(p, sharingOf(shape)), after(p, sharingOf(shape));
     weights.clear();
     for (unsigned segment : group.segments)
-      weights.emplace_back(p, matmul.getWeights()[segment], unit, shape.numerics, shape.streams);
+      weights.emplace_back(p, matmul.getWeights()[segment], unit, shape.numerics, shape.streams,
+                           shape.lanesOfSum(knobs));
     input.emplace(p, matmul, shape, knobs, unit);
     const Strip strip = stripOf(columns, place);
     auto localOf = [&](Value piece) {

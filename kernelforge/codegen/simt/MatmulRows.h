@@ -51,6 +51,7 @@ struct Unit {
   int64_t elements = 1;
   int64_t runs = 0;  ///< 0: plain numbers
   int64_t chunk = 0; ///< elements of the weight's chunks, among whose units its runs take turns
+  int64_t words = 1; ///< that a thread loads, with what belongs to it
   bool operator==(const Unit &) const = default;
 };
 
@@ -77,6 +78,7 @@ struct Shape {
   int64_t lanes = 1;       ///< threads that can exchange values by shuffles; 1: none can
   bool separate = false;   ///< a phase for each group: all at once take too many buffers
   bool streams = false;    ///< the device has streamed loads, and phases that start early
+  int64_t registers = 0;   ///< of a thread; 0: not known
   bool areMarked = false;  ///< all weights are known to be some
   int64_t sharedBytes = 0; ///< of a workgroup: there are
   int64_t threads = 0;     ///< of a workgroup: most
@@ -102,6 +104,11 @@ struct Shape {
   /// Whether rows of numbers are computed, so that they can be read from workgroup memory alone.
   bool mustStage() const { return staged && !integers(); }
   int64_t bytePlanes() const { return numerics == Numerics::I8x2 ? 2 : 1; }
+  /// Lanes of a sum of products of quads: one where registers are counted and there are other sums.
+  int64_t lanesOfSum(const Knobs &knobs) const {
+    constexpr int64_t several = 4;
+    return registers > 0 && knobs.r * segments() * knobs.rows >= several ? 1 : 4;
+  }
   /// Units of a column that a team has in whole rounds.
   int64_t wholeUnits(const Unit &unit, const Knobs &knobs) const {
     const int64_t round = knobs.team() * knobs.u;

@@ -67,6 +67,30 @@ static std::string obstacleOf(const Columns &group, const Knobs &knobs) {
   return obstacleTo(group, knobs.columns(), knobs.r);
 }
 
+/// Registers that a thread takes, or some more: for weights on their way (the assembler puts off
+/// what is asked for ahead where there are none left), sums, what it has of the rows for a part of
+/// a unit, and addresses.
+static int64_t registersOf(const Shape &shape, const Knobs &knobs) {
+  constexpr int64_t addresses = 24;
+  int64_t most = 0;
+  for (const Columns &group : shape.groups) {
+    const Unit &unit = group.unit;
+    const bool hasRuns = unit.runs > 0 && shape.numerics == Numerics::F32;
+    const int64_t columns = knobs.r * group.segments;
+    const int64_t sums =
+        columns * knobs.rows *
+        (hasRuns || shape.integers() || unit.elements == 1 ? 1 : shape.lanesOfSum(knobs));
+    // Whole numbers are bytes, and some are multiplied together; else a run at a time is expanded.
+    const int64_t together = shape.integers() ? std::min<int64_t>(unit.runs, 2) : 1;
+    const int64_t row = shape.integers() ? together * (4 * shape.bytePlanes() + 2)
+                                         : (unit.runs > 0 ? runElements + 1 : unit.elements);
+    const int64_t expanded = unit.runs == 0 ? 0 : shape.integers() ? 4 * together : runElements;
+    most = std::max(most, columns * knobs.u * unit.words + sums + knobs.rows * row + expanded +
+                              addresses);
+  }
+  return most;
+}
+
 static Status checkShares(const Shape &shape, const Knobs &knobs) {
   auto refuse = [&](const char *knob, int64_t value, std::string why, std::string hint) {
     return unusable("schedule is not legal", fmt::format("{}, knob {}", shape.name, knob),
@@ -83,6 +107,12 @@ static Status checkShares(const Shape &shape, const Knobs &knobs) {
   for (const Columns &group : shape.groups)
     if (std::string why = obstacleOf(group, knobs); !why.empty())
       return refuse("pieces", knobs.pieces, why, "leave it out");
+  if (const int64_t registers = registersOf(shape, knobs);
+      shape.registers > 0 && registers > shape.registers)
+    return refuse("r", knobs.r,
+                  fmt::format("a thread takes {} registers or more, and there are {}", registers,
+                              shape.registers),
+                  "use fewer columns, rows or units");
   if (const int64_t bytes = sharedBytes(shape, knobs); bytes > shape.sharedBytes)
     return refuse("threads", knobs.threads,
                   fmt::format("{} bytes of workgroup memory are needed, and there are {}", bytes,
@@ -279,6 +309,16 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   while (isQuantized && leastUnits(shape) % (positive(knobs.team()) * u) != 0 && u > 1)
     u /= 2; // no rest that is less than a round
   knobs.u = chosen("u", u);
+  while (shape.registers > 0 && registersOf(shape, knobs) > shape.registers) {
+    if (knobs.u > 1 && !given.contains("u"))
+      knobs.u /= 2;
+    else if (knobs.r > 1 && !given.contains("r"))
+      knobs.r /= 2;
+    else if (knobs.rows > 1 && !given.contains("rows"))
+      knobs.rows = (knobs.rows + 1) / 2;
+    else
+      break;
+  }
   knobs.early = chosen("early", shape.streams && shape.areMarked) != 0;
   knobs.ahead = chosen("ahead", 0) != 0;
   auto values = [&] {
@@ -397,6 +437,8 @@ ScheduleSpace rows::space(const Shape &shape) {
     if (!knobs)
       return std::string();
     std::string text = fmt::format("{}x{}", knobs->ks, knobs->lanes);
+    if (shape.lanesOfSum(*knobs) == 1)
+      text += "s";
     for (const Unit &unit : shape.distinctUnits())
       text += fmt::format("u{}", unit.elements);
     return text;

@@ -65,12 +65,20 @@ static Unit unitOf(MatmulOp matmul, ArrayRef<unsigned> segments) {
     const int64_t runs = type.subScales == SubScales::Packed6 ? type.chunkElements / runElements
                          : type.lowBits() == 8                ? 1
                                                               : 2;
-    if (type.isQuantized()) // and all others are of the same type
-      return {runs * runElements, runs, runs == 1 ? runElements : type.chunkElements};
+    if (type.isQuantized()) { // and all others are of the same type
+      const int64_t quants = 4 * runs / (type.lowBits() == 8 ? 1 : 2);
+      const int64_t highs = !type.hasHighs() ? 0 : type.bytes(BlockPart::Highs) == 4 ? 1 : 4;
+      const int64_t subScales = type.subScales == SubScales::Packed6   ? 3
+                                : type.subScales == SubScales::Signed8 ? 2
+                                                                       : 0;
+      return {runs * runElements, runs, runs == 1 ? runElements : type.chunkElements,
+              quants + highs + 1 + subScales};
+    }
     elements = std::min<int64_t>(elements, isHalf(type.type) ? 8 : 4);
   }
   const int64_t k = matmul.getK();
-  return {k % elements == 0 ? elements : k % 4 == 0 ? 4 : 1};
+  elements = k % elements == 0 ? elements : k % 4 == 0 ? 4 : 1;
+  return {.elements = elements, .runs = 0, .chunk = 0, .words = std::min<int64_t>(elements, 4)};
 }
 
 std::vector<Unit> Shape::distinctUnits() const {
@@ -113,6 +121,7 @@ Shape rows::shapeOf(const KernelAnalysis &kernel, const Target &target) {
     shape.lanes = int64_t(llvm::bit_floor(uint64_t(std::min<int64_t>(limits.subgroupMin, 64))));
   shape.separate = limits.bindings > 0 && countBuffers(sinks) > limits.bindings;
   shape.sharedBytes = limits.sharedBytes > 0 ? limits.sharedBytes : 16384;
+  shape.registers = limits.registers;
   shape.threads = limits.threadsPerBlock > 0 ? limits.threadsPerBlock : 256;
   return shape;
 }

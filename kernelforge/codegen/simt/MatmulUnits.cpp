@@ -71,8 +71,8 @@ Values PlainUnits::quads(const Values &loaded) {
 //===----------------------------------------------------------------------===//
 
 WeightUnits::WeightUnits(PhaseBuilder &p, Value weight, const Unit &unit, Numerics numerics,
-                         bool streams)
-    : p(p), numerics(numerics), unit(unit), streams(streams) {
+                         bool streams, int64_t lanesOfSum)
+    : p(p), numerics(numerics), unit(unit), streams(streams), lanesOfSum(lanesOfSum) {
   if (PlaneReader::reads(weight.getType()))
     planes.emplace(p, weight);
   else
@@ -80,7 +80,7 @@ WeightUnits::WeightUnits(PhaseBuilder &p, Value weight, const Unit &unit, Numeri
 }
 
 int64_t WeightUnits::lanes() const {
-  return multipliesRuns() || multipliesIntegers(numerics) || unit.elements == 1 ? 1 : 4;
+  return multipliesRuns() || multipliesIntegers(numerics) || unit.elements == 1 ? 1 : lanesOfSum;
 }
 
 SmallVector<Runs> WeightUnits::runs() const {
@@ -162,8 +162,14 @@ void WeightUnits::multiply(Loaded &loaded, const Runs &runs, ArrayRef<InputRuns>
 
 void WeightUnits::multiplyQuads(const Values &quads, ArrayRef<InputRuns> rows, Sums sum) {
   for (auto [m, row] : llvm::enumerate(rows))
-    for (auto [w, x] : llvm::zip(quads, row.quads))
-      sum(m) = p.fma(w, x, sum(m));
+    for (auto [w, x] : llvm::zip(quads, row.quads)) {
+      if (PhaseBuilder::lanes(w) == PhaseBuilder::lanes(sum(m))) {
+        sum(m) = p.fma(w, x, sum(m));
+        continue;
+      }
+      for (int64_t i = 0; i < PhaseBuilder::lanes(w); ++i)
+        sum(m) = p.fma(p.extract(w, i), p.extract(x, i), sum(m));
+    }
 }
 
 /// Rounded to f16 as elements, which is after they were scaled.

@@ -65,9 +65,9 @@ private:
 /// Reads units of a weight, of plain numbers or in planes, and multiplies them.
 class WeightUnits {
 public:
-  /// `streams`: by loads for what is read once.
+  /// `streams`: by loads for what is read once; `lanesOfSum`: of quads, 1 or 4.
   WeightUnits(PhaseBuilder &p, mlir::Value weight, const Unit &unit, Numerics numerics,
-              bool streams);
+              bool streams, int64_t lanesOfSum);
 
   /// What memory has of a unit, loaded where it stands.
   struct Loaded {
@@ -117,6 +117,7 @@ private:
   Numerics numerics;
   Unit unit;
   bool streams;
+  int64_t lanesOfSum;
   std::optional<PlainUnits> plain;
   std::optional<PlaneReader> planes;
 };

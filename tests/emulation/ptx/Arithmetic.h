@@ -31,6 +31,7 @@ struct Thread {
   enum Wait { Nothing, All, Some, Warp, Cluster, Others } wait = Nothing;
   uint64_t barrier = 0, count = 0;
   uint64_t clusterArrivals = 0;
+  bool hasWaited = false; ///< for what ran before, or for a thread that has
   std::vector<uint64_t> registers;
 };
 

@@ -60,6 +60,7 @@ enum class Op : uint8_t {
   Arrive,
   ExpectBytes,
   TryWait,
+  WaitPrevious,
   LoadBox,
   StoreBox,
   CommitStores,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 namespace kernelforge::ptx {
 
@@ -106,7 +107,7 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"prefetch.tensormap", Op::Nothing},
     {"cp.async.bulk.prefetch.tensor.2d.L2.global", Op::Nothing},
     {"griddepcontrol.launch_dependents", Op::Nothing},
-    {"griddepcontrol.wait", Op::Nothing},
+    {"griddepcontrol.wait", Op::WaitPrevious},
     {"setmaxnreg.inc.sync.aligned.u32", Op::Nothing},
     {"setmaxnreg.dec.sync.aligned.u32", Op::Nothing},
     // Products are done where they stand.
@@ -490,7 +491,7 @@ private:
   std::vector<std::pair<size_t, std::string>> branches;
 };
 
-/// Goes through a module line by line: what LLVM writes has one statement in each.
+/// Goes through a module line by line: what LLVM writes has one statement in each, or in several.
 class ModuleParser {
 public:
   std::unique_ptr<Module> parse(std::string_view text) {
@@ -525,6 +526,14 @@ private:
       } else if (content != ")" && !content.starts_with(".maxnreg"))
         fail("directive that is not emulated: " + std::string(content));
       return;
+    }
+    if (!pending.empty() ||
+        !(std::string_view(";{}:").find(content.back()) != std::string_view::npos)) {
+      pending += std::string(pending.empty() ? "" : " ") + std::string(content);
+      if (!content.ends_with(';'))
+        return;
+      const std::string whole = std::exchange(pending, "");
+      return parser->statement(std::string_view(whole).substr(0, whole.size() - 1), line);
     }
     if (content == "{") {
       parser->open();
@@ -573,6 +582,7 @@ private:
   std::optional<EntryParser> parser;
   std::vector<std::string> asked; ///< names of shared memory that launches ask for
   bool inBody = false;
+  std::string pending; ///< a statement that goes on
 };
 
 } // namespace

@@ -68,3 +68,14 @@ TEST_F(AttentionMethods, GroupsScaleWhatF16DoesNotHold) {
   for (const double scale : {1e-3, 40.0})
     expectRight(of({.rows = 1, .sequences = 1, .scale = scale}, "f16"), {schedule(0, 2)});
 }
+
+TEST_F(AttentionMethods, GroupsExpandQuants) {
+  AttentionCase test{.heads = 6, .kvHeads = 2, .dim = 128, .valueDim = 128, .rows = 2};
+  expectRight(of(test, "q8_0"), {schedule(32, 2), schedule(0, 2, 32)});
+  AttentionCase mixed{.heads = 8, .kvHeads = 4, .page = 16, .window = 45, .keys = "q8_0"};
+  mixed.values = "bf16";
+  expectRight(mixed, {schedule(48, 2)});
+  mixed.keys = "f16";
+  mixed.values = "q8_0";
+  expectRight(mixed, {schedule(0, 4)});
+}

@@ -1,6 +1,7 @@
 // The emulation that PTX is tested on finds what it is there to find.
 #include "ptx/Ptx.h"
 
+#include <bit>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -119,6 +120,52 @@ TEST(PtxEmulation, BlocksOfAClusterReadEachOthersSharedMemory) {
   EXPECT_THAT(outcome("barrier.cluster.wait.acquire;\n" + meet, &out, 1), "");
   EXPECT_THAT(outcome("setp.eq.s32 %p1, %r1, 3;\n@%p1 bar.sync 1, 64;\n" + meet, &out, 2),
               HasSubstr("threads wait for each other"));
+}
+
+TEST(PtxEmulation, WarpsMultiplyMatrices) {
+  // Rows of the left operand are their numbers and one, columns of the right one theirs.
+  auto pairOf = [](const std::string &number, const std::string &pair) {
+    return "cvt.rn.f32.u32 %f1, " + number + ";\nmov.b32 " + pair + ", %f1;\nprmt.b32 " + pair +
+           ", " + pair + ", 0, 0x3232;\n";
+  };
+  std::vector<uint32_t> out;
+  EXPECT_EQ(outcome("shr.u32 %r2, %r1, 2;\nand.b32 %r2, %r2, 7;\n" + pairOf("%r2", "%r3") +
+                        "add.s32 %r4, %r2, 1;\n" + pairOf("%r4", "%r4") + "add.s32 %r5, %r2, 9;\n" +
+                        pairOf("%r5", "%r5") +
+                        "mov.f32 %f6, 0f40000000;\nmma.sync.aligned.m16n8k16.row.col.f32.bf16."
+                        "bf16.f32 {%f2, %f3, %f4, %f5}, {%r4, %r5, %r4, %r5}, {%r3, %r3}, {%f6, "
+                        "%f6, %f6, %f6};\nsub.f32 %f3, %f3, %f2;\nadd.f32 %f2, %f3, %f4;\n"
+                        "st.global.f32 [%rd5], %f2;",
+                    &out),
+            "");
+  for (unsigned i = 0; i < 64; ++i) {
+    const unsigned row = i / 4 % 8, column = i % 4 * 2;
+    EXPECT_EQ(std::bit_cast<float>(out[i]), float(16 * (row + 1) + 2 + 16 * (row + 9) * column));
+  }
+}
+
+TEST(PtxEmulation, AtomicSumsGiveWhatWasThere) {
+  std::vector<uint32_t> out;
+  // Words of the output are all ones, and so the first one counts from there.
+  EXPECT_EQ(outcome("bar.warp.sync -1;\natom.global.add.u32 %r2, [%rd2], 1;\nadd.s32 %r2, %r2, "
+                    "1;\nbar.sync 0;\nsetp.eq.s32 %p1, %r1, 0;\n@%p1 bra $end;\nst.global.u32 "
+                    "[%rd5], %r2;\n$end:",
+                    &out),
+            "");
+  EXPECT_EQ(out[0], 63U);
+  for (unsigned i = 1; i < 64; ++i)
+    EXPECT_EQ(out[i], i);
+  EXPECT_THAT(outcome("atom.global.add.u32 %r2, [%rd1], 1;"),
+              HasSubstr("memory that is not written"));
+}
+
+TEST(PtxEmulation, PowersAndReciprocals) {
+  std::vector<uint32_t> out;
+  EXPECT_EQ(outcome("mov.f32 %f1, 0fC0000000;\nex2.approx.ftz.f32 %f2, %f1;\nrcp.approx.ftz.f32 "
+                    "%f3, %f1;\nadd.f32 %f3, %f3, %f2;\nst.global.f32 [%rd5], %f3;",
+                    &out),
+            "");
+  EXPECT_EQ(out[5], 0xbe800000U); // 1/4 - 1/2
 }
 
 TEST(PtxEmulation, WhatItDoesNotKnowItRefuses) {

@@ -67,8 +67,13 @@ public:
       constexpr uint64_t ofQuestion = 4;
       goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
     }
-    if (isDone())
+    if (isDone()) {
+      if (launch.startsEarly && std::ranges::none_of(threads, &Thread::hasWaited)) {
+        why = "it ends without waiting for what ran before";
+        return false;
+      }
       return true;
+    }
     goesOn = meet() || goesOn;
     why = error;
     return goesOn;
@@ -250,8 +255,6 @@ private:
         thread->at = i.target;
       } else if (i.op == Op::Return) {
         thread->isDone = true;
-        if (launch.startsEarly && !thread->hasWaited)
-          return fail("it ends without waiting for what ran before");
         if (asynchronous.hasStores(thread->number))
           fail("it ends before a copy has read what it stores");
         return;

@@ -44,10 +44,11 @@ public:
   }
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
     ScheduleSpace space = method.space(kernel, seen(target));
-    // Predictions of plain code are for WebGPU, where a launch costs less than here.
-    constexpr double launch = 1e-6;
-    space.predict = [predict = space.predict](const KnobValues &values) {
-      return predict(values) + launch;
+    // Predictions of plain code are for WebGPU, where a launch costs less than here. What keeps much
+    // in registers is rarely one launch alone.
+    const double launches = keepsMuch ? 2e-6 : 1e-6;
+    space.predict = [predict = space.predict, launches](const KnobValues &values) {
+      return predict(values) + launches;
     };
     return space;
   }
@@ -91,8 +92,8 @@ static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
       rows(simt::matmulRows(), /*keepsMuch=*/false, /*asksForShared=*/true),
       split(simt::attentionSplit()), tiles(simt::attentionTiles()), groups(attentionGroups()),
       quads(simt::rowwiseQuads());
-  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles, &rows,
-                                          &matmulNarrow()};
+  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles,
+                                          &rows,  &matmulNarrow(),   &matmulParts()};
   static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices(), &groups};
   static const Method *const rowwises[] = {&plain, &quads};
   switch (family) {

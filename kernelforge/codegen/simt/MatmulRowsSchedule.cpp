@@ -84,7 +84,11 @@ static int64_t registersOf(const Shape &shape, const Knobs &knobs) {
     const int64_t together = shape.integers() ? std::min<int64_t>(unit.runs, 2) : 1;
     const int64_t row = shape.integers() ? together * (4 * shape.bytePlanes() + 2)
                                          : (unit.runs > 0 ? runElements + 1 : unit.elements);
-    const int64_t expanded = unit.runs == 0 ? 0 : shape.integers() ? 4 * together : runElements;
+    // The assembler begins to expand the next run while rows wait for this one.
+    const int64_t ahead = knobs.rows > 1 ? 2 : 1;
+    const int64_t expanded = unit.runs == 0     ? 0
+                             : shape.integers() ? 4 * together
+                                                : runElements * group.segments * ahead;
     most = std::max(most, columns * knobs.u * unit.words + sums + knobs.rows * row + expanded +
                               addresses);
   }

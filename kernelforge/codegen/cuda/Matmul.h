@@ -77,6 +77,7 @@ struct NarrowNeeds {
   int64_t rows = 8;            ///< that a block must have at least, but for whole products
   int64_t words = 0;           ///< that a thread has of a piece of K on its way
   int64_t elements = 1;        ///< of K, of a piece
+  int64_t registers = 128;     ///< of a thread
   int64_t besides = 0;         ///< registers besides these and sums
   double secondsPerWeight = 0; ///< that all multiprocessors together take beside reading it
 };

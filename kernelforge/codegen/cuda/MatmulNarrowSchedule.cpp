@@ -55,7 +55,8 @@ Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const Narrow
                               shape.sharedBytes),
                   "use fewer warps or rows");
   // Beside these there are addresses.
-  constexpr int64_t most = 87;
+  constexpr int64_t addresses = 41;
+  const int64_t most = needs.registers - addresses;
   if (const int64_t registers = registersOf(shape, needs, knobs); registers > most)
     return refuse("u", knobs.u,
                   fmt::format("a thread keeps {} words, and {} can be", registers, most),
@@ -99,7 +100,7 @@ ScheduleSpace cuda::matmul::narrowSpace(const Shape &shape, const NarrowNeeds &n
   space.complete = [shape, needs](const KnobValues &given) {
     KnobValues best;
     double least = std::numeric_limits<double>::infinity();
-    for (int64_t warps : {8, 16, 4})
+    for (int64_t warps : std::array<int64_t, 4>{needs.registers > 128 ? 4 : 8, 16, 8, 4})
       for (int64_t ks : {8, 4, 2, 1, 16})
         for (int64_t u : {8, 4, 2, 1}) {
           KnobValues values = given;

@@ -13,6 +13,7 @@
 #include "kernelforge/codegen/simt/PlaneReader.h"
 #include "kernelforge/ir/Numerics.h"
 
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <fmt/format.h>
@@ -30,8 +31,8 @@ namespace {
 constexpr int64_t piecesAtOnce = 4, threadsOfColumn = 4;
 /// Elements of a step: two runs, for which a thread reads 16 bytes of a row.
 constexpr int64_t stepElements = 32;
-/// Most rows.
-constexpr int64_t mostRows = 16;
+/// Most rows; registers of a thread.
+constexpr int64_t mostRows = 16, registers = 168;
 
 /// How a row of a type of weights is multiplied.
 struct Steps {
@@ -455,8 +456,12 @@ public:
       launching.workspaces.push_back(
           {.bytes = Extent(depth / stepElements * steps.groups() * columns * 4)});
     }
-    for (auto [i, kind] : llvm::enumerate(ofGroup))
+    for (auto [i, kind] : llvm::enumerate(ofGroup)) {
       launching.phases.push_back(Emitter(module, kernel, shape, i, next(), knobs, kind).emit());
+      module.lookupSymbol(launching.phases.back().entry)
+          ->setAttr(NVVM::NVVMDialect::getMaxnregAttrName(),
+                    OpBuilder(module.getContext()).getI32IntegerAttr(registers));
+    }
     return launching;
   }
 
@@ -487,7 +492,8 @@ private:
                                         ofType + static_cast<double>(tiles - 1) *
                                                      static_cast<double>(steps.groups()) * 3e-14);
     }
-    needs.besides = 16 + 8 * columnsOfProducts(shape.rows, needs.parts) / WarpMatrices::columns;
+    needs.registers = registers;
+    needs.besides = 36 + 8 * columnsOfProducts(shape.rows, needs.parts) / WarpMatrices::columns;
     return needs;
   }
 };

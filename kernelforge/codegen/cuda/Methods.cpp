@@ -44,8 +44,8 @@ public:
   }
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
     ScheduleSpace space = method.space(kernel, seen(target));
-    // Predictions of plain code are for WebGPU, where a launch costs less than here. What keeps much
-    // in registers is rarely one launch alone.
+    // Predictions of plain code are for WebGPU, where a launch costs less than here. What keeps
+    // much in registers is rarely one launch alone.
     const double launches = keepsMuch ? 2e-6 : 1e-6;
     space.predict = [predict = space.predict, launches](const KnobValues &values) {
       return predict(values) + launches;

@@ -46,7 +46,21 @@ std::string checked(const std::string &text, const KnobValues &values) {
               });
 }
 
-Launching emitted(const std::string &text) {
+/// The usual schedule of matrix units.
+KnobValues usualMatrices(const std::string &text) {
+  return with(
+      text, [](const CodeGenerator &generator, const KernelAnalysis &kernel, const Target &target) {
+        return generator.scheduleSpace(kernel, target, 1)->complete({{"method", 1}});
+      });
+}
+
+/// Code of a kernel by matrix units.
+Launching emitted(std::string text) {
+  std::string knobs;
+  for (const auto &[name, value] : usualMatrices(text))
+    knobs += fmt::format("{}{} = {}", knobs.empty() ? "" : ", ", name, value);
+  text.insert(text.find(" {\n"),
+              fmt::format(" attributes {{schedule = #transformer.schedule<{{{}}}>}}", knobs));
   return with(
       text, [](const CodeGenerator &generator, const KernelAnalysis &kernel, const Target &target) {
         const auto module = mlir::ModuleOp::create(mlir::UnknownLoc::get(&context()));
@@ -113,8 +127,8 @@ TEST(CudaMatmul, SchedulesThatDoNotFitAreRefusedByReason) {
 }
 
 TEST(CudaMatmul, FewTilesShareTheirDepth) {
-  for (const int64_t rows : {64, 128}) {
-    const KnobValues values = usual(matmul(rows, 4096, 4096));
+  for (const int64_t rows : {16, 64, 128}) {
+    const KnobValues values = usualMatrices(matmul(rows, 4096, 4096));
     EXPECT_GT(values.at("split"), 1) << rows;
     const Launching launching = emitted(matmul(rows, 4096, 4096));
     const Phase &phase = launching.phases.back();
@@ -160,16 +174,13 @@ TEST(CudaMatmul, RotationsFollowInTilesOfWholeHeads) {
         "transformer.yield %y : tensor<64x{1}xbf16>\n}}\n",
         dim, 4 * dim, rotary);
   };
-  const KnobValues values = usual(rotated(96, 96));
-  EXPECT_EQ(values.at("method"), 1);
+  const KnobValues values = usualMatrices(rotated(96, 96));
   EXPECT_EQ(values.at("bn") / values.at("split") % 96, 0);
   EXPECT_THAT(checked(rotated(128, 64), {{"method", 1}, {"bn", 64}}), HasSubstr("bn"));
   EXPECT_THAT(checked(rotated(128, 128), {{"method", 1}, {"bn", 128}, {"split", 2}}),
               HasSubstr("in pieces of 128"));
   // Fewer columns than the two blocks of eight that a thread has pairs of.
-  EXPECT_FALSE(with(rotated(64, 8),
-                    [](const CodeGenerator &generator, const KernelAnalysis &kernel,
-                       const Target &target) { return bool(generator.supports(kernel, target)); }));
+  EXPECT_THAT(checked(rotated(64, 8), {{"method", 1}}), HasSubstr("which this kernel has not"));
 }
 
 TEST(CudaMatmul, PhasesSayWhatIsCopied) {

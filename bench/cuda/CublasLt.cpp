@@ -52,30 +52,31 @@ Status check(int result, const char *what) {
 
 } // namespace
 
-// X(name, result, parameters)
+// X(name, symbol without "cublasLt", result, parameters)
 #define KF_CUBLASLT_FUNCTIONS(X)                                                                   \
-  X(GetVersion, size_t, ())                                                                        \
-  X(Create, int, (Handle * handle))                                                                \
-  X(MatmulDescCreate, int, (Desc * desc, int compute, int scale))                                  \
-  X(MatmulDescDestroy, int, (Desc desc))                                                           \
-  X(MatmulDescSetAttribute, int, (Desc desc, int attribute, const void *value, size_t bytes))      \
-  X(MatrixLayoutCreate, int,                                                                       \
+  X(getVersion, "GetVersion", size_t, ())                                                          \
+  X(create, "Create", int, (Handle * handle))                                                      \
+  X(matmulDescCreate, "MatmulDescCreate", int, (Desc * desc, int compute, int scale))              \
+  X(matmulDescDestroy, "MatmulDescDestroy", int, (Desc desc))                                      \
+  X(matmulDescSetAttribute, "MatmulDescSetAttribute", int,                                         \
+    (Desc desc, int attribute, const void *value, size_t bytes))                                   \
+  X(matrixLayoutCreate, "MatrixLayoutCreate", int,                                                 \
     (Layout * layout, int type, uint64_t rows, uint64_t columns, int64_t leading))                 \
-  X(MatrixLayoutDestroy, int, (Layout layout))                                                     \
-  X(MatmulPreferenceCreate, int, (Preference * preference))                                        \
-  X(MatmulPreferenceDestroy, int, (Preference preference))                                         \
-  X(MatmulPreferenceSetAttribute, int,                                                             \
+  X(matrixLayoutDestroy, "MatrixLayoutDestroy", int, (Layout layout))                              \
+  X(matmulPreferenceCreate, "MatmulPreferenceCreate", int, (Preference * preference))              \
+  X(matmulPreferenceDestroy, "MatmulPreferenceDestroy", int, (Preference preference))              \
+  X(matmulPreferenceSetAttribute, "MatmulPreferenceSetAttribute", int,                             \
     (Preference preference, int attribute, const void *value, size_t bytes))                       \
-  X(MatmulAlgoGetHeuristic, int,                                                                   \
+  X(matmulAlgoGetHeuristic, "MatmulAlgoGetHeuristic", int,                                         \
     (Handle handle, Desc desc, Layout a, Layout b, Layout c, Layout d, Preference preference,      \
      int most, Heuristic *results, int *count))                                                    \
-  X(Matmul, int,                                                                                   \
+  X(matmul, "Matmul", int,                                                                         \
     (Handle handle, Desc desc, const void *alpha, const void *a, Layout layoutA, const void *b,    \
      Layout layoutB, const void *beta, const void *c, Layout layoutC, void *d, Layout layoutD,     \
      const void *algorithm, void *workspace, size_t workspaceBytes, cuda::CUstream stream))
 
 struct CublasLt::Library {
-#define KF_POINTER(name, result, parameters) result(*name) parameters = nullptr;
+#define KF_POINTER(name, symbol, result, parameters) result(*name) parameters = nullptr;
   KF_CUBLASLT_FUNCTIONS(KF_POINTER)
 #undef KF_POINTER
   Handle handle = nullptr; ///< made where a context is current
@@ -86,17 +87,17 @@ struct CublasLt::Plan::Implementation {
   ~Implementation() {
     for (Layout layout : {weights, rows, result})
       if (layout)
-        library->MatrixLayoutDestroy(layout);
+        library->matrixLayoutDestroy(layout);
     if (desc)
-      library->MatmulDescDestroy(desc);
+      library->matmulDescDestroy(desc);
     if (preference)
-      library->MatmulPreferenceDestroy(preference);
+      library->matmulPreferenceDestroy(preference);
   }
   Implementation(const Implementation &) = delete;
   Implementation &operator=(const Implementation &) = delete;
 
   Status set(int attribute, const void *value, size_t bytes) const {
-    return check(library->MatmulDescSetAttribute(desc, attribute, value, bytes), "descriptor");
+    return check(library->matmulDescSetAttribute(desc, attribute, value, bytes), "descriptor");
   }
 
   std::shared_ptr<Library> library;
@@ -127,11 +128,11 @@ Expected<CublasLt> CublasLt::open(const std::string &file) {
   CublasLt lt;
   lt.library = std::make_shared<Library>();
   std::vector<std::string> absent;
-#define KF_FIND(name, result, parameters)                                                          \
+#define KF_FIND(name, symbol, result, parameters)                                                  \
   lt.library->name =                                                                               \
-      reinterpret_cast<decltype(lt.library->name)>(dlsym(opened, "cublasLt" #name));               \
+      reinterpret_cast<decltype(lt.library->name)>(dlsym(opened, "cublasLt" symbol));              \
   if (!lt.library->name)                                                                           \
-    absent.emplace_back("cublasLt" #name);
+    absent.emplace_back("cublasLt" symbol);
   KF_CUBLASLT_FUNCTIONS(KF_FIND)
 #undef KF_FIND
   if (!absent.empty())
@@ -140,7 +141,7 @@ Expected<CublasLt> CublasLt::open(const std::string &file) {
 }
 
 std::string CublasLt::version() const {
-  const size_t number = library->GetVersion(); // 130100, or of old releases 11000
+  const size_t number = library->getVersion(); // 130100, or of old releases 11000
   const size_t major = number >= 100'000 ? number / 10'000 : number / 1000;
   const size_t rest = number >= 100'000 ? number % 10'000 : number % 1000;
   return fmt::format("cuBLASLt {}.{}.{}", major, rest / 100, rest % 100);
@@ -149,11 +150,11 @@ std::string CublasLt::version() const {
 Expected<CublasLt::Plan> CublasLt::plan(const Product &product, cuda::CUdeviceptr bias,
                                         int most) const {
   if (!library->handle)
-    KF_CHECK(check(library->Create(&library->handle), "handle"));
+    KF_CHECK(check(library->create(&library->handle), "handle"));
   Plan plan;
   plan.implementation = std::make_shared<Plan::Implementation>(library);
   Plan::Implementation &made = *plan.implementation;
-  KF_CHECK(check(library->MatmulDescCreate(&made.desc, compute32F, real32F), "descriptor"));
+  KF_CHECK(check(library->matmulDescCreate(&made.desc, compute32F, real32F), "descriptor"));
   // Its matrices stand column by column: what it gives, n x m, is our C row by row.
   KF_CHECK(made.set(descTransA, &operationT, sizeof(int)));
   KF_CHECK(made.set(descTransB, &operationN, sizeof(int)));
@@ -163,17 +164,17 @@ Expected<CublasLt::Plan> CublasLt::plan(const Product &product, cuda::CUdevicept
   if (made.hasBias)
     KF_CHECK(made.set(descBiasPointer, &bias, sizeof(bias)));
   const auto [m, n, k] = std::tuple(uint64_t(product.m), uint64_t(product.n), uint64_t(product.k));
-  KF_CHECK(check(library->MatrixLayoutCreate(&made.weights, realBF16, k, n, product.k), "layout"));
-  KF_CHECK(check(library->MatrixLayoutCreate(&made.rows, realBF16, k, m, product.k), "layout"));
-  KF_CHECK(check(library->MatrixLayoutCreate(&made.result, realBF16, n, m, product.n), "layout"));
-  KF_CHECK(check(library->MatmulPreferenceCreate(&made.preference), "preference"));
+  KF_CHECK(check(library->matrixLayoutCreate(&made.weights, realBF16, k, n, product.k), "layout"));
+  KF_CHECK(check(library->matrixLayoutCreate(&made.rows, realBF16, k, m, product.k), "layout"));
+  KF_CHECK(check(library->matrixLayoutCreate(&made.result, realBF16, n, m, product.n), "layout"));
+  KF_CHECK(check(library->matmulPreferenceCreate(&made.preference), "preference"));
   const uint64_t bytes = workspaceBytes;
-  KF_CHECK(check(library->MatmulPreferenceSetAttribute(made.preference, preferenceWorkspaceBytes,
+  KF_CHECK(check(library->matmulPreferenceSetAttribute(made.preference, preferenceWorkspaceBytes,
                                                        &bytes, sizeof(bytes)),
                  "preference"));
   made.found.resize(size_t(most));
   int count = 0;
-  KF_CHECK(check(library->MatmulAlgoGetHeuristic(library->handle, made.desc, made.weights,
+  KF_CHECK(check(library->matmulAlgoGetHeuristic(library->handle, made.desc, made.weights,
                                                  made.rows, made.result, made.result,
                                                  made.preference, most, made.found.data(), &count),
                  "heuristic"));
@@ -195,7 +196,7 @@ Status CublasLt::Plan::run(size_t algorithm, const ProductOperands &operands,
     KF_CHECK(made.set(descBiasPointer, &operands.bias, sizeof(operands.bias)));
   const float one = 1, zero = 0;
   auto pointer = [](cuda::CUdeviceptr address) { return reinterpret_cast<void *>(address); };
-  return check(made.library->Matmul(made.library->handle, made.desc, &one, pointer(operands.b),
+  return check(made.library->matmul(made.library->handle, made.desc, &one, pointer(operands.b),
                                     made.weights, pointer(operands.a), made.rows, &zero,
                                     pointer(operands.c), made.result, pointer(operands.c),
                                     made.result, &made.found[algorithm].algorithm,

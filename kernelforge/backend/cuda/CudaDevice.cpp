@@ -1,22 +1,15 @@
 #include "kernelforge/backend/cuda/CudaDevice.h"
 
 #include "kernelforge/backend/GpuDevice.h"
-#include "kernelforge/backend/RampUp.h"
 #include "kernelforge/backend/cuda/BoundProgram.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <mutex>
-#include <optional>
 
 namespace kernelforge {
 
 namespace {
 
 using namespace cuda;
-
-using Clock = std::chrono::steady_clock;
 
 /// Runs one behind another between two events.
 class TimedRuns {
@@ -107,6 +100,7 @@ class CudaDevice final : public GpuDevice<Context, Queue, LoadedProgram> {
 public:
   using GpuDevice::GpuDevice;
 
+  Expected<int64_t> freeBytes() const override { return context->freeBytes(); }
   Expected<std::vector<std::vector<double>>> time(std::span<BoundProgram *const> programs,
                                                   std::span<const int64_t> sizes,
                                                   int rounds) override;
@@ -115,9 +109,6 @@ private:
   Expected<double> timeOnce(CudaBoundProgram &program, std::span<const int64_t> sizes);
   Expected<std::vector<TimedRuns>> divide(std::span<CudaBoundProgram *const> bound,
                                           std::span<const int64_t> sizes);
-
-  std::mutex mutex; ///< of `lastTimed`
-  std::optional<Clock::time_point> lastTimed;
 };
 
 Expected<double> CudaDevice::timeOnce(CudaBoundProgram &program, std::span<const int64_t> sizes) {
@@ -155,13 +146,7 @@ Expected<std::vector<std::vector<double>>> CudaDevice::time(std::span<BoundProgr
                                                             int rounds) {
   KF_TRY(const std::vector<CudaBoundProgram *> bound, boundHere<CudaBoundProgram>(programs));
   std::vector<std::vector<double>> seconds(programs.size());
-  const std::lock_guard own(mutex);
-  const auto start = Clock::now();
-  if (!bound.empty() && !info().software && (!lastTimed || start - *lastTimed > RampUp::idle))
-    for (RampUp ramp; !ramp.isOver();) {
-      KF_TRY(const double took, timeOnce(*bound.front(), sizes));
-      ramp.add(Clock::now() - start, std::chrono::nanoseconds(std::llround(took * 1e9)));
-    }
+  KF_CHECK(queue->warmUp());
   KF_TRY(std::vector<TimedRuns> pieces, divide(bound, sizes));
   for (int round = 0; round < rounds; ++round) {
     // All of a round follow each other without a wait of the host's, so that no run is of a GPU
@@ -178,7 +163,7 @@ Expected<std::vector<std::vector<double>>> CudaDevice::time(std::span<BoundProgr
         (to++)->push_back(each);
     }
   }
-  lastTimed = Clock::now();
+  queue->noteTimed();
   return seconds;
 }
 

@@ -1,5 +1,4 @@
 // Schedules of attention by matrix units, and where it can be computed so.
-#include "kernelforge/codegen/cuda/AttentionSeen.h"
 #include "kernelforge/codegen/cuda/AttentionWeights.h"
 #include "kernelforge/codegen/cuda/Methods.h"
 
@@ -21,11 +20,14 @@ using llvm::divideCeilSigned;
 
 int64_t Shape::copiedKeys() const { return page == 0 ? keys : std::gcd(page, keys); }
 
+int64_t Shape::smallBytes() const {
+  return Ring::bytes(recordStages, recordBytes()) + Ring::bytesOfBarriers(1) +
+         2 * Ring::bytesOfBarriers(stages);
+}
+
 int64_t Shape::sharedBytes() const {
-  return Ring::bytes(1, queryTile().bytes()) + Ring::bytes(stages, keyTile().bytes()) +
-         Ring::bytes(stages, valueTile().bytes()) + resultBytes() +
-         Ring::bytes(SeenKeys::stages, SeenKeys::recordBytes(*this)) +
-         4 * Panel::alignment; // what begins on it
+  return int64_t(llvm::alignTo(uint64_t(smallBytes()), Panel::alignment)) + queryTile().bytes() +
+         stages * (keyTile().bytes() + valueTile().bytes()) + resultBytes();
 }
 
 namespace {
@@ -48,13 +50,14 @@ Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
 Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
   const AttentionFacts &facts = base.facts;
   const KnobReader read(facts.name, values);
-  KF_CHECK(read.checkNames({"rows", "keys", "stages", "heads", "blocks"}));
+  KF_CHECK(read.checkNames({"rows", "keys", "stages", "heads", "polynomials", "blocks"}));
   Shape shape = base;
   constexpr int64_t tileUnit = MatrixShape::rows, mostKeys = 256;
   KF_TRY(shape.rows, read.get("rows", {tileUnit, 3 * tileUnit, tileUnit}));
   KF_TRY(shape.keys, read.get("keys", {unit, mostKeys, unit}));
   KF_TRY(shape.stages, read.get("stages", {2, 8}));
   KF_TRY(shape.heads, read.get("heads", {1, facts.heads}));
+  KF_TRY(shape.polynomials, read.get("polynomials", {0, powerUnit}));
   KF_TRY(shape.blocks, read.get("blocks", {1, 1 << 20}));
   auto refuse = [&](std::string why, std::string hint) {
     return unusable("schedule is not legal", facts.name, std::move(why), std::move(hint));
@@ -82,6 +85,7 @@ KnobValues valuesOf(const Shape &shape) {
           {"keys", shape.keys},
           {"stages", shape.stages},
           {"heads", shape.heads},
+          {"polynomials", shape.polynomials},
           {"blocks", shape.blocks}};
 }
 
@@ -159,6 +163,7 @@ public:
                    {"keys", {64, 96, 128, 160, 176}, "of a block"},
                    {"stages", {2, 3}, "blocks of keys, and of values, in shared memory"},
                    {"heads", {space.analytic.at("heads")}, "whose tiles are taken together"},
+                   {"polynomials", {0, 2, 4, 6}, "powers of two of 16 that polynomials compute"},
                    {"blocks", {base.blocks}, "of the grid at most, which go on to further tiles"}};
     setBlockRules(
         space, [base](const KnobValues &values) { return readShape(base, values); },

@@ -13,15 +13,24 @@ using Predicate = arith::CmpIPredicate;
 static constexpr int64_t headWords = llvm::alignTo(uint64_t(Word::Count), 4);
 
 SeenKeys::SeenKeys(simt::PhaseBuilder &p, transformer::AttentionOp op, const Shape &shape,
-                   PhaseMemory &memory)
-    : ring(p, memory, stages, recordBytes(shape)), p(p), assembly(p), op(op), shape(shape),
-      keys(p, op), hasFirsts(op.getWindow() != 0) {}
+                   Value records, Value barriers)
+    : ring(p, Shape::recordStages, shape.recordBytes(), records, barriers), p(p), assembly(p),
+      op(op), shape(shape), keys(p, op), hasFirsts(op.getWindow() != 0) {}
 
-int64_t SeenKeys::recordBytes(const Shape &shape) { return (headWords + 2 * shape.rows) * 4; }
+int64_t Shape::recordBytes() const { return (headWords + 2 * rows) * 4; }
 
 int64_t SeenKeys::firstsAt() const { return headWords * 4; }
 
 int64_t SeenKeys::lengthsAt() const { return (headWords + shape.rows) * 4; }
+
+SmallVector<Value> SeenKeys::nextTile(ValueRange carried) {
+  assembly.waitBarrier(ring.full(carried[0]), carried[1]);
+  Value tile = word(ring.address(carried[0]), Word::Tile);
+  SmallVector<Value> all{p.cmp(Predicate::ne, tile, p.c(noTile))};
+  llvm::append_range(all, carried.drop_back());
+  all.push_back(tile);
+  return all;
+}
 
 Value SeenKeys::word(Value record, Word which) {
   return assembly.loadShared(wordAddress(record, which), 4);
@@ -38,36 +47,32 @@ std::pair<Value, Value> SeenKeys::ofRow(Value record, Value row) {
   return {first, assembly.loadShared(p.add(at, lengthsAt()), 4)};
 }
 
-SeenKeys::LaneRows SeenKeys::lanesRows(Value lane, Value firstRow) {
-  LaneRows rows;
+SmallVector<Value> SeenKeys::lanesRows(Value lane, Value firstRow) {
+  SmallVector<Value> rows;
   Value last = p.sub(p.rows(op.getQuery().getType()), 1);
-  for (int64_t i = 0; i < shape.rows; i += warp) {
-    // A row past the last one is that again.
-    Value row = p.min(p.add(p.add(firstRow, i), lane), last);
-    rows.sequences.push_back(
-        shape.facts.sequences == 1 ? p.c(0) : p.load(p.argument(op.getSequences()), row));
-    auto [first, end] = keys.range(row, rows.sequences.back());
-    rows.firsts.push_back(first);
-    rows.lengths.push_back(p.sub(p.max(end, first), first));
-  }
+  for (int64_t i = 0; i < shape.rows; i += warp)
+    rows.push_back(p.min(p.add(p.add(firstRow, i), lane), last));
   return rows;
 }
 
-/// The greatest of all lanes' values.
-static Value greatest(simt::PhaseBuilder &p, ValueRange values) {
-  Value own = values[0];
-  for (Value value : values.drop_front())
-    own = p.max(own, value);
-  return p.subgroupReduce(own, gpu::AllReduceOperation::MAXUI);
+Value SeenKeys::sequenceOf(Value row) {
+  return shape.facts.sequences == 1 ? p.c(0) : p.load(p.argument(op.getSequences()), row);
 }
 
-std::pair<Value, Value> SeenKeys::sequencesOf(const LaneRows &rows) {
+/// The greatest of all lanes' values.
+static Value greatest(simt::PhaseBuilder &p, Value value) {
+  return p.subgroupReduce(value, gpu::AllReduceOperation::MAXUI);
+}
+
+std::pair<Value, Value> SeenKeys::sequencesOf(Value lane, Value firstRow) {
   // What is to be least counts down from the greatest number.
-  Value most = p.c(-1);
-  SmallVector<Value> down;
-  for (Value sequence : rows.sequences)
-    down.push_back(p.sub(most, sequence));
-  return {p.sub(most, greatest(p, down)), greatest(p, rows.sequences)};
+  Value most = p.c(-1), up = p.c(0), down = p.c(0);
+  for (Value row : lanesRows(lane, firstRow)) {
+    Value sequence = sequenceOf(row);
+    up = p.max(up, sequence);
+    down = p.max(down, p.sub(most, sequence));
+  }
+  return {p.sub(most, greatest(p, down)), greatest(p, up)};
 }
 
 void SeenKeys::hand(const RingPlace &place, Value lane) {
@@ -75,58 +80,64 @@ void SeenKeys::hand(const RingPlace &place, Value lane) {
   assembly.arriveIf(p.cmp(Predicate::eq, lane, p.c(0)), ring.full(place.stage));
 }
 
-SeenKeys::Range SeenKeys::publish(const RingPlace &place, const LaneRows &rows, Value lane,
-                                  Value tile, Value sequence, Value sequences, Value isFirst) {
+// Rows are read again for each sequence, and what is wanted of all of them is put together row by
+// row: the producer has few registers.
+void SeenKeys::publish(const RingPlace &place, Value lane, const Of &of) {
   Value most = p.c(-1);
-  SmallVector<Value> from, to, commonFrom, commonTo, lengths;
-  for (auto [of, first, length] : llvm::zip(rows.sequences, rows.firsts, rows.lengths)) {
-    Value own = length;
+  SmallVector<std::pair<Value, Value>> rows;
+  for (Value row : lanesRows(lane, of.firstRow)) {
+    Value sequence = sequenceOf(row);
+    auto [first, end] = keys.range(row, sequence);
+    Value length = p.sub(p.max(end, first), first);
     if (shape.facts.sequences > 1)
-      own = p.select(p.cmp(Predicate::eq, of, sequence), length, p.c(0));
-    lengths.push_back(own);
-    Value sees = p.cmp(Predicate::ne, own, p.c(0));
-    auto ifSees = [&](Value value) { return p.select(sees, value, p.c(0)); };
-    Value end = ifSees(p.add(first, own));
-    from.push_back(ifSees(p.sub(most, first)));
-    to.push_back(end);
-    commonFrom.push_back(ifSees(first));
-    commonTo.push_back(p.sub(most, end));
+      length = p.select(p.cmp(Predicate::eq, sequence, of.sequence), length, p.c(0));
+    rows.emplace_back(first, length);
   }
-  Range range;
-  range.to = greatest(p, to);
-  Value begin = p.c(0), allFrom = p.c(0);
-  if (hasFirsts) {
-    begin = p.sub(most, greatest(p, from));
-    begin = p.select(p.cmp(Predicate::ne, range.to, p.c(0)), begin, p.c(0));
-    allFrom = greatest(p, commonFrom);
-  }
-  Value allTo = p.sub(most, greatest(p, commonTo));
-  range.start = p.sub(begin, p.rem(begin, shape.page ? shape.copiedKeys() : 1));
-  auto blocksFrom = [&](Value end, int64_t added) {
-    Value beyond = p.sub(p.max(end, range.start), range.start);
-    return p.div(p.add(beyond, added), shape.keys);
-  };
-  range.blocks = p.max(blocksFrom(range.to, shape.keys - 1), p.select(isFirst, p.c(1), p.c(0)));
-  Value clear = p.min(range.blocks, blocksFrom(allTo, 0));
-  Value partly = p.min(range.blocks, blocksFrom(allFrom, shape.keys - 1));
-
   assembly.waitBarrier(ring.empty(place.stage), place.parity);
   Value record = ring.address(place.stage);
-  for (auto [i, first, length] : llvm::enumerate(rows.firsts, lengths)) {
+  // The greatest of all rows; what is to be least counts down.
+  Value from = p.c(0), to = p.c(0), commonFrom = p.c(0), commonTo = p.c(0);
+  for (auto [i, row] : llvm::enumerate(rows)) {
+    const auto [first, length] = row;
     Value at = p.add(record, p.mul(p.add(lane, int64_t(i) * warp), 4));
     if (hasFirsts)
       assembly.storeWord(p.add(at, firstsAt()), first);
     assembly.storeWord(p.add(at, lengthsAt()), length);
+    Value sees = p.cmp(Predicate::ne, length, p.c(0));
+    auto ifSees = [&, sees](Value value) { return p.select(sees, value, p.c(0)); };
+    Value end = ifSees(p.add(first, length));
+    from = p.max(from, ifSees(p.sub(most, first)));
+    to = p.max(to, end);
+    commonFrom = p.max(commonFrom, ifSees(first));
+    commonTo = p.max(commonTo, p.sub(most, end));
   }
+  Value seenTo = greatest(p, to), begin = p.c(0), allFrom = p.c(0);
+  if (hasFirsts) {
+    begin = p.sub(most, greatest(p, from));
+    begin = p.select(p.cmp(Predicate::ne, seenTo, p.c(0)), begin, p.c(0));
+    allFrom = greatest(p, commonFrom);
+  }
+  Value allTo = p.sub(most, greatest(p, commonTo));
+  Value start = p.sub(begin, p.rem(begin, shape.page ? shape.copiedKeys() : 1));
+  auto blocksFrom = [&](Value end, int64_t added) {
+    Value beyond = p.sub(p.max(end, start), start);
+    return p.div(p.add(beyond, added), shape.keys);
+  };
+  Value blocks = p.max(blocksFrom(seenTo, shape.keys - 1), p.select(of.isFirst, p.c(1), p.c(0)));
+  Value clear = p.min(blocks, blocksFrom(allTo, 0));
+  Value partly = p.min(blocks, blocksFrom(allFrom, shape.keys - 1));
+
   const std::pair<Word, Value> words[] = {
-      {Word::Tile, tile},
-      {Word::Sequences, sequences},
-      {Word::Blocks, range.blocks},
-      {Word::Start, range.start},
-      {Word::MaskedFirst, p.sub(range.blocks, clear)},
-      {Word::ClearEnd, p.sub(range.blocks, partly)},
+      {Word::Tile, of.tile},
+      {Word::Sequences, of.sequences},
+      {Word::Sequence, of.sequence},
+      {Word::IsFirst, p.b.create<arith::ExtUIOp>(p.loc, p.i32, of.isFirst)},
+      {Word::Blocks, blocks},
+      {Word::Start, start},
+      {Word::MaskedFirst, p.sub(blocks, clear)},
+      {Word::ClearEnd, p.sub(blocks, partly)},
       {Word::From, begin},
-      {Word::To, range.to},
+      {Word::To, seenTo},
       {Word::IsApart,
        p.b.create<arith::ExtUIOp>(p.loc, p.i32, p.cmp(Predicate::ugt, allFrom, allTo))}};
   p.ifThen(p.cmp(Predicate::eq, lane, p.c(0)), [&] {
@@ -134,7 +145,6 @@ SeenKeys::Range SeenKeys::publish(const RingPlace &place, const LaneRows &rows, 
       assembly.storeWord(wordAddress(record, which), value);
   });
   hand(place, lane);
-  return range;
 }
 
 void SeenKeys::publishEnd(const RingPlace &place, Value lane) {

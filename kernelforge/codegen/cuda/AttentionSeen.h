@@ -12,6 +12,8 @@ namespace kernelforge::cuda::attention {
 enum class Word : int64_t {
   Tile,        ///< its number, or `noTile` where there are no more
   Sequences,   ///< records of the tile
+  Sequence,    ///< whose keys they are
+  IsFirst,     ///< whether it is the tile's first record
   Blocks,      ///< of keys; the last ones come first
   Start,       ///< first position of the last block
   MaskedFirst, ///< so many blocks are seen by some rows in part, from the first one on
@@ -26,14 +28,15 @@ constexpr int64_t noTile = -1;
 /// Records go round between the producer's warp and the consumers.
 class SeenKeys {
 public:
+  /// `records` and `barriers`: of its ring.
   SeenKeys(simt::PhaseBuilder &p, transformer::AttentionOp op, const Shape &shape,
-           PhaseMemory &memory);
-
-  static constexpr int64_t stages = 2;
-  static int64_t recordBytes(const Shape &shape);
+           mlir::Value records, mlir::Value barriers);
 
   Ring ring;
 
+  /// Waits for the record at the place that is carried first: whether there is one, and what is
+  /// carried with its tile as the last.
+  llvm::SmallVector<mlir::Value> nextTile(mlir::ValueRange carried);
   /// A word (i32) of the record at an address.
   mlir::Value word(mlir::Value record, Word which);
   /// First position of a block, which come last first.
@@ -41,23 +44,22 @@ public:
   /// What row `row` (i32) of the tile sees: the first position and how many.
   std::pair<mlir::Value, mlir::Value> ofRow(mlir::Value record, mlir::Value row);
 
-  /// By the warp that produces: the rows of a lane, of a tile from `firstRow` on.
-  struct LaneRows {
-    llvm::SmallVector<mlir::Value> sequences, firsts, lengths;
+  // By the warp that produces.
+  /// The least and the greatest sequence of the tile whose rows begin at `firstRow`.
+  std::pair<mlir::Value, mlir::Value> sequencesOf(mlir::Value lane, mlir::Value firstRow);
+  /// What a record is of. The first one of a tile has a block in any case.
+  struct Of {
+    mlir::Value tile, firstRow, sequence, sequences, isFirst;
   };
-  LaneRows lanesRows(mlir::Value lane, mlir::Value firstRow);
-  /// The least and the greatest sequence of a tile.
-  std::pair<mlir::Value, mlir::Value> sequencesOf(const LaneRows &rows);
-  /// Leaves a record at a place of the ring. `isFirst`: of its tile; it has a block in any case.
-  struct Range {
-    mlir::Value start, to, blocks;
-  };
-  Range publish(const RingPlace &place, const LaneRows &rows, mlir::Value lane, mlir::Value tile,
-                mlir::Value sequence, mlir::Value sequences, mlir::Value isFirst);
+  /// Leaves a record at a place of the ring.
+  void publish(const RingPlace &place, mlir::Value lane, const Of &of);
   /// Leaves word that there are no more tiles.
   void publishEnd(const RingPlace &place, mlir::Value lane);
 
 private:
+  /// The tile's rows of a lane, one of each 32. A row past the last one is that again.
+  llvm::SmallVector<mlir::Value> lanesRows(mlir::Value lane, mlir::Value firstRow);
+  mlir::Value sequenceOf(mlir::Value row);
   mlir::Value wordAddress(mlir::Value record, Word which) {
     return p.add(record, static_cast<int64_t>(which) * 4);
   }

@@ -16,7 +16,8 @@ struct RunningRows {
 /// difference to the highest one, times a factor.
 class Weights {
 public:
-  Weights(simt::PhaseBuilder &p, transformer::AttentionOp op, const Roles &roles);
+  Weights(simt::PhaseBuilder &p, transformer::AttentionOp op, const Roles &roles,
+          const Shape &shape);
 
   /// Why scores cannot be scaled so: the attention's scale is none, or too large or small. Empty
   /// where they can.
@@ -41,6 +42,8 @@ public:
   std::array<mlir::Value, 2> factors(const RunningRows &last);
 
 private:
+  /// A power of two of a number up to 0.
+  mlir::Value polynomialPower(mlir::Value x);
   mlir::Value acrossRow(mlir::Value value,
                         llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
 
@@ -48,6 +51,7 @@ private:
   Assembly assembly;
   transformer::AttentionOp op;
   const Roles &roles;
+  int64_t polynomials;
   double softcap, scale;
   double factor; ///< times a bounded score: a power of two
 };

@@ -86,7 +86,10 @@ Phase PhaseMemory::finish(Extent grid, int64_t registers) {
 Ring::Ring(simt::PhaseBuilder &p, PhaseMemory &memory, int64_t stages, int64_t stageBytes)
     : p(p), assembly(p), stages(stages), stageBytes(stageBytes),
       tiles(memory.reserve(stages * stageBytes, Panel::alignment)),
-      barriers(memory.reserve(2 * stages * barrierBytes, barrierBytes)) {}
+      barriers(memory.reserve(bytesOfBarriers(stages), barrierBytes)) {}
+
+Ring::Ring(simt::PhaseBuilder &p, int64_t stages, int64_t stageBytes, Value tiles, Value barriers)
+    : p(p), assembly(p), stages(stages), stageBytes(stageBytes), tiles(tiles), barriers(barriers) {}
 
 void Ring::initialise(int64_t consumers) {
   for (int64_t i = 0; i < stages; ++i) {
@@ -103,6 +106,12 @@ RingPlace Ring::next(const RingPlace &place) {
   return {p.select(wraps, p.c(0), after), p.xorBits(place.parity, turn)};
 }
 
+RingPlace Ring::before(const RingPlace &place) {
+  Value wraps = p.cmp(arith::CmpIPredicate::eq, place.stage, p.c(0));
+  Value turn = p.b.create<arith::ExtUIOp>(p.loc, p.i32, wraps);
+  return {p.select(wraps, p.c(stages - 1), p.sub(place.stage, 1)), p.xorBits(place.parity, turn)};
+}
+
 //===----------------------------------------------------------------------===//
 // Roles
 //===----------------------------------------------------------------------===//
@@ -110,8 +119,11 @@ RingPlace Ring::next(const RingPlace &place) {
 /// Registers of a multiprocessor, and what is handed out at once to a thread.
 static constexpr int64_t allRegisters = 65536, registerUnit = 8, mostRegisters = 255;
 
-/// What the producer keeps: what it copies takes few, and beside other blocks there are few.
-static int64_t registersOfProducer(int64_t blocks) { return blocks == 1 ? 40 : 24; }
+/// What the producer keeps: what it copies takes few, and beside other blocks or many consumers
+/// there are few.
+static int64_t registersOfProducer(int64_t consumers, int64_t blocks) {
+  return blocks > 1 ? 24 : consumers > 2 ? 32 : 40;
+}
 
 int64_t Roles::registers(int64_t consumers, int64_t blocks) {
   const int64_t each = allRegisters / (threadsOf(consumers) * blocks) / registerUnit * registerUnit;
@@ -122,7 +134,7 @@ int64_t Roles::registersOfConsumers(int64_t consumers, int64_t blocks) {
   const int64_t started = registers(consumers, blocks);
   if (consumers == 1)
     return started;
-  const int64_t given = std::max<int64_t>(started - registersOfProducer(blocks), 0);
+  const int64_t given = std::max<int64_t>(started - registersOfProducer(consumers, blocks), 0);
   const int64_t more = given / consumers / registerUnit * registerUnit;
   return std::min(started + more, mostRegisters / registerUnit * registerUnit);
 }
@@ -147,7 +159,7 @@ void Roles::split(int64_t blocks, llvm::function_ref<void()> produce,
   OpBuilder::InsertionGuard guard(p.b);
   p.b.setInsertionPoint(branch.thenBlock()->getTerminator());
   if (moves)
-    assembly.dropRegisters(registersOfProducer(blocks));
+    assembly.dropRegisters(registersOfProducer(consumers, blocks));
   p.ifThen(p.lessThan(p.thread(), p.c(consumers * warpgroup + producers)), produce);
   p.b.setInsertionPoint(branch.elseBlock()->getTerminator());
   if (moves)

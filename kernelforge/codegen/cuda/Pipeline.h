@@ -48,6 +48,9 @@ class Ring {
 public:
   /// `consumers`: arrivals that make a stage empty again.
   Ring(simt::PhaseBuilder &p, PhaseMemory &memory, int64_t stages, int64_t stageBytes);
+  /// The same with shared memory of its own: stages, and bytesOfBarriers().
+  Ring(simt::PhaseBuilder &p, int64_t stages, int64_t stageBytes, mlir::Value tiles,
+       mlir::Value barriers);
 
   /// One thread of the block, before all meet.
   void initialise(int64_t consumers);
@@ -55,14 +58,16 @@ public:
   RingPlace producerStart() { return {p.c(0), p.c(1)}; }
   RingPlace consumerStart() { return {p.c(0), p.c(0)}; }
   RingPlace next(const RingPlace &place);
+  RingPlace before(const RingPlace &place);
 
   mlir::Value address(mlir::Value stage) { return p.add(tiles, p.mul(stage, stageBytes)); }
   mlir::Value full(mlir::Value stage) { return p.add(barriers, p.mul(stage, barrierBytes)); }
   mlir::Value empty(mlir::Value stage) { return p.add(full(stage), stages * barrierBytes); }
 
   static constexpr int64_t barrierBytes = 8;
+  static constexpr int64_t bytesOfBarriers(int64_t stages) { return 2 * stages * barrierBytes; }
   static int64_t bytes(int64_t stages, int64_t stageBytes) {
-    return stages * (stageBytes + 2 * barrierBytes);
+    return stages * stageBytes + bytesOfBarriers(stages);
   }
 
 private:

@@ -144,6 +144,30 @@ TEST(PtxEmulation, WarpsMultiplyMatrices) {
   }
 }
 
+TEST(PtxEmulation, AtomicSumsGiveWhatWasThere) {
+  std::vector<uint32_t> out;
+  // Words of the output are all ones, and so the first one counts from there.
+  EXPECT_EQ(outcome("bar.warp.sync -1;\natom.global.add.u32 %r2, [%rd2], 1;\nadd.s32 %r2, %r2, "
+                    "1;\nbar.sync 0;\nsetp.eq.s32 %p1, %r1, 0;\n@%p1 bra $end;\nst.global.u32 "
+                    "[%rd5], %r2;\n$end:",
+                    &out),
+            "");
+  EXPECT_EQ(out[0], 63U);
+  for (unsigned i = 1; i < 64; ++i)
+    EXPECT_EQ(out[i], i);
+  EXPECT_THAT(outcome("atom.global.add.u32 %r2, [%rd1], 1;"),
+              HasSubstr("memory that is not written"));
+}
+
+TEST(PtxEmulation, PowersAndReciprocals) {
+  std::vector<uint32_t> out;
+  EXPECT_EQ(outcome("mov.f32 %f1, 0fC0000000;\nex2.approx.ftz.f32 %f2, %f1;\nrcp.approx.ftz.f32 "
+                    "%f3, %f1;\nadd.f32 %f3, %f3, %f2;\nst.global.f32 [%rd5], %f3;",
+                    &out),
+            "");
+  EXPECT_EQ(out[5], 0xbe800000U); // 1/4 - 1/2
+}
+
 TEST(PtxEmulation, WhatItDoesNotKnowItRefuses) {
   EXPECT_THAT(outcome("tanh.approx.f32 %f1, %f2;"), HasSubstr("line 23: instruction that is not"));
   EXPECT_THAT(outcome("mov.u32 %r9, 1;"), HasSubstr("register beyond its bank"));

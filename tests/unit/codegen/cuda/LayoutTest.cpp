@@ -44,6 +44,34 @@ TEST(CudaLayout, MatrixUnitsFindWhatCopiesPut) {
     }
 }
 
+TEST(CudaLayout, MatrixUnitsFindHeadsAlongAndAcross) {
+  for (const int64_t rows : {64, 128, 176})
+    for (const int64_t dim : {16, 64, 80, 128, 256}) {
+      const HeadTile tile(rows, dim);
+      const auto along = tile.stepsAlong(), across = tile.stepsAcross();
+      ASSERT_EQ(int64_t(along.size()), dim / 16);
+      ASSERT_EQ(int64_t(across.size()), rows / 16);
+      const auto leading = int64_t(tile.acrossBits() >> 16 & 0x3fff) * 16;
+      auto swapped = [](int64_t at) { return at ^ (at / 128 % 8 * 16); };
+      std::set<int64_t> all;
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t number = 0; number < dim; ++number) {
+          const int64_t at = tile.offsetOf(row, number);
+          // As the depth goes along a head, and as it goes from row to row.
+          ASSERT_EQ(at, swapped(along[size_t(number / 16)] * 16 + row / 8 * 1024 + row % 8 * 128 +
+                                number % 16 * 2));
+          ASSERT_EQ(at, swapped(across[size_t(row / 16)] * 16 + number / 64 * leading +
+                                row % 16 / 8 * 1024 + row % 8 * 128 + number % 64 * 2));
+          all.insert(at);
+        }
+      EXPECT_EQ(int64_t(all.size()), rows * dim);
+      EXPECT_LT(*all.rbegin(), tile.bytes());
+    }
+  const TensorMap map = HeadTile(128, 80).map(ElementType::BF16, 1000, 240, 16);
+  EXPECT_EQ(map.box, (std::vector<int64_t>{64, 16}));
+  EXPECT_EQ(map.strides, (std::vector<int64_t>{480}));
+}
+
 TEST(CudaLayout, ABoxOfAMapIsAPanel) {
   const TensorMap map = OperandTile(192, true).map(ElementType::F16, Extent(1, 0), 1000, 1008);
   EXPECT_EQ(map.element, TensorMap::Element::F16);
@@ -93,12 +121,15 @@ TEST(CudaLayout, TilesAreEachTakenOnce) {
 }
 
 TEST(CudaLayout, RegistersOfABlockFit) {
-  for (int64_t consumers : {1, 2})
+  for (int64_t consumers : {1, 2, 3})
     for (int64_t blocks : {1, 2, 3}) {
       const int64_t started = Roles::registers(consumers, blocks);
       EXPECT_LE(started * Roles::threadsOf(consumers) * blocks, 65536);
       const int64_t consumer = Roles::registersOfConsumers(consumers, blocks);
-      const int64_t producer = consumer == started ? started : blocks == 1 ? 40 : 24;
+      const int64_t producer = consumer == started ? started
+                               : blocks > 1        ? 24
+                               : consumers > 2     ? 32
+                                                   : 40;
       EXPECT_LE((consumer * consumers + producer) * warpgroup * blocks, 65536);
     }
   EXPECT_EQ(Roles::registers(2, 1), 168);

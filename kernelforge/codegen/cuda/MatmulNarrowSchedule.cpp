@@ -76,7 +76,8 @@ int64_t columnsOf(const Shape &shape) {
 /// Seconds on an H200: what must be read, as far as enough is on its way, what takes work, and
 /// launches.
 double predict(const Shape &shape, const NarrowNeeds &needs, const NarrowKnobs &knobs) {
-  constexpr double readRate = 4.1e12, launch = 3e-6, bytesInFlight = 4e6, residentWarps = 132 * 16;
+  constexpr double readRate = 4.1e12, launch = 1.5e-6, bytesInFlight = 4e6,
+                   residentWarps = 132 * 16;
   const auto blocksOfRows = double((shape.rows + knobs.rows - 1) / knobs.rows);
   const double warps = double(columnsOf(shape)) / 16 * double(knobs.ks) * blocksOfRows;
   const int64_t pieces = shape.k / needs.elements;
@@ -87,10 +88,10 @@ double predict(const Shape &shape, const NarrowNeeds &needs, const NarrowKnobs &
       shape.weightBytes / readRate * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
   const double working =
       double(columnsOf(shape)) * double(shape.segments() * shape.k) * needs.secondsPerWeight;
-  // Further rows take their share of what caches give.
-  constexpr double ofRows = 0.05;
+  // Rows take their share of what caches give.
+  constexpr double least = 1.01, ofRow = 0.001;
   return launch * double(shape.groups.size() + (needs.writesRows ? 1 : 0)) +
-         std::max(reading, working) * (blocksOfRows + ofRows * double(shape.rows) / 8);
+         std::max(reading, working) * (blocksOfRows * least + ofRow * double(shape.rows));
 }
 
 } // namespace
@@ -100,9 +101,14 @@ ScheduleSpace cuda::matmul::narrowSpace(const Shape &shape, const NarrowNeeds &n
   space.complete = [shape, needs](const KnobValues &given) {
     KnobValues best;
     double least = std::numeric_limits<double>::infinity();
-    for (int64_t warps : std::array<int64_t, 4>{needs.registers > 128 ? 4 : 8, 16, 8, 4})
+    // Where threads have many registers, blocks are small, and less on its way spills none.
+    const bool hasMany = needs.registers > 128;
+    const std::array<int64_t, 3> usualWarps = {hasMany ? 4 : 8, 16, hasMany ? 8 : 4};
+    const std::array<int64_t, 4> usualLoads = {hasMany ? 2 : 8, 4, hasMany ? 1 : 2,
+                                               hasMany ? 8 : 1};
+    for (int64_t warps : usualWarps)
       for (int64_t ks : {8, 4, 2, 1, 16})
-        for (int64_t u : {8, 4, 2, 1}) {
+        for (int64_t u : usualLoads) {
           KnobValues values = given;
           values.try_emplace("warps", warps);
           values.try_emplace("ks", ks);

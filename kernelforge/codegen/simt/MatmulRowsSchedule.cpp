@@ -373,8 +373,10 @@ static double predict(const Shape &shape, const Knobs &knobs) {
   const double loads = double(std::min(
       knobs.u, std::max<int64_t>(1, leastUnits(shape) / std::max<int64_t>(1, knobs.team()))));
   const double inFlight = resident * double(knobs.r * shape.segments()) * loads * 16;
+  // What several rows cost where weights are streamed, beside products.
+  const double more = shape.streams ? 1 + 0.05 * double(knobs.rows - 1) : 1;
   const double reading =
-      shape.weightBytes / readRate * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
+      shape.weightBytes / readRate * more * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
   const double multiplying =
       products * (double(knobs.rows) * productTime(shape) + unpackTime(shape));
   // Where rows lie, neighbouring threads read quads that are a unit apart.

@@ -5,6 +5,7 @@
 //
 // Quants of less than eight bits are multiplied 128 too large: what that is too much follows from
 // the rows alone, and is where a run's sum begins; minima are multiplied with the same.
+#include "kernelforge/codegen/cuda/MatmulParts.h"
 #include "kernelforge/codegen/cuda/Methods.h"
 #include "kernelforge/codegen/cuda/NarrowEmitter.h"
 
@@ -14,7 +15,6 @@
 #include "kernelforge/ir/Numerics.h"
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
-#include "llvm/Support/MathExtras.h"
 
 #include <fmt/format.h>
 
@@ -27,159 +27,8 @@ using namespace kernelforge::cuda::matmul;
 
 namespace {
 
-/// 16 bytes of quants that threads of a column read at once, a word of each by each of them.
-constexpr int64_t piecesAtOnce = 4, threadsOfColumn = 4;
-/// Elements of a step: two runs, for which a thread reads 16 bytes of a row.
-constexpr int64_t stepElements = 32;
 /// Most rows; registers of a thread.
 constexpr int64_t mostRows = 16, registers = 168;
-
-/// How a row of a type of weights is multiplied.
-struct Steps {
-  explicit Steps(Type weight) : type(info(*elementTypeOf(weight))) {}
-
-  bool hasBytes() const { return type.lowBits() == 8; }
-  /// Of what is read at once.
-  int64_t count() const { return hasBytes() ? piecesAtOnce / 2 : piecesAtOnce; }
-  int64_t elements() const { return count() * stepElements; }
-  /// Sums of a step that are scaled by themselves.
-  int64_t groups() const { return type.hasSubScales() ? 2 : 1; }
-  /// What quants are multiplied too large by; 0: nothing.
-  int64_t offset() const { return hasBytes() ? 0 : 128 + type.zero; }
-  /// The piece of run `run` of a step, by the numbers of both in a row, and its run there.
-  Value pieceOf(PhaseBuilder &p, Value step, int64_t run) const {
-    return hasBytes() ? p.add(p.mul(step, 2), run) : step;
-  }
-  int64_t pieceOf(int64_t step, int64_t run) const { return hasBytes() ? 2 * step + run : step; }
-  int64_t runOfPiece(int64_t run) const { return hasBytes() ? 0 : run; }
-  /// Words that a thread has of a column at once.
-  int64_t words() const {
-    const int64_t scales = type.subScales == SubScales::Packed6   ? 4
-                           : type.subScales == SubScales::Signed8 ? 3
-                                                                  : 1;
-    return scales + piecesAtOnce * (type.hasHighs() ? 2 : 1);
-  }
-
-  const ElementTypeInfo &type;
-};
-
-/// Numbers of bf16 that a number of the rows is the sum of.
-int64_t partsOf(MatmulOp matmul) {
-  const auto type = elementTypeOf(matmul.getInput().getType());
-  if (!isa<BlockArgument>(matmul.getInput()) || !isHalf(*type))
-    return 3;
-  return type == ElementType::BF16 ? 1 : 2;
-}
-
-/// Columns of products: whole ones.
-int64_t columnsOfProducts(int64_t rows, int64_t parts) {
-  return static_cast<int64_t>(
-      llvm::alignTo(static_cast<uint64_t>(rows * parts), WarpMatrices::columns));
-}
-
-/// Emits the phase that writes rows in parts, in the order of a type of weights, into workspace `2
-/// number`: for each part of a row and each step 16 bytes for each thread of a column. Into the one
-/// after it go the sums where a step's sums begin, for each of the columns of products.
-class PartsWriter {
-public:
-  PartsWriter(ModuleOp module, const KernelAnalysis &kernel, Value weight, int number,
-              int64_t columns, StringRef entry)
-      : p(module, kernel.kernel(), entry, rowThreads), units(p), matmul(kernel.matmul()),
-        steps(weight.getType()), parts(partsOf(matmul)), columns(columns), reader(p, weight),
-        words(p.workspace(2 * number, Access::Write, p.vec(p.i32, 4))),
-        vectors(static_cast<int64_t>(matmul.getK()) / stepElements * threadsOfColumn) {
-    if (steps.offset() > 0)
-      begins = p.workspace(2 * number + 1, Access::Write, p.f32);
-  }
-
-  Phase emit() {
-    p.waitForPrevious();
-    row = p.block();
-    RowExpressions expressions(
-        p, {.lanes = 4, .subgroup = WarpMatrices::threads, .kept = {}, .keptWidth = 0});
-    expressions.prepareRow(matmul.getInput(), row);
-    const auto all = static_cast<int64_t>(llvm::alignTo(uint64_t(vectors), rowThreads));
-    p.loop("vector", p.thread(), p.c(all), rowThreads, [&](Value number) {
-      if (all == vectors) {
-        write(expressions, number, {});
-        return;
-      }
-      // All threads of a warp exchange values: some make again what others do.
-      Value isThere = p.lessThan(number, p.c(vectors));
-      Value last = p.add(p.rem(number, threadsOfColumn), vectors - threadsOfColumn);
-      write(expressions, p.min(number, last), isThere);
-    });
-    return p.finish(p.rowsExtent(matmul.getInput().getType()));
-  }
-
-private:
-  static constexpr int64_t rowThreads = 256;
-
-  void write(RowExpressions &expressions, Value number, Value isThere) {
-    number = p.named(number, "number");
-    Value step = p.div(number, threadsOfColumn), quarter = p.rem(number, threadsOfColumn);
-    SmallVector<SmallVector<Value>> pairs; // by run and pair, then part
-    for (int64_t run : {0, 1}) {
-      Value first = reader.column(steps.pieceOf(p, step, run), steps.runOfPiece(run));
-      Value col = p.named(p.add(first, p.mul(quarter, 4)), "col");
-      Value x = p.named(expressions.evaluate(matmul.getInput(), {row, col, 4}), "x");
-      for (int64_t i : {0, 2})
-        pairs.push_back(
-            units.partsOf(ElementType::BF16, parts, p.extract(x, i), p.extract(x, i + 1)));
-    }
-    for (int64_t part = 0; part < parts; ++part) {
-      SmallVector<Value> four;
-      for (const auto &pair : pairs)
-        four.push_back(pair[static_cast<size_t>(part)]);
-      Value column = p.add(p.mul(row, parts), part);
-      auto store = [&] {
-        p.storeVector(p.vector(four), words, p.add(p.mul(column, vectors), number));
-      };
-      if (isThere)
-        p.ifThen(isThere, store);
-      else
-        store();
-      if (begins)
-        writeBegins(four, step, quarter, column, isThere);
-    }
-  }
-
-  void writeBegins(ArrayRef<Value> four, Value step, Value quarter, Value column, Value isThere) {
-    SmallVector<Value> sums;
-    for (Value word : four) {
-      Value low = widened(p, ElementType::BF16, word),
-            high = widened(p, ElementType::BF16, word, /*high=*/true);
-      sums.push_back(p.addf(low, high));
-    }
-    SmallVector<Value> ofGroups = {p.addf(sums[0], sums[1]), p.addf(sums[2], sums[3])};
-    if (steps.groups() == 1)
-      ofGroups = {p.addf(ofGroups[0], ofGroups[1])};
-    for (Value &sum : ofGroups)
-      for (int64_t mask : {1, 2}) {
-        sum = p.named(sum, "sum");
-        sum = p.addf(sum, p.shuffleXor(sum, mask, WarpMatrices::threads));
-      }
-    Value isFirst = p.cmp(arith::CmpIPredicate::eq, quarter, p.c(0));
-    if (isThere)
-      isFirst = p.b.create<arith::AndIOp>(p.loc, isFirst, isThere);
-    p.ifThen(isFirst, [&] {
-      for (auto [group, sum] : llvm::enumerate(ofGroups)) {
-        Value number = p.add(p.mul(step, steps.groups()), static_cast<int64_t>(group));
-        p.store(p.mulf(sum, p.cf(-static_cast<double>(steps.offset()))), begins,
-                p.add(p.mul(number, columns), column));
-      }
-    });
-  }
-
-  PhaseBuilder p;
-  WarpMatrices units;
-  MatmulOp matmul;
-  Steps steps;
-  int64_t parts, columns; ///< of products
-  PlaneReader reader;     ///< for the order of columns
-  Value words, begins, row;
-  int64_t vectors; ///< of 16 bytes, of a part of a row
-};
 
 /// Emits the phase of a group of segments.
 class Emitter final : public NarrowEmitter {
@@ -448,7 +297,7 @@ public:
     const auto depth = static_cast<int64_t>(matmul.getK());
     for (auto [number, weight] : llvm::enumerate(kinds)) {
       launching.phases.push_back(
-          PartsWriter(module, kernel, weight, static_cast<int>(number), columns, next()).emit());
+          emitParts(module, kernel, weight, static_cast<int>(number), columns, next()));
       launching.phases.back().afterPrevious = number == 0;
       const Steps steps(weight.getType());
       launching.workspaces.push_back(

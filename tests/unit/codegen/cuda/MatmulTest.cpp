@@ -46,18 +46,19 @@ std::string checked(const std::string &text, const KnobValues &values) {
               });
 }
 
-/// The usual schedule of matrix units.
-KnobValues usualMatrices(const std::string &text) {
-  return with(
-      text, [](const CodeGenerator &generator, const KernelAnalysis &kernel, const Target &target) {
-        return generator.scheduleSpace(kernel, target, 1)->complete({{"method", 1}});
-      });
+/// The usual schedule of matrix units, with these knobs.
+KnobValues usualMatrices(const std::string &text, KnobValues given = {}) {
+  given["method"] = 1;
+  return with(text, [&](const CodeGenerator &generator, const KernelAnalysis &kernel,
+                        const Target &target) {
+    return generator.scheduleSpace(kernel, target, 1)->complete(given);
+  });
 }
 
 /// Code of a kernel by matrix units.
-Launching emitted(std::string text) {
+Launching emitted(std::string text, const KnobValues &given = {}) {
   std::string knobs;
-  for (const auto &[name, value] : usualMatrices(text))
+  for (const auto &[name, value] : usualMatrices(text, given))
     knobs += fmt::format("{}{} = {}", knobs.empty() ? "" : ", ", name, value);
   text.insert(text.find(" {\n"),
               fmt::format(" attributes {{schedule = #transformer.schedule<{{{}}}>}}", knobs));
@@ -184,7 +185,8 @@ TEST(CudaMatmul, RotationsFollowInTilesOfWholeHeads) {
 }
 
 TEST(CudaMatmul, PhasesSayWhatIsCopied) {
-  const Launching direct = emitted(matmul(200, 1024, 512));
+  const KnobValues whole = {{"split", 1}};
+  const Launching direct = emitted(matmul(200, 1024, 512), whole);
   ASSERT_EQ(direct.phases.size(), 1U);
   const Phase &phase = direct.phases[0];
   ASSERT_EQ(phase.parameters.size(), 3U);
@@ -194,14 +196,14 @@ TEST(CudaMatmul, PhasesSayWhatIsCopied) {
   EXPECT_EQ(phase.parameters[2].access, Access::Write);
   EXPECT_TRUE(direct.workspaces.empty());
   // Rows that are rounded first stand in a workspace.
-  const Launching rounded = emitted(matmul(200, 1024, 512, "f32", "bf16", "bf16"));
+  const Launching rounded = emitted(matmul(200, 1024, 512, "f32", "bf16", "bf16"), whole);
   ASSERT_EQ(rounded.phases.size(), 2U);
   ASSERT_EQ(rounded.workspaces.size(), 1U);
   EXPECT_EQ(rounded.workspaces[0].bytes, Extent(200 * 512 * 2));
   EXPECT_EQ(rounded.phases[1].parameters[0].index, 3);
   EXPECT_TRUE(rounded.phases[1].afterPrevious);
   // Results whose rows are no multiples of 16 bytes are stored by threads.
-  const Launching odd = emitted(matmul(200, 65, 512));
+  const Launching odd = emitted(matmul(200, 65, 512), whole);
   EXPECT_EQ(odd.phases[0].parameters[0].kind, Parameter::Kind::Buffer);
   EXPECT_EQ(odd.phases[0].parameters.size(), 3U);
 }

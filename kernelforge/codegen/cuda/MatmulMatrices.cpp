@@ -64,9 +64,17 @@ public:
     }
     Value rowTiles = p.named(p.div(p.add(totalRows, knobs.bm - 1), knobs.bm), "row_tiles");
     TileSchedule tiles(p, rowTiles, columnTiles, knobs.group, knobs.split);
-    roles.split(
-        knobs.resident, [&] { expands ? produceExpanded(tiles) : produce(tiles); },
-        [&] { consume(tiles); });
+    // Beside the thread that copies there is one that asks ahead, of another warp.
+    auto isThread = [&](int64_t number) {
+      return p.cmp(arith::CmpIPredicate::eq, roles.thread, p.c(number));
+    };
+    auto produceAny = [&] {
+      if (expands)
+        return produceExpanded(tiles);
+      p.ifThen(isThread(warp), [&] { prefetch(tiles); });
+      p.ifThen(isThread(0), [&] { produce(tiles); });
+    };
+    roles.split(knobs.resident, produceAny, [&] { consume(tiles); }, /*producers=*/warp + 1);
     Extent grid = p.rowsExtent(input, knobs.bm) * Extent(columnTiles * knobs.split);
     if (knobs.split == 1 && grid.isConstant())
       grid = Extent(std::min(grid.multiplier, knobs.blocks));
@@ -127,16 +135,20 @@ private:
     return p.cmp(arith::CmpIPredicate::uge, column, p.c(firstTiles[number]));
   }
 
-  void produce(TileSchedule &tiles) {
-    const RingPlace start = ring.producerStart();
+  /// Asks for the first weights while what ran before still runs: the L2 cache has what is written
+  /// to them meanwhile, too.
+  void prefetch(TileSchedule &tiles) {
     const auto [from, to] = depthRange();
-    // What ran before may still run, and what it writes is not what weights are read from: memory
-    // has something to do meanwhile.
     const WeightTile first = weightTile(tiles.first().second);
     p.loop("depth", from, p.min(p.add(from, 2 * knobs.stages), to), 1, [&](Value number) {
       forEachBox(first, p.mul(number, depth),
                  [&](int64_t, Value map, Value x, Value y) { assembly.prefetchBox(map, x, y); });
     });
+  }
+
+  void produce(TileSchedule &tiles) {
+    const RingPlace start = ring.producerStart();
+    const auto [from, to] = depthRange();
     Assembly::waitForPrevious(p.b, p.loc);
     tiles.forEach({start.stage, start.parity}, [&](Value row, Value column, ValueRange carried) {
       Value firstRow = p.mul(row, knobs.bm);

@@ -183,7 +183,8 @@ double predictPhase(const KernelLimits &limits, const MatrixKnobs &knobs, int64_
   // A weight takes so many instructions of a thread.
   const double expansion =
       limits.expands ? columns * OperandTile::depth * instructionsOfWeight / warpgroup : 0;
-  const bool overlaps = knobs.consumers() > 1 || knobs.resident > 1;
+  const bool overlaps =
+      (knobs.consumers() > 1 && limits.rows > MatrixShape::rows) || knobs.resident > 1;
   const double stage = std::max({products + restOfStage, reads + restOfStage,
                                  copies / double(knobs.resident), expansion}) +
                        (overlaps ? 0 : waitOfStage);

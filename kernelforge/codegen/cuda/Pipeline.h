@@ -98,8 +98,8 @@ public:
   /// i32: of the warp in the warpgroup
   mlir::Value warpNumber;
 
-  /// Emits both roles; `produce` is run by so many threads of a warp, or by the warpgroup where it
-  /// expands. Where there are several consumers, most of the producer's registers go to them.
+  /// Emits both roles; `produce` is run by so many threads, or by the warpgroup where it expands.
+  /// Where there are several consumers, most of the producer's registers go to them.
   void split(int64_t blocks, llvm::function_ref<void()> produce, llvm::function_ref<void()> consume,
              int64_t producers = 1);
 

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -285,17 +284,30 @@ Expected<Ticket> Queue::enqueue(const std::function<Status(CUstream)> &work) {
   return ticket;
 }
 
-Status Queue::warmUp(const std::function<Expected<double>()> &run) {
+Status Queue::warmUp() {
   using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
+  constexpr int64_t bytes = int64_t(64) << 20;
+  constexpr int turns = 16;
   {
     const std::lock_guard guard(ofTimes);
-    if (lastTimed && start - *lastTimed < RampUp::idle)
+    if (lastTimed && Clock::now() - *lastTimed < RampUp::idle)
       return {};
   }
+  KF_TRY(const BufferRef scratch, allocate(bytes, MemoryUse::Arena));
+  KF_TRY(const CUdeviceptr address, addressOf(*context, scratch, "warm-up"));
+  const auto begin = Clock::now();
   for (RampUp ramp; !ramp.isOver();) {
-    KF_TRY(const double took, run());
-    ramp.add(Clock::now() - start, std::chrono::nanoseconds(std::llround(took * 1e9)));
+    const auto start = Clock::now();
+    KF_TRY(const Ticket ticket, enqueue([&](CUstream to) -> Status {
+             for (int i = 0; i < turns; ++i)
+               KF_CHECK(
+                   context->check(context->api().cuMemsetD8Async(address, 0, size_t(bytes), to),
+                                  "GPU cannot be warmed up"));
+             return {};
+           }));
+    KF_CHECK(wait(ticket));
+    const auto end = Clock::now();
+    ramp.add(end - begin, end - start);
   }
   noteTimed();
   return {};

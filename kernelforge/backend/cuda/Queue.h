@@ -74,9 +74,9 @@ public:
   /// current; a ticket for what it put there.
   Expected<Ticket> enqueue(const std::function<Status(CUstream)> &work);
 
-  /// Calls `run`, which does some work and tells how many seconds it took, until the GPU becomes no
-  /// faster; not where it was timed in the last second.
-  Status warmUp(const std::function<Expected<double>()> &run);
+  /// Keeps the GPU at work until it is as fast as it gets (RampUp), where it was not timed in the
+  /// last second: writes to memory of its own.
+  Status warmUp();
   /// The GPU was just at work.
   void noteTimed();
 

@@ -144,8 +144,6 @@ void Emitter::stageQuery() {
   if (shape.keys.isScaled()) {
     // A power of two by which the largest number comes to between 2^11 and 2^12.
     constexpr int64_t exponent = 23, bias = 127, wanted = 11, least = bias - 60;
-    p.shared("query_largest", p.f32,
-             std::max<int64_t>(4, warps())); // 16 bytes: what follows is aligned
     Value all = reduceBlock(p, largest, Combine::Max, warp, "query_largest")[0];
     Value bits =
         p.max(p.andBits(p.floatToBits(all), int64_t(0xff) << exponent), p.c(least << exponent));

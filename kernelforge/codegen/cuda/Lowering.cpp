@@ -20,6 +20,9 @@
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <functional>
+#include <map>
+
 using namespace mlir;
 using namespace kernelforge;
 
@@ -74,12 +77,12 @@ public:
     lowerParameters();
     addToDots();
     askForShared();
+    declareShared();
     SmallVector<Operation *> ops;
     function.walk([&](Operation *op) { ops.push_back(op); });
     for (Operation *op : ops) {
       b.setInsertionPoint(op);
       llvm::TypeSwitch<Operation *>(op)
-          .Case([&](memref::GetGlobalOp global) { replace(op, addressOf(global)); })
           .Case([&](memref::LoadOp load) { replace(op, loaded(load)); })
           .Case([&](memref::StoreOp store) {
             Value value = store.getValueToStore();
@@ -226,6 +229,18 @@ private:
         dot.erase();
         break;
       }
+  }
+
+  /// Shared memory, that of the widest elements first: nothing is lost between.
+  void declareShared() {
+    std::multimap<unsigned, memref::GetGlobalOp, std::greater<>> byWidth;
+    function.walk([&](memref::GetGlobalOp op) {
+      byWidth.emplace(bytesOf(cast<MemRefType>(op.getType()).getElementType()), op);
+    });
+    for (auto &[width, op] : byWidth) {
+      b.setInsertionPoint(op);
+      replace(op, addressOf(op));
+    }
   }
 
   Value loaded(memref::LoadOp load) {

@@ -69,8 +69,13 @@ public:
       constexpr uint64_t ofQuestion = 4;
       goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
     }
-    if (isDone())
+    if (isDone()) {
+      if (launch.startsEarly && std::ranges::none_of(threads, &Thread::hasWaited)) {
+        why = "it ends without waiting for what ran before";
+        return false;
+      }
       return true;
+    }
     goesOn = meet() || goesOn;
     why = error;
     return goesOn;

@@ -107,6 +107,31 @@ TEST_F(CudaDecoder, GoesOnAfterAKernelFaults) {
   EXPECT_TRUE(decoder.endSteps());
 }
 
+TEST_F(CudaDecoder, ADriverThatGivesNoOtherGpuIsAnErrorAndTheProcessGoesOn) {
+  auto made = create();
+  ASSERT_TRUE(made) << made.error().line();
+  const std::vector<float> expected = append(**made, prompt);
+  driver<void(int64_t)>("fakeDriverFault")(3);
+  driver<void(int)>("fakeDriverInit")(719);
+  const auto lost = (*made)->append(std::vector<int32_t>{42});
+  driver<void(int)>("fakeDriverInit")(0);
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().kind, ErrorKind::Failed);
+  EXPECT_THAT(lost.error().line(),
+              AllOf(HasSubstr("GPU was lost"), HasSubstr("start the program")));
+  made->reset();
+  DecoderOptions options;
+  options.context = 64;
+  options.session.cache = false;
+  auto target = parseTarget(targetKinds().front(), "", "");
+  if (!target)
+    GTEST_SKIP() << target.error().line();
+  options.session.target = *target;
+  auto other = Decoder::create(*model, std::move(options));
+  ASSERT_TRUE(other) << other.error().line();
+  EXPECT_EQ(best(append(**other, prompt)), best(expected));
+}
+
 TEST_F(CudaDecoder, TimesItsKernels) {
   auto made = create();
   ASSERT_TRUE(made) << made.error().line();

@@ -94,8 +94,8 @@ TEST(CudaMatmul, MatrixUnitsAreTakenWhereOperandsAreAsTheyMultiply) {
   for (const std::string &text :
        {matmul(512, 1024, 1024, "f32", "f32"), matmul(512, 1024, 1024, "f32", "bf16"),
         matmul(512, 1024, 1024, "f16", "bf16"), matmul(512, 1024, 1025)})
-    EXPECT_NE(usual(text).at("method"), 1) << text;
-  EXPECT_NE(usual(matmul(512, 1024, 1024), "sm_90").at("method"), 1);
+    EXPECT_EQ(usual(text).at("method"), 2) << text;
+  EXPECT_EQ(usual(matmul(512, 1024, 1024), "sm_90").at("method"), 2);
 }
 
 TEST(CudaMatmul, TilesFollowTheShape) {
@@ -177,13 +177,11 @@ TEST(CudaMatmul, RotationsFollowInTilesOfWholeHeads) {
   EXPECT_THAT(checked(rotated(128, 128), {{"method", 1}, {"bn", 128}, {"split", 2}}),
               HasSubstr("in pieces of 128"));
   // Fewer columns than the two blocks of eight that a thread has pairs of.
-  EXPECT_FALSE(with(rotated(64, 8),
-                    [](const CodeGenerator &generator, const KernelAnalysis &kernel,
-                       const Target &target) { return bool(generator.supports(kernel, target)); }));
+  EXPECT_THAT(checked(rotated(64, 8), {{"method", 1}}), HasSubstr("which this kernel has not"));
 }
 
 TEST(CudaMatmul, PhasesSayWhatIsCopied) {
-  const Launching direct = emitted(matmul(200, 1024, 512));
+  const Launching direct = emitted(matmul(200, 1024, 512), {{"bn", 64}});
   ASSERT_EQ(direct.phases.size(), 1U);
   const Phase &phase = direct.phases[0];
   ASSERT_EQ(phase.parameters.size(), 3U);
@@ -193,14 +191,14 @@ TEST(CudaMatmul, PhasesSayWhatIsCopied) {
   EXPECT_EQ(phase.parameters[2].access, Access::Write);
   EXPECT_TRUE(direct.workspaces.empty());
   // Rows that are rounded first stand in a workspace.
-  const Launching rounded = emitted(matmul(200, 1024, 512, "f32", "bf16", "bf16"));
+  const Launching rounded = emitted(matmul(200, 1024, 512, "f32", "bf16", "bf16"), {{"bn", 64}});
   ASSERT_EQ(rounded.phases.size(), 2U);
   ASSERT_EQ(rounded.workspaces.size(), 1U);
   EXPECT_EQ(rounded.workspaces[0].bytes, Extent(200 * 512 * 2));
   EXPECT_EQ(rounded.phases[1].parameters[0].index, 3);
   EXPECT_TRUE(rounded.phases[1].afterPrevious);
   // Results whose rows are no multiples of 16 bytes are stored by threads.
-  const Launching odd = emitted(matmul(200, 65, 512));
+  const Launching odd = emitted(matmul(200, 65, 512), {{"bn", 64}});
   EXPECT_EQ(odd.phases[0].parameters[0].kind, Parameter::Kind::Buffer);
   EXPECT_EQ(odd.phases[0].parameters.size(), 3U);
 }

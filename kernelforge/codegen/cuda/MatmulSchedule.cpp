@@ -185,9 +185,8 @@ double predictPhase(const KernelLimits &limits, const MatrixKnobs &knobs, int64_
       limits.expands ? columns * OperandTile::depth * instructionsOfWeight / warpgroup : 0;
   const bool overlaps =
       (knobs.consumers() > 1 && limits.rows > MatrixShape::rows) || knobs.resident > 1;
-  const double stage = std::max({products + restOfStage, reads + restOfStage,
-                                 copies / double(knobs.resident), expansion}) +
-                       (overlaps ? 0 : waitOfStage);
+  const double multiplied = std::max(products, reads) + restOfStage + (overlaps ? 0 : waitOfStage);
+  const double stage = std::max({multiplied, copies / double(knobs.resident), expansion});
   const double stages = std::ceil(double(limits.stages()) / split);
   const double store = tileRows * columns / split * limits.resultBytes / (sharedBytesOfCycle / 2);
   double tile = stage * stages + restOfTile + store;

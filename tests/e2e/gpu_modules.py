@@ -277,7 +277,7 @@ EXPANDED = [("bm = 64, bn = 64", 4, 1, 136, 256, ["q8_0"], "f32", "bf16", False)
 def expanded_modules():
     for tile, stages, split, n, depth, types, number, element, joined in EXPANDED:
         schedule = (f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = 2, "
-                    f"split = {split}")
+                    f"split = {split}, early = 0")
         yield expanded(schedule, 130, n, depth, types, number, element, joined)
 
 

@@ -114,7 +114,7 @@ class Gpu(CliTest):
                                            ("bm = 64, bn = 64", 8, 8, (16, 65, 1096, "f16")),
                                            ("bm = 64, bn = 96", 3, 1, (70, 264, 136, "f16"))):
             schedule = (f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = 2, "
-                        f"split = {split}")
+                        f"split = {split}, early = 1")
             done = self.run_module(gpu_modules.scheduled(schedule, *shape), [])
             self.assertEqual(done.returncode, 0, cli.shown(done))
 
@@ -125,7 +125,7 @@ class Gpu(CliTest):
         for tile, stages, blocks, number in (("bm = 128, bn = 192", 3, 1, "bf16"),
                                              ("bm = 128, bn = 128", 2, 2, "f32"),
                                              ("bm = 64, bn = 64", 4, 3, "f16")):
-            schedule = f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = {blocks}, split = 1"
+            schedule = f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = {blocks}, split = 1, early = 1"
             done = self.run_module(gpu_modules.scheduled(schedule, 250, 392, 200, number), [])
             self.assertEqual(done.returncode, 0, cli.shown(done))
 

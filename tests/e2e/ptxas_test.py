@@ -137,7 +137,7 @@ class Ptxas(CliTest):
         texts = []
         for bm, bn, stages, resident, split, inner in work:
             knobs = (f"method = 1, bm = {bm}, bn = {bn}, stages = {stages}, group = 8, "
-                     f"resident = {resident}, blocks = {132 * resident}, split = {split}")
+                     f"resident = {resident}, blocks = {132 * resident}, split = {split}, early = 0")
             texts.append(f"transformer.kernel @k{header} attributes {{schedule = "
                          f"#transformer.schedule<{{{knobs}}}>}} {{\n{inner}transformer.yield %y : {y}\n}}\n"
                          f"func.func @f{header} {{\n%y = transformer.launch @k(%x, %w, %v, %r) : "

@@ -19,6 +19,7 @@ struct MatrixKnobs {
   int64_t resident = 0;   ///< blocks that share a multiprocessor
   int64_t blocks = 0;     ///< of the grid, at most; each tile has its own where `split` is not 1
   int64_t split = 1;      ///< blocks that share the depth of a tile: a cluster
+  bool early = false;     ///< weights are copied before what ran before is done
 
   int64_t consumers() const { return bm / MatrixShape::rows; }
   /// Columns of each segment that a block stores.
@@ -66,6 +67,11 @@ constexpr int64_t paddedDepth(int64_t depth) { return (depth + 7) / 8 * 8; }
 /// Emits that phase: rows as they are multiplied, of `element`, into workspace 0.
 Phase emitRows(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry,
                ElementType element);
+
+/// Emits the phase that multiplies groups of as many segments, whose tiles are side by side.
+Phase emitBlocks(mlir::ModuleOp module, const KernelAnalysis &kernel,
+                 llvm::ArrayRef<const SegmentGroup *> groups, llvm::StringRef entry,
+                 const MatrixKnobs &knobs);
 
 /// A checked schedule of the method `narrow`: a warp multiplies 16 columns of each segment with up
 /// to `rows` rows.

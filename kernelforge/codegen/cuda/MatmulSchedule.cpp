@@ -33,6 +33,7 @@ struct KernelLimits {
   SmallVector<int64_t> widths, segments; ///< of each group: columns, and how many segments
   int64_t columnUnit = 1;                ///< what the columns of a tile are multiples of
   int64_t headColumns = 1;               ///< and those that a block of it stores
+  bool areMarked = false;                ///< weights: nothing that runs before writes them
   bool writesRows = false;               ///< before they are multiplied
   bool expands = false;                  ///< weights are quantized
   int64_t registersOfUnit = 0;           ///< of 128 columns, in a thread that expands
@@ -65,6 +66,10 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
     limits.segments.push_back(static_cast<int64_t>(group.segments.size()));
     limits.headColumns = std::lcm(limits.headColumns, GroupResults::headColumns(group));
   }
+  limits.areMarked =
+      !expandsWeights(matmul) && llvm::all_of(matmul.getWeights(), [&](Value weight) {
+        return kernel.isWeight(cast<BlockArgument>(weight));
+      });
   limits.writesRows = !hasMatrixRows(matmul);
   limits.expands = expandsWeights(matmul);
   limits.stagesOfUnit = stagesOfUnit(matmul);
@@ -90,7 +95,8 @@ constexpr int64_t mostOfCluster = 8;
 
 Expected<MatrixKnobs> read(const KernelLimits &limits, const KnobValues &values) {
   const KnobReader reader(limits.name, values);
-  KF_CHECK(reader.checkNames({"bm", "bn", "stages", "group", "resident", "blocks", "split"}));
+  KF_CHECK(
+      reader.checkNames({"bm", "bn", "stages", "group", "resident", "blocks", "split", "early"}));
   MatrixKnobs knobs;
   const int64_t segments = limits.segmentsAtOnce();
   constexpr int64_t rows = MatrixShape::rows;
@@ -103,6 +109,8 @@ Expected<MatrixKnobs> read(const KernelLimits &limits, const KnobValues &values)
   KF_TRY(knobs.blocks, reader.get("blocks", {1, 1 << 20}));
   KF_TRY(knobs.split,
          reader.get("split", {1, std::min(mostOfCluster, limits.stages() / limits.stagesOfUnit)}));
+  KF_TRY(const int64_t early, reader.get("early", {0, limits.areMarked ? 1 : 0}));
+  knobs.early = early != 0;
   const int64_t all = limits.sharedBytes + systemBytes;
   const int64_t each = knobs.sharedBytes(segments) + systemBytes;
   auto refuse = [&](std::string why, std::string hint) {
@@ -151,13 +159,15 @@ Expected<MatrixKnobs> read(const KernelLimits &limits, const KnobValues &values)
 //===----------------------------------------------------------------------===//
 
 // Of an H200: cycles a second under load, multiply-adds of a multiprocessor in one, bytes that it
-// reads of its shared memory, of another block's and of the L2 cache, bytes of memory a second.
+// reads of its shared memory, of another block's and of the L2 cache, by itself and where all do,
+// bytes of memory a second.
 constexpr double cyclesPerSecond = 1.6e9, multiplyAdds = 2048, sharedBytesOfCycle = 128,
-                 clusterBytesOfCycle = 24, cacheBytesOfCycle = 56, bytesPerSecond = 4e12;
+                 clusterBytesOfCycle = 24, cacheBytesOfCycle = 110, cacheBytesOfAll = 64,
+                 bytesPerSecond = 4e12;
 /// Cycles of a stage beside its products; those that it waits where nobody multiplies meanwhile; of
 /// a block from its start to its first products; of a tile's end beside what it stores; and of a
 /// cluster's meetings.
-constexpr double restOfStage = 64, waitOfStage = 150, startOfBlock = 2500, restOfTile = 1500,
+constexpr double restOfStage = 50, waitOfStage = 60, startOfBlock = 2500, restOfTile = 1500,
                  meetings = 1500;
 /// Instructions of a thread by which it expands a weight.
 constexpr double instructionsOfWeight = 4;
@@ -178,21 +188,23 @@ double predictPhase(const KernelLimits &limits, const MatrixKnobs &knobs, int64_
   const double products = tileRows * columns * OperandTile::depth / multiplyAdds;
   const double reads = 2 * OperandTile::depth * (tileRows + columns * double(knobs.consumers())) /
                        sharedBytesOfCycle;
+  const double blocks = double(divideCeilSigned(limits.rows, knobs.bm)) * columnTiles * split;
+  const double stageBytes = 2 * OperandTile::depth * (std::min(rows, tileRows) + columns);
+  const double busy = std::min(blocks / double(limits.multiprocessors), double(knobs.resident));
   const double copies =
-      2 * OperandTile::depth * (std::min(rows, tileRows) + columns) / cacheBytesOfCycle;
+      std::max(stageBytes / cacheBytesOfCycle, stageBytes * std::min(busy, 1.0) / cacheBytesOfAll);
   // A weight takes so many instructions of a thread.
   const double expansion =
       limits.expands ? columns * OperandTile::depth * instructionsOfWeight / warpgroup : 0;
   const bool overlaps =
       (knobs.consumers() > 1 && limits.rows > MatrixShape::rows) || knobs.resident > 1;
   const double multiplied = std::max(products, reads) + restOfStage + (overlaps ? 0 : waitOfStage);
-  const double stage = std::max({multiplied, copies / double(knobs.resident), expansion});
+  const double stage = std::max({multiplied, copies, expansion});
   const double stages = std::ceil(double(limits.stages()) / split);
   const double store = tileRows * columns / split * limits.resultBytes / (sharedBytesOfCycle / 2);
   double tile = stage * stages + restOfTile + store;
   if (knobs.split > 1)
     tile += meetings + 4 * tileRows * columns * (1 / sharedBytesOfCycle + 1 / clusterBytesOfCycle);
-  const double blocks = double(divideCeilSigned(limits.rows, knobs.bm)) * columnTiles * split;
   // Blocks that share a multiprocessor take turns with its matrix units.
   int64_t atOnce = knobs.resident * (limits.multiprocessors / knobs.split * knobs.split);
   if (knobs.split == 1)
@@ -218,20 +230,22 @@ double predict(const KernelLimits &limits, const MatrixKnobs &knobs) {
   return seconds;
 }
 
-/// Tiles of which one is taken without measuring: rows, columns of all segments, stages.
+/// Tiles of which one is taken without measuring: rows, columns of all segments, stages, blocks
+/// that may share the depth. More than two do not all find room at once, and of large tiles the
+/// sums take longer to add up than two blocks save.
 struct UsualTile {
-  int64_t rows, columns, stages;
+  int64_t rows, columns, stages, mostParts;
 };
-constexpr std::array<UsualTile, 10> usualTiles = {{{128, 256, 4},
-                                                   {128, 224, 4},
-                                                   {128, 192, 4},
-                                                   {128, 128, 6},
-                                                   {64, 256, 4},
-                                                   {64, 128, 8},
-                                                   {128, 64, 8},
-                                                   {64, 64, 8},
-                                                   {128, 32, 8},
-                                                   {64, 32, 12}}};
+constexpr std::array<UsualTile, 10> usualTiles = {{{128, 256, 4, 1},
+                                                   {128, 224, 4, 1},
+                                                   {128, 192, 4, 1},
+                                                   {128, 128, 6, 1},
+                                                   {64, 256, 4, 1},
+                                                   {64, 128, 8, 2},
+                                                   {128, 64, 8, 2},
+                                                   {64, 64, 8, 2},
+                                                   {128, 32, 8, 1},
+                                                   {64, 32, 12, 1}}};
 
 /// What a later one must take of the time of one before it: those are expected too coarsely for
 /// less to mean anything.
@@ -240,24 +254,26 @@ constexpr double atLeastFaster = 0.97;
 KnobValues complete(const KernelLimits &limits, const KnobValues &given) {
   KnobValues best;
   double least = std::numeric_limits<double>::infinity();
-  for (const UsualTile &tile : usualTiles) {
-    KnobValues values = given;
-    const int64_t unit = limits.columnUnit;
-    const int64_t bn = tile.columns / limits.segmentsAtOnce() / unit * unit;
-    values.try_emplace("bm", tile.rows);
-    values.try_emplace("bn", std::max(bn, unit));
-    values.try_emplace("stages", tile.stages);
-    values.try_emplace("group", 16);
-    values.try_emplace("resident", 1);
-    values.try_emplace("blocks", values.at("resident") * limits.multiprocessors);
-    values.try_emplace("split", 1);
-    const auto knobs = read(limits, values);
-    const double time = knobs ? predict(limits, *knobs) : least;
-    if (best.empty() || time < least * atLeastFaster) {
-      best = values;
-      least = time;
+  for (const UsualTile &tile : usualTiles)
+    for (int64_t split = 1; split <= tile.mostParts; ++split) {
+      KnobValues values = given;
+      const int64_t unit = limits.columnUnit;
+      const int64_t bn = tile.columns / limits.segmentsAtOnce() / unit * unit;
+      values.try_emplace("bm", tile.rows);
+      values.try_emplace("bn", std::max(bn, unit));
+      values.try_emplace("stages", tile.stages);
+      values.try_emplace("group", 16);
+      values.try_emplace("resident", 1);
+      values.try_emplace("blocks", values.at("resident") * limits.multiprocessors);
+      values.try_emplace("split", split);
+      values.try_emplace("early", limits.areMarked ? 1 : 0);
+      const auto knobs = read(limits, values);
+      const double time = knobs ? predict(limits, *knobs) : least;
+      if (best.empty() || time < least * atLeastFaster) {
+        best = values;
+        least = time;
+      }
     }
-  }
   return best;
 }
 
@@ -280,7 +296,8 @@ ScheduleSpace cuda::matmul::matrixSpace(const KernelAnalysis &kernel, const Targ
       {"blocks",
        {limits->multiprocessors, 2 * limits->multiprocessors},
        "blocks of the grid at most, which go on to further tiles"},
-      {"split", {1, 2, 4, 8}, "blocks that share the depth of a tile, and have one alone"}};
+      {"split", {1, 2}, "blocks that share the depth of a tile, and have one alone"},
+      {"early", {limits->areMarked ? 1 : 0}, "weights are copied before what ran before is done"}};
   space.check = [limits](const KnobValues &values) -> Status {
     return read(*limits, values).transform([](const auto &) {});
   };

@@ -125,7 +125,7 @@ static constexpr int64_t allRegisters = 65536, registerUnit = 8, mostRegisters =
 /// What the producer keeps: what it copies takes few, and beside other blocks or many consumers
 /// there are few.
 static int64_t registersOfProducer(int64_t consumers, int64_t blocks, bool expands) {
-  return blocks > 1 ? 24 : expands ? 120 : consumers > 2 ? 32 : 40;
+  return blocks > 1 ? 24 : expands ? 104 : consumers > 2 ? 32 : 40;
 }
 
 int64_t Roles::registers(int64_t consumers, int64_t blocks) {

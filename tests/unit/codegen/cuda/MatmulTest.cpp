@@ -103,7 +103,7 @@ TEST(CudaMatmul, TilesFollowTheShape) {
   EXPECT_EQ(usual(matmul(512, 6144, 4096)).at("bn"), 192);
   EXPECT_EQ(usual(matmul(2048, 4096, 4096)).at("bn"), 256);
   EXPECT_EQ(usual(matmul(512, 28672, 4096)).at("bn"), 224);
-  EXPECT_EQ(usualMatrices(matmul(64, 4096, 4096)).at("bn"), 32);
+  EXPECT_EQ(usualMatrices(matmul(64, 4096, 4096)).at("split"), 2);
   EXPECT_EQ(usualMatrices(matmul(16, 4096, 4096)).at("bm"), 64);
 }
 

@@ -110,7 +110,8 @@ class Tests:
 def sanitizer_cases():
     """A module of each family, and one for matrix units: several blocks, and no multiples of a tile."""
     cases = {case.name: case for case in ledger.sample()}
-    schedule = "method = 1, bm = 64, bn = 64, stages = 3, group = 1, resident = 1, blocks = 2"
+    schedule = ("method = 1, bm = 64, bn = 64, stages = 3, group = 1, resident = 1, blocks = 2, "
+                    "split = 1, early = 0")
     matrices = ledger.Case("matrices", gpu_modules.scheduled(schedule, 130, 136, 200, "bf16"))
     plain = [cases[name] for name in ("rowwise 17", "matmul 22", "attention 22", "step 1")]
     return [("memcheck", case) for case in [*plain, matrices]] + [("racecheck", case) for case in plain]

@@ -137,11 +137,12 @@ class Ptxas(CliTest):
         texts = []
         for bm, bn, stages, resident, split, inner in work:
             knobs = (f"method = 1, bm = {bm}, bn = {bn}, stages = {stages}, group = 8, "
-                     f"resident = {resident}, blocks = {132 * resident}, split = {split}")
+                     f"resident = {resident}, blocks = {132 * resident}, split = {split}, early = 0")
             texts.append(f"transformer.kernel @k{header} attributes {{schedule = "
                          f"#transformer.schedule<{{{knobs}}}>}} {{\n{inner}transformer.yield %y : {y}\n}}\n"
                          f"func.func @f{header} {{\n%y = transformer.launch @k(%x, %w, %v, %r) : "
                          f"({x}, {w}, {w}, {y}) -> ({y})\nreturn %y : {y}\n}}\n")
+        texts += gpu_modules.expanded_modules()
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
             for text, wrong in zip(texts, pool.map(lambda t: self.check_text(t, "sm_90a"), texts)):
                 self.assertEqual(wrong, "", text)

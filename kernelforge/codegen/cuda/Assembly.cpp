@@ -95,6 +95,10 @@ void Assembly::arriveIf(Value condition, Value barrier) {
          {barrier, chosen});
 }
 
+void Assembly::arrive(Value barrier) {
+  effect("mbarrier.arrive.shared::cta.b64 _, [$0];", barrier);
+}
+
 void Assembly::expectBytes(Value barrier, int64_t bytes) {
   effect(fmt::format("mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], {};", bytes), barrier);
 }
@@ -310,7 +314,7 @@ void Assembly::storePair(Value address, Value first, Value second) {
 void Assembly::storeQuad(Value address, ValueRange values) {
   SmallVector<Value> operands{address};
   llvm::append_range(operands, values);
-  effect("st.shared.v4.f32 [$0], {$1, $2, $3, $4};", operands);
+  effect("st.shared.v4.b32 [$0], {$1, $2, $3, $4};", operands);
 }
 
 Value Assembly::loadShared(Value address, int64_t bytes) {

@@ -36,6 +36,7 @@ public:
   void publishBarriers();
   /// Until the phase of that parity (i32) has ended.
   void waitBarrier(mlir::Value barrier, mlir::Value parity);
+  void arrive(mlir::Value barrier);
   /// Arrives where `condition` (i1) holds, without a branch.
   void arriveIf(mlir::Value condition, mlir::Value barrier);
   /// Arrives, and so many bytes are still to come.
@@ -108,7 +109,7 @@ public:
   /// Four 8 x 8 matrices of 16-bit numbers, of which a thread has two neighbours each, to rows of
   /// 16 bytes: thread i gives the address of row i % 8 of matrix i / 8.
   void storeMatrices(mlir::Value address, mlir::ValueRange words);
-  /// 8 bytes of two f32, 16 of four.
+  /// 8 bytes of two f32, 16 of four f32 or words.
   void storePair(mlir::Value address, mlir::Value first, mlir::Value second);
   void storeQuad(mlir::Value address, mlir::ValueRange values);
   /// A number of `bytes` 2 or 4: i16 or i32.

@@ -4,6 +4,7 @@
 #include "kernelforge/codegen/LowerToLLVM.h"
 #include "kernelforge/codegen/cuda/Assembly.h"
 #include "kernelforge/codegen/cuda/Convention.h"
+#include "kernelforge/codegen/cuda/OwnFunctions.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
@@ -385,6 +386,7 @@ Status cuda::lower(ModuleOp module) {
     if (function.isDeclaration())
       continue;
     allowContraction(function);
+    expandByOwnFunctions(function);
     expandElementaryFunctions(function);
     FunctionLowering(module, function).run();
   }

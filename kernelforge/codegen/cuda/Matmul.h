@@ -19,6 +19,7 @@ struct MatrixKnobs {
   int64_t resident = 0;   ///< blocks that share a multiprocessor
   int64_t blocks = 0;     ///< of the grid, at most; each tile has its own where `split` is not 1
   int64_t split = 1;      ///< blocks that share the depth of a tile: a cluster
+  bool early = false;     ///< weights are copied before what ran before is done
 
   int64_t consumers() const { return bm / MatrixShape::rows; }
   /// Columns of each segment that a block stores.
@@ -42,9 +43,20 @@ constexpr int64_t copyUnit = 16;
 constexpr int64_t mostColumns = 256;
 
 /// The type that matrix units multiply a matmul's operands in: that of its weights, bf16 or f16,
-/// where rows have it, too, or its numerics say that they are rounded to it. Nothing where there is
-/// none.
+/// where rows have it, too, or its numerics say that they are rounded to it; of quantized weights
+/// in planes that of the numerics. Nothing where there is none.
 std::optional<ElementType> matrixElement(transformer::MatmulOp matmul);
+
+/// Whether the weights are quantized, and lie in planes: they are expanded on their way.
+bool expandsWeights(transformer::MatmulOp matmul);
+
+/// Stages of the depth that are filled together: one, or as many as pieces of the weights are of.
+int64_t stagesOfUnit(transformer::MatmulOp matmul);
+
+/// Registers in which a thread that expands weights has a unit on its way, and how many it has for
+/// all that are.
+int64_t registersOfUnit(const KernelAnalysis &kernel, int64_t columns);
+constexpr int64_t registersOnTheirWay = 64;
 
 /// Whether rows stand in memory as they are multiplied; else a phase before writes them so.
 bool hasMatrixRows(transformer::MatmulOp matmul);
@@ -55,6 +67,11 @@ constexpr int64_t paddedDepth(int64_t depth) { return (depth + 7) / 8 * 8; }
 /// Emits that phase: rows as they are multiplied, of `element`, into workspace 0.
 Phase emitRows(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry,
                ElementType element);
+
+/// Emits the phase that multiplies groups of as many segments, whose tiles are side by side.
+Phase emitBlocks(mlir::ModuleOp module, const KernelAnalysis &kernel,
+                 llvm::ArrayRef<const SegmentGroup *> groups, llvm::StringRef entry,
+                 const MatrixKnobs &knobs);
 
 /// A checked schedule of the method `narrow`: a warp multiplies 16 columns of each segment with up
 /// to `rows` rows.

@@ -94,7 +94,9 @@ struct NarrowNeeds {
   int64_t rows = 8;            ///< that a block must have at least, but for whole products
   int64_t words = 0;           ///< that a thread has of a piece of K on its way
   int64_t elements = 1;        ///< of K, of a piece
+  bool loopsOften = false;     ///< a loop of two turns, which is written out, spills registers
   int64_t registers = 128;     ///< of a thread
+  int64_t mostAtOnce = 16;     ///< pieces of K that a warp asks for: with more, some are spilled
   int64_t besides = 0;         ///< registers besides these and sums
   double secondsPerWeight = 0; ///< that all multiprocessors together take beside reading it
 };

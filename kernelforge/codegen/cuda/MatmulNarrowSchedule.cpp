@@ -33,7 +33,7 @@ Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const Narrow
   NarrowKnobs knobs;
   KF_TRY(knobs.warps, read.get("warps", {1, 16}));
   KF_TRY(knobs.ks, read.get("ks", {1, knobs.warps, 1, "warps", knobs.warps}));
-  KF_TRY(knobs.u, read.get("u", {1, 16}));
+  KF_TRY(knobs.u, read.get("u", {1, needs.mostAtOnce}));
   KF_TRY(knobs.rows, read.get("rows", {(needs.rows + 7) / 8 * 8, 32, 8}));
   KF_TRY(const int64_t early, read.get("early", {0, shape.areMarked ? 1 : 0}));
   KF_TRY(const int64_t ahead, read.get("ahead", {0, 1}));
@@ -46,6 +46,15 @@ Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const Narrow
   for (auto [name, value] : {std::pair("warps", knobs.warps), {"ks", knobs.ks}})
     if (!llvm::has_single_bit(static_cast<uint64_t>(value)))
       return refuse(name, value, "must be a power of two", "use 1, 2, 4, 8 or 16");
+  const int64_t rounds = shape.k / needs.elements / (knobs.ks * knobs.u);
+  if (needs.loopsOften && rounds == 2)
+    return refuse("ks", knobs.ks, "K is two rounds, whose loads spill registers together",
+                  "use more or fewer");
+  constexpr int64_t warpThreads = 32, registersOfBlock = 65536;
+  if (knobs.warps * warpThreads * needs.registers > registersOfBlock)
+    return refuse("warps", knobs.warps,
+                  fmt::format("their threads have {} registers each", needs.registers),
+                  "use fewer warps");
   for (const Columns &group : shape.groups)
     if (std::string why = simt::rows::obstacleTo(group, knobs.columns(), 1); !why.empty())
       return refuse("ks", knobs.ks, why, "use other numbers of warps");
@@ -101,14 +110,12 @@ ScheduleSpace cuda::matmul::narrowSpace(const Shape &shape, const NarrowNeeds &n
   space.complete = [shape, needs](const KnobValues &given) {
     KnobValues best;
     double least = std::numeric_limits<double>::infinity();
-    // Where threads have many registers, blocks are small, and less on its way spills none.
+    // Small blocks where threads have many registers.
     const bool hasMany = needs.registers > 128;
     const std::array<int64_t, 3> usualWarps = {hasMany ? 4 : 8, 16, hasMany ? 8 : 4};
-    const std::array<int64_t, 4> usualLoads = {hasMany ? 2 : 8, 4, hasMany ? 1 : 2,
-                                               hasMany ? 8 : 1};
     for (int64_t warps : usualWarps)
       for (int64_t ks : {8, 4, 2, 1, 16})
-        for (int64_t u : usualLoads) {
+        for (int64_t u : {8, 4, 2, 1}) {
           KnobValues values = given;
           values.try_emplace("warps", warps);
           values.try_emplace("ks", ks);

@@ -27,8 +27,8 @@ using namespace kernelforge::cuda::matmul;
 
 namespace {
 
-/// Most rows; registers of a thread.
-constexpr int64_t mostRows = 16, registers = 168;
+/// Most rows.
+constexpr int64_t mostRows = 16;
 
 /// Emits the phase of a group of segments.
 class Emitter final : public NarrowEmitter {
@@ -273,7 +273,8 @@ public:
   Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                            StringRef entry, const KnobValues &schedule) const override {
     const rows::Shape shape = rows::shapeOf(kernel, simtTarget(target));
-    KF_TRY(const NarrowKnobs knobs, narrowKnobs(shape, needsOf(kernel, shape), schedule));
+    const NarrowNeeds needs = needsOf(kernel, shape);
+    KF_TRY(const NarrowKnobs knobs, narrowKnobs(shape, needs, schedule));
     MatmulOp matmul = kernel.matmul();
     SmallVector<Value> kinds; // a weight of each type
     auto kindOf = [&](Value weight) {
@@ -309,7 +310,8 @@ public:
       launching.phases.push_back(Emitter(module, kernel, shape, i, next(), knobs, kind).emit());
       module.lookupSymbol(launching.phases.back().entry)
           ->setAttr(NVVM::NVVMDialect::getMaxnregAttrName(),
-                    OpBuilder(module.getContext()).getI32IntegerAttr(registers));
+                    OpBuilder(module.getContext())
+                        .getI32IntegerAttr(static_cast<int32_t>(needs.registers)));
     }
     return launching;
   }
@@ -330,19 +332,27 @@ private:
     needs.writesRows = true;
     needs.parts = partsOf(matmul);
     needs.rows = shape.rows;
+    needs.loopsOften = true;
+    const int64_t tiles = columnsOfProducts(shape.rows, needs.parts) / WarpMatrices::columns;
+    int64_t words = 0; // of a column
+    bool hasMinima = false;
     for (Value weight : matmul.getWeights()) {
       const Steps steps(weight.getType());
-      needs.words = std::max(needs.words, 2 * shape.segments() * steps.words());
+      words = std::max(words, steps.words());
+      hasMinima = hasMinima || steps.type.hasMin();
       needs.elements = std::max(needs.elements, steps.elements());
       // Quants and scales take work once, each sum for each of its products.
-      const int64_t tiles = columnsOfProducts(shape.rows, needs.parts) / WarpMatrices::columns;
       const double ofType = steps.type.hasSubScales() ? 2.0e-13 : 1.2e-13;
-      needs.secondsPerWeight = std::max(needs.secondsPerWeight,
-                                        ofType + static_cast<double>(tiles - 1) *
-                                                     static_cast<double>(steps.groups()) * 3e-14);
+      const double ofTile = static_cast<double>(steps.groups()) * 3e-14;
+      needs.secondsPerWeight =
+          std::max(needs.secondsPerWeight, ofType + static_cast<double>(tiles - 1) * ofTile);
     }
-    needs.registers = registers;
-    needs.besides = 36 + 8 * columnsOfProducts(shape.rows, needs.parts) / WarpMatrices::columns;
+    needs.words = 2 * shape.segments() * words;
+    // More blocks share a multiprocessor where there is not much of a column beside its quants.
+    constexpr int64_t few = 5;
+    needs.registers = tiles == 1 && words <= few && !hasMinima ? 128 : 168;
+    needs.mostAtOnce = tiles > 1 && hasMinima ? 1 : 2;
+    needs.besides = 36 + 8 * tiles;
     return needs;
   }
 };

@@ -87,9 +87,24 @@ struct NarrowKnobs {
   int64_t columns() const { return warps / ks * columnsOfWarp; }
 };
 
-/// The schedules of the method `narrow`, and one of them. `writesRows`: a phase before does.
-ScheduleSpace narrowSpace(const simt::rows::Shape &shape, bool writesRows);
-Expected<NarrowKnobs> narrowKnobs(const simt::rows::Shape &shape, const KnobValues &values);
+/// What bounds such schedules beside the kernel's shape.
+struct NarrowNeeds {
+  bool writesRows = false;     ///< a phase before does
+  int64_t parts = 1;           ///< numbers that stand for one of a row
+  int64_t rows = 8;            ///< that a block must have at least, but for whole products
+  int64_t words = 0;           ///< that a thread has of a piece of K on its way
+  int64_t elements = 1;        ///< of K, of a piece
+  bool loopsOften = false;     ///< a loop of two turns, which is written out, spills registers
+  int64_t registers = 128;     ///< of a thread
+  int64_t mostAtOnce = 16;     ///< pieces of K that a warp asks for: with more, some are spilled
+  int64_t besides = 0;         ///< registers besides these and sums
+  double secondsPerWeight = 0; ///< that all multiprocessors together take beside reading it
+};
+
+/// The schedules of the method `narrow` and of what is like it, and one of them.
+ScheduleSpace narrowSpace(const simt::rows::Shape &shape, const NarrowNeeds &needs);
+Expected<NarrowKnobs> narrowKnobs(const simt::rows::Shape &shape, const NarrowNeeds &needs,
+                                  const KnobValues &values);
 
 /// The schedules of the method `matrices`, and one of them.
 ScheduleSpace matrixSpace(const KernelAnalysis &kernel, const Target &target);

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import cli
+import gpu_modules
 from cli import CliTest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ CHIPS = {"sm_80": 8, "sm_90a": 1}
 #: Warps of a block, keys at once, resident blocks; heads, those of caches, their width, type and page.
 GROUPS = [(4, 16, 3, 32, 8, 128, "bf16", 0), (4, 16, 3, 32, 8, 128, "f16", 16), (4, 32, 2, 32, 8, 128, "bf16", 64),
           (8, 16, 1, 32, 4, 128, "q8_0", 0), (4, 16, 4, 32, 8, 128, "q8_0", 16), (4, 32, 3, 8, 8, 64, "bf16", 0),
-          (4, 32, 4, 16, 4, 64, "q8_0", 0), (2, 16, 4, 4, 1, 256, "bf16", 0)]
+          (4, 32, 4, 16, 4, 64, "q8_0", 0), (2, 16, 4, 4, 1, 192, "bf16", 0)]
 
 
 def assembler():

@@ -398,8 +398,7 @@ void Emitter::storeZeros() {
 Phase Emitter::emit() {
   const int64_t chunkKeys = shape.knobs.chunk, blocks = shape.blocks();
   Type rowType = op.getQuery().getType();
-  if (shape.facts.startsEarly)
-    p.waitForPrevious();
+  p.waitForPrevious();
   Value group = p.named(p.rem(p.block(), blocks), "group");
   row = p.named(p.div(p.block(), blocks), "row");
   Extent grid = p.rowsExtent(rowType) * Extent(blocks);
@@ -416,8 +415,8 @@ Phase Emitter::emit() {
   place.own = p.named(p.rem(p.thread(), warp), "thread_of_warp");
   place.row = p.named(p.div(place.own, 4), "own_row");
   place.pair = p.named(p.rem(place.own, 4), "own_pair");
-  stepKeys.emplace(p, op, shape.keys, shape.knobs.keys, place).head = cacheHead;
-  stepValues.emplace(p, op, shape.values, shape.knobs.keys, place).head = cacheHead;
+  stepKeys.emplace(p, op, shape, place).head = cacheHead;
+  stepValues.emplace(p, op, shape, place).head = cacheHead;
   sequence = shape.facts.sequences == 1
                  ? p.c(0)
                  : p.named(p.load(p.argument(op.getSequences()), row), "sequence");

@@ -21,15 +21,19 @@ static transformer::CacheType typeOf(transformer::AttentionOp op, bool areValues
 }
 
 StepCache::StepCache(PhaseBuilder &p, transformer::AttentionOp op, bool areValues,
-                     const Factors &factors, int64_t keys, const WarpPlace &place)
-    : p(p), matrices(p), slot(slotOf(typeOf(op, areValues))), factors(factors), keys(keys),
-      place(place),
+                     const Shape &shape, const WarpPlace &place)
+    : p(p), matrices(p), slot(slotOf(typeOf(op, areValues))),
+      factors(areValues ? shape.values : shape.keys), keys(shape.knobs.keys), place(place),
       buffer(p.argument(areValues ? op.getValues() : op.getKeys(), Access::Read, View::Words4)) {}
 
 Value StepCache::vectorAt(Value number, Value piece) {
   const int64_t ofHead = slot.dim / (isQuantized() ? quantsOfVector : numbersOfVector);
   Value ofSlot = p.mul(number, slot.bytes() / 16);
   return p.add(p.add(ofSlot, p.mul(head, ofHead)), piece);
+}
+
+Value StepCache::loadVector(Value at, StringRef name) {
+  return p.streamed(p.named(p.loadVector(buffer, at), name));
 }
 
 //===----------------------------------------------------------------------===//
@@ -75,7 +79,7 @@ SmallVector<Value> StepKeys::load(SlotOf slotOf) {
   for (int64_t tile = 0; tile < keys; tile += tileKeys) {
     Value first = vectorAt(slotOf(tile, place.row), place.pair);
     for (int64_t piece = 0; piece < slot.headBytes() / 16; piece += 4)
-      loaded.push_back(p.streamed(p.named(p.loadVector(buffer, p.add(first, piece)), "k")));
+      loaded.push_back(loadVector(p.add(first, piece), "k"));
   }
   if (isQuantized())
     loaded.append(loadScales(slotOf));
@@ -197,7 +201,7 @@ SmallVector<Value> StepValues::load(SlotOf slotOf) {
       if (!isQuantized()) {
         Value first = vectorAt(number, place.row);
         for (int64_t piece = 0; piece < slot.dim / numbersOfVector; piece += 8)
-          loaded.push_back(p.streamed(p.named(p.loadVector(buffer, p.add(first, piece)), "v")));
+          loaded.push_back(loadVector(p.add(first, piece), "v"));
         continue;
       }
       Value begin = p.add(p.mul(number, slot.bytes() / 4), p.mul(head, slot.dim / 4));

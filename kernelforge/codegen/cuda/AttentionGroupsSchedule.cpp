@@ -3,7 +3,6 @@
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cuda/AttentionGroups.h"
 #include "kernelforge/codegen/cuda/Methods.h"
-#include "kernelforge/codegen/cuda/Target.h"
 #include "kernelforge/codegen/simt/AttentionSplit.h"
 #include "kernelforge/codegen/simt/CacheVectors.h"
 #include "kernelforge/codegen/simt/Reduce.h"
@@ -185,9 +184,8 @@ public:
       return unusable("attention cannot be computed so", kernel.name() + ", transformer.attention",
                       std::move(why), "use another method");
     };
-    if (!hasWarpMatrices(target))
-      return refuse(
-          fmt::format("{} has no matrix units of a warp for f32 sums of bf16", target.chip));
+    if (!startsEarly(target))
+      return refuse("the target is not of capability 9.0");
     const CacheSlot keys = slotOf(op.getKeys().getType()),
                     values = slotOf(op.getValues().getType());
     if (!factorsOf(op, /*areValues=*/false) || !factorsOf(op, /*areValues=*/true))

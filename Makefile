@@ -15,7 +15,7 @@ define build
 	@cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-.PHONY: help setup vendors build demo test test-asan test-gpu test-targets test-webgpu-dawn test-browser package quick goldens format tidy clean
+.PHONY: help setup vendors build demo test test-asan test-gpu test-ptxas test-targets test-webgpu-dawn test-browser package quick goldens format tidy clean
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
@@ -54,6 +54,11 @@ test-gpu: setup ## CUDA on the GPU that is here: device, kernels, random modules
 test-asan: setup ## build everything with address and undefined-behaviour sanitizers and test it
 	$(call build,sanitize)
 	@ctest --preset sanitize -j $$(nproc)
+
+test-ptxas: setup ## assemble the PTX of all schedules of what models have (hours)
+	$(call build,release,kernelforge)
+	$(call build,release,ptx-schedules)
+	@$(PYTHON) -B tests/e2e/ptxas_test.py --bin build/release/bin --schedules 0
 
 test-targets: setup ## without the CPU, without CUDA, without WebGPU: build everything and test it
 	@scripts/test_targets.sh

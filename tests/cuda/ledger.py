@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 import gpu_modules  # noqa: E402
 
 FILE = Path(__file__).with_name("verified.json")
-FAMILIES = ("rowwise", "matmul", "attention", "halves")
+FAMILIES = ("rowwise", "matmul", "attention", "halves", "projections")
 #: What the code of the sample is made for, whatever GPU runs it.
 CHIP = "sm_90a"
 

@@ -269,6 +269,52 @@ def decoding(schedule, heads, kv_heads, dim, element, page=0):
             f"  return %y : {q}\n}}\n")
 
 
+def product(size, n, depth, element, words="", pair=False):
+    """One product as models have it, of one weight or of gate and up, as text."""
+    f = Function(size)
+    x, kind = f.rows(depth)
+    result = rows_type(size, n)
+    (gate, stored), (up, _) = f.weight(n, depth, element), f.weight(n, depth, element)
+    if pair:
+        f.body.append(f"%p:2 = transformer.matmul {x} weights({gate}, {up}){words} : ({kind}, {stored}, "
+                      f"{stored}) -> ({result}, {result})")
+        y = f.op(f"activation %p#0 <silu> : {result}", result, returned=False)
+        f.op(f"mul {y}, %p#1 : {result}", result)
+    else:
+        f.op(f"matmul {x} weights({gate}){words} : ({kind}, {stored}) -> ({result})", result)
+    return f.text()
+
+
+def heads_of(size, kv_heads, group, dim, element, words=""):
+    """One attention as models have it, as text."""
+    f = Function(size)
+    query, kind = f.rows(kv_heads * group * dim)
+    positions, indices = f.indices()
+    owners, _ = f.indices()
+    lengths, table = f.argument("tensor<1xi32>"), f.argument("tensor<1xi32>")
+    cached = f"!transformer.cache<{kv_heads}, {dim}, {element}>"
+    keys, values = f.argument(cached), f.argument(cached)
+    f.op(f"attention {query}, {keys}, {values} positions({positions}) sequences({owners}) table({table}) "
+         f"lengths({lengths}) {{heads = {kv_heads * group}, scale = 0.088{words}}} : ({kind}, {cached}, "
+         f"{cached}, {indices}, {indices}, tensor<1xi32>, tensor<1xi32>) -> {kind}", kind)
+    return f.text()
+
+
+def spaces():
+    """Modules of the shapes that models have, by name: those whose schedules are searched."""
+    halves = "numerics = #transformer.numerics<multiply = bf16, accumulate = f32>"
+    rows = {f"{size} x {element}": product(size, 4096, 4096, element)
+            for size, element in ((1, "bf16"), (1, "q8_0"), (1, "q4_k"), (8, "q4_0"), (16, "bf16"), (256, "f32"))}
+    return {**rows,
+            "gate and up of one row": product(1, 4096, 4096, "q4_1", pair=True),
+            "matrix units": product(512, 4096, 4096, "bf16", f" {{{halves}}}"),
+            "matrix units, gate and up": product(512, 4096, 4096, "bf16", f" {{{halves}}}", pair=True),
+            "attention of one row": heads_of(1, 8, 4, 128, "bf16"),
+            "attention of bytes": heads_of(1, 8, 4, 128, "!transformer.quant<q8_0>"),
+            "attention of many rows": heads_of(512, 8, 4, 128, "f32"),
+            "attention by matrix units": heads_of(512, 8, 4, 128, "bf16", f", {halves}")}
+
+
 def attention(turn, size, kv_heads, group, dim, value_dim, sequences):
     """Attention over contiguous and paged caches of all element types: causal or not, with windows, soft
     caps and sinks."""

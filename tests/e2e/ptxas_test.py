@@ -2,14 +2,16 @@
 """PTX of each family at forty shapes and all types of weights, and of schedules for matrix units, through
 NVIDIA's assembler: no warning, nothing spilled, no stack frame, nothing from elsewhere.
 
-    ptxas_test.py --bin build/release/bin
+    ptxas_test.py --bin build/release/bin [--schedules N]
 
+N schedules, spread over the spaces of what models have, are assembled (200 by default; 0: all of them).
 The assembler is what KERNELFORGE_PTXAS names, else a toolkit's on PATH, else that of .venv; without one
 the test is skipped. Which of these kernels no GPU has verified is written to cuda-unverified.txt beside
 the programs' folder (tests/cuda/ledger.py).
 """
 
 import concurrent.futures
+import json
 import os
 import re
 import shutil
@@ -26,6 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/cuda"))
 import ledger  # noqa: E402
 JOBS = min(2, os.cpu_count())
+#: Set by main.
+SCHEDULES = 200
+#: Files that one start of the assembler takes.
+TOGETHER = 8
 #: Chips, and every how many shapes they have their turn.
 CHIPS = {"sm_80": 8, "sm_90a": 1}
 
@@ -155,6 +161,33 @@ class Ptxas(CliTest):
             for text, wrong in zip(texts, pool.map(lambda t: self.check_text(t, "sm_90a"), texts)):
                 self.assertEqual(wrong, "", text)
 
+    def test_schedules(self):
+        """Spaces hold nothing that is slow by itself."""
+        spaces = gpu_modules.spaces()
+        each = -(-SCHEDULES // len(spaces))
+        work = []
+        for name, text in spaces.items():
+            folder = self.folder / name.replace(" ", "-")
+            folder.mkdir()
+            done = cli.call("ptx-schedules", folder, each, text=text)
+            self.assertEqual(done.returncode, 0, cli.shown(done))
+            lines = [json.loads(line) for line in done.stdout.splitlines()]
+            self.assertTrue(lines, name)
+            work += [(name, folder, lines[i:i + TOGETHER]) for i in range(0, len(lines), TOGETHER)]
+
+        def check(piece):
+            name, folder, lines = piece
+            texts = [(folder / line["file"]).read_text() for line in lines]
+            if not self.assemble(name, texts, ledger.CHIP):
+                return ""
+            each = [self.assemble(f"{name}, {line['schedule']}", [text], ledger.CHIP)
+                    for line, text in zip(lines, texts)]
+            return "\n".join(filter(None, each))
+
+        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+            wrong = [text for text in pool.map(check, work) if text]
+        self.assertEqual("\n".join(wrong), "")
+
     def test_what_is_wrong_is_found(self):
         text = ('.version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n'
                 '.local .align 8 .b8 frame[64];\n.reg .b32 %r<2>;\n.reg .b64 %rd<2>;\n'
@@ -172,4 +205,9 @@ if __name__ == "__main__":
     if not Ptxas.ptxas:
         print("there is no ptxas")
         sys.exit(77)
-    cli.run(sys.argv)
+    words = sys.argv
+    if "--schedules" in words:
+        at = words.index("--schedules")
+        SCHEDULES = int(words[at + 1])
+        words = words[:at] + words[at + 2:]
+    cli.run(words)

@@ -96,11 +96,11 @@ private:
         piece.bytes = static_cast<uint64_t>(memory.bytes);
       } else {
         piece = pieces[buffer];
+        piece.isConstant = source.buffers[buffer].kind == BufferKind::Weight;
       }
       if (piece.begin % cuda::bufferAlignment != 0)
         return refuse("a buffer is not aligned");
       piece.isWritable = parameter.access != Access::Read;
-      piece.isWeight = source.buffers[buffer].kind == BufferKind::Weight;
       memory.push_back(piece);
       if (parameter.kind == Parameter::Kind::Map) {
         KF_TRY(const ptx::TensorMap map, mapOf(*parameter.map, launch, piece));

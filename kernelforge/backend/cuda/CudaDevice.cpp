@@ -100,6 +100,7 @@ class CudaDevice final : public GpuDevice<Context, Queue, LoadedProgram> {
 public:
   using GpuDevice::GpuDevice;
 
+  Expected<int64_t> freeBytes() const override { return context->freeBytes(); }
   Expected<std::vector<std::vector<double>>> time(std::span<BoundProgram *const> programs,
                                                   std::span<const int64_t> sizes,
                                                   int rounds) override;
@@ -145,8 +146,7 @@ Expected<std::vector<std::vector<double>>> CudaDevice::time(std::span<BoundProgr
                                                             int rounds) {
   KF_TRY(const std::vector<CudaBoundProgram *> bound, boundHere<CudaBoundProgram>(programs));
   std::vector<std::vector<double>> seconds(programs.size());
-  if (!bound.empty())
-    KF_CHECK(queue->warmUp([&] { return timeOnce(*bound.front(), sizes); }));
+  KF_CHECK(queue->warmUp());
   KF_TRY(std::vector<TimedRuns> pieces, divide(bound, sizes));
   for (int round = 0; round < rounds; ++round) {
     // All of a round follow each other without a wait of the host's, so that no run is of a GPU

@@ -74,9 +74,9 @@ public:
   /// current; a ticket for what it put there.
   Expected<Ticket> enqueue(const std::function<Status(CUstream)> &work);
 
-  /// Calls `run`, which does some work and tells how many seconds it took, until the GPU becomes no
-  /// faster; not where it was timed in the last second.
-  Status warmUp(const std::function<Expected<double>()> &run);
+  /// Keeps the GPU at work until it is as fast as it gets (RampUp), where it was not timed in the
+  /// last second: writes to memory of its own.
+  Status warmUp();
   /// The GPU was just at work.
   void noteTimed();
 
@@ -90,6 +90,11 @@ private:
     size_t bytes = 0;
     Ticket busyUntil = 0;
     bool isTaken = false; ///< it has what a download brought until that was copied on
+  };
+  /// Staging of a large copy's pieces, free when the event is over.
+  struct Piece {
+    void *address = nullptr;
+    std::shared_ptr<Event> event;
   };
   struct Mark {
     Ticket ticket = 0;
@@ -105,6 +110,7 @@ private:
 
   // All of these are called under the mutex, with the context current.
   Expected<Staging *> stagingFor(size_t bytes);
+  Status uploadPieces(std::span<const std::byte> from, CUdeviceptr to);
   Expected<Ticket> mark();
   void finish(Ticket ticket);
 
@@ -121,6 +127,7 @@ private:
   std::deque<Mark> marks;
   std::vector<std::shared_ptr<Event>> spare;
   std::deque<Staging> stagings;
+  std::vector<Piece> pieces;
   std::vector<Pending> downloads;
 };
 

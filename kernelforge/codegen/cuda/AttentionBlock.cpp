@@ -182,13 +182,13 @@ RingPlace TileBlock::planTile(Value tile, const RingPlace &place) {
 
 void TileBlock::copy() {
   const RingPlace s = seen.ring.consumerStart(), q = query.producerStart(),
-                  k = keys.producerStart(), v = values.producerStart();
+                  k = keys.producerStart();
   whileLoop(
-      {s.stage, s.parity, q.stage, q.parity, k.stage, k.parity, v.stage, v.parity, p.c(0)},
+      {s.stage, s.parity, q.stage, q.parity, k.stage, k.parity, p.c(0)},
       [&](ValueRange carried) { return seen.nextTile(carried); },
       [&](ValueRange carried) -> Values {
         Value record = seen.ring.address(carried[0]);
-        Values next = copyRecord(record, carried.back(), carried.slice(2, 6));
+        Values next = copyRecord(record, carried.back(), carried.slice(2, 4));
         assembly.meetWarp();
         assembly.arriveIf(isFirstLane, seen.ring.empty(carried[0]));
         const RingPlace after = seen.ring.next({carried[0], carried[1]});
@@ -218,17 +218,17 @@ TileBlock::Values TileBlock::copyRecord(Value record, Value tile, ValueRange car
   Values next =
       p.loop("block", p.c(0), blocks, 1, "stage", carried.drop_front(2),
              [&](Value block, ValueRange carried) -> Values {
-               const RingPlace keyPlace{carried[0], carried[1]}, valuePlace{carried[2], carried[3]};
+               const RingPlace own{carried[0], carried[1]};
                Value base = p.add(start, p.mul(p.sub(p.sub(blocks, 1), block), shape.keys));
                Value key = p.add(base, p.mul(roles.lane, copied));
                Value slot = last ? slots.slot(sequence, p.min(key, last)) : p.add(firstSlot, base);
-               copyBlock(keys, keyPlace, shape.keyTile(), keyMap, cacheHead, slot);
+               copyBlock(keys, own, shape.keyTile(), keyMap, cacheHead, slot);
                Value isQuerys =
                    p.b.create<arith::AndIOp>(p.loc, isFirst, p.cmp(Predicate::eq, block, p.c(0)));
                p.ifThen(isQuerys, [&] { copyQuery(place, queryPlace); });
-               copyBlock(values, valuePlace, shape.valueTile(), valueMap, cacheHead, slot);
-               const RingPlace k = keys.next(keyPlace), v = values.next(valuePlace);
-               return {k.stage, k.parity, v.stage, v.parity};
+               copyBlock(values, own, shape.valueTile(), valueMap, cacheHead, slot);
+               const RingPlace after = keys.next(own);
+               return {after.stage, after.parity};
              });
   const RingPlace after = query.next(queryPlace);
   next.insert(next.begin(), {p.select(isFirst, after.stage, queryPlace.stage),

@@ -23,22 +23,21 @@ namespace {
 struct State {
   SmallVector<Value> outputs; ///< sums of a product
   RunningRows rows;
-  RingPlace keys, values;
+  RingPlace next; ///< of keys and values of the next block
 
   SmallVector<Value> flat() const {
     SmallVector<Value> all(outputs);
-    all.append({rows.highest[0], rows.highest[1], rows.sum[0], rows.sum[1], keys.stage, keys.parity,
-                values.stage, values.parity});
+    all.append(
+        {rows.highest[0], rows.highest[1], rows.sum[0], rows.sum[1], next.stage, next.parity});
     return all;
   }
   static State from(ValueRange all) {
     State state;
-    constexpr size_t others = 8;
+    constexpr size_t others = 6;
     const ValueRange outputs = all.drop_back(others), rest = all.take_back(others);
     state.outputs.assign(outputs.begin(), outputs.end());
     state.rows = {{rest[0], rest[1]}, {rest[2], rest[3]}};
-    state.keys = {rest[4], rest[5]};
-    state.values = {rest[6], rest[7]};
+    state.next = {rest[4], rest[5]};
     return state;
   }
 };
@@ -87,9 +86,9 @@ private:
 
 void Emitter::consume() {
   const RingPlace s = seen.ring.consumerStart(), q = query.consumerStart(),
-                  k = keys.consumerStart(), v = values.consumerStart();
+                  k = keys.consumerStart();
   block.whileLoop(
-      {s.stage, s.parity, q.stage, q.parity, k.stage, k.parity, v.stage, v.parity, p.c(0)},
+      {s.stage, s.parity, q.stage, q.parity, k.stage, k.parity, p.c(0)},
       [&](ValueRange carried) { return seen.nextTile(carried); },
       [&](ValueRange carried) {
         SmallVector<Value> next = consumeTile(carried.back(), carried.drop_back());
@@ -104,8 +103,7 @@ SmallVector<Value> Emitter::consumeTile(Value tile, ValueRange carried) {
   State state;
   state.outputs.assign(size_t(shape.outputs().sums()), p.cf(0));
   state.rows = weights.start(place.head);
-  state.keys = {carried[4], carried[5]};
-  state.values = {carried[6], carried[7]};
+  state.next = {carried[4], carried[5]};
   RingPlace record{carried[0], carried[1]};
   auto done = [&](const RingPlace &record) {
     assembly.meetWarp();
@@ -140,9 +138,7 @@ SmallVector<Value> Emitter::consumeTile(Value tile, ValueRange carried) {
   }
   store(place, state);
   const RingPlace q = query.next(queryPlace);
-  return {record.stage,       record.parity,      q.stage,
-          q.parity,           state.keys.stage,   state.keys.parity,
-          state.values.stage, state.values.parity};
+  return {record.stage, record.parity, q.stage, q.parity, state.next.stage, state.next.parity};
 }
 
 SmallVector<Value> Emitter::startScores(const RingPlace &place, const RingPlace &queryPlace) {
@@ -184,10 +180,10 @@ State Emitter::attend(Value record, State state, const RingPlace &queryPlace) {
     assembly.waitBarrier(keys.full(place.stage), place.parity);
     return startScores(place, queryPlace);
   };
-  SmallVector<Value> scores = assembly.waitProducts(0, fullScores(state.keys));
-  release(keys, state.keys);
-  state.keys = keys.next(state.keys);
-  scores = seenScores(record, p.c(0), partly, scores, state.values);
+  SmallVector<Value> scores = assembly.waitProducts(0, fullScores(state.next));
+  release(keys, state.next);
+  scores = seenScores(record, p.c(0), partly, scores, state.next);
+  state.next = keys.next(state.next);
   Weights::Step step = weights.step(scores, state.rows);
   state.rows = step.next;
   if (shape.facts.sequences > 1) // else there are none yet
@@ -198,22 +194,21 @@ State Emitter::attend(Value record, State state, const RingPlace &queryPlace) {
   llvm::append_range(all, words);
   all = p.loop("block", p.c(1), blocks, 1, "o", all, [&](Value block, ValueRange carried) {
     State state = State::from(carried.take_front(own));
-    SmallVector<Value> scores = fullScores(state.keys);
-    assembly.waitBarrier(values.full(state.values.stage), state.values.parity);
-    state.outputs = startOutputs(state.outputs, carried.drop_front(own), state.values);
+    const RingPlace place = state.next, before = values.before(place);
+    SmallVector<Value> scores = fullScores(place);
+    assembly.waitBarrier(values.full(before.stage), before.parity);
+    state.outputs = startOutputs(state.outputs, carried.drop_front(own), before);
     scores = assembly.waitProducts(1, scores);
-    release(keys, state.keys);
-    state.keys = keys.next(state.keys);
-    const RingPlace nextValues = values.next(state.values);
-    scores = seenScores(record, block, partly, scores, nextValues);
+    release(keys, place);
+    scores = seenScores(record, block, partly, scores, place);
     Weights::Step step = weights.step(scores, state.rows);
     state.rows = step.next;
     // Weights of the block before are read until then: these are packed after it.
     SmallVector<Value> waited(state.outputs);
     llvm::append_range(waited, step.weights);
     waited = assembly.waitProducts(0, waited);
-    release(values, state.values);
-    state.values = nextValues;
+    release(values, before);
+    state.next = keys.next(place);
     const auto outputs = ArrayRef(waited).take_front(state.outputs.size());
     SmallVector<Value> words = packed(ArrayRef(waited).drop_front(outputs.size()));
     state.outputs = scaled(outputs, step.fade);
@@ -224,11 +219,11 @@ State Emitter::attend(Value record, State state, const RingPlace &queryPlace) {
   state = State::from(ValueRange(all).take_front(own));
   if (shape.facts.sequences == 1)
     release(query, queryPlace);
-  assembly.waitBarrier(values.full(state.values.stage), state.values.parity);
-  state.outputs = assembly.waitProducts(
-      0, startOutputs(state.outputs, ValueRange(all).drop_front(own), state.values));
-  release(values, state.values);
-  state.values = values.next(state.values);
+  const RingPlace last = values.before(state.next);
+  assembly.waitBarrier(values.full(last.stage), last.parity);
+  state.outputs =
+      assembly.waitProducts(0, startOutputs(state.outputs, ValueRange(all).drop_front(own), last));
+  release(values, last);
   return state;
 }
 

@@ -60,20 +60,17 @@ Value SeenKeys::sequenceOf(Value row) {
 }
 
 /// The greatest of all lanes' values.
-static Value greatest(simt::PhaseBuilder &p, ValueRange values) {
-  Value own = values[0];
-  for (Value value : values.drop_front())
-    own = p.max(own, value);
-  return p.subgroupReduce(own, gpu::AllReduceOperation::MAXUI);
+static Value greatest(simt::PhaseBuilder &p, Value value) {
+  return p.subgroupReduce(value, gpu::AllReduceOperation::MAXUI);
 }
 
 std::pair<Value, Value> SeenKeys::sequencesOf(Value lane, Value firstRow) {
   // What is to be least counts down from the greatest number.
-  Value most = p.c(-1);
-  SmallVector<Value> up, down;
+  Value most = p.c(-1), up = p.c(0), down = p.c(0);
   for (Value row : lanesRows(lane, firstRow)) {
-    up.push_back(sequenceOf(row));
-    down.push_back(p.sub(most, up.back()));
+    Value sequence = sequenceOf(row);
+    up = p.max(up, sequence);
+    down = p.max(down, p.sub(most, sequence));
   }
   return {p.sub(most, greatest(p, down)), greatest(p, up)};
 }
@@ -83,28 +80,38 @@ void SeenKeys::hand(const RingPlace &place, Value lane) {
   assembly.arriveIf(p.cmp(Predicate::eq, lane, p.c(0)), ring.full(place.stage));
 }
 
-// Rows are read again for each sequence: the producer has few registers.
+// Rows are read again for each sequence, and what is wanted of all of them is put together row by
+// row: the producer has few registers.
 void SeenKeys::publish(const RingPlace &place, Value lane, const Of &of) {
   Value most = p.c(-1);
-  SmallVector<Value> from, to, commonFrom, commonTo, firsts, lengths;
+  SmallVector<std::pair<Value, Value>> rows;
   for (Value row : lanesRows(lane, of.firstRow)) {
     Value sequence = sequenceOf(row);
-    auto [first, rowEnd] = keys.range(row, sequence);
-    Value length = p.sub(p.max(rowEnd, first), first);
+    auto [first, end] = keys.range(row, sequence);
+    Value length = p.sub(p.max(end, first), first);
     if (shape.facts.sequences > 1)
       length = p.select(p.cmp(Predicate::eq, sequence, of.sequence), length, p.c(0));
-    Value sees = p.cmp(Predicate::ne, length, p.c(0));
-    auto ifSees = [&](Value value) { return p.select(sees, value, p.c(0)); };
-    Value end = ifSees(p.add(first, length));
-    firsts.push_back(first);
-    lengths.push_back(length);
-    from.push_back(ifSees(p.sub(most, first)));
-    to.push_back(end);
-    commonFrom.push_back(ifSees(first));
-    commonTo.push_back(p.sub(most, end));
+    rows.emplace_back(first, length);
   }
-  Value seenTo = greatest(p, to);
-  Value begin = p.c(0), allFrom = p.c(0);
+  assembly.waitBarrier(ring.empty(place.stage), place.parity);
+  Value record = ring.address(place.stage);
+  // The greatest of all rows; what is to be least counts down.
+  Value from = p.c(0), to = p.c(0), commonFrom = p.c(0), commonTo = p.c(0);
+  for (auto [i, row] : llvm::enumerate(rows)) {
+    const auto [first, length] = row;
+    Value at = p.add(record, p.mul(p.add(lane, int64_t(i) * warp), 4));
+    if (hasFirsts)
+      assembly.storeWord(p.add(at, firstsAt()), first);
+    assembly.storeWord(p.add(at, lengthsAt()), length);
+    Value sees = p.cmp(Predicate::ne, length, p.c(0));
+    auto ifSees = [&, sees](Value value) { return p.select(sees, value, p.c(0)); };
+    Value end = ifSees(p.add(first, length));
+    from = p.max(from, ifSees(p.sub(most, first)));
+    to = p.max(to, end);
+    commonFrom = p.max(commonFrom, ifSees(first));
+    commonTo = p.max(commonTo, p.sub(most, end));
+  }
+  Value seenTo = greatest(p, to), begin = p.c(0), allFrom = p.c(0);
   if (hasFirsts) {
     begin = p.sub(most, greatest(p, from));
     begin = p.select(p.cmp(Predicate::ne, seenTo, p.c(0)), begin, p.c(0));
@@ -120,14 +127,6 @@ void SeenKeys::publish(const RingPlace &place, Value lane, const Of &of) {
   Value clear = p.min(blocks, blocksFrom(allTo, 0));
   Value partly = p.min(blocks, blocksFrom(allFrom, shape.keys - 1));
 
-  assembly.waitBarrier(ring.empty(place.stage), place.parity);
-  Value record = ring.address(place.stage);
-  for (auto [i, first, length] : llvm::enumerate(firsts, lengths)) {
-    Value at = p.add(record, p.mul(p.add(lane, int64_t(i) * warp), 4));
-    if (hasFirsts)
-      assembly.storeWord(p.add(at, firstsAt()), first);
-    assembly.storeWord(p.add(at, lengthsAt()), length);
-  }
   const std::pair<Word, Value> words[] = {
       {Word::Tile, of.tile},
       {Word::Sequences, of.sequences},

@@ -78,7 +78,7 @@ int64_t columnsOf(const Shape &shape) {
 
 /// Seconds on an H200: what must be read, as far as enough is on its way, and launches.
 double predict(const Shape &shape, const NarrowKnobs &knobs, bool writesRows) {
-  constexpr double readRate = 4.1e12, launch = 2e-6, bytesInFlight = 4e6, residentWarps = 132 * 16;
+  constexpr double readRate = 4.1e12, launch = 3e-6, bytesInFlight = 4e6, residentWarps = 132 * 16;
   const auto blocksOfRows = double((shape.rows + knobs.rows - 1) / knobs.rows);
   const double warps = double(columnsOf(shape)) / 16 * double(knobs.ks) * blocksOfRows;
   int64_t elements = 8; // of a unit of 16 bytes

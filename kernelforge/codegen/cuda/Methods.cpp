@@ -43,7 +43,13 @@ public:
     return method.supports(kernel, seen(target));
   }
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
-    return method.space(kernel, seen(target));
+    ScheduleSpace space = method.space(kernel, seen(target));
+    // Predictions of plain code are for WebGPU, where a launch costs less than here.
+    constexpr double launch = 1e-6;
+    space.predict = [predict = space.predict](const KnobValues &values) {
+      return predict(values) + launch;
+    };
+    return space;
   }
   Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel,
                            const Target &target, llvm::StringRef entry,

@@ -106,6 +106,12 @@ RingPlace Ring::next(const RingPlace &place) {
   return {p.select(wraps, p.c(0), after), p.xorBits(place.parity, turn)};
 }
 
+RingPlace Ring::before(const RingPlace &place) {
+  Value wraps = p.cmp(arith::CmpIPredicate::eq, place.stage, p.c(0));
+  Value turn = p.b.create<arith::ExtUIOp>(p.loc, p.i32, wraps);
+  return {p.select(wraps, p.c(stages - 1), p.sub(place.stage, 1)), p.xorBits(place.parity, turn)};
+}
+
 //===----------------------------------------------------------------------===//
 // Roles
 //===----------------------------------------------------------------------===//

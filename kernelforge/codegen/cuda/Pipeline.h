@@ -58,6 +58,7 @@ public:
   RingPlace producerStart() { return {p.c(0), p.c(1)}; }
   RingPlace consumerStart() { return {p.c(0), p.c(0)}; }
   RingPlace next(const RingPlace &place);
+  RingPlace before(const RingPlace &place);
 
   mlir::Value address(mlir::Value stage) { return p.add(tiles, p.mul(stage, stageBytes)); }
   mlir::Value full(mlir::Value stage) { return p.add(barriers, p.mul(stage, barrierBytes)); }

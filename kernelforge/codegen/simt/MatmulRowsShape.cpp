@@ -111,8 +111,7 @@ Shape rows::shapeOf(const KernelAnalysis &kernel, const Target &target) {
   shape.rowBytes = RowExpressions::sharedBytesOfRow(kernel.kernel());
   shape.streams = target.has("dependent-launch");
   shape.areMarked = llvm::all_of(matmul.getWeights(), [&](Value weight) {
-    const unsigned number = cast<BlockArgument>(weight).getArgNumber();
-    return kernel.kernel().getArgAttr(number, weightAttrName) != nullptr;
+    return kernel.isWeight(cast<BlockArgument>(weight));
   });
   const Limits &limits = target.limits;
   // Threads that are neighbours by number are so in every subgroup: one that is larger works like

@@ -60,6 +60,7 @@ enum class Op : uint8_t {
   Arrive,
   ExpectBytes,
   TryWait,
+  WaitPrevious,
   LoadBox,
   StoreBox,
   CommitStores,
@@ -71,9 +72,8 @@ enum class Op : uint8_t {
   Round,     ///< to a whole number, still f32
   PowerOfTwo,
   AtomicAdd,
-  WaitForPrevious, ///< until what ran before is done
-  PackHalves,      ///< two f32 as two narrow numbers
-  Nothing,         ///< changes nothing here: fences, hints, shares of registers
+  PackHalves, ///< two f32 as two narrow numbers
+  Nothing,    ///< changes nothing here: fences, hints, shares of registers
 };
 
 enum class Part : uint8_t { Low, High, Wide }; ///< of a product

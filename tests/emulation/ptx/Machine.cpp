@@ -17,6 +17,7 @@ constexpr uint64_t mostSteps = uint64_t(1) << 33;
 constexpr size_t warpThreads = 32;
 /// Addresses in a cluster have the rank of the block, from 1 on, above these.
 constexpr unsigned rankBits = 24;
+constexpr const char *tooEarly = "memory is touched before what ran before is over";
 constexpr unsigned nobody = ~0U, several = ~1U;
 
 /// Who touched a word of shared memory since which barrier.
@@ -48,6 +49,7 @@ public:
   }
 
   bool isDone() const { return std::ranges::all_of(threads, &Thread::isDone); }
+  bool hasWaited() const { return std::ranges::any_of(threads, &Thread::hasWaited); }
 
   /// Lets each thread go on to its next barrier: whether any did. What went wrong is in `why`.
   bool turn(std::string &why) {
@@ -67,8 +69,13 @@ public:
       constexpr uint64_t ofQuestion = 4;
       goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
     }
-    if (isDone())
+    if (isDone()) {
+      if (launch.startsEarly && std::ranges::none_of(threads, &Thread::hasWaited)) {
+        why = "it ends without waiting for what ran before";
+        return false;
+      }
       return true;
+    }
     goesOn = meet() || goesOn;
     why = error;
     return goesOn;
@@ -89,6 +96,7 @@ public:
     for (Thread &each : threads)
       if (each.wait == Thread::Cluster && each.clusterArrivals <= arrivals) {
         each.wait = Thread::Nothing;
+        each.hasWaited = each.hasWaited || std::ranges::any_of(*cluster, &Block::hasWaited);
         goesOn = true;
       }
     return goesOn;
@@ -107,8 +115,11 @@ private:
         return false;
       }
       ++epoch;
-      for (Thread &each : threads)
+      const bool known = hasWaited();
+      for (Thread &each : threads) {
         each.wait = Thread::Nothing;
+        each.hasWaited = known;
+      }
       return true;
     }
     std::map<uint64_t, std::vector<Thread *>> byBarrier;
@@ -117,8 +128,11 @@ private:
         byBarrier[each.barrier].push_back(&each);
     for (auto &[barrier, come] : byBarrier)
       if (come.size() >= come.front()->count) {
-        for (Thread *each : come)
+        const bool known = std::ranges::any_of(come, &Thread::hasWaited);
+        for (Thread *each : come) {
           each->wait = Thread::Nothing;
+          each->hasWaited = known;
+        }
         goesOn = true;
       }
     for (size_t first = 0; first + warpThreads <= threads.size(); first += warpThreads) {
@@ -129,8 +143,11 @@ private:
       if (!std::ranges::all_of(warp, isThere))
         continue;
       together(entry.code[warp.front().at - 1], warp);
-      for (Thread &each : warp)
+      const bool known = std::ranges::any_of(warp, &Thread::hasWaited);
+      for (Thread &each : warp) {
         each.wait = Thread::Nothing;
+        each.hasWaited = known;
+      }
       goesOn = true;
     }
     return goesOn;
@@ -250,8 +267,6 @@ private:
         thread->at = i.target;
       } else if (i.op == Op::Return) {
         thread->isDone = true;
-        if (launch.startsEarly && !thread->hasWaited)
-          return fail("it ends without waiting for what ran before");
         if (asynchronous.hasStores(thread->number))
           fail("it ends before a copy has read what it stores");
         return;
@@ -323,17 +338,24 @@ private:
       return address >= piece.begin && address + bytes <= piece.begin + piece.bytes &&
              (piece.isWritable || !isWritten);
     };
-    const bool isEarly = launch.startsEarly && launch.memory && !thread->hasWaited;
-    const auto isComputed = [&](const Piece &piece) { return holds(piece) && !piece.isWeight; };
-    if (isEarly && (isWritten || std::ranges::any_of(*launch.memory, isComputed))) {
-      fail("memory that is no weight before it waits for what ran before");
-      return nullptr;
-    }
     if (launch.memory && !std::ranges::any_of(*launch.memory, holds)) {
       fail(isWritten ? "write to memory that is not written" : "read of memory of nobody");
       return nullptr;
     }
+    if (isTooEarly(address)) {
+      fail(tooEarly);
+      return nullptr;
+    }
     return reinterpret_cast<std::byte *>(address);
+  }
+
+  /// Whether what ran before may be at work on the memory there.
+  bool isTooEarly(uint64_t address) const {
+    const auto isThere = [&](const Piece &piece) {
+      return piece.isConstant && address >= piece.begin && address < piece.begin + piece.bytes;
+    };
+    return launch.startsEarly && !thread->hasWaited && launch.memory &&
+           !std::ranges::any_of(*launch.memory, isThere);
   }
 
   void touch(Touch &word, bool isWritten) {
@@ -433,9 +455,6 @@ private:
     case Op::WaitStores:
     case Op::Product:
       return beside(i);
-    case Op::WaitForPrevious:
-      thread->hasWaited = true;
-      return;
     case Op::ArriveCluster:
       ++thread->clusterArrivals;
       return;
@@ -448,6 +467,9 @@ private:
         return fail("a block that the cluster has not");
       return set(i.result[0], low(operand(i, 0), rankBits) | (rank + 1) << rankBits);
     }
+    case Op::WaitPrevious:
+      thread->hasWaited = true;
+      return;
     case Op::Nothing:
       return;
     default:
@@ -470,13 +492,18 @@ private:
       bool isOver = false;
       fail(asynchronous.isOver(value32(0), operand(i, 1), isOver));
       set(i.result[0], isOver ? 1 : 0);
+      thread->hasWaited = thread->hasWaited || (isOver && hasWaited());
       thread->wait = isOver ? Thread::Nothing : Thread::Others;
       return;
     }
     case Op::LoadBox:
+      if (isTooEarly(asynchronous.addressOf(operand(i, 1))))
+        return fail(tooEarly);
       return fail(
           asynchronous.loadBox(value32(0), operand(i, 1), value32(2), value32(3), value32(4)));
     case Op::StoreBox:
+      if (isTooEarly(asynchronous.addressOf(operand(i, 0))))
+        return fail(tooEarly);
       return fail(asynchronous.storeBox(self, operand(i, 0), value32(1), value32(2), value32(3)));
     case Op::CommitStores:
       return asynchronous.commitStores(self);
@@ -545,6 +572,7 @@ std::string run(const Entry &entry, const Launch &launch) {
   if (launch.cluster == 0 || launch.grid[0] % launch.cluster != 0)
     return entry.name + ": launched with clusters that are not whole";
   uint64_t steps = 0;
+  bool hasWaited = !launch.startsEarly;
   for (unsigned z = 0; z < launch.grid[2]; ++z)
     for (unsigned y = 0; y < launch.grid[1]; ++y)
       for (unsigned x = 0; x < launch.grid[0]; x += launch.cluster) {
@@ -554,8 +582,9 @@ std::string run(const Entry &entry, const Launch &launch) {
               entry, launch, std::array<unsigned, 3>{x + rank, y, z}, parameters, steps));
         if (std::string why = runCluster(blocks); !why.empty())
           return "block " + std::to_string(x) + ", " + why;
+        hasWaited = hasWaited || std::ranges::any_of(blocks, &Block::hasWaited);
       }
-  return "";
+  return hasWaited || launch.grid[0] == 0 ? "" : "no thread waits for what ran before";
 }
 
 } // namespace kernelforge::ptx

@@ -107,7 +107,7 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"prefetch.tensormap", Op::Nothing},
     {"cp.async.bulk.prefetch.tensor.2d.L2.global", Op::Nothing},
     {"griddepcontrol.launch_dependents", Op::Nothing},
-    {"griddepcontrol.wait", Op::WaitForPrevious},
+    {"griddepcontrol.wait", Op::WaitPrevious},
     {"setmaxnreg.inc.sync.aligned.u32", Op::Nothing},
     {"setmaxnreg.dec.sync.aligned.u32", Op::Nothing},
     // Products are done where they stand.

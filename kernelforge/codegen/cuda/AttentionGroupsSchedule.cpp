@@ -163,14 +163,16 @@ double predict(const Shape &shape) {
   const double bytes = rows * keys * double(shape.blocks() * (facts.keyBytes + facts.valueBytes));
   // Many rows of a prompt read the same keys, mostly from a cache, and half of them.
   constexpr int64_t fewRows = 16;
-  constexpr double ofMultiprocessor = 60e9;
-  const double bandwidth = facts.rowsOfSequence() > fewRows ? 8e12 : 3.8e12;
+  constexpr double ofMultiprocessor = 60e9, secondsOfColumn = 0.13e-12; // of a key, instructions
+  const double bandwidth = facts.rowsOfSequence() > fewRows ? 5e12 : 3.8e12;
   const double chunks = shape.knobs.chunk > 0 ? std::ceil(keys / double(shape.knobs.chunk)) : 1;
   const double blocks = rows * double(shape.blocks()) * chunks;
   const double reach =
       std::min(bandwidth, ofMultiprocessor * std::min(blocks, double(multiprocessors)));
   const double joining = chunks > 1 ? AttentionFacts::dispatch + chunks * 1e-8 : 0;
-  return AttentionFacts::dispatch + joining + bytes / reach;
+  const double computing =
+      blocks / chunks * keys * double(facts.keyDim + facts.valueDim) * secondsOfColumn;
+  return AttentionFacts::dispatch + joining + std::max(bytes / reach, computing);
 }
 
 class Groups final : public Method {

@@ -30,8 +30,10 @@ protected:
   llvm::SmallVector<mlir::Value> loadScales(SlotOf slotOf);
   int64_t scaleWords() const { return isQuantized() ? slot.dim / scaledUnit : 0; } ///< of a key
   int64_t scaleLoads() const;
-  /// That word of key `offset` + 2 pair.
-  mlir::Value scalesOf(mlir::ValueRange loaded, int64_t offset, int64_t word);
+  /// The same as f32: first the lower halves, then the upper ones.
+  llvm::SmallVector<mlir::Value> scalesOf(mlir::ValueRange loaded);
+  /// Of block `block` of key `offset` + 2 pair.
+  mlir::Value scaleOf(llvm::ArrayRef<mlir::Value> scales, int64_t offset, int64_t block);
 
   static constexpr int64_t scaledUnit = 64; ///< elements of two blocks
 

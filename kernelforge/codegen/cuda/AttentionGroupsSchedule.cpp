@@ -119,15 +119,18 @@ KnobValues valuesOf(const Knobs &knobs) {
           {"resident", knobs.resident}};
 }
 
-/// So many chunks that blocks are twice the multiprocessors at most, and no chunk so small that
-/// joining takes longer than reading.
+/// As many blocks as multiprocessors hold at once, but no chunk so small that joining takes longer
+/// than reading. Fewer blocks are not shared out evenly: some multiprocessors take as many as they
+/// can.
 int64_t usualChunk(const Shape &shape) {
-  constexpr int64_t least = 256, unit = 64;
+  constexpr int64_t least = 256;
   const AttentionFacts &facts = shape.facts;
   if (facts.cachedSize < 0 || facts.keys <= least)
     return 0;
-  const int64_t wanted = std::max<int64_t>(2 * multiprocessors / (facts.rows * shape.blocks()), 1);
-  return std::clamp(int64_t(llvm::alignTo(llvm::divideCeil(facts.keys, wanted), unit)), least,
+  const int64_t wanted =
+      std::max<int64_t>(shape.knobs.resident * multiprocessors / (facts.rows * shape.blocks()), 1);
+  const int64_t round = shape.knobs.warps * shape.knobs.keys; // of all warps
+  return std::clamp(int64_t(llvm::alignTo(llvm::divideCeil(facts.keys, wanted), round)), least,
                     mostChunk);
 }
 
@@ -138,21 +141,13 @@ Shape usualShape(const Shape &base, const KnobValues &given) {
     return known == given.end() ? usual : known->second;
   };
   Knobs &knobs = shape.knobs;
-  knobs.chunk = take("chunk", usualChunk(base));
   knobs.warps = take("warps", 4);
-  knobs.resident = take("resident", 1);
   knobs.keys = take("keys", 16);
-  if (!given.contains("keys"))
-    for (int64_t keys : {32, 16}) {
-      knobs.keys = keys;
-      constexpr int64_t mostWords = 64; // of each thread
-      if (shape.wordsUnderWay() <= mostWords && knobs.chunk % keys == 0)
-        break;
-    }
-  if (!given.contains("resident"))
-    for (knobs.resident = 4; knobs.resident > 1; --knobs.resident)
-      if (shape.registers() >= registersNeeded(shape))
-        break;
+  knobs.resident = take("resident", 4);
+  while (!given.contains("resident") && knobs.resident > 1 &&
+         shape.registers() < registersNeeded(shape))
+    --knobs.resident;
+  knobs.chunk = take("chunk", usualChunk(shape));
   return shape;
 }
 

@@ -113,9 +113,9 @@ private:
 /// 16 bytes of every thread of a warp, eight columns of its head.
 void Emitter::stageQuery() {
   const int64_t dim = shape.facts.keyDim, heads = shape.heads(), threads = p.blockThreads();
-  query = p.shared("query_parts", p.vec(p.i32, 4), shape.keys.parts * shape.keys.copies * dim);
+  query = p.shared("query_parts", p.vec(p.i32, 4), shape.keys.parts * dim);
   struct Piece {
-    Value number, isThere, isFirstBlock;
+    Value number, isThere;
     SmallVector<Value> elements;
   };
   SmallVector<Piece> pieces;
@@ -128,7 +128,6 @@ void Emitter::stageQuery() {
       piece.number = p.min(piece.number, p.c(dim - 1));
     }
     Value lane = p.rem(piece.number, warp), head = p.named(p.div(lane, 4), "query_head");
-    piece.isFirstBlock = p.lessThan(p.rem(lane, 4), p.c(2));
     Value column = stepKeys->columnOf(p.div(piece.number, warp), p.rem(lane, 4));
     Value ofBlock = p.add(firstHead, p.min(head, p.c(heads - 1)));
     Value start = p.mul(p.add(p.mul(row, shape.facts.heads), ofBlock), dim);
@@ -171,15 +170,7 @@ void Emitter::stageQuery() {
     }
     auto store = [&] {
       for (auto [part, four] : llvm::enumerate(words))
-        for (int64_t copy = 0; copy < shape.keys.copies; ++copy) {
-          SmallVector<Value> own = four;
-          for (Value &word : own)
-            if (shape.keys.copies > 1)
-              word = p.select(piece.isFirstBlock, copy == 0 ? word : p.c(0),
-                              copy == 0 ? p.c(0) : word);
-          const int64_t before = (int64_t(part) * shape.keys.copies + copy) * dim;
-          p.storeVector(p.vector(own), query, p.add(piece.number, before));
-        }
+        p.storeVector(p.vector(four), query, p.add(piece.number, int64_t(part) * dim));
     };
     if (piece.isThere)
       p.ifThen(piece.isThere, store);

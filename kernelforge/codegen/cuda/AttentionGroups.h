@@ -20,8 +20,6 @@ struct Knobs {
 struct Factors {
   ElementType element = ElementType::BF16; ///< what matrix units take
   int64_t parts = 1;                       ///< that what they are multiplied with is cut into
-  /// Of those in shared memory: one of all columns, or one of each of two blocks side by side.
-  int64_t copies = 1;
   /// f16 has few exponents: what is cut into parts of it is scaled so that these are normal.
   bool isScaled() const { return element == ElementType::F16 && parts > 1; }
 };

@@ -154,6 +154,7 @@ SmallVector<Value> StepKeys::multiplyQuants(Value query, ValueRange loaded) {
   const size_t tiles = size_t(keys / tileKeys);
   const SmallVector<Value> scales = scalesOf(loaded.drop_front(tiles * size_t(units)));
   SmallVector<Value> scores(2 * tiles);
+  Value isFirst = p.named(p.lessThan(place.pair, p.c(2)), "is_first_block");
   for (int64_t unit = 0; unit < units; ++unit) {
     SmallVector<WarpMatrices::Sums> products(tiles);
     for (auto &sums : products)
@@ -167,16 +168,15 @@ SmallVector<Value> StepKeys::multiplyQuants(Value query, ValueRange loaded) {
     }
     for (int64_t part = 0; part < parts; ++part)
       for (int64_t half = 0; half < 2; ++half) {
-        Value copies[2];
-        for (int64_t copy : {0, 1}) {
-          const int64_t number = ((part * 2 + copy) * units + unit) * 2 + half;
-          copies[copy] = p.loadVector(query, p.add(place.own, number * warp));
-        }
+        const int64_t number = part * 2 * units + 2 * unit + half;
+        Value four = p.loadVector(query, p.add(place.own, number * warp));
         for (int64_t step = 0; step < 2; ++step) {
           WarpMatrices::Left left;
-          for (int64_t i : {0, 1})
-            for (int64_t copy : {0, 1})
-              left[size_t(2 * i + copy)] = p.extract(copies[copy], 2 * step + i);
+          for (int64_t i : {0, 1}) {
+            Value word = p.extract(four, 2 * step + i);
+            left[size_t(2 * i)] = p.select(isFirst, word, p.c(0));
+            left[size_t(2 * i + 1)] = p.select(isFirst, p.c(0), word);
+          }
           for (size_t tile = 0; tile < tiles; ++tile) {
             const size_t at = size_t(4 * half + 2 * step);
             products[tile] = matrices.multiply(

@@ -62,7 +62,7 @@ public:
   /// Column of a head from which a thread of a warp has eight of each 32, by their number.
   mlir::Value columnOf(mlir::Value number, mlir::Value pair);
   /// Query times keys: of each eight keys the two of the thread's pair, of the head that is its
-  /// row. `query`: 16 bytes of each part and copy, each 32 columns and each thread.
+  /// row. `query`: 16 bytes of each part, each 32 columns and each thread.
   llvm::SmallVector<mlir::Value> multiply(mlir::Value query, mlir::ValueRange loaded);
 
 private:

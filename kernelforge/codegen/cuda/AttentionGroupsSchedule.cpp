@@ -36,8 +36,7 @@ int64_t Shape::registers() const {
 
 int64_t Shape::sharedBytes() const {
   const int64_t ofWarps = knobs.warps * WarpMatrices::columns * 4;
-  return keys.parts * keys.copies * facts.keyDim * 16 + 2 * ofWarps +
-         knobs.warps * heads() * facts.valueDim * 4 +
+  return keys.parts * facts.keyDim * 16 + 2 * ofWarps + knobs.warps * heads() * facts.valueDim * 4 +
          reduceBytes(1, threads(), WarpMatrices::threads);
 }
 
@@ -59,8 +58,7 @@ std::optional<Factors> factorsOf(AttentionOp op, bool areValues) {
                          slot.bytes() % vector == 0;
     if (slot.type != ElementType::Q8_0 || factor != ElementType::F32 || !isWhole)
       return std::nullopt;
-    return areValues ? Factors{ElementType::BF16, ofBf16}
-                     : Factors{ElementType::F16, ofF16, /*copies=*/2};
+    return areValues ? Factors{ElementType::BF16, ofBf16} : Factors{ElementType::F16, ofF16};
   }
   if (!isHalf(slot.type) || (factor != ElementType::F32 && factor != slot.type))
     return std::nullopt;

@@ -64,6 +64,7 @@ TEST(PtxEmulation, RacesInSharedMemoryAreFound) {
                            "%rd8;\nld.shared.u32 %r4, [%rd8];";
   EXPECT_THAT(outcome("st.shared.u32 [%rd7], %r1;\n" + late), HasSubstr("another thread touches"));
   EXPECT_THAT(outcome("st.shared.u32 [memory], %r1;"), HasSubstr("another thread touches"));
+  EXPECT_EQ(outcome("mov.u32 %r2, 7;\nst.shared.u32 [memory], %r2;"), ""); // all say the same
 }
 
 TEST(PtxEmulation, MemoryThatIsNotTheLaunchsIsFound) {

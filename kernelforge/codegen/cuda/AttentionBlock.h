@@ -26,7 +26,7 @@ private:
 
   mlir::Value small;
   int64_t smallTaken = 0;
-  mlir::Value records;
+  mlir::Value records, wanted; ///< addresses; the second of a barrier
 
 public:
   Ring query, keys, values;

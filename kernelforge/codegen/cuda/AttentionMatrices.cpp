@@ -211,7 +211,10 @@ State Emitter::attend(Value record, State state, const RingPlace &queryPlace) {
     state.next = keys.next(place);
     const auto outputs = ArrayRef(waited).take_front(state.outputs.size());
     SmallVector<Value> words = packed(ArrayRef(waited).drop_front(outputs.size()));
-    state.outputs = scaled(outputs, step.fade);
+    // Highest scores seldom grow by much after the first blocks.
+    state.outputs = p.ifElse(
+        "o", assembly.anyLane(step.fades), ValueRange(outputs).getTypes(),
+        [&] { return scaled(outputs, step.fade); }, [&] { return SmallVector<Value>(outputs); });
     SmallVector<Value> next = state.flat();
     llvm::append_range(next, words);
     return next;

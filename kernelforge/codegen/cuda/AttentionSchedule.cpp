@@ -21,7 +21,7 @@ using llvm::divideCeilSigned;
 int64_t Shape::copiedKeys() const { return page == 0 ? keys : std::gcd(page, keys); }
 
 int64_t Shape::smallBytes() const {
-  return Ring::bytes(recordStages, recordBytes()) + Ring::bytesOfBarriers(1) +
+  return Ring::bytes(recordStages, recordBytes()) + Ring::barrierBytes + Ring::bytesOfBarriers(1) +
          2 * Ring::bytesOfBarriers(stages);
 }
 

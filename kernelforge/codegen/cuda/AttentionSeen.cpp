@@ -127,19 +127,20 @@ void SeenKeys::publish(const RingPlace &place, Value lane, const Of &of) {
   Value clear = p.min(blocks, blocksFrom(allTo, 0));
   Value partly = p.min(blocks, blocksFrom(allFrom, shape.keys - 1));
 
+  auto number = [&](Value is) { return Value(p.b.create<arith::ExtUIOp>(p.loc, p.i32, is)); };
   const std::pair<Word, Value> words[] = {
       {Word::Tile, of.tile},
       {Word::Sequences, of.sequences},
       {Word::Sequence, of.sequence},
-      {Word::IsFirst, p.b.create<arith::ExtUIOp>(p.loc, p.i32, of.isFirst)},
+      {Word::IsFirst, number(of.isFirst)},
+      {Word::IsLast, number(of.isLast)},
       {Word::Blocks, blocks},
       {Word::Start, start},
       {Word::MaskedFirst, p.sub(blocks, clear)},
       {Word::ClearEnd, p.sub(blocks, partly)},
       {Word::From, begin},
       {Word::To, seenTo},
-      {Word::IsApart,
-       p.b.create<arith::ExtUIOp>(p.loc, p.i32, p.cmp(Predicate::ugt, allFrom, allTo))}};
+      {Word::IsApart, number(p.cmp(Predicate::ugt, allFrom, allTo))}};
   p.ifThen(p.cmp(Predicate::eq, lane, p.c(0)), [&] {
     for (auto [which, value] : words)
       assembly.storeWord(wordAddress(record, which), value);

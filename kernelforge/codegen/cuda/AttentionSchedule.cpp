@@ -41,6 +41,7 @@ Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
   shape.facts = attentionFacts(kernel, target);
   shape.element = factorType(op);
   shape.page = static_cast<int64_t>(op.getKeys().getType().getPage());
+  shape.hasWindow = op.getWindow() != 0;
   shape.roundsQuery = elementTypeOf(op.getQuery().getType()) != shape.element;
   if (target.limits.workers > 0)
     shape.blocks = target.limits.workers;
@@ -71,7 +72,9 @@ Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
                   "use fewer rows, keys or stages");
   // Scores, their weights as they are multiplied, outputs; and beside them rows, addresses and what
   // is under way.
-  constexpr int64_t besides = 32;
+  constexpr int64_t fewest = 32, masked = 56;
+  const bool masksMuch = shape.consumers() > 2 && (shape.hasWindow || facts.sequences > 1);
+  const int64_t besides = masksMuch ? masked : fewest;
   const int64_t needed = shape.scores().sums() + shape.scores().sums() / 2 + shape.outputs().sums();
   const int64_t registers = Roles::registersOfConsumers(shape.consumers(), 1);
   if (needed + besides > registers)
@@ -113,10 +116,13 @@ Shape usualShape(const Shape &base) {
 double predict(const Shape &shape) {
   const AttentionFacts &facts = shape.facts;
   constexpr double cyclesPerSecond = 1.6e9, multiplyAdds = 2048, powers = 16;
-  constexpr double restOfBlock = 150, restOfTile = 2500;
+  constexpr double ofBlock = 400, restOfBlock = 150, restOfTile = 4000;
   const auto rows = double(shape.rows), keys = double(shape.keys);
   const double products = rows * keys * double(facts.keyDim + facts.valueDim) / multiplyAdds;
-  const double block = std::max(products, rows * keys / powers) + restOfBlock;
+  // Of one warpgroup products wait for weights.
+  const double ofWeights = rows * keys / powers + ofBlock;
+  const double block = shape.consumers() > 1 ? std::max(products, ofWeights) + restOfBlock
+                                             : products + ofWeights + restOfBlock;
   const double blocks = std::ceil(double(facts.likelyKeys()) / keys);
   const double tiles = double(facts.heads * std::min(facts.rows, facts.sequences)) *
                        std::ceil(double(facts.rowsOfSequence()) / rows);

@@ -159,21 +159,22 @@ void TileBlock::plan() {
 
 /// A record for each sequence that a tile has rows of, or may have.
 RingPlace TileBlock::planTile(Value tile, const RingPlace &place) {
-  Value firstRow = placeOf(tile).firstRow;
+  const auto [head, firstRow] = placeOf(tile);
   if (shape.facts.sequences == 1) {
     Value always = p.cmp(Predicate::eq, p.c(0), p.c(0));
-    seen.publish(place, roles.lane, {tile, firstRow, p.c(0), p.c(1), always, always});
+    seen.publish(place, roles.lane, {head, firstRow, p.c(0), p.c(1), always, always});
     return seen.ring.next(place);
   }
   auto [least, greatest] = seen.sequencesOf(roles.lane, firstRow);
   Value count = p.add(p.sub(greatest, least), 1);
   const Values last =
       p.loop("sequence", least, p.add(greatest, 1), 1, "stage parity", {place.stage, place.parity},
-             [&, least = least, greatest = greatest](Value sequence, ValueRange carried) -> Values {
+             [&, head = head, firstRow = firstRow, least = least,
+              greatest = greatest](Value sequence, ValueRange carried) -> Values {
                const RingPlace own{carried[0], carried[1]};
                Value isFirst = p.cmp(Predicate::eq, sequence, least);
                Value isLast = p.cmp(Predicate::eq, sequence, greatest);
-               seen.publish(own, roles.lane, {tile, firstRow, sequence, count, isFirst, isLast});
+               seen.publish(own, roles.lane, {head, firstRow, sequence, count, isFirst, isLast});
                const RingPlace next = seen.ring.next(own);
                return {next.stage, next.parity};
              });
@@ -204,8 +205,7 @@ void TileBlock::copy() {
 
 /// All blocks of a record; where it is a tile's first one the query between its first keys and
 /// values, as its place is free later than theirs.
-TileBlock::Values TileBlock::copyRecord(Value record, Value tile, ValueRange carried) {
-  const Place place = placeOf(tile);
+TileBlock::Values TileBlock::copyRecord(Value record, Value head, ValueRange carried) {
   const RingPlace queryPlace{carried[0], carried[1]};
   Value isFirst = p.cmp(Predicate::ne, seen.word(record, Word::IsFirst), p.c(0));
   Value sequence = shape.facts.sequences == 1 ? p.c(0) : seen.word(record, Word::Sequence);
@@ -217,7 +217,7 @@ TileBlock::Values TileBlock::copyRecord(Value record, Value tile, ValueRange car
         both(isFirstLane, p.cmp(Predicate::ne, seen.word(record, Word::IsLast), p.c(0)));
     assembly.arriveIf(both(isLeadersLast, p.cmp(Predicate::eq, blocks, p.c(0))), wanted);
   }
-  Value cacheHead = p.div(place.head, shape.facts.group());
+  Value cacheHead = p.div(head, shape.facts.group());
   simt::AttentionKeys slots(p, op);
   Value firstSlot = slots.firstSlot(sequence);
   const int64_t copied = shape.copiedKeys();
@@ -237,7 +237,7 @@ TileBlock::Values TileBlock::copyRecord(Value record, Value tile, ValueRange car
                Value slot = last ? slots.slot(sequence, p.min(key, last)) : p.add(firstSlot, base);
                copyBlock(keys, own, shape.keyTile(), keyMap, cacheHead, slot);
                Value isQuerys = both(isFirst, p.cmp(Predicate::eq, block, p.c(0)));
-               p.ifThen(isQuerys, [&] { copyQuery(place, queryPlace); });
+               p.ifThen(isQuerys, [&] { copyQuery(record, head, queryPlace); });
                copyBlock(values, own, shape.valueTile(), valueMap, cacheHead, slot);
                const RingPlace next = keys.next(own);
                return {next.stage, next.parity};
@@ -248,16 +248,17 @@ TileBlock::Values TileBlock::copyRecord(Value record, Value tile, ValueRange car
   return next;
 }
 
-void TileBlock::copyQuery(const Place &place, const RingPlace &queryPlace) {
+void TileBlock::copyQuery(Value record, Value head, const RingPlace &queryPlace) {
   const HeadTile tile = shape.queryTile();
   assembly.waitBarrier(query.empty(queryPlace.stage), queryPlace.parity);
   p.ifThen(isFirstLane, [&] {
     Value full = query.full(queryPlace.stage), to = query.address(queryPlace.stage);
+    Value firstRow = seen.word(record, Word::FirstRow);
     assembly.expectBytes(full, tile.bytes());
     for (int64_t panel = 0; panel < tile.panels(); ++panel)
       assembly.loadBox(p.add(to, panel * tile.panel().bytes()), queryMap,
-                       p.add(p.mul(place.head, shape.facts.keyDim), panel * HeadTile::panelNumbers),
-                       place.firstRow, full);
+                       p.add(p.mul(head, shape.facts.keyDim), panel * HeadTile::panelNumbers),
+                       firstRow, full);
   });
 }
 

@@ -34,12 +34,6 @@ public:
   SeenKeys seen;
   mlir::Value isFirstLane, rowTiles, tiles;
 
-  /// Whose a tile is: rows of one query head.
-  struct Place {
-    mlir::Value head, firstRow;
-  };
-  Place placeOf(mlir::Value tile);
-
   /// Goes on as long as the first of what `before` gives holds; `body` gets the rest.
   using Values = llvm::SmallVector<mlir::Value>;
   Values whileLoop(mlir::ValueRange init, llvm::function_ref<Values(mlir::ValueRange)> before,
@@ -52,10 +46,15 @@ private:
   void makeMaps();
   // One warp says which tile is next and what its rows see, another one copies.
   void plan();
+  /// Whose a tile is: rows of one query head.
+  struct Place {
+    mlir::Value head, firstRow;
+  };
+  Place placeOf(mlir::Value tile);
   RingPlace planTile(mlir::Value tile, const RingPlace &place);
   void copy();
-  Values copyRecord(mlir::Value record, mlir::Value tile, mlir::ValueRange carried);
-  void copyQuery(const Place &place, const RingPlace &queryPlace);
+  Values copyRecord(mlir::Value record, mlir::Value head, mlir::ValueRange carried);
+  void copyQuery(mlir::Value record, mlir::Value head, const RingPlace &queryPlace);
   void copyBlock(Ring &ring, const RingPlace &place, const HeadTile &tile, mlir::Value map,
                  mlir::Value head, mlir::Value slot);
 

@@ -100,6 +100,8 @@ int64_t headsTogether(const AttentionFacts &facts) {
   return std::min(fit, facts.kvHeads) * facts.group();
 }
 
+/// Narrow heads are done with a block sooner than the next one comes, so that more must be under
+/// way; wide ones leave room for fewer keys.
 Shape usualShape(const Shape &base) {
   Shape shape = base;
   const int64_t dim = std::max(base.facts.keyDim, base.facts.valueDim);
@@ -107,6 +109,7 @@ Shape usualShape(const Shape &base) {
   shape.heads = headsTogether(base.facts);
   auto fits = [&] { return readShape(base, valuesOf(shape)).has_value(); };
   shape.keys = dim <= 128 ? 128 : 64;
+  shape.stages = dim <= 64 ? 4 : 2;
   while (shape.keys > unit && !fits())
     shape.keys /= 2;
   return shape;
@@ -167,7 +170,7 @@ public:
     space.analytic = valuesOf(usualShape(base));
     space.knobs = {{"rows", {64, 128, 192}, "of a tile: 64 of each warpgroup that multiplies"},
                    {"keys", {64, 96, 128, 160, 176}, "of a block"},
-                   {"stages", {2, 3}, "blocks of keys, and of values, in shared memory"},
+                   {"stages", {2, 3, 4}, "blocks of keys, and of values, in shared memory"},
                    {"heads", {space.analytic.at("heads")}, "whose tiles are taken together"},
                    {"polynomials", {0, 2, 4, 6}, "powers of two of 16 that polynomials compute"},
                    {"blocks", {base.blocks}, "of the grid at most, which go on to further tiles"}};

@@ -7,6 +7,12 @@ set(CMAKE_CXX_FLAGS_SANITIZE
 set(CMAKE_EXE_LINKER_FLAGS_SANITIZE "-fsanitize=address,undefined")
 set(CMAKE_SHARED_LINKER_FLAGS_SANITIZE "-fsanitize=address,undefined")
 
+# Of tests, and of the command line, which parses and prints: most of their compilation would be
+# optimising templates of GoogleTest, CLI11 and JSON, for nothing.
+if(CMAKE_BUILD_TYPE MATCHES "^(Release|Sanitize)$")
+  set(KERNELFORGE_NOT_OPTIMISED -O0)
+endif()
+
 # One kind of position independence everywhere: programs and libraries share precompiled headers.
 add_compile_options(-fPIC)
 add_link_options(-fuse-ld=lld)

@@ -1,11 +1,10 @@
 # Files that become part of a program, byte for byte: web pages, suite documents.
 
-# kf_embed(TARGET files...): makes the files readable in TARGET through the functions of Embedded.h,
-# which lies in the folder that calls this. A file of this folder is known by its path relative to
-# it ("html/report.css"), one of a package by its name. A changed file is embedded again.
-function(kf_embed target)
-  cmake_path(RELATIVE_PATH CMAKE_CURRENT_SOURCE_DIR BASE_DIRECTORY ${CMAKE_SOURCE_DIR}
-             OUTPUT_VARIABLE folder)
+# kf_embed(TARGET FUNCTION files...): makes the files readable in TARGET through
+# `std::span<const EmbeddedFile> kernelforge::FUNCTION()`, which the room declares where it needs it. A
+# file of the folder that calls this is known by its path relative to it ("html/report.css"), one of
+# a package by its name. A changed file is embedded again.
+function(kf_embed target function)
   set(data)
   set(table)
   set(paths)
@@ -32,12 +31,15 @@ function(kf_embed target)
   set(source ${CMAKE_CURRENT_BINARY_DIR}/${target}_embedded.cpp)
   file(CONFIGURE OUTPUT ${source} @ONLY CONTENT [[
 // Made by kf_embed (cmake/Embed.cmake).
-#include "@folder@/Embedded.h"
+#include "kernelforge/support/EmbeddedFile.h"
+
+#include <span>
 
 @data@
 namespace kernelforge {
 
-std::span<const EmbeddedFile> embeddedFiles() {
+std::span<const EmbeddedFile> @function@();
+std::span<const EmbeddedFile> @function@() {
   static const EmbeddedFile files[] = {
 @table@  };
   return files;

@@ -70,6 +70,16 @@ function(kf_without_missing_targets list)
   set(${list} ${kept} PARENT_SCOPE)
 endfunction()
 
+# kf_rooms_first(PROGRAM rooms...): of a template or an inline function that several files have, the
+# linker takes the first code that it meets. A program whose own files are not optimised gets the
+# rooms before them, so that these run as they are shipped.
+function(kf_rooms_first program)
+  foreach(room ${ARGN} kf_support)
+    target_link_options(${program} PRIVATE
+      "LINKER:SHELL:--whole-archive $<TARGET_FILE:${room}> --no-whole-archive")
+  endforeach()
+endfunction()
+
 # kf_make_test(PROGRAM [TEXT] ROOMS rooms...): what all programs of tests have that are compiled:
 # the options and the precompiled header of tests, and the code of the rooms named here and of what
 # is under them.
@@ -83,14 +93,9 @@ function(kf_make_test program)
     target_link_libraries(${program} PRIVATE kf_mlir)
   endif()
   target_link_libraries(${program} PRIVATE ${TEST_ROOMS} kf_warnings GTest::gtest GTest::gmock)
-  target_compile_options(${program} PRIVATE ${KERNELFORGE_TEST_OPTIONS})
+  target_compile_options(${program} PRIVATE ${KERNELFORGE_NOT_OPTIMISED})
   target_precompile_headers(${program} REUSE_FROM kf_pch_${header})
-  # Of a template or an inline function that several files have, the linker takes the first code:
-  # the rooms come before the tests, which are not optimised.
-  foreach(room ${TEST_ROOMS} kf_support)
-    target_link_options(${program} PRIVATE
-      "LINKER:SHELL:--whole-archive $<TARGET_FILE:${room}> --no-whole-archive")
-  endforeach()
+  kf_rooms_first(${program} ${TEST_ROOMS})
 endfunction()
 
 # kf_add_unit_test(ROOM [TEXT] [DEPENDS rooms...]): one GoogleTest program of every *Test.cpp in

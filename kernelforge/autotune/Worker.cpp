@@ -25,6 +25,12 @@
 
 using namespace kernelforge;
 
+uint64_t kernelforge::turnsOf(uint64_t bytes, uint64_t streamBytes, bool onDevice) {
+  // What a device binds anew for each candidate takes its time.
+  const uint64_t most = onDevice ? 64 : 4096;
+  return bytes == 0 ? 1 : std::clamp<uint64_t>((streamBytes + bytes - 1) / bytes, 1, most);
+}
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -32,9 +38,6 @@ using Clock = std::chrono::steady_clock;
 /// How long threads spin where the threads of a library are to be measured, too, and a pause that
 /// is longer.
 constexpr int spinMilliseconds = 5, settleMilliseconds = 30;
-
-/// Copies of what a call reads at most.
-constexpr uint64_t mostTurns = 4096;
 
 /// Nanoseconds: where a device's clock stands still within a run.
 constexpr double leastSample = 1e-3;
@@ -204,7 +207,8 @@ private:
   bool hasOwnMemory() const { return !timing->info().sharesHostMemory; }
 
   /// As many copies of what is streamed as make `streamBytes` together. A device with memory of its
-  /// own makes the copies when they are bound.
+  /// own makes the copies when they are bound, and of all that a call reads: it keeps weights as
+  /// they lie in a file, where nothing tells them from other arguments.
   Expected<Turns> makeTurns(const DataSet &set, const Run &run, bool rowMajor) const {
     Turns turns;
     turns.arguments.push_back(rowMajor ? run.rowMajor : run.arguments);
@@ -213,9 +217,9 @@ private:
     };
     uint64_t each = 0;
     for (const Tensor &tensor : set.arguments)
-      each += tensor.streamed ? bytesOf(tensor) : 0;
-    const uint64_t count = each == 0 ? 1 : (static_cast<uint64_t>(streamBytes) + each - 1) / each;
-    for (uint64_t copy = 1; copy < std::min(count, mostTurns); ++copy) {
+      each += (hasOwnMemory() ? !tensor.written : tensor.streamed) ? bytesOf(tensor) : 0;
+    const uint64_t count = turnsOf(each, static_cast<uint64_t>(streamBytes), hasOwnMemory());
+    for (uint64_t copy = 1; copy < count; ++copy) {
       std::vector<Bytes> arguments = turns.arguments.front();
       for (size_t i = 0; i < arguments.size(); ++i) {
         if (!set.arguments[i].streamed || hasOwnMemory())

@@ -109,6 +109,10 @@ public:
 
   virtual const DeviceInfo &info() const = 0;
 
+  /// Bytes that can still be allocated, as far as the device knows: what its driver says is free,
+  /// else all that it has; 0 where it does not know that either.
+  virtual Expected<int64_t> freeBytes() const { return info().limits.memoryBytes; }
+
   /// Zeroed memory, aligned to DeviceInfo::limits.bufferAlignment. Unusable where it is beyond a
   /// limit of the device, Failed where it cannot be had.
   virtual Expected<BufferRef> allocate(int64_t bytes, MemoryUse use) = 0;

@@ -2,6 +2,7 @@
 
 #include "kernelforge/codegen/StepKernel.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/EquivalenceClasses.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -72,6 +73,25 @@ KernelAnalysis::KernelAnalysis(KernelOp kernel)
 MatmulOp KernelAnalysis::matmul() const { return dyn_cast_or_null<MatmulOp>(first); }
 
 AttentionOp KernelAnalysis::attention() const { return dyn_cast_or_null<AttentionOp>(first); }
+
+bool KernelAnalysis::isWeight(BlockArgument argument) const {
+  const unsigned number = argument.getArgNumber();
+  KernelOp own = op;
+  if (own.getArgAttr(number, weightAttrName))
+    return true;
+  bool isLaunched = false, isWeight = true;
+  if (Operation *module = own->getParentOp())
+    module->walk([&](LaunchOp launch) {
+      if (launch.getKernel() != own.getSymName())
+        return;
+      auto value = dyn_cast<BlockArgument>(launch.getOperands()[number]);
+      auto function =
+          value ? dyn_cast<func::FuncOp>(value.getOwner()->getParentOp()) : func::FuncOp();
+      isLaunched = true;
+      isWeight = isWeight && function && function.getArgAttr(value.getArgNumber(), weightAttrName);
+    });
+  return isLaunched && isWeight;
+}
 
 bool KernelAnalysis::isRootAlone() const {
   Operation *end = first ? first->getBlock()->getTerminator() : nullptr;

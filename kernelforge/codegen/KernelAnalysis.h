@@ -83,6 +83,11 @@ public:
   /// Whether an operation needs the root's result.
   bool followsRoot(mlir::Operation *operation) const { return followers.contains(operation); }
 
+  /// Whether an argument of the body is a weight in every launch: the kernel says so, or all
+  /// functions of its module that launch it pass what they say is one. It is there before any
+  /// launch.
+  bool isWeight(mlir::BlockArgument argument) const;
+
   /// How many rows the leading dimension of `type` may have, {min, max}; equal where it is static.
   std::pair<int64_t, int64_t> rows(mlir::Type type) const;
   /// The same for choosing a schedule: at most 2^30. More rows change no choice, and what is

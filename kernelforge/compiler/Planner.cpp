@@ -8,6 +8,7 @@
 #include "kernelforge/compiler/Targets.h"
 #include "kernelforge/compiler/WeightUses.h"
 #include "kernelforge/ir/Transformer.h"
+#include "kernelforge/records/Shipped.h"
 #include "kernelforge/support/Json.h"
 #include "kernelforge/support/Log.h"
 
@@ -86,7 +87,8 @@ public:
   Planner(ModuleOp module, const Target &target, int64_t threads, const RecordStore *records,
           KernelAnalyses &analyses)
       : module(module), target(target), threads(static_cast<int>(threads)), analyses(analyses),
-        recorded(records) {}
+        recorded(records),
+        takesShipped(records && ShippedRecords::ofProgram().cover(target.device)) {}
 
   Status run() {
     for (auto kernel : module.getOps<KernelOp>()) {
@@ -116,6 +118,9 @@ private:
   static Status completePinned(Facts &facts);
   Expected<Decision> decidePinned(Facts &facts) const;
   Expected<Decision> decideGenerated(Facts &facts);
+  std::optional<Decision> ofOwnRecords(Facts &facts, const ScheduleSpace &space);
+  static std::optional<Decision> ofShippedRecords(Facts &facts, const ScheduleSpace &space);
+  std::optional<Decision> ofNearestRecord(Facts &facts, const ScheduleSpace &space);
   std::optional<Decision> recordedVariant(Facts &facts);
   Status settleWeights();
   static void attach(KernelOp kernel, const Decision &decision);
@@ -125,6 +130,7 @@ private:
   int threads;
   KernelAnalyses &analyses;
   RecordedWinners recorded;
+  bool takesShipped; ///< there are records of this device that come with the program
   std::vector<Planned> all;
 };
 
@@ -237,36 +243,61 @@ std::optional<Decision> Planner::recordedVariant(Facts &facts) {
   return std::nullopt;
 }
 
+/// What this user's records say of the kernel itself.
+std::optional<Decision> Planner::ofOwnRecords(Facts &facts, const ScheduleSpace &space) {
+  for (const RecordKey &key : facts.keys())
+    if (const std::optional<Record> record = recorded.find(key, "generated"))
+      if (std::optional<KnobValues> schedule = legalSchedule(*record, space))
+        return Decision{"record", "won in the record of key " + key.id() + ratioText(*record),
+                        std::move(*schedule)};
+  for (const RecordKey &key : facts.keys())
+    if (recorded.defaultStays(key))
+      return Decision{"analytic", "the records of key " + key.id() + " show nothing better",
+                      space.analytic};
+  return std::nullopt;
+}
+
+/// What records that come with the program say of the kernel itself.
+std::optional<Decision> Planner::ofShippedRecords(Facts &facts, const ScheduleSpace &space) {
+  for (const RecordKey &key : facts.keys())
+    if (const std::optional<Record> record = ShippedRecords::ofProgram().find(key))
+      if (std::optional<KnobValues> schedule = legalSchedule(*record, space))
+        return Decision{"record",
+                        fmt::format("comes with the program, measured on {}{}",
+                                    record->key.cpuModel, ratioText(*record)),
+                        std::move(*schedule)};
+  return std::nullopt;
+}
+
+/// What this user's records say of the nearest problem.
+std::optional<Decision> Planner::ofNearestRecord(Facts &facts, const ScheduleSpace &space) {
+  // The default of another problem is not this one's.
+  auto isDefault = [](const Record &record) { return record.scheduleSource == "analytic"; };
+  auto admits = [&](const Record &record) {
+    return isDefault(record) || legalSchedule(record, space);
+  };
+  const std::optional<Record> near = recorded.nearestGenerated(facts.keys().front(), admits);
+  if (!near)
+    return std::nullopt;
+  const std::string problem = "for the nearest problem, key " + near->key.id();
+  if (isDefault(*near))
+    return Decision{"analytic", "nothing better was found " + problem, space.analytic};
+  return Decision{"transferred", "won " + problem + ratioText(*near), *legalSchedule(*near, space)};
+}
+
 /// A schedule for generated code.
 Expected<Decision> Planner::decideGenerated(Facts &facts) {
   if (!facts.space())
     return tl::unexpected<Error>(facts.space().error());
   const ScheduleSpace &space = *facts.space();
-  if (!recorded.empty()) {
-    const std::vector<RecordKey> &keys = facts.keys();
-    for (const RecordKey &key : keys)
-      if (const std::optional<Record> record = recorded.find(key, "generated"))
-        if (std::optional<KnobValues> schedule = legalSchedule(*record, space))
-          return Decision{"record", "won in the record of key " + key.id() + ratioText(*record),
-                          std::move(*schedule)};
-    for (const RecordKey &key : keys)
-      if (recorded.defaultStays(key))
-        return Decision{"analytic", "the records of key " + key.id() + " show nothing better",
-                        space.analytic};
-    // The default of another problem is not this one's.
-    auto isDefault = [](const Record &record) { return record.scheduleSource == "analytic"; };
-    auto admits = [&](const Record &record) {
-      return isDefault(record) || legalSchedule(record, space);
-    };
-    if (const std::optional<Record> near = recorded.nearestGenerated(keys.front(), admits)) {
-      const std::string problem = "for the nearest problem, key " + near->key.id();
-      if (isDefault(*near))
-        return Decision{"analytic", "nothing better was found " + problem, space.analytic};
-      return Decision{"transferred", "won " + problem + ratioText(*near),
-                      *legalSchedule(*near, space)};
-    }
-  }
-  return Decision{"analytic", "no record fits", space.analytic};
+  std::optional<Decision> decision;
+  if (!recorded.empty())
+    decision = ofOwnRecords(facts, space);
+  if (!decision && takesShipped)
+    decision = ofShippedRecords(facts, space);
+  if (!decision && !recorded.empty())
+    decision = ofNearestRecord(facts, space);
+  return decision ? std::move(*decision) : Decision{"analytic", "no record fits", space.analytic};
 }
 
 /// A variant reads its weight as it lies in the file. Where someone else needs it packed, the

@@ -15,11 +15,13 @@ namespace kernelforge {
 /// is from and why. In this order:
 ///   pinned       it is there already: kept, and knobs that it leaves open get analytic values; a
 ///                variant that cannot run here is an error;
-///   record       the winner of the records of this kernel, processor, thread count and LLVM;
+///   record       the winner of the records of this kernel, processor, thread count and LLVM; else
+///                that of a device of this name which comes with the program (ShippedRecords);
 ///   transferred  the winner of the nearest problem of the same kind, whose schedule is legal here;
 ///   analytic     the code generator's default for this target and thread count: also where the
 ///                records of this kernel, or of the nearest problem, show nothing better.
-/// Without `records`, or where they cannot be read (a warning), there are no records.
+/// Without `records` there are none, nor shipped ones; where they cannot be read (a warning), there
+/// are shipped ones alone.
 ///
 /// A variant is for kernels that are one library call (libraryCall()), and reads the weight as
 /// it lies in the file. Records are keyed by the kernel as it was fused, that is with the layout

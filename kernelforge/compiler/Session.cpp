@@ -1,6 +1,7 @@
 #include "kernelforge/compiler/Session.h"
 
 #include "kernelforge/backend/DeviceTiming.h"
+#include "kernelforge/backend/FreeMemory.h"
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/compiler/Planner.h"
@@ -144,18 +145,17 @@ int64_t Session::scratchBytes() const {
 }
 
 /// Unusable where the intermediates of a program, which lie there for the largest sizes, are beyond
-/// this machine's memory.
-static Status checkMemory(const Program &program) {
-  const int64_t available = host().memoryBytes;
-  if (available == 0 || program.arenaBytes <= available)
+/// the memory that they would lie in.
+static Status checkMemory(const Program &program, const Device &device) {
+  KF_TRY(const FreeMemory free, freeMemory(device));
+  if (free.bytes == 0 || program.arenaBytes <= free.bytes)
     return {};
   std::vector<std::string> maxima;
   for (const ProgramSize &size : program.sizes)
     maxima.push_back(size.name + " = " + std::to_string(size.max));
   return unusable("function does not fit in memory", "@" + program.function,
                   "its intermediate results take " + std::to_string(program.arenaBytes) + " bytes" +
-                      (maxima.empty() ? "" : " at " + llvm::join(maxima, ", ")) +
-                      ", this machine has " + std::to_string(available),
+                      (maxima.empty() ? "" : " at " + llvm::join(maxima, ", ")) + ", " + free.text,
                   maxima.empty() ? "compute it in smaller parts"
                                  : "give the size a smaller maximum, as in #transformer.size<\"" +
                                        program.sizes.front().name + "\", 1 to 512>");
@@ -190,7 +190,7 @@ Status Session::Implementation::loadFunctions(ModuleOp from, KernelAnalyses &ana
       }
     loaded.arguments.resize(loaded.names.size());
     KF_TRY(Program program, buildProgram(function, artifacts, options.target.limits));
-    KF_CHECK(checkMemory(program));
+    KF_CHECK(checkMemory(program, *device));
     loaded.program = std::make_shared<const Program>(std::move(program));
   }
   KF_CHECK(loadPrograms(into, intermediates));

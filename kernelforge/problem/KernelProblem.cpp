@@ -26,6 +26,11 @@ static OwningOpRef<ModuleOp> moduleFor(KernelOp kernel) {
   builder.setInsertionPointToEnd(module->getBody());
   auto copy = cast<KernelOp>(builder.clone(*kernel));
   copy.setSymName("kernel");
+  // What is a weight where the kernel is from is one here.
+  const KernelAnalysis original(kernel);
+  for (BlockArgument argument : kernel.getBody().getArguments())
+    if (original.isWeight(argument))
+      copy.setArgAttr(argument.getArgNumber(), weightAttrName, builder.getStringAttr("weight"));
   copy.removeVariantAttr(); // it is about generated code
   copy.removeCodeAttr();
   copy.removeLaunchingAttr();

@@ -173,7 +173,9 @@ Expected<JsonDocument> readJsonText(const std::string &path, std::string_view wh
 }
 
 Json errorJson(const Error &error) {
-  return {{"code", static_cast<int>(error.kind)},
+  // A device that is lost is a failure part-way to whoever asked for a result.
+  const ErrorKind kind = error.kind == ErrorKind::Lost ? ErrorKind::Failed : error.kind;
+  return {{"code", static_cast<int>(kind)},
           {"what", error.what},
           {"where", error.where},
           {"why", error.why},

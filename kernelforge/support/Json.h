@@ -20,7 +20,8 @@ template <typename T> Json orNull(const std::optional<T> &value) {
   return value ? Json(*value) : Json();
 }
 
-/// An error as answers have it: {"code", "what", "where", "why", "hint"}.
+/// An error as answers have it: {"code", "what", "where", "why", "hint"}. The code is that of the
+/// command line, where a lost device is a failure.
 Json errorJson(const Error &error);
 
 /// What a text may cost before it is refused. The defaults suit a tokenizer.json (the largest JSON

@@ -124,6 +124,11 @@ class Overlay:
         # Programs' own objects stand in for those of the build, each for its program alone.
         replaced = {output for _, output in self.objects}
         arguments = [word for word in arguments if word not in replaced]
+        # Of a whole archive, what a new object stands in for would be there twice; each is named once
+        # more behind the objects.
+        while "--whole-archive" in arguments:
+            at = arguments.index("--whole-archive") - 1
+            del arguments[at : at + len("-Xlinker --whole-archive -Xlinker A -Xlinker --no-whole-archive".split())]
         objects = [
             made
             for made, output in self.objects

@@ -209,6 +209,37 @@ def halves(turn, size, n, depth):
     return f
 
 
+def projections(turn, size, heads, kv_heads, dim, depth):
+    """Queries, keys and values as one product of f16 or bf16, rotated, and appended to caches."""
+    f = Function(size)
+    element = ["bf16", "f16"][turn % 2]
+    number = element if turn % 3 else "f32"
+    rounded = "" if turn % 3 else f" {{numerics = #transformer.numerics<multiply = {element}, accumulate = f32>}}"
+    x, kind = f.rows(depth, number)
+    positions, indices = f.indices()
+    slots, _ = f.indices()
+    rotary = dim if turn % 2 else dim // 2
+    table, angles = f.argument(f"tensor<40x{rotary}xf32>"), f"tensor<40x{rotary}xf32>"
+    if rounded:
+        scale, scaled = f.vector(depth)
+        x = f.op(f"rms_norm {x}, {scale} {{epsilon = 1.0e-5}} : ({kind}, {scaled}) -> {kind}", kind,
+                 returned=False)
+    of = [f.weight(n * dim, depth, element) for n in (heads, kv_heads, kv_heads)]
+    results = [rows_type(size, n * dim, number) for n in (heads, kv_heads, kv_heads)]
+    name = f"%v{len(f.body)}"
+    f.body.append(f"{name}:3 = transformer.matmul {x} weights({', '.join(w for w, _ in of)}){rounded} : "
+                  f"({kind}, {', '.join(t for _, t in of)}) -> ({', '.join(results)})")
+    pairing = ["half_split", "interleaved"][turn // 2 % 2]
+    query, key = (f.op(f"rope {name}#{i}, {positions}, {table} <{pairing}> {{headDim = {dim}}} : "
+                       f"({results[i]}, {indices}, {angles}) -> {results[i]}", results[i], returned=i == 0)
+                  for i in (0, 1))
+    for i, value in ((1, key), (2, f"{name}#2")):
+        cached = f"!transformer.cache<{kv_heads}, {dim}, {PLAIN[(turn + i) % 3]}>"
+        cache = f.argument(cached)
+        f.effect(f"cache_append {value}, {slots} into {cache} : {cached}, {results[i]}, {indices}")
+    return f
+
+
 def scheduled(schedule, size, n, depth, number):
     """A product of bf16 and an addend with a schedule of its own, as text."""
     x, w, y = f"tensor<{size}x{depth}xbf16>", f"tensor<{n}x{depth}xbf16>", f"tensor<{size}x{n}x{number}>"
@@ -236,6 +267,70 @@ def scheduled_attention(schedule, dim, *, rows=512, group=2, sequences=1, page=0
             f"  transformer.yield %y : {q}\n}}\n"
             f"func.func @f{header} {{\n  %y = transformer.launch @k({', '.join(names)}) : ({', '.join(kinds)}) -> ({q})\n"
             f"  return %y : {q}\n}}\n")
+
+
+def decoding(schedule, heads, kv_heads, dim, element, page=0):
+    """Attention of one row over caches of an element type with a schedule of its own, as text."""
+    element = f"!transformer.quant<{element}>" if element in QUANTIZED else element
+    cache = f"!transformer.cache<{kv_heads}, {dim}, {element}{f', page = {page}' if page else ''}>"
+    row, table = "tensor<1xi32>", f"tensor<1x{512 // page}xi32>" if page else "tensor<1xi32>"
+    q = f"tensor<1x{heads * dim}xf32>"
+    values = [("%q", q), ("%k", cache), ("%v", cache), ("%p", row), ("%s", row), ("%t", table), ("%l", row)]
+    size = '%n: index {transformer.size = #transformer.size<"cached", 1 to 512>}'
+    header = f"({size}, {', '.join(f'{name}: {kind}' for name, kind in values)}) -> {q}"
+    names, kinds = (", ".join(each) for each in zip(*values))
+    return (f"transformer.kernel @k{header} attributes {{schedule = #transformer.schedule<{{{schedule}}}>}} {{\n"
+            "  %y = transformer.attention %q, %k, %v positions(%p) sequences(%s) table(%t) lengths(%l) "
+            f'{{heads = {heads}, scale = 0.125, cached = "cached"}} : ({kinds}) -> {q}\n'
+            f"  transformer.yield %y : {q}\n}}\n"
+            f"func.func @f{header} {{\n  %y = transformer.launch @k(%n, {names}) : (index, {kinds}) -> ({q})\n"
+            f"  return %y : {q}\n}}\n")
+
+
+def product(size, n, depth, element, words="", pair=False):
+    """One product as models have it, of one weight or of gate and up, as text."""
+    f = Function(size)
+    x, kind = f.rows(depth)
+    result = rows_type(size, n)
+    (gate, stored), (up, _) = f.weight(n, depth, element), f.weight(n, depth, element)
+    if pair:
+        f.body.append(f"%p:2 = transformer.matmul {x} weights({gate}, {up}){words} : ({kind}, {stored}, "
+                      f"{stored}) -> ({result}, {result})")
+        y = f.op(f"activation %p#0 <silu> : {result}", result, returned=False)
+        f.op(f"mul {y}, %p#1 : {result}", result)
+    else:
+        f.op(f"matmul {x} weights({gate}){words} : ({kind}, {stored}) -> ({result})", result)
+    return f.text()
+
+
+def heads_of(size, kv_heads, group, dim, element, words=""):
+    """One attention as models have it, as text."""
+    f = Function(size)
+    query, kind = f.rows(kv_heads * group * dim)
+    positions, indices = f.indices()
+    owners, _ = f.indices()
+    lengths, table = f.argument("tensor<1xi32>"), f.argument("tensor<1xi32>")
+    cached = f"!transformer.cache<{kv_heads}, {dim}, {element}>"
+    keys, values = f.argument(cached), f.argument(cached)
+    f.op(f"attention {query}, {keys}, {values} positions({positions}) sequences({owners}) table({table}) "
+         f"lengths({lengths}) {{heads = {kv_heads * group}, scale = 0.088{words}}} : ({kind}, {cached}, "
+         f"{cached}, {indices}, {indices}, tensor<1xi32>, tensor<1xi32>) -> {kind}", kind)
+    return f.text()
+
+
+def spaces():
+    """Modules of the shapes that models have, by name: those whose schedules are searched."""
+    halves = "numerics = #transformer.numerics<multiply = bf16, accumulate = f32>"
+    rows = {f"{size} x {element}": product(size, 4096, 4096, element)
+            for size, element in ((1, "bf16"), (1, "q8_0"), (1, "q4_k"), (8, "q4_0"), (16, "bf16"), (256, "f32"))}
+    return {**rows,
+            "gate and up of one row": product(1, 4096, 4096, "q4_1", pair=True),
+            "matrix units": product(512, 4096, 4096, "bf16", f" {{{halves}}}"),
+            "matrix units, gate and up": product(512, 4096, 4096, "bf16", f" {{{halves}}}", pair=True),
+            "attention of one row": heads_of(1, 8, 4, 128, "bf16"),
+            "attention of bytes": heads_of(1, 8, 4, 128, "!transformer.quant<q8_0>"),
+            "attention of many rows": heads_of(512, 8, 4, 128, "f32"),
+            "attention by matrix units": heads_of(512, 8, 4, 128, "bf16", f", {halves}")}
 
 
 def attention(turn, size, kv_heads, group, dim, value_dim, sequences):
@@ -314,6 +409,7 @@ MATMULS = [(1, 1, 1), (1, 2, 3), (1, 64, 32), (1, 65, 33), (1, 63, 64), (1, 100,
            (64, 8, 512)]
 HALVES = [(1, 64, 64), (2, 8, 8), (63, 72, 128), (65, 40, 200), (130, 136, 72), (64, 264, 64),
           (3, 65, 32), (5, 17, 136), (17, 200, 72), (129, 72, 264)]
+PROJECTIONS = [(70, 2, 1, 64, 136), (100, 2, 1, 128, 72), (33, 4, 2, 32, 264), (5, 3, 1, 96, 64)]
 HEADS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (1, 4), (2, 2), (4, 1)]
 ATTENTIONS = [(rows, *HEADS[i % 8], dim, value_dim, 1 + i % 3 if rows >= 3 else 1)
               for i, (rows, dim, value_dim) in enumerate(
@@ -329,9 +425,11 @@ def modules(family):
     """The functions of a family at its shapes, and how often each type of weights is used in them."""
     used = Counter()
     shapes = {"rowwise": ROWWISE, "matmul": MATMULS, "attention": ATTENTIONS,
-              "halves": HALVES}[family]
+              "halves": HALVES, "projections": PROJECTIONS}[family]
     if family == "attention":
         return [attention(i, *shape) for i, shape in enumerate(sizes(shapes))], used
+    if family == "projections":
+        return [projections(i, *shape) for i, shape in enumerate(sizes(shapes))], used
     if family == "halves":
         return [halves(i, *shape) for i, shape in enumerate(sizes(shapes))], used
     make = {"rowwise": rowwise, "matmul": matmul}[family]

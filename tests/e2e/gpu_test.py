@@ -64,7 +64,7 @@ class Gpu(CliTest):
     def verify_all(self, family):
         """What was used of each type of weights."""
         functions, used = gpu_modules.modules(family)
-        self.assertEqual(len(functions), 10 if family == "halves" else 40)
+        self.assertEqual(len(functions), {"halves": 10, "projections": 4}.get(family, 40))
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
             verdicts = pool.map(self.verify, range(len(functions)), functions)
             for i, (function, wrong) in enumerate(zip(functions, verdicts)):
@@ -92,6 +92,25 @@ class Gpu(CliTest):
             self.skipTest("matrix units are another test's there")
         self.verify_all("halves")
 
+    def test_projections(self):
+        if TARGET == "webgpu":
+            self.skipTest("matrix units are another test's there")
+        self.verify_all("projections")
+
+    def test_blocks_share_the_depth_of_a_tile(self):
+        """In clusters, of which some blocks have one stage more than others, and tiles of which columns
+        fill no panel."""
+        if TARGET == "webgpu":
+            self.skipTest("blocks have whole tiles there")
+        for tile, stages, split, shape in (("bm = 128, bn = 128", 4, 2, (130, 200, 200, "bf16")),
+                                           ("bm = 64, bn = 128", 4, 4, (70, 264, 520, "f32")),
+                                           ("bm = 64, bn = 64", 8, 8, (16, 65, 1096, "f16")),
+                                           ("bm = 64, bn = 96", 3, 1, (70, 264, 136, "f16"))):
+            schedule = (f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = 2, "
+                        f"split = {split}")
+            done = self.run_module(gpu_modules.scheduled(schedule, *shape), [])
+            self.assertEqual(done.returncode, 0, cli.shown(done))
+
     def test_blocks_go_on_to_further_tiles(self):
         """With what stages and panels of shared memory were left by the tile before."""
         if TARGET == "webgpu":
@@ -99,7 +118,7 @@ class Gpu(CliTest):
         for tile, stages, blocks, number in (("bm = 128, bn = 192", 3, 1, "bf16"),
                                              ("bm = 128, bn = 128", 2, 2, "f32"),
                                              ("bm = 64, bn = 64", 4, 3, "f16")):
-            schedule = f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = {blocks}"
+            schedule = f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = {blocks}, split = 1"
             done = self.run_module(gpu_modules.scheduled(schedule, 250, 392, 200, number), [])
             self.assertEqual(done.returncode, 0, cli.shown(done))
 

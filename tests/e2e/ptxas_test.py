@@ -2,13 +2,16 @@
 """PTX of each family at forty shapes and all types of weights, and of schedules for matrix units, through
 NVIDIA's assembler: no warning, nothing spilled, no stack frame, nothing from elsewhere.
 
-    ptxas_test.py --bin build/release/bin
+    ptxas_test.py --bin build/release/bin [--schedules N]
 
+N schedules, spread over the spaces of what models have, are assembled (200 by default; 0: all of them).
 The assembler is what KERNELFORGE_PTXAS names, else a toolkit's on PATH, else that of .venv; without one
-the test is skipped.
+the test is skipped. Which of these kernels no GPU has verified is written to cuda-unverified.txt beside
+the programs' folder (tests/cuda/ledger.py).
 """
 
 import concurrent.futures
+import json
 import os
 import re
 import shutil
@@ -22,9 +25,20 @@ import gpu_modules
 from cli import CliTest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/cuda"))
+import ledger  # noqa: E402
 JOBS = min(2, os.cpu_count())
+#: Set by main.
+SCHEDULES = 200
+#: Files that one start of the assembler takes.
+TOGETHER = 8
 #: Chips, and every how many shapes they have their turn.
 CHIPS = {"sm_80": 8, "sm_90a": 1}
+
+#: Warps of a block, keys at once, resident blocks; heads, those of caches, their width, type and page.
+GROUPS = [(4, 16, 3, 32, 8, 128, "bf16", 0), (4, 16, 3, 32, 8, 128, "f16", 16), (4, 32, 2, 32, 8, 128, "bf16", 64),
+          (8, 16, 1, 32, 4, 128, "q8_0", 0), (4, 16, 4, 32, 8, 128, "q8_0", 16), (4, 32, 3, 8, 8, 64, "bf16", 0),
+          (4, 32, 4, 16, 4, 64, "q8_0", 0), (2, 16, 4, 4, 1, 256, "bf16", 0)]
 
 
 def assembler():
@@ -35,15 +49,17 @@ def assembler():
     return str(found[0]) if found else None
 
 
-def kernels(text):
-    """The modules that `emit-mlir --stage ptx` prints one behind another, by the kernels' names."""
-    parts = re.split(r"^// kernel (.*)\n", text, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2]))
-
-
 class Ptxas(CliTest):
     maxDiff = None
     ptxas = assembler()
+    #: Kernels of the ledger's sample that were assembled: (hash, name).
+    found = {}
+
+    @classmethod
+    def tearDownClass(cls):
+        if len({name.split()[0] for name in cls.found.values()}) == len(ledger.FAMILIES) + 1:
+            (cli.BIN.parent / "cuda-unverified.txt").write_text(ledger.Ledger().report(cls.found))
+        super().tearDownClass()
 
     def assemble(self, name, texts, chip):
         """What is wrong with kernels' PTX, a module each; empty where nothing is."""
@@ -65,14 +81,16 @@ class Ptxas(CliTest):
             return f"{name}: it needs memory or functions that it should not"
         return ""
 
-    def check_text(self, text, chip):
+    def check_text(self, text, chip, options=(), case=None):
         done = cli.kernelforge("emit-mlir", "-", "--target", "cuda", "--target-cpu", chip, "--stage",
-                               "ptx", text=text)
+                               "ptx", *options, text=text)
         if done.returncode != 0:
             return cli.shown(done)
-        found = kernels(done.stdout)
+        found = ledger.kernels(done.stdout)
         if not found:
             return "no kernels"
+        if case and chip == ledger.CHIP:
+            self.found.update((ledger.hash_of(ptx), f"{case} {name}") for name, ptx in found.items())
         # The assembler takes longer to start than for most kernels: all at once, and each by its
         # name where something is wrong with one of them.
         together = self.assemble("together", list(found.values()), chip)
@@ -82,12 +100,13 @@ class Ptxas(CliTest):
         return "\n".join(filter(None, each)) or together
 
     def check_all(self, family):
-        functions, _ = gpu_modules.modules(family)
-        work = [(i, f, chip) for i, f in enumerate(functions) for chip, every in CHIPS.items()
-                if i % every == 0 and (family != "halves" or chip == "sm_90a")]
+        cases = [case for case in ledger.sample() if case.name.split()[0] == family]
+        work = [(case, chip) for i, case in enumerate(cases) for chip, every in CHIPS.items()
+                if i % every == 0 and (family not in ("halves", "projections") or chip == "sm_90a")]
+        check = lambda each: self.check_text(each[0].text, each[1], each[0].options, each[0].name)  # noqa: E731
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-            for (i, _, chip), wrong in zip(work, pool.map(lambda each: self.check_text(each[1].text(), each[2]), work)):
-                with self.subTest(family=family, shape=i, chip=chip):
+            for (case, chip), wrong in zip(work, pool.map(check, work)):
+                with self.subTest(case=case.name, chip=chip):
                     self.assertEqual(wrong, "")
 
     def test_rowwise(self):
@@ -99,6 +118,9 @@ class Ptxas(CliTest):
     def test_halves(self):
         self.check_all("halves")
 
+    def test_projections(self):
+        self.check_all("projections")
+
     def test_schedules_of_matrix_units(self):
         """Products that are not serialised, and shares of registers that are not ignored, are warnings."""
         x, w, y = "tensor<512x1024xbf16>", "tensor<1024x1024xbf16>", "tensor<512x1024xf32>"
@@ -107,15 +129,15 @@ class Ptxas(CliTest):
                 f"%g = transformer.activation %p <silu> : {y}\n%m = transformer.mul %g, %q : {y}\n"
                 f"%y = transformer.add %m, %r : {y}\n")
         single = f"%y = transformer.matmul %x weights(%w) : ({x}, {w}) -> ({y})\n"
-        tiles = [(128, 256, 4, 1), (128, 192, 3, 1), (128, 64, 3, 2), (64, 256, 3, 1), (64, 128, 4, 2),
-                 (64, 64, 8, 1), (64, 64, 3, 3)]
-        work = [(bm, bn, stages, resident, single) for bm, bn, stages, resident in tiles]
-        work += [(bm, bn // 2, stages, resident, body) for bm, bn, stages, resident in tiles
-                 if bn // 2 % 64 == 0]
+        tiles = [(128, 256, 4, 1, 1), (128, 224, 4, 1, 1), (128, 192, 3, 1, 1), (128, 64, 3, 2, 1),
+                 (64, 256, 3, 1, 1), (64, 128, 4, 2, 1), (64, 64, 8, 1, 1), (64, 64, 3, 3, 1), (64, 32, 8, 1, 1),
+                 (128, 256, 4, 1, 2), (64, 256, 4, 1, 8), (64, 128, 4, 2, 4)]
+        work = [(*tile, single) for tile in tiles]
+        work += [(bm, bn // 2, *more, body) for bm, bn, *more in tiles if bn // 2 % 64 == 0]
         texts = []
-        for bm, bn, stages, resident, inner in work:
+        for bm, bn, stages, resident, split, inner in work:
             knobs = (f"method = 1, bm = {bm}, bn = {bn}, stages = {stages}, group = 8, "
-                     f"resident = {resident}, blocks = {132 * resident}")
+                     f"resident = {resident}, blocks = {132 * resident}, split = {split}")
             texts.append(f"transformer.kernel @k{header} attributes {{schedule = "
                          f"#transformer.schedule<{{{knobs}}}>}} {{\n{inner}transformer.yield %y : {y}\n}}\n"
                          f"func.func @f{header} {{\n%y = transformer.launch @k(%x, %w, %v, %r) : "
@@ -143,6 +165,45 @@ class Ptxas(CliTest):
     def test_attention(self):
         self.check_all("attention")
 
+    def test_steps(self):
+        self.check_all("step")
+
+    def test_schedules_of_groups(self):
+        """Registers that what is under way takes: the most of each schedule that is legal."""
+        texts = [gpu_modules.decoding(f"method = 4, chunk = 128, warps = {warps}, keys = {keys}, resident = {resident}",
+                                      heads, kv_heads, dim, element, page)
+                 for warps, keys, resident, heads, kv_heads, dim, element, page in GROUPS]
+        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+            for text, wrong in zip(texts, pool.map(lambda t: self.check_text(t, "sm_90a"), texts)):
+                self.assertEqual(wrong, "", text)
+
+    def test_schedules(self):
+        """Spaces hold nothing that is slow by itself."""
+        spaces = gpu_modules.spaces()
+        each = -(-SCHEDULES // len(spaces))
+        work = []
+        for name, text in spaces.items():
+            folder = self.folder / name.replace(" ", "-")
+            folder.mkdir()
+            done = cli.call("ptx-schedules", folder, each, text=text)
+            self.assertEqual(done.returncode, 0, cli.shown(done))
+            lines = [json.loads(line) for line in done.stdout.splitlines()]
+            self.assertTrue(lines, name)
+            work += [(name, folder, lines[i:i + TOGETHER]) for i in range(0, len(lines), TOGETHER)]
+
+        def check(piece):
+            name, folder, lines = piece
+            texts = [(folder / line["file"]).read_text() for line in lines]
+            if not self.assemble(name, texts, ledger.CHIP):
+                return ""
+            each = [self.assemble(f"{name}, {line['schedule']}", [text], ledger.CHIP)
+                    for line, text in zip(lines, texts)]
+            return "\n".join(filter(None, each))
+
+        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+            wrong = [text for text in pool.map(check, work) if text]
+        self.assertEqual("\n".join(wrong), "")
+
     def test_what_is_wrong_is_found(self):
         text = ('.version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n'
                 '.local .align 8 .b8 frame[64];\n.reg .b32 %r<2>;\n.reg .b64 %rd<2>;\n'
@@ -160,4 +221,9 @@ if __name__ == "__main__":
     if not Ptxas.ptxas:
         print("there is no ptxas")
         sys.exit(77)
-    cli.run(sys.argv)
+    words = sys.argv
+    if "--schedules" in words:
+        at = words.index("--schedules")
+        SCHEDULES = int(words[at + 1])
+        words = words[:at] + words[at + 2:]
+    cli.run(words)

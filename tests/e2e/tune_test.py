@@ -211,6 +211,13 @@ class Tuning(CliTest):
     def test_records_travel_and_are_replayed(self):
         file = self.folder / "exported.jsonl"
         count = self.answer("records", "export", file, env=self.home_of("settled"))["exported"]
+        best = self.folder / "best.jsonl"
+        exported = self.answer("records", "export", best, "--best", env=self.home_of("settled"))["exported"]
+        rows = [json.loads(line) for line in best.read_text().splitlines()]
+        self.assertEqual(len(rows), exported)
+        self.assertIn(self.winner, [row["schedule"] for row in rows])
+        self.assertEqual(len({row["key"] for row in rows}), len(rows), "one winner of each key")
+        self.assertTrue(all(row.get("schedule_source") != "analytic" for row in rows))
         other = self.home_of("imported")
         counts = self.answer("records", "import", file, env=other)
         self.assertEqual(counts, {"imported": count, "duplicates": 0, "damaged": 0})

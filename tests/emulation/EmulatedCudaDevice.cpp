@@ -96,6 +96,7 @@ private:
         piece.bytes = static_cast<uint64_t>(memory.bytes);
       } else {
         piece = pieces[buffer];
+        piece.isConstant = source.buffers[buffer].kind == BufferKind::Weight;
       }
       if (piece.begin % cuda::bufferAlignment != 0)
         return refuse("a buffer is not aligned");
@@ -120,7 +121,10 @@ private:
     made.grid[0] = static_cast<unsigned>(phase.grid.evaluate(ownSizes.data()));
     for (size_t i = 0; i < 3; ++i)
       made.block[i] = static_cast<unsigned>(phase.block[i]);
+    made.cluster = static_cast<unsigned>(phase.cluster);
+    made.grid[0] = (made.grid[0] + made.cluster - 1) / made.cluster * made.cluster;
     made.dynamicSharedBytes = static_cast<unsigned>(phase.sharedBytes) - entry->second->sharedBytes;
+    made.startsEarly = phase.startsEarly;
     made.parameters = parameters;
     made.memory = &memory;
     if (std::string why = ptx::run(*entry->second, made); !why.empty())
@@ -198,6 +202,7 @@ public:
     self.limits.bufferAlignment = cuda::bufferAlignment;
     self.limits.threadsPerBlock = 1024;
     self.limits.sharedBytes = 227 * 1024;
+    self.limits.subgroupMin = self.limits.subgroupMax = 32;
     self.software = self.sharesHostMemory = true;
   }
 

@@ -33,7 +33,7 @@ TIMEOUT = 300
 #: The operations that hold the others; all modules have them once they are fused.
 STRUCTURE = {"kernel", "yield", "launch"}
 #: Operations that a target has no code for, and says so.
-NOT_COMPUTED = {"webgpu": {"pack"}}
+NOT_COMPUTED = {"webgpu": {"pack"}, "cuda": {"pack"}}
 
 
 class Outcome:
@@ -69,13 +69,14 @@ def call(line, home, text=None):
 
 
 class Runner:
-    def __init__(self, binaries, home, keep, target):
+    def __init__(self, binaries, home, keep, target, library=None):
         self.binaries, self.home, self.keep = Path(binaries), Path(home), Path(keep)
         self.target = target
+        self.library = ["--cuda-library", library] if library else []
 
     def line(self, options, file):
         return [self.binaries / "kernelforge", "compile", file, "--run", "--no-cache", "--no-records",
-                "--target", self.target, *options]
+                "--target", self.target, *self.library, *options]
 
     def notComputed(self, module):
         return sorted(NOT_COMPUTED.get(self.target, set()) & set(module.ops))
@@ -159,6 +160,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="seed of the first")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="modules at a time")
     parser.add_argument("--target", default="cpu", help="what they run on (default: cpu)")
+    parser.add_argument("--cuda-library", help="NVIDIA's driver")
     parser.add_argument("--keep", default="fuzz-failures", help="folder for failing modules")
     parser.add_argument("--print", action="store_true", help="print the first module and end")
     arguments = parser.parse_args()
@@ -170,7 +172,7 @@ def main():
     complaints = selfTest()
     right, verdicts, failures = Counter(), Counter(), 0
     with tempfile.TemporaryDirectory(prefix="kernelforge-fuzz-") as home:
-        runner = Runner(arguments.bin, home, arguments.keep, arguments.target)
+        runner = Runner(arguments.bin, home, arguments.keep, arguments.target, arguments.cuda_library)
         seeds = range(arguments.seed, arguments.seed + arguments.count)
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
             for seed, (ops, outcome) in zip(seeds, pool.map(runner.run, seeds)):

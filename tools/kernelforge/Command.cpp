@@ -138,11 +138,11 @@ void cli::printJson(const Json &value) {
 }
 
 int cli::report(const Error &error, bool json) {
-  const int code = static_cast<int>(error.kind);
+  const Json answer = errorJson(error);
   std::fprintf(stderr, "kernelforge: error: %s\n", error.line().c_str());
   if (json)
-    printJson({{"error", errorJson(error)}});
-  return code;
+    printJson({{"error", answer}});
+  return answer["code"].get<int>();
 }
 
 Status cli::startLogging(const Context &context) {

@@ -14,6 +14,7 @@
 #include "kernelforge/support/Paths.h"
 
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -168,8 +169,18 @@ static Expected<int> show(const RecordsCommand &command, const Context &context)
 static Expected<int> exportRecords(const RecordsCommand &command, const Context &context) {
   KF_TRY(RecordStore store, userStore());
   KF_CHECK(recordsOf(store, command.key)); // an unknown key writes no file
+  std::set<std::string> winners;
+  if (command.best) {
+    KF_TRY(const BestTable best, store.best());
+    for (const Record &record : best.records("generated")) {
+      KF_TRY(std::string line, recordLine(record));
+      if (record.scheduleSource != "analytic")
+        winners.insert(std::move(line));
+    }
+  }
   KF_TRY(uint64_t count, store.exportTo(command.file, [&](const Record &record) {
-    return record.key.id().starts_with(command.key);
+    return record.key.id().starts_with(command.key) &&
+           (!command.best || winners.contains(recordLine(record).value_or("")));
   }));
   if (context.json)
     printJson({{"exported", count}, {"file", command.file}});
@@ -342,6 +353,8 @@ void cli::addRecords(CLI::App &app, Context &context) {
       bind(exportRecords));
   exports.add_option("file", options->file, "the file to write")->required();
   exports.add_option("--key", options->key, keyText);
+  exports.add_flag("--best", options->best,
+                   "of generated code the winners that are better than the default only");
   CLI::App &imports =
       addAction(command, context, {"import", "adds the records of a file", "import records.jsonl"},
                 bind(importRecords));

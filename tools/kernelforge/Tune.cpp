@@ -79,9 +79,15 @@ static Expected<ProblemOptions> problemOptions(const TuneCommand &command, const
   return options;
 }
 
+/// Bytes that no cache of a GPU holds.
+static constexpr int64_t uncachedOnDevice = int64_t(256) << 20;
+
 /// Bytes of weights that one pass of the module reads, as far as they matter for where they come
-/// from; 0 where a single kernel is tuned, whose weights stay where they are.
-static int64_t streamedBytes(ModuleOp module) {
+/// from; 0 where a single kernel is tuned, whose weights stay where they are. A device with a clock
+/// of its own never reads the same twice: its cache holds weights that a model's would not stay in.
+static int64_t streamedBytes(ModuleOp module, const DeviceInfo &device) {
+  if (device.hasOwnClock() && !device.software)
+    return uncachedOnDevice;
   int64_t most = 0, launches = 0;
   for (auto function : module.getOps<func::FuncOp>()) {
     int64_t bytes = 0;
@@ -100,9 +106,10 @@ static int64_t streamedBytes(ModuleOp module) {
 
 /// The kernels of `module` that are launched by a function; the more often, the earlier.
 static Expected<std::vector<TunedKernel>> kernelsOf(ModuleOp module, const TuneCommand &command,
-                                                    const Context &context) {
+                                                    const Context &context,
+                                                    const DeviceInfo &device) {
   std::vector<TunedKernel> targets;
-  const int64_t streamed = streamedBytes(module);
+  const int64_t streamed = streamedBytes(module, device);
   for (auto kernel : module.getOps<KernelOp>()) {
     int calls = 0;
     bool decode = false;
@@ -331,7 +338,7 @@ static Expected<int> tune(const TuneCommand &command, const Context &context) {
   MLIRContext mlirContext(registry, MLIRContext::Threading::DISABLED);
   mlirContext.loadAllAvailableDialects();
   KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, command, context));
-  KF_TRY(std::vector<TunedKernel> targets, kernelsOf(*module, command, context));
+  KF_TRY(std::vector<TunedKernel> targets, kernelsOf(*module, command, context, info));
   if (targets.empty())
     return nothingToTune(*module, command.kernel);
   warnOfPinned(command.file, *module, targets);

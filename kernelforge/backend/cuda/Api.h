@@ -95,6 +95,7 @@ constexpr int mapU8 = 0, mapI32 = 3, mapF16 = 6, mapF32 = 7, mapBF16 = 9, promot
   X(cuEventRecord, "cuEventRecord", (CUevent event, CUstream stream))                              \
   X(cuEventSynchronize, "cuEventSynchronize", (CUevent event))                                     \
   X(cuEventElapsedTime, "cuEventElapsedTime", (float *milliseconds, CUevent begin, CUevent end))   \
+  X(cuMemGetInfo, "cuMemGetInfo_v2", (size_t *free, size_t *all))                                  \
   X(cuMemAlloc, "cuMemAlloc_v2", (CUdeviceptr * address, size_t bytes))                            \
   X(cuMemFree, "cuMemFree_v2", (CUdeviceptr address))                                              \
   X(cuMemHostAlloc, "cuMemHostAlloc", (void **address, size_t bytes, unsigned flags))              \

@@ -14,14 +14,14 @@ namespace {
 /// So many runs of different sizes are kept recorded: buckets of a batch and of cached lengths.
 constexpr size_t mostRecorded = 32;
 
-Status cancelled(const Program &program, const SubmitOptions &options) {
+} // namespace
+
+Status CudaBoundProgram::checkCancelled(const SubmitOptions &options) const {
   if (options.cancel && *options.cancel)
-    return makeError(ErrorKind::Interrupted, "run was interrupted", program.function,
+    return makeError(ErrorKind::Interrupted, "run was interrupted", program->function,
                      "stopped by user");
   return {};
 }
-
-} // namespace
 
 CudaBoundProgram::~CudaBoundProgram() {
   const Context::Current current(*context);
@@ -114,7 +114,7 @@ Status CudaBoundProgram::launchAll(std::span<const int64_t> sizes, const SubmitO
   int before = -1;
   for (Call &call : calls) {
     if (call.launch != before)
-      KF_CHECK(cancelled(*program, options));
+      KF_CHECK(checkCancelled(options));
     before = call.launch;
     KF_CHECK(launch(call, stream));
   }
@@ -148,7 +148,7 @@ Expected<CUgraphExec> CudaBoundProgram::graphFor(std::span<const int64_t> sizes,
 
 Expected<Ticket> CudaBoundProgram::submit(std::span<const int64_t> sizes,
                                           const SubmitOptions &options) {
-  KF_CHECK(cancelled(*program, options));
+  KF_CHECK(checkCancelled(options));
   KF_CHECK(prepare(sizes));
   KF_TRY(const CUgraphExec graph, graphFor(sizes, /*isRepeated=*/false));
   return queue->enqueue([&](CUstream stream) -> Status {
@@ -172,49 +172,9 @@ Expected<Ticket> CudaBoundProgram::submitBetween(std::span<const int64_t> sizes,
   });
 }
 
-Expected<std::vector<int64_t>> CudaBoundProgram::runTimed(std::span<const int64_t> sizes,
-                                                          const SubmitOptions &options) {
-  KF_CHECK(cancelled(*program, options));
+Status CudaBoundProgram::record(std::span<const int64_t> sizes, CUstream stream) {
   KF_CHECK(prepare(sizes));
-  const Api &api = context->api();
-  constexpr const char *what = "run cannot be timed";
-  std::vector<std::shared_ptr<Event>> events;
-  {
-    const Context::Current current(*context);
-    for (size_t i = 0; i <= program->launches.size(); ++i) {
-      KF_TRY(std::shared_ptr<Event> event, Event::make(context, /*isTimed=*/true));
-      events.push_back(std::move(event));
-    }
-  }
-  KF_TRY(const Ticket ticket, queue->enqueue([&](CUstream stream) -> Status {
-    // Each event stands before a launch, the last behind them all.
-    size_t next = 0;
-    auto record = [&](size_t upTo) -> Status {
-      for (; next <= upTo; ++next)
-        KF_CHECK(context->check(api.cuEventRecord(events[next]->get(), stream), what,
-                                program->function));
-      return {};
-    };
-    for (Call &call : calls) {
-      if (size_t(call.launch) >= next)
-        KF_CHECK(cancelled(*program, options));
-      KF_CHECK(record(size_t(call.launch)));
-      KF_CHECK(launch(call, stream));
-    }
-    KF_CHECK(record(program->launches.size()));
-    return copyResults(sizes, stream);
-  }));
-  KF_CHECK(queue->wait(ticket));
-  std::vector<int64_t> nanoseconds;
-  const Context::Current current(*context);
-  for (size_t i = 0; i + 1 < events.size(); ++i) {
-    float milliseconds = 0;
-    KF_CHECK(context->check(
-        api.cuEventElapsedTime(&milliseconds, events[i]->get(), events[i + 1]->get()), what,
-        program->function));
-    nanoseconds.push_back(std::llround(double(milliseconds) * 1e6));
-  }
-  return nanoseconds;
+  return launchAll(sizes, {}, stream);
 }
 
 } // namespace kernelforge::cuda

@@ -47,7 +47,11 @@ public:
   /// Submits a run between two events, which may be null.
   Expected<Ticket> submitBetween(std::span<const int64_t> sizes, CUevent begin, CUevent end);
 
+  /// Puts a run into a stream that records a graph.
+  Status record(std::span<const int64_t> sizes, CUstream stream);
+
   const Context *owner() const { return context.get(); }
+  const Program *source() const { return program.get(); }
 
 private:
   /// One phase of one launch, ready but for sizes and grid.
@@ -80,12 +84,18 @@ private:
   Expected<CUtensorMap> makeMap(const Launch &launch, const Parameter &parameter) const;
 
   // BoundProgram.cpp
+  Status checkCancelled(const SubmitOptions &options) const;
   Status prepare(std::span<const int64_t> sizes);
   Status launch(Call &call, CUstream stream) const;
   Status launchAll(std::span<const int64_t> sizes, const SubmitOptions &options, CUstream stream);
   Status copyResults(std::span<const int64_t> sizes, CUstream stream) const;
   /// The graph of a run with these sizes, if there is to be one by now.
   Expected<CUgraphExec> graphFor(std::span<const int64_t> sizes, bool isRepeated);
+
+  // RunTiming.cpp
+  bool isRepeatable(int launch) const;
+  Status launchOne(int launch, int times, CUstream stream);
+  Status timeOne(int launch, int times, CUevent begin, CUevent end);
 
   std::shared_ptr<Context> context;
   std::shared_ptr<Queue> queue;

@@ -64,6 +64,13 @@ Status Context::check(CUresult result, std::string_view what, std::string_view w
       result == number::outOfMemory ? "free memory of the GPU, or use a smaller context" : "");
 }
 
+Expected<int64_t> Context::freeBytes() const {
+  const Current current(*this);
+  size_t free = 0, all = 0;
+  KF_CHECK(check(api().cuMemGetInfo(&free, &all), "GPU says no free memory"));
+  return int64_t(free);
+}
+
 Status Context::describe(CUdevice device) {
   char name[256] = {};
   KF_CHECK(check(api().cuDeviceGetName(name, sizeof(name), device), "GPU says no name"));

@@ -39,6 +39,9 @@ public:
   /// Lost, with why, where the GPU or what ran on it is.
   Status alive() const;
 
+  /// Bytes of the GPU's memory that nobody has taken. Errors as those of check().
+  Expected<int64_t> freeBytes() const;
+
   /// What a call gave back, as an error: Lost where no call can succeed any more, Failed with the
   /// driver's words otherwise.
   Status check(CUresult result, std::string_view what, std::string_view where = {}) const;

@@ -12,6 +12,8 @@ using namespace kernelforge::cuda;
 static constexpr const char *what = "NVIDIA's driver cannot be used";
 static constexpr const char *hint = "install NVIDIA's driver (libcuda.so.1), or name it with "
                                     "--cuda-library";
+static constexpr const char *newer = "use a driver of CUDA 12 or newer";
+static constexpr int leastVersion = 12000;
 
 Expected<std::shared_ptr<const Library>> Library::open(const std::string &path) {
   const std::string file = path.empty() ? "libcuda.so.1" : path;
@@ -33,7 +35,11 @@ Expected<std::shared_ptr<const Library>> Library::open(const std::string &path) 
   KF_CUDA_FUNCTIONS(KF_FIND)
 #undef KF_FIND
   if (!absent.empty())
-    return missing(what, file, fmt::format("it has no {}", fmt::join(absent, ", ")),
-                   "use a driver of CUDA 12 or newer");
+    return missing(what, file, fmt::format("it has no {}", fmt::join(absent, ", ")), newer);
+  // One that has the functions may still compile no PTX as new as ours.
+  int version = 0;
+  if (library->functions.cuDriverGetVersion(&version) == number::success && version < leastVersion)
+    return missing(what, file,
+                   fmt::format("it is of CUDA {}.{}", version / 1000, version % 1000 / 10), newer);
   return library;
 }

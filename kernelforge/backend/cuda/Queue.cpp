@@ -1,21 +1,26 @@
 #include "kernelforge/backend/cuda/Queue.h"
 
+#include "kernelforge/backend/RampUp.h"
 #include "kernelforge/codegen/cuda/Convention.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace kernelforge::cuda {
 
 namespace {
 
-/// Copies up to so many bytes go through memory that the GPU reaches by itself, so that nobody
-/// waits for them. Larger ones are few, and wait.
+/// Copies go through memory that the GPU reaches by itself, so that nobody waits for them; to the
+/// GPU in pieces of up to so many bytes. Larger ones from the GPU are few, and wait.
 constexpr size_t mostStaged = size_t(4) << 20;
+/// Threads that bring a weight there; pages of a mapped file are read by whoever touches them.
+constexpr unsigned mostCopiers = 8;
 constexpr size_t leastStaging = size_t(64) << 10;
 /// Memory for them is made anew up to so much; then who copies waits for some that is in use.
 constexpr size_t mostStagings = size_t(64) << 20;
@@ -67,6 +72,9 @@ Queue::~Queue() {
     api.cuStreamSynchronize(stream);
   for (const Staging &staging : stagings)
     api.cuMemFreeHost(staging.address);
+  for (const Piece &piece : pieces)
+    api.cuMemFreeHost(piece.address);
+  pieces.clear();
   for (CUstream each : {stream, recording})
     if (each)
       api.cuStreamDestroy(each);
@@ -153,6 +161,48 @@ void Queue::finish(Ticket ticket) {
   });
 }
 
+/// Each thread has two pieces of staging: it fills one while the GPU copies from the other.
+Status Queue::uploadPieces(std::span<const std::byte> from, CUdeviceptr to) {
+  const size_t count = (from.size() + mostStaged - 1) / mostStaged;
+  const size_t threads =
+      std::min<size_t>(count, std::clamp(std::thread::hardware_concurrency(), 1U, mostCopiers));
+  while (pieces.size() < 2 * threads) {
+    Piece made;
+    KF_TRY(made.event, Event::make(context, /*isTimed=*/false));
+    KF_CHECK(context->check(context->api().cuMemHostAlloc(&made.address, mostStaged, 0),
+                            "memory of the host for copies cannot be had"));
+    pieces.push_back(std::move(made));
+  }
+  std::atomic<size_t> next = 0;
+  std::vector<Status> statuses(threads);
+  auto copy = [&](size_t thread) -> Status {
+    const Context::Current current(*context);
+    const Api &api = context->api();
+    size_t turn = 0;
+    for (size_t i = next++; i < count; i = next++) {
+      const Piece &piece = pieces[2 * thread + turn++ % 2];
+      KF_CHECK(context->check(api.cuEventSynchronize(piece.event->get()), cannotCopy));
+      const std::span<const std::byte> part =
+          from.subspan(i * mostStaged, std::min(mostStaged, from.size() - i * mostStaged));
+      std::memcpy(piece.address, part.data(), part.size());
+      KF_CHECK(context->check(
+          api.cuMemcpyHtoDAsync(to + i * mostStaged, piece.address, part.size(), stream),
+          cannotCopy));
+      KF_CHECK(context->check(api.cuEventRecord(piece.event->get(), stream), cannotCopy));
+    }
+    return {};
+  };
+  {
+    std::vector<std::jthread> others;
+    for (size_t thread = 1; thread < threads; ++thread)
+      others.emplace_back([&, thread] { statuses[thread] = copy(thread); });
+    statuses[0] = copy(0);
+  }
+  for (Status &status : statuses)
+    KF_CHECK(std::move(status));
+  return {};
+}
+
 Expected<Ticket> Queue::upload(std::span<const std::byte> from, const BufferRef &to) {
   KF_CHECK(context->alive());
   KF_CHECK(checkTransfer(from.size(), to));
@@ -161,17 +211,16 @@ Expected<Ticket> Queue::upload(std::span<const std::byte> from, const BufferRef 
   if (from.empty())
     return last;
   const Context::Current current(*context);
-  const void *source = from.data();
-  Staging *staging = nullptr;
-  if (from.size() <= mostStaged) {
-    KF_TRY(staging, stagingFor(from.size()));
-    std::memcpy(staging->address, from.data(), from.size());
-    source = staging->address;
-    staging->busyUntil = last + 1; // the next ticket there is lies behind the copy, come what may
+  if (from.size() > mostStaged) {
+    KF_CHECK(uploadPieces(from, address));
+    return mark();
   }
-  // Of the host's own memory it has taken all bytes when it returns.
-  KF_CHECK(context->check(context->api().cuMemcpyHtoDAsync(address, source, from.size(), stream),
-                          cannotCopy));
+  KF_TRY(Staging *const staging, stagingFor(from.size()));
+  std::memcpy(staging->address, from.data(), from.size());
+  staging->busyUntil = last + 1; // the next ticket there is lies behind the copy, come what may
+  KF_CHECK(context->check(
+      context->api().cuMemcpyHtoDAsync(address, staging->address, from.size(), stream),
+      cannotCopy));
   return mark();
 }
 
@@ -233,6 +282,40 @@ Expected<Ticket> Queue::enqueue(const std::function<Status(CUstream)> &work) {
   Expected<Ticket> ticket = mark();
   KF_CHECK(status);
   return ticket;
+}
+
+Status Queue::warmUp() {
+  using Clock = std::chrono::steady_clock;
+  constexpr int64_t bytes = int64_t(64) << 20;
+  constexpr int turns = 16;
+  {
+    const std::lock_guard guard(ofTimes);
+    if (lastTimed && Clock::now() - *lastTimed < RampUp::idle)
+      return {};
+  }
+  KF_TRY(const BufferRef scratch, allocate(bytes, MemoryUse::Arena));
+  KF_TRY(const CUdeviceptr address, addressOf(*context, scratch, "warm-up"));
+  const auto begin = Clock::now();
+  for (RampUp ramp; !ramp.isOver();) {
+    const auto start = Clock::now();
+    KF_TRY(const Ticket ticket, enqueue([&](CUstream to) -> Status {
+             for (int i = 0; i < turns; ++i)
+               KF_CHECK(
+                   context->check(context->api().cuMemsetD8Async(address, 0, size_t(bytes), to),
+                                  "GPU cannot be warmed up"));
+             return {};
+           }));
+    KF_CHECK(wait(ticket));
+    const auto end = Clock::now();
+    ramp.add(end - begin, end - start);
+  }
+  noteTimed();
+  return {};
+}
+
+void Queue::noteTimed() {
+  const std::lock_guard guard(ofTimes);
+  lastTimed = std::chrono::steady_clock::now();
 }
 
 Expected<CUgraphExec> Queue::record(const std::function<Status(CUstream)> &work) {

@@ -4,11 +4,13 @@
 #include "kernelforge/backend/Device.h"
 #include "kernelforge/backend/cuda/Context.h"
 
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -72,6 +74,12 @@ public:
   /// current; a ticket for what it put there.
   Expected<Ticket> enqueue(const std::function<Status(CUstream)> &work);
 
+  /// Keeps the GPU at work until it is as fast as it gets (RampUp), where it was not timed in the
+  /// last second: writes to memory of its own.
+  Status warmUp();
+  /// The GPU was just at work.
+  void noteTimed();
+
   /// A graph of what `work` puts into the stream that it is given, which runs none of it.
   Expected<CUgraphExec> record(const std::function<Status(CUstream)> &work);
 
@@ -82,6 +90,11 @@ private:
     size_t bytes = 0;
     Ticket busyUntil = 0;
     bool isTaken = false; ///< it has what a download brought until that was copied on
+  };
+  /// Staging of a large copy's pieces, free when the event is over.
+  struct Piece {
+    void *address = nullptr;
+    std::shared_ptr<Event> event;
   };
   struct Mark {
     Ticket ticket = 0;
@@ -97,6 +110,7 @@ private:
 
   // All of these are called under the mutex, with the context current.
   Expected<Staging *> stagingFor(size_t bytes);
+  Status uploadPieces(std::span<const std::byte> from, CUdeviceptr to);
   Expected<Ticket> mark();
   void finish(Ticket ticket);
 
@@ -104,12 +118,16 @@ private:
   CUstream stream = nullptr;
   CUstream recording = nullptr; ///< what graphs are recorded from; nothing runs in it
 
+  std::mutex ofTimes;
+  std::optional<std::chrono::steady_clock::time_point> lastTimed;
+
   std::mutex mutex;
   Ticket last = 0; ///< given out
   Ticket done = 0; ///< and all before it
   std::deque<Mark> marks;
   std::vector<std::shared_ptr<Event>> spare;
   std::deque<Staging> stagings;
+  std::vector<Piece> pieces;
   std::vector<Pending> downloads;
 };
 

@@ -1,5 +1,7 @@
 #include "kernelforge/backend/webgpu/WarmUp.h"
 
+#include "kernelforge/backend/RampUp.h"
+
 #include <fmt/format.h>
 
 namespace kernelforge::webgpu {
@@ -73,11 +75,9 @@ Status WarmUp::make(const Context &context) {
 }
 
 Status WarmUp::run(const Context &context) {
-  constexpr auto idle = std::chrono::seconds(1);
-  constexpr auto busy = std::chrono::milliseconds(200);
   const std::lock_guard own(mutex);
   const auto begin = Clock::now();
-  if (context.info().software || (last && begin - *last < idle))
+  if (context.info().software || (last && begin - *last < RampUp::idle))
     return {};
   const Api &api = context.api();
   {
@@ -86,8 +86,9 @@ Status WarmUp::run(const Context &context) {
       KF_CHECK(make(context));
   }
   // A slow device gets few, a fast one as many as it can do meanwhile.
-  for (uint32_t dispatches = 1; Clock::now() - begin < busy;
-       dispatches = std::min(2 * dispatches, 64U)) {
+  RampUp ramp;
+  for (uint32_t dispatches = 1; !ramp.isOver(); dispatches = std::min(2 * dispatches, 64U)) {
+    const auto start = Clock::now();
     {
       const auto guard = context.lock();
       Handle<WGPUCommandBuffer> commands;
@@ -109,6 +110,8 @@ Status WarmUp::run(const Context &context) {
       context.submit(commands.get());
     }
     KF_CHECK(context.waitForQueue());
+    const auto end = Clock::now();
+    ramp.add(end - begin, (end - start) / dispatches);
   }
   last = Clock::now();
   return {};

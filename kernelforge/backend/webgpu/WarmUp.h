@@ -13,9 +13,9 @@ namespace kernelforge::webgpu {
 /// under the context's lock.
 class WarmUp {
 public:
-  /// Keeps the device busy for about a fifth of a second where it was not timed in the last second:
-  /// an H200 that was idle for some seconds runs at a fifth of its clock at first. A processor in
-  /// the place of a GPU is left alone. Errors as those of Context.
+  /// Keeps the device busy until it is as fast as it gets (RampUp) where it was not timed in the
+  /// last second: an H200 that was idle for some seconds runs at a fifth of its clock at first. A
+  /// processor in the place of a GPU is left alone. Errors as those of Context.
   Status run(const Context &context);
 
   /// The device was just at work.

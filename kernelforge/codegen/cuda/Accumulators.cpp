@@ -60,12 +60,12 @@ void ResultPanels::putFloats(Accumulators &sums, Value address, PairOf pairOf) {
     }
 }
 
-void ResultPanels::store(Accumulators &sums, int64_t number, int64_t count, PairOf pairOf,
+void ResultPanels::store(Accumulators &sums, int64_t number, bool isOdd, PairOf pairOf,
                          llvm::function_ref<void(Value)> copy) {
   Value address = p.add(memory, number % buffers * panel.bytes());
   // The copy before this one may go on in the other buffer; the last one of an odd number, from the
   // tile before, was in the same.
-  const int64_t pending = number == 0 && count % buffers != 0 ? 0 : buffers - 1;
+  const int64_t pending = number == 0 && isOdd ? 0 : buffers - 1;
   if (buffers > 1)
     p.ifThen(isLeader, [&] { assembly.waitUntilRead(pending); });
   meet(); // what was there has been read

@@ -62,10 +62,11 @@ public:
   static TensorMap map(ElementType element, Extent rows, int64_t columns);
 
   using PairOf = llvm::function_ref<std::array<mlir::Value, 2>(int64_t block, int64_t lower)>;
-  /// Puts a panel's results together and stores them: panel `number` of `count` that a tile has of
-  /// all its results. `pairOf` gives the two f32 of a thread in a block of the panel's; `copy`
-  /// stores what lies at an address: all threads come there.
-  void store(Accumulators &sums, int64_t number, int64_t count, PairOf pairOf,
+  /// Puts a panel's results together and stores them: panel `number` that a tile has of all its
+  /// results, of which some tile has an odd number where `isOdd`. `pairOf` gives the two f32 of a
+  /// thread in a block of the panel's; `copy` stores what lies at an address: all threads come
+  /// there.
+  void store(Accumulators &sums, int64_t number, bool isOdd, PairOf pairOf,
              llvm::function_ref<void(mlir::Value address)> copy);
 
   /// Whether this thread copies for the warpgroup.

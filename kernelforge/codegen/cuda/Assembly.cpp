@@ -16,6 +16,14 @@ static StringRef registerOf(Type type) {
   return type.isF32() ? "f" : type.isInteger(16) ? "h" : "r";
 }
 
+/// "$4, $5" and so on, so many from that one on.
+static std::string operandList(int64_t first, int64_t count) {
+  std::string list;
+  for (int64_t i = 0; i < count; ++i)
+    list += fmt::format("{}${}", i == 0 ? "" : ", ", first + i);
+  return list;
+}
+
 static std::string registersOf(ValueRange operands) {
   std::string text;
   for (Value operand : operands)
@@ -123,6 +131,10 @@ void Assembly::loadBox(Value to, Value map, Value x, Value y, Value barrier) {
          {to, map, x, y, barrier});
 }
 
+void Assembly::prefetchBox(Value map, Value x, Value y) {
+  effect("cp.async.bulk.prefetch.tensor.2d.L2.global [$0, {$1, $2}];", {map, x, y});
+}
+
 void Assembly::storeBox(Value map, Value x, Value y, Value from) {
   effect("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [$0, {$1, $2}], [$3];",
          {map, x, y, from});
@@ -150,21 +162,71 @@ void Assembly::dropRegisters(int64_t count) {
   effect(fmt::format("setmaxnreg.dec.sync.aligned.u32 {};", count));
 }
 
-void Assembly::letNextStart() { effect("griddepcontrol.launch_dependents;"); }
+void Assembly::arriveCluster() { effect("barrier.cluster.arrive.release;"); }
 
-void Assembly::waitForPrevious() { effect("griddepcontrol.wait;"); }
+void Assembly::waitCluster() { effect("barrier.cluster.wait.acquire;"); }
+
+Value Assembly::addressInBlock(Value address, Value rank) {
+  return pure("mapa.shared::cluster.u32 $0, $1, $2;", p.i32, "=r", {address, rank});
+}
+
+std::array<Value, 4> Assembly::loadClusterQuad(Value address) {
+  const SmallVector<Value> values =
+      effect("ld.shared::cluster.v4.f32 {$0, $1, $2, $3}, [$4];", p.f32, 4, 0, address);
+  return {values[0], values[1], values[2], values[3]};
+}
+
+static void statement(OpBuilder &b, Location loc, StringRef text) {
+  b.create<LLVM::InlineAsmOp>(loc, TypeRange(), ValueRange(), text, "~{memory}",
+                              /*has_side_effects=*/true, /*is_align_stack=*/false,
+                              LLVM::AsmDialectAttr(), ArrayAttr());
+}
+
+void Assembly::letNextStart(OpBuilder &b, Location loc) {
+  statement(b, loc, "griddepcontrol.launch_dependents;");
+}
+
+void Assembly::waitForPrevious(OpBuilder &b, Location loc) {
+  statement(b, loc, "griddepcontrol.wait;");
+}
+
+Value Assembly::dotOfBytes(OpBuilder &b, Location loc, Value x, Value y, Value sum) {
+  return b
+      .create<LLVM::InlineAsmOp>(loc, TypeRange(b.getI32Type()), ValueRange{x, y, sum},
+                                 "dp4a.s32.s32 $0, $1, $2, $3;", "=r,r,r,r",
+                                 /*has_side_effects=*/false, /*is_align_stack=*/false,
+                                 LLVM::AsmDialectAttr(), ArrayAttr())
+      .getResult(0);
+}
+
+// With effects, so that loads stay where they were written: without, each sinks to its use.
+Value Assembly::loadStreamed(OpBuilder &b, Location loc, VectorType type, Value address) {
+  const int64_t count = type.getNumElements();
+  const Type element = type.getElementType();
+  std::string constraints;
+  for (int64_t i = 0; i < count; ++i)
+    constraints += fmt::format("={},", registerOf(element).str());
+  const Type result = LLVM::LLVMStructType::getLiteral(
+      b.getContext(), SmallVector<Type>(static_cast<size_t>(count), element));
+  Value all = b.create<LLVM::InlineAsmOp>(
+                   loc, TypeRange(result), address,
+                   fmt::format("ld.global.nc.L1::no_allocate.L2::256B.v{}.b32 {{{}}}, [${}];",
+                               count, operandList(0, count), count),
+                   constraints + "l", /*has_side_effects=*/true, /*is_align_stack=*/false,
+                   LLVM::AsmDialectAttr(), ArrayAttr())
+                  .getResult(0);
+  Value vector = b.create<LLVM::UndefOp>(loc, type);
+  for (int64_t i = 0; i < count; ++i) {
+    Value lane = b.create<LLVM::ConstantOp>(loc, b.getI32IntegerAttr(static_cast<int32_t>(i)));
+    vector = b.create<LLVM::InsertElementOp>(loc, vector,
+                                             b.create<LLVM::ExtractValueOp>(loc, all, i), lane);
+  }
+  return vector;
+}
 
 //===----------------------------------------------------------------------===//
 // Matrix units
 //===----------------------------------------------------------------------===//
-
-/// "$4, $5" and so on, so many from that one on.
-static std::string operandList(int64_t first, int64_t count) {
-  std::string list;
-  for (int64_t i = 0; i < count; ++i)
-    list += fmt::format("{}${}", i == 0 ? "" : ", ", first + i);
-  return list;
-}
 
 static std::string productName(const MatrixShape &shape) {
   return fmt::format("wgmma.mma_async.sync.aligned.m64n{0}k16.f32.{1}.{1}", shape.columns,
@@ -251,6 +313,12 @@ void Assembly::storeMatrices(Value address, ValueRange words) {
 
 void Assembly::storePair(Value address, Value first, Value second) {
   effect("st.shared.v2.f32 [$0], {$1, $2};", {address, first, second});
+}
+
+void Assembly::storeQuad(Value address, ValueRange values) {
+  SmallVector<Value> operands{address};
+  llvm::append_range(operands, values);
+  effect("st.shared.v4.f32 [$0], {$1, $2, $3, $4};", operands);
 }
 
 Value Assembly::loadShared(Value address, int64_t bytes) {

@@ -10,6 +10,8 @@
 #include "kernelforge/codegen/simt/Builder.h"
 #include "kernelforge/support/ElementType.h"
 
+#include <array>
+
 namespace kernelforge::cuda {
 
 /// A product that the matrix units take: 64 rows of a warpgroup, `columns` columns.
@@ -42,6 +44,8 @@ public:
   // Bulk copies of a map's box, by one thread; coordinates are i32 elements, the innermost first.
   void prefetchMap(mlir::Value map);
   void loadBox(mlir::Value to, mlir::Value map, mlir::Value x, mlir::Value y, mlir::Value barrier);
+  /// Asks for a box, so that the L2 cache has it when it is loaded: it may still be written.
+  void prefetchBox(mlir::Value map, mlir::Value x, mlir::Value y);
   void storeBox(mlir::Value map, mlir::Value x, mlir::Value y, mlir::Value from);
   /// The stores of this thread so far are a group.
   void commitStores();
@@ -64,10 +68,16 @@ public:
   void takeRegisters(int64_t count);
   void dropRegisters(int64_t count);
 
-  // The launch after this one.
-  void letNextStart();
-  /// Until all that ran before is done and seen.
-  void waitForPrevious();
+  // Blocks of a cluster, which reach each other's shared memory.
+  /// Arrives with what was written and read before, of all threads of the cluster that go on.
+  void arriveCluster();
+  /// Until all have arrived.
+  void waitCluster();
+  /// Where the block of that rank (i32) has what this one has at an address (i32): for
+  /// loadClusterQuad().
+  mlir::Value addressInBlock(mlir::Value address, mlir::Value rank);
+  /// 16 bytes of four f32.
+  std::array<mlir::Value, 4> loadClusterQuad(mlir::Value address);
 
   /// sums + left * right over `steps` products of depth 16, from descriptors (i64) on that go on by
   /// so many units of 16 bytes each; waits for them. Operands in shared memory must be there.
@@ -100,8 +110,9 @@ public:
   /// Four 8 x 8 matrices of 16-bit numbers, of which a thread has two neighbours each, to rows of
   /// 16 bytes: thread i gives the address of row i % 8 of matrix i / 8.
   void storeMatrices(mlir::Value address, mlir::ValueRange words);
-  /// 8 bytes of two f32.
+  /// 8 bytes of two f32, 16 of four.
   void storePair(mlir::Value address, mlir::Value first, mlir::Value second);
+  void storeQuad(mlir::Value address, mlir::ValueRange values);
   /// A number of `bytes` 2 or 4: i16 or i32.
   mlir::Value loadShared(mlir::Value address, int64_t bytes);
   /// 16 bytes as four words (i32).
@@ -111,6 +122,18 @@ public:
 
   /// Adds to a word of a buffer of words: what was there before.
   mlir::Value addAtomically(mlir::Value buffer, mlir::Value index, mlir::Value word);
+
+  // What plain SIMT code says and lowering writes (Lowering.h).
+  /// The launch after this one may start, if it starts early.
+  static void letNextStart(mlir::OpBuilder &b, mlir::Location loc);
+  /// Until all that ran before is done and seen.
+  static void waitForPrevious(mlir::OpBuilder &b, mlir::Location loc);
+  /// sum + the four products of signed bytes of two words.
+  static mlir::Value dotOfBytes(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
+                                mlir::Value y, mlir::Value sum);
+  /// 8 or 16 bytes of global memory, a vector, that are read once and that nobody writes meanwhile.
+  static mlir::Value loadStreamed(mlir::OpBuilder &b, mlir::Location loc, mlir::VectorType type,
+                                  mlir::Value address);
 
 private:
   /// A piece of PTX with effects.

@@ -338,7 +338,7 @@ void Emitter::store(Value head, Value firstRow, const State &state) {
       const auto at = size_t(Accumulators::numberOf(firstBlock + block, lower, 0));
       return {means[at], means[at + 1]};
     };
-    panel.store(sums, number, panelCount, pairOf, [&](Value from) {
+    panel.store(sums, number, panelCount % 2 != 0, pairOf, [&](Value from) {
       const int64_t there = std::min(pieces, (dim - number * columns) / perPiece);
       for (int64_t i = 0; i < MatrixShape::rows * pieces; i += warpgroup) {
         Value index = p.add(roles.thread, i);

@@ -24,6 +24,12 @@ public:
     return cuda::checkRunnable(target, device);
   }
 
+  /// Quants by 16 bytes; plain numbers are read so as they lie.
+  WeightLayout layoutFor(RankedTensorType weight) const override {
+    return info(*elementTypeOf(weight)).isQuantized() ? WeightLayout::Planes
+                                                      : WeightLayout::RowMajor;
+  }
+
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
     return cuda::methods().supports(kernel, target);
   }
@@ -37,6 +43,8 @@ public:
                            StringRef entry) const override {
     KF_TRY(Launching launching, cuda::methods().emit(module, kernel, target, entry));
     cuda::markBlocks(module, launching);
+    if (cuda::simtTarget(target).has("dependent-launch"))
+      cuda::letNextStart(module, launching);
     return launching;
   }
 

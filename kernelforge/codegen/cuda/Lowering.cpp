@@ -2,6 +2,7 @@
 
 #include "kernelforge/codegen/ElementaryFunctions.h"
 #include "kernelforge/codegen/LowerToLLVM.h"
+#include "kernelforge/codegen/cuda/Assembly.h"
 #include "kernelforge/codegen/cuda/Convention.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -12,10 +13,14 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "llvm/ADT/TypeSwitch.h"
+
+#include <functional>
+#include <map>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -25,8 +30,8 @@ namespace {
 /// NVPTX's numbers of memories.
 enum AddressSpace : unsigned { GlobalMemory = 1, SharedMemory = 3 };
 
-/// Of a thread. Where nothing is said, some are spilled so that more blocks fit a multiprocessor.
-constexpr int mostRegisters = 128;
+/// What WGSL calls it.
+constexpr StringLiteral dotOfBytesName = "dot4I8Packed";
 
 constexpr StringLiteral blockSizeName = "gpu.known_block_size";
 
@@ -69,16 +74,15 @@ public:
 
   void run() {
     lowerParameters();
+    addToDots();
+    askForShared();
+    declareShared();
     SmallVector<Operation *> ops;
     function.walk([&](Operation *op) { ops.push_back(op); });
     for (Operation *op : ops) {
       b.setInsertionPoint(op);
       llvm::TypeSwitch<Operation *>(op)
-          .Case([&](memref::GetGlobalOp global) { replace(op, addressOf(global)); })
-          .Case([&](memref::LoadOp load) {
-            replace(op, b.create<LLVM::LoadOp>(op->getLoc(), load.getType(), addressOf(load),
-                                               bytesOf(load.getType())));
-          })
+          .Case([&](memref::LoadOp load) { replace(op, loaded(load)); })
           .Case([&](memref::StoreOp store) {
             Value value = store.getValueToStore();
             b.create<LLVM::StoreOp>(op->getLoc(), value, addressOf(store),
@@ -98,7 +102,13 @@ public:
             replace(op, exchanged(shuffle, shuffle.getValue(), shuffle.getOffset()));
           })
           .Case([&](gpu::SubgroupReduceOp reduce) { replace(op, reduced(reduce)); })
-          .Case([&](func::CallOp call) { replace(op, called(call)); })
+          .Case([&](func::CallOp call) {
+            if (call.getCallee() != simt::waitForPreviousName)
+              return replace(op, called(call));
+            cuda::Assembly::letNextStart(b, op->getLoc());
+            cuda::Assembly::waitForPrevious(b, op->getLoc());
+            op->erase();
+          })
           .Case([&](gpu::BarrierOp) {
             b.create<NVVM::Barrier0Op>(op->getLoc());
             op->erase();
@@ -187,15 +197,9 @@ private:
   Value called(func::CallOp call) {
     const StringRef name = call.getCallee();
     const Location loc = call.getLoc();
-    if (name == "dot4I8Packed") {
-      Value zero = b.create<arith::ConstantIntOp>(loc, 0, 32);
-      SmallVector<Value> operands(call.getOperands());
-      operands.push_back(zero);
-      return b
-          .create<LLVM::CallIntrinsicOp>(loc, b.getI32Type(),
-                                         b.getStringAttr("llvm.nvvm.idp4a.s.s"), operands)
-          .getResult(0);
-    }
+    if (name == dotOfBytesName)
+      return cuda::Assembly::dotOfBytes(b, loc, call.getOperand(0), call.getOperand(1),
+                                        b.create<arith::ConstantIntOp>(loc, 0, 32));
     if (name == "round") // to the nearest, ties to even
       return b.create<LLVM::RintOp>(loc, call.getOperand(0));
     return {};
@@ -214,8 +218,117 @@ private:
         b.getFunctionType(function.getBody().getArgumentTypes(), function.getResultTypes()));
   }
 
+  /// A dot of bytes adds what it is added to.
+  void addToDots() {
+    SmallVector<arith::AddIOp> adds;
+    function.walk([&](arith::AddIOp add) { adds.push_back(add); });
+    for (arith::AddIOp add : adds)
+      for (auto [one, other] :
+           {std::pair(add.getRhs(), add.getLhs()), std::pair(add.getLhs(), add.getRhs())}) {
+        auto dot = one.getDefiningOp<func::CallOp>();
+        if (!dot || dot.getCallee() != dotOfBytesName || !one.hasOneUse())
+          continue;
+        b.setInsertionPoint(add);
+        add.replaceAllUsesWith(cuda::Assembly::dotOfBytes(b, add.getLoc(), dot.getOperand(0),
+                                                          dot.getOperand(1), other));
+        add.erase();
+        dot.erase();
+        break;
+      }
+  }
+
+  /// Shared memory, that of the widest elements first: nothing is lost between.
+  void declareShared() {
+    std::multimap<unsigned, memref::GetGlobalOp, std::greater<>> byWidth;
+    function.walk([&](memref::GetGlobalOp op) {
+      byWidth.emplace(bytesOf(cast<MemRefType>(op.getType()).getElementType()), op);
+    });
+    for (auto &[width, op] : byWidth) {
+      b.setInsertionPoint(op);
+      replace(op, addressOf(op));
+    }
+  }
+
+  Value loaded(memref::LoadOp load) {
+    loadLanesAlone(load);
+    auto vector = dyn_cast<VectorType>(load.getType());
+    if (vector && load.getNontemporal())
+      return cuda::Assembly::loadStreamed(b, load.getLoc(), vector, addressOf(load));
+    return b.create<LLVM::LoadOp>(load.getLoc(), load.getType(), addressOf(load),
+                                  bytesOf(load.getType()));
+  }
+
+  /// Loads lanes of a vector in memory alone that are chosen by numbers which only a run knows: out
+  /// of registers they would be taken by way of the stack.
+  void loadLanesAlone(memref::LoadOp load) {
+    for (Operation *user : llvm::make_early_inc_range(load->getUsers())) {
+      auto extract = dyn_cast<vector::ExtractOp>(user);
+      if (!extract || !extract.hasDynamicPosition() || load->getBlock() != extract->getBlock())
+        continue;
+      bool isChanged = false; // what it loads, meanwhile
+      for (Operation *op = load->getNextNode(); op != extract; op = op->getNextNode())
+        isChanged = isChanged || (!isMemoryEffectFree(op) && !isa<memref::LoadOp>(op));
+      if (isChanged)
+        continue;
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(extract);
+      const Location loc = extract.getLoc();
+      const Type element = extract.getType();
+      Value base = addressOf(load);
+      Value lane =
+          b.create<arith::IndexCastUIOp>(loc, b.getI64Type(), extract.getDynamicPosition().front());
+      Value address = b.create<LLVM::GEPOp>(loc, base.getType(), element, base,
+                                            ArrayRef<LLVM::GEPArg>{lane}, /*inbounds=*/true);
+      extract.replaceAllUsesWith(
+          b.create<LLVM::LoadOp>(loc, element, address, bytesOf(element)).getResult());
+    }
+  }
+
+  /// Shared memory of more bytes than a function can declare is what a launch gives it, one piece
+  /// behind the other, those of the largest elements first.
+  void askForShared() {
+    SmallVector<memref::GetGlobalOp> pieces;
+    function.walk([&](memref::GetGlobalOp op) { pieces.push_back(op); });
+    auto elementBytes = [](memref::GetGlobalOp op) {
+      return bytesOf(cast<MemRefType>(op.getType()).getElementType());
+    };
+    int64_t total = 0;
+    for (unsigned bytes : {16, 8, 4, 2})
+      for (memref::GetGlobalOp op : pieces)
+        if (elementBytes(op) == bytes) {
+          asked[op] = total;
+          total += cast<MemRefType>(op.getType()).getNumElements() * bytes;
+        }
+    if (total <= cuda::mostStaticSharedBytes)
+      asked.clear();
+  }
+
+  /// Where a piece lies of what a launch gives.
+  Value addressOfAsked(memref::GetGlobalOp op) {
+    const std::string name = (function.getSymName() + "_memory").str();
+    auto global = module.lookupSymbol<LLVM::GlobalOp>(name);
+    if (!global) {
+      constexpr unsigned alignment = 16;
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(function);
+      global = b.create<LLVM::GlobalOp>(op.getLoc(), LLVM::LLVMArrayType::get(b.getI8Type(), 0),
+                                        /*isConstant=*/false, LLVM::Linkage::External, name,
+                                        Attribute(), alignment, SharedMemory);
+    }
+    if (Operation *before = module.lookupSymbol(op.getName()))
+      before->erase();
+    Value base = b.create<LLVM::AddressOfOp>(op.getLoc(), global);
+    Value address = b.create<LLVM::GEPOp>(
+        op.getLoc(), base.getType(), b.getI8Type(), base,
+        ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(asked.lookup(op))}, /*inbounds=*/true);
+    elements[address] = cast<MemRefType>(op.getType()).getElementType();
+    return address;
+  }
+
   /// Shared memory, declared before the function where it is not yet.
   Value addressOf(memref::GetGlobalOp op) {
+    if (asked.contains(op))
+      return addressOfAsked(op);
     auto memory = cast<MemRefType>(op.getType());
     auto global = module.lookupSymbol<LLVM::GlobalOp>(op.getName());
     if (!global) {
@@ -251,7 +364,8 @@ private:
   ModuleOp module;
   func::FuncOp function;
   OpBuilder b;
-  llvm::DenseMap<Value, Type> elements; ///< of addresses
+  llvm::DenseMap<Value, Type> elements;       ///< of addresses
+  llvm::DenseMap<Operation *, int64_t> asked; ///< first bytes of shared memory that a launch gives
 };
 
 } // namespace
@@ -262,6 +376,15 @@ void cuda::markBlocks(ModuleOp module, const Launching &launching) {
     if (Operation *function = module.lookupSymbol(phase.entry))
       function->setAttr(blockSizeName, DenseI32ArrayAttr::get(module.getContext(), block));
   }
+}
+
+void cuda::letNextStart(ModuleOp module, const Launching &launching) {
+  for (const Phase &phase : launching.phases)
+    if (auto function = module.lookupSymbol<func::FuncOp>(phase.entry);
+        function && !phase.startsEarly) {
+      OpBuilder b = OpBuilder::atBlockBegin(&function.getBody().front());
+      Assembly::letNextStart(b, function.getLoc());
+    }
 }
 
 Status cuda::lower(ModuleOp module) {
@@ -285,7 +408,7 @@ Status cuda::lower(ModuleOp module) {
       if (!function->hasAttr(NVVM::NVVMDialect::getMaxnregAttrName()))
         function->setAttr(
             NVVM::NVVMDialect::getMaxnregAttrName(),
-            IntegerAttr::get(IntegerType::get(module.getContext(), 32), mostRegisters));
+            IntegerAttr::get(IntegerType::get(module.getContext(), 32), usualRegisters));
       // A tensor map is read where the launch put it: without that LLVM copies it.
       for (unsigned i = 0; i < function.getNumArguments(); ++i)
         if (function.getArgAttr(i, LLVM::LLVMDialect::getByValAttrName()))

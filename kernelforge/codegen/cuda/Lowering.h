@@ -9,9 +9,17 @@
 
 namespace kernelforge::cuda {
 
+/// Registers of a thread where a function says nothing else: some are spilled else so that more
+/// blocks fit.
+constexpr int64_t usualRegisters = 128;
+
 /// Says in the emitted functions of `launching` how many threads a block has, so that lower() need
 /// not be told.
 void markBlocks(mlir::ModuleOp module, const Launching &launching);
+
+/// Lets the launch after a phase start as soon as all blocks of the phase run, if it starts early.
+/// Phases that do so themselves say it when they have asked for their weights.
+void letNextStart(mlir::ModuleOp module, const Launching &launching);
 
 /// Lowers emitted functions in place: buffers become addresses of global memory, workgroup memory
 /// globals of shared memory, elementary functions arithmetic. Sums of products may be fused

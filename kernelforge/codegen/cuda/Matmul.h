@@ -4,7 +4,8 @@
 #include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/ScheduleSpace.h"
 #include "kernelforge/codegen/Target.h"
-#include "kernelforge/codegen/cuda/Accumulators.h"
+#include "kernelforge/codegen/cuda/ClusterSums.h"
+#include "kernelforge/codegen/simt/MatmulRows.h"
 
 #include <optional>
 
@@ -16,9 +17,12 @@ struct MatrixKnobs {
   int64_t stages = 0;     ///< of the ring
   int64_t group = 0;      ///< tiles that follow one another downwards
   int64_t resident = 0;   ///< blocks that share a multiprocessor
-  int64_t blocks = 0;     ///< of the grid, at most
+  int64_t blocks = 0;     ///< of the grid, at most; each tile has its own where `split` is not 1
+  int64_t split = 1;      ///< blocks that share the depth of a tile: a cluster
 
   int64_t consumers() const { return bm / MatrixShape::rows; }
+  /// Columns of each segment that a block stores.
+  int64_t columnsOfBlock() const { return bn / split; }
   OperandTile left() const { return {bm, true}; }
   OperandTile right(int64_t segments, bool transposed) const {
     return {segments * bn, !transposed};
@@ -31,6 +35,12 @@ struct MatrixKnobs {
   }
 };
 
+/// Bytes that rows of a bulk copy must be a multiple of.
+constexpr int64_t copyUnit = 16;
+
+/// Columns of a product of the matrix units at most.
+constexpr int64_t mostColumns = 256;
+
 /// The type that matrix units multiply a matmul's operands in: that of its weights, bf16 or f16,
 /// where rows have it, too, or its numerics say that they are rounded to it. Nothing where there is
 /// none.
@@ -42,8 +52,27 @@ bool hasMatrixRows(transformer::MatmulOp matmul);
 /// Columns of rows that such a phase writes: K and what makes whole bulk copies of it.
 constexpr int64_t paddedDepth(int64_t depth) { return (depth + 7) / 8 * 8; }
 
-/// Emits that phase: rows as they are multiplied, into workspace 0.
-Phase emitRows(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry);
+/// Emits that phase: rows as they are multiplied, of `element`, into workspace 0.
+Phase emitRows(mlir::ModuleOp module, const KernelAnalysis &kernel, llvm::StringRef entry,
+               ElementType element);
+
+/// A checked schedule of the method `narrow`: a warp multiplies 16 columns of each segment with up
+/// to `rows` rows.
+struct NarrowKnobs {
+  int64_t warps = 0;  ///< of a block
+  int64_t ks = 0;     ///< of them share out K
+  int64_t u = 0;      ///< pieces of K that a warp asks for at once
+  int64_t rows = 0;   ///< of a block: a multiple of 8
+  bool early = false; ///< it asks for its first weights before what ran before it is done
+  bool ahead = false; ///< the next pieces are asked for before these are multiplied
+
+  static constexpr int64_t columnsOfWarp = 16; ///< of a segment
+  int64_t columns() const { return warps / ks * columnsOfWarp; }
+};
+
+/// The schedules of the method `narrow`, and one of them. `writesRows`: a phase before does.
+ScheduleSpace narrowSpace(const simt::rows::Shape &shape, bool writesRows);
+Expected<NarrowKnobs> narrowKnobs(const simt::rows::Shape &shape, const KnobValues &values);
 
 /// The schedules of the method `matrices`, and one of them.
 ScheduleSpace matrixSpace(const KernelAnalysis &kernel, const Target &target);

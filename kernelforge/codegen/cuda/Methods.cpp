@@ -1,6 +1,9 @@
 #include "kernelforge/codegen/cuda/Methods.h"
 
 #include "kernelforge/codegen/cuda/Convention.h"
+#include "kernelforge/codegen/cuda/Lowering.h"
+
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 #include <algorithm>
 
@@ -12,29 +15,55 @@ Limits cuda::simtLimits(const Target &target) {
   // Shared memory is declared, not asked for at a launch.
   limits.sharedBytes = std::min(limits.sharedBytes, mostStaticSharedBytes);
   limits.bindingBytes = mostBufferBytes;
+  limits.registers = usualRegisters;
   return limits;
 }
 
-static const simt::Plain plain(simtLimits);
+Target cuda::simtTarget(const Target &target) {
+  Target seen = target;
+  seen.limits = simtLimits(target);
+  seen.enabled.insert(seen.enabled.end(), {"packed-dot", "strict-memory", "subgroups"});
+  if (target.has("sm_90") || target.has("sm_90a"))
+    seen.enabled.emplace_back("dependent-launch");
+  std::ranges::sort(seen.enabled);
+  return seen;
+}
 
 namespace {
 
-/// A method of any GPU, within what is declared and not asked for.
-class Declared final : public Method {
+/// A method of plain SIMT code. Where it `keepsMuch` in registers, a thread may have as many as
+/// fit; where it `asksForShared` memory, it may have what no block can declare.
+class OfSimt final : public Method {
 public:
-  explicit Declared(const Method &method) : method(method) {}
+  explicit OfSimt(const Method &method, bool keepsMuch = false, bool asksForShared = false)
+      : method(method), keepsMuch(keepsMuch), asksForShared(asksForShared) {}
 
   std::string_view name() const override { return method.name(); }
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
-    return method.supports(kernel, within(target));
+    return method.supports(kernel, seen(target));
   }
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
-    return method.space(kernel, within(target));
+    ScheduleSpace space = method.space(kernel, seen(target));
+    // Predictions of plain code are for WebGPU, where a launch costs less than here.
+    constexpr double launch = 1e-6;
+    space.predict = [predict = space.predict](const KnobValues &values) {
+      return predict(values) + launch;
+    };
+    return space;
   }
   Expected<Launching> emit(mlir::ModuleOp module, const KernelAnalysis &kernel,
                            const Target &target, llvm::StringRef entry,
                            const KnobValues &schedule) const override {
-    return method.emit(module, kernel, within(target), entry, schedule);
+    KF_TRY(Launching launching, method.emit(module, kernel, seen(target), entry, schedule));
+    constexpr int64_t ofMultiprocessor = 65536, most = 255;
+    for (const Phase &phase : launching.phases)
+      if (keepsMuch)
+        module.lookupSymbol(phase.entry)
+            ->setAttr(
+                mlir::NVVM::NVVMDialect::getMaxnregAttrName(),
+                mlir::IntegerAttr::get(mlir::IntegerType::get(module.getContext(), 32),
+                                       std::min(ofMultiprocessor / phase.block[0] / 8 * 8, most)));
+    return launching;
   }
   std::vector<std::string> describe(const KernelAnalysis &kernel,
                                     const KnobValues &schedule) const override {
@@ -42,21 +71,29 @@ public:
   }
 
 private:
-  static Target within(Target target) {
-    target.limits = simtLimits(target);
-    return target;
+  Target seen(const Target &target) const {
+    Target seen = simtTarget(target);
+    if (asksForShared)
+      seen.limits.sharedBytes = target.limits.sharedBytes;
+    return seen;
   }
 
   const Method &method;
+  bool keepsMuch, asksForShared;
 };
 
 } // namespace
 
+static const simt::Plain plain(simtLimits);
+
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
-  static const Declared split(simt::attentionSplit()), tiles(simt::attentionTiles()),
+  static const OfSimt matmulTiles(simt::matmulTiles(), /*keepsMuch=*/true),
+      rows(simt::matmulRows(), /*keepsMuch=*/false, /*asksForShared=*/true),
+      split(simt::attentionSplit()), tiles(simt::attentionTiles()), groups(attentionGroups()),
       quads(simt::rowwiseQuads());
-  static const Method *const matmuls[] = {&plain, &matmulMatrices()};
-  static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices()};
+  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles, &rows,
+                                          &matmulNarrow()};
+  static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices(), &groups};
   static const Method *const rowwises[] = {&plain, &quads};
   switch (family) {
   case KernelFamily::Matmul:

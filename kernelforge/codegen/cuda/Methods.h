@@ -11,11 +11,16 @@ using simt::Method;
 /// 32 bits reaches.
 Limits simtLimits(const Target &target);
 
+/// A target as plain SIMT code sees it: what it may take, and what it knows features by.
+Target simtTarget(const Target &target);
+
 /// All ways of this kind of target.
 const simt::Methods &methods();
 
 // What there is besides the plain code, a function for each file.
 const Method &matmulMatrices();    ///< matrix units of a warpgroup
+const Method &matmulNarrow();      ///< few rows: matrix units of a warp
 const Method &attentionMatrices(); ///< matrix units of a warpgroup
+const Method &attentionGroups();   ///< few rows: matrix units of a warp
 
 } // namespace kernelforge::cuda

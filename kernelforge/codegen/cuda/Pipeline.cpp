@@ -188,6 +188,10 @@ std::pair<Value, Value> TileSchedule::placeOf(Value number) {
 }
 
 SmallVector<Value> TileSchedule::forEach(ValueRange init, Body body) {
+  if (blocksOfTile > 1) {
+    auto [row, column] = placeOf(p.named(p.div(p.block(), blocksOfTile), "tile"));
+    return body(row, column, init);
+  }
   Value blocks = p.b.create<NVVM::GridDimXOp>(p.loc, p.i32);
   Value count = p.named(p.mul(rowTiles, p.c(columnTiles)), "tiles");
   auto loop = p.b.create<scf::ForOp>(p.loc, p.block(), count, blocks, init);

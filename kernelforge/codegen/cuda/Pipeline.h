@@ -110,14 +110,20 @@ private:
 /// time share rows and columns: `group` tiles down, then the next column.
 class TileSchedule {
 public:
-  TileSchedule(simt::PhaseBuilder &p, mlir::Value rowTiles, int64_t columnTiles, int64_t group)
-      : p(p), rowTiles(rowTiles), columnTiles(columnTiles), group(group) {}
+  /// `blocksOfTile`: that follow one another and have a tile together, one tile only.
+  TileSchedule(simt::PhaseBuilder &p, mlir::Value rowTiles, int64_t columnTiles, int64_t group,
+               int64_t blocksOfTile = 1)
+      : p(p), rowTiles(rowTiles), columnTiles(columnTiles), group(group),
+        blocksOfTile(blocksOfTile) {}
 
   /// For each tile of this block: `body` gets its row and column, counted in tiles, and what is
   /// carried from one to the next, which must be something.
   using Body = llvm::function_ref<llvm::SmallVector<mlir::Value>(
       mlir::Value row, mlir::Value column, mlir::ValueRange carried)>;
   llvm::SmallVector<mlir::Value> forEach(mlir::ValueRange init, Body body);
+
+  /// Row and column of this block's first tile.
+  std::pair<mlir::Value, mlir::Value> first() { return placeOf(p.div(p.block(), blocksOfTile)); }
 
   /// Row and column of tile `number` among so many rows: what forEach() computes.
   static std::pair<int64_t, int64_t> place(int64_t number, int64_t rowTiles, int64_t columnTiles,
@@ -128,7 +134,7 @@ private:
 
   simt::PhaseBuilder &p;
   mlir::Value rowTiles;
-  int64_t columnTiles, group;
+  int64_t columnTiles, group, blocksOfTile;
 };
 
 } // namespace kernelforge::cuda

@@ -27,6 +27,8 @@ int64_t simt::subgroupOf(const Target &target) {
   return least >= 4 && llvm::isPowerOf2_64(static_cast<uint64_t>(least)) ? least : 0;
 }
 
+bool simt::startsEarly(const Target &target) { return target.has("dependent-launch"); }
+
 AttentionFacts simt::attentionFacts(const KernelAnalysis &kernel, const Target &target) {
   AttentionOp op = kernel.attention();
   AttentionFacts facts;
@@ -54,6 +56,7 @@ AttentionFacts simt::attentionFacts(const KernelAnalysis &kernel, const Target &
   facts.sharedBytes = target.limits.sharedBytes > 0 ? target.limits.sharedBytes : 16384;
   facts.threads = target.limits.threadsPerBlock > 0 ? target.limits.threadsPerBlock : 256;
   facts.bindingBytes = target.limits.bindingBytes;
+  facts.startsEarly = startsEarly(target);
   return facts;
 }
 

@@ -32,6 +32,7 @@ struct AttentionFacts {
   int64_t subgroup = 0;                  ///< threads of every subgroup at least; 0: none are used
   int64_t sharedBytes = 0, threads = 64; ///< of a workgroup, at most
   int64_t bindingBytes = 0;              ///< of a buffer at most; 0: no limit
+  bool startsEarly = false;              ///< phases wait themselves for what ran before
 
   /// Query heads that share a head of the caches.
   int64_t group() const { return heads / kvHeads; }
@@ -50,6 +51,9 @@ struct AttentionFacts {
   /// blocks. Rows of one sequence fill tiles of their own.
   double secondsOfTiles(int64_t tileRows, int64_t blockKeys, const TileSpeed &speed) const;
 };
+
+/// Whether phases start while what ran before is still running: PhaseBuilder::waitForPrevious().
+bool startsEarly(const Target &target);
 
 AttentionFacts attentionFacts(const KernelAnalysis &kernel, const Target &target);
 

@@ -412,6 +412,8 @@ void Emitter::storeZeros() {
 Phase Emitter::emit() {
   const int64_t chunkKeys = shape.knobs.chunk;
   Type rowType = op.getQuery().getType();
+  if (shape.facts.startsEarly)
+    p.waitForPrevious();
   Value group = p.named(p.rem(p.block(), shape.groups()), "group");
   row = p.named(p.div(p.block(), shape.groups()), "row");
   Extent grid = p.rowsExtent(rowType) * Extent(shape.groups());

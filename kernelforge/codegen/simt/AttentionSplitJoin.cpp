@@ -19,6 +19,8 @@ Phase split::emitJoin(ModuleOp module, const KernelAnalysis &kernel, const Shape
   PhaseBuilder p(module, kernel.kernel(), entry, shape.joiningThreads());
   AttentionOp op = kernel.attention();
   AttentionKeys seen(p, op);
+  if (shape.facts.startsEarly)
+    p.waitForPrevious();
   const int64_t heads = shape.facts.heads, slices = p.blockThreads() / quads;
   const int64_t subgroup = std::min(shape.facts.subgroup, p.blockThreads());
   Value row = p.named(p.div(p.block(), heads), "row");

@@ -319,6 +319,8 @@ void Emitter::store(AttentionTile &tile, const State &state) {
 Phase Emitter::emit() {
   const int64_t heads = shape.facts.heads;
   Type rowType = op.getQuery().getType();
+  if (shape.facts.startsEarly)
+    p.waitForPrevious();
   const TileStart start = startOfTile(p, op, shape.facts, shape.rows());
   head = start.head, cacheHead = start.cacheHead;
   column = p.named(p.rem(p.thread(), rowThreads), "column");

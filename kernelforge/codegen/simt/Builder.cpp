@@ -286,6 +286,11 @@ Value PhaseBuilder::thread() {
 
 void PhaseBuilder::barrier() { b.create<gpu::BarrierOp>(loc); }
 
+void PhaseBuilder::waitForPrevious() {
+  b.create<func::CallOp>(loc, declared(waitForPreviousName, {}, {}), ValueRange());
+  phase.startsEarly = true;
+}
+
 //===----------------------------------------------------------------------===//
 // Memory and control flow
 //===----------------------------------------------------------------------===//
@@ -309,6 +314,12 @@ Value PhaseBuilder::load(Value buffer, Value index) {
 Value PhaseBuilder::loadVector(Value buffer, Value index) {
   Value at = b.create<arith::IndexCastUIOp>(loc, b.getIndexType(), index);
   return b.create<memref::LoadOp>(loc, buffer, at);
+}
+
+Value PhaseBuilder::streamed(Value loaded) {
+  if (auto load = loaded.getDefiningOp<memref::LoadOp>())
+    load.setNontemporal(true);
+  return loaded;
 }
 
 Value PhaseBuilder::loadUniform(Value buffer, int64_t index) {

@@ -24,6 +24,9 @@ constexpr int64_t threads = 64;
 /// On a load from workgroup memory: all threads load the same, and what depends on it is uniform.
 constexpr llvm::StringLiteral uniformAttrName = "uniform";
 
+/// A function of the target's language: PhaseBuilder::waitForPrevious().
+constexpr llvm::StringLiteral waitForPreviousName = "waitForPrevious";
+
 /// On a call: what the function gives is a signed integer in its language.
 constexpr llvm::StringLiteral signedAttrName = "signed";
 
@@ -76,6 +79,9 @@ public:
   int64_t blockThreads() const { return phase.block[0]; }
   mlir::Value lane(); ///< i32: number of the thread in its subgroup
   void barrier();
+  /// From here on all that ran before is done and seen. The phase starts early: what stands before
+  /// reads weights alone. All threads must come here, once.
+  void waitForPrevious();
   /// The value at the lane whose number differs in the bits of `mask`. All lanes must come here.
   mlir::Value shuffleXor(mlir::Value value, int64_t mask, int64_t subgroupSize);
   /// Every lane's `value` (f32 or i32) combined, the same in all lanes of the subgroup, which must
@@ -183,6 +189,9 @@ public:
   mlir::Value load(mlir::Value buffer, mlir::Value index);
   /// Quad or 16 bytes `index` of a buffer seen so; an element of memory of vectors.
   mlir::Value loadVector(mlir::Value buffer, mlir::Value index);
+  /// What was loaded from memory, where a device has loads for that: it is read once, by one
+  /// thread, and need not stay in caches beside it.
+  mlir::Value streamed(mlir::Value loaded);
   /// Whether memory is seen in more than single elements.
   static bool isWide(mlir::Value memory);
   /// x / 4, without a division where it can be seen that x is a multiple.
@@ -224,6 +233,8 @@ public:
 
 private:
   void dropUnused();
+  mlir::func::FuncOp declared(llvm::StringRef function, mlir::TypeRange operands,
+                              mlir::TypeRange results);
   mlir::Value parameter(Parameter::Kind kind, int index, Access access, mlir::Type type,
                         llvm::StringRef name);
   mlir::Value buffer(int index, mlir::Type tensor, Access access, View view, llvm::StringRef name);

@@ -439,6 +439,14 @@ Value RowExpressions::rope(RopeOp op, const Position &position) {
   Value x = p.named(evaluate(op.getInput(), position), "x");
   if (half == 0)
     return x;
+  if (findPartner) {
+    const Partner found = findPartner(op, position.col);
+    if (!found.col)
+      return x;
+    Value partner = evaluate(op.getInput(), {position.row, found.col, position.lanes});
+    const auto [cosine, sine] = angleOf(op, position);
+    return p.addf(p.mulf(x, cosine), p.mulf(found.isFirst ? p.negf(partner) : partner, sine));
+  }
   const bool halfSplit = op.getPairing() == Pairing::HalfSplit;
   Value inHead = p.named(p.rem(position.col, headDim), "in_head"), isFirst;
   isFirst =

@@ -56,6 +56,15 @@ public:
   /// The value at a position: f32, or as many as it has lanes.
   mlir::Value evaluate(mlir::Value value, const Position &position);
 
+  /// The element that a rotation joins with one at a column; `col` null: it turns none.
+  struct Partner {
+    mlir::Value col;
+    bool isFirst = false; ///< the one whose partner it is
+  };
+  using FindPartner = std::function<Partner(transformer::RopeOp, mlir::Value col)>;
+  /// Says that it is known when the code is made who is joined with whom, and where.
+  void bindPartners(FindPartner find) { findPartner = std::move(find); }
+
   /// Reads what a rotation turns an element by before it is evaluated: it will be at this position
   /// alone, whatever values say so then. Nothing where lanes of a position are evaluated one by
   /// one.
@@ -111,6 +120,7 @@ private:
   llvm::DenseMap<mlir::Operation *, Angle> angles; ///< that were read ahead
   /// Columns of the same head that a rotation joins with some that are kept.
   llvm::DenseMap<mlir::Value, mlir::Value> partnerOf;
+  FindPartner findPartner;
   int reductions = 0; ///< over the block so far
   /// Rows that were looked up where a whole row is prepared: they are known from there on.
   llvm::DenseMap<std::pair<mlir::Value, mlir::Value>, mlir::Value> indices;

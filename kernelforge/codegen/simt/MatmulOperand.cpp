@@ -41,6 +41,12 @@ Operand::Operand(PhaseBuilder &p, int number, ElementType type, int64_t cols, El
   buffer = p.workspace(number, Access::Read, p.vec(type == ElementType::F16 ? p.i32 : p.f32, 4));
 }
 
+void Operand::readOnly(Value rows) {
+  Value numbers = p.mul(rows, cols);
+  numbers = fromWords ? p.div(p.add(numbers, 1), 2) : p.div(numbers, step);
+  last = p.named(p.sub(numbers, 1), "last");
+}
+
 Value Operand::place(Value row, Value piece) {
   return p.add(p.mul(row, cols / step), p.mul(piece, width / step));
 }
@@ -67,7 +73,7 @@ SmallVector<Value> Operand::fetchWords(Value place, llvm::function_ref<Value(int
   Value back = p.named(p.sub(p.c(31), shift), "shift_back");
   SmallVector<Value> words, both, quads;
   for (int64_t i = 0; i <= width / 2; ++i)
-    words.push_back(p.named(p.load(buffer, p.add(index, i)), "word"));
+    words.push_back(p.named(p.load(buffer, within(p.add(index, i))), "word"));
   for (int64_t i = 0; i < width / 2; ++i) {
     Value one = p.orBits(p.shr(words[static_cast<size_t>(i)], shift),
                          p.shl(p.shl(words[static_cast<size_t>(i) + 1], 1), back));
@@ -93,13 +99,13 @@ SmallVector<Value> Operand::fetch(Value place, Value first, Value end) {
   for (int64_t i = 0; i < width; i += std::max<int64_t>(step, 4)) {
     Value loaded;
     if (step > 1) {
-      loaded = p.loadVector(buffer, p.add(place, i / step));
+      loaded = p.loadVector(buffer, within(p.add(place, i / step)));
       if (first)
         loaded = p.select(isThere(i), loaded, zero(loaded.getType()));
     } else {
       SmallVector<Value> numbers;
       for (int64_t j = i; j < i + 4; ++j) {
-        Value one = number(p.add(place, j));
+        Value one = number(within(p.add(place, j)));
         numbers.push_back(first ? p.select(isThere(j), one, p.cf(0)) : one);
       }
       loaded = p.vector(numbers);

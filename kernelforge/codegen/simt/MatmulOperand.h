@@ -14,6 +14,9 @@ public:
   Operand(PhaseBuilder &p, mlir::Value bodyArgument, int64_t width, ElementType rounded);
   /// Rows of `cols` f32 (vectors of four), or f16 (vectors of four words), in workspace `number`.
   Operand(PhaseBuilder &p, int number, ElementType type, int64_t cols, ElementType rounded);
+  /// There are so many rows (i32), and nothing beyond them is read: other numbers stand for what is
+  /// asked for there.
+  void readOnly(mlir::Value rows);
 
   /// Numbers from one place to the next: pieces or parts of them where rows begin at such, else 1.
   int64_t unit() const { return step; }
@@ -43,12 +46,15 @@ private:
   mlir::Value floats(mlir::ValueRange piece, unsigned quad);
   mlir::Value number(mlir::Value at);
   mlir::Value zero(mlir::Type type);
+  /// A place, word or number in memory, as what is read is counted.
+  mlir::Value within(mlir::Value at) const { return last ? p.min(at, last) : at; }
 
   PhaseBuilder &p;
   mlir::Value buffer;
   mlir::RankedTensorType quantized; ///< null: plain numbers
   ElementType type = ElementType::F32, rounded;
   int64_t cols, width, step = 1;
+  mlir::Value last;       ///< that there is; null: all there may be
   bool fromWords = false; ///< halves of rows that begin anywhere, of which whole words are read
 };
 

@@ -20,6 +20,7 @@ struct Cut {
   int64_t bm = 0, bn = 0; ///< rows and columns of a workgroup's tile, of each segment
   int64_t bk = 0;         ///< depth of a stage
   int64_t ksplit = 1;     ///< workgroups that share out K
+  bool strict = false;    ///< memory that is not an operand's must not be read
   bool pack = false;      ///< rows are written into a workspace first, as they are multiplied
 };
 

@@ -18,9 +18,10 @@ class PlaneTile final : public Tile {
 public:
   /// Pieces are of four numbers, or as many as 16 bytes of quants have.
   PlaneTile(PhaseBuilder &p, Value weight, const PlaneReader &reader, Way way, bool hasQuads,
-            int64_t rows, int64_t depth, TilePlace in, ElementType rounded)
+            int64_t rows, int64_t depth, TilePlace in, ElementType rounded, bool strict)
       : Tile(p, way, rows, depth, hasQuads ? 4 : runElements * reader.runs(), in), reader(reader),
-        type(info(*elementTypeOf(weight.getType()))), rounded(rounded) {}
+        type(info(*elementTypeOf(weight.getType()))), rounded(rounded), strict(strict),
+        weightRows(cast<RankedTensorType>(weight.getType()).getDimSize(0)) {}
 
 private:
   bool hasQuads() const { return width == 4; }
@@ -33,6 +34,8 @@ private:
   int64_t placesOfPiece() const override { return 1; }
 
   SmallVector<Value> fetchPiece(Value place, Value first, int64_t end) override {
+    if (strict)
+      place = p.min(place, p.c(weightRows * piecesOfRow() - 1));
     const PlaneReader::Piece piece = hasQuads() ? reader.loadQuad(place) : reader.load(place);
     SmallVector<Value> values = {piece.quants, piece.scale};
     if (piece.highs)
@@ -130,6 +133,8 @@ private:
   PlaneReader reader;
   const ElementTypeInfo &type;
   ElementType rounded;
+  bool strict;
+  int64_t weightRows;
 };
 
 } // namespace
@@ -143,10 +148,13 @@ int64_t tiles::wholeDepth(Type weight) {
 
 std::unique_ptr<Tile> tiles::weightTile(PhaseBuilder &p, Value weight, Way way, int64_t width,
                                         int64_t rows, int64_t depth, TilePlace in,
-                                        ElementType rounded) {
+                                        ElementType rounded, bool strict) {
   if (PlaneReader::reads(weight.getType()) && way != Way::AcrossK &&
       (width == 4 || depth % wholeDepth(weight.getType()) == 0))
     return std::make_unique<PlaneTile>(p, weight, PlaneReader(p, weight), way, width == 4, rows,
-                                       depth, in, rounded);
-  return tileOf(p, Operand(p, weight, width, rounded), way, rows, depth, in);
+                                       depth, in, rounded, strict);
+  Operand operand(p, weight, width, rounded);
+  if (strict)
+    operand.readOnly(p.rows(weight.getType()));
+  return tileOf(p, operand, way, rows, depth, in);
 }

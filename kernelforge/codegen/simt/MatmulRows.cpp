@@ -37,8 +37,8 @@ public:
     for (unsigned g : groups)
       blocks += shape.blocks(shape.groups[g], knobs);
     const bool allRows = shape.rows <= knobs.rows;
-    Value block = allRows ? p.block() : p.named(p.rem(p.block(), blocks), "column_block");
-    placeRows(allRows ? p.c(0) : p.div(p.block(), blocks));
+    const auto [rowBlock, block] = placeBlock(allRows, blocks);
+    placeRows(rowBlock);
     placeThread();
     int64_t begin = 0;
     for (unsigned g : groups) {
@@ -60,6 +60,20 @@ private:
     Value isBefore = p.lessThan(block, p.c(end));
     Value isFrom = p.cmp(arith::CmpIPredicate::uge, block, p.c(begin));
     return begin == 0 ? isBefore : end == all ? isFrom : both(isFrom, isBefore);
+  }
+
+  /// Which rows and columns this workgroup has, counted in workgroups. Where weights are streamed,
+  /// those that need the same ones are neighbours.
+  std::pair<Value, Value> placeBlock(bool allRows, int64_t blocks) {
+    if (allRows)
+      return {p.c(0), p.block()};
+    if (!shape.streams) {
+      Value column = p.named(p.rem(p.block(), blocks), "column_block");
+      return {p.div(p.block(), blocks), column};
+    }
+    Value count = p.div(p.add(p.rows(matmul.getInput().getType()), knobs.rows - 1), knobs.rows);
+    return {p.b.create<arith::RemUIOp>(p.loc, p.block(), count),
+            p.b.create<arith::DivUIOp>(p.loc, p.block(), count)};
   }
 
   /// The rows of this workgroup. Those past the last one repeat it, and are not stored.
@@ -85,34 +99,15 @@ private:
     team = p.named(p.div(p.thread(), knobs.team()), "team");
   }
 
-  /// The first column of a block, and where a team's columns stand among the results.
-  struct Place {
-    Value first; ///< column of the results
-    int64_t apart, run;
-    Value column(PhaseBuilder &p, Value local) const {
-      Value col = p.add(first, local);
-      return apart == 0 ? col : p.select(p.lessThan(local, p.c(run)), col, p.add(col, apart - run));
-    }
-  };
-
-  Place placeOf(const Columns &columns, Value block) {
-    const int64_t count = knobs.columns();
-    if (columns.apart == 0)
-      return {p.named(p.mul(block, count), "first_col"), 0, count};
-    const int64_t run = count / 2, inHead = columns.apart / run;
-    Value head = p.mul(p.div(block, inHead), 2 * columns.apart);
-    return {p.named(p.add(head, p.mul(p.rem(block, inHead), run)), "first_col"), columns.apart,
-            run};
-  }
-
   void computeGroup(unsigned g, Value block) {
     const SegmentGroup &group = kernel.groups()[g];
     const Columns &columns = shape.groups[g];
-    const Place place = placeOf(columns, block);
+    const ColumnPlace place(p, columns, block, knobs.columns());
     RowExpressions before(p, sharingOf(shape)), after(p, sharingOf(shape));
     weights.clear();
     for (unsigned segment : group.segments)
-      weights.emplace_back(p, matmul.getWeights()[segment], unit, shape.numerics);
+      weights.emplace_back(p, matmul.getWeights()[segment], unit, shape.numerics, shape.streams,
+                           shape.lanesOfSum(knobs));
     input.emplace(p, matmul, shape, knobs, unit);
     const Strip strip = stripOf(columns, place);
     auto localOf = [&](Value piece) {
@@ -127,15 +122,17 @@ private:
       const Values begins = beginsAt(local);
       // What takes longest to come is asked for before the rows are made, or multiplied.
       Loads ahead;
-      if (RowInput::isMade(shape, knobs))
+      if (RowInput::isMade(shape, knobs) || knobs.early)
         ahead = load(begins, unitsAhead() > units ? p.min(first, p.c(units - 1)) : first,
                      unitsAhead() / knobs.team());
+      waitForPrevious();
       const auto position = readAhead(p, after, matmul, group, strip, total);
       input->prepare(before, own);
       if (position)
         readAngles(after, group, *position);
       combine(multiply(begins, ahead), strip.memory, columns, local);
     } else {
+      waitForPrevious();
       input->prepare(before, own);
       p.loop("piece", p.c(0), p.c(knobs.pieces), 1, [&](Value number) {
         Value local = localOf(number);
@@ -147,7 +144,7 @@ private:
   }
 
   /// Where a workgroup's sums come to.
-  Strip stripOf(const Columns &columns, const Place &place) {
+  Strip stripOf(const Columns &columns, const ColumnPlace &place) {
     Strip strip;
     strip.memory = p.shared("sums", p.f32, shape.sums(knobs));
     strip.begin = p.c(0);
@@ -210,10 +207,60 @@ private:
     return sums;
   }
 
-  /// Units of a column that a team has in whole rounds of `u` a thread.
-  int64_t wholeUnits() const { return units / (knobs.team() * knobs.u) * knobs.team() * knobs.u; }
+  void waitForPrevious() {
+    if (knobs.early)
+      p.waitForPrevious();
+  }
+
+  int64_t wholeUnits() const { return shape.wholeUnits(unit, knobs); }
   /// Units of a column that a team asks for ahead: a round, or one a thread.
   int64_t unitsAhead() const { return knobs.team() * (wholeUnits() > 0 ? knobs.u : 1); }
+
+  /// Adds all whole rounds to `sums`, each of which is asked for before the one before it is added.
+  Values multiplyAhead(ArrayRef<Value> begins, Loads now, Values sums) {
+    const int64_t round = knobs.team() * knobs.u, rounds = wholeUnits() / round;
+    constexpr int64_t fewRounds = 4; // which are written out
+    if (now.empty())
+      now = load(begins, first, knobs.u);
+    auto addAndLoad = [&](Value at) {
+      Loads next = load(begins, p.add(at, round), knobs.u);
+      sums = add(std::move(now), at, knobs.u, sums);
+      now = std::move(next);
+    };
+    const size_t count = sums.size();
+    auto carry = [&] {
+      Values carried = sums;
+      for (const WeightUnits::Loaded &one : now)
+        llvm::append_range(carried, WeightUnits::valuesOf(one));
+      return carried;
+    };
+    auto take = [&](ValueRange carried, Value at) {
+      sums.assign(carried.begin(), carried.begin() + count);
+      carried = carried.drop_front(count);
+      size_t i = 0;
+      for (int64_t u = 0; u < knobs.u; ++u)
+        for (WeightUnits &weight : weights)
+          for (Value begin : begins) {
+            Value number = p.add(p.add(begin, at), u * knobs.team());
+            now[i] = weight.loadedOf(carried, number, now[i]);
+            carried = carried.drop_front(WeightUnits::valuesOf(now[i++]).size());
+          }
+    };
+    Value last = p.add(first, wholeUnits() - round);
+    if (rounds <= fewRounds) {
+      for (int64_t i = 0; i + 1 < rounds; ++i)
+        addAndLoad(p.add(first, i * round));
+    } else {
+      Values carried = p.loop("k", first, p.c(wholeUnits() - round), round, "sum", carry(),
+                              [&](Value at, ValueRange values) {
+                                take(values, at);
+                                addAndLoad(at);
+                                return carry();
+                              });
+      take(carried, last);
+    }
+    return add(std::move(now), last, knobs.u, sums);
+  }
 
   /// This thread's sums of columns: by segment, row and column. `ahead`: its first units, or none.
   Values multiply(ArrayRef<Value> begins, const Loads &ahead) {
@@ -221,7 +268,10 @@ private:
     Value zero = p.splat(p.cf(0), weights[0].lanes());
     Values sums(weights.size() * begins.size() * own.size(), zero);
     int64_t done = 0;
-    if (!ahead.empty()) {
+    if (knobs.ahead && whole > 0) {
+      sums = multiplyAhead(begins, ahead, sums);
+      done = whole;
+    } else if (!ahead.empty()) {
       done = unitsAhead();
       auto addAhead = [&] { return add(ahead, first, done / team, sums); };
       if (done <= units)
@@ -350,6 +400,22 @@ public:
 };
 
 } // namespace
+
+ColumnPlace::ColumnPlace(PhaseBuilder &p, const Columns &columns, Value block, int64_t count)
+    : apart(columns.apart), run(apart == 0 ? count : count / 2) {
+  if (apart == 0) {
+    first = p.named(p.mul(block, count), "first_col");
+    return;
+  }
+  const int64_t inHead = apart / run;
+  Value head = p.mul(p.div(block, inHead), 2 * apart);
+  first = p.named(p.add(head, p.mul(p.rem(block, inHead), run)), "first_col");
+}
+
+Value ColumnPlace::column(PhaseBuilder &p, Value local) const {
+  Value col = p.add(first, local);
+  return apart == 0 ? col : p.select(p.lessThan(local, p.c(run)), col, p.add(col, apart - run));
+}
 
 Launching rows::emit(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
                      const Knobs &knobs, StringRef entry) {

@@ -27,15 +27,17 @@ constexpr int64_t mostTogether = 8, mostRows = 32;
 
 /// Knobs of a schedule.
 struct Knobs {
-  int64_t r;       ///< columns of each segment that a team sums at a time
-  int64_t lanes;   ///< threads that share out K and add their sums up by shuffles
-  int64_t ks;      ///< as many times so many share out K: a team
-  int64_t u;       ///< units of a column that a thread has on their way
-  int64_t threads; ///< of a workgroup
-  int64_t pieces;  ///< how often a workgroup goes on to further columns
-  int64_t rows;    ///< rows that are summed together
-  bool prepare;    ///< a phase of its own makes whole numbers of the rows, not each workgroup
-  bool stage;      ///< rows of numbers are read from workgroup memory
+  int64_t r;          ///< columns of each segment that a team sums at a time
+  int64_t lanes;      ///< threads that share out K and add their sums up by shuffles
+  int64_t ks;         ///< as many times so many share out K: a team
+  int64_t u;          ///< units of a column that a thread has on their way
+  int64_t threads;    ///< of a workgroup
+  int64_t pieces;     ///< how often a workgroup goes on to further columns
+  int64_t rows;       ///< rows that are summed together
+  bool prepare;       ///< a phase of its own makes whole numbers of the rows, not each workgroup
+  bool stage;         ///< rows of numbers are read from workgroup memory
+  bool early = false; ///< it asks for its first weights before what ran before it is done
+  bool ahead = false; ///< the next units are asked for before these are multiplied
   /// Threads that share out a column's K.
   int64_t team() const { return lanes * ks; }
   int64_t teams() const { return threads / team(); }
@@ -49,6 +51,7 @@ struct Unit {
   int64_t elements = 1;
   int64_t runs = 0;  ///< 0: plain numbers
   int64_t chunk = 0; ///< elements of the weight's chunks, among whose units its runs take turns
+  int64_t words = 1; ///< that a thread loads, with what belongs to it
   bool operator==(const Unit &) const = default;
 };
 
@@ -74,6 +77,9 @@ struct Shape {
   int64_t rowBytes = 0;    ///< workgroup memory that computing a row takes, beside what it is
   int64_t lanes = 1;       ///< threads that can exchange values by shuffles; 1: none can
   bool separate = false;   ///< a phase for each group: all at once take too many buffers
+  bool streams = false;    ///< the device has streamed loads, and phases that start early
+  int64_t registers = 0;   ///< of a thread; 0: not known
+  bool areMarked = false;  ///< all weights are known to be some
   int64_t sharedBytes = 0; ///< of a workgroup: there are
   int64_t threads = 0;     ///< of a workgroup: most
   double weightBytes = 0;  ///< of all groups
@@ -98,6 +104,16 @@ struct Shape {
   /// Whether rows of numbers are computed, so that they can be read from workgroup memory alone.
   bool mustStage() const { return staged && !integers(); }
   int64_t bytePlanes() const { return numerics == Numerics::I8x2 ? 2 : 1; }
+  /// Lanes of a sum of products of quads: one where registers are counted and there are other sums.
+  int64_t lanesOfSum(const Knobs &knobs) const {
+    constexpr int64_t several = 4;
+    return registers > 0 && knobs.r * segments() * knobs.rows >= several ? 1 : 4;
+  }
+  /// Units of a column that a team has in whole rounds.
+  int64_t wholeUnits(const Unit &unit, const Knobs &knobs) const {
+    const int64_t round = knobs.team() * knobs.u;
+    return units(unit) / round * round;
+  }
   /// Values in workgroup memory where a workgroup's sums come to.
   int64_t sums(const Knobs &knobs) const {
     return knobs.ks * segments() * knobs.rows * knobs.columns();
@@ -107,6 +123,25 @@ struct Shape {
     return (group.n + knobs.columns() - 1) / knobs.columns();
   }
 };
+
+/// Where the columns of workgroup `block`, of which each has `count`, stand among a group's
+/// results.
+struct ColumnPlace {
+  ColumnPlace(PhaseBuilder &p, const Columns &columns, mlir::Value block, int64_t count);
+  /// Column of the results of one of them.
+  mlir::Value column(PhaseBuilder &p, mlir::Value local) const;
+
+  mlir::Value first;
+  int64_t apart, run;
+};
+
+/// Why workgroups cannot have so many columns of a group, runs of which a team sums `r` at a time;
+/// empty where they can.
+std::string obstacleTo(const Columns &group, int64_t columns, int64_t r);
+
+/// Unusable, naming kernel and operation, where few rows cannot be computed by columns: the weights
+/// lie in another way, rows may be many, or more than columns is needed of what follows.
+Status supportsShape(const KernelAnalysis &kernel);
 
 /// Unusable, naming kernel and operation, where the method cannot compute the kernel.
 Status supports(const KernelAnalysis &kernel, const Target &target);

@@ -16,8 +16,7 @@ RowInput::RowInput(PhaseBuilder &p, transformer::MatmulOp matmul, const Shape &s
       units(shape.units(unit)), stagedUnits(shape.stagedUnits(unit)) {
   // Sums are proportional to a row, but what numbers are rounded to is not.
   auto made = input.getDefiningOp<transformer::RmsNormOp>();
-  if (made && isMade(shape, knobs) && shape.numerics != Numerics::F16 &&
-      made.getSeparateHeads() == 1)
+  if (made && isMade(shape, knobs) && !roundedTo(shape.numerics) && made.getSeparateHeads() == 1)
     norm = made;
 }
 
@@ -171,7 +170,7 @@ Values RowInput::quadsOf(size_t row, Value at, const Runs &runs) {
         llvm::append_range(quads, reader->quads(reader->load(p.add(begin, i), "x")));
     }
   }
-  if (*elementTypeOf(input.getType()) != ElementType::F16)
+  if (elementTypeOf(input.getType()) != roundedTo(shape.numerics))
     for (Value &quad : quads)
       quad = roundedFor(p, shape.numerics, quad);
   return quads;

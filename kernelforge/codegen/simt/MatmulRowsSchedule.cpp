@@ -52,17 +52,43 @@ static int64_t sharedBytes(const Shape &shape, const Knobs &knobs) {
   return bytes;
 }
 
-/// Why a group's columns cannot be shared out so; empty where they can.
-static std::string obstacleOf(const Columns &group, const Knobs &knobs) {
-  const int64_t columns = knobs.columns();
+std::string rows::obstacleTo(const Columns &group, int64_t columns, int64_t r) {
   if (columns % group.whole != 0)
     return fmt::format("a workgroup has {} columns, and heads have {}", columns, group.whole);
   if (group.apart == 0)
     return "";
   const int64_t run = columns / 2;
-  if (columns % 2 != 0 || group.apart % run != 0 || run % knobs.r != 0)
+  if (columns % 2 != 0 || group.apart % run != 0 || run % r != 0)
     return fmt::format("a workgroup has {} columns, and halves of heads {}", columns, group.apart);
   return "";
+}
+
+static std::string obstacleOf(const Columns &group, const Knobs &knobs) {
+  return obstacleTo(group, knobs.columns(), knobs.r);
+}
+
+/// Registers that a thread takes, or some more: for weights on their way (the assembler puts off
+/// what is asked for ahead where there are none left), sums, what it has of the rows for a part of
+/// a unit, and addresses.
+static int64_t registersOf(const Shape &shape, const Knobs &knobs) {
+  constexpr int64_t addresses = 24;
+  int64_t most = 0;
+  for (const Columns &group : shape.groups) {
+    const Unit &unit = group.unit;
+    const bool hasRuns = unit.runs > 0 && shape.numerics == Numerics::F32;
+    const int64_t columns = knobs.r * group.segments;
+    const int64_t sums =
+        columns * knobs.rows *
+        (hasRuns || shape.integers() || unit.elements == 1 ? 1 : shape.lanesOfSum(knobs));
+    // Whole numbers are bytes, and some are multiplied together; else a run at a time is expanded.
+    const int64_t together = shape.integers() ? std::min<int64_t>(unit.runs, 2) : 1;
+    const int64_t row = shape.integers() ? together * (4 * shape.bytePlanes() + 2)
+                                         : (unit.runs > 0 ? runElements + 1 : unit.elements);
+    const int64_t expanded = unit.runs == 0 ? 0 : shape.integers() ? 4 * together : runElements;
+    most = std::max(most, columns * knobs.u * unit.words + sums + knobs.rows * row + expanded +
+                              addresses);
+  }
+  return most;
 }
 
 static Status checkShares(const Shape &shape, const Knobs &knobs) {
@@ -81,6 +107,12 @@ static Status checkShares(const Shape &shape, const Knobs &knobs) {
   for (const Columns &group : shape.groups)
     if (std::string why = obstacleOf(group, knobs); !why.empty())
       return refuse("pieces", knobs.pieces, why, "leave it out");
+  if (const int64_t registers = registersOf(shape, knobs);
+      shape.registers > 0 && registers > shape.registers)
+    return refuse("r", knobs.r,
+                  fmt::format("a thread takes {} registers or more, and there are {}", registers,
+                              shape.registers),
+                  "use fewer columns, rows or units");
   if (const int64_t bytes = sharedBytes(shape, knobs); bytes > shape.sharedBytes)
     return refuse("threads", knobs.threads,
                   fmt::format("{} bytes of workgroup memory are needed, and there are {}", bytes,
@@ -91,8 +123,10 @@ static Status checkShares(const Shape &shape, const Knobs &knobs) {
 
 Expected<Knobs> rows::readKnobs(const Shape &shape, const KnobValues &values) {
   KnobReader read(shape.name, values);
-  KF_CHECK(
-      read.checkNames({"r", "lanes", "ks", "u", "threads", "pieces", "rows", "prepare", "stage"}));
+  KF_CHECK(shape.streams ? read.checkNames({"r", "lanes", "ks", "u", "threads", "pieces", "rows",
+                                            "prepare", "stage", "early", "ahead"})
+                         : read.checkNames({"r", "lanes", "ks", "u", "threads", "pieces", "rows",
+                                            "prepare", "stage"}));
   Knobs knobs;
   KF_TRY(knobs.rows, read.get("rows", {1, std::min(shape.rows, mostTogether)}));
   const int64_t mostColumns = std::max<int64_t>(1, mostSums / (shape.segments() * knobs.rows));
@@ -108,6 +142,12 @@ Expected<Knobs> rows::readKnobs(const Shape &shape, const KnobValues &values) {
   knobs.stage = stage != 0;
   KF_TRY(knobs.u, read.get("u", {1, 8}));
   KF_TRY(knobs.pieces, read.get("pieces", {1, 256}));
+  if (shape.streams) {
+    KF_TRY(const int64_t early, read.get("early", {0, shape.areMarked ? 1 : 0}));
+    KF_TRY(const int64_t ahead, read.get("ahead", {0, 1}));
+    knobs.early = early != 0;
+    knobs.ahead = ahead != 0;
+  }
   KF_CHECK(checkShares(shape, knobs));
   return knobs;
 }
@@ -269,10 +309,25 @@ KnobValues rows::usualKnobs(const Shape &shape, const KnobValues &given) {
   while (isQuantized && leastUnits(shape) % (positive(knobs.team()) * u) != 0 && u > 1)
     u /= 2; // no rest that is less than a round
   knobs.u = chosen("u", u);
+  while (shape.registers > 0 && registersOf(shape, knobs) > shape.registers) {
+    if (knobs.u > 1 && !given.contains("u"))
+      knobs.u /= 2;
+    else if (knobs.r > 1 && !given.contains("r"))
+      knobs.r /= 2;
+    else if (knobs.rows > 1 && !given.contains("rows"))
+      knobs.rows = (knobs.rows + 1) / 2;
+    else
+      break;
+  }
+  knobs.early = chosen("early", shape.streams && shape.areMarked) != 0;
+  knobs.ahead = chosen("ahead", 0) != 0;
   auto values = [&] {
-    return KnobValues{{"r", knobs.r},       {"lanes", knobs.lanes},     {"ks", knobs.ks},
-                      {"u", knobs.u},       {"threads", knobs.threads}, {"pieces", knobs.pieces},
-                      {"rows", knobs.rows}, {"prepare", knobs.prepare}, {"stage", knobs.stage}};
+    KnobValues all{{"r", knobs.r},       {"lanes", knobs.lanes},     {"ks", knobs.ks},
+                   {"u", knobs.u},       {"threads", knobs.threads}, {"pieces", knobs.pieces},
+                   {"rows", knobs.rows}, {"prepare", knobs.prepare}, {"stage", knobs.stage}};
+    if (shape.streams)
+      all.insert({{"early", knobs.early}, {"ahead", knobs.ahead}});
+    return all;
   };
   // What is given may be any number, and whole heads may be more than a workgroup's memory holds.
   auto isPower = [](int64_t value) {
@@ -359,6 +414,11 @@ ScheduleSpace rows::space(const Shape &shape) {
       {"stage", with("stage", {shape.mustStage() ? 1 : 0, shape.integers() ? 0 : 1}),
        "rows of numbers are read from workgroup memory (1), or where they lie (0)"},
   };
+  if (shape.streams) {
+    space.knobs.push_back({"early", with("early", {shape.areMarked ? 1 : 0}),
+                           "it asks for its first weights before what ran before it is done"});
+    space.knobs.push_back({"ahead", {0, 1}, "the next units are asked for before these are used"});
+  }
   space.complete = [shape](const KnobValues &given) {
     KnobValues all = given;
     all.merge(usualKnobs(shape, given));
@@ -377,6 +437,8 @@ ScheduleSpace rows::space(const Shape &shape) {
     if (!knobs)
       return std::string();
     std::string text = fmt::format("{}x{}", knobs->ks, knobs->lanes);
+    if (shape.lanesOfSum(*knobs) == 1)
+      text += "s";
     for (const Unit &unit : shape.distinctUnits())
       text += fmt::format("u{}", unit.elements);
     return text;

@@ -65,12 +65,20 @@ static Unit unitOf(MatmulOp matmul, ArrayRef<unsigned> segments) {
     const int64_t runs = type.subScales == SubScales::Packed6 ? type.chunkElements / runElements
                          : type.lowBits() == 8                ? 1
                                                               : 2;
-    if (type.isQuantized()) // and all others are of the same type
-      return {runs * runElements, runs, runs == 1 ? runElements : type.chunkElements};
+    if (type.isQuantized()) { // and all others are of the same type
+      const int64_t quants = 4 * runs / (type.lowBits() == 8 ? 1 : 2);
+      const int64_t highs = !type.hasHighs() ? 0 : type.bytes(BlockPart::Highs) == 4 ? 1 : 4;
+      const int64_t subScales = type.subScales == SubScales::Packed6   ? 3
+                                : type.subScales == SubScales::Signed8 ? 2
+                                                                       : 0;
+      return {runs * runElements, runs, runs == 1 ? runElements : type.chunkElements,
+              quants + highs + 1 + subScales};
+    }
     elements = std::min<int64_t>(elements, isHalf(type.type) ? 8 : 4);
   }
   const int64_t k = matmul.getK();
-  return {k % elements == 0 ? elements : k % 4 == 0 ? 4 : 1};
+  elements = k % elements == 0 ? elements : k % 4 == 0 ? 4 : 1;
+  return {.elements = elements, .runs = 0, .chunk = 0, .words = std::min<int64_t>(elements, 4)};
 }
 
 std::vector<Unit> Shape::distinctUnits() const {
@@ -101,6 +109,10 @@ Shape rows::shapeOf(const KernelAnalysis &kernel, const Target &target) {
   shape.rows = std::max<int64_t>(1, kernel.rows(matmul.getInput().getType()).second);
   shape.staged = !isa<BlockArgument>(matmul.getInput());
   shape.rowBytes = RowExpressions::sharedBytesOfRow(kernel.kernel());
+  shape.streams = target.has("dependent-launch");
+  shape.areMarked = llvm::all_of(matmul.getWeights(), [&](Value weight) {
+    return kernel.isWeight(cast<BlockArgument>(weight));
+  });
   const Limits &limits = target.limits;
   // Threads that are neighbours by number are so in every subgroup: one that is larger works like
   // several of the least size.
@@ -108,11 +120,12 @@ Shape rows::shapeOf(const KernelAnalysis &kernel, const Target &target) {
     shape.lanes = int64_t(llvm::bit_floor(uint64_t(std::min<int64_t>(limits.subgroupMin, 64))));
   shape.separate = limits.bindings > 0 && countBuffers(sinks) > limits.bindings;
   shape.sharedBytes = limits.sharedBytes > 0 ? limits.sharedBytes : 16384;
+  shape.registers = limits.registers;
   shape.threads = limits.threadsPerBlock > 0 ? limits.threadsPerBlock : 256;
   return shape;
 }
 
-static Status supportsShape(const KernelAnalysis &kernel) {
+Status rows::supportsShape(const KernelAnalysis &kernel) {
   MatmulOp matmul = kernel.matmul();
   auto refuse = [&](const std::string &why, const std::string &hint) {
     return unusable("kernel cannot be computed by rows", kernel.name() + ", transformer.matmul",
@@ -160,14 +173,15 @@ static Status supportsShape(const KernelAnalysis &kernel) {
   return {};
 }
 
-/// Whole numbers are multiplied by weights of whole numbers alone, f16 by any.
+/// Whole numbers are multiplied by weights of whole numbers alone, f16 and bf16 by any.
 static bool multipliesIn(Operation *op, Numerics numerics) {
   auto matmul = dyn_cast<MatmulOp>(op);
   auto isQuantized = [](Value weight) {
     return isa<QuantType>(getElementTypeOrSelf(weight.getType()));
   };
-  return matmul && (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), isQuantized)
-                                                 : numerics == Numerics::F16);
+  return matmul &&
+         (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), isQuantized)
+                                       : numerics == Numerics::F16 || numerics == Numerics::BF16);
 }
 
 Status rows::supports(const KernelAnalysis &kernel, const Target &target) {

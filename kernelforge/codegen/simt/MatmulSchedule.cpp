@@ -75,6 +75,7 @@ struct KernelLimits {
   int64_t wholeDepth = 1;                ///< stages of such a multiple are read piece by piece
   bool mustPack = false, transposed = false;
   bool isQuantized = false; ///< the weights are
+  bool strict = false;      ///< memory that is not an operand's must not be read
   bool isOnePhase = false;  ///< of all groups, each of one segment
   int64_t sharedBytes = 16384, threads = 256;
 
@@ -108,6 +109,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target) {
     limits.segments.push_back(static_cast<int64_t>(group.segments.size()));
   }
   limits.isOnePhase = isOnePhase(kernel, target);
+  limits.strict = target.has("strict-memory");
   if (target.limits.sharedBytes > 0)
     limits.sharedBytes = target.limits.sharedBytes;
   if (target.limits.threadsPerBlock > 0)
@@ -178,6 +180,7 @@ private:
   Expected<Cut> cut(int64_t leastRows, int64_t leastColumns, int64_t leastDepth,
                     int64_t mostDepth) const {
     Cut cut;
+    cut.strict = limits.strict;
     KF_TRY(cut.bm, powerOfTwo("bm", leastRows, 256));
     const auto whole = static_cast<int64_t>(llvm::PowerOf2Ceil(uint64_t(limits.columns)));
     KF_TRY(cut.bn, powerOfTwo("bn", std::max(leastColumns, whole), std::max<int64_t>(whole, 256)));

@@ -103,11 +103,12 @@ private:
 std::unique_ptr<Tile> tileOf(PhaseBuilder &p, Operand operand, Way way, int64_t rows, int64_t depth,
                              TilePlace in);
 
-/// A tile of a weight. One in planes whose rows do not lie across K is read by words in pieces of
-/// four, and 16 bytes at a time in pieces of eight, if a stage is as deep as wholeDepth() says, or
-/// a multiple.
+/// A tile of a weight; `strict` as of a Cut. One in planes whose rows do not lie across K is read
+/// by words in pieces of four, and 16 bytes at a time in pieces of eight, if a stage is as deep as
+/// wholeDepth() says, or a multiple.
 std::unique_ptr<Tile> weightTile(PhaseBuilder &p, mlir::Value weight, Way way, int64_t width,
-                                 int64_t rows, int64_t depth, TilePlace in, ElementType rounded);
+                                 int64_t rows, int64_t depth, TilePlace in, ElementType rounded,
+                                 bool strict);
 
 /// Numbers of K that lie together in a weight of this type.
 int64_t wholeDepth(mlir::Type weight);

@@ -42,15 +42,18 @@ private:
     Operand rows = cut.pack ? Operand(p, Phases::inputWorkspace, ElementType::F32,
                                       Phases::inputColumns(matmul.getK()), rounded)
                             : Operand(p, matmul.getInput(), 4, rounded);
+    if (cut.strict)
+      rows.readOnly(grid.totalRows);
     const Way along = knobs.turn ? Way::Turned : Way::AlongK;
     const Way way = isTransposed ? Way::AcrossK : along;
     // Of columns along K a thread reads quads, each at four places that its neighbours' follow.
     const int64_t quads = way == Way::AlongK ? cut.bn / 4 : 0;
-    makeTiles(tileOf(p, rows, along, cut.bm, cut.bk, {0, knobs.rowStride()}), [&](Value weight,
-                                                                                  int64_t segment) {
-      return weightTile(p, weight, way, 4, cut.bn, cut.bk,
-                        {columnsBegin(segment), knobs.columnStride(isTransposed), quads}, rounded);
-    });
+    makeTiles(tileOf(p, rows, along, cut.bm, cut.bk, {0, knobs.rowStride()}),
+              [&](Value weight, int64_t segment) {
+                return weightTile(p, weight, way, 4, cut.bn, cut.bk,
+                                  {columnsBegin(segment), knobs.columnStride(isTransposed), quads},
+                                  rounded, cut.strict);
+              });
   }
 
   /// Where a segment's columns begin in a stage.

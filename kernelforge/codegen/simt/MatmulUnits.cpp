@@ -15,11 +15,16 @@ RunPlace::RunPlace(PhaseBuilder &p, const Unit &of, Value number) {
 }
 
 Value rows::roundedFor(PhaseBuilder &p, Numerics numerics, Value x) {
-  if (numerics != Numerics::F16)
-    return x;
-  if (PhaseBuilder::lanes(x) > 1)
-    return p.halvesToFloats(p.floatsToHalves(x));
-  return rounded(p, ElementType::F16, x);
+  const std::optional<ElementType> type = roundedTo(numerics);
+  return type ? rounded(p, *type, x) : x;
+}
+
+std::optional<ElementType> rows::roundedTo(Numerics numerics) {
+  if (numerics == Numerics::F16)
+    return ElementType::F16;
+  if (numerics == Numerics::BF16)
+    return ElementType::BF16;
+  return std::nullopt;
 }
 
 //===----------------------------------------------------------------------===//
@@ -65,8 +70,9 @@ Values PlainUnits::quads(const Values &loaded) {
 // Weights
 //===----------------------------------------------------------------------===//
 
-WeightUnits::WeightUnits(PhaseBuilder &p, Value weight, const Unit &unit, Numerics numerics)
-    : p(p), numerics(numerics), unit(unit) {
+WeightUnits::WeightUnits(PhaseBuilder &p, Value weight, const Unit &unit, Numerics numerics,
+                         bool streams, int64_t lanesOfSum)
+    : p(p), numerics(numerics), unit(unit), streams(streams), lanesOfSum(lanesOfSum) {
   if (PlaneReader::reads(weight.getType()))
     planes.emplace(p, weight);
   else
@@ -74,7 +80,7 @@ WeightUnits::WeightUnits(PhaseBuilder &p, Value weight, const Unit &unit, Numeri
 }
 
 int64_t WeightUnits::lanes() const {
-  return multipliesRuns() || multipliesIntegers(numerics) || unit.elements == 1 ? 1 : 4;
+  return multipliesRuns() || multipliesIntegers(numerics) || unit.elements == 1 ? 1 : lanesOfSum;
 }
 
 SmallVector<Runs> WeightUnits::runs() const {
@@ -90,12 +96,48 @@ SmallVector<Runs> WeightUnits::runs() const {
 }
 
 WeightUnits::Loaded WeightUnits::load(Value number) {
-  if (plain)
-    return {plain->load(number, "w"), {}, {}};
   Loaded loaded;
-  loaded.pieces.push_back(planes->load(p.mul(number, pieces())));
-  for (int64_t i = 1; i < pieces(); ++i)
-    loaded.pieces.push_back(planes->loadAfter(loaded.pieces[0], i));
+  if (plain) {
+    loaded.plain = plain->load(number, "w");
+  } else {
+    loaded.pieces.push_back(planes->load(p.mul(number, pieces())));
+    for (int64_t i = 1; i < pieces(); ++i)
+      loaded.pieces.push_back(planes->loadAfter(loaded.pieces[0], i));
+  }
+  for (Value value : loaded.plain)
+    if (streams)
+      p.streamed(value);
+  for (const PlaneReader::Piece &piece : loaded.pieces)
+    if (streams)
+      p.streamed(piece.quants);
+  return loaded;
+}
+
+Values WeightUnits::valuesOf(const Loaded &loaded) {
+  Values values = loaded.plain;
+  for (const PlaneReader::Piece &piece : loaded.pieces) {
+    values.append({piece.quants, piece.scale});
+    if (piece.highs)
+      values.push_back(piece.highs);
+    values.append(piece.subScales.begin(), piece.subScales.end());
+  }
+  return values;
+}
+
+WeightUnits::Loaded WeightUnits::loadedOf(ValueRange values, Value number, const Loaded &like) {
+  size_t next = 0;
+  Loaded loaded = {like.plain, like.pieces, {}};
+  for (Value &value : loaded.plain)
+    value = values[next++];
+  for (auto [i, piece] : llvm::enumerate(loaded.pieces)) {
+    piece.number = p.add(p.mul(number, pieces()), static_cast<int64_t>(i));
+    piece.quants = values[next++];
+    piece.scale = values[next++];
+    if (piece.highs)
+      piece.highs = values[next++];
+    for (Value &word : piece.subScales)
+      word = values[next++];
+  }
   return loaded;
 }
 
@@ -112,7 +154,7 @@ void WeightUnits::multiply(Loaded &loaded, const Runs &runs, ArrayRef<InputRuns>
     return;
   }
   Values quads = plain->quads(loaded.plain);
-  if (plain->elementType() != ElementType::F16)
+  if (plain->elementType() != roundedTo(numerics))
     for (Value &quad : quads)
       quad = roundedFor(p, numerics, quad);
   multiplyQuads(quads, rows, sum);
@@ -120,8 +162,14 @@ void WeightUnits::multiply(Loaded &loaded, const Runs &runs, ArrayRef<InputRuns>
 
 void WeightUnits::multiplyQuads(const Values &quads, ArrayRef<InputRuns> rows, Sums sum) {
   for (auto [m, row] : llvm::enumerate(rows))
-    for (auto [w, x] : llvm::zip(quads, row.quads))
-      sum(m) = p.fma(w, x, sum(m));
+    for (auto [w, x] : llvm::zip(quads, row.quads)) {
+      if (PhaseBuilder::lanes(w) == PhaseBuilder::lanes(sum(m))) {
+        sum(m) = p.fma(w, x, sum(m));
+        continue;
+      }
+      for (int64_t i = 0; i < PhaseBuilder::lanes(w); ++i)
+        sum(m) = p.fma(p.extract(w, i), p.extract(x, i), sum(m));
+    }
 }
 
 /// Rounded to f16 as elements, which is after they were scaled.

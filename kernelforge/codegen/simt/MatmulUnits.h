@@ -35,6 +35,9 @@ struct InputRuns {
   llvm::SmallVector<mlir::Value> factors, sums;
 };
 
+/// What numerics round numbers to before they are multiplied; nothing where they do not.
+std::optional<ElementType> roundedTo(Numerics numerics);
+
 /// Elements of f32, four at a time, rounded as numerics say.
 mlir::Value roundedFor(PhaseBuilder &p, Numerics numerics, mlir::Value x);
 
@@ -62,7 +65,9 @@ private:
 /// Reads units of a weight, of plain numbers or in planes, and multiplies them.
 class WeightUnits {
 public:
-  WeightUnits(PhaseBuilder &p, mlir::Value weight, const Unit &unit, Numerics numerics);
+  /// `streams`: by loads for what is read once; `lanesOfSum`: of quads, 1 or 4.
+  WeightUnits(PhaseBuilder &p, mlir::Value weight, const Unit &unit, Numerics numerics,
+              bool streams, int64_t lanesOfSum);
 
   /// What memory has of a unit, loaded where it stands.
   struct Loaded {
@@ -71,6 +76,10 @@ public:
     llvm::SmallVector<PlaneReader::Scale, 2> scales; ///< of the runs of a piece, from its first use
   };
   Loaded load(mlir::Value number);
+  /// What a loop carries of a unit, and the same unit of what it carried first: that with the
+  /// number `number`, of the same kind as `like`.
+  static llvm::SmallVector<mlir::Value> valuesOf(const Loaded &loaded);
+  Loaded loadedOf(mlir::ValueRange values, mlir::Value number, const Loaded &like);
 
   /// Lanes of a sum: four where products of quads are added lane by lane.
   int64_t lanes() const;
@@ -107,6 +116,8 @@ private:
   PhaseBuilder &p;
   Numerics numerics;
   Unit unit;
+  bool streams;
+  int64_t lanesOfSum;
   std::optional<PlainUnits> plain;
   std::optional<PlaneReader> planes;
 };

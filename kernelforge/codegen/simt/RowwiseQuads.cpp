@@ -86,10 +86,12 @@ struct Work {
 
 /// A workgroup a row.
 Phase emitRows(ModuleOp module, KernelOp kernel, const Stores &stores, int64_t width,
-               const Knobs &knobs, int64_t subgroup, StringRef entry) {
+               const Knobs &knobs, const Target &target, StringRef entry) {
   PhaseBuilder p(module, kernel, entry, knobs.threads);
+  if (startsEarly(target))
+    p.waitForPrevious();
   Value row = p.block();
-  RowSharing sharing{4, subgroup, {}, width};
+  RowSharing sharing{4, std::min(subgroupOf(target), knobs.threads), {}, width};
   const int64_t quads = width / 4, each = llvm::divideCeil(quads, knobs.threads);
   if (width % 4 == 0 && each <= mostKept)
     for (int64_t i = 0; i < each; ++i) {
@@ -163,8 +165,10 @@ Flat flatOf(const KernelAnalysis &kernel, PhaseBuilder &p, Type rowType, int64_t
 
 /// Elements of any row to a thread.
 Phase emitElements(ModuleOp module, const KernelAnalysis &kernel, const Stores &stores,
-                   const Knobs &knobs, StringRef entry) {
+                   const Knobs &knobs, const Target &target, StringRef entry) {
   PhaseBuilder p(module, kernel.kernel(), entry, knobs.threads);
+  if (startsEarly(target))
+    p.waitForPrevious();
   RowExpressions rows(p);
   Work work(stores);
   // The tasks of a row: what each computes gets the number of a task of its kind.
@@ -319,15 +323,14 @@ public:
   Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                            StringRef entry, const KnobValues &schedule) const override {
     KF_TRY(const Knobs knobs, readKnobs(kernel.name(), target, schedule));
-    const int64_t subgroup = std::min(subgroupOf(target), knobs.threads);
     Launching launching;
     const ArrayRef<Stores> phases = kernel.rowGroups();
     for (const auto &[i, stores] : llvm::enumerate(phases)) {
       const std::string name = phaseEntry(entry, i, phases.size());
       const auto read = statisticsOf(stores);
       launching.phases.push_back(
-          read ? emitRows(module, kernel.kernel(), stores, read->width, knobs, subgroup, name)
-               : emitElements(module, kernel, stores, knobs, name));
+          read ? emitRows(module, kernel.kernel(), stores, read->width, knobs, target, name)
+               : emitElements(module, kernel, stores, knobs, target, name));
       launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
     }
     return launching;

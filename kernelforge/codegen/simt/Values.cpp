@@ -87,15 +87,19 @@ Value PhaseBuilder::floatsToHalves(Value floats) {
   return count == 2 ? extract(words, int64_t(0)) : words;
 }
 
-Value PhaseBuilder::call(StringRef name, Type result, ValueRange operands, bool isSigned) {
+func::FuncOp PhaseBuilder::declared(StringRef name, TypeRange operands, TypeRange results) {
   auto callee = module.lookupSymbol<func::FuncOp>(name);
   if (!callee) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(module.getBody());
-    callee = b.create<func::FuncOp>(loc, name, b.getFunctionType(operands.getTypes(), result));
+    callee = b.create<func::FuncOp>(loc, name, b.getFunctionType(operands, results));
     callee.setPrivate();
   }
-  auto made = b.create<func::CallOp>(loc, callee, operands);
+  return callee;
+}
+
+Value PhaseBuilder::call(StringRef name, Type result, ValueRange operands, bool isSigned) {
+  auto made = b.create<func::CallOp>(loc, declared(name, operands.getTypes(), result), operands);
   if (isSigned)
     made->setAttr(signedAttrName, b.getUnitAttr());
   return made.getResult(0);

@@ -39,7 +39,8 @@ private:
     makeTiles(tileOf(p, rows, Way::AlongK, cut.bm, cut.bk, {0, knobs.rowStride()}),
               [&](Value weight, int64_t segment) {
                 return weightTile(p, weight, way, 8, cut.bn, cut.bk,
-                                  {columnsBegin(segment), knobs.columnStride(isTransposed)}, f16);
+                                  {columnsBegin(segment), knobs.columnStride(isTransposed)}, f16,
+                                  cut.strict);
               });
   }
 

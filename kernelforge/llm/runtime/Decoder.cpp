@@ -1,5 +1,6 @@
 #include "kernelforge/llm/runtime/Decoder.h"
 
+#include "kernelforge/backend/FreeMemory.h"
 #include "kernelforge/ir/ModuleBuilder.h"
 #include "kernelforge/ir/Numerics.h"
 #include "kernelforge/llm/runtime/KernelTimes.h"
@@ -7,7 +8,6 @@
 #include "kernelforge/problem/FunctionSignature.h"
 #include "kernelforge/support/CacheSlot.h"
 #include "kernelforge/support/CheckedArithmetic.h"
-#include "kernelforge/support/Host.h"
 #include "kernelforge/support/Log.h"
 
 #include <fmt/format.h>
@@ -137,8 +137,8 @@ Expected<std::unique_ptr<Decoder>> Decoder::create(const ModelFile &model, Decod
                     "ask for fewer tokens, or for a smaller --context where there is one");
   s.options = std::move(options);
   KF_CHECK(checkCacheType(model, s.options.cacheType));
-  KF_CHECK(s.planMemory());
   KF_TRY(s.session, Session::create(s.options.session));
+  KF_CHECK(s.planMemory());
   KF_CHECK(s.compile());
   auto start = std::chrono::steady_clock::now();
   KF_CHECK(s.bindBuffers());
@@ -166,24 +166,29 @@ Status Decoder::Implementation::planMemory() {
   }
   auto logitBytes = checkedProduct(
       {static_cast<uint64_t>(maxOutputs()), static_cast<uint64_t>(d.vocabSize), sizeof(float)});
-  uint64_t weights = 0;
-  for (const Weight &weight : model->weights)
+  uint64_t weights = 0, largest = 0;
+  for (const Weight &weight : model->weights) {
     weights += weight.bytes.size();
+    largest = std::max<uint64_t>(largest, weight.bytes.size());
+  }
   // Rows of the widest intermediates, twice: an estimate that only guards against the absurd.
   auto arena = checkedProduct({static_cast<uint64_t>(chunk()),
                                static_cast<uint64_t>(widest + 4 * d.modelDim), 2 * sizeof(float)});
   auto total = kv && logitBytes && arena ? checkedAdd(*kv, *logitBytes) : std::nullopt;
   total = total ? checkedAdd(*total, *arena) : total;
+  // A device with memory of its own has a weight twice while it is brought into a layout.
+  if (!session->device().info().sharesHostMemory)
+    weights += largest;
   total = total ? checkedAdd(*total, weights) : total;
-  auto available = static_cast<uint64_t>(host().memoryBytes);
-  if (!total || *total > available)
+  KF_TRY(const FreeMemory free, freeMemory(session->device()));
+  if (!total || *total > static_cast<uint64_t>(free.bytes))
     return unusable(
         "model does not fit in memory", model->path,
-        fmt::format("it needs {} for packed weights, {} for a key/value cache of {} positions and "
-                    "{} for rows and logits; this machine has {}",
-                    weights, kv.value_or(UINT64_MAX), context,
-                    arena.value_or(0) + logitBytes.value_or(0), available),
-        "ask for a smaller --context");
+        fmt::format("it needs {} bytes: {} for packed weights, {} for a key/value cache of {} "
+                    "positions and {} for rows and logits; {}",
+                    total.value_or(UINT64_MAX), weights, kv.value_or(UINT64_MAX), context,
+                    arena.value_or(0) + logitBytes.value_or(0), free.text),
+        "ask for a smaller --context, or take a model of smaller weights");
   memory.mappedBytes = static_cast<int64_t>(model->mappedBytes());
   memory.kvCacheBytes = static_cast<int64_t>(*kv);
   return {};

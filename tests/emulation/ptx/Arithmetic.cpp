@@ -60,26 +60,27 @@ void Arithmetic::compute(const Instruction &i) {
   }
 }
 
-/// Sums and products of f16: exact in f32, or in f64, and rounded once.
+/// Sums and products of narrow numbers: exact in f64, and rounded once where those are f16.
 void Arithmetic::halves(const Instruction &i) {
-  auto x = [&](unsigned n) { return static_cast<double>(halfOf(operand(i, n))); };
-  auto give = [&](double result) {
-    set(i.result[0], std::bit_cast<uint16_t>(static_cast<_Float16>(result)));
-  };
-  switch (i.op) {
-  case Op::Add:
-    return give(x(0) + x(1));
-  case Op::Sub:
-    return give(x(0) - x(1));
-  case Op::Mul:
-    return give(x(0) * x(1));
-  default:
-    return fail("an operation on f16 that is not emulated");
+  uint64_t results = 0;
+  for (unsigned shift = 0; shift < i.type.bits; shift += 16) {
+    auto number = [&](unsigned n) -> double {
+      const uint64_t bits = low(operand(i, n) >> shift, 16);
+      return i.isBf16 ? floatOf(bits << 16) : halfOf(bits);
+    };
+    const double x = number(0), y = number(1);
+    if (i.op != Op::Add && i.op != Op::Sub && i.op != Op::Mul)
+      return fail("an operation on f16 that is not emulated");
+    const double result = i.op == Op::Add ? x + y : i.op == Op::Sub ? x - y : x * y;
+    results |= (i.isBf16 ? narrow(bitsOf(float(result)), true)
+                         : uint64_t(std::bit_cast<uint16_t>(static_cast<_Float16>(result))))
+               << shift;
   }
+  set(i.result[0], results);
 }
 
 void Arithmetic::floats(const Instruction &i) {
-  if (i.type.bits == 16)
+  if (i.type.bits == 16 || i.isPair)
     return halves(i);
   if (i.type.bits != 32)
     return fail("floats of another width");

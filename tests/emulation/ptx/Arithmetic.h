@@ -27,9 +27,11 @@ struct Thread {
   size_t at = 0; ///< next instruction
   bool isDone = false;
   /// What it waits for: all threads, some of the block's (barrier `barrier`, `count` of them), its
-  /// warp at this instruction; or that something else goes on.
-  enum Wait { Nothing, All, Some, Warp, Others } wait = Nothing;
+  /// warp at this instruction, all of the cluster; or that something else goes on.
+  enum Wait { Nothing, All, Some, Warp, Cluster, Others } wait = Nothing;
   uint64_t barrier = 0, count = 0;
+  uint64_t clusterArrivals = 0;
+  bool hasWaited = false; ///< for what ran before, or for a thread that has
   std::vector<uint64_t> registers;
 };
 

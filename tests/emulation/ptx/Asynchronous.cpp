@@ -65,6 +65,13 @@ bool Asynchronous::reaches(uint64_t address, uint64_t bytes, bool isWritten) con
   return false;
 }
 
+uint64_t Asynchronous::addressOf(uint64_t map) const {
+  TensorMap found;
+  if (map + tensorMapBytes <= parameters.size())
+    std::memcpy(&found, parameters.data() + map, sizeof(TensorMap));
+  return found.address;
+}
+
 std::string Asynchronous::readBox(Box &box, uint64_t map, uint64_t x, uint64_t y, uint64_t at) {
   if (map + tensorMapBytes > parameters.size())
     return "a tensor map that is no parameter";

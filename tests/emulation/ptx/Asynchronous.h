@@ -32,6 +32,9 @@ public:
   /// Whether a thread may end.
   bool hasStores(unsigned thread) const;
 
+  /// Of the memory that a tensor map is of; 0 where it is no parameter.
+  uint64_t addressOf(uint64_t map) const;
+
   /// Adds a thread's part of a product to its sums, from descriptors of both operands;
   /// `thread` of its warpgroup.
   std::string multiply(const Instruction &i, unsigned thread, uint64_t left, uint64_t right,

@@ -53,6 +53,7 @@ enum class Op : uint8_t {
   MeetWarp,
   AnyLane, ///< whether any of the warp has a predicate
   StoreMatrices,
+  WarpProduct,
   Product,
   ProductOfRegisters, ///< its left operand is in registers of the warp
   // Of other memory than registers, whenever it is done.
@@ -60,12 +61,16 @@ enum class Op : uint8_t {
   Arrive,
   ExpectBytes,
   TryWait,
+  WaitPrevious,
   LoadBox,
   StoreBox,
   CommitStores,
   WaitStores,
-  DotBytes, ///< products of signed bytes, added up
-  Round,    ///< to a whole number, still f32
+  ArriveCluster,
+  WaitCluster,
+  MapShared, ///< where another block of the cluster has what this one has there
+  DotBytes,  ///< products of signed bytes, added up
+  Round,     ///< to a whole number, still f32
   PowerOfTwo,
   AtomicAdd,
   PackHalves, ///< two f32 as two narrow numbers
@@ -73,7 +78,8 @@ enum class Op : uint8_t {
 };
 
 enum class Part : uint8_t { Low, High, Wide }; ///< of a product
-enum class Space : uint8_t { Parameter, Global, Shared };
+/// Cluster: the shared memory of any of its blocks.
+enum class Space : uint8_t { Parameter, Global, Shared, Cluster };
 enum class Compare : uint8_t { Eq, Ne, Lt, Le, Gt, Ge, Number, NotNumber };
 
 struct Operand {
@@ -106,10 +112,11 @@ struct Instruction {
   std::array<Operand, 4> result;
   std::array<Operand, 5> operand; ///< of a store: address in operand 0, values after it
   unsigned target = 0;            ///< of a branch
-  std::vector<Operand> sums;      ///< of a product: read and written
+  std::vector<Operand> sums;      ///< of a product: read and written; of a warp's: all it reads
   unsigned columns = 0;           ///< of a product
   bool isOfColumns = false;       ///< of a product: neighbours in memory are columns
   bool isBf16 = false;            ///< numbers of a product, or that are packed; else f16
+  bool isPair = false;            ///< of two narrow numbers each
   unsigned line = 0;
 };
 

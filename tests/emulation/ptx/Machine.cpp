@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 
 namespace kernelforge::ptx {
@@ -14,6 +15,9 @@ namespace {
 /// More than any test needs: a loop without an end is one.
 constexpr uint64_t mostSteps = uint64_t(1) << 33;
 constexpr size_t warpThreads = 32;
+/// Addresses in a cluster have the rank of the block, from 1 on, above these.
+constexpr unsigned rankBits = 24;
+constexpr const char *tooEarly = "memory is touched before what ran before is over";
 constexpr unsigned nobody = ~0U, several = ~1U;
 
 /// Who touched a word of shared memory since which barrier.
@@ -30,8 +34,9 @@ public:
         shared(entry.sharedBytes + launch.dynamicSharedBytes, std::byte{0xff}),
         touches((shared.size() + 3) / 4) {}
 
-  std::string run() {
-    std::vector<Thread> threads;
+  /// Starts its threads; `all` blocks of its cluster, this one among them.
+  void start(std::vector<std::unique_ptr<Block>> &all) {
+    cluster = &all;
     for (unsigned z = 0; z < launch.block[2]; ++z)
       for (unsigned y = 0; y < launch.block[1]; ++y)
         for (unsigned x = 0; x < launch.block[0]; ++x) {
@@ -41,34 +46,65 @@ public:
           thread.registers.assign(entry.registers, 0xdeadbeefdeadbeef);
           threads.push_back(std::move(thread));
         }
-    while (true) {
-      bool goesOn = false;
-      for (Thread &each : threads) {
-        thread = &each;
-        if (each.isDone || (each.wait != Thread::Nothing && each.wait != Thread::Others))
-          continue;
-        const uint64_t before = steps;
-        const bool waited = each.wait == Thread::Others;
-        runToBarrier();
-        if (!error.empty())
-          return "thread " + std::to_string(each.number) + ": " + error;
-        // Who asks again and again for the same stands still: a branch back and the question.
-        constexpr uint64_t ofQuestion = 4;
-        goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
+  }
+
+  bool isDone() const { return std::ranges::all_of(threads, &Thread::isDone); }
+  bool hasWaited() const { return std::ranges::any_of(threads, &Thread::hasWaited); }
+
+  /// Lets each thread go on to its next barrier: whether any did. What went wrong is in `why`.
+  bool turn(std::string &why) {
+    bool goesOn = false;
+    for (Thread &each : threads) {
+      thread = &each;
+      if (each.isDone || (each.wait != Thread::Nothing && each.wait != Thread::Others))
+        continue;
+      const uint64_t before = steps;
+      const bool waited = each.wait == Thread::Others;
+      runToBarrier();
+      if (!error.empty()) {
+        why = "thread " + std::to_string(each.number) + ": " + error;
+        return false;
       }
-      if (std::ranges::all_of(threads, &Thread::isDone))
-        return "";
-      goesOn = meet(threads) || goesOn;
-      if (!error.empty())
-        return error;
-      if (!goesOn)
-        return "threads wait for each other";
+      // Who asks again and again for the same stands still: a branch back and the question.
+      constexpr uint64_t ofQuestion = 4;
+      goesOn = goesOn || !waited || each.wait != Thread::Others || steps - before > ofQuestion;
     }
+    if (isDone()) {
+      if (launch.startsEarly && std::ranges::none_of(threads, &Thread::hasWaited)) {
+        why = "it ends without waiting for what ran before";
+        return false;
+      }
+      return true;
+    }
+    goesOn = meet() || goesOn;
+    why = error;
+    return goesOn;
+  }
+
+  /// Arrivals at the cluster that each thread has made which goes on.
+  uint64_t leastArrivals() const {
+    uint64_t least = ~uint64_t(0);
+    for (const Thread &each : threads)
+      if (!each.isDone)
+        least = std::min(least, each.clusterArrivals);
+    return least;
+  }
+
+  /// Lets those go on who wait for so many arrivals: whether there are any.
+  bool meetCluster(uint64_t arrivals) {
+    bool goesOn = false;
+    for (Thread &each : threads)
+      if (each.wait == Thread::Cluster && each.clusterArrivals <= arrivals) {
+        each.wait = Thread::Nothing;
+        each.hasWaited = each.hasWaited || std::ranges::any_of(*cluster, &Block::hasWaited);
+        goesOn = true;
+      }
+    return goesOn;
   }
 
 private:
   /// Lets those go on who wait for others that have come; whether there are any.
-  bool meet(std::vector<Thread> &threads) {
+  bool meet() {
     const auto waitsForAll = [](const Thread &each) { return each.wait == Thread::All; };
     const auto done = static_cast<size_t>(std::ranges::count_if(threads, &Thread::isDone));
     const auto ready = static_cast<size_t>(std::ranges::count_if(threads, waitsForAll));
@@ -79,8 +115,11 @@ private:
         return false;
       }
       ++epoch;
-      for (Thread &each : threads)
+      const bool known = hasWaited();
+      for (Thread &each : threads) {
         each.wait = Thread::Nothing;
+        each.hasWaited = known;
+      }
       return true;
     }
     std::map<uint64_t, std::vector<Thread *>> byBarrier;
@@ -89,8 +128,11 @@ private:
         byBarrier[each.barrier].push_back(&each);
     for (auto &[barrier, come] : byBarrier)
       if (come.size() >= come.front()->count) {
-        for (Thread *each : come)
+        const bool known = std::ranges::any_of(come, &Thread::hasWaited);
+        for (Thread *each : come) {
           each->wait = Thread::Nothing;
+          each->hasWaited = known;
+        }
         goesOn = true;
       }
     for (size_t first = 0; first + warpThreads <= threads.size(); first += warpThreads) {
@@ -101,8 +143,11 @@ private:
       if (!std::ranges::all_of(warp, isThere))
         continue;
       together(entry.code[warp.front().at - 1], warp);
-      for (Thread &each : warp)
+      const bool known = std::ranges::any_of(warp, &Thread::hasWaited);
+      for (Thread &each : warp) {
         each.wait = Thread::Nothing;
+        each.hasWaited = known;
+      }
       goesOn = true;
     }
     return goesOn;
@@ -112,6 +157,8 @@ private:
   void together(const Instruction &i, std::span<Thread> warp) {
     if (i.op == Op::MeetWarp)
       return;
+    if (i.op == Op::WarpProduct)
+      return multiplyMatrices(i, warp);
     std::array<std::array<uint64_t, 5>, warpThreads> values{};
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
@@ -174,6 +221,43 @@ private:
       set(i.sums[n], bitsOf(sums[n]));
   }
 
+  /// left (16 x 16) * right (16 x 8) + sums of a warp, whose threads have pairs of numbers: of the
+  /// left one four of two rows, of the right one two of a column.
+  void multiplyMatrices(const Instruction &i, std::span<Thread> warp) {
+    constexpr unsigned rows = 16, columns = 8, depth = 16;
+    std::array<std::array<double, depth>, rows> left{};
+    std::array<std::array<double, columns>, depth> right{};
+    std::array<std::array<float, columns>, rows> sums{};
+    for (unsigned t = 0; t < warpThreads; ++t) {
+      thread = &warp[t];
+      const unsigned row = t / 4, pair = t % 4 * 2;
+      for (unsigned n = 0; n < 4; ++n) {
+        sums.at(row + n / 2 * 8).at(pair + n % 2) = floatOf(value(i.sums.at(6 + n)));
+        for (unsigned half = 0; half < 2; ++half) {
+          left.at(row + n % 2 * 8).at(pair + n / 2 * 8 + half) =
+              number(value(i.sums.at(n)) >> 16 * half, i.isBf16);
+          if (n < 2)
+            right.at(pair + n * 8 + half).at(row) =
+                number(value(i.sums.at(4 + n)) >> 16 * half, i.isBf16);
+        }
+      }
+    }
+    for (unsigned t = 0; t < warpThreads; ++t) {
+      thread = &warp[t];
+      for (unsigned n = 0; n < 4; ++n) {
+        const unsigned row = t / 4 + n / 2 * 8, column = t % 4 * 2 + n % 2;
+        double sum = sums.at(row).at(column);
+        for (unsigned k = 0; k < depth; ++k)
+          sum += left.at(row).at(k) * right.at(k).at(column);
+        set(i.result.at(n), bitsOf(static_cast<float>(sum)));
+      }
+    }
+  }
+
+  static double number(uint64_t bits, bool isBf16) {
+    return isBf16 ? floatOf((bits & 0xffff) << 16) : halfOf(bits & 0xffff);
+  }
+
   void runToBarrier() {
     thread->wait = Thread::Nothing;
     while (true) {
@@ -199,7 +283,8 @@ private:
         }
         return;
       } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices ||
-                 i.op == Op::MeetWarp || i.op == Op::AnyLane || i.op == Op::ProductOfRegisters) {
+                 i.op == Op::MeetWarp || i.op == Op::AnyLane || i.op == Op::ProductOfRegisters ||
+                 i.op == Op::WarpProduct) {
         thread->wait = Thread::Warp;
         return;
       } else {
@@ -208,7 +293,7 @@ private:
           error = entry.name + ", line " + std::to_string(i.line) + ": " + error;
           return;
         }
-        if (thread->wait == Thread::Others)
+        if (thread->wait == Thread::Others || thread->wait == Thread::Cluster)
           return;
       }
     }
@@ -238,6 +323,19 @@ private:
       for (uint64_t word = address / 4; word * 4 < address + bytes && !entry.hasRoles; ++word)
         touch(touches[word], isWritten);
       return shared.data() + address;
+    case Space::Cluster: {
+      const uint64_t rank = address >> rankBits, own = low(address, rankBits);
+      if (rank == 0 || rank > cluster->size() || own + bytes > shared.size()) {
+        fail("access beyond the cluster's shared memory");
+        return nullptr;
+      }
+      Block &other = *(*cluster)[rank - 1];
+      if (&other != this && other.isDone()) {
+        fail("access to the shared memory of a block that has ended");
+        return nullptr;
+      }
+      return other.shared.data() + own;
+    }
     case Space::Global:
       break;
     }
@@ -249,7 +347,20 @@ private:
       fail(isWritten ? "write to memory that is not written" : "read of memory of nobody");
       return nullptr;
     }
+    if (isTooEarly(address)) {
+      fail(tooEarly);
+      return nullptr;
+    }
     return reinterpret_cast<std::byte *>(address);
+  }
+
+  /// Whether what ran before may be at work on the memory there.
+  bool isTooEarly(uint64_t address) const {
+    const auto isThere = [&](const Piece &piece) {
+      return piece.isConstant && address >= piece.begin && address < piece.begin + piece.bytes;
+    };
+    return launch.startsEarly && !thread->hasWaited && launch.memory &&
+           !std::ranges::any_of(*launch.memory, isThere);
   }
 
   void touch(Touch &word, bool isWritten) {
@@ -338,6 +449,21 @@ private:
     case Op::WaitStores:
     case Op::Product:
       return beside(i);
+    case Op::ArriveCluster:
+      ++thread->clusterArrivals;
+      return;
+    case Op::WaitCluster:
+      thread->wait = Thread::Cluster;
+      return;
+    case Op::MapShared: {
+      const uint64_t rank = operand(i, 1);
+      if (rank >= cluster->size())
+        return fail("a block that the cluster has not");
+      return set(i.result[0], low(operand(i, 0), rankBits) | (rank + 1) << rankBits);
+    }
+    case Op::WaitPrevious:
+      thread->hasWaited = true;
+      return;
     case Op::Nothing:
       return;
     default:
@@ -360,13 +486,18 @@ private:
       bool isOver = false;
       fail(asynchronous.isOver(value32(0), operand(i, 1), isOver));
       set(i.result[0], isOver ? 1 : 0);
+      thread->hasWaited = thread->hasWaited || (isOver && hasWaited());
       thread->wait = isOver ? Thread::Nothing : Thread::Others;
       return;
     }
     case Op::LoadBox:
+      if (isTooEarly(asynchronous.addressOf(operand(i, 1))))
+        return fail(tooEarly);
       return fail(
           asynchronous.loadBox(value32(0), operand(i, 1), value32(2), value32(3), value32(4)));
     case Op::StoreBox:
+      if (isTooEarly(asynchronous.addressOf(operand(i, 0))))
+        return fail(tooEarly);
       return fail(asynchronous.storeBox(self, operand(i, 0), value32(1), value32(2), value32(3)));
     case Op::CommitStores:
       return asynchronous.commitStores(self);
@@ -385,11 +516,38 @@ private:
   const Entry &entry;
   const std::vector<std::byte> &parameters;
   uint64_t &steps;
-  uint64_t epoch = 1; ///< number of the barrier to come
+  std::vector<Thread> threads;
+  std::vector<std::unique_ptr<Block>> *cluster = nullptr; ///< by rank
+  uint64_t epoch = 1;                                     ///< number of the barrier to come
   std::vector<std::byte> shared;
   std::vector<Touch> touches; ///< by word of shared memory
   Asynchronous asynchronous{shared, launch, parameters};
 };
+
+/// Runs blocks that are a cluster, in turns.
+std::string runCluster(std::vector<std::unique_ptr<Block>> &blocks) {
+  for (const auto &block : blocks)
+    block->start(blocks);
+  while (true) {
+    bool goesOn = false;
+    std::string why;
+    uint64_t arrivals = ~uint64_t(0);
+    for (const auto &block : blocks) {
+      if (block->isDone())
+        continue;
+      goesOn = block->turn(why) || goesOn;
+      if (!why.empty())
+        return why;
+      arrivals = std::min(arrivals, block->leastArrivals());
+    }
+    if (std::ranges::all_of(blocks, [](const auto &block) { return block->isDone(); }))
+      return "";
+    for (const auto &block : blocks)
+      goesOn = block->meetCluster(arrivals) || goesOn;
+    if (!goesOn)
+      return "threads wait for each other";
+  }
+}
 
 } // namespace
 
@@ -405,14 +563,22 @@ std::string run(const Entry &entry, const Launch &launch) {
     std::memcpy(parameters.data() + entry.parameterOffsets[i], launch.parameters[i],
                 entry.parameterBytes[i]);
   }
+  if (launch.cluster == 0 || launch.grid[0] % launch.cluster != 0)
+    return entry.name + ": launched with clusters that are not whole";
   uint64_t steps = 0;
+  bool hasWaited = !launch.startsEarly;
   for (unsigned z = 0; z < launch.grid[2]; ++z)
     for (unsigned y = 0; y < launch.grid[1]; ++y)
-      for (unsigned x = 0; x < launch.grid[0]; ++x)
-        if (std::string why = Block(entry, launch, {x, y, z}, parameters, steps).run();
-            !why.empty())
+      for (unsigned x = 0; x < launch.grid[0]; x += launch.cluster) {
+        std::vector<std::unique_ptr<Block>> blocks;
+        for (unsigned rank = 0; rank < launch.cluster; ++rank)
+          blocks.push_back(std::make_unique<Block>(
+              entry, launch, std::array<unsigned, 3>{x + rank, y, z}, parameters, steps));
+        if (std::string why = runCluster(blocks); !why.empty())
           return "block " + std::to_string(x) + ", " + why;
-  return "";
+        hasWaited = hasWaited || std::ranges::any_of(blocks, &Block::hasWaited);
+      }
+  return hasWaited || launch.grid[0] == 0 ? "" : "no thread waits for what ran before";
 }
 
 } // namespace kernelforge::ptx

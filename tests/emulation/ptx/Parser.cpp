@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 namespace kernelforge::ptx {
 
@@ -92,6 +93,9 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"vote.sync.any.pred", Op::AnyLane},
     {"ex2.approx.ftz.f32", Op::PowerOfTwo},
     {"rcp.approx.ftz.f32", Op::Reciprocal},
+    {"barrier.cluster.arrive.release", Op::ArriveCluster},
+    {"barrier.cluster.wait.acquire", Op::WaitCluster},
+    {"mapa.shared::cluster.u32", Op::MapShared},
     {"stmatrix.sync.aligned.m8n8.x4.shared::cta.b16", Op::StoreMatrices},
     {"shfl.sync.idx.b32", Op::Shuffle},
     {"shfl.sync.bfly.b32", Op::ShuffleXor},
@@ -102,8 +106,9 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"fence.mbarrier_init.release.cluster", Op::Nothing},
     {"fence.proxy.async.shared::cta", Op::Nothing},
     {"prefetch.tensormap", Op::Nothing},
+    {"cp.async.bulk.prefetch.tensor.2d.L2.global", Op::Nothing},
     {"griddepcontrol.launch_dependents", Op::Nothing},
-    {"griddepcontrol.wait", Op::Nothing},
+    {"griddepcontrol.wait", Op::WaitPrevious},
     {"setmaxnreg.inc.sync.aligned.u32", Op::Nothing},
     {"setmaxnreg.dec.sync.aligned.u32", Op::Nothing},
     // Products are done where they stand.
@@ -125,7 +130,8 @@ const std::map<std::string_view, std::pair<Compare, bool>> comparisons = {
 
 /// What else may stand in a name and changes nothing here. Where rounding is named, it is what the
 /// host's arithmetic does, and its conversions to integers.
-const std::string_view ignored[] = {"rn", "rzi", "to", "uni", "sync", "aligned", "nc", "wrap"};
+const std::string_view ignored[] = {
+    "rn", "rzi", "to", "uni", "sync", "aligned", "nc", "wrap", "L1::no_allocate", "L2::256B"};
 
 class EntryParser {
 public:
@@ -355,14 +361,26 @@ private:
       }
       return true;
     }
+    if (name == "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" ||
+        name == "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32") {
+      made.op = Op::WarpProduct;
+      made.isBf16 = name.find("bf16") != name.npos;
+      for (std::string_view element : elements(texts.at(0)))
+        made.result.at(made.results++) = operand(element);
+      for (std::string_view text : {texts.at(1), texts.at(2), texts.at(3)})
+        for (std::string_view element : elements(text))
+          made.sums.push_back(operand(element));
+      return true;
+    }
     const auto *found =
         std::ranges::find(wholeNames, name, &std::pair<std::string_view, Op>::first);
     if (found == std::end(wholeNames))
       return false;
     made.op = found->second;
     made.isBf16 = name.find("bf16") != name.npos;
-    const Op giving[] = {Op::TryWait,    Op::Shuffle,    Op::ShuffleXor, Op::DotBytes, Op::Round,
-                         Op::PackHalves, Op::PowerOfTwo, Op::Reciprocal, Op::AnyLane};
+    const Op giving[] = {Op::TryWait,   Op::Shuffle,    Op::ShuffleXor, Op::DotBytes,
+                         Op::Round,     Op::PackHalves, Op::PowerOfTwo, Op::Reciprocal,
+                         Op::MapShared, Op::AnyLane};
     const bool gives = std::ranges::find(giving, made.op) != std::end(giving);
     entry.hasRoles = entry.hasRoles || (made.op == Op::InitBarrier);
     if (made.op == Op::Reciprocal)
@@ -398,12 +416,17 @@ private:
       const std::string_view word = words[i];
       if (const std::optional<Type> type = typeOf(word))
         (types++ == 0 ? made.type : made.source) = *type;
-      else if (made.op == Op::SetPredicate && comparisons.contains(word))
+      else if (word == "f16x2" || word == "bf16x2") {
+        made.type = {Type::Float, 32};
+        made.isPair = true;
+        made.isBf16 = word == "bf16x2";
+      } else if (made.op == Op::SetPredicate && comparisons.contains(word))
         std::tie(made.compare, made.isUnordered) = comparisons.at(word);
-      else if (word == "param" || word == "global" || word == "shared")
+      else if (word == "param" || word == "global" || word == "shared" || word == "shared::cluster")
         made.space = word == "param"    ? Space::Parameter
                      : word == "global" ? Space::Global
-                                        : Space::Shared;
+                     : word == "shared" ? Space::Shared
+                                        : Space::Cluster;
       else if (word == "wide" || word == "hi")
         made.part = word == "wide" ? Part::Wide : Part::High;
       else if (made.op == Op::FunnelLeft && (word == "l" || word == "r"))
@@ -470,7 +493,7 @@ private:
   std::vector<std::pair<size_t, std::string>> branches;
 };
 
-/// Goes through a module line by line: what LLVM writes has one statement in each.
+/// Goes through a module line by line: what LLVM writes has one statement in each, or in several.
 class ModuleParser {
 public:
   std::unique_ptr<Module> parse(std::string_view text) {
@@ -505,6 +528,14 @@ private:
       } else if (content != ")" && !content.starts_with(".maxnreg"))
         fail("directive that is not emulated: " + std::string(content));
       return;
+    }
+    if (!pending.empty() ||
+        !(std::string_view(";{}:").find(content.back()) != std::string_view::npos)) {
+      pending += std::string(pending.empty() ? "" : " ") + std::string(content);
+      if (!content.ends_with(';'))
+        return;
+      const std::string whole = std::exchange(pending, "");
+      return parser->statement(std::string_view(whole).substr(0, whole.size() - 1), line);
     }
     if (content == "{") {
       parser->open();
@@ -553,6 +584,7 @@ private:
   std::optional<EntryParser> parser;
   std::vector<std::string> asked; ///< names of shared memory that launches ask for
   bool inBody = false;
+  std::string pending; ///< a statement that goes on
 };
 
 } // namespace

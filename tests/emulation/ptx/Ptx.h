@@ -54,23 +54,29 @@ static_assert(sizeof(TensorMap) == tensorMapBytes);
 struct Piece {
   uint64_t begin = 0, bytes = 0;
   bool isWritable = false;
+  bool isConstant = false; ///< nothing that runs before writes to it
 };
 
 struct Launch {
   std::array<unsigned, 3> grid{1, 1, 1};
   std::array<unsigned, 3> block{1, 1, 1};
+  unsigned cluster = 1; ///< blocks that follow one another and reach each other's shared memory
   unsigned dynamicSharedBytes = 0;
+  /// It may start while what ran before still runs: until a thread has waited for that, or met one
+  /// that has, it may touch only constant memory.
+  bool startsEarly = false;
   std::span<void *const> parameters; ///< where the value of each lies
   /// Where given, all that may be touched. An access to one in part ends the launch.
   const std::vector<Piece> *memory = nullptr;
 };
 
-/// Runs all blocks, one after another, the threads of a block one after another from barrier to
-/// barrier. What went wrong, empty where nothing did: memory that is not the launch's, an address
-/// that is not aligned, shared memory that two threads touch without a barrier between, a barrier
-/// that some threads do not come to, another block than the entry was made for. Where threads meet
-/// at other barriers than those of all of them, races in shared memory are not found; bulk copies
-/// to memory then happen as late, and those from memory as early as they can.
+/// Runs all blocks, one cluster after another, the threads of a block one after another from
+/// barrier to barrier. What went wrong, empty where nothing did: memory that is not the launch's,
+/// an address that is not aligned, shared memory that two threads touch without a barrier between,
+/// a barrier that some threads do not come to, another block than the entry was made for, memory
+/// that is touched too early, a launch that ends without waiting for what ran before. Where
+/// threads meet at other barriers than those of all of them, races in shared memory are not found;
+/// bulk copies to memory then happen as late, and those from memory as early as they can.
 std::string run(const Entry &entry, const Launch &launch);
 
 } // namespace kernelforge::ptx

@@ -1,4 +1,5 @@
 #include "kernelforge/backend/DeviceTiming.h"
+#include "kernelforge/backend/RampUp.h"
 #include "kernelforge/backend/HostMemory.h"
 
 #include <gmock/gmock.h>
@@ -69,6 +70,28 @@ TEST(DeviceTiming, NoRunsTakeNoTime) {
   size_t next = 0;
   EXPECT_EQ(timedRuns(device, numbered(1), {}, 0, next)->taken, 0);
   EXPECT_THAT(device.calls, ElementsAre());
+}
+
+/// How long a device is kept at work whose turns take `took(milliseconds since the first one)`.
+template <typename Took> int64_t rampOf(Took took) {
+  RampUp ramp;
+  int64_t now = 0;
+  while (!ramp.isOver()) {
+    const int64_t turn = took(now);
+    now += turn;
+    ramp.add(std::chrono::milliseconds(now), std::chrono::milliseconds(turn));
+  }
+  return now;
+}
+
+TEST(RampUp, EndsWhenADeviceHasStoppedBecomingFaster) {
+  EXPECT_NEAR(rampOf([](int64_t) { return 10; }), 500, 10) << "always at its clock";
+  EXPECT_NEAR(rampOf([](int64_t now) { return now < 150 ? 45 : now < 340 ? 28 : 10; }), 550, 60);
+  EXPECT_NEAR(rampOf([](int64_t now) { return now < 700 ? 40 : 10; }), 500, 50)
+      << "no step for longer than steps take";
+  EXPECT_NEAR(rampOf([](int64_t now) { return now % 500 < 20 ? 20 : 10; }), 500, 40) << "noise";
+  EXPECT_NEAR(rampOf([](int64_t now) { return 200 - now / 20; }), 2000, 110) << "given up";
+  EXPECT_EQ(rampOf([](int64_t) { return 3000; }), 3000) << "one turn is enough of a slow device";
 }
 
 } // namespace

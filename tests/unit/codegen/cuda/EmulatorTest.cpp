@@ -1,6 +1,7 @@
 // The emulation that PTX is tested on finds what it is there to find.
 #include "ptx/Ptx.h"
 
+#include <bit>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,7 +12,8 @@ namespace {
 
 /// What running `body` by 64 threads ends with; its parameters are two buffers of 64 words (%rd1,
 /// which is read, and %rd2, which is written), %rd3 is the thread's word in each and in `memory`.
-std::string outcome(const std::string &body, std::vector<uint32_t> *output = nullptr) {
+std::string outcome(const std::string &body, std::vector<uint32_t> *output = nullptr,
+                    unsigned cluster = 1) {
   const std::string text =
       ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry k(\n.param "
       ".u64 in,\n.param .u64 out\n)\n.reqntid 64, 1, 1\n{\n.reg .pred "
@@ -34,6 +36,7 @@ std::string outcome(const std::string &body, std::vector<uint32_t> *output = nul
                                           {reinterpret_cast<uint64_t>(out.data()), 256, true}};
   ptx::Launch launch;
   launch.block[0] = 64;
+  launch.grid[0] = launch.cluster = cluster;
   launch.parameters = parameters;
   launch.memory = &memory;
   std::string why = ptx::run(*module->entries.at("k"), launch);
@@ -96,6 +99,49 @@ TEST(PtxEmulation, BarriersInSharedMemoryEndByArrivalsAndBytes) {
 TEST(PtxEmulation, SomeThreadsMeetAtBarriersOfTheirOwn) {
   EXPECT_EQ(outcome("shr.u32 %r2, %r1, 5;\nadd.s32 %r2, %r2, 1;\nbar.sync %r2, 32;"), "");
   EXPECT_THAT(outcome("bar.sync 1, 65;"), HasSubstr("threads wait for each other"));
+}
+
+TEST(PtxEmulation, BlocksOfAClusterReadEachOthersSharedMemory) {
+  // Each block writes its number, and the second one gives what the first one has.
+  const std::string write = "mov.u32 %r2, %ctaid.x;\nadd.s32 %r2, %r2, 7;\n"
+                            "st.shared.u32 [%rd7], %r2;\n";
+  const std::string meet = "barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;\n";
+  const std::string read = "cvt.u32.u64 %r3, %rd7;\nmapa.shared::cluster.u32 %r4, %r3, 0;\n"
+                           "ld.shared::cluster.u32 %r5, [%r4];\n";
+  const std::string store = "setp.eq.s32 %p1, %r2, 8;\n@%p1 st.global.u32 [%rd5], %r5;\n";
+  std::vector<uint32_t> out;
+  EXPECT_EQ(outcome(write + meet + read + meet + store, &out, 2), "");
+  EXPECT_EQ(out, std::vector<uint32_t>(64, 7));
+  EXPECT_THAT(outcome(write + meet + read + store, &out, 2),
+              HasSubstr("shared memory of a block that has ended"));
+  EXPECT_THAT(outcome(write + read + store, &out, 2), HasSubstr("block that has ended"));
+  EXPECT_THAT(outcome("mapa.shared::cluster.u32 %r4, %r1, 1;", &out, 1),
+              HasSubstr("a block that the cluster has not"));
+  EXPECT_THAT(outcome("barrier.cluster.wait.acquire;\n" + meet, &out, 1), "");
+  EXPECT_THAT(outcome("setp.eq.s32 %p1, %r1, 3;\n@%p1 bar.sync 1, 64;\n" + meet, &out, 2),
+              HasSubstr("threads wait for each other"));
+}
+
+TEST(PtxEmulation, WarpsMultiplyMatrices) {
+  // Rows of the left operand are their numbers and one, columns of the right one theirs.
+  auto pairOf = [](const std::string &number, const std::string &pair) {
+    return "cvt.rn.f32.u32 %f1, " + number + ";\nmov.b32 " + pair + ", %f1;\nprmt.b32 " + pair +
+           ", " + pair + ", 0, 0x3232;\n";
+  };
+  std::vector<uint32_t> out;
+  EXPECT_EQ(outcome("shr.u32 %r2, %r1, 2;\nand.b32 %r2, %r2, 7;\n" + pairOf("%r2", "%r3") +
+                        "add.s32 %r4, %r2, 1;\n" + pairOf("%r4", "%r4") + "add.s32 %r5, %r2, 9;\n" +
+                        pairOf("%r5", "%r5") +
+                        "mov.f32 %f6, 0f40000000;\nmma.sync.aligned.m16n8k16.row.col.f32.bf16."
+                        "bf16.f32 {%f2, %f3, %f4, %f5}, {%r4, %r5, %r4, %r5}, {%r3, %r3}, {%f6, "
+                        "%f6, %f6, %f6};\nsub.f32 %f3, %f3, %f2;\nadd.f32 %f2, %f3, %f4;\n"
+                        "st.global.f32 [%rd5], %f2;",
+                    &out),
+            "");
+  for (unsigned i = 0; i < 64; ++i) {
+    const unsigned row = i / 4 % 8, column = i % 4 * 2;
+    EXPECT_EQ(std::bit_cast<float>(out[i]), float(16 * (row + 1) + 2 + 16 * (row + 9) * column));
+  }
 }
 
 TEST(PtxEmulation, AtomicSumsGiveWhatWasThere) {

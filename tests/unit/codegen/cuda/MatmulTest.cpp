@@ -81,14 +81,14 @@ TEST(CudaMatmul, MatrixUnitsAreTakenWhereOperandsAreAsTheyMultiply) {
   for (const std::string &text :
        {matmul(512, 1024, 1024, "f32", "f32"), matmul(512, 1024, 1024, "f32", "bf16"),
         matmul(512, 1024, 1024, "f16", "bf16"), matmul(512, 1024, 1025)})
-    EXPECT_EQ(usual(text).at("method"), 0) << text;
-  EXPECT_EQ(usual(matmul(512, 1024, 1024), "sm_90").at("method"), 0);
+    EXPECT_EQ(usual(text).at("method"), 2) << text;
+  EXPECT_EQ(usual(matmul(512, 1024, 1024), "sm_90").at("method"), 2);
 }
 
 TEST(CudaMatmul, TilesFollowTheShape) {
   EXPECT_EQ(usual(matmul(8192, 8192, 8192)).at("bn"), 256);
   EXPECT_EQ(usual(matmul(512, 6144, 4096)).at("bn"), 192);
-  EXPECT_EQ(usual(matmul(16, 4096, 4096)).at("bm"), 64);
+  EXPECT_EQ(usual(matmul(64, 4096, 4096)).at("bm"), 64);
 }
 
 TEST(CudaMatmul, SchedulesThatDoNotFitAreRefusedByReason) {
@@ -102,8 +102,74 @@ TEST(CudaMatmul, SchedulesThatDoNotFitAreRefusedByReason) {
   EXPECT_THAT(
       checked(text, {{"method", 1}, {"bm", 64}, {"bn", 256}, {"stages", 2}, {"resident", 2}}),
       HasSubstr("a thread keeps 128 sums, and 2 blocks leave it 128 registers"));
-  EXPECT_THAT(checked(text, {{"method", 1}, {"bn", 96}}), HasSubstr("bn"));
-  EXPECT_THAT(checked(text, {{"method", 2}}), HasSubstr("0 (plain), 1 (matrices)"));
+  EXPECT_THAT(checked(text, {{"method", 1}, {"bn", 48}}), HasSubstr("bn"));
+  EXPECT_EQ(checked(text, {{"method", 1}, {"bn", 128}, {"split", 4}}), "");
+  EXPECT_THAT(checked(text, {{"method", 1}, {"bn", 96}, {"split", 8}}),
+              HasSubstr("96 columns are shared out among 8 blocks in pieces of 8"));
+  EXPECT_THAT(checked(text, {{"method", 1}, {"bm", 128}, {"bn", 256}, {"stages", 2}, {"split", 2}}),
+              HasSubstr("131072 bytes of sums do not fit where 2 stages were"));
+  EXPECT_THAT(checked(matmul(512, 1024, 104), {{"method", 1}, {"split", 4}}), HasSubstr("split"));
+  EXPECT_THAT(checked(text, {{"method", 3}}), HasSubstr("0 (plain), 1 (matrices), 2 (tiles)"));
+}
+
+TEST(CudaMatmul, FewTilesShareTheirDepth) {
+  for (const int64_t rows : {64, 128}) {
+    const KnobValues values = usual(matmul(rows, 4096, 4096));
+    EXPECT_GT(values.at("split"), 1) << rows;
+    const Launching launching = emitted(matmul(rows, 4096, 4096));
+    const Phase &phase = launching.phases.back();
+    EXPECT_EQ(phase.cluster, values.at("split"));
+    EXPECT_EQ(phase.grid.multiplier % phase.cluster, 0);
+    EXPECT_TRUE(phase.startsEarly);
+  }
+  EXPECT_EQ(usual(matmul(2048, 4096, 4096)).at("split"), 1);
+  // The order of a sum follows from it.
+  with(matmul(64, 4096, 4096),
+       [](const CodeGenerator &generator, const KernelAnalysis &kernel, const Target &target) {
+         const ScheduleSpace space = *generator.scheduleSpace(kernel, target, 1);
+         KnobValues one = space.complete({{"method", 1}, {"split", 1}}), two = one;
+         two["split"] = 2;
+         EXPECT_NE(space.orderClass(one), space.orderClass(two));
+         one["bn"] = two["bn"] = 64;
+         EXPECT_EQ(space.orderClass(one),
+                   space.orderClass(space.complete({{"method", 1}, {"split", 1}})));
+         return 0;
+       });
+}
+
+TEST(CudaMatmul, SegmentsSideBySideAreOnePhase) {
+  const std::string x = "tensor<512x256xbf16>", w = "tensor<256x256xbf16>";
+  const Launching launching = emitted(fmt::format(
+      "transformer.kernel @k(%x: {0}, %q: {1}, %k: {1}, %v: {1}) -> ({0}, {0}, {0}) {{\n%a, %b, %c "
+      "= "
+      "transformer.matmul %x weights(%q, %k, %v) : ({0}, {1}, {1}, {1}) -> ({0}, {0}, {0})\n"
+      "transformer.yield %a, %b, %c : {0}, {0}, {0}\n}}\n",
+      x, w));
+  ASSERT_EQ(launching.phases.size(), 1U);
+  EXPECT_EQ(launching.phases[0].parameters.size(), 7U);
+}
+
+TEST(CudaMatmul, RotationsFollowInTilesOfWholeHeads) {
+  const auto rotated = [](int64_t dim, int64_t rotary) {
+    return fmt::format(
+        "transformer.kernel @k(%x: tensor<64x256xbf16>, %w: tensor<{1}x256xbf16>, %p: "
+        "tensor<64xi32>, %t: tensor<9x{2}xf32>) -> tensor<64x{1}xbf16> {{\n%a = "
+        "transformer.matmul %x weights(%w) : (tensor<64x256xbf16>, tensor<{1}x256xbf16>) -> "
+        "(tensor<64x{1}xbf16>)\n%y = transformer.rope %a, %p, %t <half_split> {{headDim = {0}}} : "
+        "(tensor<64x{1}xbf16>, tensor<64xi32>, tensor<9x{2}xf32>) -> tensor<64x{1}xbf16>\n"
+        "transformer.yield %y : tensor<64x{1}xbf16>\n}}\n",
+        dim, 4 * dim, rotary);
+  };
+  const KnobValues values = usual(rotated(96, 96));
+  EXPECT_EQ(values.at("method"), 1);
+  EXPECT_EQ(values.at("bn") / values.at("split") % 96, 0);
+  EXPECT_THAT(checked(rotated(128, 64), {{"method", 1}, {"bn", 64}}), HasSubstr("bn"));
+  EXPECT_THAT(checked(rotated(128, 128), {{"method", 1}, {"bn", 128}, {"split", 2}}),
+              HasSubstr("in pieces of 128"));
+  // Fewer columns than the two blocks of eight that a thread has pairs of.
+  EXPECT_FALSE(with(rotated(64, 8),
+                    [](const CodeGenerator &generator, const KernelAnalysis &kernel,
+                       const Target &target) { return bool(generator.supports(kernel, target)); }));
 }
 
 TEST(CudaMatmul, PhasesSayWhatIsCopied) {

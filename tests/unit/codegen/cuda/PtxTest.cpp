@@ -44,13 +44,21 @@ std::string ptxOf(const std::string &text, const std::string &chip = "sm_90a",
   return ptx ? *ptx : ptx.error().line();
 }
 
+/// A kernel by the plain method.
+std::string plain(std::string text) {
+  const std::string body = " {\n";
+  text.insert(text.find(body, text.find("transformer.kernel")),
+              " attributes {schedule = #transformer.schedule<{method = 0}>}");
+  return text;
+}
+
 std::string matmulText(int64_t most = 64, ElementType type = ElementType::F32) {
   const std::string in = rowsText(256), out = rowsText(130), weight = weightText(type, 130, 256);
-  return kernelText("%x: " + in + ", %w: " + weight, out,
-                    fmt::format("%y = transformer.matmul %x weights(%w) : ({}, {}) -> {}\n "
-                                "transformer.yield %y : {}",
-                                in, weight, out, out),
-                    most);
+  return plain(kernelText("%x: " + in + ", %w: " + weight, out,
+                          fmt::format("%y = transformer.matmul %x weights(%w) : ({}, {}) -> {}\n "
+                                      "transformer.yield %y : {}",
+                                      in, weight, out, out),
+                          most));
 }
 
 /// Plain SIMT code by hand, one function @main of these parameters: its entry.
@@ -149,11 +157,11 @@ TEST(Ptx, SumsOfProductsAreFusedAndNothingElseIsLoose) {
               AllOf(HasSubstr("fma.rn.f32"), Not(HasSubstr("mul.rn.f32")), Not(HasSubstr(".ftz"))));
   const std::string rows = rowsText(100);
   EXPECT_THAT(
-      ptxOf(kernelText("%x: " + rows + ", %w: tensor<100xf32>", rows,
-                       fmt::format("%y = transformer.rms_norm %x, %w {{epsilon = 1.0e-5}} : "
-                                   "({0}, tensor<100xf32>) -> {0}\n transformer.yield %y : "
-                                   "{0}",
-                                   rows))),
+      ptxOf(plain(kernelText("%x: " + rows + ", %w: tensor<100xf32>", rows,
+                             fmt::format("%y = transformer.rms_norm %x, %w {{epsilon = 1.0e-5}} : "
+                                         "({0}, tensor<100xf32>) -> {0}\n transformer.yield %y : "
+                                         "{0}",
+                                         rows)))),
       AllOf(HasSubstr("div.rn.f32"), HasSubstr("sqrt.rn.f32"), HasSubstr("main_partial[256]"),
             Not(HasSubstr(".approx"))));
 }
@@ -187,10 +195,10 @@ TEST(Ptx, WhatIsNotComputedIsRefusedByName) {
       ptxOf(kernelText(
           "%x: " + rows + ", %w: tensor<64x64xf32>", rows,
           fmt::format("%y = transformer.matmul %x weights(%w) {{numerics = #transformer.numerics<"
-                      "multiply = f16, accumulate = f32>}} : ({0}, tensor<64x64xf32>) -> {0}\n "
+                      "multiply = tf32x3, accumulate = f32>}} : ({0}, tensor<64x64xf32>) -> {0}\n "
                       "transformer.yield %y : {0}",
                       rows))),
-      HasSubstr("@k, transformer.matmul): its numerics are to multiply in f16"));
+      HasSubstr("@k, transformer.matmul): its numerics are to multiply in tf32x3"));
   // A 32-bit index of bytes does not reach its end.
   const std::string in = rowsText(65536), out = rowsText(131072);
   EXPECT_THAT(

@@ -1,9 +1,16 @@
-// A driver without a GPU: memory is the host's, kernels are those of CudaFixture.cpp by their
-// names, and nothing of a stream is done before somebody waits for it. So it shows who does not
-// wait, and whose memory is used again too soon. What it was asked for stands in a log.
+// A driver without a GPU: memory is the host's, the PTX of kernels is emulated, and nothing of a
+// stream is done before somebody waits for it. So it shows who does not wait, and whose memory is
+// used again too soon. What it was asked for stands in a log.
+//
+// What GPU and driver it is of, and what goes wrong, a process says with FAKE_DRIVER, numbers by
+// name: "version=11080 capability=70 memory=1000000 fault=3". The kernel that runs after so many
+// others as `fault` says fails.
+#include "ptx/Ptx.h"
+
 #include "kernelforge/backend/cuda/Api.h"
 
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <fmt/format.h>
@@ -19,13 +26,23 @@ using namespace kernelforge::cuda;
 
 namespace {
 
+namespace ptx = kernelforge::ptx;
 using Clock = std::chrono::steady_clock;
 using Work = std::function<CUresult()>;
+
+/// A number of FAKE_DRIVER.
+int64_t setting(const std::string &name, int64_t usual) {
+  const char *text = std::getenv("FAKE_DRIVER");
+  const std::string words = text ? fmt::format(" {}", text) : "";
+  const size_t at = words.find(fmt::format(" {}=", name));
+  return at == std::string::npos ? usual : std::atoll(words.c_str() + at + name.size() + 2);
+}
+int64_t untilFault = setting("fault", -1);
+const auto memoryBytes = size_t(setting("memory", int64_t(256) << 20));
 
 std::recursive_mutex mutex;
 std::string logText;
 CUresult initResult = number::success;
-constexpr size_t memoryBytes = size_t(256) << 20;
 size_t memoryUsed = 0;
 std::map<CUdeviceptr, std::vector<std::byte>> memories;
 std::map<void *, size_t> pinned;
@@ -51,73 +68,7 @@ struct FakeGraph {
   std::vector<Work> work;
 };
 
-/// What a kernel does, of its parameters.
-struct FakeKernel {
-  size_t parameters = 0;
-  std::function<CUresult(void *const *parameters, unsigned blocks, unsigned threads)> run;
-};
-
-template <typename T> T parameter(void *const *parameters, size_t index) {
-  T value;
-  std::memcpy(&value, parameters[index], sizeof(T));
-  return value;
-}
-template <typename T> T *pointer(void *const *parameters, size_t index) {
-  return reinterpret_cast<T *>(parameter<CUdeviceptr>(parameters, index));
-}
-
-const std::map<std::string, FakeKernel> &kernels() {
-  static const std::map<std::string, FakeKernel> all = {
-      {"affine",
-       {3,
-        [](void *const *p, unsigned blocks, unsigned threads) {
-          const auto *in = pointer<float>(p, 0);
-          auto *out = pointer<float>(p, 1);
-          for (uint32_t i = 0; i < blocks * threads && i < parameter<uint32_t>(p, 2); ++i)
-            out[i] = in[i] * 2 + 1;
-          return number::success;
-        }}},
-      {"number",
-       {1,
-        [](void *const *p, unsigned blocks, unsigned) {
-          for (uint32_t i = 0; i < blocks; ++i)
-            pointer<uint32_t>(p, 0)[i] += i * 3;
-          return number::success;
-        }}},
-      {"sum_rows",
-       {3,
-        [](void *const *p, unsigned blocks, unsigned) {
-          const auto n = parameter<uint32_t>(p, 2);
-          for (uint32_t task = 0; task < blocks; ++task) {
-            float total = 0;
-            for (uint32_t i = task * 16; i < std::min(n, task * 16 + 16); ++i)
-              total += pointer<float>(p, 0)[i];
-            pointer<float>(p, 1)[task] = total;
-          }
-          return number::success;
-        }}},
-      {"sum_all",
-       {4,
-        [](void *const *p, unsigned, unsigned) {
-          float total = 0;
-          for (uint32_t i = 0; i < (parameter<uint32_t>(p, 3) + 15) / 16; ++i)
-            total += pointer<float>(p, 0)[i];
-          const uint32_t runs = ++*pointer<uint32_t>(p, 1);
-          pointer<float>(p, 2)[0] = total;
-          pointer<float>(p, 2)[1] = float(runs);
-          return number::success;
-        }}},
-      {"lose", {0, [](void *const *, unsigned, unsigned) { return number::launchFailed; }}},
-      // Takes a tensor map and a buffer, and gives back what the map was made of.
-      {"mapped",
-       {2,
-        [](void *const *p, unsigned, unsigned) {
-          std::memcpy(pointer<std::byte>(p, 1), p[0], sizeof(CUtensorMap));
-          return number::success;
-        }}},
-  };
-  return all;
-}
+using Entry = std::shared_ptr<const ptx::Entry>;
 
 template <typename... T> void log(fmt::format_string<T...> format, T &&...values) {
   logText += fmt::format(format, std::forward<T>(values)...) + '\n';
@@ -130,6 +81,27 @@ void flush(FakeStream &stream) {
     if (stream.context->lost == number::success)
       stream.context->lost = work();
   }
+}
+
+/// Runs a kernel. What emulation finds wrong is an error of the launch, as on a GPU, and said.
+CUresult run(const ptx::Entry &entry, ptx::Launch launch,
+             const std::vector<std::vector<std::byte>> &values) {
+  if (untilFault >= 0 && untilFault-- == 0)
+    return number::launchFailed;
+  std::vector<ptx::Piece> pieces;
+  for (const auto &[address, bytes] : memories)
+    pieces.push_back({address, bytes.size(), /*isWritable=*/true});
+  launch.memory = &pieces;
+  std::vector<void *> pointers;
+  for (const std::vector<std::byte> &value : values)
+    pointers.push_back(const_cast<std::byte *>(value.data()));
+  launch.parameters = pointers;
+  const std::string wrong = ptx::run(entry, launch);
+  if (wrong.empty())
+    return number::success;
+  log("{}: {}", entry.name, wrong);
+  std::fprintf(stderr, "emulated kernel %s: %s\n", entry.name.c_str(), wrong.c_str());
+  return number::launchFailed;
 }
 
 CUresult lostNow() {
@@ -171,6 +143,12 @@ __attribute__((visibility("default"))) const char *fakeDriverLog() {
   return given.c_str();
 }
 
+/// The kernel that runs after so many others fails.
+__attribute__((visibility("default"))) void fakeDriverFault(int64_t launches) {
+  const std::lock_guard guard(mutex);
+  untilFault = launches;
+}
+
 /// Bytes of the host's memory that are held for copies.
 __attribute__((visibility("default"))) size_t fakeDriverPinned() {
   const std::lock_guard guard(mutex);
@@ -185,7 +163,7 @@ __attribute__((visibility("default"))) void fakeDriverInit(CUresult result) { in
 
 KF_DRIVER(cuInit)(unsigned) { return initResult; }
 KF_DRIVER(cuDriverGetVersion)(int *version) {
-  *version = 12080;
+  *version = int(setting("version", 12080));
   return number::success;
 }
 KF_DRIVER(cuGetErrorName)(CUresult result, const char **name) {
@@ -212,19 +190,26 @@ KF_DRIVER(cuDeviceGetName)(char *name, int bytes, CUdevice) {
   return number::success;
 }
 KF_DRIVER(cuDeviceGetAttribute)(int *value, int attribute, CUdevice) {
-  static const std::map<int, int> values = {{number::maxThreadsPerBlock, 1024},
-                                            {number::maxGridDimX, 0x7fffffff},
-                                            {number::warpSize, 32},
-                                            {number::maxRegistersPerBlock, 65536},
-                                            {number::multiprocessors, 8},
-                                            {number::capabilityMajor, 9},
-                                            {number::capabilityMinor, 0},
-                                            {number::maxSharedBytesOptIn, 232448}};
+  const auto capability = int(setting("capability", 90));
+  const std::map<int, int> values = {{number::maxThreadsPerBlock, 1024},
+                                     {number::maxGridDimX, 0x7fffffff},
+                                     {number::warpSize, 32},
+                                     {number::maxRegistersPerBlock, 65536},
+                                     {number::multiprocessors, 8},
+                                     {number::capabilityMajor, capability / 10},
+                                     {number::capabilityMinor, capability % 10},
+                                     {number::maxSharedBytesOptIn, 232448}};
   *value = values.at(attribute);
   return number::success;
 }
 KF_DRIVER(cuDeviceTotalMem_v2)(size_t *bytes, CUdevice) {
   *bytes = memoryBytes;
+  return number::success;
+}
+KF_DRIVER(cuMemGetInfo_v2)(size_t *free, size_t *all) {
+  KF_GUARDED;
+  *free = memoryBytes - memoryUsed;
+  *all = memoryBytes;
   return number::success;
 }
 KF_DRIVER(cuCtxCreate_v2)(CUcontext *context, unsigned, CUdevice) {
@@ -325,7 +310,9 @@ KF_DRIVER(cuEventRecord)(CUevent event, CUstream stream) {
 }
 KF_DRIVER(cuEventSynchronize)(CUevent event) {
   KF_GUARDED;
-  flush(*reinterpret_cast<FakeEvent *>(event)->stream);
+  // One that was never recorded is over.
+  if (FakeStream *stream = reinterpret_cast<FakeEvent *>(event)->stream)
+    flush(*stream);
   return lostNow();
 }
 KF_DRIVER(cuEventElapsedTime)(float *milliseconds, CUevent begin, CUevent end) {
@@ -408,40 +395,40 @@ KF_DRIVER(cuModuleLoadDataEx)(CUmodule *module, const void *image, unsigned coun
                               void **values) {
   KF_GUARDED;
   const std::string text = static_cast<const char *>(image);
-  auto has = [&](const char *what) { return text.find(what) != std::string::npos; };
-  if (!has(".version") || has("nonsense")) {
-    for (unsigned i = 0; i < count; ++i)
-      if (options[i] == number::errorLog)
-        std::strcpy(static_cast<char *>(values[i]), "\nline 7; unknown symbol 'nonsense'\n");
-    return 218;
+  std::string error;
+  std::unique_ptr<ptx::Module> made = ptx::parse(text, error);
+  const std::string slow = "info    : 0 bytes gmem\nwarning : (C7510) Potential Performance Loss: "
+                           "wgmma.mma_async instructions are serialized\n";
+  for (unsigned i = 0; i < count; ++i) {
+    if (options[i] == number::errorLog && !made)
+      std::strcpy(static_cast<char *>(values[i]), ('\n' + error + '\n').c_str());
+    if (options[i] == number::infoLog && text.find("// slow") != std::string::npos)
+      std::strcpy(static_cast<char *>(values[i]), slow.c_str());
   }
-  for (unsigned i = 0; i < count; ++i)
-    if (options[i] == number::infoLog && has("// slow"))
-      std::strcpy(static_cast<char *>(values[i]),
-                  "info    : 0 bytes gmem\nwarning : (C7510) Potential Performance Loss: "
-                  "wgmma.mma_async instructions are serialized\n");
-  *module = reinterpret_cast<CUmodule>(new std::string(text));
+  if (!made)
+    return 218;
+  *module = reinterpret_cast<CUmodule>(made.release());
   return number::success;
 }
 KF_DRIVER(cuModuleUnload)(CUmodule module) {
-  delete reinterpret_cast<std::string *>(module);
+  delete reinterpret_cast<ptx::Module *>(module);
   return number::success;
 }
 KF_DRIVER(cuModuleGetFunction)(CUfunction *function, CUmodule module, const char *name) {
   KF_GUARDED;
-  const auto found = kernels().find(name);
-  if (found == kernels().end() || reinterpret_cast<std::string *>(module)->find(
-                                      fmt::format(".entry {}(", name)) == std::string::npos)
+  auto &entries = reinterpret_cast<ptx::Module *>(module)->entries;
+  const auto found = entries.find(name);
+  if (found == entries.end())
     return 500;
-  *function =
-      reinterpret_cast<CUfunction>(const_cast<std::pair<const std::string, FakeKernel> *>(&*found));
+  *function = reinterpret_cast<CUfunction>(&found->second);
   return number::success;
 }
-KF_DRIVER(cuFuncGetAttribute)(int *value, int attribute, CUfunction) {
+KF_DRIVER(cuFuncGetAttribute)(int *value, int attribute, CUfunction function) {
   KF_GUARDED;
-  static const std::map<int, int> values = {
-      {number::staticSharedBytes, 256}, {number::localBytes, 16}, {number::registers, 40}};
-  *value = values.at(attribute);
+  const Entry &entry = *reinterpret_cast<Entry *>(function);
+  *value = attribute == number::staticSharedBytes ? int(entry->sharedBytes)
+           : attribute == number::registers       ? 40
+                                                  : 16;
   return number::success;
 }
 KF_DRIVER(cuFuncSetAttribute)(CUfunction, int attribute, int value) {
@@ -452,25 +439,27 @@ KF_DRIVER(cuFuncSetAttribute)(CUfunction, int attribute, int value) {
 KF_DRIVER(cuLaunchKernelEx)(const CUlaunchConfig *config, CUfunction function, void **parameters,
                             void **) {
   KF_GUARDED;
-  const auto &[name, kernel] =
-      *reinterpret_cast<std::pair<const std::string, FakeKernel> *>(function);
+  const Entry entry = *reinterpret_cast<Entry *>(function);
   std::string attributes;
   for (unsigned i = 0; i < config->numAttrs; ++i)
     attributes += fmt::format(" {}:{}", config->attrs[i].id, config->attrs[i].value.flag);
-  log("launch {} {} of {} threads, {} bytes{}", name, config->gridDimX,
+  log("launch {} {} of {} threads, {} bytes{}", entry->name, config->gridDimX,
       config->blockDimX * config->blockDimY * config->blockDimZ, config->sharedMemBytes,
       attributes);
+  ptx::Launch launch;
+  launch.grid = {config->gridDimX, config->gridDimY, config->gridDimZ};
+  launch.block = {config->blockDimX, config->blockDimY, config->blockDimZ};
+  for (unsigned i = 0; i < config->numAttrs; ++i)
+    if (config->attrs[i].id == number::clusterDimension)
+      launch.cluster = config->attrs[i].value.clusterDim[0];
+  launch.dynamicSharedBytes = config->sharedMemBytes;
   // Parameters are the driver's own from now on.
-  std::vector<CUtensorMap> copies(kernel.parameters);
-  for (size_t i = 0; i < kernel.parameters; ++i)
-    std::memcpy(&copies[i], parameters[i], name == "mapped" && i == 0 ? sizeof(CUtensorMap) : 8);
-  return add(config->hStream, [&kernel = kernel, copies, blocks = config->gridDimX,
-                               threads = config->blockDimX]() mutable {
-    std::vector<void *> pointers;
-    for (CUtensorMap &copy : copies)
-      pointers.push_back(&copy);
-    return kernel.run(pointers.data(), blocks, threads);
-  });
+  std::vector<std::vector<std::byte>> values;
+  for (size_t i = 0; i < entry->parameterBytes.size(); ++i) {
+    const auto *from = static_cast<const std::byte *>(parameters[i]);
+    values.emplace_back(from, from + entry->parameterBytes[i]);
+  }
+  return add(config->hStream, [=] { return run(*entry, launch, values); });
 }
 KF_DRIVER(cuTensorMapEncodeTiled)(CUtensorMap *map, int element, uint32_t rank, void *address,
                                   const uint64_t *shape, const uint64_t *strides,
@@ -483,7 +472,18 @@ KF_DRIVER(cuTensorMapEncodeTiled)(CUtensorMap *map, int element, uint32_t rank, 
   for (uint32_t i = 0; i + 1 < rank; ++i)
     text += fmt::format(" {}", strides[i]);
   log("{}", text);
-  map->opaque[0] = reinterpret_cast<uint64_t>(address);
+  if (rank != 2)
+    return 801; // not emulated
+  ptx::TensorMap made;
+  made.address = reinterpret_cast<uint64_t>(address);
+  made.stride = strides[0];
+  made.shape = {shape[0], shape[1]};
+  made.box = {box[0], box[1]};
+  made.elementBytes = element == number::mapF32 || element == number::mapI32 ? 4
+                      : element == number::mapU8                             ? 1
+                                                                             : 2;
+  made.isSwizzled = swizzle == 3 ? 1 : 0;
+  std::memcpy(map, &made, sizeof(made));
   return number::success;
 }
 

@@ -72,9 +72,8 @@ Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
                   "use fewer rows, keys or stages");
   // Scores, their weights as they are multiplied, outputs; and beside them rows, addresses and what
   // is under way.
-  constexpr int64_t fewest = 32, masked = 56;
-  const bool masksMuch = shape.consumers() > 2 && (shape.hasWindow || facts.sequences > 1);
-  const int64_t besides = masksMuch ? masked : fewest;
+  const bool isMany = shape.consumers() > 2, masksMuch = shape.hasWindow || facts.sequences > 1;
+  const int64_t besides = !isMany ? 40 : masksMuch ? 56 : 32;
   const int64_t needed = shape.scores().sums() + shape.scores().sums() / 2 + shape.outputs().sums();
   const int64_t registers = Roles::registersOfConsumers(shape.consumers(), 1);
   if (needed + besides > registers)
@@ -169,7 +168,7 @@ public:
     ScheduleSpace space;
     space.analytic = valuesOf(usualShape(base));
     space.knobs = {{"rows", {64, 128, 192}, "of a tile: 64 of each warpgroup that multiplies"},
-                   {"keys", {64, 96, 128, 160, 176}, "of a block"},
+                   {"keys", {64, 96, 128, 160}, "of a block"},
                    {"stages", {2, 3, 4}, "blocks of keys, and of values, in shared memory"},
                    {"heads", {space.analytic.at("heads")}, "whose tiles are taken together"},
                    {"polynomials", {0, 2, 4, 6}, "powers of two of 16 that polynomials compute"},

@@ -292,6 +292,24 @@ def scheduled(schedule, size, n, depth, number):
             f"  return %y : {y}\n}}\n")
 
 
+def scheduled_attention(schedule, dim, *, rows=512, group=2, sequences=1, page=0, extra="", sinks=False):
+    """Attention over bf16 with a schedule of its own, as text."""
+    heads = 2 * group
+    q, cache = f"tensor<{rows}x{heads * dim}xbf16>", f"!transformer.cache<2, {dim}, bf16{f', page = {page}' if page else ''}>"
+    each, of = f"tensor<{rows}xi32>", f"tensor<{sequences}xi32>"
+    table = f"tensor<{sequences}x64xi32>" if page else of
+    names = ["%q", "%k", "%v", "%p", "%s", "%t", "%l"] + (["%n"] if sinks else [])
+    kinds = [q, cache, cache, each, each, table, of] + ([f"tensor<{heads}xf32>"] if sinks else [])
+    header = f"({', '.join(f'{n}: {k}' for n, k in zip(names, kinds))}) -> {q}"
+    words = f"heads = {heads}, scale = 0.125{extra}, numerics = #transformer.numerics<multiply = bf16, accumulate = f32>"
+    return (f"transformer.kernel @k{header} attributes {{schedule = #transformer.schedule<{{{schedule}}}>}} {{\n"
+            f"  %y = transformer.attention %q, %k, %v positions(%p) sequences(%s) table(%t) lengths(%l)"
+            f"{' sinks(%n)' if sinks else ''} {{{words}}} : ({', '.join(kinds)}) -> {q}\n"
+            f"  transformer.yield %y : {q}\n}}\n"
+            f"func.func @f{header} {{\n  %y = transformer.launch @k({', '.join(names)}) : ({', '.join(kinds)}) -> ({q})\n"
+            f"  return %y : {q}\n}}\n")
+
+
 def decoding(schedule, heads, kv_heads, dim, element, page=0):
     """Attention of one row over caches of an element type with a schedule of its own, as text."""
     element = f"!transformer.quant<{element}>" if element in QUANTIZED else element

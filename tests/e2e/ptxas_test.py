@@ -147,6 +147,22 @@ class Ptxas(CliTest):
             for text, wrong in zip(texts, pool.map(lambda t: self.check_text(t, "sm_90a"), texts)):
                 self.assertEqual(wrong, "", text)
 
+    def test_schedules_of_attention(self):
+        """Those that are taken without measuring, with all that may make a thread keep more."""
+        everything = {"extra": ", window = 300, softcap = 20.0", "sinks": True, "sequences": 3, "page": 16}
+        texts = []
+        for dim, rows, keys, stages, polynomials in ((64, 128, 128, 4, 0), (64, 192, 128, 3, 4), (80, 128, 128, 2, 0),
+                                                     (96, 128, 128, 2, 0), (128, 128, 128, 2, 0),
+                                                     (128, 128, 160, 2, 0), (256, 128, 64, 2, 0), (128, 64, 64, 3, 0)):
+            knobs = (f"method = 3, rows = {rows}, keys = {keys}, stages = {stages}, heads = 2, "
+                     f"polynomials = {polynomials}, blocks = 132")
+            texts.append(gpu_modules.scheduled_attention(knobs, dim))
+            if rows < 192:
+                texts.append(gpu_modules.scheduled_attention(knobs, dim, **everything))
+        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+            for text, wrong in zip(texts, pool.map(lambda t: self.check_text(t, "sm_90a"), texts)):
+                self.assertEqual(wrong, "", text)
+
     def test_attention(self):
         self.check_all("attention")
 

@@ -109,6 +109,14 @@ void Assembly::meet(Value number, int64_t threads) {
 
 void Assembly::meetWarp() { effect("bar.warp.sync -1;"); }
 
+Value Assembly::anyLane(Value condition) {
+  Value own = p.b.create<arith::ExtUIOp>(p.loc, p.i32, condition);
+  Value any = effect("{\n.reg .pred own, any;\nsetp.ne.b32 own, $1, 0;\n"
+                     "vote.sync.any.pred any, own, -1;\nselp.b32 $0, 1, 0, any;\n}",
+                     p.i32, 1, 0, own)[0];
+  return p.cmp(arith::CmpIPredicate::ne, any, p.c(0));
+}
+
 Value Assembly::ofFirstLane(Value value) {
   constexpr int64_t all = -1, lastLane = 31;
   return p.b.create<NVVM::ShflOp>(p.loc, value.getType(), p.c(all), value, p.c(0), p.c(lastLane),

@@ -61,6 +61,8 @@ public:
   void meet(mlir::Value number, int64_t threads);
   /// A barrier of the warp; what its threads wrote before is seen by all of them.
   void meetWarp();
+  /// Whether any thread of the warp has a condition (i1).
+  mlir::Value anyLane(mlir::Value condition);
   /// What the warp's first thread has.
   mlir::Value ofFirstLane(mlir::Value value);
   /// Registers of this warpgroup's threads from here on: a multiple of 8.

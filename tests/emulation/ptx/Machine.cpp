@@ -167,8 +167,13 @@ private:
     }
     if (i.op == Op::ProductOfRegisters)
       return multiply(i, warp, values);
+    const bool any = std::ranges::any_of(values, [](const auto &own) { return own[0] & 1; });
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
+      if (i.op == Op::AnyLane) {
+        set(i.result[0], any ? 1 : 0);
+        continue;
+      }
       if (i.op == Op::Shuffle) {
         set(i.result[0], values[values[t][1] % warpThreads][0]);
         continue;
@@ -278,7 +283,7 @@ private:
         }
         return;
       } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices ||
-                 i.op == Op::MeetWarp || i.op == Op::ProductOfRegisters ||
+                 i.op == Op::MeetWarp || i.op == Op::AnyLane || i.op == Op::ProductOfRegisters ||
                  i.op == Op::WarpProduct) {
         thread->wait = Thread::Warp;
         return;

@@ -249,33 +249,27 @@ static Expected<Artifact> generateCode(const KernelAnalysis &analysis, const Tar
   return artifact;
 }
 
-/// A kernel alone, as another context reads it.
-static std::string textOf(KernelOp kernel) {
-  OwningOpRef<ModuleOp> module = moduleLike(kernel);
-  module->push_back(kernel->clone());
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  module->print(stream);
-  return text;
-}
-
 namespace {
 
-/// A thread that compiles kernels beside the one that has the module: in a context of its own, as
-/// contexts are of one thread.
+/// A thread that compiles kernels beside the one that has the module: it reads the module again in
+/// a context of its own, as contexts are of one thread. What a kernel's code is depends on
+/// launches.
 class Helper {
 public:
-  explicit Helper(const Target &target)
+  Helper(const std::string &text, const Target &target)
       : target(target), context(registry(), MLIRContext::Threading::DISABLED) {
     loadStages(&context, target);
+    DiagnosticText diagnostics(&context);
+    module = parseSourceString<ModuleOp>(text, &context);
+    if (!module)
+      why = diagnostics.take("no diagnostics");
   }
 
-  Expected<Artifact> compile(const std::string &text) {
-    DiagnosticText diagnostics(&context);
-    auto module = parseSourceString<ModuleOp>(text, &context);
-    if (!module)
-      return failed("kernel cannot be read again", "another thread", diagnostics.take("no reason"));
-    return generateCode(KernelAnalysis(*module->getOps<KernelOp>().begin()), target);
+  Expected<Artifact> compile(StringRef name) {
+    auto kernel = module ? module->lookupSymbol<KernelOp>(name) : KernelOp();
+    if (!kernel)
+      return failed("kernel cannot be read again", "@" + name.str(), why);
+    return generateCode(KernelAnalysis(kernel), target);
   }
 
 private:
@@ -290,6 +284,8 @@ private:
 
   const Target &target;
   MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+  std::string why = "the module has none of that name";
 };
 
 /// A kernel whose code is yet to be made.
@@ -297,26 +293,30 @@ struct Pending {
   KernelOp kernel;
   std::optional<ObjectKey> key;
   Expected<Artifact> *result = nullptr;
-  std::string text = {};
+  std::string name = {}; ///< the kernel's, for other threads
 };
 
 } // namespace
 
 /// Makes the code of all, by as many threads as have two kernels each to do.
-static void compileAll(std::vector<Pending> &pending, const Target &target, int threads,
-                       KernelAnalyses &analyses) {
+static void compileAll(ModuleOp module, std::vector<Pending> &pending, const Target &target,
+                       int threads, KernelAnalyses &analyses) {
   const auto most = static_cast<size_t>(std::max(threads, 1));
   const size_t helpers = std::clamp<size_t>(pending.size() / 2, 1, most) - 1;
-  if (helpers > 0)
+  std::string text;
+  if (helpers > 0) {
+    llvm::raw_string_ostream stream(text);
+    module.print(stream);
     for (Pending &each : pending)
-      each.text = textOf(each.kernel);
+      each.name = each.kernel.getSymName().str();
+  }
   std::atomic<size_t> next = 0;
   std::vector<std::thread> others;
   for (size_t i = 0; i < helpers; ++i)
     others.emplace_back([&] {
-      Helper helper(target);
+      Helper helper(text, target);
       for (size_t k = next++; k < pending.size(); k = next++)
-        *pending[k].result = helper.compile(pending[k].text);
+        *pending[k].result = helper.compile(pending[k].name);
     });
   for (size_t k = next++; k < pending.size(); k = next++)
     *pending[k].result = generateCode(analyses.of(pending[k].kernel), target);
@@ -344,7 +344,7 @@ Expected<std::vector<Artifact>> kernelforge::compileKernels(ModuleOp module, con
     else
       pending.push_back({kernel, std::move(key), &artifact});
   }
-  compileAll(pending, target, threads, analyses);
+  compileAll(module, pending, target, threads, analyses);
   for (const Pending &each : pending)
     if (*each.result && each.key)
       cache.store(*each.key, **each.result);

@@ -176,17 +176,23 @@ class Ptxas(CliTest):
             work += [(name, folder, lines[i:i + TOGETHER]) for i in range(0, len(lines), TOGETHER)]
 
         def check(piece):
+            """(line, what is wrong with it) of those that are not clean."""
             name, folder, lines = piece
             texts = [(folder / line["file"]).read_text() for line in lines]
             if not self.assemble(name, texts, ledger.CHIP):
-                return ""
+                return []
             each = [self.assemble(f"{name}, {line['schedule']}", [text], ledger.CHIP)
                     for line, text in zip(lines, texts)]
-            return "\n".join(filter(None, each))
+            return [(line, text) for line, text in zip(lines, each) if text]
 
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-            wrong = [text for text in pool.map(check, work) if text]
+            found = [each for piece in pool.map(check, work) for each in piece]
+        # A search meets schedules whose registers do not suffice, and finds them slow: few, and none that
+        # is taken without one.
+        wrong = [text for line, text in found if line["default"] or "warning" in text or "error" in text]
         self.assertEqual("\n".join(wrong), "")
+        self.assertLessEqual(len(found), sum(len(lines) for _, _, lines in work) / 10,
+                             "\n".join(text for _, text in found))
 
     def test_what_is_wrong_is_found(self):
         text = ('.version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n'

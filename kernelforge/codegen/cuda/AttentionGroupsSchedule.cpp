@@ -119,11 +119,11 @@ KnobValues valuesOf(const Knobs &knobs) {
           {"resident", knobs.resident}};
 }
 
-/// As many blocks as multiprocessors hold at once, but no chunk so small that joining takes longer
-/// than reading. Fewer blocks are not shared out evenly: some multiprocessors take as many as they
-/// can.
+/// No chunk is so small that joining takes longer than reading.
 constexpr int64_t leastChunk = 256;
 
+/// As many blocks as multiprocessors hold at once: fewer are not shared out evenly, as some
+/// multiprocessors take as many as they can.
 int64_t usualChunk(const Shape &shape) {
   const AttentionFacts &facts = shape.facts;
   if (facts.cachedSize < 0 || facts.keys <= leastChunk)
@@ -148,6 +148,8 @@ Shape usualShape(const Shape &base, const KnobValues &given) {
       facts.rows * base.blocks() * int64_t(llvm::divideCeil(facts.keys, leastChunk));
   knobs.warps = take("warps", leastBlocks <= multiprocessors ? 8 : 4);
   knobs.keys = take("keys", 16);
+  if (!given.contains("warps") && shape.sharedBytes() > facts.sharedBytes)
+    knobs.warps = 4;
   knobs.resident = take("resident", 4);
   while (!given.contains("resident") && knobs.resident > 1 &&
          shape.registers() < registersNeeded(shape))

@@ -119,18 +119,19 @@ KnobValues valuesOf(const Knobs &knobs) {
           {"resident", knobs.resident}};
 }
 
-/// As many blocks as multiprocessors hold at once, but no chunk so small that joining takes longer
-/// than reading. Fewer blocks are not shared out evenly: some multiprocessors take as many as they
-/// can.
+/// No chunk is so small that joining takes longer than reading.
+constexpr int64_t leastChunk = 256;
+
+/// As many blocks as multiprocessors hold at once: fewer are not shared out evenly, as some
+/// multiprocessors take as many as they can.
 int64_t usualChunk(const Shape &shape) {
-  constexpr int64_t least = 256;
   const AttentionFacts &facts = shape.facts;
-  if (facts.cachedSize < 0 || facts.keys <= least)
+  if (facts.cachedSize < 0 || facts.keys <= leastChunk)
     return 0;
   const int64_t wanted =
       std::max<int64_t>(shape.knobs.resident * multiprocessors / (facts.rows * shape.blocks()), 1);
   const int64_t round = shape.knobs.warps * shape.knobs.keys; // of all warps
-  return std::clamp(int64_t(llvm::alignTo(llvm::divideCeil(facts.keys, wanted), round)), least,
+  return std::clamp(int64_t(llvm::alignTo(llvm::divideCeil(facts.keys, wanted), round)), leastChunk,
                     mostChunk);
 }
 
@@ -141,8 +142,14 @@ Shape usualShape(const Shape &base, const KnobValues &given) {
     return known == given.end() ? usual : known->second;
   };
   Knobs &knobs = shape.knobs;
-  knobs.warps = take("warps", 4);
+  // Few keys are gone through by more warps: then what counts is how long one takes.
+  const AttentionFacts &facts = base.facts;
+  const int64_t leastBlocks =
+      facts.rows * base.blocks() * int64_t(llvm::divideCeil(facts.keys, leastChunk));
+  knobs.warps = take("warps", leastBlocks <= multiprocessors ? 8 : 4);
   knobs.keys = take("keys", 16);
+  if (!given.contains("warps") && shape.sharedBytes() > facts.sharedBytes)
+    knobs.warps = 4;
   knobs.resident = take("resident", 4);
   while (!given.contains("resident") && knobs.resident > 1 &&
          shape.registers() < registersNeeded(shape))

@@ -56,7 +56,7 @@ int64_t stagesOfUnit(transformer::MatmulOp matmul);
 /// Registers in which a thread that expands weights has a unit on its way, and how many it has for
 /// all that are.
 int64_t registersOfUnit(const KernelAnalysis &kernel, int64_t columns);
-constexpr int64_t registersOnTheirWay = 64;
+constexpr int64_t registersOnTheirWay = 36;
 
 /// Whether rows stand in memory as they are multiplied; else a phase before writes them so.
 bool hasMatrixRows(transformer::MatmulOp matmul);

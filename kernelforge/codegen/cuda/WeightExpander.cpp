@@ -35,7 +35,8 @@ int64_t WeightExpander::registersOf(Type weight, int64_t columns, int64_t stages
   const int64_t subScales = type.subScales == SubScales::Packed6 ? 3 : type.hasSubScales() ? 2 : 0;
   // Pieces of one column have their scales together.
   const int64_t ofThread = std::max<int64_t>(columns / warpgroup, 1);
-  return pieces * (words + highs) + ofThread * (1 + subScales);
+  const int64_t more = type.lowBits() == 8 ? 1 : 0; // while sixteen bytes of quants become numbers
+  return pieces * (words + highs + more) + ofThread * (1 + subScales);
 }
 
 // Eight threads side by side write to eight rows, whose pieces the swizzle puts in eight places.

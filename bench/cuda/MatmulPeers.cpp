@@ -18,8 +18,7 @@ namespace {
 /// Bytes of all sets of operands together, beyond which no cache reaches, and sets at most.
 constexpr double beyondCache = 300e6;
 constexpr int mostSets = 64;
-/// Seconds of a sample, about, and runs of one at most.
-constexpr double sampleSeconds = 3e-3;
+/// Runs of a sample at most.
 constexpr int mostRuns = 400;
 /// Algorithms of the library that are measured in full, the first beside them, and rounds that
 /// choose them.
@@ -155,7 +154,8 @@ Status ProductRun::prepare(const Target &target, const MatmulOptions &options,
   workspace = std::move(workspaceMemory);
   sets = std::clamp(int(std::ceil(beyondCache / product.bytes())), 2, mostSets);
   const double about = std::max(product.flops() / 700e12, product.bytes() / 4e12) + 2e-6;
-  runs = std::clamp(int(sampleSeconds / about), 2, mostRuns);
+  runs = std::clamp(int(options.sampleMilliseconds * 1e-3 / about), 2, mostRuns);
+  sets = std::min(sets, runs);
   runs = (runs + sets - 1) / sets * sets;
   KF_CHECK(makeOperands());
   KF_CHECK(makeOurs(target, options));

@@ -17,7 +17,8 @@ struct MatmulOptions {
   std::string cudaLibrary;
   std::optional<RecordStore> records;
   int rounds = 20;
-  int algorithms = 16; ///< that the library's heuristic is asked for
+  double sampleMilliseconds = 3; ///< about how long a sample is
+  int algorithms = 16;           ///< that the library's heuristic is asked for
   uint64_t seed = 1;
   bool json = false;
 };

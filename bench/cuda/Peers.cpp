@@ -56,6 +56,9 @@ int main(int argc, char **argv) {
   compare.add_option("--rounds", matmul.rounds, "samples of each side")
       ->check(CLI::Range(3, 1000))
       ->capture_default_str();
+  compare.add_option("--sample-ms", matmul.sampleMilliseconds, "how long a sample is, about")
+      ->check(CLI::Range(1e-3, 1e3))
+      ->capture_default_str();
   compare.add_option("--algorithms", matmul.algorithms, "of cuBLASLt's heuristic, at most")
       ->check(CLI::Range(1, 128))
       ->capture_default_str();

@@ -93,7 +93,8 @@ def ours(folder, options):
     """Rates of llm-bench, by test."""
     line = [options.bin / "kernelforge", "llm-bench", "--random-weights", folder / "config.json",
             "--random-type", "bf16", "--target", "cuda", "--numerics", options.numerics, "--kv-cache", "bf16",
-            "-p", options.prompt, "-n", options.generate, "-r", 3, "--json"]  # fmt: skip
+            "--prefill-chunk", options.prompt, "-p", options.prompt, "-n", options.generate, "-r", 3,
+            "--json"]  # fmt: skip
     done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"cuda_llama: error: ours: {done.stderr.strip()}")

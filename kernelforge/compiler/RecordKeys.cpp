@@ -5,6 +5,7 @@
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/Json.h"
 
+#include "mlir/IR/OwningOpRef.h"
 #include "llvm/Config/llvm-config.h"
 
 #include <fmt/format.h>
@@ -53,10 +54,19 @@ std::string kernelforge::problemText(KernelOp kernel) {
   return json.dump();
 }
 
+/// The hash of what a kernel computes: whether it says by itself which arguments are weights, or
+/// the functions that launch it do, is no difference.
+static std::string hashWithoutMarks(KernelOp kernel) {
+  OwningOpRef<KernelOp> copy = kernel.clone();
+  for (unsigned i = 0; i < copy->getNumArguments(); ++i)
+    copy->removeArgAttr(i, weightAttrName);
+  return kernelHash(*copy);
+}
+
 RecordKey kernelforge::recordKey(KernelOp kernel, const Target &target, int threads) {
   RecordKey key;
   key.family = kernel.getFamily().str();
-  key.kernelHash = kernelHash(kernel);
+  key.kernelHash = hashWithoutMarks(kernel);
   key.problem = problemText(kernel);
   key.target = (target.triple.empty() ? target.kind : target.triple) + " " + target.chip + " " +
                target.featureString();

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fmt/format.h>
+#include <thread>
 
 namespace kernelforge {
 
@@ -116,14 +117,25 @@ TokenizerData byteTokenizer(const ModelFile &model) {
   return data;
 }
 
-/// Values of mean 0 and standard deviation `deviation`.
+/// Values of mean 0 and standard deviation `deviation`, whatever number of threads makes them: a
+/// model of billions takes one of them minutes.
 void fillPlain(ElementType type, std::span<std::byte> out, uint64_t seed, float deviation) {
   const float range = deviation * std::sqrt(12.0f); // of a uniform distribution
   const auto bytes = static_cast<uint64_t>(info(type).blockBytes);
-  for (uint64_t i = 0; i < out.size() / bytes; ++i) {
-    const float value = (static_cast<float>(randomUniform(seed, i)) - 0.5f) * range;
-    quantizeRow(type, &value, 1, out.data() + i * bytes);
-  }
+  const uint64_t count = out.size() / bytes;
+  auto fill = [&](uint64_t begin, uint64_t end) {
+    for (uint64_t i = begin; i < end; ++i) {
+      const float value = (static_cast<float>(randomUniform(seed, i)) - 0.5f) * range;
+      quantizeRow(type, &value, 1, out.data() + i * bytes);
+    }
+  };
+  constexpr uint64_t leastOfThread = 1 << 18;
+  const uint64_t threads =
+      std::min<uint64_t>(host().physicalCores, (count + leastOfThread - 1) / leastOfThread);
+  std::vector<std::jthread> team;
+  for (uint64_t i = 1; i < threads; ++i)
+    team.emplace_back(fill, count * i / threads, count * (i + 1) / threads);
+  fill(0, threads > 1 ? count / threads : count);
 }
 
 void putHalf(std::byte *at, float value) {

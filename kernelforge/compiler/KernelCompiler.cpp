@@ -10,10 +10,13 @@
 #include "kernelforge/ir/Hash.h"
 
 #include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
 
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <set>
+#include <thread>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -223,58 +226,139 @@ static Expected<Artifact> libraryArtifact(KernelOp kernel) {
   return artifact;
 }
 
-static Expected<Artifact> generatedArtifact(const KernelAnalysis &analysis, const Target &target,
-                                            const ObjectCache &cache) {
-  KernelOp kernel = analysis.kernel();
+/// Everything that decides a kernel's code; none for code that came with the module, which is not
+/// what the code generator would make and is never cached.
+static std::optional<ObjectKey> objectKeyOf(KernelOp kernel, const Target &target) {
+  if (kernel.getCode())
+    return std::nullopt;
+  return makeObjectKey(kernelHash(kernel), scheduleJson(kernel), layoutsText(kernel), target);
+}
+
+static Expected<Artifact> generateCode(const KernelAnalysis &analysis, const Target &target) {
   auto start = std::chrono::steady_clock::now();
-  std::string schedule = scheduleJson(kernel);
-  // Code that came with the module is not what the code generator would make: never cached.
-  auto key = kernel.getCode()
-                 ? std::nullopt
-                 : makeObjectKey(kernelHash(kernel), schedule, layoutsText(kernel), target);
   Artifact artifact;
-  if (auto found = key ? cache.find(*key) : std::nullopt) {
-    artifact = std::move(*found);
-  } else {
-    KF_TRY(EmittedKernel emitted, emitKernelModule(analysis, target));
-    KF_TRY(artifact.code, generatorOf(target).compile(emitted, analysis, target));
-    artifact.entry = emitted.entry;
-    artifact.codeHash = sha256Hex(artifact.code);
-    artifact.schedule = schedule;
-    artifact.launching = emitted.launching;
-    nameSizes(kernel, artifact);
-    artifact.compileSeconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (key)
-      cache.store(*key, artifact);
-  }
-  if (demandsResources(kernel)) {
-    KF_TRY(const KernelResources resources, generatorOf(target).resources(artifact.code, target));
-    KF_CHECK(checkDemands(kernel, resources));
-  }
+  KF_TRY(EmittedKernel emitted, emitKernelModule(analysis, target));
+  KF_TRY(artifact.code, generatorOf(target).compile(emitted, analysis, target));
+  artifact.entry = emitted.entry;
+  artifact.codeHash = sha256Hex(artifact.code);
+  artifact.schedule = scheduleJson(analysis.kernel());
+  artifact.launching = emitted.launching;
+  nameSizes(analysis.kernel(), artifact);
+  artifact.compileSeconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return artifact;
 }
 
-static Expected<Artifact> compileKernel(const KernelAnalysis &analysis, const Target &target,
-                                        const ObjectCache &cache) {
-  KernelOp kernel = analysis.kernel();
-  KF_TRY(Artifact artifact, kernel.isGenerated() ? generatedArtifact(analysis, target, cache)
-                                                 : libraryArtifact(kernel));
-  artifact.kernel = kernel.getSymName().str();
-  artifact.cost = analysis.cost();
-  artifact.scheduleSource = kernel.getScheduleSource().value_or("analytic").str();
-  return artifact;
+namespace {
+
+/// A thread that compiles kernels beside the one that has the module: it reads the module again in
+/// a context of its own, as contexts are of one thread. What a kernel's code is depends on
+/// launches.
+class Helper {
+public:
+  Helper(const std::string &text, const Target &target)
+      : target(target), context(registry(), MLIRContext::Threading::DISABLED) {
+    loadStages(&context, target);
+    DiagnosticText diagnostics(&context);
+    module = parseSourceString<ModuleOp>(text, &context);
+    if (!module)
+      why = diagnostics.take("no diagnostics");
+  }
+
+  Expected<Artifact> compile(StringRef name) {
+    auto kernel = module ? module->lookupSymbol<KernelOp>(name) : KernelOp();
+    if (!kernel)
+      return failed("kernel cannot be read again", "@" + name.str(), why);
+    return generateCode(KernelAnalysis(kernel), target);
+  }
+
+private:
+  static const DialectRegistry &registry() {
+    static const DialectRegistry all = [] {
+      DialectRegistry made;
+      registerAllStages(made);
+      return made;
+    }();
+    return all;
+  }
+
+  const Target &target;
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+  std::string why = "the module has none of that name";
+};
+
+/// A kernel whose code is yet to be made.
+struct Pending {
+  KernelOp kernel;
+  std::optional<ObjectKey> key;
+  Expected<Artifact> *result = nullptr;
+  std::string name = {}; ///< the kernel's, for other threads
+};
+
+} // namespace
+
+/// Makes the code of all, by as many threads as have two kernels each to do.
+static void compileAll(ModuleOp module, std::vector<Pending> &pending, const Target &target,
+                       int threads, KernelAnalyses &analyses) {
+  const auto most = static_cast<size_t>(std::max(threads, 1));
+  const size_t helpers = std::clamp<size_t>(pending.size() / 2, 1, most) - 1;
+  std::string text;
+  if (helpers > 0) {
+    llvm::raw_string_ostream stream(text);
+    module.print(stream);
+    for (Pending &each : pending)
+      each.name = each.kernel.getSymName().str();
+  }
+  std::atomic<size_t> next = 0;
+  std::vector<std::thread> others;
+  for (size_t i = 0; i < helpers; ++i)
+    others.emplace_back([&] {
+      Helper helper(text, target);
+      for (size_t k = next++; k < pending.size(); k = next++)
+        *pending[k].result = helper.compile(pending[k].name);
+    });
+  for (size_t k = next++; k < pending.size(); k = next++)
+    *pending[k].result = generateCode(analyses.of(pending[k].kernel), target);
+  for (std::thread &other : others)
+    other.join();
 }
 
 Expected<std::vector<Artifact>> kernelforge::compileKernels(ModuleOp module, const Target &target,
                                                             const ObjectCache &cache,
-                                                            KernelAnalyses &analyses) {
+                                                            KernelAnalyses &analyses, int threads) {
   SmallVector<KernelOp> kernels(module.getOps<KernelOp>());
   loadStages(module.getContext(), target);
-  std::vector<Artifact> artifacts;
-  for (KernelOp kernel : kernels) {
-    KF_TRY(Artifact artifact, compileKernel(analyses.of(kernel), target, cache));
-    artifacts.push_back(std::move(artifact));
+  std::vector<Expected<Artifact>> artifacts(kernels.size());
+  std::vector<Pending> pending;
+  for (auto [kernel, artifact] : llvm::zip(kernels, artifacts)) {
+    if (!kernel.isGenerated()) {
+      artifact = libraryArtifact(kernel);
+      continue;
+    }
+    auto key = objectKeyOf(kernel, target);
+    if (auto found = key ? cache.find(*key) : std::nullopt)
+      artifact = std::move(*found);
+    else if (kernel.getCode()) // whose functions are in this module
+      artifact = generateCode(analyses.of(kernel), target);
+    else
+      pending.push_back({kernel, std::move(key), &artifact});
   }
-  return artifacts;
+  compileAll(module, pending, target, threads, analyses);
+  for (const Pending &each : pending)
+    if (*each.result && each.key)
+      cache.store(*each.key, **each.result);
+  std::vector<Artifact> made;
+  for (auto [kernel, compiled] : llvm::zip(kernels, artifacts)) {
+    KF_TRY(Artifact artifact, std::move(compiled));
+    if (kernel.isGenerated() && demandsResources(kernel)) {
+      KF_TRY(const KernelResources resources, generatorOf(target).resources(artifact.code, target));
+      KF_CHECK(checkDemands(kernel, resources));
+    }
+    artifact.kernel = kernel.getSymName().str();
+    artifact.cost = analyses.of(kernel).cost();
+    artifact.scheduleSource = kernel.getScheduleSource().value_or("analytic").str();
+    made.push_back(std::move(artifact));
+  }
+  return made;
 }

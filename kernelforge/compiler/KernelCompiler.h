@@ -27,8 +27,10 @@ Status emitKernelsInto(mlir::ModuleOp module, const Target &target, bool lower,
                        KernelAnalyses &analyses);
 
 /// The artifacts of all kernels of `module`, launched or not, in module order: from the cache, else
-/// compiled one after another and stored. Unusable or Failed naming the kernel.
+/// compiled, by up to `threads` threads, and stored. Unusable or Failed naming the first kernel
+/// that cannot be.
 Expected<std::vector<Artifact>> compileKernels(mlir::ModuleOp module, const Target &target,
-                                               const ObjectCache &cache, KernelAnalyses &analyses);
+                                               const ObjectCache &cache, KernelAnalyses &analyses,
+                                               int threads = 1);
 
 } // namespace kernelforge

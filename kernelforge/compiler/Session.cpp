@@ -173,7 +173,7 @@ Status Session::Implementation::loadFunctions(ModuleOp from, KernelAnalyses &ana
       logger().warn("{}", folder.error().line());
   }
   KF_TRY(const std::vector<Artifact> artifacts,
-         compileKernels(from, options.target, cache, analyses));
+         compileKernels(from, options.target, cache, analyses, threads));
   statistics.kernels += static_cast<int>(artifacts.size());
   for (const Artifact &artifact : artifacts) {
     statistics.fromCache += artifact.fromCache;

@@ -1,5 +1,6 @@
-// The PTX of a module's kernels with schedules that are spread over their spaces, for those who
-// assemble it: a file each, and a line of JSON on standard output. Equal code is written once.
+// The PTX of a module's kernels with the schedule that is taken without measuring and others that
+// are spread over their spaces, for those who assemble it: a file each, and a line of JSON on
+// standard output. Equal code is written once.
 //
 //     ptx-schedules FOLDER COUNT [CHIP] < module.mlir
 //
@@ -32,7 +33,10 @@ Status writeKernel(KernelOp kernel, const Target &target, uint64_t count,
                    const std::filesystem::path &folder, std::set<std::string> &written) {
   KF_TRY(const ScheduleSpace space,
          generatorOf(target).scheduleSpace(KernelAnalysis(kernel), target, target.limits.workers));
-  for (const KnobValues &schedule : space.legal(count)) {
+  std::vector<KnobValues> schedules = {space.analytic};
+  for (KnobValues &schedule : space.legal(count))
+    schedules.push_back(std::move(schedule));
+  for (const KnobValues &schedule : schedules) {
     kernel.setScheduleAttr(scheduleAttr(kernel.getContext(), schedule));
     const KernelAnalysis analysis(kernel);
     KF_TRY(const EmittedKernel emitted, emitKernelModule(analysis, target));
@@ -44,6 +48,7 @@ Status writeKernel(KernelOp kernel, const Target &target, uint64_t count,
     std::ofstream(folder / file) << code;
     std::cout << Json{{"kernel", kernel.getSymName().str()},
                       {"schedule", knobsText(schedule)},
+                      {"default", schedule == space.analytic},
                       {"file", file}}
                      .dump()
               << "\n";

@@ -27,9 +27,9 @@ from ledger import gpu_modules
 ROOT = Path(__file__).resolve().parents[2]
 #: Far beyond what any of these takes; under compute-sanitizer, too.
 TIMEOUT = 300
-#: Takes all memory that there is, and so must be alone.
-ALONE = "*RunsOutOfMemory*"
-SHARDS = 4
+#: What takes all memory that there is, or the time: nothing else runs then.
+ALONE = "*RunsOutOfMemory*:*NoSlowerThan*"
+SHARDS = 6
 
 
 def call(line, text="", **environment):
@@ -73,6 +73,8 @@ class Tests:
         code, out, err = call([program, "--gtest_brief=1", f"--gtest_filter={filters}"], **environment)
         if code != 0:
             self.failed(f"cuda-device-test, shard {shard}", f"exit code {code}\n{ends(out + err, 60)}")
+        elif shard is None:
+            print(ends(out), flush=True)
 
     def sampled(self, case):
         code, out, err = call(self.compile_line(case), case.text, KERNELFORGE_HOME=self.home)
@@ -110,7 +112,8 @@ class Tests:
 def sanitizer_cases():
     """A module of each family, and one for matrix units: several blocks, and no multiples of a tile."""
     cases = {case.name: case for case in ledger.sample()}
-    schedule = "method = 1, bm = 64, bn = 64, stages = 3, group = 1, resident = 1, blocks = 2"
+    schedule = ("method = 1, bm = 64, bn = 64, stages = 3, group = 1, resident = 1, blocks = 2, "
+                    "split = 1, early = 0")
     matrices = ledger.Case("matrices", gpu_modules.scheduled(schedule, 130, 136, 200, "bf16"))
     plain = [cases[name] for name in ("rowwise 17", "matmul 22", "attention 22", "step 1")]
     return [("memcheck", case) for case in [*plain, matrices]] + [("racecheck", case) for case in plain]
@@ -144,29 +147,32 @@ def run(tests):
     def said(what):
         print(f"{time.monotonic() - start:6.1f} s  {what}", flush=True)
 
-    with concurrent.futures.ThreadPoolExecutor(max(arguments.jobs, SHARDS)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         cases = [case for case in ledger.sample() if case.name.startswith(arguments.only or "")]
-        if not arguments.only:
-            list(pool.map(tests.device_shard, range(SHARDS)))
-            tests.device_shard(None)
-            said("tests of the device")
+        shards = [] if arguments.only else [pool.submit(tests.device_shard, i) for i in range(SHARDS)]
         list(pool.map(tests.sampled, cases))
         said(f"{len(cases)} modules, {len(tests.right)} kernels right")
+        # Before anything else may take too long.
+        book = ledger.Ledger()
+        book.remove(tests.wrong)
+        book.enter(tests.right.keys() - tests.wrong, device())
         if not arguments.only:
-            tests.random_modules()
-            said("random modules")
+            book.keep_only(tests.right)
+        book.write(arguments.ledger)
+        said(f"{len(book.kernels)} verified kernels in {arguments.ledger}")
+        if not arguments.only:
+            checks = []
             if shutil.which("compute-sanitizer"):
-                list(pool.map(lambda each: tests.sanitized(*each), sanitizer_cases()))
-                said("compute-sanitizer")
+                checks = [pool.submit(tests.sanitized, *each) for each in sanitizer_cases()]
             else:
                 said("compute-sanitizer is not installed: nothing ran under it")
-    book = ledger.Ledger()
-    book.remove(tests.wrong)
-    book.enter(tests.right.keys() - tests.wrong, device())
-    if not arguments.only:
-        book.keep_only(tests.right)
-    book.write(arguments.ledger)
-    print(f"{len(tests.failures)} failures; {len(book.kernels)} verified kernels in {arguments.ledger}")
+            tests.random_modules()
+            said("random modules")
+            for each in [*shards, *checks]:
+                each.result()
+            said("tests of the device" + (", and compute-sanitizer" if checks else ""))
+            tests.device_shard(None)
+    said(f"{len(tests.failures)} failures")
     return 1 if tests.failures else 0
 
 

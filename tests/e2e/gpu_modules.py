@@ -240,6 +240,47 @@ def projections(turn, size, heads, kv_heads, dim, depth):
     return f
 
 
+def expanded(schedule, size, n, depth, types, number, element, joined):
+    """A product of rounded rows and quantized weights in planes, one or two, with a schedule of its own, as
+    text. Two are side by side, or gate and up where they are `joined`."""
+    x, y = f"tensor<{size}x{depth}x{number}>", f"tensor<{size}x{n}xbf16>"
+    weights = [f"tensor<{n}x{depth}x!transformer.quant<{t}>, #transformer.layout<planes>>" for t in types]
+    names = ["%x", *(f"%w{i}" for i in range(len(types)))]
+    kinds = ", ".join([x, *weights])
+    header = ", ".join(f"{name}: {kind}" for name, kind in zip(names, [x, *weights]))
+    rounded = f"{{numerics = #transformer.numerics<multiply = {element}, accumulate = f32>}}"
+    sums = [f"%p{i}" for i in range(len(types))]
+    body = (f"  {', '.join(sums)} = transformer.matmul %x weights({', '.join(names[1:])}) {rounded} : ({kinds}) -> "
+            f"({', '.join([y] * len(sums))})\n")
+    if joined:
+        body += f"  %g = transformer.activation %p0 <silu> : {y}\n  %m = transformer.mul %g, %p1 : {y}\n"
+    results = ["%m"] if joined else sums
+    given = ", ".join([y] * len(results))
+    return (f"transformer.kernel @k({header}) -> ({given}) attributes {{schedule = "
+            f"#transformer.schedule<{{{schedule}}}>}} {{\n{body}  transformer.yield {', '.join(results)} : {given}\n}}\n"
+            f"func.func @f({header}) -> ({given}) {{\n  %r:{len(results)} = transformer.launch @k({', '.join(names)}) : "
+            f"({kinds}) -> ({given})\n  return {', '.join(f'%r#{i}' for i in range(len(results)))} : {given}\n}}\n")
+
+
+#: Tile, stages and split; columns and depth; types of weights; type of rows and of what is multiplied.
+EXPANDED = [("bm = 64, bn = 64", 4, 1, 136, 256, ["q8_0"], "f32", "bf16", False),
+            ("bm = 128, bn = 128", 4, 2, 200, 512, ["q4_0"], "bf16", "bf16", False),
+            ("bm = 128, bn = 256", 4, 1, 264, 128, ["q4_1"], "f32", "f16", False),
+            ("bm = 64, bn = 128", 4, 1, 136, 192, ["q5_0"], "f16", "f16", False),
+            ("bm = 128, bn = 256", 4, 1, 264, 256, ["q4_k"], "bf16", "bf16", False),
+            ("bm = 64, bn = 64", 6, 2, 72, 512, ["q6_k"], "f32", "bf16", False),
+            ("bm = 64, bn = 64", 4, 1, 136, 256, ["q4_k", "q6_k"], "bf16", "bf16", False),
+            ("bm = 128, bn = 128", 4, 1, 136, 256, ["q4_k", "q4_k"], "bf16", "bf16", True),
+            ("bm = 128, bn = 64", 4, 1, 136, 192, ["q8_0", "q4_0"], "bf16", "bf16", True)]
+
+
+def expanded_modules():
+    for tile, stages, split, n, depth, types, number, element, joined in EXPANDED:
+        schedule = (f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = 2, "
+                    f"split = {split}, early = 0")
+        yield expanded(schedule, 130, n, depth, types, number, element, joined)
+
+
 def scheduled(schedule, size, n, depth, number):
     """A product of bf16 and an addend with a schedule of its own, as text."""
     x, w, y = f"tensor<{size}x{depth}xbf16>", f"tensor<{n}x{depth}xbf16>", f"tensor<{size}x{n}x{number}>"
@@ -249,6 +290,24 @@ def scheduled(schedule, size, n, depth, number):
             f"  %y = transformer.add %p, %r : {y}\n  transformer.yield %y : {y}\n}}\n"
             f"func.func @f{header} {{\n  %y = transformer.launch @k(%x, %w, %r) : ({x}, {w}, {y}) -> ({y})\n"
             f"  return %y : {y}\n}}\n")
+
+
+def scheduled_attention(schedule, dim, *, rows=512, group=2, sequences=1, page=0, extra="", sinks=False):
+    """Attention over bf16 with a schedule of its own, as text."""
+    heads = 2 * group
+    q, cache = f"tensor<{rows}x{heads * dim}xbf16>", f"!transformer.cache<2, {dim}, bf16{f', page = {page}' if page else ''}>"
+    each, of = f"tensor<{rows}xi32>", f"tensor<{sequences}xi32>"
+    table = f"tensor<{sequences}x64xi32>" if page else of
+    names = ["%q", "%k", "%v", "%p", "%s", "%t", "%l"] + (["%n"] if sinks else [])
+    kinds = [q, cache, cache, each, each, table, of] + ([f"tensor<{heads}xf32>"] if sinks else [])
+    header = f"({', '.join(f'{n}: {k}' for n, k in zip(names, kinds))}) -> {q}"
+    words = f"heads = {heads}, scale = 0.125{extra}, numerics = #transformer.numerics<multiply = bf16, accumulate = f32>"
+    return (f"transformer.kernel @k{header} attributes {{schedule = #transformer.schedule<{{{schedule}}}>}} {{\n"
+            f"  %y = transformer.attention %q, %k, %v positions(%p) sequences(%s) table(%t) lengths(%l)"
+            f"{' sinks(%n)' if sinks else ''} {{{words}}} : ({', '.join(kinds)}) -> {q}\n"
+            f"  transformer.yield %y : {q}\n}}\n"
+            f"func.func @f{header} {{\n  %y = transformer.launch @k({', '.join(names)}) : ({', '.join(kinds)}) -> ({q})\n"
+            f"  return %y : {q}\n}}\n")
 
 
 def decoding(schedule, heads, kv_heads, dim, element, page=0):

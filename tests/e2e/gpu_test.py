@@ -97,6 +97,13 @@ class Gpu(CliTest):
             self.skipTest("matrix units are another test's there")
         self.verify_all("projections")
 
+    def test_weights_are_expanded_for_matrix_units(self):
+        if TARGET == "webgpu":
+            self.skipTest("matrix units are another test's there")
+        for text in gpu_modules.expanded_modules():
+            done = self.run_module(text, [])
+            self.assertEqual(done.returncode, 0, f"{text}\n{cli.shown(done)}")
+
     def test_blocks_share_the_depth_of_a_tile(self):
         """In clusters, of which some blocks have one stage more than others, and tiles of which columns
         fill no panel."""
@@ -107,7 +114,7 @@ class Gpu(CliTest):
                                            ("bm = 64, bn = 64", 8, 8, (16, 65, 1096, "f16")),
                                            ("bm = 64, bn = 96", 3, 1, (70, 264, 136, "f16"))):
             schedule = (f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = 2, "
-                        f"split = {split}")
+                        f"split = {split}, early = 1")
             done = self.run_module(gpu_modules.scheduled(schedule, *shape), [])
             self.assertEqual(done.returncode, 0, cli.shown(done))
 
@@ -118,7 +125,7 @@ class Gpu(CliTest):
         for tile, stages, blocks, number in (("bm = 128, bn = 192", 3, 1, "bf16"),
                                              ("bm = 128, bn = 128", 2, 2, "f32"),
                                              ("bm = 64, bn = 64", 4, 3, "f16")):
-            schedule = f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = {blocks}, split = 1"
+            schedule = f"method = 1, {tile}, stages = {stages}, group = 1, resident = 1, blocks = {blocks}, split = 1, early = 1"
             done = self.run_module(gpu_modules.scheduled(schedule, 250, 392, 200, number), [])
             self.assertEqual(done.returncode, 0, cli.shown(done))
 

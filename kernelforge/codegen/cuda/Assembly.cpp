@@ -95,6 +95,10 @@ void Assembly::arriveIf(Value condition, Value barrier) {
          {barrier, chosen});
 }
 
+void Assembly::arrive(Value barrier) {
+  effect("mbarrier.arrive.shared::cta.b64 _, [$0];", barrier);
+}
+
 void Assembly::expectBytes(Value barrier, int64_t bytes) {
   effect(fmt::format("mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], {};", bytes), barrier);
 }
@@ -104,6 +108,14 @@ void Assembly::meet(Value number, int64_t threads) {
 }
 
 void Assembly::meetWarp() { effect("bar.warp.sync -1;"); }
+
+Value Assembly::anyLane(Value condition) {
+  Value own = p.b.create<arith::ExtUIOp>(p.loc, p.i32, condition);
+  Value any = effect("{\n.reg .pred own, any;\nsetp.ne.b32 own, $1, 0;\n"
+                     "vote.sync.any.pred any, own, -1;\nselp.b32 $0, 1, 0, any;\n}",
+                     p.i32, 1, 0, own)[0];
+  return p.cmp(arith::CmpIPredicate::ne, any, p.c(0));
+}
 
 Value Assembly::ofFirstLane(Value value) {
   constexpr int64_t all = -1, lastLane = 31;
@@ -310,7 +322,7 @@ void Assembly::storePair(Value address, Value first, Value second) {
 void Assembly::storeQuad(Value address, ValueRange values) {
   SmallVector<Value> operands{address};
   llvm::append_range(operands, values);
-  effect("st.shared.v4.f32 [$0], {$1, $2, $3, $4};", operands);
+  effect("st.shared.v4.b32 [$0], {$1, $2, $3, $4};", operands);
 }
 
 Value Assembly::loadShared(Value address, int64_t bytes) {

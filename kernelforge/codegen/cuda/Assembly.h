@@ -36,6 +36,7 @@ public:
   void publishBarriers();
   /// Until the phase of that parity (i32) has ended.
   void waitBarrier(mlir::Value barrier, mlir::Value parity);
+  void arrive(mlir::Value barrier);
   /// Arrives where `condition` (i1) holds, without a branch.
   void arriveIf(mlir::Value condition, mlir::Value barrier);
   /// Arrives, and so many bytes are still to come.
@@ -60,6 +61,8 @@ public:
   void meet(mlir::Value number, int64_t threads);
   /// A barrier of the warp; what its threads wrote before is seen by all of them.
   void meetWarp();
+  /// Whether any thread of the warp has a condition (i1).
+  mlir::Value anyLane(mlir::Value condition);
   /// What the warp's first thread has.
   mlir::Value ofFirstLane(mlir::Value value);
   /// Registers of this warpgroup's threads from here on: a multiple of 8.
@@ -108,7 +111,7 @@ public:
   /// Four 8 x 8 matrices of 16-bit numbers, of which a thread has two neighbours each, to rows of
   /// 16 bytes: thread i gives the address of row i % 8 of matrix i / 8.
   void storeMatrices(mlir::Value address, mlir::ValueRange words);
-  /// 8 bytes of two f32, 16 of four.
+  /// 8 bytes of two f32, 16 of four f32 or words.
   void storePair(mlir::Value address, mlir::Value first, mlir::Value second);
   void storeQuad(mlir::Value address, mlir::ValueRange values);
   /// A number of `bytes` 2 or 4: i16 or i32.

@@ -12,7 +12,8 @@ struct Shape {
   simt::AttentionFacts facts;
   ElementType element = ElementType::BF16; ///< that is multiplied
   int64_t page = 0;                        ///< slots of a page; 0: the cache is contiguous
-  bool roundsQuery = false;                ///< by a phase of its own, into workspace 0
+  bool hasWindow = false;
+  bool roundsQuery = false; ///< by a phase of its own, into workspace 0
 
   int64_t rows = 128;      ///< of a tile
   int64_t keys = 128;      ///< of a block

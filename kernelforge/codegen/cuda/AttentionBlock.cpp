@@ -18,8 +18,8 @@ TileBlock::TileBlock(ModuleOp module, const KernelAnalysis &kernel, const Shape 
       assembly(p), roles(p, shape.consumers()), op(kernel.attention()), shape(shape),
       small(memory.reserve(shape.smallBytes(), Panel::alignment)),
       records(takeSmall(Shape::recordStages * shape.recordBytes())),
-      query(ringOf(1, shape.queryTile())), keys(ringOf(shape.stages, shape.keyTile())),
-      values(ringOf(shape.stages, shape.valueTile())),
+      wanted(takeSmall(Ring::barrierBytes)), query(ringOf(1, shape.queryTile())),
+      keys(ringOf(shape.stages, shape.keyTile())), values(ringOf(shape.stages, shape.valueTile())),
       panels(memory.reserve(shape.resultBytes(), Panel::alignment)),
       seen(p, op, shape, records, takeSmall(Ring::bytesOfBarriers(Shape::recordStages))) {}
 
@@ -92,6 +92,8 @@ Phase TileBlock::emit(llvm::function_ref<void()> consume) {
     for (Ring *ring : {&query, &keys, &values})
       ring->initialise(consumerWarps);
     seen.ring.initialise(consumerWarps + 1); // and the warp that copies
+    assembly.initBarrier(wanted, 1);
+    assembly.publishBarriers();
     for (Value map : {queryMap, keyMap, valueMap})
       assembly.prefetchMap(map);
   });
@@ -126,14 +128,15 @@ Phase TileBlock::emit(llvm::function_ref<void()> consume) {
 //===----------------------------------------------------------------------===//
 
 /// Tiles after a block's first one are taken as blocks come to them, by a counter in memory: when
-/// there is room for what is said of it. Each tile takes a number, so whoever takes the last one
-/// sets the counter back for the next launch.
+/// the last copies of the tile before are about to be made, and no earlier, as another block may be
+/// done before. Each tile takes a number, so whoever takes the last one sets the counter back for
+/// the next launch.
 void TileBlock::plan() {
   Value counter = p.workspace(shape.counterWorkspace(), Access::ReadWrite, p.i32);
   Value blocks = p.b.create<NVVM::GridDimXOp>(p.loc, p.i32);
   const RingPlace start = seen.ring.producerStart();
   const Values last = whileLoop(
-      {p.block(), start.stage, start.parity},
+      {p.block(), start.stage, start.parity, p.c(0)},
       [&](ValueRange carried) {
         Values all{p.lessThan(carried[0], tiles)};
         llvm::append_range(all, carried);
@@ -141,7 +144,7 @@ void TileBlock::plan() {
       },
       [&](ValueRange carried) -> Values {
         const RingPlace next = planTile(carried[0], {carried[1], carried[2]});
-        assembly.waitBarrier(seen.ring.empty(next.stage), next.parity);
+        assembly.waitBarrier(wanted, carried[3]);
         Value number = p.ifElse(
             "number", isFirstLane, [&] { return assembly.addAtomically(counter, p.c(0), p.c(1)); },
             [&] { return p.c(0); }, p.i32);
@@ -149,27 +152,29 @@ void TileBlock::plan() {
         Value isLast = p.b.create<arith::AndIOp>(p.loc, isFirstLane,
                                                  p.cmp(Predicate::eq, number, p.sub(tiles, 1)));
         p.ifThen(isLast, [&] { p.store(p.c(0), counter, p.c(0)); });
-        return {p.add(blocks, number), next.stage, next.parity};
+        return {p.add(blocks, number), next.stage, next.parity, p.xorBits(carried[3], p.c(1))};
       });
   seen.publishEnd({last[1], last[2]}, roles.lane);
 }
 
 /// A record for each sequence that a tile has rows of, or may have.
 RingPlace TileBlock::planTile(Value tile, const RingPlace &place) {
-  Value firstRow = placeOf(tile).firstRow;
+  const auto [head, firstRow] = placeOf(tile);
   if (shape.facts.sequences == 1) {
     Value always = p.cmp(Predicate::eq, p.c(0), p.c(0));
-    seen.publish(place, roles.lane, {tile, firstRow, p.c(0), p.c(1), always});
+    seen.publish(place, roles.lane, {head, firstRow, p.c(0), p.c(1), always, always});
     return seen.ring.next(place);
   }
   auto [least, greatest] = seen.sequencesOf(roles.lane, firstRow);
   Value count = p.add(p.sub(greatest, least), 1);
   const Values last =
       p.loop("sequence", least, p.add(greatest, 1), 1, "stage parity", {place.stage, place.parity},
-             [&, least = least](Value sequence, ValueRange carried) -> Values {
+             [&, head = head, firstRow = firstRow, least = least,
+              greatest = greatest](Value sequence, ValueRange carried) -> Values {
                const RingPlace own{carried[0], carried[1]};
                Value isFirst = p.cmp(Predicate::eq, sequence, least);
-               seen.publish(own, roles.lane, {tile, firstRow, sequence, count, isFirst});
+               Value isLast = p.cmp(Predicate::eq, sequence, greatest);
+               seen.publish(own, roles.lane, {head, firstRow, sequence, count, isFirst, isLast});
                const RingPlace next = seen.ring.next(own);
                return {next.stage, next.parity};
              });
@@ -200,13 +205,19 @@ void TileBlock::copy() {
 
 /// All blocks of a record; where it is a tile's first one the query between its first keys and
 /// values, as its place is free later than theirs.
-TileBlock::Values TileBlock::copyRecord(Value record, Value tile, ValueRange carried) {
-  const Place place = placeOf(tile);
+TileBlock::Values TileBlock::copyRecord(Value record, Value head, ValueRange carried) {
   const RingPlace queryPlace{carried[0], carried[1]};
   Value isFirst = p.cmp(Predicate::ne, seen.word(record, Word::IsFirst), p.c(0));
   Value sequence = shape.facts.sequences == 1 ? p.c(0) : seen.word(record, Word::Sequence);
   Value blocks = seen.word(record, Word::Blocks), start = seen.word(record, Word::Start);
-  Value cacheHead = p.div(place.head, shape.facts.group());
+  auto both = [&](Value x, Value y) { return Value(p.b.create<arith::AndIOp>(p.loc, x, y)); };
+  Value isLeadersLast = isFirstLane;
+  if (shape.facts.sequences > 1) {
+    isLeadersLast =
+        both(isFirstLane, p.cmp(Predicate::ne, seen.word(record, Word::IsLast), p.c(0)));
+    assembly.arriveIf(both(isLeadersLast, p.cmp(Predicate::eq, blocks, p.c(0))), wanted);
+  }
+  Value cacheHead = p.div(head, shape.facts.group());
   simt::AttentionKeys slots(p, op);
   Value firstSlot = slots.firstSlot(sequence);
   const int64_t copied = shape.copiedKeys();
@@ -219,16 +230,17 @@ TileBlock::Values TileBlock::copyRecord(Value record, Value tile, ValueRange car
       p.loop("block", p.c(0), blocks, 1, "stage", carried.drop_front(2),
              [&](Value block, ValueRange carried) -> Values {
                const RingPlace own{carried[0], carried[1]};
-               Value base = p.add(start, p.mul(p.sub(p.sub(blocks, 1), block), shape.keys));
+               Value after = p.sub(p.sub(blocks, 1), block); // blocks that come after it
+               Value base = p.add(start, p.mul(after, shape.keys));
+               assembly.arriveIf(both(isLeadersLast, p.cmp(Predicate::eq, after, p.c(0))), wanted);
                Value key = p.add(base, p.mul(roles.lane, copied));
                Value slot = last ? slots.slot(sequence, p.min(key, last)) : p.add(firstSlot, base);
                copyBlock(keys, own, shape.keyTile(), keyMap, cacheHead, slot);
-               Value isQuerys =
-                   p.b.create<arith::AndIOp>(p.loc, isFirst, p.cmp(Predicate::eq, block, p.c(0)));
-               p.ifThen(isQuerys, [&] { copyQuery(place, queryPlace); });
+               Value isQuerys = both(isFirst, p.cmp(Predicate::eq, block, p.c(0)));
+               p.ifThen(isQuerys, [&] { copyQuery(record, head, queryPlace); });
                copyBlock(values, own, shape.valueTile(), valueMap, cacheHead, slot);
-               const RingPlace after = keys.next(own);
-               return {after.stage, after.parity};
+               const RingPlace next = keys.next(own);
+               return {next.stage, next.parity};
              });
   const RingPlace after = query.next(queryPlace);
   next.insert(next.begin(), {p.select(isFirst, after.stage, queryPlace.stage),
@@ -236,16 +248,17 @@ TileBlock::Values TileBlock::copyRecord(Value record, Value tile, ValueRange car
   return next;
 }
 
-void TileBlock::copyQuery(const Place &place, const RingPlace &queryPlace) {
+void TileBlock::copyQuery(Value record, Value head, const RingPlace &queryPlace) {
   const HeadTile tile = shape.queryTile();
   assembly.waitBarrier(query.empty(queryPlace.stage), queryPlace.parity);
   p.ifThen(isFirstLane, [&] {
     Value full = query.full(queryPlace.stage), to = query.address(queryPlace.stage);
+    Value firstRow = seen.word(record, Word::FirstRow);
     assembly.expectBytes(full, tile.bytes());
     for (int64_t panel = 0; panel < tile.panels(); ++panel)
       assembly.loadBox(p.add(to, panel * tile.panel().bytes()), queryMap,
-                       p.add(p.mul(place.head, shape.facts.keyDim), panel * HeadTile::panelNumbers),
-                       place.firstRow, full);
+                       p.add(p.mul(head, shape.facts.keyDim), panel * HeadTile::panelNumbers),
+                       firstRow, full);
   });
 }
 

@@ -26,19 +26,13 @@ private:
 
   mlir::Value small;
   int64_t smallTaken = 0;
-  mlir::Value records;
+  mlir::Value records, wanted; ///< addresses; the second of a barrier
 
 public:
   Ring query, keys, values;
   mlir::Value panels; ///< address of all warpgroups' panels
   SeenKeys seen;
   mlir::Value isFirstLane, rowTiles, tiles;
-
-  /// Whose a tile is: rows of one query head.
-  struct Place {
-    mlir::Value head, firstRow;
-  };
-  Place placeOf(mlir::Value tile);
 
   /// Goes on as long as the first of what `before` gives holds; `body` gets the rest.
   using Values = llvm::SmallVector<mlir::Value>;
@@ -52,10 +46,15 @@ private:
   void makeMaps();
   // One warp says which tile is next and what its rows see, another one copies.
   void plan();
+  /// Whose a tile is: rows of one query head.
+  struct Place {
+    mlir::Value head, firstRow;
+  };
+  Place placeOf(mlir::Value tile);
   RingPlace planTile(mlir::Value tile, const RingPlace &place);
   void copy();
-  Values copyRecord(mlir::Value record, mlir::Value tile, mlir::ValueRange carried);
-  void copyQuery(const Place &place, const RingPlace &queryPlace);
+  Values copyRecord(mlir::Value record, mlir::Value head, mlir::ValueRange carried);
+  void copyQuery(mlir::Value record, mlir::Value head, const RingPlace &queryPlace);
   void copyBlock(Ring &ring, const RingPlace &place, const HeadTile &tile, mlir::Value map,
                  mlir::Value head, mlir::Value slot);
 

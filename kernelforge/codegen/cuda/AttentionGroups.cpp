@@ -4,6 +4,7 @@
 // times keys, outputs the transpose of values times weights, so that keys and values are operands
 // as they lie in memory, and weights are where they were computed. In the end warps join what they
 // have, and a second phase joins the chunks.
+#include "kernelforge/codegen/cuda/Assembly.h"
 #include "kernelforge/codegen/cuda/AttentionGroupsCaches.h"
 
 #include "kernelforge/codegen/simt/AttentionKeys.h"
@@ -14,6 +15,8 @@
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "llvm/Support/MathExtras.h"
+
+#include <numbers>
 
 using namespace mlir;
 using namespace kernelforge;
@@ -29,11 +32,11 @@ namespace {
 constexpr int64_t warp = WarpMatrices::threads;
 /// Keys of a product with the query.
 constexpr int64_t tileKeys = WarpMatrices::columns;
-/// What the logarithm of weights is increased by that are cut into parts of f16: of 4096.
-constexpr double shiftOfScaled = 8.317766166719343;
+/// What the logarithm (to 2) of weights is increased by that are cut into parts of f16.
+constexpr double shiftOfScaled = 12;
 
 /// What a warp knows after some keys. A thread has one head's highest score and a share of its sum
-/// of weights.
+/// of weights. Scores are logarithms to 2.
 struct State {
   Value highest, sum;
   SmallVector<Value> outputs;      ///< by tile of 16 columns, four each
@@ -54,8 +57,9 @@ struct State {
 class Emitter {
 public:
   Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
-      : p(module, kernel.kernel(), entry, shape.threads()), matrices(p), op(kernel.attention()),
-        shape(shape), seen(p, op), page(static_cast<int64_t>(op.getKeys().getType().getPage())) {
+      : p(module, kernel.kernel(), entry, shape.threads()), matrices(p), assembly(p),
+        op(kernel.attention()), shape(shape), seen(p, op),
+        page(static_cast<int64_t>(op.getKeys().getType().getPage())) {
     cast<func::FuncOp>(p.b.getInsertionBlock()->getParentOp())
         ->setAttr(NVVM::NVVMDialect::getMaxnregAttrName(),
                   p.b.getI32IntegerAttr(static_cast<int32_t>(shape.registers())));
@@ -88,6 +92,7 @@ private:
 
   PhaseBuilder p;
   WarpMatrices matrices;
+  Assembly assembly;
   AttentionOp op;
   const Shape &shape;
   AttentionKeys seen;
@@ -139,7 +144,8 @@ void Emitter::stageQuery() {
     }
     pieces.push_back(std::move(piece));
   }
-  scoreFactor = p.cf(op.getScale().convertToDouble());
+  const bool isCapped = op.getSoftcap().convertToDouble() != 0;
+  scoreFactor = p.cf(op.getScale().convertToDouble() * (isCapped ? 1 : std::numbers::log2e));
   Value factor;
   if (shape.keys.isScaled()) {
     // A power of two by which the largest number comes to between 2^11 and 2^12.
@@ -204,7 +210,9 @@ SmallVector<Value> Emitter::scoresOf(ValueRange loaded, Value base) {
   SmallVector<Value> scores;
   Value count = p.sub(to, from), first = p.add(base, p.mul(place.pair, 2));
   for (auto [i, product] : llvm::enumerate(stepKeys->multiply(query, loaded))) {
-    Value score = emitSoftcap(p, op.getSoftcap().convertToDouble(), p.mulf(product, scoreFactor));
+    Value score = p.mulf(product, scoreFactor);
+    if (const double softcap = op.getSoftcap().convertToDouble(); softcap != 0)
+      score = p.mulf(emitSoftcap(p, softcap, score), p.cf(std::numbers::log2e));
     Value key = p.add(first, int64_t(i) / 2 * tileKeys + int64_t(i) % 2);
     Value isSeen = p.lessThan(p.sub(key, from), count); // unsigned: not before `from` either
     scores.push_back(p.named(p.select(isSeen, score, p.cf(lowestScore)), "score"));
@@ -249,12 +257,12 @@ State Emitter::attend(const State &before, Value step) {
   for (int64_t mask : {1, 2}) // the threads that have the head
     highest = p.maxf(highest, p.shuffleXor(highest, mask, warp));
   state.highest = p.named(highest, "new_highest");
-  Value fade = p.named(p.exp(p.subf(before.highest, state.highest)), "fade");
+  Value fade = p.named(assembly.powerOfTwo(p.subf(before.highest, state.highest)), "fade");
   Value against = shift() == 0 ? state.highest : p.subf(state.highest, p.cf(shift()));
   state.sum = p.mulf(before.sum, fade);
   SmallVector<Value> weights;
   for (Value score : scores) {
-    weights.push_back(p.named(p.exp(p.subf(score, against)), "weight"));
+    weights.push_back(p.named(assembly.powerOfTwo(p.subf(score, against)), "weight"));
     state.sum = p.addf(state.sum, weights.back());
   }
   // Outputs are of other heads than scores: of two side by side.
@@ -279,7 +287,10 @@ void Emitter::goThroughKeys() {
   State init;
   // A sink is what was seen before all keys.
   Value head = p.add(firstHead, p.min(place.row, p.c(shape.heads() - 1)));
-  init.highest = op.getSinks() ? p.named(seen.sink(head), "sink_score") : p.cf(lowestScore);
+  init.highest = p.cf(lowestScore);
+  if (op.getSinks())
+    init.highest = p.named(p.maxf(p.mulf(seen.sink(head), p.cf(std::numbers::log2e)), init.highest),
+                           "sink_score");
   init.sum = p.cf(0);
   init.outputs.assign(size_t(shape.outputs()), p.cf(0));
   Step first{baseOf(firstStep), {}};
@@ -321,7 +332,7 @@ void Emitter::join(const State &state) {
       Value all = p.load(highests, head);
       for (int64_t w = 1; w < warps(); ++w)
         all = p.maxf(all, p.load(highests, p.add(head, w * tileKeys)));
-      Value factor = p.exp(p.subf(p.load(highests, p.add(ofWarp, head)), all));
+      Value factor = assembly.powerOfTwo(p.subf(p.load(highests, p.add(ofWarp, head)), all));
       Value begin = p.named(p.mul(p.add(p.mul(warpNumber, heads), head), dim), "begin");
       for (int64_t tile = 0; tile < dim / WarpMatrices::rows; ++tile)
         for (int64_t lower : {0, 1}) {
@@ -354,7 +365,7 @@ void Emitter::storeJoined(Value quad, ArrayRef<Value> highestOfWarps) {
   Value total, four;
   for (int64_t w = 0; w < warps(); ++w) {
     Value sum = p.load(sums, p.add(head, w * tileKeys));
-    sum = p.mulf(sum, p.exp(p.subf(highestOfWarps[size_t(w)], highest)));
+    sum = p.mulf(sum, assembly.powerOfTwo(p.subf(highestOfWarps[size_t(w)], highest)));
     total = total ? p.addf(total, sum) : sum;
     SmallVector<Value> lanes;
     for (int64_t e = 0; e < 4; ++e)
@@ -363,6 +374,7 @@ void Emitter::storeJoined(Value quad, ArrayRef<Value> highestOfWarps) {
   }
   if (shift() != 0)
     highest = p.subf(highest, p.cf(shift()));
+  highest = p.mulf(highest, p.cf(std::numbers::ln2));
   Value ofRow = p.add(p.mul(row, shape.facts.heads), p.add(firstHead, head));
   auto storeOutput = [&] {
     Value weight = total;
@@ -398,8 +410,7 @@ void Emitter::storeZeros() {
 Phase Emitter::emit() {
   const int64_t chunkKeys = shape.knobs.chunk, blocks = shape.blocks();
   Type rowType = op.getQuery().getType();
-  if (shape.facts.startsEarly)
-    p.waitForPrevious();
+  p.waitForPrevious();
   Value group = p.named(p.rem(p.block(), blocks), "group");
   row = p.named(p.div(p.block(), blocks), "row");
   Extent grid = p.rowsExtent(rowType) * Extent(blocks);
@@ -416,8 +427,8 @@ Phase Emitter::emit() {
   place.own = p.named(p.rem(p.thread(), warp), "thread_of_warp");
   place.row = p.named(p.div(place.own, 4), "own_row");
   place.pair = p.named(p.rem(place.own, 4), "own_pair");
-  stepKeys.emplace(p, op, shape.keys, shape.knobs.keys, place).head = cacheHead;
-  stepValues.emplace(p, op, shape.values, shape.knobs.keys, place).head = cacheHead;
+  stepKeys.emplace(p, op, shape, place).head = cacheHead;
+  stepValues.emplace(p, op, shape, place).head = cacheHead;
   sequence = shape.facts.sequences == 1
                  ? p.c(0)
                  : p.named(p.load(p.argument(op.getSequences()), row), "sequence");

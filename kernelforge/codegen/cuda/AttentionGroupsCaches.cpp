@@ -21,15 +21,19 @@ static transformer::CacheType typeOf(transformer::AttentionOp op, bool areValues
 }
 
 StepCache::StepCache(PhaseBuilder &p, transformer::AttentionOp op, bool areValues,
-                     const Factors &factors, int64_t keys, const WarpPlace &place)
-    : p(p), matrices(p), slot(slotOf(typeOf(op, areValues))), factors(factors), keys(keys),
-      place(place),
+                     const Shape &shape, const WarpPlace &place)
+    : p(p), matrices(p), slot(slotOf(typeOf(op, areValues))),
+      factors(areValues ? shape.values : shape.keys), keys(shape.knobs.keys), place(place),
       buffer(p.argument(areValues ? op.getValues() : op.getKeys(), Access::Read, View::Words4)) {}
 
 Value StepCache::vectorAt(Value number, Value piece) {
   const int64_t ofHead = slot.dim / (isQuantized() ? quantsOfVector : numbersOfVector);
   Value ofSlot = p.mul(number, slot.bytes() / 16);
   return p.add(p.add(ofSlot, p.mul(head, ofHead)), piece);
+}
+
+Value StepCache::loadVector(Value at, StringRef name) {
+  return p.streamed(p.named(p.loadVector(buffer, at), name));
 }
 
 //===----------------------------------------------------------------------===//
@@ -54,10 +58,19 @@ SmallVector<Value> StepCache::loadScales(SlotOf slotOf) {
   return loaded;
 }
 
-Value StepCache::scalesOf(ValueRange loaded, int64_t offset, int64_t word) {
-  const int64_t words = scaleWords(), number = offset * words + word;
+SmallVector<Value> StepCache::scalesOf(ValueRange loaded) {
+  SmallVector<Value> scales;
+  for (bool isUpper : {false, true})
+    for (Value words : loaded)
+      scales.push_back(widened(p, ElementType::F16, words, isUpper));
+  return scales;
+}
+
+Value StepCache::scaleOf(ArrayRef<Value> scales, int64_t offset, int64_t block) {
+  const int64_t words = scaleWords(), number = offset * words + block / 2;
   Value lane = p.add(p.mul(place.pair, 2 * words), number % warp);
-  return p.named(matrices.ofLane(loaded[size_t(number / warp)], lane), "scales_of_key");
+  const int64_t load = number / warp + block % 2 * scaleLoads();
+  return p.named(matrices.ofLane(scales[size_t(load)], lane), "scale");
 }
 
 //===----------------------------------------------------------------------===//
@@ -75,7 +88,7 @@ SmallVector<Value> StepKeys::load(SlotOf slotOf) {
   for (int64_t tile = 0; tile < keys; tile += tileKeys) {
     Value first = vectorAt(slotOf(tile, place.row), place.pair);
     for (int64_t piece = 0; piece < slot.headBytes() / 16; piece += 4)
-      loaded.push_back(p.streamed(p.named(p.loadVector(buffer, p.add(first, piece)), "k")));
+      loaded.push_back(loadVector(p.add(first, piece), "k"));
   }
   if (isQuantized())
     loaded.append(loadScales(slotOf));
@@ -97,7 +110,7 @@ SmallVector<Value> StepKeys::multiply(Value query, ValueRange loaded) {
 SmallVector<Value> StepKeys::multiplyNumbers(Value query, ValueRange loaded) {
   const int64_t units = slot.dim / Shape::keyUnit, parts = factors.parts;
   const size_t tiles = size_t(keys / tileKeys);
-  SmallVector<WarpMatrices::Sums> products(tiles);
+  SmallVector<WarpMatrices::Sums> products(2 * tiles); // two sums each: none waits for all
   for (auto &sums : products)
     sums.fill(p.cf(0));
   for (int64_t unit = 0; unit < units; ++unit)
@@ -115,16 +128,21 @@ SmallVector<Value> StepKeys::multiplyNumbers(Value query, ValueRange loaded) {
                                       word(lower, 1)};
         for (size_t tile = 0; tile < tiles; ++tile) {
           Value key = loaded[tile * size_t(units) + size_t(unit)];
-          products[tile] =
-              matrices.multiply(factors.element, left,
-                                {p.extract(key, half), p.extract(key, half + 1)}, products[tile]);
+          WarpMatrices::Sums &sums = products[2 * tile + size_t(half / 2)];
+          sums = matrices.multiply(factors.element, left,
+                                   {p.extract(key, half), p.extract(key, half + 1)}, sums);
         }
       }
     }
   SmallVector<Value> scores;
-  for (const auto &sums : products)
-    for (size_t second : {0, 1})
-      scores.push_back(parts > 1 ? p.addf(sums[second], sums[second + 2]) : sums[second]);
+  for (size_t tile = 0; tile < tiles; ++tile)
+    for (size_t second : {0, 1}) {
+      const auto &first = products[2 * tile], &other = products[2 * tile + 1];
+      Value score = p.addf(first[second], other[second]);
+      if (parts > 1)
+        score = p.addf(score, p.addf(first[second + 2], other[second + 2]));
+      scores.push_back(score);
+    }
   return scores;
 }
 
@@ -134,7 +152,7 @@ SmallVector<Value> StepKeys::multiplyNumbers(Value query, ValueRange loaded) {
 SmallVector<Value> StepKeys::multiplyQuants(Value query, ValueRange loaded) {
   const int64_t units = slot.dim / scaledUnit, parts = factors.parts;
   const size_t tiles = size_t(keys / tileKeys);
-  ValueRange scales = loaded.drop_front(tiles * size_t(units));
+  const SmallVector<Value> scales = scalesOf(loaded.drop_front(tiles * size_t(units)));
   SmallVector<Value> scores(2 * tiles);
   Value isFirst = p.named(p.lessThan(place.pair, p.c(2)), "is_first_block");
   for (int64_t unit = 0; unit < units; ++unit) {
@@ -168,12 +186,12 @@ SmallVector<Value> StepKeys::multiplyQuants(Value query, ValueRange loaded) {
       }
     for (size_t tile = 0; tile < tiles; ++tile)
       for (size_t second : {0, 1}) {
-        Value both = scalesOf(scales, int64_t(tile) * tileKeys + int64_t(second), unit);
+        const int64_t key = int64_t(tile) * tileKeys + int64_t(second);
         Value &score = scores[2 * tile + second];
-        Value first = p.mulf(products[tile][second], widened(p, ElementType::F16, both));
-        score = score ? p.addf(score, first) : first;
-        score = p.fma(products[tile][second + 2], widened(p, ElementType::F16, both, /*high=*/true),
-                      score);
+        Value first = scaleOf(scales, key, 2 * unit), other = scaleOf(scales, key, 2 * unit + 1);
+        score = score ? p.fma(products[tile][second], first, score)
+                      : p.mulf(products[tile][second], first);
+        score = p.fma(products[tile][second + 2], other, score);
       }
   }
   return scores;
@@ -197,7 +215,7 @@ SmallVector<Value> StepValues::load(SlotOf slotOf) {
       if (!isQuantized()) {
         Value first = vectorAt(number, place.row);
         for (int64_t piece = 0; piece < slot.dim / numbersOfVector; piece += 8)
-          loaded.push_back(p.streamed(p.named(p.loadVector(buffer, p.add(first, piece)), "v")));
+          loaded.push_back(loadVector(p.add(first, piece), "v"));
         continue;
       }
       Value begin = p.add(p.mul(number, slot.bytes() / 4), p.mul(head, slot.dim / 4));
@@ -226,7 +244,9 @@ WarpMatrices::Left StepValues::leftOf(ValueRange loaded, int64_t tile, int64_t b
 
 void StepValues::add(MutableArrayRef<Value> sums, ArrayRef<Value> weights, ValueRange loaded) {
   const int64_t tiles = slot.dim / WarpMatrices::rows, parts = factors.parts;
-  ValueRange scales = loaded.drop_front(size_t(loads() - scaleLoads()));
+  SmallVector<Value> scales;
+  if (isQuantized())
+    scales = scalesOf(loaded.take_back(size_t(scaleLoads())));
   for (int64_t block = 0; block < keys / blockKeys; ++block) {
     ArrayRef<Value> own = weights.slice(size_t(4 * block), 4);
     SmallVector<SmallVector<Value>> right;
@@ -237,18 +257,11 @@ void StepValues::add(MutableArrayRef<Value> sums, ArrayRef<Value> weights, Value
     };
     if (!isQuantized())
       setRight(own);
-    SmallVector<Value> both;
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      if (isQuantized() && tile % 4 == 0) { // the scales of two blocks of columns
-        both.clear();
-        for (int64_t key : {0, 1, 8, 9})
-          both.push_back(scalesOf(scales, block * blockKeys + key, tile / 4));
-      }
-      if (isQuantized() && tile % 2 == 0) {
+      if (isQuantized() && tile % 2 == 0) { // of a block of columns
         SmallVector<Value> four;
-        for (size_t i = 0; i < 4; ++i)
-          four.push_back(
-              p.mulf(own[i], widened(p, ElementType::F16, both[i], /*high=*/tile % 4 != 0)));
+        for (auto [weight, key] : llvm::zip(own, ArrayRef<int64_t>{0, 1, 8, 9}))
+          four.push_back(p.mulf(weight, scaleOf(scales, block * blockKeys + key, tile / 2)));
         setRight(four);
       }
       const WarpMatrices::Left left = leftOf(loaded, tile, block);

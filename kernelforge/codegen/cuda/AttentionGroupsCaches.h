@@ -17,20 +17,23 @@ using SlotOf = llvm::function_ref<mlir::Value(int64_t offset, mlir::Value ofThre
 /// Elements of a cache that a step reads, and their scales.
 class StepCache {
 public:
-  StepCache(simt::PhaseBuilder &p, transformer::AttentionOp op, bool areValues,
-            const Factors &factors, int64_t keys, const WarpPlace &place);
+  StepCache(simt::PhaseBuilder &p, transformer::AttentionOp op, bool areValues, const Shape &shape,
+            const WarpPlace &place);
 
   bool isQuantized() const { return slot.isQuantized(); }
 
 protected:
   /// Where vector `piece` of 16 bytes of a head begins.
   mlir::Value vectorAt(mlir::Value number, mlir::Value piece);
+  mlir::Value loadVector(mlir::Value at, llvm::StringRef name);
   /// Words with the scales of two blocks each, of all keys of a step, shared out among the warp.
   llvm::SmallVector<mlir::Value> loadScales(SlotOf slotOf);
   int64_t scaleWords() const { return isQuantized() ? slot.dim / scaledUnit : 0; } ///< of a key
   int64_t scaleLoads() const;
-  /// That word of key `offset` + 2 pair.
-  mlir::Value scalesOf(mlir::ValueRange loaded, int64_t offset, int64_t word);
+  /// The same as f32: first the lower halves, then the upper ones.
+  llvm::SmallVector<mlir::Value> scalesOf(mlir::ValueRange loaded);
+  /// Of block `block` of key `offset` + 2 pair.
+  mlir::Value scaleOf(llvm::ArrayRef<mlir::Value> scales, int64_t offset, int64_t block);
 
   static constexpr int64_t scaledUnit = 64; ///< elements of two blocks
 
@@ -49,9 +52,9 @@ public:
 /// The keys, right operands of products with the query.
 class StepKeys : public StepCache {
 public:
-  StepKeys(simt::PhaseBuilder &p, transformer::AttentionOp op, const Factors &factors, int64_t keys,
+  StepKeys(simt::PhaseBuilder &p, transformer::AttentionOp op, const Shape &shape,
            const WarpPlace &place)
-      : StepCache(p, op, /*areValues=*/false, factors, keys, place) {}
+      : StepCache(p, op, /*areValues=*/false, shape, place) {}
 
   /// How many values load() gives.
   int64_t loads() const;
@@ -70,9 +73,9 @@ private:
 /// The values, left operands of products with weights, columns as rows.
 class StepValues : public StepCache {
 public:
-  StepValues(simt::PhaseBuilder &p, transformer::AttentionOp op, const Factors &factors,
-             int64_t keys, const WarpPlace &place)
-      : StepCache(p, op, /*areValues=*/true, factors, keys, place) {}
+  StepValues(simt::PhaseBuilder &p, transformer::AttentionOp op, const Shape &shape,
+             const WarpPlace &place)
+      : StepCache(p, op, /*areValues=*/true, shape, place) {}
 
   int64_t loads() const;
   llvm::SmallVector<mlir::Value> load(SlotOf slotOf);

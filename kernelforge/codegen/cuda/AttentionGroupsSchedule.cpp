@@ -3,7 +3,6 @@
 #include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cuda/AttentionGroups.h"
 #include "kernelforge/codegen/cuda/Methods.h"
-#include "kernelforge/codegen/cuda/Target.h"
 #include "kernelforge/codegen/simt/AttentionSplit.h"
 #include "kernelforge/codegen/simt/CacheVectors.h"
 #include "kernelforge/codegen/simt/Reduce.h"
@@ -120,15 +119,19 @@ KnobValues valuesOf(const Knobs &knobs) {
           {"resident", knobs.resident}};
 }
 
-/// So many chunks that blocks are twice the multiprocessors at most, and no chunk so small that
-/// joining takes longer than reading.
+/// No chunk is so small that joining takes longer than reading.
+constexpr int64_t leastChunk = 256;
+
+/// As many blocks as multiprocessors hold at once: fewer are not shared out evenly, as some
+/// multiprocessors take as many as they can.
 int64_t usualChunk(const Shape &shape) {
-  constexpr int64_t least = 256, unit = 64;
   const AttentionFacts &facts = shape.facts;
-  if (facts.cachedSize < 0 || facts.keys <= least)
+  if (facts.cachedSize < 0 || facts.keys <= leastChunk)
     return 0;
-  const int64_t wanted = std::max<int64_t>(2 * multiprocessors / (facts.rows * shape.blocks()), 1);
-  return std::clamp(int64_t(llvm::alignTo(llvm::divideCeil(facts.keys, wanted), unit)), least,
+  const int64_t wanted =
+      std::max<int64_t>(shape.knobs.resident * multiprocessors / (facts.rows * shape.blocks()), 1);
+  const int64_t round = shape.knobs.warps * shape.knobs.keys; // of all warps
+  return std::clamp(int64_t(llvm::alignTo(llvm::divideCeil(facts.keys, wanted), round)), leastChunk,
                     mostChunk);
 }
 
@@ -139,21 +142,19 @@ Shape usualShape(const Shape &base, const KnobValues &given) {
     return known == given.end() ? usual : known->second;
   };
   Knobs &knobs = shape.knobs;
-  knobs.chunk = take("chunk", usualChunk(base));
-  knobs.warps = take("warps", 4);
-  knobs.resident = take("resident", 1);
+  // Few keys are gone through by more warps: then what counts is how long one takes.
+  const AttentionFacts &facts = base.facts;
+  const int64_t leastBlocks =
+      facts.rows * base.blocks() * int64_t(llvm::divideCeil(facts.keys, leastChunk));
+  knobs.warps = take("warps", leastBlocks <= multiprocessors ? 8 : 4);
   knobs.keys = take("keys", 16);
-  if (!given.contains("keys"))
-    for (int64_t keys : {32, 16}) {
-      knobs.keys = keys;
-      constexpr int64_t mostWords = 64; // of each thread
-      if (shape.wordsUnderWay() <= mostWords && knobs.chunk % keys == 0)
-        break;
-    }
-  if (!given.contains("resident"))
-    for (knobs.resident = 4; knobs.resident > 1; --knobs.resident)
-      if (shape.registers() >= registersNeeded(shape))
-        break;
+  if (!given.contains("warps") && shape.sharedBytes() > facts.sharedBytes)
+    knobs.warps = 4;
+  knobs.resident = take("resident", 4);
+  while (!given.contains("resident") && knobs.resident > 1 &&
+         shape.registers() < registersNeeded(shape))
+    --knobs.resident;
+  knobs.chunk = take("chunk", usualChunk(shape));
   return shape;
 }
 
@@ -164,14 +165,16 @@ double predict(const Shape &shape) {
   const double bytes = rows * keys * double(shape.blocks() * (facts.keyBytes + facts.valueBytes));
   // Many rows of a prompt read the same keys, mostly from a cache, and half of them.
   constexpr int64_t fewRows = 16;
-  constexpr double ofMultiprocessor = 60e9;
-  const double bandwidth = facts.rowsOfSequence() > fewRows ? 8e12 : 3.8e12;
+  constexpr double ofMultiprocessor = 60e9, secondsOfColumn = 0.13e-12; // of a key, instructions
+  const double bandwidth = facts.rowsOfSequence() > fewRows ? 5e12 : 3.8e12;
   const double chunks = shape.knobs.chunk > 0 ? std::ceil(keys / double(shape.knobs.chunk)) : 1;
   const double blocks = rows * double(shape.blocks()) * chunks;
   const double reach =
       std::min(bandwidth, ofMultiprocessor * std::min(blocks, double(multiprocessors)));
   const double joining = chunks > 1 ? AttentionFacts::dispatch + chunks * 1e-8 : 0;
-  return AttentionFacts::dispatch + joining + bytes / reach;
+  const double computing =
+      blocks / chunks * keys * double(facts.keyDim + facts.valueDim) * secondsOfColumn;
+  return AttentionFacts::dispatch + joining + std::max(bytes / reach, computing);
 }
 
 class Groups final : public Method {
@@ -185,9 +188,8 @@ public:
       return unusable("attention cannot be computed so", kernel.name() + ", transformer.attention",
                       std::move(why), "use another method");
     };
-    if (!hasWarpMatrices(target))
-      return refuse(
-          fmt::format("{} has no matrix units of a warp for f32 sums of bf16", target.chip));
+    if (!startsEarly(target))
+      return refuse("the target is not of capability 9.0");
     const CacheSlot keys = slotOf(op.getKeys().getType()),
                     values = slotOf(op.getValues().getType());
     if (!factorsOf(op, /*areValues=*/false) || !factorsOf(op, /*areValues=*/true))

@@ -56,7 +56,7 @@ public:
 
 private:
   void consume();
-  SmallVector<Value> consumeTile(Value tile, ValueRange carried);
+  SmallVector<Value> consumeTile(Value head, ValueRange carried);
   State attend(Value record, State state, const RingPlace &queryPlace);
   SmallVector<Value> startScores(const RingPlace &place, const RingPlace &queryPlace);
   SmallVector<Value> startOutputs(ValueRange outputs, ValueRange words, const RingPlace &place);
@@ -71,7 +71,7 @@ private:
   void release(Ring &ring, const RingPlace &place) {
     assembly.arriveIf(block.isFirstLane, ring.empty(place.stage));
   }
-  void store(const TileBlock::Place &place, const State &state);
+  void store(Value head, Value firstRow, const State &state);
 
   TileBlock block;
   simt::PhaseBuilder &p;
@@ -97,14 +97,14 @@ void Emitter::consume() {
       });
 }
 
-SmallVector<Value> Emitter::consumeTile(Value tile, ValueRange carried) {
-  const TileBlock::Place place = block.placeOf(tile);
+SmallVector<Value> Emitter::consumeTile(Value head, ValueRange carried) {
   const RingPlace queryPlace{carried[2], carried[3]};
   State state;
   state.outputs.assign(size_t(shape.outputs().sums()), p.cf(0));
-  state.rows = weights.start(place.head);
+  state.rows = weights.start(head);
   state.next = {carried[4], carried[5]};
   RingPlace record{carried[0], carried[1]};
+  Value firstRow;
   auto done = [&](const RingPlace &record) {
     assembly.meetWarp();
     release(seen.ring, record);
@@ -112,12 +112,16 @@ SmallVector<Value> Emitter::consumeTile(Value tile, ValueRange carried) {
   };
   assembly.waitBarrier(query.full(queryPlace.stage), queryPlace.parity);
   if (shape.facts.sequences == 1) {
-    state = attend(seen.ring.address(record.stage), std::move(state), queryPlace);
+    Value at = seen.ring.address(record.stage);
+    state = attend(at, std::move(state), queryPlace);
+    firstRow = seen.word(at, Word::FirstRow);
     record = done(record);
   } else {
     SmallVector<Value> all = state.flat();
     all.append({record.stage, record.parity});
-    Value count = seen.word(seen.ring.address(record.stage), Word::Sequences);
+    Value first = seen.ring.address(record.stage);
+    firstRow = seen.word(first, Word::FirstRow);
+    Value count = seen.word(first, Word::Sequences);
     all = p.loop("sequence", p.c(0), count, 1, "o", all, [&](Value, ValueRange carried) {
       const RingPlace record{carried[carried.size() - 2], carried.back()};
       assembly.waitBarrier(seen.ring.full(record.stage), record.parity);
@@ -136,7 +140,7 @@ SmallVector<Value> Emitter::consumeTile(Value tile, ValueRange carried) {
     state = State::from(ValueRange(all).drop_back(2));
     release(query, queryPlace);
   }
-  store(place, state);
+  store(head, firstRow, state);
   const RingPlace q = query.next(queryPlace);
   return {record.stage, record.parity, q.stage, q.parity, state.next.stage, state.next.parity};
 }
@@ -211,7 +215,10 @@ State Emitter::attend(Value record, State state, const RingPlace &queryPlace) {
     state.next = keys.next(place);
     const auto outputs = ArrayRef(waited).take_front(state.outputs.size());
     SmallVector<Value> words = packed(ArrayRef(waited).drop_front(outputs.size()));
-    state.outputs = scaled(outputs, step.fade);
+    // Highest scores seldom grow by much after the first blocks.
+    state.outputs = p.ifElse(
+        "o", assembly.anyLane(step.fades), ValueRange(outputs).getTypes(),
+        [&] { return scaled(outputs, step.fade); }, [&] { return SmallVector<Value>(outputs); });
     SmallVector<Value> next = state.flat();
     llvm::append_range(next, words);
     return next;
@@ -311,7 +318,7 @@ void Emitter::clearUnseen(Value record, Value base, const RingPlace &valuePlace)
 }
 
 /// Outputs go through panels, so that threads that are neighbours store what is.
-void Emitter::store(const TileBlock::Place &place, const State &state) {
+void Emitter::store(Value head, Value firstRow, const State &state) {
   const ElementType type = *elementTypeOf(block.op.getOutput().getType());
   const SmallVector<Value> means = scaled(state.outputs, weights.factors(state.rows));
   ResultPanels panel(p, roles, block.panels, type, /*buffers=*/1);
@@ -321,7 +328,7 @@ void Emitter::store(const TileBlock::Place &place, const State &state) {
   const int64_t pieces = Panel::rowBytes / Panel::pieceBytes;
   Value to = p.result(0, Access::Write, simt::View::Words4);
   Value count = p.rows(block.op.getQuery().getType());
-  Value firstRow = p.add(place.firstRow, p.mul(roles.group, MatrixShape::rows));
+  firstRow = p.add(firstRow, p.mul(roles.group, MatrixShape::rows));
   const int64_t panelCount = llvm::divideCeilSigned(dim, columns);
   for (int64_t number = 0; number < panelCount; ++number) {
     const int64_t firstBlock = number * columns / Accumulators::blockColumns;
@@ -342,7 +349,7 @@ void Emitter::store(const TileBlock::Place &place, const State &state) {
           isThere = p.b.create<arith::AndIOp>(p.loc, isThere, p.lessThan(piece, p.c(there)));
         p.ifThen(isThere, [&] {
           Value at = p.add(from, Panel::offsetOf(p, r, p.mul(piece, Panel::pieceBytes)));
-          Value start = p.mul(p.add(p.mul(row, shape.facts.heads), place.head), dim / perPiece);
+          Value start = p.mul(p.add(p.mul(row, shape.facts.heads), head), dim / perPiece);
           p.storeVector(p.vector(assembly.loadWords(at)), to,
                         p.add(p.add(start, number * pieces), piece));
         });

@@ -21,7 +21,7 @@ using llvm::divideCeilSigned;
 int64_t Shape::copiedKeys() const { return page == 0 ? keys : std::gcd(page, keys); }
 
 int64_t Shape::smallBytes() const {
-  return Ring::bytes(recordStages, recordBytes()) + Ring::bytesOfBarriers(1) +
+  return Ring::bytes(recordStages, recordBytes()) + Ring::barrierBytes + Ring::bytesOfBarriers(1) +
          2 * Ring::bytesOfBarriers(stages);
 }
 
@@ -41,6 +41,7 @@ Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
   shape.facts = attentionFacts(kernel, target);
   shape.element = factorType(op);
   shape.page = static_cast<int64_t>(op.getKeys().getType().getPage());
+  shape.hasWindow = op.getWindow() != 0;
   shape.roundsQuery = elementTypeOf(op.getQuery().getType()) != shape.element;
   if (target.limits.workers > 0)
     shape.blocks = target.limits.workers;
@@ -71,7 +72,8 @@ Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
                   "use fewer rows, keys or stages");
   // Scores, their weights as they are multiplied, outputs; and beside them rows, addresses and what
   // is under way.
-  constexpr int64_t besides = 32;
+  const bool isMany = shape.consumers() > 2, masksMuch = shape.hasWindow || facts.sequences > 1;
+  const int64_t besides = !isMany ? 40 : masksMuch ? 56 : 32;
   const int64_t needed = shape.scores().sums() + shape.scores().sums() / 2 + shape.outputs().sums();
   const int64_t registers = Roles::registersOfConsumers(shape.consumers(), 1);
   if (needed + besides > registers)
@@ -97,6 +99,8 @@ int64_t headsTogether(const AttentionFacts &facts) {
   return std::min(fit, facts.kvHeads) * facts.group();
 }
 
+/// Narrow heads are done with a block sooner than the next one comes, so that more must be under
+/// way; wide ones leave room for fewer keys.
 Shape usualShape(const Shape &base) {
   Shape shape = base;
   const int64_t dim = std::max(base.facts.keyDim, base.facts.valueDim);
@@ -104,6 +108,7 @@ Shape usualShape(const Shape &base) {
   shape.heads = headsTogether(base.facts);
   auto fits = [&] { return readShape(base, valuesOf(shape)).has_value(); };
   shape.keys = dim <= 128 ? 128 : 64;
+  shape.stages = dim <= 64 ? 4 : 2;
   while (shape.keys > unit && !fits())
     shape.keys /= 2;
   return shape;
@@ -113,10 +118,13 @@ Shape usualShape(const Shape &base) {
 double predict(const Shape &shape) {
   const AttentionFacts &facts = shape.facts;
   constexpr double cyclesPerSecond = 1.6e9, multiplyAdds = 2048, powers = 16;
-  constexpr double restOfBlock = 150, restOfTile = 2500;
+  constexpr double ofBlock = 400, restOfBlock = 150, restOfTile = 4000;
   const auto rows = double(shape.rows), keys = double(shape.keys);
   const double products = rows * keys * double(facts.keyDim + facts.valueDim) / multiplyAdds;
-  const double block = std::max(products, rows * keys / powers) + restOfBlock;
+  // Of one warpgroup products wait for weights.
+  const double ofWeights = rows * keys / powers + ofBlock;
+  const double block = shape.consumers() > 1 ? std::max(products, ofWeights) + restOfBlock
+                                             : products + ofWeights + restOfBlock;
   const double blocks = std::ceil(double(facts.likelyKeys()) / keys);
   const double tiles = double(facts.heads * std::min(facts.rows, facts.sequences)) *
                        std::ceil(double(facts.rowsOfSequence()) / rows);
@@ -160,8 +168,8 @@ public:
     ScheduleSpace space;
     space.analytic = valuesOf(usualShape(base));
     space.knobs = {{"rows", {64, 128, 192}, "of a tile: 64 of each warpgroup that multiplies"},
-                   {"keys", {64, 96, 128, 160, 176}, "of a block"},
-                   {"stages", {2, 3}, "blocks of keys, and of values, in shared memory"},
+                   {"keys", {64, 96, 128, 160}, "of a block"},
+                   {"stages", {2, 3, 4}, "blocks of keys, and of values, in shared memory"},
                    {"heads", {space.analytic.at("heads")}, "whose tiles are taken together"},
                    {"polynomials", {0, 2, 4, 6}, "powers of two of 16 that polynomials compute"},
                    {"blocks", {base.blocks}, "of the grid at most, which go on to further tiles"}};

@@ -25,10 +25,10 @@ int64_t SeenKeys::lengthsAt() const { return (headWords + shape.rows) * 4; }
 
 SmallVector<Value> SeenKeys::nextTile(ValueRange carried) {
   assembly.waitBarrier(ring.full(carried[0]), carried[1]);
-  Value tile = word(ring.address(carried[0]), Word::Tile);
-  SmallVector<Value> all{p.cmp(Predicate::ne, tile, p.c(noTile))};
+  Value head = word(ring.address(carried[0]), Word::Head);
+  SmallVector<Value> all{p.cmp(Predicate::ne, head, p.c(noTile))};
   llvm::append_range(all, carried.drop_back());
-  all.push_back(tile);
+  all.push_back(head);
   return all;
 }
 
@@ -127,19 +127,21 @@ void SeenKeys::publish(const RingPlace &place, Value lane, const Of &of) {
   Value clear = p.min(blocks, blocksFrom(allTo, 0));
   Value partly = p.min(blocks, blocksFrom(allFrom, shape.keys - 1));
 
+  auto number = [&](Value is) { return Value(p.b.create<arith::ExtUIOp>(p.loc, p.i32, is)); };
   const std::pair<Word, Value> words[] = {
-      {Word::Tile, of.tile},
+      {Word::Head, of.head},
+      {Word::FirstRow, of.firstRow},
       {Word::Sequences, of.sequences},
       {Word::Sequence, of.sequence},
-      {Word::IsFirst, p.b.create<arith::ExtUIOp>(p.loc, p.i32, of.isFirst)},
+      {Word::IsFirst, number(of.isFirst)},
+      {Word::IsLast, number(of.isLast)},
       {Word::Blocks, blocks},
       {Word::Start, start},
       {Word::MaskedFirst, p.sub(blocks, clear)},
       {Word::ClearEnd, p.sub(blocks, partly)},
       {Word::From, begin},
       {Word::To, seenTo},
-      {Word::IsApart,
-       p.b.create<arith::ExtUIOp>(p.loc, p.i32, p.cmp(Predicate::ugt, allFrom, allTo))}};
+      {Word::IsApart, number(p.cmp(Predicate::ugt, allFrom, allTo))}};
   p.ifThen(p.cmp(Predicate::eq, lane, p.c(0)), [&] {
     for (auto [which, value] : words)
       assembly.storeWord(wordAddress(record, which), value);
@@ -150,7 +152,7 @@ void SeenKeys::publish(const RingPlace &place, Value lane, const Of &of) {
 void SeenKeys::publishEnd(const RingPlace &place, Value lane) {
   assembly.waitBarrier(ring.empty(place.stage), place.parity);
   p.ifThen(p.cmp(Predicate::eq, lane, p.c(0)), [&] {
-    assembly.storeWord(wordAddress(ring.address(place.stage), Word::Tile), p.c(noTile));
+    assembly.storeWord(wordAddress(ring.address(place.stage), Word::Head), p.c(noTile));
   });
   hand(place, lane);
 }

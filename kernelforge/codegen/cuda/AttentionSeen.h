@@ -10,10 +10,12 @@ namespace kernelforge::cuda::attention {
 /// What a record in shared memory begins with, a word each; then come first positions and numbers
 /// of positions that rows see.
 enum class Word : int64_t {
-  Tile,        ///< its number, or `noTile` where there are no more
-  Sequences,   ///< records of the tile
-  Sequence,    ///< whose keys they are
-  IsFirst,     ///< whether it is the tile's first record
+  Head,      ///< the query head of the tile, or `noTile` where there are no more
+  FirstRow,  ///< of the tile
+  Sequences, ///< records of the tile
+  Sequence,  ///< whose keys they are
+  IsFirst,   ///< whether it is the tile's first record
+  IsLast,
   Blocks,      ///< of keys; the last ones come first
   Start,       ///< first position of the last block
   MaskedFirst, ///< so many blocks are seen by some rows in part, from the first one on
@@ -35,7 +37,7 @@ public:
   Ring ring;
 
   /// Waits for the record at the place that is carried first: whether there is one, and what is
-  /// carried with its tile as the last.
+  /// carried with its query head as the last.
   llvm::SmallVector<mlir::Value> nextTile(mlir::ValueRange carried);
   /// A word (i32) of the record at an address.
   mlir::Value word(mlir::Value record, Word which);
@@ -49,7 +51,7 @@ public:
   std::pair<mlir::Value, mlir::Value> sequencesOf(mlir::Value lane, mlir::Value firstRow);
   /// What a record is of. The first one of a tile has a block in any case.
   struct Of {
-    mlir::Value tile, firstRow, sequence, sequences, isFirst;
+    mlir::Value head, firstRow, sequence, sequences, isFirst, isLast;
   };
   /// Leaves a record at a place of the ring.
   void publish(const RingPlace &place, mlir::Value lane, const Of &of);

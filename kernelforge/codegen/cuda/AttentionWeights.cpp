@@ -14,7 +14,10 @@ using namespace kernelforge::cuda::attention;
 /// is exact, and the difference to itself 0. The score of a key that a row does not see lies so far
 /// below that its weight is 0 even there.
 static constexpr double nothingSeen = -0x1p100, notSeen = -3e38;
-/// Factors for which that holds.
+/// By how much, in powers of two, a row's highest score may grow before what was summed up is
+/// scaled: weights are up to two to that, which f16 holds, too.
+static constexpr double mostGrowth = 8;
+/// Factors for which scores that are not seen weigh nothing.
 static constexpr double leastFactor = 0x1p-20, mostFactor = 0x1p20;
 
 static double factorOf(transformer::AttentionOp op) {
@@ -108,7 +111,11 @@ Weights::Step Weights::step(ValueRange scores, const RunningRows &before) {
   Value scaled = p.cf(factor);
   for (const size_t lower : {0, 1}) {
     Value highest = combineRow(scores, int64_t(lower), larger);
-    highest = p.maxf(acrossRow(highest, larger), before.highest[lower]);
+    highest = acrossRow(highest, larger);
+    Value limit = p.addf(before.highest[lower], p.cf(mostGrowth / factor));
+    Value grows = p.cmpf(arith::CmpFPredicate::OGT, highest, limit);
+    highest = p.select(grows, highest, before.highest[lower]);
+    step.fades = lower == 0 ? grows : Value(p.b.create<arith::OrIOp>(p.loc, step.fades, grows));
     Value negative = p.negf(p.mulf(highest, scaled));
     step.next.highest[lower] = highest;
     step.fade[lower] = assembly.powerOfTwo(p.fma(before.highest[lower], scaled, negative));

@@ -35,6 +35,7 @@ public:
     llvm::SmallVector<mlir::Value> weights; ///< f32, where the scores were
     RunningRows next;
     std::array<mlir::Value, 2> fade; ///< what was summed up before is multiplied by
+    mlir::Value fades;               ///< i1: whether by anything but 1
   };
   Step step(mlir::ValueRange scores, const RunningRows &before);
 
@@ -42,7 +43,6 @@ public:
   std::array<mlir::Value, 2> factors(const RunningRows &last);
 
 private:
-  /// A power of two of a number up to 0.
   mlir::Value polynomialPower(mlir::Value x);
   mlir::Value acrossRow(mlir::Value value,
                         llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);

@@ -7,8 +7,7 @@
 namespace kernelforge::cuda {
 
 /// Adds the parts up, in the order of the blocks' ranks, so that the result does not depend on who
-/// comes first. Each block gets the sums of some of the columns: of a thread's blocks of eight, of
-/// each segment, as many as there are blocks in the cluster less.
+/// comes first. Each block gets the sums of its share of every segment's columns.
 class ClusterSums {
 public:
   /// `memory`: an address that nothing uses any more when the consumers have met, of bytesOf().

@@ -4,6 +4,7 @@
 #include "kernelforge/codegen/LowerToLLVM.h"
 #include "kernelforge/codegen/cuda/Assembly.h"
 #include "kernelforge/codegen/cuda/Convention.h"
+#include "kernelforge/codegen/cuda/OwnFunctions.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
@@ -116,6 +117,13 @@ public:
           .Case([&](math::SqrtOp sqrt) {
             replace(op, b.create<LLVM::SqrtOp>(op->getLoc(), sqrt.getOperand()));
           })
+          // One instruction each: left to a pass they would be comparisons and choices.
+          .Case([&](arith::MaxNumFOp max) {
+            replace(op, b.create<LLVM::MaxNumOp>(op->getLoc(), max.getLhs(), max.getRhs()));
+          })
+          .Case([&](arith::MinNumFOp min) {
+            replace(op, b.create<LLVM::MinNumOp>(op->getLoc(), min.getLhs(), min.getRhs()));
+          })
           .Case([&](math::FmaOp fma) {
             replace(op, b.create<LLVM::FMAOp>(op->getLoc(), fma.getA(), fma.getB(), fma.getC()));
           });
@@ -174,11 +182,11 @@ private:
       return isFloat ? b.create<arith::AddFOp>(loc, x, y).getResult()
                      : b.create<arith::AddIOp>(loc, x, y).getResult();
     case gpu::AllReduceOperation::MAXNUMF:
-      return b.create<arith::MaxNumFOp>(loc, x, y);
+      return b.create<LLVM::MaxNumOp>(loc, x, y);
     case gpu::AllReduceOperation::MAXIMUMF:
       return b.create<arith::MaximumFOp>(loc, x, y);
     case gpu::AllReduceOperation::MINNUMF:
-      return b.create<arith::MinNumFOp>(loc, x, y);
+      return b.create<LLVM::MinNumOp>(loc, x, y);
     case gpu::AllReduceOperation::MAXUI:
       return b.create<arith::MaxUIOp>(loc, x, y);
     default:
@@ -385,6 +393,7 @@ Status cuda::lower(ModuleOp module) {
     if (function.isDeclaration())
       continue;
     allowContraction(function);
+    expandByOwnFunctions(function);
     expandElementaryFunctions(function);
     FunctionLowering(module, function).run();
   }

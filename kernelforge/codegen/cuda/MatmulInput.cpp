@@ -1,8 +1,10 @@
 // Rows of a matmul as matrix units take them: as they stand in memory, or written so by a phase of
 // their own, with what is computed before the matmul.
 #include "kernelforge/codegen/cuda/Matmul.h"
+#include "kernelforge/codegen/cuda/WeightExpander.h"
 
 #include "kernelforge/codegen/simt/Epilogue.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
 #include "kernelforge/ir/Numerics.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -15,13 +17,52 @@ using namespace kernelforge::simt;
 using namespace kernelforge::transformer;
 using kernelforge::cuda::Assembly;
 
+/// What a matmul's numerics say that operands are rounded to.
+static std::optional<ElementType> elementOfNumerics(MatmulOp matmul) {
+  const Numerics numerics = numericsOf(matmul);
+  return numerics == Numerics::BF16  ? std::optional(ElementType::BF16)
+         : numerics == Numerics::F16 ? std::optional(ElementType::F16)
+                                     : std::nullopt;
+}
+
+bool cuda::matmul::expandsWeights(MatmulOp matmul) {
+  return !matmul.getWeights().empty() && llvm::all_of(matmul.getWeights(), [](Value weight) {
+    return PlaneReader::reads(weight.getType());
+  });
+}
+
+int64_t cuda::matmul::stagesOfUnit(MatmulOp matmul) {
+  int64_t stages = 1;
+  if (expandsWeights(matmul))
+    for (Value weight : matmul.getWeights())
+      stages = std::max(stages, WeightExpander::stagesOf(weight.getType()));
+  return stages;
+}
+
+int64_t cuda::matmul::registersOfUnit(const KernelAnalysis &kernel, int64_t columns) {
+  MatmulOp matmul = kernel.matmul();
+  int64_t most = 0;
+  for (const SegmentGroup &group : kernel.groups()) {
+    int64_t ofGroup = 0;
+    for (unsigned s : group.segments)
+      ofGroup += WeightExpander::registersOf(matmul.getWeights()[s].getType(), columns,
+                                             stagesOfUnit(matmul));
+    most = std::max(most, ofGroup);
+  }
+  return most;
+}
+
 bool cuda::matmul::hasMatrixRows(MatmulOp matmul) {
-  return isa<BlockArgument>(matmul.getInput()) &&
-         elementTypeOf(matmul.getInput().getType()) ==
-             elementTypeOf(matmul.getWeights()[0].getType());
+  if (!isa<BlockArgument>(matmul.getInput()))
+    return false;
+  const auto element = elementTypeOf(matmul.getInput().getType());
+  return element == (expandsWeights(matmul) ? elementOfNumerics(matmul)
+                                            : elementTypeOf(matmul.getWeights()[0].getType()));
 }
 
 std::optional<ElementType> cuda::matmul::matrixElement(MatmulOp matmul) {
+  if (expandsWeights(matmul))
+    return elementOfNumerics(matmul);
   const std::optional<ElementType> element = elementTypeOf(matmul.getWeights()[0].getType());
   for (Value weight : matmul.getWeights())
     if (elementTypeOf(weight.getType()) != element)

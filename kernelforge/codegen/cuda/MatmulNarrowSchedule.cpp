@@ -14,31 +14,27 @@ using namespace kernelforge::cuda::matmul;
 using kernelforge::simt::rows::Columns;
 using kernelforge::simt::rows::Shape;
 
-static int64_t sharedBytes(const Shape &shape, const NarrowKnobs &knobs) {
-  const int64_t rows = std::min(knobs.rows, shape.rows);
+static int64_t sharedBytes(const Shape &shape, const NarrowNeeds &needs, const NarrowKnobs &knobs) {
+  const int64_t rows = std::min(knobs.rows, shape.rows) * needs.parts;
   return knobs.ks * shape.segments() * rows * (knobs.columns() + 4) * 4;
 }
 
-/// Registers of a thread for weights on their way and sums, of those that it has.
-static int64_t registersOf(const Shape &shape, const NarrowKnobs &knobs) {
-  const int64_t rows = (std::min(knobs.rows, shape.rows) + 7) / 8;
-  int64_t words = 0, expanded = 0;
-  for (const Columns &group : shape.groups) {
-    words = std::max(words, 2 * group.segments * group.unit.words);
-    expanded = std::max<int64_t>(expanded, group.unit.runs > 0 ? 24 : 0);
-  }
-  const int64_t loads = words * (knobs.ahead ? knobs.u * 3 / 2 : knobs.u);
-  return loads + expanded + shape.segments() * rows * 4 + rows * 8;
+/// Registers of a thread for weights on their way, sums and rows.
+static int64_t registersOf(const Shape &shape, const NarrowNeeds &needs, const NarrowKnobs &knobs) {
+  const int64_t tiles = (std::min(knobs.rows, shape.rows) * needs.parts + 7) / 8;
+  return needs.words * (knobs.ahead ? knobs.u * 3 / 2 : knobs.u) + needs.besides +
+         shape.segments() * tiles * 4 + tiles * 8;
 }
 
-Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const KnobValues &values) {
+Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const NarrowNeeds &needs,
+                                                const KnobValues &values) {
   const KnobReader read(shape.name, values);
   KF_CHECK(read.checkNames({"warps", "ks", "u", "rows", "early", "ahead"}));
   NarrowKnobs knobs;
   KF_TRY(knobs.warps, read.get("warps", {1, 16}));
   KF_TRY(knobs.ks, read.get("ks", {1, knobs.warps, 1, "warps", knobs.warps}));
-  KF_TRY(knobs.u, read.get("u", {1, 16}));
-  KF_TRY(knobs.rows, read.get("rows", {8, 32, 8}));
+  KF_TRY(knobs.u, read.get("u", {1, needs.mostAtOnce}));
+  KF_TRY(knobs.rows, read.get("rows", {(needs.rows + 7) / 8 * 8, 32, 8}));
   KF_TRY(const int64_t early, read.get("early", {0, shape.areMarked ? 1 : 0}));
   KF_TRY(const int64_t ahead, read.get("ahead", {0, 1}));
   knobs.early = early != 0;
@@ -50,17 +46,27 @@ Expected<NarrowKnobs> cuda::matmul::narrowKnobs(const Shape &shape, const KnobVa
   for (auto [name, value] : {std::pair("warps", knobs.warps), {"ks", knobs.ks}})
     if (!llvm::has_single_bit(static_cast<uint64_t>(value)))
       return refuse(name, value, "must be a power of two", "use 1, 2, 4, 8 or 16");
+  const int64_t rounds = shape.k / needs.elements / (knobs.ks * knobs.u);
+  if (needs.loopsOften && rounds == 2)
+    return refuse("ks", knobs.ks, "K is two rounds, whose loads spill registers together",
+                  "use more or fewer");
+  constexpr int64_t warpThreads = 32, registersOfBlock = 65536;
+  if (knobs.warps * warpThreads * needs.registers > registersOfBlock)
+    return refuse("warps", knobs.warps,
+                  fmt::format("their threads have {} registers each", needs.registers),
+                  "use fewer warps");
   for (const Columns &group : shape.groups)
     if (std::string why = simt::rows::obstacleTo(group, knobs.columns(), 1); !why.empty())
       return refuse("ks", knobs.ks, why, "use other numbers of warps");
-  if (const int64_t bytes = sharedBytes(shape, knobs); bytes > shape.sharedBytes)
+  if (const int64_t bytes = sharedBytes(shape, needs, knobs); bytes > shape.sharedBytes)
     return refuse("warps", knobs.warps,
                   fmt::format("{} bytes of shared memory are needed, and there are {}", bytes,
                               shape.sharedBytes),
                   "use fewer warps or rows");
   // Beside these there are addresses.
-  constexpr int64_t most = 84;
-  if (const int64_t registers = registersOf(shape, knobs); registers > most)
+  constexpr int64_t addresses = 41;
+  const int64_t most = needs.registers - addresses;
+  if (const int64_t registers = registersOf(shape, needs, knobs); registers > most)
     return refuse("u", knobs.u,
                   fmt::format("a thread keeps {} words, and {} can be", registers, most),
                   "ask for less at once");
@@ -76,41 +82,38 @@ int64_t columnsOf(const Shape &shape) {
   return columns;
 }
 
-/// Seconds on an H200: what must be read, as far as enough is on its way, and launches.
-double predict(const Shape &shape, const NarrowKnobs &knobs, bool writesRows) {
-  constexpr double readRate = 4.1e12, launch = 3e-6, bytesInFlight = 4e6, residentWarps = 132 * 16;
+/// Seconds on an H200: what must be read, as far as enough is on its way, what takes work, and
+/// launches.
+double predict(const Shape &shape, const NarrowNeeds &needs, const NarrowKnobs &knobs) {
+  constexpr double readRate = 4.1e12, launch = 1.5e-6, bytesInFlight = 4e6,
+                   residentWarps = 132 * 16;
   const auto blocksOfRows = double((shape.rows + knobs.rows - 1) / knobs.rows);
   const double warps = double(columnsOf(shape)) / 16 * double(knobs.ks) * blocksOfRows;
-  int64_t elements = 8; // of a unit of 16 bytes
-  for (const Columns &group : shape.groups)
-    elements = std::max<int64_t>(elements, group.unit.runs == 0   ? 8
-                                           : group.unit.runs == 1 ? 16
-                                                                  : 32);
-  const int64_t pieces = shape.k / (4 * elements);
+  const int64_t pieces = shape.k / needs.elements;
   const auto loads = double(std::min(knobs.u, std::max<int64_t>(1, pieces / knobs.ks)));
   const double inFlight =
       std::min(warps, residentWarps) * 32 * 2 * 16 * loads * double(shape.segments());
   const double reading =
       shape.weightBytes / readRate * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
-  // Quants become numbers, once for all rows of a block.
-  constexpr double expand = 1.2e-13;
-  const bool isQuantized = shape.groups[0].unit.runs > 0;
-  const double expanding =
-      isQuantized ? double(columnsOf(shape) * shape.segments() * shape.k) * expand : 0;
-  // Further rows take their share of what caches give.
-  constexpr double ofRows = 0.05;
-  return launch * double(shape.groups.size()) + (writesRows ? launch : 0) +
-         std::max(reading, expanding) * (blocksOfRows + ofRows * double(shape.rows) / 8);
+  const double working =
+      double(columnsOf(shape)) * double(shape.segments() * shape.k) * needs.secondsPerWeight;
+  // Rows take their share of what caches give.
+  constexpr double least = 1.01, ofRow = 0.001;
+  return launch * double(shape.groups.size() + (needs.writesRows ? 1 : 0)) +
+         std::max(reading, working) * (blocksOfRows * least + ofRow * double(shape.rows));
 }
 
 } // namespace
 
-ScheduleSpace cuda::matmul::narrowSpace(const Shape &shape, bool writesRows) {
+ScheduleSpace cuda::matmul::narrowSpace(const Shape &shape, const NarrowNeeds &needs) {
   ScheduleSpace space;
-  space.complete = [shape, writesRows](const KnobValues &given) {
+  space.complete = [shape, needs](const KnobValues &given) {
     KnobValues best;
     double least = std::numeric_limits<double>::infinity();
-    for (int64_t warps : {8, 16, 4})
+    // Small blocks where threads have many registers.
+    const bool hasMany = needs.registers > 128;
+    const std::array<int64_t, 3> usualWarps = {hasMany ? 4 : 8, 16, hasMany ? 8 : 4};
+    for (int64_t warps : usualWarps)
       for (int64_t ks : {8, 4, 2, 1, 16})
         for (int64_t u : {8, 4, 2, 1}) {
           KnobValues values = given;
@@ -120,8 +123,8 @@ ScheduleSpace cuda::matmul::narrowSpace(const Shape &shape, bool writesRows) {
           values.try_emplace("rows", std::min<int64_t>((shape.rows + 7) / 8 * 8, 32));
           values.try_emplace("early", shape.areMarked ? 1 : 0);
           values.try_emplace("ahead", 0);
-          const auto knobs = narrowKnobs(shape, values);
-          const double time = knobs ? predict(shape, *knobs, writesRows) : least;
+          const auto knobs = narrowKnobs(shape, needs, values);
+          const double time = knobs ? predict(shape, needs, *knobs) : least;
           if (best.empty() || time < least) {
             best = values;
             least = time;
@@ -138,15 +141,15 @@ ScheduleSpace cuda::matmul::narrowSpace(const Shape &shape, bool writesRows) {
                   {space.analytic.at("early")},
                   "it asks for its first weights before what ran before it is done"},
                  {"ahead", {0, 1}, "the next pieces are asked for before these are multiplied"}};
-  space.check = [shape](const KnobValues &values) -> Status {
-    return narrowKnobs(shape, values).transform([](const auto &) {});
+  space.check = [shape, needs](const KnobValues &values) -> Status {
+    return narrowKnobs(shape, needs, values).transform([](const auto &) {});
   };
-  space.predict = [shape, writesRows](const KnobValues &values) {
-    const auto knobs = narrowKnobs(shape, values);
-    return knobs ? predict(shape, *knobs, writesRows) : std::numeric_limits<double>::infinity();
+  space.predict = [shape, needs](const KnobValues &values) {
+    const auto knobs = narrowKnobs(shape, needs, values);
+    return knobs ? predict(shape, needs, *knobs) : std::numeric_limits<double>::infinity();
   };
-  space.orderClass = [shape](const KnobValues &values) {
-    const auto knobs = narrowKnobs(shape, values);
+  space.orderClass = [shape, needs](const KnobValues &values) {
+    const auto knobs = narrowKnobs(shape, needs, values);
     return knobs ? fmt::format("{}x{}", knobs->ks, knobs->u) : std::string();
   };
   return space;

@@ -32,11 +32,13 @@ Target cuda::simtTarget(const Target &target) {
 namespace {
 
 /// A method of plain SIMT code. Where it `keepsMuch` in registers, a thread may have as many as
-/// fit; where it `asksForShared` memory, it may have what no block can declare.
+/// fit; where it `asksForShared` memory, it may have what no block can declare. Predictions are for
+/// WebGPU: `launches` are the seconds that launches take more or less here.
 class OfSimt final : public Method {
 public:
-  explicit OfSimt(const Method &method, bool keepsMuch = false, bool asksForShared = false)
-      : method(method), keepsMuch(keepsMuch), asksForShared(asksForShared) {}
+  explicit OfSimt(const Method &method, double launches = 0, bool keepsMuch = false,
+                  bool asksForShared = false)
+      : method(method), launches(launches), keepsMuch(keepsMuch), asksForShared(asksForShared) {}
 
   std::string_view name() const override { return method.name(); }
   Status supports(const KernelAnalysis &kernel, const Target &target) const override {
@@ -44,10 +46,8 @@ public:
   }
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
     ScheduleSpace space = method.space(kernel, seen(target));
-    // Predictions of plain code are for WebGPU, where a launch costs less than here.
-    constexpr double launch = 1e-6;
-    space.predict = [predict = space.predict](const KnobValues &values) {
-      return predict(values) + launch;
+    space.predict = [predict = space.predict, launches = launches](const KnobValues &values) {
+      return predict(values) + launches;
     };
     return space;
   }
@@ -79,6 +79,7 @@ private:
   }
 
   const Method &method;
+  double launches;
   bool keepsMuch, asksForShared;
 };
 
@@ -87,12 +88,12 @@ private:
 static const simt::Plain plain(simtLimits);
 
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
-  static const OfSimt matmulTiles(simt::matmulTiles(), /*keepsMuch=*/true),
-      rows(simt::matmulRows(), /*keepsMuch=*/false, /*asksForShared=*/true),
+  static const OfSimt matmulTiles(simt::matmulTiles(), 2e-6, /*keepsMuch=*/true),
+      rows(simt::matmulRows(), -0.5e-6, /*keepsMuch=*/false, /*asksForShared=*/true),
       split(simt::attentionSplit()), tiles(simt::attentionTiles()), groups(attentionGroups()),
       quads(simt::rowwiseQuads());
-  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles, &rows,
-                                          &matmulNarrow()};
+  static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles,
+                                          &rows,  &matmulNarrow(),   &matmulParts()};
   static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices(), &groups};
   static const Method *const rowwises[] = {&plain, &quads};
   switch (family) {

@@ -20,6 +20,7 @@ const simt::Methods &methods();
 // What there is besides the plain code, a function for each file.
 const Method &matmulMatrices();    ///< matrix units of a warpgroup
 const Method &matmulNarrow();      ///< few rows: matrix units of a warp
+const Method &matmulParts();       ///< few rows of f32 and quants, by the same
 const Method &attentionMatrices(); ///< matrix units of a warpgroup
 const Method &attentionGroups();   ///< few rows: matrix units of a warp
 

@@ -1,5 +1,6 @@
 #include "kernelforge/codegen/cuda/Pipeline.h"
 
+#include "kernelforge/codegen/cuda/OwnFunctions.h"
 #include "kernelforge/codegen/cuda/SharedLayout.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -70,6 +71,8 @@ Value PhaseMemory::reserve(int64_t count, int64_t alignment) {
   return address;
 }
 
+void PhaseMemory::useOwnFunctions() { function->setAttr(ownFunctionsName, p.b.getUnitAttr()); }
+
 Phase PhaseMemory::finish(Extent grid, int64_t registers) {
   Phase phase = p.finish(std::move(grid));
   phase.parameters.insert(phase.parameters.end(), maps.begin(), maps.end());
@@ -91,9 +94,9 @@ Ring::Ring(simt::PhaseBuilder &p, PhaseMemory &memory, int64_t stages, int64_t s
 Ring::Ring(simt::PhaseBuilder &p, int64_t stages, int64_t stageBytes, Value tiles, Value barriers)
     : p(p), assembly(p), stages(stages), stageBytes(stageBytes), tiles(tiles), barriers(barriers) {}
 
-void Ring::initialise(int64_t consumers) {
+void Ring::initialise(int64_t consumers, int64_t producers) {
   for (int64_t i = 0; i < stages; ++i) {
-    assembly.initBarrier(full(p.c(i)), 1);
+    assembly.initBarrier(full(p.c(i)), producers);
     assembly.initBarrier(empty(p.c(i)), consumers);
   }
   assembly.publishBarriers();
@@ -121,8 +124,8 @@ static constexpr int64_t allRegisters = 65536, registerUnit = 8, mostRegisters =
 
 /// What the producer keeps: what it copies takes few, and beside other blocks or many consumers
 /// there are few.
-static int64_t registersOfProducer(int64_t consumers, int64_t blocks) {
-  return blocks > 1 ? 24 : consumers > 2 ? 32 : 40;
+static int64_t registersOfProducer(int64_t consumers, int64_t blocks, bool expands) {
+  return blocks > 1 ? 24 : expands ? 104 : consumers > 2 ? 32 : 40;
 }
 
 int64_t Roles::registers(int64_t consumers, int64_t blocks) {
@@ -130,16 +133,18 @@ int64_t Roles::registers(int64_t consumers, int64_t blocks) {
   return std::min(each, mostRegisters);
 }
 
-int64_t Roles::registersOfConsumers(int64_t consumers, int64_t blocks) {
+int64_t Roles::registersOfConsumers(int64_t consumers, int64_t blocks, bool expands) {
   const int64_t started = registers(consumers, blocks);
-  if (consumers == 1)
+  if (consumers == 1 || (expands && blocks > 1))
     return started;
-  const int64_t given = std::max<int64_t>(started - registersOfProducer(consumers, blocks), 0);
+  const int64_t given =
+      std::max<int64_t>(started - registersOfProducer(consumers, blocks, expands), 0);
   const int64_t more = given / consumers / registerUnit * registerUnit;
   return std::min(started + more, mostRegisters / registerUnit * registerUnit);
 }
 
-Roles::Roles(simt::PhaseBuilder &p, int64_t consumers) : p(p), assembly(p), consumers(consumers) {
+Roles::Roles(simt::PhaseBuilder &p, int64_t consumers, bool expands)
+    : p(p), assembly(p), consumers(consumers), expands(expands) {
   // Known to be the same in a warp, it stays in registers that a warp shares.
   Value number = p.div(p.thread(), warpgroup);
   group = p.named(p.b.create<NVVM::ShflOp>(p.loc, p.i32, p.c(-1), number, p.c(0), p.c(warp - 1),
@@ -152,15 +157,18 @@ Roles::Roles(simt::PhaseBuilder &p, int64_t consumers) : p(p), assembly(p), cons
 
 void Roles::split(int64_t blocks, llvm::function_ref<void()> produce,
                   llvm::function_ref<void()> consume, int64_t producers) {
-  const int64_t needed = registersOfConsumers(consumers, blocks);
+  const int64_t needed = registersOfConsumers(consumers, blocks, expands);
   const bool moves = needed > registers(consumers, blocks);
   Value isProducer = p.cmp(arith::CmpIPredicate::eq, group, p.c(consumers));
   auto branch = p.b.create<scf::IfOp>(p.loc, isProducer, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(p.b);
   p.b.setInsertionPoint(branch.thenBlock()->getTerminator());
   if (moves)
-    assembly.dropRegisters(registersOfProducer(consumers, blocks));
-  p.ifThen(p.lessThan(p.thread(), p.c(consumers * warpgroup + producers)), produce);
+    assembly.dropRegisters(registersOfProducer(consumers, blocks, expands));
+  if (expands)
+    produce();
+  else
+    p.ifThen(p.lessThan(p.thread(), p.c(consumers * warpgroup + producers)), produce);
   p.b.setInsertionPoint(branch.elseBlock()->getTerminator());
   if (moves)
     assembly.takeRegisters(needed);

@@ -26,6 +26,9 @@ public:
   mlir::Value reserve(int64_t bytes, int64_t alignment);
   int64_t reserved() const { return bytes; }
 
+  /// What the phase computes besides products may be right to 20 bits (OwnFunctions.h).
+  void useOwnFunctions();
+
   /// Ends the phase: simt::PhaseBuilder::finish() with all of that. `registers` of a thread when it
   /// starts; at most so many times the threads of a block fit a multiprocessor.
   Phase finish(Extent grid, int64_t registers);
@@ -52,8 +55,8 @@ public:
   Ring(simt::PhaseBuilder &p, int64_t stages, int64_t stageBytes, mlir::Value tiles,
        mlir::Value barriers);
 
-  /// One thread of the block, before all meet.
-  void initialise(int64_t consumers);
+  /// One thread of the block, before all meet. `producers`: arrivals that make a stage full.
+  void initialise(int64_t consumers, int64_t producers = 1);
 
   RingPlace producerStart() { return {p.c(0), p.c(1)}; }
   RingPlace consumerStart() { return {p.c(0), p.c(0)}; }
@@ -80,14 +83,15 @@ private:
 /// What threads of a block are: `consumers` warpgroups, then a producer.
 class Roles {
 public:
-  Roles(simt::PhaseBuilder &p, int64_t consumers);
+  /// `expands`: all threads of the producer's warpgroup work, on values.
+  Roles(simt::PhaseBuilder &p, int64_t consumers, bool expands = false);
 
   int64_t threads() const { return (consumers + 1) * warpgroup; }
   static int64_t threadsOf(int64_t consumers) { return (consumers + 1) * warpgroup; }
   /// Registers of a thread when the kernel starts, where `blocks` of them share a multiprocessor.
   static int64_t registers(int64_t consumers, int64_t blocks);
   /// And what those of a consumer have from then on.
-  static int64_t registersOfConsumers(int64_t consumers, int64_t blocks);
+  static int64_t registersOfConsumers(int64_t consumers, int64_t blocks, bool expands = false);
 
   mlir::Value group;  ///< i32: number of the warpgroup, the same in a warp
   mlir::Value thread; ///< i32: in the warpgroup
@@ -95,8 +99,8 @@ public:
   /// i32: of the warp in the warpgroup
   mlir::Value warpNumber;
 
-  /// Emits both roles; `produce` is run by so many threads of a warp. Where there are several
-  /// consumers, most of the producer's registers go to them.
+  /// Emits both roles; `produce` is run by so many threads, or by the warpgroup where it expands.
+  /// Where there are several consumers, most of the producer's registers go to them.
   void split(int64_t blocks, llvm::function_ref<void()> produce, llvm::function_ref<void()> consume,
              int64_t producers = 1);
 
@@ -104,6 +108,7 @@ private:
   simt::PhaseBuilder &p;
   Assembly assembly;
   int64_t consumers;
+  bool expands;
 };
 
 /// The tiles of a matrix, dealt to blocks that stay: each takes every so many-th one. Neighbours in

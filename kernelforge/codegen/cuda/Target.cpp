@@ -166,11 +166,6 @@ Expected<Target> cuda::parseTarget(std::string_view name, std::string_view featu
   return target;
 }
 
-bool cuda::hasWarpMatrices(const Target &target) {
-  const Chip *chip = findChip(target.chip);
-  return chip && chip->capability >= 80;
-}
-
 Status cuda::checkRunnable(const Target &target, const DeviceInfo &device) {
   const Chip *chip = findChip(target.chip);
   const std::optional<int> capability = capabilityOf(device.chip);

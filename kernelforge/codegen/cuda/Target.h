@@ -21,9 +21,6 @@ namespace kernelforge::cuda {
 Expected<Target> parseTarget(std::string_view chip, std::string_view features,
                              const DeviceInfo *device);
 
-/// Whether a warp's matrix units take f16 and bf16 and sum up in f32 (capability 8.0).
-bool hasWarpMatrices(const Target &target);
-
 /// Missing, naming what is lacking, where the device's chip does not run code for the target's.
 Status checkRunnable(const Target &target, const DeviceInfo &device);
 

@@ -73,6 +73,11 @@ Value WarpMatrices::pairsOfBytes(Value first, Value second, int64_t number) {
   return bytesOf(first, second, number == 0 ? 0x5140 : 0x7362);
 }
 
+std::array<Value, 2> WarpMatrices::offsetPairsOfBytes(Value word) {
+  Value exponents = p.c(0x43434343);
+  return {bytesOf(word, exponents, pairSelectors[0]), bytesOf(word, exponents, pairSelectors[1])};
+}
+
 // bf16 has seven bits under the exponent of 128: the low ones are a sum with it, and the sign says
 // whether that is 128 too large or 256.
 std::array<Value, 2> WarpMatrices::quantsOfBytes(Value word) {

@@ -84,7 +84,11 @@ static int64_t registersOf(const Shape &shape, const Knobs &knobs) {
     const int64_t together = shape.integers() ? std::min<int64_t>(unit.runs, 2) : 1;
     const int64_t row = shape.integers() ? together * (4 * shape.bytePlanes() + 2)
                                          : (unit.runs > 0 ? runElements + 1 : unit.elements);
-    const int64_t expanded = unit.runs == 0 ? 0 : shape.integers() ? 4 * together : runElements;
+    // The assembler begins to expand the next run while rows wait for this one.
+    const int64_t ahead = knobs.rows > 1 ? 2 : 1;
+    const int64_t expanded = unit.runs == 0     ? 0
+                             : shape.integers() ? 4 * together
+                                                : runElements * group.segments * ahead;
     most = std::max(most, columns * knobs.u * unit.words + sums + knobs.rows * row + expanded +
                               addresses);
   }
@@ -369,8 +373,10 @@ static double predict(const Shape &shape, const Knobs &knobs) {
   const double loads = double(std::min(
       knobs.u, std::max<int64_t>(1, leastUnits(shape) / std::max<int64_t>(1, knobs.team()))));
   const double inFlight = resident * double(knobs.r * shape.segments()) * loads * 16;
+  // What several rows cost where weights are streamed, beside products.
+  const double more = shape.streams ? 1 + 0.05 * double(knobs.rows - 1) : 1;
   const double reading =
-      shape.weightBytes / readRate * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
+      shape.weightBytes / readRate * more * std::max(1.0, bytesInFlight / std::max(inFlight, 1.0));
   const double multiplying =
       products * (double(knobs.rows) * productTime(shape) + unpackTime(shape));
   // Where rows lie, neighbouring threads read quads that are a unit apart.

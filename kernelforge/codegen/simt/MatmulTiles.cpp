@@ -3,6 +3,7 @@
 // memory.
 #include "kernelforge/codegen/simt/MatmulEmitter.h"
 #include "kernelforge/codegen/simt/MatmulSchedule.h"
+#include "kernelforge/codegen/simt/MatmulUnits.h"
 #include "kernelforge/codegen/simt/Methods.h"
 #include "kernelforge/ir/Numerics.h"
 
@@ -14,13 +15,6 @@ using namespace kernelforge::simt;
 using namespace kernelforge::simt::tiles;
 
 namespace {
-
-/// What a method that multiplies f32 rounds operands to before.
-ElementType roundedTo(Numerics numerics) {
-  return numerics == Numerics::F16    ? ElementType::F16
-         : numerics == Numerics::BF16 ? ElementType::BF16
-                                      : ElementType::F32;
-}
 
 class Emitter final : public TileEmitter {
 public:
@@ -38,7 +32,7 @@ public:
 private:
   void placeTiles() {
     transformer::MatmulOp matmul = kernel.matmul();
-    const ElementType rounded = roundedTo(numericsOf(matmul));
+    const ElementType rounded = rows::roundedTo(numericsOf(matmul)).value_or(ElementType::F32);
     Operand rows = cut.pack ? Operand(p, Phases::inputWorkspace, ElementType::F32,
                                       Phases::inputColumns(matmul.getK()), rounded)
                             : Operand(p, matmul.getInput(), 4, rounded);

@@ -63,7 +63,10 @@ PlaneReader::QuadPlace PlaneReader::placeOfQuad(Value quad) {
 }
 
 PlaneReader::Piece PlaneReader::loadQuad(Value quad) {
-  Value word = p.named(placeOfQuad(quad).word, "word");
+  return loadWord(p.named(placeOfQuad(quad).word, "word"));
+}
+
+PlaneReader::Piece PlaneReader::loadWord(Value word) {
   Piece piece = load(p.shr(word, 2)); // of which only what is used is loaded
   piece.quants = wordOf(BlockPart::Quants, word, 0, "quants");
   if (type.hasHighs() && type.bytes(BlockPart::Highs) != 4) {

@@ -46,6 +46,9 @@ public:
   /// The piece `steps` further on, in the chunk of one that is loaded and without high bits: what
   /// they share is not loaded again.
   Piece loadAfter(const Piece &piece, int64_t steps);
+  /// What memory has of a word of a piece's quants, by its number among all such of the weight: the
+  /// piece that it is in, of its quants one word, and of 16 bytes of high bits one.
+  Piece loadWord(mlir::Value word);
   /// What memory has of four neighbouring elements of a row, by their number among all such of the
   /// weight: the piece that they are in, of its quants and high bits one word.
   Piece loadQuad(mlir::Value quad);

@@ -51,6 +51,7 @@ enum class Op : uint8_t {
   Shuffle,
   ShuffleXor,
   MeetWarp,
+  AnyLane, ///< whether any of the warp has a predicate
   StoreMatrices,
   WarpProduct,
   Product,

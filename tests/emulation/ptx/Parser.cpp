@@ -90,6 +90,7 @@ const std::pair<std::string_view, Op> wholeNames[] = {
     {"cp.async.bulk.wait_group.read", Op::WaitStores},
     {"cp.async.bulk.wait_group", Op::WaitStores},
     {"bar.warp.sync", Op::MeetWarp},
+    {"vote.sync.any.pred", Op::AnyLane},
     {"ex2.approx.ftz.f32", Op::PowerOfTwo},
     {"rcp.approx.ftz.f32", Op::Reciprocal},
     {"barrier.cluster.arrive.release", Op::ArriveCluster},
@@ -377,8 +378,9 @@ private:
       return false;
     made.op = found->second;
     made.isBf16 = name.find("bf16") != name.npos;
-    const Op giving[] = {Op::TryWait,    Op::Shuffle,    Op::ShuffleXor, Op::DotBytes, Op::Round,
-                         Op::PackHalves, Op::PowerOfTwo, Op::Reciprocal, Op::MapShared};
+    const Op giving[] = {Op::TryWait,   Op::Shuffle,    Op::ShuffleXor, Op::DotBytes,
+                         Op::Round,     Op::PackHalves, Op::PowerOfTwo, Op::Reciprocal,
+                         Op::MapShared, Op::AnyLane};
     const bool gives = std::ranges::find(giving, made.op) != std::end(giving);
     entry.hasRoles = entry.hasRoles || (made.op == Op::InitBarrier);
     if (made.op == Op::Reciprocal)

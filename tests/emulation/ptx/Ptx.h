@@ -74,7 +74,7 @@ struct Launch {
 /// barrier to barrier. What went wrong, empty where nothing did: memory that is not the launch's,
 /// an address that is not aligned, shared memory that two threads touch without a barrier between,
 /// a barrier that some threads do not come to, another block than the entry was made for, memory
-/// that is touched too early, a launch that ends without waiting for what ran before. Where
+/// that is touched too early, a block that ends without waiting for what ran before. Where
 /// threads meet at other barriers than those of all of them, races in shared memory are not found;
 /// bulk copies to memory then happen as late, and those from memory as early as they can.
 std::string run(const Entry &entry, const Launch &launch);

@@ -387,6 +387,33 @@ TEST(CompiledKernels, NeedNothingButMemcpyAndMemset) {
     }
 }
 
+TEST(CompiledKernels, AreTheSameFromSeveralThreads) {
+  for (const std::string &kind : targetKinds()) {
+    SCOPED_TRACE(kind);
+    const Target target = (*findGenerator(kind))->parse("", "", nullptr).value(); // any device's
+    auto context = makeContext();
+    auto module = TestDecoder::build(*context, decoderCase("LlamaInterleavedMixedTypes"));
+    KernelAnalyses analyses;
+    ASSERT_TRUE(runToStage(*module, Stage::Scheduled, {target, 2, true, {}, {}}, analyses));
+    auto compile = [&](int threads) {
+      auto made = compileKernels(*module, target, ObjectCache::disabled(), analyses, threads);
+      EXPECT_TRUE(made) << made.error().line();
+      return made.value_or(std::vector<Artifact>());
+    };
+    const std::vector<Artifact> one = compile(1), several = compile(3);
+    EXPECT_GT(one.size(), 5U);
+    ASSERT_EQ(one.size(), several.size());
+    for (size_t i = 0; i < one.size(); ++i) {
+      EXPECT_EQ(one[i].kernel, several[i].kernel);
+      EXPECT_EQ(one[i].entry, several[i].entry);
+      EXPECT_EQ(one[i].codeHash, several[i].codeHash) << one[i].kernel;
+      EXPECT_EQ(one[i].sizeNames, several[i].sizeNames);
+      EXPECT_EQ(one[i].schedule, several[i].schedule);
+      EXPECT_EQ(one[i].launching.phases.size(), several[i].launching.phases.size());
+    }
+  }
+}
+
 TEST(CompiledKernels, AreAllButAProgramHoldsThoseItLaunches) {
   auto context = makeContext();
   auto module = mlir::parseSourceString<mlir::ModuleOp>(R"(

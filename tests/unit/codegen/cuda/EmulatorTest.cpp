@@ -12,8 +12,9 @@ namespace {
 
 /// What running `body` by 64 threads ends with; its parameters are two buffers of 64 words (%rd1,
 /// which is read, and %rd2, which is written), %rd3 is the thread's word in each and in `memory`.
+/// One that starts early knows of the first buffer that nothing writes to it.
 std::string outcome(const std::string &body, std::vector<uint32_t> *output = nullptr,
-                    unsigned cluster = 1) {
+                    unsigned cluster = 1, bool startsEarly = false) {
   const std::string text =
       ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry k(\n.param "
       ".u64 in,\n.param .u64 out\n)\n.reqntid 64, 1, 1\n{\n.reg .pred "
@@ -32,11 +33,13 @@ std::string outcome(const std::string &body, std::vector<uint32_t> *output = nul
     in[i] = i * i;
   const void *pointers[] = {in.data(), out.data()};
   void *parameters[] = {static_cast<void *>(&pointers[0]), static_cast<void *>(&pointers[1])};
-  const std::vector<ptx::Piece> memory = {{reinterpret_cast<uint64_t>(in.data()), 256, false},
-                                          {reinterpret_cast<uint64_t>(out.data()), 256, true}};
+  const std::vector<ptx::Piece> memory = {
+      {reinterpret_cast<uint64_t>(in.data()), 256, false, /*isConstant=*/true},
+      {reinterpret_cast<uint64_t>(out.data()), 256, true}};
   ptx::Launch launch;
   launch.block[0] = 64;
   launch.grid[0] = launch.cluster = cluster;
+  launch.startsEarly = startsEarly;
   launch.parameters = parameters;
   launch.memory = &memory;
   std::string why = ptx::run(*module->entries.at("k"), launch);
@@ -64,6 +67,22 @@ TEST(PtxEmulation, RacesInSharedMemoryAreFound) {
                            "%rd8;\nld.shared.u32 %r4, [%rd8];";
   EXPECT_THAT(outcome("st.shared.u32 [%rd7], %r1;\n" + late), HasSubstr("another thread touches"));
   EXPECT_THAT(outcome("st.shared.u32 [memory], %r1;"), HasSubstr("another thread touches"));
+  EXPECT_EQ(outcome("mov.u32 %r2, 7;\nst.shared.u32 [memory], %r2;"), ""); // all say the same
+}
+
+TEST(PtxEmulation, WhatIsTouchedTooEarlyIsFound) {
+  auto early = [](const std::string &body) { return outcome(body, nullptr, 1, true); };
+  const std::string weight = "ld.global.u32 %r2, [%rd4];\n", wait = "griddepcontrol.wait;\n",
+                    write = "st.global.u32 [%rd5], %r2;\n", first = "setp.eq.u32 %p1, %r1, 0;\n";
+  EXPECT_EQ(early(weight + wait + write), "");
+  EXPECT_THAT(early(weight + write + wait), HasSubstr("before what ran before is over"));
+  EXPECT_THAT(early("ld.global.u32 %r2, [%rd5];\n" + wait), HasSubstr("before what ran before"));
+  EXPECT_THAT(early(weight), HasSubstr("ends without waiting"));
+  EXPECT_EQ(outcome(weight + write), "");
+  // One thread waits for all that meet it then, and for nobody else.
+  const std::string one = first + "@%p1 griddepcontrol.wait;\n" + weight;
+  EXPECT_EQ(early(one + "bar.sync 0;\n" + write), "");
+  EXPECT_THAT(early(one + write), HasSubstr("thread 1: k, line"));
 }
 
 TEST(PtxEmulation, MemoryThatIsNotTheLaunchsIsFound) {

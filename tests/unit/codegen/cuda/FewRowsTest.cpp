@@ -17,7 +17,7 @@ namespace {
 constexpr const char *quantizedTypes[] = {"q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"};
 
 /// Numbers of the methods.
-constexpr int rowsMethod = 3, narrowMethod = 4;
+constexpr int rowsMethod = 3, narrowMethod = 4, partsMethod = 5;
 
 /// A function that launches a kernel of this body, all of whose weights (`%w` and what begins with
 /// it) are marked.
@@ -88,7 +88,10 @@ std::string gate(int method, const std::string &knobs, int m, int k, const std::
           "#transformer.numerics<multiply = {4}>}} : ({0}, {2}, {2}, tensor<70xf32>, "
           "tensor<70xf32>) -> ({3}, {3})\n%s = transformer.activation %a <silu> : {3}\n%p = "
           "transformer.mul %s, %b : {3}\n%y = transformer.add %p, %z : {3}",
-          x, k, w, y, element[0] == 'q' ? "i8x2" : element),
+          x, k, w, y,
+          element[0] != 'q'       ? element
+          : method == partsMethod ? "f32"
+                                  : "i8x2"),
       y);
 }
 
@@ -122,6 +125,7 @@ TEST(CudaFewRows, MethodsHaveTheirNumbers) {
   const auto methods = cuda::methods().ofFamily(KernelFamily::Matmul);
   EXPECT_EQ(methods[rowsMethod]->name(), "rows");
   EXPECT_EQ(methods[narrowMethod]->name(), "narrow");
+  EXPECT_EQ(methods[partsMethod]->name(), "parts");
 }
 
 TEST(CudaFewRows, EveryTypeOfPlainWeights) {
@@ -169,6 +173,17 @@ TEST(CudaFewRows, QuantsByMatrixUnitsOfAWarp) {
   }
 }
 
+TEST(CudaFewRows, QuantsByPartsOfRows) {
+  for (const char *weight : quantizedTypes) {
+    for (int m : {1, 3})
+      expectRight(matmul(partsMethod, "", m, 37, 512, "f32", weight));
+    expectRight(
+        matmul(partsMethod, ", warps = 2, ks = 1, u = 1, ahead = 1", 6, 21, 1280, "f16", weight));
+    expectRight(
+        matmul(partsMethod, ", warps = 8, ks = 4, u = 1, early = 0", 9, 21, 2048, "bf16", weight));
+  }
+}
+
 TEST(CudaFewRows, EveryKnobOfMatrixUnitsOfAWarp) {
   for (const char *knobs :
        {", warps = 4, ks = 1, u = 2, ahead = 1", ", warps = 8, ks = 8, u = 1, ahead = 1, early = 0",
@@ -182,6 +197,8 @@ TEST(CudaFewRows, NormsGatesAndResiduals) {
   expectRight(gate(rowsMethod, "", 3, 512, "q4_k"));
   expectRight(gate(rowsMethod, ", prepare = 1", 2, 256, "q6_k"));
   expectRight(gate(narrowMethod, "", 9, 96, "bf16"));
+  for (const char *weight : {"q8_0", "q4_k", "q5_0"})
+    expectRight(gate(partsMethod, "", 2, 512, weight));
 }
 
 TEST(CudaFewRows, QueriesKeysAndValuesAreRotatedAndAppended) {

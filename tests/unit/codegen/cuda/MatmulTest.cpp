@@ -1,6 +1,7 @@
 // Matmuls by matrix units: what is taken, what is refused and why, and what the code is made of.
 #include "../simt/KernelTexts.h"
 #include "CudaContext.h"
+#include "kernelforge/codegen/Knobs.h"
 #include "kernelforge/codegen/cuda/Generator.h"
 #include "kernelforge/codegen/cuda/Target.h"
 #include "kernelforge/ir/Transformer.h"
@@ -36,6 +37,15 @@ KnobValues usual(const std::string &text, const char *chip = "sm_90a") {
       chip);
 }
 
+/// The usual schedule of the method, whether it is the usual one or not.
+KnobValues usualMatrices(const std::string &text, KnobValues given = {}) {
+  given["method"] = 1;
+  return with(text, [&](const CodeGenerator &generator, const KernelAnalysis &kernel,
+                        const Target &target) {
+    return generator.scheduleSpace(kernel, target, 1)->complete(given);
+  });
+}
+
 std::string checked(const std::string &text, const KnobValues &values) {
   return with(text,
               [&](const CodeGenerator &generator, const KernelAnalysis &kernel,
@@ -46,15 +56,18 @@ std::string checked(const std::string &text, const KnobValues &values) {
               });
 }
 
-Launching emitted(const std::string &text) {
-  return with(
-      text, [](const CodeGenerator &generator, const KernelAnalysis &kernel, const Target &target) {
-        const auto module = mlir::ModuleOp::create(mlir::UnknownLoc::get(&context()));
-        auto launching = generator.emit(module, kernel, target, "main");
-        EXPECT_TRUE(launching) << launching.error().line();
-        module->erase();
-        return launching ? *launching : Launching();
-      });
+/// What a kernel with such a schedule is launched as.
+Launching emitted(const std::string &text, const KnobValues &given = {}) {
+  const KnobValues values = usualMatrices(text, given);
+  return with(text, [&](const CodeGenerator &generator, const KernelAnalysis &kernel,
+                        const Target &target) {
+    kernel.kernel().setScheduleAttr(scheduleAttr(&context(), values));
+    const auto module = mlir::ModuleOp::create(mlir::UnknownLoc::get(&context()));
+    auto launching = generator.emit(module, kernel, target, "main");
+    EXPECT_TRUE(launching) << launching.error().line();
+    module->erase();
+    return launching ? *launching : Launching();
+  });
 }
 
 std::string matmul(int64_t m, int64_t n, int64_t k, const std::string &rows = "bf16",
@@ -88,7 +101,10 @@ TEST(CudaMatmul, MatrixUnitsAreTakenWhereOperandsAreAsTheyMultiply) {
 TEST(CudaMatmul, TilesFollowTheShape) {
   EXPECT_EQ(usual(matmul(8192, 8192, 8192)).at("bn"), 256);
   EXPECT_EQ(usual(matmul(512, 6144, 4096)).at("bn"), 192);
-  EXPECT_EQ(usual(matmul(64, 4096, 4096)).at("bm"), 64);
+  EXPECT_EQ(usual(matmul(2048, 4096, 4096)).at("bn"), 256);
+  EXPECT_EQ(usual(matmul(512, 28672, 4096)).at("bn"), 224);
+  EXPECT_EQ(usualMatrices(matmul(64, 4096, 4096)).at("split"), 2);
+  EXPECT_EQ(usualMatrices(matmul(16, 4096, 4096)).at("bm"), 64);
 }
 
 TEST(CudaMatmul, SchedulesThatDoNotFitAreRefusedByReason) {
@@ -109,20 +125,15 @@ TEST(CudaMatmul, SchedulesThatDoNotFitAreRefusedByReason) {
   EXPECT_THAT(checked(text, {{"method", 1}, {"bm", 128}, {"bn", 256}, {"stages", 2}, {"split", 2}}),
               HasSubstr("131072 bytes of sums do not fit where 2 stages were"));
   EXPECT_THAT(checked(matmul(512, 1024, 104), {{"method", 1}, {"split", 4}}), HasSubstr("split"));
-  EXPECT_THAT(checked(text, {{"method", 3}}), HasSubstr("0 (plain), 1 (matrices), 2 (tiles)"));
+  EXPECT_THAT(checked(text, {{"method", 9}}), HasSubstr("0 (plain), 1 (matrices)"));
 }
 
-TEST(CudaMatmul, FewTilesShareTheirDepth) {
-  for (const int64_t rows : {64, 128}) {
-    const KnobValues values = usual(matmul(rows, 4096, 4096));
-    EXPECT_GT(values.at("split"), 1) << rows;
-    const Launching launching = emitted(matmul(rows, 4096, 4096));
-    const Phase &phase = launching.phases.back();
-    EXPECT_EQ(phase.cluster, values.at("split"));
-    EXPECT_EQ(phase.grid.multiplier % phase.cluster, 0);
-    EXPECT_TRUE(phase.startsEarly);
-  }
-  EXPECT_EQ(usual(matmul(2048, 4096, 4096)).at("split"), 1);
+TEST(CudaMatmul, BlocksOfAClusterShareADepth) {
+  const Launching launching = emitted(matmul(64, 4096, 4096), {{"bn", 64}, {"split", 2}});
+  const Phase &phase = launching.phases.back();
+  EXPECT_EQ(phase.cluster, 2);
+  EXPECT_EQ(phase.grid, Extent(128));
+  EXPECT_TRUE(phase.startsEarly);
   // The order of a sum follows from it.
   with(matmul(64, 4096, 4096),
        [](const CodeGenerator &generator, const KernelAnalysis &kernel, const Target &target) {
@@ -160,20 +171,17 @@ TEST(CudaMatmul, RotationsFollowInTilesOfWholeHeads) {
         "transformer.yield %y : tensor<64x{1}xbf16>\n}}\n",
         dim, 4 * dim, rotary);
   };
-  const KnobValues values = usual(rotated(96, 96));
-  EXPECT_EQ(values.at("method"), 1);
+  const KnobValues values = usualMatrices(rotated(96, 96));
   EXPECT_EQ(values.at("bn") / values.at("split") % 96, 0);
   EXPECT_THAT(checked(rotated(128, 64), {{"method", 1}, {"bn", 64}}), HasSubstr("bn"));
   EXPECT_THAT(checked(rotated(128, 128), {{"method", 1}, {"bn", 128}, {"split", 2}}),
               HasSubstr("in pieces of 128"));
   // Fewer columns than the two blocks of eight that a thread has pairs of.
-  EXPECT_FALSE(with(rotated(64, 8),
-                    [](const CodeGenerator &generator, const KernelAnalysis &kernel,
-                       const Target &target) { return bool(generator.supports(kernel, target)); }));
+  EXPECT_THAT(checked(rotated(64, 8), {{"method", 1}}), HasSubstr("which this kernel has not"));
 }
 
 TEST(CudaMatmul, PhasesSayWhatIsCopied) {
-  const Launching direct = emitted(matmul(200, 1024, 512));
+  const Launching direct = emitted(matmul(200, 1024, 512), {{"bn", 64}});
   ASSERT_EQ(direct.phases.size(), 1U);
   const Phase &phase = direct.phases[0];
   ASSERT_EQ(phase.parameters.size(), 3U);
@@ -183,14 +191,14 @@ TEST(CudaMatmul, PhasesSayWhatIsCopied) {
   EXPECT_EQ(phase.parameters[2].access, Access::Write);
   EXPECT_TRUE(direct.workspaces.empty());
   // Rows that are rounded first stand in a workspace.
-  const Launching rounded = emitted(matmul(200, 1024, 512, "f32", "bf16", "bf16"));
+  const Launching rounded = emitted(matmul(200, 1024, 512, "f32", "bf16", "bf16"), {{"bn", 64}});
   ASSERT_EQ(rounded.phases.size(), 2U);
   ASSERT_EQ(rounded.workspaces.size(), 1U);
   EXPECT_EQ(rounded.workspaces[0].bytes, Extent(200 * 512 * 2));
   EXPECT_EQ(rounded.phases[1].parameters[0].index, 3);
   EXPECT_TRUE(rounded.phases[1].afterPrevious);
   // Results whose rows are no multiples of 16 bytes are stored by threads.
-  const Launching odd = emitted(matmul(200, 65, 512));
+  const Launching odd = emitted(matmul(200, 65, 512), {{"bn", 64}});
   EXPECT_EQ(odd.phases[0].parameters[0].kind, Parameter::Kind::Buffer);
   EXPECT_EQ(odd.phases[0].parameters.size(), 3U);
 }

@@ -62,12 +62,13 @@ std::string matmulText(int64_t most = 64, ElementType type = ElementType::F32) {
 }
 
 /// Plain SIMT code by hand, one function @main of these parameters: its entry.
-std::shared_ptr<const ptx::Entry> compiled(const std::string &parameters, const std::string &body) {
+std::shared_ptr<const ptx::Entry> compiled(const std::string &parameters, const std::string &body,
+                                           const std::string &attributes = "") {
   EmittedKernel emitted;
   emitted.entry = "main";
   emitted.module = mlir::parseSourceString<mlir::ModuleOp>(
-      "func.func @main(" + parameters + ") {\n%b = gpu.block_id x\n%t = gpu.thread_id x\n" + body +
-          "\nreturn\n}",
+      "func.func @main(" + parameters + ") " + attributes +
+          " {\n%b = gpu.block_id x\n%t = gpu.thread_id x\n" + body + "\nreturn\n}",
       &context());
   EXPECT_TRUE(emitted.module) << body;
   Phase phase;
@@ -85,16 +86,18 @@ std::shared_ptr<const ptx::Entry> compiled(const std::string &parameters, const 
   return module ? module->entries.at("main") : nullptr;
 }
 
-/// What a function of the math dialect gives for each of `x`.
-std::vector<float> applied(const std::string &function, std::vector<float> x) {
+/// What an operation gives for each of `x`.
+std::vector<float> applied(const std::string &operation, std::vector<float> x,
+                           const std::string &attributes = "") {
   x.resize((x.size() + 63) / 64 * 64);
   const auto entry = compiled(
       "%in: memref<?xf32>, %out: memref<?xf32>",
       "%c64 = arith.constant 64 : i32\n%b32 = arith.index_castui %b : index to i32\n%t32 = "
       "arith.index_castui %t : index to i32\n%first = arith.muli %b32, %c64 : i32\n%i = arith.addi "
       "%first, %t32 : i32\n%at = arith.index_castui %i : i32 to index\n%x = memref.load %in[%at] : "
-      "memref<?xf32>\n%y = math." +
-          function + " %x : f32\nmemref.store %y, %out[%at] : memref<?xf32>");
+      "memref<?xf32>\n%one = arith.constant 1.0 : f32\n%y = " +
+          operation + " : f32\nmemref.store %y, %out[%at] : memref<?xf32>",
+      attributes);
   std::vector<float> y(x.size());
   const void *pointers[] = {x.data(), y.data()};
   void *parameters[] = {static_cast<void *>(&pointers[0]), static_cast<void *>(&pointers[1])};
@@ -124,7 +127,7 @@ void expectAccurate(const std::string &function, double (*exact)(double), double
     x.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
   for (int i = -20000; i <= 20000; ++i)
     x.push_back(static_cast<float>(i) * 0.00503F);
-  const std::vector<float> y = applied(function, x);
+  const std::vector<float> y = applied("math." + function + " %x", x);
   double worst = 0, at = 0;
   for (size_t i = 0; i < x.size(); ++i)
     if (const double error = ulps(y[i], exact(x[i])); error > worst) {
@@ -271,4 +274,35 @@ TEST(Ptx, ElementaryFunctionsAreAccurate) {
   expectAccurate("exp", [](double x) { return std::exp(x) < 0x1p-126 ? 0.0 : std::exp(x); }, 2);
   expectAccurate("tanh", [](double x) { return std::tanh(x); }, 3);
   expectAccurate("erf", [](double x) { return std::erf(x); }, 4);
+}
+
+TEST(Ptx, WhatFollowsMatrixUnitsIsByTheGpusOwnFunctions) {
+  std::vector<float> x;
+  for (int i = -20000; i <= 20000; ++i)
+    x.push_back(static_cast<float>(i) * 0.0008F);
+  const auto worst = [&](const std::string &operation, double (*exact)(double), bool isRelative) {
+    const std::vector<float> y = applied(operation, x, "attributes {own_functions}");
+    double most = 0;
+    for (size_t i = 0; i < x.size(); ++i)
+      if (x[i] != 0) {
+        const double right = exact(x[i]);
+        most = std::max(most, std::fabs(y[i] - right) / (isRelative ? std::fabs(right) : 1));
+      }
+    return most;
+  };
+  EXPECT_LT(worst("math.exp %x", [](double x) { return std::exp(x); }, true), 0x1p-20);
+  EXPECT_LT(worst("math.erf %x", [](double x) { return std::erf(x); }, false), 0x1p-20);
+  EXPECT_LT(worst("arith.divf %one, %x", [](double x) { return 1 / x; }, true), 0x1p-22);
+  const std::vector<float> ends =
+      applied("math.erf %x", {INFINITY, -INFINITY, NAN, 0.0F}, "attributes {own_functions}");
+  EXPECT_EQ(ends[0], 1);
+  EXPECT_EQ(ends[1], -1);
+  EXPECT_TRUE(std::isnan(ends[2]));
+  EXPECT_NEAR(ends[3], 0, 0x1p-20);
+  const std::vector<float> powers =
+      applied("math.exp %x", {INFINITY, -INFINITY, NAN, 88.0F}, "attributes {own_functions}");
+  EXPECT_EQ(powers[0], INFINITY);
+  EXPECT_EQ(powers[1], 0);
+  EXPECT_TRUE(std::isnan(powers[2]));
+  EXPECT_NEAR(powers[3] / std::exp(88.0), 1, 0x1p-17);
 }

@@ -85,7 +85,7 @@ int64_t columnsOf(const Shape &shape) {
 /// Seconds on an H200: what must be read, as far as enough is on its way, what takes work, and
 /// launches.
 double predict(const Shape &shape, const NarrowNeeds &needs, const NarrowKnobs &knobs) {
-  constexpr double readRate = 4.1e12, launch = 1.5e-6, bytesInFlight = 4e6,
+  constexpr double readRate = 4.1e12, launch = 1.5e-6, rowsPhase = 2.5e-6, bytesInFlight = 4e6,
                    residentWarps = 132 * 16;
   const auto blocksOfRows = double((shape.rows + knobs.rows - 1) / knobs.rows);
   const double warps = double(columnsOf(shape)) / 16 * double(knobs.ks) * blocksOfRows;
@@ -99,7 +99,7 @@ double predict(const Shape &shape, const NarrowNeeds &needs, const NarrowKnobs &
       double(columnsOf(shape)) * double(shape.segments() * shape.k) * needs.secondsPerWeight;
   // Rows take their share of what caches give.
   constexpr double least = 1.01, ofRow = 0.001;
-  return launch * double(shape.groups.size() + (needs.writesRows ? 1 : 0)) +
+  return launch * double(shape.groups.size()) + (needs.writesRows ? rowsPhase : 0) +
          std::max(reading, working) * (blocksOfRows * least + ofRow * double(shape.rows));
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <numbers>
 #include <random>
@@ -109,27 +108,11 @@ std::string bench::moduleOf(const Product &product) {
 // Numbers
 //===--------------------------------------------------------------------------------------------===
 
-static uint16_t toBf16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-float bench::fromBf16(uint16_t value) { return std::bit_cast<float>(uint32_t(value) << 16); }
-
 /// So far apart begin the slices, and so many there are before the first comes again.
 static constexpr int64_t apart = 12'345, slices = 256;
 
-NumberPool::NumberPool(int64_t most) : numbers(size_t(most + apart * slices)) {
-  uint64_t state = 0x9e3779b97f4a7c15;
-  for (uint16_t &value : numbers) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    float sum = 0;
-    for (int i = 0; i < 4; ++i)
-      sum += float((state >> (16 * i)) & 0xffff) / 65536.0F - 0.5F;
-    value = toBf16(sum * 1.732F);
-  }
-}
+NumberPool::NumberPool(int64_t most)
+    : numbers(randomBf16(most + apart * slices, 0x9e3779b97f4a7c15)) {}
 
 const uint16_t *NumberPool::slice(int64_t which, int64_t count) const {
   const int64_t begin = apart * (which % slices);

@@ -1,6 +1,8 @@
 // The products that are measured: those of a language model's layers and some others.
 #pragma once
 
+#include "Bf16.h"
+
 #include "kernelforge/support/Error.h"
 
 #include <cstdint>
@@ -53,8 +55,6 @@ public:
 private:
   std::vector<uint16_t> numbers;
 };
-
-float fromBf16(uint16_t value);
 
 /// ||C - expected|| / ||expected|| over elements drawn at random, in double precision; infinity
 /// where any element of C at all is no number.

@@ -11,12 +11,13 @@
 //     128 bytes) and the address of C; blocks take tiles in turns
 //   gemv NAME PTX N K THREADS BLOCKS EARLY
 //     takes B, a, c; EARLY: it reads B before it waits for what ran before it
+#include "Bf16.h"
+
 #include "kernelforge/backend/cuda/CudaDevice.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -26,6 +27,7 @@
 #include <vector>
 
 using namespace kernelforge;
+using namespace kernelforge::bench;
 
 namespace {
 
@@ -43,27 +45,8 @@ struct Kernel {
   double bytes() const { return 2.0 * double(m * k + n * k + m * n); }
 };
 
-uint16_t toBf16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-float toFloat(uint16_t value) { return std::bit_cast<float>(uint32_t(value) << 16); }
-
-/// About normal, of variance 1.
-std::vector<uint16_t> randomMatrix(int64_t count, uint64_t seed) {
-  std::vector<uint16_t> values(count);
-  uint64_t state = seed * 0x9e3779b97f4a7c15 + 1;
-  for (uint16_t &value : values) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    float sum = 0;
-    for (int i = 0; i < 4; ++i)
-      sum += float((state >> (16 * i)) & 0xffff) / 65536.0F - 0.5F;
-    value = toBf16(sum * 1.732F);
-  }
-  return values;
-}
+/// Of a matrix by its number.
+uint64_t seedOf(int64_t number) { return uint64_t(number) * 0x9e3779b97f4a7c15 + 1; }
 
 Expected<Kernel> readLine(const std::string &line, const std::string &folder) {
   std::istringstream in(line);
@@ -139,7 +122,7 @@ Program programOf(const Kernel &kernel, int64_t workers, int sets, int launches)
 double errorOf(const Kernel &kernel, const std::vector<uint16_t> &a, const std::vector<uint16_t> &b,
                const std::vector<uint16_t> &c) {
   for (uint16_t value : c)
-    if (!std::isfinite(toFloat(value)))
+    if (!std::isfinite(fromBf16(value)))
       return INFINITY;
   std::mt19937_64 random(7);
   double difference = 0, norm = 0;
@@ -148,8 +131,8 @@ double errorOf(const Kernel &kernel, const std::vector<uint16_t> &a, const std::
                column = int64_t(random() % uint64_t(kernel.n));
     double sum = 0;
     for (int64_t i = 0; i < kernel.k; ++i)
-      sum += double(toFloat(a[row * kernel.k + i])) * double(toFloat(b[column * kernel.k + i]));
-    const double got = toFloat(c[row * kernel.n + column]);
+      sum += double(fromBf16(a[row * kernel.k + i])) * double(fromBf16(b[column * kernel.k + i]));
+    const double got = fromBf16(c[row * kernel.n + column]);
     difference += (got - sum) * (got - sum);
     norm += sum * sum;
   }
@@ -168,8 +151,8 @@ Status measure(Device &device, const Kernel &kernel, int rounds) {
   ProgramBuffers buffers;
   std::vector<uint16_t> a, b;
   for (int i = 0; i < sets; ++i) {
-    auto ofA = randomMatrix(kernel.m * kernel.k, uint64_t(2 * i + 1)),
-         ofB = randomMatrix(kernel.n * kernel.k, uint64_t(2 * i + 2));
+    auto ofA = randomBf16(kernel.m * kernel.k, seedOf(2 * i + 1)),
+         ofB = randomBf16(kernel.n * kernel.k, seedOf(2 * i + 2));
     KF_TRY(BufferRef refA,
            device.import(std::as_bytes(std::span(ofA)), MemoryUse::Transfer, nullptr));
     KF_TRY(BufferRef refB,

@@ -8,13 +8,15 @@
 
 namespace kernelforge {
 
-/// Why a request could not be met; each kind is one exit code of the command line.
+/// Why a request could not be met; each kind but Lost is one exit code of the command line.
 enum class ErrorKind {
-  No = 1,           ///< It ran and the answer is no (regression found, verification failed).
-  Unusable = 2,     ///< Wrong usage, a defect in an input, or refused before allocation.
-  Missing = 3,      ///< Something is not here: a device, a library, a model name, a key.
-  Failed = 4,       ///< It failed part-way: I/O, memory, device, network.
-  Lost = 5,         ///< A device is lost and its memory with it; another one can be made.
+  No = 1,       ///< It ran and the answer is no (regression found, verification failed).
+  Unusable = 2, ///< Wrong usage, a defect in an input, or refused before allocation.
+  Missing = 3,  ///< Something is not here: a device, a library, a model name, a key.
+  Failed = 4,   ///< It failed part-way: I/O, memory, device, network.
+  /// A device is lost and its memory with it; another one can be made. To whoever asked for a
+  /// result it is Failed.
+  Lost = 5,
   Interrupted = 130 ///< The user stopped it.
 };
 

@@ -15,12 +15,11 @@ struct Shape {
   bool hasWindow = false;
   bool roundsQuery = false; ///< by a phase of its own, into workspace 0
 
-  int64_t rows = 128;      ///< of a tile
-  int64_t keys = 128;      ///< of a block
-  int64_t stages = 2;      ///< blocks of keys, and of values, in shared memory
-  int64_t heads = 1;       ///< query heads whose tiles are taken together
-  int64_t polynomials = 0; ///< powers of two of 16 that are computed by polynomials
-  int64_t blocks = 132;    ///< of the grid, at most
+  int64_t rows = 128;   ///< of a tile
+  int64_t keys = 128;   ///< of a block
+  int64_t stages = 2;   ///< blocks of keys, and of values, in shared memory
+  int64_t heads = 1;    ///< query heads whose tiles are taken together
+  int64_t blocks = 132; ///< of the grid, at most
 
   int64_t consumers() const { return rows / MatrixShape::rows; }
   HeadTile queryTile() const { return {rows, facts.keyDim}; }
@@ -41,9 +40,6 @@ struct Shape {
   int queryWorkspace() const { return 0; }
   int counterWorkspace() const { return roundsQuery ? 1 : 0; }
 };
-
-/// Of so many powers of two a schedule says how many are computed by polynomials.
-constexpr int64_t powerUnit = 16;
 
 /// The phase that writes the query as it is multiplied.
 Phase emitQuery(mlir::ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,

@@ -29,6 +29,7 @@ struct Shape {
   simt::AttentionFacts facts;
   Knobs knobs;
   Factors keys, values;
+  bool isPaged = false; ///< slots of keys are looked up
 
   /// Columns of keys that four threads read at once, 16 bytes each, and of values that eight do.
   static constexpr int64_t keyUnit = 32, valueUnit = 64;

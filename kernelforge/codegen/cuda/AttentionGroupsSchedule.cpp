@@ -72,14 +72,15 @@ Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
   shape.facts = attentionFacts(kernel, target);
   shape.keys = *factorsOf(op, /*areValues=*/false);
   shape.values = *factorsOf(op, /*areValues=*/true);
+  shape.isPaged = op.getKeys().getType().getPage() > 0;
   return shape;
 }
 
 /// Registers that a thread needs: what is under way and summed up, and as many as were seen beside
-/// that.
+/// that, more of them where slots are on their way, too.
 int64_t registersNeeded(const Shape &shape) {
-  constexpr int64_t besides = 64;
-  return shape.wordsUnderWay() + shape.outputs() + besides;
+  constexpr int64_t besides = 64, ofSlots = 8;
+  return shape.wordsUnderWay() + shape.outputs() + besides + (shape.isPaged ? ofSlots : 0);
 }
 
 Expected<Shape> readShape(const Shape &base, const KnobValues &values) {

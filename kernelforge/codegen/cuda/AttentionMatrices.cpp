@@ -47,7 +47,7 @@ public:
   Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
       : block(module, kernel, shape, entry), p(block.p), assembly(block.assembly),
         roles(block.roles), shape(shape), query(block.query), keys(block.keys),
-        values(block.values), seen(block.seen), weights(p, block.op, roles, shape),
+        values(block.values), seen(block.seen), weights(p, block.op, roles),
         hasWindow(block.op.getWindow() != 0) {}
 
   Phase emit() {

@@ -51,14 +51,13 @@ Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
 Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
   const AttentionFacts &facts = base.facts;
   const KnobReader read(facts.name, values);
-  KF_CHECK(read.checkNames({"rows", "keys", "stages", "heads", "polynomials", "blocks"}));
+  KF_CHECK(read.checkNames({"rows", "keys", "stages", "heads", "blocks"}));
   Shape shape = base;
   constexpr int64_t tileUnit = MatrixShape::rows, mostKeys = 256;
   KF_TRY(shape.rows, read.get("rows", {tileUnit, 3 * tileUnit, tileUnit}));
   KF_TRY(shape.keys, read.get("keys", {unit, mostKeys, unit}));
   KF_TRY(shape.stages, read.get("stages", {2, 8}));
   KF_TRY(shape.heads, read.get("heads", {1, facts.heads}));
-  KF_TRY(shape.polynomials, read.get("polynomials", {0, powerUnit}));
   KF_TRY(shape.blocks, read.get("blocks", {1, 1 << 20}));
   auto refuse = [&](std::string why, std::string hint) {
     return unusable("schedule is not legal", facts.name, std::move(why), std::move(hint));
@@ -87,7 +86,6 @@ KnobValues valuesOf(const Shape &shape) {
           {"keys", shape.keys},
           {"stages", shape.stages},
           {"heads", shape.heads},
-          {"polynomials", shape.polynomials},
           {"blocks", shape.blocks}};
 }
 
@@ -171,7 +169,6 @@ public:
                    {"keys", {64, 96, 128, 160}, "of a block"},
                    {"stages", {2, 3, 4}, "blocks of keys, and of values, in shared memory"},
                    {"heads", {space.analytic.at("heads")}, "whose tiles are taken together"},
-                   {"polynomials", {0, 2, 4, 6}, "powers of two of 16 that polynomials compute"},
                    {"blocks", {base.blocks}, "of the grid at most, which go on to further tiles"}};
     setBlockRules(
         space, [base](const KnobValues &values) { return readShape(base, values); },

@@ -32,11 +32,9 @@ std::string Weights::obstacle(transformer::AttentionOp op) {
   return "";
 }
 
-Weights::Weights(simt::PhaseBuilder &p, transformer::AttentionOp op, const Roles &roles,
-                 const Shape &shape)
-    : p(p), assembly(p), op(op), roles(roles), polynomials(shape.polynomials),
-      softcap(op.getSoftcap().convertToDouble()), scale(op.getScale().convertToDouble()),
-      factor(factorOf(op)) {}
+Weights::Weights(simt::PhaseBuilder &p, transformer::AttentionOp op, const Roles &roles)
+    : p(p), assembly(p), op(op), roles(roles), softcap(op.getSoftcap().convertToDouble()),
+      scale(op.getScale().convertToDouble()), factor(factorOf(op)) {}
 
 RunningRows Weights::start(Value head) {
   if (!op.getSinks())
@@ -88,22 +86,6 @@ Value Weights::acrossRow(Value value, llvm::function_ref<Value(Value, Value)> co
   return value;
 }
 
-/// By a polynomial of the part that is left of the nearest whole number, which goes into the
-/// exponent: within 7.5e-5 of it, a fraction of what its rounding to 16 bits is off. What is too
-/// small becomes the smallest power whose exponent is one: next to the highest weight it is 0.
-Value Weights::polynomialPower(Value x) {
-  constexpr double least = -125, rounding = 0x1.8p23;
-  constexpr std::array<double, 4> coefficients = {0.9999280735394012, 0.6932609854606555,
-                                                  0.24261112219321604, 0.05517166905792496};
-  constexpr int64_t mantissaBits = 23;
-  Value shifted = p.addf(p.maxf(x, p.cf(least)), p.cf(rounding));
-  Value rest = p.subf(p.maxf(x, p.cf(least)), p.subf(shifted, p.cf(rounding)));
-  Value sum = p.cf(coefficients.back());
-  for (const double coefficient : llvm::reverse(llvm::ArrayRef(coefficients).drop_back()))
-    sum = p.fma(sum, rest, p.cf(coefficient));
-  return p.bitsToFloat(p.add(p.floatToBits(sum), p.shl(p.floatToBits(shifted), mantissaBits)));
-}
-
 Weights::Step Weights::step(ValueRange scores, const RunningRows &before) {
   Step step;
   step.weights.assign(scores.begin(), scores.end());
@@ -123,11 +105,7 @@ Weights::Step Weights::step(ValueRange scores, const RunningRows &before) {
       for (int64_t second : {0, 1}) {
         Value &weight =
             step.weights[size_t(Accumulators::numberOf(int64_t(block), int64_t(lower), second))];
-        Value power = p.fma(weight, scaled, negative);
-        // Some by each of two units of the processor, evenly mixed.
-        const int64_t number = 2 * int64_t(block) + second;
-        weight = number * polynomials % powerUnit < polynomials ? polynomialPower(power)
-                                                                : assembly.powerOfTwo(power);
+        weight = assembly.powerOfTwo(p.fma(weight, scaled, negative));
       }
     Value sum =
         combineRow(step.weights, int64_t(lower), [&](Value x, Value y) { return p.addf(x, y); });

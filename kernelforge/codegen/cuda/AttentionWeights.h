@@ -16,8 +16,7 @@ struct RunningRows {
 /// difference to the highest one, times a factor.
 class Weights {
 public:
-  Weights(simt::PhaseBuilder &p, transformer::AttentionOp op, const Roles &roles,
-          const Shape &shape);
+  Weights(simt::PhaseBuilder &p, transformer::AttentionOp op, const Roles &roles);
 
   /// Why scores cannot be scaled so: the attention's scale is none, or too large or small. Empty
   /// where they can.
@@ -43,7 +42,6 @@ public:
   std::array<mlir::Value, 2> factors(const RunningRows &last);
 
 private:
-  mlir::Value polynomialPower(mlir::Value x);
   mlir::Value acrossRow(mlir::Value value,
                         llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
 
@@ -51,7 +49,6 @@ private:
   Assembly assembly;
   transformer::AttentionOp op;
   const Roles &roles;
-  int64_t polynomials;
   double softcap, scale;
   double factor; ///< times a bounded score: a power of two
 };

@@ -34,8 +34,8 @@ public:
 
   /// Signed bytes of a word as pairs of f16, side by side.
   std::array<mlir::Value, 2> halvesOfBytes(mlir::Value word);
-  /// A word of the bytes 2 `number` and 2 `number` + 1 of two words, the second word.s behind the
-  /// first one.s.
+  /// A word of the bytes 2 `number` and 2 `number` + 1 of two words, each of the first followed by
+  /// that of the second.
   mlir::Value pairsOfBytes(mlir::Value first, mlir::Value second, int64_t number);
   /// Bytes of a word, which are below 128, as pairs of bf16, side by side, that are 128 too large.
   std::array<mlir::Value, 2> offsetPairsOfBytes(mlir::Value word);

@@ -14,11 +14,9 @@ AttentionCase matrices(AttentionCase test, const char *type = "bf16") {
   return test;
 }
 
-/// Some powers of two by polynomials, which none and all are less than.
 std::string schedule(int rows, int keys, int stages = 2, int heads = 1, int blocks = 132) {
-  return fmt::format("method = 3, rows = {}, keys = {}, stages = {}, heads = {}, polynomials = {}, "
-                     "blocks = {}",
-                     rows, keys, stages, heads, keys / 16 % 8, blocks);
+  return fmt::format("method = 3, rows = {}, keys = {}, stages = {}, heads = {}, blocks = {}", rows,
+                     keys, stages, heads, blocks);
 }
 
 } // namespace

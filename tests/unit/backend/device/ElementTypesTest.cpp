@@ -1,7 +1,7 @@
 // The table of element types on the device of a target, what a cache of each type holds, and how
 // numbers are rounded.
 #include "../../compiler/ElementCases.h"
-#include "DeviceFixture.h"
+#include "MethodFixture.h"
 
 #include <bit>
 #include <cmath>
@@ -11,24 +11,7 @@ using namespace kernelforge;
 
 namespace {
 
-/// Sessions on the device that runs kernels. Skips a test where there is none.
-class DeviceKernels : public testing::Test {
-protected:
-  void SetUp() override {
-    Expected<std::unique_ptr<Device>> device = testTarget().createForKernels();
-    if (!device) {
-      if (std::getenv(testTarget().requiredBy))
-        FAIL() << device.error().line();
-      GTEST_SKIP() << device.error().line();
-    }
-    auto target = (*findGenerator(testTarget().kind))->parse("", "", &(*device)->info());
-    ASSERT_TRUE(target) << target.error().line();
-    options = testOptions(*target);
-    options.openDevice = testTarget().createForKernels;
-  }
-
-  SessionOptions options;
-};
+using DeviceKernels = MethodTest;
 
 class DeviceElementTypes : public DeviceKernels, public testing::WithParamInterface<ElementCase> {};
 

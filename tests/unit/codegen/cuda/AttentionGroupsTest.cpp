@@ -19,10 +19,14 @@ namespace {
 struct Decoding {
   int64_t heads = 32, kvHeads = 8, dim = 128, keys = 32768;
   std::string cache = "bf16", numerics = "";
+  int64_t page = 0;
 
   std::string text() const {
     const std::string row = fmt::format("tensor<1x{}xf32>", heads * dim);
-    const std::string kept = fmt::format("!transformer.cache<{}, {}, {}>", kvHeads, dim, cache);
+    const std::string kept = fmt::format("!transformer.cache<{}, {}, {}{}>", kvHeads, dim, cache,
+                                         page > 0 ? fmt::format(", page = {}", page) : "");
+    const std::string table =
+        page > 0 ? fmt::format("tensor<1x{}xi32>", keys / page) : "tensor<1xi32>";
     const std::string words = numerics.empty()
                                   ? ""
                                   : fmt::format(", numerics = #transformer.numerics<multiply = {}, "
@@ -31,11 +35,11 @@ struct Decoding {
     return fmt::format(
         "transformer.kernel @k(%n: index {{transformer.size = #transformer.size<\"cached\", 1 to "
         "{2}>}}, %q: {0}, %k: {1}, %v: {1}, %p: tensor<1xi32>, %s: tensor<1xi32>, %t: "
-        "tensor<1xi32>, %l: tensor<1xi32>) -> {0} {{\n%y = transformer.attention %q, %k, %v "
+        "{5}, %l: tensor<1xi32>) -> {0} {{\n%y = transformer.attention %q, %k, %v "
         "positions(%p) sequences(%s) table(%t) lengths(%l) {{heads = {3}, scale = 0.125, cached = "
-        "\"cached\"{4}}} : ({0}, {1}, {1}, tensor<1xi32>, tensor<1xi32>, tensor<1xi32>, "
+        "\"cached\"{4}}} : ({0}, {1}, {1}, tensor<1xi32>, tensor<1xi32>, {5}, "
         "tensor<1xi32>) -> {0}\ntransformer.yield %y : {0}\n}}\n",
-        row, kept, keys, heads, words);
+        row, kept, keys, heads, words, table);
   }
 };
 
@@ -91,6 +95,13 @@ TEST(CudaAttentionGroups, SchedulesThatDoNotFitAreRefusedByReason) {
   EXPECT_EQ(refusalOf({}, {{"chunk", 1024}, {"warps", 8}}), "");
   EXPECT_THAT(refusalOf({}, {{"keys", 32}, {"resident", 4}}),
               HasSubstr("a thread needs about 224 registers and has 128"));
+  // Slots that are looked up take what four blocks of bytes leave.
+  Decoding bytes{.cache = "!transformer.quant<q8_0>"};
+  EXPECT_EQ(refusalOf(bytes, {{"resident", 4}}), "");
+  bytes.page = 16;
+  EXPECT_THAT(refusalOf(bytes, {{"resident", 4}}),
+              HasSubstr("a thread needs about 136 registers and has 128"));
+  EXPECT_EQ(refusalOf(bytes, {{"resident", 3}}), "");
   EXPECT_THAT(refusalOf({}, {{"chunk", 100}}), HasSubstr("no whole steps of 16"));
   EXPECT_THAT(refusalOf({}, {{"warps", 3}}), HasSubstr("warps is 3; use a power of two"));
 }

@@ -1,12 +1,13 @@
 # A room is one folder of kernelforge/ built as one static library: every *.cpp in it.
 
-# kf_add_room(NAME [MLIR] [TEXT] [PCH name] [EXTRA dirs...] [DEPENDS libraries...])
+# kf_add_room(NAME [MLIR] [TEXT] [APART] [PCH name] [EXTRA dirs...] [DEPENDS libraries...])
 #   MLIR   the room uses MLIR: its headers, its libraries, and the precompiled header of kernels
 #   TEXT   the room has no MLIR, and the precompiled header of text and JSON
 #   PCH    another precompiled header than these
+#   APART  each file is compiled by itself, in every build: one changed pass or kernel is one file
 #   EXTRA  sub-folders whose sources belong to the room
 function(kf_add_room name)
-  cmake_parse_arguments(ROOM "MLIR;TEXT" "PCH" "EXTRA;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ROOM "MLIR;TEXT;APART" "PCH" "EXTRA;DEPENDS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cpp *.h)
   foreach(dir ${ROOM_EXTRA})
     file(GLOB more CONFIGURE_DEPENDS ${dir}/*.cpp ${dir}/*.h)
@@ -16,6 +17,9 @@ function(kf_add_room name)
   set_target_properties(kf_${name} PROPERTIES LINKER_LANGUAGE CXX)
   target_link_libraries(kf_${name} PUBLIC ${ROOM_DEPENDS} PRIVATE kf_warnings)
   target_include_directories(kf_${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  if(ROOM_APART)
+    set_target_properties(kf_${name} PROPERTIES UNITY_BUILD OFF)
+  endif()
   if(ROOM_MLIR)
     target_link_libraries(kf_${name} PUBLIC kf_mlir)
     set(header kernel)

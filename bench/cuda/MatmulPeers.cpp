@@ -15,11 +15,6 @@ using namespace kernelforge::bench;
 
 namespace {
 
-/// Bytes of all sets of operands together, beyond which no cache reaches, and sets at most.
-constexpr double beyondCache = 300e6;
-constexpr int mostSets = 64;
-/// Runs of a sample at most.
-constexpr int mostRuns = 400;
 /// Algorithms of the library that are measured in full, the first beside them, and rounds that
 /// choose them.
 constexpr size_t finalists = 3;

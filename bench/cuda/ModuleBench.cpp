@@ -20,8 +20,7 @@ using namespace kernelforge::bench;
 
 namespace {
 
-constexpr double beyondCache = 300e6, sampleSeconds = 3e-3;
-constexpr int mostSets = 64, mostRuns = 400;
+constexpr double sampleSeconds = 3e-3;
 
 Expected<std::vector<int64_t>> sizesOf(const Program &program,
                                        const std::map<std::string, int64_t> &given) {

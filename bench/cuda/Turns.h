@@ -12,6 +12,12 @@
 
 namespace kernelforge::bench {
 
+/// Bytes of all sets of operands together, beyond which no cache reaches, and sets at most.
+inline constexpr double beyondCache = 300e6;
+inline constexpr int mostSets = 64;
+/// Runs of a sample at most.
+inline constexpr int mostRuns = 400;
+
 /// One GPU with the stream that all sides run in.
 class Gpu {
 public:

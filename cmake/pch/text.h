@@ -12,7 +12,7 @@
 #include <optional>
 #include <set>
 #include <span>
-#include <spdlog/spdlog.h>
+#include <spdlog/common.h>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>

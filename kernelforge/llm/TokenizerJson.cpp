@@ -16,7 +16,7 @@ constexpr std::string_view what = "tokenizer is not usable";
 constexpr int64_t maxTokens = 4'000'000;
 constexpr uint64_t maxAdded = 100'000;
 constexpr uint64_t maxMerges = 4'000'000;
-constexpr uint64_t maxNameBytes = 64;
+constexpr uint64_t maxTypeBytes = 64;
 
 /// Reads a document into TokenizerData; everything that this tokenizer would do differently from
 /// what the file asks for is refused.
@@ -51,7 +51,7 @@ public:
 
 private:
   static Expected<std::string> typeOf(const JsonView &view) {
-    return view.string("type", maxNameBytes);
+    return view.string("type", maxTypeBytes);
   }
   static Expected<std::string> typeOf(const JsonView &parent, std::string_view field) {
     KF_TRY(JsonView view, parent.object(field));
@@ -99,7 +99,7 @@ private:
   }
 
   Status readModel(const JsonView &model) {
-    KF_TRY(std::string type, model.stringOr("type", maxNameBytes, "BPE"));
+    KF_TRY(std::string type, model.stringOr("type", maxTypeBytes, "BPE"));
     if (type == "Unigram")
       return model.error(fmt::format("{} (model {})", noSentencePiece, type), onlyByteLevel);
     if (type != "BPE")

@@ -261,7 +261,7 @@ static KernelOp launchedBy(Operation &op) {
                 : KernelOp();
 }
 
-static ElementType coarsestOf(func::FuncOp function) {
+static ElementType coarsestElementOf(func::FuncOp function) {
   ElementType coarsest = ElementType::F32;
   auto add = [&](Operation *op) {
     for (Type type : op->getResultTypes())
@@ -293,7 +293,7 @@ Expected<FunctionSignature> kernelforge::readSignature(func::FuncOp function) {
   };
   if (!function.getBody().hasOneBlock())
     return refuse("it has no body of one block");
-  signature.coarsest = coarsestOf(function);
+  signature.coarsest = coarsestElementOf(function);
   signature.roundsOperands = roundsOperands(function);
   std::set<std::string> names, sizes;
   for (BlockArgument argument : function.getArguments()) {

@@ -22,7 +22,6 @@ namespace kernelforge {
 namespace {
 
 constexpr const char *what = "program file is not usable";
-constexpr const char *again = "write it again with `kernelforge compile --emit program`";
 
 /// First line of a file. The number is the format's: raise it when a section changes its form.
 constexpr std::string_view magic = "kernelforge-program ";
@@ -106,7 +105,9 @@ Status readAbout(const JsonView &about, ProgramFile &file) {
 Status checkConsistent(const ProgramFile &file) {
   const Program &program = file.program;
   KF_CHECK(checkProgram(program));
-  auto inconsistent = [](std::string why) { return unusable(what, "", std::move(why), again); };
+  auto inconsistent = [](std::string why) {
+    return unusable(what, "", std::move(why), writeProgramAgain);
+  };
   for (const Artifact &artifact : program.artifacts)
     if (artifact.library)
       continue;
@@ -137,7 +138,7 @@ Expected<ProgramFile> readSections(std::string_view bytes, const std::string &wh
   KF_TRY(const std::string_view inputs, takeSection(bytes, "inputs"));
   KF_TRY(const std::string_view expected, takeSection(bytes, "expected"));
   if (!bytes.empty())
-    return unusable(what, where, "bytes follow its end", again);
+    return unusable(what, where, "bytes follow its end", writeProgramAgain);
   KF_TRY(const JsonDocument about, parse(aboutText, where));
   KF_CHECK(readAbout(about.root(), file));
   KF_TRY(const JsonDocument program, parse(programText, where));
@@ -151,21 +152,21 @@ Expected<ProgramFile> readSections(std::string_view bytes, const std::string &wh
 
 Status checkFormat(std::string_view &bytes) {
   if (!bytes.starts_with(magic))
-    return unusable(what, "", "it does not begin as one", again);
+    return unusable(what, "", "it does not begin as one", writeProgramAgain);
   bytes.remove_prefix(magic.size());
   const std::string own = fmt::format("{}\n", format);
   if (!bytes.starts_with(own)) {
     const std::string_view other = bytes.substr(0, std::min<size_t>(bytes.find('\n'), 12));
     return unusable(what, "",
                     fmt::format("it has format '{}' where this build reads {}", other, format),
-                    again);
+                    writeProgramAgain);
   }
   bytes.remove_prefix(own.size());
   return {};
 }
 
 tl::unexpected<Error> doesNotFit(std::string why) {
-  return unusable(what, "", std::move(why), again);
+  return unusable(what, "", std::move(why), writeProgramAgain);
 }
 
 Status fill(TensorData &tensor, const std::string &bytes) {
@@ -282,7 +283,7 @@ Expected<ProgramFile> readProgramFile(std::string_view bytes, const std::string 
     error.what = what;
     if (error.where != where)
       error.where = error.where.empty() ? where : fmt::format("{}, {}", where, error.where);
-    error.hint = again;
+    error.hint = writeProgramAgain;
     return error;
   };
   return checkFormat(bytes).and_then([&] { return readSections(bytes, where); }).map_error(inFile);
@@ -305,7 +306,7 @@ Expected<FunctionData> dataOf(const ProgramFile &file, const FunctionSignature &
                                             "the one that wrote it ({})",
                                             *file.seed, file.madeBy)
                               : "its inputs are not those that it was made with",
-                    again);
+                    writeProgramAgain);
   return data;
 }
 

@@ -16,6 +16,10 @@
 
 namespace kernelforge {
 
+/// What to do about a file that cannot be used.
+inline constexpr const char *writeProgramAgain =
+    "write it again with `kernelforge compile --emit program`";
+
 struct ProgramFile {
   Target target;
   int convention = 0; ///< the target's calling convention when the program was compiled

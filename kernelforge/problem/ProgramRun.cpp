@@ -16,8 +16,6 @@ namespace kernelforge {
 
 namespace {
 
-constexpr const char *again = "write it again with `kernelforge compile --emit program`";
-
 Status checkConvention(const ProgramFile &file) {
   KF_TRY(const int here, conventionOf(file.target.kind));
   if (file.convention == here)
@@ -26,7 +24,7 @@ Status checkConvention(const ProgramFile &file) {
                  fmt::format("its code for {} has calling convention {} where this build has {} "
                              "(it was written by {})",
                              file.target.kind, file.convention, here, file.madeBy),
-                 again);
+                 writeProgramAgain);
 }
 
 } // namespace
@@ -84,7 +82,7 @@ Status ProgramRun::Implementation::readModule() {
   KF_TRY(func::FuncOp function, findFunction(*module, file.function));
   KF_TRY(signature, readSignature(function));
   auto doesNotFit = [](std::string why) {
-    return unusable("program file is not usable", "", std::move(why), again);
+    return unusable("program file is not usable", "", std::move(why), writeProgramAgain);
   };
   if (signature.arguments.size() != program->arguments.size() ||
       signature.results.size() != program->results.size())

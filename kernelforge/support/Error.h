@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <tl/expected.hpp>
 #include <utility>
 
@@ -29,6 +30,17 @@ struct Error {
   std::string why;
   std::string hint;
 
+  // Every call that can fail makes, moves and drops one: thousands of places, most of them cold.
+  // Were these inline, compiling them would take longer than much of what they stand in.
+  Error();
+  Error(ErrorKind kind, std::string what, std::string where, std::string why,
+        std::string hint = "");
+  Error(const Error &other);
+  Error(Error &&other) noexcept;
+  Error &operator=(const Error &other);
+  Error &operator=(Error &&other) noexcept;
+  ~Error();
+
   /// "WHAT (WHERE): WHY; WHAT TO DO", control characters escaped: one line, always.
   std::string line() const;
 };
@@ -37,26 +49,14 @@ template <typename T> using Expected = tl::expected<T, Error>;
 using Status = Expected<void>;
 
 /// Shorthands: `return unusable("model file is not usable", path, "bad magic");`
-inline tl::unexpected<Error> makeError(ErrorKind kind, std::string what, std::string where,
-                                       std::string why, std::string hint = "") {
-  return tl::unexpected<Error>(
-      Error{kind, std::move(what), std::move(where), std::move(why), std::move(hint)});
-}
-inline tl::unexpected<Error> unusable(std::string what, std::string where, std::string why,
-                                      std::string hint = "") {
-  return makeError(ErrorKind::Unusable, std::move(what), std::move(where), std::move(why),
-                   std::move(hint));
-}
-inline tl::unexpected<Error> missing(std::string what, std::string where, std::string why,
-                                     std::string hint = "") {
-  return makeError(ErrorKind::Missing, std::move(what), std::move(where), std::move(why),
-                   std::move(hint));
-}
-inline tl::unexpected<Error> failed(std::string what, std::string where, std::string why,
-                                    std::string hint = "") {
-  return makeError(ErrorKind::Failed, std::move(what), std::move(where), std::move(why),
-                   std::move(hint));
-}
+tl::unexpected<Error> makeError(ErrorKind kind, std::string_view what, std::string_view where,
+                                std::string_view why, std::string_view hint = "");
+tl::unexpected<Error> unusable(std::string_view what, std::string_view where, std::string_view why,
+                               std::string_view hint = "");
+tl::unexpected<Error> missing(std::string_view what, std::string_view where, std::string_view why,
+                              std::string_view hint = "");
+tl::unexpected<Error> failed(std::string_view what, std::string_view where, std::string_view why,
+                             std::string_view hint = "");
 
 /// Escapes control characters (and DEL) as \xNN, so that text from a file or a server can be
 /// printed on one line of a terminal.

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include <spdlog/logger.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 
 namespace kernelforge {
@@ -19,7 +20,15 @@ static std::shared_ptr<spdlog::logger> &current() {
   return *slot;
 }
 
-spdlog::logger &logger() { return *current(); }
+Log logger() { return {}; }
+
+void Log::flush() const { current()->flush(); }
+
+bool Log::isAskedFor(spdlog::level::level_enum level) const { return current()->should_log(level); }
+
+void Log::writeLine(spdlog::level::level_enum level, std::string_view line) const {
+  current()->log(level, line);
+}
 
 std::shared_ptr<spdlog::logger> setLogger(std::shared_ptr<spdlog::logger> logger) {
   return std::exchange(current(), std::move(logger));

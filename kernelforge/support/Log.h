@@ -4,14 +4,49 @@
 
 #include "kernelforge/support/Error.h"
 
+#include <fmt/format.h>
 #include <memory>
-#include <spdlog/spdlog.h>
+#include <spdlog/common.h>
 #include <string_view>
+#include <utility>
+
+namespace spdlog {
+class logger;
+}
 
 namespace kernelforge {
 
+/// Where lines go to. The text is made here and not by spdlog, whose templates would have all of
+/// fmt's formatting compiled into each file that logs; and only where somebody asked for it.
+class Log {
+public:
+  template <typename... T> void debug(fmt::format_string<T...> format, T &&...values) const {
+    write(spdlog::level::debug, format, std::forward<T>(values)...);
+  }
+  template <typename... T> void info(fmt::format_string<T...> format, T &&...values) const {
+    write(spdlog::level::info, format, std::forward<T>(values)...);
+  }
+  template <typename... T> void warn(fmt::format_string<T...> format, T &&...values) const {
+    write(spdlog::level::warn, format, std::forward<T>(values)...);
+  }
+  template <typename... T> void error(fmt::format_string<T...> format, T &&...values) const {
+    write(spdlog::level::err, format, std::forward<T>(values)...);
+  }
+  void flush() const;
+
+private:
+  template <typename... T>
+  void write(spdlog::level::level_enum level, fmt::format_string<T...> format,
+             T &&...values) const {
+    if (isAskedFor(level))
+      writeLine(level, fmt::format(format, std::forward<T>(values)...));
+  }
+  bool isAskedFor(spdlog::level::level_enum level) const;
+  void writeLine(spdlog::level::level_enum level, std::string_view line) const;
+};
+
 /// Where the library logs: `logger().warn("{} lines are skipped", count)`.
-spdlog::logger &logger();
+Log logger();
 
 /// Makes another logger the log; returns the one before. Not while another thread may log: it is
 /// chosen when a program starts.

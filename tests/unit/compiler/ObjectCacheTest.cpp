@@ -16,6 +16,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include <spdlog/logger.h>
 #include <spdlog/sinks/ostream_sink.h>
 
 using namespace kernelforge;

@@ -1,10 +1,11 @@
 // What numerics make of the operands of a product, against computations of their own.
+#include "Normals.h"
+
 #include "kernelforge/kernels/ReferenceMatmul.h"
 #include "kernelforge/kernels/ReferenceOperands.h"
 
 #include <cmath>
 #include <cstring>
-#include <random>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -14,15 +15,6 @@ using namespace kernelforge::reference;
 
 namespace {
 
-std::vector<float> numbers(int64_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float &x : values)
-    x = normal(random);
-  return values;
-}
-
 /// A matmul with its operands.
 struct Case {
   MatmulProblem problem;
@@ -30,8 +22,8 @@ struct Case {
   std::vector<std::byte> weight;
 
   explicit Case(const MatmulProblem &problem)
-      : problem(problem), input(numbers(problem.m * problem.k, 1)), weight(problem.weightBytes()) {
-    const std::vector<float> values = numbers(problem.n * problem.k, 2);
+      : problem(problem), input(normals(problem.m * problem.k, 1)), weight(problem.weightBytes()) {
+    const std::vector<float> values = normals(problem.n * problem.k, 2);
     quantizeRow(problem.weights, values.data(), values.size(), weight.data());
   }
 

@@ -1,9 +1,10 @@
 // What the two precisions of the reference operations mean, bit for bit: whatever loops and vectors
 // compute them, the order of the sums is this.
+#include "Normals.h"
+
 #include "kernelforge/kernels/Reference.h"
 
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -12,15 +13,6 @@ using namespace kernelforge;
 using namespace kernelforge::reference;
 
 namespace {
-
-std::vector<float> numbers(int64_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float &x : values)
-    x = normal(random);
-  return values;
-}
 
 /// Eight partial sums over the multiples of eight, then the tail and each of them.
 float wideDot(const float *a, const float *b, int64_t n) {
@@ -55,7 +47,7 @@ TEST(Precision, SumsHaveTheirOrderInEveryTile) {
                          {70, 33, 1000},
                          {66, 3, 31}})
     for (bool transpose : {false, true}) {
-      const std::vector<float> x = numbers(m * k, 1), w = numbers(n * k, 2), bias = numbers(n, 3);
+      const std::vector<float> x = normals(m * k, 1), w = normals(n * k, 2), bias = normals(n, 3);
       std::vector<float> columns(w);
       if (transpose)
         for (int c = 0; c < n; ++c)
@@ -85,8 +77,8 @@ TEST(Precision, SumsHaveTheirOrderInEveryTile) {
 
 TEST(Precision, PlainOperationsAreNearWideOnesAndNotTheSame) {
   const int64_t rows = 20, width = 96;
-  const std::vector<float> x = numbers(rows * width, 4), a = numbers(width, 5),
-                           b = numbers(width, 6);
+  const std::vector<float> x = normals(rows * width, 4), a = normals(width, 5),
+                           b = normals(width, 6);
   const Rows input = denseRows(x.data(), rows, width);
   const std::vector<int32_t> positions(size_t(rows), 1);
   const auto compare = [&](const char *name, const auto &operation) {
@@ -111,7 +103,7 @@ TEST(Precision, PlainOperationsAreNearWideOnesAndNotTheSame) {
     rope(input, positions, input, 96, RopePairing::HalfSplit, out, p);
   });
   compare("attention", [&](auto out, auto p) {
-    std::vector<float> keys = numbers(rows * 48, 7), values = numbers(rows * 48, 8);
+    std::vector<float> keys = normals(rows * 48, 7), values = normals(rows * 48, 8);
     auto view = [](std::vector<float> &cache) {
       return CacheView{ElementType::F32, reinterpret_cast<std::byte *>(cache.data()), 1, 48, 0};
     };

@@ -10,8 +10,8 @@
 #include <atomic>
 #include <gmock/gmock.h>
 #include <set>
+#include <spdlog/logger.h>
 #include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 #include <sstream>
 
 using namespace kernelforge;

@@ -14,7 +14,7 @@ AttentionCase matrices(AttentionCase test, const char *type = "bf16") {
   return test;
 }
 
-std::string schedule(int rows, int keys, int stages = 2, int heads = 1, int blocks = 132) {
+std::string tileSchedule(int rows, int keys, int stages = 2, int heads = 1, int blocks = 132) {
   return fmt::format("method = 3, rows = {}, keys = {}, stages = {}, heads = {}, blocks = {}", rows,
                      keys, stages, heads, blocks);
 }
@@ -24,13 +24,13 @@ std::string schedule(int rows, int keys, int stages = 2, int heads = 1, int bloc
 TEST_F(AttentionMethods, OfOneSequence) {
   AttentionCase test{.heads = 2, .kvHeads = 1, .rows = 150, .sequences = 1, .past = 90};
   test.query = test.result = "bf16";
-  expectRight(matrices(test), {schedule(128, 64), schedule(64, 128, 3)});
+  expectRight(matrices(test), {tileSchedule(128, 64), tileSchedule(64, 128, 3)});
   test.causal = false;
-  expectRight(matrices(test), {schedule(128, 128)});
+  expectRight(matrices(test), {tileSchedule(128, 128)});
   test.query = test.result = "f32";
   test.dim = test.valueDim = 128;
   test.causal = true;
-  expectRight(matrices(test, "f16"), {schedule(128, 128)});
+  expectRight(matrices(test, "f16"), {tileSchedule(128, 128)});
 }
 
 // Blocks that go on to further tiles take them one after the other, and leave the counter as it
@@ -38,7 +38,7 @@ TEST_F(AttentionMethods, OfOneSequence) {
 TEST_F(AttentionMethods, BlocksGoOn) {
   AttentionCase test{
       .heads = 3, .kvHeads = 1, .dim = 16, .valueDim = 32, .rows = 200, .sequences = 1};
-  expectRight(matrices(test), {schedule(64, 64, 2, 2, 2)});
+  expectRight(matrices(test), {tileSchedule(64, 64, 2, 2, 2)});
 }
 
 TEST_F(AttentionMethods, OfSeveralSequences) {
@@ -50,11 +50,11 @@ TEST_F(AttentionMethods, OfSeveralSequences) {
                      .sequences = 3,
                      .past = 70,
                      .sinks = true};
-  expectRight(matrices(test), {schedule(64, 96)});
+  expectRight(matrices(test), {tileSchedule(64, 96)});
   test.page = 16;
   test.softcap = 3;
   test.causal = false;
-  expectRight(matrices(test, "f16"), {schedule(64, 64, 3)});
+  expectRight(matrices(test, "f16"), {tileSchedule(64, 64, 3)});
 }
 
 TEST_F(AttentionMethods, OfWindows) {
@@ -66,12 +66,12 @@ TEST_F(AttentionMethods, OfWindows) {
                      .sequences = 1,
                      .past = 60,
                      .window = 37};
-  expectRight(matrices(test), {schedule(64, 32)});
+  expectRight(matrices(test), {tileSchedule(64, 32)});
   test.page = 8;
   test.sequences = 2;
   test.causal = false;
   test.sinks = true;
-  expectRight(matrices(test), {schedule(128, 48)});
+  expectRight(matrices(test), {tileSchedule(128, 48)});
 }
 
 TEST_F(AttentionMethods, OfWideHeads) {
@@ -83,5 +83,5 @@ TEST_F(AttentionMethods, OfWideHeads) {
                      .sequences = 1,
                      .past = 40};
   test.query = "bf16";
-  expectRight(matrices(test), {schedule(64, 64)});
+  expectRight(matrices(test), {tileSchedule(64, 64)});
 }

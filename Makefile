@@ -93,8 +93,9 @@ SOURCES = find kernelforge tools examples tests fuzz -name '*.cpp' -o -name '*.h
 format: ## format all C++ and JavaScript with clang-format
 	@$(SOURCES) | xargs clang-format-19 -i
 
-tidy: build ## check all C++ with clang-tidy
-	@run-clang-tidy-19 -quiet -p build/release 'kernelforge/.*|tools/.*|examples/.*'
+tidy: setup ## check all C++ with clang-tidy
+	$(call build,debug)
+	@run-clang-tidy-19 -quiet -p build/debug 'kernelforge/.*|tools/.*|examples/.*'
 
 clean: ## remove the build folders
 	rm -rf build

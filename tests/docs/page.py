@@ -95,6 +95,8 @@ class Overlay:
         environment = {**os.environ, "CCACHE_SLOPPINESS": "pch_defines,time_macros"}
 
         def one(source):
+            if source not in self.commands and (ROOT / source).exists():
+                fail(f"{source} is compiled together with others: give it SKIP_UNITY_BUILD_INCLUSION")
             entry = self.commands.get(source, self.commands[like])
             # The precompiled headers from code generation up hold headers that a page may change.
             command = re.sub(r"\S*/kf_pch_(kernel|command)\.dir/",

@@ -3,11 +3,11 @@
 # kf_embed(TARGET FUNCTION files...): makes the files readable in TARGET through
 # `std::span<const EmbeddedFile> kernelforge::FUNCTION()`, which the room declares where it needs it. A
 # file of the folder that calls this is known by its path relative to it ("html/report.css"), one of
-# a package by its name. A changed file is embedded again.
+# a package by its name. A changed file is embedded again: its hash stands in the source, because
+# ccache and a source that several are compiled with do not see what the assembler reads.
 function(kf_embed target function)
   set(data)
   set(table)
-  set(paths)
   set(index 0)
   foreach(file ${ARGN})
     cmake_path(ABSOLUTE_PATH file OUTPUT_VARIABLE path)
@@ -17,10 +17,12 @@ function(kf_embed target function)
     else()
       cmake_path(GET path FILENAME name)
     endif()
-    list(APPEND paths ${path})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${path}")
+    file(SHA256 "${path}" hash)
     set(symbol ${target}_embedded_${index})
     # The assembler reads the file: the compiler would take seconds for it as an array.
     string(APPEND data
+      "// ${hash}\n"
       "asm(\".section .rodata\\n\"\n    \"${symbol}_begin: .incbin \\\"${path}\\\"\\n\"\n"
       "    \"${symbol}_end:\\n\"\n    \".globl ${symbol}_begin, ${symbol}_end\\n\"\n"
       "    \".previous\");\n"
@@ -47,6 +49,5 @@ std::span<const EmbeddedFile> @function@() {
 
 } // namespace kernelforge
 ]])
-  set_source_files_properties(${source} PROPERTIES OBJECT_DEPENDS "${paths}")
   target_sources(${target} PRIVATE ${source})
 endfunction()

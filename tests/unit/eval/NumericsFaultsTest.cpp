@@ -3,10 +3,10 @@
 #include "kernelforge/eval/Fidelity.h"
 
 #include "kernelforge/kernels/ReferenceMatmul.h"
+#include "tests/unit/kernels/Normals.h"
 
 #include <cmath>
 #include <cstring>
-#include <random>
 
 #include <gtest/gtest.h>
 
@@ -14,15 +14,6 @@ using namespace kernelforge;
 using reference::Precision;
 
 namespace {
-
-std::vector<float> numbers(int64_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float &x : values)
-    x = normal(random);
-  return values;
-}
 
 float half(float x) { return halfToFloat(floatToHalf(x)); }
 
@@ -38,8 +29,8 @@ enum class Fault {
 class Kernel {
 public:
   explicit Kernel(const MatmulProblem &problem)
-      : problem(problem), input(numbers(problem.m * problem.k, 1)), weight(problem.weightBytes()) {
-    const std::vector<float> values = numbers(problem.n * problem.k, 2);
+      : problem(problem), input(normals(problem.m * problem.k, 1)), weight(problem.weightBytes()) {
+    const std::vector<float> values = normals(problem.n * problem.k, 2);
     quantizeRow(problem.weights, values.data(), values.size(), weight.data());
     expanded.resize(values.size());
     dequantizeRow(problem.weights, weight.data(), values.size(), expanded.data());
@@ -143,8 +134,8 @@ TEST(NumericsFaults, WrongKernelsAreWrong) {
 TEST(NumericsFaults, FinerNumericsAreJudgedByTheirOwnRounding) {
   // A kernel of 8 bits where 16 were asked for, and one of f16 where f32 was.
   const MatmulProblem asked = problemOf(3, 1024, ElementType::Q8_0, Numerics::I8x2);
-  const std::vector<float> input = numbers(asked.m * asked.k, 3),
-                           values = numbers(asked.n * asked.k, 4);
+  const std::vector<float> input = normals(asked.m * asked.k, 3),
+                           values = normals(asked.n * asked.k, 4);
   std::vector<std::byte> weight(asked.weightBytes());
   quantizeRow(asked.weights, values.data(), values.size(), weight.data());
   const auto judged = [&](Numerics of, Numerics by) {

@@ -1,8 +1,7 @@
 // What numerics make of the operands of a product, against computations of their own.
-#include "Normals.h"
-
 #include "kernelforge/kernels/ReferenceMatmul.h"
 #include "kernelforge/kernels/ReferenceOperands.h"
+#include "tests/unit/kernels/Normals.h"
 
 #include <cmath>
 #include <cstring>

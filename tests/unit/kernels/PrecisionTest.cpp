@@ -1,8 +1,7 @@
 // What the two precisions of the reference operations mean, bit for bit: whatever loops and vectors
 // compute them, the order of the sums is this.
-#include "Normals.h"
-
 #include "kernelforge/kernels/Reference.h"
+#include "tests/unit/kernels/Normals.h"
 
 #include <cmath>
 #include <vector>

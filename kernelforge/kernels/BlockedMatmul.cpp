@@ -7,10 +7,10 @@ using namespace kernelforge;
 
 namespace {
 
-class Prepared final : public PreparedMatmul {
+class PreparedBlocked final : public PreparedMatmul {
 public:
-  Prepared(const MatmulProblem &problem, const MatmulOperands &operands, const Blocking &blocking,
-           PageMemory scratch)
+  PreparedBlocked(const MatmulProblem &problem, const MatmulOperands &operands,
+                  const Blocking &blocking, PageMemory scratch)
       : problem(problem), operands(operands), loops(problem, operands, blocking),
         scratch(std::move(scratch)) {}
 
@@ -52,7 +52,7 @@ private:
     const Blocking blocking = blockingOf(schedule);
     const int64_t values = BlockedLoops(problem, operands, blocking).scratchValues();
     KF_TRY(PageMemory scratch, PageMemory::allocate(4 * static_cast<uint64_t>(values)));
-    return std::make_unique<Prepared>(problem, operands, blocking, std::move(scratch));
+    return std::make_unique<PreparedBlocked>(problem, operands, blocking, std::move(scratch));
   }
 };
 

@@ -67,7 +67,7 @@ struct OneDnn {
                          Handle) = nullptr;
 };
 
-Expected<OneDnn> openLibrary() {
+Expected<OneDnn> openOneDnn() {
   const std::string hint = "run 'make setup'";
   KF_TRY(VendorLibrary library,
          VendorLibrary::open("oneDNN", {"libdnnl.so.3", "libdnnl.so.2", "libdnnl.so"}, hint));
@@ -122,7 +122,7 @@ Expected<OneDnn> openLibrary() {
 
 /// Opened when first asked for.
 const Expected<OneDnn> &oneDnn() {
-  static const Expected<OneDnn> library = openLibrary();
+  static const Expected<OneDnn> library = openOneDnn();
   return library;
 }
 
@@ -155,13 +155,13 @@ private:
   Opaque memory;
 };
 
-class Prepared final : public PreparedMatmul {
+class PreparedOneDnn final : public PreparedMatmul {
 public:
-  Prepared(const OneDnn &dnn, const MatmulProblem &problem, const MatmulOperands &operands,
-           int threads)
+  PreparedOneDnn(const OneDnn &dnn, const MatmulProblem &problem, const MatmulOperands &operands,
+                 int threads)
       : dnn(dnn), problem(problem), operands(operands), threads(threads) {}
 
-  ~Prepared() override {
+  ~PreparedOneDnn() override {
     for (Handle memory : {input, output, weight})
       if (memory)
         dnn.memoryDestroy(memory);
@@ -281,7 +281,7 @@ private:
   Expected<std::unique_ptr<PreparedMatmul>> make(const MatmulProblem &problem,
                                                  const MatmulOperands &operands, const KnobValues &,
                                                  int threads) const override {
-    auto prepared = std::make_unique<Prepared>(*oneDnn(), problem, operands, threads);
+    auto prepared = std::make_unique<PreparedOneDnn>(*oneDnn(), problem, operands, threads);
     KF_CHECK(prepared->prepare());
     prepared->details.library = oneDnn()->version;
     return prepared;

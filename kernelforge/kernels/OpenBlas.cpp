@@ -16,7 +16,7 @@ struct OpenBlas {
   std::string version;
 };
 
-Expected<OpenBlas> openLibrary() {
+Expected<OpenBlas> openOpenBlas() {
   const std::string hint = "run 'make setup'";
   // Its threads spin for 2^28 ticks after a call, a tenth of a second, and took half of a core from
   // whatever was timed next. 2^24 are some milliseconds, longer than it is between calls.
@@ -41,7 +41,7 @@ Expected<OpenBlas> openLibrary() {
 
 /// Opened when first asked for.
 const Expected<OpenBlas> &openBlas() {
-  static const Expected<OpenBlas> library = openLibrary();
+  static const Expected<OpenBlas> library = openOpenBlas();
   return library;
 }
 

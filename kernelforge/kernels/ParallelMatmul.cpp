@@ -42,10 +42,10 @@ MatmulArea areaOf(const MatmulProblem &problem, const Split &split, int64_t task
   return area;
 }
 
-class Prepared final : public PreparedMatmul {
+class PreparedParallel final : public PreparedMatmul {
 public:
-  Prepared(const MatmulProblem &problem, const MatmulOperands &operands, const Blocking &blocking,
-           const Split &split, int threads)
+  PreparedParallel(const MatmulProblem &problem, const MatmulOperands &operands,
+                   const Blocking &blocking, const Split &split, int threads)
       : problem(problem), operands(operands), loops(problem, operands, blocking), split(split),
         threads(threads), scratchValues((loops.scratchValues() + 1023) / 1024 * 1024) {}
 
@@ -163,8 +163,8 @@ private:
                                                  const MatmulOperands &operands,
                                                  const KnobValues &schedule,
                                                  int threads) const override {
-    auto prepared = std::make_unique<Prepared>(problem, operands, blockingOf(schedule),
-                                               splitOf(schedule), threads);
+    auto prepared = std::make_unique<PreparedParallel>(problem, operands, blockingOf(schedule),
+                                                       splitOf(schedule), threads);
     KF_CHECK(prepared->allocate());
     return prepared;
   }

@@ -61,9 +61,9 @@ WeightView weightOf(const MatmulProblem &problem, const MatmulOperands &operands
           problem.transpose ? problem.n : problem.k};
 }
 
-class Prepared final : public PreparedMatmul {
+class PreparedReference final : public PreparedMatmul {
 public:
-  Prepared(const MatmulProblem &problem, const MatmulOperands &operands, int threads)
+  PreparedReference(const MatmulProblem &problem, const MatmulOperands &operands, int threads)
       : problem(problem), operands(operands), threads(threads) {}
 
   Status run(const float *input, float *output) override {
@@ -91,7 +91,7 @@ private:
   Expected<std::unique_ptr<PreparedMatmul>> make(const MatmulProblem &problem,
                                                  const MatmulOperands &operands, const KnobValues &,
                                                  int threads) const override {
-    return std::make_unique<Prepared>(problem, operands, threads);
+    return std::make_unique<PreparedReference>(problem, operands, threads);
   }
 };
 

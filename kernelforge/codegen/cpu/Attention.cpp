@@ -21,9 +21,10 @@ using Predicate = arith::CmpIPredicate;
 namespace {
 
 /// What all parts of the emitter need.
-class Emitter {
+class AttentionEmitter {
 public:
-  Emitter(KernelBuilder &k, AttentionOp op, const Shape &shape, int64_t splits, int64_t splitKeys)
+  AttentionEmitter(KernelBuilder &k, AttentionOp op, const Shape &shape, int64_t splits,
+                   int64_t splitKeys)
       : k(k), op(op), shape(shape), splits(splits), splitKeys(splitKeys) {}
 
   void emitBlocks(int64_t queryBlock);
@@ -72,7 +73,7 @@ private:
   const int64_t splits, splitKeys;
 };
 
-Tile::Range Emitter::visible(Value row, Value sequence) {
+Tile::Range AttentionEmitter::visible(Value row, Value sequence) {
   Value own = k.add(index(op.getPositions(), row), 1);
   Value first = k.c(0), end = op.getCausal() ? own : index(op.getLengths(), sequence);
   if (auto window = int64_t(op.getWindow())) {
@@ -82,14 +83,15 @@ Tile::Range Emitter::visible(Value row, Value sequence) {
   return {first, end};
 }
 
-HeadRows Emitter::cacheRows(Value cache, const CacheSlot &slot, Value sequence, Value head) {
+HeadRows AttentionEmitter::cacheRows(Value cache, const CacheSlot &slot, Value sequence,
+                                     Value head) {
   Value base = k.argument(cache), first = k.c(0);
   if (shape.page == 0)
     first = k.mul(index(op.getTable(), sequence), slot.bytes());
   return HeadRows::of(k, slot, base, first, head);
 }
 
-void Emitter::attend(Tile &tile, Value sequence, Value head) {
+void AttentionEmitter::attend(Tile &tile, Value sequence, Value head) {
   Value pages;
   if (shape.page > 0) {
     Value width = k.dimension(op.getTable().getType(), 1);
@@ -99,32 +101,32 @@ void Emitter::attend(Tile &tile, Value sequence, Value head) {
               cacheRows(op.getValues(), shape.values, sequence, head), pages);
 }
 
-std::optional<Sinks> Emitter::sinks(Value head, Value takePart) {
+std::optional<Sinks> AttentionEmitter::sinks(Value head, Value takePart) {
   if (!op.getSinks())
     return std::nullopt;
   return Sinks{Numbers::ofArgument(k, op.getSinks()).from(k.mul(head, shape.group)), takePart};
 }
 
-void Emitter::storeResult(Value x, Value to, Value byteOffset, Value mask) {
+void AttentionEmitter::storeResult(Value x, Value to, Value byteOffset, Value mask) {
   if (shape.result == ElementType::F32)
     k.storeVec(x, k.at(to, byteOffset), mask);
   else
     Numbers(k, shape.result, to).from(k.div(byteOffset, 4)).store(x, mask);
 }
 
-void Emitter::forEachValueVector(llvm::function_ref<void(Value, Value)> body) {
+void AttentionEmitter::forEachValueVector(llvm::function_ref<void(Value, Value)> body) {
   const int64_t whole = shape.valueDim / lanes * lanes;
   k.loop(k.c(0), k.c(whole * 4), lanes * 4, [&](Value offset) { body(offset, Value()); });
   if (whole != shape.valueDim)
     body(k.c(whole * 4), k.firstLanes(k.c(shape.valueDim - whole)));
 }
 
-Value Emitter::normalizer(Value sum) {
+Value AttentionEmitter::normalizer(Value sum) {
   Value none = k.cmpf(arith::CmpFPredicate::OEQ, sum, k.splat(0));
   return k.select(none, k.splat(0), k.divf(k.splat(1), sum));
 }
 
-void Emitter::storeNormalized(Tile &tile, Value row, Value head) {
+void AttentionEmitter::storeNormalized(Tile &tile, Value row, Value head) {
   Value out = resultAt(row, head);
   const int64_t headBytes = shape.valueDim * shape.resultBytes();
   tile.forEachRow([&](Value stacked, Value tileRow, Value groupHead) {
@@ -142,7 +144,7 @@ void Emitter::storeNormalized(Tile &tile, Value row, Value head) {
 // Many rows
 //===----------------------------------------------------------------------===//
 
-void Emitter::emitBlocks(int64_t queryBlock) {
+void AttentionEmitter::emitBlocks(int64_t queryBlock) {
   Value rows = k.rows(op.getQuery().getType());
   // The last rows first: causal, they see the most keys, and long tasks should not start late.
   Value block = k.sub(k.sub(k.ceilDiv(rows, queryBlock), k.c(1)), k.div(k.task, shape.kvHeads));
@@ -175,7 +177,7 @@ void Emitter::emitBlocks(int64_t queryBlock) {
 // One row at a time
 //===----------------------------------------------------------------------===//
 
-void Emitter::emitRows() {
+void AttentionEmitter::emitRows() {
   Value item = k.task;
   if (splits == 1)
     return emitRowPart(k.div(item, shape.kvHeads), k.rem(item, shape.kvHeads), k.c(0));
@@ -188,13 +190,13 @@ void Emitter::emitRows() {
            [&] { mergeParts(k.div(item, shape.kvHeads), k.rem(item, shape.kvHeads)); });
 }
 
-Value Emitter::part(Value row, Value head, Value split, Value groupHead) {
+Value AttentionEmitter::part(Value row, Value head, Value split, Value groupHead) {
   Value task = k.add(k.mul(k.add(k.mul(row, shape.kvHeads), head), splits), split);
   Value i = k.add(k.mul(task, shape.group), groupHead);
   return k.at(k.workspace(), k.mul(i, partFloats() * 4));
 }
 
-void Emitter::emitRowPart(Value row, Value head, Value split) {
+void AttentionEmitter::emitRowPart(Value row, Value head, Value split) {
   Value sequence = index(op.getSequences(), row);
   auto [first, end] = visible(row, sequence);
   if (splits > 1) {
@@ -223,7 +225,7 @@ void Emitter::emitRowPart(Value row, Value head, Value split) {
   });
 }
 
-void Emitter::mergeParts(Value row, Value head) {
+void AttentionEmitter::mergeParts(Value row, Value head) {
   const int64_t statistics = shape.valueVectors() * lanes * 4;
   Value out = resultAt(row, head);
   k.loop(k.c(0), k.c(shape.group), 1, [&](Value groupHead) {
@@ -291,7 +293,7 @@ Expected<Launching> attention::emit(ModuleOp module, const KernelAnalysis &kerne
   shape.maxRows = queryBlock;
 
   KernelBuilder k(module, kernel.kernel(), target, entry);
-  Emitter emitter(k, op, shape, splits, splitKeys);
+  AttentionEmitter emitter(k, op, shape, splits, splitKeys);
   if (packed)
     emitter.emitBlocks(queryBlock);
   else

@@ -20,7 +20,7 @@ using namespace kernelforge::transformer;
 
 namespace {
 
-class Generator final : public CodeGenerator {
+class CpuGenerator final : public CodeGenerator {
 public:
   std::string_view kind() const override { return "cpu"; }
 
@@ -94,4 +94,4 @@ public:
 
 } // namespace
 
-std::unique_ptr<CodeGenerator> cpu::createGenerator() { return std::make_unique<Generator>(); }
+std::unique_ptr<CodeGenerator> cpu::createGenerator() { return std::make_unique<CpuGenerator>(); }

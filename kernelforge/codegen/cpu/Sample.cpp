@@ -16,9 +16,9 @@ namespace {
 
 constexpr int64_t signBit = 0x80000000, infinity = 0x7f800000;
 
-class Emitter {
+class SampleRowsEmitter {
 public:
-  Emitter(KernelBuilder &k, SampleOp op)
+  SampleRowsEmitter(KernelBuilder &k, SampleOp op)
       : k(k), op(op), vocabulary(cast<RankedTensorType>(op.getLogits().getType()).getDimSize(1)),
         padded((vocabulary + lanes - 1) / lanes * lanes) {}
 
@@ -73,7 +73,7 @@ private:
   Value greatestKey, greatest, first;
 };
 
-Value Emitter::number(int64_t value, Value like) {
+Value SampleRowsEmitter::number(int64_t value, Value like) {
   if (isa<VectorType>(like.getType()))
     return k.splatI(value);
   return k.b.create<arith::ConstantIntOp>(k.loc, static_cast<int32_t>(value), 32);
@@ -84,12 +84,12 @@ Value Emitter::number(int64_t value, Value like) {
 //===----------------------------------------------------------------------===//
 
 /// Of numbers from 0 on, below 2^31.
-Value Emitter::toInteger(Value x) {
+Value SampleRowsEmitter::toInteger(Value x) {
   Type type = isa<VectorType>(x.getType()) ? Type(k.vi32) : k.i32;
   return k.b.create<arith::FPToSIOp>(k.loc, type, x);
 }
 
-Value Emitter::keyOfBits(Value bits) {
+Value SampleRowsEmitter::keyOfBits(Value bits) {
   Value magnitude = andBits(bits, ~signBit), sign = andBits(bits, signBit);
   bits = k.select(is(Predicate::uge, magnitude, infinity), orBits(sign, number(infinity - 1, bits)),
                   bits);
@@ -98,21 +98,21 @@ Value Emitter::keyOfBits(Value bits) {
                   orBits(bits, number(signBit, bits)));
 }
 
-Value Emitter::keyOf(Value bits) {
+Value SampleRowsEmitter::keyOf(Value bits) {
   Value zero = number(0, bits);
   Value key =
       k.select(is(Predicate::ugt, andBits(bits, ~signBit), infinity), zero, keyOfBits(bits));
   return k.select(is(Predicate::eq, bits, infinity | signBit), zero, key);
 }
 
-Value Emitter::logitOf(Value key) {
+Value SampleRowsEmitter::logitOf(Value key) {
   Value bits = k.select(is(Predicate::slt, key, 0), xorBits(key, signBit), xorBits(key, -1));
   Type type = isa<VectorType>(key.getType()) ? Type(k.vf32) : k.f32;
   return k.b.create<arith::BitcastOp>(k.loc, type, bits);
 }
 
 /// Of a vector; 0 where the key is. Null sharpness: 1.
-Value Emitter::weightOf(Value key, Value sharpness) {
+Value SampleRowsEmitter::weightOf(Value key, Value sharpness) {
   using namespace sampling;
   Value distance = k.subf(k.broadcast(greatest), logitOf(key));
   if (sharpness)
@@ -134,7 +134,7 @@ Value Emitter::weightOf(Value key, Value sharpness) {
 // Passes over the row
 //===----------------------------------------------------------------------===//
 
-void Emitter::storeKeys(Value row) {
+void SampleRowsEmitter::storeKeys(Value row) {
   logits = k.at(k.argument(op.getLogits()), k.mul(row, vocabulary * 4));
   auto bits = [&](Value id, Value mask) {
     return k.loadVec(k.i32, k.at(logits, k.mul(id, 4)), mask);
@@ -148,7 +148,7 @@ void Emitter::storeKeys(Value row) {
 }
 
 /// From the logit itself: an id that occurs twice is penalised once.
-void Emitter::penalise(Value row) {
+void SampleRowsEmitter::penalise(Value row) {
   if (!op.getRecent())
     return;
   const int64_t window = cast<RankedTensorType>(op.getRecent().getType()).getDimSize(1);
@@ -165,7 +165,7 @@ void Emitter::penalise(Value row) {
   });
 }
 
-void Emitter::findGreatest() {
+void SampleRowsEmitter::findGreatest() {
   auto reduce = [&](vector::CombiningKind kind, Value x) -> Value {
     return k.b.create<vector::ReductionOp>(k.loc, kind, x);
   };
@@ -185,7 +185,7 @@ void Emitter::findGreatest() {
 }
 
 /// Sum of the terms of all ids, i64.
-Value Emitter::sum(Term term) {
+Value SampleRowsEmitter::sum(Term term) {
   VectorType type = k.vec(k.i64);
   Value zero = k.b.create<arith::ConstantOp>(k.loc, k.b.getZeroAttr(type));
   Value sums = k.loop(k.c(0), k.c(padded), lanes, zero, [&](Value id, ValueRange carried) {
@@ -197,7 +197,7 @@ Value Emitter::sum(Term term) {
 
 /// The least id (i32) up to which `before` and the terms of all ids sum up to `wanted`; beyond the
 /// row where they do not.
-Value Emitter::lastId(Value before, Value wanted, Term term) {
+Value SampleRowsEmitter::lastId(Value before, Value wanted, Term term) {
   VectorType type = k.vec(k.i64);
   auto termsAt = [&](Value id) { return term(loadWords(keyAt(id)), loadWords(weightAt(id))); };
   // The vector in which it lies: sums before it are too small.
@@ -226,7 +226,7 @@ Value Emitter::lastId(Value before, Value wanted, Term term) {
 }
 
 /// Keeps the fewest of greatest keys whose measures sum up to `wanted`.
-void Emitter::keep(Value wanted, Term measure) {
+void SampleRowsEmitter::keep(Value wanted, Term measure) {
   Value zero = k.splatI(0), none = number(0, greatestKey);
   Value key = k.loop(k.c(0), k.c(32), 1, none, [&](Value bit, ValueRange carried) {
     Value tried = orBits(carried[0], make<arith::ShRUIOp>(number(signBit, none), narrow(bit)));
@@ -254,7 +254,7 @@ void Emitter::keep(Value wanted, Term measure) {
   });
 }
 
-void Emitter::changeWeights(llvm::function_ref<Value(Value key, Value weight)> change) {
+void SampleRowsEmitter::changeWeights(llvm::function_ref<Value(Value key, Value weight)> change) {
   k.loop(k.c(0), k.c(padded), lanes, [&](Value id) {
     k.store(change(loadWords(keyAt(id)), loadWords(weightAt(id))), weightAt(id), 4);
   });
@@ -264,7 +264,7 @@ void Emitter::changeWeights(llvm::function_ref<Value(Value key, Value weight)> c
 // The choice
 //===----------------------------------------------------------------------===//
 
-void Emitter::readSettings(Value row) {
+void SampleRowsEmitter::readSettings(Value row) {
   Value settings = k.at(k.argument(op.getSettings()), k.mul(row, settingsWidth * 4));
   auto setting = [&](int64_t i) { return k.loadF32(k.at(settings, 4 * i)); };
   sharpness = setting(0);
@@ -276,14 +276,14 @@ void Emitter::readSettings(Value row) {
 }
 
 /// total * fraction / 2^32, rounded down, of a fraction below 2^32; all i64.
-Value Emitter::share(Value total, Value fraction) {
+Value SampleRowsEmitter::share(Value total, Value fraction) {
   auto shift = [&](Value x) { return make<arith::ShRUIOp>(x, k.c(32)); };
   Value low = make<arith::AndIOp>(total, k.c(0xffffffff));
   return k.add(k.mul(shift(total), fraction), shift(k.mul(low, fraction)));
 }
 
 /// The first word of Philox4x32-10, i64.
-Value Emitter::randomWord(Value row) {
+Value SampleRowsEmitter::randomWord(Value row) {
   auto word = [&](Value tensor, Value at) {
     return wide(k.load(k.i32, k.at(k.argument(tensor), k.mul(at, 4)), 4));
   };
@@ -308,7 +308,7 @@ Value Emitter::randomWord(Value row) {
 }
 
 /// The id that is drawn, i32.
-Value Emitter::choose(Value row) {
+Value SampleRowsEmitter::choose(Value row) {
   changeWeights([&](Value key, Value) { return weightOf(key, {}); });
   // From 1 to one less than there are: else all are kept.
   Value isFew = k.cmp(Predicate::ult, make<arith::SubIOp>(topK, number(1, topK)),
@@ -332,7 +332,7 @@ Value Emitter::choose(Value row) {
   return lastId(k.c(0), k.add(passed, k.c(1)), weightsOf);
 }
 
-void Emitter::emit(Value row) {
+void SampleRowsEmitter::emit(Value row) {
   readSettings(row);
   storeKeys(row);
   penalise(row);
@@ -349,7 +349,7 @@ void Emitter::emit(Value row) {
 Launching step::emitSample(ModuleOp module, KernelOp kernel, SampleOp op, const Target &target,
                            StringRef entry) {
   KernelBuilder k(module, kernel, target, entry);
-  Emitter emitter(k, op);
+  SampleRowsEmitter emitter(k, op);
   emitter.emit(k.task);
   k.finish();
   Type rows = op.getLogits().getType();

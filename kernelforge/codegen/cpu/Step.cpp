@@ -15,9 +15,9 @@ using Result = AdvanceResult;
 
 namespace {
 
-class Emitter {
+class StepEmitter {
 public:
-  Emitter(KernelBuilder &k, AdvanceOp op) : k(k), op(op) {}
+  StepEmitter(KernelBuilder &k, AdvanceOp op) : k(k), op(op) {}
 
   void emit() {
     Value sequences = k.rows(op.getLengths().getType());
@@ -46,7 +46,7 @@ private:
 };
 
 /// Stores the slot of a position of a sequence for the row; leaves what is there where it has none.
-void Emitter::putSlot(Value sequence, Value position, Value row) {
+void StepEmitter::putSlot(Value sequence, Value position, Value row) {
   Value table = k.argument(op.getTable());
   auto store = [&](Value slot) {
     k.ifThen(k.not_(isNegative(slot)), [&] { put(slot, result(Result::Slots), row); });
@@ -61,7 +61,7 @@ void Emitter::putSlot(Value sequence, Value position, Value row) {
   });
 }
 
-void Emitter::emitRow(Value row) {
+void StepEmitter::emitRow(Value row) {
   Value id = get(k.argument(op.getIds()), row);
   Value sequence = get(k.argument(op.getSequences()), row);
   Value position = get(k.argument(op.getPositions()), row);
@@ -82,7 +82,7 @@ void Emitter::emitRow(Value row) {
     moveRecent(row, id, step);
 }
 
-void Emitter::moveRecent(Value row, Value id, Value step) {
+void StepEmitter::moveRecent(Value row, Value id, Value step) {
   const int64_t window = cast<RankedTensorType>(op.getRecent().getType()).getDimSize(1);
   Value start = k.mul(row, window);
   k.loop(k.c(0), k.c(window), 1, [&](Value j) {
@@ -105,7 +105,7 @@ Expected<Launching> step::emit(ModuleOp module, const KernelAnalysis &kernel, co
   if (auto sample = dyn_cast<SampleOp>(op))
     return emitSample(module, kernel.kernel(), sample, target, entry);
   KernelBuilder k(module, kernel.kernel(), target, entry);
-  Emitter(k, cast<AdvanceOp>(op)).emit();
+  StepEmitter(k, cast<AdvanceOp>(op)).emit();
   k.finish();
   Launching launching;
   launching.phases.emplace_back();

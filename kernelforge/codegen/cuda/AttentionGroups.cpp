@@ -6,6 +6,7 @@
 // have, and a second phase joins the chunks.
 #include "kernelforge/codegen/cuda/Assembly.h"
 #include "kernelforge/codegen/cuda/AttentionGroupsCaches.h"
+#include "kernelforge/codegen/cuda/Pipeline.h"
 
 #include "kernelforge/codegen/simt/AttentionKeys.h"
 #include "kernelforge/codegen/simt/AttentionSplit.h"
@@ -29,7 +30,6 @@ using Predicate = arith::CmpIPredicate;
 
 namespace {
 
-constexpr int64_t warp = WarpMatrices::threads;
 /// Keys of a product with the query.
 constexpr int64_t tileKeys = WarpMatrices::columns;
 /// What the logarithm (to 2) of weights is increased by that are cut into parts of f16.
@@ -54,9 +54,10 @@ struct State {
   }
 };
 
-class Emitter {
+class AttentionGroupsEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
+  AttentionGroupsEmitter(ModuleOp module, const KernelAnalysis &kernel, const GroupsShape &shape,
+                         StringRef entry)
       : p(module, kernel.kernel(), entry, shape.threads()), matrices(p), assembly(p),
         op(kernel.attention()), shape(shape), seen(p, op),
         page(static_cast<int64_t>(op.getKeys().getType().getPage())) {
@@ -76,7 +77,7 @@ private:
 
   void stageQuery();
   bool slotsAreLookedUp() const { return page != 0 && page % shape.knobs.keys == 0; }
-  Value baseOf(Value step) { return p.mul(p.min(step, lastStep), shape.knobs.keys); }
+  Value groupsBaseOf(Value step) { return p.mul(p.min(step, lastStep), shape.knobs.keys); }
   Value slotOfBase(Value base);
   Value slotOf(const Step &step, int64_t offset, Value ofThread);
   SmallVector<Value> scoresOf(ValueRange loaded, Value base);
@@ -94,7 +95,7 @@ private:
   WarpMatrices matrices;
   Assembly assembly;
   AttentionOp op;
-  const Shape &shape;
+  const GroupsShape &shape;
   AttentionKeys seen;
   std::optional<StepKeys> stepKeys;
   std::optional<StepValues> stepValues;
@@ -111,7 +112,7 @@ private:
 
 /// Puts the query's heads into shared memory: for each part of their numbers and each 32 columns
 /// 16 bytes of every thread of a warp, eight columns of its head.
-void Emitter::stageQuery() {
+void AttentionGroupsEmitter::stageQuery() {
   const int64_t dim = shape.facts.keyDim, heads = shape.heads(), threads = p.blockThreads();
   query = p.shared("query_parts", p.vec(p.i32, 4), shape.keys.parts * dim);
   struct Piece {
@@ -135,7 +136,7 @@ void Emitter::stageQuery() {
       Value four = simt::readQuery(p, op, start, p.add(column, quad));
       for (int64_t e = 0; e < 4; ++e) {
         Value x = p.extract(four, e);
-        if (heads < Shape::mostHeads)
+        if (heads < GroupsShape::mostHeads)
           x = p.select(isHead(head), x, p.cf(0));
         piece.elements.push_back(x);
         if (shape.keys.isScaled())
@@ -185,7 +186,7 @@ void Emitter::stageQuery() {
 //===----------------------------------------------------------------------===//
 
 /// Of a step's first key; null where keys of a step may be of several pages.
-Value Emitter::slotOfBase(Value base) {
+Value AttentionGroupsEmitter::slotOfBase(Value base) {
   if (page == 0)
     return p.add(firstSlot, base);
   if (!slotsAreLookedUp())
@@ -197,7 +198,7 @@ Value Emitter::slotOfBase(Value base) {
 
 /// Slot of a key of a step. What the row does not see has no weight, but must be numbers: the
 /// nearest key that it sees is read again.
-Value Emitter::slotOf(const Step &step, int64_t offset, Value ofThread) {
+Value AttentionGroupsEmitter::slotOf(const Step &step, int64_t offset, Value ofThread) {
   Value key = p.add(p.add(step.base, offset), ofThread);
   key = p.named(p.max(p.min(key, lastKey), from), "key");
   if (!step.slot)
@@ -206,7 +207,7 @@ Value Emitter::slotOf(const Step &step, int64_t offset, Value ofThread) {
 }
 
 /// Scores of the thread's head: of two neighbouring keys of every eight.
-SmallVector<Value> Emitter::scoresOf(ValueRange loaded, Value base) {
+SmallVector<Value> AttentionGroupsEmitter::scoresOf(ValueRange loaded, Value base) {
   SmallVector<Value> scores;
   Value count = p.sub(to, from), first = p.add(base, p.mul(place.pair, 2));
   for (auto [i, product] : llvm::enumerate(stepKeys->multiply(query, loaded))) {
@@ -224,7 +225,7 @@ SmallVector<Value> Emitter::scoresOf(ValueRange loaded, Value base) {
 // A warp's way through the keys
 //===----------------------------------------------------------------------===//
 
-State Emitter::carriedOf(ValueRange values) const {
+State AttentionGroupsEmitter::carriedOf(ValueRange values) const {
   State state{values[0], values[1], {}, {}, {}, {}};
   values = values.drop_front(2);
   auto take = [&](int64_t count) {
@@ -241,10 +242,10 @@ State Emitter::carriedOf(ValueRange values) const {
 }
 
 /// Takes the keys of a step, which were asked for in the one before, and asks for the next ones.
-State Emitter::attend(const State &before, Value step) {
+State AttentionGroupsEmitter::attend(const State &before, Value step) {
   Value base = p.named(p.mul(step, shape.knobs.keys), "base");
   Value nextStep = p.add(step, warps());
-  Step next{p.named(baseOf(nextStep), "next_base"), {}};
+  Step next{p.named(groupsBaseOf(nextStep), "next_base"), {}};
   next.slot = slotsAreLookedUp() ? before.slot : slotOfBase(next.base);
   auto slots = [&](int64_t offset, Value ofThread) { return slotOf(next, offset, ofThread); };
   State state;
@@ -275,11 +276,11 @@ State Emitter::attend(const State &before, Value step) {
   stepValues->add(state.outputs, weights, before.values);
   state.values = stepValues->load(slots);
   if (slotsAreLookedUp())
-    state.slot = slotOfBase(baseOf(p.add(nextStep, warps())));
+    state.slot = slotOfBase(groupsBaseOf(p.add(nextStep, warps())));
   return state;
 }
 
-void Emitter::goThroughKeys() {
+void AttentionGroupsEmitter::goThroughKeys() {
   const int64_t keys = shape.knobs.keys;
   lastKey = p.sub(to, 1);
   lastStep = p.named(p.div(lastKey, keys), "last_step");
@@ -293,13 +294,13 @@ void Emitter::goThroughKeys() {
                            "sink_score");
   init.sum = p.cf(0);
   init.outputs.assign(size_t(shape.outputs()), p.cf(0));
-  Step first{baseOf(firstStep), {}};
+  Step first{groupsBaseOf(firstStep), {}};
   first.slot = slotOfBase(first.base);
   auto slots = [&](int64_t offset, Value ofThread) { return slotOf(first, offset, ofThread); };
   init.keys = stepKeys->load(slots);
   init.values = stepValues->load(slots);
   if (slotsAreLookedUp())
-    init.slot = slotOfBase(baseOf(p.add(firstStep, warps())));
+    init.slot = slotOfBase(groupsBaseOf(p.add(firstStep, warps())));
   stageQuery();
   join(carriedOf(p.loop(
       "step", firstStep, p.add(lastStep, 1), warps(), "highest sum carried", init.all(),
@@ -312,7 +313,7 @@ void Emitter::goThroughKeys() {
 
 /// Joins what the warps have and stores it: as it is for a chunk of several, else divided by the
 /// sum of weights.
-void Emitter::join(const State &state) {
+void AttentionGroupsEmitter::join(const State &state) {
   const int64_t dim = shape.facts.valueDim, heads = shape.heads(), places = warps() * tileKeys;
   highests = p.shared("highest_of_warps", p.f32, places);
   sums = p.shared("sums_of_warps", p.f32, places);
@@ -340,7 +341,7 @@ void Emitter::join(const State &state) {
           p.store(p.mulf(output, factor), outs, p.add(begin, stepValues->columnOf(tile, lower)));
         }
     };
-    if (heads < Shape::mostHeads)
+    if (heads < GroupsShape::mostHeads)
       p.ifThen(isHead(head), store);
     else
       store();
@@ -356,7 +357,7 @@ void Emitter::join(const State &state) {
 }
 
 /// A quad of all heads' outputs. `highestOfWarps`: of its head.
-void Emitter::storeJoined(Value quad, ArrayRef<Value> highestOfWarps) {
+void AttentionGroupsEmitter::storeJoined(Value quad, ArrayRef<Value> highestOfWarps) {
   const int64_t dim = shape.facts.valueDim, quads = dim / 4, heads = shape.heads();
   Value head = p.div(quad, quads), column = p.mul(p.rem(quad, quads), 4);
   Value highest = highestOfWarps[0];
@@ -398,7 +399,7 @@ void Emitter::storeJoined(Value quad, ArrayRef<Value> highestOfWarps) {
 }
 
 /// The outputs of a row that sees no key.
-void Emitter::storeZeros() {
+void AttentionGroupsEmitter::storeZeros() {
   const int64_t dim = shape.facts.valueDim;
   Value start = p.mul(p.add(p.mul(row, shape.facts.heads), firstHead), dim);
   p.loop("quad", p.thread(), p.c(shape.heads() * dim / 4), p.blockThreads(), [&](Value quad) {
@@ -407,7 +408,7 @@ void Emitter::storeZeros() {
   });
 }
 
-Phase Emitter::emit() {
+Phase AttentionGroupsEmitter::emit() {
   const int64_t chunkKeys = shape.knobs.chunk, blocks = shape.blocks();
   Type rowType = op.getQuery().getType();
   p.waitForPrevious();
@@ -455,17 +456,18 @@ Phase Emitter::emit() {
 
 } // namespace
 
-Launching groups::emit(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+Launching groups::emit(ModuleOp module, const KernelAnalysis &kernel, const GroupsShape &shape,
                        StringRef entry) {
   Launching launching;
   if (shape.knobs.chunk == 0) {
-    launching.phases.push_back(Emitter(module, kernel, shape, entry).emit());
+    launching.phases.push_back(AttentionGroupsEmitter(module, kernel, shape, entry).emit());
     return launching;
   }
   split::Shape joined;
   joined.facts = shape.facts;
   joined.knobs.chunk = shape.knobs.chunk;
-  launching.phases.push_back(Emitter(module, kernel, shape, phaseEntry(entry, 0, 2)).emit());
+  launching.phases.push_back(
+      AttentionGroupsEmitter(module, kernel, shape, phaseEntry(entry, 0, 2)).emit());
   launching.phases.push_back(split::emitJoin(module, kernel, joined, phaseEntry(entry, 1, 2)));
   Workspace partials;
   partials.bytes = launching.phases[0].grid * Extent(shape.heads() * joined.partialQuads() * 16);

@@ -25,7 +25,7 @@ struct Factors {
 };
 
 /// What follows from it.
-struct Shape {
+struct GroupsShape {
   simt::AttentionFacts facts;
   Knobs knobs;
   Factors keys, values;
@@ -51,7 +51,7 @@ struct Shape {
 };
 
 /// Code of a kernel with a legal schedule.
-Launching emit(mlir::ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+Launching emit(mlir::ModuleOp module, const KernelAnalysis &kernel, const GroupsShape &shape,
                llvm::StringRef entry);
 
 } // namespace kernelforge::cuda::groups

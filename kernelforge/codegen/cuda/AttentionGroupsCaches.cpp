@@ -1,5 +1,6 @@
 #include "kernelforge/codegen/cuda/AttentionGroupsCaches.h"
 
+#include "kernelforge/codegen/cuda/Pipeline.h"
 #include "kernelforge/ir/Caches.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -10,7 +11,6 @@ using namespace kernelforge::simt;
 using namespace kernelforge::cuda;
 using namespace kernelforge::cuda::groups;
 
-static constexpr int64_t warp = WarpMatrices::threads;
 /// Keys of a product of the query with keys, and of one of values with weights.
 static constexpr int64_t tileKeys = WarpMatrices::columns, blockKeys = WarpMatrices::depth;
 /// Elements of 16 bytes.
@@ -21,7 +21,7 @@ static transformer::CacheType typeOf(transformer::AttentionOp op, bool areValues
 }
 
 StepCache::StepCache(PhaseBuilder &p, transformer::AttentionOp op, bool areValues,
-                     const Shape &shape, const WarpPlace &place)
+                     const GroupsShape &shape, const WarpPlace &place)
     : p(p), matrices(p), slot(slotOf(typeOf(op, areValues))),
       factors(areValues ? shape.values : shape.keys), keys(shape.knobs.keys), place(place),
       buffer(p.argument(areValues ? op.getValues() : op.getKeys(), Access::Read, View::Words4)) {}
@@ -97,9 +97,9 @@ SmallVector<Value> StepKeys::load(SlotOf slotOf) {
 
 Value StepKeys::columnOf(Value number, Value pair) {
   if (!isQuantized())
-    return p.add(p.mul(number, Shape::keyUnit), p.mul(pair, numbersOfVector));
+    return p.add(p.mul(number, GroupsShape::keyUnit), p.mul(pair, numbersOfVector));
   Value ofVector = p.add(p.mul(pair, quantsOfVector), p.mul(p.rem(number, 2), numbersOfVector));
-  return p.add(p.mul(p.div(number, 2), 2 * Shape::keyUnit), ofVector);
+  return p.add(p.mul(p.div(number, 2), 2 * GroupsShape::keyUnit), ofVector);
 }
 
 SmallVector<Value> StepKeys::multiply(Value query, ValueRange loaded) {
@@ -108,7 +108,7 @@ SmallVector<Value> StepKeys::multiply(Value query, ValueRange loaded) {
 
 /// Products of the first two parts of the query are the upper and the lower half of one matrix.
 SmallVector<Value> StepKeys::multiplyNumbers(Value query, ValueRange loaded) {
-  const int64_t units = slot.dim / Shape::keyUnit, parts = factors.parts;
+  const int64_t units = slot.dim / GroupsShape::keyUnit, parts = factors.parts;
   const size_t tiles = size_t(keys / tileKeys);
   SmallVector<WarpMatrices::Sums> products(2 * tiles); // two sums each: none waits for all
   for (auto &sums : products)

@@ -17,8 +17,8 @@ using SlotOf = llvm::function_ref<mlir::Value(int64_t offset, mlir::Value ofThre
 /// Elements of a cache that a step reads, and their scales.
 class StepCache {
 public:
-  StepCache(simt::PhaseBuilder &p, transformer::AttentionOp op, bool areValues, const Shape &shape,
-            const WarpPlace &place);
+  StepCache(simt::PhaseBuilder &p, transformer::AttentionOp op, bool areValues,
+            const GroupsShape &shape, const WarpPlace &place);
 
   bool isQuantized() const { return slot.isQuantized(); }
 
@@ -52,7 +52,7 @@ public:
 /// The keys, right operands of products with the query.
 class StepKeys : public StepCache {
 public:
-  StepKeys(simt::PhaseBuilder &p, transformer::AttentionOp op, const Shape &shape,
+  StepKeys(simt::PhaseBuilder &p, transformer::AttentionOp op, const GroupsShape &shape,
            const WarpPlace &place)
       : StepCache(p, op, /*areValues=*/false, shape, place) {}
 
@@ -73,7 +73,7 @@ private:
 /// The values, left operands of products with weights, columns as rows.
 class StepValues : public StepCache {
 public:
-  StepValues(simt::PhaseBuilder &p, transformer::AttentionOp op, const Shape &shape,
+  StepValues(simt::PhaseBuilder &p, transformer::AttentionOp op, const GroupsShape &shape,
              const WarpPlace &place)
       : StepCache(p, op, /*areValues=*/true, shape, place) {}
 

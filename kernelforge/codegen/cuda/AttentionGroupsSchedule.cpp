@@ -22,19 +22,19 @@ using namespace kernelforge::transformer;
 using namespace kernelforge::cuda;
 using namespace kernelforge::cuda::groups;
 
-int64_t Shape::heads() const {
+int64_t GroupsShape::heads() const {
   for (int64_t count = std::min(mostHeads, facts.group()); count > 1; --count)
     if (facts.group() % count == 0)
       return count;
   return 1;
 }
 
-int64_t Shape::registers() const {
+int64_t GroupsShape::registers() const {
   constexpr int64_t ofMultiprocessor = 65536, most = 255, unit = 8;
   return std::min(most, ofMultiprocessor / (threads() * knobs.resident) / unit * unit);
 }
 
-int64_t Shape::sharedBytes() const {
+int64_t GroupsShape::sharedBytes() const {
   const int64_t ofWarps = knobs.warps * WarpMatrices::columns * 4;
   return keys.parts * facts.keyDim * 16 + 2 * ofWarps + knobs.warps * heads() * facts.valueDim * 4 +
          reduceBytes(1, threads(), WarpMatrices::threads);
@@ -66,9 +66,9 @@ std::optional<Factors> factorsOf(AttentionOp op, bool areValues) {
   return Factors{slot.type, factor == slot.type ? 1 : all};
 }
 
-Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
+GroupsShape groupsBaseOf(const KernelAnalysis &kernel, const Target &target) {
   AttentionOp op = kernel.attention();
-  Shape shape;
+  GroupsShape shape;
   shape.facts = attentionFacts(kernel, target);
   shape.keys = *factorsOf(op, /*areValues=*/false);
   shape.values = *factorsOf(op, /*areValues=*/true);
@@ -78,16 +78,16 @@ Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
 
 /// Registers that a thread needs: what is under way and summed up, and as many as were seen beside
 /// that, more of them where slots are on their way, too.
-int64_t registersNeeded(const Shape &shape) {
+int64_t registersNeeded(const GroupsShape &shape) {
   constexpr int64_t besides = 64, ofSlots = 8;
   return shape.wordsUnderWay() + shape.outputs() + besides + (shape.isPaged ? ofSlots : 0);
 }
 
-Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
+Expected<GroupsShape> readShape(const GroupsShape &base, const KnobValues &values) {
   const AttentionFacts &facts = base.facts;
   KnobReader read(facts.name, values);
   KF_CHECK(read.checkNames({"chunk", "warps", "keys", "resident"}));
-  Shape shape = base;
+  GroupsShape shape = base;
   Knobs &knobs = shape.knobs;
   KF_TRY(knobs.chunk, read.get("chunk", {0, facts.cachedSize < 0 ? 0 : mostChunk}));
   KF_TRY(knobs.warps, read.get("warps", {1, std::min(mostWarps, facts.threads / 32)}));
@@ -125,7 +125,7 @@ constexpr int64_t leastChunk = 256;
 
 /// As many blocks as multiprocessors hold at once: fewer are not shared out evenly, as some
 /// multiprocessors take as many as they can.
-int64_t usualChunk(const Shape &shape) {
+int64_t usualChunk(const GroupsShape &shape) {
   const AttentionFacts &facts = shape.facts;
   if (facts.cachedSize < 0 || facts.keys <= leastChunk)
     return 0;
@@ -136,8 +136,8 @@ int64_t usualChunk(const Shape &shape) {
                     mostChunk);
 }
 
-Shape usualShape(const Shape &base, const KnobValues &given) {
-  Shape shape = base;
+GroupsShape usualShape(const GroupsShape &base, const KnobValues &given) {
+  GroupsShape shape = base;
   auto take = [&](const char *name, int64_t usual) {
     auto known = given.find(name);
     return known == given.end() ? usual : known->second;
@@ -160,7 +160,7 @@ Shape usualShape(const Shape &base, const KnobValues &given) {
 }
 
 /// Seconds on a large GPU.
-double predict(const Shape &shape) {
+double predict(const GroupsShape &shape) {
   const AttentionFacts &facts = shape.facts;
   const double rows = double(facts.rows), keys = double(facts.likelyKeys());
   const double bytes = rows * keys * double(shape.blocks() * (facts.keyBytes + facts.valueBytes));
@@ -196,15 +196,16 @@ public:
     if (!factorsOf(op, /*areValues=*/false) || !factorsOf(op, /*areValues=*/true))
       return refuse(
           "its caches are not of numbers that matrix units multiply as the attention says");
-    if (keys.dim % Shape::keyUnit != 0 || values.dim % Shape::valueUnit != 0)
+    if (keys.dim % GroupsShape::keyUnit != 0 || values.dim % GroupsShape::valueUnit != 0)
       return refuse(fmt::format("heads of {} and {} values are no multiples of {} and {}", keys.dim,
-                                values.dim, Shape::keyUnit, Shape::valueUnit));
-    const Shape base = baseOf(kernel, target);
-    return readShape(base, valuesOf(usualShape(base, {}).knobs)).transform([](const Shape &) {});
+                                values.dim, GroupsShape::keyUnit, GroupsShape::valueUnit));
+    const GroupsShape base = groupsBaseOf(kernel, target);
+    return readShape(base, valuesOf(usualShape(base, {}).knobs)).transform([](const GroupsShape &) {
+    });
   }
 
   ScheduleSpace space(const KernelAnalysis &kernel, const Target &target) const override {
-    const Shape base = baseOf(kernel, target);
+    const GroupsShape base = groupsBaseOf(kernel, target);
     ScheduleSpace space;
     std::vector<int64_t> chunks = {0};
     if (base.facts.cachedSize >= 0)
@@ -223,7 +224,7 @@ public:
       return all;
     };
     space.check = [base](const KnobValues &values) -> Status {
-      return readShape(base, values).transform([](const Shape &) {});
+      return readShape(base, values).transform([](const GroupsShape &) {});
     };
     space.predict = [base](const KnobValues &values) {
       auto shape = readShape(base, values);
@@ -235,7 +236,7 @@ public:
 
   Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                            StringRef entry, const KnobValues &schedule) const override {
-    KF_TRY(const Shape shape, readShape(baseOf(kernel, target), schedule));
+    KF_TRY(const GroupsShape shape, readShape(groupsBaseOf(kernel, target), schedule));
     return groups::emit(module, kernel, shape, entry);
   }
 

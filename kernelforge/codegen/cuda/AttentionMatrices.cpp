@@ -42,9 +42,10 @@ struct State {
   }
 };
 
-class Emitter {
+class AttentionMatricesEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
+  AttentionMatricesEmitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+                           StringRef entry)
       : block(module, kernel, shape, entry), p(block.p), assembly(block.assembly),
         roles(block.roles), shape(shape), query(block.query), keys(block.keys),
         values(block.values), seen(block.seen), weights(p, block.op, roles),
@@ -84,7 +85,7 @@ private:
   bool hasWindow;
 };
 
-void Emitter::consume() {
+void AttentionMatricesEmitter::consume() {
   const RingPlace s = seen.ring.consumerStart(), q = query.consumerStart(),
                   k = keys.consumerStart();
   block.whileLoop(
@@ -97,7 +98,7 @@ void Emitter::consume() {
       });
 }
 
-SmallVector<Value> Emitter::consumeTile(Value head, ValueRange carried) {
+SmallVector<Value> AttentionMatricesEmitter::consumeTile(Value head, ValueRange carried) {
   const RingPlace queryPlace{carried[2], carried[3]};
   State state;
   state.outputs.assign(size_t(shape.outputs().sums()), p.cf(0));
@@ -145,7 +146,8 @@ SmallVector<Value> Emitter::consumeTile(Value head, ValueRange carried) {
   return {record.stage, record.parity, q.stage, q.parity, state.next.stage, state.next.parity};
 }
 
-SmallVector<Value> Emitter::startScores(const RingPlace &place, const RingPlace &queryPlace) {
+SmallVector<Value> AttentionMatricesEmitter::startScores(const RingPlace &place,
+                                                         const RingPlace &queryPlace) {
   const HeadTile left = shape.queryTile(), right = shape.keyTile();
   Value own = p.add(query.address(queryPlace.stage),
                     p.mul(roles.group, MatrixShape::rows * Panel::rowBytes));
@@ -153,21 +155,22 @@ SmallVector<Value> Emitter::startScores(const RingPlace &place, const RingPlace 
                                right.along(p, keys.address(place.stage)), right.stepsAlong());
 }
 
-SmallVector<Value> Emitter::startOutputs(ValueRange outputs, ValueRange words,
-                                         const RingPlace &place) {
+SmallVector<Value> AttentionMatricesEmitter::startOutputs(ValueRange outputs, ValueRange words,
+                                                          const RingPlace &place) {
   const HeadTile right = shape.valueTile();
   return assembly.startProduct(shape.outputs(), outputs, words,
                                right.across(p, values.address(place.stage)), right.stepsAcross());
 }
 
-SmallVector<Value> Emitter::packed(ValueRange values) {
+SmallVector<Value> AttentionMatricesEmitter::packed(ValueRange values) {
   SmallVector<Value> words;
   for (size_t i = 0; i < values.size(); i += 2)
     words.push_back(assembly.packHalves(shape.element, values[i], values[i + 1]));
   return words;
 }
 
-SmallVector<Value> Emitter::scaled(ValueRange outputs, const std::array<Value, 2> &by) {
+SmallVector<Value> AttentionMatricesEmitter::scaled(ValueRange outputs,
+                                                    const std::array<Value, 2> &by) {
   SmallVector<Value> all(outputs);
   for (auto [i, output] : llvm::enumerate(all))
     output = p.mulf(output, by[i / 2 % 2]);
@@ -176,7 +179,7 @@ SmallVector<Value> Emitter::scaled(ValueRange outputs, const std::array<Value, 2
 
 /// All blocks of a record. The first block's scores come first; then a block's scores are
 /// multiplied together with the outputs of the one before.
-State Emitter::attend(Value record, State state, const RingPlace &queryPlace) {
+State AttentionMatricesEmitter::attend(Value record, State state, const RingPlace &queryPlace) {
   Value blocks = seen.word(record, Word::Blocks);
   const Partly partly = {seen.word(record, Word::MaskedFirst),
                          hasWindow ? seen.word(record, Word::ClearEnd) : Value()};
@@ -236,8 +239,9 @@ State Emitter::attend(Value record, State state, const RingPlace &queryPlace) {
 
 /// The scores of a block, of those that a row does not see what weighs nothing. Values that no row
 /// sees become zeros then: they may be anything, which times 0 may be no number.
-SmallVector<Value> Emitter::seenScores(Value record, Value block, const Partly &partly,
-                                       ValueRange products, const RingPlace &valuePlace) {
+SmallVector<Value> AttentionMatricesEmitter::seenScores(Value record, Value block,
+                                                        const Partly &partly, ValueRange products,
+                                                        const RingPlace &valuePlace) {
   SmallVector<Value> scores = weights.bounded(products);
   Value isPartly = p.lessThan(block, partly.first);
   if (hasWindow)
@@ -271,7 +275,7 @@ SmallVector<Value> Emitter::seenScores(Value record, Value block, const Partly &
 }
 
 /// Both warpgroups do all of it, so that neither waits for the other.
-void Emitter::clearUnseen(Value record, Value base, const RingPlace &valuePlace) {
+void AttentionMatricesEmitter::clearUnseen(Value record, Value base, const RingPlace &valuePlace) {
   const HeadTile tile = shape.valueTile();
   Value from = seen.word(record, Word::From), to = seen.word(record, Word::To);
   Value isApart = p.cmp(Predicate::ne, seen.word(record, Word::IsApart), p.c(0));
@@ -318,7 +322,7 @@ void Emitter::clearUnseen(Value record, Value base, const RingPlace &valuePlace)
 }
 
 /// Outputs go through panels, so that threads that are neighbours store what is.
-void Emitter::store(Value head, Value firstRow, const State &state) {
+void AttentionMatricesEmitter::store(Value head, Value firstRow, const State &state) {
   const ElementType type = *elementTypeOf(block.op.getOutput().getType());
   const SmallVector<Value> means = scaled(state.outputs, weights.factors(state.rows));
   ResultPanels panel(p, roles, block.panels, type, /*buffers=*/1);
@@ -360,13 +364,13 @@ void Emitter::store(Value head, Value firstRow, const State &state) {
 
 } // namespace
 
-Phase attention::emitTiles(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
-                           StringRef entry) {
-  return Emitter(module, kernel, shape, entry).emit();
+Phase cuda::attention::emitTiles(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+                                 StringRef entry) {
+  return AttentionMatricesEmitter(module, kernel, shape, entry).emit();
 }
 
-Phase attention::emitQuery(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
-                           StringRef entry) {
+Phase cuda::attention::emitQuery(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+                                 StringRef entry) {
   constexpr int64_t rowThreads = 256, atOnce = 4;
   simt::PhaseBuilder p(module, kernel.kernel(), entry, rowThreads);
   Assembly assembly(p);

@@ -11,7 +11,7 @@ using namespace kernelforge;
 
 namespace {
 
-class Generator final : public simt::Generator {
+class CudaGenerator final : public simt::Generator {
 public:
   std::string_view kind() const override { return "cuda"; }
 
@@ -68,4 +68,4 @@ public:
 
 } // namespace
 
-std::unique_ptr<CodeGenerator> cuda::createGenerator() { return std::make_unique<Generator>(); }
+std::unique_ptr<CodeGenerator> cuda::createGenerator() { return std::make_unique<CudaGenerator>(); }

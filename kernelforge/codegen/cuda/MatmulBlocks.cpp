@@ -21,10 +21,11 @@ namespace {
 
 /// Emits the phase of groups of segments that are tiles side by side: a block's tile is of one of
 /// them.
-class Emitter {
+class MatmulBlocksEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, ArrayRef<const SegmentGroup *> groups,
-          StringRef entry, const MatrixKnobs &knobs)
+  MatmulBlocksEmitter(ModuleOp module, const KernelAnalysis &kernel,
+                      ArrayRef<const SegmentGroup *> groups, StringRef entry,
+                      const MatrixKnobs &knobs)
       : p(module, kernel.kernel(), entry, Roles::threadsOf(knobs.consumers())), memory(p),
         assembly(p), roles(p, knobs.consumers(), expandsWeights(kernel.matmul())),
         matmul(kernel.matmul()), groups(groups), knobs(knobs), element(*matrixElement(matmul)),
@@ -416,5 +417,5 @@ private:
 Phase cuda::matmul::emitBlocks(ModuleOp module, const KernelAnalysis &kernel,
                                ArrayRef<const SegmentGroup *> groups, StringRef entry,
                                const MatrixKnobs &knobs) {
-  return Emitter(module, kernel, groups, entry, knobs).emit();
+  return MatmulBlocksEmitter(module, kernel, groups, entry, knobs).emit();
 }

@@ -39,10 +39,10 @@ bool hasNarrowRows(MatmulOp matmul) {
 }
 
 /// Emits the phase of a group of segments, of numbers that are multiplied as they are or rounded.
-class Emitter final : public NarrowEmitter {
+class MatmulNarrowEmitter final : public NarrowEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const rows::Shape &shape, size_t number,
-          StringRef entry, const NarrowKnobs &knobs)
+  MatmulNarrowEmitter(ModuleOp module, const KernelAnalysis &kernel, const rows::Shape &shape,
+                      size_t number, StringRef entry, const NarrowKnobs &knobs)
       : NarrowEmitter(module, kernel, shape, number, entry, knobs, /*parts=*/1),
         element(*narrowElement(matmul)) {}
 
@@ -192,7 +192,8 @@ public:
     }
     for (size_t i = 0; i < kernel.groups().size(); ++i) {
       const bool isFirst = launching.phases.empty();
-      launching.phases.push_back(Emitter(module, kernel, shape, i, next(), knobs).emit());
+      launching.phases.push_back(
+          MatmulNarrowEmitter(module, kernel, shape, i, next(), knobs).emit());
       launching.phases.back().afterPrevious =
           writesRows || isFirst; // groups do not wait for each other
     }

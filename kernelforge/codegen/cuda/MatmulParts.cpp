@@ -31,10 +31,10 @@ namespace {
 constexpr int64_t mostRows = 16;
 
 /// Emits the phase of a group of segments.
-class Emitter final : public NarrowEmitter {
+class MatmulPartsEmitter final : public NarrowEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const rows::Shape &shape, size_t number,
-          StringRef entry, const NarrowKnobs &knobs, int workspaces)
+  MatmulPartsEmitter(ModuleOp module, const KernelAnalysis &kernel, const rows::Shape &shape,
+                     size_t number, StringRef entry, const NarrowKnobs &knobs, int workspaces)
       : NarrowEmitter(module, kernel, shape, number, entry, knobs, partsOf(kernel.matmul())),
         steps(matmul.getWeights()[group.segments[0]].getType()), workspaces(workspaces) {}
 
@@ -307,7 +307,8 @@ public:
           {.bytes = Extent(depth / stepElements * steps.groups() * columns * 4)});
     }
     for (auto [i, kind] : llvm::enumerate(ofGroup)) {
-      launching.phases.push_back(Emitter(module, kernel, shape, i, next(), knobs, kind).emit());
+      launching.phases.push_back(
+          MatmulPartsEmitter(module, kernel, shape, i, next(), knobs, kind).emit());
       module.lookupSymbol(launching.phases.back().entry)
           ->setAttr(NVVM::NVVMDialect::getMaxnregAttrName(),
                     OpBuilder(module.getContext())

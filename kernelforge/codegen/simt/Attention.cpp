@@ -15,11 +15,11 @@ using namespace kernelforge::transformer;
 namespace {
 
 /// Widest head: its threads keep a 64th of it each in registers.
-constexpr int64_t mostHeadDim = 1024;
+constexpr int64_t mostPlainHeadDim = 1024;
 
-class Emitter {
+class PlainAttentionEmitter {
 public:
-  Emitter(ModuleOp module, KernelOp kernel, AttentionOp op, StringRef entry)
+  PlainAttentionEmitter(ModuleOp module, KernelOp kernel, AttentionOp op, StringRef entry)
       : p(module, kernel, entry), seen(p, op), op(op), keyType(op.getKeys().getType()),
         valueType(op.getValues().getType()), heads(static_cast<int64_t>(op.getHeads())) {}
 
@@ -39,7 +39,7 @@ private:
 };
 
 /// Of the key in `slot`.
-Value Emitter::score(Value slot) {
+Value PlainAttentionEmitter::score(Value slot) {
   CacheReader keys(p, p.argument(op.getKeys()), keyType);
   const CacheReader::Head key = keys.head(slot, cacheHead, "key_start");
   Value dot =
@@ -51,7 +51,7 @@ Value Emitter::score(Value slot) {
 }
 
 /// One block of keys: from {highest score, sum of weights, outputs...} to the next.
-SmallVector<Value> Emitter::attend(Value base, ValueRange carried) {
+SmallVector<Value> PlainAttentionEmitter::attend(Value base, ValueRange carried) {
   Value key = p.named(p.add(base, p.thread()), "key");
   Value isSeen = p.named(p.lessThan(key, end), "is_seen");
   Value own = p.ifElse(
@@ -96,7 +96,7 @@ SmallVector<Value> Emitter::attend(Value base, ValueRange carried) {
   return next;
 }
 
-Phase Emitter::emit() {
+Phase PlainAttentionEmitter::emit() {
   const int64_t dim = keyType.getDim(), valueDim = valueType.getDim();
   row = p.named(p.div(p.block(), heads), "row");
   head = p.named(p.rem(p.block(), heads), "head");
@@ -152,9 +152,9 @@ Status attention::supports(const KernelAnalysis &kernel) {
                   "fuse nothing into it");
   AttentionOp op = kernel.attention();
   for (CacheType cache : {op.getKeys().getType(), op.getValues().getType()})
-    if (cache.getDim() < 1 || cache.getDim() > mostHeadDim)
+    if (cache.getDim() < 1 || cache.getDim() > mostPlainHeadDim)
       return refuse("it has heads of " + std::to_string(cache.getDim()) + " values",
-                    "heads may have up to " + std::to_string(mostHeadDim));
+                    "heads may have up to " + std::to_string(mostPlainHeadDim));
   return {};
 }
 
@@ -172,6 +172,7 @@ SmallVector<Needs> attention::needsOf(const KernelAnalysis &kernel) {
 
 Launching attention::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
   Launching launching;
-  launching.phases.push_back(Emitter(module, kernel.kernel(), kernel.attention(), entry).emit());
+  launching.phases.push_back(
+      PlainAttentionEmitter(module, kernel.kernel(), kernel.attention(), entry).emit());
   return launching;
 }

@@ -80,9 +80,10 @@ struct State {
 };
 
 /// Emits the phase that reads the keys.
-class Emitter {
+class AttentionSplitEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
+  AttentionSplitEmitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+                        StringRef entry)
       : p(module, kernel.kernel(), entry, shape.knobs.threads), op(kernel.attention()),
         shape(shape), seen(p, op), keys(p, op, /*areValues=*/false),
         values(p, op, /*areValues=*/true) {}
@@ -119,13 +120,13 @@ private:
   Value pool;                                       ///< scores, then weights, then outputs
 };
 
-Value Emitter::slotOf(Value from, Value j, Value last) {
+Value AttentionSplitEmitter::slotOf(Value from, Value j, Value last) {
   // What is past the last key has no weight, but must be numbers: the last one is read again.
   Value key = p.min(p.add(from, j), last);
   return p.named(seen.slot(sequence, key, firstSlot), "slot");
 }
 
-void Emitter::readQuery() {
+void AttentionSplitEmitter::readQuery() {
   Value scale = p.cf(op.getScale().convertToDouble());
   for (int64_t g = 0; g < shape.knobs.heads; ++g) {
     Value head = p.add(p.mul(row, shape.facts.heads), p.add(firstHead, g));
@@ -142,7 +143,7 @@ void Emitter::readQuery() {
 }
 
 /// The thread's share of a key's scores, by head.
-SmallVector<Value> Emitter::scoresOfKey(ArrayRef<CacheVectors::Loaded> loaded) {
+SmallVector<Value> AttentionSplitEmitter::scoresOfKey(ArrayRef<CacheVectors::Loaded> loaded) {
   SmallVector<Value> dots(heads());
   const auto each = static_cast<size_t>(keys.vectors());
   for (auto [v, piece] : llvm::enumerate(loaded))
@@ -160,7 +161,8 @@ SmallVector<Value> Emitter::scoresOfKey(ArrayRef<CacheVectors::Loaded> loaded) {
 }
 
 /// What a thread reads of the keys or values of a step, the first of which is `from` + `j`.
-Emitter::Pieces Emitter::loadStep(CacheVectors &cache, Value from, Value j, Value last) {
+AttentionSplitEmitter::Pieces AttentionSplitEmitter::loadStep(CacheVectors &cache, Value from,
+                                                              Value j, Value last) {
   const bool areValues = &cache == &values;
   const int64_t step = areValues ? shape.valuesAtOnce : shape.keysAtOnce;
   const int64_t count = areValues ? shape.valuePieces : shape.keyPieces;
@@ -176,7 +178,7 @@ Emitter::Pieces Emitter::loadStep(CacheVectors &cache, Value from, Value j, Valu
 }
 
 /// Scores of the keys of a step into the pool; there are `count` of the block.
-void Emitter::scoreStep(const Pieces &loaded, Value j, Value count) {
+void AttentionSplitEmitter::scoreStep(const Pieces &loaded, Value j, Value count) {
   for (int64_t u = 0; u < shape.knobs.unroll; ++u) {
     const auto own = ArrayRef(loaded).slice(size_t(u * shape.keyPieces), size_t(shape.keyPieces));
     LaneSums sums = sumOverLanes(p, scoresOfKey(own), shape.keyLanes, 1, keyLane, shape.subgroup());
@@ -205,7 +207,8 @@ void Emitter::scoreStep(const Pieces &loaded, Value j, Value count) {
 }
 
 /// The outputs with the values of a step times their weights.
-SmallVector<Value> Emitter::addStep(const Pieces &loaded, Value j, ValueRange outputs) {
+SmallVector<Value> AttentionSplitEmitter::addStep(const Pieces &loaded, Value j,
+                                                  ValueRange outputs) {
   SmallVector<Value> next(outputs);
   const size_t ofHead = next.size() / heads();
   for (int64_t u = 0; u < shape.knobs.unroll; ++u) {
@@ -227,7 +230,7 @@ SmallVector<Value> Emitter::addStep(const Pieces &loaded, Value j, ValueRange ou
 
 /// Scores, weights and outputs of the keys from `from` to `to`, at most a block, with what was seen
 /// before.
-State Emitter::attend(Value from, Value to, const State *before) {
+State AttentionSplitEmitter::attend(Value from, Value to, const State *before) {
   const int64_t block = shape.block, threads = p.blockThreads();
   Value count = p.named(p.sub(to, from), "count"), last = p.sub(to, 1);
   Pieces early;
@@ -295,7 +298,7 @@ State Emitter::attend(Value from, Value to, const State *before) {
 
 /// Sums the threads' outputs up and stores them: as they are for a chunk of several, else divided
 /// by the sums of weights. `sees`: whether there was a key at all, where all are in one phase.
-void Emitter::finish(const State &state, Value sees) {
+void AttentionSplitEmitter::finish(const State &state, Value sees) {
   const int64_t dim = shape.facts.valueDim, piece = shape.pieceOfValue;
   const int64_t ofHead = shape.valuePieces * piece, subgroup = shape.subgroup();
   SmallVector<Value> elements;
@@ -346,7 +349,7 @@ void Emitter::finish(const State &state, Value sees) {
 }
 
 /// A quad of the pool over all parts of it.
-Value Emitter::sumOfParts(Value first) {
+Value AttentionSplitEmitter::sumOfParts(Value first) {
   Value quad;
   for (int64_t part = 0; part < shape.parts; ++part) {
     SmallVector<Value> lanes;
@@ -359,7 +362,7 @@ Value Emitter::sumOfParts(Value first) {
 }
 
 /// What the second phase joins: outputs, highest score and sum of weights of each head.
-void Emitter::storePartials(const State &state, ValueRange totals) {
+void AttentionSplitEmitter::storePartials(const State &state, ValueRange totals) {
   const int64_t quads = shape.facts.valueDim / 4;
   Value partials = p.workspace(0, Access::Write, p.vec(p.f32, 4));
   Value index = p.add(p.mul(p.add(p.mul(chunk, rowCount), row), shape.facts.heads), firstHead);
@@ -377,7 +380,7 @@ void Emitter::storePartials(const State &state, ValueRange totals) {
 }
 
 /// Outputs divided by sums of weights. `sees`: null, or whether there was a key at all.
-void Emitter::storeOutputs(const State &state, ValueRange totals, Value sees) {
+void AttentionSplitEmitter::storeOutputs(const State &state, ValueRange totals, Value sees) {
   const int64_t dim = shape.facts.valueDim;
   Value out = p.result(0, Access::Write, View::Quads);
   for (int64_t g = 0; g < shape.knobs.heads; ++g) {
@@ -399,7 +402,7 @@ void Emitter::storeOutputs(const State &state, ValueRange totals, Value sees) {
 }
 
 /// The outputs of a row that sees no key.
-void Emitter::storeZeros() {
+void AttentionSplitEmitter::storeZeros() {
   const int64_t dim = shape.facts.valueDim, quads = shape.knobs.heads * dim / 4;
   Value head = p.add(p.mul(row, shape.facts.heads), firstHead);
   Value start = p.named(p.mul(head, dim), "output_start");
@@ -409,7 +412,7 @@ void Emitter::storeZeros() {
   });
 }
 
-Phase Emitter::emit() {
+Phase AttentionSplitEmitter::emit() {
   const int64_t chunkKeys = shape.knobs.chunk;
   Type rowType = op.getQuery().getType();
   if (shape.facts.startsEarly)
@@ -488,10 +491,11 @@ Launching split::emit(ModuleOp module, const KernelAnalysis &kernel, const Shape
                       StringRef entry) {
   Launching launching;
   if (shape.knobs.chunk == 0) {
-    launching.phases.push_back(Emitter(module, kernel, shape, entry).emit());
+    launching.phases.push_back(AttentionSplitEmitter(module, kernel, shape, entry).emit());
     return launching;
   }
-  launching.phases.push_back(Emitter(module, kernel, shape, phaseEntry(entry, 0, 2)).emit());
+  launching.phases.push_back(
+      AttentionSplitEmitter(module, kernel, shape, phaseEntry(entry, 0, 2)).emit());
   launching.phases.push_back(emitJoin(module, kernel, shape, phaseEntry(entry, 1, 2)));
   // As many partial results as there are workgroups for each query head of theirs.
   Workspace partials;

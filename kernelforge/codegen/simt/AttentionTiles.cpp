@@ -74,9 +74,10 @@ struct State {
   }
 };
 
-class Emitter {
+class AttentionTilesEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
+  AttentionTilesEmitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+                        StringRef entry)
       : p(module, kernel.kernel(), entry, shape.threads), op(kernel.attention()), shape(shape),
         rowsEach(shape.rowsEach), keyStage(p, op, /*areValues=*/false, shape.blockKeys(), 1),
         valueStage(p, op, /*areValues=*/true, shape.blockKeys(), 1) {}
@@ -106,8 +107,8 @@ private:
 };
 
 /// What a stage loaded, into workgroup memory as f32.
-void Emitter::put(AttentionStage &stage, AttentionTile &tile, const TileKeys &keys, Value base,
-                  ValueRange loaded) {
+void AttentionTilesEmitter::put(AttentionStage &stage, AttentionTile &tile, const TileKeys &keys,
+                                Value base, ValueRange loaded) {
   CacheVectors &cache = stage.vectors();
   stage.put(tile, keys, base, loaded,
             [&](Value key, Value unit, ArrayRef<CacheVectors::Loaded> pieces, Value isSeen) {
@@ -120,7 +121,7 @@ void Emitter::put(AttentionStage &stage, AttentionTile &tile, const TileKeys &ke
 }
 
 /// Of a thread's rows with its keys: a quad of keys for each row.
-SmallVector<Value> Emitter::scores() {
+SmallVector<Value> AttentionTilesEmitter::scores() {
   Value keyAt = p.named(p.mul(column, shape.stride()), "key_at");
   const int64_t keysEach = shape.keysEach;
   auto step = [&](Value quad, ValueRange before) {
@@ -153,7 +154,7 @@ SmallVector<Value> Emitter::scores() {
 }
 
 /// A value of each row, combined over the threads that share the row.
-SmallVector<Value> Emitter::ofRows(ValueRange own, Combine how, StringRef name) {
+SmallVector<Value> AttentionTilesEmitter::ofRows(ValueRange own, Combine how, StringRef name) {
   SmallVector<Value> combined(own);
   if (shape.exchanges()) {
     for (Value &value : combined)
@@ -180,8 +181,8 @@ SmallVector<Value> Emitter::ofRows(ValueRange own, Combine how, StringRef name) 
 
 /// Weights of the scores of a block, into workgroup memory, and from `before` highest scores and
 /// sums of `next`; gives what outputs must be scaled by, for each row.
-SmallVector<Value> Emitter::weigh(const TileKeys &keys, Value base, const State &before,
-                                  State &next) {
+SmallVector<Value> AttentionTilesEmitter::weigh(const TileKeys &keys, Value base,
+                                                const State &before, State &next) {
   SmallVector<Value> own = scores(), highestOwn;
   SmallVector<Value> places;
   for (int64_t i = 0; i < mostKeysEach; ++i)
@@ -215,7 +216,7 @@ SmallVector<Value> Emitter::weigh(const TileKeys &keys, Value base, const State 
 }
 
 /// The outputs times `fades`, and the values in memory times their weights.
-SmallVector<Value> Emitter::addValues(ValueRange before, ValueRange fades) {
+SmallVector<Value> AttentionTilesEmitter::addValues(ValueRange before, ValueRange fades) {
   SmallVector<Value> outputs(before);
   const int64_t quads = shape.outputQuads();
   for (auto [i, output] : llvm::enumerate(outputs))
@@ -248,8 +249,8 @@ SmallVector<Value> Emitter::addValues(ValueRange before, ValueRange fades) {
 
 /// All keys of a sequence. Carried: highest scores, sums of weights and outputs of the thread's
 /// rows.
-SmallVector<Value> Emitter::attend(AttentionTile &tile, const TileKeys &keys, StringRef names,
-                                   ValueRange carried) {
+SmallVector<Value> AttentionTilesEmitter::attend(AttentionTile &tile, const TileKeys &keys,
+                                                 StringRef names, ValueRange carried) {
   put(keyStage, tile, keys, keys.from, keyStage.load(tile, keys, keys.from, cacheHead));
   SmallVector<Value> init = valueStage.load(tile, keys, keys.from, cacheHead);
   const size_t count = init.size();
@@ -283,7 +284,7 @@ SmallVector<Value> Emitter::attend(AttentionTile &tile, const TileKeys &keys, St
   return SmallVector<Value>(llvm::drop_begin(last, count));
 }
 
-void Emitter::store(AttentionTile &tile, const State &state) {
+void AttentionTilesEmitter::store(AttentionTile &tile, const State &state) {
   SmallVector<Value> totals = ofRows(state.sums, Combine::Sum, "sum_parts");
   Value sink = op.getSinks() ? p.named(tile.keys().sink(head), "sink_score") : Value();
   const ElementType type = *elementTypeOf(op.getOutput().getType());
@@ -316,7 +317,7 @@ void Emitter::store(AttentionTile &tile, const State &state) {
   }
 }
 
-Phase Emitter::emit() {
+Phase AttentionTilesEmitter::emit() {
   const int64_t heads = shape.facts.heads;
   Type rowType = op.getQuery().getType();
   if (shape.facts.startsEarly)
@@ -454,7 +455,7 @@ public:
                            StringRef entry, const KnobValues &schedule) const override {
     KF_TRY(const Shape shape, readShape(baseOf(kernel, target), schedule));
     Launching launching;
-    launching.phases.push_back(Emitter(module, kernel, shape, entry).emit());
+    launching.phases.push_back(AttentionTilesEmitter(module, kernel, shape, entry).emit());
     return launching;
   }
 

@@ -18,9 +18,10 @@ namespace {
 constexpr int64_t mostRows = 4;
 
 /// Emits the phase of one group.
-class Emitter {
+class PlainMatmulEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const SegmentGroup &group, StringRef entry)
+  PlainMatmulEmitter(ModuleOp module, const KernelAnalysis &kernel, const SegmentGroup &group,
+                     StringRef entry)
       : p(module, kernel.kernel(), entry), matmul(kernel.matmul()), group(group), rows(p),
         rowsOfThread(matmul::rowsOfThread(kernel)) {}
 
@@ -134,7 +135,7 @@ Launching matmul::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef 
     launching.phases.push_back(PhaseBuilder(module, kernel.kernel(), entry).finish(Extent(0)));
   for (const auto &[i, group] : llvm::enumerate(groups)) {
     launching.phases.push_back(
-        Emitter(module, kernel, group, phaseEntry(entry, i, groups.size())).emit());
+        PlainMatmulEmitter(module, kernel, group, phaseEntry(entry, i, groups.size())).emit());
     launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
   }
   return launching;

@@ -23,10 +23,10 @@ namespace {
 using Values = SmallVector<Value>;
 
 /// Emits a phase: of all groups, or of one.
-class Emitter {
+class MatmulRowsEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, const Knobs &knobs,
-          ArrayRef<unsigned> groups, StringRef entry)
+  MatmulRowsEmitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+                    const Knobs &knobs, ArrayRef<unsigned> groups, StringRef entry)
       : p(module, kernel.kernel(), entry, knobs.threads), kernel(kernel), matmul(kernel.matmul()),
         shape(shape), knobs(knobs), groups(groups), unit(shape.groups[groups[0]].unit),
         units(shape.units(unit)) {}
@@ -432,7 +432,8 @@ Launching rows::emit(ModuleOp module, const KernelAnalysis &kernel, const Shape 
     prepareIntegers(module, kernel, shape, i, phaseEntry(entry, i, count), launching);
   for (const auto &[i, groups] : llvm::enumerate(phases)) {
     const std::string name = phaseEntry(entry, before + i, count);
-    launching.phases.push_back(Emitter(module, kernel, shape, knobs, groups, name).emit());
+    launching.phases.push_back(
+        MatmulRowsEmitter(module, kernel, shape, knobs, groups, name).emit());
     launching.phases.back().afterPrevious = i == 0; // they do not wait for each other
   }
   return launching;

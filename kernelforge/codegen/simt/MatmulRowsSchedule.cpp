@@ -22,7 +22,7 @@ static int64_t powerBelow(int64_t value) {
 //===----------------------------------------------------------------------===//
 
 /// Most sums of a thread: each is a register of four f32, or a few.
-static constexpr int64_t mostSums = 32;
+static constexpr int64_t mostRowSums = 32;
 
 /// Bytes of a row as whole numbers.
 static int64_t integerBytes(const Shape &shape) {
@@ -133,7 +133,7 @@ Expected<Knobs> rows::readKnobs(const Shape &shape, const KnobValues &values) {
                                             "prepare", "stage"}));
   Knobs knobs;
   KF_TRY(knobs.rows, read.get("rows", {1, std::min(shape.rows, mostTogether)}));
-  const int64_t mostColumns = std::max<int64_t>(1, mostSums / (shape.segments() * knobs.rows));
+  const int64_t mostColumns = std::max<int64_t>(1, mostRowSums / (shape.segments() * knobs.rows));
   KF_TRY(knobs.r, read.get("r", {1, mostColumns, 1, "rows", knobs.rows}));
   KF_TRY(knobs.lanes, read.get("lanes", {1, shape.lanes}));
   KF_TRY(knobs.threads, read.get("threads", {std::max<int64_t>(4, knobs.lanes), shape.threads, 1,
@@ -258,7 +258,7 @@ static int64_t usualColumns(const Shape &shape, const Knobs &knobs) {
     const bool readsFar = !shape.integers() && !knobs.stage;
     r = std::max<int64_t>(r, (readsFar ? 4 : 2) * (hasMore ? 2 : 1));
   }
-  return std::min(r, powerBelow(mostSums / std::max<int64_t>(1, shape.segments() * knobs.rows)));
+  return std::min(r, powerBelow(mostRowSums / std::max<int64_t>(1, shape.segments() * knobs.rows)));
 }
 
 /// Threads of a workgroup: more where its memory leaves a multiprocessor no room for many others.

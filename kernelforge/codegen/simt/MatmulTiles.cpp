@@ -16,10 +16,10 @@ using namespace kernelforge::simt::tiles;
 
 namespace {
 
-class Emitter final : public TileEmitter {
+class MatmulTilesEmitter final : public TileEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, ArrayRef<SegmentGroup> groups,
-          StringRef entry, const TileKnobs &knobs, int partialSums)
+  MatmulTilesEmitter(ModuleOp module, const KernelAnalysis &kernel, ArrayRef<SegmentGroup> groups,
+                     StringRef entry, const TileKnobs &knobs, int partialSums)
       : TileEmitter(module, kernel, groups, entry, knobs.cut, knobs.threads(), partialSums),
         knobs(knobs), isTransposed(kernel.matmul().getTranspose()) {
     memory = p.shared("tiles", p.vec(p.f32, 4), knobs.sharedVectors(segments, isTransposed));
@@ -226,7 +226,7 @@ public:
     KF_TRY(const TileKnobs knobs, tileKnobs(kernel, target, schedule));
     Phases phases(module, kernel, target, entry, knobs.cut, ElementType::F32);
     return phases.emit([&](ArrayRef<SegmentGroup> groups, StringRef name, int partialSums) {
-      return Emitter(module, kernel, groups, name, knobs, partialSums).emit();
+      return MatmulTilesEmitter(module, kernel, groups, name, knobs, partialSums).emit();
     });
   }
 

@@ -14,7 +14,7 @@ using Predicate = arith::CmpIPredicate;
 
 namespace {
 
-constexpr int64_t signBit = 0x80000000, keyBits = 32;
+constexpr int64_t keyBits = 32;
 /// Most words of the table of marks, half of the workgroup memory that there is at least.
 constexpr int64_t mostMarkWords = 2048;
 /// Logits that a thread reads before it needs any, where keys are made of them without branches.

@@ -12,8 +12,6 @@ using namespace kernelforge::transformer;
 
 using Predicate = arith::CmpIPredicate;
 
-static constexpr int64_t signBit = 0x80000000, infinity = 0x7f800000;
-
 //===----------------------------------------------------------------------===//
 // Sums of 64 bits
 //===----------------------------------------------------------------------===//

@@ -14,6 +14,9 @@ constexpr int64_t sampleWorkers = 256;
 /// Entries of the list: room for ties, and for what is not as great as it seemed at first.
 constexpr int64_t sampleListed = 2 * sampleWorkers;
 
+/// Bits of an f32.
+constexpr int64_t signBit = 0x80000000, infinity = 0x7f800000;
+
 /// A sum of 64 bits.
 struct Wide {
   mlir::Value low, high;

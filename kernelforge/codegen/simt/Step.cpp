@@ -22,9 +22,9 @@ Value resultOf(PhaseBuilder &p, AdvanceResult number, Access access = Access::Wr
 }
 
 /// Emits the phases of an advance.
-class Emitter {
+class StepEmitter {
 public:
-  Emitter(ModuleOp module, KernelOp kernel, AdvanceOp op, StringRef entry)
+  StepEmitter(ModuleOp module, KernelOp kernel, AdvanceOp op, StringRef entry)
       : module(module), kernel(kernel), op(op), entry(entry) {}
 
   Launching emit() {
@@ -48,15 +48,15 @@ private:
   StringRef entry;
 };
 
-Phase Emitter::forRows(size_t number, Type type,
-                       llvm::function_ref<void(PhaseBuilder &, Value)> body) {
+Phase StepEmitter::forRows(size_t number, Type type,
+                           llvm::function_ref<void(PhaseBuilder &, Value)> body) {
   PhaseBuilder p(module, kernel, phaseEntry(entry, number, 3));
   Value row = p.named(p.add(p.mul(p.block(), threads), p.thread()), "row");
   p.ifThen(p.lessThan(row, p.rows(type)), [&] { body(p, row); });
   return p.finish(p.rowsExtent(type, threads));
 }
 
-Value Emitter::slotAt(PhaseBuilder &p, Value sequence, Value position) {
+Value StepEmitter::slotAt(PhaseBuilder &p, Value sequence, Value position) {
   Value table = p.argument(op.getTable());
   const auto page = static_cast<int64_t>(op.getPage());
   if (page == 0)
@@ -73,7 +73,7 @@ Value Emitter::slotAt(PhaseBuilder &p, Value sequence, Value position) {
       [&] { return p.c(-1); }, p.i32);
 }
 
-Phase Emitter::slots() {
+Phase StepEmitter::slots() {
   return forRows(0, op.getIds().getType(), [&](PhaseBuilder &p, Value row) {
     Value sequence = p.named(p.load(p.argument(op.getSequences()), row), "sequence");
     Value position = p.named(p.add(p.load(p.argument(op.getPositions()), row), 1), "next_position");
@@ -90,7 +90,7 @@ Phase Emitter::slots() {
   });
 }
 
-Phase Emitter::rows() {
+Phase StepEmitter::rows() {
   return forRows(1, op.getIds().getType(), [&](PhaseBuilder &p, Value row) {
     Value slot = p.load(resultOf(p, Result::Slots, Access::Read), row);
     Value goesOn = p.named(p.cmp(Predicate::sge, slot, p.c(0)), "goes_on");
@@ -112,7 +112,7 @@ Phase Emitter::rows() {
   });
 }
 
-Phase Emitter::lengths() {
+Phase StepEmitter::lengths() {
   return forRows(2, op.getLengths().getType(), [&](PhaseBuilder &p, Value sequence) {
     Value old = p.load(p.argument(op.getLengths()), sequence);
     Value length =
@@ -149,7 +149,7 @@ std::string step::scheduleText(const KernelAnalysis &kernel) {
 Launching step::emit(ModuleOp module, const KernelAnalysis &kernel, StringRef entry) {
   Operation *op = stepOperation(kernel.kernel());
   if (auto advance = dyn_cast<AdvanceOp>(op))
-    return Emitter(module, kernel.kernel(), advance, entry).emit();
+    return StepEmitter(module, kernel.kernel(), advance, entry).emit();
   Launching launching;
   launching.phases = {emitSample(module, kernel.kernel(), cast<SampleOp>(op), entry)};
   return launching;

@@ -33,9 +33,10 @@ constexpr double leastFactor = 1e-6;
 /// are up to two to that, which f16 holds.
 constexpr double mostGrowth = 8;
 
-class Emitter {
+class AttentionMatricesEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape, StringRef entry)
+  AttentionMatricesEmitter(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
+                           StringRef entry)
       : p(module, kernel.kernel(), entry, shape.threads()), op(kernel.attention()), shape(shape),
         keys(p, op, /*areValues=*/false, shape.blockKeys, piecesEach(shape.pieceOfKey)),
         values(p, op, /*areValues=*/true, shape.blockKeys, piecesEach(shape.pieceOfValue)) {}
@@ -89,14 +90,15 @@ private:
   double toPowersOfTwo = 1; ///< times a dot product
 };
 
-Value Emitter::halves(Value low, Value high) {
+Value AttentionMatricesEmitter::halves(Value low, Value high) {
   Value one = p.floatsToHalves(low), other = p.floatsToHalves(high);
   return p.vector({p.extract(one, int64_t(0)), p.extract(one, 1), p.extract(other, int64_t(0)),
                    p.extract(other, 1)});
 }
 
 /// Stores what load() gave, as f16. Values that no row sees become 0.
-void Emitter::put(AttentionStage &stage, const TileKeys &seen, Value base, ValueRange loaded) {
+void AttentionMatricesEmitter::put(AttentionStage &stage, const TileKeys &seen, Value base,
+                                   ValueRange loaded) {
   const int64_t stride = &stage == &keys ? shape.keyStride() : shape.valueStride();
   CacheVectors &cache = stage.vectors();
   stage.put(*tile, seen, base, loaded,
@@ -117,7 +119,7 @@ void Emitter::put(AttentionStage &stage, const TileKeys &seen, Value base, Value
 }
 
 /// The rows of the query as f16 through workgroup memory into matrices, which stay.
-void Emitter::readQuery() {
+void AttentionMatricesEmitter::readQuery() {
   const int64_t units = shape.facts.keyDim / 8, stride = shape.keyStride();
   Value count = p.rows(op.getQuery().getType());
   p.loop("unit", p.thread(), p.c(shape.rows() * units), shape.threads(), [&](Value unit) {
@@ -142,7 +144,7 @@ void Emitter::readQuery() {
 }
 
 /// Dot products of the subgroup's rows with the keys in memory, into its strip.
-void Emitter::computeScores() {
+void AttentionMatricesEmitter::computeScores() {
   const int64_t columns = shape.facts.keyDim / matrixSize;
   SmallVector<Value> sums(size_t(rowMatrices() * keyMatrices()),
                           p.zeroMatrix(matrix(PhaseBuilder::Side::Sum)));
@@ -167,7 +169,8 @@ void Emitter::computeScores() {
 
 /// The weights of a thread's scores, into the strip: from {highest, sum} to the next. Sets what the
 /// row's outputs must be scaled by, and whether any row's must.
-SmallVector<Value> Emitter::softmax(const TileKeys &seen, Value base, ValueRange state) {
+SmallVector<Value> AttentionMatricesEmitter::softmax(const TileKeys &seen, Value base,
+                                                     ValueRange state) {
   SmallVector<Value> scores;
   for (int64_t i = 0; i < shape.scoreQuads(); ++i)
     scores.push_back(p.named(p.bitsToFloat(p.loadVector(memory, p.add(mine, i))), "score"));
@@ -240,14 +243,14 @@ SmallVector<Value> Emitter::softmax(const TileKeys &seen, Value base, ValueRange
   return {next, sum};
 }
 
-void Emitter::putWeights() {
+void AttentionMatricesEmitter::putWeights() {
   for (auto [i, weight] : llvm::enumerate(weights))
     p.storeVector(weight, memory,
                   p.add(rowStrip, p.add(p.mul(part, shape.scoreQuads() / 2), int64_t(i))));
 }
 
 /// The outputs with each row times what it fades by, through the strip.
-SmallVector<Value> Emitter::rescaled(ValueRange outputs) {
+SmallVector<Value> AttentionMatricesEmitter::rescaled(ValueRange outputs) {
   SmallVector<Value> scaled(outputs);
   const int64_t columns = outputColumns(), together = keyMatrices();
   for (int64_t first = 0; first < columns; first += together) {
@@ -277,7 +280,7 @@ SmallVector<Value> Emitter::rescaled(ValueRange outputs) {
   return scaled;
 }
 
-SmallVector<Value> Emitter::addValues(ValueRange outputs) {
+SmallVector<Value> AttentionMatricesEmitter::addValues(ValueRange outputs) {
   SmallVector<Value> sums(outputs);
   for (int64_t k = 0; k < keyMatrices(); ++k) {
     SmallVector<Value> weight;
@@ -300,7 +303,7 @@ SmallVector<Value> Emitter::addValues(ValueRange outputs) {
 }
 
 /// Numbers of the types of others.
-SmallVector<Value> Emitter::zeros(ValueRange like) {
+SmallVector<Value> AttentionMatricesEmitter::zeros(ValueRange like) {
   SmallVector<Value> made;
   for (Value value : like) {
     Value zero = getElementTypeOrSelf(value.getType()).isF32() ? p.cf(0) : p.c(0);
@@ -312,7 +315,7 @@ SmallVector<Value> Emitter::zeros(ValueRange like) {
 
 /// All keys of a sequence. Carried: highest score and sum of weights of the thread's row, then the
 /// outputs.
-SmallVector<Value> Emitter::attend(const TileKeys &seen, ValueRange carried) {
+SmallVector<Value> AttentionMatricesEmitter::attend(const TileKeys &seen, ValueRange carried) {
   SmallVector<Value> k = load(keys, seen, seen.from);
   SmallVector<Value> v = load(values, seen, seen.from);
   put(keys, seen, seen.from, k);
@@ -357,7 +360,7 @@ SmallVector<Value> Emitter::attend(const TileKeys &seen, ValueRange carried) {
   return SmallVector<Value>(llvm::drop_begin(last, v.size()));
 }
 
-void Emitter::store(ValueRange last) {
+void AttentionMatricesEmitter::store(ValueRange last) {
   Value highest = last[0], sum = last[1];
   ValueRange outputs = last.drop_front(2);
   if (shape.rowThreads() == 2)
@@ -403,7 +406,7 @@ void Emitter::store(ValueRange last) {
   }
 }
 
-Phase Emitter::emit() {
+Phase AttentionMatricesEmitter::emit() {
   const int64_t heads = shape.facts.heads;
   Type rowType = op.getQuery().getType();
   const TileStart start = startOfTile(p, op, shape.facts, shape.rows());
@@ -438,5 +441,5 @@ Phase Emitter::emit() {
 
 Phase matrices::emit(ModuleOp module, const KernelAnalysis &kernel, const Shape &shape,
                      StringRef entry) {
-  return Emitter(module, kernel, shape, entry).emit();
+  return AttentionMatricesEmitter(module, kernel, shape, entry).emit();
 }

@@ -10,7 +10,7 @@ using namespace kernelforge;
 
 namespace {
 
-class Generator final : public simt::Generator {
+class WebGpuGenerator final : public simt::Generator {
 public:
   std::string_view kind() const override { return "webgpu"; }
 
@@ -56,4 +56,6 @@ public:
 
 } // namespace
 
-std::unique_ptr<CodeGenerator> webgpu::createGenerator() { return std::make_unique<Generator>(); }
+std::unique_ptr<CodeGenerator> webgpu::createGenerator() {
+  return std::make_unique<WebGpuGenerator>();
+}

@@ -16,10 +16,11 @@ using namespace kernelforge::simt::tiles;
 
 namespace {
 
-class Emitter final : public TileEmitter {
+class MatmulMatricesEmitter final : public TileEmitter {
 public:
-  Emitter(ModuleOp module, const KernelAnalysis &kernel, ArrayRef<SegmentGroup> groups,
-          StringRef entry, const MatrixKnobs &knobs, int partialSums)
+  MatmulMatricesEmitter(ModuleOp module, const KernelAnalysis &kernel,
+                        ArrayRef<SegmentGroup> groups, StringRef entry, const MatrixKnobs &knobs,
+                        int partialSums)
       : TileEmitter(module, kernel, groups, entry, knobs.cut, knobs.threads(), partialSums),
         knobs(knobs), isTransposed(kernel.matmul().getTranspose()) {
     memory = p.shared("tiles", p.vec(p.i32, 4), knobs.sharedVectors(segments, isTransposed));
@@ -191,7 +192,7 @@ public:
     KF_TRY(const MatrixKnobs knobs, matrixKnobs(kernel, target, schedule));
     Phases phases(module, kernel, target, entry, knobs.cut, ElementType::F16);
     return phases.emit([&](ArrayRef<SegmentGroup> groups, StringRef name, int partialSums) {
-      return Emitter(module, kernel, groups, name, knobs, partialSums).emit();
+      return MatmulMatricesEmitter(module, kernel, groups, name, knobs, partialSums).emit();
     });
   }
 

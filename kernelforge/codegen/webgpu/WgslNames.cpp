@@ -7,8 +7,8 @@ using namespace kernelforge::webgpu;
 
 /// Keywords, reserved words and the functions that are called.
 static bool isReserved(StringRef name) {
-  static const StringSet<> words = [] {
-    StringSet<> all;
+  static const llvm::StringSet<> words = [] {
+    llvm::StringSet<> all;
     SmallVector<StringRef> split;
     StringRef(
         "alias break case const const_assert continue continuing default diagnostic discard else "

@@ -2,14 +2,28 @@
 
 #include "kernelforge/codegen/cuda/Lowering.h"
 #include "kernelforge/codegen/cuda/Methods.h"
+#include "kernelforge/codegen/cuda/OwnFunctions.h"
 #include "kernelforge/codegen/cuda/Ptx.h"
 #include "kernelforge/codegen/cuda/Target.h"
 #include "kernelforge/codegen/simt/Generator.h"
+#include "kernelforge/ir/Transformer.h"
 
 using namespace mlir;
 using namespace kernelforge;
 
 namespace {
+
+/// Whether all that a kernel without a root stores is rounded to 16 bits.
+bool storesHalves(const KernelAnalysis &kernel) {
+  return kernel.family() == KernelFamily::Rowwise &&
+         llvm::all_of(kernel.sinks(), [](const Sink &sink) {
+           Type stored = sink.value.getType();
+           if (auto append = dyn_cast<transformer::CacheAppendOp>(sink.op))
+             stored = append.getCache().getType().getElementType();
+           const Type element = getElementTypeOrSelf(stored);
+           return element.isBF16() || element.isF16();
+         });
+}
 
 class CudaGenerator final : public simt::Generator {
 public:
@@ -42,6 +56,10 @@ public:
   Expected<Launching> emit(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                            StringRef entry) const override {
     KF_TRY(Launching launching, cuda::methods().emit(module, kernel, target, entry));
+    if (storesHalves(kernel))
+      for (const Phase &phase : launching.phases)
+        if (Operation *function = module.lookupSymbol(phase.entry))
+          function->setAttr(cuda::ownFunctionsName, UnitAttr::get(module.getContext()));
     cuda::markBlocks(module, launching);
     if (cuda::simtTarget(target).has("dependent-launch"))
       cuda::letNextStart(module, launching);

@@ -3,7 +3,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
-#include "llvm/ADT/TypeSwitch.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <numbers>
 
@@ -63,18 +63,32 @@ void cuda::expandByOwnFunctions(func::FuncOp function) {
     return;
   SmallVector<Operation *> ops;
   function.walk([&](Operation *op) {
-    if (isa<math::ExpOp, math::ErfOp, arith::DivFOp>(op) && op->getResult(0).getType().isF32())
+    if (isa<math::ExpOp, math::ErfOp, arith::DivFOp>(op) &&
+        getElementTypeOrSelf(op->getResult(0).getType()).isF32())
       ops.push_back(op);
   });
   for (Operation *op : ops) {
     OpBuilder b(op);
     OwnFunctions functions(b, op->getLoc());
-    Value made = llvm::TypeSwitch<Operation *, Value>(op)
-                     .Case([&](math::ExpOp exp) { return functions.exp(exp.getOperand()); })
-                     .Case([&](math::ErfOp erf) { return functions.erf(erf.getOperand()); })
-                     .Case([&](arith::DivFOp div) {
-                       return functions.quotient(div.getLhs(), div.getRhs());
-                     });
+    auto expand = [&](ValueRange operands) {
+      if (isa<math::ExpOp>(op))
+        return functions.exp(operands[0]);
+      return isa<math::ErfOp>(op) ? functions.erf(operands[0])
+                                  : functions.quotient(operands[0], operands[1]);
+    };
+    Value made;
+    if (auto vector = dyn_cast<VectorType>(op->getResult(0).getType())) {
+      SmallVector<Value> elements;
+      for (int64_t i = 0; i < vector.getNumElements(); ++i) {
+        SmallVector<Value> operands;
+        for (Value operand : op->getOperands())
+          operands.push_back(b.create<vector::ExtractOp>(op->getLoc(), operand, i));
+        elements.push_back(expand(operands));
+      }
+      made = b.create<vector::FromElementsOp>(op->getLoc(), vector, elements);
+    } else {
+      made = expand(op->getOperands());
+    }
     op->replaceAllUsesWith(ValueRange(made));
     op->erase();
   }

@@ -6,12 +6,13 @@
 
 namespace kernelforge::cuda {
 
-/// On a function: what follows products of rounded operands may be computed so.
+/// On a function: what it computes follows products of rounded operands, or is rounded to 16 bits
+/// when it is stored, and may be computed so.
 constexpr llvm::StringLiteral ownFunctionsName = "own_functions";
 
-/// Where a function says so, replaces scalar exponentials (right to 2^-20 of arguments from -16 on,
+/// Where a function says so, replaces exponentials (right to 2^-20 of arguments from -16 on,
 /// and to 2^-17 of all), erf (within 2^-20) and quotients (right to 2^-22; numbers below the
-/// normal ones are 0). Others stay.
+/// normal ones are 0).
 void expandByOwnFunctions(mlir::func::FuncOp function);
 
 } // namespace kernelforge::cuda

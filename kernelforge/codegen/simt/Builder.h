@@ -106,9 +106,9 @@ public:
   mlir::Value sumOfLanes(mlir::Value vector); ///< (x + y) + (z + w)
   /// Numbers of f16, two in each word, as f32; twice as many lanes as words.
   mlir::Value halvesToFloats(mlir::Value words);
-  /// f32 rounded to f16, two in each word; half as many lanes, a scalar of two. To nearest where
-  /// the device rounds so.
-  mlir::Value floatsToHalves(mlir::Value floats);
+  /// f32 rounded to f16 or `half`, two in each word; half as many lanes, a scalar of two. To
+  /// nearest where the device rounds so, and always of bf16.
+  mlir::Value floatsToHalves(mlir::Value floats, mlir::Type half = {});
 
   /// Calls a function that the target's language has, by its name there.
   /// `isSigned`: it gives signed integers, where i32 stands for both.
@@ -181,8 +181,9 @@ public:
   mlir::Value floatToBits(mlir::Value x);
   /// The f16 in the low half of a word.
   mlir::Value halfToFloat(mlir::Value word);
-  /// Rounded to the nearest f16, ties to even, in the low half of a word with nothing above it.
-  mlir::Value floatToHalf(mlir::Value x);
+  /// Rounded to the nearest f16 or `half`, ties to even, in the low half of a word with nothing
+  /// above it. A NaN stays one.
+  mlir::Value floatToHalf(mlir::Value x, mlir::Type half = {});
 
   /// An element of the memory's type; of a buffer that is seen in another view the word or f32 with
   /// that number in the view Elements (i32, but f32 where quads of f32 are seen).

@@ -24,19 +24,13 @@ Value simt::widenedQuad(PhaseBuilder &p, ElementType type, Value quad) {
                                  p.extract(low, 1), p.extract(high, 1)}));
 }
 
-/// The upper half of an f32's bits, one more where the lower half is more than half a unit, or just
-/// that and the upper half odd. A NaN stays one.
-static Value toBfloat16(PhaseBuilder &p, Value x) {
-  constexpr int64_t infinity = 0x7f800000, quiet = 0x40;
-  Value bits = p.named(p.floatToBits(x), "bits");
-  Value upper = p.named(p.shr(bits, 16), "upper");
-  Value nearest = p.shr(p.add(p.add(bits, 0x7fff), p.andBits(upper, 1)), 16);
-  Value isNan = p.cmp(arith::CmpIPredicate::ugt, p.andBits(bits, 0x7fffffff), p.c(infinity));
-  return p.select(isNan, p.orBits(upper, p.c(quiet)), nearest);
+/// The type of numbers of 16 bits.
+static Type halfOf(PhaseBuilder &p, ElementType type) {
+  return type == ElementType::BF16 ? Type(p.b.getBF16Type()) : p.b.getF16Type();
 }
 
 Value simt::narrowed(PhaseBuilder &p, ElementType type, Value x) {
-  return type == ElementType::BF16 ? toBfloat16(p, x) : p.floatToHalf(x);
+  return p.floatToHalf(x, halfOf(p, type));
 }
 
 Value simt::rounded(PhaseBuilder &p, ElementType type, Value x) {
@@ -94,15 +88,8 @@ Value simt::readElement(PhaseBuilder &p, Value bodyArgument, Value index, int64_
 void simt::writeElement(PhaseBuilder &p, Value value, Value buffer, ElementType type, Value index) {
   const int64_t lanes = PhaseBuilder::lanes(value);
   if (lanes > 1 && PhaseBuilder::isWide(buffer)) {
-    if (type == ElementType::F16)
-      value = p.floatsToHalves(value);
-    else if (type == ElementType::BF16) {
-      Value halves = narrowed(p, type, value);
-      SmallVector<Value> words;
-      for (int64_t i = 0; i < lanes; i += 2)
-        words.push_back(p.orBits(p.extract(halves, i), p.shl(p.extract(halves, i + 1), 16)));
-      value = p.vector(words);
-    }
+    if (isHalf(type))
+      value = p.floatsToHalves(value, halfOf(p, type));
     p.storeVector(value, buffer, p.quarter(index));
     return;
   }

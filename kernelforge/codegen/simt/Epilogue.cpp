@@ -480,7 +480,10 @@ int64_t RowExpressions::lanesOf(ArrayRef<Sink> sinks) {
 }
 
 void RowExpressions::store(ArrayRef<Sink> sinks, const Position &position) {
-  const View view = position.lanes > 1 ? View::Quads : View::Elements;
+  put(sinks, evaluateAll(sinks, position), position);
+}
+
+SmallVector<Value> RowExpressions::evaluateAll(ArrayRef<Sink> sinks, const Position &position) {
   SmallVector<Value> values;
   if (!keepsRow())
     evaluated.clear();
@@ -488,6 +491,11 @@ void RowExpressions::store(ArrayRef<Sink> sinks, const Position &position) {
   for (const Sink &sink : sinks)
     values.push_back(evaluate(sink.value, position));
   --depth;
+  return values;
+}
+
+void RowExpressions::put(ArrayRef<Sink> sinks, ValueRange values, const Position &position) {
+  const View view = position.lanes > 1 ? View::Quads : View::Elements;
   for (auto [sink, value] : llvm::zip(sinks, values)) {
     const int64_t width = widthOf(sink.value);
     auto storeAt = [&, value = value](Value buffer, Type element, Value row) {

@@ -78,6 +78,10 @@ public:
   /// whose slot is negative are computed but not stored.
   void store(llvm::ArrayRef<Sink> sinks, const Position &position);
 
+  /// The two halves of store(): the values of the sinks, and where they go.
+  llvm::SmallVector<mlir::Value> evaluateAll(llvm::ArrayRef<Sink> sinks, const Position &position);
+  void put(llvm::ArrayRef<Sink> sinks, mlir::ValueRange values, const Position &position);
+
   /// Appends a block of the columns of a row to a cache of q8_0, by its number; a row whose slot is
   /// negative is passed over.
   void appendBlock(transformer::CacheAppendOp append, mlir::Value row, mlir::Value block);

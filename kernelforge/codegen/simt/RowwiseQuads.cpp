@@ -208,20 +208,59 @@ Phase emitElements(ModuleOp module, const KernelAnalysis &kernel, const Stores &
     firstRow = p.named(p.div(p.block(), blocks), "row");
     inRow = p.mul(p.rem(p.block(), blocks), flat.each);
   }
-  for (int64_t i = 0; i < knobs.quads; ++i) {
-    Value own = p.add(p.thread(), i * knobs.threads), row = firstRow, task;
+  // Row and task of a thread's i-th, and whether it is there.
+  struct Own {
+    Value row, task, isThere;
+  };
+  auto ownOf = [&](int64_t i) {
+    Own own;
+    Value number = p.add(p.thread(), i * knobs.threads);
     if (flat.byRow) {
-      task = p.named(p.add(inRow, own), "task");
+      own = {firstRow, p.named(p.add(inRow, number), "task"), {}};
     } else {
-      Value all = p.named(p.add(p.mul(p.block(), flat.each), own), "task");
-      row = p.named(p.div(all, flat.tasks), "row");
-      task = p.named(p.rem(all, flat.tasks), "task_of_row");
+      Value all = p.named(p.add(p.mul(p.block(), flat.each), number), "task");
+      own = {p.named(p.div(all, flat.tasks), "row"),
+             p.named(p.rem(all, flat.tasks), "task_of_row"),
+             {}};
     }
-    if (flat.isExact)
-      compute(row, task);
+    if (!flat.isExact)
+      own.isThere =
+          flat.byRow ? p.lessThan(own.task, p.c(flat.tasks)) : p.lessThan(own.row, p.rows(rowType));
+    return own;
+  };
+  if (knobs.quads > 1 && work.inBlocks.empty() && work.byWidth.size() == 1) {
+    // All that a thread reads is on its way before it needs any.
+    const Stores &sinks = work.byWidth.front().second;
+    const int64_t lanes = RowExpressions::lanesOf(sinks);
+    SmallVector<Own> owns;
+    SmallVector<Position> positions;
+    SmallVector<SmallVector<Value>> values;
+    for (int64_t i = 0; i < knobs.quads; ++i) {
+      Own own = ownOf(i);
+      owns.push_back(own);
+      if (own.isThere && flat.byRow) // the last one is read again
+        own.task = p.min(own.task, p.c(flat.tasks - 1));
+      else if (own.isThere)
+        own.row = p.min(own.row, p.sub(p.rows(rowType), 1));
+      rows.prepareRow(work.values, own.row);
+      positions.push_back({own.row, p.named(p.mul(own.task, lanes), "col"), lanes});
+      values.push_back(rows.evaluateAll(sinks, positions.back()));
+    }
+    for (auto [own, position, value] : llvm::zip(owns, positions, values)) {
+      auto put = [&, &position = position, &value = value] { rows.put(sinks, value, position); };
+      if (own.isThere)
+        p.ifThen(own.isThere, put);
+      else
+        put();
+    }
+    return p.finish(flat.grid);
+  }
+  for (int64_t i = 0; i < knobs.quads; ++i) {
+    const Own own = ownOf(i);
+    if (own.isThere)
+      p.ifThen(own.isThere, [&] { compute(own.row, own.task); });
     else
-      p.ifThen(flat.byRow ? p.lessThan(task, p.c(flat.tasks)) : p.lessThan(row, p.rows(rowType)),
-               [&, row = row, task = task] { compute(row, task); });
+      compute(own.row, own.task);
   }
   return p.finish(flat.grid);
 }
@@ -240,19 +279,24 @@ Expected<Knobs> readKnobs(const std::string &where, const Target &target,
   return knobs;
 }
 
-/// 32 bytes of a row to a thread, so that enough of memory is on its way, and one quad where few
-/// rows leave multiprocessors without work.
+/// 32 bytes of a row to a thread, so that enough of memory is on its way, or four quads of
+/// whatever row, and one quad where few rows leave multiprocessors without work.
 Knobs usualKnobs(const KernelAnalysis &kernel, const Target &target) {
   const int64_t limit = target.limits.threadsPerBlock > 0 ? target.limits.threadsPerBlock : 256;
   Knobs knobs{std::min<int64_t>(256, limit), 1};
-  constexpr int64_t fewRows = 132, least = 64, most = 512;
-  for (const Stores &stores : kernel.rowGroups())
+  constexpr int64_t fewRows = 132, least = 64, most = 512, manyBlocks = 1024, usualQuads = 4;
+  for (const Stores &stores : kernel.rowGroups()) {
+    Value stored = stores[0].value;
+    const int64_t quads = kernel.plannedRows(stored.getType()).second * (widthOf(stored) / 4);
+    if (quads >= manyBlocks * usualQuads * knobs.threads)
+      knobs.quads = usualQuads;
     if (auto read = statisticsOf(stores)) {
       const int64_t rows = kernel.plannedRows(stores[0].value.getType()).second;
       const int64_t wanted = llvm::divideCeil(read->width, rows > fewRows ? 256 / read->bits : 4);
       const auto whole = int64_t(llvm::PowerOf2Ceil(uint64_t(std::max<int64_t>(wanted, 1))));
       knobs.threads = std::min(std::clamp(whole, least, most), limit);
     }
+  }
   return knobs;
 }
 

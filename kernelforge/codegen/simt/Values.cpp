@@ -80,9 +80,10 @@ Value PhaseBuilder::halvesToFloats(Value words) {
   return b.create<arith::ExtFOp>(loc, vec(f32, count), halves);
 }
 
-Value PhaseBuilder::floatsToHalves(Value floats) {
+Value PhaseBuilder::floatsToHalves(Value floats, Type half) {
   const int64_t count = lanes(floats);
-  Value halves = b.create<arith::TruncFOp>(loc, vec(b.getF16Type(), count), floats);
+  half = half ? half : b.getF16Type();
+  Value halves = b.create<arith::TruncFOp>(loc, vec(half, count), floats);
   Value words = b.create<vector::BitCastOp>(loc, vec(i32, count / 2), halves);
   return count == 2 ? extract(words, int64_t(0)) : words;
 }
@@ -312,8 +313,9 @@ Value PhaseBuilder::halfToFloat(Value word) {
   half = b.create<arith::BitcastOp>(loc, b.getF16Type(), half);
   return b.create<arith::ExtFOp>(loc, f32, half);
 }
-Value PhaseBuilder::floatToHalf(Value x) {
-  Value half = b.create<arith::TruncFOp>(loc, likeOf(b.getF16Type(), x), x);
-  half = b.create<arith::BitcastOp>(loc, likeOf(b.getI16Type(), x), half);
-  return b.create<arith::ExtUIOp>(loc, likeOf(i32, x), half);
+Value PhaseBuilder::floatToHalf(Value x, Type half) {
+  half = half ? half : b.getF16Type();
+  Value rounded = b.create<arith::TruncFOp>(loc, likeOf(half, x), x);
+  rounded = b.create<arith::BitcastOp>(loc, likeOf(b.getI16Type(), x), rounded);
+  return b.create<arith::ExtUIOp>(loc, likeOf(i32, x), rounded);
 }

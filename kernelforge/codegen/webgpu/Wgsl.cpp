@@ -69,6 +69,17 @@ fn round_to_f16(x: f32) -> u32 {
 }
 )";
 
+constexpr StringLiteral roundToBf16Text = R"(
+/// The bf16 that is nearest to x, of two the even one, in the low half of a word.
+fn round_to_bf16(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) { // not a number
+    return (bits >> 16u) | 0x40u;
+  }
+  return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
+}
+)";
+
 /// Elements of a buffer or of memory that a function sees as `element`.
 std::string elementText(Type element) {
   // Halves of words, which several threads write, are changed in place.
@@ -286,6 +297,8 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
     text += tanhText.str() + laneWise("safe_tanh", "f32", helpers.tanh);
   if (helpers.roundToF16)
     text += roundToF16Text.str() + laneWise("round_to_f16", "u32", helpers.roundToF16);
+  if (helpers.roundToBf16)
+    text += roundToBf16Text.str() + laneWise("round_to_bf16", "u32", helpers.roundToBf16);
   if (helpers.pairs & 2)
     text += pairHalves2Text;
   if (helpers.pairs & 4)

@@ -229,11 +229,11 @@ WgslFunction::Expression WgslFunction::helper(StringRef function, int64_t &lanes
 WgslFunction::Expression WgslFunction::bitcast(Operation *op) {
   Value from = op->getOperand(0);
   auto halves = dyn_cast<VectorType>(from.getType());
-  if (!halves || !halves.getElementType().isF16())
+  if (!isa<vector::BitCastOp>(op) || halves.getElementTypeBitWidth() != 16)
     return call("bitcast<" + typeText(op->getResult(0).getType()) + ">", from);
   const int64_t lanes = halves.getNumElements();
   auto narrower = from.getDefiningOp<arith::TruncFOp>();
-  if (!options.f16 || !narrower) {
+  if (!options.f16 || !narrower || !halves.getElementType().isF16()) {
     // Each half is a word of its own, which the helper has rounded.
     helpers.pairs |= lanes;
     return {fmt::format("pair_halves_{}({})", lanes, plain(from).text)};
@@ -431,9 +431,10 @@ WgslFunction::Expression WgslFunction::compute(Operation *op) {
       .Case([&](math::ErfOp) { return helper("erf", helpers.erf, op); })
       .Case([&](math::TanhOp) { return helper("safe_tanh", helpers.tanh, op); })
       .Case([&](arith::TruncFOp narrower) -> Expression {
-        if (!getElementTypeOrSelf(narrower.getType()).isF16())
-          return refuse(op);
-        return helper("round_to_f16", helpers.roundToF16, op);
+        const Type half = getElementTypeOrSelf(narrower.getType());
+        if (half.isBF16())
+          return helper("round_to_bf16", helpers.roundToBf16, op);
+        return half.isF16() ? helper("round_to_f16", helpers.roundToF16, op) : refuse(op);
       })
       .Case([&](arith::ExtUIOp) -> Expression {
         return {operand(op->getOperand(0), Tight::Unary) + " & 0xffffu", Tight::Bits};

@@ -22,7 +22,7 @@ namespace kernelforge::webgpu {
 struct WgslHelpers {
   /// Functions of ours that are called, by the lanes that they are called for: 1, 2 or 4, or sums
   /// of these.
-  int64_t erf = 0, tanh = 0, roundToF16 = 0, pairs = 0, halves = 0;
+  int64_t erf = 0, tanh = 0, roundToF16 = 0, roundToBf16 = 0, pairs = 0, halves = 0;
   /// Parts of the language that are used.
   bool unpacks = false;
   bool f16 = false, subgroups = false, packedDot = false, matrices = false;

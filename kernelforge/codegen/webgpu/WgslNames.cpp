@@ -29,8 +29,8 @@ static bool isReserved(StringRef name) {
         "writeonly yield array atomic bool f16 f32 i32 u32 vec2 vec3 vec4 ptr sampler texture "
         "abs bitcast exp max min round select sqrt tanh unpack2x16float workgroupBarrier "
         "workgroupUniformLoad read read_write write storage uniform workgroup function private "
-        "atomicAnd atomicOr erf safe_tanh round_to_f16 pack2x16float unpack_halves to_halves_2 "
-        "to_halves_4 pair_halves_2 pair_halves_4 Launch launch "
+        "atomicAnd atomicOr erf safe_tanh round_to_f16 round_to_bf16 pack2x16float unpack_halves "
+        "to_halves_2 to_halves_4 pair_halves_2 pair_halves_4 Launch launch "
         "tasks width workgroup_id "
         "local_id")
         .split(split, ' ');

@@ -50,8 +50,9 @@ void Arithmetic::compute(const Instruction &i) {
   case Op::PowerOfTwo:
     return set(i.result[0], bitsOf(std::exp2(floatOf(operand(i, 0)))));
   case Op::PackHalves: {
-    const uint64_t high = narrow(operand(i, 0), i.isBf16), low = narrow(operand(i, 1), i.isBf16);
-    return set(i.result[0], high << 16 | low);
+    const uint64_t first = narrow(operand(i, 0), i.isBf16);
+    return set(i.result[0],
+               i.operands == 1 ? first : first << 16 | narrow(operand(i, 1), i.isBf16));
   }
   case Op::Select:
     return set(i.result[0], operand(i, 2) & 1 ? operand(i, 0) : operand(i, 1));

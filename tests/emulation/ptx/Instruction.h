@@ -73,7 +73,7 @@ enum class Op : uint8_t {
   Round,     ///< to a whole number, still f32
   PowerOfTwo,
   AtomicAdd,
-  PackHalves, ///< two f32 as two narrow numbers
+  PackHalves, ///< one or two f32 as narrow numbers
   Nothing,    ///< changes nothing here: fences, hints, shares of registers
 };
 

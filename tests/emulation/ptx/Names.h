@@ -47,6 +47,7 @@ inline const std::pair<std::string_view, Op> wholeNames[] = {
     {"shfl.sync.bfly.b32", Op::ShuffleXor},
     {"dp4a.s32.s32", Op::DotBytes},
     {"cvt.rni.f32.f32", Op::Round},
+    {"cvt.rn.bf16.f32", Op::PackHalves},
     {"cvt.rn.bf16x2.f32", Op::PackHalves},
     {"cvt.rn.f16x2.f32", Op::PackHalves},
     {"fence.mbarrier_init.release.cluster", Op::Nothing},

@@ -130,3 +130,45 @@ TEST_F(RowwiseMethods, SpreadElements) {
         expectRight(text);
   }
 }
+
+// Several quads, or columns, of a thread: of rows that a workgroup has parts of, of one row, of a
+// number that follows a size; the last ones are not all there.
+TEST_F(RowwiseMethods, ReadAllQuadsBeforeAnyIsStored) {
+  const std::vector<std::string> schedules = {"method = 1, threads = 32, quads = 2",
+                                              "method = 1, threads = 64, quads = 3",
+                                              "method = 1, threads = 128, quads = 4"};
+  for (auto [count, width] :
+       {std::pair{"7", 96}, {"1", 4096}, {"16", 1024}, {"5", 99}, {"?", 96}}) {
+    const bool follows = *count == '?';
+    auto of = [&](const std::string &type, const std::string &columns) {
+      return fmt::format("tensor<{}x{}{}{}>", count, columns, type,
+                         follows ? ", #transformer.dims<\"n\">" : "");
+    };
+    const std::string x = of("bf16", fmt::format("{}x", width)), places = of("", "i32");
+    const int64_t dim = width % 4 == 0 ? 32 : 33;
+    const std::string cache = fmt::format("!transformer.cache<{}, {}, f16>", width / dim, dim);
+    PinnedKernel kernel = {
+        {{"x", x},
+         {"z", x},
+         {"p", places},
+         {"t", "tensor<64x16xf32>"},
+         {"c", cache},
+         {"slots", places}},
+        fmt::format("%a = transformer.activation %z <silu> : {0}\n"
+                    "%y = transformer.rope %x, %p, %t <half_split> {{headDim = {1}}} : "
+                    "({0}, {2}, tensor<64x16xf32>) -> {0}\n"
+                    "%s = transformer.mul %a, %y : {0}\n"
+                    "transformer.cache_append %y, %slots into %c : {3}, {0}, {2}",
+                    x, dim, places, cache),
+        {{"s", x}}};
+    if (follows)
+      kernel.arguments.insert(
+          kernel.arguments.begin(),
+          {"n", "index {transformer.size = #transformer.size<\"n\", 1 to 512>}"});
+    for (int64_t n : {1, 131})
+      if (follows)
+        expectRight(kernel.text(schedules), {.sizes = {{"n", n}}});
+      else if (n == 1)
+        expectRight(kernel.text(schedules));
+  }
+}

@@ -189,7 +189,7 @@ TEST(Ptx, HalvesAreConvertedAndStoredApart) {
                                         rows)));
   };
   EXPECT_THAT(text("f16"), AllOf(HasSubstr("cvt.rn.f16.f32"), HasSubstr("st.global.b16")));
-  EXPECT_THAT(text("bf16"), AllOf(HasSubstr("st.global.u16"), Not(HasSubstr("cvt.rn.f16"))));
+  EXPECT_THAT(text("bf16"), AllOf(HasSubstr("cvt.rn.bf16.f32"), HasSubstr("st.global.b16")));
 }
 
 TEST(Ptx, WhatIsNotComputedIsRefusedByName) {

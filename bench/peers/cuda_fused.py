@@ -106,7 +106,8 @@ def rope(m, heads, dim):
 def problems():
     return [bias_gelu(2048, 28672, 4096), bias_gelu(2048, 4096, 4096), bias_gelu(512, 4096, 4096),
             bias_gelu(1, 4096, 4096), gated(2048, 14336, 4096), gated(512, 14336, 4096), gated(1, 14336, 4096),
-            silu_mul(2048, 14336), rms_norm(4096, 4096), rms_norm(1, 4096), rope(4096, 32, 128)]  # fmt: skip
+            silu_mul(2048, 14336), rms_norm(4096, 4096), rms_norm(8192, 4096), rms_norm(1, 4096),
+            rope(4096, 32, 128), rope(8192, 32, 128)]  # fmt: skip
 
 
 def main():

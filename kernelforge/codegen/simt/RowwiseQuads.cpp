@@ -279,12 +279,12 @@ Expected<Knobs> readKnobs(const std::string &where, const Target &target,
   return knobs;
 }
 
-/// 32 bytes of a row to a thread, so that enough of memory is on its way, or four quads of
-/// whatever row, and one quad where few rows leave multiprocessors without work.
+/// 32 bytes of a row to a thread, so that enough of memory is on its way, or two quads of whatever
+/// row, and one quad where few rows leave multiprocessors without work.
 Knobs usualKnobs(const KernelAnalysis &kernel, const Target &target) {
   const int64_t limit = target.limits.threadsPerBlock > 0 ? target.limits.threadsPerBlock : 256;
   Knobs knobs{std::min<int64_t>(256, limit), 1};
-  constexpr int64_t fewRows = 132, least = 64, most = 512, manyBlocks = 1024, usualQuads = 4;
+  constexpr int64_t fewRows = 132, least = 64, most = 512, manyBlocks = 1024, usualQuads = 2;
   for (const Stores &stores : kernel.rowGroups()) {
     Value stored = stores[0].value;
     const int64_t quads = kernel.plannedRows(stored.getType()).second * (widthOf(stored) / 4);

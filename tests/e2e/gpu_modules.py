@@ -370,7 +370,8 @@ def spaces():
             "matrix units, gate and up": product(512, 4096, 4096, "bf16", f" {{{halves}}}", pair=True),
             "attention of one row": heads_of(1, 8, 4, 128, "bf16"),
             "attention of bytes": heads_of(1, 8, 4, 128, "!transformer.quant<q8_0>"),
-            "attention of many rows": heads_of(512, 8, 4, 128, "f32"),
+            **{f"attention of many rows, {dim} x {element}": heads_of(512, 8, 4, dim, element)
+               for dim, element in ((64, "f32"), (80, "bf16"), (128, "f32"), (256, "f16"))},
             "attention by matrix units": heads_of(512, 8, 4, 128, "bf16", f", {halves}")}
 
 

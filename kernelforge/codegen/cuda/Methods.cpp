@@ -55,14 +55,14 @@ public:
                            const Target &target, llvm::StringRef entry,
                            const KnobValues &schedule) const override {
     KF_TRY(Launching launching, method.emit(module, kernel, seen(target), entry, schedule));
-    constexpr int64_t ofMultiprocessor = 65536, most = 255;
+    constexpr int64_t ofMultiprocessor = 65536;
     for (const Phase &phase : launching.phases)
       if (keepsMuch)
         module.lookupSymbol(phase.entry)
-            ->setAttr(
-                mlir::NVVM::NVVMDialect::getMaxnregAttrName(),
-                mlir::IntegerAttr::get(mlir::IntegerType::get(module.getContext(), 32),
-                                       std::min(ofMultiprocessor / phase.block[0] / 8 * 8, most)));
+            ->setAttr(mlir::NVVM::NVVMDialect::getMaxnregAttrName(),
+                      mlir::IntegerAttr::get(
+                          mlir::IntegerType::get(module.getContext(), 32),
+                          std::min(ofMultiprocessor / phase.block[0] / 8 * 8, mostRegisters)));
     return launching;
   }
   std::vector<std::string> describe(const KernelAnalysis &kernel,
@@ -75,9 +75,12 @@ private:
     Target seen = simtTarget(target);
     if (asksForShared)
       seen.limits.sharedBytes = target.limits.sharedBytes;
+    if (keepsMuch)
+      seen.limits.registers = mostRegisters;
     return seen;
   }
 
+  static constexpr int64_t mostRegisters = 255;
   const Method &method;
   double launches;
   bool keepsMuch, asksForShared;
@@ -90,8 +93,8 @@ static const simt::Plain plain(simtLimits);
 static llvm::ArrayRef<const Method *> ofFamily(KernelFamily family) {
   static const OfSimt matmulTiles(simt::matmulTiles(), 2e-6, /*keepsMuch=*/true),
       rows(simt::matmulRows(), -0.5e-6, /*keepsMuch=*/false, /*asksForShared=*/true),
-      split(simt::attentionSplit()), tiles(simt::attentionTiles()), groups(attentionGroups()),
-      quads(simt::rowwiseQuads());
+      split(simt::attentionSplit()), tiles(simt::attentionTiles(), 0, /*keepsMuch=*/true),
+      groups(attentionGroups()), quads(simt::rowwiseQuads());
   static const Method *const matmuls[] = {&plain, &matmulMatrices(), &matmulTiles,
                                           &rows,  &matmulNarrow(),   &matmulParts()};
   static const Method *const attentions[] = {&plain, &split, &tiles, &attentionMatrices(), &groups};

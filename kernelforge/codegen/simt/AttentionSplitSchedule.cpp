@@ -52,10 +52,13 @@ namespace {
 constexpr int64_t mostThreads = 512, mostUnroll = 16, mostChunk = 4096;
 /// Vectors of four that a thread can keep of the query, or of outputs, and have on their way.
 constexpr int64_t mostQuads = 24;
+/// The same of both together where registers are counted: of 128, 40 vectors did not find place.
+constexpr int64_t mostQuadsTogether = 36;
 
 struct Problem {
   AttentionFacts facts;
   int64_t pieceOfKey, pieceOfValue;
+  bool countsRegisters;
 
   Shape shape(const Knobs &knobs) const { return shapeOf(facts, knobs, pieceOfKey, pieceOfValue); }
 };
@@ -63,7 +66,7 @@ struct Problem {
 Problem problemOf(const KernelAnalysis &kernel, const Target &target) {
   AttentionOp op = kernel.attention();
   return {attentionFacts(kernel, target), CacheVectors::pieceOf(op.getKeys().getType()),
-          CacheVectors::pieceOf(op.getValues().getType())};
+          CacheVectors::pieceOf(op.getValues().getType()), target.limits.registers > 0};
 }
 
 /// Bytes of all partial results, at most.
@@ -162,6 +165,8 @@ Knobs knobsFor(const Problem &problem, const KnobValues &given, int64_t chunk) {
   auto fits = [&] {
     const Shape shape = problem.shape(knobs);
     return shape.queryQuads() <= mostQuads && shape.outputQuads() <= mostQuads &&
+           (!problem.countsRegisters ||
+            shape.queryQuads() + shape.outputQuads() <= mostQuadsTogether) &&
            isLegal(problem, knobs);
   };
   // Fewer heads read keys more often, and are more workgroups where these are few; fewer threads

@@ -32,6 +32,7 @@ struct Shape {
   int64_t keysEach = mostKeysEach; ///< of a thread, of a block
   int64_t rowsEach = mostRowsEach;
   int64_t pieceOfKey = 4, pieceOfValue = 4; ///< elements
+  int64_t mostRegisters = 0;                ///< that a thread may have; 0: not known
 
   /// Keys of a block.
   int64_t blockKeys() const { return rowThreads * keysEach; }
@@ -46,6 +47,15 @@ struct Shape {
   int64_t staged() const {
     return int64_t(llvm::divideCeil(blockKeys() * facts.keyDim / pieceOfKey, threads) +
                    llvm::divideCeil(blockKeys() * facts.valueDim / pieceOfValue, threads));
+  }
+  /// Whether a thread has two, four, eight quads of a row's output; of others ptxas spills words.
+  bool sharesEvenly() const { return llvm::isPowerOf2_64(uint64_t(outputQuads())); }
+  /// Registers that a thread takes: quads on their way, of the output, of scores, and of queries
+  /// and keys, and the most that ptxas took beside these for heads of 64 to 256.
+  int64_t registers() const {
+    const int64_t besides = sharesEvenly() ? 88 : 96;
+    return 4 * (staged() + rowsEach * outputQuads() + rowsEach * keysEach + rowsEach + keysEach) +
+           besides;
   }
   int64_t sharedQuads() const { return blockKeys() * stride() + rows() * weightStride(); }
   bool exchanges() const { return facts.subgroup >= rowThreads; }
@@ -368,6 +378,7 @@ Shape baseOf(const KernelAnalysis &kernel, const Target &target) {
   AttentionOp op = kernel.attention();
   shape.pieceOfKey = CacheVectors::pieceOf(op.getKeys().getType());
   shape.pieceOfValue = CacheVectors::pieceOf(op.getValues().getType());
+  shape.mostRegisters = target.limits.registers;
   return shape;
 }
 
@@ -390,6 +401,11 @@ Expected<Shape> readShape(const Shape &base, const KnobValues &values) {
                     fmt::format("it takes {} bytes of workgroup memory, and there are {}",
                                 shape.sharedBytes(), facts.sharedBytes),
                     "use fewer threads or keys");
+  if (shape.mostRegisters > 0 && shape.registers() > shape.mostRegisters)
+    return unusable("schedule is not legal", facts.name,
+                    fmt::format("a thread takes about {} registers, and there are {}",
+                                shape.registers(), shape.mostRegisters),
+                    "use fewer keys or rows");
   return shape;
 }
 
@@ -397,15 +413,16 @@ KnobValues valuesOf(const Shape &shape) {
   return {{"threads", shape.threads}, {"keys", shape.blockKeys()}, {"rows", shape.rowsEach}};
 }
 
-/// As many rows as give every multiprocessor two tiles, and as many keys as there is memory for,
-/// and registers while they are on their way.
+/// As many rows as give nearly every multiprocessor two tiles, and as many keys as there is memory
+/// for, and registers while they are on their way.
 Shape usualShape(const Shape &base) {
-  constexpr int64_t most = 128, usual = 64, least = 32, wanted = 264, mostStaged = 24;
+  constexpr int64_t most = 128, usual = 64, least = 32, wanted = 248, mostStaged = 24;
   Shape shape = base;
   shape.threads = std::min(most, base.facts.threads);
   auto tiles = [&] {
     return int64_t(llvm::divideCeil(base.facts.rows, shape.rows())) * base.facts.heads;
   };
+  auto hasMemory = [&] { return shape.sharedBytes() <= base.facts.sharedBytes; };
   auto fits = [&] {
     return shape.staged() <= mostStaged && readShape(base, valuesOf(shape)).has_value();
   };
@@ -413,11 +430,17 @@ Shape usualShape(const Shape &base) {
     shape.threads /= 2;
   while (shape.rowsEach > 2 && tiles() < wanted)
     shape.rowsEach /= 2;
-  while (shape.threads > usual && !fits())
+  // Fewer rows leave room for more keys.
+  if (shape.mostRegisters > 0 && shape.rowsEach > 2 &&
+      (8 * shape.rowsEach * shape.outputQuads() >= shape.mostRegisters || !shape.sharesEvenly()))
+    shape.rowsEach = 2;
+  while (shape.threads > usual && !hasMemory())
     shape.threads /= 2;
   while (shape.keysEach > 1 && !fits())
     shape.keysEach /= 2;
-  while (shape.threads > least && !readShape(base, valuesOf(shape)))
+  while (shape.rowsEach > 1 && !fits())
+    shape.rowsEach /= 2;
+  while (shape.threads > least && !hasMemory())
     shape.threads /= 2;
   return shape;
 }

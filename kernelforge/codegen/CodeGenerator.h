@@ -60,6 +60,9 @@ public:
   /// The numerics that its matmuls are fast with, near enough to f32 for a language model.
   virtual Numerics fastNumerics() const { return Numerics::F32; }
 
+  /// How many rows a long prompt is cut into: of more its products are hardly faster.
+  virtual int64_t usualPrefillRows() const { return 512; }
+
   /// Whether it takes kernels that were scheduled or emitted for another target: what they compute
   /// is in their bodies, and the rest is left out.
   virtual bool takesAnyStage() const { return false; }

@@ -42,11 +42,25 @@ void cli::addModelOptions(CLI::App &command, ModelChoice &choice) {
 
 void cli::addRunOptions(CLI::App &command, ModelChoice &choice) {
   command.add_flag("--no-fuse", choice.noFuse, "make every operation a kernel of its own");
-  addInteger(command, "--prefill-chunk", choice.prefillChunk,
-             "most tokens of one run of the prompt", 1, int64_t(1) << 20)
-      ->capture_default_str();
+  addChunkOption(command, choice);
   addCacheOption(command, choice);
   addNumericsOption(command, choice.numerics, "a row of the model");
+}
+
+void cli::addChunkOption(CLI::App &command, ModelChoice &choice) {
+  addInteger(command, "--prefill-chunk", choice.prefillChunk,
+             "most tokens of one run of the prompt (default: 512, of an NVIDIA GPU 2,048)", 1,
+             int64_t(1) << 20);
+}
+
+Expected<int64_t> cli::prefillChunkOf(const ModelChoice &choice, const Context &context,
+                                      bool allLogits) {
+  constexpr int64_t mostWithLogits = 512;
+  if (choice.prefillChunk > 0)
+    return choice.prefillChunk;
+  KF_TRY(const CodeGenerator *generator, findGenerator(context.target));
+  const int64_t usual = generator->usualPrefillRows();
+  return allLogits ? std::min(usual, mostWithLogits) : usual;
 }
 
 /// Element types of caches by their names on the command line, where blocks of 8-bit integers are
@@ -111,7 +125,7 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
   KF_TRY(options.session, requestedSession(context));
   options.session.fuse = !choice.noFuse;
   options.context = choice.context;
-  options.prefillChunk = choice.prefillChunk;
+  KF_TRY(options.prefillChunk, prefillChunkOf(choice, context, allLogits));
   options.allLogits = allLogits;
   options.deviceSteps = deviceSteps;
   options.cacheType = cacheTypeOf(choice);

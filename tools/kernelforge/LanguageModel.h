@@ -18,8 +18,8 @@ struct ModelChoice {
   std::string model;         ///< -m: name, file or folder
   std::string randomWeights; ///< --random-weights: a configuration instead of a model
   std::string randomType = "q4_1";
-  int64_t context = 0; ///< 0: the smaller of the model's and 4,096
-  int64_t prefillChunk = 512;
+  int64_t context = 0;      ///< 0: the smaller of the model's and 4,096
+  int64_t prefillChunk = 0; ///< 0: as prefillChunkOf() says
   bool noFuse = false;
   std::string cacheType = "f32";  ///< --kv-cache
   std::string numerics = "exact"; ///< --numerics
@@ -30,6 +30,11 @@ void addModelOptions(CLI::App &command, ModelChoice &choice);
 
 /// Adds --no-fuse, --prefill-chunk, --kv-cache and --numerics.
 void addRunOptions(CLI::App &command, ModelChoice &choice);
+/// Adds --prefill-chunk alone.
+void addChunkOption(CLI::App &command, ModelChoice &choice);
+/// What it says, or as many as the target is fast with, of which a program that gives the logits of
+/// all takes 512 at most.
+Expected<int64_t> prefillChunkOf(const ModelChoice &choice, const Context &context, bool allLogits);
 /// Adds --kv-cache alone.
 void addCacheOption(CLI::App &command, ModelChoice &choice);
 

@@ -151,8 +151,8 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
     KF_TRY(ModelFile file, openChosenModel(command.model, context));
     const ElementType cacheType = cacheTypeOf(command.model);
     KF_CHECK(checkCacheType(file, cacheType));
-    KF_TRY(module, buildDecoderModule(mlirContext, file, command.model.prefillChunk, 1, cacheType,
-                                      numerics));
+    KF_TRY(const int64_t chunk, prefillChunkOf(command.model, context, /*allLogits=*/false));
+    KF_TRY(module, buildDecoderModule(mlirContext, file, chunk, 1, cacheType, numerics));
   } else {
     MatmulProblem problem = command.matmul;
     problem.numerics = numerics;
@@ -439,9 +439,7 @@ void cli::addTune(CLI::App &app, Context &context) {
                          builtInShapes());
   command.add_option("--random-type", options->model.randomType, "type of random weights")
       ->capture_default_str();
-  addInteger(command, "--prefill-chunk", options->model.prefillChunk, "rows of a prefill run", 1,
-             int64_t(1) << 20)
-      ->capture_default_str();
+  addChunkOption(command, options->model);
   addCacheOption(command, options->model);
   addNumericsOption(command, options->model.numerics, "a row");
   command.add_option("--family", options->family, "one kernel")->check(oneOf({"matmul"}));

@@ -38,6 +38,8 @@ public:
     return cuda::checkRunnable(target, device);
   }
 
+  int64_t usualPrefillRows() const override { return 2048; }
+
   /// Quants by 16 bytes; plain numbers are read so as they lie.
   WeightLayout layoutFor(RankedTensorType weight) const override {
     return info(*elementTypeOf(weight)).isQuantized() ? WeightLayout::Planes

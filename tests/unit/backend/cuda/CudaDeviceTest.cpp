@@ -254,14 +254,19 @@ TEST_F(CudaDevice, RefusesWhatNoGpuCanLaunch) {
 }
 
 TEST_F(CudaDevice, SaysWhatMemoryIsFree) {
-  const Expected<int64_t> before = device->freeBytes();
-  ASSERT_TRUE(before) << before.error().line();
-  EXPECT_GT(*before, 0);
-  EXPECT_LE(*before, device->info().limits.memoryBytes);
-  const BufferRef held = memory(32 << 20);
-  const Expected<int64_t> after = device->freeBytes();
-  ASSERT_TRUE(after) << after.error().line();
-  EXPECT_LE(*after, *before - (32 << 20));
+  // Others may give memory back meanwhile, as programs of tests beside this one do: then once more.
+  bool isLess = false;
+  for (int i = 0; i < 20 && !isLess; ++i) {
+    const Expected<int64_t> before = device->freeBytes();
+    ASSERT_TRUE(before) << before.error().line();
+    EXPECT_GT(*before, 0);
+    EXPECT_LE(*before, device->info().limits.memoryBytes);
+    const BufferRef held = memory(32 << 20);
+    const Expected<int64_t> after = device->freeBytes();
+    ASSERT_TRUE(after) << after.error().line();
+    isLess = *after <= *before - (32 << 20);
+  }
+  EXPECT_TRUE(isLess);
 }
 
 TEST_F(CudaDevice, RunsOutOfMemory) {

@@ -333,6 +333,24 @@ static Value emptyAssembly(KernelBuilder &k, Type type, ValueRange operands,
   return type ? op.getResult(0) : Value();
 }
 
+void KernelBuilder::fenceRegisters(ArrayRef<Value *> registers) {
+  constexpr size_t most = 14; // of operands that are results, too
+  if (registers.size() < 2 || registers.size() > most)
+    return;
+  SmallVector<Value> operands;
+  SmallVector<Type> types;
+  std::string results, ties;
+  for (Value *value : registers) {
+    results += "=v,";
+    ties += std::to_string(operands.size()) + ",";
+    operands.push_back(*value);
+    types.push_back(value->getType());
+  }
+  Value all = emptyAssembly(*this, LLVM::LLVMStructType::getLiteral(b.getContext(), types),
+                            operands, results + ties + "~{memory}", /*hasSideEffects=*/true);
+  for (auto [i, value] : llvm::enumerate(registers))
+    *value = b.create<LLVM::ExtractValueOp>(loc, all, ArrayRef<int64_t>{int64_t(i)});
+}
 void KernelBuilder::fence(ArrayRef<Value *> values) {
   // Each register is an operand and a result. Not all of them might be had at once.
   const bool isWide = target.has("avx512f");

@@ -4,13 +4,16 @@
 // left out where rows can be read as they are. Phase 1 computes tiles of columns; its epilogue runs
 // over a tile while it is in the core's cache. Two ways to read weights:
 //   unpack = registers: few rows; a weight is dequantized where it is multiplied, once per row;
+//                   of rows of whole numbers (numerics i8) it is multiplied as it is, by `mr` rows;
 //   unpack = panel: many rows; a panel of weights is expanded to f32 in scratch that fits in L2 and
 //                   used for `mc` rows by a register-tiled micro-kernel.
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Epilogue.h"
+#include "kernelforge/codegen/cpu/IntegerRows.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
 #include "kernelforge/codegen/cpu/MatmulSchedule.h"
 #include "kernelforge/codegen/cpu/Weights.h"
+#include "kernelforge/ir/Numerics.h"
 
 using namespace mlir;
 using namespace kernelforge;
@@ -25,13 +28,14 @@ public:
   MatmulEmitter(ModuleOp module, const KernelAnalysis &kernel, const Target &target,
                 StringRef entry, Knobs knobs)
       : k(module, kernel.kernel(), target, entry), matmul(kernel.matmul()), knobs(knobs),
-        expressions(k), groups(kernel.groups()), depth(matmul.getK()) {
+        expressions(k), groups(kernel.groups()), depth(matmul.getK()),
+        integers(multipliesIntegers(numericsOf(matmul))), integerRow{depth} {
     for (auto [s, weight] : llvm::enumerate(matmul.getWeights()))
       readers.emplace_back(k, k.argument(weight), cast<RankedTensorType>(weight.getType()),
                            matmul.getTranspose());
     for (WeightReader &reader : readers)
       sumBlock = std::max(sumBlock, reader.sumElements());
-    prepares = knobs.panel ? knobs.pack : !readsInPlace(matmul) || sumBlock > 0;
+    prepares = knobs.panel ? knobs.pack : integers || !readsInPlace(matmul) || sumBlock > 0;
   }
 
   Launching emit() {
@@ -96,6 +100,8 @@ private:
   int64_t sumsPerRow() const { return sumBlock ? ceilDiv(depth, sumBlock) : 0; }
   /// A prepared row: its K values, then (registers) the sums of its blocks; whole cache lines.
   int64_t preparedRowBytes() const {
+    if (integers)
+      return integerRow.bytes();
     return knobs.panel ? depth * 4 : roundUp(std::max<int64_t>(depth + sumsPerRow(), 1), lanes) * 4;
   }
   int64_t tileBytes() const { return taskRows() * knobs.nb * 4; }
@@ -116,6 +122,8 @@ private:
   void emitPrepareRows() {
     Value row = k.task, input = matmul.getInput();
     Value out = k.at(k.workspace(), k.mul(row, preparedRowBytes()));
+    if (integers)
+      return emitIntegerRow(k, expressions, input, row, out, integerRow);
     expressions.prepareRow(input, row);
     expressions.forEachVector(row, depth, [&](const Position &position) {
       k.storeVec(expressions.evaluate(input, position), k.at(out, k.mul(position.col, 4)),
@@ -249,12 +257,18 @@ private:
         Value rowsFrom = prepares ? k.workspace() : k.argument(matmul.getInput());
         int64_t rowBytes = prepares ? preparedRowBytes() : depth * 4;
         k.loop(k.c(0), k.ceilDiv(columns, lanes), knobs.groups, [&](Value g0) {
-          k.loop(k.c(0), task.numRows, 1, [&](Value r) {
-            Value x = k.at(rowsFrom, k.mul(k.add(task.row0, r), rowBytes));
-            SmallVector<Value> sums = dotRow(reader, k.add(first, g0), x, task.split);
+          k.loop(k.c(0), task.numRows, knobs.mr, [&](Value r) {
+            SmallVector<Value> rows; // those past the last repeat it
+            for (int64_t i = 0; i < knobs.mr; ++i) {
+              Value row = k.add(k.add(task.row0, r), i);
+              row = i > 0 ? k.min(row, k.sub(m, k.c(1))) : row;
+              rows.push_back(k.at(rowsFrom, k.mul(row, rowBytes)));
+            }
+            SmallVector<Value> sums = dotRows(reader, k.add(first, g0), rows, task.split);
             Value to = k.at(out, k.mul(k.add(k.mul(r, knobs.nb), k.mul(g0, lanes)), 4));
-            for (auto [g, sum] : llvm::enumerate(sums))
-              storeGroup(sum, to, g0, g);
+            for (auto [i, sum] : llvm::enumerate(sums))
+              storeGroup(sum, k.at(to, int64_t(i) / knobs.groups * knobs.nb * 4), g0,
+                         int64_t(i) % knobs.groups);
           });
         });
       }
@@ -272,15 +286,24 @@ private:
     k.ifThen(k.lessThan(k.add(g0, g), k.c(knobs.nb / lanes)), [&] { k.storeVec(sum, address); });
   }
 
-  /// Products of one row with `knobs.groups` groups from `firstGroup` on, over a part of K.
-  SmallVector<Value> dotRow(WeightReader &reader, Value firstGroup, Value x, Value split) {
-    SmallVector<Value> groupNumbers, accumulators;
-    for (int64_t g = 0; g < knobs.groups; ++g) {
+  /// Products of rows with `knobs.groups` groups from `firstGroup` on, over a part of K: those of
+  /// the first row, then of the next.
+  SmallVector<Value> dotRows(WeightReader &reader, Value firstGroup, ArrayRef<Value> rows,
+                             Value split) {
+    SmallVector<Value> groupNumbers;
+    for (int64_t g = 0; g < knobs.groups; ++g)
       groupNumbers.push_back(k.min(k.add(firstGroup, g), k.c(reader.groups() - 1)));
-      accumulators.push_back(k.splat(0));
-    }
+    SmallVector<Value> accumulators(rows.size() * groupNumbers.size(), k.splat(0));
     auto step = [&](Value index, int64_t count, ValueRange carried) {
       SmallVector<Value> next(carried);
+      if (integers) {
+        SmallVector<IntegerRow> from;
+        for (Value row : rows)
+          from.push_back(IntegerRow::at(k, integerRow, row, k.mul(index, reader.blockK())));
+        reader.dotIntegers(groupNumbers, index, from, next, knobs.prefetch);
+        return next;
+      }
+      Value x = rows[0];
       Value sums;
       if (reader.sumElements() > 0)
         sums = k.at(x, k.add(k.mul(index, reader.blockK() / sumBlock * 4), depth * 4));
@@ -485,6 +508,8 @@ private:
   SmallVector<WeightReader> readers;
   ArrayRef<SegmentGroup> groups;
   int64_t depth;
+  bool integers; ///< rows are rounded to whole numbers
+  IntegerRowLayout integerRow;
   bool prepares;        ///< whether there is a phase 0
   int64_t sumBlock = 0; ///< elements of x whose sums weights with minima need; 0: none does
   Value m, rowBlocks;   ///< rows, and blocks of them

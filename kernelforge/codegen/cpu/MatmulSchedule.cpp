@@ -5,6 +5,7 @@
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
 #include "kernelforge/codegen/cpu/Weights.h"
+#include "kernelforge/ir/Numerics.h"
 
 #include <algorithm>
 
@@ -36,6 +37,7 @@ struct KernelLimits {
   bool plainInput = false; ///< rows can be multiplied where they lie
   bool quantized = false, needsSums = false, f32Panels = false;
   bool shifts = false;    ///< quants have a zero that is subtracted from each
+  bool integers = false;  ///< rows are whole numbers: several at once meet weights in registers
   double weightBytes = 0; ///< of one column
   int64_t threads = 1;
   SmallVector<int64_t> widths;      ///< columns of each group of segments
@@ -59,6 +61,10 @@ struct KernelLimits {
   /// A split has at least one panel, or block, of its own.
   int64_t mostSplits(bool panel, int64_t kc) const {
     return std::min(maxSplits, panel ? ceilDiv(depth, kc) : std::max<int64_t>(1, depth / block));
+  }
+  /// Whole numbers: a sum of each row and group, in whole numbers and in f32, and two weights.
+  int64_t mostIntegerRows(int64_t groups) const {
+    return std::max<int64_t>(1, (registers - 4 * perVector) / (2 * perVector * groups));
   }
   int64_t segments() const { return *std::max_element(groupCounts.begin(), groupCounts.end()); }
 };
@@ -87,6 +93,7 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target, int64_
   limits.registers = target.limits.vectorBits == 512 ? 32 : 16;
   limits.perVector = target.limits.vectorBits == 512 ? 1 : 2;
   limits.plainInput = readsInPlace(matmul);
+  limits.integers = multipliesIntegers(numericsOf(matmul));
   limits.threads = std::max<int64_t>(1, threads);
   for (const SegmentGroup &group : kernel.groups()) {
     limits.widths.push_back(group.n);
@@ -105,13 +112,15 @@ Expected<Knobs> checkKnobs(const KernelLimits &limits, const KnobValues &values)
                             "order", "prefetch"}));
   Knobs knobs;
   // Without depth there is nothing to unpack.
-  KF_TRY(int64_t panel, read.get("panel", {0, limits.depth > 0 ? 1 : 0}));
+  KF_TRY(int64_t panel, read.get("panel", {0, limits.depth > 0 && !limits.integers ? 1 : 0}));
   knobs.panel = panel != 0;
   KF_TRY(knobs.nb, read.get("nb", {limits.columns, maxBlock, limits.columns}));
   KF_TRY(knobs.groups, read.get("groups", {1, limits.mostGroups()}));
-  const int64_t mostRows = limits.mostTileRows(knobs.groups);
-  KF_TRY(knobs.mr, read.get("mr", knobs.panel ? KnobLimit{1, mostRows, 1, "groups", knobs.groups}
-                                              : KnobLimit{1, 1, 1, "panel", panel}));
+  const int64_t mostRows =
+      limits.integers ? limits.mostIntegerRows(knobs.groups) : limits.mostTileRows(knobs.groups);
+  KF_TRY(knobs.mr, read.get("mr", knobs.panel || limits.integers
+                                      ? KnobLimit{1, mostRows, 1, "groups", knobs.groups}
+                                      : KnobLimit{1, 1, 1, "panel", panel}));
   const int64_t k = limits.depth, block = limits.block;
   KF_TRY(knobs.kc,
          read.get("kc", {std::min(k, block), roundUp(k, block), knobs.panel ? block : 1}));
@@ -164,6 +173,10 @@ struct RegisterTile {
 /// AVX-512, 4 on AVX2.
 SmallVector<RegisterTile> usualTiles(const KernelLimits &limits, bool panel) {
   const bool wide = limits.perVector == 1;
+  if (limits.integers) {
+    const int64_t most = std::min<int64_t>(limits.mostIntegerRows(1), wide ? 8 : 2);
+    return {{std::min(most, limits.rows), 1, 1.0}};
+  }
   if (!panel) {
     if (limits.quantized && (wide || !limits.shifts))
       return {{1, 1, 1.0}};
@@ -187,7 +200,7 @@ SmallVector<int64_t> usualColumnBlocks(const KernelLimits &limits, const Registe
                                        bool panel) {
   if (tile.groups == 3)
     return {48, 96};
-  if (panel || !limits.readsOneStream())
+  if (panel || !limits.readsOneStream() || (limits.integers && limits.rows > maxRegisterRows))
     return {64, 128};
   constexpr int64_t longest = 256, plenty = 8; // tasks of each thread
   if (limits.widest() >= longest * plenty * limits.threads)
@@ -209,7 +222,7 @@ int64_t usualPrefetch(const KernelLimits &limits, bool panel) {
 
 /// Rows of a task worth considering: the usual ones, and those that share the rows out evenly.
 SmallVector<int64_t> usualRowBlocks(const KernelLimits &limits, bool panel) {
-  if (!panel)
+  if (!panel && !limits.integers)
     return {std::min(limits.rows, maxRegisterRows)};
   constexpr int64_t most = 192, least = 48;
   SmallVector<int64_t> blocks;
@@ -275,7 +288,7 @@ bool hasPanel(const KernelLimits &limits, const KnobValues &given, bool usually)
     const auto found = given.find(name);
     return found != given.end() && found->second > least;
   };
-  if (limits.depth == 0)
+  if (limits.depth == 0 || limits.integers)
     return false;
   if (given.contains("panel"))
     return given.at("panel") != 0;
@@ -296,6 +309,18 @@ KnobValues completeKnobs(const KernelLimits &limits, const KnobValues &given, bo
   auto value = [&](const char *name, int64_t most) {
     return std::clamp<int64_t>(knobs.at(name), 1, most);
   };
+  if (limits.integers) {
+    int64_t mr = value("mr", limits.mostIntegerRows(1));
+    if (isOpen("mr")) {
+      mr = std::min(mr, limits.mostIntegerRows(value("groups", limits.mostGroups())));
+      while (!isOpen("mc") && value("mc", maxBlock) % mr != 0)
+        --mr;
+      knobs["mr"] = mr;
+    }
+    if (isOpen("mc"))
+      knobs["mc"] = roundUp(value("mc", maxBlock), mr);
+    return knobs;
+  }
   if (!panel)
     return knobs;
   int64_t groups = value("groups", limits.mostGroups());
@@ -353,6 +378,12 @@ double predictCycles(const KernelLimits &limits, const Knobs &knobs) {
     task += tiles * (panels - 1) * repeats * mr * groups * vector * 2; // sums go to memory and back
     if (!knobs.pack)
       task *= 1.03;
+  } else if (limits.integers) {
+    // Of four elements of each lane: a weight is taken apart once for all rows of a tile, products
+    // and sums are about two operations, and each block of 32 has some to be scaled.
+    const double perWord = groups * vector * (unpack + mr * 2.0) / 2;
+    const double scaling = groups * vector * mr * 4.0 / 8.0;
+    task = tiles * std::ceil(rows / mr) * depth / 4 * (perWord + scaling);
   } else {
     // A row of a group per block: chains of two sums for quants, one for plain numbers.
     const double chains = groups * (limits.quantized ? 2.0 : 1.0) * vector;
@@ -369,7 +400,7 @@ double predictCycles(const KernelLimits &limits, const Knobs &knobs) {
   double cycles = static_cast<double>(ceilDiv(tasks, limits.threads)) * task;
   constexpr double phase = 1500;
   const double threads = static_cast<double>(limits.threads);
-  if (knobs.panel ? knobs.pack : limits.needsSums || !limits.plainInput)
+  if (knobs.panel ? knobs.pack : limits.integers || limits.needsSums || !limits.plainInput)
     cycles += phase + static_cast<double>(limits.rows * limits.depth) * (knobs.panel ? 1.0 : 0.1) /
                           std::min(threads, std::ceil(static_cast<double>(limits.rows) / mr));
   if (knobs.splits > 1)
@@ -402,7 +433,7 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(const KernelAnalysis &kernel,
                                                    const Target &target, int64_t threads) {
   const KernelLimits limits = limitsOf(kernel, target, threads);
   ScheduleSpace space;
-  const bool usualForm = limits.rows > maxRegisterRows && limits.depth > 0;
+  const bool usualForm = limits.rows > maxRegisterRows && limits.depth > 0 && !limits.integers;
   space.analytic = analyticKnobs(limits, usualForm);
   space.complete = [limits, usualForm](const KnobValues &given) {
     return completeKnobs(limits, given, usualForm);
@@ -414,7 +445,7 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(const KernelAnalysis &kernel,
   const bool fewTasks =
       limits.blocks(64) * ceilDiv(limits.rows, 48) < 4 * limits.threads && limits.depth >= 1024;
   std::vector<int64_t> forms{0, 1};
-  if (limits.rows == 1 || limits.depth == 0)
+  if (limits.rows == 1 || limits.depth == 0 || limits.integers)
     forms = {0};
   else if (many)
     forms = {1};
@@ -422,8 +453,9 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(const KernelAnalysis &kernel,
   space.knobs = {
       {"panel", forms, "1: weights are expanded to a panel in L2; 0: in registers"},
       {"mr",
-       anyPanel ? choices({1, 2, 4, 6, 8, 12}, 1, roundUp(limits.rows, 2), value("mr"))
-                : std::vector<int64_t>{1},
+       anyPanel || limits.integers
+           ? choices({1, 2, 4, 6, 8, 12}, 1, roundUp(limits.rows, 2), value("mr"))
+           : std::vector<int64_t>{1},
        "rows of the register tile"},
       {"groups", choices({1, 2, 3, 4}, 1, widest / lanes, value("groups")),
        "columns of the register tile, in 16"},

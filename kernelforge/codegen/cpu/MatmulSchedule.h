@@ -16,7 +16,7 @@ constexpr int64_t maxBlock = int64_t(1) << 20;
 /// Knobs of a matmul's schedule.
 struct Knobs {
   bool panel;       ///< unpack = panel (1) or registers (0)
-  int64_t mr;       ///< rows of the register tile
+  int64_t mr;       ///< rows of the register tile; in registers one, or several of whole numbers
   int64_t groups;   ///< groups of 16 columns of the register tile
   int64_t mc;       ///< rows of a task, which share an unpacked panel; a multiple of mr
   int64_t kc;       ///< depth of a panel

@@ -3,17 +3,24 @@
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Epilogue.h"
 #include "kernelforge/codegen/cpu/Step.h"
+#include "kernelforge/ir/Numerics.h"
 
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cpu;
 using namespace kernelforge::transformer;
 
+/// Matmuls of rows of whole numbers of 8 bits; all else is f32.
+static bool multipliesIn(Operation *op, Numerics numerics) {
+  return isa<MatmulOp>(op) && numerics == Numerics::I8 && takesNumerics(op, numerics);
+}
+
 Status cpu::supports(const KernelAnalysis &kernel) {
   KF_CHECK(checkOperations(kernel.kernel(), {.device = "a CPU",
                                              .hasCode = RowExpressions::hasCode,
                                              .readsLayouts = true,
                                              .needsFiniteF32 = false,
+                                             .multipliesIn = multipliesIn,
                                              .layout = WeightLayout::Interleaved}));
   if (kernel.family() != KernelFamily::Step)
     KF_CHECK(checkRowwise(kernel.kernel()));

@@ -197,6 +197,46 @@ Value WeightReader::joinHighs(Value words, Value highs, int64_t word, bool highN
   return b.b.create<arith::OrIOp>(b.loc, low, high);
 }
 
+void WeightReader::visitBytes(ArrayRef<Value> groups, Value index,
+                              llvm::function_ref<void(int64_t, size_t, Value)> visit) {
+  const int64_t numWords = block * element.lowBits() / 32;
+  const auto mask = ((int64_t(1) << element.quantBits) - 1) * 0x01010101;
+  auto masked = [&](Value words) -> Value {
+    return element.quantBits == 8
+               ? words
+               : b.b.create<arith::AndIOp>(b.loc, words, b.splatI(mask)).getResult();
+  };
+  const int64_t highWords = element.hasHighs() ? block * element.highBits() / 32 : 1;
+  for (int64_t h = 0; h < highWords; ++h) {
+    SmallVector<Value> highs;
+    if (element.hasHighs())
+      highs = loadWords(groups, index, BlockPart::Highs, h);
+    if (element.highStep == 1)
+      for (Value &words : highs)
+        words = spreadBits(b, words);
+    for (int64_t w = h; w < numWords; w += highWords) {
+      SmallVector<Value> words = loadWords(groups, index, BlockPart::Quants, w);
+      for (int64_t nibble = 0; nibble < (element.lowBits() == 4 ? 2 : 1); ++nibble)
+        for (size_t g = 0; g < groups.size(); ++g) {
+          Value quants = words[g];
+          if (element.hasHighs())
+            quants = joinHighs(words[g], highs[g], w, nibble != 0);
+          else if (nibble != 0)
+            quants = b.b.create<arith::ShRUIOp>(b.loc, words[g], b.splatI(4));
+          visit(4 * w + nibble * block / 2, g, masked(quants));
+        }
+    }
+  }
+}
+
+SmallVector<Value> WeightReader::loadWords(ArrayRef<Value> groups, Value index, BlockPart part,
+                                           int64_t word) {
+  SmallVector<Value> words;
+  for (Value g : groups)
+    words.push_back(b.load(b.vi32, b.at(partPointer(part, g, index), word * lanes * 4), 4));
+  return words;
+}
+
 void WeightReader::visitQuants(ArrayRef<Value> groups, Value index, int64_t count,
                                llvm::function_ref<void(int64_t, size_t, Value)> visit,
                                llvm::function_ref<void()> between) {
@@ -211,18 +251,11 @@ void WeightReader::visitQuants(ArrayRef<Value> groups, Value index, int64_t coun
         visit(i, g, loadDense(b.at(bases[g], i * step), groups[g]));
     return;
   }
-  // 32-bit words of the 16 outputs side by side; see the layout's description.
-  auto loadWords = [&](BlockPart part, int64_t word) {
-    SmallVector<Value> words;
-    for (Value g : groups)
-      words.push_back(b.load(b.vi32, b.at(partPointer(part, g, index), word * lanes * 4), 4));
-    return words;
-  };
   const int64_t numWords = block * element.lowBits() / 32;
   if (!element.hasHighs()) {
     const int64_t perWord = 32 / element.quantBits;
     for (int64_t w = 0; w < numWords; ++w) {
-      SmallVector<Value> words = loadWords(BlockPart::Quants, w);
+      SmallVector<Value> words = loadWords(groups, index, BlockPart::Quants, w);
       for (int64_t i = 0; i < perWord; ++i) {
         // Of 4-bit quants, byte j of a chunk holds element j in its low nibble and element j + half
         // a chunk in its high one.
@@ -237,7 +270,7 @@ void WeightReader::visitQuants(ArrayRef<Value> groups, Value index, int64_t coun
   // A word of high bits is loaded once and meets all words whose elements it has bits of.
   const int64_t highWords = block * element.highBits() / 32;
   for (int64_t h = 0; h < highWords; ++h) {
-    SmallVector<Value> highs = loadWords(BlockPart::Highs, h);
+    SmallVector<Value> highs = loadWords(groups, index, BlockPart::Highs, h);
     if (element.highStep == 1)
       for (Value &words : highs)
         words = spreadBits(b, words);
@@ -245,7 +278,7 @@ void WeightReader::visitQuants(ArrayRef<Value> groups, Value index, int64_t coun
       for (bool highNibbles : {false, true}) {
         between();
         // Loaded again for the high nibbles: cheaper than keeping them in registers meanwhile.
-        SmallVector<Value> words = loadWords(BlockPart::Quants, w), quants;
+        SmallVector<Value> words = loadWords(groups, index, BlockPart::Quants, w), quants;
         for (size_t g = 0; g < numGroups; ++g)
           quants.push_back(joinHighs(words[g], highs[g], w, highNibbles));
         for (int64_t i = 0; i < 4; ++i)
@@ -256,14 +289,18 @@ void WeightReader::visitQuants(ArrayRef<Value> groups, Value index, int64_t coun
   }
 }
 
-void WeightReader::dotBlock(ArrayRef<Value> groups, Value index, int64_t count, Value x, Value sums,
-                            MutableArrayRef<Value> accumulators, int64_t prefetch) {
+void WeightReader::askAhead(ArrayRef<Value> groups, Value index, int64_t prefetch) {
   constexpr int64_t cacheLine = 64;
   if (prefetch > 0 && !transposed)
     for (Value g : groups)
       for (int64_t byte = 0; byte < blockStep(); byte += cacheLine)
         b.prefetch(
             b.at(b.at(groupPointer(g), b.mul(index, blockStep())), prefetch * blockStep() + byte));
+}
+
+void WeightReader::dotBlock(ArrayRef<Value> groups, Value index, int64_t count, Value x, Value sums,
+                            MutableArrayRef<Value> accumulators, int64_t prefetch) {
+  askAhead(groups, index, prefetch);
   // Plain numbers go straight to the accumulator; quants are summed first and scaled once, by
   // sub-blocks where these have scales. Where one sum is all that a block has, two chains for each
   // group hide the latency of fma.

@@ -2,6 +2,7 @@
 // dequantized in registers.
 #pragma once
 
+#include "kernelforge/codegen/cpu/IntegerRows.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
 
 namespace kernelforge::cpu {
@@ -42,6 +43,13 @@ public:
                 mlir::Value sums, llvm::MutableArrayRef<mlir::Value> accumulators,
                 int64_t prefetch);
 
+  /// The same of rows of whole numbers, by whole numbers: adds to accumulators[r * groups + g] the
+  /// products of row r with the elements of block `index` of group g. Quantized weights, whole
+  /// blocks; `rows` from the block's first element on.
+  void dotIntegers(llvm::ArrayRef<mlir::Value> groups, mlir::Value index,
+                   llvm::ArrayRef<IntegerRow> rows, llvm::MutableArrayRef<mlir::Value> accumulators,
+                   int64_t prefetch);
+
   /// Expands block `index` of group `g`: calls `store` with each element's place in the block and
   /// the 16 outputs' values there.
   void unpackBlock(mlir::Value g, mlir::Value index, int64_t count,
@@ -60,6 +68,14 @@ private:
   void visitQuants(llvm::ArrayRef<mlir::Value> groups, mlir::Value index, int64_t count,
                    llvm::function_ref<void(int64_t, size_t, mlir::Value)> visit,
                    llvm::function_ref<void()> between);
+  /// Calls `visit(place, group, words)` for each word of each group: the quants of elements place
+  /// .. place + 3 of the block in its four bytes, as they are stored.
+  void visitBytes(llvm::ArrayRef<mlir::Value> groups, mlir::Value index,
+                  llvm::function_ref<void(int64_t, size_t, mlir::Value)> visit);
+  /// 32-bit words of the groups' 16 outputs side by side; see the layout's description.
+  llvm::SmallVector<mlir::Value> loadWords(llvm::ArrayRef<mlir::Value> groups, mlir::Value index,
+                                           BlockPart part, int64_t word);
+  void askAhead(llvm::ArrayRef<mlir::Value> groups, mlir::Value index, int64_t prefetch);
   /// Bytes from a block of a group to its next; the mean where several make a quantized block.
   int64_t blockStep() const;
   int64_t chunks() const { return element.isQuantized() ? element.blockElements / block : 1; }

@@ -3,6 +3,7 @@
 #include "KernelRunner.h"
 
 #include "kernelforge/kernels/Layout.h"
+#include "kernelforge/kernels/ReferenceOperands.h"
 #include "kernelforge/support/ElementType.h"
 
 #include <cmath>
@@ -104,20 +105,30 @@ constexpr Shape quantShapes[] = {{1, 1, 32},  {1, 65, 64},   {2, 48, 96},   {4, 
 constexpr Shape superBlockShapes[] = {
     {1, 1, 256}, {1, 65, 512}, {3, 37, 768}, {5, 17, 256}, {17, 131, 1280}};
 
+/// `asIntegers`: rows are rounded to whole numbers.
 void checkPlainProduct(ElementType type, const Shape &shape, const std::string &level,
-                       bool transpose, const Knobs &knobs = {}) {
+                       bool transpose, const Knobs &knobs = {}, bool asIntegers = false) {
   auto [m, n, k] = shape;
   SCOPED_TRACE(fmt::format("{} {}x{}x{} {}{}", info(type).name, m, n, k, level,
                            transpose ? " transposed" : ""));
   TestWeight weight = makeWeight(type, n, k, 7 * n + k, transpose);
   std::vector<float> x = randomFloats(m * k, m + 3);
-  std::string text = fmt::format(
-      "transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {3} {{\n"
-      "  %y = transformer.matmul %x weights(%w) {4} : ({1}, {2}) -> {3}\n"
-      "  transformer.yield %y : {3}\n}}\n",
-      sizeText(m), rowsText(k), weight.mlir, rowsText(n), transpose ? "{transpose}" : "");
+  std::string text =
+      fmt::format("transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {3} {{\n"
+                  "  %y = transformer.matmul %x weights(%w) {4} : ({1}, {2}) -> {3}\n"
+                  "  transformer.yield %y : {3}\n}}\n",
+                  sizeText(m), rowsText(k), weight.mlir, rowsText(n),
+                  asIntegers ? "{numerics = #transformer.numerics<multiply = i8, accumulate = f32>}"
+                  : transpose ? "{transpose}"
+                              : "");
+  if (asIntegers) { // of zeros alone, and with one number that all others are small beside
+    std::fill_n(x.begin(), integerBlock, 0.0f);
+    x.back() = 3e4f;
+  }
   CompiledKernel kernel = compileOrDie(text, level, knobs);
   KernelOutcome outcome = kernel.run({m}, {bytesOf(x), weight.bytes});
+  for (size_t i = 0; asIntegers && i < x.size(); i += integerBlock)
+    reference::roundToIntegers(x.data() + i, integerBlock, 127);
   // A handful of outputs may cancel by chance; over many the mean error is what f32 gives.
   expectClose(valuesOf<float>(outcome.results[0]), product(widen(x), weight, m, n, k), text,
               m * n < 64 ? 1e-10 : 1e-12);
@@ -130,6 +141,23 @@ TEST(Matmul, EveryTypeAndShape) {
           ElementType::Q4_1, ElementType::Q5_0, ElementType::Q8_0})
       for (const Shape &shape : quantShapes)
         checkPlainProduct(type, shape, level, false);
+}
+
+TEST(Matmul, RowsOfWholeNumbers) {
+  for (const std::string &level : everyRunnableLevel())
+    for (ElementType type : quantTypes()) {
+      const bool super = info(type).blockElements > 32;
+      for (const Shape &shape :
+           super ? std::span<const Shape>(superBlockShapes) : std::span<const Shape>(quantShapes))
+        if (shape.m * shape.n * shape.k < 10'000'000)
+          checkPlainProduct(type, shape, level, false, {}, /*asIntegers=*/true);
+    }
+  for (const Knobs &knobs : {Knobs{{"mr", 2}, {"mc", 6}},
+                             {{"groups", 2}},
+                             {{"splits", 2}},
+                             {{"prefetch", 2}, {"nb", 32}, {"mr", 1}}})
+    for (ElementType type : {ElementType::Q8_0, ElementType::Q6_K})
+      checkPlainProduct(type, {7, 70, 768}, "native", false, knobs, /*asIntegers=*/true);
 }
 
 TEST(Matmul, BlocksOfEverySizeAndShape) {

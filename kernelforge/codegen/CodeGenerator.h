@@ -57,8 +57,11 @@ public:
   /// bound, is then packed in each run.
   virtual bool needsLayouts() const { return false; }
 
-  /// The numerics that its matmuls are fast with, near enough to f32 for a language model.
-  virtual Numerics fastNumerics() const { return Numerics::F32; }
+  /// The numerics that its matmuls are fast with, by quantized weights or by others, near enough to
+  /// f32 for a language model.
+  virtual Numerics fastNumerics(const Target &target, bool byQuantized) const {
+    return Numerics::F32;
+  }
 
   /// How many rows a long prompt is cut into: of more its products are hardly faster.
   virtual int64_t usualPrefillRows() const { return 512; }

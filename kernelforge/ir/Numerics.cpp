@@ -31,6 +31,14 @@ bool kernelforge::takesNumerics(Operation *op, Numerics numerics) {
   return true;
 }
 
+bool kernelforge::canTake(ModuleOp module, Numerics numerics) {
+  return module
+      .walk([&](Operation *op) {
+        return takesNumerics(op, numerics) ? WalkResult::interrupt() : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
 Status kernelforge::setNumerics(ModuleOp module, Numerics numerics) {
   NumericsAttr attribute = numericsAttr(module.getContext(), numerics);
   if (!attribute)

@@ -20,6 +20,9 @@ transformer::NumericsAttr numericsAttr(mlir::MLIRContext *context, Numerics nume
 /// those of whole numbers, matmuls, mlps and attentions all others.
 bool takesNumerics(mlir::Operation *op, Numerics numerics);
 
+/// Whether any operation of a module can.
+bool canTake(mlir::ModuleOp module, Numerics numerics);
+
 /// Gives them to each operation of a module that can have them and does not say what it has.
 /// Unusable where none can: what is computed would not be what was asked for.
 Status setNumerics(mlir::ModuleOp module, Numerics numerics);

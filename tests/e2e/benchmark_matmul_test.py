@@ -88,6 +88,8 @@ class BenchmarkMatmul(CliTest):
         self.refused(2, *problem, "f16", says="multiply in f16")
         self.refused(2, *problem, "i16", says="known: exact, bf16, f16, i8, i8x2, fast")
         self.assertNotIn("numerics", self.answer(*problem, "fast")["problem"])
+        quantized = self.answer(*problem, "fast", "--weights", "q4_1")
+        self.assertEqual(quantized["problem"]["numerics"], "i8")
 
     def test_epilogues(self):
         for epilogue in ("bias,gelu", "silu,residual", "bias,relu,residual"):

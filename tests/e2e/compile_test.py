@@ -346,6 +346,18 @@ func.func @f(%rows: index {transformer.size = #transformer.size<"rows", 1 to 8>}
                 self.assertTrue(self.answer("compile", "-", "--run", *options, text=text)["pass"])
             else:
                 self.refused(2, "compile", "-", *options, text=text, says=f"multiply in {numerics},")
+        # What each target is fast with.
+        plain = matmul(24, 64, "bf16")
+        for module, target, numerics in (
+            (text, ["cpu"], "i8"), (plain, ["cpu"], None), (plain, ["reference"], None),
+            (plain, ["cuda", "--target-cpu", "sm_90a"], "bf16"),
+            (text, ["cuda", "--target-cpu", "sm_90a"], "bf16"),
+            (plain, ["cuda", "--target-cpu", "sm_80"], None)):  # fmt: skip
+            said = kernelforge("emit-mlir", "-", "--stage", "fused", "--numerics", "fast",
+                               "--target", *target, text=module)  # fmt: skip
+            self.assertEqual(said.returncode, 0, said.stderr)
+            self.assertEqual("#transformer.numerics" in said.stdout, numerics is not None, target)
+            self.assertIn(f"<multiply = {numerics}>" if numerics else "matmul", said.stdout)
         # A program has its tolerances with it.
         program = self.folder / "program.kfp"
         self.answer("compile", "-", "--emit", "program", "-o", program, "--target", "reference",

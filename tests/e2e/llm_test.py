@@ -113,6 +113,9 @@ class LlmTest(unittest.TestCase):
         answer = self.run_json(*tiny, "--numerics", "i8")
         self.assertEqual(answer["numerics"], "i8")
         self.assertNotEqual(answer["logits_hash"], self.run_json(*tiny)["logits_hash"])
+        self.assertEqual(self.run_json(*tiny, "--numerics", "fast")["numerics"], "i8")
+        plain = ["llm-inference", *TINY, "--random-type", "f16", "-p", "Hello", "-n", 2, *GREEDY]
+        self.assertEqual(self.run_json(*plain, "--numerics", "fast")["numerics"], "exact")
         self.refuse(2, "multiply in i8x2,", *tiny, "--numerics", "i8x2")
         self.refuse(2, "no matmul's weights are quantized", "llm-inference", *TINY, "--random-type",
                     "f16", "-p", "x", "--numerics", "i8")  # fmt: skip

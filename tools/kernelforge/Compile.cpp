@@ -102,7 +102,8 @@ static Status checkGives(const FunctionSignature &signature) {
 /// Gives operations that do not say what they multiply in what the user asked for.
 static Status applyNumerics(ModuleOp module, const CompileOptions &options,
                             const Context &context) {
-  KF_TRY(const Numerics numerics, requestedNumerics(options.numerics, context));
+  KF_TRY(const Numerics numerics,
+         requestedNumerics(options.numerics, context, canTake(module, Numerics::I8)));
   return setNumerics(module, numerics);
 }
 

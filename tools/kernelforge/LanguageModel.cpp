@@ -63,6 +63,13 @@ Expected<int64_t> cli::prefillChunkOf(const ModelChoice &choice, const Context &
   return allLogits ? std::min(usual, mostWithLogits) : usual;
 }
 
+bool cli::multipliesQuantized(const ModelFile &file) {
+  return std::ranges::any_of(file.weights, [&](const Weight &weight) {
+    const bool isTable = weight.name == "token_embd.weight" && !file.description.tiedHead;
+    return !isTable && info(weight.type).isQuantized();
+  });
+}
+
 /// Element types of caches by their names on the command line, where blocks of 8-bit integers are
 /// what users of other programs call them.
 static constexpr std::pair<const char *, ElementType> cacheTypes[] = {{"f32", ElementType::F32},
@@ -129,7 +136,8 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
   options.allLogits = allLogits;
   options.deviceSteps = deviceSteps;
   options.cacheType = cacheTypeOf(choice);
-  KF_TRY(options.numerics, requestedNumerics(choice.numerics, context));
+  KF_TRY(options.numerics,
+         requestedNumerics(choice.numerics, context, multipliesQuantized(*loaded.file)));
   std::optional<Progress> progress;
   progress.emplace("compiling kernels", 0);
   bool areCompiled = false;

@@ -38,6 +38,9 @@ Expected<int64_t> prefillChunkOf(const ModelChoice &choice, const Context &conte
 /// Adds --kv-cache alone.
 void addCacheOption(CLI::App &command, ModelChoice &choice);
 
+/// Whether a matmul of the model has quantized weights, which are what i8 multiplies.
+bool multipliesQuantized(const ModelFile &file);
+
 /// What --kv-cache says, and what is written for it.
 ElementType cacheTypeOf(const ModelChoice &choice);
 std::string cacheName(const Decoder &decoder);

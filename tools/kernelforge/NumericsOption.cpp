@@ -18,10 +18,11 @@ void cli::addNumericsOption(CLI::App &command, std::string &word, const std::str
       ->capture_default_str();
 }
 
-Expected<Numerics> cli::requestedNumerics(const std::string &word, const Context &context) {
+Expected<Numerics> cli::requestedNumerics(const std::string &word, const Context &context,
+                                          bool byQuantized) {
   if (word == "fast") {
-    KF_TRY(const CodeGenerator *generator, findGenerator(context.target));
-    return generator->fastNumerics();
+    KF_TRY(const Target target, requestedTarget(context));
+    return generatorOf(target).fastNumerics(target, byQuantized);
   }
   return parseNumerics(word).map_error([&](Error error) {
     error.where = "--numerics " + word;

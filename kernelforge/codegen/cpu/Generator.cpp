@@ -39,6 +39,9 @@ public:
 
   WeightLayout layoutFor(RankedTensorType) const override { return WeightLayout::Interleaved; }
   bool needsLayouts() const override { return true; }
+  Numerics fastNumerics(const Target &target, bool byQuantized) const override {
+    return byQuantized ? Numerics::I8 : Numerics::F32;
+  }
 
   Expected<ScheduleSpace> scheduleSpace(const KernelAnalysis &kernel, const Target &target,
                                         int64_t workers) const override {

@@ -39,6 +39,10 @@ public:
   }
 
   int64_t usualPrefillRows() const override { return 2048; }
+  /// Matrix units, which chips before 9.0a have no code for here.
+  Numerics fastNumerics(const Target &target, bool byQuantized) const override {
+    return target.has("sm_90a") ? Numerics::BF16 : Numerics::F32;
+  }
 
   /// Quants by 16 bytes; plain numbers are read so as they lie.
   WeightLayout layoutFor(RankedTensorType weight) const override {

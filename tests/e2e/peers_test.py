@@ -29,7 +29,7 @@ import cuda_turns  # noqa: E402
 #: Set by main.
 DRIVER = CUBLAS = None
 
-SCRIPTS = {"cuda_attention": 21, "cuda_fused": 11, "cuda_triton_matmul": 10}
+SCRIPTS = {"cuda_attention": 21, "cuda_fused": 13, "cuda_triton_matmul": 10}
 
 #: What answers as `cuda-peers module` does: a run takes 2 us, or 4 back to back.
 ANSWERS = """#!{python}

@@ -53,7 +53,7 @@ public:
     int64_t pending = 0;                ///< products in each of these
   };
   void add(Sum &sum, mlir::Value weights, mlir::Value row);
-  /// The registers of a sum that grow.
+  /// The registers of a sum that grow; none where a vector of sums is two.
   llvm::SmallVector<mlir::Value *> registers(Sum &sum);
   /// The sum as a vector of f32, `init` (i32, a scalar) added.
   mlir::Value finish(Sum &sum, mlir::Value init);

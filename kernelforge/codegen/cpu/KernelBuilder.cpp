@@ -333,56 +333,55 @@ static Value emptyAssembly(KernelBuilder &k, Type type, ValueRange operands,
   return type ? op.getResult(0) : Value();
 }
 
-void KernelBuilder::fenceRegisters(ArrayRef<Value *> registers) {
-  constexpr size_t most = 14; // of operands that are results, too
-  if (registers.size() < 2 || registers.size() > most)
-    return;
-  SmallVector<Value> operands;
-  SmallVector<Type> types;
+/// Makes each register an operand and a result of an instruction that does nothing.
+static void tie(KernelBuilder &k, MutableArrayRef<Value> registers) {
   std::string results, ties;
-  for (Value *value : registers) {
+  for (size_t i = 0; i < registers.size(); ++i) {
     results += "=v,";
-    ties += std::to_string(operands.size()) + ",";
-    operands.push_back(*value);
-    types.push_back(value->getType());
+    ties += std::to_string(i) + ",";
   }
-  Value all = emptyAssembly(*this, LLVM::LLVMStructType::getLiteral(b.getContext(), types),
-                            operands, results + ties + "~{memory}", /*hasSideEffects=*/true);
+  const SmallVector<Type> types(ValueRange(registers).getTypes());
+  Value all = emptyAssembly(k, LLVM::LLVMStructType::getLiteral(k.b.getContext(), types), registers,
+                            results + ties + "~{memory}", /*hasSideEffects=*/true);
   for (auto [i, value] : llvm::enumerate(registers))
-    *value = b.create<LLVM::ExtractValueOp>(loc, all, ArrayRef<int64_t>{int64_t(i)});
+    value = k.b.create<LLVM::ExtractValueOp>(k.loc, all, ArrayRef<int64_t>{int64_t(i)});
 }
+
+void KernelBuilder::fenceRegisters(ArrayRef<Value *> values) {
+  constexpr size_t most = 14; // that are operands and results
+  if (values.size() < 2 || values.size() > most)
+    return;
+  SmallVector<Value> registers;
+  for (Value *value : values)
+    registers.push_back(*value);
+  tie(*this, registers);
+  for (auto [value, tied] : llvm::zip(values, registers))
+    *value = tied;
+}
+
 void KernelBuilder::fence(ArrayRef<Value *> values) {
-  // Each register is an operand and a result. Not all of them might be had at once.
+  // Not all of them might be had at once.
   const bool isWide = target.has("avx512f");
-  const int64_t width = isWide ? lanes : lanes / 2;
-  const size_t registers = values.size() * (isWide ? 1 : 2);
-  if (registers < 2 || registers > (isWide ? 16 : 10))
+  const size_t count = values.size() * (isWide ? 1 : 2);
+  if (count < 2 || count > (isWide ? 16 : 10))
     return;
   SmallVector<int64_t> low, high, both;
   for (int64_t i = 0; i < lanes; ++i) {
     (i < lanes / 2 ? low : high).push_back(i);
     both.push_back(i);
   }
-  SmallVector<Value> operands;
-  std::string results, ties;
+  SmallVector<Value> registers;
   for (Value *value : values)
     for (const SmallVector<int64_t> &half : {low, high}) {
-      results += "=v,";
-      ties += std::to_string(operands.size()) + ",";
-      operands.push_back(isWide ? *value : shuffle(*value, *value, half));
+      registers.push_back(isWide ? *value : shuffle(*value, *value, half));
       if (isWide)
         break;
     }
-  SmallVector<Type> types(operands.size(), vec(f32, width));
-  Value all = emptyAssembly(*this, LLVM::LLVMStructType::getLiteral(b.getContext(), types),
-                            operands, results + ties + "~{memory}", /*hasSideEffects=*/true);
-  int64_t next = 0;
-  auto take = [&]() -> Value {
-    return b.create<LLVM::ExtractValueOp>(loc, all, ArrayRef<int64_t>{next++});
-  };
+  tie(*this, registers);
+  const Value *next = registers.begin();
   for (Value *value : values) {
-    Value first = take();
-    *value = isWide ? first : shuffle(first, take(), both);
+    Value first = *next++;
+    *value = isWide ? first : shuffle(first, *next++, both);
   }
 }
 

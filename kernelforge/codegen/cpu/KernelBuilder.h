@@ -127,7 +127,7 @@ public:
   /// straight code LLVM otherwise computes so far ahead that registers run out.
   void fence(llvm::ArrayRef<mlir::Value *> values);
   /// The same of vectors of any elements that are one register each.
-  void fenceRegisters(llvm::ArrayRef<mlir::Value *> registers);
+  void fenceRegisters(llvm::ArrayRef<mlir::Value *> values);
   /// A constant vector to keep in a register, not to read again at each use. AVX-512 only.
   mlir::Value inRegister(mlir::Value constant);
 

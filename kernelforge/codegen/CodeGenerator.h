@@ -57,9 +57,8 @@ public:
   /// bound, is then packed in each run.
   virtual bool needsLayouts() const { return false; }
 
-  /// The numerics that its matmuls are fast with, by quantized weights or by others, near enough to
-  /// f32 for a language model.
-  virtual Numerics fastNumerics(const Target &target, bool byQuantized) const {
+  /// The numerics that a product is fast with, near enough to f32 for a language model.
+  virtual Numerics fastNumerics(const Target &target, const ProductTraits &product) const {
     return Numerics::F32;
   }
 

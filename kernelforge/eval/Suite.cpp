@@ -397,22 +397,20 @@ Expected<Suite> kernelforge::parseSuite(const JsonView &root, const std::string 
   return suite;
 }
 
-Suite kernelforge::withNumerics(Suite suite, Numerics numerics) {
-  const bool integers = multipliesIntegers(numerics);
-  const auto set = [&](Numerics &own, bool canHave) {
-    if (canHave && own == Numerics::F32)
-      own = numerics;
-  };
-  const auto multiplies = [&](ElementType weights) {
-    return !integers || info(weights).isQuantized();
+Suite kernelforge::withNumerics(Suite suite, const ChosenNumerics &numerics) {
+  const auto set = [&](Numerics &own, const ProductTraits &product) {
+    const Numerics chosen = numerics.of(product);
+    if (own == Numerics::F32 && (product.byQuantized || !multipliesIntegers(chosen)))
+      own = chosen;
   };
   for (SuiteRow &row : suite.rows)
     if (auto *matmul = std::get_if<MatmulProblem>(&row.problem))
-      set(matmul->numerics, multiplies(matmul->weights));
+      set(matmul->numerics, matmul->product());
     else if (auto *block = std::get_if<BlockProblem>(&row.problem))
-      set(block->numerics, multiplies(block->weights));
+      set(block->numerics,
+          {.byQuantized = info(block->weights).isQuantized(), .rows = block->rows});
     else if (auto *attention = std::get_if<AttentionProblem>(&row.problem))
-      set(attention->numerics, !integers);
+      set(attention->numerics, {.isAttention = true, .rows = attention->rows});
   suite.hash = hashOf(suite.rows);
   return suite;
 }

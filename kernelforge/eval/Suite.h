@@ -94,7 +94,7 @@ Expected<Suite> findSuite(const std::string &nameOrFile);
 
 /// A whole suite with these numerics in each matmul, attention and block that can have them and
 /// does not say its own.
-Suite withNumerics(Suite suite, Numerics numerics);
+Suite withNumerics(Suite suite, const ChosenNumerics &numerics);
 
 /// The suites that come with the program, in the order in which they are listed.
 std::vector<std::string> suiteNames();

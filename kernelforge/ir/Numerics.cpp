@@ -1,5 +1,8 @@
 #include "kernelforge/ir/Numerics.h"
 
+#include <limits>
+#include <set>
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::transformer;
@@ -39,22 +42,51 @@ bool kernelforge::canTake(ModuleOp module, Numerics numerics) {
       .wasInterrupted();
 }
 
-Status kernelforge::setNumerics(ModuleOp module, Numerics numerics) {
-  NumericsAttr attribute = numericsAttr(module.getContext(), numerics);
-  if (!attribute)
+/// The most rows that an operation's first operand has in a run.
+static int64_t mostRows(Operation *op) {
+  auto rows = cast<RankedTensorType>(op->getOperand(0).getType());
+  if (!rows.isDynamicDim(0))
+    return rows.getDimSize(0);
+  auto around = op->getParentOfType<FunctionOpInterface>();
+  for (unsigned i = 0; around && i < around.getNumArguments(); ++i)
+    if (auto size = around.getArgAttrOfType<SizeAttr>(i, sizeAttrName);
+        size && size.getName().getValue() == rowsSizeName(rows))
+      return size.getMax();
+  return std::numeric_limits<int64_t>::max();
+}
+
+Status kernelforge::setNumerics(ModuleOp module, const ChosenNumerics &chosen) {
+  const std::optional<Numerics> all = chosen.ofAll();
+  if (all == Numerics::F32)
     return {};
   bool canAny = false;
   module.walk([&](Operation *op) {
+    if (!isa<MatmulOp, MlpOp, AttentionOp>(op))
+      return;
+    const Numerics numerics = chosen.of({.isAttention = isa<AttentionOp>(op),
+                                         .byQuantized = takesNumerics(op, Numerics::I8),
+                                         .rows = mostRows(op)});
     if (!takesNumerics(op, numerics))
       return;
     canAny = true;
-    if (!op->hasAttr(attributeName))
+    NumericsAttr attribute = numericsAttr(module.getContext(), numerics);
+    if (attribute && !op->hasAttr(attributeName))
       op->setAttr(attributeName, attribute);
   });
-  if (canAny)
+  if (canAny || !all)
     return {};
-  return unusable("numerics are not usable", std::string(numericsName(numerics)),
-                  multipliesIntegers(numerics) ? "no matmul's weights are quantized"
-                                               : "there is no matmul and no attention",
+  return unusable("numerics are not usable", std::string(numericsName(*all)),
+                  multipliesIntegers(*all) ? "no matmul's weights are quantized"
+                                           : "there is no matmul and no attention",
                   "leave them out");
+}
+
+std::string kernelforge::numericsOf(ModuleOp module) {
+  std::set<Numerics> found;
+  module.walk([&](Operation *op) { found.insert(numericsOf(op)); });
+  found.erase(Numerics::F32);
+  std::string text;
+  for (Numerics numerics : found)
+    text += (text.empty() ? "" : "+") + std::string(numericsChoice(numerics));
+  return found.empty() ? std::string(numericsChoice(Numerics::F32)) : text;
 }

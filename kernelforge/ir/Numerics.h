@@ -23,8 +23,13 @@ bool takesNumerics(mlir::Operation *op, Numerics numerics);
 /// Whether any operation of a module can.
 bool canTake(mlir::ModuleOp module, Numerics numerics);
 
-/// Gives them to each operation of a module that can have them and does not say what it has.
-/// Unusable where none can: what is computed would not be what was asked for.
-Status setNumerics(mlir::ModuleOp module, Numerics numerics);
+/// Gives each operation of a module that does not say what it has those chosen for it, where it can
+/// have them. Unusable where the same are for all and none can: what is computed would not be what
+/// was asked for.
+Status setNumerics(mlir::ModuleOp module, const ChosenNumerics &chosen);
+
+/// The numerics that a module's operations have, as parseNumerics() takes them, with a + between
+/// several; "exact" where none has any.
+std::string numericsOf(mlir::ModuleOp module);
 
 } // namespace kernelforge

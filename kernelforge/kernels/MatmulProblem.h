@@ -27,6 +27,7 @@ struct MatmulProblem {
   double flops() const { return 2.0 * double(m) * double(n) * double(k); }
   double bytes() const;         ///< input, weight, result, bias and residual, each once
   uint64_t weightBytes() const; ///< of a problem that checkProblem accepts
+  ProductTraits product() const { return {.byQuantized = info(weights).isQuantized(), .rows = m}; }
 
   bool operator==(const MatmulProblem &) const = default;
 };

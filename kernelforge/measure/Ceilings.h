@@ -81,11 +81,4 @@ Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptio
 /// Bytes that no cache holds: four times the last-level cache, at most 256 MiB.
 int64_t uncachedBytes();
 
-/// Whether the processor has AMX, and whether the system lets this process use it (asks for it).
-struct AmxState {
-  bool present = false;
-  bool permitted = false;
-};
-AmxState amxState();
-
 } // namespace kernelforge

@@ -1,14 +1,12 @@
 #include "kernelforge/measure/PeakLoops.h"
 
 #include "kernelforge/measure/Ceilings.h"
+#include "kernelforge/support/Amx.h"
 
 #include <cpuid.h>
 #include <cstring>
 #include <immintrin.h>
 #include <vector>
-
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace kernelforge {
 
@@ -124,14 +122,6 @@ struct Leaf7 {
   explicit Leaf7(unsigned subleaf) { __get_cpuid_count(7, subleaf, &eax, &ebx, &ecx, &edx); }
 };
 static bool bit(unsigned value, int index) { return (value >> index & 1) != 0; }
-
-AmxState amxState() {
-  constexpr int requestPermission = 0x1023, tileData = 18; // of arch_prctl
-  AmxState state;
-  state.present = bit(Leaf7(0).edx, 24);
-  state.permitted = state.present && syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
-  return state;
-}
 
 static bool hasAvx512() { return __builtin_cpu_supports("avx512f"); }
 

@@ -4,6 +4,7 @@
 
 #include "kernelforge/support/Error.h"
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -37,6 +38,30 @@ std::string_view numericsChoice(Numerics numerics);
 constexpr bool multipliesIntegers(Numerics numerics) {
   return numerics == Numerics::I8 || numerics == Numerics::I8x2;
 }
+
+/// A matmul or an attention, as far as numerics are chosen by it.
+struct ProductTraits {
+  bool isAttention = false;
+  bool byQuantized = false; ///< all its weights are
+  int64_t rows = 1;         ///< the most of a run
+};
+
+/// What products are given that do not say their own numerics: the same for all that can have them,
+/// or by what each is.
+class ChosenNumerics {
+public:
+  using Rule = std::function<Numerics(const ProductTraits &)>;
+  ChosenNumerics(Numerics all = Numerics::F32) : all(all) {}
+  ChosenNumerics(Rule rule) : rule(std::move(rule)) {}
+
+  Numerics of(const ProductTraits &product) const { return rule ? rule(product) : all; }
+  /// The numerics of all; nothing where a rule says.
+  std::optional<Numerics> ofAll() const { return rule ? std::nullopt : std::optional(all); }
+
+private:
+  Numerics all = Numerics::F32;
+  Rule rule;
+};
 
 /// Elements of such a block, along the sum.
 inline constexpr int integerBlock = 32;

@@ -77,8 +77,8 @@ Status Benchmark::readOptions() {
   MatmulProblem &problem = options.problem;
   KF_TRY(problem.weights, parseWeightType(options.weights));
   KF_TRY(problem.epilogue, parseEpilogue(options.epilogue));
-  KF_TRY(problem.numerics,
-         requestedNumerics(options.numerics, context, info(problem.weights).isQuantized()));
+  KF_TRY(const ChosenNumerics numerics, requestedNumerics(options.numerics, context));
+  problem.numerics = numerics.of(problem.product());
   KF_CHECK(checkProblem(problem));
   if (!options.schedule.empty()) {
     KF_TRY(const KnobValues knobs, readSchedule("--schedule", options.schedule));

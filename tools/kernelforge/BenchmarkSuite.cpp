@@ -262,8 +262,7 @@ Expected<int> SuiteRun::run() {
     if (!file->empty())
       KF_CHECK(prepareOutput(option, *file));
   KF_TRY(Suite suite, findSuite(command.suite));
-  KF_TRY(const Numerics numerics,
-         requestedNumerics(command.numerics, context, /*byQuantized=*/true));
+  KF_TRY(const ChosenNumerics numerics, requestedNumerics(command.numerics, context));
   KF_TRY(suite, filterSuite(withNumerics(std::move(suite), numerics), command.filter));
   KF_TRY(SuiteOptions options, suiteOptions());
   SessionOptions &session = options.rows.session;

@@ -102,8 +102,7 @@ static Status checkGives(const FunctionSignature &signature) {
 /// Gives operations that do not say what they multiply in what the user asked for.
 static Status applyNumerics(ModuleOp module, const CompileOptions &options,
                             const Context &context) {
-  KF_TRY(const Numerics numerics,
-         requestedNumerics(options.numerics, context, canTake(module, Numerics::I8)));
+  KF_TRY(const ChosenNumerics numerics, requestedNumerics(options.numerics, context));
   return setNumerics(module, numerics);
 }
 

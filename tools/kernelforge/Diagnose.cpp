@@ -7,6 +7,7 @@
 #include "kernelforge/measure/Ceilings.h"
 #include "kernelforge/problem/DeviceCeilings.h"
 #include "kernelforge/problem/GeneratedMatmul.h"
+#include "kernelforge/support/Amx.h"
 #include "kernelforge/support/Host.h"
 
 #include <fmt/format.h>

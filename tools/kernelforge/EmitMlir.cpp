@@ -120,8 +120,7 @@ static Expected<std::string> emitText(const EmitOptions &options, const Context 
   MLIRContext mlirContext(registry);
   mlirContext.loadAllAvailableDialects();
   KF_TRY(OwningOpRef<ModuleOp> module, moduleOf(&mlirContext, options));
-  KF_TRY(const Numerics numerics,
-         requestedNumerics(options.numerics, context, canTake(*module, Numerics::I8)));
+  KF_TRY(const ChosenNumerics numerics, requestedNumerics(options.numerics, context));
   KF_CHECK(setNumerics(*module, numerics));
   KF_CHECK(checkNotBeyond(*module, stage, context.target));
   KF_CHECK(runToStage(*module, stage == Stage::Text ? Stage::Scheduled : stage, pipeline));

@@ -63,13 +63,6 @@ Expected<int64_t> cli::prefillChunkOf(const ModelChoice &choice, const Context &
   return allLogits ? std::min(usual, mostWithLogits) : usual;
 }
 
-bool cli::multipliesQuantized(const ModelFile &file) {
-  return std::ranges::any_of(file.weights, [&](const Weight &weight) {
-    const bool isTable = weight.name == "token_embd.weight" && !file.description.tiedHead;
-    return !isTable && info(weight.type).isQuantized();
-  });
-}
-
 /// Element types of caches by their names on the command line, where blocks of 8-bit integers are
 /// what users of other programs call them.
 static constexpr std::pair<const char *, ElementType> cacheTypes[] = {{"f32", ElementType::F32},
@@ -102,9 +95,7 @@ std::string cli::cacheName(const Decoder &decoder) {
   return std::string(info(decoder.cacheType()).name);
 }
 
-std::string cli::numericsText(const Decoder &decoder) {
-  return std::string(numericsChoice(decoder.numerics()));
-}
+std::string cli::numericsText(const Decoder &decoder) { return decoder.numerics(); }
 
 Expected<ModelFile> cli::openChosenModel(const ModelChoice &choice, const Context &context) {
   Progress progress("opening the model", 0);
@@ -136,8 +127,7 @@ Expected<LoadedModel> cli::loadModel(ModelFile file, double openSeconds, const M
   options.allLogits = allLogits;
   options.deviceSteps = deviceSteps;
   options.cacheType = cacheTypeOf(choice);
-  KF_TRY(options.numerics,
-         requestedNumerics(choice.numerics, context, multipliesQuantized(*loaded.file)));
+  KF_TRY(options.numerics, requestedNumerics(choice.numerics, context));
   std::optional<Progress> progress;
   progress.emplace("compiling kernels", 0);
   bool areCompiled = false;

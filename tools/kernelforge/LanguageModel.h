@@ -21,8 +21,8 @@ struct ModelChoice {
   int64_t context = 0;      ///< 0: the smaller of the model's and 4,096
   int64_t prefillChunk = 0; ///< 0: as prefillChunkOf() says
   bool noFuse = false;
-  std::string cacheType = "f32";  ///< --kv-cache
-  std::string numerics = "exact"; ///< --numerics
+  std::string cacheType = "bf16"; ///< --kv-cache
+  std::string numerics = "fast";  ///< --numerics
 };
 
 /// Adds -m, and --random-weights with --random-type.
@@ -37,9 +37,6 @@ void addChunkOption(CLI::App &command, ModelChoice &choice);
 Expected<int64_t> prefillChunkOf(const ModelChoice &choice, const Context &context, bool allLogits);
 /// Adds --kv-cache alone.
 void addCacheOption(CLI::App &command, ModelChoice &choice);
-
-/// Whether a matmul of the model has quantized weights, which are what i8 multiplies.
-bool multipliesQuantized(const ModelFile &file);
 
 /// What --kv-cache says, and what is written for it.
 ElementType cacheTypeOf(const ModelChoice &choice);

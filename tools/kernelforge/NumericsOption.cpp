@@ -18,15 +18,18 @@ void cli::addNumericsOption(CLI::App &command, std::string &word, const std::str
       ->capture_default_str();
 }
 
-Expected<Numerics> cli::requestedNumerics(const std::string &word, const Context &context,
-                                          bool byQuantized) {
+Expected<ChosenNumerics> cli::requestedNumerics(const std::string &word, const Context &context) {
   if (word == "fast") {
     KF_TRY(const Target target, requestedTarget(context));
-    return generatorOf(target).fastNumerics(target, byQuantized);
+    return ChosenNumerics([target](const ProductTraits &product) {
+      return generatorOf(target).fastNumerics(target, product);
+    });
   }
-  return parseNumerics(word).map_error([&](Error error) {
-    error.where = "--numerics " + word;
-    error.hint += ", fast";
-    return error;
-  });
+  auto numerics = parseNumerics(word);
+  if (numerics)
+    return *numerics;
+  Error error = numerics.error();
+  error.where = "--numerics " + word;
+  error.hint += ", fast";
+  return tl::unexpected(std::move(error));
 }

@@ -139,13 +139,10 @@ static Expected<std::vector<TunedKernel>> kernelsOf(ModuleOp module, const TuneC
 
 static Expected<OwningOpRef<ModuleOp>>
 moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &context) {
-  auto numericsBy = [&](bool quantized) {
-    return requestedNumerics(command.model.numerics, context, quantized);
-  };
+  KF_TRY(const ChosenNumerics numerics, requestedNumerics(command.model.numerics, context));
   OwningOpRef<ModuleOp> module;
   if (!command.file.empty()) {
     KF_TRY(module, parseRunnableModule(mlirContext, command.file));
-    KF_TRY(const Numerics numerics, numericsBy(canTake(*module, Numerics::I8)));
     KF_CHECK(setNumerics(*module, numerics));
     if (command.isDepthGiven && !module->lookupSymbol<func::FuncOp>("decode"))
       return unusable("wrong usage", "--depth", "it is for the module's @decode, and it has none",
@@ -154,12 +151,11 @@ moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &co
     KF_TRY(ModelFile file, openChosenModel(command.model, context));
     const ElementType cacheType = cacheTypeOf(command.model);
     KF_CHECK(checkCacheType(file, cacheType));
-    KF_TRY(const Numerics numerics, numericsBy(multipliesQuantized(file)));
     KF_TRY(const int64_t chunk, prefillChunkOf(command.model, context, /*allLogits=*/false));
     KF_TRY(module, buildDecoderModule(mlirContext, file, chunk, 1, cacheType, numerics));
   } else {
     MatmulProblem problem = command.matmul;
-    KF_TRY(problem.numerics, numericsBy(info(problem.weights).isQuantized()));
+    problem.numerics = numerics.of(problem.product());
     KF_TRY(module, buildMatmulModule(mlirContext, problem));
   }
   KF_TRY(Target target, requestedTarget(context));

@@ -7,6 +7,7 @@
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/VectorMath.h"
 #include "kernelforge/ir/Caches.h"
+#include "kernelforge/ir/Numerics.h"
 
 #include <cmath>
 
@@ -88,7 +89,9 @@ HeadRows AttentionEmitter::cacheRows(Value cache, const CacheSlot &slot, Value s
   Value base = k.argument(cache), first = k.c(0);
   if (shape.page == 0)
     first = k.mul(index(op.getTable(), sequence), slot.bytes());
-  return HeadRows::of(k, slot, base, first, head);
+  HeadRows rows = HeadRows::of(k, slot, base, first, head);
+  rows.rounds = shape.rounds;
+  return rows;
 }
 
 void AttentionEmitter::attend(Tile &tile, Value sequence, Value head) {
@@ -289,6 +292,7 @@ Expected<Launching> attention::emit(ModuleOp module, const KernelAnalysis &kerne
   shape.result = *elementTypeOf(op.getOutput().getType());
   shape.scale = op.getScale().convertToDouble();
   shape.softcap = op.getSoftcap().convertToDouble();
+  shape.rounds = numericsOf(op) == Numerics::BF16;
   shape.packed = packed;
   shape.maxRows = queryBlock;
 

@@ -25,7 +25,8 @@ HeadRows HeadRows::of(KernelBuilder &k, const CacheSlot &slot, Value cache, Valu
 }
 
 BlockRows::BlockRows(KernelBuilder &k, const HeadRows &head, Value block, Value slots)
-    : k(&k), slot(head.slot), base(slots ? head.base : k.at(head.base, k.mul(block, slot.bytes()))),
+    : k(&k), slot(head.slot), rounds(head.rounds && slot.type != ElementType::BF16),
+      base(slots ? head.base : k.at(head.base, k.mul(block, slot.bytes()))),
       toScales(head.toScales), block(block), sequence(head.base), slots(slots) {}
 
 BlockRows BlockRows::fromColumn(Value from, int64_t vectors) const {
@@ -81,8 +82,9 @@ Value BlockRows::loadAt(Value row, Value at, Value mask) const {
 
 Value BlockRows::Reader::load(int64_t v, Value mask) {
   KernelBuilder &k = *rows.k;
+  auto rounded = [&](Value x) { return rows.rounds ? roundTo(k, ElementType::BF16, x) : x; };
   if (!rows.toScales)
-    return Numbers(k, rows.slot.type, row).from(v * lanes).load(mask);
+    return rounded(Numbers(k, rows.slot.type, row).from(v * lanes).load(mask));
   // Exact: an 8-bit quant times an f16.
   const int64_t of = rows.column ? v : v / vectorsPerBlock(rows.slot);
   if (of != scaleOf) {
@@ -92,7 +94,7 @@ Value BlockRows::Reader::load(int64_t v, Value mask) {
   }
   Value quants =
       k.b.create<arith::ExtSIOp>(k.loc, k.vi32, k.load(k.vec(k.i8), k.at(row, v * lanes)));
-  return k.mulf(k.b.create<arith::SIToFPOp>(k.loc, k.vf32, quants), scale);
+  return rounded(k.mulf(k.b.create<arith::SIToFPOp>(k.loc, k.vf32, quants), scale));
 }
 
 void attention::emitSlots(KernelBuilder &k, Value pages, int64_t page, Value block, Value count,

@@ -13,6 +13,7 @@ struct HeadRows {
   /// The head's numbers (or quants) in the sequence's first slot, or in slot 0 of a paged cache.
   mlir::Value base;
   mlir::Value toScales; ///< bytes from there to the head's first scale; null of plain numbers
+  bool rounds = false;  ///< what is read is rounded to bf16
 
   /// Those of head `head` (i64) from the slot on that lies `offset` (i64) bytes within `cache`.
   static HeadRows of(KernelBuilder &k, const CacheSlot &slot, mlir::Value cache, mlir::Value offset,
@@ -61,6 +62,7 @@ private:
 
   KernelBuilder *k;
   CacheSlot slot;
+  bool rounds;
   mlir::Value base;     ///< the row of the block's first key, or of slot 0
   mlir::Value toScales; ///< as HeadRows says, or of vector 0 where blocks begin at odd vectors, too
   mlir::Value block, sequence, slots;

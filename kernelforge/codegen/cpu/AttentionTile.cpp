@@ -130,7 +130,7 @@ void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> v
       Value part = Numbers(k, shape.query, from)
                        .from(v * lanes)
                        .load(v + 1 == shape.keyVectors() ? mask : Value());
-      k.storeVec(k.mulf(part, k.splat(shape.scale)), k.at(to, v * lanes * 4));
+      k.storeVec(rounded(k.mulf(part, k.splat(shape.scale))), k.at(to, v * lanes * 4));
     }
     // A sink is a key that was seen before all others; its value is 0.
     Value top = k.cf(-INFINITY), total = k.cf(0);
@@ -421,7 +421,7 @@ void Tile::softmax(Value stacked, Value block, const View &view) {
     SmallVector<Value> next;
     for (int64_t r = 0; r < shape.mr; ++r) {
       Value share = emitExp(k, k.subf(k.loadVec(scoreAt(r, column)), levels[r]));
-      k.storeVec(share, scoreAt(r, column));
+      k.storeVec(rounded(share), scoreAt(r, column));
       next.push_back(k.addf(carried[r], share));
     }
     return next;

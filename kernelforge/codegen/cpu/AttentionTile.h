@@ -17,6 +17,7 @@ struct Shape {
   int64_t page; ///< positions of a page; 0: contiguous
   ElementType query, result;
   double scale, softcap;
+  bool rounds;      ///< what is multiplied is rounded to bf16
   int64_t keyBlock; ///< keys of one step of the online softmax; a multiple of 16
   int64_t mr, nr;   ///< register tile: rows, vectors
   int64_t prefetch; ///< rows of keys and values fetched ahead; 0: none; 0 where keys are packed
@@ -84,6 +85,7 @@ private:
     mlir::Value from, to, masked;
   };
 
+  mlir::Value rounded(mlir::Value x) { return shape.rounds ? roundTo(k, ElementType::BF16, x) : x; }
   mlir::Value offset(int64_t start, mlir::Value index, int64_t stride) {
     return k.add(k.mul(index, stride), start);
   }

@@ -70,13 +70,6 @@ ByteProducts::ByteProducts(KernelBuilder &k, int64_t largest, bool isSigned)
                                     : Form::Pairs;
 }
 
-Value ByteProducts::call(StringRef name, Type result, ValueRange operands) {
-  return k.b
-      .create<LLVM::CallIntrinsicOp>(k.loc, TypeRange{result}, k.b.getStringAttr(name), operands,
-                                     LLVM::FastmathFlagsAttr())
-      .getResult(0);
-}
-
 /// The low and the high half of a vector's lanes.
 std::array<Value, 2> ByteProducts::halvesOf(Value words) {
   std::array<Value, 2> halves;
@@ -98,7 +91,7 @@ void ByteProducts::add(Sum &sum, Value weights, Value row) {
   if (!sum.total)
     sum.total = k.splatI(0);
   if (form == Form::Vnni512) {
-    sum.total = call("llvm.x86.avx512.vpdpbusd.512", k.vi32, {sum.total, weights, row});
+    sum.total = k.intrinsic("llvm.x86.avx512.vpdpbusd.512", k.vi32, {sum.total, weights, row});
     return;
   }
   const auto ofWeights = halvesOf(weights), ofRow = halvesOf(row);
@@ -106,8 +99,8 @@ void ByteProducts::add(Sum &sum, Value weights, Value row) {
     const auto totals = halvesOf(sum.total);
     std::array<Value, 2> made;
     for (size_t i = 0; i < 2; ++i)
-      made[i] = call("llvm.x86.avx512.vpdpbusd.256", totals[i].getType(),
-                     {totals[i], ofWeights[i], ofRow[i]});
+      made[i] = k.intrinsic("llvm.x86.avx512.vpdpbusd.256", totals[i].getType(),
+                            {totals[i], ofWeights[i], ofRow[i]});
     sum.total = join(made[0], made[1]);
     return;
   }
@@ -117,10 +110,10 @@ void ByteProducts::add(Sum &sum, Value weights, Value row) {
     Value x = k.b.create<vector::BitCastOp>(k.loc, bytes, ofWeights[i]);
     Value y = k.b.create<vector::BitCastOp>(k.loc, bytes, ofRow[i]);
     if (isSigned) { // |x| times y with the sign of x
-      y = call("llvm.x86.avx2.psign.b", bytes, {y, x});
-      x = call("llvm.x86.avx2.psign.b", bytes, {x, x});
+      y = k.intrinsic("llvm.x86.avx2.psign.b", bytes, {y, x});
+      x = k.intrinsic("llvm.x86.avx2.psign.b", bytes, {x, x});
     }
-    Value products = call("llvm.x86.avx2.pmadd.ub.sw", pairs, {x, y});
+    Value products = k.intrinsic("llvm.x86.avx2.pmadd.ub.sw", pairs, {x, y});
     sum.low[i] =
         sum.low[i] ? k.b.create<arith::AddIOp>(k.loc, sum.low[i], products).getResult() : products;
   }
@@ -147,7 +140,7 @@ void ByteProducts::flush(Sum &sum) {
       k.loc, DenseElementsAttr::get(pairs, k.b.getI16IntegerAttr(1).getValue()));
   std::array<Value, 2> made;
   for (size_t i = 0; i < 2; ++i)
-    made[i] = call("llvm.x86.avx2.pmadd.wd", words, {sum.low[i], ones});
+    made[i] = k.intrinsic("llvm.x86.avx2.pmadd.wd", words, {sum.low[i], ones});
   sum.total = k.b.create<arith::AddIOp>(k.loc, sum.total, join(made[0], made[1]));
   sum.low.assign(2, Value());
   sum.pending = 0;

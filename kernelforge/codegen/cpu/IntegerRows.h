@@ -60,7 +60,6 @@ public:
 
 private:
   enum class Form { Vnni512, Vnni256, Pairs };
-  mlir::Value call(llvm::StringRef name, mlir::Type result, mlir::ValueRange operands);
   std::array<mlir::Value, 2> halvesOf(mlir::Value words);
   mlir::Value join(mlir::Value low, mlir::Value high);
   void flush(Sum &sum);

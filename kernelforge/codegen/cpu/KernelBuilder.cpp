@@ -320,6 +320,13 @@ Value KernelBuilder::bfloat16ToF32(Value x) {
   return b.create<arith::BitcastOp>(loc, vec(f32, count), bits);
 }
 
+Value KernelBuilder::intrinsic(StringRef name, Type result, ValueRange operands) {
+  auto op =
+      b.create<LLVM::CallIntrinsicOp>(loc, result ? TypeRange(result) : TypeRange(),
+                                      b.getStringAttr(name), operands, LLVM::FastmathFlagsAttr());
+  return result ? op.getResult(0) : Value();
+}
+
 //===----------------------------------------------------------------------===//
 // Instructions that do nothing
 //===----------------------------------------------------------------------===//

@@ -122,6 +122,9 @@ public:
   mlir::Value halfToF32(mlir::Value x);     ///< f16 scalar or vector; F16C
   mlir::Value bfloat16ToF32(mlir::Value x); ///< vector of i16 holding bf16, of any length
 
+  /// Calls one of LLVM's intrinsics; `result` is null where it has none.
+  mlir::Value intrinsic(llvm::StringRef name, mlir::Type result, mlir::ValueRange operands);
+
   // What LLVM's scheduler is to leave alone; both are instructions that do nothing.
   /// Ends what computes `values` (vectors) before anything is loaded for what follows: in long
   /// straight code LLVM otherwise computes so far ahead that registers run out.

@@ -5,12 +5,13 @@
 // over a tile while it is in the core's cache. Two ways to read weights:
 //   unpack = registers: few rows; a weight is dequantized where it is multiplied, once per row;
 //                   of rows of whole numbers (numerics i8) it is multiplied as it is, by `mr` rows;
-//   unpack = panel: many rows; a panel of weights is expanded to f32 in scratch that fits in L2 and
-//                   used for `mc` rows by a register-tiled micro-kernel.
+//   unpack = panel: many rows; a panel of weights is expanded in scratch that fits in L2 to what is
+//                   multiplied, and used for `mc` rows by a register-tiled micro-kernel.
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/Epilogue.h"
 #include "kernelforge/codegen/cpu/IntegerRows.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
+#include "kernelforge/codegen/cpu/MatmulPanels.h"
 #include "kernelforge/codegen/cpu/MatmulSchedule.h"
 #include "kernelforge/codegen/cpu/Weights.h"
 #include "kernelforge/ir/Numerics.h"
@@ -29,13 +30,16 @@ public:
                 StringRef entry, Knobs knobs)
       : k(module, kernel.kernel(), target, entry), matmul(kernel.matmul()), knobs(knobs),
         expressions(k), groups(kernel.groups()), depth(matmul.getK()),
-        integers(multipliesIntegers(numericsOf(matmul))), integerRow{depth} {
+        integers(multipliesIntegers(numericsOf(matmul))), integerRow{depth},
+        form(PanelForm::of(numericsOf(matmul), target)),
+        panels(knobs.panel ? Panels::create(k, knobs, form, depth) : nullptr) {
     for (auto [s, weight] : llvm::enumerate(matmul.getWeights()))
       readers.emplace_back(k, k.argument(weight), cast<RankedTensorType>(weight.getType()),
                            matmul.getTranspose());
     for (WeightReader &reader : readers)
       sumBlock = std::max(sumBlock, reader.sumElements());
-    prepares = knobs.panel ? knobs.pack : integers || !readsInPlace(matmul) || sumBlock > 0;
+    prepares = knobs.panel ? knobs.pack
+                           : integers || roundsRows() || !readsInPlace(matmul) || sumBlock > 0;
   }
 
   Launching emit() {
@@ -78,7 +82,7 @@ public:
     else if (prepares)
       launching.workspaces.push_back({.bytes = rowTiles(rowTile() * prepared, rowTile())});
     Phase main{.grid = Extent(numBlocks()) * rowTiles(1, taskRows()) * knobs.splits};
-    main.scratchBytes = panelOffset() + (knobs.panel ? knobs.kc * knobs.groups * lanes * 4 : 0);
+    main.scratchBytes = panelOffset() + (knobs.panel ? knobs.groups * panels->panelBytes() : 0);
     launching.phases.push_back(main);
     if (knobs.splits > 1) {
       Phase merge{.grid = Extent(numBlocks()) * rowTiles(1, taskRows())};
@@ -97,12 +101,14 @@ private:
   int64_t rowTile() const { return knobs.panel ? knobs.mr : 1; }
   int64_t taskRows() const { return knobs.mc; }
   int64_t numPhases() const { return 1 + (prepares ? 1 : 0) + (knobs.splits > 1 ? 1 : 0); }
+  bool roundsRows() const { return numericsOf(matmul) == Numerics::BF16; }
   int64_t sumsPerRow() const { return sumBlock ? ceilDiv(depth, sumBlock) : 0; }
   /// A prepared row: its K values, then (registers) the sums of its blocks; whole cache lines.
   int64_t preparedRowBytes() const {
     if (integers)
       return integerRow.bytes();
-    return knobs.panel ? depth * 4 : roundUp(std::max<int64_t>(depth + sumsPerRow(), 1), lanes) * 4;
+    return knobs.panel ? panels->rowBytes()
+                       : roundUp(std::max<int64_t>(depth + sumsPerRow(), 1), lanes) * 4;
   }
   int64_t tileBytes() const { return taskRows() * knobs.nb * 4; }
   int64_t tilesBytes() const {
@@ -126,8 +132,9 @@ private:
       return emitIntegerRow(k, expressions, input, row, out, integerRow);
     expressions.prepareRow(input, row);
     expressions.forEachVector(row, depth, [&](const Position &position) {
-      k.storeVec(expressions.evaluate(input, position), k.at(out, k.mul(position.col, 4)),
-                 position.mask);
+      Value x = expressions.evaluate(input, position);
+      k.storeVec(roundsRows() ? roundTo(k, ElementType::BF16, x) : x,
+                 k.at(out, k.mul(position.col, 4)), position.mask);
     });
     if (!sumBlock)
       return;
@@ -141,22 +148,17 @@ private:
     });
   }
 
-  /// Panel: mr rows side by side, k after k, so that the micro-kernel reads one stream. Rows past
-  /// the last repeat it; what comes of them is not stored.
+  /// Panel: mr rows side by side, as the micro-kernel reads them. Rows past the last repeat it;
+  /// what comes of them is not stored.
   void emitPackRows() {
     Value input = matmul.getInput();
-    Value out = k.at(k.workspace(), k.mul(k.task, knobs.mr * depth * 4));
+    Value tile = panels->tileAt(k.workspace(), k.task);
     k.loop(k.c(0), k.c(knobs.mr), 1, [&](Value r) {
       Value row = k.min(k.add(k.mul(k.task, knobs.mr), r), k.sub(m, k.c(1)));
-      Value lane = k.at(out, k.mul(r, 4));
       expressions.prepareRow(input, row);
       expressions.forEachVector(row, depth, [&](const Position &position) {
-        Value x = expressions.evaluate(input, position);
-        Value to = k.at(lane, k.mul(position.col, knobs.mr * 4));
-        int64_t count = position.mask ? depth % lanes : lanes;
-        for (int64_t i = 0; i < count; ++i)
-          k.store(k.b.create<vector::ExtractOp>(k.loc, x, ArrayRef<int64_t>{i}),
-                  k.at(to, i * knobs.mr * 4), 4);
+        panels->storeRow(tile, r, position.col, expressions.evaluate(input, position),
+                         position.mask ? depth % lanes : lanes);
       });
     });
   }
@@ -266,9 +268,12 @@ private:
             }
             SmallVector<Value> sums = dotRows(reader, k.add(first, g0), rows, task.split);
             Value to = k.at(out, k.mul(k.add(k.mul(r, knobs.nb), k.mul(g0, lanes)), 4));
-            for (auto [i, sum] : llvm::enumerate(sums))
-              storeGroup(sum, k.at(to, int64_t(i) / knobs.groups * knobs.nb * 4), g0,
-                         int64_t(i) % knobs.groups);
+            for (auto [i, sum] : llvm::enumerate(sums)) {
+              const int64_t row = int64_t(i) / knobs.groups, g = int64_t(i) % knobs.groups;
+              whereRoom(g0, g, [&, &sum = sum] {
+                k.storeVec(sum, k.at(to, (row * knobs.nb + g * lanes) * 4));
+              });
+            }
           });
         });
       }
@@ -277,13 +282,12 @@ private:
     });
   }
 
-  /// Stores a group of a register tile unless the tile has no room for it: the last register tile
-  /// of a task may reach past its columns.
-  void storeGroup(Value sum, Value to, Value g0, int64_t g) {
-    Value address = k.at(to, g * lanes * 4);
+  /// Runs `store` where the task's tile has room for group `g` of a register tile from `g0` on: the
+  /// last register tile may reach past the tile's columns.
+  void whereRoom(Value g0, int64_t g, llvm::function_ref<void()> store) {
     if (knobs.nb / lanes % knobs.groups == 0)
-      return k.storeVec(sum, address);
-    k.ifThen(k.lessThan(k.add(g0, g), k.c(knobs.nb / lanes)), [&] { k.storeVec(sum, address); });
+      return store();
+    k.ifThen(k.lessThan(k.add(g0, g), k.c(knobs.nb / lanes)), store);
   }
 
   /// Products of rows with `knobs.groups` groups from `firstGroup` on, over a part of K: those of
@@ -335,27 +339,32 @@ private:
       const int64_t whole = depth / knobs.kc, rest = depth % knobs.kc;
       const int64_t pieces = whole + (rest > 0);
       auto [begin, end] = share(task.split, pieces);
-      for (auto [i, s] : llvm::enumerate(task.group.segments)) {
-        Value out = productsOf(task, i);
-        WeightReader &reader = readers[s];
-        k.loop(k.c(0), k.ceilDiv(columns, lanes), knobs.groups, [&](Value g0) {
-          Value first = k.add(k.div(task.n0, lanes), g0);
-          auto panel = [&, begin = begin](Value piece, int64_t count) {
-            // Only the first panel of a task may write over what the tile holds.
-            Value isFirst =
-                pieces == knobs.splits ? Value() : k.cmp(arith::CmpIPredicate::eq, piece, begin);
-            emitPanel(reader, first, k.mul(piece, knobs.kc), count, task.row0, task.numRows,
-                      k.at(out, k.mul(g0, lanes * 4)), g0, isFirst);
-          };
-          if (rest == 0)
-            return k.loop(begin, end, 1, [&](Value piece) { panel(piece, knobs.kc); });
-          if (whole > 0)
-            k.loop(begin, k.min(end, k.c(whole)), 1, [&](Value piece) { panel(piece, knobs.kc); });
-          if (knobs.splits == 1)
-            return panel(k.c(whole), rest);
-          k.ifThen(isLast(task.split), [&] { panel(k.c(whole), rest); });
-        });
+      panels->beginTask();
+      // A part of K of all columns after another, so that the rows' share of it stays in L2.
+      auto piece = [&, begin = begin](Value number, int64_t count) {
+        // Only the first panel of a task may write over what the tile holds.
+        Value isFirst =
+            pieces == knobs.splits ? Value() : k.cmp(arith::CmpIPredicate::eq, number, begin);
+        for (auto [i, s] : llvm::enumerate(task.group.segments)) {
+          Value out = productsOf(task, i);
+          WeightReader &reader = readers[s];
+          k.loop(k.c(0), k.ceilDiv(columns, lanes), knobs.groups, [&](Value g0) {
+            emitPanel(reader, k.add(k.div(task.n0, lanes), g0), k.mul(number, knobs.kc), count,
+                      task.row0, task.numRows, k.at(out, k.mul(g0, lanes * 4)), g0, isFirst);
+          });
+        }
+      };
+      if (rest == 0) {
+        k.loop(begin, end, 1, [&](Value number) { piece(number, knobs.kc); });
+      } else {
+        if (whole > 0)
+          k.loop(begin, k.min(end, k.c(whole)), 1, [&](Value number) { piece(number, knobs.kc); });
+        if (knobs.splits == 1)
+          piece(k.c(whole), rest);
+        else
+          k.ifThen(isLast(task.split), [&] { piece(k.c(whole), rest); });
       }
+      panels->endTask();
       if (knobs.splits == 1)
         emitEpilogue(task.group, task.n0, task.row0, task.numRows);
     });
@@ -365,38 +374,29 @@ private:
   /// task with them.
   void emitPanel(WeightReader &reader, Value firstGroup, Value k0, int64_t count, Value row0,
                  Value numRows, Value out, Value g0, Value isFirst) {
-    SmallVector<Value> panels;
+    SmallVector<Value> unpacked;
     for (int64_t g = 0; g < knobs.groups; ++g) {
       Value number = k.min(k.add(firstGroup, g), k.c(reader.groups() - 1));
-      if (reader.isPanel()) {
-        panels.push_back(k.at(reader.groupPointer(number), k.mul(k0, lanes * 4)));
+      if (panels->readsInPlace(reader)) {
+        unpacked.push_back(k.at(reader.groupPointer(number), k.mul(k0, lanes * 4)));
         continue;
       }
-      Value panel = k.at(k.scratch, panelOffset() + g * knobs.kc * lanes * 4);
-      panels.push_back(panel);
-      int64_t block = reader.blockK();
-      Value firstBlock = k.div(k0, block);
-      auto unpack = [&](Value index, int64_t elements) {
-        Value to = k.at(panel, k.mul(index, block * lanes * 4));
-        reader.unpackBlock(
-            number, k.add(firstBlock, index), elements,
-            [&](int64_t i, Value values) { k.storeVec(values, k.at(to, i * lanes * 4)); });
-      };
-      k.loop(k.c(0), k.c(count / block), 1, [&](Value index) { unpack(index, block); });
-      if (count % block != 0)
-        unpack(k.c(count / block), count % block);
+      unpacked.push_back(k.at(k.scratch, panelOffset() + g * panels->panelBytes()));
+      panels->unpack(reader, number, k0, count, unpacked.back());
     }
     k.loop(k.c(0), k.ceilDiv(numRows, knobs.mr), 1, [&](Value t) {
-      emitMicroKernel(rowsOfTile(k.add(k.div(row0, knobs.mr), t), k0), panels, count,
-                      k.at(out, k.mul(t, knobs.mr * knobs.nb * 4)), g0, isFirst);
+      panels->multiply(
+          rowsOfTile(k.add(k.div(row0, knobs.mr), t), k0), unpacked, count,
+          k.at(out, k.mul(t, knobs.mr * knobs.nb * 4)), isFirst,
+          [&](int64_t g, llvm::function_ref<void()> store) { whereRoom(g0, g, store); });
     });
   }
 
-  /// Where the rows of a register tile lie from `k0` on: packed, row r's element i is at
-  /// rows[0] + 4 * (i * mr + r); otherwise at rows[r] + 4 * i. Rows past the last repeat it.
+  /// Where the rows of a register tile lie from `k0` on: packed, all of them; otherwise each, and
+  /// those past the last repeat it.
   SmallVector<Value> rowsOfTile(Value tileNumber, Value k0) {
     if (knobs.pack)
-      return {k.at(k.workspace(), k.mul(k.add(k.mul(tileNumber, depth), k0), knobs.mr * 4))};
+      return {panels->rowsAt(k.workspace(), tileNumber, k0)};
     SmallVector<Value> rows;
     Value input = k.at(k.argument(matmul.getInput()), k.mul(k0, 4));
     for (int64_t r = 0; r < knobs.mr; ++r) {
@@ -404,59 +404,6 @@ private:
       rows.push_back(k.at(input, k.mul(row, depth * 4)));
     }
     return rows;
-  }
-
-  /// mr rows times the panels: sums in registers over the whole depth. Where `isFirst` is not null
-  /// and false, they are added to what the tile holds.
-  void emitMicroKernel(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
-                       Value g0, Value isFirst) {
-    const int64_t unroll = knobs.unroll, mr = knobs.mr, numGroups = knobs.groups;
-    auto step = [&](ArrayRef<Value> aBases, ArrayRef<Value> bBases, int64_t i,
-                    MutableArrayRef<Value> sums) {
-      SmallVector<Value> columns;
-      for (Value base : bBases)
-        columns.push_back(k.loadVec(k.at(base, i * lanes * 4)));
-      for (int64_t r = 0; r < mr; ++r) {
-        Value address = knobs.pack ? k.at(aBases[0], (i * mr + r) * 4) : k.at(aBases[r], i * 4);
-        Value x = k.broadcast(k.loadF32(address));
-        for (int64_t g = 0; g < numGroups; ++g)
-          sums[r * numGroups + g] = k.fma(columns[g], x, sums[r * numGroups + g]);
-      }
-    };
-    SmallVector<Value> sums(mr * numGroups, k.splat(0));
-    int64_t main = count / unroll * unroll;
-    if (main > 0)
-      sums = k.loop(k.c(0), k.c(main), unroll, sums, [&](Value kk, ValueRange carried) {
-        SmallVector<Value> next(carried), bases, aBases;
-        for (Value panel : panels)
-          bases.push_back(k.at(panel, k.mul(kk, lanes * 4)));
-        for (Value row : rows)
-          aBases.push_back(k.at(row, k.mul(kk, knobs.pack ? mr * 4 : 4)));
-        for (int64_t i = 0; i < unroll; ++i)
-          step(aBases, bases, i, next);
-        return next;
-      });
-    for (int64_t i = main; i < count; ++i)
-      step(rows, panels, i, sums);
-
-    auto storeAll = [&](bool accumulate) {
-      for (int64_t r = 0; r < mr; ++r)
-        for (int64_t g = 0; g < numGroups; ++g) {
-          Value to = k.at(out, (r * knobs.nb + g * lanes) * 4);
-          auto storeOne = [&] {
-            Value sum = sums[r * numGroups + g];
-            k.storeVec(accumulate ? k.addf(k.loadVec(to), sum) : sum, to);
-          };
-          if (knobs.nb / lanes % numGroups == 0)
-            storeOne();
-          else
-            k.ifThen(k.lessThan(k.add(g0, g), k.c(knobs.nb / lanes)), storeOne);
-        }
-    };
-    if (!isFirst)
-      return storeAll(false);
-    k.ifThen(isFirst, [&] { storeAll(false); });
-    k.ifThen(k.not_(isFirst), [&] { storeAll(true); });
   }
 
   /// Everything after the matmul, over the columns [n0, n0 + nb) of the task's rows.
@@ -510,7 +457,9 @@ private:
   int64_t depth;
   bool integers; ///< rows are rounded to whole numbers
   IntegerRowLayout integerRow;
-  bool prepares;        ///< whether there is a phase 0
+  const PanelForm form;
+  std::unique_ptr<Panels> panels; ///< null where weights are unpacked in registers
+  bool prepares;                  ///< whether there is a phase 0
   int64_t sumBlock = 0; ///< elements of x whose sums weights with minima need; 0: none does
   Value m, rowBlocks;   ///< rows, and blocks of them
   Value sumsPlace;      ///< of the current task: its place among the tasks of one split

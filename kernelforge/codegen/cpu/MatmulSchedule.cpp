@@ -3,9 +3,7 @@
 #include "kernelforge/codegen/cpu/MatmulSchedule.h"
 
 #include "kernelforge/codegen/cpu/Emit.h"
-#include "kernelforge/codegen/cpu/KernelBuilder.h"
-#include "kernelforge/codegen/cpu/Weights.h"
-#include "kernelforge/ir/Numerics.h"
+#include "kernelforge/codegen/cpu/MatmulLimits.h"
 
 #include <algorithm>
 
@@ -22,89 +20,6 @@ namespace {
 /// Rows up to which the analytic schedule dequantizes weights in registers, and up to which a
 /// search tries it.
 constexpr int64_t maxRegisterRows = 4, maxSearchedRegisterRows = 16;
-constexpr int64_t maxSplits = 64;
-
-/// Everything that bounds a kernel's schedules, as plain numbers.
-struct KernelLimits {
-  std::string name;        ///< of the kernel, for errors
-  int64_t rows = 1;        ///< the most that a launch has
-  int64_t depth = 1;       ///< K
-  int64_t columns = lanes; ///< that a tile must hold whole: a multiple of every rotated head
-  int64_t block = 8;       ///< elements of K that weights are read in
-  int64_t chains = 2;      ///< sums that a group of columns keeps at once, in registers
-  int64_t registers = 32;  ///< vector registers
-  int64_t perVector = 1;   ///< registers of 16 f32
-  bool plainInput = false; ///< rows can be multiplied where they lie
-  bool quantized = false, needsSums = false, f32Panels = false;
-  bool shifts = false;    ///< quants have a zero that is subtracted from each
-  bool integers = false;  ///< rows are whole numbers: several at once meet weights in registers
-  double weightBytes = 0; ///< of one column
-  int64_t threads = 1;
-  SmallVector<int64_t> widths;      ///< columns of each group of segments
-  SmallVector<int64_t> groupCounts; ///< segments of each
-
-  int64_t blocks(int64_t nb) const {
-    int64_t count = 0;
-    for (int64_t n : widths)
-      count += ceilDiv(n, nb);
-    return count;
-  }
-  /// Whether a row is multiplied with one group of columns at a time, where that is the usual.
-  bool readsOneStream() const { return quantized && perVector == 1; }
-  int64_t widest() const { return *std::max_element(widths.begin(), widths.end()); }
-  /// Accumulators, one row of weights and one broadcast must fit in the registers: the most groups
-  /// of one row, and the most rows of so many groups.
-  int64_t mostGroups() const { return (registers - 1) / (2 * perVector); }
-  int64_t mostTileRows(int64_t groups) const {
-    return (registers - 1 - groups * perVector) / (groups * perVector);
-  }
-  /// A split has at least one panel, or block, of its own.
-  int64_t mostSplits(bool panel, int64_t kc) const {
-    return std::min(maxSplits, panel ? ceilDiv(depth, kc) : std::max<int64_t>(1, depth / block));
-  }
-  /// Whole numbers: a sum of each row and group, in whole numbers and in f32, and two weights.
-  int64_t mostIntegerRows(int64_t groups) const {
-    return std::max<int64_t>(1, (registers - 4 * perVector) / (2 * perVector * groups));
-  }
-  int64_t segments() const { return *std::max_element(groupCounts.begin(), groupCounts.end()); }
-};
-
-KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target, int64_t threads) {
-  MatmulOp matmul = kernel.matmul();
-  KernelLimits limits;
-  limits.name = kernel.name();
-  // Of no rows nothing is computed, whatever the schedule.
-  limits.rows = std::max<int64_t>(1, kernel.plannedRows(matmul.getInput().getType()).second);
-  limits.depth = matmul.getK();
-  limits.columns = wholeColumns(kernel).value_or(maxBlock);
-  limits.f32Panels = !matmul.getTranspose();
-  for (Value weight : matmul.getWeights()) {
-    const ElementTypeInfo &element = info(*elementTypeOf(weight.getType()));
-    limits.block = std::max(limits.block, WeightReader::blockK(element));
-    limits.chains = std::max(limits.chains, WeightReader::chains(element));
-    limits.quantized |= element.isQuantized();
-    limits.needsSums |= element.hasMin();
-    limits.shifts |= element.zero != 0;
-    limits.f32Panels &= element.type == ElementType::F32;
-    limits.weightBytes =
-        std::max(limits.weightBytes,
-                 double(limits.depth) * double(element.blockBytes) / double(element.blockElements));
-  }
-  limits.registers = target.limits.vectorBits == 512 ? 32 : 16;
-  limits.perVector = target.limits.vectorBits == 512 ? 1 : 2;
-  limits.plainInput = readsInPlace(matmul);
-  limits.integers = multipliesIntegers(numericsOf(matmul));
-  limits.threads = std::max<int64_t>(1, threads);
-  for (const SegmentGroup &group : kernel.groups()) {
-    limits.widths.push_back(group.n);
-    limits.groupCounts.push_back(static_cast<int64_t>(group.segments.size()));
-  }
-  if (limits.widths.empty()) { // nothing is stored
-    limits.widths.push_back(lanes);
-    limits.groupCounts.push_back(1);
-  }
-  return limits;
-}
 
 Expected<Knobs> checkKnobs(const KernelLimits &limits, const KnobValues &values) {
   KnobReader read(limits.name, values);
@@ -112,18 +27,18 @@ Expected<Knobs> checkKnobs(const KernelLimits &limits, const KnobValues &values)
                             "order", "prefetch"}));
   Knobs knobs;
   // Without depth there is nothing to unpack.
-  KF_TRY(int64_t panel, read.get("panel", {0, limits.depth > 0 && !limits.integers ? 1 : 0}));
+  KF_TRY(int64_t panel,
+         read.get("panel", {limits.onlyPanels, limits.depth > 0 && !limits.integers ? 1 : 0}));
   knobs.panel = panel != 0;
   KF_TRY(knobs.nb, read.get("nb", {limits.columns, maxBlock, limits.columns}));
-  KF_TRY(knobs.groups, read.get("groups", {1, limits.mostGroups()}));
+  KF_TRY(knobs.groups, read.get("groups", {1, limits.mostGroups(knobs.panel)}));
   const int64_t mostRows =
       limits.integers ? limits.mostIntegerRows(knobs.groups) : limits.mostTileRows(knobs.groups);
   KF_TRY(knobs.mr, read.get("mr", knobs.panel || limits.integers
                                       ? KnobLimit{1, mostRows, 1, "groups", knobs.groups}
                                       : KnobLimit{1, 1, 1, "panel", panel}));
-  const int64_t k = limits.depth, block = limits.block;
-  KF_TRY(knobs.kc,
-         read.get("kc", {std::min(k, block), roundUp(k, block), knobs.panel ? block : 1}));
+  const int64_t k = limits.depth, step = knobs.panel ? limits.panelStep() : limits.block;
+  KF_TRY(knobs.kc, read.get("kc", {std::min(k, step), roundUp(k, step), knobs.panel ? step : 1}));
   KF_TRY(knobs.mc, read.get("mc", {knobs.mr, maxBlock, knobs.mr, "mr", knobs.mr}));
   KF_TRY(knobs.unroll, read.get("unroll", {1, knobs.panel ? 16 : 1, 1, "panel", panel}));
   const int64_t mostSplits = limits.mostSplits(knobs.panel, knobs.kc);
@@ -147,13 +62,15 @@ constexpr int64_t fewRows = 48;
 /// or is read where the weights lie; otherwise in L2 with the rows that meet it, since each panel
 /// more takes the sums to memory and back.
 int64_t usualDepth(const KernelLimits &limits) {
-  const int64_t depth = limits.depth;
+  const int64_t depth = limits.depth, step = limits.panelStep();
   int64_t kc = depth <= 768 ? depth : ceilDiv(depth, ceilDiv(depth, 512));
-  if (limits.rows <= fewRows)
+  if (limits.isTiles())
+    kc = depth <= 1024 ? depth : ceilDiv(depth, ceilDiv(depth, 768));
+  else if (limits.rows <= fewRows)
     kc = 64;
   else if (limits.f32Panels && depth <= 1024)
     kc = 128;
-  return std::min(roundUp(kc, std::max<int64_t>(32, limits.block)), roundUp(depth, limits.block));
+  return std::min(roundUp(kc, std::max<int64_t>(32, step)), roundUp(depth, step));
 }
 
 /// A register tile: rows, groups of 16 columns, and its cost for each product beside the best
@@ -165,7 +82,8 @@ struct RegisterTile {
 
 /// The register tiles worth considering. Panels: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1
 /// broadcast of 32 registers) and 8 x 48, where 64 columns do not share out evenly; 6 x 16 on AVX2
-/// (12, 2, 1 of 16); for few rows also those that fit them without waste. In registers: one row. Of
+/// (12, 2, 1 of 16); for few rows also those that fit them without waste. Of AMX's registers 2 x 2
+/// hold sums, so that of each two that are loaded four products are made. In registers: one row. Of
 /// quantized weights on AVX-512 one group, so that a core reads one stream: several short ones keep
 /// the hardware's prefetcher from it. On AVX2, too: the values of two groups are more than its
 /// registers hold (q4_1, q8_0 and q4_k gain 2 to 5 %), but for quants with a zero to subtract,
@@ -186,6 +104,11 @@ SmallVector<RegisterTile> usualTiles(const KernelLimits &limits, bool panel) {
       tiles.push_back({1, 3, 1.0});
     return tiles;
   }
+  if (limits.isTiles()) {
+    if (limits.rows <= lanes)
+      return {{limits.rows, 4, 1.0}};
+    return {{2 * lanes, 2, 1.0}, {lanes, 4, 1.1}};
+  }
   SmallVector<RegisterTile> tiles{{6, wide ? 4 : 1, 1.0}};
   if (limits.rows <= fewRows)
     tiles.push_back({4, wide ? 4 : 1, wide ? 1.08 : 1.2});
@@ -198,6 +121,8 @@ SmallVector<RegisterTile> usualTiles(const KernelLimits &limits, bool panel) {
 /// stream more, as far as there are enough tasks for the threads.
 SmallVector<int64_t> usualColumnBlocks(const KernelLimits &limits, const RegisterTile &tile,
                                        bool panel) {
+  if (panel && limits.isTiles())
+    return {64, 256, 192, 160, 128, 96, 32};
   if (tile.groups == 3)
     return {48, 96};
   if (panel || !limits.readsOneStream() || (limits.integers && limits.rows > maxRegisterRows))
@@ -211,7 +136,9 @@ SmallVector<int64_t> usualColumnBlocks(const KernelLimits &limits, const Registe
 /// Steps of k written out in the micro-kernel's loop: about a hundred multiply-adds. With twice as
 /// many, LLVM's scheduler moves so many loads ahead that the sums do not stay in AVX-512's
 /// registers on x86-64-v4 (18 instructions of 294 go to the stack); on no processor was it faster.
-int64_t usualUnroll(const KernelLimits &limits) { return limits.perVector == 1 ? 4 : 8; }
+int64_t usualUnroll(const KernelLimits &limits) {
+  return limits.isTiles() ? 2 : limits.perVector == 1 ? 4 : 8;
+}
 
 /// Weights that no L2 holds come from far: asking ahead for them gains some per cent.
 int64_t usualPrefetch(const KernelLimits &limits, bool panel) {
@@ -224,9 +151,10 @@ int64_t usualPrefetch(const KernelLimits &limits, bool panel) {
 SmallVector<int64_t> usualRowBlocks(const KernelLimits &limits, bool panel) {
   if (!panel && !limits.integers)
     return {std::min(limits.rows, maxRegisterRows)};
-  constexpr int64_t most = 192, least = 48;
+  const int64_t most = panel && limits.isTiles() ? 256 : 192;
+  constexpr int64_t least = 48;
   SmallVector<int64_t> blocks;
-  for (int64_t rows : {most, int64_t(144), int64_t(96), least})
+  for (int64_t rows : {most, int64_t(192), int64_t(144), int64_t(96), least})
     blocks.push_back(std::min(limits.rows, rows));
   for (int64_t parts = ceilDiv(limits.rows, most); parts <= 8; ++parts)
     if (limits.rows / parts >= least)
@@ -234,9 +162,20 @@ SmallVector<int64_t> usualRowBlocks(const KernelLimits &limits, bool panel) {
   return blocks;
 }
 
+/// Work of a task of so many rows and columns, in multiply-adds for each element of K. Unpacking a
+/// panel costs about as much as 8 rows of it; beside AMX as 64, and there it counts that rows and
+/// weights come from a cache of all cores, at some 8 bytes a cycle in which 400 products are made.
+double taskWork(const KernelLimits &limits, double rows, double columns, bool panel) {
+  if (!panel || !limits.isTiles())
+    return columns * (rows + (panel ? 8 : 0));
+  constexpr double productsOfByte = 50;
+  const double weightBytes = limits.weightBytes / static_cast<double>(limits.depth);
+  return columns * (rows + 64 + productsOfByte * weightBytes) + productsOfByte * 2 * rows;
+}
+
 /// The analytic schedule: of the usual tiles and of tasks of about 64 columns, whole heads, and up
-/// to 192 rows, those that leave the busiest thread the least work; unpacking a panel costs about
-/// as much as 8 rows of it. Rows are read where they lie if that is possible.
+/// to 192 rows, those that leave the busiest thread the least work. Rows are read where they lie if
+/// that is possible.
 KnobValues analyticKnobs(const KernelLimits &limits, bool panel) {
   const int64_t narrowest = roundUp(limits.widest(), lanes) / lanes;
   RegisterTile tile{};
@@ -244,9 +183,11 @@ KnobValues analyticKnobs(const KernelLimits &limits, bool panel) {
   double least = 0;
   auto consider = [&](const RegisterTile &candidate, int64_t blockColumns, int64_t blockRows) {
     const int64_t tasks = limits.blocks(blockColumns) * ceilDiv(limits.rows, blockRows);
-    const double work = static_cast<double>(ceilDiv(tasks, limits.threads)) *
-                        static_cast<double>(roundUp(blockColumns, candidate.groups * lanes)) *
-                        static_cast<double>(blockRows + (panel ? 8 : 0)) * candidate.cost;
+    const double work =
+        static_cast<double>(ceilDiv(tasks, limits.threads)) *
+        taskWork(limits, static_cast<double>(blockRows),
+                 static_cast<double>(roundUp(blockColumns, candidate.groups * lanes)), panel) *
+        candidate.cost;
     // Only a clear gain is worth leaving the usual sizes.
     if (nb == 0 || work < 0.97 * least) {
       least = work;
@@ -290,8 +231,8 @@ bool hasPanel(const KernelLimits &limits, const KnobValues &given, bool usually)
   };
   if (limits.depth == 0 || limits.integers)
     return false;
-  if (given.contains("panel"))
-    return given.at("panel") != 0;
+  if (given.contains("panel") || limits.onlyPanels)
+    return limits.onlyPanels || given.at("panel") != 0;
   const bool needsPanel = above("mr", 1) || above("unroll", 1) || above("pack", 0);
   const bool readsPlain = given.contains("pack") && given.at("pack") == 0 && !limits.plainInput;
   const bool needsRegisters = above("prefetch", 0) || readsPlain;
@@ -312,7 +253,7 @@ KnobValues completeKnobs(const KernelLimits &limits, const KnobValues &given, bo
   if (limits.integers) {
     int64_t mr = value("mr", limits.mostIntegerRows(1));
     if (isOpen("mr")) {
-      mr = std::min(mr, limits.mostIntegerRows(value("groups", limits.mostGroups())));
+      mr = std::min(mr, limits.mostIntegerRows(value("groups", limits.mostGroups(false))));
       while (!isOpen("mc") && value("mc", maxBlock) % mr != 0)
         --mr;
       knobs["mr"] = mr;
@@ -323,7 +264,7 @@ KnobValues completeKnobs(const KernelLimits &limits, const KnobValues &given, bo
   }
   if (!panel)
     return knobs;
-  int64_t groups = value("groups", limits.mostGroups());
+  int64_t groups = value("groups", limits.mostGroups(true));
   int64_t mr = value("mr", limits.mostTileRows(1));
   if (isOpen("groups"))
     while (groups > 1 && limits.mostTileRows(groups) < mr)
@@ -333,11 +274,11 @@ KnobValues completeKnobs(const KernelLimits &limits, const KnobValues &given, bo
     while (!isOpen("mc") && value("mc", maxBlock) % mr != 0)
       --mr;
   }
-  int64_t kc = value("kc", roundUp(limits.depth, limits.block));
+  const int64_t step = limits.panelStep();
+  int64_t kc = value("kc", roundUp(limits.depth, step));
   const int64_t splits = value("splits", maxSplits);
   if (isOpen("kc") && splits > 1)
-    kc = std::clamp((limits.depth - 1) / (splits - 1) / limits.block * limits.block, limits.block,
-                    kc);
+    kc = std::clamp((limits.depth - 1) / (splits - 1) / step * step, step, std::max(kc, step));
   const KnobValues fitting = {{"groups", groups},
                               {"mr", mr},
                               {"mc", roundUp(value("mc", maxBlock), mr)},
@@ -364,10 +305,15 @@ double predictCycles(const KernelLimits &limits, const Knobs &knobs) {
   double task = 0;
   if (knobs.panel) {
     const double panels = std::max(1.0, depth / static_cast<double>(knobs.kc));
-    const double fmas = std::max(mr * groups * vector / 2, 4.0);
-    const double loads = (groups * vector + mr) / 2;
-    const double panelBytes = static_cast<double>(knobs.kc * knobs.groups * lanes * 4);
-    const double stream = groups * 64 /
+    const double perPair = limits.form.unit == PanelForm::Unit::Pairs ? 2.0 : 1.0;
+    double fmas = std::max(mr * groups * vector / 2, 4.0) / perPair;
+    if (limits.isTiles()) // 16 cycles for 32 elements of K
+      fmas = std::ceil(mr / lanes) * groups / 2;
+    const auto elementBytes = static_cast<double>(limits.form.elementBytes());
+    const double loads = limits.isTiles() ? (groups + std::ceil(mr / lanes)) / 4
+                                          : (groups * vector + mr) / 2 / perPair;
+    const double panelBytes = static_cast<double>(knobs.kc * knobs.groups * lanes) * elementBytes;
+    const double stream = groups * 16 * elementBytes /
                           (panelBytes < 3.3e4 ? 96.0
                            : panelBytes < 6e5 ? 48.0
                                               : 12.0);
@@ -433,7 +379,8 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(const KernelAnalysis &kernel,
                                                    const Target &target, int64_t threads) {
   const KernelLimits limits = limitsOf(kernel, target, threads);
   ScheduleSpace space;
-  const bool usualForm = limits.rows > maxRegisterRows && limits.depth > 0 && !limits.integers;
+  const bool usualForm =
+      limits.onlyPanels || (limits.rows > maxRegisterRows && limits.depth > 0 && !limits.integers);
   space.analytic = analyticKnobs(limits, usualForm);
   space.complete = [limits, usualForm](const KnobValues &given) {
     return completeKnobs(limits, given, usualForm);
@@ -445,23 +392,26 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(const KernelAnalysis &kernel,
   const bool fewTasks =
       limits.blocks(64) * ceilDiv(limits.rows, 48) < 4 * limits.threads && limits.depth >= 1024;
   std::vector<int64_t> forms{0, 1};
-  if (limits.rows == 1 || limits.depth == 0 || limits.integers)
-    forms = {0};
-  else if (many)
+  if (many || limits.onlyPanels)
     forms = {1};
+  if (limits.depth == 0 || limits.integers || (limits.rows == 1 && !limits.onlyPanels))
+    forms = {0};
   const bool anyPanel = forms.back() == 1;
   space.knobs = {
       {"panel", forms, "1: weights are expanded to a panel in L2; 0: in registers"},
       {"mr",
        anyPanel || limits.integers
-           ? choices({1, 2, 4, 6, 8, 12}, 1, roundUp(limits.rows, 2), value("mr"))
+           ? choices({1, 2, 4, 6, 8, 12, 16, 32}, 1, roundUp(limits.rows, 2), value("mr"))
            : std::vector<int64_t>{1},
        "rows of the register tile"},
       {"groups", choices({1, 2, 3, 4}, 1, widest / lanes, value("groups")),
        "columns of the register tile, in 16"},
-      {"mc", choices({4, 12, 24, 48, 96, 144, 192, 384}, 1, roundUp(limits.rows, 48), value("mc")),
+      {"mc",
+       choices({4, 12, 24, 48, 96, 128, 144, 192, 256, 384, 512}, 1, roundUp(limits.rows, 48),
+               value("mc")),
        "rows of a task"},
-      {"kc", choices({64, 128, 256, 512, 1024, 2048}, limits.block, limits.depth, value("kc")),
+      {"kc",
+       choices({64, 128, 256, 512, 1024, 2048}, limits.panelStep(), limits.depth, value("kc")),
        "depth of a panel"},
       {"nb", choices({16, 32, 48, 64, 96, 128, 192, 256}, limits.columns, widest, value("nb")),
        "columns of a task"},

@@ -10,9 +10,9 @@ using namespace kernelforge;
 using namespace kernelforge::cpu;
 using namespace kernelforge::transformer;
 
-/// Matmuls of rows of whole numbers of 8 bits; all else is f32.
+/// Matmuls of rows of whole numbers of 8 bits; matmuls and attentions of bf16.
 static bool multipliesIn(Operation *op, Numerics numerics) {
-  return isa<MatmulOp>(op) && numerics == Numerics::I8 && takesNumerics(op, numerics);
+  return (numerics == Numerics::I8 || numerics == Numerics::BF16) && takesNumerics(op, numerics);
 }
 
 Status cpu::supports(const KernelAnalysis &kernel) {

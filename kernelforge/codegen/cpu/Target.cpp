@@ -1,5 +1,6 @@
 #include "kernelforge/codegen/cpu/Target.h"
 
+#include "kernelforge/support/Amx.h"
 #include "kernelforge/support/Suggest.h"
 
 #include <algorithm>
@@ -213,6 +214,10 @@ Expected<Target> parseTarget(std::string_view cpuName, std::string_view featureL
     llvm::StringMap<bool> hostFeatures;
     for (const auto &feature : llvm::sys::getHostCPUFeatures())
       hostFeatures[feature.getKey()] = feature.getValue();
+    if (!amxState().permitted)
+      for (auto &feature : hostFeatures)
+        if (feature.getKey().starts_with("amx-"))
+          feature.setValue(false);
     target.chip = hostCpuName(hostFeatures);
     target.features = hostDifference(target.chip, hostFeatures);
   } else {
@@ -251,6 +256,10 @@ Status checkRunnable(const Target &target) {
       lacking.push_back(feature);
   }
   bool sameArchitecture = llvm::Triple(llvm::sys::getProcessTriple()).isX86();
+  if (lacking.empty() && target.has("amx-tile") && !amxState().permitted)
+    return missing("code for this target cannot run here", target.chip,
+                   "the system does not let this process use the tile registers of AMX",
+                   "use --target-cpu native, which does without them");
   if (lacking.empty() && sameArchitecture)
     return {};
   std::string why = sameArchitecture

@@ -1,5 +1,7 @@
 #include "kernelforge/codegen/cpu/Weights.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cpu;
@@ -101,23 +103,41 @@ Value WeightReader::subScale(Value g, Value index, int64_t sub, bool isMin) {
                                      b.b.create<arith::OrIOp>(b.loc, low, high).getResult());
 }
 
-Value WeightReader::loadDense(Value address, Value g) {
-  // A row of a transposed weight ends within the last group; its neighbours are not to be read.
-  Value mask;
-  if (transposed && outputs % lanes != 0)
-    mask = b.firstLanes(b.sub(b.c(outputs), b.mul(g, lanes)));
-  if (element.type == ElementType::F32)
-    return b.loadVec(address, mask);
+/// The outputs of a group that are there, where a row of a transposed weight ends within it: its
+/// neighbours are not to be read.
+static Value outputsOf(KernelBuilder &b, Value g, int64_t outputs, bool transposed) {
+  return transposed && outputs % lanes != 0 ? b.firstLanes(b.sub(b.c(outputs), b.mul(g, lanes)))
+                                            : Value();
+}
+
+Value WeightReader::loadBits(Value address, Value g) {
   Type type = element.type == ElementType::F16 ? b.f16 : b.i16;
-  Value raw;
-  if (mask) {
-    Value zero = b.b.create<arith::ConstantOp>(b.loc, b.b.getZeroAttr(b.vec(type)));
-    raw = b.b.create<LLVM::MaskedLoadOp>(b.loc, b.vec(type), address, mask, ValueRange{zero},
-                                         b.b.getI32IntegerAttr(2));
-  } else {
-    raw = b.load(b.vec(type), address, 2);
-  }
-  return element.type == ElementType::F16 ? b.halfToF32(raw) : b.bfloat16ToF32(raw);
+  Value mask = outputsOf(b, g, outputs, transposed);
+  if (!mask)
+    return b.load(b.vec(type), address, 2);
+  Value zero = b.b.create<arith::ConstantOp>(b.loc, b.b.getZeroAttr(b.vec(type)));
+  return b.b.create<LLVM::MaskedLoadOp>(b.loc, b.vec(type), address, mask, ValueRange{zero},
+                                        b.b.getI32IntegerAttr(2));
+}
+
+Value WeightReader::loadDense(Value address, Value g) {
+  if (element.type == ElementType::F32)
+    return b.loadVec(address, outputsOf(b, g, outputs, transposed));
+  Value bits = loadBits(address, g);
+  return element.type == ElementType::F16 ? b.halfToF32(bits) : b.bfloat16ToF32(bits);
+}
+
+Value WeightReader::loadBfloat16Pair(Value g, Value index, int64_t i, bool hasSecond) {
+  const int64_t step = (transposed ? outputs : lanes) * element.blockBytes;
+  Value from = b.at(blockPointer(g, index), i * step);
+  if (hasSecond && !transposed) // they follow each other
+    return b.load(b.vec(b.i16, 2 * lanes), from, 2);
+  Value first = loadBits(from, g);
+  Value second = hasSecond ? loadBits(b.at(from, step), g)
+                           : b.b.create<arith::ConstantOp>(b.loc, b.b.getZeroAttr(b.vec(b.i16)));
+  SmallVector<int64_t> order(2 * lanes);
+  std::iota(order.begin(), order.end(), 0);
+  return b.shuffle(first, second, order);
 }
 
 Value WeightReader::nibbleToFloat(Value words, int64_t nibble) {
@@ -125,11 +145,7 @@ Value WeightReader::nibbleToFloat(Value words, int64_t nibble) {
                       ? words
                       : b.b.create<arith::ShRUIOp>(b.loc, words, b.splatI(4 * nibble)).getResult();
   if (table)
-    return b.b
-        .create<LLVM::CallIntrinsicOp>(b.loc, TypeRange{b.vf32},
-                                       b.b.getStringAttr("llvm.x86.avx512.permvar.sf.512"),
-                                       ValueRange{table, shifted}, LLVM::FastmathFlagsAttr())
-        .getResult(0);
+    return b.intrinsic("llvm.x86.avx512.permvar.sf.512", b.vf32, {table, shifted});
   return lowBitsToFloat(shifted);
 }
 

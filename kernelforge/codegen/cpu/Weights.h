@@ -32,6 +32,12 @@ public:
   /// 16 f32.
   bool isPanel() const;
 
+  /// Whether the numbers are bf16; loadBfloat16Pair gives elements `i` and `i + 1` of block `index`
+  /// of a group: the bits of the first of all 16 outputs, then of the second, 0 where there is
+  /// none.
+  bool isBfloat16() const { return element.type == ElementType::BF16; }
+  mlir::Value loadBfloat16Pair(mlir::Value g, mlir::Value index, int64_t i, bool hasSecond);
+
   /// Where group `g` (i64) begins.
   mlir::Value groupPointer(mlir::Value g);
 
@@ -88,6 +94,7 @@ private:
   /// The factor of the scale (or minimum) of the block's sub-block `sub`.
   mlir::Value subScale(mlir::Value g, mlir::Value index, int64_t sub, bool isMin);
   mlir::Value loadDense(mlir::Value pointer, mlir::Value g);
+  mlir::Value loadBits(mlir::Value pointer, mlir::Value g); ///< of 16-bit numbers
   mlir::Value nibbleToFloat(mlir::Value words, int64_t nibble);
   mlir::Value lowBitsToFloat(mlir::Value words); ///< of the quant at the bottom of each word
   mlir::Value byteToFloat(mlir::Value words, int64_t byte); ///< signed; the zero is 0

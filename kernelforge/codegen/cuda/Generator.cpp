@@ -39,9 +39,13 @@ public:
   }
 
   int64_t usualPrefillRows() const override { return 2048; }
-  /// Matrix units, which chips before 9.0a have no code for here.
-  Numerics fastNumerics(const Target &target, bool byQuantized) const override {
-    return target.has("sm_90a") ? Numerics::BF16 : Numerics::F32;
+  /// Quants as bytes by one row or two; of more rows matrix units, which chips before 9.0a have no
+  /// code for here. One row of plain numbers waits for them alone.
+  Numerics fastNumerics(const Target &target, const ProductTraits &product) const override {
+    constexpr int64_t rowsOfBytes = 2;
+    if (product.byQuantized && product.rows <= rowsOfBytes)
+      return Numerics::I8;
+    return target.has("sm_90a") && product.rows > 1 ? Numerics::BF16 : Numerics::F32;
   }
 
   /// Quants by 16 bytes; plain numbers are read so as they lie.

@@ -66,6 +66,8 @@ struct Decoder::Implementation {
   } stepping;
   std::unique_ptr<DeviceSteps> steps; ///< null where there are none, or not yet
 
+  std::string numerics; ///< of the module's operations
+
   const ModelDescription &description() const { return model->description; }
   int64_t chunk() const { return std::min(options.prefillChunk, context); }
   /// Rows whose logits one run gives at most.
@@ -96,7 +98,7 @@ Decoder::~Decoder() = default;
 const ModelDescription &Decoder::description() const { return implementation->description(); }
 int64_t Decoder::context() const { return implementation->context; }
 ElementType Decoder::cacheType() const { return implementation->options.cacheType; }
-Numerics Decoder::numerics() const { return implementation->options.numerics; }
+const std::string &Decoder::numerics() const { return implementation->numerics; }
 int64_t Decoder::length() const { return implementation->length; }
 const Session &Decoder::session() const { return *implementation->session; }
 double Decoder::loadSeconds() const { return implementation->loadSeconds; }
@@ -214,8 +216,8 @@ Status kernelforge::checkCacheType(const ModelFile &model, ElementType type) {
 
 Expected<mlir::OwningOpRef<mlir::ModuleOp>>
 kernelforge::buildDecoderModule(mlir::MLIRContext *context, const ModelFile &model, int64_t chunk,
-                                int64_t outputs, ElementType cacheType, Numerics numerics,
-                                bool step) {
+                                int64_t outputs, ElementType cacheType,
+                                const ChosenNumerics &numerics, bool step) {
   std::vector<FunctionRange> ranges;
   if (chunk > 1)
     ranges.push_back({"prefill", 2, chunk, outputs, 1});
@@ -236,6 +238,7 @@ Status Decoder::Implementation::compile() {
   const bool step = options.deviceSteps && !session->device().info().sharesHostMemory;
   KF_TRY(auto module, buildDecoderModule(&session->context(), *model, chunk(), maxOutputs(),
                                          options.cacheType, options.numerics, step));
+  numerics = numericsOf(*module);
   return session->compile(std::move(module));
 }
 

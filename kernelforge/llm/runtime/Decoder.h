@@ -26,7 +26,7 @@ struct DecoderOptions {
   /// Of keys and values in the cache: f32, f16, bf16 or q8_0.
   ElementType cacheType = ElementType::F32;
   /// Of the operations that can have them (setNumerics in ir/Numerics.h).
-  Numerics numerics = Numerics::F32;
+  ChosenNumerics numerics;
   /// Told, while weights are bound, how many of their bytes are: a device with memory of its own
   /// copies them, and a layout packs them.
   std::function<void(int64_t done, int64_t all)> onWeights = {};
@@ -48,7 +48,7 @@ struct DecoderMemory {
 Expected<mlir::OwningOpRef<mlir::ModuleOp>>
 buildDecoderModule(mlir::MLIRContext *context, const ModelFile &model, int64_t chunk,
                    int64_t outputs, ElementType cacheType = ElementType::F32,
-                   Numerics numerics = Numerics::F32, bool step = false);
+                   const ChosenNumerics &numerics = {}, bool step = false);
 
 /// Unusable, naming layer and type, where no cache holds keys and values of the model in that type.
 Status checkCacheType(const ModelFile &model, ElementType type);
@@ -63,7 +63,8 @@ public:
   const ModelDescription &description() const;
   int64_t context() const;
   ElementType cacheType() const;
-  Numerics numerics() const;
+  /// What its operations have: numericsOf() in ir/Numerics.h.
+  const std::string &numerics() const;
   /// Tokens in the cache.
   int64_t length() const;
 

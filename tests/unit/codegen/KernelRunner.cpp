@@ -124,7 +124,7 @@ Expected<CompiledKernel> CompiledKernel::compile(const std::string &text, const 
     return unusable("test is not usable", text, "it has no kernel");
   result.kernel = *kernels.begin();
 
-  KF_TRY(Target target, parseTarget(level, ""));
+  KF_TRY(Target target, parseTarget("", level));
   KF_CHECK(scheduler(result.kernel, target));
   llvm::raw_string_ostream(result.schedule) << result.kernel.getScheduleAttr();
 

@@ -105,22 +105,25 @@ constexpr Shape quantShapes[] = {{1, 1, 32},  {1, 65, 64},   {2, 48, 96},   {4, 
 constexpr Shape superBlockShapes[] = {
     {1, 1, 256}, {1, 65, 512}, {3, 37, 768}, {5, 17, 256}, {17, 131, 1280}};
 
-/// `asIntegers`: rows are rounded to whole numbers.
+/// `numerics`: "i8", where rows are rounded to whole numbers, or "bf16", where rows and weights
+/// are.
 void checkPlainProduct(ElementType type, const Shape &shape, const std::string &level,
-                       bool transpose, const Knobs &knobs = {}, bool asIntegers = false) {
+                       bool transpose, const Knobs &knobs = {}, const std::string &numerics = "") {
+  const bool asIntegers = numerics == "i8";
   auto [m, n, k] = shape;
-  SCOPED_TRACE(fmt::format("{} {}x{}x{} {}{}", info(type).name, m, n, k, level,
+  SCOPED_TRACE(fmt::format("{} {}x{}x{} {} {}{}", info(type).name, m, n, k, level, numerics,
                            transpose ? " transposed" : ""));
   TestWeight weight = makeWeight(type, n, k, 7 * n + k, transpose);
   std::vector<float> x = randomFloats(m * k, m + 3);
+  std::string attributes = transpose ? "transpose" : "";
+  if (!numerics.empty())
+    attributes += fmt::format("{}numerics = #transformer.numerics<multiply = {}, accumulate = f32>",
+                              transpose ? ", " : "", numerics);
   std::string text =
       fmt::format("transformer.kernel @k({0}, %x: {1}, %w: {2}) -> {3} {{\n"
-                  "  %y = transformer.matmul %x weights(%w) {4} : ({1}, {2}) -> {3}\n"
+                  "  %y = transformer.matmul %x weights(%w) {{{4}}} : ({1}, {2}) -> {3}\n"
                   "  transformer.yield %y : {3}\n}}\n",
-                  sizeText(m), rowsText(k), weight.mlir, rowsText(n),
-                  asIntegers ? "{numerics = #transformer.numerics<multiply = i8, accumulate = f32>}"
-                  : transpose ? "{transpose}"
-                              : "");
+                  sizeText(m), rowsText(k), weight.mlir, rowsText(n), attributes);
   if (asIntegers) { // of zeros alone, and with one number that all others are small beside
     std::fill_n(x.begin(), integerBlock, 0.0f);
     x.back() = 3e4f;
@@ -129,6 +132,11 @@ void checkPlainProduct(ElementType type, const Shape &shape, const std::string &
   KernelOutcome outcome = kernel.run({m}, {bytesOf(x), weight.bytes});
   for (size_t i = 0; asIntegers && i < x.size(); i += integerBlock)
     reference::roundToIntegers(x.data() + i, integerBlock, 127);
+  if (numerics == "bf16") {
+    auto round = [](auto &value) { value = bfloat16ToFloat(floatToBfloat16(float(value))); };
+    std::for_each(x.begin(), x.end(), round);
+    std::for_each(weight.values.begin(), weight.values.end(), round);
+  }
   // A handful of outputs may cancel by chance; over many the mean error is what f32 gives.
   expectClose(valuesOf<float>(outcome.results[0]), product(widen(x), weight, m, n, k), text,
               m * n < 64 ? 1e-10 : 1e-12);
@@ -150,14 +158,47 @@ TEST(Matmul, RowsOfWholeNumbers) {
       for (const Shape &shape :
            super ? std::span<const Shape>(superBlockShapes) : std::span<const Shape>(quantShapes))
         if (shape.m * shape.n * shape.k < 10'000'000)
-          checkPlainProduct(type, shape, level, false, {}, /*asIntegers=*/true);
+          checkPlainProduct(type, shape, level, false, {}, "i8");
     }
   for (const Knobs &knobs : {Knobs{{"mr", 2}, {"mc", 6}},
                              {{"groups", 2}},
                              {{"splits", 2}},
                              {{"prefetch", 2}, {"nb", 32}, {"mr", 1}}})
     for (ElementType type : {ElementType::Q8_0, ElementType::Q6_K})
-      checkPlainProduct(type, {7, 70, 768}, "native", false, knobs, /*asIntegers=*/true);
+      checkPlainProduct(type, {7, 70, 768}, "native", false, knobs, "i8");
+}
+
+/// What this machine has to multiply bf16 with, and what is taken in its place.
+std::vector<std::string> bfloat16Levels() {
+  std::vector<std::string> levels = everyRunnableLevel();
+  std::string without = "native";
+  for (const char *feature : {"amx-bf16", "avx512bf16"})
+    if (parseTarget("native", "")->has(feature))
+      levels.push_back(without += fmt::format(",-{}", feature));
+  return levels;
+}
+
+TEST(Matmul, RowsAndWeightsOfBfloat16) {
+  for (const std::string &level : bfloat16Levels()) {
+    for (const ElementTypeInfo &t : elementTypes()) {
+      if (t.type == ElementType::I32)
+        continue;
+      for (const Shape &shape : t.blockElements > 32 ? std::span<const Shape>(superBlockShapes)
+                                : t.isQuantized()    ? std::span<const Shape>(quantShapes)
+                                                     : std::span<const Shape>(plainShapes))
+        if (shape.m * shape.n * shape.k < 10'000'000)
+          checkPlainProduct(t.type, shape, level, false, {}, "bf16");
+    }
+    for (const Shape &shape : plainShapes)
+      for (ElementType type : {ElementType::F32, ElementType::BF16})
+        checkPlainProduct(type, shape, level, true, {}, "bf16");
+    for (const Knobs &knobs : {Knobs{{"panel", 1}, {"mr", 5}, {"mc", 10}},
+                               {{"panel", 1}, {"kc", 64}, {"groups", 1}, {"nb", 48}},
+                               {{"panel", 1}, {"kc", 32}, {"splits", 3}, {"unroll", 1}},
+                               {{"panel", 1}, {"groups", 2}, {"nb", 48}, {"kc", 96}}})
+      for (ElementType type : {ElementType::Q8_0, ElementType::BF16})
+        checkPlainProduct(type, {45, 70, 224}, level, false, knobs, "bf16");
+  }
 }
 
 TEST(Matmul, BlocksOfEverySizeAndShape) {

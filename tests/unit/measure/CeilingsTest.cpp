@@ -1,4 +1,5 @@
 #include "kernelforge/measure/Ceilings.h"
+#include "kernelforge/support/Amx.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,156 @@
+// Panels of bf16 that AMX multiplies, tile registers of 16 rows of 64 bytes: sums of 16 x 16 f32,
+// rows of 16 x 32 elements of K, weights of 16 pairs of elements of K by 16 columns. Registers have
+// fixed numbers: LLVM 19 keeps no tile across a loop.
+#include "kernelforge/codegen/cpu/MatmulPanels.h"
+
+using namespace mlir;
+using namespace kernelforge;
+using namespace kernelforge::cpu;
+using namespace kernelforge::cpu::matmul;
+
+namespace {
+
+/// A tile of `mr` rows, up to 32, has K in blocks of 32, in each block row after row: 64 bytes
+/// each, so that the rows of a tile register are one block of memory.
+class MatrixPanels : public Panels {
+public:
+  MatrixPanels(KernelBuilder &k, const Knobs &knobs, PanelForm form, int64_t depth)
+      : Panels(k, knobs, form, depth), rowTiles(ceilDiv(knobs.mr, lanes)) {
+    assert(ofWeights(0) < registers && "sums, rows and weights have registers");
+  }
+
+  void storeRow(Value tile, Value r, Value column, Value x, int64_t count) override {
+    Value block = k.div(column, blockK);
+    Value inBlock = k.sub(column, k.mul(block, blockK));
+    Value to = k.at(tile, k.add(k.mul(block, knobs.mr * rowBytesOfTile),
+                                k.add(k.mul(r, rowBytesOfTile), k.mul(inBlock, 2))));
+    k.store(k.intrinsic("llvm.x86.avx512bf16.cvtneps2bf16.512", k.vec(k.b.getBF16Type()),
+                        {firstOf(x, count)}),
+            to, 2);
+    // What is left of the last block.
+    const int64_t last = roundUp(depth, lanes);
+    if (last % blockK == 0)
+      return;
+    Value isLast = k.cmp(arith::CmpIPredicate::eq, column, k.c(last - lanes));
+    k.ifThen(isLast, [&] {
+      Value zeros = k.b.create<arith::ConstantOp>(k.loc, k.b.getZeroAttr(k.vec(k.i16)));
+      k.store(zeros, k.at(to, lanes * 2), 2);
+    });
+  }
+
+  void beginTask() override;
+  void endTask() override { k.intrinsic("llvm.x86.tilerelease", {}, {}); }
+
+  void multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
+                Value isFirst, WhereRoom whereRoom) override;
+
+private:
+  static constexpr int64_t registers = 8, blockK = 32, rowBytesOfTile = 64;
+
+  // What the registers hold.
+  int64_t ofSums(int64_t rowTile, int64_t group) const { return rowTile * knobs.groups + group; }
+  int64_t ofRows(int64_t rowTile) const { return rowTiles * knobs.groups + rowTile; }
+  /// Those left over, in turns.
+  int64_t ofWeights(int64_t group) const {
+    const int64_t first = rowTiles * (knobs.groups + 1);
+    return first + group % (registers - first);
+  }
+  int64_t rowsOf(int64_t rowTile) const { return std::min(lanes, knobs.mr - rowTile * lanes); }
+
+  Value number(int64_t i) {
+    return k.b.create<LLVM::ConstantOp>(k.loc, k.i8, k.b.getI8IntegerAttr(int8_t(i)));
+  }
+  void load(int64_t i, Value from, int64_t stride) {
+    k.intrinsic("llvm.x86.tileloadd64", {}, {number(i), from, k.c(stride)});
+  }
+  void step(Value rows, ArrayRef<Value> panels, int64_t i);
+
+  const int64_t rowTiles;
+};
+
+} // namespace
+
+void MatrixPanels::beginTask() {
+  // Intel's manual, "TILECFG": palette 1, from byte 16 on the bytes of a row of each register, from
+  // byte 48 on its rows.
+  std::array<uint8_t, 64> bytes{};
+  bytes[0] = 1;
+  auto describe = [&](int64_t i, int64_t rows) {
+    bytes[size_t(16 + 2 * i)] = rowBytesOfTile;
+    bytes[size_t(48 + i)] = uint8_t(rows);
+  };
+  for (int64_t t = 0; t < rowTiles; ++t) {
+    describe(ofRows(t), rowsOf(t));
+    for (int64_t g = 0; g < knobs.groups; ++g)
+      describe(ofSums(t, g), rowsOf(t));
+  }
+  for (int64_t i = ofWeights(0); i < registers; ++i)
+    describe(i, lanes);
+  Value configuration = k.onStack(int64_t(bytes.size()) / 4);
+  for (size_t i = 0; i < bytes.size(); i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, &bytes[i], sizeof word);
+    k.store(k.c(int64_t(word)), k.at(configuration, int64_t(i)), 4);
+  }
+  k.intrinsic("llvm.x86.ldtilecfg", {}, {configuration});
+}
+
+/// Products of the block of K that comes after `i` others.
+void MatrixPanels::step(Value rows, ArrayRef<Value> panels, int64_t i) {
+  for (int64_t t = 0; t < rowTiles; ++t)
+    load(ofRows(t), k.at(rows, (i * knobs.mr + t * lanes) * rowBytesOfTile), rowBytesOfTile);
+  for (auto [g, panel] : llvm::enumerate(panels)) {
+    load(ofWeights(int64_t(g)), k.at(panel, i * lanes * rowBytesOfTile), rowBytesOfTile);
+    for (int64_t t = 0; t < rowTiles; ++t)
+      k.intrinsic(
+          "llvm.x86.tdpbf16ps", {},
+          {number(ofSums(t, int64_t(g))), number(ofRows(t)), number(ofWeights(int64_t(g)))});
+  }
+}
+
+void MatrixPanels::multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
+                            Value isFirst, WhereRoom whereRoom) {
+  const int64_t stride = knobs.nb * 4;
+  auto sumsAt = [&](int64_t t, int64_t g) { return k.at(out, t * lanes * stride + g * lanes * 4); };
+  auto forEachSum = [&](llvm::function_ref<void(int64_t t, int64_t g)> body) {
+    for (int64_t t = 0; t < rowTiles; ++t)
+      for (int64_t g = 0; g < knobs.groups; ++g)
+        body(t, g);
+  };
+  auto zero = [&] {
+    forEachSum([&](int64_t t, int64_t g) {
+      k.intrinsic("llvm.x86.tilezero", {}, {number(ofSums(t, g))});
+    });
+  };
+  if (isFirst) {
+    k.ifThen(isFirst, zero);
+    k.ifThen(k.not_(isFirst), [&] {
+      forEachSum([&](int64_t t, int64_t g) {
+        whereRoom(g, [&] { load(ofSums(t, g), sumsAt(t, g), stride); });
+      });
+    });
+  } else {
+    zero();
+  }
+  const int64_t steps = ceilDiv(count, blockK), main = steps / knobs.unroll * knobs.unroll;
+  k.loop(k.c(0), k.c(main), knobs.unroll, [&](Value i) {
+    SmallVector<Value> from;
+    for (Value panel : panels)
+      from.push_back(k.at(panel, k.mul(i, lanes * rowBytesOfTile)));
+    Value fromRows = k.at(rows[0], k.mul(i, knobs.mr * rowBytesOfTile));
+    for (int64_t j = 0; j < knobs.unroll; ++j)
+      step(fromRows, from, j);
+  });
+  for (int64_t i = main; i < steps; ++i)
+    step(rows[0], panels, i);
+  forEachSum([&](int64_t t, int64_t g) {
+    whereRoom(g, [&] {
+      k.intrinsic("llvm.x86.tilestored64", {}, {number(ofSums(t, g)), sumsAt(t, g), k.c(stride)});
+    });
+  });
+}
+
+std::unique_ptr<Panels> matmul::createMatrixPanels(KernelBuilder &k, const Knobs &knobs,
+                                                   PanelForm form, int64_t depth) {
+  return std::make_unique<MatrixPanels>(k, knobs, form, depth);
+}

@@ -19,6 +19,7 @@ from product import DATA, SKIP, Product, find_model
 LOGIT_TOLERANCE = 2e-4  # of the position's largest |logit|
 PREFILL_TOLERANCE = 1e-4
 PERPLEXITY_TOLERANCE = 1e-3  # relative
+DEFAULT_BAND = 5e-3  # the same, of the numerics and the cache that are the default
 MARGIN = 0.02  # greedy choices closer than this may go either way
 
 
@@ -116,6 +117,10 @@ class SmolLM2Test(unittest.TestCase):
             relative = abs(answer[key] / golden[key] - 1)
             print(f"perplexity, {key}: {answer[key]:.6f}, relative difference {relative:.2e}")
             self.assertLessEqual(relative, PERPLEXITY_TOLERANCE)
+        usual = self.usual.run("perplexity", *options)  # what a user has who says nothing
+        relative = abs(usual["perplexity"] / golden["perplexity"] - 1)
+        print(f"perplexity, {usual['numerics']} by default: relative difference {relative:.2e}")
+        self.assertLessEqual(relative, DEFAULT_BAND)
 
     def test_capital_of_france(self):
         answer = self.product.generate(self.model, "The capital of France is", 32)
@@ -140,6 +145,7 @@ def main():
         print("[SKIP] smollm2_test: the model is not there and cannot be fetched")
         return SKIP
     SmolLM2Test.product = Product(arguments.kernelforge, arguments.options)
+    SmolLM2Test.usual = Product(arguments.kernelforge, arguments.options, exact=False)
     SmolLM2Test.short = arguments.short
     SmolLM2Test.tokens = arguments.tokens
     SmolLM2Test.threads = arguments.threads

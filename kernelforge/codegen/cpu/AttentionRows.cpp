@@ -80,21 +80,24 @@ Value BlockRows::loadAt(Value row, Value at, Value mask) const {
   return Reader(fromColumn(at, 1), k->at(row, k->mul(at, slot.elementBytes()))).load(0, mask);
 }
 
-Value BlockRows::Reader::load(int64_t v, Value mask) {
+Value BlockRows::Reader::load(int64_t first, int64_t count, Value mask) {
   KernelBuilder &k = *rows.k;
   auto rounded = [&](Value x) { return rows.rounds ? roundTo(k, ElementType::BF16, x) : x; };
-  if (!rows.toScales)
-    return rounded(Numbers(k, rows.slot.type, row).from(v * lanes).load(mask));
+  if (!rows.toScales) {
+    const Numbers numbers = Numbers(k, rows.slot.type, row).from(first);
+    return rounded(count == lanes ? numbers.load(mask) : numbers.loadFirst(count));
+  }
   // Exact: an 8-bit quant times an f16.
-  const int64_t of = rows.column ? v : v / vectorsPerBlock(rows.slot);
+  const int64_t v = first / lanes, of = rows.column ? v : v / vectorsPerBlock(rows.slot);
   if (of != scaleOf) {
     Value bits = k.load(k.f16, k.at(row, rows.scaleOffset(v)), CacheSlot::scaleBytes);
-    scale = k.broadcast(k.halfToF32(bits));
+    scale = k.halfToF32(bits);
     scaleOf = of;
   }
-  Value quants =
-      k.b.create<arith::ExtSIOp>(k.loc, k.vi32, k.load(k.vec(k.i8), k.at(row, v * lanes)));
-  return rounded(k.mulf(k.b.create<arith::SIToFPOp>(k.loc, k.vf32, quants), scale));
+  Value quants = k.b.create<arith::ExtSIOp>(k.loc, k.vec(k.i32, count),
+                                            k.load(k.vec(k.i8, count), k.at(row, first)));
+  return rounded(k.mulf(k.b.create<arith::SIToFPOp>(k.loc, k.vec(k.f32, count), quants),
+                        k.b.create<vector::BroadcastOp>(k.loc, k.vec(k.f32, count), scale)));
 }
 
 void attention::emitSlots(KernelBuilder &k, Value pages, int64_t page, Value block, Value count,

@@ -48,7 +48,9 @@ public:
   public:
     Reader(const BlockRows &rows, mlir::Value row) : rows(rows), row(row) {}
     /// Vector `v`; lanes that `mask` turns off are 0.
-    mlir::Value load(int64_t v, mlir::Value mask = {});
+    mlir::Value load(int64_t v, mlir::Value mask = {}) { return load(v * lanes, lanes, mask); }
+    /// `count` numbers of a row from column `first` on, all within a vector.
+    mlir::Value load(int64_t first, int64_t count, mlir::Value mask);
 
   private:
     const BlockRows &rows;

@@ -100,7 +100,7 @@ KnobValues analyticKnobs(const KernelLimits &limits, bool oneRow) {
                             : std::clamp<int64_t>((wantedTasks + tasks - 1) / tasks, 1, maxSplits);
     return {
         {"query_block", 1}, {"key_block", 128},  {"mr", mr},      {"nr", limits.tileVectors(mr)},
-        {"splits", splits}, {"split_keys", 256}, {"prefetch", 16}};
+        {"splits", splits}, {"split_keys", 256}, {"prefetch", 64}};
   }
   // 6 x 4 vectors fill AVX-512's registers, 6 x 1 (two registers each) AVX2's. About 96 stacked
   // rows pay for packing a block of keys; fewer where the rows would not give every thread tasks.
@@ -232,7 +232,7 @@ Expected<ScheduleSpace> attention::scheduleSpace(const KernelAnalysis &kernel, c
        "tasks that share a row's keys"},
       {"split_keys", one ? with("split_keys", {64, 128, 256, 512}) : with("split_keys", {}),
        "fewer keys are not split"},
-      {"prefetch", one ? with("prefetch", {0, 8, 16, 32}) : with("prefetch", {0}),
+      {"prefetch", one ? with("prefetch", {0, 16, 32, 64, 128}) : with("prefetch", {0}),
        "rows of keys and values fetched ahead"},
   };
   setRule(

@@ -315,10 +315,60 @@ SmallVector<Value> Tile::dots(ArrayRef<Value> queries, const BlockRows &keys, Va
   return sums;
 }
 
+/// One of two steps that add four vectors of 8 lanes up to one: `low` and `high` of two, lanes 0-7
+/// of the first and 8-15 of the second.
+static Value addPairs(KernelBuilder &k, Value x, Value y, bool isFirst) {
+  SmallVector<int64_t> low{0, 1, 8, 9, 4, 5, 12, 13}, high{2, 3, 10, 11, 6, 7, 14, 15};
+  if (isFirst) {
+    low = {0, 8, 1, 9, 4, 12, 5, 13};
+    high = {2, 10, 3, 11, 6, 14, 7, 15};
+  }
+  return k.addf(k.shuffle(x, y, low), k.shuffle(x, y, high));
+}
+
+/// Scores of four keys that follow each other, of up to three rows, on AVX2: two keys at a time, so
+/// that their sums stay in registers beside 8 numbers of each query.
+void Tile::scoreFour(Value query, int64_t rows, const BlockRows &keys, Value run, Value out) {
+  constexpr int64_t half = lanes / 2;
+  auto partOf = [&](BlockRows::Reader &reader, int64_t first) { // zeros past a head's last number
+    if (first + half <= shape.keyDim)
+      return reader.load(first, half, {});
+    Value whole = reader.load(first / lanes, k.firstLanes(k.c(shape.keyDim % lanes)));
+    return Value(k.b.create<vector::ExtractStridedSliceOp>(k.loc, whole, first % lanes, half, 1));
+  };
+  SmallVector<Value> pairs; // row after row of the first two keys, then of the others
+  for (int64_t i = 0; i < 4; i += 2) {
+    BlockRows::Reader left(keys, keys.row(run, i)), right(keys, keys.row(run, i + 1));
+    SmallVector<Value> sums(size_t(2 * rows));
+    for (int64_t first = 0; first < shape.keyDim; first += half) {
+      const Value parts[] = {partOf(left, first), partOf(right, first)};
+      SmallVector<Value *> growing;
+      for (int64_t r = 0; r < rows; ++r) {
+        Value own = k.load(k.vec(k.f32, half), k.at(query, r * queryStride + first * 4), 4);
+        for (size_t j = 0; j < 2; ++j) {
+          Value &sum = sums[size_t(2 * r) + j];
+          sum = sum ? k.fma(own, parts[j], sum) : k.mulf(own, parts[j]);
+          growing.push_back(&sum);
+        }
+      }
+      k.fenceRegisters(growing); // or LLVM loads far ahead, and sums go to the stack
+    }
+    for (int64_t r = 0; r < rows; ++r)
+      pairs.push_back(addPairs(k, sums[size_t(2 * r)], sums[size_t(2 * r) + 1], /*isFirst=*/true));
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    Value all = addPairs(k, pairs[size_t(r)], pairs[size_t(rows + r)], /*isFirst=*/false);
+    k.store(k.addf(k.shuffle(all, all, {0, 1, 2, 3}), k.shuffle(all, all, {4, 5, 6, 7})),
+            k.at(out, r * scoreStride), 4);
+  }
+}
+
 void Tile::scoreInPlace(Value stacked, const View &view, const BlockRows &keys) {
-  // Rows whose queries and half-reduced sums stay in registers together: up to three of AVX-512, in
-  // even shares; one of AVX2 (18 us where two take 19, 9/3 heads of 64 over 512 keys).
-  const int64_t most = k.target.limits.vectorBits == 512 ? 3 : 1;
+  // Rows whose half-reduced sums stay in registers together, of AVX-512 with their queries: up to
+  // three, in even shares.
+  constexpr int64_t most = 3;
+  const bool wide = k.target.limits.vectorBits == 512;
+  const int64_t keysAtOnce = wide ? lanes : 4;
   const int64_t chunks = (shape.mr + most - 1) / most;
   const int64_t together = (shape.mr + chunks - 1) / chunks;
   const int64_t vectors = shape.keyVectors();
@@ -327,12 +377,17 @@ void Tile::scoreInPlace(Value stacked, const View &view, const BlockRows &keys) 
     const int64_t rows = std::min(together, shape.mr - begin);
     SmallVector<Value> queries;
     Value query = k.at(base, offset(layout.query, k.add(stacked, begin), queryStride));
-    for (int64_t i = 0; i < rows * vectors; ++i)
+    for (int64_t i = 0; wide && i < rows * vectors; ++i)
       queries.push_back(k.loadVec(k.at(query, i * lanes * 4)));
     Value out = scoreRow(k.add(stacked, begin));
-    Value whole = k.mul(k.div(view.to, lanes), lanes);
-    k.loop(k.c(0), whole, lanes, [&](Value column) {
+    Value whole = k.mul(k.div(view.to, keysAtOnce), keysAtOnce);
+    k.loop(k.c(0), whole, keysAtOnce, [&](Value column) {
       Value run = keys.run(column);
+      if (!wide) {
+        for (int64_t i = 0; begin == 0 && shape.prefetch > 0 && i < keysAtOnce; ++i)
+          keys.prefetch(run, i + shape.prefetch, vectors);
+        return scoreFour(query, rows, keys, run, k.at(out, k.mul(column, 4)));
+      }
       SmallVector<SmallVector<Value>> sums(rows, SmallVector<Value>(lanes));
       for (int64_t w = 0; w < 4; ++w) // in the order in which reduceEach takes them
         for (int64_t i = w; i < lanes; i += 4) {
@@ -347,6 +402,8 @@ void Tile::scoreInPlace(Value stacked, const View &view, const BlockRows &keys) 
     });
     k.loop(whole, view.to, 1, [&](Value column) {
       Value row = keys.row(keys.run(column), 0);
+      for (int64_t i = 0; !wide && i < rows * vectors; ++i)
+        queries.push_back(k.loadVec(k.at(query, i * lanes * 4)));
       for (auto [r, sum] : llvm::enumerate(dots(queries, keys, row)))
         k.store(k.reduceAdd(sum), k.at(out, k.add(k.mul(column, 4), k.c(r * scoreStride))), 4);
     });

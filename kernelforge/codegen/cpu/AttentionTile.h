@@ -101,6 +101,8 @@ private:
                   mlir::Value key, int64_t width);
   void scorePacked(mlir::Value stacked, const View &view);
   void scoreInPlace(mlir::Value stacked, const View &view, const BlockRows &keys);
+  void scoreFour(mlir::Value query, int64_t rows, const BlockRows &keys, mlir::Value run,
+                 mlir::Value out);
   llvm::SmallVector<mlir::Value> dots(llvm::ArrayRef<mlir::Value> queries, const BlockRows &keys,
                                       mlir::Value row);
   void maskScores(mlir::Value stacked, mlir::Value block, mlir::Value from, mlir::Value to);

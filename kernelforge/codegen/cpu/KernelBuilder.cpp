@@ -231,7 +231,9 @@ static Value gatherFrom(KernelBuilder &k, Type element, Value addresses, Value m
 }
 
 void KernelBuilder::prefetch(Value pointer) {
-  b.create<LLVM::Prefetch>(loc, pointer, /*rw=*/0u, /*hint=*/3u, /*cache=*/1u);
+  // To L2, which has room for far more lines on their way than L1.
+  constexpr unsigned secondLevel = 2;
+  b.create<LLVM::Prefetch>(loc, pointer, /*rw=*/0u, secondLevel, /*cache=*/1u);
 }
 Value KernelBuilder::gather(Value base, Value offsets, Value mask) {
   auto pointers = LLVM::getFixedVectorType(ptr, lanes);

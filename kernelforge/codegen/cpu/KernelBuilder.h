@@ -91,7 +91,7 @@ public:
   /// Elements of any type, here and below: `lanes` of them, aligned to their size.
   void storeVec(mlir::Value value, mlir::Value pointer, mlir::Value mask = {});
   mlir::Value loadVec(mlir::Type element, mlir::Value pointer, mlir::Value mask = {});
-  /// Asks for the cache line at `pointer`, for reading; never faults.
+  /// Asks for the cache line at `pointer`, for reading, to be brought to L2; never faults.
   void prefetch(mlir::Value pointer);
   /// f32 at base + 4 * offsets[lane] (vector of i32), 0 where the mask is off.
   mlir::Value gather(mlir::Value base, mlir::Value offsets, mlir::Value mask = {});

@@ -140,11 +140,10 @@ int64_t usualUnroll(const KernelLimits &limits) {
   return limits.isTiles() ? 2 : limits.perVector == 1 ? 4 : 8;
 }
 
-/// Weights that no L2 holds come from far: asking ahead for them gains some per cent.
+/// Quants come in several short streams, one for each part of a block, which the hardware's
+/// prefetcher follows less well than one of plain numbers.
 int64_t usualPrefetch(const KernelLimits &limits, bool panel) {
-  constexpr double farBytes = 4 << 20;
-  const double bytes = limits.weightBytes * static_cast<double>(limits.widest());
-  return !panel && limits.readsOneStream() && bytes > farBytes ? 8 : 0;
+  return !panel && limits.quantized ? 16 : 0;
 }
 
 /// Rows of a task worth considering: the usual ones, and those that share the rows out evenly.
@@ -427,7 +426,7 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(const KernelAnalysis &kernel,
        "1: rows are brought side by side first"},
       {"order", limits.rows > 48 ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{0},
        "neighbouring tasks have the same rows (0) or columns (1)"},
-      {"prefetch", many ? std::vector<int64_t>{0} : std::vector<int64_t>{0, 2, 8},
+      {"prefetch", many ? std::vector<int64_t>{0} : std::vector<int64_t>{0, 8, 16, 32},
        "blocks of weights asked for ahead"},
   };
   for (Knob &knob : space.knobs) {

@@ -5,6 +5,7 @@
 #include "kernelforge/compiler/KernelCompiler.h"
 #include "kernelforge/compiler/Pipelines.h"
 #include "kernelforge/eval/RowModule.h"
+#include "kernelforge/ir/Numerics.h"
 #include "kernelforge/support/Json.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -38,12 +39,16 @@ Expected<List> readList(const std::string &processor) {
          readJsonFile(KERNELFORGE_TEST_DATA "/unit/eval/known_spills.json", "known spills"));
   List list;
   KF_TRY(const JsonView suites, document.root().object("suites"));
-  KF_TRY(const auto members, suites.members());
-  for (const auto &[name, filter] : members) {
-    KF_TRY(const std::string regex, filter.asString(1000));
-    KF_TRY(Suite suite, findSuite(name));
-    KF_TRY(suite, filterSuite(std::move(suite), regex));
-    list.rows.insert(list.rows.end(), suite.rows.begin(), suite.rows.end());
+  KF_TRY(const auto numerics, suites.members());
+  for (const auto &[choice, filters] : numerics) {
+    KF_TRY(const Numerics chosen, parseNumerics(choice));
+    KF_TRY(const auto members, filters.members());
+    for (const auto &[name, filter] : members) {
+      KF_TRY(const std::string regex, filter.asString(1000));
+      KF_TRY(Suite suite, findSuite(name));
+      KF_TRY(suite, filterSuite(withNumerics(std::move(suite), chosen), regex));
+      list.rows.insert(list.rows.end(), suite.rows.begin(), suite.rows.end());
+    }
   }
   KF_TRY(const JsonView known, document.root().object("known"));
   KF_TRY(const auto entries, known.array(processor, 100));
@@ -63,15 +68,20 @@ struct Worst {
   SpillingLoop loop;
 };
 
-/// "matmul q4_1 panel", "attention one_row", "rowwise rms_norm".
+std::string asNumerics(Numerics numerics) {
+  return numerics == Numerics::F32 ? "" : fmt::format(" as {}", numericsName(numerics));
+}
+
+/// "matmul q4_1 panel", "matmul q4_1 registers as i8", "attention one_row", "rowwise rms_norm".
 std::string kindOf(transformer::KernelOp kernel) {
   const KernelAnalysis analysis(kernel);
   const KnobValues knobs = knobsOf(kernel).value();
   switch (analysis.family()) {
   case KernelFamily::Matmul:
-    return fmt::format("matmul {} {}",
+    return fmt::format("matmul {} {}{}",
                        info(*elementTypeOf(analysis.matmul().getWeights()[0].getType())).name,
-                       knobs.at("panel") != 0 ? "panel" : "registers");
+                       knobs.at("panel") != 0 ? "panel" : "registers",
+                       asNumerics(numericsOf(analysis.matmul())));
   case KernelFamily::Attention:
     return knobs.at("query_block") > 1 ? "attention rows" : "attention one_row";
   default:

@@ -1,6 +1,7 @@
 #include "kernelforge/support/Team.h"
 
 #include "kernelforge/support/Host.h"
+#include "kernelforge/support/TaskBoard.h"
 
 #include <algorithm>
 #include <array>
@@ -109,14 +110,12 @@ void setOpenMpSpinning(int milliseconds) {
 
 /// The threads that one calling thread works with.
 ///
-/// A task is taken by counting up the ticket: its upper bits are the number of the step, the lower
-/// ones count up to `noneLeft`, so that one addition tells whether a task was taken, and which.
-/// Whoever has taken one keeps its step from ending, and may read what is said of it; whoever has
-/// none, such as a thread that was away since an earlier step, reads nothing. Who ends the last
-/// task of a step begins the next.
+/// The tasks of a step are on a board, many of them in pieces. Whoever has taken one keeps its step
+/// from ending, and may read what is said of it; whoever has none, such as a thread that was away
+/// since an earlier step, reads nothing. Who ends the last task of a step begins the next.
 class Team {
 public:
-  explicit Team(int threads) : threads(threads) {
+  explicit Team(int threads) : threads(threads), board(threads) {
     for (int member = 1; member < threads; ++member)
       workers.emplace_back([this, member] { serve(member); });
   }
@@ -131,10 +130,8 @@ public:
   void runAll(const std::function<void(int, int)> &member);
 
 private:
-  static constexpr int countBits = 40;
-  static constexpr uint64_t noneLeft = uint64_t(1) << (countBits - 1);
-  static constexpr uint64_t countMask = (uint64_t(1) << countBits) - 1;
-  static_assert(SteppedWork::maxTasks < int64_t(noneLeft));
+  /// Tasks of a piece, of so many that a step has.
+  static int64_t pieceOf(int64_t tasks) { return (tasks + TaskBoard::most - 1) / TaskBoard::most; }
 
   // Of everybody.
   bool takeTasks(int member);
@@ -148,7 +145,7 @@ private:
   void stayAway(Clock::duration time, uint64_t callsSeen);
   void waitForWork(uint64_t callsSeen);
   bool hasWork(uint64_t callsSeen) const {
-    return !(ticket.load() & noneLeft) || calls.load() != callsSeen || ending.load();
+    return !board.isEmpty() || calls.load() != callsSeen || ending.load();
   }
 
   // The work and its current step: read only by who has a task of it.
@@ -156,7 +153,7 @@ private:
   size_t current = 0;
 
   // Each on a line of its own, apart from what others write.
-  alignas(64) std::atomic<uint64_t> ticket{noneLeft};
+  TaskBoard board;
   alignas(64) std::atomic<int64_t> done{0}; ///< tasks of the step
   alignas(64) std::atomic<bool> ended{true};
   std::atomic<int64_t> stalls{0}; ///< how often somebody waited long within a run
@@ -200,8 +197,8 @@ void Team::begin(size_t step, int member) {
     if (tasks > 1) {
       current = step;
       done.store(0, std::memory_order_relaxed);
-      const uint64_t number = (ticket.load(std::memory_order_relaxed) >> countBits) + 1;
-      ticket.store((number << countBits) | (noneLeft - static_cast<uint64_t>(tasks)));
+      const int64_t piece = pieceOf(tasks);
+      board.post(static_cast<int>((tasks + piece - 1) / piece));
       wake();
       return;
     }
@@ -218,15 +215,12 @@ bool Team::takeTasks(int member) {
   int64_t mine = 0, tasks = 0; // done and not yet told; of their step
   size_t step = 0;
   for (bool any = false;; any = true) {
-    uint64_t taken = ticket.load(std::memory_order_relaxed);
-    if (!(taken & noneLeft))
-      taken = ticket.fetch_add(1, std::memory_order_acquire);
-    if (!(taken & noneLeft)) {
+    if (const std::optional<int> taken = board.take(member)) {
       step = current;
       tasks = work->tasks(step);
-      const uint64_t left = noneLeft - (taken & countMask);
-      work->run(step, tasks - static_cast<int64_t>(left), member);
-      ++mine;
+      const int64_t piece = pieceOf(tasks), first = *taken * piece;
+      for (int64_t task = first; task < std::min(first + piece, tasks); ++task, ++mine)
+        work->run(step, task, member);
       continue;
     }
     if (mine == 0)
@@ -259,8 +253,7 @@ void Team::runSteps(SteppedWork &steps) {
   while (!ended.load(std::memory_order_acquire)) {
     if (takeTasks(0))
       continue;
-    for (AwakeWait waiting; (ticket.load(std::memory_order_relaxed) & noneLeft) &&
-                            !ended.load(std::memory_order_relaxed);)
+    for (AwakeWait waiting; board.isEmpty() && !ended.load(std::memory_order_relaxed);)
       waitWithinRun(waiting);
   }
   isMember = false;

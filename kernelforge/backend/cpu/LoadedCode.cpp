@@ -1,5 +1,7 @@
 #include "kernelforge/backend/cpu/LoadedCode.h"
+
 #include "kernelforge/codegen/cpu/Target.h"
+#include "kernelforge/support/Amx.h"
 
 #include <algorithm>
 #include <cstring>
@@ -47,6 +49,7 @@ Expected<std::unique_ptr<LoadedCode>> LoadedCode::load(std::span<const Artifact>
     code->entries.resize(artifacts.size());
     return code;
   }
+  amxState(); // the code may use AMX, which this process has to ask for
   KF_TRY(code->jit, createJit());
   llvm::orc::LLJIT &jit = *code->jit;
   llvm::orc::ExecutionSession &session = jit.getExecutionSession();

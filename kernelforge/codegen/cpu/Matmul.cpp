@@ -350,7 +350,8 @@ private:
           WeightReader &reader = readers[s];
           k.loop(k.c(0), k.ceilDiv(columns, lanes), knobs.groups, [&](Value g0) {
             emitPanel(reader, k.add(k.div(task.n0, lanes), g0), k.mul(number, knobs.kc), count,
-                      task.row0, task.numRows, k.at(out, k.mul(g0, lanes * 4)), g0, isFirst);
+                      task.row0, task.numRows, k.at(out, k.mul(g0, lanes * 4)), g0, isFirst,
+                      i == 0 ? k.cmp(arith::CmpIPredicate::eq, g0, k.c(0)) : Value());
           });
         }
       };
@@ -373,8 +374,9 @@ private:
   /// Unpacks K rows [k0, k0 + count) of the register tile's groups and multiplies all rows of the
   /// task with them.
   void emitPanel(WeightReader &reader, Value firstGroup, Value k0, int64_t count, Value row0,
-                 Value numRows, Value out, Value g0, Value isFirst) {
+                 Value numRows, Value out, Value g0, Value isFirst, Value meetsRowsFirst) {
     SmallVector<Value> unpacked;
+    Panels::Ahead ahead{.rows = meetsRowsFirst};
     for (int64_t g = 0; g < knobs.groups; ++g) {
       Value number = k.min(k.add(firstGroup, g), k.c(reader.groups() - 1));
       if (panels->readsInPlace(reader)) {
@@ -383,12 +385,18 @@ private:
       }
       unpacked.push_back(k.at(k.scratch, panelOffset() + g * panels->panelBytes()));
       panels->unpack(reader, number, k0, count, unpacked.back());
+      if (reader.isTransposed())
+        continue;
+      Value next = k.min(k.add(number, knobs.groups), k.c(reader.groups() - 1));
+      ahead.weights.push_back(reader.piecePointer(next, k0));
+      ahead.bytes = reader.pieceBytes(count);
     }
     k.loop(k.c(0), k.ceilDiv(numRows, knobs.mr), 1, [&](Value t) {
+      ahead.tile = t;
       panels->multiply(
           rowsOfTile(k.add(k.div(row0, knobs.mr), t), k0), unpacked, count,
           k.at(out, k.mul(t, knobs.mr * knobs.nb * 4)), isFirst,
-          [&](int64_t g, llvm::function_ref<void()> store) { whereRoom(g0, g, store); });
+          [&](int64_t g, llvm::function_ref<void()> store) { whereRoom(g0, g, store); }, ahead);
     });
   }
 

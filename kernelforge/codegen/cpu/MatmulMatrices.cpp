@@ -42,7 +42,7 @@ public:
   void endTask() override { k.intrinsic("llvm.x86.tilerelease", {}, {}); }
 
   void multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
-                Value isFirst, WhereRoom whereRoom) override;
+                Value isFirst, WhereRoom whereRoom, const Ahead &ahead) override;
 
 private:
   static constexpr int64_t registers = 8, blockK = 32, rowBytesOfTile = 64;
@@ -64,6 +64,8 @@ private:
     k.intrinsic("llvm.x86.tileloadd64", {}, {number(i), from, k.c(stride)});
   }
   void step(Value rows, ArrayRef<Value> panels, int64_t i);
+  void multiplySteps(Value rows, ArrayRef<Value> panels, int64_t steps, const Ahead &ahead,
+                     bool fetchesRows);
 
   const int64_t rowTiles;
 };
@@ -108,8 +110,39 @@ void MatrixPanels::step(Value rows, ArrayRef<Value> panels, int64_t i) {
   }
 }
 
+/// All blocks of K. Reading from a cache of all cores, line after line as it is needed, takes
+/// longer than the products: so in each block lines are asked for that come next, of the next tile
+/// of rows as many as this one has, of the next panel's weights a share.
+void MatrixPanels::multiplySteps(Value rows, ArrayRef<Value> panels, int64_t steps,
+                                 const Ahead &ahead, bool fetchesRows) {
+  constexpr int64_t line = 64;
+  const int64_t tileBytes = knobs.mr * rowBytesOfTile; // of a block of K
+  const int64_t share = ceilDiv(ahead.bytes, line * steps * (knobs.mc / knobs.mr)) * line;
+  auto fetch = [&](Value block, Value fromRows) {
+    for (Value weights : ahead.weights)
+      for (int64_t offset = 0; offset < share; offset += line)
+        k.prefetch(
+            k.at(weights, k.add(k.mul(k.add(k.mul(ahead.tile, steps), block), share), offset)));
+    for (int64_t offset = 0; fetchesRows && offset < tileBytes; offset += line)
+      k.prefetch(k.at(fromRows, knobs.mr * rowBytes() + offset));
+  };
+  const int64_t main = steps / knobs.unroll * knobs.unroll;
+  k.loop(k.c(0), k.c(main), knobs.unroll, [&](Value i) {
+    SmallVector<Value> from;
+    for (Value panel : panels)
+      from.push_back(k.at(panel, k.mul(i, lanes * rowBytesOfTile)));
+    Value fromRows = k.at(rows, k.mul(i, tileBytes));
+    for (int64_t j = 0; j < knobs.unroll; ++j) {
+      fetch(k.add(i, j), k.at(fromRows, j * tileBytes));
+      step(fromRows, from, j);
+    }
+  });
+  for (int64_t i = main; i < steps; ++i)
+    step(rows, panels, i);
+}
+
 void MatrixPanels::multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
-                            Value isFirst, WhereRoom whereRoom) {
+                            Value isFirst, WhereRoom whereRoom, const Ahead &ahead) {
   const int64_t stride = knobs.nb * 4;
   auto sumsAt = [&](int64_t t, int64_t g) { return k.at(out, t * lanes * stride + g * lanes * 4); };
   auto forEachSum = [&](llvm::function_ref<void(int64_t t, int64_t g)> body) {
@@ -132,17 +165,13 @@ void MatrixPanels::multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_
   } else {
     zero();
   }
-  const int64_t steps = ceilDiv(count, blockK), main = steps / knobs.unroll * knobs.unroll;
-  k.loop(k.c(0), k.c(main), knobs.unroll, [&](Value i) {
-    SmallVector<Value> from;
-    for (Value panel : panels)
-      from.push_back(k.at(panel, k.mul(i, lanes * rowBytesOfTile)));
-    Value fromRows = k.at(rows[0], k.mul(i, knobs.mr * rowBytesOfTile));
-    for (int64_t j = 0; j < knobs.unroll; ++j)
-      step(fromRows, from, j);
-  });
-  for (int64_t i = main; i < steps; ++i)
-    step(rows[0], panels, i);
+  const int64_t steps = ceilDiv(count, blockK);
+  if (ahead.rows) {
+    k.ifThen(ahead.rows, [&] { multiplySteps(rows[0], panels, steps, ahead, true); });
+    k.ifThen(k.not_(ahead.rows), [&] { multiplySteps(rows[0], panels, steps, ahead, false); });
+  } else {
+    multiplySteps(rows[0], panels, steps, ahead, false);
+  }
   forEachSum([&](int64_t t, int64_t g) {
     whereRoom(g, [&] {
       k.intrinsic("llvm.x86.tilestored64", {}, {number(ofSums(t, g)), sumsAt(t, g), k.c(stride)});

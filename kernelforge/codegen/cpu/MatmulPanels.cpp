@@ -89,7 +89,7 @@ public:
   }
 
   void multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
-                Value isFirst, WhereRoom whereRoom) override;
+                Value isFirst, WhereRoom whereRoom, const Ahead &) override;
 
 private:
   /// sums += the products of all columns and rows of 4 bytes of K, the one after `i` others.
@@ -124,7 +124,7 @@ void VectorPanels::step(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t i,
 }
 
 void VectorPanels::multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
-                            Value isFirst, WhereRoom whereRoom) {
+                            Value isFirst, WhereRoom whereRoom, const Ahead &) {
   const int64_t unroll = knobs.unroll, mr = knobs.mr, numGroups = knobs.groups;
   const int64_t steps = ceilDiv(count, form.step());
   SmallVector<Value> sums(size_t(mr * numGroups), k.splat(0));

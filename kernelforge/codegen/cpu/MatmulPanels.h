@@ -54,12 +54,21 @@ public:
 
   /// Runs `store` where group `group` of a register tile is one of the task's tile.
   using WhereRoom = llvm::function_ref<void(int64_t group, llvm::function_ref<void()> store)>;
+  /// What is asked for while a tile of rows is multiplied, so that it is in L2 when it is needed.
+  struct Ahead {
+    mlir::Value rows = {}; ///< whether the next tile's are (i1); null: no
+    mlir::Value tile = {}; ///< number of the tile among the task's (i64)
+    llvm::SmallVector<mlir::Value> weights =
+        {};            ///< of the next panel, where those of each group begin
+    int64_t bytes = 0; ///< of each, by all tiles together
+  };
+
   /// Products of a tile of rows with a panel of each group: to the f32 at `out`, rows `nb` apart;
   /// where `isFirst` is not null and false, they are added to what is there. `rows` point to the
   /// panels' first element of K: of packed rows of the whole tile, otherwise of each row.
   virtual void multiply(llvm::ArrayRef<mlir::Value> rows, llvm::ArrayRef<mlir::Value> panels,
-                        int64_t count, mlir::Value out, mlir::Value isFirst,
-                        WhereRoom whereRoom) = 0;
+                        int64_t count, mlir::Value out, mlir::Value isFirst, WhereRoom whereRoom,
+                        const Ahead &ahead) = 0;
 
 protected:
   Panels(KernelBuilder &k, const Knobs &knobs, PanelForm form, int64_t depth)

@@ -65,7 +65,7 @@ int64_t usualDepth(const KernelLimits &limits) {
   const int64_t depth = limits.depth, step = limits.panelStep();
   int64_t kc = depth <= 768 ? depth : ceilDiv(depth, ceilDiv(depth, 512));
   if (limits.isTiles())
-    kc = depth <= 1024 ? depth : ceilDiv(depth, ceilDiv(depth, 768));
+    kc = depth <= 384 ? depth : ceilDiv(depth, ceilDiv(depth, 288));
   else if (limits.rows <= fewRows)
     kc = 64;
   else if (limits.f32Panels && depth <= 1024)

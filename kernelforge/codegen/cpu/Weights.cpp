@@ -51,6 +51,10 @@ Value WeightReader::groupPointer(Value g) {
   return b.at(pointer, b.mul(g, bytes));
 }
 
+Value WeightReader::piecePointer(Value g, Value k0) {
+  return b.at(groupPointer(g), b.mul(b.div(k0, block), blockStep()));
+}
+
 int64_t WeightReader::blockStep() const {
   if (element.isQuantized())
     return lanes * element.blockBytes / chunks();

@@ -41,6 +41,13 @@ public:
   /// Where group `g` (i64) begins.
   mlir::Value groupPointer(mlir::Value g);
 
+  /// What of a group belongs to elements [k0, k0 + count) of K: where it begins (k0: i64, of whole
+  /// blocks), and its bytes. Not of transposed weights.
+  mlir::Value piecePointer(mlir::Value g, mlir::Value k0);
+  int64_t pieceBytes(int64_t count) const { return (count + block - 1) / block * blockStep(); }
+
+  bool isTransposed() const { return transposed; }
+
   /// Adds to accumulators[i], for each of several groups, the products of x[0 .. count - 1] with
   /// the group's elements of block `index` (i64). `x` points to the block's first activation;
   /// `sums` to the first of the block's sums (f32), where they are needed. `groups` are the groups'

@@ -69,7 +69,9 @@ public:
 TEST(Steps, EachTaskIsDoneOnceAndNobodyRunsAhead) {
   std::vector<int64_t> counts;
   for (int step = 0; step < 2000; ++step)
-    counts.push_back(step % 7 == 0 ? 1 : 1 + step * 37 % 23);
+    counts.push_back(step % 7 == 0     ? 1
+                     : step % 100 == 1 ? 380 + step % 11 * 100 // some in pieces of several
+                                       : 1 + step * 37 % 23);
   for (int threads : {1, 2, 3, 7}) // the last is more than many machines have cores
     for (int repeat = 0; repeat < 3; ++repeat) {
       Counted work(counts);

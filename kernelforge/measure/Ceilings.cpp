@@ -132,11 +132,17 @@ int64_t uncachedBytes() {
   return std::clamp(4 * host().l3Bytes, least, most);
 }
 
-Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptions &options) {
+Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptions &options,
+                                               std::span<const std::string_view> arithmetic) {
   constexpr int64_t iterations = 20'000, line = 512;
   KernelCeilings ceilings;
+  const auto has = [](std::string_view name) {
+    return std::ranges::any_of(peakLoops(), [&](const PeakLoop &loop) { return loop.name == name; });
+  };
+  if (const auto found = std::ranges::find_if(arithmetic, has); found != arithmetic.end())
+    ceilings.arithmetic = *found;
   for (const PeakLoop &loop : peakLoops())
-    if (std::string_view(loop.name) == "fma_f32") {
+    if (loop.name == ceilings.arithmetic) {
       KF_TRY(double rate, bestRate(options, options.threads, [&](int) { loop.run(iterations); }));
       ceilings.fma = rate * loop.operationsPerIteration * double(iterations);
     }

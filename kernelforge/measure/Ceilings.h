@@ -8,7 +8,9 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kernelforge {
@@ -58,10 +60,11 @@ struct CeilingOptions {
 Expected<std::vector<ArithmeticPeak>> measurePeaks(const CeilingOptions &options);
 Expected<std::vector<ReadBandwidth>> measureReadBandwidth(const CeilingOptions &options);
 
-/// What one f32 kernel can reach at most on `threads` threads, or on a device. 0: not measured.
+/// What one kernel can reach at most on `threads` threads, or on a device. 0: not measured.
 struct KernelCeilings {
-  double fma = 0;  ///< operations per second of f32 multiply-adds
+  double fma = 0;  ///< operations per second of multiply-adds: of f32, or by what `arithmetic` says
   double read = 0; ///< bytes per second of moving its working set again and again
+  std::string_view arithmetic = "fma_f32"; ///< an ArithmeticPeak's name
 
   /// Whether both are known: what follows is of use then only.
   bool areKnown() const { return fma > 0 && read > 0; }
@@ -75,8 +78,10 @@ struct KernelCeilings {
 };
 
 /// Ceilings for a working set of `bytes`, of which each thread reads a share; a large set counts as
-/// one that memory has to serve. Fast: for measuring before and after a kernel.
-Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptions &options);
+/// one that memory has to serve. Fast: for measuring before and after a kernel. Of the kinds of
+/// `arithmetic` the first that the processor has counts; where it has none, multiply-adds of f32.
+Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptions &options,
+                                               std::span<const std::string_view> arithmetic = {});
 
 /// Bytes that no cache holds: four times the last-level cache, at most 256 MiB.
 int64_t uncachedBytes();

@@ -75,6 +75,18 @@ __attribute__((target("avx2,avxvnni"))) static void dotInt8Avx(int64_t iteration
     intSink = _mm256_cvtsi256_si32(sum);
 }
 
+/// Without VNNI: pairs of products in 16 bits, and their sums.
+__attribute__((target("avx2"))) static void dotInt8Pairs(int64_t iterations) {
+  __m256i a = _mm256_set1_epi32(intSource), sums[12];
+  for (auto &sum : sums)
+    sum = _mm256_set1_epi32(intSource);
+  for (int64_t i = 0; i < iterations; ++i)
+    for (auto &sum : sums)
+      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, sum));
+  for (auto &sum : sums)
+    intSink = _mm256_cvtsi256_si32(sum);
+}
+
 /// All eight tiles as 16 rows of 64 bytes.
 struct alignas(64) TileConfiguration {
   uint8_t palette = 1, startRow = 0, reserved[14] = {};
@@ -138,6 +150,8 @@ std::span<const PeakLoop> peakLoops() {
       found.push_back({"dot_int8", "vpdpbusd zmm", 12 * 128, dotInt8Avx512});
     else if (bit(Leaf7(1).eax, 4) && __builtin_cpu_supports("avx2"))
       found.push_back({"dot_int8", "vpdpbusd ymm", 12 * 64, dotInt8Avx});
+    else if (__builtin_cpu_supports("avx2"))
+      found.push_back({"dot_int8", "vpmaddubsw ymm, vpaddw", 12 * 64, dotInt8Pairs});
     if (amxState().permitted) {
       const Leaf7 leaf(0);
       if (bit(leaf.edx, 22))

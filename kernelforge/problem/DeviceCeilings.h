@@ -52,8 +52,10 @@ private:
 };
 
 /// What a kernel that moves so many bytes can reach at most now: `device` where that has a clock of
-/// its own, or else (null) `threads` of the host's. Arithmetic that is not known is 0.
+/// its own, or else (null) `threads` of the host's, there of what multiplies in `numerics`.
+/// Arithmetic that is not known is 0.
 Expected<KernelCeilings> kernelCeilings(DeviceCeilings *device, int64_t bytes, int threads,
-                                        const std::atomic<bool> *cancel);
+                                        const std::atomic<bool> *cancel,
+                                        Numerics numerics = Numerics::F32);
 
 } // namespace kernelforge

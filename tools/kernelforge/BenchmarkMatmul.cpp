@@ -200,7 +200,8 @@ Status Benchmark::prepareAll() {
 
 /// What a kernel that moves so many bytes can reach now.
 Expected<KernelCeilings> Benchmark::ceilingsNow(int64_t bytes) const {
-  return kernelCeilings(device.get(), bytes, conditions.threads, interruptFlag());
+  return kernelCeilings(device.get(), bytes, conditions.threads, interruptFlag(),
+                        conditions.problem.numerics);
 }
 
 /// What the target's device is, as far as times depend on it.

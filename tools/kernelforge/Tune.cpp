@@ -139,7 +139,11 @@ static Expected<std::vector<TunedKernel>> kernelsOf(ModuleOp module, const TuneC
 
 static Expected<OwningOpRef<ModuleOp>>
 moduleOf(MLIRContext *mlirContext, const TuneCommand &command, const Context &context) {
-  KF_TRY(const ChosenNumerics numerics, requestedNumerics(command.model.numerics, context));
+  const bool isModel = command.file.empty() && command.family.empty();
+  const std::string usual = isModel ? "fast" : "exact"; // as the commands that run it
+  KF_TRY(
+      const ChosenNumerics numerics,
+      requestedNumerics(command.model.numerics.empty() ? usual : command.model.numerics, context));
   OwningOpRef<ModuleOp> module;
   if (!command.file.empty()) {
     KF_TRY(module, parseRunnableModule(mlirContext, command.file));
@@ -441,7 +445,9 @@ void cli::addTune(CLI::App &app, Context &context) {
       ->capture_default_str();
   addChunkOption(command, options->model);
   addCacheOption(command, options->model);
-  addNumericsOption(command, options->model.numerics, "a row");
+  options->model.numerics.clear(); // by what is tuned
+  addNumericsOption(command, options->model.numerics,
+                    "a row (of a model by default fast, else exact)");
   command.add_option("--family", options->family, "one kernel")->check(oneOf({"matmul"}));
   addProblemSizes(command, options->matmul);
   command.add_option("--weights", options->weights, "type of the weight")->capture_default_str();

@@ -2,6 +2,7 @@
 // block of query rows and one key/value head, whose keys are packed once per block. One
 // row at a time: keys and values are read where they lie, and where there are few rows, each row's
 // keys are split over several tasks, whose parts a second phase puts together.
+#include "kernelforge/codegen/cpu/AttentionLanes.h"
 #include "kernelforge/codegen/cpu/AttentionSchedule.h"
 #include "kernelforge/codegen/cpu/AttentionTile.h"
 #include "kernelforge/codegen/cpu/Emit.h"

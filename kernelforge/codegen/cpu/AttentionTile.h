@@ -125,13 +125,4 @@ private:
   mlir::Value first, end;   ///< keys that any row sees
 };
 
-/// Larger of two, lane by lane; `y` where one is NaN. One instruction, unlike KernelBuilder::maxf:
-/// a NaN among scores reaches the sum of their exponentials anyhow.
-mlir::Value larger(KernelBuilder &k, mlir::Value x, mlir::Value y);
-
-/// Lane i is the reduction by `combine` of all lanes of vectors[i]; up to 16 vectors, in a fixed
-/// order. Lanes beyond them hold nothing of use.
-mlir::Value reduceEach(KernelBuilder &k, llvm::ArrayRef<mlir::Value> vectors,
-                       llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
-
 } // namespace kernelforge::cpu::attention

@@ -34,14 +34,6 @@ bool kernelforge::takesNumerics(Operation *op, Numerics numerics) {
   return true;
 }
 
-bool kernelforge::canTake(ModuleOp module, Numerics numerics) {
-  return module
-      .walk([&](Operation *op) {
-        return takesNumerics(op, numerics) ? WalkResult::interrupt() : WalkResult::advance();
-      })
-      .wasInterrupted();
-}
-
 /// The most rows that an operation's first operand has in a run.
 static int64_t mostRows(Operation *op) {
   auto rows = cast<RankedTensorType>(op->getOperand(0).getType());

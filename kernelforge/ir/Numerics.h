@@ -20,9 +20,6 @@ transformer::NumericsAttr numericsAttr(mlir::MLIRContext *context, Numerics nume
 /// those of whole numbers, matmuls, mlps and attentions all others.
 bool takesNumerics(mlir::Operation *op, Numerics numerics);
 
-/// Whether any operation of a module can.
-bool canTake(mlir::ModuleOp module, Numerics numerics);
-
 /// Gives each operation of a module that does not say what it has those chosen for it, where it can
 /// have them. Unusable where the same are for all and none can: what is computed would not be what
 /// was asked for.

@@ -16,7 +16,8 @@ from cli import CliTest, kernelforge
 #: Set by main.
 DRIVER = None
 #: A model that is small enough to be emulated.
-MODEL = ("--random-weights", "mixed", "--temperature", "0", "-n", "4", "--prompt", "a", "--no-records")
+MODEL = ("--random-weights", "mixed", "--temperature", "0", "-n", "4", "--prompt", "a", "--no-records",
+         "--numerics", "exact", "--kv-cache", "f32")  # fmt: skip
 
 
 class Cuda(CliTest):

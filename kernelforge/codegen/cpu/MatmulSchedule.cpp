@@ -426,7 +426,7 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(const KernelAnalysis &kernel,
        "1: rows are brought side by side first"},
       {"order", limits.rows > 48 ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{0},
        "neighbouring tasks have the same rows (0) or columns (1)"},
-      {"prefetch", many ? std::vector<int64_t>{0} : std::vector<int64_t>{0, 8, 16, 32},
+      {"prefetch", many && anyPanel ? std::vector<int64_t>{0} : std::vector<int64_t>{0, 8, 16, 32},
        "blocks of weights asked for ahead"},
   };
   for (Knob &knob : space.knobs) {

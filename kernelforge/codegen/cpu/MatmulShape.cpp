@@ -17,11 +17,9 @@ using namespace kernelforge::transformer;
 PanelForm PanelForm::of(Numerics numerics, const Target &target) {
   if (numerics != Numerics::BF16)
     return {};
-  if (target.has("amx-bf16") && target.has("avx512bf16"))
-    return {.unit = Unit::Tiles};
-  if (target.has("avx512bf16") && target.limits.vectorBits == 512)
-    return {.unit = Unit::Pairs};
-  return {.rounds = true};
+  if (!target.has("avx512bf16") || target.limits.vectorBits != 512)
+    return {.rounds = true};
+  return {.unit = target.has("amx-bf16") ? Unit::Tiles : Unit::Pairs};
 }
 
 int64_t cpu::matmul::countBlocks(ArrayRef<SegmentGroup> groups, int64_t nb) {

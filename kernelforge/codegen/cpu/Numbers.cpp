@@ -15,22 +15,31 @@ Value cpu::widened(KernelBuilder &k, ElementType type, Value bits) {
   return k.halfToF32(k.b.create<arith::BitcastOp>(k.loc, k.vec(k.f16, count), bits));
 }
 
+/// The bits of f32 as i32, and a constant beside them; vectors of any length.
+static VectorType wordsOf(KernelBuilder &k, Value x) {
+  return k.vec(k.i32, cast<VectorType>(x.getType()).getNumElements());
+}
+static Value words(KernelBuilder &k, Value x, int32_t value) {
+  return k.b.create<arith::ConstantOp>(k.loc, DenseElementsAttr::get(wordsOf(k, x), value));
+}
+
 /// Bits of f32 whose upper half is the bf16 nearest to `x`, ties to even. In integers:
 /// VCVTNEPS2BF16 takes what is below the normal numbers for 0.
 static Value roundedToBfloat16(KernelBuilder &k, Value x) {
   OpBuilder &b = k.b;
-  Value bits = b.create<arith::BitcastOp>(k.loc, k.vi32, x);
-  Value upper = b.create<arith::ShRUIOp>(k.loc, bits, k.splatI(16));
-  Value odd = b.create<arith::AndIOp>(k.loc, upper, k.splatI(1));
-  Value half = b.create<arith::AddIOp>(k.loc, odd, k.splatI(0x7fff));
+  Value bits = b.create<arith::BitcastOp>(k.loc, wordsOf(k, x), x);
+  Value upper = b.create<arith::ShRUIOp>(k.loc, bits, words(k, x, 16));
+  Value odd = b.create<arith::AndIOp>(k.loc, upper, words(k, x, 1));
+  Value half = b.create<arith::AddIOp>(k.loc, odd, words(k, x, 0x7fff));
   Value rounded = b.create<arith::AddIOp>(k.loc, bits, half);
   // A NaN is made quiet, or its payload could round away.
-  Value quiet = b.create<arith::OrIOp>(k.loc, bits, k.splatI(0x400000));
+  Value quiet = b.create<arith::OrIOp>(k.loc, bits, words(k, x, 0x400000));
   return k.select(k.cmpf(arith::CmpFPredicate::UNO, x, x), quiet, rounded);
 }
 
 static Value toHalf(KernelBuilder &k, Value x) {
-  return k.b.create<arith::TruncFOp>(k.loc, k.vec(k.f16), x);
+  const int64_t count = cast<VectorType>(x.getType()).getNumElements();
+  return k.b.create<arith::TruncFOp>(k.loc, k.vec(k.f16, count), x);
 }
 
 Value cpu::roundTo(KernelBuilder &k, ElementType type, Value x) {
@@ -39,8 +48,8 @@ Value cpu::roundTo(KernelBuilder &k, ElementType type, Value x) {
   if (type != ElementType::BF16)
     return x;
   Value upper =
-      k.b.create<arith::AndIOp>(k.loc, roundedToBfloat16(k, x), k.splatI(int32_t(0xffff0000)));
-  return k.b.create<arith::BitcastOp>(k.loc, k.vf32, upper);
+      k.b.create<arith::AndIOp>(k.loc, roundedToBfloat16(k, x), words(k, x, int32_t(0xffff0000)));
+  return k.b.create<arith::BitcastOp>(k.loc, x.getType(), upper);
 }
 
 //===----------------------------------------------------------------------===//

@@ -9,7 +9,7 @@ namespace kernelforge::cpu {
 /// Bits of f16 or bf16 (vector of i16, of any length) as f32.
 mlir::Value widened(KernelBuilder &k, ElementType type, mlir::Value bits);
 
-/// A vector of f32 after it was stored as numbers of a plain type and loaded again.
+/// A vector of f32, of any length, after it was stored as numbers of a plain type and loaded again.
 mlir::Value roundTo(KernelBuilder &k, ElementType type, mlir::Value x);
 
 /// Numbers of one plain type that follow each other in memory, from an address on.

@@ -25,7 +25,8 @@ std::string AttentionCase::name(const std::string &level) const {
                   lengths[0], info(keys).name, info(values).name);
   text += fmt::format("{}{}{}{}{}", page ? fmt::format(", pages of {}", page) : "",
                       causal ? ", causal" : "", window ? ", window" : "",
-                      softcap > 0 ? ", softcap" : "", sinks ? ", sinks" : "");
+                      softcap > 0 ? ", softcap" : "",
+                      fmt::format("{}{}", sinks ? ", sinks" : "", rounds ? ", as bf16" : ""));
   for (const auto &[knob, value] : knobs)
     text += fmt::format(", {} = {}", knob, value);
   return text;
@@ -62,10 +63,11 @@ std::string AttentionCase::text() const {
          fmt::format(
              "  %y = transformer.attention %q, %k, %v positions(%positions) "
              "sequences(%sequences) table(%table) lengths(%lengths){} {{heads = {} : i64, "
-             "scale = {:.17e} : f64, causal = {}, window = {} : i64, softcap = {:.17e} : f64}} : "
+             "scale = {:.17e} : f64, causal = {}, window = {} : i64, softcap = {:.17e} : f64{}}} : "
              "({}, {}, {}, {}, {}, {}, {}{}) -> {}\n",
-             sinks ? " sinks(%sinks)" : "", heads, scale(), causal, window, softcap, query,
-             keyCache, valueCache, perRow, perRow, table, perSequence,
+             sinks ? " sinks(%sinks)" : "", heads, scale(), causal, window, softcap,
+             rounds ? ", numerics = #transformer.numerics<multiply = bf16, accumulate = f32>" : "",
+             query, keyCache, valueCache, perRow, perRow, table, perSequence,
              sinks ? ", " + sinkVector : "", result) +
          fmt::format("  transformer.yield %y : {}\n}}\n", result);
 }
@@ -85,6 +87,7 @@ reference::AttentionInputs AttentionData::inputs(const AttentionCase &p) {
   in.causal = p.causal;
   in.window = p.window;
   in.softcap = p.softcap;
+  in.numerics = p.rounds ? Numerics::BF16 : Numerics::F32;
   in.sinks = sinks;
   return in;
 }

@@ -27,6 +27,7 @@ struct AttentionCase {
   int64_t page = 0;
   ElementType type = ElementType::F32; ///< of query and result
   std::optional<ElementType> sinks = {};
+  bool rounds = false; ///< numerics are bf16
 
   int64_t valueWidth() const { return valueDim ? valueDim : dim; }
   double scale() const { return 1 / std::sqrt(double(dim)); }

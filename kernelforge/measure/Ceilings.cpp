@@ -137,7 +137,8 @@ Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptio
   constexpr int64_t iterations = 20'000, line = 512;
   KernelCeilings ceilings;
   const auto has = [](std::string_view name) {
-    return std::ranges::any_of(peakLoops(), [&](const PeakLoop &loop) { return loop.name == name; });
+    return std::ranges::any_of(peakLoops(),
+                               [&](const PeakLoop &loop) { return loop.name == name; });
   };
   if (const auto found = std::ranges::find_if(arithmetic, has); found != arithmetic.end())
     ceilings.arithmetic = *found;

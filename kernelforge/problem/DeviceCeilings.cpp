@@ -181,7 +181,8 @@ Expected<KernelCeilings> kernelforge::kernelCeilings(DeviceCeilings *device, int
                                                      Numerics numerics) {
   constexpr double seconds = 0.02;
   if (!device)
-    return measureKernelCeilings(bytes, {threads, seconds, cancel, runTeam}, arithmeticOf(numerics));
+    return measureKernelCeilings(bytes, {threads, seconds, cancel, runTeam},
+                                 arithmeticOf(numerics));
   KernelCeilings ceilings;
   if (Expected<double> arithmetic = device->multiplyAdds(seconds))
     ceilings.fma = *arithmetic;

@@ -70,9 +70,8 @@ void cli::compareWithVendors(std::vector<MatmulMeasurement> &measured) {
 /// Null where one was not measured.
 static Json ceilingsJson(const KernelCeilings &c) {
   auto known = [](double rate) { return rate > 0 ? Json(rate / 1e9) : Json(); };
-  return {{"fma_gflops", known(c.fma)},
-          {"arithmetic", c.arithmetic},
-          {"read_gb_per_s", known(c.read)}};
+  return {
+      {"fma_gflops", known(c.fma)}, {"arithmetic", c.arithmetic}, {"read_gb_per_s", known(c.read)}};
 }
 
 Json cli::rowJson(const MatmulConditions &c, const MatmulMeasurement &m) {
@@ -186,12 +185,11 @@ static void printHeader(const MatmulConditions &c) {
     return;
   }
   const KernelCeilings most = c.ceilings();
-  print(fmt::format("ceilings: {}, {} GB/s{}\n",
-                    most.fma > 0
-                        ? fmt::format("{} GFLOP/s ({})", figure(most.fma / 1e9), most.arithmetic)
-                        : "arithmetic not measured",
-                    figure(most.read / 1e9),
-                    c.trusted() ? "" : "; they moved by more than 10 %: not trusted"));
+  print(fmt::format(
+      "ceilings: {}, {} GB/s{}\n",
+      most.fma > 0 ? fmt::format("{} GFLOP/s ({})", figure(most.fma / 1e9), most.arithmetic)
+                   : "arithmetic not measured",
+      figure(most.read / 1e9), c.trusted() ? "" : "; they moved by more than 10 %: not trusted"));
 }
 
 static void printReasons(const std::vector<MatmulMeasurement> &measured) {

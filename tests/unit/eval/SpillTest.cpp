@@ -80,10 +80,9 @@ std::string kindOf(transformer::KernelOp kernel) {
   const KnobValues knobs = knobsOf(kernel).value();
   switch (analysis.family()) {
   case KernelFamily::Matmul:
-    return fmt::format("matmul {} {}{}",
-                       info(*elementTypeOf(analysis.matmul().getWeights()[0].getType())).name,
-                       knobs.at("panel") != 0 ? "panel" : "registers",
-                       asNumerics(numericsOf(analysis.matmul())));
+    return fmt::format(
+        "matmul {} {}{}", info(*elementTypeOf(analysis.matmul().getWeights()[0].getType())).name,
+        knobs.at("panel") != 0 ? "panel" : "registers", asNumerics(numericsOf(analysis.matmul())));
   case KernelFamily::Attention:
     return knobs.at("query_block") > 1 ? "attention rows" : "attention one_row";
   default:

@@ -3,6 +3,9 @@
 // fixed numbers: LLVM 19 keeps no tile across a loop.
 #include "kernelforge/codegen/cpu/MatmulPanels.h"
 
+#include <array>
+#include <cstring>
+
 using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cpu;

@@ -58,8 +58,11 @@ Status Measurement::raiseCeilings() {
     return {};
   const std::optional<FileLock> lock = lockMachine();
   const CeilingOptions shortly{problem.options().threads, 0.01, options.cancel};
-  KF_TRY(KernelCeilings now, measureKernelCeilings(static_cast<int64_t>(problem.bytes()), shortly));
-  ceilings = {std::max(ceilings.fma, now.fma), std::max(ceilings.read, now.read)};
+  KF_TRY(KernelCeilings now,
+         measureKernelCeilings(static_cast<int64_t>(problem.bytes()), shortly, problem.numerics()));
+  now.fma = std::max(ceilings.fma, now.fma);
+  now.read = std::max(ceilings.read, now.read);
+  ceilings = now;
   return {};
 }
 

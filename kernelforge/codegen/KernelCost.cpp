@@ -1,6 +1,7 @@
 #include "kernelforge/codegen/KernelCost.h"
 
 #include "kernelforge/ir/Caches.h"
+#include "kernelforge/ir/Numerics.h"
 
 #include "llvm/ADT/SetVector.h"
 
@@ -32,6 +33,8 @@ public:
     for (Type type : kernel.getResultTypes())
       cost.byteTerms.push_back(bytesOf(cast<RankedTensorType>(type)));
     for (auto op : kernel.getBody().getOps<ComputeOp>()) {
+      if (const Numerics own = numericsOf(op); own != Numerics::F32)
+        cost.numerics = own;
       if (auto attention = dyn_cast<AttentionOp>(op.getOperation()))
         addAttention(attention);
       else if (const int64_t flops = op.getFlopsPerRow(); flops > 0)

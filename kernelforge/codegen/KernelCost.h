@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernelforge/codegen/Launching.h"
+#include "kernelforge/support/Numerics.h"
 
 #include <vector>
 
@@ -16,6 +17,7 @@ namespace kernelforge {
 /// a window.
 struct KernelCost {
   std::vector<Extent> flopTerms, byteTerms;
+  Numerics numerics = Numerics::F32; ///< of the kernel's products
   /// False where nothing says how many positions an attention reads: they are left out then.
   bool isWhole = true;
 

@@ -257,6 +257,7 @@ Expected<Launching> launchingFrom(const Json &json) {
 Json costJson(const KernelCost &cost) {
   return {{"flop_terms", listJson(cost.flopTerms, extentJson)},
           {"byte_terms", listJson(cost.byteTerms, extentJson)},
+          {"numerics", numericsName(cost.numerics)},
           {"is_whole", cost.isWhole}};
 }
 
@@ -265,6 +266,14 @@ Expected<KernelCost> costFrom(const Json &json) {
   KF_TRY(cost.flopTerms, listFrom(json, "flop_terms", extentFrom));
   KF_TRY(cost.byteTerms, listFrom(json, "byte_terms", extentFrom));
   KF_TRY(cost.isWhole, boolean(json, "is_whole"));
+  if (json.contains("numerics")) { // programs of before do not say
+    const Json &name = field(json, "numerics");
+    const auto numerics =
+        name.is_string() ? numericsByName(name.get_ref<const std::string &>()) : std::nullopt;
+    if (!numerics)
+      return malformed("'numerics' is not the name of numerics");
+    cost.numerics = *numerics;
+  }
   return cost;
 }
 

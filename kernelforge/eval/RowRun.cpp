@@ -3,6 +3,7 @@
 #include "kernelforge/compiler/RecordKeys.h"
 
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -135,6 +136,7 @@ void RowRun::countWork() {
   const int64_t cached = source.past + ownRows;
   const int64_t fewer = source.past + (ownRows + 1) / 2;
   const int64_t more = source.past + (ownRows > 0 ? ownRows / 2 + 1 : 0);
+  std::map<Numerics, double> byNumerics;
   for (const Launch &launch : program.launches) {
     const KernelCost &cost = program.artifacts[static_cast<size_t>(launch.artifact)].cost;
     const auto own = [&](int64_t read) {
@@ -144,9 +146,14 @@ void RowRun::countWork() {
         list.push_back(values[static_cast<size_t>(size)]);
       return list;
     };
-    operations += (cost.flops(own(fewer).data()) + cost.flops(own(more).data())) / 2;
+    const double flops = (cost.flops(own(fewer).data()) + cost.flops(own(more).data())) / 2;
+    operations += flops;
+    byNumerics[cost.numerics] += flops;
     traffic += cost.bytes(own(cached).data());
   }
+  const auto least = [](const auto &a, const auto &b) { return a.second < b.second; };
+  if (const auto most = std::ranges::max_element(byNumerics, least); most != byNumerics.end())
+    mostNumerics = most->first;
 }
 
 Json RowRun::codeJson() const {

@@ -48,6 +48,8 @@ public:
 
   /// Operations and bytes of a run, at the least.
   double flops() const { return operations; }
+  /// The numerics of the products that are most of these operations.
+  Numerics numerics() const { return mostNumerics; }
   double bytes() const { return traffic; }
 
   /// What a measurement row says about its code: "kernels", "schedule" and "schedule_source" where
@@ -71,6 +73,7 @@ private:
   std::optional<FunctionFidelity> fidelity;  ///< what must come out of anything else
   std::vector<VendorRun> vendorRuns;
   double operations = 0, traffic = 0;
+  Numerics mostNumerics = Numerics::F32;
 };
 
 } // namespace kernelforge

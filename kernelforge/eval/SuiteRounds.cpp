@@ -383,7 +383,7 @@ void SuiteRounds::addTimes(Json &json, size_t index) const {
   if (row.isBoundKnown) {
     const std::string reading =
         row.computeBound ? runner.anchors().readingAnchor(bytes) : row.anchor;
-    const double least = std::max(flops / usual("fma_f32"),
+    const double least = std::max(flops / usual(row.arithmetic),
                                   usual(reading) > 0 ? bytes / usual(reading) : 0); // in ns
     json["pct_roofline"] = 100 * least / time;
   }

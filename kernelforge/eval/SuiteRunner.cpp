@@ -106,10 +106,15 @@ Status SuiteRunner::bringUpTimer(PreparedRow &row) {
   // One that is slow when cold is not judged by a cache.
   const std::string reading =
       settings.cold ? ceilings->names().back() : ceilings->readingAnchor(run.bytes());
-  row.isBoundKnown = ceilings->has("fma_f32");
+  const auto kinds = arithmeticOf(run.numerics());
+  const auto kind =
+      std::ranges::find_if(kinds, [&](std::string_view name) { return ceilings->has(name); });
+  row.isBoundKnown = kind != kinds.end();
+  if (row.isBoundKnown)
+    row.arithmetic = *kind;
   row.computeBound =
-      row.isBoundKnown && run.flops() / anchor("fma_f32") >= run.bytes() / anchor(reading);
-  row.anchor = row.computeBound ? "fma_f32" : reading;
+      row.isBoundKnown && run.flops() / anchor(row.arithmetic) >= run.bytes() / anchor(reading);
+  row.anchor = row.computeBound ? row.arithmetic : reading;
 
   KF_TRY(TimedCalls calls, run.timed());
   if (auto slow = settings.slow.find(row.row->name); slow != settings.slow.end()) {
@@ -174,7 +179,7 @@ Expected<double> SuiteRunner::sample(size_t index, Beside *beside) {
   if (!beside || runsOn.hasOwnClock()) // nobody shares a device's cores with it
     return row.timed->sample(/*settle=*/true);
   // Reading a cache would take from the row what it has there.
-  const bool isHarmless = row.anchor == "fma_f32" || row.anchor == "read_memory";
+  const bool isHarmless = row.anchor == row.arithmetic || row.anchor == "read_memory";
   std::vector<double> first, slowest, anchors;
   const int64_t before = timesPreempted();
   auto taken = row.timed->sample(/*settle=*/true, [&] {
@@ -222,7 +227,7 @@ void SuiteRunner::judgeBy(size_t index, const std::string &anchor) {
   if (!row.timed || !ceilings->has(anchor))
     return;
   row.anchor = anchor;
-  row.computeBound = anchor == "fma_f32";
+  row.computeBound = anchor == row.arithmetic;
 }
 
 Status SuiteRunner::verifyAgain(size_t index) {

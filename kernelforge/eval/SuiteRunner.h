@@ -36,6 +36,7 @@ struct PreparedRow {
   std::string error; ///< why the status is not Ok
   std::optional<Accuracy> accuracy;
   std::string anchor;        ///< the ceiling that the row is judged by
+  std::string arithmetic;    ///< that of its arithmetic
   bool isBoundKnown = false; ///< whether it is known what bounds it: arithmetic, or that ceiling
   bool computeBound = false;
   std::unique_ptr<RowRun> run; ///< null where it did not come up

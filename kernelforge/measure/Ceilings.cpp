@@ -132,15 +132,27 @@ int64_t uncachedBytes() {
   return std::clamp(4 * host().l3Bytes, least, most);
 }
 
+std::span<const std::string_view> arithmeticOf(Numerics numerics) {
+  static constexpr std::string_view bytes[] = {"dot_int8", "fma_f32"},
+                                    pairs[] = {"amx_bf16", "dot_bf16", "fma_f32"},
+                                    floats[] = {"fma_f32"};
+  if (numerics == Numerics::I8)
+    return bytes;
+  if (numerics == Numerics::BF16)
+    return pairs;
+  return floats;
+}
+
 Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptions &options,
-                                               std::span<const std::string_view> arithmetic) {
+                                               Numerics numerics) {
   constexpr int64_t iterations = 20'000, line = 512;
   KernelCeilings ceilings;
   const auto has = [](std::string_view name) {
     return std::ranges::any_of(peakLoops(),
                                [&](const PeakLoop &loop) { return loop.name == name; });
   };
-  if (const auto found = std::ranges::find_if(arithmetic, has); found != arithmetic.end())
+  const auto kinds = arithmeticOf(numerics);
+  if (const auto found = std::ranges::find_if(kinds, has); found != kinds.end())
     ceilings.arithmetic = *found;
   for (const PeakLoop &loop : peakLoops())
     if (loop.name == ceilings.arithmetic) {

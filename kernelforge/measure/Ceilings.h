@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernelforge/support/Error.h"
+#include "kernelforge/support/Numerics.h"
 
 #include <algorithm>
 #include <atomic>
@@ -77,11 +78,15 @@ struct KernelCeilings {
   bool isComputeBound(double flops, double bytes) const { return flops / fma >= bytes / read; }
 };
 
+/// What of a processor multiplies in numerics, by the names of ArithmeticPeak: the fastest first,
+/// and multiply-adds of f32 last, which every processor has.
+std::span<const std::string_view> arithmeticOf(Numerics numerics);
+
 /// Ceilings for a working set of `bytes`, of which each thread reads a share; a large set counts as
-/// one that memory has to serve. Fast: for measuring before and after a kernel. Of the kinds of
-/// `arithmetic` the first that the processor has counts; where it has none, multiply-adds of f32.
+/// one that memory has to serve. Fast: for measuring before and after a kernel. Of arithmeticOf()
+/// the first that the processor has counts.
 Expected<KernelCeilings> measureKernelCeilings(int64_t bytes, const CeilingOptions &options,
-                                               std::span<const std::string_view> arithmetic = {});
+                                               Numerics numerics = Numerics::F32);
 
 /// Bytes that no cache holds: four times the last-level cache, at most 256 MiB.
 int64_t uncachedBytes();

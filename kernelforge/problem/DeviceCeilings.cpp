@@ -166,23 +166,12 @@ Expected<double> DeviceCeilings::multiplyAdds(double seconds) {
   return static_cast<double>(2 * multiplyAddsOfElement * elementsOfRow * arithmeticRows) / each;
 }
 
-/// What of the host multiplies in numerics, the fastest first.
-static std::span<const std::string_view> arithmeticOf(Numerics numerics) {
-  static constexpr std::string_view bytes[] = {"dot_int8"}, pairs[] = {"amx_bf16", "dot_bf16"};
-  if (numerics == Numerics::I8)
-    return bytes;
-  if (numerics == Numerics::BF16)
-    return pairs;
-  return {};
-}
-
 Expected<KernelCeilings> kernelforge::kernelCeilings(DeviceCeilings *device, int64_t bytes,
                                                      int threads, const std::atomic<bool> *cancel,
                                                      Numerics numerics) {
   constexpr double seconds = 0.02;
   if (!device)
-    return measureKernelCeilings(bytes, {threads, seconds, cancel, runTeam},
-                                 arithmeticOf(numerics));
+    return measureKernelCeilings(bytes, {threads, seconds, cancel, runTeam}, numerics);
   KernelCeilings ceilings;
   if (Expected<double> arithmetic = device->multiplyAdds(seconds))
     ceilings.fma = *arithmetic;

@@ -81,6 +81,8 @@ public:
   /// Operations and bytes of a run, at the least.
   double flops() const;
   double bytes() const;
+  /// Of its products.
+  Numerics numerics() const { return cost.numerics; }
 
 private:
   KernelProblem() = default;

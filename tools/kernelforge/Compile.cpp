@@ -185,7 +185,8 @@ static Status measureRooflines(const Context &context, Session &session, const P
       KF_TRY(device, DeviceCeilings::create(std::move(options)));
     }
     KF_TRY(const double least, leastSeconds(program, *row.artifact, sizes, [&](int64_t bytes) {
-             return kernelCeilings(device.get(), bytes, requestedThreads(context), interruptFlag());
+             return kernelCeilings(device.get(), bytes, requestedThreads(context), interruptFlag(),
+                                   row.artifact->cost.numerics);
            }));
     const double each = median(row.nanoseconds) * 1e-9;
     row.roofline = least / (each * row.launches);

@@ -52,7 +52,7 @@ Program everything() {
       {phase},
       {{.bytes = {64, 1, 8}, .alignment = 256, .contents = Workspace::Contents::ZeroedOnce}}};
   artifact.sizeNames = {"tokens", "cached"};
-  artifact.cost = {{{2, 0}}, {{4, 0}, 9}, false};
+  artifact.cost = {{{2, 0}}, {{4, 0}, 9}, Numerics::BF16, false};
   artifact.fromCache = true;
   artifact.compileSeconds = 0.25;
   Program program;

@@ -29,8 +29,8 @@ public:
                    int64_t splitKeys)
       : k(k), op(op), shape(shape), splits(splits), splitKeys(splitKeys) {}
 
-  void emitBlocks(int64_t queryBlock);
-  void emitRows();
+  void emitBlocks(Tile &tile, int64_t queryBlock);
+  void emitRows(Tile &tile);
 
   /// f32 of one task's part of a row: the outputs, then the highest scores and the sums, each
   /// spread over a vector.
@@ -65,7 +65,9 @@ private:
   /// 1 / sum, or 0 for a row that saw no key; a vector.
   Value normalizer(Value sum);
   void storeNormalized(Tile &tile, Value row, Value head);
-  void emitRowPart(Value row, Value head, Value split);
+  void emitRowPart(Tile &tile, Value row, Value head, Value split);
+  /// Keys of each part of a row that sees `range`.
+  Value shareOf(const Tile::Range &range);
   void mergeParts(Value row, Value head);
   Value part(Value row, Value head, Value split, Value groupHead);
 
@@ -91,7 +93,7 @@ HeadRows AttentionEmitter::cacheRows(Value cache, const CacheSlot &slot, Value s
   if (shape.page == 0)
     first = k.mul(index(op.getTable(), sequence), slot.bytes());
   HeadRows rows = HeadRows::of(k, slot, base, first, head);
-  rows.rounds = shape.rounds;
+  rows.rounds = shape.rounds();
   return rows;
 }
 
@@ -138,7 +140,7 @@ void AttentionEmitter::storeNormalized(Tile &tile, Value row, Value head) {
         k.at(out, k.add(k.mul(tileRow, shape.heads * headBytes), k.mul(groupHead, headBytes)));
     Value factor = normalizer(k.broadcast(k.loadF32(tile.sum(stacked))));
     forEachValueVector([&](Value offset, Value mask) {
-      Value sums = k.loadVec(k.at(tile.output(stacked), offset));
+      Value sums = k.loadVec(tile.outputAt(stacked, offset));
       storeResult(k.mulf(sums, factor), to, offset, mask);
     });
   });
@@ -148,12 +150,13 @@ void AttentionEmitter::storeNormalized(Tile &tile, Value row, Value head) {
 // Many rows
 //===----------------------------------------------------------------------===//
 
-void AttentionEmitter::emitBlocks(int64_t queryBlock) {
+void AttentionEmitter::emitBlocks(Tile &tile, int64_t queryBlock) {
   Value rows = k.rows(op.getQuery().getType());
   // The last rows first: causal, they see the most keys, and long tasks should not start late.
   Value block = k.sub(k.sub(k.ceilDiv(rows, queryBlock), k.c(1)), k.div(k.task, shape.kvHeads));
   Value head = k.rem(k.task, shape.kvHeads);
   Value from = k.mul(block, queryBlock), to = k.min(k.add(from, queryBlock), rows);
+  tile.beginTask();
   // Runs of rows of one sequence: a run begins where the sequence differs from the last row's.
   k.loop(from, to, 1, [&](Value row) {
     Value sequence = index(op.getSequences(), row);
@@ -167,7 +170,6 @@ void AttentionEmitter::emitBlocks(int64_t queryBlock) {
             k.cmp(Predicate::eq, carried[0], next));
         return SmallVector<Value>{k.select(more, k.add(next, 1), carried[0])};
       });
-      Tile tile(k, shape);
       tile.begin(
           queryAt(row, head), k.sub(end[0], row),
           [&](Value tileRow) { return visible(k.add(row, tileRow), sequence); }, sinks(head));
@@ -175,19 +177,20 @@ void AttentionEmitter::emitBlocks(int64_t queryBlock) {
       storeNormalized(tile, row, head);
     });
   });
+  tile.endTask();
 }
 
 //===----------------------------------------------------------------------===//
 // One row at a time
 //===----------------------------------------------------------------------===//
 
-void AttentionEmitter::emitRows() {
+void AttentionEmitter::emitRows(Tile &tile) {
   Value item = k.task;
   if (splits == 1)
-    return emitRowPart(k.div(item, shape.kvHeads), k.rem(item, shape.kvHeads), k.c(0));
+    return emitRowPart(tile, k.div(item, shape.kvHeads), k.rem(item, shape.kvHeads), k.c(0));
   k.ifThen(k.cmp(Predicate::eq, k.phase, k.c(0)), [&] {
     Value rowAndHead = k.div(item, splits);
-    emitRowPart(k.div(rowAndHead, shape.kvHeads), k.rem(rowAndHead, shape.kvHeads),
+    emitRowPart(tile, k.div(rowAndHead, shape.kvHeads), k.rem(rowAndHead, shape.kvHeads),
                 k.rem(item, splits));
   });
   k.ifThen(k.cmp(Predicate::eq, k.phase, k.c(1)),
@@ -200,49 +203,62 @@ Value AttentionEmitter::part(Value row, Value head, Value split, Value groupHead
   return k.at(k.workspace(), k.mul(i, partFloats() * 4));
 }
 
-void AttentionEmitter::emitRowPart(Value row, Value head, Value split) {
+Value AttentionEmitter::shareOf(const Tile::Range &range) {
+  Value share = k.ceilDiv(k.max(k.sub(range.second, range.first), k.c(0)), splits);
+  return k.max(k.mul(k.ceilDiv(share, lanes), lanes), k.c(splitKeys));
+}
+
+void AttentionEmitter::emitRowPart(Tile &tile, Value row, Value head, Value split) {
   Value sequence = index(op.getSequences(), row);
   auto [first, end] = visible(row, sequence);
   if (splits > 1) {
-    Value share = k.ceilDiv(k.max(k.sub(end, first), k.c(0)), splits);
-    share = k.max(k.mul(k.ceilDiv(share, lanes), lanes), k.c(splitKeys));
+    Value share = shareOf({first, end});
     first = k.add(first, k.mul(split, share));
     end = k.min(end, k.add(first, share));
   }
-  Tile tile(k, shape);
-  // Of a row's parts the first has the sink.
-  Value isFirst = splits > 1 && op.getSinks() ? k.cmp(Predicate::eq, split, k.c(0)) : Value();
-  tile.begin(
-      queryAt(row, head), k.c(1), [&](Value) { return Tile::Range{first, end}; },
-      sinks(head, isFirst));
-  attend(tile, sequence, head);
-  if (splits == 1)
+  // Of a row's parts the first has the sink, and is there where the row sees nothing.
+  Value isFirst = splits > 1 ? k.cmp(Predicate::eq, split, k.c(0)) : Value();
+  auto attendPart = [&, first = first, end = end] {
+    tile.begin(
+        queryAt(row, head), k.c(1), [&](Value) { return Tile::Range{first, end}; },
+        sinks(head, isFirst));
+    attend(tile, sequence, head);
+  };
+  if (splits == 1) {
+    attendPart();
     return storeNormalized(tile, row, head);
-  tile.forEachRow([&](Value stacked, Value, Value groupHead) {
-    Value to = part(row, head, split, groupHead);
-    const int64_t statistics = shape.valueVectors() * lanes * 4;
-    k.loop(k.c(0), k.c(statistics), lanes * 4, [&](Value offset) {
-      k.storeVec(k.loadVec(k.at(tile.output(stacked), offset)), k.at(to, offset));
+  }
+  Value isThere = k.b.create<arith::OrIOp>(k.loc, isFirst, k.lessThan(first, end));
+  k.ifThen(isThere, [&] {
+    attendPart();
+    tile.forEachRow([&](Value stacked, Value, Value groupHead) {
+      Value to = part(row, head, split, groupHead);
+      const int64_t statistics = shape.valueVectors() * lanes * 4;
+      k.loop(k.c(0), k.c(statistics), lanes * 4, [&](Value offset) {
+        k.storeVec(k.loadVec(tile.outputAt(stacked, offset)), k.at(to, offset));
+      });
+      k.storeVec(k.broadcast(k.loadF32(tile.highest(stacked))), k.at(to, statistics));
+      k.storeVec(k.broadcast(k.loadF32(tile.sum(stacked))), k.at(to, statistics + lanes * 4));
     });
-    k.storeVec(k.broadcast(k.loadF32(tile.highest(stacked))), k.at(to, statistics));
-    k.storeVec(k.broadcast(k.loadF32(tile.sum(stacked))), k.at(to, statistics + lanes * 4));
   });
 }
 
 void AttentionEmitter::mergeParts(Value row, Value head) {
   const int64_t statistics = shape.valueVectors() * lanes * 4;
   Value out = resultAt(row, head);
+  const Tile::Range seen = visible(row, index(op.getSequences(), row));
+  Value keys = k.max(k.sub(seen.second, seen.first), k.c(1)), share = shareOf(seen);
+  Value parts = k.div(k.sub(k.add(keys, share), k.c(1)), share); // those that are there
   k.loop(k.c(0), k.c(shape.group), 1, [&](Value groupHead) {
     auto partOf = [&](Value split) { return part(row, head, split, groupHead); };
-    auto top =
-        k.loop(k.c(0), k.c(splits), 1, {k.splat(-INFINITY)}, [&](Value split, ValueRange carried) {
-          Value own = k.loadVec(k.at(partOf(split), statistics));
-          return SmallVector<Value>{larger(k, own, carried[0])};
-        });
+    auto top = k.loop(k.c(0), parts, 1, {k.splat(-INFINITY)}, [&](Value split, ValueRange carried) {
+      Value own = k.loadVec(k.at(partOf(split), statistics));
+      return SmallVector<Value>{larger(k, own, carried[0])};
+    });
     Value nothing = k.cmpf(arith::CmpFPredicate::OEQ, top[0], k.splat(-INFINITY));
     Value against = k.select(nothing, k.splat(0), top[0]);
     // Each part's weight goes to scratch: all columns use it.
-    auto sum = k.loop(k.c(0), k.c(splits), 1, {k.splat(0)}, [&](Value split, ValueRange carried) {
+    auto sum = k.loop(k.c(0), parts, 1, {k.splat(0)}, [&](Value split, ValueRange carried) {
       Value from = partOf(split);
       Value weight = emitExp(k, k.subf(k.loadVec(k.at(from, statistics)), against));
       k.storeVec(weight, k.at(k.scratch, k.mul(split, lanes * 4)));
@@ -252,12 +268,11 @@ void AttentionEmitter::mergeParts(Value row, Value head) {
     Value factor = normalizer(sum[0]);
     Value to = k.at(out, k.mul(groupHead, shape.valueDim * shape.resultBytes()));
     forEachValueVector([&](Value offset, Value mask) {
-      auto total =
-          k.loop(k.c(0), k.c(splits), 1, {k.splat(0)}, [&](Value split, ValueRange carried) {
-            Value weight = k.loadVec(k.at(k.scratch, k.mul(split, lanes * 4)));
-            return SmallVector<Value>{
-                k.fma(k.loadVec(k.at(partOf(split), offset)), weight, carried[0])};
-          });
+      auto total = k.loop(k.c(0), parts, 1, {k.splat(0)}, [&](Value split, ValueRange carried) {
+        Value weight = k.loadVec(k.at(k.scratch, k.mul(split, lanes * 4)));
+        return SmallVector<Value>{
+            k.fma(k.loadVec(k.at(partOf(split), offset)), weight, carried[0])};
+      });
       storeResult(k.mulf(total[0], factor), to, offset, mask);
     });
   });
@@ -293,16 +308,17 @@ Expected<Launching> attention::emit(ModuleOp module, const KernelAnalysis &kerne
   shape.result = *elementTypeOf(op.getOutput().getType());
   shape.scale = op.getScale().convertToDouble();
   shape.softcap = op.getSoftcap().convertToDouble();
-  shape.rounds = numericsOf(op) == Numerics::BF16;
   shape.packed = packed;
+  shape.form = PanelForm::of(numericsOf(op), target);
   shape.maxRows = queryBlock;
 
   KernelBuilder k(module, kernel.kernel(), target, entry);
   AttentionEmitter emitter(k, op, shape, splits, splitKeys);
+  const std::unique_ptr<Tile> tile = Tile::create(k, shape);
   if (packed)
-    emitter.emitBlocks(queryBlock);
+    emitter.emitBlocks(*tile, queryBlock);
   else
-    emitter.emitRows();
+    emitter.emitRows(*tile);
   k.finish();
 
   Launching launching;
@@ -314,7 +330,7 @@ Expected<Launching> attention::emit(ModuleOp module, const KernelAnalysis &kerne
   };
   Phase main;
   main.grid = perRows(1, queryBlock) * shape.kvHeads * splits;
-  main.scratchBytes = Tile::scratchBytes(shape);
+  main.scratchBytes = tile->scratchBytes();
   launching.phases.push_back(main);
   if (splits > 1) {
     Phase merge;

@@ -80,6 +80,18 @@ Value BlockRows::loadAt(Value row, Value at, Value mask) const {
   return Reader(fromColumn(at, 1), k->at(row, k->mul(at, slot.elementBytes()))).load(0, mask);
 }
 
+Value BlockRows::loadBfloat16At(Value row, Value at, Value mask) const {
+  Reader reader(fromColumn(at, 1), k->at(row, k->mul(at, slot.elementBytes())));
+  return reader.loadBfloat16(0, mask);
+}
+
+Value BlockRows::Reader::loadBfloat16(int64_t v, Value mask) {
+  KernelBuilder &k = *rows.k;
+  if (rows.slot.type == ElementType::BF16)
+    return k.loadVec(k.i16, k.at(row, v * lanes * rows.slot.elementBytes()), mask);
+  return bfloat16Bits(k, load(v, mask));
+}
+
 Value BlockRows::Reader::load(int64_t first, int64_t count, Value mask) {
   KernelBuilder &k = *rows.k;
   auto rounded = [&](Value x) { return rows.rounds ? roundTo(k, ElementType::BF16, x) : x; };

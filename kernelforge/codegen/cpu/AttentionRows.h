@@ -42,6 +42,8 @@ public:
 
   /// Sixteen numbers of a row from column `at` (i64) on, a multiple of 16.
   mlir::Value loadAt(mlir::Value row, mlir::Value at, mlir::Value mask) const;
+  /// The same rounded to bf16, as bits (i16).
+  mlir::Value loadBfloat16At(mlir::Value row, mlir::Value at, mlir::Value mask) const;
 
   /// Vectors of a row, one after another.
   class Reader {
@@ -49,6 +51,8 @@ public:
     Reader(const BlockRows &rows, mlir::Value row) : rows(rows), row(row) {}
     /// Vector `v`; lanes that `mask` turns off are 0.
     mlir::Value load(int64_t v, mlir::Value mask = {}) { return load(v * lanes, lanes, mask); }
+    /// The same rounded to bf16, as bits (i16).
+    mlir::Value loadBfloat16(int64_t v, mlir::Value mask = {});
     /// `count` numbers of a row from column `first` on, all within a vector.
     mlir::Value load(int64_t first, int64_t count, mlir::Value mask);
 

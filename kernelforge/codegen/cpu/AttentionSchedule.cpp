@@ -4,6 +4,8 @@
 
 #include "kernelforge/codegen/cpu/Emit.h"
 #include "kernelforge/codegen/cpu/KernelBuilder.h"
+#include "kernelforge/codegen/cpu/PanelForm.h"
+#include "kernelforge/ir/Numerics.h"
 
 #include <algorithm>
 #include <cmath>
@@ -36,7 +38,11 @@ struct KernelLimits {
   int64_t registers = 32; ///< that hold 16 f32
   int64_t rows = 1, minRows = 1, sequences = 1;
   int64_t kvHeads = 1, group = 1, keyDim = 1, valueDim = 1, threads = 1;
+  bool matrices = false; ///< packed keys and values are bf16: a register tile is 16 rows
+  bool amx = false;
 
+  /// Keys that a block of packed ones is made of.
+  int64_t packedStep(int64_t nr) const { return matrices ? 2 * lanes : nr * lanes; }
   /// Most vectors of a register tile of `mr` rows.
   int64_t tileVectors(int64_t mr) const {
     return std::clamp<int64_t>((registers - 1) / (mr + 1), 1, 4);
@@ -56,6 +62,9 @@ KernelLimits limitsOf(const KernelAnalysis &kernel, const Target &target, int64_
   limits.keyDim = op.getKeys().getType().getDim();
   limits.valueDim = op.getValues().getType().getDim();
   limits.threads = std::max<int64_t>(threads, 1);
+  const PanelForm::Unit unit = PanelForm::of(numericsOf(op), target).unit;
+  limits.matrices = unit != PanelForm::Unit::Floats;
+  limits.amx = unit == PanelForm::Unit::Tiles;
   return limits;
 }
 
@@ -66,11 +75,17 @@ Expected<Knobs> checkKnobs(const KernelLimits &limits, const KnobValues &values)
   Knobs knobs;
   KF_TRY(knobs.queryBlock, read.get("query_block", {1, maxQueryBlock}));
   const bool packed = knobs.queryBlock > 1;
-  KF_TRY(knobs.mr, read.get("mr", {1, limits.tileRows}));
-  KF_TRY(knobs.nr, read.get("nr", {1, limits.tileVectors(knobs.mr), 1, "mr", knobs.mr}));
-  const int64_t keyStep = packed ? knobs.nr * lanes : lanes;
-  KF_TRY(knobs.keyBlock, read.get("key_block", {keyStep, maxKeyBlock / keyStep * keyStep, keyStep,
-                                                packed ? "nr" : nullptr, knobs.nr}));
+  if (packed && limits.matrices) {
+    KF_TRY(knobs.mr, read.get("mr", {lanes, lanes}));
+    KF_TRY(knobs.nr, read.get("nr", {1, 1}));
+  } else {
+    KF_TRY(knobs.mr, read.get("mr", {1, limits.tileRows}));
+    KF_TRY(knobs.nr, read.get("nr", {1, limits.tileVectors(knobs.mr), 1, "mr", knobs.mr}));
+  }
+  const int64_t keyStep = packed ? limits.packedStep(knobs.nr) : lanes;
+  KF_TRY(knobs.keyBlock,
+         read.get("key_block", {keyStep, maxKeyBlock / keyStep * keyStep, keyStep,
+                                packed && !limits.matrices ? "nr" : nullptr, knobs.nr}));
   KF_TRY(knobs.splits,
          read.get("splits", {1, packed ? 1 : maxSplits, 1, "query_block", knobs.queryBlock}));
   KF_TRY(knobs.splitKeys, read.get("split_keys", {lanes, int64_t(1) << 20, lanes}));
@@ -95,12 +110,27 @@ KnobValues analyticKnobs(const KernelLimits &limits, bool oneRow) {
     const int64_t rows = std::min<int64_t>(6, limits.tileRows), group = limits.group;
     const int64_t mr = (group + (group + rows - 1) / rows - 1) / ((group + rows - 1) / rows);
     const int64_t tasks = std::max<int64_t>(limits.minRows, 1) * limits.kvHeads;
+    // Two parts for each thread: each costs another's work of putting parts together.
     const int64_t splits =
-        limits.threads <= 1 ? 1
-                            : std::clamp<int64_t>((wantedTasks + tasks - 1) / tasks, 1, maxSplits);
+        limits.threads <= 1 ? 1 : std::min(ceilDiv(2 * limits.threads, tasks), maxSplits);
     return {
-        {"query_block", 1}, {"key_block", 128},  {"mr", mr},      {"nr", limits.tileVectors(mr)},
-        {"splits", splits}, {"split_keys", 256}, {"prefetch", 64}};
+        {"query_block", 1}, {"key_block", 128},  {"mr", mr},       {"nr", limits.tileVectors(mr)},
+        {"splits", splits}, {"split_keys", 128}, {"prefetch", 128}};
+  }
+  if (limits.matrices) {
+    // Scores, weights, keys and values of a block stay in L1; many rows make what packing them
+    // costs small.
+    int64_t stacked = 384;
+    while (stacked > 32 &&
+           (limits.rows * limits.group + stacked - 1) / stacked * limits.kvHeads < wantedTasks)
+      stacked /= 2;
+    return {{"query_block", std::clamp<int64_t>(stacked / limits.group, 2, maxQueryBlock)},
+            {"key_block", 64},
+            {"mr", lanes},
+            {"nr", 1},
+            {"splits", 1},
+            {"split_keys", 256},
+            {"prefetch", 0}};
   }
   // 6 x 4 vectors fill AVX-512's registers, 6 x 1 (two registers each) AVX2's. About 96 stacked
   // rows pay for packing a block of keys; fewer where the rows would not give every thread tasks.
@@ -138,12 +168,17 @@ KnobValues completeKnobs(const KernelLimits &limits, const KnobValues &given) {
     while (!isOpen("nr") && mr > 1 && limits.tileVectors(mr) < nr)
       --mr;
   const int64_t keyBlock = knobs.at("key_block");
-  if (isOpen("nr")) {
+  if (!oneRow && limits.matrices) {
+    if (isOpen("mr"))
+      mr = lanes;
+    if (isOpen("nr"))
+      nr = 1;
+  } else if (isOpen("nr")) {
     nr = limits.tileVectors(mr);
     while (!oneRow && !isOpen("key_block") && nr > 1 && keyBlock % (nr * lanes) != 0)
       --nr;
   }
-  const int64_t keyStep = oneRow ? lanes : nr * lanes;
+  const int64_t keyStep = oneRow ? lanes : limits.packedStep(nr);
   const KnobValues fitting = {
       {"mr", mr}, {"nr", nr}, {"key_block", std::max(keyBlock / keyStep, int64_t(1)) * keyStep}};
   for (const auto &[name, fit] : fitting)
@@ -165,7 +200,11 @@ double predictCycles(const KernelLimits &limits, const Knobs &knobs) {
   const double loads = double(knobs.mr + knobs.nr) * vectors / 2;
   const double efficiency = busy / std::max({busy, loads, 4.0});
   const double steps = std::ceil(keys / double(knobs.keyBlock));
-  double task = keys * (tile * (dims * vectors / 2 / efficiency + 12.0 / lanes));
+  // Of bf16 by AMX and by vectors, which take pairs: a row's products with a key.
+  double products = dims * vectors / 2 / efficiency;
+  if (limits.matrices && knobs.queryBlock > 1)
+    products = limits.amx ? dims / 32 : dims / 2;
+  double task = keys * (tile * (products + 12.0 / lanes));
   task += steps * (tile * (dims * vectors + 20) + 50);
   if (knobs.queryBlock > 1)
     task += keys * dims * 4; // packing
@@ -219,6 +258,9 @@ Expected<ScheduleSpace> attention::scheduleSpace(const KernelAnalysis &kernel, c
     values.erase(std::unique(values.begin(), values.end()), values.end());
     return values;
   };
+  std::vector<int64_t> tileRows{1, 2, 3, 4, 6, 8};
+  if (limits.matrices)
+    tileRows.push_back(lanes);
   std::vector<int64_t> queryBlocks;
   for (int64_t rows : {1, 2, 4, 8, 16, 24, 32, 48, 64, 96})
     if (rows <= std::max<int64_t>(limits.rows, 1))
@@ -226,8 +268,8 @@ Expected<ScheduleSpace> attention::scheduleSpace(const KernelAnalysis &kernel, c
   space.knobs = {
       {"query_block", with("query_block", queryBlocks), "rows of a task; 1: one row at a time"},
       {"key_block", with("key_block", {32, 64, 96, 128, 192, 256}), "keys of a softmax step"},
-      {"mr", with("mr", {1, 2, 3, 4, 6, 8}), "rows of the register tile"},
-      {"nr", with("nr", {1, 2, 3, 4}), "vectors of the register tile"},
+      {"mr", with("mr", tileRows), "rows of the register tile; 16 of bf16 that are packed"},
+      {"nr", with("nr", {1, 2, 3, 4}), "vectors of the register tile; 1 of bf16 that are packed"},
       {"splits", one ? with("splits", {1, 2, 3, 4, 6, 8, 12, 16}) : with("splits", {1}),
        "tasks that share a row's keys"},
       {"split_keys", one ? with("split_keys", {64, 128, 256, 512}) : with("split_keys", {}),

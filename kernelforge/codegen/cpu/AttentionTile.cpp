@@ -1,8 +1,5 @@
 #include "kernelforge/codegen/cpu/AttentionTile.h"
 
-#include "kernelforge/codegen/cpu/AttentionLanes.h"
-#include "kernelforge/codegen/cpu/VectorMath.h"
-
 #include <cmath>
 
 using namespace mlir;
@@ -19,31 +16,19 @@ constexpr int64_t nowhere = int64_t(1) << 32;
 // Rows of a tile
 //===----------------------------------------------------------------------===//
 
-Tile::Layout::Layout(const Shape &shape) {
-  bytes = 0;
-  auto take = [&](int64_t size) {
-    int64_t start = bytes;
-    bytes += (size + 63) / 64 * 64;
-    return start;
-  };
+Tile::Tile(KernelBuilder &k, const Shape &shape) : k(k), shape(shape), base(k.scratch) {
   const int64_t rows = shape.stackedRows(), vectorBytes = lanes * 4;
-  query = take(rows * shape.keyVectors() * vectorBytes);
-  output = take(rows * shape.valueVectors() * vectorBytes);
-  scores = take(rows * shape.keyBlock * 4);
-  keys = take(shape.packed ? shape.keyDim * shape.keyBlock * 4 : 0);
-  slots = take(shape.page > 0 ? (shape.keyBlock + shape.prefetch + lanes) * 4 : 0);
-  ranges = take(shape.packed ? rows * 16 : 0);
-  tileRanges = take(shape.packed ? rows / shape.mr * 32 : 0);
+  slotsArea = areas.take(shape.page > 0 ? (shape.keyBlock + shape.prefetch + lanes) * 4 : 0);
+  rangesArea = areas.take(shape.packed ? rows * 16 : 0);
+  tileRangesArea = areas.take(shape.packed ? rows / shape.mr * 32 : 0);
   // Read as whole vectors from any row.
-  highest = take(rows * 4 + vectorBytes);
-  sum = take(rows * 4 + vectorBytes);
-  alpha = take(rows * 4 + vectorBytes);
+  highestArea = areas.take(rows * 4 + vectorBytes);
+  sumArea = areas.take(rows * 4 + vectorBytes);
 }
 
-Tile::Tile(KernelBuilder &k, const Shape &shape)
-    : k(k), shape(shape), layout(shape), queryStride(shape.keyVectors() * lanes * 4),
-      outputStride(shape.valueVectors() * lanes * 4), scoreStride(shape.keyBlock * 4),
-      base(k.scratch) {}
+std::unique_ptr<Tile> Tile::create(KernelBuilder &k, const Shape &shape) {
+  return shape.isMatrices() ? createMatrixTile(k, shape) : createVectorTile(k, shape);
+}
 
 void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> visible,
                  const std::optional<Sinks> &sinks) {
@@ -59,12 +44,11 @@ void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> v
     Value row = k.div(source, shape.group), head = k.rem(source, shape.group);
     const int64_t headBytes = shape.keyDim * shape.queryBytes();
     Value from = k.at(query, k.add(k.mul(row, shape.heads * headBytes), k.mul(head, headBytes)));
-    Value to = k.at(base, offset(layout.query, stacked, queryStride));
     for (int64_t v = 0; v < shape.keyVectors(); ++v) {
       Value part = Numbers(k, shape.query, from)
                        .from(v * lanes)
                        .load(v + 1 == shape.keyVectors() ? mask : Value());
-      k.storeVec(rounded(k.mulf(part, k.splat(shape.scale))), k.at(to, v * lanes * 4));
+      storeQuery(stacked, v, k.mulf(part, k.splat(shape.scale)));
     }
     // A sink is a key that was seen before all others; its value is 0.
     Value top = k.cf(-INFINITY), total = k.cf(0);
@@ -76,12 +60,11 @@ void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> v
     }
     k.store(top, highest(stacked), 4);
     k.store(total, sum(stacked), 4);
-    for (int64_t v = 0; v < shape.valueVectors(); ++v)
-      k.storeVec(k.splat(0), k.at(output(stacked), v * lanes * 4));
+    clearOutput(stacked);
     if (shape.packed) {
       auto [from, to] = visible(row);
       Value none = k.cmp(Predicate::sge, from, to);
-      Value range = k.at(base, offset(layout.ranges, stacked, 16));
+      Value range = k.at(base, offset(rangesArea, stacked, 16));
       k.store(k.select(none, k.c(nowhere), from), range, 8);
       k.store(k.select(none, k.c(0), to), k.at(range, 8), 8);
     }
@@ -103,7 +86,7 @@ void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> v
       lowEnd = k.min(lowEnd, range.second);
       highEnd = k.max(highEnd, range.second);
     }
-    Value entry = k.at(base, offset(layout.tileRanges, tile, 32));
+    Value entry = k.at(base, offset(tileRangesArea, tile, 32));
     k.store(lowFirst, entry, 8);
     k.store(highFirst, k.at(entry, 8), 8);
     k.store(lowEnd, k.at(entry, 16), 8);
@@ -115,7 +98,7 @@ void Tile::begin(Value query, Value rows, llvm::function_ref<Range(Value row)> v
 }
 
 Tile::Range Tile::rowRange(Value stacked) {
-  Value range = k.at(base, offset(layout.ranges, stacked, 16));
+  Value range = k.at(base, offset(rangesArea, stacked, 16));
   return {k.load(k.i64, range, 8), k.load(k.i64, k.at(range, 8), 8)};
 }
 
@@ -136,7 +119,7 @@ void Tile::forEachTile(Value block,
     Value stacked = k.mul(tile, shape.mr);
     View view;
     if (shape.packed) {
-      Value entry = k.at(base, offset(layout.tileRanges, tile, 32));
+      Value entry = k.at(base, offset(tileRangesArea, tile, 32));
       auto field = [&](int64_t i) { return k.load(k.i64, k.at(entry, 8 * i), 8); };
       Value highFirst = field(1), lowEnd = field(2);
       view.from = k.sub(k.max(field(0), block), block);
@@ -159,323 +142,11 @@ void Tile::attend(const HeadRows &keys, const HeadRows &values, Value pages) {
   k.loop(start, end, shape.keyBlock, [&](Value block) {
     Value slots;
     if (pages) {
-      slots = k.at(base, layout.slots);
+      slots = k.at(base, slotsArea);
       Value count = k.add(k.min(k.sub(end, block), k.c(shape.keyBlock)), shape.prefetch);
       emitSlots(k, pages, shape.page, block, count, first, end, slots);
     }
-    const BlockRows blockKeys(k, keys, block, slots);
-    if (shape.packed)
-      packKeys(blockKeys, block);
-    forEachTile(block, [&](Value stacked, const View &view) {
-      if (shape.packed)
-        scorePacked(stacked, view);
-      else
-        scoreInPlace(stacked, view, blockKeys);
-      softmax(stacked, block, view);
-    });
-    const BlockRows blockValues(k, values, block, slots);
-    forEachTile(block, [&](Value stacked, const View &view) {
-      addValues(stacked, block, view, blockValues);
-    });
+    attendBlock(block, BlockRows(k, keys, block, slots), BlockRows(k, values, block, slots));
   });
-}
-
-//===----------------------------------------------------------------------===//
-// Scores
-//===----------------------------------------------------------------------===//
-
-void Tile::packKeys(const BlockRows &keys, Value block) {
-  // Sixteen keys at a time, of which those that nobody sees repeat a neighbour that somebody does.
-  Value from = k.sub(k.max(first, block), block);
-  Value to = k.min(k.sub(end, block), k.c(shape.keyBlock));
-  k.loop(k.mul(k.div(from, lanes), lanes), to, lanes, [&](Value key) {
-    SmallVector<Value> rows;
-    for (int64_t i = 0; i < lanes; ++i) {
-      Value own = k.min(k.max(k.add(key, i), from), k.sub(to, k.c(1)));
-      rows.push_back(keys.row(own));
-    }
-    const int64_t whole = shape.keyDim / lanes * lanes;
-    k.loop(k.c(0), k.c(whole), lanes, [&](Value dim) { packSquare(keys, rows, dim, key, lanes); });
-    if (whole != shape.keyDim)
-      packSquare(keys, rows, k.c(whole), key, shape.keyDim - whole);
-  });
-}
-
-void Tile::packSquare(const BlockRows &keys, ArrayRef<Value> rows, Value dim, Value key,
-                      int64_t width) {
-  Value mask = width == lanes ? Value() : k.firstLanes(k.c(width));
-  SmallVector<Value> x;
-  for (Value row : rows)
-    x.push_back(keys.loadAt(row, dim, mask));
-  x = transpose(k, x);
-  for (int64_t i = 0; i < width; ++i)
-    k.storeVec(x[i],
-               k.at(base, k.add(offset(layout.keys, k.add(dim, i), scoreStride), k.mul(key, 4))));
-}
-
-void Tile::scorePacked(Value stacked, const View &view) {
-  const int64_t panel = shape.nr * lanes;
-  Value query = k.at(base, offset(layout.query, stacked, queryStride));
-  k.loop(k.mul(k.div(view.from, panel), panel), view.to, panel, [&](Value column) {
-    SmallVector<Value> zeros(shape.mr * shape.nr, k.splat(0));
-    Value keys = k.at(base, offset(layout.keys, column, 4));
-    auto scores = multiply(query, queryStride, k.c(0), k.c(shape.keyDim), shape.mr, shape.nr, zeros,
-                           [&](Value dim) {
-                             Value row = k.at(keys, k.mul(dim, scoreStride));
-                             SmallVector<Value> parts;
-                             for (int64_t v = 0; v < shape.nr; ++v)
-                               parts.push_back(k.loadVec(k.at(row, v * lanes * 4)));
-                             return parts;
-                           });
-    Value out = k.at(scoreRow(stacked), k.mul(column, 4));
-    for (int64_t r = 0; r < shape.mr; ++r)
-      for (int64_t v = 0; v < shape.nr; ++v)
-        k.storeVec(scores[r * shape.nr + v], k.at(out, r * scoreStride + v * lanes * 4));
-  });
-}
-
-SmallVector<Value> Tile::dots(ArrayRef<Value> queries, const BlockRows &keys, Value row) {
-  const int64_t vectors = shape.keyVectors(), rows = int64_t(queries.size()) / vectors;
-  SmallVector<Value> sums(rows);
-  BlockRows::Reader reader(keys, row);
-  for (int64_t v = 0; v < vectors; ++v) {
-    const bool tail = v + 1 == vectors && shape.keyDim % lanes;
-    Value part = reader.load(v, tail ? k.firstLanes(k.c(shape.keyDim % lanes)) : Value());
-    for (int64_t r = 0; r < rows; ++r) {
-      Value query = queries[r * vectors + v];
-      sums[r] = v == 0 ? k.mulf(query, part) : k.fma(query, part, sums[r]);
-    }
-  }
-  return sums;
-}
-
-/// Scores of four keys that follow each other, of up to three rows, on AVX2: two keys at a time, so
-/// that their sums stay in registers beside 8 numbers of each query.
-void Tile::scoreFour(Value query, int64_t rows, const BlockRows &keys, Value run, Value out) {
-  constexpr int64_t half = lanes / 2;
-  auto partOf = [&](BlockRows::Reader &reader, int64_t first) { // zeros past a head's last number
-    if (first + half <= shape.keyDim)
-      return reader.load(first, half, {});
-    Value whole = reader.load(first / lanes, k.firstLanes(k.c(shape.keyDim % lanes)));
-    return Value(k.b.create<vector::ExtractStridedSliceOp>(k.loc, whole, first % lanes, half, 1));
-  };
-  SmallVector<Value> pairs; // row after row of the first two keys, then of the others
-  for (int64_t i = 0; i < 4; i += 2) {
-    BlockRows::Reader left(keys, keys.row(run, i)), right(keys, keys.row(run, i + 1));
-    SmallVector<Value> sums(size_t(2 * rows));
-    for (int64_t first = 0; first < shape.keyDim; first += half) {
-      const Value parts[] = {partOf(left, first), partOf(right, first)};
-      SmallVector<Value *> growing;
-      for (int64_t r = 0; r < rows; ++r) {
-        Value own = k.load(k.vec(k.f32, half), k.at(query, r * queryStride + first * 4), 4);
-        for (size_t j = 0; j < 2; ++j) {
-          Value &sum = sums[size_t(2 * r) + j];
-          sum = sum ? k.fma(own, parts[j], sum) : k.mulf(own, parts[j]);
-          growing.push_back(&sum);
-        }
-      }
-      k.fenceRegisters(growing); // or LLVM loads far ahead, and sums go to the stack
-    }
-    for (int64_t r = 0; r < rows; ++r)
-      pairs.push_back(addPairs(k, sums[size_t(2 * r)], sums[size_t(2 * r) + 1], /*isFirst=*/true));
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    Value all = addPairs(k, pairs[size_t(r)], pairs[size_t(rows + r)], /*isFirst=*/false);
-    k.store(k.addf(k.shuffle(all, all, {0, 1, 2, 3}), k.shuffle(all, all, {4, 5, 6, 7})),
-            k.at(out, r * scoreStride), 4);
-  }
-}
-
-void Tile::scoreInPlace(Value stacked, const View &view, const BlockRows &keys) {
-  // Rows whose half-reduced sums stay in registers together, of AVX-512 with their queries: up to
-  // three, in even shares.
-  constexpr int64_t most = 3;
-  const bool wide = k.target.limits.vectorBits == 512;
-  const int64_t keysAtOnce = wide ? lanes : 4;
-  const int64_t chunks = (shape.mr + most - 1) / most;
-  const int64_t together = (shape.mr + chunks - 1) / chunks;
-  const int64_t vectors = shape.keyVectors();
-  auto addf = [&](Value x, Value y) { return k.addf(x, y); };
-  for (int64_t begin = 0; begin < shape.mr; begin += together) {
-    const int64_t rows = std::min(together, shape.mr - begin);
-    SmallVector<Value> queries;
-    Value query = k.at(base, offset(layout.query, k.add(stacked, begin), queryStride));
-    for (int64_t i = 0; wide && i < rows * vectors; ++i)
-      queries.push_back(k.loadVec(k.at(query, i * lanes * 4)));
-    Value out = scoreRow(k.add(stacked, begin));
-    Value whole = k.mul(k.div(view.to, keysAtOnce), keysAtOnce);
-    k.loop(k.c(0), whole, keysAtOnce, [&](Value column) {
-      Value run = keys.run(column);
-      if (!wide) {
-        for (int64_t i = 0; begin == 0 && shape.prefetch > 0 && i < keysAtOnce; ++i)
-          keys.prefetch(run, i + shape.prefetch, vectors);
-        return scoreFour(query, rows, keys, run, k.at(out, k.mul(column, 4)));
-      }
-      SmallVector<SmallVector<Value>> sums(rows, SmallVector<Value>(lanes));
-      for (int64_t w = 0; w < 4; ++w) // in the order in which reduceEach takes them
-        for (int64_t i = w; i < lanes; i += 4) {
-          if (begin == 0 && shape.prefetch > 0)
-            keys.prefetch(run, i + shape.prefetch, vectors);
-          for (auto [r, sum] : llvm::enumerate(dots(queries, keys, keys.row(run, i))))
-            sums[r][i] = sum;
-        }
-      for (int64_t r = 0; r < rows; ++r)
-        k.storeVec(reduceEach(k, sums[r], addf),
-                   k.at(out, k.add(k.mul(column, 4), k.c(r * scoreStride))));
-    });
-    k.loop(whole, view.to, 1, [&](Value column) {
-      Value row = keys.row(keys.run(column), 0);
-      for (int64_t i = 0; !wide && i < rows * vectors; ++i)
-        queries.push_back(k.loadVec(k.at(query, i * lanes * 4)));
-      for (auto [r, sum] : llvm::enumerate(dots(queries, keys, row)))
-        k.store(k.reduceAdd(sum), k.at(out, k.add(k.mul(column, 4), k.c(r * scoreStride))), 4);
-    });
-  }
-}
-
-//===----------------------------------------------------------------------===//
-// Online softmax
-//===----------------------------------------------------------------------===//
-
-void Tile::maskScores(Value stacked, Value block, Value from, Value to) {
-  // Bounds within the block, as 32-bit lanes.
-  auto bound = [&](Value position) {
-    Value inside = k.min(k.max(k.sub(position, block), k.c(0)), k.c(shape.keyBlock));
-    return k.broadcast(k.b.create<arith::TruncIOp>(k.loc, k.i32, inside));
-  };
-  SmallVector<Value> firsts, ends;
-  for (int64_t r = 0; r < (shape.packed ? shape.mr : 1); ++r) {
-    Range range = shape.packed ? rowRange(k.add(stacked, r)) : Range{first, end};
-    firsts.push_back(bound(range.first));
-    ends.push_back(bound(range.second));
-  }
-  k.loop(from, to, lanes, [&](Value column) {
-    Value index = k.b.create<arith::AddIOp>(
-        k.loc, k.iota(), k.broadcast(k.b.create<arith::TruncIOp>(k.loc, k.i32, column)));
-    for (int64_t r = 0; r < shape.mr; ++r) {
-      const int64_t own = shape.packed ? r : 0;
-      Value seen = k.b.create<arith::AndIOp>(k.loc, k.cmp(Predicate::sge, index, firsts[own]),
-                                             k.cmp(Predicate::slt, index, ends[own]));
-      Value at = k.at(scoreRow(k.add(stacked, r)), k.mul(column, 4));
-      k.storeVec(k.select(seen, k.loadVec(at), k.splat(-INFINITY)), at);
-    }
-  });
-}
-
-void Tile::softmax(Value stacked, Value block, const View &view) {
-  Value from = k.mul(k.div(view.from, lanes), lanes), to = k.mul(k.ceilDiv(view.to, lanes), lanes);
-  auto scoreAt = [&](int64_t r, Value column) {
-    return k.at(scoreRow(stacked), k.add(k.mul(column, 4), k.c(r * scoreStride)));
-  };
-  auto max = [&](Value x, Value y) { return larger(k, x, y); };
-  if (shape.softcap > 0)
-    k.loop(from, to, lanes, [&](Value column) {
-      for (int64_t r = 0; r < shape.mr; ++r)
-        k.storeVec(emitSoftcap(k, shape.softcap, k.loadVec(scoreAt(r, column))),
-                   scoreAt(r, column));
-    });
-  k.ifThen(view.masked, [&] { maskScores(stacked, block, from, to); });
-
-  SmallVector<Value> lowest(shape.mr, k.splat(-INFINITY));
-  auto tops = k.loop(from, to, lanes, lowest, [&](Value column, ValueRange carried) {
-    SmallVector<Value> next;
-    for (int64_t r = 0; r < shape.mr; ++r)
-      next.push_back(max(k.loadVec(scoreAt(r, column)), carried[r]));
-    return next;
-  });
-  // From here on lane r is row r. A row that has seen no key yet is measured against 0, not
-  // against -inf.
-  Value rowsMask = k.firstLanes(k.c(shape.mr));
-  Value before = k.loadVec(highest(stacked));
-  Value after = max(before, reduceEach(k, tops, max));
-  Value nothing = k.cmpf(arith::CmpFPredicate::OEQ, after, k.splat(-INFINITY));
-  Value against = k.select(nothing, k.splat(0), after);
-  Value rescale = emitExp(k, k.subf(before, against));
-  k.storeVec(after, highest(stacked), rowsMask);
-  k.storeVec(rescale, k.at(base, offset(layout.alpha, stacked, 4)), rowsMask);
-
-  SmallVector<Value> levels, zeros(shape.mr, k.splat(0));
-  for (int64_t r = 0; r < shape.mr; ++r)
-    levels.push_back(k.shuffle(against, against, SmallVector<int64_t>(lanes, r)));
-  auto sums = k.loop(from, to, lanes, zeros, [&](Value column, ValueRange carried) {
-    SmallVector<Value> next;
-    for (int64_t r = 0; r < shape.mr; ++r) {
-      Value share = emitExp(k, k.subf(k.loadVec(scoreAt(r, column)), levels[r]));
-      k.storeVec(rounded(share), scoreAt(r, column));
-      next.push_back(k.addf(carried[r], share));
-    }
-    return next;
-  });
-  Value added = reduceEach(k, sums, [&](Value x, Value y) { return k.addf(x, y); });
-  k.storeVec(k.fma(k.loadVec(sum(stacked)), rescale, added), sum(stacked), rowsMask);
-}
-
-//===----------------------------------------------------------------------===//
-// Weighted sums of values
-//===----------------------------------------------------------------------===//
-
-void Tile::addValues(Value stacked, Value block, const View &view, const BlockRows &values) {
-  if (!shape.packed) // all rows see the same keys
-    return addValues(stacked, shape.mr, shape.nr, values, view.from, view.to);
-  k.ifThen(k.cmp(Predicate::eq, view.masked,
-                 k.b.create<arith::ConstantOp>(k.loc, k.b.getBoolAttr(false))),
-           [&] { addValues(stacked, shape.mr, shape.nr, values, k.c(0), k.c(shape.keyBlock)); });
-  // Row by row over just the keys that it sees: 0 times a value that it must not see might be NaN.
-  k.ifThen(view.masked, [&] {
-    k.loop(stacked, k.add(stacked, shape.mr), 1, [&](Value row) {
-      Range range = rowRange(row);
-      addValues(row, 1, 4, values, k.sub(k.max(range.first, block), block),
-                k.sub(k.min(range.second, k.add(block, shape.keyBlock)), block));
-    });
-  });
-}
-
-void Tile::addValues(Value stacked, int64_t rows, int64_t vectors, const BlockRows &values,
-                     Value from, Value to) {
-  Value shares = scoreRow(stacked);
-  auto panel = [&](Value column, int64_t width, Value lastMask) {
-    Value out = k.at(output(stacked), k.mul(column, 4));
-    SmallVector<Value> init;
-    for (int64_t r = 0; r < rows; ++r) {
-      Value rescale =
-          k.broadcast(k.loadF32(k.at(base, offset(layout.alpha, k.add(stacked, r), 4))));
-      for (int64_t v = 0; v < width; ++v)
-        init.push_back(k.mulf(k.loadVec(k.at(out, r * outputStride + v * lanes * 4)), rescale));
-    }
-    const BlockRows part = values.fromColumn(column, width);
-    auto sums = multiply(shares, scoreStride, from, to, rows, width, init, [&](Value key) {
-      Value run = part.run(key);
-      if (shape.prefetch > 0)
-        part.prefetch(run, shape.prefetch, width);
-      SmallVector<Value> parts;
-      BlockRows::Reader reader(part, part.row(run, 0));
-      for (int64_t v = 0; v < width; ++v)
-        parts.push_back(reader.load(v, v + 1 == width ? lastMask : Value()));
-      return parts;
-    });
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t v = 0; v < width; ++v)
-        k.storeVec(sums[r * width + v], k.at(out, r * outputStride + v * lanes * 4));
-  };
-  const int64_t step = vectors * lanes, whole = shape.valueDim / step * step;
-  k.loop(k.c(0), k.c(whole), step, [&](Value column) { panel(column, vectors, Value()); });
-  if (whole != shape.valueDim)
-    panel(k.c(whole), shape.valueVectors() - whole / lanes,
-          shape.valueDim % lanes ? k.firstLanes(k.c(shape.valueDim % lanes)) : Value());
-}
-
-/// init + a * b: `rows` x (to - from) scalars times (to - from) x `vectors` vectors, in registers.
-SmallVector<Value> Tile::multiply(Value a, int64_t strideA, Value from, Value to, int64_t rows,
-                                  int64_t vectors, ValueRange init, RowLoader load) {
-  return k.loop(from, to, 1, init, [&](Value i, ValueRange carried) {
-    Value column = k.at(a, k.mul(i, 4));
-    const SmallVector<Value> parts = load(i);
-    SmallVector<Value> next;
-    for (int64_t r = 0; r < rows; ++r) {
-      Value factor = k.broadcast(k.loadF32(k.at(column, r * strideA)));
-      for (int64_t v = 0; v < vectors; ++v)
-        next.push_back(k.fma(factor, parts[v], carried[r * vectors + v]));
-    }
-    return next;
-  });
+  finish();
 }

@@ -4,7 +4,9 @@
 #pragma once
 
 #include "kernelforge/codegen/cpu/AttentionRows.h"
+#include "kernelforge/codegen/cpu/PanelForm.h"
 
+#include <memory>
 #include <optional>
 
 namespace kernelforge::cpu::attention {
@@ -17,17 +19,21 @@ struct Shape {
   int64_t page; ///< positions of a page; 0: contiguous
   ElementType query, result;
   double scale, softcap;
-  bool rounds;      ///< what is multiplied is rounded to bf16
+  PanelForm form;   ///< how packed keys and values are multiplied
   int64_t keyBlock; ///< keys of one step of the online softmax; a multiple of 16
   int64_t mr, nr;   ///< register tile: rows, vectors
   int64_t prefetch; ///< rows of keys and values fetched ahead; 0: none; 0 where keys are packed
-  bool packed;      ///< keys are transposed into scratch, or (few rows) read where they lie
+  bool packed;      ///< keys are brought into scratch, or (few rows) read where they lie
   int64_t maxRows;  ///< query rows of a tile; 1 where keys are not packed
 
   /// Stacked rows of a full tile, with the filling of its last register tile.
-  int64_t stackedRows() const { return (maxRows * group + mr - 1) / mr * mr; }
-  int64_t keyVectors() const { return (keyDim + lanes - 1) / lanes; }
-  int64_t valueVectors() const { return (valueDim + lanes - 1) / lanes; }
+  int64_t stackedRows() const { return roundUp(maxRows * group, mr); }
+  int64_t keyVectors() const { return ceilDiv(keyDim, lanes); }
+  int64_t valueVectors() const { return ceilDiv(valueDim, lanes); }
+  /// Whether keys and values are brought into scratch as bf16, to be multiplied so; other forms
+  /// round f32 where `form` is of bf16.
+  bool isMatrices() const { return packed && form.unit != PanelForm::Unit::Floats; }
+  bool rounds() const { return form.isBfloat16() && !isMatrices(); }
   /// Bytes of a number of the query, and of the result.
   int64_t queryBytes() const { return info(query).blockBytes; }
   int64_t resultBytes() const { return info(result).blockBytes; }
@@ -39,16 +45,33 @@ struct Sinks {
   mlir::Value takePart; ///< whether they do (i1); null: always
 };
 
-/// Emits a tile's work. Call begin, attend, then forEachRow.
+/// Hands out scratch, in whole cache lines.
+class Areas {
+public:
+  /// Where the next `size` bytes begin.
+  int64_t take(int64_t size) {
+    const int64_t start = bytes;
+    bytes += roundUp(size, 64);
+    return start;
+  }
+  int64_t bytes = 0;
+};
+
+/// Emits a tile's work. Call beginTask, for each tile of it begin, attend, then forEachRow, and
+/// endTask. How rows meet keys and values is a form's.
 class Tile {
 public:
   /// Positions [first, end) that a row sees; i64, relative to the sequence's first slot.
   using Range = std::pair<mlir::Value, mlir::Value>;
 
-  Tile(KernelBuilder &k, const Shape &shape);
+  static std::unique_ptr<Tile> create(KernelBuilder &k, const Shape &shape);
+  virtual ~Tile() = default;
 
   /// Scratch that a tile needs.
-  static int64_t scratchBytes(const Shape &shape) { return Layout(shape).bytes; }
+  int64_t scratchBytes() const { return areas.bytes; }
+
+  virtual void beginTask() {}
+  virtual void endTask() {}
 
   /// Takes `rows` query rows; `query` points at the first row's first head of the group.
   void begin(mlir::Value query, mlir::Value rows,
@@ -63,21 +86,13 @@ public:
   void forEachRow(llvm::function_ref<void(mlir::Value stacked, mlir::Value row, mlir::Value head)>);
 
   // State of a stacked row after attend(): the highest score, the sum of exp(score - highest), and
-  // the values' sum with these weights, in whole vectors.
-  mlir::Value highest(mlir::Value stacked) {
-    return k.at(base, offset(layout.highest, stacked, 4));
-  }
-  mlir::Value sum(mlir::Value stacked) { return k.at(base, offset(layout.sum, stacked, 4)); }
-  mlir::Value output(mlir::Value stacked) {
-    return k.at(base, offset(layout.output, stacked, outputStride));
-  }
+  // of the values' sum with these weights the vector whose first number is `byteOffset` / 4.
+  mlir::Value highest(mlir::Value stacked) { return k.at(base, offset(highestArea, stacked, 4)); }
+  mlir::Value sum(mlir::Value stacked) { return k.at(base, offset(sumArea, stacked, 4)); }
+  virtual mlir::Value outputAt(mlir::Value stacked, mlir::Value byteOffset) = 0;
 
-private:
-  /// Byte offsets in scratch.
-  struct Layout {
-    explicit Layout(const Shape &shape);
-    int64_t query, output, scores, keys, slots, ranges, tileRanges, highest, sum, alpha, bytes;
-  };
+protected:
+  Tile(KernelBuilder &k, const Shape &shape);
 
   /// A block of keys as one register tile sees it: columns [from, to) of the block; `masked` where
   /// not every row sees all of the block.
@@ -85,44 +100,44 @@ private:
     mlir::Value from, to, masked;
   };
 
-  mlir::Value rounded(mlir::Value x) { return shape.rounds ? roundTo(k, ElementType::BF16, x) : x; }
+  /// Stores vector `v` of a stacked row's query, scaled.
+  virtual void storeQuery(mlir::Value stacked, int64_t v, mlir::Value x) = 0;
+  virtual void clearOutput(mlir::Value stacked) = 0;
+  virtual void attendBlock(mlir::Value block, const BlockRows &keys, const BlockRows &values) = 0;
+  /// After all blocks.
+  virtual void finish() {}
+
   mlir::Value offset(int64_t start, mlir::Value index, int64_t stride) {
     return k.add(k.mul(index, stride), start);
   }
-  mlir::Value scoreRow(mlir::Value stacked) {
-    return k.at(base, offset(layout.scores, stacked, scoreStride));
-  }
   Range rowRange(mlir::Value stacked);
-
   void forEachTile(mlir::Value block,
                    llvm::function_ref<void(mlir::Value stacked, const View &view)> body);
-  void packKeys(const BlockRows &keys, mlir::Value block);
-  void packSquare(const BlockRows &keys, llvm::ArrayRef<mlir::Value> rows, mlir::Value dim,
-                  mlir::Value key, int64_t width);
-  void scorePacked(mlir::Value stacked, const View &view);
-  void scoreInPlace(mlir::Value stacked, const View &view, const BlockRows &keys);
-  void scoreFour(mlir::Value query, int64_t rows, const BlockRows &keys, mlir::Value run,
-                 mlir::Value out);
-  llvm::SmallVector<mlir::Value> dots(llvm::ArrayRef<mlir::Value> queries, const BlockRows &keys,
-                                      mlir::Value row);
-  void maskScores(mlir::Value stacked, mlir::Value block, mlir::Value from, mlir::Value to);
-  void softmax(mlir::Value stacked, mlir::Value block, const View &view);
-  void addValues(mlir::Value stacked, mlir::Value block, const View &view, const BlockRows &values);
-  void addValues(mlir::Value stacked, int64_t rows, int64_t vectors, const BlockRows &values,
-                 mlir::Value from, mlir::Value to);
-  /// The vectors of row `i` of a product's right side.
-  using RowLoader = llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value i)>;
-  llvm::SmallVector<mlir::Value> multiply(mlir::Value a, int64_t strideA, mlir::Value from,
-                                          mlir::Value to, int64_t rows, int64_t vectors,
-                                          mlir::ValueRange init, RowLoader load);
+
+  /// The columns [from, to) of a block that any row sees.
+  Range seenOf(mlir::Value block) {
+    return {k.sub(k.max(first, block), block), k.min(k.sub(end, block), k.c(shape.keyBlock))};
+  }
+  /// Of a block's rows that of column `column`, or its nearest neighbour that a row sees.
+  mlir::Value seenRow(const BlockRows &rows, mlir::Value column, const Range &seen) {
+    return rows.row(k.min(k.max(column, seen.first), k.sub(seen.second, k.c(1))));
+  }
 
   KernelBuilder &k;
   const Shape shape;
-  const Layout layout;
-  const int64_t queryStride, outputStride, scoreStride;
+  Areas areas;
   mlir::Value base;         ///< scratch
   mlir::Value count, tiles; ///< stacked rows; register tiles
   mlir::Value first, end;   ///< keys that any row sees
+  int64_t rangesArea;       ///< [first, end) of each stacked row, i64
+
+private:
+  int64_t slotsArea, tileRangesArea, highestArea, sumArea;
 };
+
+/// The form of f32: packed keys, or keys where they lie.
+std::unique_ptr<Tile> createVectorTile(KernelBuilder &k, const Shape &shape);
+/// The form of packed keys and values of bf16.
+std::unique_ptr<Tile> createMatrixTile(KernelBuilder &k, const Shape &shape);
 
 } // namespace kernelforge::cpu::attention

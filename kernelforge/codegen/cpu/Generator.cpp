@@ -44,11 +44,10 @@ public:
   /// are multiplied in place of one f32.
   Numerics fastNumerics(const Target &target, const ProductTraits &product) const override {
     constexpr int64_t fewRows = 32;
-    using Unit = cpu::matmul::PanelForm::Unit;
-    const Unit unit = cpu::matmul::PanelForm::of(Numerics::BF16, target).unit;
-    if (product.isAttention)
-      return Numerics::F32;
-    if (product.byQuantized && (unit != Unit::Tiles || product.rows <= fewRows))
+    using Unit = cpu::PanelForm::Unit;
+    const Unit unit = cpu::PanelForm::of(Numerics::BF16, target).unit;
+    if (product.byQuantized && !product.isAttention &&
+        (unit != Unit::Tiles || product.rows <= fewRows))
       return Numerics::I8;
     return unit != Unit::Floats && product.rows > fewRows ? Numerics::BF16 : Numerics::F32;
   }

@@ -1,10 +1,8 @@
 // Panels of bf16 that AMX multiplies, tile registers of 16 rows of 64 bytes: sums of 16 x 16 f32,
-// rows of 16 x 32 elements of K, weights of 16 pairs of elements of K by 16 columns. Registers have
-// fixed numbers: LLVM 19 keeps no tile across a loop.
+// rows of 16 x 32 elements of K, weights of 16 pairs of elements of K by 16 columns.
 #include "kernelforge/codegen/cpu/MatmulPanels.h"
-
-#include <array>
-#include <cstring>
+#include "kernelforge/codegen/cpu/MatrixRegisters.h"
+#include "kernelforge/codegen/cpu/Numbers.h"
 
 using namespace mlir;
 using namespace kernelforge;
@@ -18,8 +16,8 @@ namespace {
 class MatrixPanels : public Panels {
 public:
   MatrixPanels(KernelBuilder &k, const Knobs &knobs, PanelForm form, int64_t depth)
-      : Panels(k, knobs, form, depth), rowTiles(ceilDiv(knobs.mr, lanes)) {
-    assert(ofWeights(0) < registers && "sums, rows and weights have registers");
+      : Panels(k, knobs, form, depth), rowTiles(ceilDiv(knobs.mr, lanes)), matrix(k) {
+    assert(ofWeights(0) < MatrixRegisters::count && "sums, rows and weights have registers");
   }
 
   void storeRow(Value tile, Value r, Value column, Value x, int64_t count) override {
@@ -27,9 +25,7 @@ public:
     Value inBlock = k.sub(column, k.mul(block, blockK));
     Value to = k.at(tile, k.add(k.mul(block, knobs.mr * rowBytesOfTile),
                                 k.add(k.mul(r, rowBytesOfTile), k.mul(inBlock, 2))));
-    k.store(k.intrinsic("llvm.x86.avx512bf16.cvtneps2bf16.512", k.vec(k.b.getBF16Type()),
-                        {firstOf(x, count)}),
-            to, 2);
+    k.store(bfloat16Bits(k, firstOf(x, count)), to, 2);
     // What is left of the last block.
     const int64_t last = roundUp(depth, lanes);
     if (last % blockK == 0)
@@ -42,13 +38,14 @@ public:
   }
 
   void beginTask() override;
-  void endTask() override { k.intrinsic("llvm.x86.tilerelease", {}, {}); }
+  void endTask() override { matrix.release(); }
 
   void multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
                 Value isFirst, WhereRoom whereRoom, const Ahead &ahead) override;
 
 private:
-  static constexpr int64_t registers = 8, blockK = 32, rowBytesOfTile = 64;
+  static constexpr int64_t blockK = MatrixRegisters::depth,
+                           rowBytesOfTile = MatrixRegisters::rowBytes;
 
   // What the registers hold.
   int64_t ofSums(int64_t rowTile, int64_t group) const { return rowTile * knobs.groups + group; }
@@ -56,60 +53,38 @@ private:
   /// Those left over, in turns.
   int64_t ofWeights(int64_t group) const {
     const int64_t first = rowTiles * (knobs.groups + 1);
-    return first + group % (registers - first);
+    return first + group % (MatrixRegisters::count - first);
   }
   int64_t rowsOf(int64_t rowTile) const { return std::min(lanes, knobs.mr - rowTile * lanes); }
 
-  Value number(int64_t i) {
-    return k.b.create<LLVM::ConstantOp>(k.loc, k.i8, k.b.getI8IntegerAttr(int8_t(i)));
-  }
-  void load(int64_t i, Value from, int64_t stride) {
-    k.intrinsic("llvm.x86.tileloadd64", {}, {number(i), from, k.c(stride)});
-  }
   void step(Value rows, ArrayRef<Value> panels, int64_t i);
   void multiplySteps(Value rows, ArrayRef<Value> panels, int64_t steps, const Ahead &ahead,
                      bool fetchesRows);
 
   const int64_t rowTiles;
+  MatrixRegisters matrix;
 };
 
 } // namespace
 
 void MatrixPanels::beginTask() {
-  // Intel's manual, "TILECFG": palette 1, from byte 16 on the bytes of a row of each register, from
-  // byte 48 on its rows.
-  std::array<uint8_t, 64> bytes{};
-  bytes[0] = 1;
-  auto describe = [&](int64_t i, int64_t rows) {
-    bytes[size_t(16 + 2 * i)] = rowBytesOfTile;
-    bytes[size_t(48 + i)] = uint8_t(rows);
-  };
+  SmallVector<int64_t> rows(MatrixRegisters::count, lanes);
   for (int64_t t = 0; t < rowTiles; ++t) {
-    describe(ofRows(t), rowsOf(t));
+    rows[size_t(ofRows(t))] = rowsOf(t);
     for (int64_t g = 0; g < knobs.groups; ++g)
-      describe(ofSums(t, g), rowsOf(t));
+      rows[size_t(ofSums(t, g))] = rowsOf(t);
   }
-  for (int64_t i = ofWeights(0); i < registers; ++i)
-    describe(i, lanes);
-  Value configuration = k.onStack(int64_t(bytes.size()) / 4);
-  for (size_t i = 0; i < bytes.size(); i += 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, &bytes[i], sizeof word);
-    k.store(k.c(int64_t(word)), k.at(configuration, int64_t(i)), 4);
-  }
-  k.intrinsic("llvm.x86.ldtilecfg", {}, {configuration});
+  matrix.configure(rows);
 }
 
 /// Products of the block of K that comes after `i` others.
 void MatrixPanels::step(Value rows, ArrayRef<Value> panels, int64_t i) {
   for (int64_t t = 0; t < rowTiles; ++t)
-    load(ofRows(t), k.at(rows, (i * knobs.mr + t * lanes) * rowBytesOfTile), rowBytesOfTile);
+    matrix.load(ofRows(t), k.at(rows, (i * knobs.mr + t * lanes) * rowBytesOfTile), rowBytesOfTile);
   for (auto [g, panel] : llvm::enumerate(panels)) {
-    load(ofWeights(int64_t(g)), k.at(panel, i * lanes * rowBytesOfTile), rowBytesOfTile);
+    matrix.load(ofWeights(int64_t(g)), k.at(panel, i * lanes * rowBytesOfTile), rowBytesOfTile);
     for (int64_t t = 0; t < rowTiles; ++t)
-      k.intrinsic(
-          "llvm.x86.tdpbf16ps", {},
-          {number(ofSums(t, int64_t(g))), number(ofRows(t)), number(ofWeights(int64_t(g)))});
+      matrix.multiply(ofSums(t, int64_t(g)), ofRows(t), ofWeights(int64_t(g)));
   }
 }
 
@@ -153,16 +128,12 @@ void MatrixPanels::multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_
       for (int64_t g = 0; g < knobs.groups; ++g)
         body(t, g);
   };
-  auto zero = [&] {
-    forEachSum([&](int64_t t, int64_t g) {
-      k.intrinsic("llvm.x86.tilezero", {}, {number(ofSums(t, g))});
-    });
-  };
+  auto zero = [&] { forEachSum([&](int64_t t, int64_t g) { matrix.zero(ofSums(t, g)); }); };
   if (isFirst) {
     k.ifThen(isFirst, zero);
     k.ifThen(k.not_(isFirst), [&] {
       forEachSum([&](int64_t t, int64_t g) {
-        whereRoom(g, [&] { load(ofSums(t, g), sumsAt(t, g), stride); });
+        whereRoom(g, [&] { matrix.load(ofSums(t, g), sumsAt(t, g), stride); });
       });
     });
   } else {
@@ -176,9 +147,7 @@ void MatrixPanels::multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_
     multiplySteps(rows[0], panels, steps, ahead, false);
   }
   forEachSum([&](int64_t t, int64_t g) {
-    whereRoom(g, [&] {
-      k.intrinsic("llvm.x86.tilestored64", {}, {number(ofSums(t, g)), sumsAt(t, g), k.c(stride)});
-    });
+    whereRoom(g, [&] { matrix.store(ofSums(t, g), sumsAt(t, g), stride); });
   });
 }
 

@@ -109,9 +109,16 @@ SmallVector<RegisterTile> usualTiles(const KernelLimits &limits, bool panel) {
       return {{limits.rows, 4, 1.0}};
     return {{2 * lanes, 2, 1.0}, {lanes, 4, 1.1}};
   }
-  SmallVector<RegisterTile> tiles{{6, wide ? 4 : 1, 1.0}};
-  if (limits.rows <= fewRows)
-    tiles.push_back({4, wide ? 4 : 1, wide ? 1.08 : 1.2});
+  constexpr int64_t most = 6;
+  SmallVector<RegisterTile> tiles{{most, wide ? 4 : 1, 1.0}};
+  // Few rows: a tile of just as many, or tiles of equal shares. With fewer sums at once they wait
+  // for one another.
+  if (const int64_t rows = ceilDiv(limits.rows, ceilDiv(limits.rows, most));
+      limits.rows <= fewRows && rows < most) {
+    const int64_t groups = wide ? 4 : rows <= 2 ? 2 : 1;
+    const double busy = static_cast<double>(rows * groups * limits.perVector);
+    tiles.push_back({rows, groups, std::max(wide ? 1.08 : 1.1, 8.0 / busy)});
+  }
   if (wide)
     tiles.push_back({8, 3, 1.02});
   return tiles;
@@ -162,14 +169,28 @@ SmallVector<int64_t> usualRowBlocks(const KernelLimits &limits, bool panel) {
 }
 
 /// Work of a task of so many rows and columns, in multiply-adds for each element of K. Unpacking a
-/// panel costs about as much as 8 rows of it; beside AMX as 64, and there it counts that rows and
-/// weights come from a cache of all cores, at some 8 bytes a cycle in which 400 products are made.
+/// panel costs about as much as 8 rows of it, nothing where few rows meet f32; beside AMX as 64,
+/// and there it counts that rows and weights come from a cache of all cores, at some 8 bytes a
+/// cycle in which 400 products are made.
 double taskWork(const KernelLimits &limits, double rows, double columns, bool panel) {
   if (!panel || !limits.isTiles())
-    return columns * (rows + (panel ? 8 : 0));
+    return columns * (rows + (panel && !(limits.f32Panels && limits.rows <= fewRows) ? 8 : 0));
   constexpr double productsOfByte = 50;
   const double weightBytes = limits.weightBytes / static_cast<double>(limits.depth);
   return columns * (rows + 64 + productsOfByte * weightBytes) + productsOfByte * 2 * rows;
+}
+
+/// Whether rows of plain f32 lie whole pages apart, where all of a tile's meet in one set of the
+/// first cache: side by side they take 0.6 to 0.9 of the time, unless there are hardly any columns.
+bool collide(const KernelLimits &limits) {
+  constexpr int64_t page = 4096, fewColumns = 64;
+  return limits.rows > 1 && limits.depth * 4 % page == 0 && limits.widest() >= fewColumns;
+}
+
+/// Rows up to which each is multiplied with weights in registers, one after the other. Of f32,
+/// which nothing has to be unpacked of, a tile of two is faster already.
+int64_t usualRegisterRows(const KernelLimits &limits) {
+  return limits.f32Panels ? 1 : limits.quantized ? maxRegisterRows : maxRegisterRows - 1;
 }
 
 /// The analytic schedule: of the usual tiles and of tasks of about 64 columns, whole heads, and up
@@ -184,9 +205,8 @@ KnobValues analyticKnobs(const KernelLimits &limits, bool panel) {
     const int64_t tasks = limits.blocks(blockColumns) * ceilDiv(limits.rows, blockRows);
     const double work =
         static_cast<double>(ceilDiv(tasks, limits.threads)) *
-        taskWork(limits, static_cast<double>(blockRows),
-                 static_cast<double>(roundUp(blockColumns, candidate.groups * lanes)), panel) *
-        candidate.cost;
+        taskWork(limits, static_cast<double>(blockRows) * candidate.cost,
+                 static_cast<double>(roundUp(blockColumns, candidate.groups * lanes)), panel);
     // Only a clear gain is worth leaving the usual sizes.
     if (nb == 0 || work < 0.97 * least) {
       least = work;
@@ -216,7 +236,7 @@ KnobValues analyticKnobs(const KernelLimits &limits, bool panel) {
           {"nb", nb},
           {"unroll", panel ? usualUnroll(limits) : 1},
           {"splits", splits},
-          {"pack", panel && !limits.plainInput},
+          {"pack", panel && (!limits.plainInput || collide(limits))},
           {"order", 0},
           {"prefetch", usualPrefetch(limits, panel)}};
 }
@@ -378,8 +398,8 @@ Expected<ScheduleSpace> cpu::matmul::scheduleSpace(const KernelAnalysis &kernel,
                                                    const Target &target, int64_t threads) {
   const KernelLimits limits = limitsOf(kernel, target, threads);
   ScheduleSpace space;
-  const bool usualForm =
-      limits.onlyPanels || (limits.rows > maxRegisterRows && limits.depth > 0 && !limits.integers);
+  const bool usualForm = limits.onlyPanels || (limits.rows > usualRegisterRows(limits) &&
+                                               limits.depth > 0 && !limits.integers);
   space.analytic = analyticKnobs(limits, usualForm);
   space.complete = [limits, usualForm](const KnobValues &given) {
     return completeKnobs(limits, given, usualForm);

@@ -3,30 +3,10 @@
 
 #include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Knobs.h"
+#include "kernelforge/codegen/cpu/PanelForm.h"
 #include "kernelforge/codegen/cpu/Target.h"
-#include "kernelforge/support/Numerics.h"
 
 namespace kernelforge::cpu::matmul {
-
-inline int64_t roundUp(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-inline int64_t ceilDiv(int64_t x, int64_t y) { return (x + y - 1) / y; }
-
-/// How rows meet a panel of weights, by what the processor has for the operands' numerics.
-struct PanelForm {
-  enum class Unit {
-    Floats, ///< f32 by multiply-adds
-    Pairs,  ///< pairs of bf16 by AVX512-BF16
-    Tiles,  ///< tiles of 16 x 32 bf16 by AMX
-  };
-  Unit unit = Unit::Floats;
-  bool rounds = false; ///< f32 are rounded to bf16 and stay f32
-
-  static PanelForm of(Numerics numerics, const Target &target);
-
-  int64_t elementBytes() const { return unit == Unit::Floats ? 4 : 2; }
-  /// Elements of K that an instruction multiplies, with those of one row and one column.
-  int64_t step() const { return unit == Unit::Tiles ? 32 : unit == Unit::Pairs ? 2 : 1; }
-};
 
 /// Most rows or columns of a task.
 constexpr int64_t maxBlock = int64_t(1) << 20;

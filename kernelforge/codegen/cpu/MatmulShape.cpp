@@ -14,14 +14,6 @@ using namespace kernelforge::cpu;
 using namespace kernelforge::cpu::matmul;
 using namespace kernelforge::transformer;
 
-PanelForm PanelForm::of(Numerics numerics, const Target &target) {
-  if (numerics != Numerics::BF16)
-    return {};
-  if (!target.has("avx512bf16") || target.limits.vectorBits != 512)
-    return {.rounds = true};
-  return {.unit = target.has("amx-bf16") ? Unit::Tiles : Unit::Pairs};
-}
-
 int64_t cpu::matmul::countBlocks(ArrayRef<SegmentGroup> groups, int64_t nb) {
   int64_t count = 0;
   for (const SegmentGroup &group : groups)

@@ -52,6 +52,11 @@ Value cpu::roundTo(KernelBuilder &k, ElementType type, Value x) {
   return k.b.create<arith::BitcastOp>(k.loc, x.getType(), upper);
 }
 
+Value cpu::bfloat16Bits(KernelBuilder &k, Value x) {
+  Value narrow = k.intrinsic("llvm.x86.avx512bf16.cvtneps2bf16.512", k.vec(k.b.getBF16Type()), {x});
+  return k.b.create<arith::BitcastOp>(k.loc, k.vec(k.i16), narrow);
+}
+
 //===----------------------------------------------------------------------===//
 // Places
 //===----------------------------------------------------------------------===//

@@ -12,6 +12,10 @@ mlir::Value widened(KernelBuilder &k, ElementType type, mlir::Value bits);
 /// A vector of f32, of any length, after it was stored as numbers of a plain type and loaded again.
 mlir::Value roundTo(KernelBuilder &k, ElementType type, mlir::Value x);
 
+/// A vector of 16 f32 rounded to bf16, as bits (i16), by AVX512-BF16, which takes what is below the
+/// normal numbers for 0.
+mlir::Value bfloat16Bits(KernelBuilder &k, mlir::Value x);
+
 /// Numbers of one plain type that follow each other in memory, from an address on.
 class Numbers {
 public:

@@ -19,6 +19,22 @@ Value cpu::emitExp(KernelBuilder &k, Value x) { return functions(k).exp(x); }
 Value cpu::emitTanh(KernelBuilder &k, Value x) { return functions(k).tanh(x); }
 Value cpu::emitErf(KernelBuilder &k, Value x) { return functions(k).erf(x); }
 
+Value cpu::emitRoughExp2(KernelBuilder &k, Value x) {
+  // 2^x = 2^floor(x) 2^f, f = x - floor(x), which the instruction VREDUCEPS gives (0 for
+  // infinities): 2^f by the cubic whose largest relative error is least among those that are 1 at
+  // 0.
+  Value allLanes = k.b.create<arith::ConstantOp>(k.loc, k.b.getI16IntegerAttr(-1));
+  Value currentRounding = k.b.create<arith::ConstantOp>(k.loc, k.b.getI32IntegerAttr(4));
+  Value toFloor = k.b.create<arith::ConstantOp>(k.loc, k.b.getI32IntegerAttr(1));
+  Value f = k.intrinsic("llvm.x86.avx512.mask.reduce.ps.512", k.vf32,
+                        {x, toFloor, k.splat(0), allLanes, currentRounding});
+  Value power = k.splat(0.07706705);
+  for (double coefficient : {0.22764498, 0.69511679, 1.0})
+    power = k.fma(power, f, k.splat(coefficient));
+  return k.intrinsic("llvm.x86.avx512.mask.scalef.ps.512", k.vf32,
+                     {power, x, k.splat(0), allLanes, currentRounding});
+}
+
 /// What an activation is at -inf is 0, which the formulas would multiply by infinity.
 static Value zeroAtMinusInfinity(KernelBuilder &k, Value x, Value y) {
   Value isEnd =

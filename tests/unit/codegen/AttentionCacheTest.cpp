@@ -110,33 +110,6 @@ TEST(AttentionCache, EveryType) {
                  levelOf(turn++ / 3), 3);
 }
 
-TEST(AttentionCache, RoundsWhatItMultiplies) {
-  // The reference rounds weights of the softmax, here they are rounded before they are divided by
-  // their sum: half a unit of bf16 apart, each to another side.
-  constexpr double roundings = 2e-5;
-  for (const std::string &level : runnableLevels())
-    for (ElementType type : {F32, F16, BF16, Q8_0})
-      for (const Knobs &knobs : forms()) {
-        const Problem p = {.heads = 6,
-                           .kvHeads = 2,
-                           .dim = 64,
-                           .rows = 5,
-                           .lengths = {100, 17},
-                           .knobs = knobs,
-                           .keys = type,
-                           .values = type,
-                           .rounds = true};
-        Data data = makeAttentionData(p, 5);
-        const CompiledKernel kernel = compileOrDie(p.text(), level, p.knobs, p.threads);
-        checkAttention(kernel, p, data, p.name(level), roundings);
-        // And it does round: f32 gives something else.
-        Problem exact = p;
-        exact.rounds = false;
-        const CompiledKernel plain = compileOrDie(exact.text(), level, p.knobs, p.threads);
-        EXPECT_NE(runAttention(kernel, p, data), runAttention(plain, exact, data));
-      }
-}
-
 TEST(AttentionCache, PagesOfEverySize) {
   size_t turn = 0;
   for (int64_t page : {1, 16, 512})

@@ -213,4 +213,18 @@ void checkAttention(const CompiledKernel &kernel, const AttentionCase &p, Attent
   expectClose(runAttention(kernel, p, data), {expected.begin(), expected.end()}, name, nmse);
 }
 
+void checkRowsAlone(const AttentionCase &p, const std::string &level) {
+  const CompiledKernel kernel = compileOrDie(p.text(), level, p.knobs);
+  const AttentionData data = makeAttentionData(p, 3);
+  const std::vector<float> together = runAttention(kernel, p, data);
+  const int64_t width = p.heads * p.dim;
+  for (int64_t r : {int64_t(0), p.rows / 3, p.rows - 1}) {
+    AttentionCase one = p;
+    const AttentionData alone = data.only(one, {r});
+    const std::vector<float> result = runAttention(kernel, one, alone);
+    EXPECT_TRUE(std::equal(result.begin(), result.end(), together.begin() + r * width))
+        << p.name(level) << ", row " << r;
+  }
+}
+
 } // namespace kernelforge

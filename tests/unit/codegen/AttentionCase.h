@@ -72,6 +72,9 @@ std::vector<float> runAttention(const CompiledKernel &kernel, const AttentionCas
 void checkAttention(const CompiledKernel &kernel, const AttentionCase &p, AttentionData &data,
                     const std::string &name, double nmse = 1e-11);
 
+/// Fails the running test where a row has other bits when it is alone in a call.
+void checkRowsAlone(const AttentionCase &p, const std::string &level);
+
 /// Schedules of each form.
 extern const Knobs oneRow, split, blocks;
 

@@ -194,17 +194,8 @@ TEST(Attention, RowsDoNotDependOnTheirNeighbours) {
   Problem p{.heads = 6, .kvHeads = 2, .dim = 32, .rows = 40, .lengths = {300, 200}, .window = 150};
   for (const Knobs &knobs : {oneRow, split, blocks})
     for (const std::string &level : runnableLevels()) {
-      CompiledKernel kernel = compileOrDie(p.text(), level, knobs);
-      Data data = makeAttentionData(p, 3);
-      const std::vector<float> together = runAttention(kernel, p, data);
-      const int64_t width = p.heads * p.dim;
-      for (int64_t r : {0, 13, 39}) {
-        Problem one = p;
-        const Data alone = data.only(one, {r});
-        const std::vector<float> result = runAttention(kernel, one, alone);
-        EXPECT_TRUE(std::equal(result.begin(), result.end(), together.begin() + r * width))
-            << p.name(level) << ", row " << r;
-      }
+      p.knobs = knobs;
+      checkRowsAlone(p, level);
     }
 }
 

@@ -236,6 +236,15 @@ std::vector<std::string> everyRunnableLevel() {
   return levels;
 }
 
+std::vector<std::string> bfloat16Levels() {
+  std::vector<std::string> levels{"native"};
+  std::string without = "native";
+  for (const char *feature : {"amx-bf16", "avx512bf16"})
+    if (parseTarget("native", "")->has(feature))
+      levels.push_back(without += fmt::format(",-{}", feature));
+  return levels;
+}
+
 CompiledKernel compileOrDie(const std::string &text, const std::string &level, const Knobs &knobs,
                             int64_t threads) {
   auto kernel = CompiledKernel::compile(text, level, knobs, threads);

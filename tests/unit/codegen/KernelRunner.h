@@ -86,6 +86,8 @@ std::vector<std::string> runnableLevels();
 /// The same, and avx512 where this machine has it: native then is avx512 with a few instructions
 /// more, so one test of each kind is enough for it.
 std::vector<std::string> everyRunnableLevel();
+/// What this machine has to multiply bf16 with, and what is taken in its place.
+std::vector<std::string> bfloat16Levels();
 
 /// The same, where the kernel must compile: one line of the error, and the test ends.
 CompiledKernel compileOrDie(const std::string &text, const std::string &level,

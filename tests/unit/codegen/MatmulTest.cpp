@@ -168,16 +168,6 @@ TEST(Matmul, RowsOfWholeNumbers) {
       checkPlainProduct(type, {7, 70, 768}, "native", false, knobs, "i8");
 }
 
-/// What this machine has to multiply bf16 with, and what is taken in its place.
-std::vector<std::string> bfloat16Levels() {
-  std::vector<std::string> levels{"native"};
-  std::string without = "native";
-  for (const char *feature : {"amx-bf16", "avx512bf16"})
-    if (parseTarget("native", "")->has(feature))
-      levels.push_back(without += fmt::format(",-{}", feature));
-  return levels;
-}
-
 TEST(Matmul, RowsAndWeightsOfBfloat16) {
   for (const std::string &level : bfloat16Levels()) {
     for (const ElementTypeInfo &t : elementTypes()) {

@@ -135,6 +135,22 @@ TEST(VectorMath, ExpIsAccurateEverywhere) {
                  {0x1.62e42ep+6f, 0x1.5d589ep+6f, 0.34657359f, 1.03972077f, 87.0f, 88.0f});
 }
 
+TEST(VectorMath, RoughPowersOfTwoAreAsRoughAsTheySay) {
+  std::vector<float> x = samples();
+  std::erase_if(x, [](float value) { return value > 0; });
+  x.insert(x.end(), {-0.5f, -1.5f, -126.5f, -127.0f, -127.5f, -infinity, notANumber});
+  if (parseTarget("native", "")->limits.vectorBits != 512)
+    GTEST_SKIP() << "this processor lacks AVX-512";
+  const std::vector<float> y = applyTo(compileFunction(cpu::emitRoughExp2, "native"), x);
+  for (size_t i = 0; i < x.size(); ++i)
+    if (std::isnan(x[i]))
+      EXPECT_TRUE(std::isnan(y[i]));
+    else if (x[i] < -126)
+      EXPECT_TRUE(y[i] >= 0 && y[i] <= 1.2e-38f) << x[i] << ": " << y[i];
+    else
+      EXPECT_NEAR(y[i] / std::exp2(double(x[i])), 1, 1e-4) << x[i];
+}
+
 TEST(VectorMath, TanhIsAccurateEverywhere) {
   expectAccurate("tanh", cpu::emitTanh, [](double x) { return std::tanh(x); }, 3,
                  {0.625f, 9.0f, 44.36f});

@@ -149,7 +149,7 @@ TEST(SessionSchedules, PinnedOneIsKeptAndUsed) {
     std::string json;
     std::string text = textAt(decoder, Stage::Scheduled, [&](mlir::ModuleOp module) {
       KernelOp kernel = headKernel(module);
-      pin(kernel, "prefetch", 3);
+      pin(kernel, "unroll", 3);
       json = scheduleJson(kernel);
       if (stage == Stage::Fused) // as a user writes it: the others have none
         for (auto other : module.getOps<KernelOp>())
@@ -158,7 +158,7 @@ TEST(SessionSchedules, PinnedOneIsKeptAndUsed) {
             other.removeScheduleSourceAttr();
           }
     });
-    EXPECT_THAT(json, HasSubstr("\"prefetch\":3"));
+    EXPECT_THAT(json, HasSubstr("\"unroll\":3"));
     auto pinned = TestDecoder::create(decoder, TestDecoder::options(), text);
     ASSERT_TRUE(pinned) << pinned.error().line();
     const Artifact *after = artifactNamed((*pinned)->session(), "decode.output");
@@ -181,11 +181,11 @@ TEST(SessionSchedules, IllegalOneIsRefused) {
     auto session = TestDecoder::create(decoder, TestDecoder::options(), text);
     return session ? std::string("none") : session.error().line();
   };
-  std::string line = refusal("prefetch", 65);
+  std::string line = refusal("unroll", 17);
   EXPECT_THAT(line, HasSubstr("@decode.output"));
-  EXPECT_THAT(line, HasSubstr("knob prefetch"));
-  EXPECT_THAT(line, HasSubstr("65"));
-  EXPECT_THAT(line, HasSubstr("nearest legal value is 64"));
+  EXPECT_THAT(line, HasSubstr("knob unroll"));
+  EXPECT_THAT(line, HasSubstr("17"));
+  EXPECT_THAT(line, HasSubstr("nearest legal value is 16"));
   EXPECT_THAT(refusal("kc", 1 << 30), HasSubstr("knob kc"));
   EXPECT_THAT(refusal("speed", 11), HasSubstr("no such knob"));
 }

@@ -84,7 +84,8 @@ std::string kindOf(transformer::KernelOp kernel) {
         "matmul {} {}{}", info(*elementTypeOf(analysis.matmul().getWeights()[0].getType())).name,
         knobs.at("panel") != 0 ? "panel" : "registers", asNumerics(numericsOf(analysis.matmul())));
   case KernelFamily::Attention:
-    return knobs.at("query_block") > 1 ? "attention rows" : "attention one_row";
+    return (knobs.at("query_block") > 1 ? "attention rows" : "attention one_row") +
+           asNumerics(numericsOf(analysis.attention()));
   default:
     return "rowwise " + analysis.root()->getName().stripDialect().str();
   }

@@ -1,5 +1,6 @@
 #include "kernelforge/backend/HostMemory.h"
 
+#include "kernelforge/support/Host.h"
 #include "kernelforge/support/PageMemory.h"
 
 #include <chrono>
@@ -59,6 +60,8 @@ Expected<BufferRef> HostMemoryDevice::allocate(int64_t bytes, MemoryUse use) {
   if (use == MemoryUse::Cache)
     small = PageMemory::hugePage / cacheSteps * (1 + caches++ % (cacheSteps - 1));
   KF_TRY(PageMemory pages, PageMemory::allocate(size, small));
+  if (use == MemoryUse::Weights) // any thread may take any task, and so read any of them
+    pages.spreadOver(host().memoryNodes);
   return BufferRef{std::make_shared<HostMemory>(std::move(pages)), 0, bytes};
 }
 

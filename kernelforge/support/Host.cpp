@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <limits>
 #include <optional>
 #include <sched.h>
 #include <set>
@@ -82,6 +83,26 @@ void readCaches(const fs::path &cpu, Host &host) {
     else if (level == "3")
       host.l3Bytes = bytes;
   }
+}
+
+/// Numbers of the nodes, folders "node0" and so on, that have a CPU of `cpus`.
+std::vector<int> nodesOf(const fs::path &folder, std::span<const int> cpus) {
+  constexpr std::string_view prefix = "node";
+  std::vector<int> nodes;
+  std::error_code error;
+  for (const fs::directory_entry &entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    const auto number =
+        name.starts_with(prefix) ? leadingNumber(name.substr(prefix.size())) : std::nullopt;
+    const auto isThere = [&](int cpu) {
+      std::error_code ignored;
+      return fs::exists(entry.path() / fmt::format("cpu{}", cpu), ignored);
+    };
+    if (number && *number <= std::numeric_limits<int>::max() && std::ranges::any_of(cpus, isThere))
+      nodes.push_back(static_cast<int>(*number));
+  }
+  std::ranges::sort(nodes);
+  return nodes;
 }
 
 /// Whether a list "a,b,c" has an entry.
@@ -242,6 +263,7 @@ Host readHost(const fs::path &root, std::span<const int> usable) {
     if (cores.insert(siblings.empty() ? fmt::format("{}", cpu) : siblings).second)
       host.coreCpus.push_back(cpu);
   }
+  host.memoryNodes = nodesOf(root / "sys/devices/system/node", usable);
   host.logicalCpus = std::max<int>(1, usable.size());
   host.physicalCores = std::max<int>(1, cores.size());
   if (!usable.empty())

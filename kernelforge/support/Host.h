@@ -19,11 +19,12 @@ struct Host {
   int physicalCores = 1; ///< distinct cores among them, no more than the control group's quota
   /// The first usable CPU of each distinct core; a quota takes none away.
   std::vector<int> coreCpus;
-  int64_t l1dBytes = 0;    ///< of one core
-  int64_t l2Bytes = 0;     ///< of one core, or of the cores that share it
-  int64_t l3Bytes = 0;     ///< of the cores that share it
-  int64_t memoryBytes = 0; ///< of the machine, or the control group's limit where that is less
-  std::string os;          ///< distribution and kernel, one line
+  std::vector<int> memoryNodes; ///< numbers of the nodes of memory that usable CPUs belong to
+  int64_t l1dBytes = 0;         ///< of one core
+  int64_t l2Bytes = 0;          ///< of one core, or of the cores that share it
+  int64_t l3Bytes = 0;          ///< of the cores that share it
+  int64_t memoryBytes = 0;      ///< of the machine, or the control group's limit where that is less
+  std::string os;               ///< distribution and kernel, one line
 };
 
 /// The machine that this process runs on; read once.

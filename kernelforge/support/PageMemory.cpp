@@ -2,9 +2,13 @@
 #include "kernelforge/support/CheckedArithmetic.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <system_error>
+#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -43,6 +47,20 @@ Expected<PageMemory> PageMemory::allocate(uint64_t bytes, uint64_t small) {
     (void)::madvise(memory.begin + before, bytes - before, MADV_HUGEPAGE);
   }
   return memory;
+}
+
+void PageMemory::spreadOver(std::span<const int> nodes) {
+  constexpr size_t mostNodes = 1024, bitsOfWord = 64;
+  std::array<uint64_t, mostNodes / bitsOfWord> mask{};
+  int count = 0;
+  for (const int node : nodes)
+    if (node >= 0 && size_t(node) < mostNodes) {
+      mask[size_t(node) / bitsOfWord] |= uint64_t(1) << (size_t(node) % bitsOfWord);
+      ++count;
+    }
+  if (count < 2 || !mapping)
+    return;
+  (void)::syscall(SYS_mbind, mapping, mappingBytes, MPOL_INTERLEAVE, mask.data(), mostNodes, 0);
 }
 
 } // namespace kernelforge

@@ -32,6 +32,11 @@ public:
   /// made when they are first touched.
   static Expected<PageMemory> allocate(uint64_t bytes, uint64_t small = 0);
 
+  /// Lays pages that were not touched yet on these nodes of memory in turn, for what threads of all
+  /// of them read alike: each reads at the rate of all nodes together, wherever it runs. Advice
+  /// only: where the system does not follow it, or there are fewer than two, nothing changes.
+  void spreadOver(std::span<const int> nodes);
+
   std::byte *data() const { return begin; }
   uint64_t size() const { return bytes; }
   std::span<std::byte> span() const { return {begin, bytes}; }

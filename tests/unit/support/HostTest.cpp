@@ -75,6 +75,21 @@ TEST_F(FakeRoot, CountsCoresNotThreads) {
   EXPECT_EQ(readHost(root, apart).coreCpus, (std::vector{1, 6}));
 }
 
+TEST_F(FakeRoot, HasTheNodesOfItsCpus) {
+  for (int cpu = 0; cpu < 6; ++cpu) {
+    writeCpu(cpu, std::to_string(cpu));
+    write("sys/devices/system/node/node" + std::to_string(cpu / 2 * 5) + "/cpu" +
+              std::to_string(cpu) + "/online",
+          "1");
+  }
+  write("sys/devices/system/node/has_cpu", "0,5,10");
+  int all[] = {0, 1, 2, 3, 4, 5}, some[] = {1, 4};
+  EXPECT_EQ(readHost(root, all).memoryNodes, (std::vector{0, 5, 10}));
+  EXPECT_EQ(readHost(root, some).memoryNodes, (std::vector{0, 10}));
+  fs::remove_all(root / "sys/devices/system/node");
+  EXPECT_TRUE(readHost(root, all).memoryNodes.empty());
+}
+
 TEST_F(FakeRoot, KeepsWithinTheControlGroup) {
   for (int cpu = 0; cpu < 8; ++cpu)
     writeCpu(cpu, std::to_string(cpu));

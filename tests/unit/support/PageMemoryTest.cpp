@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <gtest/gtest.h>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <vector>
 
 using namespace kernelforge;
@@ -42,6 +45,28 @@ TEST(PageMemory, BeginsWithSmallPagesWhereAsked) {
         std::all_of(all.begin() + 1, all.end(), [](std::byte b) { return b == std::byte(0); }));
     std::fill(all.begin(), all.end(), std::byte(0xff));
   }
+}
+
+// As the system itself has it: which nodes it would take pages from.
+TEST(PageMemory, IsSpreadOverNodes) {
+  constexpr uint64_t bytes = 8 * PageMemory::hugePage;
+  auto memory = PageMemory::allocate(bytes);
+  ASSERT_TRUE(memory);
+  memory->spreadOver(std::vector{0}); // one is no choice
+  auto policyOf = [&](unsigned long *nodes) {
+    int policy = -1;
+    EXPECT_EQ(::syscall(SYS_get_mempolicy, &policy, nodes, 1024, memory->data(), MPOL_F_ADDR), 0);
+    return policy;
+  };
+  unsigned long nodes[1024 / (8 * sizeof(unsigned long))] = {};
+  if (::syscall(SYS_get_mempolicy, nullptr, nullptr, 0, nullptr, 0) != 0)
+    GTEST_SKIP() << "this system tells nothing of nodes";
+  EXPECT_EQ(policyOf(nodes), MPOL_DEFAULT);
+  // Node 1 may not be there: the system leaves out what is not, and refuses where nothing is left.
+  memory->spreadOver(std::vector{0, 1, -1, 5000});
+  EXPECT_EQ(policyOf(nodes), MPOL_INTERLEAVE);
+  EXPECT_EQ(nodes[0] & 1, 1u);
+  std::fill(memory->span().begin(), memory->span().end(), std::byte(1));
 }
 
 TEST(PageMemory, MovesAndHoldsNothing) {

@@ -15,7 +15,7 @@ define build
 	@cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-.PHONY: help setup vendors build demo test test-asan test-gpu test-ptxas test-targets test-webgpu-dawn test-browser package quick goldens format tidy clean
+.PHONY: help setup vendors build demo test test-asan test-gpu test-ptxas test-targets test-webgpu-dawn test-browser package quick bench-peers goldens format tidy clean
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
@@ -81,6 +81,10 @@ quick: ## after an edit: build, then compile, verify and time one matmul; one ro
 	@test -f build/release/build.ninja || cmake --preset release >/dev/null
 	@cmake --build --preset release --target kernelforge >&2
 	@$(KERNELFORGE) benchmark-matmul $(MATMUL) --json
+
+bench-peers: ## our kernels beside the newest libraries for processors, in turns (ARGS="--quick --only torch --json FILE ...")
+	$(call build,release,kernelforge)
+	@python3 bench/peers/cpu/peers.py $(ARGS)
 
 goldens: setup ## make tests/golden/data again (downloads gigabytes into .venv-goldens)
 	@test -x .venv-goldens/bin/python || python3 -m venv .venv-goldens

@@ -48,9 +48,9 @@ public:
 
   /// Operations and bytes of a run, at the least.
   double flops() const { return operations; }
+  double bytes() const { return traffic; }
   /// The numerics of the products that are most of these operations.
   Numerics numerics() const { return mostNumerics; }
-  double bytes() const { return traffic; }
 
   /// What a measurement row says about its code: "kernels", "schedule" and "schedule_source" where
   /// there is one kernel, "resources", "code_hash", "compile_ms", "variant".

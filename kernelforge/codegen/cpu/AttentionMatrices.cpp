@@ -80,7 +80,6 @@ private:
     Value square = k.add(k.mul(v, shape.keyBlock / stepK), k.div(column, stepK));
     return k.at(base, offset(valuesArea, square, squareBytes));
   }
-  Value vectorOfI32(Value x) { return k.broadcast(k.b.create<arith::TruncIOp>(k.loc, k.i32, x)); }
   Value floats(Value x) { return k.b.create<arith::BitcastOp>(k.loc, k.vf32, x); }
   Value any(Value lanesTrue) {
     return k.b.create<vector::ReductionOp>(k.loc, vector::CombiningKind::OR, lanesTrue);
@@ -92,7 +91,8 @@ private:
                    Value key, Value finite);
   void dropSpecialValues(const Range &seen);
   void score(const Part &part);
-  std::pair<Value, Value> rangesOf(Value stacked);
+  Range rangesOf(Value stacked);
+  Value seenBy(const Range &ranges, Value position);
   void maskScores(const Part &part, Value block);
   void softmax(const Part &part, Value block);
   void rescale(Value stacked, Value factors);
@@ -265,18 +265,23 @@ void MatrixTile::score(const Part &part) {
 
 /// First positions and ends of a tile's rows, lane by lane (i32). Where a row sees nothing its end
 /// is 0.
-std::pair<Value, Value> MatrixTile::rangesOf(Value stacked) {
+MatrixTile::Range MatrixTile::rangesOf(Value stacked) {
   Value ranges = k.at(base, offset(rangesArea, stacked, 16));
   Value offsets = k.b.create<arith::ShLIOp>(k.loc, k.iota(), k.splatI(4));
   return {k.gatherBytes(k.i32, ranges, offsets), k.gatherBytes(k.i32, k.at(ranges, 8), offsets)};
 }
 
+/// Which rows see the key at `position` (i64).
+Value MatrixTile::seenBy(const Range &ranges, Value position) {
+  Value all = k.broadcast(k.b.create<arith::TruncIOp>(k.loc, k.i32, position));
+  return k.b.create<arith::AndIOp>(k.loc, k.cmp(Predicate::sge, all, ranges.first),
+                                   k.cmp(Predicate::slt, all, ranges.second));
+}
+
 void MatrixTile::maskScores(const Part &part, Value block) {
-  auto [firsts, ends] = rangesOf(part.stacked);
+  const Range ranges = rangesOf(part.stacked);
   k.loop(part.from, part.to, 1, [&](Value column) {
-    Value position = vectorOfI32(k.add(block, column));
-    Value seen = k.b.create<arith::AndIOp>(k.loc, k.cmp(Predicate::sge, position, firsts),
-                                           k.cmp(Predicate::slt, position, ends));
+    Value seen = seenBy(ranges, k.add(block, column));
     Value at = scoresOf(column);
     k.storeVec(k.select(seen, k.loadVec(at), k.splat(-INFINITY)), at);
   });
@@ -446,12 +451,10 @@ void MatrixTile::addValues(const Part &part) {
 
 /// Rare, so in the shortest way: key by key and column by column, to the rows that see the key.
 void MatrixTile::addSpecialValues(const Part &part, Value block, const BlockRows &values) {
-  auto [firsts, ends] = rangesOf(part.stacked);
+  const Range ranges = rangesOf(part.stacked);
   Value column16 = k.onStack(lanes);
   k.loop(part.view.from, part.view.to, 1, [&](Value key) {
-    Value position = vectorOfI32(k.add(block, key));
-    Value seen = k.b.create<arith::AndIOp>(k.loc, k.cmp(Predicate::sge, position, firsts),
-                                           k.cmp(Predicate::slt, position, ends));
+    Value seen = seenBy(ranges, k.add(block, key));
     Value isUpper = k.cmp(Predicate::ne, k.rem(key, 2), k.c(0));
     Value both = k.loadVec(k.i32, weightsOf(key));
     Value upper = k.b.create<arith::AndIOp>(k.loc, both, k.splatI(int32_t(0xffff0000)));

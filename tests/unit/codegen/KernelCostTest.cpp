@@ -41,12 +41,27 @@ public:
   double flops(std::vector<int64_t> sizes) const { return cost.flops(sizes.data()); }
   double bytes(std::vector<int64_t> sizes) const { return cost.bytes(sizes.data()); }
   bool isWhole() const { return cost.isWhole; }
+  Numerics numerics() const { return cost.numerics; }
 
 private:
   mlir::MLIRContext context;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   KernelCost cost;
 };
+
+TEST(KernelCost, NumericsOfProducts) {
+  for (const auto &[attribute, numerics] :
+       {std::pair{"", Numerics::F32},
+        {" {numerics = #transformer.numerics<multiply = bf16>}", Numerics::BF16}}) {
+    const Cost cost(std::string(R"(transformer.kernel @k(%t: index {transformer.size = #size},
+        %x: !row64, %w: tensor<128x64xf32, #packed>) -> !row128 {
+      %y = transformer.matmul %x weights(%w))") +
+                    attribute + R"( : (!row64, tensor<128x64xf32, #packed>) -> !row128
+      transformer.yield %y : !row128
+    })");
+    EXPECT_EQ(cost.numerics(), numerics);
+  }
+}
 
 TEST(KernelCost, MatmulWithNormAndResidual) {
   Cost cost(R"(transformer.kernel @k(%t: index {transformer.size = #size}, %x: !row64,

@@ -94,6 +94,8 @@ def measure(arguments, about, groups, missing):
                                depth=depth, repetitions=1 if depth + prompt > 1000 else 3,
                                kernelforge=arguments.kernelforge)  # fmt: skip
         names = [name for name, *_ in llama_cpp.tests(test)]
+        if not any(arguments.filter in name for name in names):
+            continue
         print(f"{GROUP}: {' '.join(names)}", file=sys.stderr, flush=True)
         rounds = [one_round(sides[:: -1 if index % 2 else 1], test) for index in range(arguments.model_rounds)]
         groups[GROUP] += [row_of(name, rounds) for name in names]

@@ -42,7 +42,7 @@ def parse_arguments():
                         help=f"these peers; several times, or all: {', '.join(PEERS)}")  # fmt: skip
     parser.add_argument("--group", action="append", metavar="GROUP",
                         help=f"these groups; several times, or all: {', '.join(GROUPS)}")  # fmt: skip
-    parser.add_argument("--filter", default="", help="problems whose names contain this")
+    parser.add_argument("--filter", default="", help="problems whose names contain this; of a model, runs of which one test does")
     parser.add_argument("--quick", action="store_true", help="few problems, in few rounds: does it all work?")
     parser.add_argument("--rounds", type=positive, help="rounds of a kernel (15; 5 with --quick)")
     parser.add_argument("--seed", type=int, default=1, help="of operands and orders")

@@ -77,17 +77,31 @@ Value ElementaryFunctions::polynomial(Value x, ArrayRef<double> c) {
 // The functions
 //===----------------------------------------------------------------------===//
 
-Value ElementaryFunctions::exp(Value x) {
+ElementaryFunctions::Power ElementaryFunctions::powerOf(Value x, double bias) {
   // x = n ln 2 + r with |r| <= ln 2 / 2. Adding 1.5 * 2^23 rounds to an integer and leaves it in
   // the low bits; ln 2 is taken in two pieces, the first of few enough bits that n times it is
   // exact under fma.
-  constexpr double shift = 12582912.0;
+  const double shift = 12582912.0 + bias;
   Value shifted = fma(x, constant(std::numbers::log2e), constant(shift));
   Value n = sub(shifted, constant(shift));
   Value r = fma(n, constant(-0.693359375), x);
   r = fma(n, constant(2.12194440054690583e-4), r);
   Value q = polynomial(r, {0.49999994, 0.166665211, 0.0416682735, 0.00836868398, 0.00138200796});
-  Value power = add(fma(mul(r, r), q, r), constant(1.0));
+  return {shifted, add(fma(mul(r, r), q, r), constant(1.0))};
+}
+
+Value ElementaryFunctions::expOfNonPositive(Value x) {
+  // 2^n as the f32 whose exponent's bits are n + 127, which is 0 for the least n that is left. NaN
+  // is not below and comes through.
+  constexpr double lowest = -88.0, bias = 127.0;
+  x = select(compare(Predicate::OLT, x, lowest), constant(lowest), x);
+  const Power of = powerOf(x, bias);
+  Value scale = floatOf(b.create<arith::ShLIOp>(loc, bitsOf(of.shifted), integer(23)));
+  return mul(of.power, scale);
+}
+
+Value ElementaryFunctions::exp(Value x) {
+  const auto [shifted, power] = powerOf(x, 0);
   // Times 2^n on the exponent's bits: right while the result is normal, and replaced otherwise.
   Value exponent = b.create<arith::ShLIOp>(loc, bitsOf(shifted), integer(23));
   Value y = floatOf(b.create<arith::AddIOp>(loc, bitsOf(power), exponent));

@@ -88,7 +88,8 @@ public:
           KernelAnalyses &analyses)
       : module(module), target(target), threads(static_cast<int>(threads)), analyses(analyses),
         recorded(records),
-        takesShipped(records && ShippedRecords::ofProgram().cover(target.device)) {}
+        takesShipped(records &&
+                     ShippedRecords::ofProgram().cover(machineKey(target, this->threads))) {}
 
   Status run() {
     for (auto kernel : module.getOps<KernelOp>()) {
@@ -130,7 +131,7 @@ private:
   int threads;
   KernelAnalyses &analyses;
   RecordedWinners recorded;
-  bool takesShipped; ///< there are records of this device that come with the program
+  bool takesShipped; ///< there are records of such a machine that come with the program
   std::vector<Planned> all;
 };
 

@@ -63,11 +63,8 @@ static std::string hashWithoutMarks(KernelOp kernel) {
   return kernelHash(*copy);
 }
 
-RecordKey kernelforge::recordKey(KernelOp kernel, const Target &target, int threads) {
+RecordKey kernelforge::machineKey(const Target &target, int threads) {
   RecordKey key;
-  key.family = kernel.getFamily().str();
-  key.kernelHash = hashWithoutMarks(kernel);
-  key.problem = problemText(kernel);
   key.target = (target.triple.empty() ? target.kind : target.triple) + " " + target.chip + " " +
                target.featureString();
   key.cpuModel = target.device.empty() ? host().cpuModel : target.device;
@@ -75,6 +72,14 @@ RecordKey kernelforge::recordKey(KernelOp kernel, const Target &target, int thre
   // A device of another name has no use for this processor's threads.
   key.threads = key.cpuModel == host().cpuModel ? threads : 1;
   key.affinity = "none";
+  return key;
+}
+
+RecordKey kernelforge::recordKey(KernelOp kernel, const Target &target, int threads) {
+  RecordKey key = machineKey(target, threads);
+  key.family = kernel.getFamily().str();
+  key.kernelHash = hashWithoutMarks(kernel);
+  key.problem = problemText(kernel);
   return key;
 }
 

@@ -12,6 +12,9 @@ namespace kernelforge {
 /// with that thread count, which is 1 where it is no processor.
 RecordKey recordKey(transformer::KernelOp kernel, const Target &target, int threads);
 
+/// The part of such a key that says what code is made for and what runs it.
+RecordKey machineKey(const Target &target, int threads);
+
 /// What a kernel computes, as the JSON object that records are keyed by and compared by for
 /// transfer: the most rows of its range, the extents of its operands, types and layouts, the
 /// operations and their numerics. Numbers are positive.

@@ -1,5 +1,6 @@
-// Winners that come with the program: schedules that were measured on devices which many have, so
-// that nobody needs to tune what others have tuned. They are part of it and never written.
+// Winners that come with the program: schedules that were measured on devices and processors which
+// many have, so that nobody needs to tune what others have tuned. They are part of it and never
+// written.
 #pragma once
 
 #include "kernelforge/records/Record.h"
@@ -19,12 +20,14 @@ public:
   /// Those of this program.
   static const ShippedRecords &ofProgram();
 
-  /// Whether there may be records of a device: its DeviceInfo::identity().
-  bool cover(std::string_view identity) const;
+  /// Whether there may be records of what a key was made for: the target and what runs it.
+  bool cover(const RecordKey &key) const;
 
-  /// The record of a kernel's generated code on a device of that name, the last where there are
-  /// several; nothing where there is none. A device's driver and LLVM's version are left out of
-  /// account: they change how fast a schedule is, hardly which one is best.
+  /// The record of a kernel's generated code on the same kind of machine, the last where there are
+  /// several; nothing where there is none. A device is known by its name, a processor by the
+  /// microarchitecture and vector extensions that code is generated for, with as many threads.
+  /// Drivers, LLVM's version and what a processor is sold as are left out of account: they change
+  /// how fast a schedule is, hardly which one is best.
   std::optional<Record> find(const RecordKey &key) const;
 
   /// All of them; lines that are no records of this version are left out.

@@ -1,5 +1,5 @@
 // The attention family: grouped-query attention over caches, in two forms. Many rows: a task is a
-// block of query rows and one key/value head, whose keys are packed once per block. One
+// block of query rows and one key/value head, whose keys and values are packed once per block. One
 // row at a time: keys and values are read where they lie, and where there are few rows, each row's
 // keys are split over several tasks, whose parts a second phase puts together.
 #include "kernelforge/codegen/cpu/AttentionLanes.h"
@@ -260,7 +260,7 @@ void AttentionEmitter::mergeParts(Value row, Value head) {
     // Each part's weight goes to scratch: all columns use it.
     auto sum = k.loop(k.c(0), parts, 1, {k.splat(0)}, [&](Value split, ValueRange carried) {
       Value from = partOf(split);
-      Value weight = emitExp(k, k.subf(k.loadVec(k.at(from, statistics)), against));
+      Value weight = emitExpOfNonPositive(k, k.subf(k.loadVec(k.at(from, statistics)), against));
       k.storeVec(weight, k.at(k.scratch, k.mul(split, lanes * 4)));
       return SmallVector<Value>{
           k.fma(k.loadVec(k.at(from, statistics + lanes * 4)), weight, carried[0])};

@@ -313,7 +313,7 @@ void MatrixTile::softmax(const Part &part, Value block) {
   // A row that has seen no key yet is measured against 0, not against -inf.
   Value nothing = k.cmpf(arith::CmpFPredicate::OEQ, after, k.splat(-INFINITY));
   Value against = k.select(nothing, k.splat(0), after);
-  Value factors = emitExp(k, k.subf(before, against));
+  Value factors = emitExpOfNonPositive(k, k.subf(before, against));
   k.storeVec(after, highest(stacked));
 
   // exp(score - against) as a power of 2; the difference first, which of the highest score is 0

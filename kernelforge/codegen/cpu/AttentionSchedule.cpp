@@ -188,7 +188,7 @@ KnobValues completeKnobs(const KernelLimits &limits, const KnobValues &given) {
 }
 
 /// Cycles of the busiest thread for rows that see a thousand keys: multiply-adds, exponentials, the
-/// packing of keys, and what tasks and phases cost.
+/// packing of keys and values, and what tasks and phases cost.
 double predictCycles(const KernelLimits &limits, const Knobs &knobs) {
   constexpr double keys = 1024, phase = 1500, perTask = 300;
   const double dims = static_cast<double>(limits.keyDim + limits.valueDim) / lanes;

@@ -23,7 +23,7 @@ struct Shape {
   int64_t keyBlock; ///< keys of one step of the online softmax; a multiple of 16
   int64_t mr, nr;   ///< register tile: rows, vectors
   int64_t prefetch; ///< rows of keys and values fetched ahead; 0: none; 0 where keys are packed
-  bool packed;      ///< keys are brought into scratch, or (few rows) read where they lie
+  bool packed;      ///< keys and values are brought into scratch, or (few rows) read where they lie
   int64_t maxRows;  ///< query rows of a tile; 1 where keys are not packed
 
   /// Stacked rows of a full tile, with the filling of its last register tile.
@@ -135,7 +135,7 @@ private:
   int64_t slotsArea, tileRangesArea, highestArea, sumArea;
 };
 
-/// The form of f32: packed keys, or keys where they lie.
+/// The form of f32: packed keys and values, or where they lie.
 std::unique_ptr<Tile> createVectorTile(KernelBuilder &k, const Shape &shape);
 /// The form of packed keys and values of bf16.
 std::unique_ptr<Tile> createMatrixTile(KernelBuilder &k, const Shape &shape);

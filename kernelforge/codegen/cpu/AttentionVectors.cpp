@@ -1,5 +1,5 @@
-// Attention tiles of f32: rows meet packed keys as a matmul's rows meet a panel, or, few of them,
-// keys where they lie.
+// Attention tiles of f32: rows meet packed keys and values as a matmul's rows meet a panel, or, few
+// of them, keys and values where they lie.
 #include "kernelforge/codegen/cpu/AttentionLanes.h"
 #include "kernelforge/codegen/cpu/AttentionTile.h"
 #include "kernelforge/codegen/cpu/VectorMath.h"
@@ -38,36 +38,55 @@ private:
   Value output(Value stacked) { return k.at(base, offset(outputArea, stacked, outputStride)); }
   Value scoreRow(Value stacked) { return k.at(base, offset(scoresArea, stacked, scoreStride)); }
 
+  /// Where vector `v` of the packed values of a block's column lies.
+  Value packedValue(Value v, Value column) {
+    return k.at(base, k.add(offset(valuesArea, v, valueStride), k.mul(column, lanes * 4)));
+  }
+
   void packKeys(const BlockRows &keys, Value block);
   void packSquare(const BlockRows &keys, ArrayRef<Value> rows, Value dim, Value key, int64_t width);
-  void scorePacked(Value stacked, const View &view);
+  void packValues(const BlockRows &values, Value block);
+  void scorePacked(Value stacked, Value column);
   void scoreInPlace(Value stacked, const View &view, const BlockRows &keys);
   void scoreFour(Value query, int64_t rows, const BlockRows &keys, Value run, Value out);
   SmallVector<Value> dots(ArrayRef<Value> queries, const BlockRows &keys, Value row);
   void maskScores(Value stacked, Value block, Value from, Value to);
   void softmax(Value stacked, Value block, const View &view);
-  void addValues(Value stacked, Value block, const View &view, const BlockRows &values);
-  void addValues(Value stacked, int64_t rows, int64_t vectors, const BlockRows &values, Value from,
-                 Value to);
   /// The vectors of row `i` of a product's right side.
   using RowLoader = llvm::function_ref<SmallVector<Value>(Value i)>;
+  void addInPlace(Value stacked, const View &view, const BlockRows &values);
+  void addPackedValues(Value block);
+  /// Vectors of a key's values: `width` from a column on, of the last those that `lastMask` turns
+  /// on (null: all).
+  using ValueLoader = llvm::function_ref<SmallVector<Value>(Value key, Value column, int64_t width,
+                                                            Value lastMask)>;
+  void addValues(Value stacked, int64_t rows, int64_t vectors, Value from, Value to,
+                 ValueLoader load);
+  void addPanel(Value stacked, int64_t rows, Value column, int64_t width, Value from, Value to,
+                RowLoader load);
   SmallVector<Value> multiply(Value a, int64_t strideA, Value from, Value to, int64_t rows,
                               int64_t vectors, ValueRange init, RowLoader load);
 
   const int64_t queryStride, outputStride, scoreStride;
-  int64_t queryArea, outputArea, scoresArea, keysArea, alphaArea;
+  const int64_t panelStride; ///< of packed keys: all numbers of as many as a register tile meets
+  const int64_t valueStride; ///< of packed values: a vector of each key, and a line that keeps the
+                             ///< vectors of one key out of each other's way in the cache
+  int64_t queryArea, outputArea, scoresArea, keysArea, valuesArea, alphaArea;
 };
 
 } // namespace
 
 VectorTile::VectorTile(KernelBuilder &k, const Shape &shape)
     : Tile(k, shape), queryStride(shape.keyVectors() * lanes * 4),
-      outputStride(shape.valueVectors() * lanes * 4), scoreStride(shape.keyBlock * 4) {
+      outputStride(shape.valueVectors() * lanes * 4), scoreStride(shape.keyBlock * 4),
+      panelStride(shape.keyDim * shape.nr * lanes * 4),
+      valueStride((shape.keyBlock + 1) * lanes * 4) {
   const int64_t rows = shape.stackedRows();
   queryArea = areas.take(rows * queryStride);
   outputArea = areas.take(rows * outputStride);
   scoresArea = areas.take(rows * scoreStride);
   keysArea = areas.take(shape.packed ? shape.keyDim * scoreStride : 0);
+  valuesArea = areas.take(shape.packed ? shape.valueVectors() * valueStride : 0);
   alphaArea = areas.take(rows * 4 + lanes * 4); // as the highest
 }
 
@@ -76,17 +95,25 @@ std::unique_ptr<Tile> attention::createVectorTile(KernelBuilder &k, const Shape 
 }
 
 void VectorTile::attendBlock(Value block, const BlockRows &keys, const BlockRows &values) {
-  if (shape.packed)
-    packKeys(keys, block);
-  forEachTile(block, [&](Value stacked, const View &view) {
-    if (shape.packed)
-      scorePacked(stacked, view);
-    else
+  if (!shape.packed)
+    return forEachTile(block, [&](Value stacked, const View &view) {
       scoreInPlace(stacked, view, keys);
-    softmax(stacked, block, view);
+      softmax(stacked, block, view);
+      addInPlace(stacked, view, values);
+    });
+  packKeys(keys, block);
+  packValues(values, block);
+  // One panel of keys, which stays in the first cache, meets all rows.
+  const int64_t panel = shape.nr * lanes;
+  k.loop(k.c(0), k.c(shape.keyBlock), panel, [&](Value column) {
+    forEachTile(block, [&](Value stacked, const View &view) {
+      Value isSeen = k.b.create<arith::AndIOp>(k.loc, k.lessThan(column, view.to),
+                                               k.lessThan(view.from, k.add(column, panel)));
+      k.ifThen(isSeen, [&] { scorePacked(stacked, column); });
+    });
   });
-  forEachTile(block,
-              [&](Value stacked, const View &view) { addValues(stacked, block, view, values); });
+  forEachTile(block, [&](Value stacked, const View &view) { softmax(stacked, block, view); });
+  addPackedValues(block);
 }
 
 //===----------------------------------------------------------------------===//
@@ -114,30 +141,42 @@ void VectorTile::packSquare(const BlockRows &keys, ArrayRef<Value> rows, Value d
   for (Value row : rows)
     x.push_back(keys.loadAt(row, dim, mask));
   x = transpose(k, x);
+  const int64_t panel = shape.nr * lanes;
+  Value out = k.at(
+      base, k.add(offset(keysArea, k.div(key, panel), panelStride), k.mul(k.rem(key, panel), 4)));
   for (int64_t i = 0; i < width; ++i)
-    k.storeVec(x[i],
-               k.at(base, k.add(offset(keysArea, k.add(dim, i), scoreStride), k.mul(key, 4))));
+    k.storeVec(x[i], k.at(out, k.mul(k.add(dim, i), panel * 4)));
 }
 
-void VectorTile::scorePacked(Value stacked, const View &view) {
+void VectorTile::packValues(const BlockRows &values, Value block) {
+  const Range seen = seenOf(block);
+  const Value mask = shape.valueDim % lanes ? k.firstLanes(k.c(shape.valueDim % lanes)) : Value();
+  k.loop(seen.first, seen.second, 1, [&](Value key) {
+    BlockRows::Reader reader(values, values.row(key));
+    for (int64_t v = 0; v < shape.valueVectors(); ++v)
+      k.storeVec(reader.load(v, v + 1 == shape.valueVectors() ? mask : Value()),
+                 packedValue(k.c(v), key));
+  });
+}
+
+/// Scores of a register tile and the panel of keys from `column` on.
+void VectorTile::scorePacked(Value stacked, Value column) {
   const int64_t panel = shape.nr * lanes;
   Value query = k.at(base, offset(queryArea, stacked, queryStride));
-  k.loop(k.mul(k.div(view.from, panel), panel), view.to, panel, [&](Value column) {
-    SmallVector<Value> zeros(shape.mr * shape.nr, k.splat(0));
-    Value keys = k.at(base, offset(keysArea, column, 4));
-    auto scores = multiply(query, queryStride, k.c(0), k.c(shape.keyDim), shape.mr, shape.nr, zeros,
-                           [&](Value dim) {
-                             Value row = k.at(keys, k.mul(dim, scoreStride));
-                             SmallVector<Value> parts;
-                             for (int64_t v = 0; v < shape.nr; ++v)
-                               parts.push_back(k.loadVec(k.at(row, v * lanes * 4)));
-                             return parts;
-                           });
-    Value out = k.at(scoreRow(stacked), k.mul(column, 4));
-    for (int64_t r = 0; r < shape.mr; ++r)
-      for (int64_t v = 0; v < shape.nr; ++v)
-        k.storeVec(scores[r * shape.nr + v], k.at(out, r * scoreStride + v * lanes * 4));
-  });
+  SmallVector<Value> zeros(shape.mr * shape.nr, k.splat(0));
+  Value keys = k.at(base, offset(keysArea, k.div(column, panel), panelStride));
+  auto scores = multiply(query, queryStride, k.c(0), k.c(shape.keyDim), shape.mr, shape.nr, zeros,
+                         [&](Value dim) {
+                           Value row = k.at(keys, k.mul(dim, panel * 4));
+                           SmallVector<Value> parts;
+                           for (int64_t v = 0; v < shape.nr; ++v)
+                             parts.push_back(k.loadVec(k.at(row, v * lanes * 4)));
+                           return parts;
+                         });
+  Value out = k.at(scoreRow(stacked), k.mul(column, 4));
+  for (int64_t r = 0; r < shape.mr; ++r)
+    for (int64_t v = 0; v < shape.nr; ++v)
+      k.storeVec(scores[r * shape.nr + v], k.at(out, r * scoreStride + v * lanes * 4));
 }
 
 SmallVector<Value> VectorTile::dots(ArrayRef<Value> queries, const BlockRows &keys, Value row) {
@@ -296,7 +335,7 @@ void VectorTile::softmax(Value stacked, Value block, const View &view) {
   Value after = max(before, reduceEach(k, tops, max));
   Value nothing = k.cmpf(arith::CmpFPredicate::OEQ, after, k.splat(-INFINITY));
   Value against = k.select(nothing, k.splat(0), after);
-  Value rescale = emitExp(k, k.subf(before, against));
+  Value rescale = emitExpOfNonPositive(k, k.subf(before, against));
   k.storeVec(after, highest(stacked), rowsMask);
   k.storeVec(rescale, k.at(base, offset(alphaArea, stacked, 4)), rowsMask);
 
@@ -306,7 +345,7 @@ void VectorTile::softmax(Value stacked, Value block, const View &view) {
   auto sums = k.loop(from, to, lanes, zeros, [&](Value column, ValueRange carried) {
     SmallVector<Value> next;
     for (int64_t r = 0; r < shape.mr; ++r) {
-      Value share = emitExp(k, k.subf(k.loadVec(scoreAt(r, column)), levels[r]));
+      Value share = emitExpOfNonPositive(k, k.subf(k.loadVec(scoreAt(r, column)), levels[r]));
       k.storeVec(rounded(share), scoreAt(r, column));
       next.push_back(k.addf(carried[r], share));
     }
@@ -320,53 +359,86 @@ void VectorTile::softmax(Value stacked, Value block, const View &view) {
 // Weighted sums of values
 //===----------------------------------------------------------------------===//
 
-void VectorTile::addValues(Value stacked, Value block, const View &view, const BlockRows &values) {
-  if (!shape.packed) // all rows see the same keys
-    return addValues(stacked, shape.mr, shape.nr, values, view.from, view.to);
-  k.ifThen(k.cmp(Predicate::eq, view.masked,
-                 k.b.create<arith::ConstantOp>(k.loc, k.b.getBoolAttr(false))),
-           [&] { addValues(stacked, shape.mr, shape.nr, values, k.c(0), k.c(shape.keyBlock)); });
-  // Row by row over just the keys that it sees: 0 times a value that it must not see might be NaN.
-  k.ifThen(view.masked, [&] {
-    k.loop(stacked, k.add(stacked, shape.mr), 1, [&](Value row) {
-      Range range = rowRange(row);
-      addValues(row, 1, 4, values, k.sub(k.max(range.first, block), block),
-                k.sub(k.min(range.second, k.add(block, shape.keyBlock)), block));
+void VectorTile::addInPlace(Value stacked, const View &view, const BlockRows &values) {
+  addValues(stacked, shape.mr, shape.nr, view.from, view.to, // all rows see the same keys
+            [&](Value key, Value column, int64_t width, Value lastMask) {
+              const BlockRows part = values.fromColumn(column, width);
+              Value run = part.run(key);
+              if (shape.prefetch > 0)
+                part.prefetch(run, shape.prefetch, width);
+              SmallVector<Value> parts;
+              BlockRows::Reader reader(part, part.row(run, 0));
+              for (int64_t v = 0; v < width; ++v)
+                parts.push_back(reader.load(v, v + 1 == width ? lastMask : Value()));
+              return parts;
+            });
+}
+
+void VectorTile::addPackedValues(Value block) {
+  auto load = [&](Value key, Value column, int64_t width, Value) {
+    Value from = packedValue(k.div(column, lanes), key);
+    SmallVector<Value> parts;
+    for (int64_t v = 0; v < width; ++v)
+      parts.push_back(k.loadVec(k.at(from, v * valueStride)));
+    return parts;
+  };
+  // One panel of values, which stays in the first cache, meets all rows that see the whole block.
+  const int64_t vectors = shape.valueVectors(), step = shape.nr * lanes;
+  auto panel = [&](Value column, int64_t width) {
+    forEachTile(block, [&](Value stacked, const View &view) {
+      Value seesAll = k.not_(view.masked);
+      k.ifThen(seesAll, [&] {
+        addPanel(stacked, shape.mr, column, width, k.c(0), k.c(shape.keyBlock),
+                 [&](Value key) { return load(key, column, width, Value()); });
+      });
+    });
+  };
+  const int64_t whole = vectors / shape.nr * step;
+  k.loop(k.c(0), k.c(whole), step, [&](Value column) { panel(column, shape.nr); });
+  if (vectors % shape.nr)
+    panel(k.c(whole), vectors % shape.nr);
+  // Others row by row over just the keys that each sees: 0 times a value that it must not see might
+  // be NaN.
+  forEachTile(block, [&](Value stacked, const View &view) {
+    k.ifThen(view.masked, [&] {
+      k.loop(stacked, k.add(stacked, shape.mr), 1, [&](Value row) {
+        Range range = rowRange(row);
+        addValues(row, 1, 4, k.sub(k.max(range.first, block), block),
+                  k.sub(k.min(range.second, k.add(block, shape.keyBlock)), block), load);
+      });
     });
   });
 }
 
-void VectorTile::addValues(Value stacked, int64_t rows, int64_t vectors, const BlockRows &values,
-                           Value from, Value to) {
-  Value shares = scoreRow(stacked);
+/// Adds the columns [from, to) of a block to the outputs of `rows` rows, `vectors` vectors at a
+/// time.
+void VectorTile::addValues(Value stacked, int64_t rows, int64_t vectors, Value from, Value to,
+                           ValueLoader load) {
   auto panel = [&](Value column, int64_t width, Value lastMask) {
-    Value out = k.at(output(stacked), k.mul(column, 4));
-    SmallVector<Value> init;
-    for (int64_t r = 0; r < rows; ++r) {
-      Value rescale = k.broadcast(k.loadF32(k.at(base, offset(alphaArea, k.add(stacked, r), 4))));
-      for (int64_t v = 0; v < width; ++v)
-        init.push_back(k.mulf(k.loadVec(k.at(out, r * outputStride + v * lanes * 4)), rescale));
-    }
-    const BlockRows part = values.fromColumn(column, width);
-    auto sums = multiply(shares, scoreStride, from, to, rows, width, init, [&](Value key) {
-      Value run = part.run(key);
-      if (shape.prefetch > 0)
-        part.prefetch(run, shape.prefetch, width);
-      SmallVector<Value> parts;
-      BlockRows::Reader reader(part, part.row(run, 0));
-      for (int64_t v = 0; v < width; ++v)
-        parts.push_back(reader.load(v, v + 1 == width ? lastMask : Value()));
-      return parts;
-    });
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t v = 0; v < width; ++v)
-        k.storeVec(sums[r * width + v], k.at(out, r * outputStride + v * lanes * 4));
+    addPanel(stacked, rows, column, width, from, to,
+             [&](Value key) { return load(key, column, width, lastMask); });
   };
   const int64_t step = vectors * lanes, whole = shape.valueDim / step * step;
   k.loop(k.c(0), k.c(whole), step, [&](Value column) { panel(column, vectors, Value()); });
   if (whole != shape.valueDim)
     panel(k.c(whole), shape.valueVectors() - whole / lanes,
           shape.valueDim % lanes ? k.firstLanes(k.c(shape.valueDim % lanes)) : Value());
+}
+
+/// The same for `width` vectors from number `column` of the outputs on.
+void VectorTile::addPanel(Value stacked, int64_t rows, Value column, int64_t width, Value from,
+                          Value to, RowLoader load) {
+  Value out = k.at(output(stacked), k.mul(column, 4));
+  SmallVector<Value> init;
+  for (int64_t r = 0; r < rows; ++r) {
+    Value rescale = k.broadcast(k.loadF32(k.at(base, offset(alphaArea, k.add(stacked, r), 4))));
+    for (int64_t v = 0; v < width; ++v)
+      init.push_back(k.mulf(k.loadVec(k.at(out, r * outputStride + v * lanes * 4)), rescale));
+  }
+  auto sums = multiply(scoreRow(stacked), scoreStride, from, to, rows, width, init, load);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t v = 0; v < width; ++v)
+      k.storeVec(sums[r * width + v], k.at(out, r * outputStride + v * lanes * 4));
 }
 
 /// init + a * b: `rows` x (to - from) scalars times (to - from) x `vectors` vectors, in registers.

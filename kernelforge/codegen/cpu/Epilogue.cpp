@@ -20,6 +20,10 @@ static bool hasStatistics(Operation *op) { return kindOf(op) == OpKind::Statisti
 /// Heads whose statistics lie on the stack: 12 KB of each.
 constexpr int64_t maxHeads = 4096;
 
+/// Elements of a row of exponentials that is kept in scratch, 64 KB; of longer ones they are
+/// computed twice.
+constexpr int64_t maxKept = 16384;
+
 //===----------------------------------------------------------------------===//
 // What can be computed
 //===----------------------------------------------------------------------===//
@@ -131,20 +135,55 @@ Position RowExpressions::positionIn(Value row, const Run &run, Value offset, Val
   return position;
 }
 
-RowExpressions::Accumulators
-RowExpressions::reduceRow(Value value, Value row, const Run &run, Accumulators accumulators,
-                          llvm::function_ref<Accumulators(Value x, Value mask, ValueRange)> body) {
-  const int64_t width = run.width, whole = width / lanes * lanes;
-  if (whole > 0)
-    accumulators =
-        k.loop(k.c(0), k.c(whole), lanes, accumulators, [&](Value col, ValueRange carried) {
-          return body(evaluate(value, positionIn(row, run, col, {})), {}, carried);
-        });
-  if (whole < width) {
-    Value mask = k.firstLanes(k.c(width - whole));
-    accumulators =
-        body(evaluate(value, positionIn(row, run, k.c(whole), mask)), mask, accumulators);
+Value RowExpressions::keptRow(Operation *op, int64_t width) {
+  Value &place = keptRows[op];
+  if (!place) {
+    place = k.at(k.scratch, keptBytes);
+    keptBytes += (width + lanes - 1) / lanes * lanes * 4;
   }
+  return place;
+}
+
+int64_t RowExpressions::chainsOf(Value value) const {
+  // What is only loaded comes faster than sums can be added to one another.
+  return isa<BlockArgument>(value) || loaders.count(value) ? 4 : 1;
+}
+
+RowExpressions::Accumulators RowExpressions::reduceRow(
+    Value value, Value row, const Run &run, Accumulators accumulators,
+    llvm::function_ref<Accumulators(Value x, const Position &, ValueRange)> body,
+    llvm::function_ref<Value(Value, Value)> combine, int64_t chains) {
+  const int64_t width = run.width, whole = width / lanes * lanes;
+  auto add = [&](Value offset, Value mask, ValueRange carried) {
+    const Position position = positionIn(row, run, offset, mask);
+    return body(evaluate(value, position), position, carried);
+  };
+  const int64_t step = chains * lanes;
+  int64_t done = 0;
+  if (chains > 1 && whole >= 2 * step) {
+    done = whole / step * step;
+    const size_t each = accumulators.size();
+    Accumulators all;
+    for (int64_t i = 0; i < chains; ++i)
+      all.append(accumulators);
+    all = k.loop(k.c(0), k.c(done), step, all, [&](Value col, ValueRange carried) {
+      Accumulators next;
+      for (int64_t i = 0; i < chains; ++i)
+        next.append(add(i == 0 ? col : k.add(col, i * lanes), {},
+                        carried.slice(static_cast<size_t>(i) * each, each)));
+      return next;
+    });
+    for (size_t i = 0; i < each; ++i) {
+      accumulators[i] = all[i];
+      for (size_t chain = 1; chain < static_cast<size_t>(chains); ++chain)
+        accumulators[i] = combine(accumulators[i], all[chain * each + i]);
+    }
+  }
+  if (done < whole)
+    accumulators = k.loop(k.c(done), k.c(whole), lanes, accumulators,
+                          [&](Value col, ValueRange carried) { return add(col, {}, carried); });
+  if (whole < width)
+    accumulators = add(k.c(whole), k.firstLanes(k.c(width - whole)), accumulators);
   return accumulators;
 }
 
@@ -159,12 +198,17 @@ struct RowExpressions::Statistics {
   Value masked(Value mask, Value x, double other) {
     return mask ? k.select(mask, x, k.splat(other)) : x;
   }
+  /// The sum of what `term` makes of each vector and its position.
+  Value sum(llvm::function_ref<Value(Value x, const Position &p)> term, int64_t chains) {
+    return k.reduceAdd(rows.reduceRow(
+        input, row, run, {k.splat(0)},
+        [&](Value x, const Position &p, ValueRange carried) {
+          return Accumulators{k.addf(carried[0], masked(p.mask, term(x, p), 0))};
+        },
+        [&](Value x, Value y) { return k.addf(x, y); }, chains)[0]);
+  }
   Value sum(llvm::function_ref<Value(Value x)> term) {
-    return k.reduceAdd(
-        rows.reduceRow(input, row, run, {k.splat(0)}, [&](Value x, Value mask, ValueRange carried) {
-          Value added = masked(mask, term(x), 0);
-          return Accumulators{k.addf(carried[0], added)};
-        })[0]);
+    return sum([&](Value x, const Position &) { return term(x); }, rows.chainsOf(input));
   }
   Value inverseRoot(Value total, const APFloat &epsilon) {
     Value mean = k.divf(total, k.cf(width));
@@ -191,14 +235,27 @@ struct RowExpressions::Statistics {
     return {origin, mean, inverseRoot(total, norm.getEpsilon())};
   }
 
-  Accumulators operator()(SoftmaxOp) {
+  Accumulators operator()(SoftmaxOp softmax) {
     const double lowest = -std::numeric_limits<double>::infinity();
+    auto larger = [&](Value x, Value y) { return k.maxf(x, y); };
     Value max = k.broadcast(k.reduceMax(rows.reduceRow(
-        input, row, run, {k.splat(lowest)}, [&](Value x, Value mask, ValueRange carried) {
-          return Accumulators{k.maxf(carried[0], masked(mask, x, lowest))};
-        })[0]));
-    Value total = sum([&](Value x) { return emitExp(k, k.subf(x, max)); });
-    return {max, k.broadcast(k.divf(k.cf(1), total))};
+        input, row, run, {k.splat(lowest)},
+        [&](Value x, const Position &p, ValueRange carried) {
+          return Accumulators{larger(carried[0], masked(p.mask, x, lowest))};
+        },
+        larger, rows.chainsOf(input))[0]));
+    const bool keeps = !run.first && run.width <= maxKept;
+    const Value kept = keeps ? rows.keptRow(softmax, run.width) : Value();
+    constexpr int64_t chains = 1; // an exponential takes longer than its sum waits
+    Value total = sum(
+        [&](Value x, const Position &p) {
+          Value power = emitExpOfNonPositive(k, k.subf(x, max));
+          if (keeps)
+            k.storeVec(power, k.at(kept, k.mul(p.col, 4)));
+          return power;
+        },
+        chains);
+    return {keeps ? kept : max, k.broadcast(k.divf(k.cf(1), total))};
   }
 };
 
@@ -373,7 +430,15 @@ struct RowExpressions::Element {
     return norm.getBias() ? k.fma(x, weight, ofHead(norm.getBias())) : k.mulf(x, weight);
   }
   Value operator()(SoftmaxOp) {
-    return k.mulf(emitExp(k, k.subf(input(0), statistic(0))), statistic(1));
+    Value first = statistic(0); // the highest, or where the exponentials lie
+    Value power;
+    if (isa<VectorType>(first.getType()))
+      power = emitExpOfNonPositive(k, k.subf(input(0), first));
+    else if (p.columns)
+      power = k.gather(first, p.columns, p.mask);
+    else
+      power = k.loadVec(k.at(first, k.mul(p.col, 4)));
+    return k.mulf(power, statistic(1));
   }
   Value operator()(CastOp cast) {
     return roundTo(k, *elementTypeOf(cast.getOutput().getType()), input(0));

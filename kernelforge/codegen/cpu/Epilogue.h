@@ -77,6 +77,9 @@ public:
   /// any is stored.
   void store(llvm::ArrayRef<Sink> sinks, const Position &position);
 
+  /// Scratch that what was emitted so far needs, from its begin on.
+  int64_t scratchBytes() const { return keptBytes; }
+
 private:
   using Accumulators = llvm::SmallVector<mlir::Value>;
   using Visited = llvm::DenseSet<mlir::Value>;
@@ -119,15 +122,24 @@ private:
   void prepareHeads(mlir::Operation *op, const Prepared &prepared);
   /// Sixteen columns of a run from its column `offset` on.
   Position positionIn(mlir::Value row, const Run &run, mlir::Value offset, mlir::Value mask);
-  /// Sums or maxima over a run of `value`: `body` adds one vector to the accumulators.
+  /// Sums or maxima over a run of `value`, of which `accumulators` are neutral: `body` adds one
+  /// vector, `combine` puts two of them together; `chains` are on their way at once.
   Accumulators reduceRow(
       mlir::Value value, mlir::Value row, const Run &run, Accumulators accumulators,
-      llvm::function_ref<Accumulators(mlir::Value x, mlir::Value mask, mlir::ValueRange)> body);
+      llvm::function_ref<Accumulators(mlir::Value x, const Position &, mlir::ValueRange)> body,
+      llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine, int64_t chains);
+  /// Where `width` f32 of an operation lie.
+  mlir::Value keptRow(mlir::Operation *op, int64_t width);
+  /// Reductions that a loop over a row of `value`, which does little else, has on their way: each
+  /// waits for itself only.
+  int64_t chainsOf(mlir::Value value) const;
 
   KernelBuilder &k;
   llvm::DenseMap<mlir::Value, Loader> loaders;
-  /// Of whole rows a vector each, of heads where an f32 of each lies.
+  /// Of whole rows a vector each, or where a row of f32 lies; of heads where an f32 of each lies.
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<mlir::Value>> statistics;
+  llvm::DenseMap<mlir::Operation *, mlir::Value> keptRows; ///< in scratch
+  int64_t keptBytes = 0;
   std::map<Key, mlir::Value> evaluated;
   int depth = 0; ///< of nested evaluations
 };

@@ -66,7 +66,8 @@ public:
     };
     if (prepares) {
       inPhase([&] { knobs.panel ? emitPackRows() : emitPrepareRows(); });
-      launching.phases.push_back({.grid = rowTiles(1, rowTile())});
+      launching.phases.push_back(
+          {.grid = rowTiles(1, rowTile()), .scratchBytes = expressions.scratchBytes()});
     }
     inPhase([&] { knobs.panel ? emitPanelTask() : emitRegisterTask(); });
     if (knobs.splits > 1)

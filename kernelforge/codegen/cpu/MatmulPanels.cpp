@@ -89,9 +89,11 @@ public:
   }
 
   void multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
-                Value isFirst, WhereRoom whereRoom, const Ahead &) override;
+                Value isFirst, WhereRoom whereRoom, const Ahead &ahead) override;
 
 private:
+  /// Asks in the loop's body that begins with step `i` for its share of the next panel's weights.
+  void askAhead(Value i, int64_t bodies, const Ahead &ahead);
   /// sums += the products of all columns and rows of 4 bytes of K, the one after `i` others.
   void step(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t i, MutableArrayRef<Value> sums);
 
@@ -123,8 +125,22 @@ void VectorPanels::step(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t i,
   }
 }
 
+/// Few rows multiply a panel in less time than its weights take from memory, which is idle
+/// meanwhile; of many rows the share would be less than a line.
+void VectorPanels::askAhead(Value i, int64_t bodies, const Ahead &ahead) {
+  constexpr int64_t line = 64;
+  const int64_t lines = ceilDiv(ahead.bytes, line), askers = bodies * (knobs.mc / knobs.mr);
+  if (askers > lines)
+    return;
+  const int64_t share = ceilDiv(lines, askers);
+  Value body = k.add(k.mul(ahead.tile, bodies), k.div(i, knobs.unroll));
+  for (Value weights : ahead.weights)
+    for (int64_t l = 0; l < share; ++l)
+      k.prefetch(k.at(weights, k.add(k.mul(body, share * line), l * line)));
+}
+
 void VectorPanels::multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_t count, Value out,
-                            Value isFirst, WhereRoom whereRoom, const Ahead &) {
+                            Value isFirst, WhereRoom whereRoom, const Ahead &ahead) {
   const int64_t unroll = knobs.unroll, mr = knobs.mr, numGroups = knobs.groups;
   const int64_t steps = ceilDiv(count, form.step());
   SmallVector<Value> sums(size_t(mr * numGroups), k.splat(0));
@@ -136,6 +152,7 @@ void VectorPanels::multiply(ArrayRef<Value> rows, ArrayRef<Value> panels, int64_
         fromPanels.push_back(k.at(panel, k.mul(i, lanes * 4)));
       for (Value row : rows)
         fromRows.push_back(k.at(row, k.mul(i, knobs.pack ? mr * 4 : 4)));
+      askAhead(i, main / unroll, ahead);
       for (int64_t j = 0; j < unroll; ++j)
         step(fromRows, fromPanels, j, next);
       return next;

@@ -58,6 +58,10 @@ Expected<Knobs> checkKnobs(const KernelLimits &limits, const KnobValues &values)
 /// Rows up to which a schedule is made for few: tiles that fit them, panels that stay in L1.
 constexpr int64_t fewRows = 48;
 
+/// Threads up to which cores are taken to be as fast as one another and to have their caches for
+/// themselves; of more some share theirs, and any may be slower than the rest.
+constexpr int64_t fewThreads = 4;
+
 /// Depth of a panel of 64 columns. In L1 where a panel is read once or twice after it was expanded,
 /// or is read where the weights lie; otherwise in L2 with the rows that meet it, since each panel
 /// more takes the sums to memory and back.
@@ -83,9 +87,11 @@ struct RegisterTile {
 /// The register tiles worth considering. Panels: 6 x 64 on AVX-512 (24 accumulators, 4 weights, 1
 /// broadcast of 32 registers) and 8 x 48, where 64 columns do not share out evenly; 6 x 16 on AVX2
 /// (12, 2, 1 of 16); for few rows also those that fit them without waste. Of AMX's registers 2 x 2
-/// hold sums, so that of each two that are loaded four products are made. In registers: one row. Of
-/// quantized weights on AVX-512 one group, so that a core reads one stream: several short ones keep
-/// the hardware's prefetcher from it. On AVX2, too: the values of two groups are more than its
+/// hold sums, so that of each two that are loaded four products are made; with many threads 1 x 2,
+/// whose rows and weights take 24 KiB of a first cache where the others take 32: with 16 it takes
+/// 0.64 to 0.96 of the time, two threads that nobody disturbs 1.0 to 1.15. In registers: one row.
+/// Of quantized weights on AVX-512 one group, so that a core reads one stream: several short ones
+/// keep the hardware's prefetcher from it. On AVX2, too: the values of two groups are more than its
 /// registers hold (q4_1, q8_0 and q4_k gain 2 to 5 %), but for quants with a zero to subtract,
 /// which have little to do besides (q4_0 would lose 15 %). Otherwise about 8 sums of 16 at once on
 /// AVX-512, 4 on AVX2.
@@ -107,6 +113,8 @@ SmallVector<RegisterTile> usualTiles(const KernelLimits &limits, bool panel) {
   if (limits.isTiles()) {
     if (limits.rows <= lanes)
       return {{limits.rows, 4, 1.0}};
+    if (limits.threads > fewThreads)
+      return {{lanes, 2, 1.0}};
     return {{2 * lanes, 2, 1.0}, {lanes, 4, 1.1}};
   }
   constexpr int64_t most = 6;
@@ -157,11 +165,15 @@ int64_t usualPrefetch(const KernelLimits &limits, bool panel) {
 SmallVector<int64_t> usualRowBlocks(const KernelLimits &limits, bool panel) {
   if (!panel && !limits.integers)
     return {std::min(limits.rows, maxRegisterRows)};
-  const int64_t most = panel && limits.isTiles() ? 256 : 192;
+  int64_t most = panel && limits.isTiles() ? 256 : 192;
+  // Tasks that follow one another often have the same rows, which stay in L2.
+  constexpr int64_t rowBytesInL2 = 1 << 20;
+  if (panel && limits.isTiles() && limits.threads > fewThreads)
+    most = std::clamp(rowBytesInL2 / (2 * limits.depth) / lanes * lanes, int64_t(128), most);
   constexpr int64_t least = 48;
   SmallVector<int64_t> blocks;
-  for (int64_t rows : {most, int64_t(192), int64_t(144), int64_t(96), least})
-    blocks.push_back(std::min(limits.rows, rows));
+  for (int64_t rows : {most, int64_t(192), int64_t(144), int64_t(128), int64_t(96), least})
+    blocks.push_back(std::min({limits.rows, rows, most}));
   for (int64_t parts = ceilDiv(limits.rows, most); parts <= 8; ++parts)
     if (limits.rows / parts >= least)
       blocks.push_back(ceilDiv(limits.rows, parts));
@@ -169,15 +181,25 @@ SmallVector<int64_t> usualRowBlocks(const KernelLimits &limits, bool panel) {
 }
 
 /// Work of a task of so many rows and columns, in multiply-adds for each element of K. Unpacking a
-/// panel costs about as much as 8 rows of it, nothing where few rows meet f32; beside AMX as 64,
-/// and there it counts that rows and weights come from a cache of all cores, at some 8 bytes a
-/// cycle in which 400 products are made.
+/// panel costs about as much as 8 rows of it, nothing where few rows meet f32; beside AMX as 64, of
+/// quants 128, and there it counts that weights, and half of the time rows, come from a cache of
+/// all cores, at some 8 bytes a cycle in which 400 products are made.
 double taskWork(const KernelLimits &limits, double rows, double columns, bool panel) {
   if (!panel || !limits.isTiles())
     return columns * (rows + (panel && !(limits.f32Panels && limits.rows <= fewRows) ? 8 : 0));
   constexpr double productsOfByte = 50;
   const double weightBytes = limits.weightBytes / static_cast<double>(limits.depth);
-  return columns * (rows + 64 + productsOfByte * weightBytes) + productsOfByte * 2 * rows;
+  const double unpacking = limits.quantized ? 128 : 64;
+  return columns * (rows + unpacking + productsOfByte * weightBytes) + productsOfByte * rows;
+}
+
+/// How many tasks the last thread ends its work with: where threads are alike those of the busiest;
+/// of many its share and one that it may just have begun (128 x 576 x 576 of f32 with 16 threads:
+/// 36 tasks take 0.66 of the time of 12).
+double rounds(const KernelLimits &limits, int64_t tasks, bool panel) {
+  if (panel && limits.threads > fewThreads)
+    return static_cast<double>(tasks) / static_cast<double>(limits.threads) + 1;
+  return static_cast<double>(ceilDiv(tasks, limits.threads));
 }
 
 /// Whether rows of plain f32 lie whole pages apart, where all of a tile's meet in one set of the
@@ -204,7 +226,7 @@ KnobValues analyticKnobs(const KernelLimits &limits, bool panel) {
   auto consider = [&](const RegisterTile &candidate, int64_t blockColumns, int64_t blockRows) {
     const int64_t tasks = limits.blocks(blockColumns) * ceilDiv(limits.rows, blockRows);
     const double work =
-        static_cast<double>(ceilDiv(tasks, limits.threads)) *
+        rounds(limits, tasks, panel) *
         taskWork(limits, static_cast<double>(blockRows) * candidate.cost,
                  static_cast<double>(roundUp(blockColumns, candidate.groups * lanes)), panel);
     // Only a clear gain is worth leaving the usual sizes.

@@ -172,6 +172,8 @@ Expected<Launching> rowwise::emit(ModuleOp module, const KernelAnalysis &kernel,
     Value last = k.min(k.add(first, perTask), k.rows(stores[0].value.getType()));
     k.loop(first, last, 1, [&](Value row) { emitRow(rows, row, stores, knobs.unroll); });
   });
+  for (Phase &phase : launching.phases)
+    phase.scratchBytes = rows.scratchBytes();
   k.finish();
   return launching;
 }

@@ -16,6 +16,9 @@ static ElementaryFunctions functions(KernelBuilder &k) { return {k.b, k.loc, k.v
 static Value times(KernelBuilder &k, double factor, Value x) { return k.mulf(x, k.splat(factor)); }
 
 Value cpu::emitExp(KernelBuilder &k, Value x) { return functions(k).exp(x); }
+Value cpu::emitExpOfNonPositive(KernelBuilder &k, Value x) {
+  return functions(k).expOfNonPositive(x);
+}
 Value cpu::emitTanh(KernelBuilder &k, Value x) { return functions(k).tanh(x); }
 Value cpu::emitErf(KernelBuilder &k, Value x) { return functions(k).erf(x); }
 

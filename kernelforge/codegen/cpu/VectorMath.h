@@ -9,6 +9,10 @@ namespace kernelforge::cpu {
 /// for NaN. `x` and results are vectors of 16 f32, here and below.
 mlir::Value emitExp(KernelBuilder &k, mlir::Value x);
 
+/// exp(x) for x <= 0, cheaper: within 2 ulp while the result is normal, within 1.2e-38 of it below
+/// and 0 from -88 on down; NaN for NaN.
+mlir::Value emitExpOfNonPositive(KernelBuilder &k, mlir::Value x);
+
 /// 2^x for x <= 0 within 1e-4 of itself, for what is rounded to bf16 afterwards (whose half unit
 /// is 2e-3); at most 1.2e-38 below -126, NaN for NaN. AVX-512 only.
 mlir::Value emitRoughExp2(KernelBuilder &k, mlir::Value x);

@@ -142,23 +142,34 @@ INSTANTIATE_TEST_SUITE_P(All, RowwiseOps, testing::ValuesIn(ops), [](const auto 
 
 TEST(Rowwise, SoftmaxOfExtremeRows) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
-  CompiledKernel kernel =
-      compileOrDie(rowsKernel(17, "", "%y = transformer.softmax %x : !rows"), "native");
-  std::vector<float> x(17 * 4), expected(x.size());
-  for (int i = 0; i < 17; ++i) {
-    x[i] = i == 3 ? 3e38f : -3e38f;            // all but one underflow
-    x[17 + i] = i == 16 ? 0.0f : -infinity;    // masked but the last
-    x[34 + i] = static_cast<float>(-10 * i);   // terms that end as denormals
-    x[51 + i] = i == 5 ? std::nanf("") : 1.0f; // NaN spreads over its row
+  // One vector and a lane; several vectors at once; a row whose exponentials are not kept.
+  for (int width : {17, 145, 16401}) {
+    CompiledKernel kernel =
+        compileOrDie(rowsKernel(width, "", "%y = transformer.softmax %x : !rows"), "native");
+    constexpr int rows = 6;
+    std::vector<float> x(size_t(width) * rows), expected(x.size());
+    for (int i = 0; i < width; ++i) {
+      const float values[rows] = {
+          i == 3 ? 3e38f : -3e38f,             // all but one underflow
+          i == width - 1 ? 0.0f : -infinity,   // masked but the last
+          static_cast<float>(-10 * i),         // terms that end as denormals
+          i == 5 ? std::nanf("") : 1.0f,       // NaN spreads over its row
+          -1000.0f,                            // lanes past the end are above the highest
+          static_cast<float>(i % 7) - 2000.0f, // and here, too
+      };
+      for (int r = 0; r < rows; ++r)
+        x[size_t(r) * width + i] = values[r];
+    }
+    reference::softmax(reference::denseRows<const float>(x.data(), rows, width),
+                       reference::denseRows(expected.data(), rows, width));
+    std::vector<float> y = valuesOf<float>(kernel.run({rows}, {bytesOf(x)}).results[0]);
+    for (size_t i = 0; i < x.size(); ++i)
+      if (std::isnan(expected[i]))
+        EXPECT_TRUE(std::isnan(y[i])) << i << " of width " << width;
+      else
+        EXPECT_NEAR(y[i], expected[i], (1e-6 + 3e-10 * width) * expected[i] + 0x1p-126)
+            << i << " of " << width;
   }
-  reference::softmax(reference::denseRows<const float>(x.data(), 4, 17),
-                     reference::denseRows(expected.data(), 4, 17));
-  std::vector<float> y = valuesOf<float>(kernel.run({4}, {bytesOf(x)}).results[0]);
-  for (size_t i = 0; i < x.size(); ++i)
-    if (std::isnan(expected[i]))
-      EXPECT_TRUE(std::isnan(y[i])) << i;
-    else
-      EXPECT_NEAR(y[i], expected[i], 1e-6 * expected[i] + 0x1p-126) << i;
 }
 
 TEST(Rowwise, LayerNormOfALargeMean) {

@@ -20,12 +20,12 @@ namespace {
 /// The space of a kernel given as text; its context goes with it.
 class Space {
 public:
-  Space(const std::string &text, const std::string &level) {
+  Space(const std::string &text, const std::string &level, int64_t threads = 2) {
     context.loadDialect<TransformerDialect>();
     module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
     EXPECT_TRUE(module) << text;
     auto made = cpu::scheduleSpace(KernelAnalysis(*module->getOps<KernelOp>().begin()),
-                                   parseTarget(level, "").value(), 2);
+                                   parseTarget(level, "").value(), threads);
     EXPECT_TRUE(made) << made.error().line();
     space = std::move(*made);
   }
@@ -53,19 +53,20 @@ std::string sizeOf(int64_t rows) {
 }
 
 /// A matmul of rows of 512, as they come or after a norm.
-std::string matmulText(int64_t rows, const std::string &type, bool norm) {
+std::string matmulText(int64_t rows, const std::string &type, bool norm,
+                       const std::string &attributes = "") {
   const std::string in = rowsOf(512), out = rowsOf(160);
   const std::string weight =
       fmt::format("tensor<160x512x{}, #transformer.layout<interleaved, rows = 16>>", type);
   return fmt::format("transformer.kernel @k({0}, %x: {1}, %g: tensor<512xf32>, %w: {3}) -> {2} {{\n"
-                     "{4}  %y = transformer.matmul %{5} weights(%w) : ({1}, {3}) -> {2}\n"
+                     "{4}  %y = transformer.matmul %{5} weights(%w){6} : ({1}, {3}) -> {2}\n"
                      "  transformer.yield %y : {2}\n}}\n",
                      sizeOf(rows), in, out, weight,
                      norm ? fmt::format("  %z = transformer.rms_norm %x, %g {{epsilon = 1.0e-5 : "
                                         "f64}} : ({0}, tensor<512xf32>) -> {0}\n",
                                         in)
                           : "",
-                     norm ? "z" : "x");
+                     norm ? "z" : "x", attributes);
 }
 
 std::string attentionText(int64_t rows) {
@@ -156,6 +157,36 @@ TEST(ScheduleCompletion, EveryValueOfALegalScheduleCanBeGivenAlone) {
           ASSERT_TRUE(legal) << level << "\n" << text << legal.error().line();
         }
     }
+}
+
+/// Defaults are legal for any number of threads; many take AMX's tiles of 16 x 32 and small tasks.
+TEST(ScheduleCompletion, DefaultsOfManyThreads) {
+  const std::string bf16 = " {numerics = #transformer.numerics<multiply = bf16>}";
+  for (const char *level : {"avx2", "avx512", "sapphirerapids"})
+    for (int64_t rows : {1, 2, 17, 48, 200, 100000})
+      for (const char *type : {"f32", "bf16", "!transformer.quant<q4_1>"})
+        for (bool norm : {false, true})
+          for (const std::string &attributes : {std::string(), bf16})
+            for (int64_t threads : {1, 4, 5, 16, 255, 1024}) {
+              const Space space(matmulText(rows, type, norm, attributes), level, threads);
+              const Status legal = space->check(space->analytic);
+              ASSERT_TRUE(legal) << level << ", " << rows << " rows of " << type << ", " << threads
+                                 << " threads: " << legal.error().line();
+            }
+  auto tileOf = [&](int64_t threads) {
+    const Space space(matmulText(200, "bf16", false, bf16), "sapphirerapids", threads);
+    return std::pair(space->analytic.at("mr"), space->analytic.at("groups"));
+  };
+  EXPECT_EQ(tileOf(4), std::pair(int64_t(32), int64_t(2)));
+  EXPECT_EQ(tileOf(5), std::pair(int64_t(16), int64_t(2)));
+  auto tasksOf = [&](int64_t threads) {
+    const Space space(matmulText(200, "f32", false), "avx512", threads);
+    auto share = [&](int64_t all, const char *knob) {
+      return (all + space->analytic.at(knob) - 1) / space->analytic.at(knob);
+    };
+    return share(200, "mc") * share(160, "nb");
+  };
+  EXPECT_GT(tasksOf(8), 8) << "a thread that is slower than others takes fewer";
 }
 
 TEST(ScheduleCompletion, SaysTheLimitOfTheKnobThatWasGiven) {

@@ -135,6 +135,30 @@ TEST(VectorMath, ExpIsAccurateEverywhere) {
                  {0x1.62e42ep+6f, 0x1.5d589ep+6f, 0.34657359f, 1.03972077f, 87.0f, 88.0f});
 }
 
+TEST(VectorMath, ExpOfNonPositiveIsAccurate) {
+  std::vector<float> x = samples();
+  for (float value : around({0.34657359f, 1.03972077f, 87.0f, 0x1.5d589ep+6f, 87.68f, 88.0f}))
+    x.push_back(value);
+  // NaNs whose lowest bits are set, too.
+  x.push_back(std::bit_cast<float>(0x7fc00001u));
+  x.push_back(std::bit_cast<float>(0xffc001ffu));
+  std::erase_if(x, [](float value) { return value > 0; });
+  for (const std::string &level : everyRunnableLevel()) {
+    const std::vector<float> y = applyTo(compileFunction(cpu::emitExpOfNonPositive, level), x);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double exact = std::exp(double(x[i]));
+      if (std::isnan(x[i]))
+        EXPECT_TRUE(std::isnan(y[i])) << level;
+      else if (x[i] <= -88)
+        EXPECT_EQ(y[i], 0) << x[i] << " on " << level;
+      else if (exact < 0x1p-126)
+        EXPECT_NEAR(y[i], exact, 1.2e-38) << x[i] << " on " << level;
+      else
+        EXPECT_LE(ulps(y[i], exact), 2) << x[i] << " on " << level;
+    }
+  }
+}
+
 TEST(VectorMath, RoughPowersOfTwoAreAsRoughAsTheySay) {
   std::vector<float> x = samples();
   std::erase_if(x, [](float value) { return value > 0; });

@@ -23,13 +23,17 @@ using testing::HasSubstr;
 
 namespace {
 
+bool isOfProcessor(const Record &record) { return record.key.target.starts_with("x86_64"); }
+
 /// The target of a record's key: "nvptx64-nvidia-cuda sm_90a +ptx80".
 Expected<Target> targetOf(const Record &record) {
   const std::string &text = record.key.target;
   const size_t chip = text.find(' ') + 1, features = text.find(' ', chip) + 1;
-  KF_TRY(Target target,
-         parseTarget("cuda", text.substr(chip, features - 1 - chip), text.substr(features)));
-  target.device = record.key.cpuModel;
+  const bool processor = isOfProcessor(record);
+  KF_TRY(Target target, parseTarget(processor ? "cpu" : "cuda",
+                                    text.substr(chip, features - 1 - chip), text.substr(features)));
+  if (!processor)
+    target.device = record.key.cpuModel;
   return target;
 }
 
@@ -40,12 +44,22 @@ protected:
     context.appendDialectRegistry(registry);
     context.loadAllAvailableDialects();
   }
-  void SetUp() override {
+
+  /// Those whose target is built.
+  static std::vector<Record> shipped() {
+    std::vector<Record> records = ShippedRecords::ofProgram().all();
     const std::vector<std::string> kinds = targetKinds();
     if (std::ranges::find(kinds, "cuda") == kinds.end())
-      GTEST_SKIP() << "their target is not built";
-    if (ShippedRecords::ofProgram().all().empty())
-      GTEST_SKIP() << "there are none";
+      std::erase_if(records, [](const Record &record) { return !isOfProcessor(record); });
+    return records;
+  }
+
+  /// One of a device, where its target is built.
+  static std::optional<Record> shippedOfDevice() {
+    for (Record &record : shipped())
+      if (!isOfProcessor(record))
+        return std::move(record);
+    return std::nullopt;
   }
 
   /// The record's kernel after it was planned for that target.
@@ -54,7 +68,7 @@ protected:
     EXPECT_TRUE(module) << record.name;
     KernelOp kernel = *module->getOps<KernelOp>().begin();
     KernelAnalyses analyses;
-    const Status done = scheduleKernels(*module, target, 1, store, analyses);
+    const Status done = scheduleKernels(*module, target, record.key.threads, store, analyses);
     EXPECT_TRUE(done) << done.error().line();
     return kernel;
   }
@@ -66,12 +80,13 @@ protected:
 };
 
 TEST_F(ShippedPlanning, EachGivesItsKernelItsSchedule) {
-  const std::vector<Record> all = ShippedRecords::ofProgram().all();
+  const std::vector<Record> all = shipped();
   EXPECT_FALSE(all.empty());
   for (const Record &record : all) {
     auto target = targetOf(record);
     ASSERT_TRUE(target) << target.error().line();
-    target->device = std::string(deviceNameOf(target->device)) + ", another driver";
+    if (!isOfProcessor(record))
+      target->device = std::string(deviceNameOf(target->device)) + ", another driver";
     KernelOp kernel = planned(record, *target, &noRecords);
     EXPECT_EQ(recordKey(kernel, *target, 1).kernelHash, record.key.kernelHash) << record.name;
     EXPECT_EQ(kernel.getScheduleSource(), "record") << record.name;
@@ -81,18 +96,32 @@ TEST_F(ShippedPlanning, EachGivesItsKernelItsSchedule) {
 }
 
 TEST_F(ShippedPlanning, TheyAreOfTheirDeviceAlone) {
-  const std::vector<Record> all = ShippedRecords::ofProgram().all();
-  ASSERT_FALSE(all.empty());
-  auto target = targetOf(all.front());
+  const std::optional<Record> record = shippedOfDevice();
+  if (!record)
+    GTEST_SKIP() << "their target is not built";
+  auto target = targetOf(*record);
   ASSERT_TRUE(target);
   target->device = "Another GPU, CUDA 13.0";
-  EXPECT_EQ(planned(all.front(), *target, &noRecords).getScheduleSource(), "analytic");
+  EXPECT_EQ(planned(*record, *target, &noRecords).getScheduleSource(), "analytic");
   target->device.clear();
-  EXPECT_EQ(planned(all.front(), *target, &noRecords).getScheduleSource(), "analytic");
+  EXPECT_EQ(planned(*record, *target, &noRecords).getScheduleSource(), "analytic");
+}
+
+TEST_F(ShippedPlanning, ThoseOfAProcessorAreForAsManyThreads) {
+  for (Record &record : shipped()) {
+    if (!isOfProcessor(record))
+      continue;
+    auto target = targetOf(record);
+    ASSERT_TRUE(target);
+    record.key.threads = 3;
+    EXPECT_EQ(planned(record, *target, &noRecords).getScheduleSource(), "analytic");
+    return;
+  }
+  FAIL() << "none is of a processor";
 }
 
 TEST_F(ShippedPlanning, WithoutRecordsThereAreNone) {
-  const std::vector<Record> all = ShippedRecords::ofProgram().all();
+  const std::vector<Record> all = shipped();
   ASSERT_FALSE(all.empty());
   auto target = targetOf(all.front());
   ASSERT_TRUE(target);
@@ -100,7 +129,7 @@ TEST_F(ShippedPlanning, WithoutRecordsThereAreNone) {
 }
 
 TEST_F(ShippedPlanning, ThisUsersRecordsGoFirst) {
-  const std::vector<Record> all = ShippedRecords::ofProgram().all();
+  const std::vector<Record> all = shipped();
   ASSERT_FALSE(all.empty());
   auto target = targetOf(all.front());
   ASSERT_TRUE(target);
@@ -109,7 +138,7 @@ TEST_F(ShippedPlanning, ThisUsersRecordsGoFirst) {
   // Here nothing better than the default was found.
   Record own = all.front();
   KernelOp kernel = planned(own, *target, nullptr);
-  own.key = recordKey(kernel, *target, 1);
+  own.key = recordKey(kernel, *target, own.key.threads);
   own.schedule = knobsText(knobsOf(kernel).value());
   own.scheduleSource = "analytic";
   own.samplesNs = own.baselineNs;

@@ -12,6 +12,7 @@ namespace {
 Record measured(int64_t trial) {
   Record record = fullRecord();
   record.key.cpuModel = "Some GPU, CUDA 13.0";
+  record.key.target = "nvptx64-nvidia-cuda sm_90a +ptx80";
   record.key.threads = 1;
   record.error.clear();
   record.trial = trial;
@@ -52,10 +53,44 @@ TEST(Shipped, IsFoundWhateverDriverAndLlvm) {
 TEST(Shipped, CoversDevicesByName) {
   const std::string text = *recordLine(measured(1)) + "\n";
   const ShippedRecords shipped({text});
-  EXPECT_TRUE(shipped.cover("Some GPU, CUDA 14.2"));
-  EXPECT_FALSE(shipped.cover("Another GPU, CUDA 13.0"));
-  EXPECT_FALSE(shipped.cover("")) << "no device was asked";
-  EXPECT_FALSE(ShippedRecords({}).cover("Some GPU"));
+  RecordKey key = measured(1).key;
+  key.cpuModel = "Some GPU, CUDA 14.2";
+  EXPECT_TRUE(shipped.cover(key));
+  EXPECT_FALSE(ShippedRecords({}).cover(key));
+  key.cpuModel = "Another GPU, CUDA 13.0";
+  EXPECT_FALSE(shipped.cover(key));
+  key.cpuModel = "";
+  EXPECT_FALSE(shipped.cover(key)) << "no device was asked";
+}
+
+/// A processor is sold under many names, and what a virtual machine hides of it is mostly of no
+/// importance.
+TEST(Shipped, ProcessorsAreKnownByMicroarchitectureAndVectors) {
+  Record record = measured(1);
+  record.key.cpuModel = "GenuineIntel family 6 model 143 stepping 8, Some Xeon";
+  record.key.target = "x86_64-pc-linux-gnu sapphirerapids -enqcmd,-ptwrite,-avx512fp16";
+  record.key.threads = 16;
+  const std::string text = *recordLine(record) + "\n";
+  const ShippedRecords shipped({text});
+  RecordKey key = record.key;
+  key.cpuModel = "GenuineIntel family 6 model 207 stepping 2, Another Xeon";
+  key.target = "x86_64-pc-linux-gnu sapphirerapids -avx512fp16,-wbnoinvd";
+  EXPECT_TRUE(shipped.cover(key));
+  ASSERT_TRUE(shipped.find(key));
+  EXPECT_EQ(shipped.find(key)->schedule, record.schedule);
+  for (const char *target :
+       {"x86_64-pc-linux-gnu sapphirerapids ", "x86_64-pc-linux-gnu sapphirerapids -amx-bf16",
+        "x86_64-pc-linux-gnu sapphirerapids -avx512fp16,-amx-bf16",
+        "x86_64-pc-linux-gnu sapphirerapids +avx512fp16",
+        "x86_64-pc-linux-gnu sapphirerapids -avx512fp16,-evex512",
+        "x86_64-pc-linux-gnu graniterapids -avx512fp16"}) {
+    key.target = target;
+    EXPECT_FALSE(shipped.find(key)) << target;
+  }
+  EXPECT_FALSE(shipped.cover(key)) << "of another microarchitecture there are none";
+  key = record.key;
+  key.threads = 2;
+  EXPECT_FALSE(shipped.find(key)) << "other threads";
 }
 
 TEST(Shipped, DamagedLinesAreNone) {
@@ -76,7 +111,8 @@ TEST(Shipped, TheProgramsAreWinners) {
     ASSERT_TRUE(record.ratio) << record.name;
     EXPECT_LT(*record.ratio, 1) << record.name;
     EXPECT_FALSE(record.kernel.empty()) << record.name;
-    EXPECT_TRUE(ShippedRecords::ofProgram().cover(record.key.cpuModel)) << record.name;
+    EXPECT_TRUE(ShippedRecords::ofProgram().cover(record.key)) << record.name;
+    ASSERT_TRUE(ShippedRecords::ofProgram().find(record.key)) << record.name;
     EXPECT_EQ(ShippedRecords::ofProgram().find(record.key)->schedule, record.schedule)
         << record.name << ": two records of one kernel";
   }

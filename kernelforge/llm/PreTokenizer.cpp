@@ -4,134 +4,109 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <iterator>
+#include <fmt/ranges.h>
+#include <utility>
 
 namespace kernelforge {
 
+struct PreTokenizer::Definition {
+  std::string_view name;
+  std::vector<std::string_view> otherNames; ///< that GGUF files have for it
+  std::vector<std::string_view> regexes;
+  bool wholePieces = false;
+};
+
 namespace {
 
-struct ClassRange {
-  char32_t first, last;
-  CharClass kind;
-};
-
-constexpr CharClass L = CharClass::Letter, N = CharClass::Number, S = CharClass::Space,
-                    D = CharClass::NumericOther;
-// Classes come from a table of ours and not from the system's Unicode library: ids must not depend
-// on which version of Unicode a system has.
-constexpr ClassRange classRanges[] = {
-#include "kernelforge/llm/UnicodeClasses.inc"
-};
-
-/// The length of 's 't 'm 'd 're 've 'll at `at`, or 0.
-size_t contractionLength(std::string_view text, size_t at) {
-  if (text[at] != '\'' || at + 1 >= text.size())
-    return 0;
-  char a = text[at + 1];
-  if (a == 's' || a == 't' || a == 'm' || a == 'd')
-    return 2;
-  if (at + 2 >= text.size())
-    return 0;
-  char b = text[at + 2];
-  return ((a == 'r' || a == 'v') && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
-}
-
-struct Classified {
-  CharClass kind;
-  size_t length;
-};
-Classified classAt(std::string_view text, size_t at) {
-  Utf8Step step = decodeUtf8(text.substr(at));
-  return {charClass(step.codePoint), step.length};
-}
-
-/// The class that the gpt2 pattern sees: it knows nothing of the digits' splitting.
-CharClass gpt2Class(CharClass kind) {
-  return kind == CharClass::NumericOther ? CharClass::Other : kind;
-}
+constexpr std::string_view gpt2 =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr std::string_view llama3 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view qwen2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view gpt4o =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view tekken =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view deepSeek =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 } // namespace
 
-CharClass charClass(char32_t c) {
-  auto next = std::upper_bound(std::begin(classRanges), std::end(classRanges), c,
-                               [](char32_t c, const ClassRange &r) { return c < r.first; });
-  if (next == std::begin(classRanges))
-    return CharClass::Other;
-  const ClassRange &range = *std::prev(next);
-  return c <= range.last ? range.kind : CharClass::Other;
+PreTokenizer::PreTokenizer(const Definition &definition)
+    : ownName(definition.name), otherNames(definition.otherNames), regexes(definition.regexes),
+      wholePieces(definition.wholePieces), stages(regexes.begin(), regexes.end()) {}
+
+const std::vector<PreTokenizer> &PreTokenizer::all() {
+  static const std::vector<Definition> definitions = {
+      {"gpt2", {"gpt-2"}, {gpt2}},
+      // Every numeric code point alone, then as gpt2 what is between them.
+      {"smollm", {"starcoder"}, {R"(\d)", gpt2}},
+      {"llama3", {"llama-bpe", "llama-v3", "falcon3"}, {llama3}, true},
+      {"qwen2", {"deepseek-r1-qwen"}, {qwen2}},
+      {"gpt4o", {"gpt-4o", "llama4"}, {gpt4o}},
+      {"tekken", {}, {tekken}, true},
+      {"deepseek", {"deepseek-v3"}, {R"(\p{N}{1,3})", "[一-龥぀-ゟ゠-ヿ]+", deepSeek}},
+  };
+  static const std::vector<PreTokenizer> made = [] {
+    std::vector<PreTokenizer> list;
+    for (const Definition &definition : definitions)
+      list.push_back(PreTokenizer(definition));
+    return list;
+  }();
+  return made;
 }
 
-Expected<PreTokenizer> preTokenizerByName(std::string_view name, std::string_view where) {
-  if (name == "gpt2" || name == "gpt-2")
-    return PreTokenizer::Gpt2;
-  if (name == "smollm")
-    return PreTokenizer::SmolLm;
+std::string PreTokenizer::names() {
+  std::vector<std::string_view> list;
+  for (const PreTokenizer &one : all())
+    list.push_back(one.ownName);
+  return fmt::format("{}", fmt::join(list, ", "));
+}
+
+Expected<const PreTokenizer *> PreTokenizer::byName(std::string_view name, std::string_view where) {
+  for (const PreTokenizer &one : all())
+    if (one.ownName == name || std::ranges::find(one.otherNames, name) != one.otherNames.end())
+      return &one;
   return unusable("tokenizer is not usable", std::string(where),
                   name.empty() ? std::string("it names no pre-tokenizer")
                                : fmt::format("pre-tokenizer \"{}\" is not supported", name),
-                  "supported are gpt2 and smollm");
+                  fmt::format("supported are {}", names()));
 }
 
-size_t PreTokenScanner::runEnd(size_t from, CharClass wanted) const {
-  size_t end = from;
-  while (end < limit) {
-    Classified here = classAt(text, end);
-    if (gpt2Class(here.kind) != wanted)
-      break;
-    end += here.length;
+const PreTokenizer *PreTokenizer::byExpressions(std::span<const std::string> texts) {
+  for (const PreTokenizer &one : all())
+    if (std::ranges::equal(one.regexes, texts))
+      return &one;
+  return nullptr;
+}
+
+bool PreTokenScanner::next(size_t count, std::string_view &piece) {
+  if (count == 0) {
+    piece = text;
+    return !std::exchange(isTaken, true) && !text.empty();
   }
-  return end;
-}
-
-/// The end of the gpt2 piece that begins at `from`, looking no further than `limit`.
-size_t PreTokenScanner::gpt2End(size_t from) const {
-  if (size_t length = contractionLength(text.substr(0, limit), from))
-    return from + length;
-  // " ?X+": one space may stand before a run of letters, of numbers, or of other characters.
-  size_t start = text[from] == ' ' && from + 1 < limit ? from + 1 : from;
-  CharClass kind = gpt2Class(classAt(text, start).kind);
-  if (kind != CharClass::Space)
-    return runEnd(start, kind);
-  // "\s+(?!\S)": a run of white space leaves its last character to what follows, if it has two.
-  size_t end = runEnd(from, CharClass::Space);
-  if (end == limit)
-    return end;
-  size_t last = end - 1;
-  while ((static_cast<uint8_t>(text[last]) & 0xC0) == 0x80)
-    --last;
-  return last > from ? last : end;
-}
-
-/// The end of the numeric code point at `from`; `from` itself if there is none.
-size_t PreTokenScanner::numericEnd(size_t from) const {
-  Classified here = classAt(text, from);
-  bool numeric = here.kind == CharClass::Number || here.kind == CharClass::NumericOther;
-  return numeric ? from + here.length : from;
-}
-
-/// Puts `limit` at the end of what the gpt2 pattern may look at from `at` on: the text's end, or
-/// the next numeric code point where those are split off.
-void PreTokenScanner::findLimit() {
-  limit = text.size();
-  if (kind == PreTokenizer::SmolLm)
-    for (limit = at; limit < text.size() && numericEnd(limit) == limit;)
-      limit += decodeUtf8(text.substr(limit)).length;
-}
-
-bool PreTokenScanner::next(std::string_view &piece) {
-  if (at >= text.size())
-    return false;
-  size_t end = at;
-  if (at >= limit) {
-    if (kind == PreTokenizer::SmolLm)
-      end = numericEnd(at);
-    if (end == at)
-      findLimit();
+  Stage &stage = stages[count - 1];
+  if (stage.at == stage.piece.size()) {
+    std::string_view outer;
+    if (!next(count - 1, outer))
+      return false;
+    stage = {.piece = outer};
   }
-  if (end == at)
-    end = gpt2End(at);
-  piece = text.substr(at, end - at);
-  at = end;
+  if (!stage.isKnown) {
+    const SplitPattern &pattern = patterns[count - 1];
+    stage.first = stage.at;
+    while (stage.first < stage.piece.size() &&
+           (stage.end = pattern.match(stage.piece, stage.first)) == stage.first)
+      stage.first += decodeUtf8(stage.piece.substr(stage.first)).length;
+    stage.isKnown = true;
+  }
+  // What lies before the match, then the match.
+  const size_t begin = stage.at;
+  const bool isMatch = stage.first == begin;
+  stage.at = isMatch ? stage.end : stage.first;
+  stage.isKnown = !isMatch && stage.first < stage.piece.size();
+  piece = stage.piece.substr(begin, stage.at - begin);
   return true;
 }
 

@@ -1,57 +1,73 @@
-// Cuts text into the pieces within which byte-level BPE may merge. Hand-written scanners over code
-// points, linear in the text whatever it holds: a backtracking regex here would be a way to hang a
-// server.
+// Cuts text into the pieces within which byte-level BPE may merge.
 #pragma once
 
+#include "kernelforge/llm/SplitPattern.h"
 #include "kernelforge/support/Error.h"
 
-#include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace kernelforge {
 
-enum class PreTokenizer : uint8_t {
-  /// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-  Gpt2,
-  /// Every numeric code point alone, then Gpt2 on what is between them.
-  SmolLm
-};
+/// How a family of tokenizers cuts text: by its regular expressions one after another, each within
+/// the pieces of the one before. A match is a piece, and so is what lies between two.
+class PreTokenizer {
+public:
+  /// The one that GGUF's tokenizer.ggml.pre names; an unknown name is refused by name. `where`
+  /// names the file in the message.
+  static Expected<const PreTokenizer *> byName(std::string_view name, std::string_view where);
 
-/// The pre-tokenizer that GGUF's tokenizer.ggml.pre names; an unknown name is refused by name.
-/// `where` names the file in the message.
-Expected<PreTokenizer> preTokenizerByName(std::string_view name, std::string_view where);
+  /// The one whose expressions these are, word for word, as a tokenizer.json has them; null where
+  /// there is none.
+  static const PreTokenizer *byExpressions(std::span<const std::string> regexes);
 
-/// What the scanners ask about a code point.
-enum class CharClass : uint8_t {
-  Other,
-  Letter, ///< \p{L}
-  Number, ///< \p{N}
-  Space,  ///< White_Space
-  /// Numeric for the splitting of digits but not yet \p{N}: the reference implementation follows
-  /// two versions of Unicode.
-  NumericOther
+  /// "gpt2, smollm, ...".
+  static std::string names();
+
+  std::string_view name() const { return ownName; }
+  const std::vector<SplitPattern> &patterns() const { return stages; }
+  /// Whether a piece that is a token of the vocabulary is taken before anything is merged.
+  bool ignoresMerges() const { return wholePieces; }
+
+private:
+  struct Definition;
+  explicit PreTokenizer(const Definition &definition);
+  static const std::vector<PreTokenizer> &all();
+
+  std::string_view ownName;
+  std::span<const std::string_view> otherNames;
+  std::span<const std::string_view> regexes;
+  bool wholePieces;
+  std::vector<SplitPattern> stages;
 };
-CharClass charClass(char32_t codePoint);
 
 /// Yields the pieces of a text in order; together they are the text.
 class PreTokenScanner {
 public:
-  /// `text` must be valid UTF-8 and outlive the scanner.
-  PreTokenScanner(PreTokenizer kind, std::string_view text) : kind(kind), text(text) {}
+  /// `text` must be valid UTF-8 and outlive the scanner, as `kind` must.
+  PreTokenScanner(const PreTokenizer &kind, std::string_view text)
+      : patterns(kind.patterns()), text(text), stages(patterns.size()) {}
 
   /// Puts the next piece into `piece`; false at the end.
-  bool next(std::string_view &piece);
+  bool next(std::string_view &piece) { return next(patterns.size(), piece); }
 
 private:
-  void findLimit();
-  size_t numericEnd(size_t from) const;
-  size_t gpt2End(size_t from) const;
-  size_t runEnd(size_t from, CharClass wanted) const;
+  /// How far one expression has come in a piece of the one before.
+  struct Stage {
+    std::string_view piece;
+    size_t at = 0;
+    size_t first = 0, end = 0; ///< of the next match; known where `first` is not before `at`
+    bool isKnown = false;
+  };
+  /// The next piece after the first `count` expressions.
+  bool next(size_t count, std::string_view &piece);
 
-  PreTokenizer kind;
+  const std::vector<SplitPattern> &patterns;
   std::string_view text;
-  size_t at = 0;
-  size_t limit = 0; ///< how far the pattern may look from `at`; not above `at`: not known yet
+  bool isTaken = false; ///< the text as a whole
+  std::vector<Stage> stages;
 };
 
 } // namespace kernelforge

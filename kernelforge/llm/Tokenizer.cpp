@@ -48,6 +48,8 @@ struct BpeWorker {
   }
 
   void run(std::string_view piece, std::vector<TokenId> &out) {
+    if (auto whole = tokenizer.wholePieces.find(piece); whole != tokenizer.wholePieces.end())
+      return out.push_back(whole->second);
     symbols.clear();
     heap.clear();
     for (char c : piece)
@@ -127,7 +129,7 @@ void Tokenizer::AddedSet::insert(std::string_view text, int32_t index) {
 }
 
 void Tokenizer::encodePlain(Request &request, std::string_view text) const {
-  PreTokenScanner scanner(pre, text);
+  PreTokenScanner scanner(*pre, text);
   std::string_view piece;
   while (scanner.next(piece))
     request.worker.run(piece, request.ids);

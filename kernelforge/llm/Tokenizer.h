@@ -79,6 +79,10 @@ private:
   friend class TokenizerBuilder;
   friend struct BpeWorker;
 
+  struct TextHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+  };
   struct Merge {
     uint32_t rank;
     TokenId id;
@@ -105,12 +109,14 @@ private:
   void encodePass(Request &request, size_t pass, size_t begin, size_t end) const;
   void encodePlain(Request &request, std::string_view text) const;
 
-  PreTokenizer pre = PreTokenizer::Gpt2;
+  const PreTokenizer *pre = nullptr;
   std::vector<TokenType> types;
   std::string bytes;             ///< the bytes of all tokens, one after another
   std::vector<uint32_t> offsets; ///< token i is bytes [offsets[i], offsets[i + 1])
   std::array<TokenId, 256> byteIds{};
   std::unordered_map<uint64_t, Merge> merges; ///< keyed by left << 32 | right
+  /// Pieces that are tokens and need no merging, by their bytes; empty where merges decide.
+  std::unordered_map<std::string, TokenId, TextHash, std::equal_to<>> wholePieces;
   std::vector<Added> added;
   /// Looked for one after another: first what matches the text as it is, then what a normalizer
   /// would have been applied to (there is none here, but the order of looking decides).

@@ -104,6 +104,8 @@ Status TokenizerBuilder::addTokens() {
       std::optional<std::string> bytes = bytesOfCharacters(text);
       // A text outside the byte alphabet can be printed but never made by merging.
       out.bytes += bytes ? *bytes : text;
+      if (bytes && data.ignoresMerges.value_or(out.pre->ignoresMerges()))
+        out.wholePieces.emplace(*bytes, id);
     }
     out.offsets.push_back(static_cast<uint32_t>(out.bytes.size()));
   }
@@ -150,7 +152,7 @@ void TokenizerBuilder::findEndOfTurn() {
 
 Expected<Tokenizer> TokenizerBuilder::build() {
   KF_CHECK(checkShape());
-  KF_TRY(out.pre, preTokenizerByName(data.pre, data.where));
+  KF_TRY(out.pre, PreTokenizer::byName(data.pre, data.where));
   KF_CHECK(checkSpecial());
   KF_CHECK(addTokens());
   KF_CHECK(addMerges());

@@ -49,6 +49,9 @@ struct TokenizerData {
   std::vector<std::string> tokens;
   std::vector<TokenType> types;
   std::vector<std::string> merges; ///< "left right", in order of rank; not checked against tokens
+  /// Whether a piece that is a token is taken before anything is merged; not stated: as with its
+  /// pre-tokenizer it is usual.
+  std::optional<bool> ignoresMerges;
   SpecialTokens special;
   bool addBos = false;
 

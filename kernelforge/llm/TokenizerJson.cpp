@@ -106,9 +106,7 @@ private:
       return model.error(fmt::format("model {} is not supported", type), onlyByteLevel);
     KF_TRY(JsonView vocabulary, model.object("vocab"));
     KF_CHECK(checkBytes(model, vocabulary));
-    KF_TRY(bool ignoreMerges, model.booleanOr("ignore_merges", false));
-    if (ignoreMerges)
-      return model.error("ignore_merges is not supported");
+    KF_TRY(data.ignoresMerges, model.booleanOr("ignore_merges", false));
     for (std::string_view name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       KF_TRY(std::string text, model.stringOr(name, TokenizerData::maxTokenBytes, ""));
       if (!text.empty())
@@ -195,9 +193,11 @@ private:
       data.pre = "gpt2";
       return checkByteLevel(steps[0]);
     }
+    if (names.starts_with("Split, ") && names.ends_with("Split, ByteLevel"))
+      return readSplits(outer, steps);
     if (names != "Digits, ByteLevel")
       return outer.error(fmt::format("pre_tokenizer sequence {} is not supported", names),
-                         "ByteLevel and Digits, ByteLevel are");
+                         "ByteLevel; Digits, ByteLevel; and Split, ByteLevel are");
     KF_TRY(bool individual, steps[0].booleanOr("individual_digits", false));
     if (!individual)
       return steps[0].error("Digits without individual_digits is not supported");
@@ -205,13 +205,39 @@ private:
     return checkByteLevel(steps[1]);
   }
 
-  Status checkByteLevel(const JsonView &view) {
+  /// Regular expressions one after another, each cutting out what it matches, then the bytes.
+  Status readSplits(const JsonView &outer, std::span<const JsonView> steps) {
+    constexpr uint64_t longest = 4096;
+    std::vector<std::string> regexes;
+    for (const JsonView &step : steps.first(steps.size() - 1)) {
+      KF_TRY(std::string type, typeOf(step));
+      if (type != "Split")
+        return outer.error(fmt::format("{} between expressions is not supported", type));
+      KF_TRY(JsonView pattern, step.object("pattern"));
+      KF_TRY(std::string regex, pattern.string("Regex", longest));
+      regexes.push_back(std::move(regex));
+      KF_TRY(std::string behavior, step.string("behavior", maxTypeBytes));
+      KF_TRY(bool invert, step.booleanOr("invert", false));
+      if (behavior != "Isolated" || invert)
+        return step.error("a Split that does not isolate what it matches is not supported");
+    }
+    const PreTokenizer *known = PreTokenizer::byExpressions(regexes);
+    if (!known)
+      return outer.error("its regular expressions are those of no supported pre-tokenizer",
+                         fmt::format("supported are {}", PreTokenizer::names()));
+    data.pre = known->name();
+    return checkByteLevel(steps.back(), /*cuts=*/false);
+  }
+
+  /// `cuts`: whether it is the one that cuts the text, by gpt2's expression.
+  static Status checkByteLevel(const JsonView &view, bool cuts = true) {
     KF_TRY(bool prefix, view.booleanOr("add_prefix_space", true));
     KF_TRY(bool regex, view.booleanOr("use_regex", true));
     if (prefix)
       return view.error("ByteLevel with add_prefix_space is not supported");
-    if (!regex)
-      return view.error("ByteLevel without use_regex is not supported");
+    if (regex != cuts)
+      return view.error(
+          fmt::format("ByteLevel {} use_regex is not supported here", cuts ? "without" : "with"));
     return {};
   }
 

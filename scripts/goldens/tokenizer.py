@@ -3,7 +3,7 @@
 
     tokenizer.py --model FILE.gguf --lines N --seed S --out DIR
 
-assembles the tokenizer of a GGUF file (byte-level BPE, pre-tokenizer smollm or gpt2) from its
+assembles the tokenizer of a GGUF file (byte-level BPE) from its
 vocabulary and merges and writes into DIR: lines.jsonl (N lines of mixed text, one JSON string a
 line), ids.jsonl and ids-no-special.jsonl (the reference's {"ids":[...]} of each line, control tokens
 recognised or not), vocabulary.json (what tokenizer-probe reads) and tokenizer.json. Without --model
@@ -14,7 +14,7 @@ import json
 import pathlib
 import random
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 CONTROL, USER_DEFINED = 3, 4
 
@@ -67,6 +67,45 @@ RARE = [
 ]  # fmt: skip
 
 
+# As the tokenizer.json of each family's models has them.
+CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+SPACE_AT_END = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+
+
+def cased(suffix, digits):
+    start = r"[^\r\n\p{L}\p{N}]?"
+    return (
+        f"{start}{UPPER}*{LOWER}+{suffix}|{start}{UPPER}+{LOWER}*{suffix}|{digits}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n/]*" + SPACE_AT_END
+    )
+
+
+def uncased(digits):
+    return (
+        CONTRACTIONS
+        + r"|[^\r\n\p{L}\p{N}]?\p{L}+|"
+        + digits
+        + r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        + SPACE_AT_END
+    )
+
+
+EXPRESSIONS = {
+    "llama3": [uncased(r"\p{N}{1,3}")],
+    "qwen2": [uncased(r"\p{N}")],
+    "gpt4o": [cased(CONTRACTIONS + "?", r"\p{N}{1,3}")],
+    "tekken": [cased("", r"\p{N}")],
+    "deepseek": [
+        r"\p{N}{1,3}",
+        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+        r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+        r"""| ?[\p{P}\p{S}]+[\r\n]*""" + SPACE_AT_END,
+    ],
+}
+IGNORE_MERGES = ("llama3", "tekken")
+
+
 def random_code_point(rng):
     limit = rng.choice((0x80, 0x250, 0x3000, 0x10000, 0x20000, 0x110000))
     while True:
@@ -114,6 +153,11 @@ def pre_tokenizer(name):
         return byte_level
     if name == "smollm":
         return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
+    if name in EXPRESSIONS:
+        steps = [pre_tokenizers.Split(Regex(text), "isolated") for text in EXPRESSIONS[name]]
+        return pre_tokenizers.Sequence(
+            [*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        )
     raise SystemExit(f"tokenizer.py: pre-tokenizer {name} is not supported")
 
 
@@ -130,12 +174,15 @@ def train(pre, seed):
     """A small vocabulary with control and user defined tokens, some of them one inside another."""
     control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|im|>", "<|", "[INST]"]
     user = ["<tool>", "  ", "<|im_start|>user", "im_end", "ação", "[I"]
+    # Where whole pieces are looked up, control tokens are no part of the model, as in these families'
+    # files: else the reference would make them of ordinary text.
+    apart = pre in IGNORE_MERGES
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizer(pre)
     trainer = trainers.BpeTrainer(
         vocab_size=3000,
         show_progress=False,
-        special_tokens=control,
+        special_tokens=[] if apart else control,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(make_lines(3000, seed + 1, []), trainer)
@@ -143,6 +190,8 @@ def train(pre, seed):
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
     types = [CONTROL if t in control else 1 for t in tokens]
+    if apart:
+        tokens, types = tokens + control, types + [CONTROL] * len(control)
     return {
         "pre": pre,
         "tokens": tokens + user,
@@ -155,8 +204,10 @@ def assemble(vocabulary):
     """The reference tokenizer of a vocabulary."""
     tokens, types = vocabulary["tokens"], vocabulary["types"]
     merges = [tuple(merge.split(" ")) for merge in vocabulary["merges"]]
-    in_model = {t: i for i, t in enumerate(tokens) if types[i] != USER_DEFINED}
-    tokenizer = Tokenizer(models.BPE(vocab=in_model, merges=merges))
+    whole = vocabulary["pre"] in IGNORE_MERGES
+    outside = (USER_DEFINED, CONTROL) if whole else (USER_DEFINED,)
+    in_model = {t: i for i, t in enumerate(tokens) if types[i] not in outside}
+    tokenizer = Tokenizer(models.BPE(vocab=in_model, merges=merges, ignore_merges=whole))
     tokenizer.pre_tokenizer = pre_tokenizer(vocabulary["pre"])
     tokenizer.decoder = decoders.ByteLevel()
     for i, text in enumerate(tokens):  # in order of ids: new texts get the ids that they had

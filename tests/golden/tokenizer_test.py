@@ -3,7 +3,7 @@
 
     tokenizer_test.py --probe tokenizer-probe [--model FILE.gguf] [--cli kernelforge] [--lines N]
 
-Always: vocabularies trained here, for both pre-tokenizers. With --model or --cli: the vocabulary of
+Always: vocabularies trained here, for each pre-tokenizer. With --model or --cli: the vocabulary of
 that file (smollm2 if none is named), with --cli also by `kernelforge tokenize`. Each vocabulary is
 also read from the tokenizer.json that `tokenizers` writes. Exits with 1 at the first difference.
 """
@@ -84,7 +84,7 @@ def main():
     if model:
         check("model", golden.read_gguf(model), options, model)
         options.lines = min(options.lines, 4000)  # the rest is about what that model lacks
-    for pre in ("gpt2", "smollm"):
+    for pre in ("gpt2", "smollm", *golden.EXPRESSIONS):
         check(f"trained {pre}", golden.train(pre, options.seed), options)
 
 

@@ -9,17 +9,15 @@ using testing::ElementsAre;
 
 namespace {
 
-std::vector<std::string> pieces(PreTokenizer kind, std::string_view text) {
+std::vector<std::string> pieces(std::string_view kind, std::string_view text) {
   std::vector<std::string> out;
-  PreTokenScanner scanner(kind, text);
+  PreTokenScanner scanner(*PreTokenizer::byName(kind, "").value(), text);
   for (std::string_view piece; scanner.next(piece);)
     out.emplace_back(piece);
   return out;
 }
-std::vector<std::string> gpt2(std::string_view text) { return pieces(PreTokenizer::Gpt2, text); }
-std::vector<std::string> smollm(std::string_view text) {
-  return pieces(PreTokenizer::SmolLm, text);
-}
+std::vector<std::string> gpt2(std::string_view text) { return pieces("gpt2", text); }
+std::vector<std::string> smollm(std::string_view text) { return pieces("smollm", text); }
 
 TEST(PreTokenizer, WordsTakeOneSpaceBefore) {
   EXPECT_THAT(gpt2("Hello world"), ElementsAre("Hello", " world"));
@@ -52,20 +50,77 @@ TEST(PreTokenizer, SmolLmTakesEveryNumberAlone) {
   EXPECT_THAT(smollm("it's4's"), ElementsAre("it", "'s", "4", "'s"));
 }
 
+TEST(PreTokenizer, ContractionsOfAnyCase) {
+  EXPECT_THAT(pieces("llama3", "I'M it'S they'Ll"),
+              ElementsAre("I", "'M", " it", "'S", " they", "'Ll"));
+  EXPECT_THAT(pieces("llama3", "x'\u017f"), ElementsAre("x", "'\u017f"));
+  EXPECT_THAT(pieces("gpt4o", "don't DON'T"), ElementsAre("don't", " DON'T"));
+  EXPECT_THAT(pieces("tekken", "don't"), ElementsAre("don", "'t"));
+}
+
+TEST(PreTokenizer, NumbersOfOneOrThreeDigits) {
+  EXPECT_THAT(pieces("llama3", "12345 6"), ElementsAre("123", "45", " ", "6"));
+  EXPECT_THAT(pieces("qwen2", "123"), ElementsAre("1", "2", "3"));
+  EXPECT_THAT(pieces("deepseek", "a1234"), ElementsAre("a", "123", "4"));
+}
+
+TEST(PreTokenizer, WordsBeginWhereLettersBecomeLarge) {
+  EXPECT_THAT(pieces("tekken", "camelCase HTMLParser Ab"),
+              ElementsAre("camel", "Case", " HTMLParser", " Ab"));
+  // Letters without case belong to both; what is taken for large is given back.
+  EXPECT_THAT(pieces("tekken", "AB\u4e2dC"), ElementsAre("AB\u4e2d", "C"));
+  EXPECT_THAT(pieces("gpt4o", "a/b\n/c"), ElementsAre("a", "/b", "\n", "/c"));
+}
+
+TEST(PreTokenizer, LineBreaksEndWhatIsBeforeThem) {
+  EXPECT_THAT(pieces("llama3", "a;\n\n  b"), ElementsAre("a", ";\n\n", " ", " b"));
+  EXPECT_THAT(pieces("llama3", "a \n \n b"), ElementsAre("a", " \n \n", " b"));
+  EXPECT_THAT(pieces("llama3", "(x)\t(y)"), ElementsAre("(x", ")", "\t", "(y", ")"));
+}
+
+TEST(PreTokenizer, DeepSeekCutsNumbersThenKanaThenWords) {
+  EXPECT_THAT(pieces("deepseek", "中文abc 1の"), ElementsAre("中文", "abc", " ", "1", "の"));
+  EXPECT_THAT(pieces("deepseek", ".member e\u0301"), ElementsAre(".member", " e\u0301"));
+}
+
+/// Text that engines which go back and forth take for ever over.
+TEST(PreTokenizer, LongRunsTakeLinearTime) {
+  for (const char *kind : {"gpt2", "smollm", "llama3", "qwen2", "gpt4o", "tekken", "deepseek"})
+    for (const char *run : {" ", "A", "a", "\u4e2d", "1", "'", "\u0301", "\t\u00a0"}) {
+      std::string text;
+      while (text.size() < 300000)
+        text += run;
+      size_t bytes = 0;
+      for (const std::string &piece : pieces(kind, text + "\u20ac"))
+        bytes += piece.size();
+      EXPECT_EQ(bytes, text.size() + 3) << kind;
+    }
+}
+
 TEST(PreTokenizer, NamesAreChecked) {
-  EXPECT_EQ(preTokenizerByName("gpt-2", ""), PreTokenizer::Gpt2);
-  EXPECT_EQ(preTokenizerByName("smollm", ""), PreTokenizer::SmolLm);
-  auto other = preTokenizerByName("llama-bpe", "m.gguf");
+  auto nameOf = [](std::string_view name) {
+    return PreTokenizer::byName(name, "").value()->name();
+  };
+  EXPECT_EQ(nameOf("gpt-2"), "gpt2");
+  EXPECT_EQ(nameOf("smollm"), "smollm");
+  EXPECT_EQ(nameOf("llama-bpe"), "llama3");
+  EXPECT_EQ(nameOf("gpt-4o"), "gpt4o");
+  auto other = PreTokenizer::byName("no-such", "m.gguf");
   ASSERT_FALSE(other);
   EXPECT_EQ(other.error().line(),
-            "tokenizer is not usable (m.gguf): pre-tokenizer \"llama-bpe\" is "
-            "not supported; supported are gpt2 and smollm");
-  EXPECT_FALSE(preTokenizerByName("", ""));
+            "tokenizer is not usable (m.gguf): pre-tokenizer \"no-such\" is not supported; "
+            "supported are gpt2, smollm, llama3, qwen2, gpt4o, tekken, deepseek");
+  EXPECT_FALSE(PreTokenizer::byName("", ""));
+  EXPECT_EQ(PreTokenizer::byExpressions(std::vector<std::string>{"\\s+"}), nullptr);
 }
 
 TEST(PreTokenizer, Classes) {
-  EXPECT_EQ(charClass('a'), CharClass::Letter);
-  EXPECT_EQ(charClass('_'), CharClass::Other);
+  EXPECT_EQ(charClass('a'), CharClass::LowerLetter);
+  EXPECT_EQ(charClass('A'), CharClass::UpperLetter);
+  EXPECT_EQ(charClass(0x4e2d), CharClass::OtherLetter);
+  EXPECT_EQ(charClass('_'), CharClass::Punctuation);
+  EXPECT_EQ(charClass('+'), CharClass::Symbol);
+  EXPECT_EQ(charClass(0x301), CharClass::Mark);
   EXPECT_EQ(charClass(0x85), CharClass::Space);
   EXPECT_EQ(charClass(0x200B), CharClass::Other);
   EXPECT_EQ(charClass(0x2163), CharClass::Number);

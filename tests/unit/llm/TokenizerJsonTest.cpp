@@ -57,6 +57,53 @@ TEST(TokenizerJson, Reads) {
   EXPECT_TRUE(t->isControl(257));
 }
 
+/// What cuts text by regular expressions: those of a family that is known.
+Json splits(const std::vector<std::string> &regexes) {
+  Json steps = Json::array();
+  for (const std::string &regex : regexes)
+    steps.push_back({{"type", "Split"},
+                     {"pattern", {{"Regex", regex}}},
+                     {"behavior", "Isolated"},
+                     {"invert", false}});
+  steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
+  return {{"type", "Sequence"}, {"pretokenizers", steps}};
+}
+
+constexpr const char *qwen2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+TEST(TokenizerJson, ExpressionsOfAKnownFamily) {
+  Json json = tokenizerJson();
+  json["pre_tokenizer"] = splits({qwen2});
+  auto t = Tokenizer::fromJson(json.dump());
+  ASSERT_TRUE(t) << t.error().line();
+  EXPECT_THAT(*t->encode("ab!ab", true), ElementsAre(256, '!', 256));
+  auto changed = [&](const char *pointer, Json value) {
+    Json other = json;
+    other["pre_tokenizer"]["pretokenizers"][Json::json_pointer(pointer)] = std::move(value);
+    return refusal(other);
+  };
+  EXPECT_THAT(changed("/0/pattern", {{"Regex", "\\s+"}}),
+              HasSubstr("those of no supported pre-tokenizer; supported are gpt2, smollm, llama3"));
+  EXPECT_THAT(changed("/0/pattern", {{"String", " "}}), HasSubstr("Regex"));
+  EXPECT_THAT(changed("/0/behavior", "Removed"), HasSubstr("does not isolate"));
+  EXPECT_THAT(changed("/0/invert", true), HasSubstr("does not isolate"));
+  EXPECT_THAT(changed("/1/use_regex", true), HasSubstr("ByteLevel with use_regex"));
+}
+
+TEST(TokenizerJson, WholePiecesMayGoBeforeMerges) {
+  Json json = tokenizerJson();
+  json["model"]["vocab"]["abc"] = 259; // no merge makes it
+  for (bool ignores : {false, true}) {
+    json["model"]["ignore_merges"] = ignores;
+    auto t = Tokenizer::fromJson(json.dump());
+    ASSERT_TRUE(t) << t.error().line();
+    const std::vector<TokenId> whole{259}, merged{256, 'c'};
+    EXPECT_EQ(*t->encode("abc", true), ignores ? whole : merged);
+    EXPECT_THAT(*t->encode("abcd", true), ElementsAre(256, 'c', 'd'));
+  }
+}
+
 TEST(TokenizerJson, MergesMayBeStrings) {
   Json json = tokenizerJson();
   json["model"]["merges"] = {"a b"};
@@ -87,11 +134,11 @@ TEST(TokenizerJson, WhatItWouldDoDifferentlyIsRefusedByName) {
   EXPECT_THAT(changed("/normalizer", {{"type", "NFC"}}), HasSubstr("NFC"));
   EXPECT_THAT(changed("/model/type", "Unigram"), HasSubstr("SentencePiece is not supported yet"));
   EXPECT_THAT(changed("/model/type", "WordPiece"), HasSubstr("WordPiece"));
-  EXPECT_THAT(changed("/model/ignore_merges", true), HasSubstr("ignore_merges"));
   EXPECT_THAT(changed("/model/dropout", 0.1), HasSubstr("dropout"));
   EXPECT_THAT(changed("/model/end_of_word_suffix", "</w>"), HasSubstr("end_of_word_suffix"));
   EXPECT_THAT(changed("/pre_tokenizer", {{"type", "Metaspace"}}), HasSubstr("Metaspace"));
-  EXPECT_THAT(changed("/pre_tokenizer/pretokenizers/0", {{"type", "Split"}}), HasSubstr("Split"));
+  EXPECT_THAT(changed("/pre_tokenizer/pretokenizers/0", {{"type", "Punctuation"}}),
+              HasSubstr("Punctuation, ByteLevel"));
   EXPECT_THAT(changed("/pre_tokenizer/pretokenizers/0/individual_digits", false),
               HasSubstr("individual_digits"));
   EXPECT_THAT(changed("/pre_tokenizer/pretokenizers/1/add_prefix_space", true),

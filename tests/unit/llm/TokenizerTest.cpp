@@ -210,7 +210,7 @@ TEST(Tokenizer, UnusableDataIsRefused) {
                 d.model = "llama";
               }),
               HasSubstr("SentencePiece is not supported yet"));
-  EXPECT_THAT(refusal([](auto &d) { d.pre = "qwen2"; }), HasSubstr("\"qwen2\""));
+  EXPECT_THAT(refusal([](auto &d) { d.pre = "bert-bge"; }), HasSubstr("\"bert-bge\""));
   EXPECT_THAT(refusal([](auto &d) {
                 d.tokens.clear();
                 d.types.clear();

@@ -28,12 +28,10 @@ enum class CharClass : uint8_t {
 };
 CharClass charClass(char32_t codePoint);
 
-/// One regular expression. Of its syntax there are: | between alternatives; literal characters and
-/// \r \n \t \\ and so on; classes in brackets of characters, ranges and \p{L}, \p{Lu}, \p{Lt},
-/// \p{Ll},
-/// \p{Lm}, \p{Lo}, \p{M}, \p{N}, \p{P}, \p{S}, \s, \d, or one of these alone; ? * + {m,n} after a
-/// character;
-/// (?i:a|b) of words, also with ?; (?!\S). \p{Lu} and \p{Lt} mean both, as do \p{Lm} and \p{Lo}.
+/// One regular expression. Its syntax: | between alternatives; literal characters, some escaped;
+/// classes in brackets of characters, ranges, \s, \d and \p{...}, or one of these alone; after a
+/// character ?, *, + or {m,n}; (?i:a|b) of words, also with ?; and (?!\S). Names of \p are L, Lu,
+/// Lt, Ll, Lm, Lo, M, N, P and S, where Lu and Lt mean both of them, and so do Lm and Lo.
 class SplitPattern {
 public:
   /// `regex` is one of this program's own.

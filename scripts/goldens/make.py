@@ -20,6 +20,10 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -64,6 +68,26 @@ TINY = {
     "bos_token_id": 0,
     "eos_token_id": 2,
 }
+# Biases on q, k and v that are large enough to matter.
+TINY_QWEN2 = TINY | {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 12,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "tie_word_embeddings": True,
+}
+# A window that is shorter than the text.
+TINY_MISTRAL = TINY | {
+    "architectures": ["MistralForCausalLM"],
+    "model_type": "mistral",
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "sliding_window": 11,
+}
 # Heads that are wider than what the rows divide into, whose norms are not 1.
 TINY_QWEN3 = TINY | {
     "architectures": ["Qwen3ForCausalLM"],
@@ -100,6 +124,8 @@ def build_model(weights, config):
     """LlamaForCausalLM (or what is built like it) in f32 holding exactly these weights."""
     Config, Model = {
         "llama": (LlamaConfig, LlamaForCausalLM),
+        "mistral": (MistralConfig, MistralForCausalLM),
+        "qwen2": (Qwen2Config, Qwen2ForCausalLM),
         "qwen3": (Qwen3Config, Qwen3ForCausalLM),
     }[config["model_type"]]
     arguments = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
@@ -276,6 +302,10 @@ def make_tiny(config, vocabulary, seed, directory):
     if not config["tie_word_embeddings"]:
         shapes |= {"lm_head": (config["vocab_size"], d)}
     weights = {}
+    if config["model_type"] == "qwen2":
+        for name in [n for n in shapes if n.endswith(("q_proj", "k_proj", "v_proj"))]:
+            values = 0.5 * rng.standard_normal(shapes[name][:1], np.float32)
+            weights[name + ".bias"] = as_bf16(values)
     for name, shape in shapes.items():
         values = rng.standard_normal(shape, np.float32)
         # Gains large enough that attention is far from uniform and logits are spread.
@@ -349,6 +379,8 @@ def main():
     vocabulary = make_smollm2(arguments.model, arguments.out)
     vocabulary = tiny_vocabulary(vocabulary)
     make_tiny(TINY, vocabulary, 20240229, arguments.out / "tiny")
+    make_tiny(TINY_QWEN2, vocabulary, 20240606, arguments.out / "tiny-qwen2")
+    make_tiny(TINY_MISTRAL, vocabulary, 20231010, arguments.out / "tiny-mistral")
     make_tiny_qwen3(vocabulary, arguments.out / "tiny-qwen3")
     make_tiny_gpt2(vocabulary, arguments.out / "tiny-gpt2")
     packages = ["torch", "transformers", "gguf", "safetensors", "tokenizers", "numpy"]

@@ -55,6 +55,13 @@ class FormatsTest(unittest.TestCase):
         # How formats differ is known from llama; a file of each has what is this family's own.
         self.check_tiny(DATA / "tiny-qwen3", ("gguf f32", "safetensors bf16, 1 file(s)"))
 
+    def test_tiny_qwen2(self):
+        self.check_tiny(DATA / "tiny-qwen2", ("gguf f32", "safetensors bf16, 1 file(s)"))
+
+    def test_tiny_mistral(self):
+        # GGUF files have no word for its window.
+        self.check_tiny(DATA / "tiny-mistral", ("safetensors bf16, 1 file(s)",))
+
     def test_tiny_qwen3_with_windows_in_some_layers(self):
         folder = DATA / "tiny-qwen3"
         weights, config, vocabulary = model_files.read_hf_directory(folder)

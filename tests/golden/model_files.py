@@ -36,7 +36,7 @@ _BLOCK_NAMES = {
 
 
 def name_map(layers):
-    """Hugging Face name -> GGUF name of every tensor of a llama (or qwen3) with that many layers."""
+    """Hugging Face name -> GGUF name of every tensor of a llama, or one like it, with that many layers."""
     names = {
         "model.embed_tokens.weight": "token_embd.weight",
         "model.norm.weight": "output_norm.weight",
@@ -44,7 +44,8 @@ def name_map(layers):
     }
     for layer in range(layers):
         for hf, short in _BLOCK_NAMES.items():
-            names[f"model.layers.{layer}.{hf}.weight"] = f"blk.{layer}.{short}.weight"
+            for part in ("weight", "bias"):
+                names[f"model.layers.{layer}.{hf}.{part}"] = f"blk.{layer}.{short}.{part}"
     return names
 
 
@@ -230,13 +231,12 @@ def _finish_gguf(writer):
 
 def write_gguf(path, weights, config, vocabulary, bf16):
     """A GGUF file of the same weights, of the family that the config names."""
-    {"llama": _write_llama, "qwen3": _write_llama, "gpt2": _write_gpt2}[config["model_type"]](
-        path, weights, config, vocabulary, bf16
-    )
+    write = _write_gpt2 if config["model_type"] == "gpt2" else _write_llama
+    write(path, weights, config, vocabulary, bf16)
 
 
 def _write_llama(path, weights, config, vocabulary, bf16):
-    """Q and K rows are interleaved, but those of qwen3."""
+    """Q and K rows are interleaved, but those of qwen2 and qwen3."""
     writer = _start_gguf(path, config["model_type"], config, vocabulary)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])

@@ -1,6 +1,8 @@
 // Llama (Touvron et al. 2023) and what is built like it: RMS norm, grouped queries, RoPE, gated
 // mlp. In GGUF files of llama the rows of Q and K are permuted, so that RoPE rotates neighbours.
-// Qwen3 (Yang et al. 2025) norms the heads of Q and K before that, and permutes nothing.
+// Mistral (Jiang et al. 2023) sees a window of positions. Qwen2 (Yang et al. 2024) has biases on Q,
+// K and V and, in some models, windows in some layers; Qwen3 (2025) norms the heads of Q and K
+// instead. Theirs are permuted in no file.
 #include "kernelforge/llm/architectures/Architecture.h"
 #include "kernelforge/llm/architectures/ConfigFields.h"
 #include "kernelforge/llm/architectures/GgufFields.h"
@@ -18,14 +20,16 @@ namespace {
 struct Defaults {
   HuggingFaceClass kind;
   int64_t context;
-  int64_t kvHeads; ///< 0: as many as heads
-  int64_t window;  ///< of attention; 0: the class has none
-  int64_t headDim; ///< 0: what the heads divide the rows into
+  int64_t kvHeads;              ///< 0: as many as heads
+  int64_t window;               ///< of attention; 0: the class has none
+  int64_t headDim;              ///< 0: what the heads divide the rows into
+  bool switchesWindows = false; ///< layers have a window where a switch and a list say so, else all
 };
-constexpr std::array<Defaults, 3> defaults = {{
+constexpr std::array<Defaults, 4> defaults = {{
     {{"LlamaForCausalLM", "llama"}, 2048, 0, 0, 0},
     {{"MistralForCausalLM", "mistral"}, 131072, 8, 4096, 0},
-    {{"Qwen3ForCausalLM", "qwen3"}, 32768, 32, 4096, 128},
+    {{"Qwen2ForCausalLM", "qwen2"}, 32768, 32, 4096, 0, true},
+    {{"Qwen3ForCausalLM", "qwen3"}, 32768, 32, 4096, 128, true},
 }};
 
 const Defaults &defaultsOf(const HuggingFaceClass &kind) {
@@ -40,7 +44,8 @@ struct Family {
   std::string_view name;
   std::vector<HuggingFaceClass> classes;
   RopePairing ggufPairing;
-  bool normsHeads; ///< of Q and K, before they rotate
+  bool normsHeads = false; ///< of Q and K, before they rotate
+  bool addsBiases = false; ///< to Q, K and V, whatever config.json says
 };
 
 constexpr PartName frameNames[] = {
@@ -129,9 +134,9 @@ Expected<RopeDescription> readRope(const JsonView &root, int64_t headDim, int64_
   return rope;
 }
 
-/// Qwen3's windows: of the layers from a certain one on, or of those that a list names, where a
+/// Qwen's windows: of the layers from a certain one on, or of those that a list names, where a
 /// switch says so.
-Status readWindows(const JsonView &root, const Defaults &family, ModelDescription &d) {
+Status readSwitchedWindows(const JsonView &root, const Defaults &family, ModelDescription &d) {
   KF_TRY(bool areUsed, root.booleanOr("use_sliding_window", false));
   if (!areUsed)
     return {};
@@ -155,16 +160,17 @@ Status readWindows(const JsonView &root, const Defaults &family, ModelDescriptio
   return {};
 }
 
-/// A window that would be seen is refused.
-Status refuseWindow(const JsonView &root, const Defaults &family, int64_t context) {
+/// What of the positions before them the layers see.
+Status readWindows(const JsonView &root, const Defaults &family, ModelDescription &d) {
+  if (family.switchesWindows)
+    return readSwitchedWindows(root, family, d);
   if (!family.window) // it has none, whatever the field says
     return {};
-  const bool isStated = root.value().contains("sliding_window");
+  const bool isStated = root.value().contains("sliding_window"); // perhaps as null: none
   KF_TRY(int64_t window,
          wholeOr(root, "sliding_window", 0, modelLimits::context, isStated ? 0 : family.window));
-  if (window != 0 && window < context)
-    return root.error(fmt::format("a sliding window of {} positions is not supported for {}",
-                                  window, family.kind.name));
+  for (LayerDescription &layer : d.layers)
+    layer.attention.window = window < d.contextLength ? window : 0;
   return {};
 }
 
@@ -223,6 +229,10 @@ public:
 
     LayerDescription layer;
     KF_TRY(layer.attention, readAttention(root, given, d.modelDim));
+    if (family.addsBiases) {
+      layer.attention.bias = true;
+      layer.attention.outputBias = false;
+    }
     normAll(layer, d.finalNorm);
     KF_TRY(layer.mlp.width, whole(root, "intermediate_size", 1, modelLimits::ffnDim));
     KF_TRY(layer.mlp.activation, activationOr(root, "hidden_act", ActivationKind::Silu));
@@ -230,10 +240,7 @@ public:
     KF_TRY(RopeDescription rope, readRope(root, layer.attention.headDim, d.contextLength));
     layer.attention.rope = d.addRope(rope);
     d.layers.assign(static_cast<size_t>(layers), layer);
-    if (family.normsHeads)
-      KF_CHECK(readWindows(root, given, d));
-    else
-      KF_CHECK(refuseWindow(root, given, d.contextLength));
+    KF_CHECK(readWindows(root, given, d));
     return d;
   }
 
@@ -264,12 +271,22 @@ private:
 
 const Architecture &llamaArchitecture() {
   static const Llama llama(
-      {"llama", {defaults[0].kind, defaults[1].kind}, RopePairing::Interleaved, false});
+      {"llama", {defaults[0].kind, defaults[1].kind}, RopePairing::Interleaved});
   return llama;
 }
 
+const Architecture &qwen2Architecture() {
+  static const Llama qwen2({"qwen2",
+                            {defaults[2].kind},
+                            RopePairing::HalfSplit,
+                            /*normsHeads=*/false,
+                            /*addsBiases=*/true});
+  return qwen2;
+}
+
 const Architecture &qwen3Architecture() {
-  static const Llama qwen3({"qwen3", {defaults[2].kind}, RopePairing::HalfSplit, true});
+  static const Llama qwen3(
+      {"qwen3", {defaults[3].kind}, RopePairing::HalfSplit, /*normsHeads=*/true});
   return qwen3;
 }
 

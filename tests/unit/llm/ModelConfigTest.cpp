@@ -117,7 +117,8 @@ TEST(ConfigJson, RefusesArchitecturesByName) {
   EXPECT_THAT(
       line(configOf(with({{"architectures", {"BloomForCausalLM"}}}))),
       HasSubstr("architectures): architecture \"BloomForCausalLM\" is not supported; supported are "
-                "GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM and Qwen3ForCausalLM"));
+                "GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and "
+                "Qwen3ForCausalLM"));
   EXPECT_THAT(line(configOf(with({{"architectures", "LlamaForCausalLM"}}))),
               HasSubstr("must be an array"));
   json config = tinyConfig();
@@ -125,22 +126,50 @@ TEST(ConfigJson, RefusesArchitecturesByName) {
   EXPECT_THAT(line(configOf(config)), HasSubstr("model_type): is missing"));
   config["model_type"] = "bloom";
   EXPECT_THAT(line(configOf(config)), HasSubstr("\"bloom\" is not supported; supported are gpt2, "
-                                                "llama, mistral and qwen3"));
+                                                "llama, mistral, qwen2 and qwen3"));
 }
 
-TEST(ConfigJson, MistralOnlyWithoutAWindowThatMatters) {
-  EXPECT_EQ(line(configOf(with({{"sliding_window", 16}}))), "accepted"); // Llama has none
+TEST(ConfigJson, MistralsWindow) {
+  auto windowOf = [](const json &config) {
+    auto read = configOf(config);
+    EXPECT_TRUE(read) << line(read);
+    return read ? read->description.layers.front().attention.window : -1;
+  };
+  EXPECT_EQ(windowOf(with({{"sliding_window", 16}})), 0) << "Llama has none";
   const json mistral = with({{"architectures", {"MistralForCausalLM"}}});
   json config = mistral;
   config["sliding_window"] = nullptr;
-  EXPECT_EQ(line(configOf(config)), "accepted");
+  EXPECT_EQ(windowOf(config), 0);
   config["sliding_window"] = 64; // as long as the context
-  EXPECT_EQ(line(configOf(config)), "accepted");
+  EXPECT_EQ(windowOf(config), 0);
   config["sliding_window"] = 63;
-  EXPECT_THAT(line(configOf(config)), HasSubstr("sliding window of 63 positions"));
+  EXPECT_EQ(windowOf(config), 63);
   config = mistral; // the family's default is 4096
   config["max_position_embeddings"] = 8192;
-  EXPECT_THAT(line(configOf(config)), HasSubstr("sliding window of 4096 positions"));
+  EXPECT_EQ(windowOf(config), 4096);
+}
+
+TEST(ConfigJson, Qwen2HasBiases) {
+  json config = with({{"architectures", {"Qwen2ForCausalLM"}}});
+  auto read = configOf(config);
+  ASSERT_TRUE(read) << line(read);
+  const ModelDescription &d = read->description;
+  EXPECT_EQ(d.architecture, "qwen2");
+  const AttentionDescription &a = d.layers.front().attention;
+  EXPECT_TRUE(a.bias);
+  EXPECT_FALSE(a.outputBias);
+  EXPECT_FALSE(a.queryNorm);
+  EXPECT_EQ(a.headDim * a.heads, d.modelDim);
+  EXPECT_EQ(a.window, 0);
+  EXPECT_EQ(d.ropes[0].pairing, RopePairing::HalfSplit);
+  config["attention_bias"] = true; // no field of this class
+  read = configOf(config);
+  ASSERT_TRUE(read) << line(read);
+  EXPECT_FALSE(read->description.layers.front().attention.outputBias);
+  config.update({{"use_sliding_window", true}, {"sliding_window", 16}, {"max_window_layers", 0}});
+  read = configOf(config);
+  ASSERT_TRUE(read) << line(read);
+  EXPECT_EQ(read->description.layers.front().attention.window, 16);
 }
 
 TEST(ConfigJson, Qwen3NormsItsHeads) {
@@ -385,8 +414,8 @@ TEST(ConfigGguf, RefusesValues) {
   auto real = [](const std::string &key, float value) {
     return refusal([&](GgufWriter &g) { g.f32("llama." + key, value); });
   };
-  EXPECT_THAT(refusal([](auto &g) { g.string("general.architecture", "qwen2"); }),
-              HasSubstr("architecture \"qwen2\" is not supported"));
+  EXPECT_THAT(refusal([](auto &g) { g.string("general.architecture", "bloom"); }),
+              HasSubstr("architecture \"bloom\" is not supported"));
   EXPECT_THAT(number("block_count", 0), HasSubstr("is 0, must be an integer from 1 to 1024"));
   EXPECT_THAT(number("block_count", 1025), HasSubstr("is 1025"));
   EXPECT_THAT(real("block_count", 1), HasSubstr("must be an integer"));

@@ -28,8 +28,11 @@ public:
 
   std::string_view name() const { return ownName; }
   const std::vector<SplitPattern> &patterns() const { return stages; }
+  // What is usual with it, where a file does not say.
   /// Whether a piece that is a token of the vocabulary is taken before anything is merged.
   bool ignoresMerges() const { return wholePieces; }
+  /// Whether characters are composed (NFC) before.
+  bool composes() const { return nfc; }
 
 private:
   struct Definition;
@@ -39,7 +42,7 @@ private:
   std::string_view ownName;
   std::span<const std::string_view> otherNames;
   std::span<const std::string_view> regexes;
-  bool wholePieces;
+  bool wholePieces, nfc;
   std::vector<SplitPattern> stages;
 };
 

@@ -1,5 +1,6 @@
 #include "kernelforge/llm/Tokenizer.h"
 
+#include "kernelforge/llm/Normalizer.h"
 #include "kernelforge/llm/TokenizerBuilder.h"
 #include "kernelforge/support/Utf8.h"
 
@@ -102,6 +103,7 @@ struct Tokenizer::Request {
   std::span<const Range> userRanges; ///< in order, not overlapping; control tokens keep out
   BpeWorker worker;
   std::vector<TokenId> ids;
+  bool isComposed = false;
 
   bool touchesUser(size_t begin, size_t end) const {
     auto first = std::partition_point(userRanges.begin(), userRanges.end(),
@@ -135,12 +137,30 @@ void Tokenizer::encodePlain(Request &request, std::string_view text) const {
     request.worker.run(piece, request.ids);
 }
 
+/// Encodes [begin, end), between added tokens of the first pass, after it was composed.
+void Tokenizer::encodeComposed(Request &request, size_t begin, size_t end) const {
+  const std::string composed = composeUtf8(request.text.substr(begin, end - begin));
+  // Where a piece of it came from a user, none of it makes control tokens.
+  const Range all{0, composed.size()};
+  const bool fromUser = request.touchesUser(begin, end);
+  Request inner{composed,
+                request.special,
+                fromUser ? std::span<const Range>(&all, 1) : std::span<const Range>(),
+                BpeWorker(*this),
+                std::move(request.ids),
+                /*isComposed=*/true};
+  encodePass(inner, 1, 0, composed.size());
+  request.ids = std::move(inner.ids);
+}
+
 /// Encodes [begin, end): added tokens of this pass first, what is between them in the next.
 void Tokenizer::encodePass(Request &request, size_t pass, size_t begin, size_t end) const {
   if (begin == end)
     return;
   if (pass == addedSets.size())
     return encodePlain(request, request.text.substr(begin, end - begin));
+  if (pass == 1 && composes && !request.isComposed)
+    return encodeComposed(request, begin, end);
   const AddedSet &set = addedSets[pass];
   size_t plain = begin;
   for (size_t at = begin; at < end;) {

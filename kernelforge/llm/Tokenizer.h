@@ -108,6 +108,7 @@ private:
   Tokenizer() = default;
   void encodePass(Request &request, size_t pass, size_t begin, size_t end) const;
   void encodePlain(Request &request, std::string_view text) const;
+  void encodeComposed(Request &request, size_t begin, size_t end) const;
 
   const PreTokenizer *pre = nullptr;
   std::vector<TokenType> types;
@@ -118,9 +119,10 @@ private:
   /// Pieces that are tokens and need no merging, by their bytes; empty where merges decide.
   std::unordered_map<std::string, TokenId, TextHash, std::equal_to<>> wholePieces;
   std::vector<Added> added;
-  /// Looked for one after another: first what matches the text as it is, then what a normalizer
-  /// would have been applied to (there is none here, but the order of looking decides).
+  /// Looked for one after another: first what matches the text as it is, then, in what is between,
+  /// what matches it after it was normalized.
   std::array<AddedSet, 2> addedSets;
+  bool composes = false; ///< text is normalized: characters are composed (NFC)
   SpecialTokens special;
   std::optional<TokenId> endOfTurn;
   bool wantsBos = false;

@@ -153,6 +153,7 @@ void TokenizerBuilder::findEndOfTurn() {
 Expected<Tokenizer> TokenizerBuilder::build() {
   KF_CHECK(checkShape());
   KF_TRY(out.pre, PreTokenizer::byName(data.pre, data.where));
+  out.composes = data.composes.value_or(out.pre->composes());
   KF_CHECK(checkSpecial());
   KF_CHECK(addTokens());
   KF_CHECK(addMerges());

@@ -52,6 +52,7 @@ struct TokenizerData {
   /// Whether a piece that is a token is taken before anything is merged; not stated: as with its
   /// pre-tokenizer it is usual.
   std::optional<bool> ignoresMerges;
+  std::optional<bool> composes; ///< whether text is normalized (NFC); not stated: the same
   SpecialTokens special;
   bool addBos = false;
 

@@ -34,8 +34,7 @@ public:
     for (size_t id = 0; id < data.types.size(); ++id)
       if (data.types[id] == TokenType::Unused)
         data.tokens[id].clear();
-    if (root.has("normalizer"))
-      KF_CHECK(checkNormalizer(root));
+    KF_TRY(data.composes, readNormalizer(root));
     KF_CHECK(readPreTokenizer(root));
     if (root.has("decoder")) {
       KF_TRY(std::string type, typeOf(root, "decoder"));
@@ -165,13 +164,23 @@ private:
     return {};
   }
 
-  /// Only a normalizer of no steps does nothing.
-  static Status checkNormalizer(const JsonView &root) {
+  /// Whether the text is composed: NFC, or a sequence of that or of nothing, are all that is known.
+  static Expected<bool> readNormalizer(const JsonView &root) {
+    if (!root.has("normalizer"))
+      return false;
     KF_TRY(JsonView normalizer, root.object("normalizer"));
-    if (!normalizer.has("normalizers"))
-      return refuse(root, "normalizer");
-    KF_TRY(auto steps, normalizer.array("normalizers", 16));
-    return steps.empty() ? Status() : refuse(root, "normalizer");
+    bool composes = false;
+    std::vector<JsonView> steps{normalizer};
+    if (normalizer.has("normalizers")) {
+      KF_TRY(steps, normalizer.array("normalizers", 16));
+    }
+    for (const JsonView &step : steps) {
+      KF_TRY(std::string type, typeOf(step));
+      if (type != "NFC")
+        return step.error(fmt::format("normalizer {} is not supported", type), "NFC is");
+      composes = true;
+    }
+    return composes;
   }
 
   Status readPreTokenizer(const JsonView &root) {

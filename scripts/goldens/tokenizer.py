@@ -14,7 +14,7 @@ import json
 import pathlib
 import random
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 CONTROL, USER_DEFINED = 3, 4
 
@@ -104,6 +104,7 @@ EXPRESSIONS = {
     ],
 }
 IGNORE_MERGES = ("llama3", "tekken")
+COMPOSED = ("qwen2",)
 
 
 def random_code_point(rng):
@@ -209,6 +210,8 @@ def assemble(vocabulary):
     in_model = {t: i for i, t in enumerate(tokens) if types[i] not in outside}
     tokenizer = Tokenizer(models.BPE(vocab=in_model, merges=merges, ignore_merges=whole))
     tokenizer.pre_tokenizer = pre_tokenizer(vocabulary["pre"])
+    if vocabulary["pre"] in COMPOSED:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     for i, text in enumerate(tokens):  # in order of ids: new texts get the ids that they had
         if types[i] == CONTROL:

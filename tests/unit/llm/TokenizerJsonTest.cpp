@@ -91,6 +91,25 @@ TEST(TokenizerJson, ExpressionsOfAKnownFamily) {
   EXPECT_THAT(changed("/1/use_regex", true), HasSubstr("ByteLevel with use_regex"));
 }
 
+TEST(TokenizerJson, TextMayBeComposed) {
+  Json json = tokenizerJson();
+  const std::string apart = "<s>e\u0301<tool>", whole = "<s>\u00e9<tool>";
+  for (const Json &normalizer :
+       {Json(nullptr), Json{{"type", "NFC"}},
+        Json{{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}}}}}) {
+    json["normalizer"] = normalizer;
+    auto t = Tokenizer::fromJson(json.dump());
+    ASSERT_TRUE(t) << t.error().line();
+    EXPECT_EQ(*t->encode(apart, true) == *t->encode(whole, true), !normalizer.is_null());
+    EXPECT_EQ(t->encode(apart, true)->back(), 258) << "what is looked for afterwards is found";
+  }
+  // Text of a user makes no control token, composed or not.
+  auto t = Tokenizer::fromJson(json.dump());
+  const TextSegment segments[] = {{"<s>", false}, {"e\u0301<s>", true}};
+  const std::vector<TokenId> ids = *t->encodeSegments(segments);
+  EXPECT_EQ(std::ranges::count(ids, 257), 1);
+}
+
 TEST(TokenizerJson, WholePiecesMayGoBeforeMerges) {
   Json json = tokenizerJson();
   json["model"]["vocab"]["abc"] = 259; // no merge makes it
@@ -131,7 +150,11 @@ TEST(TokenizerJson, WhatItWouldDoDifferentlyIsRefusedByName) {
     json[Json::json_pointer(pointer)] = std::move(value);
     return refusal(json);
   };
-  EXPECT_THAT(changed("/normalizer", {{"type", "NFC"}}), HasSubstr("NFC"));
+  EXPECT_THAT(changed("/normalizer", {{"type", "NFKC"}}), HasSubstr("normalizer NFKC"));
+  EXPECT_THAT(
+      changed("/normalizer", {{"type", "Sequence"},
+                              {"normalizers", {{{"type", "NFC"}}, {{"type", "Lowercase"}}}}}),
+      HasSubstr("normalizer Lowercase"));
   EXPECT_THAT(changed("/model/type", "Unigram"), HasSubstr("SentencePiece is not supported yet"));
   EXPECT_THAT(changed("/model/type", "WordPiece"), HasSubstr("WordPiece"));
   EXPECT_THAT(changed("/model/dropout", 0.1), HasSubstr("dropout"));

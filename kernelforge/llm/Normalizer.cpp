@@ -1,11 +1,47 @@
 #include "kernelforge/llm/Normalizer.h"
 
+#include "kernelforge/support/Utf8.h"
+
+#include <algorithm>
+#include <tuple>
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
+#include <unicode/uchar.h>
+#include <vector>
 
 namespace kernelforge {
 
-std::string composeUtf8(std::string_view text) {
+/// The text with long runs of marks in canonical order: it means the same, and composing then
+/// takes linear time. The library moves each mark past all that belong behind it, one by one.
+static std::string withOrderedMarks(std::string_view text) {
+  constexpr size_t longRun = 32;
+  std::string out;
+  out.reserve(text.size());
+  std::vector<std::tuple<uint8_t, size_t, char32_t>> run; // combining class, place, mark
+  auto flush = [&] {
+    if (run.size() > longRun)
+      std::ranges::sort(run); // of one class in the order that they have
+    for (const auto &[order, place, mark] : run)
+      appendUtf8(out, mark);
+    run.clear();
+  };
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Step step = decodeUtf8(text.substr(at));
+    const uint8_t order = u_getCombiningClass(static_cast<UChar32>(step.codePoint));
+    if (order == 0) {
+      flush();
+      out.append(text.substr(at, step.length));
+    } else {
+      run.emplace_back(order, at, step.codePoint);
+    }
+    at += step.length;
+  }
+  flush();
+  return out;
+}
+
+std::string composeUtf8(std::string_view original) {
+  const std::string text = withOrderedMarks(original);
   UErrorCode status = U_ZERO_ERROR;
   const icu::Normalizer2 *form = icu::Normalizer2::getNFCInstance(status);
   std::string composed;
@@ -14,7 +50,7 @@ std::string composeUtf8(std::string_view text) {
     form->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink,
                         nullptr, status);
   // Its tables are part of the library: it fails where there is no memory, and then nothing works.
-  return U_SUCCESS(status) ? composed : std::string(text);
+  return U_SUCCESS(status) ? composed : text;
 }
 
 } // namespace kernelforge

@@ -13,7 +13,7 @@ struct PreTokenizer::Definition {
   std::string_view name;
   std::vector<std::string_view> otherNames; ///< that GGUF files have for it
   std::vector<std::string_view> regexes;
-  bool wholePieces = false, nfc = false;
+  bool wholePieces = false, nfc = false, bos = false;
 };
 
 namespace {
@@ -35,18 +35,18 @@ constexpr std::string_view deepSeek =
 
 PreTokenizer::PreTokenizer(const Definition &definition)
     : ownName(definition.name), otherNames(definition.otherNames), regexes(definition.regexes),
-      wholePieces(definition.wholePieces), nfc(definition.nfc),
+      wholePieces(definition.wholePieces), nfc(definition.nfc), bos(definition.bos),
       stages(regexes.begin(), regexes.end()) {}
 
 const std::vector<PreTokenizer> &PreTokenizer::all() {
   static const std::vector<Definition> definitions = {
       {"gpt2", {"gpt-2"}, {gpt2}},
       // Every numeric code point alone, then as gpt2 what is between them.
-      {"smollm", {"starcoder"}, {R"(\d)", gpt2}},
-      {"llama3", {"llama-bpe", "llama-v3", "falcon3"}, {llama3}, true},
+      {"smollm", {"starcoder"}, {R"(\p{Numeric})", gpt2}},
+      {"llama3", {"llama-bpe", "llama-v3", "falcon3"}, {llama3}, true, false, true},
       {"qwen2", {"deepseek-r1-qwen"}, {qwen2}, false, true},
       {"gpt4o", {"gpt-4o", "llama4"}, {gpt4o}},
-      {"tekken", {}, {tekken}, true},
+      {"tekken", {}, {tekken}, true, false, true},
       {"deepseek", {"deepseek-v3"}, {R"(\p{N}{1,3})", "[一-龥぀-ゟ゠-ヿ]+", deepSeek}},
   };
   static const std::vector<PreTokenizer> made = [] {

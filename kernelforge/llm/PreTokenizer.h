@@ -28,11 +28,13 @@ public:
 
   std::string_view name() const { return ownName; }
   const std::vector<SplitPattern> &patterns() const { return stages; }
-  // What is usual with it, where a file does not say.
+  // What is usual with it, where a GGUF file does not say.
   /// Whether a piece that is a token of the vocabulary is taken before anything is merged.
   bool ignoresMerges() const { return wholePieces; }
   /// Whether characters are composed (NFC) before.
   bool composes() const { return nfc; }
+  /// Whether BOS stands before a text.
+  bool addsBos() const { return bos; }
 
 private:
   struct Definition;
@@ -42,7 +44,7 @@ private:
   std::string_view ownName;
   std::span<const std::string_view> otherNames;
   std::span<const std::string_view> regexes;
-  bool wholePieces, nfc;
+  bool wholePieces, nfc, bos;
   std::vector<SplitPattern> stages;
 };
 

@@ -36,12 +36,12 @@ constexpr uint32_t bit(CharClass kind) { return uint32_t(1) << static_cast<unsig
 
 constexpr uint32_t letters = bit(U) | bit(L) | bit(O);
 
-/// The classes that \p{NAME}, \s or \d stands for.
+/// The classes that \p{NAME} or \s stands for.
 uint32_t classesNamed(std::string_view name) {
   constexpr std::pair<std::string_view, uint32_t> known[] = {
       {"L", letters}, {"Lu", bit(U)}, {"Lt", bit(U)},  {"Ll", bit(L)},
       {"Lm", bit(O)}, {"Lo", bit(O)}, {"M", bit(M)},   {"N", bit(N)},
-      {"P", bit(P)},  {"S", bit(Y)},  {"\\s", bit(S)}, {"\\d", bit(N) | bit(D)}};
+      {"P", bit(P)},  {"S", bit(Y)},  {"\\s", bit(S)}, {"Numeric", bit(N) | bit(D)}};
   for (const auto &[text, classes] : known)
     if (text == name)
       return classes;
@@ -113,11 +113,10 @@ private:
       rest.remove_prefix(end + 1);
       return;
     }
-    for (std::string_view name : {"\\s", "\\d"})
-      if (take(name)) {
-        set.classes |= classesNamed(name);
-        return;
-      }
+    if (take("\\s")) {
+      set.classes |= classesNamed("\\s");
+      return;
+    }
     const char32_t first = literal();
     const bool range = rest.size() > 1 && rest[0] == '-' && rest[1] != ']';
     if (range)

@@ -1,7 +1,8 @@
 // The regular expressions that tokenizers cut text with, as far as theirs go: alternatives of
 // single characters, classes, repetitions and short words. What they say is kept as text, as the
-// models' own files have it; what matches them takes time that is linear in the text, since nothing
-// is nested (a backtracking regex engine here would be a way to hang a server).
+// models' own files have it. Those of this program's take time that is linear in the text: what a
+// repetition went through in vain is part of the piece that another alternative then finds. Others
+// might not, so that none is taken from a file.
 #pragma once
 
 #include <cstdint>
@@ -22,14 +23,14 @@ enum class CharClass : uint8_t {
   Space,       ///< White_Space
   Punctuation, ///< \p{P}
   Symbol,      ///< \p{S}
-  /// Numeric for the splitting of digits (\d here) but not yet \p{N}: the reference implementation
-  /// follows two versions of Unicode.
+  /// Numeric for the splitting of digits but not yet \p{N}: the reference implementation follows
+  /// two versions of Unicode. \p{Numeric}, a name of this program's own, is both.
   NumericOther
 };
 CharClass charClass(char32_t codePoint);
 
 /// One regular expression. Its syntax: | between alternatives; literal characters, some escaped;
-/// classes in brackets of characters, ranges, \s, \d and \p{...}, or one of these alone; after a
+/// classes in brackets of characters, ranges, \s and \p{...}, or one of these alone; after a
 /// character ?, *, + or {m,n}; (?i:a|b) of words, also with ?; and (?!\S). Names of \p are L, Lu,
 /// Lt, Ll, Lm, Lo, M, N, P and S, where Lu and Lt mean both of them, and so do Lm and Lo.
 class SplitPattern {

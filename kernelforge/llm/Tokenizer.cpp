@@ -137,18 +137,28 @@ void Tokenizer::encodePlain(Request &request, std::string_view text) const {
     request.worker.run(piece, request.ids);
 }
 
-/// Encodes [begin, end), between added tokens of the first pass, after it was composed.
+/// Encodes [begin, end), between added tokens of the first pass, after it was composed: what is the
+/// user's by itself and what is not, so that it is known of each afterwards.
 void Tokenizer::encodeComposed(Request &request, size_t begin, size_t end) const {
-  const std::string composed = composeUtf8(request.text.substr(begin, end - begin));
-  // Where a piece of it came from a user, none of it makes control tokens.
-  const Range all{0, composed.size()};
-  const bool fromUser = request.touchesUser(begin, end);
-  Request inner{composed,
-                request.special,
-                fromUser ? std::span<const Range>(&all, 1) : std::span<const Range>(),
-                BpeWorker(*this),
-                std::move(request.ids),
-                /*isComposed=*/true};
+  std::string composed;
+  std::vector<Range> userRanges;
+  auto add = [&](size_t to, bool fromUser) {
+    if (to <= begin)
+      return;
+    const size_t at = composed.size();
+    composed += composeUtf8(request.text.substr(begin, to - begin));
+    if (fromUser)
+      userRanges.push_back({at, composed.size()});
+    begin = to;
+  };
+  for (const Range &range : request.userRanges)
+    if (range.end > begin && range.begin < end) {
+      add(range.begin, false);
+      add(std::min(range.end, end), true);
+    }
+  add(end, false);
+  Request inner{composed,         request.special,        userRanges,
+                BpeWorker(*this), std::move(request.ids), /*isComposed=*/true};
   encodePass(inner, 1, 0, composed.size());
   request.ids = std::move(inner.ids);
 }

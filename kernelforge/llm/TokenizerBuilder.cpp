@@ -1,5 +1,7 @@
 #include "kernelforge/llm/TokenizerBuilder.h"
 
+#include "kernelforge/llm/Normalizer.h"
+
 #include "kernelforge/llm/ByteAlphabet.h"
 #include "kernelforge/support/Utf8.h"
 
@@ -92,8 +94,10 @@ Status TokenizerBuilder::addTokens() {
         if (text.size() > Tokenizer::maxAddedTokenBytes)
           return error(fmt::format("added token {} is {} bytes long", id, text.size()),
                        fmt::format("the limit is {}", Tokenizer::maxAddedTokenBytes));
-        out.addedSets[late.contains(id)].insert(text, static_cast<int32_t>(out.added.size()));
-        out.added.push_back({text, id, type == TokenType::Control});
+        const bool isLate = late.contains(id); // looked for in what is composed
+        const std::string sought = isLate && out.composes ? composeUtf8(text) : text;
+        out.addedSets[isLate].insert(sought, static_cast<int32_t>(out.added.size()));
+        out.added.push_back({sought, id, type == TokenType::Control});
       }
     } else if (type == TokenType::Byte) {
       int byte = byteOfToken(text);

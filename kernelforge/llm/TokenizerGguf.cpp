@@ -1,6 +1,8 @@
 // The tokenizer's tables in GGUF metadata.
 #include "kernelforge/llm/ModelConfig.h"
 
+#include "kernelforge/llm/PreTokenizer.h"
+
 #include "kernelforge/llm/architectures/ConfigFields.h"
 
 #include <algorithm>
@@ -78,7 +80,9 @@ Expected<std::optional<TokenizerData>> tokenizerFromGguf(const GgufMetadata &met
 
   KF_TRY(data.special, readSpecialTokens(metadata, count));
   KF_TRY(auto addBos, metadata.boolean("tokenizer.ggml.add_bos_token"));
-  data.addBos = addBos.value_or(false);
+  const auto pieces = PreTokenizer::byName(data.pre, where); // an unknown one is refused later
+  const bool usual = pieces && (*pieces)->addsBos() && data.special.bos;
+  data.addBos = addBos.value_or(usual);
   constexpr std::string_view bosKey = "tokenizer.ggml.bos_token_id";
   if (data.addBos && !data.special.bos)
     return metadata.error(bosKey, fmt::format("{}, but add_bos_token asks for it",

@@ -171,7 +171,8 @@ private:
     KF_TRY(JsonView normalizer, root.object("normalizer"));
     bool composes = false;
     std::vector<JsonView> steps{normalizer};
-    if (normalizer.has("normalizers")) {
+    KF_TRY(const std::string outer, typeOf(normalizer));
+    if (outer == "Sequence") {
       KF_TRY(steps, normalizer.array("normalizers", 16));
     }
     for (const JsonView &step : steps) {

@@ -338,8 +338,8 @@ case("another architecture", 'architecture "BertModel" is not supported')(
 case("Mixtral", 'architecture "MixtralForCausalLM" is not supported')(
     config(architectures=["MixtralForCausalLM"])
 )
-case("Mistral with its window", "sliding window of 128 positions")(
-    config(architectures=["MistralForCausalLM"], sliding_window=128)
+case("a window below nothing", "sliding_window.*is -1, must be")(
+    config(architectures=["MistralForCausalLM"], sliding_window=-1)
 )
 case("NaN as epsilon", "config.json.*not valid JSON")(config(rms_norm_eps=float("nan")))
 case("infinity as theta", "config.json.*not valid JSON")(config(rope_theta=float("inf")))

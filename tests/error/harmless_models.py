@@ -62,6 +62,9 @@ folder("theta as an integer")(config(rope_theta=10000))
 folder("RoPE scaling of null")(config(rope_scaling=None, head_dim=None, hidden_act=None))
 folder("RoPE scaling of no kind")(config(rope_scaling={"type": None}))
 folder("a window that Llama does not have")(config(sliding_window=16))
+folder("Mistral with its window")(
+    config(architectures=["MistralForCausalLM"], sliding_window=128)
+)
 folder("no class, but a type")(config(architectures=[]))
 folder("a side file that is empty")(files(tokenizer_config__json="{}", generation_config__json="{}"))
 folder("nulls in tokenizer_config.json")(

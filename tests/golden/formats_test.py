@@ -59,7 +59,7 @@ class FormatsTest(unittest.TestCase):
         self.check_tiny(DATA / "tiny-qwen2", ("gguf f32", "safetensors bf16, 1 file(s)"))
 
     def test_tiny_mistral(self):
-        # GGUF files have no word for its window.
+        # A window in a GGUF file is refused.
         self.check_tiny(DATA / "tiny-mistral", ("safetensors bf16, 1 file(s)",))
 
     def test_tiny_qwen3_with_windows_in_some_layers(self):

@@ -140,7 +140,9 @@ Status readSwitchedWindows(const JsonView &root, const Defaults &family, ModelDe
   KF_TRY(bool areUsed, root.booleanOr("use_sliding_window", false));
   if (!areUsed)
     return {};
-  KF_TRY(int64_t window, wholeOr(root, "sliding_window", 1, modelLimits::context, family.window));
+  const bool isStated = root.value().contains("sliding_window"); // perhaps as null: none
+  KF_TRY(int64_t window, wholeOr(root, "sliding_window", isStated ? 0 : 1, modelLimits::context,
+                                 isStated ? 0 : family.window));
   KF_TRY(int64_t first, wholeOr(root, "max_window_layers", 0, modelLimits::layers, 28));
   const size_t layers = d.layers.size();
   for (size_t i = static_cast<size_t>(first); i < layers; ++i)
@@ -207,6 +209,7 @@ public:
     d.finalNorm = {NormKind::Rms, epsilon};
     for (LayerDescription &layer : d.layers) {
       normAll(layer, d.finalNorm);
+      layer.attention.bias |= family.addsBiases;
       KF_TRY(RopeDescription rope, readRope(model, fields, layer.attention.headDim));
       rope.pairing = family.ggufPairing;
       layer.attention.rope = d.addRope(rope);

@@ -170,6 +170,10 @@ TEST(ConfigJson, Qwen2HasBiases) {
   read = configOf(config);
   ASSERT_TRUE(read) << line(read);
   EXPECT_EQ(read->description.layers.front().attention.window, 16);
+  config["sliding_window"] = nullptr;
+  read = configOf(config);
+  ASSERT_TRUE(read) << line(read);
+  EXPECT_EQ(read->description.layers.front().attention.window, 0);
 }
 
 TEST(ConfigJson, Qwen3NormsItsHeads) {

@@ -110,6 +110,33 @@ TEST(TokenizerJson, TextMayBeComposed) {
   EXPECT_EQ(std::ranges::count(ids, 257), 1);
 }
 
+TEST(TokenizerJson, TokensThatAreLookedForInComposedText) {
+  Json json = tokenizerJson();
+  json["normalizer"] = {{"type", "NFC"}};
+  json["added_tokens"][0]["normalized"] = true; // <s>, beside text of a user
+  json["added_tokens"][1]["content"] = "e\u0301x";
+  auto t = Tokenizer::fromJson(json.dump());
+  ASSERT_TRUE(t) << t.error().line();
+  for (const char *text : {"e\u0301x", "\u00e9x"})
+    EXPECT_THAT(*t->encode(text, true), ElementsAre(258));
+  const TextSegment segments[] = {{"<s>", false}, {"e\u0301<s>", true}, {"<s>", false}};
+  EXPECT_EQ(std::ranges::count(*t->encodeSegments(segments), 257), 2);
+}
+
+/// Each mark belongs before all that are there already.
+TEST(TokenizerJson, ManyMarksAreComposedInLinearTime) {
+  Json json = tokenizerJson();
+  json["normalizer"] = {{"type", "NFC"}};
+  auto t = Tokenizer::fromJson(json.dump());
+  ASSERT_TRUE(t) << t.error().line();
+  std::string above, below;
+  for (int i = 0; i < 500000; ++i)
+    above += "\u0301", below += "\u0327";
+  // c and the first mark below it are one letter, and so are that and the first mark above.
+  EXPECT_EQ(*t->encode("c" + above + below, true),
+            *t->encode("\u1e09" + below.substr(2) + above.substr(2), true));
+}
+
 TEST(TokenizerJson, WholePiecesMayGoBeforeMerges) {
   Json json = tokenizerJson();
   json["model"]["vocab"]["abc"] = 259; // no merge makes it

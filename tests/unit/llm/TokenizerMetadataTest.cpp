@@ -46,6 +46,26 @@ TEST(TokenizerMetadata, IsRead) {
   EXPECT_EQ(*tokenizerOf(writer), std::nullopt);
 }
 
+TEST(TokenizerMetadata, BosIsUsualWithSomePreTokenizers) {
+  auto addsBos = [](const char *pre, std::optional<bool> stated, bool hasBos = true) {
+    GgufWriter writer = tinyGguf();
+    writer.string("tokenizer.ggml.pre", pre);
+    if (stated)
+      writer.boolean("tokenizer.ggml.add_bos_token", *stated);
+    if (!hasBos)
+      writer.u32("tokenizer.ggml.bos_token_id", UINT32_MAX);
+    auto data = tokenizerOf(writer);
+    EXPECT_TRUE(data) << line(data);
+    return data && (*data)->addBos;
+  };
+  EXPECT_TRUE(addsBos("llama-bpe", std::nullopt));
+  EXPECT_TRUE(addsBos("tekken", std::nullopt));
+  EXPECT_FALSE(addsBos("llama-bpe", false));
+  EXPECT_FALSE(addsBos("llama-bpe", std::nullopt, /*hasBos=*/false));
+  EXPECT_FALSE(addsBos("qwen2", std::nullopt));
+  EXPECT_TRUE(addsBos("qwen2", true));
+}
+
 TEST(TokenizerMetadata, IdsThatMeanNone) {
   const auto none = {std::pair(4u, raw(UINT32_MAX)), std::pair(5u, raw<int32_t>(-1)),
                      std::pair(10u, raw(UINT64_MAX)), std::pair(11u, raw<int64_t>(-1))};

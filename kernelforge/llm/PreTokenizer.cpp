@@ -11,9 +11,9 @@ namespace kernelforge {
 
 struct PreTokenizer::Definition {
   std::string_view name;
-  std::vector<std::string_view> otherNames; ///< that GGUF files have for it
+  std::vector<std::string_view> otherNames = {}; ///< that GGUF files have for it
   std::vector<std::string_view> regexes;
-  bool wholePieces = false, nfc = false, bos = false;
+  bool ignoresMerges = false, composes = false, addsBos = false;
 };
 
 namespace {
@@ -34,20 +34,29 @@ constexpr std::string_view deepSeek =
 } // namespace
 
 PreTokenizer::PreTokenizer(const Definition &definition)
-    : ownName(definition.name), otherNames(definition.otherNames), regexes(definition.regexes),
-      wholePieces(definition.wholePieces), nfc(definition.nfc), bos(definition.bos),
-      stages(regexes.begin(), regexes.end()) {}
+    : definition(&definition), stages(definition.regexes.begin(), definition.regexes.end()) {}
+
+std::string_view PreTokenizer::name() const { return definition->name; }
+bool PreTokenizer::ignoresMerges() const { return definition->ignoresMerges; }
+bool PreTokenizer::composes() const { return definition->composes; }
+bool PreTokenizer::addsBos() const { return definition->addsBos; }
 
 const std::vector<PreTokenizer> &PreTokenizer::all() {
   static const std::vector<Definition> definitions = {
-      {"gpt2", {"gpt-2"}, {gpt2}},
+      {.name = "gpt2", .otherNames = {"gpt-2"}, .regexes = {gpt2}},
       // Every numeric code point alone, then as gpt2 what is between them.
-      {"smollm", {"starcoder"}, {R"(\p{Numeric})", gpt2}},
-      {"llama3", {"llama-bpe", "llama-v3", "falcon3"}, {llama3}, true, false, true},
-      {"qwen2", {"deepseek-r1-qwen"}, {qwen2}, false, true},
-      {"gpt4o", {"gpt-4o", "llama4"}, {gpt4o}},
-      {"tekken", {}, {tekken}, true, false, true},
-      {"deepseek", {"deepseek-v3"}, {R"(\p{N}{1,3})", "[一-龥぀-ゟ゠-ヿ]+", deepSeek}},
+      {.name = "smollm", .otherNames = {"starcoder"}, .regexes = {R"(\p{Numeric})", gpt2}},
+      {.name = "llama3",
+       .otherNames = {"llama-bpe", "llama-v3", "falcon3"},
+       .regexes = {llama3},
+       .ignoresMerges = true,
+       .addsBos = true},
+      {.name = "qwen2", .otherNames = {"deepseek-r1-qwen"}, .regexes = {qwen2}, .composes = true},
+      {.name = "gpt4o", .otherNames = {"gpt-4o", "llama4"}, .regexes = {gpt4o}},
+      {.name = "tekken", .regexes = {tekken}, .ignoresMerges = true, .addsBos = true},
+      {.name = "deepseek",
+       .otherNames = {"deepseek-v3"},
+       .regexes = {R"(\p{N}{1,3})", "[一-龥぀-ゟ゠-ヿ]+", deepSeek}},
   };
   static const std::vector<PreTokenizer> made = [] {
     std::vector<PreTokenizer> list;
@@ -61,13 +70,13 @@ const std::vector<PreTokenizer> &PreTokenizer::all() {
 std::string PreTokenizer::names() {
   std::vector<std::string_view> list;
   for (const PreTokenizer &one : all())
-    list.push_back(one.ownName);
+    list.push_back(one.name());
   return fmt::format("{}", fmt::join(list, ", "));
 }
 
 Expected<const PreTokenizer *> PreTokenizer::byName(std::string_view name, std::string_view where) {
   for (const PreTokenizer &one : all())
-    if (one.ownName == name || std::ranges::find(one.otherNames, name) != one.otherNames.end())
+    if (one.name() == name || std::ranges::count(one.definition->otherNames, name) > 0)
       return &one;
   return unusable("tokenizer is not usable", std::string(where),
                   name.empty() ? std::string("it names no pre-tokenizer")
@@ -77,7 +86,7 @@ Expected<const PreTokenizer *> PreTokenizer::byName(std::string_view name, std::
 
 const PreTokenizer *PreTokenizer::byExpressions(std::span<const std::string> texts) {
   for (const PreTokenizer &one : all())
-    if (std::ranges::equal(one.regexes, texts))
+    if (std::ranges::equal(one.definition->regexes, texts))
       return &one;
   return nullptr;
 }

@@ -26,25 +26,22 @@ public:
   /// "gpt2, smollm, ...".
   static std::string names();
 
-  std::string_view name() const { return ownName; }
+  std::string_view name() const;
   const std::vector<SplitPattern> &patterns() const { return stages; }
   // What is usual with it, where a GGUF file does not say.
   /// Whether a piece that is a token of the vocabulary is taken before anything is merged.
-  bool ignoresMerges() const { return wholePieces; }
+  bool ignoresMerges() const;
   /// Whether characters are composed (NFC) before.
-  bool composes() const { return nfc; }
+  bool composes() const;
   /// Whether BOS stands before a text.
-  bool addsBos() const { return bos; }
+  bool addsBos() const;
 
 private:
   struct Definition;
   explicit PreTokenizer(const Definition &definition);
   static const std::vector<PreTokenizer> &all();
 
-  std::string_view ownName;
-  std::span<const std::string_view> otherNames;
-  std::span<const std::string_view> regexes;
-  bool wholePieces, nfc, bos;
+  const Definition *definition;
   std::vector<SplitPattern> stages;
 };
 
@@ -63,7 +60,7 @@ private:
   struct Stage {
     std::string_view piece;
     size_t at = 0;
-    size_t first = 0, end = 0; ///< of the next match; known where `first` is not before `at`
+    size_t first = 0, end = 0; ///< of the next match, where it is known
     bool isKnown = false;
   };
   /// The next piece after the first `count` expressions.

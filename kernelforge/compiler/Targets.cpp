@@ -51,7 +51,8 @@ struct Kind {
   Expected<std::unique_ptr<Device>> (*createDevice)(const DeviceOptions &);
   /// Null where a library has one device, or numbers them.
   Expected<std::vector<std::string>> (*deviceNames)(const DeviceOptions &) = nullptr;
-  /// Of how backend/<target> calls code: raise it where programs in files become wrong by a change.
+  /// Of how backend/<target> calls code and of how weights lie: raise it where programs in files
+  /// become wrong by a change.
   int convention = 1;
 };
 
@@ -59,9 +60,11 @@ const std::vector<Kind> &kinds() {
   static const std::vector<Kind> all = [] {
     std::vector<Kind> kinds;
 #ifdef KERNELFORGE_CPU
-    kinds.push_back({cpu::createGenerator(), [](const DeviceOptions &options) {
+    kinds.push_back({cpu::createGenerator(),
+                     [](const DeviceOptions &options) {
                        return createCpuDevice({options.threads, options.poison});
-                     }});
+                     },
+                     /*deviceNames=*/nullptr, /*convention=*/2});
 #endif
     kinds.push_back({reference::createGenerator(),
                      [](const DeviceOptions &) -> Expected<std::unique_ptr<Device>> {

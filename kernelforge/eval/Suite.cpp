@@ -231,7 +231,7 @@ Expected<BlockProblem> readBlock(Entry &entry) {
   KF_TRY(p.layers, entry.sizeOr("layers", 1, "l", 1));
   KF_TRY(p.weights, entry.typeOr("weights", ElementType::F32));
   KF_TRY(p.numerics, entry.numerics());
-  if (multipliesIntegers(p.numerics) && !info(p.weights).isQuantized())
+  if (multipliesIntegers(p.numerics) && !info(p.weights).hasIntegers())
     return entry.refuse(
         fmt::format("numerics {} multiply by whole numbers, and {} weights are none",
                     numericsName(p.numerics), info(p.weights).name));

@@ -115,13 +115,14 @@ std::string describeDefect(const ModelDescription &d, const AttentionDescription
 }
 
 std::string describeDefect(const RopeDescription &rope) {
-  const auto &factors = rope.frequencyFactors;
-  if (!factors.empty() && static_cast<int64_t>(factors.size()) != rope.rotaryDim / 2)
-    return fmt::format("there are {} RoPE frequency factors, {} are needed", factors.size(),
-                       rope.rotaryDim / 2);
-  for (double factor : factors)
-    if (!std::isfinite(factor) || factor <= 0)
-      return fmt::format("the RoPE frequency factor {} is not finite and above 0", factor);
+  for (const auto *factors : {&rope.frequencyFactors, &rope.longFactors}) {
+    if (!factors->empty() && static_cast<int64_t>(factors->size()) != rope.rotaryDim / 2)
+      return fmt::format("there are {} RoPE frequency factors, {} are needed", factors->size(),
+                         rope.rotaryDim / 2);
+    for (double factor : *factors)
+      if (!std::isfinite(factor) || factor <= 0)
+        return fmt::format("the RoPE frequency factor {} is not finite and above 0", factor);
+  }
   return "";
 }
 

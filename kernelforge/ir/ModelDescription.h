@@ -26,14 +26,18 @@ struct NormDescription {
 };
 
 /// One table of rotary embedding. `frequencyFactors` (length rotaryDim / 2, or empty) divide the
-/// frequencies: every scaling rule (linear, llama3, yarn, longrope) is turned into them by the
-/// loader. `magnitude` scales cos and sin (yarn's attention factor).
+/// frequencies: every scaling rule (linear, llama3, yarn, longrope, dynamic) is turned into them by
+/// the loader. `magnitude` scales cos and sin (yarn's attention factor).
 struct RopeDescription {
   RopePairing pairing = RopePairing::HalfSplit;
   double theta = 10000.0;
   int64_t rotaryDim = 0; ///< leading dimensions of a head that rotate; even
   std::vector<double> frequencyFactors = {};
   double magnitude = 1.0;
+  /// A table of more positions than these follows the rule below; 0: it has none.
+  int64_t originalContext = 0;
+  std::vector<double> longFactors = {}; ///< in place of frequencyFactors (longrope)
+  double dynamicFactor = 0; ///< theta grows with the positions (dynamic NTK); 0: it does not
   bool operator==(const RopeDescription &) const = default;
 };
 

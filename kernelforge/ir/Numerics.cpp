@@ -29,8 +29,11 @@ bool kernelforge::takesNumerics(Operation *op, Numerics numerics) {
   if (!multipliesIntegers(numerics))
     return true;
   for (auto [info, type] : llvm::zip(cast<ComputeOp>(op).describeOperands(), op->getOperandTypes()))
-    if (info.role == OperandRole::Weight && !isa<QuantType>(getElementTypeOrSelf(type)))
-      return false;
+    if (info.role == OperandRole::Weight) {
+      const std::optional<ElementType> element = elementTypeOf(type);
+      if (!element || !kernelforge::info(*element).hasIntegers())
+        return false;
+    }
   return true;
 }
 

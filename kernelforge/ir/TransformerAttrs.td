@@ -71,14 +71,16 @@ def Transformer_LayoutAttr : Transformer_Attr<"Layout", "layout", [
   let summary = "how a weight matrix lies in memory";
   let description = [{
     `#transformer.layout<interleaved, rows = 16>`: rows are taken in groups of 16 (the last group is
-    filled with zeros); within a group, block after block along K, the 16 rows' scales, then their
-    minima, then their quants as 32-bit words, word after word, 16 rows side by side. Plain numbers
-    are blocks of one element. Nothing is expanded: a weight takes the bytes that it took in the
-    file (up to the last group's filling). A weight without layout lies as in the file, row-major.
+    filled with zeros); within a group, block after block along K; in a block the 16 rows' scales,
+    then their minima, sub-scales, high bits and quants (those that the type has), in units of a
+    32-bit word where a part is whole words, unit after unit, 16 rows side by side. Plain numbers
+    are blocks of one element, bf16 of two where rows are whole pairs. Nothing is expanded: a weight
+    takes the bytes that it took in the file (up to the last group's filling). A weight without
+    layout lies as in the file, row-major.
 
     `#transformer.layout<planes>`, of quantized weights: each part of a block lies in a plane of its
     own for the whole weight, row after row, block after block as in the file: all quants, then high
-    bits, sub-scales and scales with minima beside them (those that the type has). Planes begin at
+    bits, sub-scales, and scales with what stands beside them in the file (those that the type has). Planes begin at
     multiples of 16 bytes, so that quants can be read 16 bytes at a time.
 
     The layout belongs to the weight: all programs of a session read one copy.

@@ -16,12 +16,15 @@ struct Field {
   int64_t packedOffset; ///< in the group's block; row r is at packedOffset + r * bytes
 };
 
-/// The units of a block, part after part; or the element.
+/// The units of a block, part after part; or the elements of a plain type that lie side by side,
+/// which are a block here.
 class Fields {
 public:
-  explicit Fields(const ElementTypeInfo &t) {
+  Fields(const ElementTypeInfo &t, int64_t width)
+      : blockElements(t.isQuantized() ? t.blockElements : interleavedRun(t.type, width)),
+        blockBytes(blockElements / t.blockElements * t.blockBytes) {
     if (!t.isQuantized()) {
-      add(0, t.blockBytes);
+      add(0, blockBytes);
       return;
     }
     for (BlockPart part : blockParts)
@@ -30,6 +33,8 @@ public:
   }
   const Field *begin() const { return fields.data(); }
   const Field *end() const { return fields.data() + count; }
+
+  const int64_t blockElements, blockBytes;
 
 private:
   void add(int64_t offset, int64_t bytes) {
@@ -49,8 +54,8 @@ void packInterleaved(ElementType type, const std::byte *rows, int64_t n, int64_t
                      std::byte *out) {
   const ElementTypeInfo &t = info(type);
   assert(k % t.blockElements == 0 && "a row is whole blocks");
-  const Fields fields(t);
-  const int64_t blocks = k / t.blockElements, rowBytes = blocks * t.blockBytes;
+  const Fields fields(t, k);
+  const int64_t blocks = k / fields.blockElements, rowBytes = blocks * fields.blockBytes;
   const int64_t groups = (n + interleavedRows - 1) / interleavedRows;
 #pragma omp parallel for schedule(static)
   for (int64_t group = 0; group < groups; ++group) {
@@ -65,8 +70,8 @@ void packInterleaved(ElementType type, const std::byte *rows, int64_t n, int64_t
                       field.bytes);
         std::memset(lanes + filled * field.bytes, 0, (interleavedRows - filled) * field.bytes);
       }
-      to += interleavedRows * t.blockBytes;
-      from += t.blockBytes;
+      to += interleavedRows * fields.blockBytes;
+      from += fields.blockBytes;
     }
   }
 }
@@ -100,18 +105,20 @@ void packWeight(WeightLayout layout, ElementType type, const std::byte *rows, in
   }
 }
 
-/// Expands a row whose blocks lie in pieces: `gather` puts block `index` of it together again.
+/// Expands a row whose blocks, of so many elements and bytes, lie in pieces: `gather` puts block
+/// `index` of it together again.
 template <typename Gather>
-static void dequantizeGathered(const ElementTypeInfo &t, int64_t blocks, const Gather &gather,
-                               float *out) {
+static void dequantizeGathered(ElementType type, int64_t width, int64_t blockElements,
+                               int64_t blockBytes, const Gather &gather, float *out) {
   // A few at a time, expanded by the one function that can.
   std::array<std::byte, 1024> buffer;
-  const int64_t most = static_cast<int64_t>(buffer.size()) / t.blockBytes;
+  const int64_t most = static_cast<int64_t>(buffer.size()) / blockBytes;
+  const int64_t blocks = width / blockElements;
   for (int64_t done = 0; done < blocks;) {
     const int64_t chunk = std::min(most, blocks - done);
     for (int64_t block = 0; block < chunk; ++block)
-      gather(done + block, buffer.data() + block * t.blockBytes);
-    dequantizeRow(t.type, buffer.data(), chunk * t.blockElements, out + done * t.blockElements);
+      gather(done + block, buffer.data() + block * blockBytes);
+    dequantizeRow(type, buffer.data(), chunk * blockElements, out + done * blockElements);
     done += chunk;
   }
 }
@@ -123,15 +130,15 @@ void WeightView::readRow(int64_t row, float *out) const {
   case WeightLayout::RowMajor:
     return dequantizeRow(type, data + row * blocks * t.blockBytes, width, out);
   case WeightLayout::Interleaved: {
-    const Fields fields(t);
+    const Fields fields(t, width);
     const int64_t lane = row % interleavedRows;
     const std::byte *group = data + (row - lane) * blocks * t.blockBytes;
     auto gather = [&](int64_t block, std::byte *to) {
-      const std::byte *from = group + block * interleavedRows * t.blockBytes;
+      const std::byte *from = group + block * interleavedRows * fields.blockBytes;
       for (const Field &field : fields)
         std::memcpy(to + field.offset, from + field.packedOffset + lane * field.bytes, field.bytes);
     };
-    return dequantizeGathered(t, blocks, gather, out);
+    return dequantizeGathered(type, width, fields.blockElements, fields.blockBytes, gather, out);
   }
   case WeightLayout::Planes: {
     const Planes planes(type, rows, width);
@@ -140,7 +147,7 @@ void WeightView::readRow(int64_t row, float *out) const {
         std::memcpy(to + plane.offset, data + plane.begin + (row * blocks + block) * plane.bytes,
                     plane.bytes);
     };
-    return dequantizeGathered(t, blocks, gather, out);
+    return dequantizeGathered(type, width, t.blockElements, t.blockBytes, gather, out);
   }
   }
 }

@@ -27,9 +27,11 @@ struct WeightView {
 /// which takes the bytes of n rounded up to 16 rows. Parallel over groups.
 ///
 /// Group after group of 16 rows (rows beyond n are zero); in a group, block after block along k;
-/// in a block part after part (BlockPart): the 16 rows' f16 d, then their f16 m where the type has
-/// minima, then sub-scales, high bits and quants as 32-bit words: word w of row 0 .. 15 is bytes
-/// 4w .. 4w + 3 of that row's part. A plain type is a block of one element: [n / 16][k][16].
+/// in a block part after part (BlockPart): the 16 rows' d, then their m where the type has minima,
+/// then sub-scales, high bits and quants, in units of 32-bit words where the part is a whole number
+/// of them (ElementTypeInfo::unitBytes): word w of row 0 .. 15 is bytes 4w .. 4w + 3 of that row's
+/// part. A plain type is a block of one element, [n / 16][k][16], or of interleavedRun() of them,
+/// [n / 16][k / 2][16][2].
 void packInterleaved(ElementType type, const std::byte *rows, int64_t n, int64_t k, std::byte *out);
 
 /// Brings the row-major `rows` ([n, k] elements of a quantized `type`) into planes at `out`, which

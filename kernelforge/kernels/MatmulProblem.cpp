@@ -51,7 +51,7 @@ Status kernelforge::checkProblem(const MatmulProblem &problem) {
   if (problem.transpose && t.isQuantized())
     return refuse(fmt::format("{} weights cannot be transposed: their blocks lie along k", t.name),
                   "leave out the transposition, or take f32, bf16 or f16 weights");
-  if (multipliesIntegers(problem.numerics) && !t.isQuantized())
+  if (multipliesIntegers(problem.numerics) && !t.hasIntegers())
     return refuse(fmt::format("numerics {} multiply by whole numbers, and {} weights are none",
                               numericsName(problem.numerics), t.name),
                   "take weights of a quantized type, or numerics f16");

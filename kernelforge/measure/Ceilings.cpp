@@ -3,6 +3,7 @@
 #include "kernelforge/measure/PeakLoops.h"
 #include "kernelforge/support/Host.h"
 #include "kernelforge/support/PageMemory.h"
+#include "kernelforge/support/Team.h"
 
 #include <algorithm>
 #include <atomic>
@@ -125,6 +126,76 @@ Expected<std::vector<ReadBandwidth>> measureReadBandwidth(const CeilingOptions &
     rates.push_back(std::move(rate));
   }
   return rates;
+}
+
+namespace {
+
+/// Steps of as many tasks as there are threads, all of the same time: long enough that each thread
+/// comes for one, where of empty tasks the caller does them all. They end after some seconds.
+class EqualTasks : public SteppedWork {
+public:
+  static constexpr std::chrono::microseconds each{10};
+
+  EqualTasks(int threads, size_t count, const std::function<bool()> &goesOn)
+      : threads(threads), count(count), goesOn(goesOn) {}
+
+  size_t steps() const override { return count; }
+  int64_t tasks(size_t) const override { return threads; }
+  void run(size_t, int64_t, int) override {
+    for (const auto begin = Clock::now(); Clock::now() - begin < each;)
+      ;
+  }
+  bool completed(size_t) override {
+    ends.push_back(Clock::now());
+    return goesOn();
+  }
+
+  std::vector<Clock::time_point> ends; ///< of the steps so far
+
+private:
+  int threads;
+  size_t count;
+  const std::function<bool()> &goesOn;
+};
+
+} // namespace
+
+/// The middle one of some times less that of a task; 0 where they are as short as that.
+static double medianBeyondTask(std::vector<double> seconds) {
+  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
+  std::ranges::nth_element(seconds, middle);
+  return std::max(0.0, *middle - std::chrono::duration<double>(EqualTasks::each).count());
+}
+
+Expected<TeamOverhead> measureTeamOverhead(const CeilingOptions &options) {
+  auto since = [](Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  };
+  auto isCancelled = [&] { return options.cancel && *options.cancel; };
+  // Of each kind at least a few, and as many as fit into the time.
+  constexpr size_t fewest = 20, most = 100'000;
+  const std::function<bool()> always = [] { return true; };
+  std::vector<double> runs, steps;
+  const auto first = Clock::now();
+  while (!isCancelled() && (runs.size() < fewest || since(first) < options.seconds)) {
+    EqualTasks once(options.threads, 1, always);
+    const auto begin = Clock::now();
+    runSteps(options.threads, once);
+    runs.push_back(since(begin));
+  }
+  const auto second = Clock::now();
+  size_t done = 0;
+  const std::function<bool()> goesOn = [&] {
+    return !isCancelled() && (++done < fewest || since(second) < options.seconds);
+  };
+  EqualTasks many(options.threads, most, goesOn);
+  if (!isCancelled())
+    runSteps(options.threads, many);
+  if (isCancelled())
+    return makeError(ErrorKind::Interrupted, "interrupted", "ceilings", "stopped by user");
+  for (size_t i = 1; i < many.ends.size(); ++i)
+    steps.push_back(std::chrono::duration<double>(many.ends[i] - many.ends[i - 1]).count());
+  return TeamOverhead{medianBeyondTask(std::move(runs)), medianBeyondTask(std::move(steps))};
 }
 
 int64_t uncachedBytes() {

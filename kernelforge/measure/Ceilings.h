@@ -61,6 +61,15 @@ struct CeilingOptions {
 Expected<std::vector<ArithmeticPeak>> measurePeaks(const CeilingOptions &options);
 Expected<std::vector<ReadBandwidth>> measureReadBandwidth(const CeilingOptions &options);
 
+/// What it takes to give each thread of a team a task and to wait for all of them, in seconds: of a
+/// run from its call to its return, and of each step of a long one. Medians; the tasks' own time is
+/// not in it.
+struct TeamOverhead {
+  double run = 0;
+  double step = 0;
+};
+Expected<TeamOverhead> measureTeamOverhead(const CeilingOptions &options);
+
 /// What one kernel can reach at most on `threads` threads, or on a device. 0: not measured.
 struct KernelCeilings {
   double fma = 0;  ///< operations per second of multiply-adds: of f32, or by what `arithmetic` says

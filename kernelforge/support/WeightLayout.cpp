@@ -9,7 +9,8 @@ namespace kernelforge {
 
 static constexpr std::array<std::string_view, 3> names = {"row_major", "interleaved", "planes"};
 
-/// What has a plane of its own, in order. A minimum lies beside its scale, so that both are a word.
+/// What has a plane of its own, in order. A minimum lies beside its scale, so that both are a word,
+/// and so do sub-scales that are no whole words.
 static constexpr std::array<BlockPart, 4> planeParts = {BlockPart::Quants, BlockPart::Highs,
                                                         BlockPart::SubScales, BlockPart::Scale};
 
@@ -41,12 +42,15 @@ Planes::Planes(ElementType type, int64_t rows, int64_t width) {
   const ElementTypeInfo &t = info(type);
   assert(t.isQuantized() && "plain numbers have no parts");
   assert((!t.hasMin() || t.minOffset == t.scaleOffset + 2) && "scale and minimum are one word");
+  subScalesBesideScale = t.bytes(BlockPart::SubScales) % 4 != 0;
+  assert((!subScalesBesideScale || t.subScalesOffset == t.scaleOffset + 2) &&
+         "they stand behind the scale");
   const int64_t blocks = rows * (width / t.blockElements);
   for (BlockPart part : planeParts) {
     int64_t bytes = t.bytes(part);
     if (part == BlockPart::Scale)
-      bytes += t.bytes(BlockPart::Min);
-    if (bytes == 0)
+      bytes += t.bytes(BlockPart::Min) + (subScalesBesideScale ? t.bytes(BlockPart::SubScales) : 0);
+    if (bytes == 0 || (part == BlockPart::SubScales && subScalesBesideScale))
       continue;
     planes[count++] = {part, t.offset(part), bytes, end, blocks * bytes};
     end += (blocks * bytes + planeAlignment - 1) / planeAlignment * planeAlignment;
@@ -54,7 +58,9 @@ Planes::Planes(ElementType type, int64_t rows, int64_t width) {
 }
 
 const Plane &Planes::of(BlockPart part) const {
-  const BlockPart wanted = part == BlockPart::Min ? BlockPart::Scale : part;
+  const bool isBesideScale =
+      part == BlockPart::Min || (part == BlockPart::SubScales && subScalesBesideScale);
+  const BlockPart wanted = isBesideScale ? BlockPart::Scale : part;
   const auto *found = std::find_if(planes.begin(), planes.begin() + count,
                                    [&](const Plane &plane) { return plane.part == wanted; });
   assert(found != planes.begin() + count && "the type has no such part");

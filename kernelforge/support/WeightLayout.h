@@ -22,6 +22,12 @@ enum class WeightLayout : uint8_t {
 /// Rows of a group of the interleaved layout.
 inline constexpr int64_t interleavedRows = 16;
 
+/// Elements of a row that lie side by side in the interleaved layout of plain numbers: two of bf16,
+/// which instructions multiply by twos, where rows are whole pairs; otherwise one.
+constexpr int64_t interleavedRun(ElementType type, int64_t width) {
+  return type == ElementType::BF16 && width % 2 == 0 ? 2 : 1;
+}
+
 /// Planes begin at multiples of so many bytes, and so does what follows the last one.
 inline constexpr int64_t planeAlignment = 16;
 
@@ -38,7 +44,7 @@ std::optional<uint64_t> layoutBytes(WeightLayout layout, ElementType type, uint6
 
 /// One part of all blocks of a weight: block after block of a row, row after row.
 struct Plane {
-  BlockPart part;  ///< Scale: with the minimum behind it, where the type has one
+  BlockPart part;  ///< Scale: with the minimum behind it, or sub-scales that are no whole words
   int64_t offset;  ///< of the part in a block of the file
   int64_t bytes;   ///< of a block
   int64_t begin;   ///< of the plane, in bytes
@@ -55,7 +61,8 @@ public:
   /// Not of what is gone before they are looked at.
   std::span<const Plane> all() const & { return {planes.data(), count}; }
   std::span<const Plane> all() const && = delete;
-  /// The plane of a part that the type has, Min's being that of Scale.
+  /// The plane of a part that the type has, Min's being that of Scale, as that of sub-scales may
+  /// be.
   const Plane &of(BlockPart part) const;
   /// Of the whole weight.
   int64_t bytes() const { return end; }
@@ -64,6 +71,7 @@ private:
   std::array<Plane, 4> planes{};
   size_t count = 0;
   int64_t end = 0;
+  bool subScalesBesideScale = false;
 };
 
 } // namespace kernelforge

@@ -63,8 +63,7 @@ void cpu::emitIntegerRow(KernelBuilder &k, RowExpressions &expressions, Value in
 //===----------------------------------------------------------------------===//
 
 ByteProducts::ByteProducts(KernelBuilder &k, int64_t largest, bool isSigned)
-    : k(k), isSigned(isSigned),
-      mostPending(32767 / (2 * largestOfRow * (isSigned ? 128 : largest))) {
+    : k(k), isSigned(isSigned), mostPending(32767 / (2 * largestOfRow * largest)) {
   form = k.target.has("avx512vnni") ? Form::Vnni512
          : k.target.has("avxvnni")  ? Form::Vnni256
                                     : Form::Pairs;

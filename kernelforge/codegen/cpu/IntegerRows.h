@@ -40,7 +40,7 @@ void emitIntegerRow(KernelBuilder &k, RowExpressions &expressions, mlir::Value i
 /// processor has: VNNI of 512 or 256 bits, or AVX2's pairs of 16 bits.
 class ByteProducts {
 public:
-  /// Of bytes up to `largest`; signed ones down to -128.
+  /// Of bytes up to `largest`; signed ones down to as much below 0.
   ByteProducts(KernelBuilder &k, int64_t largest, bool isSigned);
 
   /// What add() takes quants to be more than they are.

@@ -37,7 +37,8 @@ public:
       readers.emplace_back(k, k.argument(weight), cast<RankedTensorType>(weight.getType()),
                            matmul.getTranspose());
     for (WeightReader &reader : readers)
-      sumBlock = std::max(sumBlock, reader.sumElements());
+      if (const int64_t own = reader.sumElements()) // the smallest: sizes divide one another
+        sumBlock = sumBlock ? std::min(sumBlock, own) : own;
     prepares = knobs.panel ? knobs.pack
                            : integers || roundsRows() || !readsInPlace(matmul) || sumBlock > 0;
   }
@@ -83,7 +84,9 @@ public:
     else if (prepares)
       launching.workspaces.push_back({.bytes = rowTiles(rowTile() * prepared, rowTile())});
     Phase main{.grid = Extent(numBlocks()) * rowTiles(1, taskRows()) * knobs.splits};
-    main.scratchBytes = panelOffset() + (knobs.panel ? knobs.groups * panels->panelBytes() : 0);
+    main.scratchBytes = panelOffset() + knobs.groups * (knobs.panel    ? panels->panelBytes()
+                                                        : takesApart() ? apartBytes()
+                                                                       : 0);
     launching.phases.push_back(main);
     if (knobs.splits > 1) {
       Phase merge{.grid = Extent(numBlocks()) * rowTiles(1, taskRows())};
@@ -119,6 +122,23 @@ private:
     return static_cast<int64_t>(most) * tileBytes();
   }
   int64_t panelOffset() const { return tilesBytes(); }
+  /// Whether a task has so many tiles of rows that weights are taken apart once for all of them, to
+  /// bytes in scratch, and not for each.
+  bool takesApart() const {
+    constexpr int64_t fewTiles = 4;
+    return integers && knobs.mc >= fewTiles * knobs.mr;
+  }
+  /// Of one group, all blocks of K, of the type that takes the most.
+  int64_t apartBytes() const {
+    int64_t most = 0;
+    for (const WeightReader &reader : readers)
+      most = std::max(most, reader.wholeBlocks() * reader.integersBytes());
+    return most;
+  }
+  Value apart(int64_t g, WeightReader &reader, Value index) {
+    return k.at(k.at(k.scratch, panelOffset() + g * apartBytes()),
+                k.mul(index, reader.integersBytes()));
+  }
   int64_t numBlocks() const { return countBlocks(groups, knobs.nb); }
 
   //===--------------------------------------------------------------------===//
@@ -260,6 +280,13 @@ private:
         Value rowsFrom = prepares ? k.workspace() : k.argument(matmul.getInput());
         int64_t rowBytes = prepares ? preparedRowBytes() : depth * 4;
         k.loop(k.c(0), k.ceilDiv(columns, lanes), knobs.groups, [&](Value g0) {
+          if (takesApart()) {
+            auto [begin, end] = share(task.split, reader.wholeBlocks());
+            k.loop(begin, end, 1, [&](Value index) {
+              for (auto [g, number] : llvm::enumerate(groupNumbers(reader, k.add(first, g0))))
+                reader.unpackIntegers(number, index, apart(int64_t(g), reader, index));
+            });
+          }
           k.loop(k.c(0), task.numRows, knobs.mr, [&](Value r) {
             SmallVector<Value> rows; // those past the last repeat it
             for (int64_t i = 0; i < knobs.mr; ++i) {
@@ -291,29 +318,38 @@ private:
     k.ifThen(k.lessThan(k.add(g0, g), k.c(knobs.nb / lanes)), store);
   }
 
+  /// The groups of a register tile from one on; those past the last repeat it.
+  SmallVector<Value> groupNumbers(WeightReader &reader, Value first) {
+    SmallVector<Value> numbers;
+    for (int64_t g = 0; g < knobs.groups; ++g)
+      numbers.push_back(k.min(k.add(first, g), k.c(reader.groups() - 1)));
+    return numbers;
+  }
+
   /// Products of rows with `knobs.groups` groups from `firstGroup` on, over a part of K: those of
   /// the first row, then of the next.
   SmallVector<Value> dotRows(WeightReader &reader, Value firstGroup, ArrayRef<Value> rows,
                              Value split) {
-    SmallVector<Value> groupNumbers;
-    for (int64_t g = 0; g < knobs.groups; ++g)
-      groupNumbers.push_back(k.min(k.add(firstGroup, g), k.c(reader.groups() - 1)));
-    SmallVector<Value> accumulators(rows.size() * groupNumbers.size(), k.splat(0));
+    const SmallVector<Value> numbers = groupNumbers(reader, firstGroup);
+    SmallVector<Value> accumulators(rows.size() * numbers.size(), k.splat(0));
     auto step = [&](Value index, int64_t count, ValueRange carried) {
       SmallVector<Value> next(carried);
       if (integers) {
         SmallVector<IntegerRow> from;
         for (Value row : rows)
           from.push_back(IntegerRow::at(k, integerRow, row, k.mul(index, reader.blockK())));
-        reader.dotIntegers(groupNumbers, index, from, next, knobs.prefetch);
+        SmallVector<Value> ready;
+        for (int64_t g = 0; takesApart() && g < knobs.groups; ++g)
+          ready.push_back(apart(g, reader, index));
+        reader.dotIntegers(numbers, index, from, next, knobs.prefetch, ready);
         return next;
       }
       Value x = rows[0];
       Value sums;
       if (reader.sumElements() > 0)
         sums = k.at(x, k.add(k.mul(index, reader.blockK() / sumBlock * 4), depth * 4));
-      reader.dotBlock(groupNumbers, index, count, k.at(x, k.mul(index, reader.blockK() * 4)), sums,
-                      next, knobs.prefetch);
+      reader.dotBlock(numbers, index, count, k.at(x, k.mul(index, reader.blockK() * 4)), sums,
+                      sumBlock, next, knobs.prefetch);
       return next;
     };
     auto [begin, end] = share(split, reader.wholeBlocks());
@@ -380,13 +416,16 @@ private:
     Panels::Ahead ahead{.rows = meetsRowsFirst};
     for (int64_t g = 0; g < knobs.groups; ++g) {
       Value number = k.min(k.add(firstGroup, g), k.c(reader.groups() - 1));
-      if (panels->readsInPlace(reader)) {
-        unpacked.push_back(k.at(reader.groupPointer(number), k.mul(k0, lanes * 4)));
-        continue;
+      const bool inPlace = panels->readsInPlace(reader);
+      if (inPlace) {
+        unpacked.push_back(
+            k.at(reader.groupPointer(number), k.mul(k0, lanes * form.elementBytes())));
+      } else {
+        unpacked.push_back(k.at(k.scratch, panelOffset() + g * panels->panelBytes()));
+        panels->unpack(reader, number, k0, count, unpacked.back());
       }
-      unpacked.push_back(k.at(k.scratch, panelOffset() + g * panels->panelBytes()));
-      panels->unpack(reader, number, k0, count, unpacked.back());
-      if (reader.isTransposed())
+      // What the micro-kernel reads itself, the hardware asks for; but for tiles, in short lines.
+      if (reader.isTransposed() || (inPlace && form.unit != PanelForm::Unit::Tiles))
         continue;
       Value next = k.min(k.add(number, knobs.groups), k.c(reader.groups() - 1));
       ahead.weights.push_back(reader.piecePointer(next, k0));

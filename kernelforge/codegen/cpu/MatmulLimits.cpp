@@ -18,7 +18,8 @@ KernelLimits cpu::matmul::limitsOf(const KernelAnalysis &kernel, const Target &t
   limits.rows = std::max<int64_t>(1, kernel.plannedRows(matmul.getInput().getType()).second);
   limits.depth = matmul.getK();
   limits.columns = wholeColumns(kernel).value_or(maxBlock);
-  limits.f32Panels = !matmul.getTranspose();
+  limits.form = PanelForm::of(numericsOf(matmul), target);
+  limits.inPlace = !matmul.getTranspose();
   for (Value weight : matmul.getWeights()) {
     const ElementTypeInfo &element = info(*elementTypeOf(weight.getType()));
     limits.block = std::max(limits.block, WeightReader::blockK(element));
@@ -26,7 +27,10 @@ KernelLimits cpu::matmul::limitsOf(const KernelAnalysis &kernel, const Target &t
     limits.quantized |= element.isQuantized();
     limits.needsSums |= element.hasMin();
     limits.shifts |= element.zero != 0;
-    limits.f32Panels &= element.type == ElementType::F32 && numericsOf(matmul) == Numerics::F32;
+    limits.inPlace &= limits.form.unit == PanelForm::Unit::Floats
+                          ? element.type == ElementType::F32 && numericsOf(matmul) == Numerics::F32
+                          : interleavedRun(element.type, limits.depth) == 2 &&
+                                limits.depth % limits.form.step() == 0;
     limits.onlyPanels |= numericsOf(matmul) == Numerics::BF16 &&
                          element.type != ElementType::BF16 && limits.depth > 0;
     limits.weightBytes =
@@ -35,7 +39,6 @@ KernelLimits cpu::matmul::limitsOf(const KernelAnalysis &kernel, const Target &t
   }
   limits.registers = target.limits.vectorBits == 512 ? 32 : 16;
   limits.perVector = target.limits.vectorBits == 512 ? 1 : 2;
-  limits.form = PanelForm::of(numericsOf(matmul), target);
   limits.plainInput = readsInPlace(matmul) && numericsOf(matmul) == Numerics::F32;
   limits.integers = multipliesIntegers(numericsOf(matmul));
   limits.threads = std::max<int64_t>(1, threads);

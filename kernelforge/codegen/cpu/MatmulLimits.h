@@ -22,7 +22,8 @@ struct KernelLimits {
   int64_t registers = 32;  ///< vector registers
   int64_t perVector = 1;   ///< registers of 16 f32
   bool plainInput = false; ///< rows can be multiplied where they lie
-  bool quantized = false, needsSums = false, f32Panels = false;
+  bool quantized = false, needsSums = false;
+  bool inPlace = false;    ///< panels are where the weights lie: nothing is unpacked
   bool shifts = false;     ///< quants have a zero that is subtracted from each
   PanelForm form;          ///< of panels
   bool onlyPanels = false; ///< weights have to be rounded before they are multiplied

@@ -35,13 +35,7 @@ void Panels::unpackBlock(WeightReader &reader, Value group, Value block, int64_t
       k.storeVec(form.rounds ? roundTo(k, ElementType::BF16, values) : values,
                  k.at(to, i * lanes * 4));
     });
-  auto store = [&](int64_t pair, Value bits) {
-    SmallVector<int64_t> order; // of each column the two
-    for (int64_t lane = 0; lane < lanes; ++lane)
-      order.append({lane, lane + lanes});
-    k.store(k.shuffle(bits, bits, order), k.at(to, pair * lanes * 4), 4);
-  };
-  // The bits of the first of a pair's elements, of all columns, then of the second.
+  auto store = [&](int64_t pair, Value bits) { k.store(bits, k.at(to, pair * lanes * 4), 4); };
   if (reader.isBfloat16()) {
     for (int64_t i = 0; i < count; i += 2)
       store(i / 2, reader.loadBfloat16Pair(group, block, i, i + 1 < count));
@@ -55,7 +49,11 @@ void Panels::unpackBlock(WeightReader &reader, Value group, Value block, int64_t
       return;
     Value both = k.intrinsic("llvm.x86.avx512bf16.cvtne2ps2bf16.512",
                              k.vec(k.b.getBF16Type(), 2 * lanes), {second, first});
-    store(i / 2, k.b.create<vector::BitCastOp>(k.loc, k.vec(k.i16, 2 * lanes), both));
+    SmallVector<int64_t> order; // of each column the two
+    for (int64_t lane = 0; lane < lanes; ++lane)
+      order.append({lane, lane + lanes});
+    Value bits = k.b.create<vector::BitCastOp>(k.loc, k.vec(k.i16, 2 * lanes), both);
+    store(i / 2, k.shuffle(bits, bits, order));
   };
   reader.unpackBlock(group, block, count, visit);
   if (count % 2 != 0)

@@ -42,7 +42,9 @@ public:
 
   /// Whether a weight can be multiplied where it lies.
   bool readsInPlace(const WeightReader &reader) const {
-    return form.unit == PanelForm::Unit::Floats && !form.rounds && reader.isPanel();
+    if (form.unit == PanelForm::Unit::Floats)
+      return !form.rounds && reader.isPanel();
+    return reader.isPairPanel() && depth % form.step() == 0;
   }
   /// Writes elements [k0, k0 + count) of a group's K to `panel`; k0 (i64) is a multiple of kc.
   void unpack(WeightReader &reader, mlir::Value group, mlir::Value k0, int64_t count,

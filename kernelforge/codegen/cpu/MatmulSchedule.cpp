@@ -72,7 +72,7 @@ int64_t usualDepth(const KernelLimits &limits) {
     kc = depth <= 384 ? depth : ceilDiv(depth, ceilDiv(depth, 288));
   else if (limits.rows <= fewRows)
     kc = 64;
-  else if (limits.f32Panels && depth <= 1024)
+  else if (limits.inPlace && depth <= 1024)
     kc = 128;
   return std::min(roundUp(kc, std::max<int64_t>(32, step)), roundUp(depth, step));
 }
@@ -181,15 +181,16 @@ SmallVector<int64_t> usualRowBlocks(const KernelLimits &limits, bool panel) {
 }
 
 /// Work of a task of so many rows and columns, in multiply-adds for each element of K. Unpacking a
-/// panel costs about as much as 8 rows of it, nothing where few rows meet f32; beside AMX as 64, of
-/// quants 128, and there it counts that weights, and half of the time rows, come from a cache of
-/// all cores, at some 8 bytes a cycle in which 400 products are made.
+/// panel costs about as much as 8 rows of it, nothing where few rows meet one that is where the
+/// weights lie; beside AMX as 64, of quants 128, and there it counts that weights, and half of the
+/// time rows, come from a cache of all cores, at some 8 bytes a cycle in which 400 products are
+/// made.
 double taskWork(const KernelLimits &limits, double rows, double columns, bool panel) {
   if (!panel || !limits.isTiles())
-    return columns * (rows + (panel && !(limits.f32Panels && limits.rows <= fewRows) ? 8 : 0));
+    return columns * (rows + (panel && !(limits.inPlace && limits.rows <= fewRows) ? 8 : 0));
   constexpr double productsOfByte = 50;
   const double weightBytes = limits.weightBytes / static_cast<double>(limits.depth);
-  const double unpacking = limits.quantized ? 128 : 64;
+  const double unpacking = limits.inPlace ? 0 : limits.quantized ? 128 : 64;
   return columns * (rows + unpacking + productsOfByte * weightBytes) + productsOfByte * rows;
 }
 
@@ -209,10 +210,10 @@ bool collide(const KernelLimits &limits) {
   return limits.rows > 1 && limits.depth * 4 % page == 0 && limits.widest() >= fewColumns;
 }
 
-/// Rows up to which each is multiplied with weights in registers, one after the other. Of f32,
-/// which nothing has to be unpacked of, a tile of two is faster already.
+/// Rows up to which each is multiplied with weights in registers, one after the other. Where
+/// nothing has to be unpacked, a tile of two is faster already.
 int64_t usualRegisterRows(const KernelLimits &limits) {
-  return limits.f32Panels ? 1 : limits.quantized ? maxRegisterRows : maxRegisterRows - 1;
+  return limits.inPlace ? 1 : limits.quantized ? maxRegisterRows : maxRegisterRows - 1;
 }
 
 /// The analytic schedule: of the usual tiles and of tasks of about 64 columns, whole heads, and up
@@ -342,7 +343,8 @@ double predictCycles(const KernelLimits &limits, const Knobs &knobs) {
   const double tiles = static_cast<double>(ceilDiv(std::min(knobs.nb, limits.widest()),
                                                    knobs.groups * lanes)); // of a task
   const double groups = static_cast<double>(knobs.groups), mr = static_cast<double>(knobs.mr);
-  const double unpack = limits.quantized ? 2.5 : limits.f32Panels ? 0.0 : 1.5;
+  const bool asIs = limits.inPlace && (knobs.panel || limits.form.unit == PanelForm::Unit::Floats);
+  const double unpack = limits.quantized ? 2.5 : asIs ? 0.0 : 1.5;
   double task = 0;
   if (knobs.panel) {
     const double panels = std::max(1.0, depth / static_cast<double>(knobs.kc));

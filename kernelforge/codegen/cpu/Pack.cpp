@@ -47,6 +47,8 @@ private:
     k.loop(k.c(0), k.c(width / 2 * 2), 2, [&](Value i) {
       Value words = gather(k.i32, k.at(from, k.mul(i, 2)));
       Value begin = k.at(to, k.mul(i, 2 * lanes));
+      if (interleavedRun(type.type, width) == 2)
+        return k.store(words, begin, 4);
       k.store(lowHalves(words), begin, 2);
       k.store(highHalves(words), k.at(begin, 2 * lanes), 2);
     });
@@ -64,11 +66,14 @@ private:
           Value unit;
           if (type.unitBytes(part) == 4)
             unit = gather(k.i32, k.at(block, offset));
+          else if (type.unitBytes(part) == 1)
+            unit =
+                k.b.create<arith::TruncIOp>(k.loc, k.vec(k.i8), gather(k.i32, k.at(block, offset)));
           else if (offset + 4 <= type.blockBytes) // only words are gathered: stay in the block
             unit = lowHalves(gather(k.i32, k.at(block, offset)));
           else
             unit = highHalves(gather(k.i32, k.at(block, offset - 2)));
-          k.store(unit, k.at(begin, lanes * (type.bytesBefore(part) + at)), 2);
+          k.store(unit, k.at(begin, lanes * (type.bytesBefore(part) + at)), 1);
         }
     });
   }

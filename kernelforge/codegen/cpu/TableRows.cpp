@@ -1,6 +1,7 @@
 #include "kernelforge/codegen/cpu/TableRows.h"
 
 #include "kernelforge/codegen/cpu/Numbers.h"
+#include "kernelforge/codegen/cpu/QuantValues.h"
 
 using namespace mlir;
 using namespace kernelforge;
@@ -25,17 +26,24 @@ struct BlockPlaces {
     return lane ? k.add(k.mul(lane, type.unitBytes(part)), lanes * type.bytesBefore(part))
                 : k.c(type.offset(part));
   }
-  /// From one word of a part to the next.
-  int64_t wordStride() const { return wordBytes * (lane ? lanes : 1); }
+  /// From one unit of a part to the next.
+  int64_t unitStride(BlockPart part) const { return type.unitBytes(part) * (lane ? lanes : 1); }
 };
 
-/// (q - zero) * scale + minimum with one rounding per operation, as dequantizeRow does it. `quants`
+/// value(q) * scale + minimum with one rounding per operation, as dequantizeRow does it. `quants`
 /// is a vector of i32, `minimum` null where the type has none.
 Value expand(KernelBuilder &k, const ElementTypeInfo &type, Value quants, Value scale,
              Value minimum) {
-  if (type.zero != 0)
+  Value q;
+  if (type.isE4M3)
+    q = e4m3ToFloat(k, quants, 0);
+  else if (type.values)
+    q = signedByteToFloat(k, valuesOfBytes(k, *type.values, quants), 0);
+  else if (type.zero != 0)
     quants = k.b.create<arith::SubIOp>(k.loc, quants, k.splatI(type.zero));
-  Value value = k.mulf(k.b.create<arith::SIToFPOp>(k.loc, k.vf32, quants), scale);
+  if (!q)
+    q = k.b.create<arith::SIToFPOp>(k.loc, k.vf32, quants);
+  Value value = k.mulf(q, scale);
   return minimum ? k.addf(value, minimum) : value;
 }
 
@@ -54,14 +62,14 @@ Value contiguousQuants(KernelBuilder &k, const BlockPlaces &places, Value block,
   const int64_t words = lanes / wordBytes;
   Value first = k.at(block, places.begin(BlockPart::Quants));
   if (bytes)
-    first = k.at(first, k.mul(half, words * places.wordStride()));
+    first = k.at(first, k.mul(half, words * places.unitStride(BlockPart::Quants)));
   Value packed;
   if (places.lane) {
     packed = k.b.create<arith::ConstantOp>(k.loc, k.b.getZeroAttr(k.vec(k.i32, words)));
     for (int64_t w = 0; w < words; ++w)
       packed = k.b.create<vector::InsertOp>(
-          k.loc, k.load(k.i32, k.at(first, w * places.wordStride()), wordBytes), packed,
-          ArrayRef<int64_t>{w});
+          k.loc, k.load(k.i32, k.at(first, w * places.unitStride(BlockPart::Quants)), wordBytes),
+          packed, ArrayRef<int64_t>{w});
     packed = k.b.create<vector::BitCastOp>(k.loc, k.vec(k.i8), packed);
   } else {
     packed = k.load(k.vec(k.i8), first);
@@ -79,12 +87,12 @@ Value loadContiguousQuantized(KernelBuilder &k, const BlockPlaces &places, Value
   const ElementTypeInfo &type = places.type;
   Value block = k.at(base, k.mul(k.div(col, type.blockElements), places.stride()));
   Value half = k.rem(k.div(col, lanes), type.blockElements / lanes);
-  auto number = [&](BlockPart part) {
-    return k.broadcast(k.halfToF32(k.load(k.f16, k.at(block, places.begin(part)), 2)));
-  };
+  Value scale = loadScale(k, type, k.at(block, places.begin(BlockPart::Scale)), /*isVector=*/false);
+  Value minimum;
+  if (type.hasMin())
+    minimum = k.broadcast(k.halfToF32(k.load(k.f16, k.at(block, places.begin(BlockPart::Min)), 2)));
   Value quants = contiguousQuants(k, places, block, half);
-  Value x = expand(k, type, quants, number(BlockPart::Scale),
-                   type.hasMin() ? number(BlockPart::Min) : Value());
+  Value x = expand(k, type, quants, k.broadcast(scale), minimum);
   return mask ? k.select(mask, x, k.splat(0)) : x;
 }
 
@@ -98,15 +106,13 @@ public:
         element(modulo(columns, type.blockElements)) {}
 
   Value gather() {
-    Value scale = half(BlockPart::Scale), minimum;
+    Value scale = scaleOfBits(k, type, unit(BlockPart::Scale, scaleBits(k, type))), minimum;
     if (type.hasMin())
-      minimum = half(BlockPart::Min);
-    if (type.subScales == SubScales::Signed8) {
-      Value factor = byte(BlockPart::SubScales, over(element, type.subElements), /*isSigned=*/true);
-      scale = k.mulf(scale, toFloat(factor));
-    } else if (type.subScales == SubScales::Packed6) {
-      scale = k.mulf(scale, toFloat(packed(/*isMin=*/false)));
-      minimum = k.subf(k.splat(0), k.mulf(minimum, toFloat(packed(/*isMin=*/true))));
+      minimum = widened(k, ElementType::F16, unit(BlockPart::Min, k.i16));
+    if (type.hasSubScales()) {
+      scale = k.mulf(scale, toFloat(subScale(/*isMin=*/false)));
+      if (minimum)
+        minimum = k.subf(k.splat(0), k.mulf(minimum, toFloat(subScale(/*isMin=*/true))));
     }
     Value x = expand(k, type, quants(), scale, minimum);
     return mask ? k.select(mask, x, k.splat(0)) : x;
@@ -125,50 +131,56 @@ private:
   }
   Value toFloat(Value x) { return k.b.create<arith::SIToFPOp>(k.loc, k.vf32, x); }
 
-  Value half(BlockPart part) {
-    Value begin = k.at(base, places.begin(part));
-    return widened(k, ElementType::F16, k.gatherBytes(k.i16, begin, block, mask));
+  /// The only unit of a part.
+  Value unit(BlockPart part, Type bits) {
+    return k.gatherBytes(bits, k.at(base, places.begin(part)), block, mask);
   }
 
-  /// Bytes `index` (vector of i32) of a part of words, as i32.
+  /// Bytes `index` (vector of i32) of a part, as i32.
   Value byte(BlockPart part, Value index, bool isSigned = false) {
-    Value offset =
-        plus(times(over(index, wordBytes), places.wordStride()), modulo(index, wordBytes));
+    const int64_t unit = type.unitBytes(part);
+    Value offset = plus(times(over(index, unit), places.unitStride(part)), modulo(index, unit));
     Value bytes = k.gatherBytes(k.i8, k.at(base, places.begin(part)), plus(block, offset), mask);
     return isSigned ? k.b.create<arith::ExtSIOp>(k.loc, k.vi32, bytes).getResult()
                     : k.b.create<arith::ExtUIOp>(k.loc, k.vi32, bytes).getResult();
   }
 
-  /// The six bits of the elements' sub-blocks; see sixBits().
-  Value packed(bool isMin) {
-    const SixBits first = sixBits(0, isMin), later = sixBits(4, isMin);
-    Value sub = over(element, type.subElements), within = modulo(sub, 4);
-    Value isLater = k.cmp(arith::CmpIPredicate::uge, sub, k.splatI(4));
-    auto pick = [&](int64_t ofFirst, int64_t ofLater) {
-      return k.select(isLater, k.splatI(ofLater), k.splatI(ofFirst));
+  /// The factor of the elements' sub-blocks.
+  Value subScale(bool isMin) {
+    Value sub = over(element, type.subElements);
+    if (type.subScales == SubScales::Signed8)
+      return byte(BlockPart::SubScales, sub, /*isSigned=*/true);
+    auto place = [&](int64_t SubScalePlace::*member) {
+      return sumOfBits(
+          k,
+          BitSum::of(type.blockElements / type.subElements,
+                     [&](int64_t i) { return subScalePlace(type.subScales, i, isMin).*member; }),
+          sub);
     };
-    Value low = byte(BlockPart::SubScales, plus(within, pick(first.low, later.low)));
-    Value high = byte(BlockPart::SubScales, plus(within, pick(first.high, later.high)));
-    return make<arith::OrIOp>(
-        field(low, pick(first.lowShift, later.lowShift), pick(first.lowMask, later.lowMask)),
-        field(high, k.splatI(2), pick(first.highMask, later.highMask)));
+    Value low = field(byte(BlockPart::SubScales, place(&SubScalePlace::low)),
+                      place(&SubScalePlace::lowShift), place(&SubScalePlace::lowMask));
+    Value high = field(byte(BlockPart::SubScales, place(&SubScalePlace::high)),
+                       place(&SubScalePlace::highShift), place(&SubScalePlace::highMask));
+    Value both = make<arith::OrIOp>(low, times(high, 16));
+    return make<arith::SubIOp>(both, k.splatI(subScaleExcess(type.subScales)));
   }
 
   Value quants() {
     if (type.quantBits == 8)
       return byte(BlockPart::Quants, element, /*isSigned=*/true);
-    const int64_t pairs = type.chunkElements / 2;
+    const int64_t apart = type.fieldElements(), low = type.lowBits();
     Value within = modulo(element, type.chunkElements);
-    Value index = plus(times(over(element, type.chunkElements), pairs), modulo(within, pairs));
-    Value q = field(byte(BlockPart::Quants, index), times(over(within, pairs), 4), k.splatI(15));
+    Value index = plus(times(over(element, type.chunkElements), apart), modulo(within, apart));
+    Value q = field(byte(BlockPart::Quants, index), times(over(within, apart), low),
+                    k.splatI((1 << low) - 1));
     if (!type.hasHighs())
       return q;
-    const int64_t together = 8 / type.highBits() * type.highStep;
+    const int64_t together = type.highElements();
     Value high = byte(BlockPart::Highs, plus(times(over(element, together), type.highStep),
                                              modulo(element, type.highStep)));
     Value shift = times(over(modulo(element, together), type.highStep), type.highBits());
     high = field(high, shift, k.splatI((1 << type.highBits()) - 1));
-    return make<arith::OrIOp>(q, times(high, 16));
+    return make<arith::OrIOp>(q, times(high, 1 << low));
   }
 
   KernelBuilder &k;
@@ -202,8 +214,19 @@ Value cpu::loadTableRow(KernelBuilder &k, Value table, RankedTensorType type, Va
   const Numbers numbers(k, element.type, base);
   if (!interleaved)
     return columns ? numbers.gather(columns, mask) : numbers.from(col).load(mask);
-  // Neighbours in a row lie sixteen elements apart.
-  Value first = columns ? lane : k.add(k.mul(col, lanes), lane);
-  Value offsets = k.b.create<arith::MulIOp>(k.loc, columns ? columns : k.iota(), k.splatI(lanes));
+  // Neighbours in a row lie sixteen elements apart, or sixteen pairs.
+  const int64_t run = interleavedRun(element.type, width);
+  Value first = k.mul(lane, run);
+  if (!columns)
+    first = k.add(k.mul(col, lanes), first);
+  Value offsets = columns ? columns : k.iota();
+  if (run == 2) {
+    Value odd = k.b.create<arith::AndIOp>(k.loc, offsets, k.splatI(1));
+    Value pairs = k.b.create<arith::SubIOp>(k.loc, offsets, odd);
+    offsets = k.b.create<arith::AddIOp>(
+        k.loc, k.b.create<arith::MulIOp>(k.loc, pairs, k.splatI(lanes)).getResult(), odd);
+  } else {
+    offsets = k.b.create<arith::MulIOp>(k.loc, offsets, k.splatI(lanes));
+  }
   return numbers.from(first).gather(offsets, mask);
 }

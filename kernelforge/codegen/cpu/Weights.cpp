@@ -1,6 +1,6 @@
 #include "kernelforge/codegen/cpu/Weights.h"
 
-#include <numeric>
+#include "kernelforge/codegen/cpu/QuantValues.h"
 
 using namespace mlir;
 using namespace kernelforge;
@@ -12,13 +12,15 @@ static constexpr int64_t plainBlock = 8;
 WeightReader::WeightReader(KernelBuilder &b, Value pointer, RankedTensorType type, bool transposed)
     : b(b), pointer(pointer), element(info(*elementTypeOf(type))), transposed(transposed),
       outputs(type.getDimSize(transposed ? 1 : 0)), depth(type.getDimSize(transposed ? 0 : 1)),
-      block(blockK(element)) {
-  if (element.quantBits == 4 && b.target.has("avx512f")) {
+      block(blockK(element)),
+      isPairs(!transposed && !element.isQuantized() && interleavedRun(element.type, depth) == 2) {
+  const bool isInNibbles = element.quantBits == 4 || element.quantBits == 2;
+  if (isInNibbles && b.target.has("avx512f")) {
     // vpermps looks up sixteen floats by the low four bits of each lane: no mask, no conversion,
     // and the scheme's zero is already subtracted.
     SmallVector<float> values;
     for (int q = 0; q < 16; ++q)
-      values.push_back(static_cast<float>(q - element.zero));
+      values.push_back(static_cast<float>(element.value(q % (1 << element.quantBits))));
     table = b.b.create<arith::ConstantOp>(b.loc,
                                           DenseElementsAttr::get(b.vf32, ArrayRef<float>(values)));
   }
@@ -39,8 +41,13 @@ int64_t WeightReader::blockK(const ElementTypeInfo &type) {
 int64_t WeightReader::sumElements() const { return element.hasMin() ? element.subElements : 0; }
 
 int64_t WeightReader::chains(const ElementTypeInfo &type) {
-  // Two hide the latency of fma. A word of high bits serves that many sub-blocks in turn.
-  return type.hasSubScales() && type.hasHighs() ? 8 / type.highBits() : 2;
+  // Two hide the latency of fma. A word of high bits serves that many sub-blocks in turn, and so
+  // does one of quants with many fields.
+  if (!type.hasSubScales())
+    return 2;
+  const int64_t ofHighs =
+      type.hasHighs() ? std::min(type.highElements(), type.chunkElements) / type.highStep : 2;
+  return std::max(ofHighs, type.fields());
 }
 
 bool WeightReader::isPanel() const { return element.type == ElementType::F32 && !transposed; }
@@ -67,44 +74,60 @@ Value WeightReader::blockPointer(Value g, Value index) {
 
 Value WeightReader::partPointer(BlockPart part, Value g, Value index) {
   Value begin = b.at(blockPointer(g, index), lanes * element.bytesBefore(part));
-  const bool isShared = part == BlockPart::Scale || part == BlockPart::Min ||
-                        (part == BlockPart::SubScales && element.subScales == SubScales::Packed6);
-  if (isShared)
+  const bool isOfChunk =
+      part == BlockPart::Quants ||
+      (part == BlockPart::Highs && element.highElements() <= element.chunkElements) ||
+      (part == BlockPart::SubScales && element.subScales == SubScales::Signed8);
+  if (!isOfChunk)
     return begin;
   return b.at(begin, b.mul(b.rem(index, chunks()), lanes * element.bytes(part) / chunks()));
 }
 
-Value WeightReader::half(BlockPart part, Value g, Value index) {
-  return b.halfToF32(b.load(b.vec(b.f16), partPointer(part, g, index), 2));
+Value WeightReader::scale(Value g, Value index) {
+  return loadScale(b, element, partPointer(BlockPart::Scale, g, index), /*isVector=*/true);
+}
+
+Value WeightReader::minimum(Value g, Value index) {
+  return b.halfToF32(b.load(b.vec(b.f16), partPointer(BlockPart::Min, g, index), 2));
 }
 
 Value WeightReader::subScale(Value g, Value index, int64_t sub, bool isMin) {
-  constexpr int64_t wordBytes = 4;
+  const int64_t unit = element.unitBytes(BlockPart::SubScales);
   Value part = partPointer(BlockPart::SubScales, g, index);
   if (element.subScales == SubScales::Signed8)
-    return byteToFloat(b.load(b.vi32, b.at(part, sub / wordBytes * lanes * wordBytes), wordBytes),
-                       sub % wordBytes);
+    return signedByteToFloat(b, b.load(b.vi32, b.at(part, sub / unit * lanes * unit), unit),
+                             sub % unit);
   // Which bytes and bits depends on the block's number, the same in all lanes.
-  const SixBits first = sixBits(sub, isMin), later = sixBits(sub + 4, isMin);
+  auto place = [&](int64_t chunk) {
+    return subScalePlace(element.subScales, chunk * subBlocks() + sub, isMin);
+  };
   Value number = b.rem(index, chunks());
-  Value isLater = b.cmp(arith::CmpIPredicate::uge, number, b.c(chunks() / 2));
-  auto pick = [&](int64_t ofFirst, int64_t ofLater) {
-    return ofFirst == ofLater ? b.c(ofFirst) : b.select(isLater, b.c(ofLater), b.c(ofFirst));
+  auto ofChunk = [&](auto function) {
+    return sumOfScalarBits(b, BitSum::of(chunks(), function), number);
   };
   auto splat = [&](Value x) {
     return b.broadcast(b.b.create<arith::TruncIOp>(b.loc, b.i32, x).getResult());
   };
-  Value byteShift = b.add(b.mul(b.rem(number, chunks() / 2), 8 * subBlocks()), 8 * sub);
-  auto field = [&](Value word, Value shift, Value mask) -> Value {
-    Value words = b.load(b.vi32, b.at(part, b.mul(word, lanes * wordBytes)), wordBytes);
-    Value shifted = b.b.create<arith::ShRUIOp>(b.loc, words, splat(b.add(byteShift, shift)));
-    return b.b.create<arith::AndIOp>(b.loc, shifted, splat(mask));
+  auto field = [&](auto byte, auto shift, auto mask) -> Value {
+    Value at = b.mul(ofChunk([&](int64_t i) { return place(i).*byte / unit; }), lanes * unit);
+    Value units = b.load(b.vec(b.b.getIntegerType(static_cast<unsigned>(8 * unit))), b.at(part, at),
+                         static_cast<unsigned>(unit));
+    if (unit < 4)
+      units = b.b.create<arith::ExtUIOp>(b.loc, b.vi32, units);
+    Value by = ofChunk([&](int64_t i) { return place(i).*byte % unit * 8 + place(i).*shift; });
+    Value shifted = b.b.create<arith::ShRUIOp>(b.loc, units, splat(by));
+    Value bits = splat(ofChunk([&](int64_t i) { return place(i).*mask; }));
+    return b.b.create<arith::AndIOp>(b.loc, shifted, bits);
   };
-  Value low = field(pick(first.low / wordBytes, later.low / wordBytes),
-                    pick(first.lowShift, later.lowShift), pick(first.lowMask, later.lowMask));
-  Value high = field(b.c(first.high / wordBytes), b.c(2), pick(first.highMask, later.highMask));
-  return b.b.create<arith::SIToFPOp>(b.loc, b.vf32,
-                                     b.b.create<arith::OrIOp>(b.loc, low, high).getResult());
+  Value q = field(&SubScalePlace::low, &SubScalePlace::lowShift, &SubScalePlace::lowMask);
+  if (element.subScales != SubScales::Packed4) {
+    Value high = field(&SubScalePlace::high, &SubScalePlace::highShift, &SubScalePlace::highMask);
+    high = b.b.create<arith::ShLIOp>(b.loc, high, b.splatI(4));
+    q = b.b.create<arith::OrIOp>(b.loc, q, high);
+  }
+  if (const int64_t excess = subScaleExcess(element.subScales); excess != 0)
+    q = b.b.create<arith::SubIOp>(b.loc, q, b.splatI(excess));
+  return b.b.create<arith::SIToFPOp>(b.loc, b.vf32, q);
 }
 
 /// The outputs of a group that are there, where a row of a transposed weight ends within it: its
@@ -134,20 +157,29 @@ Value WeightReader::loadDense(Value address, Value g) {
 Value WeightReader::loadBfloat16Pair(Value g, Value index, int64_t i, bool hasSecond) {
   const int64_t step = (transposed ? outputs : lanes) * element.blockBytes;
   Value from = b.at(blockPointer(g, index), i * step);
-  if (hasSecond && !transposed) // they follow each other
-    return b.load(b.vec(b.i16, 2 * lanes), from, 2);
+  if (isPairs)
+    return b.load(b.vec(b.i16, 2 * lanes), from, 4);
   Value first = loadBits(from, g);
   Value second = hasSecond ? loadBits(b.at(from, step), g)
                            : b.b.create<arith::ConstantOp>(b.loc, b.b.getZeroAttr(b.vec(b.i16)));
-  SmallVector<int64_t> order(2 * lanes);
-  std::iota(order.begin(), order.end(), 0);
+  SmallVector<int64_t> order; // of each output the two
+  for (int64_t lane = 0; lane < lanes; ++lane)
+    order.append({lane, lane + lanes});
   return b.shuffle(first, second, order);
 }
 
-Value WeightReader::nibbleToFloat(Value words, int64_t nibble) {
-  Value shifted = nibble == 0
-                      ? words
-                      : b.b.create<arith::ShRUIOp>(b.loc, words, b.splatI(4 * nibble)).getResult();
+Value WeightReader::ofPairs(Value pairs, bool odd) {
+  Value bits =
+      odd ? b.b.create<arith::AndIOp>(b.loc, pairs, b.splatI(int64_t(0xffff0000))).getResult()
+          : b.b.create<arith::ShLIOp>(b.loc, pairs, b.splatI(16)).getResult();
+  return b.b.create<arith::BitcastOp>(b.loc, b.vf32, bits);
+}
+
+Value WeightReader::lowBitsToFloat(Value words, int64_t field) {
+  Value shifted =
+      field == 0 ? words
+                 : b.b.create<arith::ShRUIOp>(b.loc, words, b.splatI(element.lowBits() * field))
+                       .getResult();
   if (table)
     return b.intrinsic("llvm.x86.avx512.permvar.sf.512", b.vf32, {table, shifted});
   return lowBitsToFloat(shifted);
@@ -161,11 +193,7 @@ Value WeightReader::lowBitsToFloat(Value words) {
 }
 
 Value WeightReader::byteToFloat(Value words, int64_t byte) {
-  Value top = byte == 3
-                  ? words
-                  : b.b.create<arith::ShLIOp>(b.loc, words, b.splatI(24 - 8 * byte)).getResult();
-  Value q = b.b.create<arith::ShRSIOp>(b.loc, top, b.splatI(24));
-  return b.b.create<arith::SIToFPOp>(b.loc, b.vf32, q);
+  return element.isE4M3 ? e4m3ToFloat(b, words, byte) : signedByteToFloat(b, words, byte);
 }
 
 Value WeightReader::unsignedByteToFloat(Value words, int64_t byte) {
@@ -198,10 +226,31 @@ static Value spreadBits(KernelBuilder &b, Value words) {
   return exchange(words, 8 - 1, 0x00aa00aa);   // index bits 3 and 0
 }
 
-Value WeightReader::joinHighs(Value words, Value highs, int64_t word, bool highNibbles) {
+SmallVector<Value> WeightReader::loadHighs(ArrayRef<Value> groups, Value index, int64_t word) {
+  SmallVector<Value> highs = loadWords(groups, index, BlockPart::Highs, word);
+  if (element.highStep == 1)
+    for (Value &words : highs)
+      words = spreadBits(b, words);
+  if (element.highElements() <= block)
+    return highs;
+  // They are of all chunks: those of this one to the bottom.
+  Value by = b.mul(b.rem(index, chunks()), block / element.highStep * element.highBits());
+  Value shift = b.broadcast(b.b.create<arith::TruncIOp>(b.loc, b.i32, by).getResult());
+  for (Value &words : highs)
+    words = b.b.create<arith::ShRUIOp>(b.loc, words, shift);
+  return highs;
+}
+
+int64_t WeightReader::highWords() const {
+  return element.bytes(BlockPart::Highs) / 4 *
+         std::min<int64_t>(std::max(element.highElements(), block), element.blockElements) /
+         element.blockElements;
+}
+
+Value WeightReader::joinHighs(Value words, Value highs, int64_t word, int64_t field) {
   constexpr int64_t everyByte = 0x01010101;
-  const int64_t bits = element.highBits();
-  const int64_t first = 4 * word + (highNibbles ? block / 2 : 0);
+  const int64_t bits = element.highBits(), low = element.lowBits();
+  const int64_t first = 4 * word + field * element.fieldElements();
   const int64_t slot = element.highStep == 1
                            ? (first >> 2 & 1) * 4 + (first >> 4 & 1) * 2 + (first >> 3 & 1)
                            : first / element.highStep % (8 / bits);
@@ -211,40 +260,51 @@ Value WeightReader::joinHighs(Value words, Value highs, int64_t word, bool highN
       return b.b.create<arith::ShLIOp>(b.loc, x, b.splatI(count));
     return count < 0 ? b.b.create<arith::ShRUIOp>(b.loc, x, b.splatI(-count)).getResult() : x;
   };
-  constexpr int64_t mask = 15 * everyByte;
-  Value low = b.b.create<arith::AndIOp>(b.loc, up(words, highNibbles ? -4 : 0), b.splatI(mask));
-  Value high = b.b.create<arith::AndIOp>(b.loc, up(highs, 4 - slot * bits), b.splatI(~mask));
-  return b.b.create<arith::OrIOp>(b.loc, low, high);
+  const int64_t mask = ((int64_t(1) << low) - 1) * everyByte;
+  Value lower = b.b.create<arith::AndIOp>(b.loc, up(words, -field * low), b.splatI(mask));
+  Value upper = b.b.create<arith::AndIOp>(b.loc, up(highs, low - slot * bits), b.splatI(~mask));
+  return b.b.create<arith::OrIOp>(b.loc, lower, upper);
 }
 
 void WeightReader::visitBytes(ArrayRef<Value> groups, Value index,
                               llvm::function_ref<void(int64_t, size_t, Value)> visit) {
-  const int64_t numWords = block * element.lowBits() / 32;
+  const int64_t numWords = block * element.lowBits() / 32, fields = element.fields();
   const auto mask = ((int64_t(1) << element.quantBits) - 1) * 0x01010101;
-  auto masked = [&](Value words) -> Value {
-    return element.quantBits == 8
-               ? words
-               : b.b.create<arith::AndIOp>(b.loc, words, b.splatI(mask)).getResult();
+  auto valueOf = [&](Value words) -> Value {
+    if (element.quantBits == 8)
+      return words;
+    Value quants = b.b.create<arith::AndIOp>(b.loc, words, b.splatI(mask));
+    return element.values ? valuesOfBytes(b, *element.values, quants) : quants;
   };
-  const int64_t highWords = element.hasHighs() ? block * element.highBits() / 32 : 1;
-  for (int64_t h = 0; h < highWords; ++h) {
-    SmallVector<Value> highs;
+  auto visitWord = [&](ArrayRef<Value> words, ArrayRef<Value> highs, int64_t w, int64_t field) {
+    for (size_t g = 0; g < groups.size(); ++g) {
+      Value quants = words[g];
+      if (element.hasHighs())
+        quants = joinHighs(words[g], highs[g], w, field);
+      else if (field != 0)
+        quants = b.b.create<arith::ShRUIOp>(b.loc, words[g], b.splatI(element.lowBits() * field));
+      visit(4 * w + field * element.fieldElements(), g, valueOf(quants));
+    }
+  };
+  if (isByFields()) {
+    for (int64_t field = 0; field < fields; ++field)
+      for (int64_t w = 0; w < numWords; ++w) {
+        SmallVector<Value> highs;
+        if (element.hasHighs())
+          highs = loadHighs(groups, index, w % highWords());
+        visitWord(loadWords(groups, index, BlockPart::Quants, w), highs, w, field);
+      }
+    return;
+  }
+  const int64_t highs = element.hasHighs() ? highWords() : 1;
+  for (int64_t h = 0; h < highs; ++h) {
+    SmallVector<Value> own;
     if (element.hasHighs())
-      highs = loadWords(groups, index, BlockPart::Highs, h);
-    if (element.highStep == 1)
-      for (Value &words : highs)
-        words = spreadBits(b, words);
-    for (int64_t w = h; w < numWords; w += highWords) {
+      own = loadHighs(groups, index, h);
+    for (int64_t w = h; w < numWords; w += highs) {
       SmallVector<Value> words = loadWords(groups, index, BlockPart::Quants, w);
-      for (int64_t nibble = 0; nibble < (element.lowBits() == 4 ? 2 : 1); ++nibble)
-        for (size_t g = 0; g < groups.size(); ++g) {
-          Value quants = words[g];
-          if (element.hasHighs())
-            quants = joinHighs(words[g], highs[g], w, nibble != 0);
-          else if (nibble != 0)
-            quants = b.b.create<arith::ShRUIOp>(b.loc, words[g], b.splatI(4));
-          visit(4 * w + nibble * block / 2, g, masked(quants));
-        }
+      for (int64_t field = 0; field < fields; ++field)
+        visitWord(words, own, w, field);
     }
   }
 }
@@ -259,51 +319,77 @@ SmallVector<Value> WeightReader::loadWords(ArrayRef<Value> groups, Value index, 
 
 void WeightReader::visitQuants(ArrayRef<Value> groups, Value index, int64_t count,
                                llvm::function_ref<void(int64_t, size_t, Value)> visit,
-                               llvm::function_ref<void()> between) {
+                               llvm::function_ref<void()> between, bool byFields) {
   const size_t numGroups = groups.size();
   if (!element.isQuantized()) {
     SmallVector<Value> bases;
     for (Value g : groups)
       bases.push_back(blockPointer(g, index));
     int64_t step = (transposed ? outputs : lanes) * element.blockBytes;
+    SmallVector<Value> pairs(numGroups);
     for (int64_t i = 0; i < count; ++i)
-      for (size_t g = 0; g < numGroups; ++g)
-        visit(i, g, loadDense(b.at(bases[g], i * step), groups[g]));
+      for (size_t g = 0; g < numGroups; ++g) {
+        if (isPairs && i % 2 == 0)
+          pairs[g] = b.load(b.vi32, b.at(bases[g], i * step), 4);
+        visit(i, g,
+              isPairs ? ofPairs(pairs[g], i % 2 != 0)
+                      : loadDense(b.at(bases[g], i * step), groups[g]));
+      }
     return;
   }
-  const int64_t numWords = block * element.lowBits() / 32;
+  const int64_t numWords = block * element.lowBits() / 32, fields = element.fields();
+  const int64_t apart = element.fieldElements();
+  if (byFields || (element.values && !table)) {
+    const bool looksUp = element.values && !table;
+    for (int64_t w = 0; w < numWords * fields; ++w) {
+      const int64_t word = byFields ? w % numWords : w / fields;
+      const int64_t field = byFields ? w / numWords : w % fields;
+      between();
+      SmallVector<Value> words = loadWords(groups, index, BlockPart::Quants, word);
+      if (element.hasHighs()) {
+        const SmallVector<Value> highs = loadHighs(groups, index, word % highWords());
+        for (size_t g = 0; g < numGroups; ++g)
+          words[g] = joinHighs(words[g], highs[g], word, field);
+      }
+      if (looksUp)
+        for (Value &own : words) {
+          if (field != 0)
+            own = b.b.create<arith::ShRUIOp>(b.loc, own, b.splatI(element.lowBits() * field));
+          own = b.b.create<arith::AndIOp>(b.loc, own, b.splatI(0x0f0f0f0f));
+          own = valuesOfBytes(b, *element.values, own);
+        }
+      for (int64_t i = 0; i < 4; ++i)
+        for (size_t g = 0; g < numGroups; ++g)
+          visit(4 * word + i + field * apart, g,
+                looksUp              ? byteToFloat(words[g], i)
+                : element.hasHighs() ? unsignedByteToFloat(words[g], i)
+                                     : lowBitsToFloat(words[g], fields * i + field));
+    }
+    return;
+  }
   if (!element.hasHighs()) {
-    const int64_t perWord = 32 / element.quantBits;
     for (int64_t w = 0; w < numWords; ++w) {
       SmallVector<Value> words = loadWords(groups, index, BlockPart::Quants, w);
-      for (int64_t i = 0; i < perWord; ++i) {
-        // Of 4-bit quants, byte j of a chunk holds element j in its low nibble and element j + half
-        // a chunk in its high one.
-        int64_t place = element.quantBits == 4 ? 4 * w + i / 2 + (i % 2) * block / 2 : 4 * w + i;
+      for (int64_t i = 0; i < 4 * fields; ++i)
         for (size_t g = 0; g < numGroups; ++g)
-          visit(place, g,
-                element.quantBits == 4 ? nibbleToFloat(words[g], i) : byteToFloat(words[g], i));
-      }
+          visit(4 * w + i / fields + i % fields * apart, g,
+                fields == 1 ? byteToFloat(words[g], i) : lowBitsToFloat(words[g], i));
     }
     return;
   }
   // A word of high bits is loaded once and meets all words whose elements it has bits of.
-  const int64_t highWords = block * element.highBits() / 32;
-  for (int64_t h = 0; h < highWords; ++h) {
-    SmallVector<Value> highs = loadWords(groups, index, BlockPart::Highs, h);
-    if (element.highStep == 1)
-      for (Value &words : highs)
-        words = spreadBits(b, words);
-    for (int64_t w = h; w < numWords; w += highWords) {
-      for (bool highNibbles : {false, true}) {
+  for (int64_t h = 0; h < highWords(); ++h) {
+    SmallVector<Value> highs = loadHighs(groups, index, h);
+    for (int64_t w = h; w < numWords; w += highWords()) {
+      for (int64_t field = 0; field < fields; ++field) {
         between();
-        // Loaded again for the high nibbles: cheaper than keeping them in registers meanwhile.
+        // Loaded again for each field: cheaper than keeping them in registers meanwhile.
         SmallVector<Value> words = loadWords(groups, index, BlockPart::Quants, w), quants;
         for (size_t g = 0; g < numGroups; ++g)
-          quants.push_back(joinHighs(words[g], highs[g], w, highNibbles));
+          quants.push_back(joinHighs(words[g], highs[g], w, field));
         for (int64_t i = 0; i < 4; ++i)
           for (size_t g = 0; g < numGroups; ++g)
-            visit(4 * w + i + (highNibbles ? block / 2 : 0), g, unsignedByteToFloat(quants[g], i));
+            visit(4 * w + i + field * apart, g, unsignedByteToFloat(quants[g], i));
       }
     }
   }
@@ -319,8 +405,16 @@ void WeightReader::askAhead(ArrayRef<Value> groups, Value index, int64_t prefetc
 }
 
 void WeightReader::dotBlock(ArrayRef<Value> groups, Value index, int64_t count, Value x, Value sums,
-                            MutableArrayRef<Value> accumulators, int64_t prefetch) {
+                            int64_t sumBlock, MutableArrayRef<Value> accumulators,
+                            int64_t prefetch) {
   askAhead(groups, index, prefetch);
+  auto sumOf = [&](int64_t sub) {
+    const int64_t parts = element.subElements / sumBlock;
+    Value sum = b.loadF32(b.at(sums, 4 * sub * parts));
+    for (int64_t i = 1; i < parts; ++i)
+      sum = b.addf(sum, b.loadF32(b.at(sums, 4 * (sub * parts + i))));
+    return b.broadcast(sum);
+  };
   // Plain numbers go straight to the accumulator; quants are summed first and scaled once, by
   // sub-blocks where these have scales. Where one sum is all that a block has, two chains for each
   // group hide the latency of fma.
@@ -362,7 +456,7 @@ void WeightReader::dotBlock(ArrayRef<Value> groups, Value index, int64_t count, 
     }
     b.fence(live);
   };
-  visitQuants(groups, index, count, visit, between);
+  visitQuants(groups, index, count, visit, between, isByFields());
   for (auto [g, number] : llvm::enumerate(groups)) {
     if (!hasSubs) {
       Value even = chains[g][0].sum, odd = chains[g][1].sum;
@@ -372,18 +466,18 @@ void WeightReader::dotBlock(ArrayRef<Value> groups, Value index, int64_t count, 
       accumulators[g] = totals[g];
       continue;
     }
-    accumulators[g] = b.fma(half(BlockPart::Scale, number, index), totals[g], accumulators[g]);
+    accumulators[g] = b.fma(scale(number, index), totals[g], accumulators[g]);
     if (!element.hasMin())
       continue;
-    Value m = half(BlockPart::Min, number, index);
+    Value m = minimum(number, index);
     if (!hasSubs) {
-      accumulators[g] = b.fma(m, b.broadcast(b.loadF32(sums)), accumulators[g]);
+      accumulators[g] = b.fma(m, sumOf(0), accumulators[g]);
       continue;
     }
     Value minima;
     for (int64_t sub = 0; sub < subBlocks(); ++sub) {
       Value factor = subScale(number, index, sub, /*isMin=*/true);
-      Value sum = b.broadcast(b.loadF32(b.at(sums, 4 * sub)));
+      Value sum = sumOf(sub);
       minima = minima ? b.fma(factor, sum, minima) : b.mulf(factor, sum);
     }
     accumulators[g] = b.fma(b.subf(b.splat(0), m), minima, accumulators[g]);
@@ -392,25 +486,37 @@ void WeightReader::dotBlock(ArrayRef<Value> groups, Value index, int64_t count, 
 
 void WeightReader::unpackBlock(Value g, Value index, int64_t count,
                                llvm::function_ref<void(int64_t, Value)> store) {
-  SmallVector<Value> scales, minima;
+  Value d, m;
   if (element.isQuantized()) {
-    Value d = half(BlockPart::Scale, g, index);
-    Value m = element.hasMin() ? half(BlockPart::Min, g, index) : Value();
+    d = scale(g, index);
+    if (element.hasMin())
+      m = minimum(g, index);
     if (m && element.hasSubScales())
       m = b.subf(b.splat(0), m);
-    for (int64_t sub = 0; sub < subBlocks(); ++sub) {
-      auto factor = [&](Value of, bool isMin) {
-        return element.hasSubScales() ? b.mulf(of, subScale(g, index, sub, isMin)) : of;
-      };
-      scales.push_back(factor(d, /*isMin=*/false));
-      minima.push_back(m ? factor(m, /*isMin=*/true) : Value());
-    }
   }
-  auto visit = [&](int64_t place, size_t, Value q) {
-    if (scales.empty())
-      return store(place, q);
-    const int64_t sub = place / element.subElements;
-    store(place, minima[sub] ? b.fma(q, scales[sub], minima[sub]) : b.mulf(q, scales[sub]));
+  SmallVector<Value> scales(static_cast<size_t>(subBlocks())), minima(scales.size());
+  auto prepare = [&](size_t sub) {
+    auto factor = [&](Value of, bool isMin) {
+      return element.hasSubScales()
+                 ? b.mulf(of, subScale(g, index, static_cast<int64_t>(sub), isMin))
+                 : of;
+    };
+    scales[sub] = factor(d, /*isMin=*/false);
+    if (m)
+      minima[sub] = factor(m, /*isMin=*/true);
   };
-  visitQuants(g, index, count, visit, [] {});
+  // Where there are sixteen registers, sub-blocks one after the other if that can be: their scales
+  // are not needed at once.
+  const bool byFields = isByFields() || (element.hasSubScales() && !b.target.has("avx512f"));
+  for (size_t sub = 0; d && !byFields && sub < scales.size(); ++sub)
+    prepare(sub);
+  auto visit = [&](int64_t place, size_t, Value q) {
+    if (!d)
+      return store(place, q);
+    const auto sub = static_cast<size_t>(place / element.subElements) % scales.size();
+    if (!scales[sub])
+      prepare(sub);
+    store(place, m ? b.fma(q, scales[sub], minima[sub]) : b.mulf(q, scales[sub]));
+  };
+  visitQuants(g, index, count, visit, [] {}, byFields);
 }

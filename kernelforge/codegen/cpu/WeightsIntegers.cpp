@@ -6,11 +6,45 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cpu;
 
+SmallVector<Value> WeightReader::loadIntegerFactors(Value g, Value index) {
+  SmallVector<Value> factors;
+  const bool hasSubs = element.hasSubScales();
+  for (int64_t sub = 0; hasSubs && sub < subBlocks(); ++sub)
+    factors.push_back(subScale(g, index, sub, /*isMin=*/false));
+  factors.push_back(scale(g, index));
+  if (!element.hasMin())
+    return factors;
+  Value min = minimum(g, index);
+  if (!hasSubs) {
+    factors.push_back(min);
+    return factors;
+  }
+  min = b.subf(b.splat(0), min);
+  for (int64_t sub = 0; sub < subBlocks(); ++sub)
+    factors.push_back(b.mulf(min, subScale(g, index, sub, /*isMin=*/true)));
+  return factors;
+}
+
+void WeightReader::unpackIntegers(Value g, Value index, Value to) {
+  placesApart.clear();
+  visitBytes({g}, index, [&](int64_t place, size_t, Value quants) {
+    b.store(quants, b.at(to, place * lanes), 4);
+    placesApart.push_back(place);
+  });
+  for (auto [i, factor] : llvm::enumerate(loadIntegerFactors(g, index)))
+    b.storeVec(factor, b.at(to, lanes * (block + 4 * int64_t(i))));
+}
+
 void WeightReader::dotIntegers(ArrayRef<Value> groups, Value index, ArrayRef<IntegerRow> rows,
-                               MutableArrayRef<Value> accumulators, int64_t prefetch) {
-  askAhead(groups, index, prefetch);
-  const bool hasSubs = element.hasSubScales(), isSigned = element.quantBits == 8;
-  ByteProducts products(b, (int64_t(1) << element.quantBits) - 1, isSigned);
+                               MutableArrayRef<Value> accumulators, int64_t prefetch,
+                               ArrayRef<Value> apart) {
+  if (apart.empty())
+    askAhead(groups, index, prefetch);
+  auto factorApart = [&](size_t g, int64_t i) {
+    return b.loadVec(b.at(apart[g], lanes * (block + 4 * i)));
+  };
+  const bool hasSubs = element.hasSubScales(), isSigned = element.hasSignedBytes();
+  ByteProducts products(b, element.largestValue(), isSigned);
   const int64_t excess = element.zero + products.offset(), sumElements = element.subElements;
   const size_t numGroups = groups.size();
 
@@ -28,6 +62,17 @@ void WeightReader::dotIntegers(ArrayRef<Value> groups, Value index, ArrayRef<Int
     return b.b.create<arith::MulIOp>(b.loc, sum, factor);
   };
 
+  // The sum of a row's elements that belong to a sub-block, which is a block of the row or half of
+  // one.
+  auto scaledSum = [&](const IntegerRow &row, int64_t sub) -> Value {
+    const int64_t at = sub * sumElements / integerBlock * 4;
+    if (sumElements >= integerBlock)
+      return b.loadF32(b.at(row.scaledSums, at));
+    Value sum = b.load(b.i32, b.at(row.sums, sub * sumElements / IntegerRowLayout::half * 4), 4);
+    Value asFloat = b.b.create<arith::SIToFPOp>(b.loc, b.f32, sum);
+    return b.mulf(asFloat, b.loadF32(b.at(row.scales, at)));
+  };
+
   const size_t numSubs = hasSubs ? size_t(subBlocks()) : 1;
   SmallVector<SmallVector<ByteProducts::Sum>> sums(rows.size() * numGroups,
                                                    SmallVector<ByteProducts::Sum>(numSubs));
@@ -35,7 +80,7 @@ void WeightReader::dotIntegers(ArrayRef<Value> groups, Value index, ArrayRef<Int
   SmallVector<SmallVector<int64_t>> visited(numGroups, SmallVector<int64_t>(numSubs, 0));
   SmallVector<Value> words(rows.size());
   int64_t lastPlace = -1;
-  visitBytes(groups, index, [&](int64_t place, size_t g, Value quants) {
+  auto visit = [&](int64_t place, size_t g, Value quants) {
     if (place != lastPlace)
       for (auto [word, row] : llvm::zip(words, rows))
         word = b.broadcast(b.load(b.i32, b.at(row.quants, place), 4));
@@ -54,7 +99,8 @@ void WeightReader::dotIntegers(ArrayRef<Value> groups, Value index, ArrayRef<Int
     visited[g][size_t(sub)] += 4;
     if (!hasSubs || visited[g][size_t(sub)] < sumElements)
       return;
-    Value factor = subScale(groups[g], index, sub, /*isMin=*/false);
+    Value factor =
+        apart.empty() ? subScale(groups[g], index, sub, /*isMin=*/false) : factorApart(g, sub);
     for (auto [r, row] : llvm::enumerate(rows)) {
       Value &total = totals[r * numGroups + g];
       Value scale = b.broadcast(b.loadF32(b.at(row.scales, sub * sumElements / integerBlock * 4)));
@@ -62,17 +108,32 @@ void WeightReader::dotIntegers(ArrayRef<Value> groups, Value index, ArrayRef<Int
       Value scaled = b.mulf(factor, scale);
       total = total ? b.fma(scaled, sum, total) : b.mulf(scaled, sum);
     }
-  });
+    if (!apart.empty() || !isByFields() || g + 1 < numGroups)
+      return;
+    // Else words that are read again for the next field stay in registers until then.
+    SmallVector<Value *> live;
+    for (Value &total : totals)
+      live.push_back(&total);
+    b.fence(live);
+  };
+  if (apart.empty())
+    visitBytes(groups, index, visit);
+  else
+    for (int64_t place : placesApart)
+      for (size_t g = 0; g < numGroups; ++g)
+        visit(place, g, b.load(b.vi32, b.at(apart[g], place * lanes), 4));
+  const auto ownFactors = int64_t(hasSubs ? numSubs : 0);
   for (auto [g, number] : llvm::enumerate(groups)) {
-    Value scale = half(BlockPart::Scale, number, index);
-    Value min = element.hasMin() ? half(BlockPart::Min, number, index) : Value();
-    if (min && hasSubs)
-      min = b.subf(b.splat(0), min);
-    SmallVector<Value> minFactors;
-    for (size_t sub = 0; min && hasSubs && sub < numSubs; ++sub)
-      minFactors.push_back(b.mulf(min, subScale(number, index, int64_t(sub), /*isMin=*/true)));
-    if (min && !hasSubs)
-      minFactors.push_back(min);
+    SmallVector<Value> factors;
+    if (apart.empty())
+      factors = loadIntegerFactors(number, index);
+    else
+      for (int64_t i = ownFactors; i < integerFactors(); ++i)
+        factors.push_back(factorApart(g, i));
+    const ArrayRef<Value> later =
+        ArrayRef<Value>(factors).drop_front(apart.empty() ? size_t(ownFactors) : 0);
+    Value scale = later.front();
+    const ArrayRef<Value> minFactors = later.drop_front();
     for (auto [r, row] : llvm::enumerate(rows)) {
       Value &accumulator = accumulators[r * numGroups + g];
       if (hasSubs) {
@@ -82,8 +143,7 @@ void WeightReader::dotIntegers(ArrayRef<Value> groups, Value index, ArrayRef<Int
         accumulator = b.fma(b.mulf(scale, b.broadcast(b.loadF32(row.scales))), sum, accumulator);
       }
       for (auto [sub, factor] : llvm::enumerate(minFactors)) {
-        Value sum = b.broadcast(
-            b.loadF32(b.at(row.scaledSums, int64_t(sub) * sumElements / integerBlock * 4)));
+        Value sum = b.broadcast(scaledSum(row, int64_t(sub)));
         accumulator = b.fma(factor, sum, accumulator);
       }
     }

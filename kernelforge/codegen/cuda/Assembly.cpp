@@ -203,6 +203,34 @@ Value Assembly::dotOfBytes(OpBuilder &b, Location loc, Value x, Value y, Value s
       .getResult(0);
 }
 
+// A permutation of bytes picks four of eight by nibbles, whose highest bit must be 0: once of each
+// half of the table, then of what these gave.
+Value Assembly::lookUpBytes(OpBuilder &b, Location loc, ValueRange wordAndTable) {
+  auto constant = [&](int64_t value) -> Value {
+    return b.create<arith::ConstantIntOp>(loc, static_cast<int32_t>(value), 32);
+  };
+  auto permute = [&](Value first, Value second, Value selector) {
+    return b
+        .create<LLVM::CallIntrinsicOp>(loc, b.getI32Type(), b.getStringAttr("llvm.nvvm.prmt"),
+                                       ValueRange{first, second, selector})
+        .getResult(0);
+  };
+  auto masked = [&](Value x, int64_t mask) -> Value {
+    return b.create<arith::AndIOp>(loc, x, constant(mask));
+  };
+  auto shifted = [&](Value x, int64_t by) -> Value {
+    return b.create<arith::ShRUIOp>(loc, x, constant(by));
+  };
+  Value word = wordAndTable[0];
+  Value pairs = b.create<arith::OrIOp>(loc, word, shifted(word, 4)); // in bytes 0 and 2
+  Value nibbles = permute(pairs, pairs, constant(0x2020));
+  Value within = masked(nibbles, 0x7777);
+  Value low = permute(wordAndTable[1], wordAndTable[2], within);
+  Value high = permute(wordAndTable[3], wordAndTable[4], within);
+  Value sides = masked(shifted(nibbles, 1), 0x4444);
+  return permute(low, high, b.create<arith::OrIOp>(loc, sides, constant(0x3210)));
+}
+
 // With effects, so that loads stay where they were written: without, each sinks to its use.
 Value Assembly::loadStreamed(OpBuilder &b, Location loc, VectorType type, Value address) {
   const int64_t count = type.getNumElements();

@@ -129,6 +129,10 @@ public:
   static void letNextStart(mlir::OpBuilder &b, mlir::Location loc);
   /// Until all that ran before is done and seen.
   static void waitForPrevious(mlir::OpBuilder &b, mlir::Location loc);
+  /// Every byte of a word, from 0 to 15, as the byte that a table has for it: the word, then the
+  /// table's four.
+  static mlir::Value lookUpBytes(mlir::OpBuilder &b, mlir::Location loc,
+                                 mlir::ValueRange wordAndTable);
   /// sum + the four products of signed bytes of two words.
   static mlir::Value dotOfBytes(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
                                 mlir::Value y, mlir::Value sum);

@@ -201,6 +201,8 @@ private:
     if (name == dotOfBytesName)
       return cuda::Assembly::dotOfBytes(b, loc, call.getOperand(0), call.getOperand(1),
                                         b.create<arith::ConstantIntOp>(loc, 0, 32));
+    if (name == simt::lookUpBytesName)
+      return cuda::Assembly::lookUpBytes(b, loc, call.getOperands());
     if (name == "round") // to the nearest, ties to even
       return b.create<LLVM::RintOp>(loc, call.getOperand(0));
     return {};

@@ -6,6 +6,7 @@
 // Quants of less than eight bits are multiplied 128 too large: what that is too much follows from
 // the rows alone, and is where a run's sum begins; minima are multiplied with the same.
 #include "kernelforge/codegen/cuda/MatmulParts.h"
+#include "kernelforge/codegen/cuda/Assembly.h"
 #include "kernelforge/codegen/cuda/Methods.h"
 #include "kernelforge/codegen/cuda/NarrowEmitter.h"
 
@@ -102,7 +103,7 @@ private:
       word.number = p.add(first, static_cast<int64_t>(number));
       word.quants = loads[0];
       if (steps.type.hasHighs())
-        word.highs = steps.type.bytes(BlockPart::Highs) == 4
+        word.highs = PlaneReader::highWords(steps.type) == 1
                          ? p.shr(loads[1], p.mul(quarter, 4)) // bits of one element after another
                          : loads[1];
       loads = loads.drop_front(perWord);
@@ -112,8 +113,16 @@ private:
 
   /// Four quants of a run as pairs of bf16.
   std::array<Value, 2> pairsOf(PlaneReader &weight, const PlaneReader::Piece &word, int64_t run) {
-    if (steps.hasBytes())
-      return units.quantsOfBytes(word.quants);
+    if (steps.type.isE4M3) { // numbers of bf16 as they are
+      Value quad = weight.byteQuads(word, run).front();
+      Assembly assembly(p);
+      auto pair = [&](int64_t i) {
+        return assembly.packHalves(ElementType::BF16, p.extract(quad, i), p.extract(quad, i + 1));
+      };
+      return {pair(0), pair(2)};
+    }
+    if (steps.areExact())
+      return units.quantsOfBytes(p.named(weight.bytes(word, run), "bytes"));
     return units.offsetPairsOfBytes(p.named(weight.bytes(word, run), "bytes"));
   }
 
@@ -135,7 +144,8 @@ private:
         Value source = sources[static_cast<size_t>(steps.pieceOf(step, 0))];
         Scales scales;
         for (size_t half : {0, 1}) {
-          const PlaneReader::Scale &scale = own[half][static_cast<size_t>(number)];
+          const PlaneReader::Scale &scale =
+              own[half][static_cast<size_t>(steps.runOfPiece(step, number))];
           scales.factor[half] = units.ofLane(scale.factor, source);
           if (scale.minimum)
             scales.minimum[half] = units.ofLane(scale.minimum, source);
@@ -187,7 +197,7 @@ private:
           std::array<std::array<Value, 2>, 2> pairs;
           for (size_t half : {0, 1})
             pairs[half] = pairsOf(weights[s], own[s][half].words[size_t(steps.pieceOf(step, run))],
-                                  steps.runOfPiece(run));
+                                  steps.runOfPiece(step, run));
           for (auto [x, product] : llvm::zip(xs, products))
             product = units.multiply(
                 ElementType::BF16, {pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]},

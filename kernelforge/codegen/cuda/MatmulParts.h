@@ -5,6 +5,7 @@
 #include "kernelforge/codegen/KernelAnalysis.h"
 #include "kernelforge/codegen/Launching.h"
 #include "kernelforge/codegen/simt/Builder.h"
+#include "kernelforge/codegen/simt/PlaneReader.h"
 #include "kernelforge/support/WeightLayout.h"
 
 namespace kernelforge::cuda::matmul {
@@ -17,26 +18,29 @@ constexpr int64_t stepElements = 32;
 struct Steps {
   explicit Steps(mlir::Type weight) : type(info(*elementTypeOf(weight))) {}
 
-  bool hasBytes() const { return type.lowBits() == 8; }
-  /// Of what is read at once.
-  int64_t count() const { return hasBytes() ? piecesAtOnce / 2 : piecesAtOnce; }
+  /// Of what is read at once: pieces have a run for each field of their bytes.
+  int64_t count() const { return piecesAtOnce * type.fields() / 2; }
   int64_t elements() const { return count() * stepElements; }
   /// Sums of a step that are scaled by themselves.
-  int64_t groups() const { return type.hasSubScales() ? 2 : 1; }
-  /// What quants are multiplied too large by; 0: nothing.
-  int64_t offset() const { return hasBytes() ? 0 : 128 + type.zero; }
+  int64_t groups() const { return simt::PlaneReader::hasOneScale(type) ? 1 : 2; }
+  /// Whether quants are multiplied as they are, and else what they are multiplied too large by.
+  bool areExact() const { return type.hasSignedBytes() || type.isE4M3; }
+  int64_t offset() const { return areExact() ? 0 : 128 + type.zero; }
   /// The piece of run `run` of a step, by the numbers of both in a row, and its run there.
-  mlir::Value pieceOf(simt::PhaseBuilder &p, mlir::Value step, int64_t run) const {
-    return hasBytes() ? p.add(p.mul(step, 2), run) : step;
+  int64_t pieceOf(int64_t step, int64_t run) const { return (2 * step + run) / type.fields(); }
+  int64_t runOfPiece(int64_t step, int64_t run) const { return (2 * step + run) % type.fields(); }
+  /// The first column of a step's run.
+  mlir::Value columnOf(simt::PhaseBuilder &p, simt::PlaneReader &reader, mlir::Value step,
+                       int64_t run) const {
+    if (type.fields() == 1)
+      return reader.column(p.add(p.mul(step, 2), run), 0);
+    const int64_t steps = type.fields() / 2; // of a piece
+    mlir::Value first = reader.column(p.div(step, steps), run);
+    return p.add(first, p.mul(p.rem(step, steps), 2 * type.fieldElements()));
   }
-  int64_t pieceOf(int64_t step, int64_t run) const { return hasBytes() ? 2 * step + run : step; }
-  int64_t runOfPiece(int64_t run) const { return hasBytes() ? 0 : run; }
   /// Words that a thread has of a column at once.
   int64_t words() const {
-    const int64_t scales = type.subScales == SubScales::Packed6   ? 4
-                           : type.subScales == SubScales::Signed8 ? 3
-                                                                  : 1;
-    return scales + piecesAtOnce * (type.hasHighs() ? 2 : 1);
+    return 1 + simt::PlaneReader::subScaleWords(type) + piecesAtOnce * (type.hasHighs() ? 2 : 1);
   }
 
   const ElementTypeInfo &type;

@@ -68,7 +68,7 @@ private:
     Value step = p.div(number, threadsOfColumn), quarter = p.rem(number, threadsOfColumn);
     SmallVector<SmallVector<Value>> pairs; // by run and pair, then part
     for (int64_t run : {0, 1}) {
-      Value first = reader.column(steps.pieceOf(p, step, run), steps.runOfPiece(run));
+      Value first = steps.columnOf(p, reader, step, run);
       Value col = p.named(p.add(first, p.mul(quarter, 4)), "col");
       Value x = p.named(expressions.evaluate(matmul.getInput(), {row, col, 4}), "x");
       for (int64_t i : {0, 2})

@@ -16,15 +16,14 @@ NarrowUnits::NarrowUnits(PhaseBuilder &p, Value weight, ElementType element)
 int64_t NarrowUnits::elementsOf(Type weight) {
   if (!PlaneReader::reads(weight))
     return 8;
-  return info(*elementTypeOf(weight)).lowBits() == 8 ? 16 : 32;
+  return 16 * info(*elementTypeOf(weight)).fields();
 }
 
 int64_t NarrowUnits::wordsOf(Type weight) {
   const ElementTypeInfo &type = info(*elementTypeOf(weight));
   if (!PlaneReader::reads(weight))
     return 4;
-  const int64_t highs = !type.hasHighs() ? 0 : type.bytes(BlockPart::Highs) == 4 ? 1 : 4;
-  return 4 + highs + (type.hasSubScales() ? 4 : 1);
+  return 4 + PlaneReader::highWords(type) + 1 + PlaneReader::subScaleWords(type);
 }
 
 Value NarrowUnits::column(Value unitOfRow, int64_t run) {

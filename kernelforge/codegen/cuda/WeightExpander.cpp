@@ -18,7 +18,7 @@ WeightExpander::WeightExpander(simt::PhaseBuilder &p, Value weight, int64_t colu
       thread(thread), pieces(stages * OperandTile::depth / (runElements * reader.runs())),
       items(columns * pieces / warpgroup) {}
 
-// A piece of nibbles has a run of each half of a chunk.
+// A piece of fewer than eight bits has a run of each field of a chunk.
 int64_t WeightExpander::stagesOf(Type weight) {
   const ElementTypeInfo &type = info(*elementTypeOf(weight));
   return type.lowBits() != 8 && type.chunkElements > OperandTile::depth
@@ -29,10 +29,10 @@ int64_t WeightExpander::stagesOf(Type weight) {
 int64_t WeightExpander::registersOf(Type weight, int64_t columns, int64_t stages) {
   constexpr int64_t words = 4;
   const ElementTypeInfo &type = info(*elementTypeOf(weight));
-  const int64_t runs = type.lowBits() == 8 ? 1 : 2;
-  const int64_t pieces = stages * OperandTile::depth / (runElements * runs) * columns / warpgroup;
-  const int64_t highs = !type.hasHighs() ? 0 : type.bytes(BlockPart::Highs) == words ? 1 : words;
-  const int64_t subScales = type.subScales == SubScales::Packed6 ? 3 : type.hasSubScales() ? 2 : 0;
+  const int64_t pieces =
+      stages * OperandTile::depth / (runElements * type.fields()) * columns / warpgroup;
+  const int64_t highs = simt::PlaneReader::highWords(type);
+  const int64_t subScales = simt::PlaneReader::subScaleWords(type);
   // Pieces of one column have their scales together.
   const int64_t ofThread = std::max<int64_t>(columns / warpgroup, 1);
   const int64_t more = type.lowBits() == 8 ? 1 : 0; // while sixteen bytes of quants become numbers

@@ -30,6 +30,9 @@ constexpr llvm::StringLiteral waitForPreviousName = "waitForPrevious";
 /// On a call: what the function gives is a signed integer in its language.
 constexpr llvm::StringLiteral signedAttrName = "signed";
 
+/// The function that PhaseBuilder::lookUpBytes() calls, with a word and the four of a table.
+constexpr llvm::StringLiteral lookUpBytesName = "look_up_bytes";
+
 /// How a phase sees a buffer: element by element as PhaseBuilder says; in quads, four elements at a
 /// time (f32: four of them, f16 and bf16: two words, i32: four words); or 16 bytes at a time, as
 /// four words. What does not fill the last quad or 16 bytes is not seen.
@@ -116,6 +119,8 @@ public:
                    bool isSigned = false);
   /// The sum of the four products of signed bytes of two words.
   mlir::Value dotOfBytes(mlir::Value x, mlir::Value y);
+  /// Every byte of each word, from 0 to 15, as the signed byte that a table has for it.
+  mlir::Value lookUpBytes(mlir::Value words, const std::array<int8_t, 16> &table);
 
   // Matrices that a subgroup holds together (gpu.subgroup_mma_*), `rows` x `cols` of `element`.
   enum class Side { Left, Right, Sum };

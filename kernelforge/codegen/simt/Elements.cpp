@@ -43,6 +43,40 @@ Value simt::signedByteToFloat(PhaseBuilder &p, Value word) {
   return p.signedToFloat(p.shrSigned(p.shl(word, 24), 24));
 }
 
+Value simt::e8m0ToFloat(PhaseBuilder &p, Value byte) {
+  // An f32's exponent is one less; those of 0 and 1 are numbers below the normal ones.
+  Value small = p.select(p.lessThan(byte, p.c(1)), p.c(0x00200000), p.c(0x00400000));
+  return p.bitsToFloat(p.select(p.lessThan(byte, p.c(2)), small, p.shl(p.sub(byte, 1), 23)));
+}
+
+/// Two bytes e4m3, each with a zero byte above it, as two f16.
+static Value e4m3PairToHalves(PhaseBuilder &p, Value pair) {
+  Value sign = p.shl(p.andBits(pair, 0x00800080), 8);
+  Value bits = p.orBits(sign, p.shl(p.andBits(pair, 0x007f007f), 7));
+  // The largest exponent and mantissa are a NaN: one more carries into the bit above them, which
+  // makes the exponent that of an f16's NaN.
+  return p.orBits(bits, p.andBits(p.add(bits, p.c(0x00800080)), 0x40004000));
+}
+
+Value simt::e4m3QuadToFloats(PhaseBuilder &p, Value word) {
+  Value even = p.halvesToFloats(e4m3PairToHalves(p, word));
+  Value odd = p.halvesToFloats(e4m3PairToHalves(p, p.shr(word, 8)));
+  return p.vector({p.extract(even, int64_t(0)), p.extract(odd, int64_t(0)), p.extract(even, 1),
+                   p.extract(odd, 1)});
+}
+
+Value simt::e4m3ToFloat(PhaseBuilder &p, Value word) {
+  return p.halfToFloat(e4m3PairToHalves(p, p.andBits(word, 255)));
+}
+
+Value simt::sumOfBits(PhaseBuilder &p, const BitSum &sum, Value number) {
+  Value total = p.c(sum.base);
+  sum.forTerms([&](int64_t shift, int64_t mask, int64_t factor) {
+    total = p.add(total, p.mul(p.andBits(p.shr(number, shift), mask), factor));
+  });
+  return total;
+}
+
 //===----------------------------------------------------------------------===//
 // Memory
 //===----------------------------------------------------------------------===//

@@ -48,4 +48,16 @@ mlir::Value readByte(PhaseBuilder &p, mlir::Value buffer, mlir::Value offset);
 /// The low byte of a word with its sign, as f32; what is above it does not count.
 mlir::Value signedByteToFloat(PhaseBuilder &p, mlir::Value word);
 
+/// A byte e, with nothing above it, as the scale E8M0 that it is: 2^(e - 128).
+mlir::Value e8m0ToFloat(PhaseBuilder &p, mlir::Value byte);
+
+/// The four bytes of a word, or the low byte of one, as numbers e4m3: a 256th of each, so that they
+/// are f16 with other bits.
+mlir::Value e4m3QuadToFloats(PhaseBuilder &p, mlir::Value word);
+mlir::Value e4m3ToFloat(PhaseBuilder &p, mlir::Value word);
+inline constexpr double e4m3Factor = 256;
+
+/// A sum over the bits of a number.
+mlir::Value sumOfBits(PhaseBuilder &p, const BitSum &sum, mlir::Value number);
+
 } // namespace kernelforge::simt

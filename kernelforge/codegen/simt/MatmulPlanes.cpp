@@ -54,11 +54,8 @@ private:
     Value quants = hasQuads() ? p.c(0) : p.splat(p.c(0), 4);
     SmallVector<Value> zeros = {quants, p.c(0)};
     if (type.hasHighs())
-      zeros.push_back(type.bytes(BlockPart::Highs) == 4 ? p.c(0) : quants);
-    const size_t subScales = type.subScales == SubScales::Packed6   ? 3
-                             : type.subScales == SubScales::Signed8 ? 2
-                                                                    : 0;
-    zeros.append(subScales, p.c(0));
+      zeros.push_back(PlaneReader::highWords(type) == 1 ? p.c(0) : quants);
+    zeros.append(static_cast<size_t>(PlaneReader::subScaleWords(type)), p.c(0));
     return zeros;
   }
 
@@ -83,7 +80,7 @@ private:
   }
 
   /// Elements from the first of a piece to that of its run.
-  int64_t runApart(int64_t run) const { return run * type.chunkElements / 2; }
+  int64_t runApart(int64_t run) const { return run * type.fieldElements(); }
 
   Value targetOf(Value row, Value piece) override {
     if (way == Way::Turned)

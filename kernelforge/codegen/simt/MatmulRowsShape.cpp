@@ -62,17 +62,13 @@ static Unit unitOf(MatmulOp matmul, ArrayRef<unsigned> segments) {
   int64_t elements = 8;
   for (unsigned segment : segments) {
     const ElementTypeInfo &type = info(*elementTypeOf(matmul.getWeights()[segment].getType()));
-    const int64_t runs = type.subScales == SubScales::Packed6 ? type.chunkElements / runElements
-                         : type.lowBits() == 8                ? 1
-                                                              : 2;
     if (type.isQuantized()) { // and all others are of the same type
-      const int64_t quants = 4 * runs / (type.lowBits() == 8 ? 1 : 2);
-      const int64_t highs = !type.hasHighs() ? 0 : type.bytes(BlockPart::Highs) == 4 ? 1 : 4;
-      const int64_t subScales = type.subScales == SubScales::Packed6   ? 3
-                                : type.subScales == SubScales::Signed8 ? 2
-                                                                       : 0;
+      const int64_t runs =
+          type.subScales == SubScales::Packed6 ? type.chunkElements / runElements : type.fields();
+      const int64_t pieces = runs / type.fields();
+      const int64_t highs = pieces * PlaneReader::highWords(type);
       return {runs * runElements, runs, runs == 1 ? runElements : type.chunkElements,
-              quants + highs + 1 + subScales};
+              4 * pieces + highs + 1 + PlaneReader::subScaleWords(type)};
     }
     elements = std::min<int64_t>(elements, isHalf(type.type) ? 8 : 4);
   }
@@ -176,11 +172,11 @@ Status rows::supportsShape(const KernelAnalysis &kernel) {
 /// Whole numbers are multiplied by weights of whole numbers alone, f16 and bf16 by any.
 static bool multipliesIn(Operation *op, Numerics numerics) {
   auto matmul = dyn_cast<MatmulOp>(op);
-  auto isQuantized = [](Value weight) {
-    return isa<QuantType>(getElementTypeOrSelf(weight.getType()));
+  auto hasIntegers = [](Value weight) {
+    return info(*elementTypeOf(weight.getType())).hasIntegers();
   };
   return matmul &&
-         (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), isQuantized)
+         (multipliesIntegers(numerics) ? llvm::all_of(matmul.getWeights(), hasIntegers)
                                        : numerics == Numerics::F16 || numerics == Numerics::BF16);
 }
 

@@ -191,8 +191,8 @@ void WeightUnits::multiplyQuants(const Loaded &loaded, const Runs &runs, ArrayRe
     const int64_t run = runs.first + i;
     const auto number = static_cast<size_t>(i);
     const PlaneReader::Piece &piece = pieceOf(loaded, run);
-    const Values quants =
-        planes->hasBytes() ? planes->byteQuads(piece) : planes->offsetQuads(piece, runOfPiece(run));
+    const Values quants = planes->hasBytes() ? planes->byteQuads(piece, runOfPiece(run))
+                                             : planes->offsetQuads(piece, runOfPiece(run));
     const PlaneReader::Scale &scale = scaleOf(loaded, run);
     for (auto [m, row] : llvm::enumerate(rows)) {
       const auto x = ArrayRef(row.quads).slice(number * quants.size(), quants.size());

@@ -32,29 +32,37 @@ Phase simt::emitPackPlane(ModuleOp module, KernelOp kernel, PackOp pack, unsigne
                           const Plane &plane, StringRef entry) {
   PhaseBuilder p(module, kernel, entry);
   const ElementTypeInfo &type = info(*elementTypeOf(pack.getOutput().getType()));
-  const bool aligned = type.blockBytes % 4 == 0;
+  const int64_t alignment = type.blockBytes % 4 == 0 ? 4 : type.blockBytes % 2 == 0 ? 2 : 1;
   Value from = p.argument(pack.getInput()), to = p.result(resultIndex);
   // Four bytes of a block, whose part is words.
   auto wordsOfBlock = [&](Value word) {
     const int64_t words = plane.bytes / 4;
     Value block = p.named(p.div(word, words), "block_index");
     Value offset = p.add(p.mul(block, type.blockBytes), plane.offset);
-    return wordOf(p, from, wordsFrom(p, offset, aligned), p.rem(word, words));
+    return wordOf(p, from, wordsFrom(p, offset, alignment), p.rem(word, words));
   };
-  // The halves of two blocks; the second one may be none, which is a zero.
-  auto halvesOfBlocks = [&](Value word) {
-    auto half = [&](Value block) {
+  // Halves or bytes of several blocks; the last ones may be none, which are zeros.
+  auto unitsOfBlocks = [&](Value word) {
+    const int64_t perWord = 4 / plane.bytes, bits = 8 * plane.bytes;
+    auto unit = [&](Value block) {
       Value offset = p.named(p.add(p.mul(block, type.blockBytes), plane.offset), "first_byte");
-      Value both = p.load(from, p.shr(offset, 2));
-      return p.andBits(p.shr(both, p.shl(p.andBits(offset, 2), 3)), 0xffff);
+      Value around = p.load(from, p.shr(offset, 2));
+      return p.andBits(p.shr(around, p.shl(p.andBits(offset, 4 - plane.bytes), 3)),
+                       (int64_t(1) << bits) - 1);
     };
-    const int64_t blocks = plane.content / 2;
-    Value first = p.named(p.mul(word, 2), "block_index"), second = p.add(first, 1);
-    if (blocks % 2 == 0)
-      return p.orBits(half(first), p.shl(half(second), 16));
-    Value isThere = p.named(p.lessThan(second, p.c(blocks)), "is_there");
-    return p.orBits(half(first),
-                    p.select(isThere, p.shl(half(p.min(second, p.c(blocks - 1))), 16), p.c(0)));
+    const int64_t blocks = plane.content / plane.bytes;
+    Value first = p.named(p.mul(word, perWord), "block_index"), units = unit(first);
+    for (int64_t i = 1; i < perWord; ++i) {
+      Value block = p.add(first, i);
+      if (blocks % perWord == 0) {
+        units = p.orBits(units, p.shl(unit(block), bits * i));
+        continue;
+      }
+      Value isThere = p.named(p.lessThan(block, p.c(blocks)), "is_there");
+      Value own = p.shl(unit(p.min(block, p.c(blocks - 1))), bits * i);
+      units = p.orBits(units, p.select(isThere, own, p.c(0)));
+    }
+    return units;
   };
 
   const int64_t content = (plane.content + 3) / 4;
@@ -63,7 +71,7 @@ Phase simt::emitPackPlane(ModuleOp module, KernelOp kernel, PackOp pack, unsigne
   auto write = [&] {
     // What fills the plane is zero: nothing is read for it that is not there.
     Value read = content < filled ? p.named(p.min(word, p.c(content - 1)), "read_index") : word;
-    Value value = plane.bytes % 4 == 0 ? wordsOfBlock(read) : halvesOfBlocks(read);
+    Value value = plane.bytes % 4 == 0 ? wordsOfBlock(read) : unitsOfBlocks(read);
     if (content < filled)
       value = p.select(p.lessThan(word, p.c(content)), value, p.c(0));
     p.store(value, to, p.add(word, plane.begin / 4));

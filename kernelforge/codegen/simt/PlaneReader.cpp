@@ -1,4 +1,5 @@
 #include "kernelforge/codegen/simt/PlaneReader.h"
+#include "kernelforge/codegen/simt/Elements.h"
 #include "kernelforge/ir/WeightLayouts.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -20,7 +21,7 @@ PlaneReader::PlaneReader(PhaseBuilder &p, Value weight)
              cast<RankedTensorType>(weight.getType()).getDimSize(1)),
       buffer(p.argument(weight, Access::Read, View::Words4)) {
   const int64_t piecesOfBlock = type.bytes(BlockPart::Quants) / pieceBytes;
-  assert(llvm::isPowerOf2_64(piecesOfBlock) && "blocks are 16, 32 or 128 bytes of quants");
+  assert(llvm::isPowerOf2_64(piecesOfBlock) && "blocks are 16 to 128 bytes of quants");
   blockShift = static_cast<int64_t>(llvm::Log2_64(piecesOfBlock));
   pieces =
       cast<RankedTensorType>(weight.getType()).getDimSize(1) / type.blockElements * piecesOfBlock;
@@ -29,10 +30,30 @@ PlaneReader::PlaneReader(PhaseBuilder &p, Value weight)
 Value PlaneReader::column(Value pieceOfRow, int64_t run, int64_t grain) {
   if (runs() == 1)
     return p.mul(pieceOfRow, runElements / grain);
-  const int64_t piecesOfChunk = type.chunkElements / (2 * runElements);
+  const int64_t piecesOfChunk = type.fieldElements() / runElements;
   Value chunk = p.mul(p.div(pieceOfRow, piecesOfChunk), type.chunkElements / grain);
   Value within = p.mul(p.rem(pieceOfRow, piecesOfChunk), runElements / grain);
-  return p.add(p.add(chunk, within), run * type.chunkElements / 2 / grain);
+  return p.add(p.add(chunk, within), run * type.fieldElements() / grain);
+}
+
+int64_t PlaneReader::highWords(const ElementTypeInfo &type) {
+  return !type.hasHighs() ? 0 : type.bytes(BlockPart::Highs) == 4 ? 1 : 4;
+}
+
+int64_t PlaneReader::subScaleWords(const ElementTypeInfo &type) {
+  switch (type.subScales) {
+  case SubScales::None:
+    return 0;
+  case SubScales::Split6:
+    return 1; // and half of the word with the scale
+  case SubScales::Signed8:
+  case SubScales::Packed4:
+    return 2;
+  case SubScales::Packed6:
+  case SubScales::Shared6:
+    return 3;
+  }
+  return 0;
 }
 
 //===----------------------------------------------------------------------===//
@@ -49,17 +70,22 @@ Value PlaneReader::wordOf(BlockPart part, Value index, int64_t shift, StringRef 
   return p.named(p.extract(p.loadVector(buffer, at), p.andBits(p.shr(index, shift), 3)), name);
 }
 
-/// Pieces of a chunk of four share what they have by the chunk, in two parts.
-static Value partOfChunk(PhaseBuilder &p, Value piece, Value part) {
-  return p.add(p.shl(p.shr(piece, 2), 1), part);
+/// `pieces` in a row, a power of two, share what they have in two parts.
+static Value partOfPieces(PhaseBuilder &p, Value piece, int64_t pieces, Value part) {
+  return p.add(p.shl(p.shr(piece, llvm::Log2_64(static_cast<uint64_t>(pieces))), 1), part);
+}
+
+Value PlaneReader::highVector(Value number) {
+  const int64_t pieces = type.highElements() / (runElements * runs());
+  return partOfPieces(p, number, pieces, p.andBits(number, 1));
 }
 
 PlaneReader::QuadPlace PlaneReader::placeOfQuad(Value quad) {
   if (runs() == 1)
     return {quad, {}};
-  const int64_t half = type.chunkElements / 8; // quads of the low nibbles of a chunk, and words
-  Value chunk = p.div(quad, 2 * half);
-  return {p.add(p.mul(chunk, half), p.rem(quad, half)), p.rem(p.div(quad, half), 2)};
+  const int64_t words = type.fieldElements() / 4; // of a chunk, and quads of each of its fields
+  Value chunk = p.div(quad, runs() * words);
+  return {p.add(p.mul(chunk, words), p.rem(quad, words)), p.rem(p.div(quad, words), runs())};
 }
 
 PlaneReader::Piece PlaneReader::loadQuad(Value quad) {
@@ -69,8 +95,8 @@ PlaneReader::Piece PlaneReader::loadQuad(Value quad) {
 PlaneReader::Piece PlaneReader::loadWord(Value word) {
   Piece piece = load(p.shr(word, 2)); // of which only what is used is loaded
   piece.quants = wordOf(BlockPart::Quants, word, 0, "quants");
-  if (type.hasHighs() && type.bytes(BlockPart::Highs) != 4) {
-    Value vector = partOfChunk(p, piece.number, p.andBits(piece.number, 1));
+  if (highWords(type) == 4) {
+    Value vector = highVector(piece.number);
     piece.highs =
         wordOf(BlockPart::Highs, p.add(p.shl(vector, 2), p.andBits(word, 3)), 0, "high_bits");
   }
@@ -81,22 +107,31 @@ PlaneReader::Piece PlaneReader::load(Value number) {
   Piece piece;
   piece.number = number;
   piece.quants = vectorOf(BlockPart::Quants, number, "quants");
-  if (type.hasHighs() && type.bytes(BlockPart::Highs) == 4)
+  if (highWords(type) == 1)
     piece.highs = wordOf(BlockPart::Highs, number, 0, "high_bits");
   else if (type.hasHighs())
-    piece.highs =
-        vectorOf(BlockPart::Highs, partOfChunk(p, number, p.andBits(number, 1)), "high_bits");
-  // Of halves a word is of two blocks.
-  piece.scale =
-      wordOf(BlockPart::Scale, number, blockShift + (type.hasMin() ? 0 : 1), "scale_word");
-  if (type.subScales == SubScales::Packed6) {
+    piece.highs = vectorOf(BlockPart::Highs, highVector(number), "high_bits");
+  // Of narrower ones a word is of several blocks.
+  const int64_t scaleBytes = planes.of(BlockPart::Scale).bytes;
+  if (scaleBytes <= 4) {
+    const auto several = static_cast<int64_t>(llvm::Log2_64(static_cast<uint64_t>(4 / scaleBytes)));
+    piece.scale = wordOf(BlockPart::Scale, number, blockShift + several, "scale_word");
+  } else { // with the sub-scales behind it
+    Value first = p.shl(p.shr(number, blockShift), 1);
+    piece.scale = wordOf(BlockPart::Scale, first, 0, "scale_word");
+    piece.subScales.push_back(wordOf(BlockPart::Scale, p.add(first, 1), 0, "sub_scales"));
+  }
+  auto loadSubScale = [&](Value word) {
+    piece.subScales.push_back(wordOf(BlockPart::SubScales, word, 0, "sub_scales"));
+  };
+  if (type.subScales == SubScales::Packed6 || type.subScales == SubScales::Shared6) {
     Value first = p.mul(p.shr(number, blockShift), 3);
     for (int64_t i = 0; i < 3; ++i)
-      piece.subScales.push_back(wordOf(BlockPart::SubScales, p.add(first, i), 0, "sub_scales"));
-  } else if (type.subScales == SubScales::Signed8) {
-    for (int64_t run = 0; run < 2; ++run)
-      piece.subScales.push_back(
-          wordOf(BlockPart::SubScales, partOfChunk(p, number, p.c(run)), 0, "sub_scales"));
+      loadSubScale(p.add(first, i));
+  } else if (type.subScales == SubScales::Signed8 || type.subScales == SubScales::Packed4) {
+    const int64_t piecesOfChunk = type.fieldElements() / runElements;
+    for (int64_t part = 0; part < 2; ++part)
+      loadSubScale(partOfPieces(p, number, piecesOfChunk, p.c(part)));
   }
   return piece;
 }
@@ -105,6 +140,8 @@ PlaneReader::Piece PlaneReader::loadAfter(const Piece &piece, int64_t steps) {
   Piece next = piece;
   next.number = p.add(piece.number, steps);
   next.quants = vectorOf(BlockPart::Quants, next.number, "quants");
+  if (type.hasHighs())
+    next.highs = vectorOf(BlockPart::Highs, highVector(next.number), "high_bits");
   return next;
 }
 
@@ -113,16 +150,57 @@ PlaneReader::Piece PlaneReader::loadAfter(const Piece &piece, int64_t steps) {
 //===----------------------------------------------------------------------===//
 
 Value PlaneReader::sixBitsOf(const Piece &piece, bool isMin) {
-  const SixBits first = sixBits(0, isMin), later = sixBits(4, isMin);
+  const SubScalePlace first = subScalePlace(type.subScales, 0, isMin),
+                      later = subScalePlace(type.subScales, 4, isMin);
   auto bits = [&](int64_t byte, int64_t shift, int64_t mask) {
     return p.andBits(p.shr(piece.subScales[byte / 4], shift), inAllBytes(mask));
   };
   Value ofFirst = bits(first.low, first.lowShift, first.lowMask);
-  Value ofLater =
-      p.orBits(bits(later.low, later.lowShift, later.lowMask), bits(later.high, 2, later.highMask));
+  Value ofLater = p.orBits(bits(later.low, later.lowShift, later.lowMask),
+                           bits(later.high, later.highShift - 4, later.highMask << 4));
   Value isFirst = p.cmp(arith::CmpIPredicate::eq, p.andBits(piece.number, 4), p.c(0));
   // A word has those of four sub-blocks, a piece needs two.
   return p.shr(p.select(isFirst, ofFirst, ofLater), p.shl(p.andBits(piece.number, 2), 3));
+}
+
+Value PlaneReader::scaleOfBlock(const Piece &piece) {
+  switch (type.scaleFormat) {
+  case ScaleFormat::F16: {
+    if (type.subScales == SubScales::Split6) // has the word with them
+      return p.halfToFloat(piece.scale);
+    Value shift = p.shl(p.andBits(p.shr(piece.number, blockShift), 1), 4);
+    return p.halfToFloat(p.shr(piece.scale, shift));
+  }
+  case ScaleFormat::F32: {
+    Value scale = p.bitsToFloat(piece.scale);
+    return type.isE4M3 ? p.mulf(scale, p.cf(e4m3Factor)) : scale;
+  }
+  case ScaleFormat::E8M0: {
+    Value shift = p.shl(p.andBits(p.shr(piece.number, blockShift), 3), 3);
+    return e8m0ToFloat(p, p.andBits(p.shr(piece.scale, shift), 255));
+  }
+  }
+  return {};
+}
+
+Value PlaneReader::subScaleOf(const Piece &piece, int64_t run, bool isMin) {
+  // Sub-blocks are runs here: those of a chunk's fields take turns with its two pieces.
+  Value ofPiece = p.shl(p.andBits(piece.number, 1), 3);
+  const auto word = static_cast<size_t>(run / 2);
+  const int64_t ofRun = run % 2 * 16;
+  if (type.subScales == SubScales::Packed4)
+    return p.andBits(p.shr(piece.subScales[word], p.add(ofPiece, ofRun + (isMin ? 4 : 0))), 15);
+  if (type.subScales == SubScales::Split6) {
+    Value number = p.andBits(piece.number, 7);
+    Value low = p.andBits(p.shr(piece.subScales[0], p.shl(number, 2)), 15);
+    Value high = p.andBits(p.shr(piece.scale, p.add(p.shl(number, 1), 16)), 3);
+    return p.sub(p.orBits(low, p.shl(high, 4)), subScaleExcess(type.subScales));
+  }
+  assert(type.subScales == SubScales::Shared6);
+  Value base = p.add(ofPiece, p.shl(p.andBits(piece.number, 2), 1)); // chunks have nibbles
+  Value low = p.andBits(p.shr(piece.subScales[word], p.add(base, ofRun)), 15);
+  Value high = p.andBits(p.shr(piece.subScales[2], p.add(base, ofRun + 2 * (run / 2))), 3);
+  return p.sub(p.orBits(low, p.shl(high, 4)), subScaleExcess(type.subScales));
 }
 
 SmallVector<PlaneReader::Scale, 2> PlaneReader::scales(const Piece &piece) {
@@ -131,11 +209,13 @@ SmallVector<PlaneReader::Scale, 2> PlaneReader::scales(const Piece &piece) {
     Value both = p.named(p.halvesToFloats(piece.scale), "scale_and_min");
     ofBlock = {p.extract(both, int64_t(0)), p.extract(both, 1)};
   } else {
-    Value shift = p.shl(p.andBits(p.shr(piece.number, blockShift), 1), 4);
-    ofBlock = {p.named(p.halfToFloat(p.shr(piece.scale, shift)), "scale"), {}};
+    ofBlock = {p.named(scaleOfBlock(piece), "scale"), {}};
   }
-  SmallVector<Scale, 2> scales(runs(), ofBlock);
-  if (type.subScales == SubScales::Packed6) {
+  SmallVector<Scale, 2> scales(static_cast<size_t>(runs()), ofBlock);
+  switch (type.subScales) {
+  case SubScales::None:
+    break;
+  case SubScales::Packed6: {
     Value factors = p.named(sixBitsOf(piece, false), "factors");
     Value minima = p.named(sixBitsOf(piece, true), "minima");
     for (auto [run, scale] : llvm::enumerate(scales)) {
@@ -145,12 +225,32 @@ SmallVector<PlaneReader::Scale, 2> PlaneReader::scales(const Piece &piece) {
       scale.factor = p.named(p.mulf(ofBlock.factor, ofRun(factors)), "scale");
       scale.minimum = p.named(p.negf(p.mulf(ofBlock.minimum, ofRun(minima))), "minimum");
     }
-  } else if (type.subScales == SubScales::Signed8) {
+    break;
+  }
+  case SubScales::Signed8: {
     Value shift = p.sub(p.c(24), p.shl(p.andBits(piece.number, 3), 3));
     for (auto [run, scale] : llvm::enumerate(scales)) {
       Value factor = p.signedToFloat(p.shrSigned(p.shl(piece.subScales[run], shift), 24));
       scale.factor = p.named(p.mulf(ofBlock.factor, factor), "scale");
     }
+    break;
+  }
+  case SubScales::Packed4:
+  case SubScales::Shared6:
+  case SubScales::Split6:
+    for (auto [run, scale] : llvm::enumerate(scales)) {
+      if (run > 0 && hasOneScale()) {
+        scale = scales[0];
+        continue;
+      }
+      Value factor = p.signedToFloat(subScaleOf(piece, static_cast<int64_t>(run), false));
+      scale.factor = p.named(p.mulf(ofBlock.factor, factor), "scale");
+      if (!type.hasMin())
+        continue;
+      Value minimum = p.signedToFloat(subScaleOf(piece, static_cast<int64_t>(run), true));
+      scale.minimum = p.named(p.negf(p.mulf(ofBlock.minimum, minimum)), "minimum");
+    }
+    break;
   }
   return scales;
 }
@@ -159,9 +259,9 @@ SmallVector<PlaneReader::Scale, 2> PlaneReader::scales(const Piece &piece) {
 // Quants
 //===----------------------------------------------------------------------===//
 
-/// The bits above nibbles, in their place, of four bytes in each word.
+/// The bits above a quant's low ones, in their place, of four bytes in each word.
 Value PlaneReader::highBits(const Piece &piece, int64_t run) {
-  if (type.bytes(BlockPart::Highs) == 4) {
+  if (highWords(type) == 1) {
     // One bit an element, one after another: four of them go to four bytes by a product, in which
     // no two bits meet.
     SmallVector<Value> shifts;
@@ -171,17 +271,28 @@ Value PlaneReader::highBits(const Piece &piece, int64_t run) {
     Value placed =
         isWord ? p.shr(piece.highs, shifts[0]) : p.shr(p.splat(piece.highs, 4), p.vector(shifts));
     Value four = p.andBits(placed, 15);
-    return p.shl(p.andBits(p.mul(four, 0x00204081), inAllBytes(1)), 4);
+    return p.shl(p.andBits(p.mul(four, 0x00204081), inAllBytes(1)), type.lowBits());
   }
-  // Two bits an element: a byte has those of four sub-chunks of 32.
-  Value shift = p.add(p.andBits(piece.number, 2), 4 * run);
-  return p.shl(p.andBits(p.shr(piece.highs, shift), inAllBytes(3)), 4);
+  // A byte has those of elements 32 apart: pieces of the first half of 32, and of the second one,
+  // come to further bits in turns.
+  assert(type.highStep == 2 * runElements);
+  const int64_t pieces = type.highElements() / (runElements * runs());
+  const int64_t twoApart = type.fieldElements() > type.highStep
+                               ? type.highBits()
+                               : type.chunkElements / type.highStep * type.highBits();
+  Value ofPiece = p.mul(p.andBits(piece.number, pieces - 2), twoApart / 2);
+  Value shift = p.add(ofPiece, run * highShiftOfRun());
+  const int64_t mask = inAllBytes((1 << type.highBits()) - 1);
+  return p.shl(p.andBits(p.shr(piece.highs, shift), mask), type.lowBits());
 }
 
 Value PlaneReader::bytes(const Piece &piece, int64_t run) {
-  if (type.lowBits() == 8)
+  const int64_t bits = type.lowBits();
+  if (bits == 8)
     return piece.quants;
-  Value low = p.andBits(p.shr(piece.quants, 4 * run), inAllBytes(15));
+  Value low = p.andBits(p.shr(piece.quants, bits * run), inAllBytes((1 << bits) - 1));
+  if (type.values)
+    return p.lookUpBytes(low, *type.values);
   return piece.highs ? p.orBits(low, highBits(piece, run)) : low;
 }
 
@@ -198,12 +309,13 @@ SmallVector<Value> PlaneReader::offsetQuads(const Piece &piece, int64_t run) {
   // An f16 from 64 to 128 has the whole numbers above 64 in its bits from the fourth on, one from
   // 256 to 512 those above 256 from the second. So two quants of a word, every other byte's, become
   // two numbers at once.
-  const bool isByte = type.lowBits() == 8, isNibble = !isByte && !piece.highs;
-  const int64_t place = isByte ? 2 : 4, first = isNibble ? 4 * run : 0; // bits
-  const int64_t mask = isByte ? 0x03fc03fc : isNibble ? 0x00f000f0 : 0x03f003f0;
-  Value words = isByte     ? p.xorBits(piece.quants, p.c(inAllBytes(128)))
-                : isNibble ? piece.quants
-                           : bytes(piece, run);
+  const bool isByte = hasBytes(), isLow = !isByte && !piece.highs;
+  const int64_t place = isByte ? 2 : 4, first = isLow ? type.lowBits() * run : 0; // bits
+  const int64_t lowMask = ((1 << type.lowBits()) - 1) * 0x00100010;
+  const int64_t mask = isByte ? 0x03fc03fc : isLow ? lowMask : 0x03f003f0;
+  Value words = isByte  ? p.xorBits(bytes(piece, run), p.c(inAllBytes(128)))
+                : isLow ? piece.quants
+                        : bytes(piece, run);
   words = p.named(words, "bytes");
   auto halves = [&](int64_t from) {
     Value placed = from < place ? p.shl(words, place - from) : p.shr(words, from - place);
@@ -224,17 +336,27 @@ SmallVector<Value> PlaneReader::offsetQuads(const Piece &piece, int64_t run) {
   return quads;
 }
 
-SmallVector<Value> PlaneReader::byteQuads(const Piece &piece) {
+SmallVector<Value> PlaneReader::byteQuads(const Piece &piece, int64_t run) {
+  Value words = type.values ? p.named(bytes(piece, run), "bytes") : piece.quants;
+  const int64_t count = PhaseBuilder::lanes(words);
   Value places = p.vector({p.c(24), p.c(16), p.c(8), p.c(0)});
   SmallVector<Value> quads;
-  for (int64_t i = 0; i < 4; ++i) {
-    Value word = p.splat(p.extract(piece.quants, i), 4);
-    quads.push_back(p.signedToFloat(p.shrSigned(p.shl(word, places), 24)));
+  for (int64_t i = 0; i < count; ++i) {
+    Value word = count == 1 ? words : p.extract(words, i);
+    quads.push_back(type.isE4M3
+                        ? e4m3QuadToFloats(p, word)
+                        : p.signedToFloat(p.shrSigned(p.shl(p.splat(word, 4), places), 24)));
   }
   return quads;
 }
 
 SmallVector<Value> PlaneReader::elements(const Piece &piece, int64_t run, const Scale &scale) {
+  if (type.isE4M3) {
+    SmallVector<Value> numbers = byteQuads(piece, run);
+    for (Value &quad : numbers)
+      quad = p.mulf(quad, scale.factor);
+    return numbers;
+  }
   SmallVector<Value> elements = offsetQuads(piece, run);
   // What was added to the quants has so few digits that its product is exact.
   Value away = p.cf(-static_cast<double>(offset()));
@@ -253,18 +375,19 @@ Value PlaneReader::elementsOfQuad(const Piece &loaded, Value quad) {
   piece.number = p.shr(place.word, 2);
   Value run = place.run ? p.named(place.run, "run") : p.c(0);
   if (place.run)
-    piece.quants = p.shr(piece.quants, p.shl(run, 2));
-  if (piece.highs && type.bytes(BlockPart::Highs) == 4)
+    piece.quants = p.shr(piece.quants, p.mul(run, type.lowBits()));
+  if (highWords(type) == 1)
     piece.highs = p.shr(piece.highs, p.add(p.shl(run, 4), p.shl(p.andBits(place.word, 3), 2)));
   else if (piece.highs)
-    piece.highs = p.shr(piece.highs, p.shl(run, 2));
-  const SmallVector<Scale, 2> both = scales(piece);
-  Scale scale = both[0];
-  if (both.size() > 1 && !hasOneScale()) {
-    Value isFirst = p.cmp(arith::CmpIPredicate::eq, run, p.c(0));
-    scale.factor = p.select(isFirst, both[0].factor, both[1].factor);
-    if (scale.minimum)
-      scale.minimum = p.select(isFirst, both[0].minimum, both[1].minimum);
-  }
+    piece.highs = p.shr(piece.highs, p.mul(run, highShiftOfRun()));
+  const SmallVector<Scale, 2> all = scales(piece);
+  Scale scale = all.back();
+  if (!hasOneScale())
+    for (size_t i = all.size() - 1; i-- > 0;) {
+      Value isOwn = p.cmp(arith::CmpIPredicate::eq, run, p.c(static_cast<int64_t>(i)));
+      scale.factor = p.select(isOwn, all[i].factor, scale.factor);
+      if (scale.minimum)
+        scale.minimum = p.select(isOwn, all[i].minimum, scale.minimum);
+    }
   return elements(piece, 0, scale).front();
 }

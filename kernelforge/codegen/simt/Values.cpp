@@ -110,6 +110,22 @@ Value PhaseBuilder::dotOfBytes(Value x, Value y) {
   return call("dot4I8Packed", i32, {x, y}, /*isSigned=*/true);
 }
 
+Value PhaseBuilder::lookUpBytes(Value words, const std::array<int8_t, 16> &table) {
+  SmallVector<Value> operands(1);
+  for (size_t first = 0; first < table.size(); first += 4) {
+    uint32_t word = 0;
+    for (size_t i = 0; i < 4; ++i)
+      word |= uint32_t(uint8_t(table[first + i])) << (8 * i);
+    operands.push_back(c(word));
+  }
+  SmallVector<Value> found;
+  for (int64_t i = 0; i < lanes(words); ++i) {
+    operands[0] = lanes(words) == 1 ? words : extract(words, i);
+    found.push_back(call(lookUpBytesName, i32, operands));
+  }
+  return found.size() == 1 ? found[0] : vector(found);
+}
+
 //===----------------------------------------------------------------------===//
 // Matrices of a subgroup
 //===----------------------------------------------------------------------===//

@@ -66,15 +66,16 @@ Value WeightReader::partAt(Value block, BlockPart part) {
   return p.add(p.mul(block, plane.bytes), plane.begin + type.offset(part) - plane.offset);
 }
 
-bool WeightReader::isAligned(BlockPart part) const {
-  return (planes ? planes->of(part).bytes : type.blockBytes) % 4 == 0;
+int64_t WeightReader::alignmentOf(BlockPart part) const {
+  const int64_t step = planes ? planes->of(part).bytes : type.blockBytes;
+  return step % 4 == 0 ? 4 : step % 2 == 0 ? 2 : 1;
 }
 
-/// The scale or minimum of a block; blocks and halves begin at even bytes.
+/// The scale or minimum of a block, an f16 at an even byte.
 Value WeightReader::half(Value block, BlockPart part) {
   Value offset = partAt(block, part);
   Value word = p.load(buffer, p.shr(offset, 2));
-  if (isAligned(part)) {
+  if (alignmentOf(part) == 4) {
     const int64_t place =
         planes ? type.offset(part) - planes->of(part).offset : type.offset(part) % 4;
     return p.halfToFloat(p.shr(word, place * 8));
@@ -82,31 +83,48 @@ Value WeightReader::half(Value block, BlockPart part) {
   return p.halfToFloat(p.shr(word, p.shl(p.andBits(offset, 2), 3)));
 }
 
-/// The six bits of a sub-block; see sixBits().
-Value WeightReader::sixBitsOf(Value block, Value sub, bool isMin) {
-  const SixBits first = sixBits(0, isMin), later = sixBits(4, isMin);
-  Value isFirst = p.cmp(arith::CmpIPredicate::ult, sub, p.c(4));
-  Value within = p.add(partAt(block, BlockPart::SubScales), p.andBits(sub, 3));
-  auto pick = [&](int64_t ofFirst, int64_t ofLater) {
-    return p.select(isFirst, p.c(ofFirst), p.c(ofLater));
+Value WeightReader::scale(Value block) {
+  switch (type.scaleFormat) {
+  case ScaleFormat::F16:
+    return half(block, BlockPart::Scale);
+  case ScaleFormat::F32: {
+    Value scale = p.bitsToFloat(p.load(buffer, p.shr(partAt(block, BlockPart::Scale), 2)));
+    return type.isE4M3 ? p.mulf(scale, p.cf(e4m3Factor)) : scale;
+  }
+  case ScaleFormat::E8M0:
+    return e8m0ToFloat(p, byteAt(partAt(block, BlockPart::Scale)));
+  }
+  return {};
+}
+
+/// The factor of a sub-block's scale or minimum; see subScalePlace().
+Value WeightReader::subScale(Value block, Value sub, bool isMin) {
+  Value part = partAt(block, BlockPart::SubScales);
+  if (type.subScales == SubScales::Signed8)
+    return signedByteToFloat(p, byteAt(p.add(part, sub)));
+  auto place = [&](int64_t SubScalePlace::*member) {
+    auto at = [&](int64_t i) { return subScalePlace(type.subScales, i, isMin).*member; };
+    return sumOfBits(p, BitSum::of(type.blockElements / type.subElements, at), sub);
   };
-  Value low = p.shr(byteAt(p.add(within, pick(first.low, later.low))),
-                    pick(first.lowShift, later.lowShift));
-  Value high = p.shr(byteAt(p.add(within, pick(first.high, later.high))), 2);
-  low = p.b.create<arith::AndIOp>(p.loc, low, pick(first.lowMask, later.lowMask));
-  high = p.b.create<arith::AndIOp>(p.loc, high, pick(first.highMask, later.highMask));
-  return p.orBits(low, high);
+  auto field = [&](int64_t SubScalePlace::*byte, int64_t SubScalePlace::*shift,
+                   int64_t SubScalePlace::*mask) -> Value {
+    Value bits = p.shr(byteAt(p.add(part, place(byte))), place(shift));
+    return p.b.create<arith::AndIOp>(p.loc, bits, place(mask));
+  };
+  Value q = field(&SubScalePlace::low, &SubScalePlace::lowShift, &SubScalePlace::lowMask);
+  if (type.subScales != SubScales::Packed4)
+    q = p.orBits(
+        q,
+        p.shl(field(&SubScalePlace::high, &SubScalePlace::highShift, &SubScalePlace::highMask), 4));
+  return p.signedToFloat(p.sub(q, subScaleExcess(type.subScales)));
 }
 
 WeightReader::Scale WeightReader::scaleOf(Value block, Value sub, Value d, Value m) {
   Scale scale{d, m};
-  if (type.subScales == SubScales::Signed8) {
-    Value byte = byteAt(p.add(partAt(block, BlockPart::SubScales), sub));
-    scale.factor = p.named(p.mulf(d, signedByteToFloat(p, byte)), "scale");
-  } else if (type.subScales == SubScales::Packed6) {
-    scale.factor = p.named(p.mulf(d, p.toFloat(sixBitsOf(block, sub, false))), "scale");
-    scale.offset = p.named(p.negf(p.mulf(m, p.toFloat(sixBitsOf(block, sub, true)))), "offset");
-  }
+  if (type.hasSubScales())
+    scale.factor = p.named(p.mulf(d, subScale(block, sub, false)), "scale");
+  if (type.hasSubScales() && m)
+    scale.offset = p.named(p.negf(p.mulf(m, subScale(block, sub, true))), "offset");
   if (type.zero == 0)
     return scale;
   Value ofZero = p.mulf(scale.factor, p.cf(-type.zero));
@@ -114,27 +132,35 @@ WeightReader::Scale WeightReader::scaleOf(Value block, Value sub, Value d, Value
   return scale;
 }
 
+Value WeightReader::byteToFloat(Value word) {
+  return type.isE4M3 ? e4m3ToFloat(p, word) : signedByteToFloat(p, word);
+}
+
+Value WeightReader::quantToFloat(Value q) {
+  return type.values ? signedByteToFloat(p, p.lookUpBytes(q, *type.values)) : p.toFloat(q);
+}
+
 Value WeightReader::apply(Value quant, const Scale &scale) {
   Value x = p.mulf(quant, scale.factor);
   return scale.offset ? p.addf(x, scale.offset) : x;
 }
 
-Words simt::wordsFrom(PhaseBuilder &p, Value offset, bool aligned) {
+Words simt::wordsFrom(PhaseBuilder &p, Value offset, int64_t alignment) {
   offset = p.named(offset, "first_byte");
   Value first = p.named(p.shr(offset, 2), "first_word");
-  if (aligned)
+  if (alignment == 4)
     return {first, {}};
-  return {first, p.named(p.shl(p.andBits(offset, 2), 3), "shift")};
+  return {first, p.named(p.shl(p.andBits(offset, 4 - alignment), 3), "shift")};
 }
 
 Value simt::wordOf(PhaseBuilder &p, Value buffer, const Words &words, Value index) {
   Value at = p.add(words.first, index);
   if (!words.shift)
     return p.named(p.load(buffer, at), "word");
-  // Half of it stands in the next word, which may not be there where nothing of it is needed.
+  // A part of it stands in the next word, which may not be there where nothing of it is needed.
   at = p.named(at, "at");
   Value low = p.shr(p.load(buffer, at), words.shift);
-  Value next = p.load(buffer, p.add(at, p.shr(words.shift, 4)));
+  Value next = p.load(buffer, p.add(at, p.shr(p.add(words.shift, 31), 5)));
   Value high = p.shl(p.shl(next, 1), p.b.create<arith::SubIOp>(p.loc, p.c(31), words.shift));
   return p.named(p.orBits(low, high), "word");
 }
@@ -143,19 +169,17 @@ SmallVector<Value> WeightReader::foldQuantized(Value row, StringRef carriedName,
                                                Body body) {
   const int64_t blocks = width / type.blockElements;
   const bool bytes = type.lowBits() == 8;
-  const int64_t chunk = type.chunkElements, halves = bytes ? 1 : 2, side = chunk / halves;
+  const int64_t chunk = type.chunkElements, fields = type.fields(), side = type.fieldElements();
   const int64_t group = type.hasSubScales() ? std::min(side, type.subElements) : side;
-  // Bits above a quant's nibble: of the elements of a chunk either one word, bit after bit, or
-  // bytes as far apart as the quants' bytes.
-  const bool highsInOneWord = type.highStep == 1;
-  assert((!type.hasHighs() || (highsInOneWord ? chunk * type.highBits() == 32
-                                              : 8 / type.highBits() * type.highStep == chunk)) &&
-         "high bits lie in one of two ways");
+  // Bits above a quant's low ones: of the elements of a chunk either one word, bit after bit, or
+  // bytes as far apart as the quants' bytes, of a chunk or of all chunks of the block.
+  const bool highsInOneWord = type.highStep == 1, shareHighs = type.highElements() > chunk;
+  assert((!highsInOneWord || chunk * type.highBits() == 32) && "high bits lie in one of two ways");
 
   Value begin = p.named(p.mul(row, blocks * blockStep()), "row_start");
   return repeat("block_index", blocks, carriedName, init, [&](Value blockIndex, ValueRange sums) {
     Value block = p.named(p.add(begin, p.mul(blockIndex, blockStep())), "block_start");
-    Value d = p.named(half(block, BlockPart::Scale), "d"), m;
+    Value d = p.named(scale(block), "d"), m;
     if (type.hasMin())
       m = p.named(half(block, BlockPart::Min), "m");
     Scale ofBlock;
@@ -165,21 +189,24 @@ SmallVector<Value> WeightReader::foldQuantized(Value row, StringRef carriedName,
     return repeat(
         "chunk", type.blockElements / chunk, carriedName, sums,
         [&](Value chunkIndex, ValueRange sums) {
-          auto wordsOf = [&](BlockPart part, int64_t bits) {
-            Value offset = p.add(partAt(block, part), p.mul(chunkIndex, chunk * bits / 8));
-            return wordsFrom(p, offset, isAligned(part));
+          auto wordsOf = [&](BlockPart part, int64_t bytesOfChunk) {
+            Value offset = p.add(partAt(block, part), p.mul(chunkIndex, bytesOfChunk));
+            return wordsFrom(p, offset, alignmentOf(part));
           };
-          Words quants = wordsOf(BlockPart::Quants, type.lowBits()), highs;
+          Words quants = wordsOf(BlockPart::Quants, chunk * type.lowBits() / 8), highs;
+          Value ofChunk; // bits that shared ones are to be shifted by
           if (type.hasHighs())
-            highs = wordsOf(BlockPart::Highs, type.highBits());
+            highs = wordsOf(BlockPart::Highs, shareHighs ? 0 : chunk * type.highBits() / 8);
+          if (shareHighs)
+            ofChunk = p.mul(chunkIndex, chunk / type.highStep * type.highBits());
           Value first = p.named(
               p.add(p.mul(blockIndex, type.blockElements), p.mul(chunkIndex, chunk)), "first_k");
 
           return repeat(
               "group", side / group, carriedName, sums, [&](Value groupIndex, ValueRange sums) {
-                SmallVector<Scale> scales(halves, ofBlock);
+                SmallVector<Scale> scales(fields, ofBlock);
                 if (type.hasSubScales())
-                  for (int64_t h = 0; h < halves; ++h) {
+                  for (int64_t h = 0; h < fields; ++h) {
                     Value sub =
                         p.add(p.add(p.mul(chunkIndex, chunk / type.subElements), groupIndex),
                               h * side / type.subElements);
@@ -192,29 +219,35 @@ SmallVector<Value> WeightReader::foldQuantized(Value row, StringRef carriedName,
                     high = p.named(p.shr(wordOf(p, buffer, highs, p.c(0)),
                                          p.mul(wordIndex, 4 * type.highBits())),
                                    "high_bits");
-                  else if (type.hasHighs())
-                    high =
-                        p.named(p.shr(wordOf(p, buffer, highs, p.rem(wordIndex, type.highStep / 4)),
-                                      p.mul(p.div(wordIndex, type.highStep / 4), type.highBits())),
-                                "high_bits");
+                  else if (type.hasHighs()) {
+                    Value by = p.mul(p.div(wordIndex, type.highStep / 4), type.highBits());
+                    if (ofChunk)
+                      by = p.add(by, ofChunk);
+                    high = p.named(
+                        p.shr(wordOf(p, buffer, highs, p.rem(wordIndex, type.highStep / 4)), by),
+                        "high_bits");
+                  }
                   Value col = p.named(p.add(first, p.mul(wordIndex, 4)), "k");
                   SmallVector<Value> next(sums);
-                  for (int64_t h = 0; h < halves; ++h)
+                  for (int64_t h = 0; h < fields; ++h)
                     for (int64_t e = 0; e < 4; ++e) {
                       Value quant;
-                      if (bytes) {
+                      if (type.isE4M3) {
+                        quant = byteToFloat(p.shr(word, 8 * e));
+                      } else if (bytes) {
                         quant = p.signedToFloat(p.shrSigned(p.shl(word, 24 - 8 * e), 24));
                       } else {
-                        Value q = p.andBits(p.shr(word, 4 * h + 8 * e), 15);
+                        const int64_t low = type.lowBits();
+                        Value q = p.andBits(p.shr(word, low * h + 8 * e), (1 << low) - 1);
                         if (high) {
-                          // The second side's bits stand half a chunk further on.
+                          // A further field's bits stand with those of its elements.
                           const int64_t place =
                               highsInOneWord ? (h * side + e) * type.highBits()
                                              : 8 * e + h * side / type.highStep * type.highBits();
                           Value bits = p.andBits(p.shr(high, place), (1 << type.highBits()) - 1);
-                          q = p.orBits(q, p.shl(bits, 4));
+                          q = p.orBits(q, p.shl(bits, low));
                         }
-                        quant = p.toFloat(q);
+                        quant = quantToFloat(q);
                       }
                       next = body(apply(quant, scales[h]), p.add(col, h * side + e), next);
                     }
@@ -231,31 +264,31 @@ Value WeightReader::quantized(Value row, Value col) {
       p.named(p.add(p.mul(row, rowStep), p.mul(p.div(col, type.blockElements), blockStep())),
               "block_start");
   Value element = p.named(p.rem(col, type.blockElements), "element");
-  Value d = p.named(half(block, BlockPart::Scale), "d"), m;
+  Value d = p.named(scale(block), "d"), m;
   if (type.hasMin())
     m = p.named(half(block, BlockPart::Min), "m");
   Value sub = type.hasSubScales() ? p.named(p.div(element, type.subElements), "sub") : Value();
-  const Scale scale = scaleOf(block, sub, d, m);
+  const Scale own = scaleOf(block, sub, d, m);
   Value quants = partAt(block, BlockPart::Quants);
   if (type.quantBits == 8) {
     Value byte = byteAt(p.add(quants, element));
-    return apply(signedByteToFloat(p, byte), scale);
+    return apply(byteToFloat(byte), own);
   }
-  const int64_t pairs = type.chunkElements / 2;
+  const int64_t apart = type.fieldElements(), low = type.lowBits();
   Value within = p.rem(element, type.chunkElements);
   Value byte = byteAt(
-      p.add(quants, p.add(p.mul(p.div(element, type.chunkElements), pairs), p.rem(within, pairs))));
-  Value q = p.andBits(p.shr(byte, p.shl(p.div(within, pairs), 2)), 15);
+      p.add(quants, p.add(p.mul(p.div(element, type.chunkElements), apart), p.rem(within, apart))));
+  Value q = p.andBits(p.shr(byte, p.mul(p.div(within, apart), low)), (1 << low) - 1);
   if (type.hasHighs()) {
-    const int64_t together = 8 / type.highBits() * type.highStep;
+    const int64_t together = type.highElements();
     Value high = byteAt(
         p.add(partAt(block, BlockPart::Highs), p.add(p.mul(p.div(element, together), type.highStep),
                                                      p.rem(element, type.highStep))));
     Value shift = p.mul(p.div(p.rem(element, together), type.highStep), type.highBits());
     Value bits = p.andBits(p.shr(high, shift), (1 << type.highBits()) - 1);
-    q = p.orBits(q, p.shl(bits, 4));
+    q = p.orBits(q, p.shl(bits, low));
   }
-  return apply(p.toFloat(q), scale);
+  return apply(quantToFloat(q), own);
 }
 
 //===----------------------------------------------------------------------===//

@@ -7,13 +7,13 @@
 
 namespace kernelforge::simt {
 
-/// Words of four bytes from an even byte of a buffer on: the number of the word with that byte, and
-/// by how many bits each must be shifted.
+/// Words of four bytes from a byte of a buffer on: the number of the word with that byte, and by
+/// how many bits each must be shifted.
 struct Words {
   mlir::Value first, shift; ///< shift null: 0
 };
-/// From byte `offset` on, which is even; a multiple of four where `aligned`.
-Words wordsFrom(PhaseBuilder &p, mlir::Value offset, bool aligned);
+/// From byte `offset` on, which is a multiple of `alignment`: 1, 2 or 4.
+Words wordsFrom(PhaseBuilder &p, mlir::Value offset, int64_t alignment);
 mlir::Value wordOf(PhaseBuilder &p, mlir::Value buffer, const Words &words, mlir::Value index);
 
 /// Reads a weight or table of any element type, `[rows, width]` row-major or in planes, or a vector
@@ -38,7 +38,7 @@ public:
                                             Body body);
 
 private:
-  /// How an element follows from its quant: quant * scale + offset.
+  /// How an element follows from its quant, a zero not yet subtracted: quant * scale + offset.
   struct Scale {
     mlir::Value factor, offset; ///< offset null: 0
   };
@@ -54,11 +54,14 @@ private:
   int64_t blockStep() const { return planes ? 1 : type.blockBytes; }
   /// Byte where a part begins.
   mlir::Value partAt(mlir::Value block, BlockPart part);
-  /// Whether it begins at a whole word in all blocks.
-  bool isAligned(BlockPart part) const;
+  /// What it begins at a multiple of in all blocks, in bytes: 1, 2 or 4.
+  int64_t alignmentOf(BlockPart part) const;
   mlir::Value byteAt(mlir::Value offset) { return readByte(p, buffer, offset); }
   mlir::Value half(mlir::Value block, BlockPart part);
-  mlir::Value sixBitsOf(mlir::Value block, mlir::Value sub, bool isMin);
+  mlir::Value scale(mlir::Value block);
+  mlir::Value subScale(mlir::Value block, mlir::Value sub, bool isMin);
+  mlir::Value byteToFloat(mlir::Value word); ///< of a quant in the low byte, whatever is above it
+  mlir::Value quantToFloat(mlir::Value q); ///< of one of fewer bits; less its zero where looked up
   Scale scaleOf(mlir::Value block, mlir::Value sub, mlir::Value d, mlir::Value m);
   mlir::Value apply(mlir::Value quant, const Scale &scale);
 

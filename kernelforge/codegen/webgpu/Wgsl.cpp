@@ -43,6 +43,20 @@ fn safe_tanh(x: f32) -> f32 {
 }
 )";
 
+constexpr StringLiteral lookUpBytesText = R"(
+/// Each byte of a word, from 0 to 15, as the byte that a table of sixteen has for it: four to a word.
+fn look_up_bytes(word: u32, table0: u32, table1: u32, table2: u32, table3: u32) -> u32 {
+  let places = vec4<u32>(0u, 8u, 16u, 24u);
+  let index = vec4<u32>(word) >> places;
+  let isOdd = (index & vec4<u32>(4u)) != vec4<u32>();
+  let low = select(vec4<u32>(table0), vec4<u32>(table1), isOdd);
+  let high = select(vec4<u32>(table2), vec4<u32>(table3), isOdd);
+  let four = select(low, high, (index & vec4<u32>(8u)) != vec4<u32>());
+  let bytes = ((four >> ((index & vec4<u32>(3u)) << vec4<u32>(3u))) & vec4<u32>(255u)) << places;
+  return bytes.x | bytes.y | bytes.z | bytes.w;
+}
+)";
+
 constexpr StringLiteral roundToF16Text = R"(
 /// The f16 that is nearest to x, of two the even one, in the low half of a word.
 fn round_to_f16(x: f32) -> u32 {
@@ -309,5 +323,7 @@ Expected<std::string> webgpu::printWgsl(ModuleOp module, const Launching &launch
     text += helpers.matrices ? castHalves4Text : halves4Text;
   if (helpers.unpacks)
     text += unpackHalvesText;
+  if (helpers.looksUp)
+    text += lookUpBytesText;
   return text + helpers.emulated.text() + phases;
 }

@@ -444,6 +444,7 @@ WgslFunction::Expression WgslFunction::compute(Operation *op) {
           [&](auto) { return ofVector(op); })
       .Case([&](func::CallOp made) -> Expression {
         helpers.packedDot |= made.getCallee() == "dot4I8Packed";
+        helpers.looksUp |= made.getCallee() == simt::lookUpBytesName;
         Expression value = call(made.getCallee(), op->getOperands());
         value.isSigned = made->hasAttr(simt::signedAttrName);
         return value;

@@ -25,6 +25,7 @@ struct WgslHelpers {
   int64_t erf = 0, tanh = 0, roundToF16 = 0, roundToBf16 = 0, pairs = 0, halves = 0;
   /// Parts of the language that are used.
   bool unpacks = false;
+  bool looksUp = false; ///< bytes in a table
   bool f16 = false, subgroups = false, packedDot = false, matrices = false;
   bool trusts = false; ///< where threads come together is not to be proven
   EmulatedMatrices emulated;

@@ -66,13 +66,13 @@ func.func private @f(index {transformer.size = #transformer.size<"n", 0 to 2>})
 
 // -----
 
-// expected-error @+1 {{unknown quantization scheme 'q3'; known: q4_0 q4_1 q5_0 q8_0 q4_k q6_k}}
+// expected-error @+1 {{unknown quantization scheme 'q3'; known: q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs mxfp4 f8_e4m3}}
 func.func private @f(tensor<1x32x!transformer.quant<q3>>)
 
 // -----
 
 // A type of the table that is not quantized has its own MLIR type.
-// expected-error @+1 {{unknown quantization scheme 'f16'; known: q4_0 q4_1 q5_0 q8_0 q4_k q6_k}}
+// expected-error @+1 {{unknown quantization scheme 'f16'; known: q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs mxfp4 f8_e4m3}}
 func.func private @f(tensor<1x32x!transformer.quant<f16>>)
 
 // -----

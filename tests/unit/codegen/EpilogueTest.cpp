@@ -1,3 +1,4 @@
+#include "../support/WeightTypes.h"
 #include "KernelRunner.h"
 
 #include "kernelforge/codegen/cpu/Epilogue.h"
@@ -239,9 +240,7 @@ TEST(Epilogue, ParametersOfEveryTypeReadByColumns) {
 TEST(Epilogue, EmbeddingReadByColumns) {
   const int64_t rows = 3, vocabulary = 20, width = 256;
   const std::vector<int32_t> ids{19, 0, 16};
-  for (ElementType type :
-       {ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Q4_0, ElementType::Q4_1,
-        ElementType::Q5_0, ElementType::Q8_0, ElementType::Q4_K, ElementType::Q6_K})
+  for (ElementType type : weightTypes())
     for (bool interleaved : {false, true}) {
       std::string table = weightText(type, vocabulary, width, interleaved);
       std::string text =

@@ -1,5 +1,6 @@
 // The matmul family against f64: every weight type, odd sizes, both ways to read weights, and what
 // stands before and after a matmul.
+#include "../support/WeightTypes.h"
 #include "KernelRunner.h"
 
 #include "kernelforge/kernels/Layout.h"
@@ -87,15 +88,6 @@ struct Shape {
   int64_t m, n, k;
 };
 
-/// Every quantized type.
-std::vector<ElementType> quantTypes() {
-  std::vector<ElementType> types;
-  for (const ElementTypeInfo &t : elementTypes())
-    if (t.isQuantized())
-      types.push_back(t.type);
-  return types;
-}
-
 constexpr Shape plainShapes[] = {{1, 1, 1},   {1, 16, 8},    {1, 65, 33},    {3, 7, 129},
                                  {4, 64, 64}, {5, 1, 1},     {7, 33, 13},    {6, 64, 96},
                                  {13, 80, 7}, {65, 17, 100}, {200, 130, 801}};
@@ -144,16 +136,17 @@ void checkPlainProduct(ElementType type, const Shape &shape, const std::string &
 
 TEST(Matmul, EveryTypeAndShape) {
   for (const std::string &level : everyRunnableLevel())
-    for (ElementType type :
-         {ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Q4_0,
-          ElementType::Q4_1, ElementType::Q5_0, ElementType::Q8_0})
+    for (ElementType type : weightTypes())
       for (const Shape &shape : quantShapes)
-        checkPlainProduct(type, shape, level, false);
+        if (shape.k % info(type).blockElements == 0)
+          checkPlainProduct(type, shape, level, false);
 }
 
 TEST(Matmul, RowsOfWholeNumbers) {
   for (const std::string &level : everyRunnableLevel())
-    for (ElementType type : quantTypes()) {
+    for (ElementType type : quantizedWeightTypes()) {
+      if (!info(type).hasIntegers())
+        continue;
       const bool super = info(type).blockElements > 32;
       for (const Shape &shape :
            super ? std::span<const Shape>(superBlockShapes) : std::span<const Shape>(quantShapes))
@@ -163,9 +156,37 @@ TEST(Matmul, RowsOfWholeNumbers) {
   for (const Knobs &knobs : {Knobs{{"mr", 2}, {"mc", 6}},
                              {{"groups", 2}},
                              {{"splits", 2}},
-                             {{"prefetch", 2}, {"nb", 32}, {"mr", 1}}})
-    for (ElementType type : {ElementType::Q8_0, ElementType::Q6_K})
+                             {{"prefetch", 2}, {"nb", 32}, {"mr", 1}},
+                             // Weights are taken apart for so many tiles of rows.
+                             {{"mr", 1}, {"mc", 5}},
+                             {{"mr", 1}, {"mc", 4}, {"groups", 2}, {"splits", 2}, {"nb", 48}}})
+    for (ElementType type : {ElementType::Q8_0, ElementType::Q4_1, ElementType::Q4_K,
+                             ElementType::Q6_K, ElementType::Q2_K, ElementType::Q3_K,
+                             ElementType::Q5_K, ElementType::IQ4_XS, ElementType::MXFP4})
       checkPlainProduct(type, {7, 70, 768}, "native", false, knobs, "i8");
+}
+
+TEST(Matmul, MinimaOfWeightsWithSubBlocksOfDifferentSizes) {
+  for (const std::string &level : runnableLevels())
+    for (int64_t m : {1, 3})
+      for (ElementType other : {ElementType::Q4_K, ElementType::Q5_1, ElementType::Q8_0}) {
+        SCOPED_TRACE(fmt::format("{} {} {}", info(other).name, m, level));
+        constexpr int64_t k = 512;
+        const TestWeight first = makeWeight(ElementType::Q2_K, 32, k, 5, false),
+                         second = makeWeight(other, 48, k, 6, false);
+        const std::vector<float> x = randomFloats(m * k, 9);
+        const std::string text = fmt::format(
+            "transformer.kernel @k({0}, %x: {1}, %v: {2}, %w: {3}) -> ({4}, {5}) {{\n"
+            "  %y, %z = transformer.matmul %x weights(%v, %w) : ({1}, {2}, {3}) -> ({4}, {5})\n"
+            "  transformer.yield %y, %z : {4}, {5}\n}}\n",
+            sizeText(m), rowsText(k), first.mlir, second.mlir, rowsText(32), rowsText(48));
+        CompiledKernel kernel = compileOrDie(text, level, {{"panel", 0}});
+        KernelOutcome outcome = kernel.run({m}, {bytesOf(x), first.bytes, second.bytes});
+        expectClose(valuesOf<float>(outcome.results[0]), product(widen(x), first, m, 32, k), text,
+                    1e-10);
+        expectClose(valuesOf<float>(outcome.results[1]), product(widen(x), second, m, 48, k), text,
+                    1e-10);
+      }
 }
 
 TEST(Matmul, RowsAndWeightsOfBfloat16) {
@@ -193,7 +214,7 @@ TEST(Matmul, RowsAndWeightsOfBfloat16) {
 
 TEST(Matmul, BlocksOfEverySizeAndShape) {
   for (const std::string &level : runnableLevels())
-    for (ElementType type : quantTypes())
+    for (ElementType type : quantizedWeightTypes())
       for (const Shape &shape : superBlockShapes)
         checkPlainProduct(type, shape, level, false);
 }
@@ -226,8 +247,13 @@ TEST(Matmul, OtherSchedulesGiveTheSameProduct) {
                        {"prefetch", 4}});
     checkPlainProduct(ElementType::Q4_K, {21, 100, 512}, level, false,
                       {{"panel", 1}, {"mr", 4}, {"groups", 1}, {"mc", 12}, {"kc", 64}, {"nb", 32}});
-    checkPlainProduct(ElementType::Q6_K, {3, 100, 512}, level, false,
-                      {{"panel", 0}, {"groups", 3}, {"nb", 64}, {"prefetch", 5}});
+    for (ElementType type : quantizedWeightTypes()) {
+      checkPlainProduct(type, {3, 100, 512}, level, false,
+                        {{"panel", 0}, {"groups", 3}, {"nb", 64}, {"prefetch", 5}});
+      checkPlainProduct(
+          type, {9, 50, 512}, level, false,
+          {{"panel", 1}, {"mr", 3}, {"groups", 1}, {"mc", 6}, {"kc", 128}, {"nb", 32}});
+    }
     checkPlainProduct(ElementType::F32, {30, 100, 50}, level, false,
                       {{"panel", 1}, {"mr", 3}, {"groups", 1}, {"mc", 6}, {"kc", 24}, {"nb", 64}});
   }

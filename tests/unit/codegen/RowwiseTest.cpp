@@ -1,3 +1,4 @@
+#include "../support/WeightTypes.h"
 #include "KernelRunner.h"
 
 #include "kernelforge/codegen/ObjectFile.h"
@@ -96,10 +97,6 @@ std::string packKernel(ElementType type, int64_t rows, int64_t width, bool inter
                      "%p = transformer.pack %w : {0} to {1}\ntransformer.yield %p : {1}\n}}",
                      from, to);
 }
-
-constexpr ElementType weightTypes[] = {ElementType::F32,  ElementType::F16,  ElementType::BF16,
-                                       ElementType::Q4_0, ElementType::Q4_1, ElementType::Q5_0,
-                                       ElementType::Q8_0, ElementType::Q4_K, ElementType::Q6_K};
 
 std::vector<int64_t> widthsOf(ElementType type) {
   const int64_t block = info(type).blockElements;
@@ -244,7 +241,7 @@ TEST(Rowwise, EmbeddingIsExactInEveryTypeAndLayout) {
   constexpr int64_t vocabulary = 35;
   const std::vector<int32_t> ids{34, 0, 15, 16, 31, 7};
   const auto rows = static_cast<int64_t>(ids.size());
-  for (ElementType type : weightTypes)
+  for (ElementType type : weightTypes())
     for (bool interleaved : {false, true})
       for (int64_t width : widthsOf(type))
         for (const char *level : {"native", "avx2"}) {
@@ -274,7 +271,7 @@ transformer.kernel @k(%n: index {{transformer.size = #transformer.size<"tokens",
 }
 
 TEST(Rowwise, PackIsExactAndFillsWithZeros) {
-  for (ElementType type : weightTypes)
+  for (ElementType type : weightTypes())
     for (int64_t rows : {1, 16, 17, 40})
       for (int64_t width : widthsOf(type))
         for (const char *level : {"native", "avx2"}) {

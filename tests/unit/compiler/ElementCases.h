@@ -3,6 +3,7 @@
 // the operation and the operand. A test of a target says which ones it refuses.
 #pragma once
 
+#include "../support/WeightTypes.h"
 #include "RunFunction.h"
 
 #include <fmt/format.h>
@@ -15,8 +16,7 @@
 namespace kernelforge {
 
 inline const std::vector<std::string> plainTypes{"f32", "f16", "bf16"};
-inline const std::vector<std::string> quantizedTypes{"q4_0", "q4_1", "q5_0",
-                                                     "q8_0", "q4_k", "q6_k"};
+inline const std::vector<std::string> quantizedTypes = quantizedTypeNames();
 
 /// One operand of one operation, or its result. In the text TYPE is its element type and DEPTH a
 /// width that is no multiple of anything, or where the type is quantized one of whole blocks.
@@ -309,7 +309,7 @@ inline std::vector<Numerics> numericsOf(const ElementCase &test, const std::stri
     return found;
   found = {Numerics::F16};
   const std::string text = textOf(test, type);
-  if (std::ranges::count(quantizedTypes, type) != 0 && has("transformer.matmul") &&
+  if (hasIntegers(type) && has("transformer.matmul") &&
       text.find("tensor<37x256xf32>") == std::string::npos) // a plain weight beside it
     found.insert(found.end(), {Numerics::I8, Numerics::I8x2});
   return found;

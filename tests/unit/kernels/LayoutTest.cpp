@@ -100,6 +100,23 @@ TEST(Layout, PutsPlainElementsOfARowSixteenApart) {
   EXPECT_EQ(packed[5 * 16], 1602);
 }
 
+TEST(Layout, PutsPairsOfBfloat16SideBySideWhereRowsAreWholePairs) {
+  // Element (n, k) of 16 rows is 16 n + k.
+  for (int width : {4, 3}) {
+    std::vector<uint16_t> rows, packed(static_cast<size_t>(16 * width), 0xffff);
+    for (int n = 0; n < 16; ++n)
+      for (int k = 0; k < width; ++k)
+        rows.push_back(static_cast<uint16_t>(16 * n + k));
+    packInterleaved(ElementType::BF16, reinterpret_cast<std::byte *>(rows.data()), 16, width,
+                    reinterpret_cast<std::byte *>(packed.data()));
+    for (int n = 0; n < 16; ++n)
+      for (int k = 0; k < width; ++k) {
+        const int place = width == 4 ? k / 2 * 32 + 2 * n + k % 2 : 16 * k + n;
+        EXPECT_EQ(packed[static_cast<size_t>(place)], 16 * n + k);
+      }
+  }
+}
+
 TEST(Layout, PutsScalesThenMinimaThenWordsOfQuants) {
   // 16 rows of two q4_1 blocks; byte j of row n's block b is n + 16 j + 7 b.
   constexpr int blockBytes = 20;

@@ -30,6 +30,20 @@ TEST(Ceilings, PeaksArePlausible) {
   }
 }
 
+TEST(Ceilings, ATeamTakesLessThanASecond) {
+  CeilingOptions options = shortly();
+  options.threads = 2;
+  auto overhead = measureTeamOverhead(options);
+  ASSERT_TRUE(overhead);
+  // Both may be 0 where a thread does its task while the other does its own.
+  EXPECT_GE(overhead->run, 0);
+  EXPECT_LT(overhead->run, 1);
+  EXPECT_LT(overhead->step, 1);
+  const std::atomic<bool> cancel = true;
+  options.cancel = &cancel;
+  EXPECT_FALSE(measureTeamOverhead(options));
+}
+
 TEST(Ceilings, BandwidthIsPlausible) {
   auto rates = measureReadBandwidth(shortly());
   ASSERT_TRUE(rates);

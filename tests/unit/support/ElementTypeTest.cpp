@@ -26,10 +26,11 @@ void putHalf(std::vector<std::byte> &row, size_t at, float value) {
 }
 
 TEST(ElementType, TableIsFoundByNameAndId) {
-  EXPECT_EQ(elementTypes().size(), 10u);
+  EXPECT_EQ(elementTypes().size(), 18u);
   for (const ElementTypeInfo &t : elementTypes()) {
     EXPECT_EQ(elementTypeByName(t.name), t.type);
-    EXPECT_EQ(elementTypeByGgmlId(t.ggmlId), t.type);
+    if (t.type != ElementType::F8_E4M3) // which no GGUF file has
+      EXPECT_EQ(elementTypeByGgmlId(t.ggmlId), t.type);
     EXPECT_EQ(&info(t.type), &t);
   }
   EXPECT_EQ(elementTypeByGgmlId(3), ElementType::Q4_1);
@@ -37,8 +38,9 @@ TEST(ElementType, TableIsFoundByNameAndId) {
   EXPECT_EQ(elementTypeByGgmlId(12), ElementType::Q4_K);
   EXPECT_EQ(elementTypeByGgmlId(14), ElementType::Q6_K);
   EXPECT_EQ(elementTypeByName("q6_k"), ElementType::Q6_K);
-  EXPECT_EQ(elementTypeByName("q3_k"), std::nullopt);
-  EXPECT_EQ(elementTypeByGgmlId(13), std::nullopt);
+  EXPECT_EQ(elementTypeByGgmlId(39), ElementType::MXFP4);
+  EXPECT_EQ(elementTypeByName("q8_k"), std::nullopt);
+  EXPECT_EQ(elementTypeByGgmlId(15), std::nullopt);
   EXPECT_EQ(elementTypeByGgmlId(-1), std::nullopt);
 }
 
@@ -113,6 +115,43 @@ TEST(ElementType, Bfloat16RoundsToNearestEvenAndKeepsNan) {
   EXPECT_EQ(floatToBfloat16(std::numeric_limits<float>::max()), 0x7f80);
   // A payload that only has low bits must not become infinity.
   EXPECT_TRUE(std::isnan(bfloat16ToFloat(floatToBfloat16(std::bit_cast<float>(0x7f800001u)))));
+}
+
+TEST(ElementType, E4M3IsExactForAllBitsAndRoundsToNearestEven) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const float value = e4m3ToFloat(static_cast<uint8_t>(bits));
+    const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+    EXPECT_EQ(std::signbit(value), (bits & 0x80) != 0) << bits;
+    if ((bits & 0x7f) == 0x7f) {
+      EXPECT_TRUE(std::isnan(value)) << bits;
+      EXPECT_EQ(floatToE4M3(value) & 0x7f, 0x7f);
+      continue;
+    }
+    const double expected =
+        exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+    EXPECT_EQ(std::fabs(value), expected) << bits;
+    EXPECT_EQ(floatToE4M3(value), bits);
+  }
+  EXPECT_EQ(floatToE4M3(17.0f), 0x58); // halfway to 18, even below
+  EXPECT_EQ(floatToE4M3(19.0f), 0x5a); // halfway, even above
+  EXPECT_EQ(floatToE4M3(31.5f), 0x60); // into the next power of two
+  EXPECT_EQ(floatToE4M3(1e9f), 0x7e);  // the largest
+  EXPECT_EQ(floatToE4M3(-1e9f), 0xfe);
+  EXPECT_EQ(floatToE4M3(0x1p-11f), 0x00); // less than half of the least
+}
+
+/// A block of e4m3 keeps its NaNs, and what is beside them.
+TEST(ElementType, NumbersE4M3StayNan) {
+  std::vector<std::byte> row(132, std::byte{0x38}); // ones
+  const float scale = 0.5f;
+  std::memcpy(row.data(), &scale, sizeof(scale));
+  row[4 + 5] = std::byte{0x7f};
+  row[4 + 100] = std::byte{0xff};
+  float out[128];
+  dequantizeRow(ElementType::F8_E4M3, row.data(), 128, out);
+  for (int i = 0; i < 128; ++i)
+    EXPECT_EQ(std::isnan(out[i]), i == 5 || i == 100) << i;
+  EXPECT_EQ(out[6], 0.5f);
 }
 
 TEST(ElementType, Q4_1BlockByHand) {
@@ -232,7 +271,8 @@ TEST(ElementType, QuantizationErrorIsWithinAStep) {
     x = normal(random);
   for (auto [type, steps] :
        {std::pair(ElementType::Q4_0, 8.0f), std::pair(ElementType::Q4_1, 15.0f),
-        std::pair(ElementType::Q5_0, 16.0f), std::pair(ElementType::Q8_0, 127.0f)}) {
+        std::pair(ElementType::Q5_0, 16.0f), std::pair(ElementType::Q5_1, 31.0f),
+        std::pair(ElementType::Q8_0, 127.0f)}) {
     std::vector<std::byte> row(*rowBytes(type, in.size()));
     quantizeRow(type, in.data(), in.size(), row.data());
     dequantizeRow(type, row.data(), in.size(), out.data());
@@ -242,7 +282,7 @@ TEST(ElementType, QuantizationErrorIsWithinAStep) {
         low = std::fmin(low, in[i]);
         high = std::fmax(high, in[i]);
       }
-      const float range = type == ElementType::Q4_1 ? high - low : std::fmax(-low, high);
+      const float range = info(type).hasMin() ? high - low : std::fmax(-low, high);
       for (size_t i = block; i < block + 32; ++i)
         ASSERT_LE(std::fabs(out[i] - in[i]), 1.01f * range / steps + 0.002f * range)
             << info(type).name << " " << i;
@@ -273,7 +313,14 @@ TEST(ElementType, SubBlocksAreFittedWell) {
     scaled[i] = even[i] * std::ldexp(1.0f, static_cast<int>(i / 16 % 4));
   }
   EXPECT_LT(relativeError(ElementType::Q4_K, even), 0.076);
+  EXPECT_LT(relativeError(ElementType::Q5_K, even), 0.038);
   EXPECT_LT(relativeError(ElementType::Q6_K, even), 0.0175);
+  EXPECT_LT(relativeError(ElementType::Q3_K, even), 0.16);
+  EXPECT_LT(relativeError(ElementType::Q2_K, even), 0.30);
+  EXPECT_LT(relativeError(ElementType::IQ4_NL, even), 0.08);
+  EXPECT_LT(relativeError(ElementType::IQ4_XS, even), 0.08);
+  EXPECT_LT(relativeError(ElementType::MXFP4, even), 0.13);
+  EXPECT_LT(relativeError(ElementType::F8_E4M3, even), 0.03);
   // Sub-blocks of different sizes suffer no more.
   EXPECT_LT(relativeError(ElementType::Q6_K, scaled), 0.0175);
   // What a block can be is what it becomes.

@@ -1,6 +1,7 @@
 // Matmuls of many rows by each method and its knobs, on the software driver: every kernel has its
 // schedule pinned, and its results were poisoned before.
 #include "../../compiler/RunFunction.h"
+#include "../../support/WeightTypes.h"
 #include "WebGpuFixture.h"
 
 #include "kernelforge/codegen/CodeGenerator.h"
@@ -324,11 +325,12 @@ TEST_F(WebGpuMatmul, TilesOfSeveralGroups) {
 }
 
 TEST_F(WebGpuMatmul, TilesOfWeightsInPlanes) {
-  for (const char *type : {"q8_0", "q4_1", "q5_0"})
+  for (const char *type : {"q8_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "mxfp4"})
     expectRight(plainMatmul(35, 68, 96, "f32", inPlanes(type)), tiles(32, 64, 16, 4, 4));
   expectRight(plainMatmul(35, 68, 96, "f32", inPlanes("q4_0")), tiles(32, 64, 64, 4, 4));
   expectRight(plainMatmul(35, 68, 512, "f32", inPlanes("q4_k")), tiles(32, 64, 32, 4, 4, 1, 3));
-  expectRight(plainMatmul(5, 68, 256, "f32", inPlanes("q6_k")), tiles(16, 64, 16, 4, 4, 2));
+  for (const std::string &type : quantizedTypeNames())
+    expectRight(plainMatmul(5, 68, 256, "f32", inPlanes(type)), tiles(16, 64, 16, 4, 4, 2));
 }
 
 TEST_F(WebGpuMatmul, TilesOfPackedRows) {

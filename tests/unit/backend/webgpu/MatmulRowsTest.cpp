@@ -1,6 +1,7 @@
 // Matmuls of few rows on the device: every weight type, sizes that are multiples of nothing, every
 // knob, with subgroups and without, what comes before the matmul and what follows it.
 #include "../../compiler/RunFunction.h"
+#include "../../support/WeightTypes.h"
 #include "WebGpuFixture.h"
 
 #include "kernelforge/codegen/simt/MatmulRows.h"
@@ -231,16 +232,10 @@ TEST_F(MatmulRows, PairsSideBySideNeedWholeHeads) {
       "%y", "tensor<1x72xf32>"));
 }
 
-namespace {
-
-constexpr const char *quantizedTypes[] = {"q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"};
-
-} // namespace
-
 TEST_F(MatmulRows, EveryQuantizedType) {
-  for (const char *weight : quantizedTypes)
+  for (const std::string &weight : quantizedTypeNames())
     expectRight(quantized(1, 37, 512, weight, "", ", u = 1 : i64", "f16"));
-  for (const char *weight : {"q8_0", "q4_k", "q6_k"}) // whose units differ
+  for (const char *weight : {"q8_0", "q4_k", "q5_k", "q6_k", "q2_k", "q3_k"}) // whose units differ
     expectRight(quantized(2, 19, 256, weight, "", ", r = 1 : i64, u = 1 : i64", "f32",
                           /*isNormed=*/true));
   expectRight(quantized(3, 37, 768, "q4_1", "", ", r = 2 : i64, lanes = 4 : i64, ks = 2 : i64"));
@@ -253,8 +248,9 @@ TEST_F(MatmulRows, EveryQuantizedType) {
 TEST_F(MatmulRows, WholeNumbersOfEveryQuantizedType) {
   if (!options.target.has("packed-dot"))
     GTEST_SKIP() << "no packed-dot";
-  for (const char *weight : quantizedTypes)
-    expectRight(quantized(1, 37, 512, weight, "i8x2", ", u = 1 : i64, prepare = 0 : i64"));
+  for (const std::string &weight : quantizedTypeNames())
+    if (hasIntegers(weight))
+      expectRight(quantized(1, 37, 512, weight, "i8x2", ", u = 1 : i64, prepare = 0 : i64"));
   for (const char *weight : {"q8_0", "q4_1", "q4_k"})
     expectRight(quantized(3, 19, 256, weight, "i8", ", u = 1 : i64, prepare = 1 : i64", "f16",
                           /*isNormed=*/true));
@@ -311,6 +307,6 @@ TEST_F(MatmulRows, NumbersRoundedToF16) {
                  "weights(%w) {numerics = #transformer.numerics<multiply = f16>} : ");
     expectRight(text);
   }
-  for (const char *weight : {"q8_0", "q4_1", "q6_k"})
+  for (const std::string &weight : quantizedTypeNames())
     expectRight(quantized(2, 37, 256, weight, "f16", ", u = 1 : i64"));
 }

@@ -2,6 +2,7 @@
 // nothing, every knob, what comes before the matmul and what follows it. The emulation takes care
 // that phases which start early touch weights alone before they wait.
 #include "../../compiler/RunFunction.h"
+#include "../../support/WeightTypes.h"
 #include "EmulatedCudaDevice.h"
 #include "kernelforge/codegen/cuda/Methods.h"
 #include "kernelforge/codegen/simt/Methods.h"
@@ -13,8 +14,6 @@
 using namespace kernelforge;
 
 namespace {
-
-constexpr const char *quantizedTypes[] = {"q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"};
 
 /// Numbers of the methods.
 constexpr int rowsMethod = 3, narrowMethod = 4, partsMethod = 5;
@@ -43,7 +42,7 @@ std::string kernel(int method, const std::string &knobs, const std::string &argu
 }
 
 std::string weightOf(int n, int k, const std::string &element) {
-  const bool isQuantized = element[0] == 'q';
+  const bool isQuantized = info(*elementTypeByName(element)).isQuantized();
   return isQuantized ? fmt::format("tensor<{}x{}x!transformer.quant<{}>, "
                                    "#transformer.layout<planes>>",
                                    n, k, element)
@@ -135,9 +134,10 @@ TEST(CudaFewRows, EveryTypeOfPlainWeights) {
 }
 
 TEST(CudaFewRows, EveryTypeOfQuantizedWeights) {
-  for (const char *weight : quantizedTypes) {
+  for (const std::string &weight : quantizedTypeNames()) {
     expectRight(matmul(rowsMethod, "", 1, 37, 512, "bf16", weight));
-    expectRight(matmul(rowsMethod, ", u = 1", 3, 19, 512, "f32", weight, "i8x2"));
+    if (hasIntegers(weight))
+      expectRight(matmul(rowsMethod, ", u = 1", 3, 19, 512, "f32", weight, "i8x2"));
     expectRight(matmul(rowsMethod, ", u = 1", 2, 19, 256, "f32", weight, "bf16", "bf16"));
   }
 }
@@ -146,7 +146,7 @@ TEST(CudaFewRows, EveryKnob) {
   for (const char *knobs :
        {", r = 1, lanes = 32, ks = 1, u = 1, threads = 64, ahead = 1, stage = 0",
         ", r = 2, lanes = 4, ks = 2, u = 1, ahead = 1, stage = 1"})
-    for (const char *weight : {"q4_k", "q6_k"})
+    for (const char *weight : {"q4_k", "q5_k", "q6_k", "q2_k", "q3_k", "iq4_xs"})
       expectRight(matmul(rowsMethod, knobs, 1, 21, 1280, "f32", weight));
   for (const char *knobs :
        {", r = 1, lanes = 32, ks = 2, u = 1, threads = 128, ahead = 1",
@@ -166,7 +166,7 @@ TEST(CudaFewRows, ByMatrixUnitsOfAWarp) {
 }
 
 TEST(CudaFewRows, QuantsByMatrixUnitsOfAWarp) {
-  for (const char *weight : quantizedTypes) {
+  for (const std::string &weight : quantizedTypeNames()) {
     expectRight(matmul(narrowMethod, "", 3, 37, 512, "f32", weight, "bf16", "bf16"));
     expectRight(matmul(narrowMethod, ", warps = 2, ks = 1, u = 1, ahead = 1", 9, 21, 1024, "f16",
                        weight, "f16", "f16"));
@@ -174,13 +174,13 @@ TEST(CudaFewRows, QuantsByMatrixUnitsOfAWarp) {
 }
 
 TEST(CudaFewRows, QuantsByPartsOfRows) {
-  for (const char *weight : quantizedTypes) {
+  for (const std::string &weight : quantizedTypeNames()) {
     for (int m : {1, 3})
       expectRight(matmul(partsMethod, "", m, 37, 512, "f32", weight));
     expectRight(
         matmul(partsMethod, ", warps = 2, ks = 1, u = 1, ahead = 1", 6, 21, 1280, "f16", weight));
     expectRight(
-        matmul(partsMethod, ", warps = 8, ks = 4, u = 1, early = 0", 9, 21, 2048, "bf16", weight));
+        matmul(partsMethod, ", warps = 8, ks = 4, u = 1, early = 0", 9, 21, 4096, "bf16", weight));
   }
 }
 

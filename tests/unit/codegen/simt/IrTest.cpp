@@ -1,4 +1,5 @@
 // The code before it is text: what any GPU target may rely on.
+#include "../../support/WeightTypes.h"
 #include "kernelforge/codegen/simt/Emit.h"
 
 #include "Kernels.h"
@@ -16,9 +17,7 @@ namespace {
 std::vector<std::string> kernels() {
   std::vector<std::string> all;
   const std::string rows = rowsText(256), narrow = rowsText(80);
-  for (ElementType type :
-       {ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Q4_0, ElementType::Q4_1,
-        ElementType::Q5_0, ElementType::Q8_0, ElementType::Q4_K, ElementType::Q6_K}) {
+  for (ElementType type : weightTypes()) {
     const std::string weight = weightText(type, 80, 256);
     all.push_back(kernelText(
         fmt::format("%x: {}, %g: tensor<256xbf16>, %w: {}, %z: {}", rows, weight, narrow), narrow,

@@ -1,3 +1,4 @@
+#include "../../support/WeightTypes.h"
 #include "Kernels.h"
 
 #include <gmock/gmock.h>
@@ -26,9 +27,7 @@ std::string matmulText(const std::string &input, const std::string &weight, int6
                   rowsText(k, input), weight, rowsText(n)));
 }
 
-constexpr ElementType weights[] = {ElementType::F32,  ElementType::F16,  ElementType::BF16,
-                                   ElementType::Q4_0, ElementType::Q4_1, ElementType::Q5_0,
-                                   ElementType::Q8_0, ElementType::Q4_K, ElementType::Q6_K};
+const std::vector<ElementType> weights = weightTypes();
 
 } // namespace
 

@@ -91,6 +91,7 @@ goldens: setup ## make tests/golden/data again (downloads gigabytes into .venv-g
 	@.venv-goldens/bin/pip install --quiet -r scripts/goldens/requirements.txt
 	@model=$$($(PYTHON) scripts/models/fetch.py smollm2) && \
 	  .venv-goldens/bin/python scripts/goldens/make.py --model "$$model"
+	@.venv-goldens/bin/python scripts/goldens/sentencepiece_models.py
 	@$(PYTHON) scripts/goldens/quantized_blocks.py
 
 SOURCES = find kernelforge tools examples tests fuzz -name '*.cpp' -o -name '*.h' -o -name '*.js'

@@ -17,14 +17,15 @@ double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Ids to text: complete characters, then stop strings.
+/// Ids to text: complete characters, then stop strings. A text begins behind a control token, else
+/// that of the prompt goes on.
 class TextStream {
 public:
-  TextStream(const Tokenizer *tokenizer, StopStrings stop,
+  TextStream(const Tokenizer *tokenizer, TokenId lastOfPrompt, StopStrings stop,
              const std::function<void(std::string_view)> &show)
       : stop(std::move(stop)), show(show) {
     if (tokenizer)
-      decoder.emplace(*tokenizer);
+      decoder.emplace(*tokenizer, /*skipSpecial=*/true, tokenizer->isControl(lastOfPrompt));
   }
 
   /// True where a stop string was completed.
@@ -117,7 +118,7 @@ Expected<Generation> generate(const AppendTokens &append, const Tokenizer *token
   KF_CHECK(checkOptions(options, tokenizer));
   KF_TRY(Sampler sampler, Sampler::create(options.sampling));
   KF_TRY(StopStrings stop, StopStrings::create(options.stop));
-  TextStream stream(tokenizer, std::move(stop), showText);
+  TextStream stream(tokenizer, prompt.back(), std::move(stop), showText);
 
   Generation out;
   out.promptTokens = static_cast<int64_t>(prompt.size());

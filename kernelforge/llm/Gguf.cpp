@@ -32,15 +32,24 @@ struct ForeignType {
   std::string_view name;
   uint64_t blockElements, blockBytes;
 };
-constexpr std::array<ForeignType, 24> foreignTypes = {{
-    {7, "Q5_1", 32, 24},      {9, "Q8_1", 32, 36},      {10, "Q2_K", 256, 84},
-    {11, "Q3_K", 256, 110},   {13, "Q5_K", 256, 176},   {15, "Q8_K", 256, 292},
-    {16, "IQ2_XXS", 256, 66}, {17, "IQ2_XS", 256, 74},  {18, "IQ3_XXS", 256, 98},
-    {19, "IQ1_S", 256, 50},   {20, "IQ4_NL", 32, 18},   {21, "IQ3_S", 256, 110},
-    {22, "IQ2_S", 256, 82},   {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},
-    {25, "I16", 1, 2},        {27, "I64", 1, 8},        {28, "F64", 1, 8},
-    {29, "IQ1_M", 256, 56},   {34, "TQ1_0", 256, 54},   {35, "TQ2_0", 256, 66},
-    {39, "MXFP4", 32, 17},    {40, "NVFP4", 64, 36},    {41, "Q1_0", 128, 18},
+constexpr std::array<ForeignType, 17> foreignTypes = {{
+    {9, "Q8_1", 32, 36},
+    {15, "Q8_K", 256, 292},
+    {16, "IQ2_XXS", 256, 66},
+    {17, "IQ2_XS", 256, 74},
+    {18, "IQ3_XXS", 256, 98},
+    {19, "IQ1_S", 256, 50},
+    {21, "IQ3_S", 256, 110},
+    {22, "IQ2_S", 256, 82},
+    {24, "I8", 1, 1},
+    {25, "I16", 1, 2},
+    {27, "I64", 1, 8},
+    {28, "F64", 1, 8},
+    {29, "IQ1_M", 256, 56},
+    {34, "TQ1_0", 256, 54},
+    {35, "TQ2_0", 256, 66},
+    {40, "NVFP4", 64, 36},
+    {41, "Q1_0", 128, 18},
 }};
 constexpr std::array<uint32_t, 8> removedTypes = {4, 5, 31, 32, 33, 36, 37, 38};
 
@@ -472,18 +481,34 @@ GgufMetadata::integers(std::string_view key, int64_t low, int64_t high) const {
     return std::nullopt;
   const auto *array = std::get_if<GgufArray>(&entry->value);
   const auto type = array ? array->elementType : entry->type;
-  if (!array || type == GgufType::String || type == GgufType::Bool || type == GgufType::F32 ||
-      type == GgufType::F64)
+  if (!array || type == GgufType::String || type == GgufType::F32 || type == GgufType::F64)
     return error(key, fmt::format("is {}, must be an array of integers", show(*entry)));
   std::vector<int64_t> values;
   values.reserve(array->count);
   for (uint64_t i = 0; i < array->count; ++i) {
-    auto value =
-        integerWithin(loadScalar(type, array->bytes.data() + i * scalarBytes(type)), low, high);
+    Scalar element = loadScalar(type, array->bytes.data() + i * scalarBytes(type));
+    if (const bool *truth = std::get_if<bool>(&element))
+      element = uint64_t(*truth);
+    auto value = integerWithin(element, low, high);
     if (!value)
       return error(key, fmt::format("element {} must be an integer from {} to {}", i, low, high));
     values.push_back(*value);
   }
+  return values;
+}
+
+Expected<std::optional<std::vector<double>>> GgufMetadata::numbers(std::string_view key) const {
+  const GgufEntry *entry = find(key);
+  if (!entry)
+    return std::nullopt;
+  const auto *array = std::get_if<GgufArray>(&entry->value);
+  const auto type = array ? array->elementType : entry->type;
+  if (!array || type == GgufType::String || type == GgufType::Bool)
+    return error(key, fmt::format("is {}, must be an array of numbers", show(*entry)));
+  std::vector<double> values;
+  values.reserve(array->count);
+  for (uint64_t i = 0; i < array->count; ++i)
+    values.push_back(*numberOf(loadScalar(type, array->bytes.data() + i * scalarBytes(type))));
   return values;
 }
 

@@ -61,8 +61,11 @@ public:
   /// Each at most `maxBytes` bytes of valid UTF-8.
   Expected<std::optional<std::vector<std::string>>> strings(std::string_view key,
                                                             uint64_t maxBytes) const;
+  /// Booleans are 0 and 1.
   Expected<std::optional<std::vector<int64_t>>> integers(std::string_view key, int64_t low,
                                                          int64_t high) const;
+  /// Of any type, also such that are not finite.
+  Expected<std::optional<std::vector<double>>> numbers(std::string_view key) const;
 
   /// An error about a key: "model file is not usable (FILE, key KEY): why".
   tl::unexpected<Error> error(std::string_view key, std::string why, std::string hint = "") const;

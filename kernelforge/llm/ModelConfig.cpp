@@ -1,5 +1,6 @@
 #include "kernelforge/llm/ModelConfig.h"
 
+#include "kernelforge/llm/Fp8Weights.h"
 #include "kernelforge/llm/WeightFile.h"
 #include "kernelforge/llm/architectures/ConfigFields.h"
 
@@ -101,14 +102,28 @@ Expected<SpecialTokens> readSpecialTokens(const JsonView &root, int64_t vocabula
   return special;
 }
 
-/// Quantized checkpoints have tensors of their own kind, whatever the family.
-Status refuseQuantized(const JsonView &root) {
+/// Quantized checkpoints have tensors of their own kind, whatever the family: those of FP8 are
+/// read, where numbers and scales are the usual ones.
+Status checkQuantization(const JsonView &root) {
   if (!root.has("quantization_config"))
     return {};
   KF_TRY(JsonView view, root.at("quantization_config"));
   KF_TRY(std::string method, view.stringOr("quant_method", maxNameBytes, "unnamed"));
-  return view.error(fmt::format("quantization \"{}\" is not supported", method),
-                    "use the unquantized checkpoint or a GGUF file");
+  if (method != "fp8")
+    return view.error(fmt::format("quantization \"{}\" is not supported", method),
+                      "use the unquantized checkpoint, one of fp8 or a GGUF file");
+  KF_TRY(std::string format, view.stringOr("fmt", maxNameBytes, "e4m3"));
+  if (format != "e4m3")
+    return view.error(fmt::format("numbers of fp8 in format \"{}\" are not supported", format),
+                      "supported is e4m3");
+  if (!view.has("weight_block_size"))
+    return {};
+  KF_TRY(JsonView size, view.at("weight_block_size"));
+  if (size.value().is_null() || size.value() == Json::array({fp8Block, fp8Block}))
+    return {};
+  return size.error(
+      fmt::format("blocks of another size than [{0}, {0}] are not supported", fp8Block),
+      "scales may be one for a block, for a row or for a tensor");
 }
 
 } // namespace
@@ -119,7 +134,7 @@ Expected<ModelConfig> configFromJson(const JsonDocument &document) {
   ModelConfig config;
   config.architecture = kind.architecture;
   KF_TRY(config.description, kind.architecture->fromConfig(root, kind.kind));
-  KF_CHECK(refuseQuantized(root));
+  KF_CHECK(checkQuantization(root));
   if (std::string defect = describeDefect(config.description); !defect.empty())
     return root.error(std::move(defect));
   KF_TRY(config.special, readSpecialTokens(root, config.description.vocabSize));

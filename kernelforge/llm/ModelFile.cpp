@@ -8,7 +8,6 @@
 
 #include <filesystem>
 #include <fmt/format.h>
-#include <fstream>
 
 namespace kernelforge {
 
@@ -51,7 +50,7 @@ Expected<ModelFile> openGgufModel(const std::string &path) {
   KF_CHECK(bindTensors(model, *config.architecture, gguf.tensors, path));
   KF_TRY(model.tokenizer.data, tokenizerFromGguf(gguf.metadata, path));
   if (const auto &data = model.tokenizer.data) {
-    if (data->isByteLevel() &&
+    if (data->isSupported() &&
         static_cast<int64_t>(data->tokens.size()) != model.description.vocabSize)
       return gguf.metadata.error("tokenizer.ggml.tokens",
                                  fmt::format("has {} elements, the embedding has {} rows",
@@ -82,16 +81,6 @@ Expected<std::string> readChatTemplate(const JsonView &root) {
   return std::string();
 }
 
-/// What a tokenizer.model is: the name of a kind that is refused where a tokenizer is needed.
-TokenizerData namedOnly(const fs::path &path) {
-  // SentencePiece's message begins with a field of pieces; others by that name are lines of text.
-  const bool isMessage = std::ifstream(path, std::ios::binary).get() == '\n';
-  TokenizerData data;
-  data.where = path.string();
-  data.model = isMessage ? "llama" : "tiktoken";
-  return data;
-}
-
 /// What the files beside config.json add: all of them may be absent.
 Status readSideFiles(const fs::path &folder, ModelConfig &config, ModelFile &model) {
   if (const fs::path path = folder / "generation_config.json"; isFile(path)) {
@@ -115,7 +104,7 @@ Status readSideFiles(const fs::path &folder, ModelConfig &config, ModelFile &mod
   if (const fs::path path = folder / "tokenizer.json"; isFile(path))
     model.tokenizer.jsonPath = path.string();
   else if (const fs::path other = folder / "tokenizer.model"; isFile(other))
-    model.tokenizer.data = namedOnly(other);
+    model.tokenizer.modelPath = other.string();
   return {};
 }
 

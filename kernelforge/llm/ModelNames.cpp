@@ -4,8 +4,11 @@
 #include "kernelforge/support/Suggest.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <string_view>
 
 namespace kernelforge {
 
@@ -19,14 +22,19 @@ bool isWrittenAsPath(const std::string &text) {
          text.ends_with(".safetensors") || text.ends_with(".json");
 }
 
-/// What a name can stand for: the GGUF files of the folder, without their ending.
+/// What scripts/models/fetch.py can fetch; a test holds both to the same names.
+constexpr std::array<std::string_view, 2> fetchable = {"smollm2", "gemma3-270m"};
+
+/// What a name can stand for: the GGUF files of the folder, without their ending, and what can be
+/// fetched.
 std::vector<std::string> namesIn(const fs::path &folder) {
-  std::vector<std::string> names;
+  std::vector<std::string> names(fetchable.begin(), fetchable.end());
   std::error_code ignored;
   for (const fs::directory_entry &entry : fs::directory_iterator(folder, ignored))
     if (entry.path().extension() == ".gguf")
       names.push_back(entry.path().stem().string());
   std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
 }
 
@@ -40,13 +48,17 @@ Expected<std::string> resolveModel(const std::string &nameOrPath) {
   const fs::path file = folder / (nameOrPath + ".gguf");
   if (fs::exists(file, ignored))
     return file.string();
+  std::string why = fmt::format("there is no such file or folder, and no {}", file.string());
+  if (std::find(fetchable.begin(), fetchable.end(), nameOrPath) != fetchable.end())
+    return missing(
+        "model is not here", nameOrPath, std::move(why),
+        fmt::format("run `python3 scripts/models/fetch.py {}`, which fetches it", nameOrPath));
   const std::string guess = didYouMean(nameOrPath, namesIn(folder));
-  return missing(
-      "model is not here", nameOrPath,
-      fmt::format("there is no such file or folder, and no {}", file.string()),
-      guess + (guess.empty() ? "" : " Or ") +
-          "name a GGUF file or a model's folder, or run `python3 scripts/models/fetch.py "
-          "smollm2` and name smollm2");
+  return missing("model is not here", nameOrPath, std::move(why),
+                 guess + (guess.empty() ? "" : " Or ") +
+                     fmt::format("name a GGUF file or a model's folder, or run `python3 "
+                                 "scripts/models/fetch.py NAME` with one of {}",
+                                 fmt::join(fetchable, ", ")));
 }
 
 } // namespace kernelforge

@@ -1,5 +1,7 @@
 #include "kernelforge/llm/ModelWeights.h"
 
+#include "kernelforge/llm/Fp8Weights.h"
+
 #include <cmath>
 #include <cstring>
 #include <fmt/format.h>
@@ -30,11 +32,16 @@ uint64_t bytesOfRow(const WeightSlot &slot, ElementType type) {
   return *rowBytes(type, slot.isMatrix() ? static_cast<uint64_t>(slot.shape.back()) : 1);
 }
 
-/// A weight in the file: its rows are neighbours, or it has to be transposed first.
+/// A weight in the file: its rows are neighbours, or it has to be transposed first, or its numbers
+/// and their scales are to be joined.
 struct Found {
   const WeightSlot *slot;
   const StoredTensor *tensor;
   TensorSource source;
+  ElementType type;
+  std::optional<Fp8Scales> scales = {};
+
+  bool isCopied() const { return source.transposed || scales; }
 };
 
 Expected<Found> findWeight(const WeightSlot &slot, TensorSource source,
@@ -48,9 +55,10 @@ Expected<Found> findWeight(const WeightSlot &slot, TensorSource source,
   if (!tensor)
     return error("is missing");
   const bool isDense = !slot.isMatrix() || source.transposed; // blocks lie along a row
+  const bool isScaled = isFp8(*tensor) && !isDense;
   const bool usable = tensor->type && *tensor->type != ElementType::I32 &&
                       !(isDense && info(*tensor->type).isQuantized());
-  if (!usable)
+  if (!usable && !isScaled)
     return error(fmt::format("type {} is not supported for a {}", tensor->typeName,
                              slot.isMatrix() ? "weight matrix" : "norm or bias"),
                  "supported are " + supportedTypes(!isDense));
@@ -62,7 +70,10 @@ Expected<Found> findWeight(const WeightSlot &slot, TensorSource source,
   if (tensor->shape != stored) // after the type: packed types have shapes of their own
     return error(fmt::format("has shape {}, the model needs {}", printShape(tensor->shape),
                              printShape(stored)));
-  return Found{&slot, tensor, std::move(source)};
+  if (!isScaled)
+    return Found{&slot, tensor, std::move(source), *tensor->type};
+  KF_TRY(const Fp8Scales scales, findFp8Scales(*tensor, tensors, where));
+  return Found{&slot, tensor, std::move(source), ElementType::F8_E4M3, scales};
 }
 
 /// out[r][c] = in[c * inStride + r] for elements of one size; in tiles, so that both sides stay in
@@ -80,7 +91,10 @@ void transpose(const std::byte *in, int64_t inStride, int64_t rows, int64_t colu
 }
 
 /// The weight's bytes in `out`, row-major [out, in].
-void transposeInto(const Found &found, std::span<std::byte> out) {
+void copyInto(const Found &found, std::span<std::byte> out) {
+  if (found.scales)
+    return joinFp8(*found.tensor, *found.scales, found.source.firstRow, found.slot->shape.front(),
+                   out.data());
   const int64_t rows = found.slot->shape.front(), columns = found.slot->shape.back();
   const int64_t stride = found.tensor->shape.back();
   const auto size = static_cast<int64_t>(info(*found.tensor->type).blockBytes);
@@ -93,7 +107,7 @@ void transposeInto(const Found &found, std::span<std::byte> out) {
 
 uint64_t bytesOf(const Found &found) {
   const auto rows = static_cast<uint64_t>(found.slot->shape.front());
-  return rows * bytesOfRow(*found.slot, *found.tensor->type);
+  return rows * bytesOfRow(*found.slot, found.type);
 }
 
 } // namespace
@@ -105,12 +119,14 @@ Expected<BoundWeights> bindWeights(const Architecture &architecture,
   const std::vector<WeightSlot> slots = weightSlots(description);
   std::vector<Found> all;
   std::unordered_set<std::string_view> used; // views into `tensors`
-  uint64_t owned = 0;                        // no more than the file has
+  uint64_t owned = 0; // no more than the file has, and scales for blocks of it
   for (const WeightSlot &slot : slots) {
     KF_TRY(Found found,
            findWeight(slot, architecture.locate(slot, description, naming), tensors, where));
     used.insert(found.tensor->name);
-    owned += found.source.transposed ? bytesOf(found) : 0;
+    if (found.scales)
+      used.insert(found.scales->tensor->name);
+    owned += found.isCopied() ? bytesOf(found) : 0;
     all.push_back(std::move(found));
   }
   for (const StoredTensor &tensor : tensors)
@@ -124,16 +140,16 @@ Expected<BoundWeights> bindWeights(const Architecture &architecture,
   uint64_t next = 0;
   for (const Found &found : all) {
     const uint64_t bytes = bytesOf(found);
-    Weight weight{found.slot->name, *found.tensor->type, found.slot->shape, {}, found.tensor->name};
-    if (found.source.transposed) {
+    Weight weight{found.slot->name, found.type, found.slot->shape, {}, found.tensor->name};
+    if (found.isCopied()) {
       const auto memory = bound.owned.span().subspan(next, bytes);
-      transposeInto(found, memory);
+      copyInto(found, memory);
       weight.bytes = memory;
       next += bytes;
     } else {
       const auto first = static_cast<uint64_t>(found.source.firstRow);
       weight.bytes =
-          found.tensor->bytes.subspan(first * bytesOfRow(*found.slot, *found.tensor->type), bytes);
+          found.tensor->bytes.subspan(first * bytesOfRow(*found.slot, found.type), bytes);
     }
     bound.weights.add(std::move(weight));
   }

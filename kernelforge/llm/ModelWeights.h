@@ -8,7 +8,7 @@
 namespace kernelforge {
 
 /// Weights in the order of weightSlots(), and the memory of those that do not lie in the file as
-/// they are needed: matrices that are stored [in, out].
+/// they are needed: matrices that are stored [in, out], and those of FP8, whose scales are apart.
 struct BoundWeights {
   NamedList<Weight> weights;
   PageMemory owned;

@@ -3,10 +3,13 @@
 #include "kernelforge/support/Utf8.h"
 
 #include <algorithm>
+#include <memory>
 #include <tuple>
+#include <unicode/brkiter.h>
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
+#include <unicode/utext.h>
 #include <vector>
 
 namespace kernelforge {
@@ -40,10 +43,11 @@ static std::string withOrderedMarks(std::string_view text) {
   return out;
 }
 
-std::string composeUtf8(std::string_view original) {
+static std::string compose(std::string_view original,
+                           const icu::Normalizer2 *(*formOf)(UErrorCode &)) {
   const std::string text = withOrderedMarks(original);
   UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2 *form = icu::Normalizer2::getNFCInstance(status);
+  const icu::Normalizer2 *form = formOf(status);
   std::string composed;
   icu::StringByteSink<std::string> sink(&composed, static_cast<int32_t>(text.size()));
   if (U_SUCCESS(status))
@@ -51,6 +55,47 @@ std::string composeUtf8(std::string_view original) {
                         nullptr, status);
   // Its tables are part of the library: it fails where there is no memory, and then nothing works.
   return U_SUCCESS(status) ? composed : text;
+}
+
+std::string composeUtf8(std::string_view text) {
+  return compose(text, icu::Normalizer2::getNFCInstance);
+}
+
+std::string composeCompatibilityUtf8(std::string_view text) {
+  return compose(text, icu::Normalizer2::getNFKCInstance);
+}
+
+std::string lowercaseUtf8(std::string_view text) {
+  constexpr char32_t dottedI = 0x130; // the one that becomes two characters
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const Utf8Step step = decodeUtf8(text);
+    if (step.codePoint == dottedI)
+      out += "i\u0307";
+    else
+      appendUtf8(out, static_cast<char32_t>(u_tolower(static_cast<UChar32>(step.codePoint))));
+    text.remove_prefix(step.length);
+  }
+  return out;
+}
+
+void forEachGrapheme(std::string_view text, const std::function<void(std::string_view)> &use) {
+  UErrorCode status = U_ZERO_ERROR;
+  UText view = UTEXT_INITIALIZER;
+  utext_openUTF8(&view, text.data(), static_cast<int64_t>(text.size()), &status);
+  const std::unique_ptr<icu::BreakIterator> breaks(
+      icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), status));
+  if (U_SUCCESS(status))
+    breaks->setText(&view, status);
+  if (U_SUCCESS(status)) { // as above
+    int32_t begin = breaks->first();
+    for (int32_t end = breaks->next(); end != icu::BreakIterator::DONE; end = breaks->next()) {
+      use(text.substr(begin, end - begin));
+      begin = end;
+    }
+  }
+  utext_close(&view);
 }
 
 } // namespace kernelforge

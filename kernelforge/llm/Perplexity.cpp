@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace kernelforge {
 
@@ -31,20 +32,37 @@ void LikelihoodSum::add(std::span<const float> logits, TokenId next) {
 
 double LikelihoodSum::perplexity() const { return std::exp(mean()); }
 
-void DivergenceSum::add(std::span<const float> base, std::span<const float> ours) {
+void Divergence::add(std::span<const float> base, std::span<const float> ours) {
   const double baseScale = logSumExp(base), ourScale = logSumExp(ours);
+  double sum = 0;
   for (size_t i = 0; i < base.size(); ++i) {
     const double logBase = base[i] - baseScale, probability = std::exp(logBase);
     if (probability > 0) // p log p goes to 0 with p
       sum += probability * (logBase - (ours[i] - ourScale));
   }
+  values.push_back(sum);
   sameTop += std::max_element(base.begin(), base.end()) - base.begin() ==
              std::max_element(ours.begin(), ours.end()) - ours.begin();
-  ++tokens;
 }
 
-double DivergenceSum::sameTopShare() const {
-  return tokens > 0 ? static_cast<double>(sameTop) / static_cast<double>(tokens) : 0;
+double Divergence::mean() const {
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  return values.empty() ? 0 : sum / static_cast<double>(values.size());
+}
+
+double Divergence::quantile(double share) const {
+  if (values.empty())
+    return 0;
+  std::vector<double> ordered = values;
+  std::sort(ordered.begin(), ordered.end());
+  const double place = share * static_cast<double>(ordered.size() - 1);
+  const auto below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, ordered.size() - 1);
+  return std::lerp(ordered[below], ordered[above], place - static_cast<double>(below));
+}
+
+double Divergence::sameTopShare() const {
+  return values.empty() ? 0 : static_cast<double>(sameTop) / static_cast<double>(values.size());
 }
 
 } // namespace kernelforge

@@ -1,4 +1,4 @@
-// Sums behind perplexity and KL divergence, in f64, one row of logits at a time.
+// Perplexity and KL divergence, in f64, one row of logits at a time.
 #pragma once
 
 #include "kernelforge/llm/TokenizerData.h"
@@ -30,17 +30,19 @@ struct LikelihoodSum {
   double perplexity() const;
 };
 
-/// Kullback-Leibler divergence of our distribution from a base one, and how often both agree on the
-/// likeliest token.
-struct DivergenceSum {
-  double sum = 0;
-  int64_t tokens = 0;
+/// Kullback-Leibler divergence of our distribution from a base one, in nats, token by token, and
+/// how often both agree on the likeliest token.
+struct Divergence {
+  std::vector<double> values; ///< of each token, in order
   int64_t sameTop = 0;
 
-  /// Two distributions of the same length. Infinite from then on where ours gives no probability to
-  /// a token that the base gives some.
+  /// Two distributions of the same length. Infinite where ours gives no probability to a token that
+  /// the base gives some.
   void add(std::span<const float> base, std::span<const float> ours);
-  double mean() const { return tokens > 0 ? sum / static_cast<double>(tokens) : 0; }
+  double mean() const;
+  /// The value that a share `share` (0 to 1) of the tokens does not exceed, between two of them by
+  /// linear interpolation; 0 of none.
+  double quantile(double share) const;
   double sameTopShare() const;
 };
 

@@ -138,9 +138,63 @@ void fillPlain(ElementType type, std::span<std::byte> out, uint64_t seed, float 
   fill(0, threads > 1 ? count / threads : count);
 }
 
+/// Bits of a random byte e4m3: without the lowest one none is a NaN.
+constexpr int withoutNan = 0xfe;
+
 void putHalf(std::byte *at, float value) {
   const uint16_t bits = floatToHalf(value);
   std::memcpy(at, &bits, sizeof(bits));
+}
+
+/// Of a block of `type`. Where there are powers of two alone it is one of the two around it, by a
+/// number of [0, 1), so that the mean of the squares is right.
+void putScale(const ElementTypeInfo &type, std::byte *block, float scale, double uniform) {
+  std::byte *at = block + type.scaleOffset;
+  switch (type.scaleFormat) {
+  case ScaleFormat::F16:
+    return putHalf(at, scale);
+  case ScaleFormat::F32:
+    std::memcpy(at, &scale, sizeof(scale));
+    return;
+  case ScaleFormat::E8M0: {
+    const int below = std::ilogb(scale);
+    const double square = std::pow(std::ldexp(scale, -below), 2); // from 1 to 4
+    *at =
+        static_cast<std::byte>(std::clamp(below + (3 * uniform < square - 1 ? 129 : 128), 0, 254));
+    return;
+  }
+  }
+}
+
+/// The fractions of multiples of the golden ratio, which fill [0, 1) evenly.
+double evenly(uint64_t number) {
+  const double multiple = static_cast<double>(number) * 0.6180339887498949;
+  return multiple - std::floor(multiple);
+}
+
+struct Moments {
+  float mean, square;
+};
+
+Moments uniform(int low, int high) {
+  const float mean = static_cast<float>(low + high) / 2, count = static_cast<float>(high - low + 1);
+  return {mean, mean * mean + (count * count - 1) / 12};
+}
+
+/// Of what random bits of a quant stand for.
+Moments momentsOfQuants(const ElementTypeInfo &type) {
+  if (!type.isE4M3 && !type.values)
+    return type.quantBits == 8 ? uniform(-128, 127)
+                               : uniform(-type.zero, (1 << type.quantBits) - 1 - type.zero);
+  Moments sums{0, 0};
+  const int count = 1 << type.quantBits;
+  for (int q = 0; q < count; ++q) {
+    const float value = type.isE4M3 ? e4m3ToFloat(static_cast<uint8_t>(q & withoutNan))
+                                    : static_cast<float>(type.value(q));
+    sums.mean += value / static_cast<float>(count);
+    sums.square += value * value / static_cast<float>(count);
+  }
+  return sums;
 }
 
 /// The same for blocks: every bit random, then each block's scale and minimum set. Much faster than
@@ -155,20 +209,13 @@ void fillQuantized(const ElementTypeInfo &type, std::span<std::byte> out, uint64
   const uint64_t tail = out.size() % sizeof(uint64_t), bits = randomBits(seed, out.size());
   std::memcpy(out.data() + out.size() - tail, &bits, tail);
   // A value is d s q - m t, with d and m set here and the others random integers.
-  struct Moments {
-    float mean, square;
-  };
-  auto uniform = [](int low, int high) {
-    const float mean = static_cast<float>(low + high) / 2,
-                count = static_cast<float>(high - low + 1);
-    return Moments{mean, mean * mean + (count * count - 1) / 12};
-  };
-  const int levels = 1 << type.quantBits, zero = type.quantBits == 8 ? 128 : type.zero;
-  const Moments q = uniform(-zero, levels - 1 - zero), one{1, 1};
-  const Moments s = type.subScales == SubScales::Signed8   ? uniform(-128, 127)
-                    : type.subScales == SubScales::Packed6 ? uniform(0, 63)
-                                                           : one;
-  const Moments t = type.subScales == SubScales::Packed6 ? s : one;
+  const Moments q = momentsOfQuants(type), one{1, 1};
+  const Moments s = type.subScales == SubScales::None      ? one
+                    : type.subScales == SubScales::Signed8 ? uniform(-128, 127)
+                    : type.subScales == SubScales::Packed4 ? uniform(0, 15)
+                    : type.hasMin()                        ? uniform(0, 63)
+                                                           : uniform(-32, 31);
+  const Moments t = type.hasSubScales() ? s : one;
   const float mean = s.mean * q.mean;
   float variance = s.square * q.square - mean * mean, ratio = 0; // of d, and m / d
   if (type.hasMin()) {
@@ -177,7 +224,9 @@ void fillQuantized(const ElementTypeInfo &type, std::span<std::byte> out, uint64
   }
   const float scale = deviation / std::sqrt(variance);
   for (uint64_t at = 0; at < out.size(); at += static_cast<uint64_t>(type.blockBytes)) {
-    putHalf(out.data() + at + type.scaleOffset, scale);
+    putScale(type, out.data() + at, scale, evenly(at / static_cast<uint64_t>(type.blockBytes)));
+    for (int64_t i = 0; type.isE4M3 && i < type.blockElements; ++i)
+      out[at + static_cast<uint64_t>(type.quantsOffset + i)] &= std::byte{withoutNan};
     if (type.hasMin()) // without sub-scales the minimum is added
       putHalf(out.data() + at + type.minOffset, (type.hasSubScales() ? ratio : -ratio) * scale);
   }

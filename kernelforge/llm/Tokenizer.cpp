@@ -9,101 +9,17 @@
 
 namespace kernelforge {
 
-/// Merges the symbols of one piece, smallest rank first and leftmost among equals. Reused from
-/// piece to piece to avoid allocation.
-struct BpeWorker {
-  struct Symbol {
-    TokenId id;
-    int32_t previous, next; ///< indices, or -1
-    bool alive;
-  };
-  struct Candidate {
-    uint32_t rank;
-    int32_t left; ///< index of the pair's left symbol
-    TokenId result;
-    /// Order of a heap whose top is the smallest.
-    bool operator<(const Candidate &other) const {
-      return rank != other.rank ? rank > other.rank : left > other.left;
-    }
-  };
-
-  explicit BpeWorker(const Tokenizer &tokenizer) : tokenizer(tokenizer) {}
-
-  const Tokenizer::Merge *mergeAt(int32_t left) const {
-    int32_t right = symbols[left].next;
-    if (right < 0)
-      return nullptr;
-    uint64_t key =
-        static_cast<uint64_t>(symbols[left].id) << 32 | static_cast<uint32_t>(symbols[right].id);
-    auto found = tokenizer.merges.find(key);
-    return found == tokenizer.merges.end() ? nullptr : &found->second;
-  }
-
-  void propose(int32_t left) {
-    if (left < 0)
-      return;
-    if (const Tokenizer::Merge *merge = mergeAt(left)) {
-      heap.push_back({merge->rank, left, merge->id});
-      std::push_heap(heap.begin(), heap.end());
-    }
-  }
-
-  void run(std::string_view piece, std::vector<TokenId> &out) {
-    if (auto whole = tokenizer.wholePieces.find(piece); whole != tokenizer.wholePieces.end())
-      return out.push_back(whole->second);
-    symbols.clear();
-    heap.clear();
-    for (char c : piece)
-      if (TokenId id = tokenizer.byteIds[static_cast<uint8_t>(c)]; id >= 0) {
-        auto index = static_cast<int32_t>(symbols.size());
-        symbols.push_back({id, index - 1, index + 1, true});
-      }
-    if (symbols.empty())
-      return;
-    symbols.back().next = -1;
-    for (size_t i = 0; i + 1 < symbols.size(); ++i)
-      if (const Tokenizer::Merge *merge = mergeAt(static_cast<int32_t>(i)))
-        heap.push_back({merge->rank, static_cast<int32_t>(i), merge->id});
-    std::make_heap(heap.begin(), heap.end());
-
-    while (!heap.empty()) {
-      Candidate top = heap.front();
-      std::pop_heap(heap.begin(), heap.end());
-      heap.pop_back();
-      Symbol &left = symbols[top.left];
-      if (!left.alive)
-        continue;
-      // The pair may have changed since it was proposed; another pair with the same result is as
-      // good (the reference decides so too).
-      const Tokenizer::Merge *now = mergeAt(top.left);
-      if (!now || now->id != top.result)
-        continue;
-      Symbol &right = symbols[left.next];
-      left.id = top.result;
-      right.alive = false;
-      left.next = right.next;
-      if (left.next >= 0)
-        symbols[left.next].previous = top.left;
-      propose(left.previous);
-      propose(top.left);
-    }
-    for (int32_t i = 0; i >= 0; i = symbols[i].next)
-      out.push_back(symbols[i].id);
-  }
-
-  const Tokenizer &tokenizer;
-  std::vector<Symbol> symbols;
-  std::vector<Candidate> heap;
-};
-
 /// One text on its way to ids.
 struct Tokenizer::Request {
   std::string_view text;
   bool special;
   std::span<const Range> userRanges; ///< in order, not overlapping; control tokens keep out
-  BpeWorker worker;
-  std::vector<TokenId> ids;
-  bool isComposed = false;
+  bool isNormalized = false;
+  bool isFirst = true; ///< whether `text` is what the whole begins with
+  std::vector<TokenId> ids{};
+  PairMerger merger{};
+  PieceModel::Worker worker{};
+  bool isTooLong = false; ///< once it was normalized
 
   bool touchesUser(size_t begin, size_t end) const {
     auto first = std::partition_point(userRanges.begin(), userRanges.end(),
@@ -130,47 +46,100 @@ void Tokenizer::AddedSet::insert(std::string_view text, int32_t index) {
     tokenAt[node] = index;
 }
 
-void Tokenizer::encodePlain(Request &request, std::string_view text) const {
+void Tokenizer::encodeBytes(Request &request, std::string_view piece) const {
+  if (auto whole = wholePieces.find(piece); whole != wholePieces.end())
+    return request.ids.push_back(whole->second);
+  PairMerger &merger = request.merger;
+  merger.clear();
+  for (size_t i = 0; i < piece.size(); ++i)
+    if (TokenId id = byteIds[static_cast<uint8_t>(piece[i])]; id >= 0)
+      merger.add({id, static_cast<uint32_t>(i), 1});
+  if (merger.symbols.empty())
+    return;
+  merger.merge([&](const MergeSymbol &left, const MergeSymbol &right) {
+    const auto found =
+        merges.find(static_cast<uint64_t>(left.id) << 32 | static_cast<uint32_t>(right.id));
+    return found == merges.end() ? std::nullopt : std::optional(found->second);
+  });
+  for (int32_t i = 0; i >= 0; i = merger.symbols[i].next)
+    request.ids.push_back(merger.symbols[i].id);
+}
+
+/// Cuts a normalized text into words by `cuts` from the given one on, and encodes each. `isFirst`:
+/// whether the whole text begins with it.
+void Tokenizer::encodeWords(Request &request, std::string_view text, size_t cut,
+                            bool isFirst) const {
+  if (text.empty())
+    return;
+  if (cut == cuts.size()) {
+    request.worker.wasUnknown = false;
+    return pieces->encode(text, request.worker, request.ids);
+  }
+  forEachWord(cuts[cut], text, isFirst, [&](std::string_view word, bool isFirstWord) {
+    encodeWords(request, word, cut + 1, isFirstWord);
+  });
+}
+
+void Tokenizer::encodePlain(Request &request, size_t begin, size_t end) const {
+  const std::string_view text = request.text.substr(begin, end - begin);
+  if (pieces)
+    return encodeWords(request, text, 0, begin == 0 && request.isFirst);
   PreTokenScanner scanner(*pre, text);
   std::string_view piece;
   while (scanner.next(piece))
-    request.worker.run(piece, request.ids);
+    encodeBytes(request, piece);
 }
 
-/// Encodes [begin, end), between added tokens of the first pass, after it was composed: what is the
-/// user's by itself and what is not, so that it is known of each afterwards.
-void Tokenizer::encodeComposed(Request &request, size_t begin, size_t end) const {
-  std::string composed;
+std::string Tokenizer::normalize(std::string_view text, TextPart part, bool &keepsBegin) const {
+  return pieces ? normalizer.apply(text, part, keepsBegin) : composeUtf8(text);
+}
+
+/// Encodes [begin, end), between added tokens of the first pass, after it was normalized: what is
+/// the user's by itself and what is not, so that it is known of each afterwards.
+void Tokenizer::encodeNormalized(Request &request, size_t begin, size_t end) const {
+  std::string normalized;
   std::vector<Range> userRanges;
+  size_t at = begin;
+  bool keepsBegin = true;
   auto add = [&](size_t to, bool fromUser) {
-    if (to <= begin)
+    if (to <= at)
       return;
-    const size_t at = composed.size();
-    composed += composeUtf8(request.text.substr(begin, to - begin));
-    if (fromUser)
-      userRanges.push_back({at, composed.size()});
-    begin = to;
+    const size_t place = normalized.size();
+    normalized += normalize(request.text.substr(at, to - at), {at == begin, to == end}, keepsBegin);
+    if (fromUser && normalized.size() > place)
+      userRanges.push_back({place, normalized.size()});
+    at = to;
   };
-  for (const Range &range : request.userRanges)
-    if (range.end > begin && range.begin < end) {
-      add(range.begin, false);
-      add(std::min(range.end, end), true);
-    }
+  auto range = std::partition_point(request.userRanges.begin(), request.userRanges.end(),
+                                    [&](const Range &range) { return range.end <= begin; });
+  for (; range != request.userRanges.end() && range->begin < end; ++range) {
+    add(range->begin, false);
+    add(std::min(range->end, end), true);
+  }
   add(end, false);
-  Request inner{composed,         request.special,        userRanges,
-                BpeWorker(*this), std::move(request.ids), /*isComposed=*/true};
-  encodePass(inner, 1, 0, composed.size());
-  request.ids = std::move(inner.ids);
+  if (normalized.size() > TextNormalizer::maxBytes) {
+    request.isTooLong = true;
+    return;
+  }
+  Request inner{normalized, request.special, userRanges, /*isNormalized=*/true,
+                begin == 0 && request.isFirst && keepsBegin};
+  std::swap(inner.ids, request.ids);
+  std::swap(inner.worker, request.worker);
+  std::swap(inner.merger, request.merger);
+  encodePass(inner, 1, 0, normalized.size());
+  std::swap(inner.ids, request.ids);
+  std::swap(inner.worker, request.worker);
+  std::swap(inner.merger, request.merger);
 }
 
 /// Encodes [begin, end): added tokens of this pass first, what is between them in the next.
 void Tokenizer::encodePass(Request &request, size_t pass, size_t begin, size_t end) const {
-  if (begin == end)
+  if (begin == end || request.isTooLong)
     return;
   if (pass == addedSets.size())
-    return encodePlain(request, request.text.substr(begin, end - begin));
-  if (pass == 1 && composes && !request.isComposed)
-    return encodeComposed(request, begin, end);
+    return encodePlain(request, begin, end);
+  if (pass == 1 && normalizes() && !request.isNormalized)
+    return encodeNormalized(request, begin, end);
   const AddedSet &set = addedSets[pass];
   size_t plain = begin;
   for (size_t at = begin; at < end;) {
@@ -197,13 +166,26 @@ void Tokenizer::encodePass(Request &request, size_t pass, size_t begin, size_t e
     // Where control tokens are not wanted their text is passed over as a whole, as the reference
     // does: a user defined token inside it is not looked for.
     if (!longest->control || request.special) {
-      encodePass(request, pass + 1, plain, at);
+      const size_t before = longest->stripLeft ? spaceBefore(request.text, plain, at) : at;
+      if (longest->stripRight)
+        after += spaceAtBegin(request.text.substr(after, end - after));
+      encodePass(request, pass + 1, plain, before);
       request.ids.push_back(longest->id);
       plain = after;
     }
     at = after;
   }
   encodePass(request, pass + 1, plain, end);
+}
+
+Expected<std::vector<TokenId>> Tokenizer::encodeAll(Request request) const {
+  encodePass(request, 0, 0, request.text.size());
+  if (request.isTooLong)
+    return unusable(
+        "text cannot be tokenized", "",
+        fmt::format("it has more than {} bytes once it is normalized", TextNormalizer::maxBytes),
+        "split it");
+  return std::move(request.ids);
 }
 
 Expected<std::vector<TokenId>> Tokenizer::encode(std::string_view text, bool wantSpecial) const {
@@ -216,9 +198,7 @@ Expected<std::vector<TokenId>> Tokenizer::encode(std::string_view text, bool wan
     replaced = replaceInvalidUtf8(text);
     text = replaced;
   }
-  Request request{text, wantSpecial, {}, BpeWorker(*this), {}};
-  encodePass(request, 0, 0, text.size());
-  return std::move(request.ids);
+  return encodeAll({text, wantSpecial, {}});
 }
 
 Expected<std::vector<TokenId>>
@@ -234,9 +214,7 @@ Tokenizer::encodeSegments(std::span<const TextSegment> segments) const {
     if (segment.fromUser && text.size() > begin)
       userRanges.push_back({begin, text.size()});
   }
-  Request request{text, true, userRanges, BpeWorker(*this), {}};
-  encodePass(request, 0, 0, text.size());
-  return std::move(request.ids);
+  return encodeAll({text, true, userRanges});
 }
 
 std::string_view Tokenizer::piece(TokenId id) const {
@@ -245,11 +223,37 @@ std::string_view Tokenizer::piece(TokenId id) const {
   return std::string_view(bytes).substr(offsets[id], offsets[id + 1] - offsets[id]);
 }
 
+std::string_view Tokenizer::textOf(TokenId id, bool skipSpecial, bool &atStart) const {
+  if (skipSpecial && isControl(id))
+    return {};
+  std::string_view text = piece(id);
+  if (!atStart || text.empty())
+    return text;
+  atStart = false;
+  const bool isText = types[id] != TokenType::Byte && types[id] != TokenType::Unknown;
+  switch (isText ? leadingSpace : PieceRules::LeadingSpace::Keep) {
+  case PieceRules::LeadingSpace::Keep:
+    break;
+  case PieceRules::LeadingSpace::DropFirstToken:
+    if (types[id] == TokenType::UserDefined)
+      break; // its spaces are its own
+    text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+    break;
+  case PieceRules::LeadingSpace::DropOne:
+  case PieceRules::LeadingSpace::DropOfEach:
+    if (text.starts_with(' '))
+      text.remove_prefix(1);
+    atStart = leadingSpace == PieceRules::LeadingSpace::DropOfEach && text.empty();
+    break;
+  }
+  return text;
+}
+
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skipSpecial) const {
   std::string out;
+  bool atStart = true;
   for (TokenId id : ids)
-    if (!skipSpecial || !isControl(id))
-      out += piece(id);
+    out += textOf(id, skipSpecial, atStart);
   return out;
 }
 
@@ -271,8 +275,7 @@ bool Tokenizer::isControl(TokenId id) const {
 }
 
 std::string StreamDecoder::put(TokenId id) {
-  if (!skipSpecial || !tokenizer->isControl(id))
-    held += tokenizer->piece(id);
+  held += tokenizer->textOf(id, skipSpecial, atStart);
   size_t complete = held.size() - incompleteUtf8Suffix(held);
   std::string out = replaceInvalidUtf8(std::string_view(held).substr(0, complete));
   held.erase(0, complete);

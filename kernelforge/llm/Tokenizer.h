@@ -1,8 +1,10 @@
-// Text to token ids and back: byte-level BPE as Hugging Face's `tokenizers` does it, from a GGUF
-// file's metadata or from a tokenizer.json.
+// Text to token ids and back, from a GGUF file's metadata, a tokenizer.json or a tokenizer.model:
+// byte-level BPE, and pieces as SentencePiece or Hugging Face's `tokenizers` makes them.
 #pragma once
 
+#include "kernelforge/llm/PieceModel.h"
 #include "kernelforge/llm/PreTokenizer.h"
+#include "kernelforge/llm/TextNormalizer.h"
 #include "kernelforge/llm/TokenizerData.h"
 #include "kernelforge/support/Error.h"
 
@@ -32,22 +34,27 @@ public:
   /// The longest text of a token that is looked for in the input (control, user defined).
   static constexpr size_t maxAddedTokenBytes = 1024;
 
-  /// Builds a tokenizer; the data is not trusted. Errors: another model than "gpt2", an unknown
-  /// pre-tokenizer, lengths that differ, a special id beyond the vocabulary, a merge of unknown
-  /// tokens, a malformed byte token, a limit exceeded.
+  /// Builds a tokenizer; the data is not trusted. Errors: an unknown model or pre-tokenizer,
+  /// lengths that differ, a special id beyond the vocabulary, a merge of unknown tokens, a
+  /// malformed byte token, a score that is no number, a limit exceeded.
   static Expected<Tokenizer> create(TokenizerData data);
 
   /// Builds a tokenizer from the text of a tokenizer.json. What this tokenizer would do differently
   /// (another model, normalizer or pre-tokenizer) is refused by name. `where` names the file.
   static Expected<Tokenizer> fromJson(std::string_view json, std::string_view where = "");
 
-  /// Builds the tokenizer that a model brings; reads tokenizer.json where that is its source.
+  /// The same from the bytes of a tokenizer.model, SentencePiece's own file.
+  static Expected<Tokenizer> fromSentencePiece(std::string_view file, std::string_view where = "");
+
+  /// Builds the tokenizer that a model brings; reads tokenizer.json or tokenizer.model where that
+  /// is its source.
   static Expected<Tokenizer> load(const TokenizerSource &source);
 
   /// The ids of a text; adds no BOS. Each maximal invalid UTF-8 subpart counts as U+FFFD. With
   /// `special`, the texts of control tokens become those tokens; without, ordinary text (user
-  /// defined tokens are recognised either way). Bytes that the vocabulary has no token for are left
-  /// out, as the reference does. Error: longer than maxTextBytes.
+  /// defined tokens are recognised either way). What the vocabulary has no token for is the unknown
+  /// token, or left out where there is none, as the references do. Error: longer than maxTextBytes,
+  /// also once it is normalized (four times as long).
   Expected<std::vector<TokenId>> encode(std::string_view text, bool special) const;
 
   /// The ids of a prompt made of segments, encoded as one text: merges cross the borders, but a
@@ -55,7 +62,8 @@ public:
   Expected<std::vector<TokenId>> encodeSegments(std::span<const TextSegment> segments) const;
 
   /// The bytes that ids stand for; they need not be valid UTF-8 (see StreamDecoder). Ids outside
-  /// the vocabulary stand for nothing; control tokens too if `skipSpecial`.
+  /// the vocabulary stand for nothing; control tokens too if `skipSpecial`. The space that encoding
+  /// puts in front of a text is left out.
   std::string decode(std::span<const TokenId> ids, bool skipSpecial) const;
 
   /// The bytes that one id stands for; empty outside the vocabulary.
@@ -77,20 +85,17 @@ public:
 
 private:
   friend class TokenizerBuilder;
-  friend struct BpeWorker;
+  friend class StreamDecoder;
 
   struct TextHash {
     using is_transparent = void;
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
-  struct Merge {
-    uint32_t rank;
-    TokenId id;
-  };
   struct Added {
     std::string text;
     TokenId id;
     bool control;
+    bool stripLeft, stripRight;
   };
   /// Added tokens to look for together: a trie over bytes, `edges` keyed by node * 256 + byte.
   struct AddedSet {
@@ -106,16 +111,30 @@ private:
   struct Request;
 
   Tokenizer() = default;
+  Expected<std::vector<TokenId>> encodeAll(Request request) const;
   void encodePass(Request &request, size_t pass, size_t begin, size_t end) const;
-  void encodePlain(Request &request, std::string_view text) const;
-  void encodeComposed(Request &request, size_t begin, size_t end) const;
+  void encodePlain(Request &request, size_t begin, size_t end) const;
+  void encodeBytes(Request &request, std::string_view piece) const;
+  void encodeWords(Request &request, std::string_view text, size_t cut, bool isFirst) const;
+  void encodeNormalized(Request &request, size_t begin, size_t end) const;
+  std::string normalize(std::string_view text, TextPart part, bool &keepsBegin) const;
+  bool normalizes() const { return composes || pieces; }
+  /// The bytes that an id adds to a text; `atStart` says whether there was nothing before, and is
+  /// kept up.
+  std::string_view textOf(TokenId id, bool skipSpecial, bool &atStart) const;
 
-  const PreTokenizer *pre = nullptr;
+  const PreTokenizer *pre = nullptr; ///< of byte-level BPE
+  // Of pieces.
+  std::shared_ptr<const PieceModel> pieces;
+  TextNormalizer normalizer;
+  std::vector<CutStep> cuts;
+  PieceRules::LeadingSpace leadingSpace = PieceRules::LeadingSpace::Keep;
+
   std::vector<TokenType> types;
   std::string bytes;             ///< the bytes of all tokens, one after another
   std::vector<uint32_t> offsets; ///< token i is bytes [offsets[i], offsets[i + 1])
   std::array<TokenId, 256> byteIds{};
-  std::unordered_map<uint64_t, Merge> merges; ///< keyed by left << 32 | right
+  std::unordered_map<uint64_t, PairMerge> merges; ///< keyed by left << 32 | right
   /// Pieces that are tokens and need no merging, by their bytes; empty where merges decide.
   std::unordered_map<std::string, TokenId, TextHash, std::equal_to<>> wholePieces;
   std::vector<Added> added;
@@ -132,8 +151,9 @@ private:
 /// back until the next id. The tokenizer must outlive it.
 class StreamDecoder {
 public:
-  explicit StreamDecoder(const Tokenizer &tokenizer, bool skipSpecial = true)
-      : tokenizer(&tokenizer), skipSpecial(skipSpecial) {}
+  /// `atStart`: whether a text begins with the first id, rather than going on.
+  explicit StreamDecoder(const Tokenizer &tokenizer, bool skipSpecial = true, bool atStart = true)
+      : tokenizer(&tokenizer), skipSpecial(skipSpecial), atStart(atStart) {}
 
   /// Text that is complete after this id; invalid bytes become U+FFFD.
   std::string put(TokenId id);
@@ -142,7 +162,7 @@ public:
 
 private:
   const Tokenizer *tokenizer;
-  bool skipSpecial;
+  bool skipSpecial, atStart;
   std::string held;
 };
 

@@ -1,8 +1,7 @@
 #include "kernelforge/llm/TokenizerBuilder.h"
 
-#include "kernelforge/llm/Normalizer.h"
-
 #include "kernelforge/llm/ByteAlphabet.h"
+#include "kernelforge/llm/ByteToken.h"
 #include "kernelforge/support/Utf8.h"
 
 #include <fmt/format.h>
@@ -10,36 +9,14 @@
 
 namespace kernelforge {
 
-namespace {
-
-int hexDigit(char c) {
-  if (c >= '0' && c <= '9')
-    return c - '0';
-  if (c >= 'a' && c <= 'f')
-    return c - 'a' + 10;
-  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/// The byte of "<0xNN>", exactly that; -1 for anything else (a sign or a third digit included).
-int byteOfToken(std::string_view text) {
-  if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>')
-    return -1;
-  int high = hexDigit(text[3]), low = hexDigit(text[4]);
-  return high < 0 || low < 0 ? -1 : high * 16 + low;
-}
-
-} // namespace
-
 tl::unexpected<Error> TokenizerBuilder::error(std::string why, std::string hint) const {
   return unusable("tokenizer is not usable", data.where, std::move(why), std::move(hint));
 }
 
 Status TokenizerBuilder::checkShape() const {
-  if (data.model == "llama" || data.model == "t5")
-    return error(fmt::format("{} (tokenizer model \"{}\")", noSentencePiece, data.model),
-                 onlyByteLevel);
-  if (!data.isByteLevel())
-    return error(fmt::format("tokenizer model \"{}\" is not supported", data.model), onlyByteLevel);
+  if (!data.isSupported())
+    return error(fmt::format("tokenizer model \"{}\" is not supported", data.model),
+                 supportedTokenizers);
   size_t count = data.tokens.size();
   if (count == 0)
     return error("its vocabulary is empty");
@@ -77,42 +54,80 @@ Status TokenizerBuilder::checkSpecial() const {
   return {};
 }
 
+Status TokenizerBuilder::addAdded(TokenId id) {
+  const std::string &text = data.tokens[id];
+  if (text.empty())
+    return {};
+  if (text.size() > Tokenizer::maxAddedTokenBytes)
+    return error(fmt::format("added token {} is {} bytes long", id, text.size()),
+                 fmt::format("the limit is {}", Tokenizer::maxAddedTokenBytes));
+  const auto found = data.added.find(id);
+  const AddedTokenRules rules = found == data.added.end() ? AddedTokenRules() : found->second;
+  // A late one is looked for in what was normalized.
+  bool ignored = true;
+  const std::string sought =
+      rules.isLate && out.normalizes() ? out.normalize(text, {}, ignored) : text;
+  const bool isControl = data.types[id] != TokenType::UserDefined;
+  if (!data.isWithin(id) && !sought.empty())
+    out.addedSets[rules.isLate].insert(sought, static_cast<int32_t>(out.added.size()));
+  out.added.push_back({sought, id, isControl, rules.stripLeft, rules.stripRight});
+  return {};
+}
+
+/// What a byte-level token stands for.
+Status TokenizerBuilder::addByteText(TokenId id) {
+  const std::string &text = data.tokens[id];
+  if (data.types[id] == TokenType::Control || data.types[id] == TokenType::UserDefined) {
+    out.bytes += text;
+    return addAdded(id);
+  }
+  std::optional<std::string> bytes = bytesOfCharacters(text);
+  // A text outside the byte alphabet can be printed but never made by merging.
+  out.bytes += bytes ? *bytes : text;
+  if (bytes && data.ignoresMerges.value_or(out.pre->ignoresMerges()))
+    out.wholePieces.emplace(*bytes, id);
+  return {};
+}
+
+/// What a piece stands for.
+Status TokenizerBuilder::addPieceText(TokenId id) {
+  const TokenType type = data.types[id];
+  const std::string &text = data.tokens[id];
+  if (type == TokenType::Unknown && !data.pieces->unknownText.empty())
+    out.bytes += data.pieces->unknownText;
+  else if (type == TokenType::Control)
+    out.bytes += text;
+  else
+    for (size_t at = 0; at < text.size();) {
+      const bool isSpace = std::string_view(text).substr(at).starts_with(pieceSpace);
+      out.bytes += isSpace ? ' ' : text[at];
+      at += isSpace ? pieceSpace.size() : 1;
+    }
+  const bool isAdded =
+      type == TokenType::Control || type == TokenType::UserDefined || type == TokenType::Unknown;
+  return isAdded ? addAdded(id) : Status();
+}
+
 Status TokenizerBuilder::addTokens() {
-  out.byteIds.fill(-1);
-  idOf.reserve(data.tokens.size());
   out.offsets.reserve(data.tokens.size() + 1);
   out.offsets.push_back(0);
   for (size_t i = 0; i < data.tokens.size(); ++i) {
-    const std::string &text = data.tokens[i];
-    auto id = static_cast<TokenId>(i);
-    TokenType type = data.types[i];
-    idOf.emplace(text, id);
-    bool isAdded = type == TokenType::Control || type == TokenType::UserDefined;
-    if (isAdded) {
-      out.bytes += text;
-      if (!text.empty()) {
-        if (text.size() > Tokenizer::maxAddedTokenBytes)
-          return error(fmt::format("added token {} is {} bytes long", id, text.size()),
-                       fmt::format("the limit is {}", Tokenizer::maxAddedTokenBytes));
-        const bool isLate = late.contains(id); // looked for in what is composed
-        const std::string sought = isLate && out.composes ? composeUtf8(text) : text;
-        out.addedSets[isLate].insert(sought, static_cast<int32_t>(out.added.size()));
-        out.added.push_back({sought, id, type == TokenType::Control});
-      }
-    } else if (type == TokenType::Byte) {
-      int byte = byteOfToken(text);
+    const auto id = static_cast<TokenId>(i);
+    if (data.types[i] == TokenType::Byte) {
+      const int byte = byteOfToken(data.tokens[i]);
       if (byte < 0)
         return error(fmt::format("byte token {} is not of the form <0xNN>", id));
       out.bytes.push_back(static_cast<char>(byte));
     } else {
-      std::optional<std::string> bytes = bytesOfCharacters(text);
-      // A text outside the byte alphabet can be printed but never made by merging.
-      out.bytes += bytes ? *bytes : text;
-      if (bytes && data.ignoresMerges.value_or(out.pre->ignoresMerges()))
-        out.wholePieces.emplace(*bytes, id);
+      KF_CHECK(data.pieces ? addPieceText(id) : addByteText(id));
     }
     out.offsets.push_back(static_cast<uint32_t>(out.bytes.size()));
   }
+  return {};
+}
+
+void TokenizerBuilder::addByteIds() {
+  out.byteIds.fill(-1);
   for (int byte = 0; byte < 256; ++byte) {
     std::string text;
     appendUtf8(text, byteCharacter(static_cast<uint8_t>(byte)));
@@ -121,27 +136,40 @@ Status TokenizerBuilder::addTokens() {
     if (found != idOf.end() && data.types[found->second] != TokenType::Control)
       out.byteIds[byte] = found->second;
   }
-  return {};
 }
 
 Status TokenizerBuilder::addMerges() {
+  idOf.reserve(data.tokens.size());
+  for (size_t i = 0; i < data.tokens.size(); ++i)
+    idOf.emplace(data.tokens[i], static_cast<TokenId>(i));
+  addByteIds();
   out.merges.reserve(data.merges.size());
   std::string both;
   for (size_t rank = 0; rank < data.merges.size(); ++rank) {
-    std::string_view text = data.merges[rank];
-    size_t space = text.find(' ');
-    if (space == text.npos || text.find(' ', space + 1) != text.npos)
-      return error(fmt::format("merge {} is not two tokens with a space between", rank));
-    auto left = idOf.find(text.substr(0, space)), right = idOf.find(text.substr(space + 1));
-    both.assign(text.substr(0, space)).append(text.substr(space + 1));
+    KF_TRY(const MergeText merge, splitMerge(data, rank));
+    auto left = idOf.find(merge.left), right = idOf.find(merge.right);
+    both.assign(merge.left).append(merge.right);
     auto result = idOf.find(both);
     if (left == idOf.end() || right == idOf.end() || result == idOf.end())
       return error(fmt::format("merge {} has a token that is not in the vocabulary", rank));
     if (data.types[result->second] == TokenType::Control)
-      continue; // see byteIds
+      continue; // see addByteIds
     uint64_t key = static_cast<uint64_t>(left->second) << 32 | static_cast<uint32_t>(right->second);
     out.merges[key] = {static_cast<uint32_t>(rank), result->second};
   }
+  return {};
+}
+
+Status TokenizerBuilder::addPieces() {
+  PieceRules &rules = *data.pieces;
+  KF_TRY(out.pieces, PieceModel::create(data));
+  std::vector<std::pair<std::string, TokenId>> untouched;
+  for (size_t i = 0; i < data.tokens.size(); ++i)
+    if (data.isWithin(static_cast<TokenId>(i)))
+      untouched.emplace_back(data.tokens[i], static_cast<TokenId>(i));
+  out.normalizer = TextNormalizer(std::move(rules.steps), PieceSet(std::move(untouched)));
+  out.cuts = std::move(rules.cuts);
+  out.leadingSpace = rules.leadingSpace;
   return {};
 }
 
@@ -156,11 +184,15 @@ void TokenizerBuilder::findEndOfTurn() {
 
 Expected<Tokenizer> TokenizerBuilder::build() {
   KF_CHECK(checkShape());
-  KF_TRY(out.pre, PreTokenizer::byName(data.pre, data.where));
-  out.composes = data.composes.value_or(out.pre->composes());
   KF_CHECK(checkSpecial());
+  if (data.pieces) {
+    KF_CHECK(addPieces());
+  } else {
+    KF_TRY(out.pre, PreTokenizer::byName(data.pre, data.where));
+    out.composes = data.composes.value_or(out.pre->composes());
+    KF_CHECK(addMerges());
+  }
   KF_CHECK(addTokens());
-  KF_CHECK(addMerges());
   out.types = std::move(data.types);
   out.special = std::move(data.special);
   out.wantsBos = data.addBos;

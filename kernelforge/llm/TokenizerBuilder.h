@@ -5,7 +5,6 @@
 
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 
 namespace kernelforge {
 
@@ -13,15 +12,17 @@ class TokenizerBuilder {
 public:
   explicit TokenizerBuilder(TokenizerData data) : data(std::move(data)) {}
 
-  /// Ids of added tokens that are looked for only after the others (see Tokenizer::addedSets).
-  std::unordered_set<TokenId> late;
-
   Expected<Tokenizer> build();
 
 private:
   Status checkShape() const;
   Status checkSpecial() const;
   Status addTokens();
+  Status addAdded(TokenId id);
+  Status addPieceText(TokenId id);
+  Status addByteText(TokenId id);
+  void addByteIds();
+  Status addPieces();
   Status addMerges();
   void findEndOfTurn();
   tl::unexpected<Error> error(std::string why, std::string hint = "") const;

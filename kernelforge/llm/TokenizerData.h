@@ -3,9 +3,12 @@
 // path is given and the tokenizer reads that file itself.
 #pragma once
 
+#include "kernelforge/llm/PieceRules.h"
+
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace kernelforge {
@@ -34,18 +37,24 @@ struct SpecialTokens {
   std::vector<TokenId> endOfGeneration;
 };
 
-/// Why a tokenizer that was made by SentencePiece is refused, and what is not.
-inline constexpr const char *noSentencePiece = "SentencePiece is not supported yet";
-inline constexpr const char *onlyByteLevel = "only byte-level BPE is";
+/// What a tokenizer is that another one is refused beside.
+inline constexpr const char *supportedTokenizers =
+    "byte-level BPE and SentencePiece's BPE and unigram are";
 
-/// The vocabulary of a GGUF file, or of a tokenizer.json after it has been read. `tokens` and
-/// `types` are indexed by id and have the same length. Token texts are as stored: byte-mapped,
-/// valid UTF-8, each at most maxTokenBytes long. Of a model other than "gpt2" there is only the
-/// name.
+/// A token that is looked for in the text before all else, as a tokenizer.json has it.
+struct AddedTokenRules {
+  bool isLate = false; ///< looked for in what was normalized, and normalized itself
+  bool stripLeft = false, stripRight = false; ///< takes white space beside it with it
+};
+
+/// The vocabulary of a file, after it has been read. `tokens` and `types` are indexed by id and
+/// have the same length. Token texts are as stored: byte-mapped or with U+2581 for spaces, valid
+/// UTF-8, each at most maxTokenBytes long. Of a model that is not supported there is only the name.
 struct TokenizerData {
   std::string where; ///< file the data came from, for messages
-  std::string model; ///< "gpt2": byte-level BPE; "llama": SentencePiece; other names are possible
-  std::string pre;   ///< name of the pre-tokenizer ("smollm", "gpt-2", ...); empty: not stated
+  /// "gpt2": byte-level BPE; "llama" and "t5": SentencePiece; other names are possible.
+  std::string model;
+  std::string pre; ///< name of the pre-tokenizer ("smollm", "gpt-2", ...); empty: not stated
   std::vector<std::string> tokens;
   std::vector<TokenType> types;
   std::vector<std::string> merges; ///< "left right", in order of rank; not checked against tokens
@@ -53,25 +62,34 @@ struct TokenizerData {
   /// pre-tokenizer it is usual.
   std::optional<bool> ignoresMerges;
   std::optional<bool> composes; ///< whether text is normalized (NFC); not stated: the same
+  std::unordered_map<TokenId, AddedTokenRules> added; ///< where they are not the default
+  std::optional<PieceRules> pieces;                   ///< of a tokenizer of pieces
   SpecialTokens special;
   bool addBos = false;
 
   static constexpr size_t maxTokenBytes = 65536;
 
-  bool isByteLevel() const { return model == "gpt2"; }
+  bool isByteLevel() const { return model == "gpt2" && !pieces; }
+  /// Whether a user defined token is found within a normalized text, rather than cut out before.
+  bool isWithin(TokenId id) const {
+    return pieces && pieces->userDefinedWithin && types[id] == TokenType::UserDefined &&
+           !added.contains(id);
+  }
+  bool isSupported() const { return isByteLevel() || pieces; }
 };
 
-/// Where a model's tokenizer comes from: exactly one of the two is set, or none where the model
+/// Where a model's tokenizer comes from: exactly one of the three is set, or none where the model
 /// brings no tokenizer at all.
 struct TokenizerSource {
   std::optional<TokenizerData> data; ///< from GGUF metadata
   std::string jsonPath;              ///< of tokenizer.json, which exists and is a regular file
-  /// With `jsonPath`: what config.json and tokenizer_config.json add to it.
+  std::string modelPath;             ///< of tokenizer.model, the same
+  /// With a path: what config.json and tokenizer_config.json add to it.
   SpecialTokens special;
   std::optional<bool> addBos;
   int64_t vocabSize = 0; ///< rows of the embedding: every id of the tokenizer must be below it
 
-  bool present() const { return data.has_value() || !jsonPath.empty(); }
+  bool present() const { return data.has_value() || !jsonPath.empty() || !modelPath.empty(); }
 };
 
 } // namespace kernelforge

@@ -1,19 +1,23 @@
 // Tokenizer::fromJson and load: what a tokenizer.json says, checked field by field.
 
+#include "kernelforge/llm/AddedTokens.h"
 #include "kernelforge/llm/ByteAlphabet.h"
-#include "kernelforge/llm/TokenizerBuilder.h"
+#include "kernelforge/llm/PieceJson.h"
+#include "kernelforge/llm/SentencePieceFile.h"
+#include "kernelforge/llm/Tokenizer.h"
 #include "kernelforge/support/Json.h"
 #include "kernelforge/support/MappedFile.h"
 #include "kernelforge/support/Utf8.h"
 
+#include <filesystem>
 #include <fmt/format.h>
+#include <limits>
 
 namespace kernelforge {
 
 namespace {
 
 constexpr std::string_view what = "tokenizer is not usable";
-constexpr int64_t maxTokens = 4'000'000;
 constexpr uint64_t maxAdded = 100'000;
 constexpr uint64_t maxMerges = 4'000'000;
 constexpr uint64_t maxTypeBytes = 64;
@@ -23,23 +27,37 @@ constexpr uint64_t maxTypeBytes = 64;
 class JsonReader {
 public:
   TokenizerData data;
-  std::unordered_set<TokenId> late;
 
   Status read(const JsonView &root) {
-    data.model = "gpt2";
     KF_TRY(JsonView model, root.object("model"));
-    KF_CHECK(readModel(model));
+    const bool isPieces = !mentionsByteLevel(root);
+    KF_TRY(std::string type, model.stringOr("type", maxTypeBytes, "BPE"));
+    if (type != "BPE" && (type != "Unigram" || !isPieces))
+      return model.error(
+          fmt::format("model {} is not supported{}", type, isPieces ? "" : " with ByteLevel"),
+          supportedTokenizers);
+    const bool isUnigram = type == "Unigram";
+    data.model = isUnigram ? "t5" : "gpt2";
+    if (!isPieces)
+      KF_CHECK(checkBytes(model));
+    KF_CHECK(isUnigram ? readUnigram(model) : readModel(model));
     if (root.has("added_tokens"))
       KF_CHECK(readAdded(root));
     for (size_t id = 0; id < data.types.size(); ++id)
       if (data.types[id] == TokenType::Unused)
         data.tokens[id].clear();
-    KF_TRY(data.composes, readNormalizer(root));
-    KF_CHECK(readPreTokenizer(root));
-    if (root.has("decoder")) {
-      KF_TRY(std::string type, typeOf(root, "decoder"));
-      if (type != "ByteLevel")
-        return refuse(root, "decoder");
+    if (isPieces) {
+      KF_CHECK(readPieceRules(root, data));
+      data.pieces->scores = std::move(scores);
+      data.pieces->scores.resize(isUnigram ? data.tokens.size() : 0);
+    } else {
+      KF_TRY(data.composes, readNormalizer(root));
+      KF_CHECK(readPreTokenizer(root));
+      if (root.has("decoder")) {
+        KF_TRY(std::string decoder, typeOf(root, "decoder"));
+        if (decoder != "ByteLevel")
+          return refuse(root, "decoder");
+      }
     }
     if (root.has("post_processor")) {
       KF_TRY(JsonView processor, root.object("post_processor"));
@@ -49,6 +67,8 @@ public:
   }
 
 private:
+  std::vector<double> scores; ///< of unigram
+
   static Expected<std::string> typeOf(const JsonView &view) {
     return view.string("type", maxTypeBytes);
   }
@@ -64,21 +84,9 @@ private:
     return view->error(fmt::format("{} {} is not supported", field, *type));
   }
 
-  /// Makes room for `id` and stores its text.
-  Status place(const JsonView &view, int64_t id, std::string text, TokenType type) {
-    if (static_cast<size_t>(id) >= data.tokens.size()) {
-      data.tokens.resize(id + 1);
-      data.types.resize(id + 1, TokenType::Unused);
-    }
-    if (data.types[id] != TokenType::Unused && data.tokens[id] != text)
-      return view.error(fmt::format("id {} is given to two tokens", id));
-    data.tokens[id] = std::move(text);
-    data.types[id] = type;
-    return {};
-  }
-
   /// What is done with bytes that have no token matters only where a text can have such.
-  static Status checkBytes(const JsonView &model, const JsonView &vocabulary) {
+  static Status checkBytes(const JsonView &model) {
+    KF_TRY(JsonView vocabulary, model.object("vocab"));
     for (int byte = 0; byte < 256; ++byte) {
       if (byte == 0xC0 || byte == 0xC1 || byte >= 0xF5)
         continue; // not in UTF-8
@@ -87,8 +95,11 @@ private:
       if (vocabulary.has(text))
         continue;
       KF_TRY(bool fallback, model.booleanOr("byte_fallback", false));
-      if (fallback || vocabulary.has("\u2581")) // its space
-        return model.error(noSentencePiece, onlyByteLevel);
+      if (fallback)
+        return model.error(
+            fmt::format("byte 0x{:02X} has no token, and byte_fallback is not supported with "
+                        "ByteLevel",
+                        byte));
       if (model.has("unk_token"))
         return model.error(
             fmt::format("byte 0x{:02X} has no token, and unk_token is not supported", byte));
@@ -97,14 +108,25 @@ private:
     return {};
   }
 
+  /// A list of [text, score], in order of ids; of equal texts the last counts.
+  Status readUnigram(const JsonView &model) {
+    KF_TRY(auto entries, model.array("vocab", maxTokens));
+    for (const JsonView &entry : entries) {
+      KF_TRY(auto pair, entry.elements(2));
+      if (pair.size() != 2)
+        return entry.error("is not a pair of a text and a score");
+      KF_TRY(std::string text, pair[0].asString(TokenizerData::maxTokenBytes));
+      constexpr double largest = std::numeric_limits<float>::max();
+      KF_TRY(double score, pair[1].asNumber(-largest, largest));
+      data.tokens.push_back(std::move(text));
+      data.types.push_back(TokenType::Normal);
+      scores.push_back(score);
+    }
+    return {};
+  }
+
   Status readModel(const JsonView &model) {
-    KF_TRY(std::string type, model.stringOr("type", maxTypeBytes, "BPE"));
-    if (type == "Unigram")
-      return model.error(fmt::format("{} (model {})", noSentencePiece, type), onlyByteLevel);
-    if (type != "BPE")
-      return model.error(fmt::format("model {} is not supported", type), onlyByteLevel);
     KF_TRY(JsonView vocabulary, model.object("vocab"));
-    KF_CHECK(checkBytes(model, vocabulary));
     KF_TRY(data.ignoresMerges, model.booleanOr("ignore_merges", false));
     for (std::string_view name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       KF_TRY(std::string text, model.stringOr(name, TokenizerData::maxTokenBytes, ""));
@@ -118,7 +140,7 @@ private:
     KF_TRY(auto entries, vocabulary.members());
     for (auto &[text, view] : entries) {
       KF_TRY(int64_t id, view.asInteger(0, maxTokens - 1));
-      KF_CHECK(place(view, id, std::move(text), TokenType::Normal));
+      KF_CHECK(placeToken(view, id, std::move(text), TokenType::Normal, data));
     }
     KF_TRY(auto merges, model.array("merges", maxMerges));
     data.merges.reserve(merges.size());
@@ -148,18 +170,7 @@ private:
     KF_TRY(auto tokens, root.array("added_tokens", maxAdded));
     for (const JsonView &token : tokens) {
       KF_TRY(int64_t id, token.integer("id", 0, maxTokens - 1));
-      KF_TRY(std::string text, token.string("content", TokenizerData::maxTokenBytes));
-      for (std::string_view name : {"single_word", "lstrip", "rstrip"}) {
-        KF_TRY(bool on, token.booleanOr(name, false));
-        if (on)
-          return token.error(fmt::format("{} is not supported", name));
-      }
-      KF_TRY(bool special, token.booleanOr("special", false));
-      KF_TRY(bool normalized, token.booleanOr("normalized", !special));
-      KF_CHECK(
-          place(token, id, std::move(text), special ? TokenType::Control : TokenType::UserDefined));
-      if (normalized)
-        late.insert(static_cast<TokenId>(id));
+      KF_CHECK(addToken(token, id, data));
     }
     return {};
   }
@@ -265,6 +276,10 @@ private:
     if (type != "TemplateProcessing")
       return view.error(fmt::format("post_processor {} is not supported", type));
     KF_TRY(auto items, view.array("single", 16));
+    // EOS behind a text is not put there: nothing is generated after it.
+    if (data.pieces && items.size() > 1 && items.back().has("SpecialToken") &&
+        items[items.size() - 2].has("Sequence"))
+      items.pop_back();
     if (items.size() == 1 && items[0].has("Sequence"))
       return {};
     if (items.size() != 2 || !items[0].has("SpecialToken") || !items[1].has("Sequence"))
@@ -281,25 +296,24 @@ private:
   }
 };
 
-Expected<JsonReader> readJson(std::string_view json, std::string_view where) {
+Expected<TokenizerData> readJson(std::string_view json, std::string_view where) {
   KF_TRY(JsonDocument document, parseJson(json, what, where));
   JsonReader reader;
   reader.data.where = where;
   KF_CHECK(reader.read(document.root()));
-  return reader;
-}
-
-Expected<Tokenizer> buildFrom(JsonReader reader) {
-  TokenizerBuilder builder(std::move(reader.data));
-  builder.late = std::move(reader.late);
-  return builder.build();
+  return std::move(reader.data);
 }
 
 } // namespace
 
 Expected<Tokenizer> Tokenizer::fromJson(std::string_view json, std::string_view where) {
-  KF_TRY(JsonReader reader, readJson(json, where));
-  return buildFrom(std::move(reader));
+  KF_TRY(TokenizerData data, readJson(json, where));
+  return create(std::move(data));
+}
+
+Expected<Tokenizer> Tokenizer::fromSentencePiece(std::string_view file, std::string_view where) {
+  KF_TRY(TokenizerData data, readSentencePiece(file, where));
+  return create(std::move(data));
 }
 
 Expected<Tokenizer> Tokenizer::load(const TokenizerSource &source) {
@@ -307,22 +321,26 @@ Expected<Tokenizer> Tokenizer::load(const TokenizerSource &source) {
     return missing("tokenizer not found", "", "the model brings none");
   if (source.data)
     return create(*source.data);
-  KF_TRY(std::string text, readFile(source.jsonPath, what, JsonLimits{}.maxBytes));
-  KF_TRY(JsonReader reader, readJson(text, source.jsonPath));
-  TokenizerData &data = reader.data;
+  const bool isJson = !source.jsonPath.empty();
+  const std::string &path = isJson ? source.jsonPath : source.modelPath;
+  KF_TRY(std::string file, readFile(path, what, JsonLimits{}.maxBytes));
+  KF_TRY(TokenizerData data, isJson ? readJson(file, path) : readSentencePiece(file, path));
+  if (!isJson)
+    KF_CHECK(addConfiguredTokens(std::filesystem::path(path).parent_path().string(), data));
   auto override = [](std::optional<TokenId> &to, std::optional<TokenId> from) {
     if (from)
       to = from;
   };
   override(data.special.bos, source.special.bos);
   override(data.special.eos, source.special.eos);
-  data.special.endOfGeneration = source.special.endOfGeneration;
+  if (isJson || !source.special.endOfGeneration.empty())
+    data.special.endOfGeneration = source.special.endOfGeneration;
   data.addBos = source.addBos.value_or(data.addBos);
   if (source.vocabSize > 0 && static_cast<int64_t>(data.tokens.size()) > source.vocabSize)
-    return unusable(std::string(what), source.jsonPath,
+    return unusable(std::string(what), path,
                     fmt::format("it has {} tokens but the model has embeddings for {}",
                                 data.tokens.size(), source.vocabSize));
-  return buildFrom(std::move(reader));
+  return create(std::move(data));
 }
 
 } // namespace kernelforge

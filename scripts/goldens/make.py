@@ -16,16 +16,26 @@ import numpy as np
 import torch
 from tokenizers import pre_tokenizers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+    Starcoder2Config,
+    Starcoder2ForCausalLM,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +112,105 @@ TINY_QWEN3 = TINY | {
 }
 # What a second golden of the same weights changes: layers that differ.
 QWEN3_WINDOWS = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}
+# Caps that are low enough to matter, a scale that is not the heads', windows in every second layer.
+TINY_GEMMA2 = TINY | {
+    "architectures": ["Gemma2ForCausalLM"],
+    "model_type": "gemma2",
+    "pad_token_id": 0,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "query_pre_attn_scalar": 24,
+    "sliding_window": 11,
+    "attn_logit_softcapping": 3.0,
+    "final_logit_softcapping": 2.0,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "tie_word_embeddings": True,
+}
+# A table for layers with a window and one, stretched, for each third layer, which has none.
+TINY_GEMMA3 = TINY_GEMMA2 | {
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "num_hidden_layers": 4,
+    "query_pre_attn_scalar": 16,
+    "sliding_window_pattern": 3,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+    "rope_theta": 1000000.0,
+    "rope_local_base_freq": 10000.0,
+    "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+}
+# Three quarters of a head rotate; the text is longer than the context before it was stretched, and than the window.
+TINY_PHI3 = TINY | {
+    "architectures": ["Phi3ForCausalLM"],
+    "model_type": "phi3",
+    "pad_token_id": 0,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_size": 64,
+    "original_max_position_embeddings": 32,
+    "partial_rotary_factor": 0.75,
+    "sliding_window": 40,
+    "rope_scaling": {
+        "type": "longrope",
+        "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
+        "long_factor": [1.2, 1.9, 2.9, 4.1, 6.3, 8.0],
+    },
+}
+# The last of four layers does not rotate.
+TINY_SMOLLM3 = TINY | {
+    "architectures": ["SmolLM3ForCausalLM"],
+    "model_type": "smollm3",
+    "pad_token_id": 0,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_size": 64,
+    "rope_theta": 5000000.0,
+    "tie_word_embeddings": True,
+}
+# The family that docs/adding-an-architecture.md adds.
+TINY_STARCODER2 = {
+    "architectures": ["Starcoder2ForCausalLM"],
+    "model_type": "starcoder2",
+    "hidden_size": 48,
+    "intermediate_size": 104,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 320,
+    "max_position_embeddings": 256,
+    "norm_epsilon": 1e-5,
+    "rope_theta": 100000.0,
+    "sliding_window": 24,
+    "tie_word_embeddings": True,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+# Rules that stretch RoPE, for the weights of TINY; the text is longer than the contexts before.
+ROPE_RULES = {
+    "linear": {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+    "dynamic": {
+        "max_position_embeddings": 40,
+        "rope_scaling": {"rope_type": "dynamic", "factor": 4.0},
+    },
+    "llama3": {
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        }
+    },
+    "yarn": {
+        "rope_scaling": {
+            "rope_type": "yarn",
+            "factor": 8.0,
+            "original_max_position_embeddings": 32,
+        }
+    },
+}
 TINY_GPT2 = {
     "architectures": ["GPT2LMHeadModel"],
     "model_type": "gpt2",
@@ -127,17 +236,16 @@ def build_model(weights, config):
         "mistral": (MistralConfig, MistralForCausalLM),
         "qwen2": (Qwen2Config, Qwen2ForCausalLM),
         "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+        "gemma2": (Gemma2Config, Gemma2ForCausalLM),
+        "gemma3_text": (Gemma3TextConfig, Gemma3ForCausalLM),
+        "phi3": (Phi3Config, Phi3ForCausalLM),
+        "smollm3": (SmolLM3Config, SmolLM3ForCausalLM),
+        "starcoder2": (Starcoder2Config, Starcoder2ForCausalLM),
     }[config["model_type"]]
     arguments = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
-    theta = arguments.pop("rope_theta")
-    model = Model(
-        Config(
-            **arguments,
-            rope_parameters={"rope_type": "default", "rope_theta": theta},
-            attn_implementation="eager",
-            dtype=torch.float32,
-        )
-    ).eval()
+    model = Model(Config(**arguments, attn_implementation="eager", dtype=torch.float32)).eval()
+    if weights is None:
+        return model
     state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
     if config["tie_word_embeddings"]:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
@@ -315,6 +423,32 @@ def make_tiny(config, vocabulary, seed, directory):
     return weights
 
 
+def make_tiny_like(config, vocabulary, seed, directory):
+    """A model of the class that the config names, of the tensors that transformers gives it."""
+    rng = np.random.default_rng(seed)
+    tied = {"lm_head.weight"} if config["tie_word_embeddings"] else set()
+    weights = {}
+    for name, tensor in build_model(None, config).state_dict().items():
+        values = rng.standard_normal(tuple(tensor.shape), np.float32)
+        if name in tied:
+            continue
+        if tensor.ndim == 1:  # Gemma adds 1 to its norms itself
+            around_1 = name.endswith("weight") and not config["model_type"].startswith("gemma")
+            values = 0.2 * values + (1 if around_1 else 0)
+        else:
+            values = values * 1.5 / np.sqrt(tensor.shape[1])
+        weights[name] = as_bf16(values)
+    save_tiny(directory, weights, config, vocabulary, build_model)
+
+
+def make_rope_rules(weights, vocabulary, directory):
+    """Logits of one model's weights with each rule that stretches RoPE."""
+    ids = tokenizer_files.assemble(vocabulary).encode(TINY_TEXT).ids
+    logits = {rule: logits_of(build_model(weights, TINY | change), ids) for rule, change in ROPE_RULES.items()}
+    np.savez_compressed(directory / "logits_rope.npz", **logits)
+    write_json(directory / "rope.json", ROPE_RULES)
+
+
 def as_bf16(values):
     """The nearest numbers that bf16 holds, so that f32 and bf16 files share one set of goldens."""
     return model_files.from_bf16_bits(model_files.to_bf16_bits(values.astype(np.float32)))
@@ -378,11 +512,21 @@ def main():
     torch.manual_seed(0)
     vocabulary = make_smollm2(arguments.model, arguments.out)
     vocabulary = tiny_vocabulary(vocabulary)
-    make_tiny(TINY, vocabulary, 20240229, arguments.out / "tiny")
+    weights = make_tiny(TINY, vocabulary, 20240229, arguments.out / "tiny")
+    make_rope_rules(weights, vocabulary, arguments.out / "tiny")
     make_tiny(TINY_QWEN2, vocabulary, 20240606, arguments.out / "tiny-qwen2")
     make_tiny(TINY_MISTRAL, vocabulary, 20231010, arguments.out / "tiny-mistral")
     make_tiny_qwen3(vocabulary, arguments.out / "tiny-qwen3")
     make_tiny_gpt2(vocabulary, arguments.out / "tiny-gpt2")
+    for config, seed in (
+        (TINY_GEMMA2, 20240627),
+        (TINY_GEMMA3, 20250312),
+        (TINY_PHI3, 20240423),
+        (TINY_SMOLLM3, 20250708),
+        (TINY_STARCODER2, 20240229),
+    ):
+        name = "tiny-" + config["model_type"].removesuffix("_text")
+        make_tiny_like(config, vocabulary, seed, arguments.out / name)
     packages = ["torch", "transformers", "gguf", "safetensors", "tokenizers", "numpy"]
     write_json(
         arguments.out / "versions.json",

@@ -59,7 +59,8 @@ class BenchmarkMatmul(CliTest):
             self.check(self.rows(*sizes(*shape), "--mode", "correctness"))
 
     def test_weight_types(self):
-        for k, types in ((576, "q4_0 q4_1 q5_0 q8_0"), (768, "q4_k q6_k")):
+        for k, types in ((576, "q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4"),
+                         (768, "q2_k q3_k q4_k q5_k q6_k iq4_xs f8_e4m3")):
             for weights in types.split():
                 problem = [*sizes(5, 40, k), "--weights", weights, "--mode", "correctness"]
                 rows = self.rows(*problem)

@@ -361,6 +361,7 @@ class Measuring(CliTest):
         self.assertIn("avx2", answer["host"]["isa"])
         self.assertIn("fma_f32", [peak["name"] for peak in answer["peaks"]])
         self.assertEqual(answer["read_bandwidth"][-1]["level"], "memory")
+        self.assertEqual(set(answer["team"]), {"run_ns", "step_ns"})
 
 
 if __name__ == "__main__":

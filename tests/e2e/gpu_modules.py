@@ -6,7 +6,9 @@ activation) goes around."""
 from collections import Counter
 
 PLAIN = ["f32", "f16", "bf16"]
-QUANTIZED = {"q4_0": 32, "q4_1": 32, "q5_0": 32, "q8_0": 32, "q4_k": 256, "q6_k": 256}
+QUANTIZED = {"q4_0": 32, "q4_1": 32, "q5_0": 32, "q5_1": 32, "q8_0": 32, "q2_k": 256, "q3_k": 256,
+             "q4_k": 256, "q5_k": 256, "q6_k": 256, "iq4_nl": 32, "iq4_xs": 256, "mxfp4": 32,
+             "f8_e4m3": 128}  # fmt: skip
 FUNCTIONS = ["silu", "gelu", "gelu_tanh", "relu"]
 #: Of rows, by turn: f32 most often, whose results are held to the narrowest band.
 NUMBERS = ["f32", "f16", "f32", "bf16", "f32"]
@@ -33,13 +35,13 @@ def cache_type(turn, heads, dim, page=0):
 
 
 def elements(depth, used):
-    """Two of the types that a weight of that depth may have, those that were used least (`used`
+    """Some of the types that a weight of that depth may have, those that were used least (`used`
     counts). Code takes its time to be finished: each type has its turn at some of the shapes."""
     quantized = [name for name, block in QUANTIZED.items() if depth % block == 0]
     # Those of the largest blocks fit the fewest shapes.
     quantized.sort(key=lambda name: (used[name], -QUANTIZED[name]))
     plain = sorted(PLAIN, key=lambda name: used[name])
-    chosen = [plain[0], quantized[0] if quantized else plain[1]]
+    chosen = [plain[0], *(quantized[:3] or plain[1:2])]
     used.update(chosen)
     return chosen
 
@@ -142,7 +144,7 @@ def rowwise(turn, used, size, width):
 
 
 def matmul(turn, used, size, n, depth):
-    """Products with weights of two types, alone and with all that may follow them."""
+    """Products with weights of some types, alone and with all that may follow them."""
     f = Function(size)
     x, kind = f.rows(depth, NUMBERS[turn % 5])
     residual, result = f.rows(n, NUMBERS[(turn + 2) % 5])
@@ -269,6 +271,12 @@ EXPANDED = [("bm = 64, bn = 64", 4, 1, 136, 256, ["q8_0"], "f32", "bf16", False)
             ("bm = 64, bn = 128", 4, 1, 136, 192, ["q5_0"], "f16", "f16", False),
             ("bm = 128, bn = 256", 4, 1, 264, 256, ["q4_k"], "bf16", "bf16", False),
             ("bm = 64, bn = 64", 6, 2, 72, 512, ["q6_k"], "f32", "bf16", False),
+            ("bm = 64, bn = 64", 4, 1, 136, 256, ["q2_k"], "f32", "bf16", False),
+            ("bm = 64, bn = 128", 4, 1, 136, 256, ["q3_k"], "f32", "f16", False),
+            ("bm = 128, bn = 128", 4, 1, 136, 256, ["q5_k"], "bf16", "bf16", False),
+            ("bm = 64, bn = 128", 4, 1, 136, 192, ["mxfp4"], "bf16", "bf16", False),
+            ("bm = 64, bn = 64", 4, 1, 136, 256, ["iq4_xs"], "f16", "f16", False),
+            ("bm = 64, bn = 128", 4, 1, 136, 256, ["f8_e4m3"], "f32", "bf16", False),
             ("bm = 64, bn = 64", 4, 1, 136, 256, ["q4_k", "q6_k"], "bf16", "bf16", False),
             ("bm = 128, bn = 128", 4, 1, 136, 256, ["q4_k", "q4_k"], "bf16", "bf16", True),
             ("bm = 128, bn = 64", 4, 1, 136, 192, ["q8_0", "q4_0"], "bf16", "bf16", True)]

@@ -9,7 +9,8 @@ FORMATS = {
     U8: "<B", I8: "<b", U16: "<H", I16: "<h", U32: "<I", I32: "<i", F32: "<f", BOOL: "<B",
     U64: "<Q", I64: "<q", F64: "<d",
 }  # fmt: skip
-TYPE_F32, TYPE_F16, TYPE_Q4_0, TYPE_Q3_K, TYPE_Q6_K, TYPE_I32 = 0, 1, 2, 11, 14, 26
+TYPE_F32, TYPE_F16, TYPE_Q4_0, TYPE_Q6_K, TYPE_Q8_K, TYPE_IQ4_XS, TYPE_I32, TYPE_MXFP4 = (
+    0, 1, 2, 14, 15, 23, 26, 39)  # fmt: skip
 HUGE = 2**63
 
 cases = []
@@ -248,6 +249,19 @@ case("rows that are no whole blocks", "rows of 60 elements.*blocks of 32")(
 case("rows that are no whole super-blocks", "rows of 64 elements, q6_k.*blocks of 256")(
     lambda g: g.tensor("blk.0.attn_q.weight").__setitem__(slice(1, 3), [[64, 64], TYPE_Q6_K])
 )
+case("rows that are no whole blocks of mxfp4", "rows of 60 elements, mxfp4.*blocks of 32")(
+    lambda g: g.tensor("blk.0.attn_q.weight").__setitem__(slice(1, 3), [[60, 64], TYPE_MXFP4])
+)
+case("rows that are no whole super-blocks of iq4_xs", "rows of 64 elements, iq4_xs.*blocks of 256")(
+    lambda g: g.tensor("blk.0.attn_q.weight").__setitem__(slice(1, 3), [[64, 64], TYPE_IQ4_XS])
+)
+case("a matrix of mxfp4 that ends early", "blk.9.attn_q.weight.*reach beyond")(
+    lambda g: g.tensors.append(
+        ["blk.9.attn_q.weight", [64, 64], TYPE_MXFP4, bytes(64 * 34 - 100), None])
+)
+case("a norm of mxfp4", "attn_norm.weight.*type MXFP4 is not supported|mxfp4 is not supported")(
+    lambda g: g.tensor("blk.0.attn_norm.weight").__setitem__(slice(2, 4), [TYPE_MXFP4, bytes(34)])
+)
 case("an offset off the alignment", "offset 8 is no multiple")(tensor_field(4, 8))
 case("an offset beyond the file", "reach beyond")(tensor_field(4, 2**40))
 case("an offset that wraps", "reach beyond")(tensor_field(4, 2**64 - 32))
@@ -275,7 +289,7 @@ case("a quantized norm", "type q4_0 is not supported for a norm")(
 )
 
 
-@case("a weight type without support", "ffn_up.weight.*type Q3_K is not supported")
+@case("a weight type without support", "ffn_up.weight.*type Q8_K is not supported")
 def wide(g):
     """A model of 256 dimensions, so that a type with blocks of 256 fits its rows."""
     g.set("llama.embedding_length", U32, 256)
@@ -290,7 +304,7 @@ def wide(g):
                 dims = [64, 256] if "output" in t[0] else [256, t[1][1]]
             t[1:4] = [dims, TYPE_F16, bytes(2 * dims[0] * dims[1])]
     t = g.tensor("blk.0.ffn_up.weight")
-    t[1:4] = [[256, 128], TYPE_Q3_K, bytes(110 * 128)]
+    t[1:4] = [[256, 128], TYPE_Q8_K, bytes(292 * 128)]
 
 
 # Configuration.
@@ -436,22 +450,58 @@ case("another tokenizer", 'tokenizer model "rwkv" is not supported')(
 )
 
 
-@case("SentencePiece", r'SentencePiece is not supported yet \(tokenizer model "llama"\)')
-def sentence_piece(g):
-    """As it is converted: no pre-tokenizer, no merges, scores, an id of its own for all."""
-    g.set("tokenizer.ggml.model", STRING, "llama")
-    for key in ("pre", "merges", "bos_token_id"):
-        g.remove(f"tokenizer.ggml.{key}")
-    g.set_array("tokenizer.ggml.tokens", STRING, ["<unk>", "<s>", "</s>", "<0x00>", "\u2581a"])
-    g.set_array("tokenizer.ggml.scores", F32, [0.0] * 5)
-    g.set_array("tokenizer.ggml.token_type", I32, [2, 3, 3, 6, 1])
-    g.set("tokenizer.ggml.unknown_token_id", U32, 0)
+def sentence_piece(model="llama", **changes):
+    """SentencePiece's tokenizer, as it is converted: no pre-tokenizer, no merges, but scores."""
+
+    def change(g):
+        g.set("tokenizer.ggml.model", STRING, model)
+        for key in ("pre", "merges", "bos_token_id"):
+            g.remove(f"tokenizer.ggml.{key}")
+        texts = ["<unk>", "<s>", "</s>", "\u2581", "\u2581a", "a", *[f"x{i}" for i in range(294)]]
+        g.set_array("tokenizer.ggml.tokens", STRING, texts)
+        g.set_array("tokenizer.ggml.scores", F32, [-float(i) for i in range(300)])
+        g.set_array("tokenizer.ggml.token_type", I32, [2, 3, 3] + [1] * 297)
+        for key, value in changes.items():
+            key = f"tokenizer.ggml.{key}"
+            g.remove(key) if value is None else g.set_array(key, *value)
+
+    return change
 
 
-@case("a unigram tokenizer", r'SentencePiece is not supported yet \(tokenizer model "t5"\)')
-def unigram(g):
-    sentence_piece(g)
-    g.set("tokenizer.ggml.model", STRING, "t5")
+case("SentencePiece without scores", "ggml.scores.*is missing")(sentence_piece(scores=None))
+case("SentencePiece with fewer scores", "ggml.scores.*has 299 elements, there are 300 tokens")(
+    sentence_piece(scores=(F32, [0.0] * 299))
+)
+case("SentencePiece with scores of text", "ggml.scores.*must be an array of numbers")(
+    sentence_piece(scores=(STRING, ["0"] * 300))
+)
+case("SentencePiece with a score of NaN", "the score of token 299 is not a finite number")(
+    sentence_piece(scores=(F32, [0.0] * 299 + [float("nan")]))
+)
+case("SentencePiece without an unknown token", "unknown_token_id.*is missing, and not each byte")(
+    sentence_piece(token_type=(I32, [1] * 300))
+)
+case("SentencePiece with a long piece", "token 5 is 2000 bytes long")(
+    sentence_piece(tokens=(STRING, ["<unk>", "<s>", "</s>", "b", "c", "a" * 2000] + ["x"] * 294))
+)
+case("unigram with a table of numbers", "precompiled_charsmap.*must be an array of bytes")(
+    sentence_piece("t5", precompiled_charsmap=(I32, [1, 2, 3]))
+)
+case("unigram with a table that is cut off", "precompiled_charsmap.*says that its trie has")(
+    sentence_piece("t5", precompiled_charsmap=(U8, [0, 4, 0, 0, 1, 2, 3]))
+)
+
+
+@case("SentencePiece with an unknown token beyond", "unknown_token_id.*is 300")
+def _(g):
+    sentence_piece()(g)
+    g.set("tokenizer.ggml.unknown_token_id", U32, 300)
+
+
+@case("SentencePiece with a prefix of 2", "add_space_prefix")
+def _(g):
+    sentence_piece()(g)
+    g.set("tokenizer.ggml.add_space_prefix", U32, 2)
 
 
 case("another pre-tokenizer", 'pre-tokenizer.*"deepseek-coder"')(

@@ -3,7 +3,7 @@
 import shutil
 
 import tiny_model as tiny
-from bad_gguf import BOOL, F32, F64, I32, I64, STRING, U32, U64, Raw, value
+from bad_gguf import BOOL, F32, F64, I32, I64, STRING, U32, U64, Raw, sentence_piece, value
 from bad_safetensors import Folder, config, files, tokenizer
 
 gguf_cases, folder_cases = [], []  # (name, function that changes a Raw, or a Folder)
@@ -36,6 +36,8 @@ gguf("scores, which byte-level BPE does not use")(
 gguf("a space in front, which byte-level BPE does not add")(
     value("tokenizer.ggml.add_space_prefix", BOOL, 1)
 )
+gguf("SentencePiece's BPE")(sentence_piece())
+gguf("SentencePiece's unigram")(sentence_piece("t5"))
 gguf("theta as an integer")(value("llama.rope.freq_base", U32, 10000))
 gguf("epsilon in f64")(value("llama.attention.layer_norm_rms_epsilon", F64, 1e-5))
 gguf("scales of 1")(

@@ -17,7 +17,10 @@ namespace {
 
 using chat::Value;
 
-Value toValue(const Json &json) {
+/// Keys in the order in which they stand, which is that of Python's dicts.
+using OrderedJson = nlohmann::ordered_json;
+
+Value toValue(const OrderedJson &json) {
   constexpr size_t maxDepth = 100;
   if (json.is_boolean())
     return Value(json.get<bool>());
@@ -29,7 +32,7 @@ Value toValue(const Json &json) {
     return Value(chat::Text(json.get<std::string>(), true));
   if (json.is_array()) {
     std::vector<Value> items;
-    for (const Json &item : json)
+    for (const OrderedJson &item : json)
       items.push_back(toValue(item));
     return Value::list(std::move(items), maxDepth);
   }
@@ -42,7 +45,7 @@ Value toValue(const Json &json) {
   return {};
 }
 
-Expected<std::string> renderCase(const Json &test) {
+Expected<std::string> renderCase(const OrderedJson &test) {
   KF_TRY(auto parsed, chat::parseTemplate(test.at("template").get<std::string>(), ""));
   std::vector<std::pair<std::string, Value>> variables;
   for (const auto &[name, value] : test.at("context").items())
@@ -68,12 +71,12 @@ int main(int argc, char **argv) {
     return 2;
   }
   for (std::string line; std::getline(in, line);) {
-    auto document = parseJson(line, "case is not usable", argv[1]);
-    if (!document) {
-      fmt::print(stderr, "template-probe: error: {}\n", document.error().line());
+    const auto test = OrderedJson::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (test.is_discarded()) {
+      fmt::print(stderr, "template-probe: error: a case is no JSON: {}\n", line);
       return 2;
     }
-    auto text = renderCase(document->value());
+    auto text = renderCase(test);
     Json result = text ? Json{{"text", *text}} : Json{{"error", text.error().line()}};
     std::cout << result.dump() << "\n";
   }

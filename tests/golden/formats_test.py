@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same weights in every file format give the same tokens.
 
-    formats_test.py --kernelforge PATH [--model SMOLLM2.gguf] [--tokens N] [-- options of every call]
+    formats_test.py --kernelforge PATH [--model SMOLLM2.gguf] [--tokens N] [--only TEST ...] [-- options of every call]
 
 A tiny model of each family with goldens of its own, and the first layers of SmolLM2 where its file is there, are
 written as safetensors (f32 and bf16, one file and three shards) by the `safetensors` library and
@@ -59,8 +59,48 @@ class FormatsTest(unittest.TestCase):
         self.check_tiny(DATA / "tiny-qwen2", ("gguf f32", "safetensors bf16, 1 file(s)"))
 
     def test_tiny_mistral(self):
-        # A window in a GGUF file is refused.
-        self.check_tiny(DATA / "tiny-mistral", ("safetensors bf16, 1 file(s)",))
+        self.check_tiny(DATA / "tiny-mistral", ("gguf f32", "safetensors bf16, 1 file(s)"))
+
+    def test_tiny_gemma2(self):
+        self.check_tiny(DATA / "tiny-gemma2", ("gguf f32", "safetensors bf16, 1 file(s)"))
+
+    def test_tiny_gemma3(self):
+        self.check_tiny(DATA / "tiny-gemma3", ("gguf f32", "safetensors bf16, 1 file(s)"))
+
+    def test_tiny_phi3(self):
+        # The text is longer than the context before longrope, and so is the session's.
+        self.check_tiny(DATA / "tiny-phi3", ("gguf f32", "safetensors bf16, 1 file(s)"))
+
+    def test_tiny_smollm3(self):
+        self.check_tiny(DATA / "tiny-smollm3", ("gguf f32", "safetensors bf16, 1 file(s)"))
+
+    def test_rules_that_stretch_rope(self):
+        folder = DATA / "tiny"
+        weights, config, vocabulary = model_files.read_hf_directory(folder)
+        rules = json.loads((folder / "rope.json").read_text())
+        golden = np.load(folder / "logits_rope.npz")
+        plain = np.load(folder / "logits.npz")
+        text = (folder / "prompt.txt").read_text()
+        # A dynamic rule goes by the session's context: here that of the golden's whole text.
+        context = ["--context", len(plain["ids"])]
+        for rule, change in rules.items():
+            changed = config | change
+            path = self.folder / rule
+            model_files.write_hf_directory(path, weights, changed, vocabulary, bf16=False)
+            paths = {"safetensors": path}
+            if rule != "dynamic":  # which GGUF files cannot say
+                paths["gguf"] = self.folder / f"{rule}.gguf"
+                model_files.write_gguf(paths["gguf"], weights, changed, vocabulary, bf16=False)
+            expected = golden[rule]
+            scale = np.abs(expected).max(axis=1, keepdims=True)
+            self.assertGreater(np.max(np.abs(plain["logits"] - expected) / scale), 100 * TOLERANCE)
+            for form, path in paths.items():
+                for chunk in ([], ["--prefill-chunk", 1]):
+                    with self.subTest(rule=rule, form=form, chunk=chunk):
+                        _, logits = self.product.logits(path, text, *context, *chunk)
+                        worst = np.max(np.abs(logits - expected) / scale)
+                        print(f"{rule}, {form} {chunk}: worst difference {worst:.2e} x max |logit|")
+                        self.assertLessEqual(worst, TOLERANCE)
 
     def test_tiny_qwen3_with_windows_in_some_layers(self):
         folder = DATA / "tiny-qwen3"
@@ -131,12 +171,16 @@ def main():
     parser.add_argument("--kernelforge", required=True)
     parser.add_argument("--model", help="SmolLM2's GGUF file (default: fetched by name)")
     parser.add_argument("--tokens", type=int, default=48, help="tokens to generate")
+    parser.add_argument("--only", nargs="+", help="names of the tests to run")
     parser.add_argument("options", nargs="*", help="options of every call, after --")
     arguments = parser.parse_args()
     FormatsTest.product = Product(arguments.kernelforge, arguments.options)
     FormatsTest.tokens = arguments.tokens
     FormatsTest.smollm2 = arguments.model or find_model("smollm2")
-    suite = unittest.defaultTestLoader.loadTestsFromTestCase(FormatsTest)
+    if arguments.only:
+        suite = unittest.TestSuite(map(FormatsTest, arguments.only))
+    else:
+        suite = unittest.defaultTestLoader.loadTestsFromTestCase(FormatsTest)
     return 0 if unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful() else 1
 
 

@@ -35,7 +35,17 @@ _BLOCK_NAMES = {
 }
 
 
-def name_map(layers):
+_BLOCK_NAMES_OF = {
+    "phi3": {"self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up"},
+    "gemma": {
+        "post_attention_layernorm": "post_attention_norm",
+        "pre_feedforward_layernorm": "ffn_norm",
+        "post_feedforward_layernorm": "post_ffw_norm",
+    },
+}
+
+
+def name_map(layers, family="llama"):
     """Hugging Face name -> GGUF name of every tensor of a llama, or one like it, with that many layers."""
     names = {
         "model.embed_tokens.weight": "token_embd.weight",
@@ -43,7 +53,7 @@ def name_map(layers):
         "lm_head.weight": "output.weight",
     }
     for layer in range(layers):
-        for hf, short in _BLOCK_NAMES.items():
+        for hf, short in (_BLOCK_NAMES | _BLOCK_NAMES_OF.get(family, {})).items():
             for part in ("weight", "bias"):
                 names[f"model.layers.{layer}.{hf}.{part}"] = f"blk.{layer}.{short}.{part}"
     return names
@@ -51,7 +61,7 @@ def name_map(layers):
 
 def _heads_of(name, config):
     """Heads whose rows a GGUF file of architecture llama stores in pairs; None for other tensors."""
-    if config["model_type"] != "llama":
+    if config["model_type"] not in ("llama", "mistral", "smollm3"):
         return None
     if name.endswith("q_proj.weight"):
         return config["num_attention_heads"]
@@ -235,9 +245,46 @@ def write_gguf(path, weights, config, vocabulary, bf16):
     write(path, weights, config, vocabulary, bf16)
 
 
+def _add_rope_scaling(writer, config, rotary):
+    """The rule that stretches RoPE as fields, or as tensors of factors."""
+    rule = config.get("rope_scaling")
+    if not rule:
+        return
+    kind = rule.get("rope_type", rule.get("type"))
+    if kind == "longrope":
+        original = config["original_max_position_embeddings"]
+        stretched = config["max_position_embeddings"] / original
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors(float(np.sqrt(1 + np.log(stretched) / np.log(original))))
+        for length in ("long", "short"):
+            factors = np.array(rule[f"{length}_factor"], np.float32)
+            writer.add_tensor(f"rope_factors_{length}.weight", factors)
+    elif kind == "llama3":
+        writer.add_tensor("rope_freqs.weight", _llama3_factors(rule, config["rope_theta"], rotary))
+    elif kind in ("linear", "yarn"):
+        names = {"linear": gguf.RopeScalingType.LINEAR, "yarn": gguf.RopeScalingType.YARN}
+        writer.add_rope_scaling_type(names[kind])
+        writer.add_rope_scaling_factor(rule["factor"])
+        if kind == "yarn":
+            writer.add_rope_scaling_orig_ctx_len(rule["original_max_position_embeddings"])
+    else:
+        raise ValueError(f"GGUF files have no rule {kind}")
+
+
+def _llama3_factors(rule, theta, rotary):
+    """What divides each frequency (Llama 3's rule)."""
+    wavelengths = 2 * np.pi * theta ** (np.arange(0, rotary, 2) / rotary)
+    original, low, high = rule["original_max_position_embeddings"], rule["low_freq_factor"], rule["high_freq_factor"]
+    share = np.clip((original / wavelengths - low) / (high - low), 0, 1)
+    return (1 / ((1 - share) / rule["factor"] + share)).astype(np.float32)
+
+
 def _write_llama(path, weights, config, vocabulary, bf16):
-    """Q and K rows are interleaved, but those of qwen2 and qwen3."""
-    writer = _start_gguf(path, config["model_type"], config, vocabulary)
+    """Q and K rows are interleaved of llama, and of what is so in these files."""
+    kind = config["model_type"]
+    family = "gemma" if kind.startswith("gemma") else kind
+    architecture = {"mistral": "llama", "gemma3_text": "gemma3"}.get(kind, kind)
+    writer = _start_gguf(path, architecture, config, vocabulary)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -246,11 +293,25 @@ def _write_llama(path, weights, config, vocabulary, bf16):
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_key_length(config["head_dim"])
     writer.add_value_length(config["head_dim"])
-    writer.add_rope_dimension_count(config["head_dim"])
+    rotary = int(config["head_dim"] * config.get("partial_rotary_factor", 1))
+    writer.add_rope_dimension_count(rotary)
     writer.add_rope_freq_base(config["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    names = name_map(config["num_hidden_layers"])
+    _add_rope_scaling(writer, config, rotary)
+    if config.get("sliding_window"):
+        writer.add_sliding_window(config["sliding_window"])
+    if config.get("sliding_window_pattern"):
+        key = f"{architecture}.attention.sliding_window_pattern"
+        writer.add_uint32(key, config["sliding_window_pattern"])
+    if family == "gemma":
+        writer.add_attention_scale(config["query_pre_attn_scalar"] ** -0.5)
+        if config["attn_logit_softcapping"]:
+            writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+            writer.add_final_logit_softcapping(config["final_logit_softcapping"])
+    names = name_map(config["num_hidden_layers"], family)
     for hf, weight in weights.items():
+        if family == "gemma" and weight.ndim == 1:
+            weight = weight + 1  # norms have the 1 in these files
         if _heads_of(hf, config):
             weight = interleave_heads(weight, _heads_of(hf, config))
         _add_weight(writer, names[hf], weight, bf16)

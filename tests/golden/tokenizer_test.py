@@ -5,7 +5,8 @@
 
 Always: vocabularies trained here, for each pre-tokenizer. With --model or --cli: the vocabulary of
 that file (smollm2 if none is named), with --cli also by `kernelforge tokenize`. Each vocabulary is
-also read from the tokenizer.json that `tokenizers` writes. Exits with 1 at the first difference.
+also read from the tokenizer.json that `tokenizers` writes. Then the models of data/sentencepiece,
+from each of their files, both ways. Exits with 1 at the first difference.
 """
 import argparse
 import json
@@ -64,6 +65,28 @@ def check(label, vocabulary, options, model=None):
                     run(command + ["--no-special"]))  # fmt: skip
 
 
+def check_sentencepiece(probe):
+    folder = ROOT / "tests" / "golden" / "data" / "sentencepiece"
+    texts = [json.loads(line) for line in (folder / "lines.jsonl").read_text().splitlines()]
+    for golden_file in sorted(folder.glob("*.ids.json")):
+        name = golden_file.name.removesuffix(".ids.json")
+        for kind, golden_rows in json.loads(golden_file.read_text()).items():
+            rows = [(row, text, line) for row, text, line in
+                    zip(golden_rows["ids"], golden_rows["text"], texts) if row is not None]  # fmt: skip
+            source = str(folder / f"{name}.{kind}")
+            special = [] if kind == "json" else ["--no-special"]
+            with tempfile.TemporaryDirectory() as made:
+                ids, lines = pathlib.Path(made) / "ids.jsonl", pathlib.Path(made) / "lines.jsonl"
+                ids.write_text("".join(json.dumps({"ids": row}) + "\n" for row, _, _ in rows))
+                lines.write_text("".join(json.dumps(line) + "\n" for _, _, line in rows))
+                output = run([probe, source, str(lines), *special])
+                compare(f"{name}.{kind}", [line for _, _, line in rows], ids, output)
+                decoded, _, _ = run([probe, source, str(ids), "--decode"])
+            for got, (_, text, _) in zip(map(json.loads, decoded), rows, strict=True):
+                if not got["text"] == got["streamed"] == text:
+                    sys.exit(f"{name}.{kind} decoded: {text!r}\n  got {got}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--probe", required=True)
@@ -84,6 +107,7 @@ def main():
     if model:
         check("model", golden.read_gguf(model), options, model)
         options.lines = min(options.lines, 4000)  # the rest is about what that model lacks
+    check_sentencepiece(options.probe)
     for pre in ("gpt2", "smollm", *golden.EXPRESSIONS):
         check(f"trained {pre}", golden.train(pre, options.seed), options)
 

@@ -47,6 +47,7 @@ struct Diagnosis {
   int cores = 1;
   std::vector<ArithmeticPeak> peaks;
   std::vector<ReadBandwidth> bandwidths;
+  TeamOverhead team;
   std::vector<DeviceState> devices;
 };
 
@@ -237,6 +238,7 @@ static Json toJson(const Diagnosis &d) {
                {"cores_used", d.cores},
                {"peaks", Json::array()},
                {"read_bandwidth", Json::array()},
+               {"team", {{"run_ns", d.team.run * 1e9}, {"step_ns", d.team.step * 1e9}}},
                {"devices", Json::array()}};
   for (const ArithmeticPeak &peak : d.peaks)
     json["peaks"].push_back({{"name", peak.name},
@@ -279,7 +281,9 @@ static std::string toText(const Diagnosis &d) {
   for (const ReadBandwidth &rate : d.bandwidths)
     text += fmt::format("{:<10} {:>14} KiB {:>7.1f} GB/s {:>7.1f} GB/s\n", rate.level,
                         rate.bytes >> 10, rate.oneCore / 1e9, rate.allCores / 1e9);
-  text += "\n";
+  text += fmt::format("\nteam       a task for each of {} threads: {:.2f} us to begin and to join, "
+                      "{:.2f} us within a kernel\n\n",
+                      d.cores, d.team.run * 1e6, d.team.step * 1e6);
   for (const DeviceState &state : d.devices)
     text += toText(state);
   return text;
@@ -302,6 +306,7 @@ static Expected<int> diagnose(const Context &context) {
   options.cancel = interruptFlag();
   KF_TRY(d.peaks, measurePeaks(options));
   KF_TRY(d.bandwidths, measureReadBandwidth(options));
+  KF_TRY(d.team, measureTeamOverhead(options));
   for (const std::string &kind : knownTargetKinds())
     d.devices.push_back(tryDevice(kind, context, d.peaks));
   if (context.json)

@@ -70,14 +70,19 @@ static constexpr std::pair<const char *, ElementType> cacheTypes[] = {{"f32", El
                                                                       {"bf16", ElementType::BF16},
                                                                       {"i8", ElementType::Q8_0}};
 
-void cli::addCacheOption(CLI::App &command, ModelChoice &choice) {
+std::vector<std::string> cli::cacheNames() {
   std::vector<std::string> names;
   for (const auto &[name, type] : cacheTypes)
     names.emplace_back(name);
+  return names;
+}
+
+void cli::addCacheOption(CLI::App &command, ModelChoice &choice) {
   command
-      .add_option("--kv-cache", choice.cacheType,
-                  fmt::format("type of keys and values in the cache: {}", fmt::join(names, ", ")))
-      ->check(oneOf(names))
+      .add_option(
+          "--kv-cache", choice.cacheType,
+          fmt::format("type of keys and values in the cache: {}", fmt::join(cacheNames(), ", ")))
+      ->check(oneOf(cacheNames()))
       ->capture_default_str();
 }
 

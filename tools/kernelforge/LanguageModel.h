@@ -35,6 +35,8 @@ void addChunkOption(CLI::App &command, ModelChoice &choice);
 /// What it says, or as many as the target is fast with, of which a program that gives the logits of
 /// all takes 512 at most.
 Expected<int64_t> prefillChunkOf(const ModelChoice &choice, const Context &context, bool allLogits);
+/// What --kv-cache takes.
+std::vector<std::string> cacheNames();
 /// Adds --kv-cache alone.
 void addCacheOption(CLI::App &command, ModelChoice &choice);
 

@@ -1,12 +1,12 @@
 // kernelforge perplexity: how well a model predicts a text, and how far its logits are from others.
 #include "Commands.h"
+#include "DivergenceBase.h"
 #include "LanguageModel.h"
 #include "NumberOptions.h"
 
 #include "kernelforge/llm/Logits.h"
 #include "kernelforge/llm/Perplexity.h"
 #include "kernelforge/support/MappedFile.h"
-#include "kernelforge/support/Npy.h"
 #include "kernelforge/support/Progress.h"
 
 #include <cmath>
@@ -19,36 +19,18 @@ namespace {
 
 struct PerplexityOptions {
   ModelChoice choice;
-  std::string file, base;
+  BaseChoice base;
+  std::string file;
   int64_t window = 512;
   int64_t maxTokens = 0;
 };
 
 struct Answer {
   LikelihoodSum likelihood;
-  std::optional<DivergenceSum> divergence;
+  /// Only where there is a base.
+  Divergence divergence;
+  LikelihoodSum baseLikelihood;
 };
-
-/// Logits of another model for the same tokens, one row for each that counts.
-Expected<NpyArray> readBase(const std::string &path, int64_t rows, int64_t vocabulary) {
-  KF_TRY(NpyArray base, readNpy(path));
-  const bool isFloat = base.type == NpyType::F32 || base.type == NpyType::F16;
-  if (!isFloat || base.shape.size() != 2 || base.shape[0] < static_cast<uint64_t>(rows) ||
-      base.shape[1] != static_cast<uint64_t>(vocabulary))
-    return unusable(
-        "base logits are not usable", path,
-        fmt::format("float16 or float32 of shape [{} or more, {}] are needed", rows, vocabulary),
-        "store the logits of the same text, --context and --max-tokens");
-  return base;
-}
-
-void readBaseRow(const NpyArray &base, int64_t row, std::vector<float> &out) {
-  const ElementType type = base.type == NpyType::F16 ? ElementType::F16 : ElementType::F32;
-  out.resize(base.shape[1]);
-  const std::byte *from =
-      base.data.data() + static_cast<uint64_t>(row) * base.shape[1] * elementBytes(base.type);
-  dequantizeRow(type, from, out.size(), out.data());
-}
 
 Expected<std::vector<TokenId>> readTokens(const PerplexityOptions &options,
                                           const Tokenizer &tokenizer) {
@@ -75,51 +57,53 @@ Status addRow(Answer &answer, std::span<const float> logits, TokenId next, int64
                 "leave that part of the text out, or look at the model's weights");
 }
 
-/// Adds the divergence from a row of the base, which is row `row` of the file `path`.
-Status addBaseRow(Answer &answer, std::span<const float> base, std::span<const float> logits,
-                  const std::string &path, int64_t row) {
-  const std::string where = fmt::format("{}, row {}", path, row);
-  if (std::string defect = describeDefect(base); !defect.empty())
-    return unusable("base logits are not usable", where, std::move(defect));
-  answer.divergence->add(base, logits);
-  if (std::isfinite(answer.divergence->sum))
+/// Adds the divergence from row `index` of the base, and the base's likelihood of `next`.
+Status addBaseRow(Answer &answer, DivergenceBase &base, size_t index, std::span<const float> logits,
+                  TokenId next) {
+  KF_TRY(std::span<const float> theirs, base.logits(index));
+  answer.baseLikelihood.add(theirs, next);
+  answer.divergence.add(theirs, logits);
+  if (std::isfinite(answer.divergence.values.back()))
     return {};
-  return failed("divergence is infinite", where,
+  return failed("divergence is infinite", base.where(index),
                 "the model gives no probability to a token that the base gives some");
 }
 
-Expected<Answer> score(Decoder &decoder, std::span<const TokenId> tokens,
-                       std::optional<TokenId> bos, const PerplexityOptions &options) {
+/// What a window adds to an answer, in slices of `chunk` tokens, of which the base is asked first.
+Status scoreWindow(Decoder &decoder, DivergenceBase *base, std::span<const TokenId> ids,
+                   size_t chunk, Answer &answer, const std::function<void(size_t)> &progress) {
   const std::atomic<bool> *cancel = interruptFlag();
+  decoder.truncate(0);
+  for (size_t begin = 0; begin < ids.size(); begin += chunk) {
+    const auto slice = ids.subspan(begin, std::min(chunk, ids.size() - begin));
+    if (base)
+      KF_CHECK(base->advance(slice, begin == 0, answer.likelihood.tokens, cancel));
+    Status status;
+    auto visit = [&](int64_t index, std::span<const float> logits) {
+      const size_t at = begin + static_cast<size_t>(index);
+      if (!status || at + 1 == ids.size())
+        return; // what follows the last is outside the window
+      status = addRow(answer, logits, ids[at + 1], static_cast<int64_t>(at + 1));
+      if (status && base)
+        status = addBaseRow(answer, *base, static_cast<size_t>(index), logits, ids[at + 1]);
+      progress(at);
+    };
+    KF_CHECK(decoder.score(slice, visit, cancel));
+    KF_CHECK(std::move(status));
+  }
+  return {};
+}
+
+Expected<Answer> score(Decoder &decoder, DivergenceBase *base, std::span<const TokenId> tokens,
+                       std::optional<TokenId> bos, size_t chunk, const PerplexityOptions &options) {
   const auto window = static_cast<size_t>(options.window);
   const size_t windows = tokens.size() / window;
   Answer answer;
-  std::optional<NpyArray> base;
-  std::vector<float> baseRow;
-  if (!options.base.empty()) {
-    KF_TRY(base, readBase(options.base, static_cast<int64_t>(windows * (window - 1)),
-                          decoder.description().vocabSize));
-    answer.divergence.emplace();
-  }
   Progress progress("tokens", static_cast<int64_t>(windows * window));
   for (size_t index = 0; index < windows; ++index) {
     const std::vector<TokenId> ids = windowOf(tokens, index, window, bos);
-    Status status;
-    auto visit = [&](int64_t position, std::span<const float> logits) {
-      const auto at = static_cast<size_t>(position);
-      if (!status || at + 1 == ids.size())
-        return; // what follows the last is outside the window
-      const int64_t row = answer.likelihood.tokens;
-      status = addRow(answer, logits, ids[at + 1], position + 1);
-      if (status && base) {
-        readBaseRow(*base, row, baseRow);
-        status = addBaseRow(answer, baseRow, logits, options.base, row);
-      }
-      progress.update(static_cast<int64_t>(index * window + at));
-    };
-    decoder.truncate(0);
-    KF_CHECK(decoder.score(ids, visit, cancel));
-    if (!status) {
+    auto show = [&](size_t at) { progress.update(static_cast<int64_t>(index * window + at)); };
+    if (Status status = scoreWindow(decoder, base, ids, chunk, answer, show); !status) {
       if (status.error().kind == ErrorKind::Failed)
         status.error().where += fmt::format(" of window {}", index + 1);
       return tl::unexpected<Error>(status.error());
@@ -134,7 +118,47 @@ Expected<Answer> score(Decoder &decoder, std::span<const TokenId> tokens,
   return answer;
 }
 
-void printAnswer(const Answer &answer, const Decoder &decoder, const Context &context) {
+/// How much more perplexed ours is than the base.
+double perplexityRatio(const Answer &answer) {
+  return std::exp(answer.likelihood.mean() - answer.baseLikelihood.mean());
+}
+
+/// A number of JSON, or nothing where it is none: a base may give a token no probability.
+Json finiteOrNull(double value) { return std::isfinite(value) ? Json(value) : Json(); }
+
+void addBaseJson(Json &json, const Answer &answer, const DivergenceBase &base) {
+  const Divergence &divergence = answer.divergence;
+  json["kl_divergence"] = divergence.mean();
+  json["kl_median"] = divergence.quantile(0.5);
+  json["kl_p99"] = divergence.quantile(0.99);
+  json["kl_max"] = divergence.quantile(1);
+  json["same_top"] = divergence.sameTopShare();
+  json["base_perplexity"] = finiteOrNull(answer.baseLikelihood.perplexity());
+  json["perplexity_ratio"] = finiteOrNull(perplexityRatio(answer));
+  json["base"] = {{"source", base.name()}};
+  if (const Decoder *decoder = base.decoder()) {
+    json["base"]["numerics"] = numericsText(*decoder);
+    json["base"]["kv_cache"] = cacheName(*decoder);
+  }
+}
+
+std::string baseText(const Answer &answer, const DivergenceBase &base) {
+  const Divergence &divergence = answer.divergence;
+  const Decoder *decoder = base.decoder();
+  const std::string how = decoder ? fmt::format(", numerics {}, kv cache {}",
+                                                numericsText(*decoder), cacheName(*decoder))
+                                  : "";
+  return fmt::format("base           {}{}\nits perplexity {:.4f}\nratio          {:.6f}\n"
+                     "kl divergence  {:.6g}\n  median       {:.6g}\n  99 %         {:.6g}\n"
+                     "  greatest     {:.6g}\nsame top       {:.2f} %\n",
+                     escapeControls(base.name()), how, answer.baseLikelihood.perplexity(),
+                     perplexityRatio(answer), divergence.mean(), divergence.quantile(0.5),
+                     divergence.quantile(0.99), divergence.quantile(1),
+                     100 * divergence.sameTopShare());
+}
+
+void printAnswer(const Answer &answer, const Decoder &decoder, const DivergenceBase *base,
+                 const Context &context) {
   const std::string cache = cacheName(decoder), numerics = numericsText(decoder);
   const LikelihoodSum &likelihood = answer.likelihood;
   if (context.json) {
@@ -143,10 +167,8 @@ void printAnswer(const Answer &answer, const Decoder &decoder, const Context &co
                  {"tokens", likelihood.tokens},
                  {"kv_cache", cache},
                  {"numerics", numerics}};
-    if (answer.divergence) {
-      json["kl_divergence"] = answer.divergence->mean();
-      json["same_top"] = answer.divergence->sameTopShare();
-    }
+    if (base)
+      addBaseJson(json, answer, *base);
     printJson(json);
     return;
   }
@@ -154,9 +176,8 @@ void printAnswer(const Answer &answer, const Decoder &decoder, const Context &co
                     "kv cache       {}\nnumerics       {}\n",
                     likelihood.perplexity(), likelihood.mean(), likelihood.tokens, cache,
                     numerics));
-  if (answer.divergence)
-    print(fmt::format("kl divergence  {:.6g}\nsame top       {:.2f} %\n", answer.divergence->mean(),
-                      100 * answer.divergence->sameTopShare()));
+  if (base)
+    print(baseText(answer, *base));
 }
 
 Expected<int> perplexity(PerplexityOptions options, const Context &context) {
@@ -167,11 +188,20 @@ Expected<int> perplexity(PerplexityOptions options, const Context &context) {
   options.choice.context = options.window;
   KF_TRY(LoadedModel model,
          loadModel(std::move(file), secondsSince(start), options.choice, context, true));
+  std::optional<DivergenceBase> base;
+  if (!options.base.source.empty()) {
+    const auto windows = static_cast<int64_t>(tokens.size()) / options.window;
+    KF_TRY(base, DivergenceBase::open(options.base, options.choice, model.file->description,
+                                      tokenizer, windows * (options.window - 1), context));
+  }
+  DivergenceBase *against = base ? &*base : nullptr;
+  KF_TRY(int64_t chunk, prefillChunkOf(options.choice, context, true));
   KF_TRY(Answer answer,
-         explained(score(*model.decoder, tokens,
-                         tokenizer.addBos() ? tokenizer.bos() : std::optional<TokenId>(), options),
+         explained(score(*model.decoder, against, tokens,
+                         tokenizer.addBos() ? tokenizer.bos() : std::optional<TokenId>(),
+                         static_cast<size_t>(chunk), options),
                    model));
-  printAnswer(answer, *model.decoder, context);
+  printAnswer(answer, *model.decoder, against, context);
   return 0;
 }
 
@@ -181,7 +211,9 @@ void cli::addPerplexity(CLI::App &app, Context &context) {
   auto options = std::make_shared<PerplexityOptions>();
   CLI::App &command = addCommand(app, context,
                                  {"perplexity", "how well a language model predicts a text",
-                                  "perplexity -m smollm2 --file text.txt --context 512"},
+                                  "perplexity -m smollm2 --file text.txt --context 512\n"
+                                  "  kernelforge perplexity -m smollm2 --file text.txt --numerics "
+                                  "i8 --kl-against smollm2"},
                                  [options, &context] { return perplexity(*options, context); });
   addTargetOptions(command, context);
   addModelOptions(command, options->choice);
@@ -191,7 +223,5 @@ void cli::addPerplexity(CLI::App &app, Context &context) {
       ->capture_default_str();
   addInteger(command, "--max-tokens", options->maxTokens, "tokens of the text to use; 0: all", 0,
              int64_t(1) << 40);
-  command.add_option("--kl-against", options->base,
-                     ".npy of base logits, float16 or float32 [tokens, vocabulary]: also print the "
-                     "divergence from them");
+  addBaseOptions(command, options->base);
 }

@@ -9,10 +9,11 @@
 using namespace kernelforge;
 using namespace kernelforge::cli;
 
-void cli::addFormatOption(CLI::App &command, std::string &format) {
-  format = "table";
-  command.add_option("--format", format, "table, csv, md or jsonl")
-      ->check(oneOf({"table", "csv", "md", "jsonl"}))
+void cli::addFormatOption(CLI::App &command, std::string &format,
+                          const std::vector<std::string> &formats) {
+  format = formats.front();
+  command.add_option("--format", format, "how rows are printed")
+      ->check(oneOf(formats))
       ->capture_default_str();
 }
 

@@ -8,8 +8,9 @@
 
 namespace kernelforge::cli {
 
-/// Adds --format; `format` is "table" where it is not given.
-void addFormatOption(CLI::App &command, std::string &format);
+/// Adds --format, which takes one of `formats`, the first where it is not given.
+void addFormatOption(CLI::App &command, std::string &format,
+                     const std::vector<std::string> &formats = {"table", "csv", "md", "jsonl"});
 
 /// A table of text. Each row has as many cells as there are columns.
 struct RowTable {

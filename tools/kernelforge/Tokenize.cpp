@@ -145,7 +145,8 @@ void cli::addTokenize(CLI::App &app, Context &context) {
       [options, &context] { return tokenize(*options, context); });
   command
       .add_option("-m,--model", options->model,
-                  "whose tokenizer: a GGUF file, a folder with tokenizer.json, or a name")
+                  "whose tokenizer: a GGUF file, a folder with tokenizer.json or tokenizer.model, "
+                  "or a name")
       ->required();
   command.add_option("text", options->text, "the text, or with --decode the ids");
   command.add_option("--file", options->file, "a file with the text");

@@ -53,7 +53,17 @@ static int endWithoutOutput(int code) {
                 false);
 }
 
+/// llama-bench has an option -pg, which CLI11 would take for -p with a value: it is --pg here, too.
+static void acceptLlamaBenchOption(int argc, char **argv) {
+  static char longName[] = "--pg";
+  if (argc > 1 && std::strcmp(argv[1], "llm-bench") == 0)
+    for (int i = 2; i < argc && std::strcmp(argv[i], "--") != 0; ++i)
+      if (std::strcmp(argv[i], "-pg") == 0)
+        argv[i] = longName;
+}
+
 static int run(int argc, char **argv) {
+  acceptLlamaBenchOption(argc, argv);
   Context context;
   CLI::App app("KernelForgeML: a compiler for transformer kernels", "kernelforge");
   app.set_version_flag("--version", version().number);

@@ -23,9 +23,4 @@ Expected<int64_t> wholeOr(const JsonView &root, std::string_view field, int64_t 
 Expected<ActivationKind> activationOr(const JsonView &root, std::string_view field,
                                       ActivationKind fallback);
 
-/// The frequency factors of a rope_scaling (or rope_parameters) object, for a table of which all
-/// else is known. `context` is what the model states as its longest sequence.
-Expected<std::vector<double>> readRopeScaling(const JsonView &scaling, const RopeDescription &rope,
-                                              int64_t context);
-
 } // namespace kernelforge

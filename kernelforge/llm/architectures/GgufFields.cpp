@@ -33,6 +33,11 @@ GgufFields::perLayer(std::string_view name, int64_t low, int64_t high, int64_t l
   return values;
 }
 
+bool GgufFields::isList(std::string_view name) const {
+  const GgufEntry *entry = model.metadata.find(key(name));
+  return entry && entry->type == GgufType::Array;
+}
+
 Expected<double> GgufFields::numberOr(std::string_view name, double low, double high,
                                       double fallback) const {
   KF_TRY(auto value, model.metadata.number(key(name), low, high));
@@ -46,16 +51,12 @@ Expected<double> GgufFields::epsilon(std::string_view name) const {
   return *value;
 }
 
-Status GgufFields::refuseUnsupported(int64_t context) const {
+Status GgufFields::refuseUnsupported() const {
   const GgufMetadata &metadata = model.metadata;
   KF_TRY(auto experts, metadata.integer(key("expert_count"), 0, 65536));
   if (experts.value_or(0) != 0)
     return metadata.error(key("expert_count"),
                           fmt::format("is {}: mixture of experts is not supported", *experts));
-  KF_TRY(auto window, metadata.integer(key("attention.sliding_window"), 0, INT64_MAX));
-  if (window.value_or(0) != 0 && *window < context)
-    return metadata.error(key("attention.sliding_window"),
-                          fmt::format("is {}: a sliding window is not supported", *window));
   KF_TRY(auto parallel, metadata.boolean(key("use_parallel_residual")));
   if (parallel.value_or(false))
     return metadata.error(key("use_parallel_residual"), "parallel residuals are not supported");
@@ -142,7 +143,11 @@ Expected<ModelDescription> GgufFields::frame() const {
   KF_TRY(d.modelDim, integer("embedding_length", 1, modelLimits::modelDim));
   KF_TRY(d.contextLength, integer("context_length", 1, modelLimits::context));
   KF_CHECK(readLayers(d, layers));
-  KF_CHECK(refuseUnsupported(d.contextLength));
+  KF_CHECK(refuseUnsupported());
+  KF_TRY(auto window, model.metadata.integer(key("attention.sliding_window"), 0, INT64_MAX));
+  if (window && *window < d.contextLength) // others see everything
+    for (LayerDescription &layer : d.layers)
+      layer.attention.window = *window;
   KF_TRY(d.vocabSize, vocabSize());
   d.tiedHead = !has("output.weight");
   return d;

@@ -80,7 +80,8 @@ public:
                                           const std::function<void(int64_t)> &progress = {});
 
   /// Appends tokens and gives the logits of every one of them to `visit` (position in `tokens`,
-  /// vocabSize values). Needs DecoderOptions::allLogits.
+  /// vocabSize values, valid until it is called again after DecoderOptions::prefillChunk tokens).
+  /// Needs DecoderOptions::allLogits.
   Status score(std::span<const int32_t> tokens,
                const std::function<void(int64_t, std::span<const float>)> &visit,
                const std::atomic<bool> *cancel = nullptr);

@@ -146,14 +146,34 @@ Value replaceMethod(Interpreter &interpreter, const Value &self, const Arguments
                           interpreter.budget));
 }
 
+template <bool FromRight>
 Value findMethodOf(Interpreter &interpreter, const Value &self, const Arguments &arguments) {
-  Given given("find", arguments, 1, 1);
-  const std::string &text = self.text()->bytes;
+  Given given(FromRight ? "rfind" : "find", arguments, 1, 1);
+  const std::string &text = self.text()->bytes, &part = given.text(0).bytes;
   interpreter.budget.step(text.size() / 64);
-  size_t found = text.find(given.text(0).bytes);
+  size_t found = FromRight ? text.rfind(part) : text.find(part);
   if (found == text.npos)
     return Value(int64_t(-1));
   return Value(static_cast<int64_t>(countCodePoints(std::string_view(text).substr(0, found))));
+}
+
+/// What stands before the first (or last) occurrence of a separator, the separator, and the rest.
+template <bool FromRight>
+Value partitionMethod(Interpreter &interpreter, const Value &self, const Arguments &arguments) {
+  Given given(FromRight ? "rpartition" : "partition", arguments, 1, 1);
+  const Text &text = *self.text(), &separator = given.text(0);
+  if (separator.size() == 0)
+    fail("partition takes no empty separator");
+  interpreter.budget.make(text.size());
+  const size_t at =
+      FromRight ? text.bytes.rfind(separator.bytes) : text.bytes.find(separator.bytes);
+  if (at == std::string::npos)
+    return FromRight ? interpreter.list({Value(Text()), Value(Text()), self}, true)
+                     : interpreter.list({self, Value(Text()), Value(Text())}, true);
+  const size_t end = at + separator.size();
+  return interpreter.list({Value(text.substr(0, at)), Value(text.substr(at, separator.size())),
+                           Value(text.substr(end, text.size() - end))},
+                          true);
 }
 
 Value countMethod(Interpreter &interpreter, const Value &self, const Arguments &arguments) {
@@ -221,7 +241,10 @@ constexpr Entry textMethods[] = {
     {"title", mapMethod<titleCase>},
     {"capitalize", mapMethod<capitalize>},
     {"replace", replaceMethod},
-    {"find", findMethodOf},
+    {"partition", partitionMethod<false>},
+    {"rpartition", partitionMethod<true>},
+    {"find", findMethodOf<false>},
+    {"rfind", findMethodOf<true>},
     {"count", countMethod},
     {"join", joinMethod},
 };

@@ -46,16 +46,19 @@ Value reverseFilter(Interpreter &interpreter, const Value &value, const Argument
   return interpreter.list(std::move(items));
 }
 
+/// The pairs of a dict, as tuples.
+std::vector<Value> pairsOf(Interpreter &interpreter, const Value &value) {
+  if (!value.mapping())
+    fail(fmt::format("a value of type {} has no items", value.typeName()));
+  std::vector<Value> out;
+  for (const auto &[key, item] : value.mapping()->entries)
+    out.push_back(interpreter.list({key, item}, true));
+  return out;
+}
+
 Value itemsFilter(Interpreter &interpreter, const Value &value, const Arguments &arguments) {
   bindArguments("items", arguments, {});
-  std::vector<Value> out;
-  if (!value.isUndefined()) {
-    if (!value.mapping())
-      fail(fmt::format("a value of type {} has no items", value.typeName()));
-    for (const auto &[key, item] : value.mapping()->entries)
-      out.push_back(interpreter.list({key, item}, true));
-  }
-  return interpreter.list(std::move(out));
+  return interpreter.list(value.isUndefined() ? std::vector<Value>() : pairsOf(interpreter, value));
 }
 
 /// The attribute of a value that a dotted path names; numbers in it are indices. What is not there
@@ -171,6 +174,17 @@ std::vector<Value> keysOf(Interpreter &interpreter, const std::vector<Value> &it
   return keys;
 }
 
+/// `items` in the order of their `keys`.
+Value sorted(Interpreter &interpreter, const std::vector<Value> &items,
+             const std::vector<Value> &keys, bool reverse) {
+  std::vector<Value> out;
+  for (size_t i : stableOrder(items.size(), [&](size_t a, size_t b) {
+         return compare(keys[a], keys[b], interpreter.budget) == (reverse ? 1 : -1);
+       }))
+    out.push_back(items[i]);
+  return interpreter.list(std::move(out));
+}
+
 Value sortFilter(Interpreter &interpreter, const Value &value, const Arguments &arguments) {
   static constexpr std::string_view names[] = {"reverse", "case_sensitive", "attribute"};
   auto given = bindArguments("sort", arguments, names);
@@ -179,12 +193,21 @@ Value sortFilter(Interpreter &interpreter, const Value &value, const Arguments &
     fail("sorting by several attributes is not supported");
   std::vector<Value> items = interpreter.items(value);
   std::vector<Value> keys = keysOf(interpreter, items, given[2], given[1] && given[1]->truthy());
-  std::vector<Value> out;
-  for (size_t i : stableOrder(items.size(), [&](size_t a, size_t b) {
-         return compare(keys[a], keys[b], interpreter.budget) == (reverse ? 1 : -1);
-       }))
-    out.push_back(items[i]);
-  return interpreter.list(std::move(out));
+  return sorted(interpreter, items, keys, reverse);
+}
+
+/// The pairs of a dict in the order of its keys, or of its values.
+Value dictSortFilter(Interpreter &interpreter, const Value &value, const Arguments &arguments) {
+  static constexpr std::string_view names[] = {"case_sensitive", "by", "reverse"};
+  auto given = bindArguments("dictsort", arguments, names);
+  const std::string by = given[1] && given[1]->text() ? given[1]->text()->bytes : "";
+  if (given[1] && by != "key" && by != "value")
+    fail("dictsort sorts by 'key' or by 'value'");
+  const std::vector<Value> items = pairsOf(interpreter, value);
+  const Value place(int64_t(by == "value"));
+  const std::vector<Value> keys =
+      keysOf(interpreter, items, &place, given[0] && given[0]->truthy());
+  return sorted(interpreter, items, keys, given[2] && given[2]->truthy());
 }
 
 Value uniqueFilter(Interpreter &interpreter, const Value &value, const Arguments &arguments) {
@@ -249,6 +272,7 @@ constexpr FilterEntry filters[] = {
     {"selectattr", selectFilter<true, true>},
     {"rejectattr", selectFilter<false, true>},
     {"sort", sortFilter},
+    {"dictsort", dictSortFilter},
     {"unique", uniqueFilter},
     {"min", extremeFilter<-1>},
     {"max", extremeFilter<1>},

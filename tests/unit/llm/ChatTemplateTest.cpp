@@ -56,6 +56,7 @@ TEST(ChatTemplate, MarksSurviveOperations) {
   EXPECT_EQ(marked("messages[0].content[1:3] ~ 'z'"), "[ab]z");
   EXPECT_EQ(marked("messages[0].content.split('<')[1] + '<'"), "[x>cd ]<");
   EXPECT_EQ(marked("messages[0].content.replace('b', 'B')"), "[ a]B[<x>cd ]");
+  EXPECT_EQ(marked("messages[0].content.partition('<')|join('-')"), "[ ab]-[<]-[x>cd ]");
   EXPECT_EQ(marked("'a<b'.replace('<', messages[0].content|trim)"), "a[ab<x>cd]b");
   EXPECT_EQ(marked("['p', messages[0].content.strip()]|join('-')"), "p-[ab<x>cd]");
   EXPECT_EQ(marked("messages[0].content|upper"), "[ AB<X>CD ]");

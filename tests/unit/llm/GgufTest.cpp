@@ -194,7 +194,8 @@ TEST(Gguf, RefusesTensors) {
   EXPECT_THAT(tensor([](auto &t) { t.type = 6; }), HasSubstr("rows of 8 elements, q5_0"));
   EXPECT_THAT(tensor([](auto &t) { t.type = 12; }), HasSubstr("rows of 8 elements, q4_k"));
   EXPECT_THAT(tensor([](auto &t) { t.type = 14; }), HasSubstr("rows of 8 elements, q6_k"));
-  EXPECT_THAT(tensor([](auto &t) { t.type = 11; }), HasSubstr("rows of 8 elements, Q3_K"));
+  EXPECT_THAT(tensor([](auto &t) { t.type = 21; }), HasSubstr("rows of 8 elements, IQ3_S"));
+  EXPECT_THAT(tensor([](auto &t) { t.type = 39; }), HasSubstr("rows of 8 elements, mxfp4"));
   EXPECT_THAT(tensor([](auto &t) { t.offset = 33; }), HasSubstr("33 is no multiple"));
   EXPECT_THAT(tensor([](auto &t) { t.offset = 1 << 20; }), HasSubstr("reach beyond"));
   EXPECT_THAT(tensor([](auto &t) { t.offset = UINT64_MAX - 31; }), HasSubstr("reach beyond"));
@@ -218,13 +219,31 @@ TEST(Gguf, EveryTensorsDataIsItsOwn) {
 
 TEST(Gguf, ForeignTypesAreListedWithTheirSize) {
   GgufWriter writer;
-  writer.tensors.push_back({"k", {256, 2}, 11, std::string(220, '\0')});
+  writer.tensors.push_back({"k", {256, 2}, 21, std::string(220, '\0')});
   const std::string file = writer.build();
   auto gguf = parseGguf(asBytes(file), "f.gguf");
   ASSERT_TRUE(gguf) << line(gguf);
   EXPECT_EQ(gguf->tensors[0].type, std::nullopt);
-  EXPECT_EQ(gguf->tensors[0].typeName, "Q3_K");
+  EXPECT_EQ(gguf->tensors[0].typeName, "IQ3_S");
   EXPECT_EQ(gguf->tensors[0].bytes.size(), 220u);
+}
+
+TEST(Gguf, EveryTypeOfTheTableIsRead) {
+  GgufWriter writer;
+  for (const ElementTypeInfo &t : elementTypes())
+    if (t.ggmlId >= 0)
+      writer.tensors.push_back({std::string(t.name),
+                                {256, 2},
+                                static_cast<uint32_t>(t.ggmlId),
+                                std::string(2 * *rowBytes(t.type, 256), '\1')});
+  const std::string file = writer.build();
+  auto gguf = parseGguf(asBytes(file), "f.gguf");
+  ASSERT_TRUE(gguf) << line(gguf);
+  EXPECT_GT(gguf->tensors.size(), 15u);
+  for (const StoredTensor &tensor : gguf->tensors) {
+    EXPECT_EQ(tensor.type, elementTypeByName(tensor.name)) << tensor.name;
+    EXPECT_EQ(tensor.bytes.size(), 2 * *rowBytes(*tensor.type, 256)) << tensor.name;
+  }
 }
 
 TEST(Gguf, SuperBlocksAreRead) {

@@ -53,7 +53,7 @@ TEST(Perplexity, OfATokenThatNeverComesIsInfinite) {
 }
 
 TEST(Perplexity, WhatTheBaseNeverSaysAddsNothing) {
-  DivergenceSum divergence;
+  Divergence divergence;
   const std::vector<float> base = {std::log(0.5f), std::log(0.5f), -inf};
   divergence.add(base, std::vector<float>{std::log(0.25f), std::log(0.5f), std::log(0.25f)});
   EXPECT_NEAR(divergence.mean(), 0.5 * std::log(2), 1e-6);
@@ -61,6 +61,17 @@ TEST(Perplexity, WhatTheBaseNeverSaysAddsNothing) {
   EXPECT_NEAR(divergence.mean(), 0.25 * std::log(2), 1e-6);
   divergence.add(base, std::vector<float>{0, -inf, 0}); // the model never says what the base does
   EXPECT_EQ(divergence.mean(), std::numeric_limits<double>::infinity());
+}
+
+TEST(Perplexity, QuantilesOfADivergenceLieBetweenTokens) {
+  Divergence divergence;
+  EXPECT_EQ(divergence.quantile(0.99), 0);
+  divergence.values = {4, 1, 3, 2};
+  EXPECT_EQ(divergence.quantile(0), 1);
+  EXPECT_EQ(divergence.quantile(0.5), 2.5);
+  EXPECT_NEAR(divergence.quantile(0.99), 3.97, 1e-12);
+  EXPECT_EQ(divergence.quantile(1), 4);
+  EXPECT_EQ(divergence.values.front(), 4); // they stay in their order
 }
 
 } // namespace

@@ -13,13 +13,6 @@ using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-Expected<ModelConfig> configOf(const json &fields) {
-  auto document = parseJson(fields.dump(), "model file is not usable", "config.json");
-  if (!document)
-    return tl::unexpected(document.error());
-  return configFromJson(*document);
-}
-
 /// The tiny configuration with some fields set.
 json with(const json &fields) {
   json config = tinyConfig();
@@ -117,16 +110,18 @@ TEST(ConfigJson, RefusesArchitecturesByName) {
   EXPECT_THAT(
       line(configOf(with({{"architectures", {"BloomForCausalLM"}}}))),
       HasSubstr("architectures): architecture \"BloomForCausalLM\" is not supported; supported are "
-                "GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and "
-                "Qwen3ForCausalLM"));
+                "Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, "
+                "GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Phi3ForCausalLM, "
+                "Qwen2ForCausalLM, Qwen3ForCausalLM and SmolLM3ForCausalLM"));
   EXPECT_THAT(line(configOf(with({{"architectures", "LlamaForCausalLM"}}))),
               HasSubstr("must be an array"));
   json config = tinyConfig();
   config.erase("architectures");
   EXPECT_THAT(line(configOf(config)), HasSubstr("model_type): is missing"));
   config["model_type"] = "bloom";
-  EXPECT_THAT(line(configOf(config)), HasSubstr("\"bloom\" is not supported; supported are gpt2, "
-                                                "llama, mistral, qwen2 and qwen3"));
+  EXPECT_THAT(line(configOf(config)), HasSubstr("\"bloom\" is not supported; supported are gemma2, "
+                                                "gemma3_text, gemma3, gpt2, llama, mistral, phi3, "
+                                                "qwen2, qwen3 and smollm3"));
 }
 
 TEST(ConfigJson, MistralsWindow) {
@@ -303,14 +298,41 @@ TEST(ConfigJson, ScalesRope) {
   EXPECT_EQ(parameters->description.ropes[0].theta, 5e5);
 }
 
+TEST(ConfigJson, StretchesTheContext) {
+  auto dynamic = configOf(with({{"rope_scaling", {{"type", "dynamic"}, {"factor", 4}}}}));
+  ASSERT_TRUE(dynamic) << line(dynamic);
+  EXPECT_EQ(dynamic->description.ropes[0].dynamicFactor, 4);
+  EXPECT_EQ(dynamic->description.ropes[0].originalContext, 64);
+  EXPECT_EQ(dynamic->description.contextLength, 256);
+  auto yarn = configOf(with({{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 2}}}}));
+  ASSERT_TRUE(yarn) << line(yarn);
+  EXPECT_EQ(yarn->description.contextLength, 128);
+  EXPECT_DOUBLE_EQ(yarn->description.ropes[0].magnitude, 0.1 * std::log(2.0) + 1);
+}
+
 TEST(ConfigJson, RefusesRopeScaling) {
   auto scaling = [](const json &fields) {
     return line(configOf(with({{"rope_scaling", fields}})));
   };
   EXPECT_EQ(scaling({{"rope_type", "default"}}), "accepted");
-  for (const char *name : {"yarn", "dynamic", "longrope"})
-    EXPECT_THAT(scaling({{"rope_type", name}, {"factor", 2}}),
-                HasSubstr("RoPE scaling \"" + std::string(name) + "\" is not supported"));
+  EXPECT_THAT(scaling({{"rope_type", "proportional"}}),
+              HasSubstr("RoPE scaling \"proportional\" is not supported; supported are default, "
+                        "linear, dynamic, llama3, yarn and longrope"));
+  EXPECT_THAT(scaling({{"full_attention", {{"rope_type", "default"}}}}),
+              HasSubstr("tables for each kind of layer, which this family has not"));
+  EXPECT_THAT(line(configOf(with({{"rope_scaling", {{"type", "linear"}, {"factor", 2}}},
+                                  {"rope_parameters", {{"rope_type", "default"}}}}))),
+              HasSubstr("rope_scaling): says how RoPE is stretched, and so does rope_parameters"));
+  EXPECT_THAT(scaling({{"rope_type", "dynamic"}, {"factor", 0.5}}), HasSubstr("factor): is 0.5"));
+  EXPECT_THAT(scaling({{"rope_type", "longrope"}, {"factor", 2}}),
+              HasSubstr("short_factor): is missing"));
+  EXPECT_THAT(scaling({{"rope_type", "longrope"}, {"short_factor", {1}}, {"long_factor", {1, 2}}}),
+              HasSubstr("short_factor has 1 elements, must have 2, half the 4 rotary dimensions"));
+  EXPECT_THAT(
+      scaling({{"rope_type", "longrope"}, {"short_factor", {1, 0}}, {"long_factor", {1, 2}}}),
+      HasSubstr("short_factor[1]): is 0"));
+  EXPECT_THAT(scaling({{"rope_type", "yarn"}, {"factor", 2}, {"beta_fast", 1}, {"beta_slow", 2}}),
+              HasSubstr("beta_fast 1 must not be below beta_slow 2"));
   EXPECT_THAT(scaling({{"type", "linear"}}), HasSubstr("rope_scaling.factor): is missing"));
   EXPECT_THAT(scaling({{"type", "linear"}, {"factor", 0}}), HasSubstr("factor): is 0"));
   EXPECT_THAT(scaling({{"type", "llama3"}, {"factor", 8}}), HasSubstr("low_freq_factor): is miss"));
@@ -434,8 +456,7 @@ TEST(ConfigGguf, RefusesValues) {
   EXPECT_THAT(number("rope.dimension_count", 6), HasSubstr("is 6, must be an integer from 2 to 4"));
   EXPECT_THAT(number("vocab_size", 4), HasSubstr("is 4, the embedding has 5 rows"));
   EXPECT_THAT(number("expert_count", 8), HasSubstr("mixture of experts"));
-  EXPECT_THAT(number("attention.sliding_window", 63), HasSubstr("a sliding window is not"));
-  EXPECT_EQ(number("attention.sliding_window", 64), "accepted");
+  EXPECT_EQ(number("attention.sliding_window", 64), "accepted"); // as long as the context
   for (float value : {0.0f, -1e-5f, NAN, INFINITY})
     EXPECT_THAT(real("attention.layer_norm_rms_epsilon", value), HasSubstr("rms_epsilon): is"));
   for (float value : {0.0f, -1.0f, NAN, INFINITY})
@@ -455,6 +476,32 @@ TEST(ConfigGguf, RefusesValues) {
               HasSubstr("has shape [40], must have two dimensions"));
 }
 
+TEST(ConfigGguf, WindowsOfAllLayers) {
+  GgufWriter writer = tinyGguf();
+  writer.u32("llama.attention.sliding_window", 63);
+  EXPECT_EQ(descriptionOf(writer)->layers[0].attention.window, 63);
+}
+
+TEST(ConfigGguf, StretchesRopeByTensorsAndYarn) {
+  GgufWriter writer = tinyGguf();
+  writer.f32Tensor("rope_factors_long.weight", {2}, 5);
+  writer.f32Tensor("rope_factors_short.weight", {2}, 2);
+  writer.u32("llama.rope.scaling.original_context_length", 32);
+  const RopeDescription longRope = descriptionOf(writer)->ropes[0];
+  EXPECT_THAT(longRope.frequencyFactors, ElementsAre(2, 2));
+  EXPECT_THAT(longRope.longFactors, ElementsAre(5, 5));
+  EXPECT_EQ(longRope.originalContext, 32);
+
+  writer = tinyGguf();
+  writer.string("llama.rope.scaling.type", "yarn");
+  writer.f32("llama.rope.scaling.factor", 4);
+  writer.u32("llama.rope.scaling.original_context_length", 64);
+  const RopeDescription yarn = descriptionOf(writer)->ropes[0];
+  // 64 positions: the first dimension turns ten times, between the boundaries' dimensions 0 and 1.
+  EXPECT_THAT(yarn.frequencyFactors, ElementsAre(1, 4));
+  EXPECT_DOUBLE_EQ(yarn.magnitude, 0.1 * std::log(4.0) + 1);
+}
+
 TEST(ConfigGguf, ScalesRope) {
   GgufWriter writer = tinyGguf();
   writer.f32("llama.rope.scaling.factor", 4);
@@ -470,8 +517,14 @@ TEST(ConfigGguf, ScalesRope) {
   writer.f32("llama.rope.scaling.attn_factor", 1.5f);
   EXPECT_EQ(descriptionOf(writer)->ropes[0].magnitude, 1.5);
 
-  EXPECT_THAT(refusal([](auto &g) { g.string("llama.rope.scaling.type", "yarn"); }),
-              HasSubstr("RoPE scaling \"yarn\" is not supported"));
+  EXPECT_THAT(refusal([](auto &g) { g.string("llama.rope.scaling.type", "dynamic"); }),
+              HasSubstr("RoPE scaling \"dynamic\" is not supported"));
+  EXPECT_THAT(refusal([](auto &g) {
+                g.string("llama.rope.scaling.type", "yarn");
+                g.f32("llama.rope.scaling.factor", 4);
+                g.f32("llama.rope.scaling.yarn_ext_factor", 0.5f);
+              }),
+              HasSubstr("yarn_ext_factor): is 0.5, which is not supported"));
   for (float value : {0.0f, -1.0f, NAN, INFINITY})
     EXPECT_THAT(refusal([&](auto &g) { g.f32Tensor("rope_freqs.weight", {2}, value); }),
                 HasSubstr("is not finite and above 0"));

@@ -32,7 +32,17 @@ TEST_F(ModelNamesTest, UnknownNamesAreMissingAndSayWhatToDo) {
   ASSERT_FALSE(path);
   EXPECT_EQ(path.error().kind, ErrorKind::Missing);
   EXPECT_THAT(path.error().line(), HasSubstr("nosuch.gguf"));
-  EXPECT_THAT(path.error().hint, HasSubstr("fetch.py smollm2"));
+  EXPECT_THAT(path.error().hint, HasSubstr("fetch.py NAME` with one of smollm2, gemma3-270m"));
+}
+
+TEST_F(ModelNamesTest, NamesThatCanBeFetchedSayHow) {
+  for (const char *name : {"smollm2", "gemma3-270m"}) {
+    auto path = resolveModel(name);
+    ASSERT_FALSE(path);
+    EXPECT_EQ(path.error().kind, ErrorKind::Missing);
+    EXPECT_THAT(path.error().hint, HasSubstr(std::string("fetch.py ") + name + "`"));
+  }
+  EXPECT_THAT(resolveModel("gemma3-270").error().hint, HasSubstr("gemma3-270m"));
 }
 
 } // namespace

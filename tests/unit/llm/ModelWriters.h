@@ -1,6 +1,7 @@
 // Writers of small model files for the loaders' tests: every field can be made wrong.
 #pragma once
 
+#include "kernelforge/llm/ModelConfig.h"
 #include "kernelforge/support/Error.h"
 
 #include <array>
@@ -213,6 +214,14 @@ inline nlohmann::json tinyConfig() {
           {"tie_word_embeddings", true},
           {"bos_token_id", 0},
           {"eos_token_id", 1}};
+}
+
+/// What a config.json of these fields says.
+inline Expected<ModelConfig> configOf(const nlohmann::json &fields) {
+  auto document = parseJson(fields.dump(), "model file is not usable", "config.json");
+  if (!document)
+    return tl::unexpected(document.error());
+  return configFromJson(*document);
 }
 
 /// A test with a folder of its own that is removed afterwards.

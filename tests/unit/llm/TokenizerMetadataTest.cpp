@@ -94,19 +94,20 @@ TEST(TokenizerMetadata, WhatNothingUsesIsNotRead) {
 
 TEST(TokenizerMetadata, OfAModelThatIsNotSupportedOnlyTheNameIsRead) {
   GgufWriter writer = tinyGguf();
-  writer.string("tokenizer.ggml.model", "llama");
+  writer.string("tokenizer.ggml.model", "rwkv");
   writer.remove("tokenizer.ggml.pre");
   writer.boolean("tokenizer.ggml.add_bos_token", 1);
   writer.u32("tokenizer.ggml.bos_token_id", 99);
   writer.array<float>("tokenizer.ggml.scores", 6, {1});
   auto data = tokenizerOf(writer);
   ASSERT_TRUE(data) << line(data);
-  EXPECT_EQ((*data)->model, "llama");
+  EXPECT_EQ((*data)->model, "rwkv");
   TokenizerSource source;
   source.data = **data;
-  EXPECT_EQ(line(Tokenizer::load(source)),
-            "tokenizer is not usable (f.gguf): SentencePiece is not supported yet (tokenizer model "
-            "\"llama\"); only byte-level BPE is");
+  EXPECT_EQ(
+      line(Tokenizer::load(source)),
+      "tokenizer is not usable (f.gguf): tokenizer model \"rwkv\" is not supported; byte-level "
+      "BPE and SentencePiece's BPE and unigram are");
 }
 
 TEST(TokenizerMetadata, IsChecked) {

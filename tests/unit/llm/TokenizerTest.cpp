@@ -207,9 +207,9 @@ TEST(Tokenizer, UnusableDataIsRefused) {
   EXPECT_THAT(refusal([](auto &d) { d.model = "rwkv"; }), HasSubstr("\"rwkv\""));
   EXPECT_THAT(refusal([](auto &d) { // whatever else there is
                 d = {};
-                d.model = "llama";
+                d.model = "bert";
               }),
-              HasSubstr("SentencePiece is not supported yet"));
+              HasSubstr("\"bert\" is not supported"));
   EXPECT_THAT(refusal([](auto &d) { d.pre = "bert-bge"; }), HasSubstr("\"bert-bge\""));
   EXPECT_THAT(refusal([](auto &d) {
                 d.tokens.clear();

@@ -1,0 +1,51 @@
+// What tokenizers of pieces do to a text before they cut it.
+#pragma once
+
+#include "kernelforge/llm/PieceRules.h"
+#include "kernelforge/llm/PieceSet.h"
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kernelforge {
+
+/// Where a part of a text stands that is normalized by itself.
+struct TextPart {
+  bool isFirst = true, isLast = true;
+};
+
+class TextNormalizer {
+public:
+  /// The longest normalized text, in bytes.
+  static constexpr size_t maxBytes = size_t(256) << 20;
+
+  TextNormalizer() = default;
+  /// `untouched`: texts that SentencePiece's normalizer leaves as they are (user defined tokens).
+  TextNormalizer(std::vector<NormalizerStep> steps, PieceSet untouched)
+      : steps(std::move(steps)), untouched(std::move(untouched)) {}
+
+  /// The text after all steps. `text` is valid UTF-8, and so is the result, but for one of more
+  /// than maxBytes bytes, which ends anywhere. `keepsBegin` becomes false where a step has cut
+  /// something off at the beginning.
+  std::string apply(std::string_view text, TextPart part, bool &keepsBegin) const;
+
+private:
+  std::string sentencePiece(const NormalizerStep &step, std::string_view text, TextPart part) const;
+
+  std::vector<NormalizerStep> steps;
+  PieceSet untouched;
+};
+
+/// How many bytes of white space `text` begins with.
+size_t spaceAtBegin(std::string_view text);
+/// Where the white space before `at` begins, which is not before `begin`.
+size_t spaceBefore(std::string_view text, size_t begin, size_t at);
+
+/// Cuts a normalized text in one way and calls use(word, whether the whole text begins with it) for
+/// each word. `isFirst`: whether the whole text begins with this one.
+void forEachWord(const CutStep &cut, std::string_view text, bool isFirst,
+                 const std::function<void(std::string_view, bool)> &use);
+
+} // namespace kernelforge

@@ -361,8 +361,8 @@ case("odd rotary dimensions", "15 rotary dimensions")(value("llama.rope.dimensio
 case("more rotary dimensions than a head", "dimension_count.*is 18")(
     value("llama.rope.dimension_count", U32, 18)
 )
-case("RoPE scaling that is unknown", 'RoPE scaling "yarn" is not supported')(
-    value("llama.rope.scaling.type", STRING, "yarn")
+case("RoPE scaling that is unknown", 'RoPE scaling "dynamic" is not supported')(
+    value("llama.rope.scaling.type", STRING, "dynamic")
 )
 case("RoPE factors of the wrong length", r"rope_freqs.weight.*must be f32 \[8\]")(
     lambda g: g.tensors.append(["rope_freqs.weight", [7], TYPE_F32, b"\0" * 28, None])
@@ -378,8 +378,14 @@ case("a RoPE factor of NaN", "factor nan is not finite")(
 case("mixture of experts", "mixture of experts is not supported")(
     value("llama.expert_count", U32, 8)
 )
-case("a sliding window", "sliding window is not supported")(
-    value("llama.attention.sliding_window", U32, 16)
+case("a sliding window below zero", "attention.sliding_window.*is -16")(
+    value("llama.attention.sliding_window", I32, -16)
+)
+case("RoPE's long factors of the wrong length", r"rope_factors_long.weight.*must be f32 \[8\]")(
+    lambda g: g.tensors.append(["rope_factors_long.weight", [7], TYPE_F32, b"\0" * 28, None])
+)
+case("an original context of 0", "original_context_length.*is 0")(
+    value("llama.rope.scaling.original_context_length", U32, 0)
 )
 case("context of 2^62", "context_length.*is 4611686018427387904")(
     value("llama.context_length", U64, 2**62)

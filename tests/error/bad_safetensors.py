@@ -372,8 +372,20 @@ case("an activation that is unknown", 'activation "softplus" is not supported')(
 case("a quantized checkpoint", 'quantization "gptq" is not supported')(
     config(quantization_config={"quant_method": "gptq"})
 )
-case("RoPE scaling by longrope", 'RoPE scaling "longrope" is not supported')(
+case("RoPE scaling by an unknown rule", 'RoPE scaling "proportional" is not supported')(
+    config(rope_scaling={"type": "proportional"})
+)
+case("RoPE scaling by longrope without factors", "short_factor.*is missing")(
     config(rope_scaling={"type": "longrope"})
+)
+case("RoPE factors that are too few", "short_factor has 1 elements, must have 8")(
+    config(rope_scaling={"type": "longrope", "short_factor": [1.0], "long_factor": [1.0] * 8})
+)
+case("RoPE of each kind of layer, of a family that has one", "tables for each kind of layer")(
+    config(rope_parameters={"full_attention": {"rope_type": "default"}})
+)
+case("a list of layers that rotate, of another length", "no_rope_layers has 1 elements for")(
+    config(architectures=["SmolLM3ForCausalLM"], no_rope_layers=[1])
 )
 case("RoPE scaling without a factor", "rope_scaling.factor.*is missing")(
     config(rope_scaling={"type": "linear"})

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import tiny_model as tiny
+from registry import registry
 from safetensors.numpy import load_file
 
 WIDTH, FFN, BLOCK = 128, 256, 128
@@ -52,17 +53,8 @@ def save(path, tensors):
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
-cases = []
-
-
-def case(name, expect):
-    """A function that damages the tensors and the configuration of a sound folder."""
-
-    def register(function):
-        cases.append((name, expect, function))
-        return function
-
-    return register
+# A function damages the tensors and the configuration of a sound folder.
+cases, case = registry()
 
 
 def wide_model(folder):

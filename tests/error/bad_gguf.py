@@ -3,6 +3,7 @@
 import struct
 
 import tiny_model as tiny
+from registry import registry
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 FORMATS = {
@@ -13,17 +14,8 @@ TYPE_F32, TYPE_F16, TYPE_Q4_0, TYPE_Q6_K, TYPE_Q8_K, TYPE_IQ4_XS, TYPE_I32, TYPE
     0, 1, 2, 14, 15, 23, 26, 39)  # fmt: skip
 HUGE = 2**63
 
-cases = []
-
-
-def case(name, expect):
-    """A function that damages a Raw, or returns the bytes of the file itself."""
-
-    def register(function):
-        cases.append((name, expect, function))
-        return function
-
-    return register
+# A function damages a Raw, or returns the bytes of the file itself.
+cases, case = registry()
 
 
 def text(value):

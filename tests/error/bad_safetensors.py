@@ -6,17 +6,11 @@ import shutil
 import struct
 
 import tiny_model as tiny
+from registry import registry
 
-cases = []  # (name, expect, function that damages a Folder)
+# A function damages a Folder.
+cases, case = registry()
 INDEX = "model.safetensors.index.json"
-
-
-def case(name, expect):
-    def register(function):
-        cases.append((name, expect, function))
-        return function
-
-    return register
 
 
 class Folder:

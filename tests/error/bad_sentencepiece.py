@@ -5,19 +5,13 @@ import struct
 from pathlib import Path
 
 import tiny_model as tiny
+from registry import registry
 
-cases = []  # (name, expect or None where it is sound, function that changes a Model, or gives bytes)
+# A function changes a Model, or gives bytes; nothing is expected of one that is sound.
+cases, case = registry()
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 VARINT, FIXED64, BYTES, START_GROUP, _, FIXED32 = range(6)
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "data" / "sentencepiece" / "t5.model"
-
-
-def case(name, expect):
-    def register(function):
-        cases.append((name, expect, function))
-        return function
-
-    return register
 
 
 def varint(value):

@@ -9,6 +9,9 @@ MATMUL := -m 512 -n 1536 -k 576 --weights q4_1
 # which takes a third of a second with what all include.
 export CCACHE_DEPEND := 1
 
+# One more test than cores: some of them wait for processes and timers.
+TEST_JOBS = $$(( $$(nproc) + 1 ))
+
 # configure and build the preset $(1), the target $(2) or everything
 define build
 	@test -f build/$(1)/build.ninja || cmake --preset $(1) >/dev/null
@@ -42,8 +45,8 @@ test: setup ## set up, build and run all tests; those of untrusted input under s
 	$(call build,release)
 	$(call build,sanitize-untrusted)
 	@$(PYTHON) scripts/models/fetch.py smollm2 || echo "test: tests that need SmolLM2 are skipped"
-	@ctest --preset sanitize-untrusted -j $$(nproc)
-	@ctest --preset release -j $$(nproc)
+	@ctest --preset sanitize-untrusted -j $(TEST_JOBS)
+	@ctest --preset release -LE untrusted -j $(TEST_JOBS)
 	@! test -f build/release/cuda-unverified.txt || head -n 1 build/release/cuda-unverified.txt
 
 test-gpu: setup ## CUDA on the GPU that is here: device, kernels, random modules, memory checks; updates the ledger
@@ -53,7 +56,7 @@ test-gpu: setup ## CUDA on the GPU that is here: device, kernels, random modules
 
 test-asan: setup ## build everything with address and undefined-behaviour sanitizers and test it
 	$(call build,sanitize)
-	@ctest --preset sanitize -j $$(nproc)
+	@ctest --preset sanitize -j $(TEST_JOBS)
 
 test-ptxas: setup ## assemble the PTX of all schedules of what models have (hours)
 	$(call build,release,kernelforge)

@@ -13,9 +13,9 @@ if(CMAKE_BUILD_TYPE MATCHES "^(Release|Sanitize)$")
   set(KERNELFORGE_NOT_OPTIMISED -O0)
 endif()
 
-# Four files of a target at once, where CMAKE_UNITY_BUILD asks for it: at its first template a file
+# Six files of a target at once, where CMAKE_UNITY_BUILD asks for it: at its first template a file
 # reads all specialisations that a precompiled header holds, half a second with MLIR's.
-set(CMAKE_UNITY_BUILD_BATCH_SIZE 4)
+set(CMAKE_UNITY_BUILD_BATCH_SIZE 6)
 
 # One kind of position independence everywhere: programs and libraries share precompiled headers.
 add_compile_options(-fPIC)

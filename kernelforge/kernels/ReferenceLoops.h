@@ -40,6 +40,8 @@ template <> constexpr int64_t panelIndex<float>(int64_t c, int64_t i, int64_t k)
 /// sums, which depends on `n` alone, gives the bits: eight partial sums over the multiples of
 /// eight, then the tail's sum plus each of them. In f32 each product and each sum is rounded.
 template <typename T> T dot(const float *a, const float *b, int64_t n);
+template <> double dot<double>(const float *a, const float *b, int64_t n);
+template <> float dot<float>(const float *a, const float *b, int64_t n);
 
 /// The dot products of all `rows` of `input` with `count` columns of a panel, the same bits as
 /// dot(): `sums` takes panelColumns values for each row.

@@ -28,6 +28,9 @@ constexpr int64_t interleavedRun(ElementType type, int64_t width) {
   return type == ElementType::BF16 && width % 2 == 0 ? 2 : 1;
 }
 
+/// Elements of a row that follow one another in planes and have one scale.
+inline constexpr int64_t runElements = 16;
+
 /// Planes begin at multiples of so many bytes, and so does what follows the last one.
 inline constexpr int64_t planeAlignment = 16;
 

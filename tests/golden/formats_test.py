@@ -172,11 +172,12 @@ def main():
     parser.add_argument("--model", help="SmolLM2's GGUF file (default: fetched by name)")
     parser.add_argument("--tokens", type=int, default=48, help="tokens to generate")
     parser.add_argument("--only", nargs="+", help="names of the tests to run")
+    parser.add_argument("--tiny", action="store_true", help="without SmolLM2")
     parser.add_argument("options", nargs="*", help="options of every call, after --")
     arguments = parser.parse_args()
     FormatsTest.product = Product(arguments.kernelforge, arguments.options)
     FormatsTest.tokens = arguments.tokens
-    FormatsTest.smollm2 = arguments.model or find_model("smollm2")
+    FormatsTest.smollm2 = None if arguments.tiny else arguments.model or find_model("smollm2")
     if arguments.only:
         suite = unittest.TestSuite(map(FormatsTest, arguments.only))
     else:

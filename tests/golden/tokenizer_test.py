@@ -2,6 +2,7 @@
 """Token ids equal to those of Hugging Face's `tokenizers`, line by line.
 
     tokenizer_test.py --probe tokenizer-probe [--model FILE.gguf] [--cli kernelforge] [--lines N]
+                      [--trained-lines N]
 
 Always: vocabularies trained here, for each pre-tokenizer. With --model or --cli: the vocabulary of
 that file (smollm2 if none is named), with --cli also by `kernelforge tokenize`. Each vocabulary is
@@ -48,10 +49,10 @@ def compare(label, lines, expected_file, got):
         sys.exit(1)
 
 
-def check(label, vocabulary, options, model=None):
+def check(label, vocabulary, options, count, model=None):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        lines = golden.write_golden(folder, vocabulary, options.lines, options.seed)
+        lines = golden.write_golden(folder, vocabulary, count, options.seed)
         jsonl = str(folder / "lines.jsonl")
         for source in ("vocabulary.json", "tokenizer.json"):
             probe = [options.probe, str(folder / source), jsonl]
@@ -92,7 +93,8 @@ def main():
     parser.add_argument("--probe", required=True)
     parser.add_argument("--model")
     parser.add_argument("--cli")
-    parser.add_argument("--lines", type=int, default=20000)
+    parser.add_argument("--lines", type=int, default=20000, help="of the model's vocabulary")
+    parser.add_argument("--trained-lines", type=int, default=4000, help="of each trained one")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     table = ROOT / "kernelforge" / "llm" / "UnicodeClasses.inc"
@@ -105,11 +107,10 @@ def main():
         print(f"[SKIP] no model file at {model}")
         model = None
     if model:
-        check("model", golden.read_gguf(model), options, model)
-        options.lines = min(options.lines, 4000)  # the rest is about what that model lacks
+        check("model", golden.read_gguf(model), options, options.lines, model)
     check_sentencepiece(options.probe)
     for pre in ("gpt2", "smollm", *golden.EXPRESSIONS):
-        check(f"trained {pre}", golden.train(pre, options.seed), options)
+        check(f"trained {pre}", golden.train(pre, options.seed), options, options.trained_lines)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,6 @@ using Predicate = arith::CmpIPredicate;
 
 namespace {
 
-/// Keys of a product with the query.
-constexpr int64_t tileKeys = WarpMatrices::columns;
 /// What the logarithm (to 2) of weights is increased by that are cut into parts of f16.
 constexpr double shiftOfScaled = 12;
 

@@ -16,6 +16,9 @@ struct Knobs {
   int64_t resident = 3; ///< blocks that share a multiprocessor, and its registers
 };
 
+/// Keys of a product of the query with keys, and of one of values with weights.
+constexpr int64_t tileKeys = WarpMatrices::columns, blockKeys = WarpMatrices::depth;
+
 /// How the numbers of a cache are multiplied.
 struct Factors {
   ElementType element = ElementType::BF16; ///< what matrix units take

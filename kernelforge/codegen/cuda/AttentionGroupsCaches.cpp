@@ -11,8 +11,6 @@ using namespace kernelforge::simt;
 using namespace kernelforge::cuda;
 using namespace kernelforge::cuda::groups;
 
-/// Keys of a product of the query with keys, and of one of values with weights.
-static constexpr int64_t tileKeys = WarpMatrices::columns, blockKeys = WarpMatrices::depth;
 /// Elements of 16 bytes.
 static constexpr int64_t numbersOfVector = 8, quantsOfVector = 16;
 

@@ -9,8 +9,6 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::cuda;
 
-static constexpr int64_t runElements = 16;
-
 WeightExpander::WeightExpander(simt::PhaseBuilder &p, Value weight, int64_t columns,
                                ElementType element, int64_t stages, Value thread)
     : p(p), assembly(p), reader(p, weight), columns(columns),

@@ -11,9 +11,6 @@ using namespace kernelforge::simt::tiles;
 
 namespace {
 
-/// Elements of a run, which has one scale.
-constexpr int64_t runElements = 16;
-
 class PlaneTile final : public Tile {
 public:
   /// Pieces are of four numbers, or as many as 16 bytes of quants have.

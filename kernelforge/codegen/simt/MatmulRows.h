@@ -10,6 +10,7 @@
 #include "kernelforge/codegen/simt/Epilogue.h"
 #include "kernelforge/support/Error.h"
 #include "kernelforge/support/Numerics.h"
+#include "kernelforge/support/WeightLayout.h"
 
 #include "mlir/IR/BuiltinOps.h"
 
@@ -18,9 +19,6 @@
 #include <vector>
 
 namespace kernelforge::simt::rows {
-
-/// Elements of a run of a quantized weight, which has one scale.
-constexpr int64_t runElements = 16;
 
 /// Most rows of the result that are summed together, and most that a kernel of few rows has.
 constexpr int64_t mostTogether = 8, mostRows = 32;

@@ -8,7 +8,7 @@ using namespace mlir;
 using namespace kernelforge;
 using namespace kernelforge::simt;
 
-static constexpr int64_t pieceBytes = 16, runElements = 16;
+static constexpr int64_t pieceBytes = 16;
 
 /// A byte in each of a word's four.
 static constexpr int64_t inAllBytes(int64_t byte) { return byte * 0x01010101; }

@@ -2,11 +2,14 @@
 #pragma once
 
 #include "kernelforge/codegen/simt/AttentionFacts.h"
+#include "kernelforge/codegen/simt/MatmulSchedule.h"
 
 namespace kernelforge::webgpu::matrices {
 
-/// Rows and columns of a matrix, and threads of a subgroup.
-constexpr int64_t matrixSize = 16, lanes = 32;
+using simt::tiles::matrixSize;
+
+/// Threads of a subgroup.
+constexpr int64_t lanes = simt::tiles::matrixThreads;
 
 /// Sizes of a tile. Memory is counted in vectors of 16 bytes.
 struct Shape {

@@ -95,7 +95,7 @@ double predict(const Shape &shape) {
                                     {.rate = 160e12, .wait = 1e-6, .resident = 2});
 }
 
-class Matrices final : public Method {
+class AttentionMatricesMethod final : public Method {
 public:
   std::string_view name() const override { return "matrices"; }
 
@@ -158,6 +158,6 @@ public:
 } // namespace
 
 const Method &webgpu::attentionMatrices() {
-  static const Matrices method;
+  static const AttentionMatricesMethod method;
   return method;
 }

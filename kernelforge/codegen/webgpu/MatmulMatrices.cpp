@@ -162,7 +162,7 @@ Status checkMatrices(const Target &target, const std::string &name) {
   return {};
 }
 
-class Matrices final : public Method {
+class MatmulMatricesMethod final : public Method {
 public:
   std::string_view name() const override { return "matrices"; }
 
@@ -212,6 +212,6 @@ public:
 } // namespace
 
 const Method &webgpu::matmulMatrices() {
-  static const Matrices matrices;
+  static const MatmulMatricesMethod matrices;
   return matrices;
 }

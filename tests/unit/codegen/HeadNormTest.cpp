@@ -14,10 +14,6 @@ using testing::HasSubstr;
 
 namespace {
 
-std::string rowsText(int64_t width) {
-  return fmt::format("tensor<?x{}xf32, #transformer.dims<\"tokens\">>", width);
-}
-
 /// `%y` is the norm of `%x`'s heads, with the weight %a and, of a layer norm, the bias %b.
 std::string normText(NormKind kind, int64_t heads, int64_t dim, double offset,
                      const std::string &from = "%x", const std::string &to = "%y") {

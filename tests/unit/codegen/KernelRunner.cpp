@@ -224,7 +224,9 @@ KernelOutcome CompiledKernel::runOnce(const std::vector<int64_t> &sizes,
 
 std::vector<std::string> runnableLevels() {
   std::vector<std::string> levels{"native"};
-  if (auto target = parseTarget("avx2", ""); target && checkRunnable(*target))
+  const auto native = parseTarget("native", ""), avx2 = parseTarget("avx2", "");
+  if (native && avx2 && checkRunnable(*avx2) &&
+      native->limits.vectorBits != avx2->limits.vectorBits)
     levels.push_back("avx2");
   return levels;
 }
@@ -271,6 +273,10 @@ std::vector<float> randomFloats(size_t count, uint64_t seed, float deviation) {
 
 std::vector<double> widened(const std::vector<float> &values) {
   return std::vector<double>(values.begin(), values.end());
+}
+
+std::string rowsText(int64_t width) {
+  return fmt::format("tensor<?x{}xf32, #transformer.dims<\"tokens\">>", width);
 }
 
 std::string weightText(ElementType type, int64_t rows, int64_t width, bool interleaved) {

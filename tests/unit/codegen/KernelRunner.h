@@ -80,7 +80,7 @@ private:
   std::shared_ptr<LoadedCode> code;
 };
 
-/// The targets that tests run on: native and avx2.
+/// The targets that tests run on: native, and avx2 where native has wider vectors.
 std::vector<std::string> runnableLevels();
 
 /// The same, and avx512 where this machine has it: native then is avx512 with a few instructions
@@ -98,6 +98,9 @@ std::vector<float> randomFloats(size_t count, uint64_t seed, float deviation = 1
 
 /// The same values in double.
 std::vector<double> widened(const std::vector<float> &values);
+
+/// Type of rows [tokens, width] of f32 as text.
+std::string rowsText(int64_t width);
 
 /// Type of a weight [rows, width] as text.
 std::string weightText(ElementType type, int64_t rows, int64_t width, bool interleaved);

@@ -358,7 +358,7 @@ Expected<ModelDescription> descriptionOf(const GgufWriter &writer) {
   return config->description;
 }
 
-std::string refusal(const std::function<void(GgufWriter &)> &change) {
+std::string configRefusal(const std::function<void(GgufWriter &)> &change) {
   GgufWriter writer = tinyGguf();
   change(writer);
   return line(descriptionOf(writer));
@@ -408,7 +408,7 @@ TEST(ConfigGguf, AbsentFieldsHaveDefaults) {
   for (const char *key : {"general.architecture", "llama.block_count", "llama.context_length",
                           "llama.embedding_length", "llama.feed_forward_length",
                           "llama.attention.head_count", "llama.attention.layer_norm_rms_epsilon"})
-    EXPECT_THAT(refusal([&](auto &g) { g.remove(key); }),
+    EXPECT_THAT(configRefusal([&](auto &g) { g.remove(key); }),
                 HasSubstr("key " + std::string(key) + "): is missing"));
 }
 
@@ -424,7 +424,7 @@ TEST(ConfigGguf, LayersMayDiffer) {
   EXPECT_EQ(d->layers[0].mlp.width, 16);
   EXPECT_EQ(d->layers[1].mlp.width, 24);
   auto heads = [](const std::vector<uint32_t> &values) {
-    return refusal([&](GgufWriter &g) {
+    return configRefusal([&](GgufWriter &g) {
       g.u32("llama.block_count", 2);
       g.array("llama.attention.head_count_kv", 4, values);
     });
@@ -435,12 +435,12 @@ TEST(ConfigGguf, LayersMayDiffer) {
 
 TEST(ConfigGguf, RefusesValues) {
   auto number = [](const std::string &key, uint32_t value) {
-    return refusal([&](GgufWriter &g) { g.u32("llama." + key, value); });
+    return configRefusal([&](GgufWriter &g) { g.u32("llama." + key, value); });
   };
   auto real = [](const std::string &key, float value) {
-    return refusal([&](GgufWriter &g) { g.f32("llama." + key, value); });
+    return configRefusal([&](GgufWriter &g) { g.f32("llama." + key, value); });
   };
-  EXPECT_THAT(refusal([](auto &g) { g.string("general.architecture", "bloom"); }),
+  EXPECT_THAT(configRefusal([](auto &g) { g.string("general.architecture", "bloom"); }),
               HasSubstr("architecture \"bloom\" is not supported"));
   EXPECT_THAT(number("block_count", 0), HasSubstr("is 0, must be an integer from 1 to 1024"));
   EXPECT_THAT(number("block_count", 1025), HasSubstr("is 1025"));
@@ -466,13 +466,13 @@ TEST(ConfigGguf, RefusesValues) {
   EXPECT_THAT(real("attention.clamp_kqv", 1), HasSubstr("clamp_kqv): is 1"));
   EXPECT_EQ(number("rope.freq_base", 10000), "accepted");
   EXPECT_THAT(real("attention.clamp_kqv", 8), HasSubstr("clamp_kqv): is 8"));
-  EXPECT_THAT(refusal([](auto &g) { g.boolean("llama.attention.causal", 0); }),
+  EXPECT_THAT(configRefusal([](auto &g) { g.boolean("llama.attention.causal", 0); }),
               HasSubstr("attention.causal"));
-  EXPECT_THAT(refusal([](auto &g) { g.boolean("llama.use_parallel_residual", 1); }),
+  EXPECT_THAT(configRefusal([](auto &g) { g.boolean("llama.use_parallel_residual", 1); }),
               HasSubstr("parallel residuals are not supported"));
-  EXPECT_THAT(refusal([](auto &g) { g.removeTensor("token_embd.weight"); }),
+  EXPECT_THAT(configRefusal([](auto &g) { g.removeTensor("token_embd.weight"); }),
               HasSubstr("token_embd.weight): is missing"));
-  EXPECT_THAT(refusal([](auto &g) { g.tensor("token_embd.weight").dims = {40}; }),
+  EXPECT_THAT(configRefusal([](auto &g) { g.tensor("token_embd.weight").dims = {40}; }),
               HasSubstr("has shape [40], must have two dimensions"));
 }
 
@@ -517,18 +517,18 @@ TEST(ConfigGguf, ScalesRope) {
   writer.f32("llama.rope.scaling.attn_factor", 1.5f);
   EXPECT_EQ(descriptionOf(writer)->ropes[0].magnitude, 1.5);
 
-  EXPECT_THAT(refusal([](auto &g) { g.string("llama.rope.scaling.type", "dynamic"); }),
+  EXPECT_THAT(configRefusal([](auto &g) { g.string("llama.rope.scaling.type", "dynamic"); }),
               HasSubstr("RoPE scaling \"dynamic\" is not supported"));
-  EXPECT_THAT(refusal([](auto &g) {
+  EXPECT_THAT(configRefusal([](auto &g) {
                 g.string("llama.rope.scaling.type", "yarn");
                 g.f32("llama.rope.scaling.factor", 4);
                 g.f32("llama.rope.scaling.yarn_ext_factor", 0.5f);
               }),
               HasSubstr("yarn_ext_factor): is 0.5, which is not supported"));
   for (float value : {0.0f, -1.0f, NAN, INFINITY})
-    EXPECT_THAT(refusal([&](auto &g) { g.f32Tensor("rope_freqs.weight", {2}, value); }),
+    EXPECT_THAT(configRefusal([&](auto &g) { g.f32Tensor("rope_freqs.weight", {2}, value); }),
                 HasSubstr("is not finite and above 0"));
-  EXPECT_THAT(refusal([](auto &g) { g.f32Tensor("rope_freqs.weight", {3}, 1); }),
+  EXPECT_THAT(configRefusal([](auto &g) { g.f32Tensor("rope_freqs.weight", {3}, 1); }),
               HasSubstr("is f32 [3], must be f32 [2]"));
 }
 

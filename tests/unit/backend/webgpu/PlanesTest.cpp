@@ -19,12 +19,12 @@ using namespace kernelforge::simt;
 
 namespace {
 
-constexpr int64_t rows = 5;
+constexpr int64_t planeRows = 5;
 
 /// Bytes as a file may have them: any, but scales and minima of ordinary size.
 std::vector<std::byte> anyWeight(const ElementTypeInfo &type, int64_t width) {
   std::mt19937 random(static_cast<unsigned>(type.blockBytes));
-  std::vector<std::byte> bytes(rows * *rowBytes(type.type, width));
+  std::vector<std::byte> bytes(planeRows * *rowBytes(type.type, width));
   for (std::byte &byte : bytes)
     byte = static_cast<std::byte>(random());
   std::uniform_real_distribution<float> scale(-2.0f, 2.0f);
@@ -44,7 +44,7 @@ std::vector<std::byte> anyWeight(const ElementTypeInfo &type, int64_t width) {
 }
 
 std::string planesText(ElementType type, int64_t width) {
-  std::string text = weightText(type, rows, width);
+  std::string text = weightText(type, planeRows, width);
   return text.insert(text.size() - 1, ", #transformer.layout<planes>");
 }
 
@@ -133,7 +133,7 @@ TEST_P(WeightPlanes, ArePackedAsTheReferencePacksThem) {
   for (int64_t blocks : {1, 3}) {
     const int64_t width = blocks * type.blockElements;
     const std::string planes = planesText(type.type, width);
-    const std::string plain = weightText(type.type, rows, width);
+    const std::string plain = weightText(type.type, planeRows, width);
     auto kernel = parse(kernelText("%w: " + plain, planes,
                                    fmt::format("%y = transformer.pack %w : {} to {}\n "
                                                "transformer.yield %y : {}",
@@ -142,8 +142,9 @@ TEST_P(WeightPlanes, ArePackedAsTheReferencePacksThem) {
     auto code = webgpu::emitWgsl(KernelAnalysis(kernel), target(), "main");
     ASSERT_TRUE(code) << code.error().line();
     const std::vector<std::byte> weight = anyWeight(type, width);
-    std::vector<std::byte> expected(*layoutBytes(WeightLayout::Planes, type.type, rows, width));
-    packPlanes(type.type, weight.data(), rows, width, expected.data());
+    std::vector<std::byte> expected(
+        *layoutBytes(WeightLayout::Planes, type.type, planeRows, width));
+    packPlanes(type.type, weight.data(), planeRows, width, expected.data());
     EXPECT_EQ(outputOf(*code, {holding(weight)}, int64_t(expected.size()), 1), expected)
         << blocks << " blocks a row\n"
         << code->text;
@@ -160,8 +161,8 @@ TEST_P(WeightPlanes, AreReadByPieces) {
                                    table, result, result)));
   ASSERT_TRUE(kernel);
   const std::vector<std::byte> weight = anyWeight(type, width);
-  std::vector<std::byte> packed(*layoutBytes(WeightLayout::Planes, type.type, rows, width));
-  packPlanes(type.type, weight.data(), rows, width, packed.data());
+  std::vector<std::byte> packed(*layoutBytes(WeightLayout::Planes, type.type, planeRows, width));
+  packPlanes(type.type, weight.data(), planeRows, width, packed.data());
   const std::vector<int32_t> ids = {4, 0, 3, 1};
   for (bool bySignedBytes : {false, true}) {
     if (bySignedBytes && !type.hasIntegers())

@@ -58,9 +58,11 @@ test-asan: setup ## build everything with address and undefined-behaviour saniti
 	$(call build,sanitize)
 	@ctest --preset sanitize -j $(TEST_JOBS)
 
-test-ptxas: setup ## assemble the PTX of all schedules of what models have (hours)
+test-ptxas: setup ## emulate the PTX of all test kernels; assemble it, and that of all schedules of what models have (hours)
 	$(call build,release,kernelforge)
 	$(call build,release,ptx-schedules)
+	$(call build,release,ptx-run)
+	@$(PYTHON) -B tests/e2e/gpu_test.py --bin build/release/bin --target cuda --emulated --all
 	@$(PYTHON) -B tests/e2e/ptxas_test.py --bin build/release/bin --schedules 0
 
 test-targets: setup ## without the CPU, without CUDA, without WebGPU: build everything and test it

@@ -1,22 +1,38 @@
 #include "kernelforge/llm/Normalizer.h"
 
+#include "kernelforge/llm/CodePointRanges.h"
 #include "kernelforge/support/Utf8.h"
 
 #include <algorithm>
-#include <memory>
 #include <tuple>
-#include <unicode/brkiter.h>
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
-#include <unicode/uchar.h>
-#include <unicode/utext.h>
+#include <unicode/uniset.h>
 #include <vector>
 
 namespace kernelforge {
 
+namespace {
+
+using FormOf = const icu::Normalizer2 *(UErrorCode &);
+
+/// A form in which the characters that Unicode got after 9.0 stay as they are: that is the version
+/// by which `tokenizers` normalizes, and ids must not depend on a system's.
+const icu::Normalizer2 *limited(FormOf *formOf) {
+  UErrorCode status = U_ZERO_ERROR;
+  static const icu::UnicodeSet *const known = [] {
+    UErrorCode status = U_ZERO_ERROR;
+    auto *set = new icu::UnicodeSet(u"[:Age=9.0:]", status);
+    return U_SUCCESS(status) ? static_cast<const icu::UnicodeSet *>(set->freeze()) : nullptr;
+  }();
+  const icu::Normalizer2 *form = formOf(status);
+  // Its tables are part of the library: it fails where there is no memory, and then nothing works.
+  return U_SUCCESS(status) && known ? new icu::FilteredNormalizer2(*form, *known) : nullptr;
+}
+
 /// The text with long runs of marks in canonical order: it means the same, and composing then
 /// takes linear time. The library moves each mark past all that belong behind it, one by one.
-static std::string withOrderedMarks(std::string_view text) {
+std::string withOrderedMarks(std::string_view text, const icu::Normalizer2 &form) {
   constexpr size_t longRun = 32;
   std::string out;
   out.reserve(text.size());
@@ -30,7 +46,7 @@ static std::string withOrderedMarks(std::string_view text) {
   };
   for (size_t at = 0; at < text.size();) {
     const Utf8Step step = decodeUtf8(text.substr(at));
-    const uint8_t order = u_getCombiningClass(static_cast<UChar32>(step.codePoint));
+    const uint8_t order = form.getCombiningClass(static_cast<UChar32>(step.codePoint));
     if (order == 0) {
       flush();
       out.append(text.substr(at, step.length));
@@ -43,27 +59,44 @@ static std::string withOrderedMarks(std::string_view text) {
   return out;
 }
 
-static std::string compose(std::string_view original,
-                           const icu::Normalizer2 *(*formOf)(UErrorCode &)) {
-  const std::string text = withOrderedMarks(original);
+std::string compose(std::string_view original, const icu::Normalizer2 *form) {
+  if (!form)
+    return std::string(original);
+  const std::string text = withOrderedMarks(original, *form);
   UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2 *form = formOf(status);
   std::string composed;
   icu::StringByteSink<std::string> sink(&composed, static_cast<int32_t>(text.size()));
-  if (U_SUCCESS(status))
-    form->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink,
-                        nullptr, status);
-  // Its tables are part of the library: it fails where there is no memory, and then nothing works.
+  form->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink,
+                      nullptr, status);
   return U_SUCCESS(status) ? composed : text;
 }
 
+} // namespace
+
 std::string composeUtf8(std::string_view text) {
-  return compose(text, icu::Normalizer2::getNFCInstance);
+  static const icu::Normalizer2 *const form = limited(icu::Normalizer2::getNFCInstance);
+  return compose(text, form);
 }
 
 std::string composeCompatibilityUtf8(std::string_view text) {
-  return compose(text, icu::Normalizer2::getNFKCInstance);
+  static const icu::Normalizer2 *const form = limited(icu::Normalizer2::getNFKCInstance);
+  return compose(text, form);
 }
+
+namespace {
+
+struct LowercaseRange {
+  char32_t first, last;
+  uint32_t step; ///< each step-th code point of the range has a lower case
+  int32_t distance;
+};
+
+// A table of ours, as that of SplitPattern.cpp: ids must not depend on a system's version.
+constexpr LowercaseRange lowercaseRanges[] = {
+#include "kernelforge/llm/LowercaseLetters.inc"
+};
+
+} // namespace
 
 std::string lowercaseUtf8(std::string_view text) {
   constexpr char32_t dottedI = 0x130; // the one that becomes two characters
@@ -71,31 +104,17 @@ std::string lowercaseUtf8(std::string_view text) {
   out.reserve(text.size());
   while (!text.empty()) {
     const Utf8Step step = decodeUtf8(text);
-    if (step.codePoint == dottedI)
+    const char32_t c = step.codePoint;
+    const LowercaseRange *range = findRange(lowercaseRanges, c);
+    if (c == dottedI)
       out += "i\u0307";
+    else if (range && (c - range->first) % range->step == 0)
+      appendUtf8(out, c + static_cast<char32_t>(range->distance));
     else
-      appendUtf8(out, static_cast<char32_t>(u_tolower(static_cast<UChar32>(step.codePoint))));
+      out.append(text.substr(0, step.length));
     text.remove_prefix(step.length);
   }
   return out;
-}
-
-void forEachGrapheme(std::string_view text, const std::function<void(std::string_view)> &use) {
-  UErrorCode status = U_ZERO_ERROR;
-  UText view = UTEXT_INITIALIZER;
-  utext_openUTF8(&view, text.data(), static_cast<int64_t>(text.size()), &status);
-  const std::unique_ptr<icu::BreakIterator> breaks(
-      icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), status));
-  if (U_SUCCESS(status))
-    breaks->setText(&view, status);
-  if (U_SUCCESS(status)) { // as above
-    int32_t begin = breaks->first();
-    for (int32_t end = breaks->next(); end != icu::BreakIterator::DONE; end = breaks->next()) {
-      use(text.substr(begin, end - begin));
-      begin = end;
-    }
-  }
-  utext_close(&view);
 }
 
 } // namespace kernelforge

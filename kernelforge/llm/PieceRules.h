@@ -88,6 +88,12 @@ struct PieceRules {
     DropOfEach      ///< one space of each token until there is text
   };
   LeadingSpace leadingSpace = LeadingSpace::Keep;
+  /// That of a file whose normalizer is SentencePiece's.
+  static LeadingSpace leadingSpaceOf(const NormalizerStep &step) {
+    return step.removeExtraSpaces ? LeadingSpace::DropOfEach
+           : step.addDummyPrefix  ? LeadingSpace::DropOne
+                                  : LeadingSpace::Keep;
+  }
   std::string unknownText; ///< what the unknown token prints as; empty: its own text
 
   /// The longest piece: what finding one may cost for each character of a text.

@@ -273,10 +273,7 @@ private:
         isUnigram ? PieceRules::Algorithm::Unigram : PieceRules::Algorithm::MergesByScore;
     rules.sumsInF32 = true;
     rules.userDefinedWithin = true;
-    if (step.removeExtraSpaces)
-      rules.leadingSpace = PieceRules::LeadingSpace::DropOfEach;
-    else if (step.addDummyPrefix)
-      rules.leadingSpace = PieceRules::LeadingSpace::DropOne;
+    rules.leadingSpace = PieceRules::leadingSpaceOf(step);
     rules.steps.push_back(std::move(step));
     data.pieces = std::move(rules);
   }

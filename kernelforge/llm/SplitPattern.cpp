@@ -1,11 +1,11 @@
 #include "kernelforge/llm/SplitPattern.h"
 
+#include "kernelforge/llm/CodePointRanges.h"
 #include "kernelforge/support/Utf8.h"
 
 #include <algorithm>
 #include <cassert>
 #include <charconv>
-#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -59,12 +59,8 @@ char32_t folded(char32_t c) {
 } // namespace
 
 CharClass charClass(char32_t c) {
-  const auto *next = std::upper_bound(std::begin(classRanges), std::end(classRanges), c,
-                                      [](char32_t c, const ClassRange &r) { return c < r.first; });
-  if (next == std::begin(classRanges))
-    return CharClass::Other;
-  const ClassRange &range = *std::prev(next);
-  return c <= range.last ? range.kind : CharClass::Other;
+  const ClassRange *range = findRange(classRanges, c);
+  return range ? range->kind : CharClass::Other;
 }
 
 bool SplitPattern::Set::contains(char32_t c) const {

@@ -1,5 +1,6 @@
 #include "kernelforge/llm/TextNormalizer.h"
 
+#include "kernelforge/llm/Graphemes.h"
 #include "kernelforge/llm/Normalizer.h"
 #include "kernelforge/llm/SplitPattern.h"
 #include "kernelforge/support/Utf8.h"

@@ -111,10 +111,7 @@ Status readPieces(const GgufMetadata &metadata, bool isUnigram, TokenizerData &d
   KF_TRY(step.addDummyPrefix, flag("add_space_prefix", !isUnigram));
   KF_TRY(step.removeExtraSpaces, flag("remove_extra_whitespaces", false));
   KF_TRY(step.charsmap, readCharsmap(metadata));
-  if (step.removeExtraSpaces)
-    rules.leadingSpace = PieceRules::LeadingSpace::DropOfEach;
-  else if (step.addDummyPrefix)
-    rules.leadingSpace = PieceRules::LeadingSpace::DropOne;
+  rules.leadingSpace = PieceRules::leadingSpaceOf(step);
   rules.steps.push_back(std::move(step));
   data.pieces = std::move(rules);
   KF_TRY(const auto architecture, metadata.string("general.architecture", maxNameBytes));

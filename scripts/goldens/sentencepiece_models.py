@@ -2,9 +2,10 @@
 """Makes tests/golden/data/sentencepiece: small models by SentencePiece's own trainer, and what
 SentencePiece and Hugging Face's `tokenizers` make of lines of mixed text with them.
 
-    sentencepiece_models.py [--out DIR]
+    sentencepiece_models.py [--out DIR] [--lines N --seed S]
 
-Of each model there are NAME.model, where it makes sense NAME.json (a tokenizer.json as that family's
+With --lines, of N other lines, full of what normalizers and tokens are about, which
+tests/golden/tokenizer_test.py compares with --sentencepiece DIR. Of each model there are NAME.model, where it makes sense NAME.json (a tokenizer.json as that family's
 models have it) and NAME.gguf (nothing but its tokenizer), and NAME.ids.json: for each of these
 files the ids of each line of lines.jsonl, and what they decode to. Control tokens are recognised in
 the lines by the .json alone: SentencePiece knows none in a text.
@@ -13,10 +14,14 @@ import argparse
 import io
 import json
 import pathlib
+import random
+import re
+import unicodedata
 
 import gguf
 import sentencepiece
 import tokenizer as mixed
+import unicode_classes
 from sentencepiece import sentencepiece_model_pb2 as proto
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -166,38 +171,87 @@ def tokenizer_json(name, model):
 def ids_in_f64(model, own, lines):
     """Where two paths are as good, f32 tells others apart than f64, which all but SentencePiece sum
     scores in: what it normalizes, through the unigram of `tokenizers`."""
-    scores = [(p.piece if p.type == 1 else f"\0{i}", p.score) for i, p in enumerate(model.pieces)]
+    scores = [(p.piece if p.type == 1 else f"\0none {i}", p.score) for i, p in enumerate(model.pieces)]
     unigram = Tokenizer(models.Unigram(scores, unk_id=0, byte_fallback=False))
-    return [unigram.encode(own.normalize(line)).ids for line in lines]
+    # What no piece stands for: unknown, or its bytes.
+    first = next((i for i, p in enumerate(model.pieces) if p.type == 6), None)
+    unknown = lambda text: [0] if first is None else [first + byte for byte in text.encode()]
+    rows = []
+    for line in map(own.normalize, lines):
+        encoded = unigram.encode(line)
+        parts = [[i] if i else unknown(line[a:b]) for i, (a, b) in zip(encoded.ids, encoded.offsets)]
+        rows.append([i for part in parts for i in part])
+    return rows
+
+
+def ids_cut_at_runs(model, lines):
+    """To a GGUF file runs of spaces are tokens, as user defined ones are, and runs of U+2581 are none:
+    what is between them, through a model that has none of either."""
+    between = proto.ModelProto()
+    between.CopyFrom(model)
+    ids = {}
+    for i, p in enumerate(between.pieces):
+        if p.type == 4:
+            ids[p.piece.replace(SPACE, " ")] = i
+            p.piece, p.type = f"<none {i}>", 3
+    found = re.compile("(" + "|".join(map(re.escape, sorted(ids, key=len, reverse=True))) + ")")
+    own = sentencepiece.SentencePieceProcessor(model_proto=between.SerializeToString())
+    cut = lambda line: [[ids[part]] if part in ids else own.encode(part) for part in found.split(line)]
+    return [[i for part in cut(line) for i in part] for line in lines]
+
+
+SPECIAL = [*CONTROL, *USER, "<s>", "<unk>", "<0x41>", SPACE, SPACE * 2 + "a"]
+
+
+def usual_lines():
+    lines = ["", " ", "  ", "a", " a", "a ", "\n", "\u200b", "a\r\nb", "e\u0301\u0323x", "\ufdfa", "\ufb01x\u00bd"]
+    lines += SPECIAL + ["".join(SPECIAL), " ".join(SPECIAL), "a" * 400, "ab " * 100]
+    lines += [line for line in mixed.make_lines(4000, 9, SPECIAL)[30:] if len(line) <= LONGEST]
+    return lines[:LINES]
+
+
+def hard_lines(count, seed):
+    """Half of them as those of other tokenizers, half of what is rare there."""
+    rng = random.Random(seed)
+    every = [chr(c) for c in unicode_classes.CODE_POINTS]
+    # Those of Python's version of Unicode, and some that are newer.
+    compatible = [c for c in every if unicodedata.normalize("NFKC", c) != c]
+    spacing = [c for c in compatible if unicodedata.normalize("NFKC", c).startswith(" ")]
+    marks = [chr(c) for c in unicode_classes.matching(r"\p{M}")]
+    kinds = [mixed.WORDS, mixed.WORDS, mixed.EMOJI, mixed.NUMBERS, mixed.SPACES, mixed.MARKS, mixed.RARE,
+             SPECIAL, SPECIAL, list(RULES), compatible, compatible, spacing, marks, marks, every,
+             [" ", "\n", "\t", SPACE], "abcdefgh\u00e9\u00df\u03b1\u0430"]  # fmt: skip
+    part = lambda: rng.choice(rng.choice(kinds))
+    hard = ["".join(part() for _ in range(rng.randrange(1, 30))) for _ in range(count // 2)]
+    return mixed.make_lines(count - len(hard), seed, SPECIAL) + hard
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default=str(ROOT / "tests" / "golden" / "data" / "sentencepiece"))
-    out = pathlib.Path(parser.parse_args().out)
+    parser.add_argument("--lines", type=int)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    special = [*CONTROL, *USER, "<s>", "<unk>", "<0x41>", SPACE, SPACE * 2 + "a"]
-    lines = ["", " ", "  ", "a", " a", "a ", "\n", "\u200b", "a\r\nb", "e\u0301\u0323x", "\ufdfa", "\ufb01x\u00bd"]
-    lines += special + ["".join(special), " ".join(special), "a" * 400, "ab " * 100]
-    lines += [line for line in mixed.make_lines(4000, 9, special)[30:] if len(line) <= LONGEST]
-    lines = lines[:LINES]
+    lines = hard_lines(options.lines, options.seed) if options.lines else usual_lines()
     (out / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for name, options in KINDS.items():
-        model = train(options, out)
+    for name, kind in KINDS.items():
+        model = train(kind, out)
         data = model.SerializeToString()
         (out / f"{name}.model").write_bytes(data)
         own = sentencepiece.SentencePieceProcessor(model_proto=data)
         ids = own.encode(lines)
         golden = {"model": {"ids": ids, "text": [own.decode(row) for row in ids]}}
         table = model.normalizer_spec.precompiled_charsmap
-        # Not of what GGUF has no field for, or where the text is cut at each user defined token. A
-        # U+2581 in the text is no run of spaces to a GGUF file: no row.
+        # Not of what GGUF has no field for, or where the text is cut at each user defined token.
         if name in ("llama", "gemma", "t5", "unigram-bytes"):
             write_gguf(out / f"{name}.gguf", model)
-            if name == "t5":
+            if kind["model_type"] == "unigram":
                 ids = ids_in_f64(model, own, lines)
-            rows = [None if name == "gemma" and SPACE in line else row for line, row in zip(lines, ids)]
-            golden["gguf"] = {"ids": rows, "text": golden["model"]["text"]}
+            elif name == "gemma":
+                ids = ids_cut_at_runs(model, lines)
+            golden["gguf"] = {"ids": ids, "text": [own.decode(row) for row in ids]}
         hf = tokenizer_json(name, model)
         if hf:
             hf.save(str(out / f"{name}.json"), pretty=False)

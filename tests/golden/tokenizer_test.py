@@ -6,8 +6,10 @@
 
 Always: vocabularies trained here, for each pre-tokenizer. With --model or --cli: the vocabulary of
 that file (smollm2 if none is named), with --cli also by `kernelforge tokenize`. Each vocabulary is
-also read from the tokenizer.json that `tokenizers` writes. Then the models of data/sentencepiece,
-from each of their files, both ways. Exits with 1 at the first difference.
+also read from the tokenizer.json that `tokenizers` writes. Each normalizer by itself, over code
+points of all kinds. Then the models of data/sentencepiece,
+from each of their files, both ways. With --sentencepiece nothing but those of DIR, which
+scripts/goldens/sentencepiece_models.py has made. Exits with 1 at the first difference.
 """
 import argparse
 import json
@@ -18,10 +20,12 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests" / "golden" / "data" / "sentencepiece"
 sys.path.insert(0, str(ROOT / "scripts" / "goldens"))
 import product  # noqa: E402
 import tokenizer as golden  # noqa: E402
 import unicode_classes  # noqa: E402
+from tokenizers import Tokenizer, decoders, models, normalizers  # noqa: E402
 
 
 def run(command):
@@ -66,8 +70,30 @@ def check(label, vocabulary, options, count, model=None):
                     run(command + ["--no-special"]))  # fmt: skip
 
 
-def check_sentencepiece(probe):
-    folder = ROOT / "tests" / "golden" / "data" / "sentencepiece"
+def check_normalizers(probe):
+    """What each code point that a normalizer may be about becomes, before and behind letters and marks.
+    The tokens are bytes, so that ids tell all of it."""
+    forms = ["{0}\u00e9", "\u00e9{0}\u0323\u0301", "a{0}", "\u0924{0}\u0924\u0301", "\u00ae{0}\u200d\u00ae\u0301"]
+    blocks = ((1, 0x3400), (0xA000, 0xAC1D), (0xD7A0, 0xD800), (0xF900, 0x17000), (0x18D00, 0x20000),
+              (0xE0000, 0xE0200))  # fmt: skip
+    texts = [form.format(chr(c)) for block in blocks for c in range(*block) for form in forms]
+    lines = ["".join(texts[i : i + 100]) for i in range(0, len(texts), 100)]
+    tokens = {"<unk>": 0} | {f"<0x{byte:02X}>": byte + 1 for byte in range(256)}
+    reference = Tokenizer(models.BPE(tokens, [], unk_token="<unk>", byte_fallback=True))
+    reference.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback()])
+    replaced = unicode_classes.precompiled({c: "!" for c in "a\u00e9\u00ae\u0924"})
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        source, jsonl, ids = folder / "tokenizer.json", folder / "lines.jsonl", folder / "ids.jsonl"
+        jsonl.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        for normalizer in (normalizers.NFC(), normalizers.NFKC(), normalizers.Lowercase(), replaced):
+            reference.normalizer = normalizer
+            reference.save(str(source))
+            ids.write_text("".join(json.dumps({"ids": e.ids}) + "\n" for e in reference.encode_batch(lines)))
+            compare(type(normalizer).__name__, lines, ids, run([probe, str(source), str(jsonl)]))
+
+
+def check_sentencepiece(probe, folder):
     texts = [json.loads(line) for line in (folder / "lines.jsonl").read_text().splitlines()]
     for golden_file in sorted(folder.glob("*.ids.json")):
         name = golden_file.name.removesuffix(".ids.json")
@@ -96,10 +122,12 @@ def main():
     parser.add_argument("--lines", type=int, default=20000, help="of the model's vocabulary")
     parser.add_argument("--trained-lines", type=int, default=4000, help="of each trained one")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sentencepiece", type=pathlib.Path, metavar="DIR")
     options = parser.parse_args()
-    table = ROOT / "kernelforge" / "llm" / "UnicodeClasses.inc"
-    if unicode_classes.main(["--check", str(table)]):
-        sys.exit(f"{table} is not what this version of tokenizers gives; run unicode_classes.py")
+    if options.sentencepiece:
+        return check_sentencepiece(options.probe, options.sentencepiece)
+    if unicode_classes.main(["--check", str(ROOT / "kernelforge" / "llm")]):
+        sys.exit(1)
     model = options.model
     if not model and options.cli:
         model = product.find_model("smollm2")
@@ -108,7 +136,8 @@ def main():
         model = None
     if model:
         check("model", golden.read_gguf(model), options, options.lines, model)
-    check_sentencepiece(options.probe)
+    check_normalizers(options.probe)
+    check_sentencepiece(options.probe, DATA)
     for pre in ("gpt2", "smollm", *golden.EXPRESSIONS):
         check(f"trained {pre}", golden.train(pre, options.seed), options, options.trained_lines)
 

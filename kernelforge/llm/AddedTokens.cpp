@@ -35,6 +35,7 @@ Status addToken(const JsonView &token, int64_t id, TokenizerData &data) {
   KF_TRY(rules.stripRight, token.booleanOr("rstrip", false));
   KF_TRY(bool special, token.booleanOr("special", false));
   KF_TRY(rules.isLate, token.booleanOr("normalized", !special));
+  rules.isApart = static_cast<size_t>(id) >= data.tokens.size() || data.tokens[id] != text;
   KF_CHECK(placeToken(token, id, std::move(text),
                       special ? TokenType::Control : TokenType::UserDefined, data));
   data.added[static_cast<TokenId>(id)] = rules;

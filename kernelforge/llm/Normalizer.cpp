@@ -1,13 +1,16 @@
 #include "kernelforge/llm/Normalizer.h"
 
+#include "kernelforge/llm/BeginTracker.h"
 #include "kernelforge/llm/CodePointRanges.h"
 #include "kernelforge/support/Utf8.h"
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uniset.h>
+#include <utility>
 #include <vector>
 
 namespace kernelforge {
@@ -81,6 +84,77 @@ std::string composeUtf8(std::string_view text) {
 std::string composeCompatibilityUtf8(std::string_view text) {
   static const icu::Normalizer2 *const form = limited(icu::Normalizer2::getNFKCInstance);
   return compose(text, form);
+}
+
+namespace {
+
+/// A character that is taken apart from another, and put together with others.
+struct Part {
+  UChar32 character;
+  uint8_t order; ///< combining class
+  size_t place;
+  ptrdiff_t change; ///< of its place, as BeginTracker.h has it
+};
+
+/// The parts of the first `count` characters and of what may be put together with them, in
+/// canonical order.
+std::vector<Part> takeApart(std::string_view text, size_t count, const icu::Normalizer2 &form) {
+  std::vector<Part> parts;
+  bool isBehind = false;
+  for (size_t i = 0; !text.empty(); ++i) {
+    const Utf8Step step = decodeUtf8(text);
+    const auto c = static_cast<UChar32>(step.codePoint);
+    if (i >= count && form.getCombiningClass(c) == 0 && std::exchange(isBehind, true))
+      break;
+    icu::UnicodeString apart;
+    if (!form.getDecomposition(c, apart))
+      apart = c;
+    for (int32_t at = 0; at < apart.length(); at = apart.moveIndex32(at, 1)) {
+      const UChar32 part = apart.char32At(at);
+      parts.push_back({part, form.getCombiningClass(part), parts.size(), at > 0 ? 1 : 0});
+    }
+    text.remove_prefix(step.length);
+  }
+  for (auto begin = parts.begin(); begin != parts.end();) {
+    const auto isMark = [](const Part &part) { return part.order != 0; };
+    begin = std::find_if(begin, parts.end(), isMark);
+    const auto end = std::find_if_not(begin, parts.end(), isMark);
+    std::sort(begin, end, [](const Part &a, const Part &b) {
+      return std::tie(a.order, a.place) < std::tie(b.order, b.place);
+    });
+    begin = end;
+  }
+  return parts;
+}
+
+} // namespace
+
+size_t trackComposed(std::string_view text, size_t count, bool compatibility) {
+  static const icu::Normalizer2 *const canonicalForm = limited(icu::Normalizer2::getNFDInstance);
+  static const icu::Normalizer2 *const compatibleForm = limited(icu::Normalizer2::getNFKDInstance);
+  const icu::Normalizer2 *form = compatibility ? compatibleForm : canonicalForm;
+  if (!form || count == 0)
+    return 0;
+  std::vector<Part> parts;
+  std::optional<size_t> starter; ///< what those behind it may be put together with
+  for (const Part &part : takeApart(text, count, *form)) {
+    const bool isNext =
+        starter && (*starter + 1 == parts.size() || parts.back().order < part.order);
+    if (isNext)
+      if (const UChar32 both = form->composePair(parts[*starter].character, part.character);
+          both >= 0) {
+        parts[*starter].character = both;
+        parts[*starter].change += part.change - 1;
+        continue;
+      }
+    if (part.order == 0)
+      starter = parts.size();
+    parts.push_back(part);
+  }
+  BeginTracker tracker(count);
+  for (const Part &part : parts)
+    tracker.put(part.change);
+  return tracker.finish();
 }
 
 namespace {

@@ -62,7 +62,9 @@ Status PieceModel::addPieces(const TokenizerData &data) {
     if (type == TokenType::Byte)
       if (const int byte = byteOfToken(text); byte >= 0)
         byteIds[byte] = id;
-    if (!isPiece || text.empty())
+    const auto added = data.added.find(id);
+    const bool isApart = added != data.added.end() && added->second.isApart;
+    if (!isPiece || isApart || text.empty())
       continue;
     if (text.size() > PieceRules::maxPieceBytes)
       return error(data, fmt::format("token {} is {} bytes long", i, text.size()),

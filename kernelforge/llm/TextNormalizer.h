@@ -27,9 +27,9 @@ public:
       : steps(std::move(steps)), untouched(std::move(untouched)) {}
 
   /// The text after all steps. `text` is valid UTF-8, and so is the result, but for one of more
-  /// than maxBytes bytes, which ends anywhere. `keepsBegin` becomes false where a step has cut
-  /// something off at the beginning.
-  std::string apply(std::string_view text, TextPart part, bool &keepsBegin) const;
+  /// than maxBytes bytes, which ends anywhere. `bytesOfFirst` becomes how many bytes at its
+  /// beginning stand for the first character of the whole text, as BeginTracker.h has it.
+  std::string apply(std::string_view text, TextPart part, size_t &bytesOfFirst) const;
 
 private:
   std::string sentencePiece(const NormalizerStep &step, std::string_view text, TextPart part) const;
@@ -43,9 +43,9 @@ size_t spaceAtBegin(std::string_view text);
 /// Where the white space before `at` begins, which is not before `begin`.
 size_t spaceBefore(std::string_view text, size_t begin, size_t at);
 
-/// Cuts a normalized text in one way and calls use(word, whether the whole text begins with it) for
-/// each word. `isFirst`: whether the whole text begins with this one.
-void forEachWord(const CutStep &cut, std::string_view text, bool isFirst,
-                 const std::function<void(std::string_view, bool)> &use);
+/// Cuts a normalized text in one way and calls use(word, `ofFirst` of it) for each word. `ofFirst`:
+/// how many bytes at the beginning stand for the first character of the whole text.
+void forEachWord(const CutStep &cut, std::string_view text, size_t ofFirst,
+                 const std::function<void(std::string_view, size_t)> &use);
 
 } // namespace kernelforge

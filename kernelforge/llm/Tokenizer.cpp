@@ -15,7 +15,7 @@ struct Tokenizer::Request {
   bool special;
   std::span<const Range> userRanges; ///< in order, not overlapping; control tokens keep out
   bool isNormalized = false;
-  bool isFirst = true; ///< whether `text` is what the whole begins with
+  size_t ofFirst = 1; ///< bytes at the beginning that stand for the first character of all
   std::vector<TokenId> ids{};
   PairMerger merger{};
   PieceModel::Worker worker{};
@@ -65,33 +65,33 @@ void Tokenizer::encodeBytes(Request &request, std::string_view piece) const {
     request.ids.push_back(merger.symbols[i].id);
 }
 
-/// Cuts a normalized text into words by `cuts` from the given one on, and encodes each. `isFirst`:
-/// whether the whole text begins with it.
+/// Cuts a normalized text into words by `cuts` from the given one on, and encodes each. `ofFirst`:
+/// how many bytes at its beginning stand for the first character of all.
 void Tokenizer::encodeWords(Request &request, std::string_view text, size_t cut,
-                            bool isFirst) const {
+                            size_t ofFirst) const {
   if (text.empty())
     return;
   if (cut == cuts.size()) {
     request.worker.wasUnknown = false;
     return pieces->encode(text, request.worker, request.ids);
   }
-  forEachWord(cuts[cut], text, isFirst, [&](std::string_view word, bool isFirstWord) {
-    encodeWords(request, word, cut + 1, isFirstWord);
+  forEachWord(cuts[cut], text, ofFirst, [&](std::string_view word, size_t ofFirstInWord) {
+    encodeWords(request, word, cut + 1, ofFirstInWord);
   });
 }
 
 void Tokenizer::encodePlain(Request &request, size_t begin, size_t end) const {
   const std::string_view text = request.text.substr(begin, end - begin);
   if (pieces)
-    return encodeWords(request, text, 0, begin == 0 && request.isFirst);
+    return encodeWords(request, text, 0, request.ofFirst - std::min(request.ofFirst, begin));
   PreTokenScanner scanner(*pre, text);
   std::string_view piece;
   while (scanner.next(piece))
     encodeBytes(request, piece);
 }
 
-std::string Tokenizer::normalize(std::string_view text, TextPart part, bool &keepsBegin) const {
-  return pieces ? normalizer.apply(text, part, keepsBegin) : composeUtf8(text);
+std::string Tokenizer::normalize(std::string_view text, TextPart part, size_t &ofFirst) const {
+  return pieces ? normalizer.apply(text, part, ofFirst) : composeUtf8(text);
 }
 
 /// Encodes [begin, end), between added tokens of the first pass, after it was normalized: what is
@@ -100,12 +100,15 @@ void Tokenizer::encodeNormalized(Request &request, size_t begin, size_t end) con
   std::string normalized;
   std::vector<Range> userRanges;
   size_t at = begin;
-  bool keepsBegin = true;
+  size_t ofFirst = 0;
   auto add = [&](size_t to, bool fromUser) {
     if (to <= at)
       return;
     const size_t place = normalized.size();
-    normalized += normalize(request.text.substr(at, to - at), {at == begin, to == end}, keepsBegin);
+    size_t bytes = 0;
+    normalized += normalize(request.text.substr(at, to - at), {at == begin, to == end}, bytes);
+    if (at == 0 && request.ofFirst > 0)
+      ofFirst = bytes;
     if (fromUser && normalized.size() > place)
       userRanges.push_back({place, normalized.size()});
     at = to;
@@ -121,8 +124,7 @@ void Tokenizer::encodeNormalized(Request &request, size_t begin, size_t end) con
     request.isTooLong = true;
     return;
   }
-  Request inner{normalized, request.special, userRanges, /*isNormalized=*/true,
-                begin == 0 && request.isFirst && keepsBegin};
+  Request inner{normalized, request.special, userRanges, /*isNormalized=*/true, ofFirst};
   std::swap(inner.ids, request.ids);
   std::swap(inner.worker, request.worker);
   std::swap(inner.merger, request.merger);

@@ -115,9 +115,9 @@ private:
   void encodePass(Request &request, size_t pass, size_t begin, size_t end) const;
   void encodePlain(Request &request, size_t begin, size_t end) const;
   void encodeBytes(Request &request, std::string_view piece) const;
-  void encodeWords(Request &request, std::string_view text, size_t cut, bool isFirst) const;
+  void encodeWords(Request &request, std::string_view text, size_t cut, size_t ofFirst) const;
   void encodeNormalized(Request &request, size_t begin, size_t end) const;
-  std::string normalize(std::string_view text, TextPart part, bool &keepsBegin) const;
+  std::string normalize(std::string_view text, TextPart part, size_t &ofFirst) const;
   bool normalizes() const { return composes || pieces; }
   /// The bytes that an id adds to a text; `atStart` says whether there was nothing before, and is
   /// kept up.

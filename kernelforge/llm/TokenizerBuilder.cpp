@@ -64,7 +64,7 @@ Status TokenizerBuilder::addAdded(TokenId id) {
   const auto found = data.added.find(id);
   const AddedTokenRules rules = found == data.added.end() ? AddedTokenRules() : found->second;
   // A late one is looked for in what was normalized.
-  bool ignored = true;
+  size_t ignored = 0;
   const std::string sought =
       rules.isLate && out.normalizes() ? out.normalize(text, {}, ignored) : text;
   const bool isControl = data.types[id] != TokenType::UserDefined;

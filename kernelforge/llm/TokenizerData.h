@@ -45,6 +45,7 @@ inline constexpr const char *supportedTokenizers =
 struct AddedTokenRules {
   bool isLate = false; ///< looked for in what was normalized, and normalized itself
   bool stripLeft = false, stripRight = false; ///< takes white space beside it with it
+  bool isApart = false; ///< no piece of the model's own: never made of what is beside such tokens
 };
 
 /// The vocabulary of a file, after it has been read. `tokens` and `types` are indexed by id and

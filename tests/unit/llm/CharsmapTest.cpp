@@ -65,7 +65,7 @@ TEST(Charsmap, IsUsedByBothNormalizers) {
   step.charsmap = Table().read();
   auto apply = [&](NormalizerStep::Kind kind, std::string_view text) {
     step.kind = kind;
-    bool ignored = true;
+    size_t ignored = 0;
     return TextNormalizer({step}, PieceSet()).apply(text, {}, ignored);
   };
   EXPECT_EQ(apply(NormalizerStep::Kind::SentencePiece, "cab ba"), "c▁bx");

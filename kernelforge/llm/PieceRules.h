@@ -84,7 +84,7 @@ struct PieceRules {
   enum class LeadingSpace : uint8_t {
     Keep,
     DropOne,        ///< one space
-    DropFirstToken, ///< all spaces of the first token
+    DropFirstToken, ///< all U+2581 of the first token
     DropOfEach      ///< one space of each token until there is text
   };
   LeadingSpace leadingSpace = LeadingSpace::Keep;

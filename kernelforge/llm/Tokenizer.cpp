@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
+#include <utility>
 
 namespace kernelforge {
 
@@ -225,22 +227,21 @@ std::string_view Tokenizer::piece(TokenId id) const {
   return std::string_view(bytes).substr(offsets[id], offsets[id + 1] - offsets[id]);
 }
 
-std::string_view Tokenizer::textOf(TokenId id, bool skipSpecial, bool &atStart) const {
+void Tokenizer::appendText(TokenId id, bool skipSpecial, bool &atStart, std::string &out) const {
   if (skipSpecial && isControl(id))
-    return {};
+    return;
   std::string_view text = piece(id);
-  if (!atStart || text.empty())
-    return text;
-  atStart = false;
-  const bool isText = types[id] != TokenType::Byte && types[id] != TokenType::Unknown;
+  const bool isFirst = std::exchange(atStart, atStart && text.empty()) && !text.empty();
+  const bool isText = isFirst && types[id] != TokenType::Byte && types[id] != TokenType::Unknown;
   switch (isText ? leadingSpace : PieceRules::LeadingSpace::Keep) {
   case PieceRules::LeadingSpace::Keep:
     break;
   case PieceRules::LeadingSpace::DropFirstToken:
-    if (types[id] == TokenType::UserDefined)
-      break; // its spaces are its own
-    text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-    break;
+    if (const auto found = asFirst.find(id); found != asFirst.end())
+      out += found->second;
+    else
+      std::ranges::copy_if(text, std::back_inserter(out), [](char c) { return c != ' '; });
+    return;
   case PieceRules::LeadingSpace::DropOne:
   case PieceRules::LeadingSpace::DropOfEach:
     if (text.starts_with(' '))
@@ -248,14 +249,14 @@ std::string_view Tokenizer::textOf(TokenId id, bool skipSpecial, bool &atStart) 
     atStart = leadingSpace == PieceRules::LeadingSpace::DropOfEach && text.empty();
     break;
   }
-  return text;
+  out += text;
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skipSpecial) const {
   std::string out;
   bool atStart = true;
   for (TokenId id : ids)
-    out += textOf(id, skipSpecial, atStart);
+    appendText(id, skipSpecial, atStart, out);
   return out;
 }
 
@@ -277,7 +278,7 @@ bool Tokenizer::isControl(TokenId id) const {
 }
 
 std::string StreamDecoder::put(TokenId id) {
-  held += tokenizer->textOf(id, skipSpecial, atStart);
+  tokenizer->appendText(id, skipSpecial, atStart, held);
   size_t complete = held.size() - incompleteUtf8Suffix(held);
   std::string out = replaceInvalidUtf8(std::string_view(held).substr(0, complete));
   held.erase(0, complete);

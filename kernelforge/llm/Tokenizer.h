@@ -119,9 +119,9 @@ private:
   void encodeNormalized(Request &request, size_t begin, size_t end) const;
   std::string normalize(std::string_view text, TextPart part, size_t &ofFirst) const;
   bool normalizes() const { return composes || pieces; }
-  /// The bytes that an id adds to a text; `atStart` says whether there was nothing before, and is
+  /// Adds the bytes of an id to a text; `atStart` says whether there was nothing before, and is
   /// kept up.
-  std::string_view textOf(TokenId id, bool skipSpecial, bool &atStart) const;
+  void appendText(TokenId id, bool skipSpecial, bool &atStart, std::string &out) const;
 
   const PreTokenizer *pre = nullptr; ///< of byte-level BPE
   // Of pieces.
@@ -131,7 +131,10 @@ private:
   PieceRules::LeadingSpace leadingSpace = PieceRules::LeadingSpace::Keep;
 
   std::vector<TokenType> types;
-  std::string bytes;             ///< the bytes of all tokens, one after another
+  std::string bytes; ///< the bytes of all tokens, one after another
+  /// Of tokens with spaces of their own, what they are where only U+2581 is left out
+  /// (DropFirstToken).
+  std::unordered_map<TokenId, std::string> asFirst;
   std::vector<uint32_t> offsets; ///< token i is bytes [offsets[i], offsets[i + 1])
   std::array<TokenId, 256> byteIds{};
   std::unordered_map<uint64_t, PairMerge> merges; ///< keyed by left << 32 | right

@@ -89,6 +89,16 @@ Status TokenizerBuilder::addByteText(TokenId id) {
   return {};
 }
 
+static std::string without(std::string_view text, std::string_view part) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t found = std::min(text.find(part, at), text.size());
+    out += text.substr(at, found - at);
+    at = found + part.size();
+  }
+  return out;
+}
+
 /// What a piece stands for.
 Status TokenizerBuilder::addPieceText(TokenId id) {
   const TokenType type = data.types[id];
@@ -103,6 +113,9 @@ Status TokenizerBuilder::addPieceText(TokenId id) {
       out.bytes += isSpace ? ' ' : text[at];
       at += isSpace ? pieceSpace.size() : 1;
     }
+  if (data.pieces->leadingSpace == PieceRules::LeadingSpace::DropFirstToken &&
+      text.find(' ') != text.npos)
+    out.asFirst.emplace(id, without(text, pieceSpace));
   const bool isAdded =
       type == TokenType::Control || type == TokenType::UserDefined || type == TokenType::Unknown;
   return isAdded ? addAdded(id) : Status();

@@ -7,13 +7,14 @@
 Always: vocabularies trained here, for each pre-tokenizer. With --model or --cli: the vocabulary of
 that file (smollm2 if none is named), with --cli also by `kernelforge tokenize`. Each vocabulary is
 also read from the tokenizer.json that `tokenizers` writes. Each normalizer by itself, over code
-points of all kinds. Then the models of data/sentencepiece,
+points of all kinds, and before what Metaspace puts a space behind some of them. Then the models of data/sentencepiece,
 from each of their files, both ways. With --sentencepiece nothing but those of DIR, which
 scripts/goldens/sentencepiece_models.py has made. Exits with 1 at the first difference.
 """
 import argparse
 import json
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ sys.path.insert(0, str(ROOT / "scripts" / "goldens"))
 import product  # noqa: E402
 import tokenizer as golden  # noqa: E402
 import unicode_classes  # noqa: E402
-from tokenizers import Tokenizer, decoders, models, normalizers  # noqa: E402
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers  # noqa: E402
 
 
 def run(command):
@@ -70,27 +71,63 @@ def check(label, vocabulary, options, count, model=None):
                     run(command + ["--no-special"]))  # fmt: skip
 
 
+def byte_tokenizer():
+    """Its tokens are bytes, so that ids tell all that was done to a text."""
+    tokens = {"<unk>": 0} | {f"<0x{byte:02X}>": byte + 1 for byte in range(256)}
+    tokenizer = Tokenizer(models.BPE(tokens, [], unk_token="<unk>", byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback()])
+    return tokenizer
+
+
+def check_made(probe, label, tokenizer, lines):
+    """What `tokenizers` makes of the lines, of a tokenizer that was made here."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, jsonl, ids = (pathlib.Path(folder) / name for name in ("tokenizer.json", "lines", "ids"))
+        tokenizer.save(str(source))
+        jsonl.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        encoded = tokenizer.encode_batch(lines, add_special_tokens=False)
+        ids.write_text("".join(json.dumps({"ids": e.ids}) + "\n" for e in encoded))
+        compare(label, lines, ids, run([probe, str(source), str(jsonl)]))
+
+
 def check_normalizers(probe):
-    """What each code point that a normalizer may be about becomes, before and behind letters and marks.
-    The tokens are bytes, so that ids tell all of it."""
+    """What each code point that a normalizer may be about becomes, before and behind letters and marks."""
     forms = ["{0}\u00e9", "\u00e9{0}\u0323\u0301", "a{0}", "\u0924{0}\u0924\u0301", "\u00ae{0}\u200d\u00ae\u0301"]
     blocks = ((1, 0x3400), (0xA000, 0xAC1D), (0xD7A0, 0xD800), (0xF900, 0x17000), (0x18D00, 0x20000),
               (0xE0000, 0xE0200))  # fmt: skip
     texts = [form.format(chr(c)) for block in blocks for c in range(*block) for form in forms]
     lines = ["".join(texts[i : i + 100]) for i in range(0, len(texts), 100)]
-    tokens = {"<unk>": 0} | {f"<0x{byte:02X}>": byte + 1 for byte in range(256)}
-    reference = Tokenizer(models.BPE(tokens, [], unk_token="<unk>", byte_fallback=True))
-    reference.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback()])
     replaced = unicode_classes.precompiled({c: "!" for c in "a\u00e9\u00ae\u0924"})
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        source, jsonl, ids = folder / "tokenizer.json", folder / "lines.jsonl", folder / "ids.jsonl"
-        jsonl.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        for normalizer in (normalizers.NFC(), normalizers.NFKC(), normalizers.Lowercase(), replaced):
-            reference.normalizer = normalizer
-            reference.save(str(source))
-            ids.write_text("".join(json.dumps({"ids": e.ids}) + "\n" for e in reference.encode_batch(lines)))
-            compare(type(normalizer).__name__, lines, ids, run([probe, str(source), str(jsonl)]))
+    tokenizer = byte_tokenizer()
+    for normalizer in (normalizers.NFC(), normalizers.NFKC(), normalizers.Lowercase(), replaced):
+        tokenizer.normalizer = normalizer
+        check_made(probe, type(normalizer).__name__, tokenizer, lines)
+
+
+def check_first_words(probe, seed):
+    """Before which texts Metaspace puts a space where it does so at the beginning alone."""
+    n, first = normalizers, pre_tokenizers.Metaspace("\u2581", "first")
+    table = {"\u00b4": " \u0301", "\u00e9": "", "\u00bd": "  y", "e\u0301": " x", "a\u0300": "b", "\u00a0": " "}
+    replaced, trim = unicode_classes.precompiled(table), n.Replace(Regex(r"\A +| +\z"), "")
+    ways = (
+        [n.NFKC(), n.Strip()], [replaced, trim], [n.NFC(), replaced, n.NFKC(), n.Lowercase(), trim],
+        [n.NFKC(), n.Strip(), n.Prepend("z")], [n.Prepend(" "), n.NFKC(), n.Strip()],
+        [n.Replace("ab", "q"), replaced, n.Replace("e", "  "), n.Strip()],
+        [replaced, n.Replace(Regex(" {2,}"), "\u2581"), n.Replace("x", ""), n.Strip()],
+    )  # fmt: skip
+    cuts = ([first], [pre_tokenizers.WhitespaceSplit(), first],
+            [pre_tokenizers.Split(Regex("a|z"), "isolated"), first])  # fmt: skip
+    parts = [*"  abexzIU\u0300\u0301\u0323\u0345\u2581\t\u00c5\u0130\u3000\ufb01\ufe70\u1fcd", *table, "<s>"]
+    rng = random.Random(seed)
+    lines = ["".join(rng.choices(parts, k=rng.randrange(1, 7))) for _ in range(3000)]
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens([AddedToken("<s>", normalized=False, special=True)])
+    tokenizer.add_tokens([AddedToken("U", normalized=True)])
+    for i, steps in enumerate(ways):
+        for k, cut in enumerate(cuts):
+            tokenizer.normalizer = n.Sequence(steps)
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cut)
+            check_made(probe, f"first words {i}.{k}", tokenizer, lines)
 
 
 def check_sentencepiece(probe, folder):
@@ -137,6 +174,7 @@ def main():
     if model:
         check("model", golden.read_gguf(model), options, options.lines, model)
     check_normalizers(options.probe)
+    check_first_words(options.probe, options.seed)
     check_sentencepiece(options.probe, DATA)
     for pre in ("gpt2", "smollm", *golden.EXPRESSIONS):
         check(f"trained {pre}", golden.train(pre, options.seed), options, options.trained_lines)

@@ -215,6 +215,51 @@ TEST(PieceTokenizer, WordsBeginAtSpaces) {
   EXPECT_EQ(encode(p.build(), "a<s>a"), (Ids{a, 1, 0}));
 }
 
+TEST(PieceTokenizer, TheFirstWordStandsForTheFirstCharacter) {
+  Pieces p;
+  const TokenId space = p.add("▁", -1), bytes = p.addBytes();
+  const TokenId acute = bytes + 0xcc, a = bytes + 'a';
+  p.rules().steps.clear();
+  p.rules().steps.emplace_back().kind = NormalizerStep::Kind::ComposeCompatibility;
+  NormalizerStep &strip = p.rules().steps.emplace_back();
+  strip.kind = NormalizerStep::Kind::Strip;
+  strip.left = true;
+  CutStep &cut = p.rules().cuts.emplace_back();
+  cut.kind = CutStep::Kind::Metaspace;
+  cut.prefix = CutStep::Prefix::First;
+  EXPECT_EQ(encode(p.build(), "a"), (Ids{space, a}));
+  EXPECT_EQ(encode(p.build(), " a"), (Ids{a})) << "the first character is gone";
+  // A space and a mark, of which the space is stripped.
+  EXPECT_EQ(encode(p.build(), "\u00b4"), (Ids{space, acute, bytes + 0x81}));
+  EXPECT_EQ(encode(p.build(), " \u00b4"), (Ids{acute, bytes + 0x81}));
+  EXPECT_EQ(encode(p.build(), "\u00b4\u0323")[0], acute) << "the mark below comes first";
+  EXPECT_EQ(encode(p.build(), "<s>\u00b4"), (Ids{1, acute, bytes + 0x81}));
+}
+
+TEST(PieceTokenizer, DecodingLeavesOutTheSpacesOfTheFirstToken) {
+  Pieces p;
+  p.rules().leadingSpace = PieceRules::LeadingSpace::DropFirstToken;
+  const TokenId words = p.add("▁a▁b▁", -1), own = p.add("▁< >", 0, TokenType::UserDefined);
+  const Tokenizer t = p.build();
+  EXPECT_EQ(t.decode(Ids{words, words}, true), "ab a b ");
+  EXPECT_EQ(t.decode(Ids{1, own, own}, true), "< > < >") << "no U+2581, but a space of its own";
+  StreamDecoder stream(t);
+  EXPECT_EQ(stream.put(1) + stream.put(words) + stream.put(own), "ab < >");
+}
+
+TEST(PieceTokenizer, TokensThatAreOnlyAddedAreNoPieces) {
+  Pieces p;
+  const TokenId a = p.add("a", -1), u = p.add("u", 0, TokenType::UserDefined);
+  NormalizerStep &prepend = p.rules().steps.emplace_back();
+  prepend.kind = NormalizerStep::Kind::Prepend;
+  prepend.to = "a";
+  p.data.added[u].isLate = true; // so that "au" is looked for
+  EXPECT_EQ(encode(p.build(), "au"), (Ids{a, u}));
+  p.data.added[u].isApart = true;
+  EXPECT_EQ(encode(p.build(), "u"), (Ids{u}));
+  EXPECT_EQ(encode(p.build(), "xu"), (Ids{a, 0}));
+}
+
 /// A quadratic loop would take minutes.
 TEST(PieceTokenizer, LongTextsTakeLinearTime) {
   for (auto algorithm : {PieceRules::Algorithm::MergesByScore, PieceRules::Algorithm::Unigram}) {

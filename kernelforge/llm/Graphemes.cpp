@@ -45,8 +45,7 @@ GraphemeClass graphemeClass(char32_t c) {
   return range ? range->kind : Other;
 }
 
-/// Whether a syllable has no trailing consonant yet: there are 28 of each beginning, that one
-/// first.
+/// Whether a syllable has no trailing consonant yet, as the first of the 28 of each beginning.
 bool isOpenSyllable(char32_t c) { return (c - 0xac00) % 28 == 0; }
 
 /// The part of a grapheme that has been read.

@@ -4,11 +4,12 @@ SentencePiece and Hugging Face's `tokenizers` make of lines of mixed text with t
 
     sentencepiece_models.py [--out DIR] [--lines N --seed S]
 
-With --lines, of N other lines, full of what normalizers and tokens are about, which
-tests/golden/tokenizer_test.py compares with --sentencepiece DIR. Of each model there are NAME.model, where it makes sense NAME.json (a tokenizer.json as that family's
+Of each model there are NAME.model, where it makes sense NAME.json (a tokenizer.json as that family's
 models have it) and NAME.gguf (nothing but its tokenizer), and NAME.ids.json: for each of these
 files the ids of each line of lines.jsonl, and what they decode to. Control tokens are recognised in
-the lines by the .json alone: SentencePiece knows none in a text.
+the lines by the .json alone: SentencePiece knows none in a text. With --lines there are N other lines,
+full of what normalizers and tokens are about, which tests/golden/tokenizer_test.py compares with
+--sentencepiece DIR.
 """
 import argparse
 import io

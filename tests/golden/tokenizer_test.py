@@ -3,13 +3,14 @@
 
     tokenizer_test.py --probe tokenizer-probe [--model FILE.gguf] [--cli kernelforge] [--lines N]
                       [--trained-lines N]
+    tokenizer_test.py --probe tokenizer-probe --sentencepiece DIR
 
 Always: vocabularies trained here, for each pre-tokenizer. With --model or --cli: the vocabulary of
 that file (smollm2 if none is named), with --cli also by `kernelforge tokenize`. Each vocabulary is
-also read from the tokenizer.json that `tokenizers` writes. Each normalizer by itself, over code
-points of all kinds, and before what Metaspace puts a space behind some of them. Then the models of data/sentencepiece,
-from each of their files, both ways. With --sentencepiece nothing but those of DIR, which
-scripts/goldens/sentencepiece_models.py has made. Exits with 1 at the first difference.
+also read from the tokenizer.json that `tokenizers` writes. Each normalizer by itself, over code points
+of all kinds, and before what Metaspace puts a space behind some of them. Then the models of
+data/sentencepiece, from each of their files, both ways. With --sentencepiece nothing but those of DIR,
+which scripts/goldens/sentencepiece_models.py has made. Exits with 1 at the first difference.
 """
 import argparse
 import json
@@ -91,8 +92,9 @@ def check_made(probe, label, tokenizer, lines):
 
 
 def check_normalizers(probe):
-    """What each code point that a normalizer may be about becomes, before and behind letters and marks."""
-    forms = ["{0}\u00e9", "\u00e9{0}\u0323\u0301", "a{0}", "\u0924{0}\u0924\u0301", "\u00ae{0}\u200d\u00ae\u0301"]
+    """What becomes of each code point that a normalizer may be about, among letters and marks."""
+    forms = ("{0}\u00e9", "\u00e9{0}\u0323\u0301", "a{0}", "\u0924{0}\u0924\u0301",
+             "\u00ae{0}\u200d\u00ae\u0301")  # fmt: skip
     blocks = ((1, 0x3400), (0xA000, 0xAC1D), (0xD7A0, 0xD800), (0xF900, 0x17000), (0x18D00, 0x20000),
               (0xE0000, 0xE0200))  # fmt: skip
     texts = [form.format(chr(c)) for block in blocks for c in range(*block) for form in forms]

@@ -36,6 +36,8 @@ Status addToken(const JsonView &token, int64_t id, TokenizerData &data) {
   KF_TRY(bool special, token.booleanOr("special", false));
   KF_TRY(rules.isLate, token.booleanOr("normalized", !special));
   rules.isApart = static_cast<size_t>(id) >= data.tokens.size() || data.tokens[id] != text;
+  if (const auto before = data.added.find(static_cast<TokenId>(id)); before != data.added.end())
+    rules.isApart = before->second.isApart; // it is listed twice
   KF_CHECK(placeToken(token, id, std::move(text),
                       special ? TokenType::Control : TokenType::UserDefined, data));
   data.added[static_cast<TokenId>(id)] = rules;

@@ -33,10 +33,28 @@ const icu::Normalizer2 *limited(FormOf *formOf) {
   return U_SUCCESS(status) && known ? new icu::FilteredNormalizer2(*form, *known) : nullptr;
 }
 
+/// A form that composes, and the one that takes apart what it composes.
+struct Forms {
+  const icu::Normalizer2 *composing, *apart; ///< null where there is no memory
+
+  static const Forms &canonical() {
+    static const Forms forms{limited(icu::Normalizer2::getNFCInstance),
+                             limited(icu::Normalizer2::getNFDInstance)};
+    return forms;
+  }
+  static const Forms &compatible() {
+    static const Forms forms{limited(icu::Normalizer2::getNFKCInstance),
+                             limited(icu::Normalizer2::getNFKDInstance)};
+    return forms;
+  }
+  explicit operator bool() const { return composing && apart; }
+};
+
 /// The text with long runs of marks in canonical order: it means the same, and composing then
 /// takes linear time. The library moves each mark past all that belong behind it, one by one.
-std::string withOrderedMarks(std::string_view text, const icu::Normalizer2 &form) {
+std::string withOrderedMarks(std::string_view text, const Forms &forms) {
   constexpr size_t longRun = 32;
+  constexpr char32_t firstThatIsTakenApart = 0xa0;
   std::string out;
   out.reserve(text.size());
   std::vector<std::tuple<uint8_t, size_t, char32_t>> run; // combining class, place, mark
@@ -47,14 +65,29 @@ std::string withOrderedMarks(std::string_view text, const icu::Normalizer2 &form
       appendUtf8(out, mark);
     run.clear();
   };
+  auto orderOf = [&](UChar32 c) { return forms.apart->getCombiningClass(c); };
+  // What is no mark itself but is taken apart into some: these.
+  auto marksOf = [&](UChar32 c) {
+    icu::UnicodeString marks;
+    if (c < static_cast<UChar32>(firstThatIsTakenApart) || !forms.apart->getDecomposition(c, marks))
+      return icu::UnicodeString();
+    for (int32_t i = 0; i < marks.length(); i = marks.moveIndex32(i, 1))
+      if (orderOf(marks.char32At(i)) == 0)
+        return icu::UnicodeString();
+    return marks;
+  };
   for (size_t at = 0; at < text.size();) {
     const Utf8Step step = decodeUtf8(text.substr(at));
-    const uint8_t order = form.getCombiningClass(static_cast<UChar32>(step.codePoint));
-    if (order == 0) {
+    const auto c = static_cast<UChar32>(step.codePoint);
+    if (const uint8_t order = orderOf(c); order != 0) {
+      run.emplace_back(order, at, step.codePoint);
+    } else if (const icu::UnicodeString marks = marksOf(c); !marks.isEmpty()) {
+      for (int32_t i = 0; i < marks.length(); i = marks.moveIndex32(i, 1))
+        run.emplace_back(orderOf(marks.char32At(i)), at + static_cast<size_t>(i),
+                         static_cast<char32_t>(marks.char32At(i)));
+    } else {
       flush();
       out.append(text.substr(at, step.length));
-    } else {
-      run.emplace_back(order, at, step.codePoint);
     }
     at += step.length;
   }
@@ -62,28 +95,24 @@ std::string withOrderedMarks(std::string_view text, const icu::Normalizer2 &form
   return out;
 }
 
-std::string compose(std::string_view original, const icu::Normalizer2 *form) {
-  if (!form)
+std::string compose(std::string_view original, const Forms &forms) {
+  if (!forms)
     return std::string(original);
-  const std::string text = withOrderedMarks(original, *form);
+  const std::string text = withOrderedMarks(original, forms);
   UErrorCode status = U_ZERO_ERROR;
   std::string composed;
   icu::StringByteSink<std::string> sink(&composed, static_cast<int32_t>(text.size()));
-  form->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink,
-                      nullptr, status);
+  forms.composing->normalizeUTF8(
+      0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink, nullptr, status);
   return U_SUCCESS(status) ? composed : text;
 }
 
 } // namespace
 
-std::string composeUtf8(std::string_view text) {
-  static const icu::Normalizer2 *const form = limited(icu::Normalizer2::getNFCInstance);
-  return compose(text, form);
-}
+std::string composeUtf8(std::string_view text) { return compose(text, Forms::canonical()); }
 
 std::string composeCompatibilityUtf8(std::string_view text) {
-  static const icu::Normalizer2 *const form = limited(icu::Normalizer2::getNFKCInstance);
-  return compose(text, form);
+  return compose(text, Forms::compatible());
 }
 
 namespace {
@@ -130,27 +159,27 @@ std::vector<Part> takeApart(std::string_view text, size_t count, const icu::Norm
 } // namespace
 
 size_t trackComposed(std::string_view text, size_t count, bool compatibility) {
-  static const icu::Normalizer2 *const canonicalForm = limited(icu::Normalizer2::getNFDInstance);
-  static const icu::Normalizer2 *const compatibleForm = limited(icu::Normalizer2::getNFKDInstance);
-  const icu::Normalizer2 *form = compatibility ? compatibleForm : canonicalForm;
-  if (!form || count == 0)
+  const Forms &forms = compatibility ? Forms::compatible() : Forms::canonical();
+  if (!forms || count == 0)
     return 0;
-  std::vector<Part> parts;
+  std::vector<Part> parts = takeApart(text, count, *forms.apart);
+  size_t kept = 0;               // of what has been put together, which lies at the beginning
   std::optional<size_t> starter; ///< what those behind it may be put together with
-  for (const Part &part : takeApart(text, count, *form)) {
-    const bool isNext =
-        starter && (*starter + 1 == parts.size() || parts.back().order < part.order);
+  for (const Part part : parts) {
+    const bool isNext = starter && (*starter + 1 == kept || parts[kept - 1].order < part.order);
     if (isNext)
-      if (const UChar32 both = form->composePair(parts[*starter].character, part.character);
+      if (const UChar32 both =
+              forms.composing->composePair(parts[*starter].character, part.character);
           both >= 0) {
         parts[*starter].character = both;
         parts[*starter].change += part.change - 1;
         continue;
       }
     if (part.order == 0)
-      starter = parts.size();
-    parts.push_back(part);
+      starter = kept;
+    parts[kept++] = part;
   }
+  parts.resize(kept, Part());
   BeginTracker tracker(count);
   for (const Part &part : parts)
     tracker.put(part.change);

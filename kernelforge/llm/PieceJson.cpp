@@ -105,6 +105,8 @@ Expected<NormalizerStep> readNormalizer(const JsonView &view) {
   } else if (type == "Prepend") {
     step.kind = NormalizerStep::Kind::Prepend;
     KF_TRY(step.to, view.string("prepend", maxReplacementBytes));
+    if (step.to.empty())
+      return view.error("prepending an empty text is not supported");
   } else if (type == "Strip") {
     step.kind = NormalizerStep::Kind::Strip;
     KF_TRY(step.left, view.booleanOr("strip_left", true));
@@ -196,6 +198,9 @@ Status readCuts(const JsonView &root, PieceRules &rules) {
     KF_TRY(const std::string type, typeOf(view));
     if (type == "Metaspace") {
       KF_TRY(CutStep cut, readMetaspace(view));
+      const auto isMetaspace = [](const CutStep &c) { return c.kind == CutStep::Kind::Metaspace; };
+      if (cut.prefix == CutStep::Prefix::First && std::ranges::any_of(rules.cuts, isMetaspace))
+        return view.error("a Metaspace with prepend_scheme first behind another is not supported");
       rules.cuts.push_back(std::move(cut));
     } else if (type == "WhitespaceSplit") {
       rules.cuts.emplace_back().kind = CutStep::Kind::Whitespace;
@@ -220,6 +225,10 @@ Status readDecoder(const JsonView &root, PieceRules &rules, bool &readsBytes) {
   bool hasSpaces = false, isFused = false;
   for (const JsonView &view : steps) {
     KF_TRY(const std::string type, typeOf(view));
+    // What would be about the texts of several tokens, or of bytes.
+    const bool isLate = readsBytes || isFused || (hasSpaces && type == "Metaspace");
+    if (isLate && type != "Fuse" && type != "Strip")
+      return view.error(fmt::format("a {} behind other decoders is not supported", type));
     if (type == "Metaspace") {
       KF_TRY(const CutStep cut, readMetaspace(view));
       hasSpaces = true;
@@ -240,6 +249,8 @@ Status readDecoder(const JsonView &root, PieceRules &rules, bool &readsBytes) {
       KF_TRY(const int64_t stop, view.integer("stop", 0, 1));
       if (content != " " || stop != 0 || !isFused)
         return view.error("a Strip of other than one space at the beginning is not supported");
+      if (start == 1 && rules.leadingSpace != PieceRules::LeadingSpace::Keep)
+        return view.error("a Strip behind what drops spaces at the beginning is not supported");
       if (start == 1)
         rules.leadingSpace = PieceRules::LeadingSpace::DropOne;
     } else {

@@ -44,7 +44,7 @@ Status PieceModel::addPieces(const TokenizerData &data) {
   const bool isUnigram = rules.algorithm == PieceRules::Algorithm::Unigram;
   std::vector<std::pair<std::string, TokenId>> within, unigrams;
   double lowest = 0;
-  bool isFirst = true;
+  bool isFirst = !rules.bytesArePieces; // `tokenizers` has no lowest score above 0
   for (size_t i = 0; i < count; ++i) {
     const std::string &text = data.tokens[i];
     const TokenType type = types[i];

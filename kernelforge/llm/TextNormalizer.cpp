@@ -172,7 +172,7 @@ static void cutTo(std::string &text, std::string_view part, size_t &ofFirst) {
 std::string TextNormalizer::apply(std::string_view original, TextPart part,
                                   size_t &bytesOfFirst) const {
   std::string text(original);
-  size_t ofFirst = part.isFirst && !text.empty() ? 1 : 0; // in characters
+  size_t ofFirst = tracksFirst && part.isFirst && !text.empty() ? 1 : 0; // in characters
   for (const NormalizerStep &step : steps) {
     if (isTooLong(text))
       break;

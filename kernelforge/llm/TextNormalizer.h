@@ -23,12 +23,14 @@ public:
 
   TextNormalizer() = default;
   /// `untouched`: texts that SentencePiece's normalizer leaves as they are (user defined tokens).
-  TextNormalizer(std::vector<NormalizerStep> steps, PieceSet untouched)
-      : steps(std::move(steps)), untouched(std::move(untouched)) {}
+  /// `tracksFirst`: whether apply() says what stands for the first character, which takes time.
+  TextNormalizer(std::vector<NormalizerStep> steps, PieceSet untouched, bool tracksFirst)
+      : steps(std::move(steps)), untouched(std::move(untouched)), tracksFirst(tracksFirst) {}
 
   /// The text after all steps. `text` is valid UTF-8, and so is the result, but for one of more
   /// than maxBytes bytes, which ends anywhere. `bytesOfFirst` becomes how many bytes at its
-  /// beginning stand for the first character of the whole text, as BeginTracker.h has it.
+  /// beginning stand for the first character of the whole text, as BeginTracker.h has it; 0 unless
+  /// that is tracked.
   std::string apply(std::string_view text, TextPart part, size_t &bytesOfFirst) const;
 
 private:
@@ -36,6 +38,7 @@ private:
 
   std::vector<NormalizerStep> steps;
   PieceSet untouched;
+  bool tracksFirst = false;
 };
 
 /// How many bytes of white space `text` begins with.

@@ -180,7 +180,10 @@ Status TokenizerBuilder::addPieces() {
   for (size_t i = 0; i < data.tokens.size(); ++i)
     if (data.isWithin(static_cast<TokenId>(i)))
       untouched.emplace_back(data.tokens[i], static_cast<TokenId>(i));
-  out.normalizer = TextNormalizer(std::move(rules.steps), PieceSet(std::move(untouched)));
+  const bool tracksFirst = std::ranges::any_of(
+      rules.cuts, [](const CutStep &cut) { return cut.prefix == CutStep::Prefix::First; });
+  out.normalizer =
+      TextNormalizer(std::move(rules.steps), PieceSet(std::move(untouched)), tracksFirst);
   out.cuts = std::move(rules.cuts);
   out.leadingSpace = rules.leadingSpace;
   return {};

@@ -140,7 +140,7 @@ def grapheme_classes():
     behind = {c: joined("", c) - prepended for c in (LEADING, VOWEL, TRAILING)}
     syllables = set(range(0xAC00, 0xD7A4))
     return classes_of((
-        ("Control", set(CODE_POINTS) - joined("", EXTEND)),
+        ("Control", {0} | (set(CODE_POINTS) - joined("", EXTEND))),  # 0 is what separates here
         ("Extend", (marks & linked) - linkers - joiner),
         ("Linker", linkers),
         ("NonJoiner", marks - linked - joiner),

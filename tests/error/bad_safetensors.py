@@ -510,6 +510,22 @@ case("pieces with bytes that are not decoded", "byte_fallback without a ByteFall
 case("pieces with another decoder", "decoder WordPiece is not supported")(
     step("decoder", "decoders", {"type": "WordPiece"})
 )
+case("pieces with a Metaspace behind bytes", "a Metaspace behind other decoders")(
+    sentence_piece(lambda d: d["decoder"]["decoders"].append({"type": "Metaspace"}))
+)
+case("pieces with a Replace behind bytes", "a Replace behind other decoders")(
+    sentence_piece(lambda d: d["decoder"]["decoders"].append(d["decoder"]["decoders"].pop(0)))
+)
+case("pieces whose spaces are dropped twice", "a Strip behind what drops spaces")(
+    sentence_piece(lambda d: d["decoder"]["decoders"].__setitem__(0, {"type": "Metaspace"}))
+)
+case("pieces with a Metaspace behind another", "prepend_scheme first behind another")(
+    sentence_piece(lambda d: d.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [
+        {"type": "Metaspace"}, {"type": "Metaspace", "prepend_scheme": "first"}]}))
+)  # fmt: skip
+case("pieces with nothing in front", "prepending an empty text")(
+    step("normalizer", "normalizers", {"type": "Prepend", "prepend": ""})
+)
 case("pieces with StripAccents", "normalizer StripAccents is not supported; Precompiled, NFC")(
     step("normalizer", "normalizers", {"type": "StripAccents"})
 )

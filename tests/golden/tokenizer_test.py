@@ -120,7 +120,7 @@ def check_first_words(probe, seed):
     )  # fmt: skip
     cuts = ([first], [pre_tokenizers.WhitespaceSplit(), first],
             [pre_tokenizers.Split(Regex("a|z"), "isolated"), first])  # fmt: skip
-    parts = [*"  abexzIU\u0300\u0301\u0323\u0345\u2581\t\u00c5\u0130\u3000\ufb01\ufe70\u1fcd", *table, "<s>"]
+    parts = [*"  abexzIU\0\u0600\u0300\u0301\u0323\u0345\u2581\t\u00c5\u0130\u3000\ufb01\ufe70\u1fcd", *table, "<s>"]
     rng = random.Random(seed)
     lines = ["".join(rng.choices(parts, k=rng.randrange(1, 7))) for _ in range(3000)]
     tokenizer = byte_tokenizer()

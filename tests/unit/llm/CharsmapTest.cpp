@@ -66,7 +66,7 @@ TEST(Charsmap, IsUsedByBothNormalizers) {
   auto apply = [&](NormalizerStep::Kind kind, std::string_view text) {
     step.kind = kind;
     size_t ignored = 0;
-    return TextNormalizer({step}, PieceSet()).apply(text, {}, ignored);
+    return TextNormalizer({step}, PieceSet(), /*tracksFirst=*/false).apply(text, {}, ignored);
   };
   EXPECT_EQ(apply(NormalizerStep::Kind::SentencePiece, "cab ba"), "c▁bx");
   EXPECT_EQ(apply(NormalizerStep::Kind::Charsmap, "cab ba"), "cxb bx") << "one grapheme at a time";

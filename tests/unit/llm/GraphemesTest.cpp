@@ -27,6 +27,8 @@ TEST(Graphemes, MarksGoWithWhatIsBeforeThem) {
 TEST(Graphemes, ControlCharactersStandAlone) {
   EXPECT_THAT(graphemes("\r\n\r\r\n\n"), ElementsAre("\r\n", "\r", "\r\n", "\n"));
   EXPECT_THAT(graphemes("\t\u0301\u0600\n"), ElementsAre("\t", "\u0301", "\u0600", "\n"));
+  using namespace std::string_view_literals;
+  EXPECT_THAT(graphemes("\u0600\0\u0301"sv), ElementsAre("\u0600", "\0"sv, "\u0301"));
 }
 
 TEST(Graphemes, HangulMakesSyllables) {

@@ -26,6 +26,23 @@ TEST(Normalizer, LongRunsOfMarksAreOrderedAsShortOnes) {
   EXPECT_EQ(composeUtf8(run + "\u08d3\u0323").substr(0, 2), "á") << "no mark of Unicode 9 between";
 }
 
+std::string times(int count, std::string_view text) {
+  std::string out;
+  for (int i = 0; i < count; ++i)
+    out += text;
+  return out;
+}
+
+TEST(Normalizer, WhatIsTakenApartIntoMarksIsOrderedAsMarksAre) {
+  for (int count : {3, 40}) {
+    EXPECT_EQ(composeUtf8("a" + times(count, "\u0f73") + "\u0323"),
+              "\u1ea1" + times(count, "\u0f71") + times(count, "\u0f72"));
+    EXPECT_EQ(composeUtf8(times(count, "\uff9e")), times(count, "\uff9e"));
+    EXPECT_EQ(composeCompatibilityUtf8("a" + times(count, "\u0301") + times(count, "\uff9e")),
+              "á" + times(count, "\u3099") + times(count - 1, "\u0301"));
+  }
+}
+
 TEST(Normalizer, LowersEachCharacterByItself) {
   EXPECT_EQ(lowercaseUtf8("AZaz[ÀÞ×\u0100\u0101\u0178"), "azaz[àþ×\u0101\u0101ÿ");
   EXPECT_EQ(lowercaseUtf8("ΣΊΣ\u0130\u1e9e"), "σίσi\u0307ß") << "no final sigma";

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import model_files
 import numpy as np
-from product import DATA, Product, find_model
+from product import DATA, SKIP, Product, find_model, is_native
 
 TOLERANCE = 2e-4  # of the largest |logit|
 PREFILL_TOLERANCE = 1e-4
@@ -175,6 +175,9 @@ def main():
     parser.add_argument("--tiny", action="store_true", help="without SmolLM2")
     parser.add_argument("options", nargs="*", help="options of every call, after --")
     arguments = parser.parse_args()
+    if is_native(arguments.options):
+        print("[SKIP] AVX2 is all that this machine has")
+        return SKIP
     FormatsTest.product = Product(arguments.kernelforge, arguments.options)
     FormatsTest.tokens = arguments.tokens
     FormatsTest.smollm2 = None if arguments.tiny else arguments.model or find_model("smollm2")

@@ -53,6 +53,11 @@ class Product:
             return answer["prompt_ids"], np.load(file)
 
 
+def is_native(options):
+    """Whether options for AVX2 ask for what this machine has anyway, which is tested without them."""
+    return "avx2" in options and " avx512f " not in Path("/proc/cpuinfo").read_text()
+
+
 def find_model(name):
     """Path of a model that scripts/models/fetch.py knows, fetched if need be; None without one."""
     script = ROOT / "scripts" / "models" / "fetch.py"

@@ -14,7 +14,7 @@ import sys
 import unittest
 
 import numpy as np
-from product import DATA, SKIP, Product, find_model
+from product import DATA, SKIP, Product, find_model, is_native
 
 LOGIT_TOLERANCE = 2e-4  # of the position's largest |logit|
 PREFILL_TOLERANCE = 1e-4
@@ -140,6 +140,9 @@ def main():
     parser.add_argument("--prompts", type=int, help="greedy runs (default: all)")
     parser.add_argument("options", nargs="*", help="options of every call, after --")
     arguments = parser.parse_args()
+    if is_native(arguments.options):
+        print("[SKIP] AVX2 is all that this machine has")
+        return SKIP
     SmolLM2Test.model = arguments.model or find_model("smollm2")
     if SmolLM2Test.model is None:
         print("[SKIP] smollm2_test: the model is not there and cannot be fetched")

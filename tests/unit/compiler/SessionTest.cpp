@@ -60,6 +60,8 @@ TEST_P(SessionNumerics, UnfusedEqualsFused) {
 }
 
 TEST_P(SessionNumerics, Avx2EqualsNative) {
+  if (parseTarget("native", "")->limits.vectorBits == parseTarget("avx2", "")->limits.vectorBits)
+    GTEST_SKIP() << "AVX2 is all that this machine has";
   std::vector<float> native = conversation(GetParam(), options());
   std::vector<float> avx2 = conversation(GetParam(), options("avx2"));
   EXPECT_LT(relativeDistance(avx2, native), 1e-5);

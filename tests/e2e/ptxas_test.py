@@ -4,7 +4,7 @@ NVIDIA's assembler: no warning, nothing spilled, no stack frame, nothing from el
 
     ptxas_test.py --bin build/release/bin [--schedules N]
 
-N schedules, spread over the spaces of what models have, are assembled (60 by default). Of the ledger's
+N schedules, spread over the spaces of what models have, are assembled (40 by default). Of the ledger's
 sample (tests/cuda/ledger.py) those modules are that have kernels which no GPU has verified yet, and they are
 verified where PTX is emulated; of the others one of SHARE is: what is verified was assembled when it was new.
 With 0 schedules all are assembled.
@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT / "tests/cuda"))
 import ledger  # noqa: E402
 JOBS = min(2, os.cpu_count())
 #: Set by main.
-SCHEDULES = 60
+SCHEDULES = 40
 #: Files that one start of the assembler takes.
 TOGETHER = 8
 #: Of how many modules of the sample one is assembled whatever the ledger says, for each of these chips.

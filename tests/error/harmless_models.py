@@ -4,7 +4,8 @@ import shutil
 
 import tiny_model as tiny
 from bad_gguf import BOOL, F32, F64, I32, I64, STRING, U32, U64, Raw, sentence_piece, value
-from bad_safetensors import Folder, config, files, tokenizer
+from bad_tokenizer_json import tokenizer
+from model_folder import Folder, config, files
 
 gguf_cases, folder_cases = [], []  # (name, function that changes a Raw, or a Folder)
 

@@ -17,6 +17,7 @@ import bad_fp8
 import bad_gguf
 import bad_safetensors
 import bad_sentencepiece
+import bad_tokenizer_json
 import harmless_models
 import tiny_model
 
@@ -43,14 +44,14 @@ def make(folder):
     def add(name, path, expect):
         models.append({"name": name, "path": str(path.relative_to(folder)), "expect": expect})
 
-    for part in ("gguf", "safetensors", "fp8", "sentencepiece", "harmless", "paths", "sound"):
+    for part in ("gguf", "safetensors", "tokenizer-json", "fp8", "sentencepiece", "harmless", "paths", "sound"):
         shutil.rmtree(folder / part, ignore_errors=True)
     sound = folder / "sound"
     sound.mkdir()
     for name, types in {"f32": ["F32"], "mixed": ["Q4_0", "Q4_1", "Q8_0", "F16", "BF16"]}.items():
         tiny_model.write_gguf(sound / f"{name}.gguf", types)
         add(f"a sound GGUF file, {name}", sound / f"{name}.gguf", None)
-    writers = {"gguf": bad_gguf, "safetensors": bad_safetensors, "fp8": bad_fp8,
+    writers = {"gguf": bad_gguf, "safetensors": bad_safetensors, "tokenizer-json": bad_tokenizer_json, "fp8": bad_fp8,
                "sentencepiece": bad_sentencepiece, "harmless": harmless_models}  # fmt: skip
     for part, writer in writers.items():
         (folder / part).mkdir()

@@ -43,6 +43,10 @@ TEST(Normalizer, WhatIsTakenApartIntoMarksIsOrderedAsMarksAre) {
   }
 }
 
+TEST(Normalizer, MarksTakeLinearTime) { // else the time-out of the tests ends it
+  EXPECT_EQ(composeUtf8(times(1'000'000, "\u0f73")).size(), 6'000'000u);
+}
+
 TEST(Normalizer, LowersEachCharacterByItself) {
   EXPECT_EQ(lowercaseUtf8("AZaz[ÀÞ×\u0100\u0101\u0178"), "azaz[àþ×\u0101\u0101ÿ");
   EXPECT_EQ(lowercaseUtf8("ΣΊΣ\u0130\u1e9e"), "σίσi\u0307ß") << "no final sigma";
